@@ -1,8 +1,8 @@
 """The Serve configuration document: what Ray Serve's declarative API (and KubeRay's `serveConfigV2`) takes.
 
 One application for the gateway and retrieval, and one per model. Serve hashes an application's import path,
-arguments and environment into one version for all of its deployments, so the catalogue travels in `user_config`,
-which replicas take in without a restart.
+arguments and environment into one version for all of its deployments, so the catalogue travels in
+`user_config`, which replicas take in without a restart.
 """
 
 from __future__ import annotations

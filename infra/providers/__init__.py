@@ -1,0 +1,1 @@
+"""Resources that are ours: secrets, host processes, the Ray head, the Serve application, knowledge."""

@@ -1,0 +1,110 @@
+"""A host process, such as Prometheus or the metrics exporter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra.providers import ports
+from infra.providers.problem import Interrupted, Problem
+from infra.providers.resource import Found, Resource, Task, Values, fingerprint, strings
+from infra.providers.session import Session
+
+LOG_TAIL = 15
+"""Lines of a process's log that are shown when it fails."""
+
+
+def tail(log: Path, lines: int = LOG_TAIL) -> str:
+    """The end of a log, indented to be shown below a message."""
+    try:
+        text = log.read_text(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return ""
+    return "".join(f"\n    {line}" for line in text)
+
+
+def wait_ready(session: Session, url: str, log: Path, task: Task, *, name: str, seconds: float) -> None:
+    """Waits until `url` answers (401 is an answer too); raises `Problem` when it does not."""
+    start = time.monotonic()
+    while True:
+        try:
+            if httpx.get(url, timeout=5, trust_env=False).status_code in (200, 401):
+                return
+        except httpx.HTTPError:
+            pass
+        if not session.alive:
+            raise Problem(f"{name} ended while it started; its log {log} says:{tail(log)}")
+        if time.monotonic() - start > seconds:
+            raise Problem(f"{name} is not ready after {seconds:.0f} s; its log {log} says:{tail(log)}")
+        task.pause(0.1)
+
+
+def port_problems(wanted: Mapping[str, Any], session: Session) -> dict[str, str]:
+    """Which of the ports (by configuration key) somebody else has."""
+    own = {p.pid for p in session.members()}
+    problems = {}
+    for key, port in wanted.items():
+        if isinstance(port, int) and (who := ports.taken(port, own)):
+            problems[f"ports.{key}"] = f"port {port} ({key}) is taken by {who}; stop it or set {key} to another"
+    return problems
+
+
+def write_files(files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        Path(path).write_text(text)
+
+
+class Process(Resource):
+    """Inputs: `argv` and `env` (never secrets), `cwd`, `record` (folder), `log`, `ready` (URL), `ports` (by
+    configuration key), `files` (path -> text, written before the start).
+
+    Output `session` names this very run of the process.
+    """
+
+    replace_on = frozenset({"record"})
+    computed = frozenset({"session"})
+
+    def check(self, new: Values) -> dict[str, str]:
+        record = new.get("record")
+        wanted = new.get("ports")
+        if not isinstance(record, str) or not isinstance(wanted, Mapping):
+            return {}
+        return port_problems(wanted, Session(Path(record)))
+
+    def create(self, new: Values, task: Task) -> tuple[str, Values]:
+        session = Session(Path(new["record"]))
+        log = Path(new["log"])
+        digest = fingerprint({k: new.get(k) for k in ("argv", "env", "cwd", "files")})
+        if not (session.alive and session.spec.get("fingerprint") == digest):
+            session.end()
+            write_files(strings(new.get("files")))
+            env = strings(new.get("env"))
+            session.start(new["argv"], env=env, cwd=new["cwd"], log=log, fingerprint=digest)
+        name = session.folder.name
+        try:
+            wait_ready(session, new["ready"], log, task, name=name, seconds=60)
+        except Interrupted:
+            raise
+        except Problem:
+            session.end()
+            raise
+        return new["record"], {**new, "session": session.id}
+
+    def read(self, id: str, old: Values) -> Found:
+        session = Session(Path(id))
+        if not session.alive:
+            return Found()
+        return Found(id, {**old, "session": session.id})
+
+    def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
+        return self.create(new, task)[1]
+
+    def delete(self, id: str, old: Values, task: Task) -> None:
+        Session(Path(id)).end()
+        for path in strings(old.get("files")):
+            Path(path).unlink(missing_ok=True)

@@ -1,0 +1,202 @@
+"""A Ray of its own on this host: one node that holds the head, Serve and all replicas.
+
+Measured on two cores with Ray 2.60: 7 s to the dashboard's first answer, 0.7 GB (proportional set size).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import psutil
+
+from infra.providers.problem import Interrupted, Problem
+from infra.providers.process import port_problems, wait_ready
+from infra.providers.ray_ports import RayPorts, choose
+from infra.providers.resource import Found, Resource, Task, Values, fingerprint
+from infra.providers.session import Session
+
+NODE = "127.0.0.2"
+"""The node's address. Ray replaces 127.0.0.1 by an address that other hosts reach, and binds to it; every other
+loopback address it leaves alone."""
+
+LONGEST_STREAM_S = 7200
+"""HAProxy lets the streams of a replaced configuration live for this long."""
+
+BASE_BYTES = 1_200_000_000
+"""Memory that Ray and the gateway need before any model."""
+
+INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+"""What Ray gets of our environment: no secret of the user's ends up in its processes."""
+
+STARTED_WITH = ("ray", "cpus", "object_store_bytes", "temp", "token_path", "ports", "inner_base", "env")
+
+
+class RayHead(Resource):
+    """Inputs: `ray` (executable), `record` (folder), `log`, `temp` (a short folder of its own), `token_path`,
+    `cpus`, `object_store_bytes`, `memory_bytes` (needed for the models), `ports` (`dashboard` and those of the
+    API, by configuration key), `dashboard_port`, `inner_base` (0: chosen), `env` (further variables).
+
+    Outputs: `session` (this very run), `metrics_port`, `haproxy_metrics_port`.
+    """
+
+    replace_on = frozenset({"record", "temp"})
+    computed = frozenset({"session", "metrics_port", "haproxy_metrics_port"})
+
+    def check(self, new: Values) -> dict[str, str]:
+        record, wanted = new.get("record"), new.get("ports")
+        if not isinstance(record, str) or not isinstance(wanted, Mapping):
+            return {}
+        session = Session(Path(record))
+        problems = port_problems(wanted, session)
+        needed = BASE_BYTES + int(new["memory_bytes"]) + int(new["object_store_bytes"])
+        available = psutil.virtual_memory().available
+        if not session.alive and available < needed:
+            problems["memory_bytes"] = (
+                f"the models and Ray need about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "
+                "available; end other programs, or set fewer or smaller headrace:models"
+            )
+        return problems
+
+    def create(self, new: Values, task: Task) -> tuple[str, Values]:
+        session = Session(Path(new["record"]))
+        digest = fingerprint({k: new.get(k) for k in STARTED_WITH})
+        if not (session.alive and session.spec.get("fingerprint") == digest):
+            self._end(session, new["temp"])
+            self._start(session, new, digest)
+        url = f"http://127.0.0.1:{new['dashboard_port']}/api/version"
+        task.say("starting Ray")
+        try:
+            wait_ready(session, url, Path(new["log"]), task, name="Ray", seconds=120)
+            _wait_serve_api(new, task)
+        except Interrupted:
+            raise
+        except Problem:
+            self._end(session, new["temp"])
+            raise
+        return new["record"], self._outputs(session, new)
+
+    def read(self, id: str, old: Values) -> Found:
+        session = Session(Path(id))
+        if not session.alive:
+            return Found()
+        return Found(id, self._outputs(session, old))
+
+    def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
+        return self.create(new, task)[1]
+
+    def delete(self, id: str, old: Values, task: Task) -> None:
+        self._end(Session(Path(id)), old["temp"])
+
+    def _outputs(self, session: Session, new: Values) -> Values:
+        inner = RayPorts(int(session.spec["base"]))
+        return {
+            **new,
+            "session": session.id,
+            "metrics_port": inner.metrics,
+            "haproxy_metrics_port": inner.haproxy_metrics,
+        }
+
+    def _start(self, session: Session, new: Values, digest: str) -> None:
+        temp = Path(new["temp"])
+        for folder in (temp, temp / "haproxy", temp / "tmp"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        inner = choose(int(new["inner_base"]), new["record"])
+        session.start(
+            _arguments(new, inner, temp),
+            env=_environment(new, inner, temp),
+            cwd=str(temp),
+            log=Path(new["log"]),
+            fingerprint=digest,
+            notes={"base": str(inner.base)},
+        )
+
+    def _end(self, session: Session, temp: str) -> None:
+        """Ray keeps its shared memory in files that are already unlinked: it goes with the processes."""
+        session.end(patience_s=5)
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _arguments(new: Values, inner: RayPorts, temp: Path) -> list[str]:
+    first, last = inner.workers
+    return [
+        new["ray"],
+        "start",
+        "--head",
+        "--block",
+        f"--node-ip-address={NODE}",
+        # Ray opens its temporary folder to everybody: it lies inside one that is closed.
+        f"--temp-dir={temp / 'ray'}",
+        f"--num-cpus={new['cpus']}",
+        f"--object-store-memory={new['object_store_bytes']}",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={new['dashboard_port']}",
+        f"--port={inner.gcs}",
+        f"--node-manager-port={inner.node_manager}",
+        f"--object-manager-port={inner.object_manager}",
+        f"--ray-client-server-port={inner.client_server}",
+        f"--dashboard-agent-listen-port={inner.agent_http}",
+        f"--dashboard-agent-grpc-port={inner.agent_grpc}",
+        f"--runtime-env-agent-port={inner.runtime_env}",
+        f"--metrics-export-port={inner.metrics}",
+        f"--min-worker-port={first}",
+        f"--max-worker-port={last}",
+        "--include-log-monitor=false",
+        "--disable-usage-stats",
+        "--log-style=record",
+        "--log-color=false",
+    ]
+
+
+def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
+    haproxy = temp / "haproxy"
+    http, grpc = inner.replicas_http, inner.replicas_grpc
+    settings: dict[str, object] = {
+        "TMPDIR": temp / "tmp",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": new["token_path"],
+        "AUTOSCALER_METRIC_PORT": inner.autoscaler_metrics,
+        "DASHBOARD_METRIC_PORT": inner.dashboard_metrics,
+        # No workers waiting for tasks: Serve has actors only.
+        "RAY_enable_worker_prestart": 0,
+        "RAY_SERVE_ENABLE_HA_PROXY": 1,
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": 1,
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": inner.fallback_http,
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": inner.fallback_grpc,
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": http[0],
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": http[1],
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": grpc[0],
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": grpc[1],
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": haproxy / "haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": haproxy / "admin.sock",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": haproxy / "metrics.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": haproxy,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": haproxy / "server-state",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": inner.haproxy_metrics,
+        "RAY_SERVE_HAPROXY_STATS_PORT": inner.haproxy_stats,
+        "RAY_SERVE_HAPROXY_NBTHREAD": 1,
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": LONGEST_STREAM_S,
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+    }
+    inherited = {k: os.environ[k] for k in INHERITED if k in os.environ}
+    return {**inherited, **{k: str(v) for k, v in settings.items()}, **new.get("env", {})}
+
+
+def _wait_serve_api(new: Values, task: Task) -> None:
+    """Ray's dashboard answers before the part of it that deploys applications is there."""
+    url = f"http://127.0.0.1:{new['dashboard_port']}/api/serve/applications/"
+    headers = {"Authorization": f"Bearer {Path(new['token_path']).read_text()}"}
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if httpx.get(url, headers=headers, timeout=30, trust_env=False).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        if time.monotonic() > deadline:
+            raise Problem(f"Ray's Serve API does not answer at {url}; see {new['log']}")
+        task.pause(0.2)

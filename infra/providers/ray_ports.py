@@ -1,0 +1,109 @@
+"""Where Ray's inner ports lie: one block per Ray, so that several live on one host."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from infra.providers import ports
+from infra.providers.problem import Problem
+
+SIZE = 1000
+BASES = range(11_000, 31_000, SIZE)
+"""Below the kernel's ephemeral range (32768 and up), so that no outgoing connection sits on one."""
+
+
+@dataclass(frozen=True)
+class RayPorts:
+    """The ports of one Ray, counted from `base`."""
+
+    base: int
+
+    @property
+    def gcs(self) -> int:
+        return self.base
+
+    @property
+    def node_manager(self) -> int:
+        return self.base + 1
+
+    @property
+    def object_manager(self) -> int:
+        return self.base + 2
+
+    @property
+    def client_server(self) -> int:
+        return self.base + 3
+
+    @property
+    def agent_http(self) -> int:
+        return self.base + 4
+
+    @property
+    def agent_grpc(self) -> int:
+        return self.base + 5
+
+    @property
+    def runtime_env(self) -> int:
+        return self.base + 6
+
+    @property
+    def metrics(self) -> int:
+        """Ray's own metrics, for Prometheus."""
+        return self.base + 7
+
+    @property
+    def haproxy_metrics(self) -> int:
+        return self.base + 8
+
+    @property
+    def haproxy_stats(self) -> int:
+        return self.base + 9
+
+    @property
+    def fallback_http(self) -> int:
+        return self.base + 10
+
+    @property
+    def fallback_grpc(self) -> int:
+        return self.base + 11
+
+    @property
+    def autoscaler_metrics(self) -> int:
+        return self.base + 12
+
+    @property
+    def dashboard_metrics(self) -> int:
+        return self.base + 13
+
+    @property
+    def replicas_http(self) -> tuple[int, int]:
+        """First and last. A released port rests for as long as HAProxy may still know it, hence so many."""
+        return self.base + 20, self.base + 419
+
+    @property
+    def replicas_grpc(self) -> tuple[int, int]:
+        return self.base + 420, self.base + 819
+
+    @property
+    def workers(self) -> tuple[int, int]:
+        return self.base + 820, self.base + SIZE - 1
+
+
+def choose(wanted: int, seed: str) -> RayPorts:
+    """Returns the block at `wanted`, or, for 0, a free one; `seed` spreads stacks that start at once.
+
+    Raises `Problem` when there is none.
+    """
+    start = int(hashlib.sha256(seed.encode()).hexdigest(), 16) % len(BASES)
+    bases = [wanted] if wanted else [*BASES[start:], *BASES[:start]]
+    base = ports.free_block(SIZE, bases)
+    if base is not None:
+        return RayPorts(base)
+    if wanted:
+        busy = next(p for p in range(wanted, wanted + SIZE) if not ports.is_free(p))
+        raise Problem(
+            f"port {busy} of Ray's block {wanted}-{wanted + SIZE - 1} is taken by {ports.taken(busy, ())}; "
+            "set headrace:ports.ray to another base, or to 0 to have one chosen"
+        )
+    raise Problem(f"no {SIZE} free ports in a row from {BASES[0]} on; set headrace:ports.ray to a free base")

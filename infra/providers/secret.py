@@ -1,0 +1,80 @@
+"""A secret in a file that only its owner can read: generated here, or given by the configuration."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from infra.providers.resource import Difference, Found, Resource, Task, Values, fingerprint
+
+MODE = 0o600
+
+
+def generated(prefix: str) -> str:
+    """Returns `prefix` and 256 random bits in 43 URL-safe characters."""
+    return prefix + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+
+
+def write(path: Path, value: str) -> None:
+    """Writes `value` so that nobody else can read it at any moment, and nobody sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "w") as out:
+        out.write(value)
+    new.replace(path)
+
+
+class Secret(Resource):
+    """Inputs: `path`, `prefix` of a generated value or the `value` itself, `reveal` (bool), `keep` (bool).
+
+    `value` is an output (a secret one) only when the program asks to reveal it. A file that is already there is
+    adopted, unless a value is given. `keep` leaves the file when the resource is deleted, for a secret without
+    which kept data could not be used.
+    """
+
+    replace_on = frozenset({"path"})
+    secret_outputs = frozenset({"value"})
+    computed = frozenset({"digest"})
+
+    def diff(self, old: Values, new: Values) -> Difference:
+        difference = super().diff(old, new)
+        if old.get("drifted"):
+            return Difference((*difference.changed, "drifted"), difference.replaced)
+        return difference
+
+    def create(self, new: Values, task: Task) -> tuple[str, Values]:
+        path = Path(new["path"])
+        if "value" in new:
+            write(path, new["value"])
+        elif not path.exists() or not path.read_text().strip():
+            write(path, generated(new["prefix"]))
+        path.parent.chmod(0o700)
+        path.chmod(MODE)
+        return str(path), self._outputs(new)
+
+    def read(self, id: str, old: Values) -> Found:
+        path = Path(id)
+        if not path.exists():
+            return Found()
+        changed = fingerprint(path.read_text()) != old.get("digest")
+        drifted = stat.S_IMODE(path.stat().st_mode) != MODE or (changed and "prefix" not in old)
+        return Found(id, {**old, **self._outputs(old), "drifted": drifted})
+
+    def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
+        return self.create(new, task)[1]
+
+    def delete(self, id: str, old: Values, task: Task) -> None:
+        if not old.get("keep"):
+            Path(id).unlink(missing_ok=True)
+
+    def _outputs(self, new: Values) -> Values:
+        value = Path(new["path"]).read_text()
+        outputs = {k: v for k, v in new.items() if k not in ("value", "drifted")}
+        outputs["digest"] = fingerprint(value)
+        if "value" in new or new.get("reveal"):
+            outputs["value"] = value
+        return outputs

@@ -1,0 +1,182 @@
+"""Host processes by session: started so that they can be found again, and ended without touching any other.
+
+A process is started in a session of its own and writes its `/proc/PID/stat` line into its record folder before
+it becomes the program, so there is no moment in which it runs unrecorded. A process id alone says nothing once
+ids are reused; id, start time and boot together are unique.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.providers.problem import Problem
+
+# Runs in the new process: record, then become the program. `mv` makes the record appear whole.
+_RECORD_AND_EXEC = 'cat /proc/$$/stat > "$0.new" && mv "$0.new" "$0" && exec "$@"'
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What `/proc/PID/stat` says about a process."""
+
+    pid: int
+    state: str
+    session: int
+    started: int
+    """Clock ticks after boot."""
+
+    @classmethod
+    def parse(cls, line: str) -> Stat:
+        head, _, tail = line.rpartition(")")
+        fields = tail.split()
+        return cls(int(head.split()[0]), fields[0], int(fields[3]), int(fields[19]))
+
+    @classmethod
+    def of(cls, pid: int) -> Stat | None:
+        """Returns None when there is no such process, or it is only waiting to be reaped."""
+        try:
+            stat = cls.parse(Path(f"/proc/{pid}/stat").read_text())
+        except (OSError, ValueError, IndexError):
+            return None
+        return None if stat.state in "ZX" else stat
+
+
+def processes() -> Iterator[Stat]:
+    """Yields every live process of this host."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (stat := Stat.of(int(entry))):
+            yield stat
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+class Session:
+    """One recorded session; `folder` holds its record and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stat = folder / "stat"
+        self._spec = folder / "spec.json"
+
+    @property
+    def spec(self) -> dict[str, str]:
+        """What the starter noted: always `boot` and `fingerprint`."""
+        try:
+            return dict(json.loads(self._spec.read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def leader(self) -> Stat | None:
+        """The recorded leader as it was at its start, alive or not; None before a start or after a reboot."""
+        if self.spec.get("boot") != boot_id():
+            return None
+        try:
+            return Stat.parse(self._stat.read_text())
+        except (OSError, ValueError, IndexError):
+            return None
+
+    @property
+    def alive(self) -> bool:
+        """True while the leader itself runs."""
+        leader = self.leader
+        now = leader and Stat.of(leader.pid)
+        return bool(leader and now and now.started == leader.started)
+
+    @property
+    def id(self) -> str:
+        """Identity that no other process ever has, or an empty string."""
+        leader = self.leader
+        return f"{leader.pid}:{leader.started}" if leader else ""
+
+    def members(self) -> list[Stat]:
+        """Every live process of the session, also after its leader has died."""
+        leader = self.leader
+        if leader is None:
+            return []
+        holder = Stat.of(leader.pid)
+        if holder is not None and holder.started != leader.started:
+            return []  # the id was given to somebody else, which the kernel does only when the session is empty
+        return [p for p in processes() if p.session == leader.pid and p.started >= leader.started]
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        log: Path,
+        fingerprint: str,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Starts `argv` in a session of its own; its output is appended to `log`.
+
+        Raises `Problem` when the program cannot be started.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._stat.unlink(missing_ok=True)
+        self._spec.write_text(json.dumps({**(notes or {}), "boot": boot_id(), "fingerprint": fingerprint}))
+        if not (found := shutil.which(argv[0], path=env.get("PATH"))):
+            raise Problem(f"{argv[0]} is not an executable; run `make tools`, then try again")
+        with log.open("ab") as out:
+            log.chmod(0o600)
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _RECORD_AND_EXEC, str(self._stat), found, *argv[1:]],
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 10
+        while not self._stat.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Problem(f"{argv[0]} did not start; its log is {log}")
+            time.sleep(0.01)
+
+    def end(self, patience_s: float = 10) -> None:
+        """Ends every process of the session: SIGTERM, up to `patience_s`, then SIGKILL; forgets the record.
+
+        Raises `Problem` naming the processes that cannot be ended.
+        """
+        self._signal(signal.SIGTERM)
+        if not self._gone(patience_s):
+            self._signal(signal.SIGKILL)
+            if not self._gone(10):
+                left = ", ".join(str(p.pid) for p in self.members())
+                raise Problem(f"these processes do not end even when killed: {left}; look at them with ps")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _signal(self, number: int) -> None:
+        for process in self.members():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+    def _gone(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.members():
+            _reap()
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def _reap() -> None:
+    """Collects children of ours that have ended, so that they do not stay as zombies."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

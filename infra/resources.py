@@ -1,0 +1,165 @@
+"""Our resources as a Pulumi program names them. Their type tokens are part of every stack's state: for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi import Input, Output, ResourceOptions
+
+
+class Secret(pulumi.CustomResource):
+    """A secret in a file of mode 0600. See `infra.providers.secret`."""
+
+    path: Output[str]
+    value: Output[str]
+    """Only with `reveal`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        path: str,
+        prefix: str = "",
+        value: Input[str] | None = None,
+        reveal: bool = False,
+        keep: bool = False,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        source: dict[str, Any] = {"prefix": prefix} if value is None else {"value": pulumi.Output.secret(value)}
+        outputs: dict[str, Any] = {"digest": None, **({"value": None} if reveal and value is None else {})}
+        props = {"path": path, "reveal": reveal, "keep": keep, **source, **outputs}
+        opts = ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["value"]))
+        super().__init__("headrace:index:Secret", name, props, opts)
+
+
+class Process(pulumi.CustomResource):
+    """A host process. See `infra.providers.process`."""
+
+    session: Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        argv: Sequence[Input[str]],
+        env: Mapping[str, str],
+        cwd: str,
+        record: str,
+        log: str,
+        ready: str,
+        ports: Mapping[str, int],
+        files: Mapping[str, Input[str]] | None = None,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "argv": argv,
+            "env": env,
+            "cwd": cwd,
+            "record": record,
+            "log": log,
+            "ready": ready,
+            "ports": ports,
+            "files": files or {},
+            "session": None,
+        }
+        super().__init__("headrace:index:Process", name, props, opts)
+
+
+class RayHead(pulumi.CustomResource):
+    """A Ray of its own. See `infra.providers.ray_head`."""
+
+    session: Output[str]
+    metrics_port: Output[int]
+    haproxy_metrics_port: Output[int]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        ray: str,
+        record: str,
+        log: str,
+        temp: str,
+        token_path: Input[str],
+        cpus: int,
+        object_store_bytes: int,
+        memory_bytes: int,
+        ports: Mapping[str, int],
+        dashboard_port: int,
+        inner_base: int,
+        env: Mapping[str, str],
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "ray": ray,
+            "record": record,
+            "log": log,
+            "temp": temp,
+            "token_path": token_path,
+            "cpus": cpus,
+            "object_store_bytes": object_store_bytes,
+            "memory_bytes": memory_bytes,
+            "ports": ports,
+            "dashboard_port": dashboard_port,
+            "inner_base": inner_base,
+            "env": env,
+            "session": None,
+            "metrics_port": None,
+            "haproxy_metrics_port": None,
+        }
+        super().__init__("headrace:index:RayHead", name, props, opts)
+
+
+class ServeApplication(pulumi.CustomResource):
+    """The Serve applications of one Ray. See `infra.providers.serve_application`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: str,
+        token_path: Input[str],
+        document: Mapping[str, Any],
+        session: Input[str],
+        ready: str,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "url": url,
+            "token_path": token_path,
+            "document": document,
+            "session": session,
+            "ready": ready,
+        }
+        super().__init__("headrace:index:ServeApplication", name, props, opts)
+
+
+class Knowledge(pulumi.CustomResource):
+    """A knowledge collection. See `infra.providers.knowledge`."""
+
+    vector_store: Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: str,
+        key_path: Input[str],
+        collection: str,
+        root: str,
+        documents: Mapping[str, str],
+        on_error: str,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "url": url,
+            "key_path": key_path,
+            "collection": collection,
+            "root": root,
+            "documents": documents,
+            "on_error": on_error,
+            "vector_store": None,
+        }
+        super().__init__("headrace:index:Knowledge", name, props, opts)

@@ -1,0 +1,141 @@
+"""The ASGI application: identifies, dispatches, answers errors in one shape, and accounts for every request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from serving.api.errors import ApiError, not_found, unavailable
+from serving.api.exchange import Exchange
+from serving.api.operations import OPERATIONS, Operation
+from serving.api.services import Services
+from serving.security.keys import AuthenticationError
+from serving.store.errors import Conflict, InvalidValue, NotFound, StoreUnavailable
+
+log = logging.getLogger("headrace.api")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Api:
+    """Headrace's HTTP surface as one ASGI callable."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._router = Router(
+            routes=[Route(op.path, self._endpoint(op), methods=[op.method]) for op in OPERATIONS],
+            default=_no_route,
+            redirect_slashes=False,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        x = Exchange(_request_id(scope), receive, send)
+        scope["headrace"] = x
+        scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
+        try:
+            await self._answer(x, scope, receive)
+        finally:
+            x.account()
+
+    async def _answer(self, x: Exchange, scope: Scope, receive: Receive) -> None:
+        try:
+            await self._router(scope, receive, x.send)
+        except asyncio.CancelledError:
+            if not x.disconnected:
+                raise
+            task = asyncio.current_task()
+            if task is not None:  # the hang-up cancelled us, not the server: nobody is left to answer
+                task.uncancel()
+        except ClientDisconnect:
+            x.disconnected = True
+        except Exception as e:
+            await _fail(x, _as_api_error(e, x))
+
+    def _endpoint(self, op: Operation) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            x: Exchange = request.scope["headrace"]
+            x.route = op.path
+            if op.authenticated:
+                x.principal = await self._services.authenticate(request.headers.get("authorization"))
+            x.timeline.end_of("identify")
+            response = await op.handler(self._services, request, x)
+            return response if response is not None else _Sent()
+
+        return endpoint
+
+
+class _Sent(Response):
+    """Stands for a response that the handler has already sent."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        return
+
+
+async def _fail(x: Exchange, error: ApiError) -> None:
+    x.code = error.code
+    if x.started:
+        await x.write(error.frame(), last=True)
+        return
+    headers = [(b"content-type", b"application/json")]
+    headers += [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
+    await x.send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await x.write(error.body(), last=True)
+
+
+def _as_api_error(e: Exception, x: Exchange) -> ApiError:
+    if isinstance(e, ApiError):
+        return e
+    if isinstance(e, AuthenticationError):
+        return ApiError(401, "invalid_api_key", str(e), headers={"WWW-Authenticate": "Bearer"})
+    if isinstance(e, InvalidValue):
+        return ApiError(400, "invalid_value", e.message, param=e.param)
+    if isinstance(e, NotFound):
+        return not_found(e.kind)
+    if isinstance(e, Conflict):
+        return ApiError(409, "conflict", str(e))
+    if isinstance(e, StoreUnavailable):
+        log.error("request %s: store unavailable: %s", x.request_id, e)
+        return unavailable("The store cannot be reached or is full.")
+    if isinstance(e, HTTPException):
+        message = "This route does not take that method." if e.status_code == 405 else "The request cannot be served."
+        return ApiError(e.status_code, "method_not_allowed", message, headers=e.headers)
+    log.exception("request %s failed", x.request_id)
+    return ApiError(500, "internal_error", f"Something went wrong here; the request's id is {x.request_id}.")
+
+
+async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    raise not_found("route")
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given: str = value.decode("latin-1")
+            if _REQUEST_ID.fullmatch(given):
+                return given
+    return secrets.token_hex(12)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return

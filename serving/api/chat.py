@@ -1,0 +1,135 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.citations import annotations
+from serving.api.errors import ApiError, invalid
+from serving.api.exchange import Exchange
+from serving.api.generation import Annotate, Job, fixed_answer, sampling_fields
+from serving.api.http import JsonResponse, read_json
+from serving.api.schemas import ChatRequest, OtherPart
+from serving.api.services import Services
+from serving.assistants import prompt
+from serving.assistants.resolver import Route
+from serving.config import Limits
+from serving.retrieval.types import Hit
+from serving.telemetry import metrics
+
+
+async def create(s: Services, request: Request, x: Exchange) -> Response | None:
+    """Answers a conversation, streamed or whole."""
+    body = await read_json(request, ChatRequest, s.limits)
+    check_size(body, s.limits)
+    route = resolve(s, x, body.model)
+    x.timeline.end_of("receive")
+    async with x.cancelled_by_hang_up(), s.admission.admit():
+        x.timeline.end_of("admit")
+        hits = await _retrieve(s, x, route, body)
+        job = _job(body, route, hits, _annotator(s, x, hits) if hits else None)
+        if hits is not None and not hits:
+            metrics.retrieval_empty.inc()
+            answer = await fixed_answer(x, job, _refusal(route), annotations((), (), 0))
+        else:
+            answer = await s.generator.run(x, job)
+    return JsonResponse(answer) if answer is not None else None
+
+
+def resolve(s: Services, x: Exchange, name: str) -> Route:
+    """Returns what answers for `name`; raises a 404."""
+    route = s.resolver.resolve(name)
+    if route is None:
+        raise ApiError(404, "model_not_found", "There is no such model.", param="model")
+    x.model = route.requested
+    return route
+
+
+def check_size(body: ChatRequest, limits: Limits) -> None:
+    """Raises a 400 for more than the limits allow, before anything is tokenised."""
+    if len(body.messages) > limits.messages:
+        raise invalid(f"More than {limits.messages} messages.", "messages", "too_many_messages")
+    size = 0
+    for message in body.messages:
+        content = message.content
+        size += len(content) if isinstance(content, str) else len(message.text())
+    if size > limits.characters:
+        raise invalid(f"The messages have more than {limits.characters} characters.", "messages", "too_long")
+    if body.n is not None and body.n > limits.n:
+        raise invalid(f"n is at most {limits.n}.", "n")
+
+
+async def _retrieve(s: Services, x: Exchange, route: Route, body: ChatRequest) -> Sequence[Hit] | None:
+    """Returns what was found, empty when nothing is good enough, None when the assistant reads nothing."""
+    assistant = route.assistant
+    if assistant is None or not assistant.knowledge:
+        return None
+    question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "").strip()
+    if not question:
+        raise invalid("This assistant needs a user message with text.", "messages")
+    hits = await s.retrieval.context(x.caller, assistant, question)
+    x.timeline.end_of("retrieve")
+    return hits
+
+
+def _job(body: ChatRequest, route: Route, hits: Sequence[Hit] | None, annotate: Annotate | None) -> Job:
+    conversation = [_message(m.model_dump(exclude_none=True)) for m in body.messages]
+    document: dict[str, Any] = sampling_fields(body)
+    max_tokens = body.max_completion_tokens or body.max_tokens
+    assistant = route.assistant
+    if assistant is not None:
+        conversation = prompt.messages(assistant, hits or (), conversation)
+        max_tokens = max_tokens or assistant.max_tokens
+        if assistant.temperature is not None:
+            document.setdefault("temperature", assistant.temperature)
+    if max_tokens is not None:
+        document["max_tokens"] = max_tokens
+    for name in ("logprobs", "top_logprobs", "tool_choice"):
+        if (value := getattr(body, name)) is not None:
+            document[name] = value
+    if body.tools:
+        document["tools"] = [t.model_dump(exclude_none=True) for t in body.tools]
+    if body.response_format is not None:
+        document["response_format"] = body.response_format.model_dump(exclude_none=True, by_alias=True)
+    document["messages"] = conversation
+    text_only = not any(
+        isinstance(part, OtherPart) for m in body.messages if isinstance(m.content, list) for part in m.content
+    )
+    return Job(
+        path="/chat/completions",
+        prefix="chatcmpl",
+        route=route,
+        document=document,
+        stream=body.stream,
+        want_usage=body.stream_options is not None and body.stream_options.include_usage,
+        text_only=text_only,
+        annotate=annotate,
+    )
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    if message["role"] == "developer":  # OpenAI's newer name for the same role; most engines know only the older
+        message["role"] = "system"
+    return message
+
+
+def _annotator(s: Services, x: Exchange, hits: Sequence[Hit]) -> Annotate:
+    async def annotate(texts: dict[int, str]) -> dict[int, dict[str, Any]]:
+        fields = {}
+        for index, text in texts.items():
+            found = await s.retrieval.attribute(text, hits)
+            metrics.unsupported.labels(x.model).inc(len(found.unsupported))
+            fields[index] = annotations(found.citations, found.unsupported, len(hits))
+        return fields
+
+    return annotate
+
+
+def _refusal(route: Route) -> str:
+    if route.assistant is None:
+        raise AssertionError("only assistants retrieve")
+    return route.assistant.refusal

@@ -1,0 +1,75 @@
+"""Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. The one place for their names.
+
+`param` is a field path and never the caller's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+
+class ApiError(Exception):
+    """An answer that is not the one asked for; `status` is the HTTP status."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.headers = dict(headers or {})
+
+    @property
+    def type(self) -> str:
+        """OpenAI's class of the error."""
+        if self.status == 401:
+            return "authentication_error"
+        if self.status == 403:
+            return "permission_error"
+        if self.status == 429:
+            return "rate_limit_error"
+        return "invalid_request_error" if self.status < 500 else "server_error"
+
+    def body(self) -> bytes:
+        """Returns the JSON body."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return orjson.dumps({"error": error})
+
+    def frame(self) -> bytes:
+        """Returns the error as the last frame of an event stream."""
+        return b"data: " + self.body() + b"\n\n"
+
+
+def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
+    """The request is well-formed but asks for something impossible."""
+    return ApiError(400, code, message, param=param)
+
+
+def not_found(what: str) -> ApiError:
+    """There is no such object, or it is another tenant's."""
+    return ApiError(404, "not_found", f"There is no such {what}.")
+
+
+def too_many(message: str, retry_after_s: int = 1) -> ApiError:
+    """The gateway or the model is at its bound; the request may be tried again."""
+    return ApiError(429, "overloaded", message, headers={"Retry-After": str(retry_after_s)})
+
+
+def unavailable(message: str) -> ApiError:
+    """Something that the request needs is down."""
+    return ApiError(503, "unavailable", message, headers={"Retry-After": "5"})
+
+
+def upstream(message: str) -> ApiError:
+    """The engine failed or broke off."""
+    return ApiError(502, "engine_error", message)

@@ -1,0 +1,114 @@
+"""One request and what became of it: identity, timings, and the response that is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+
+from starlette.types import Message, Receive, Send
+
+from serving.security.principal import Principal
+from serving.telemetry import metrics
+from serving.telemetry.timeline import Timeline
+
+
+class Exchange:
+    """State of one request, from its first byte in to its last byte out."""
+
+    __slots__ = (
+        "_receive",
+        "_send",
+        "code",
+        "disconnected",
+        "model",
+        "principal",
+        "request_id",
+        "route",
+        "started",
+        "status",
+        "timeline",
+    )
+
+    def __init__(self, request_id: str, receive: Receive, send: Send) -> None:
+        self.request_id = request_id
+        self.timeline = Timeline()
+        self.principal: Principal | None = None
+        self.route = "unknown"
+        self.model = "none"
+        self.status = 0
+        self.code = ""
+        self.started = False
+        self.disconnected = False
+        self._receive = receive
+        self._send = send
+
+    @property
+    def caller(self) -> Principal:
+        """The verified caller of a route that needs one."""
+        if self.principal is None:
+            raise AssertionError("this route has no caller")
+        return self.principal
+
+    def new_id(self, prefix: str) -> str:
+        """Returns a fresh object id."""
+        return f"{prefix}-{secrets.token_hex(12)}"
+
+    async def send(self, message: Message) -> None:
+        """Passes an ASGI message on; the request id stands on every response."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            headers = list(message.get("headers", ()))
+            headers.append((b"x-request-id", self.request_id.encode()))
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+    async def start_stream(self) -> None:
+        """Sends the head of an event stream."""
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        """Sends a piece of the body."""
+        if data or last:
+            await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    @contextlib.asynccontextmanager
+    async def cancelled_by_hang_up(self) -> AsyncIterator[None]:
+        """Cancels the block when the caller hangs up. The body must have been read."""
+        task = asyncio.current_task()
+
+        async def watch() -> None:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            self.disconnected = True
+            if task is not None:
+                task.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watcher.cancel()
+
+    def account(self) -> None:
+        """Books the request's metrics; called once, at its end."""
+        self.timeline.end_of("respond")
+        outcome = "cancelled" if self.disconnected else "ok"
+        if self.code:
+            outcome = "error" if self.status >= 500 or self.started_then_failed else "refused"
+            metrics.errors.labels(self.route, self.code).inc()
+        metrics.request_seconds.labels(self.route, self.model, outcome).observe(self.timeline.total)
+        for stage, seconds in self.timeline.stages.items():
+            metrics.stage_seconds.labels(self.route, stage).observe(seconds)
+
+    @property
+    def started_then_failed(self) -> bool:
+        """Whether an error came after a 200 was sent."""
+        return bool(self.code) and self.status == 200

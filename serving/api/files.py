@@ -1,0 +1,132 @@
+"""`/v1/files`: uploads, bounded and checked by content."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from serving.api.errors import ApiError, invalid
+from serving.api.exchange import Exchange
+from serving.api.http import JsonResponse, check_encoding, too_large
+from serving.api.paging import one_of, page_query, page_response
+from serving.api.services import Services
+from serving.retrieval.parse import UnreadableDocument, sniff
+from serving.store.files import File
+from serving.store.ids import new_id
+
+PURPOSES = ("assistants", "user_data")
+_SNIFFED = 65536
+
+
+async def create(s: Services, request: Request, x: Exchange) -> Response:
+    """Uploads a file."""
+    upload, purpose = await _form(s, request)
+    x.timeline.end_of("receive")
+    try:
+        name = _name(upload.filename)
+        head = await upload.read(_SNIFFED)
+        try:
+            kind = sniff(head, name)
+        except UnreadableDocument as e:
+            raise invalid(e.message, "file", "unsupported_file") from None
+        await upload.seek(0)
+        file_id = new_id("file")
+        blob = await s.blobs.write(x.caller, file_id, upload.file, max_bytes=s.limits.upload_bytes)
+    finally:
+        await upload.close()
+    file = await s.files.create(
+        x.caller, file_id, filename=name, purpose=purpose, bytes=blob.bytes, sha256=blob.sha256, kind=kind
+    )
+    return JsonResponse(_render(file))
+
+
+async def list_page(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the tenant's files."""
+    purpose = one_of(request.query_params.get("purpose"), "purpose", PURPOSES)
+    return page_response(await s.files.list(x.caller, purpose=purpose, **page_query(request)), _render)
+
+
+async def get(s: Services, request: Request, x: Exchange) -> Response:
+    """Describes a file."""
+    return JsonResponse(_render(await s.files.get(x.caller, request.path_params["file_id"])))
+
+
+async def delete(s: Services, request: Request, x: Exchange) -> Response:
+    """Deletes a file, here and in every vector store."""
+    file_id = request.path_params["file_id"]
+    await s.files.delete(x.caller, file_id)
+    return JsonResponse({"id": file_id, "object": "file", "deleted": True})
+
+
+async def content(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns a file's bytes. They are never shown as a page of ours: always a download."""
+    file = await s.files.get(x.caller, request.path_params["file_id"])
+    headers = {
+        "content-length": str(file.bytes),
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
+        "x-content-type-options": "nosniff",
+    }
+    body = await s.blobs.open(x.caller, file.id)
+    return StreamingResponse(body, headers=headers, media_type="application/octet-stream")
+
+
+async def _form(s: Services, request: Request) -> tuple[UploadFile, str]:
+    check_encoding(request.headers)
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise ApiError(415, "unsupported_media_type", "The request body must be multipart/form-data.")
+    parser = MultiPartParser(
+        request.headers, _bounded(request, s.limits.upload_bytes + 65536), max_files=1, max_fields=8
+    )
+    try:
+        async with asyncio.timeout(max(s.limits.body_timeout_s, s.limits.upload_bytes / 1_000_000)):
+            form = await parser.parse()
+    except TimeoutError:
+        raise ApiError(408, "timeout", "The request body did not arrive in time.") from None
+    except MultiPartException as e:
+        raise invalid(e.message, code="invalid_multipart") from None
+    except (UnicodeDecodeError, KeyError, ValueError):
+        raise invalid("The multipart body is malformed.", code="invalid_multipart") from None
+    upload = form.get("file")
+    if not isinstance(upload, UploadFile):
+        raise invalid("A file part named 'file' is needed.", "file")
+    purpose = form.get("purpose")
+    if not isinstance(purpose, str) or purpose not in PURPOSES:
+        await upload.close()
+        raise invalid(f"purpose must be one of {', '.join(PURPOSES)}.", "purpose")
+    return upload, purpose
+
+
+async def _bounded(request: Request, limit: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        yield chunk
+
+
+def _name(filename: str | None) -> str:
+    name = (filename or "").replace("\\", "/").rpartition("/")[2].strip()
+    if not name or len(name) > 256 or any(ord(c) < 32 or ord(c) == 127 for c in name):
+        raise invalid("The file needs a name of at most 256 printable characters.", "file")
+    return name
+
+
+def _render(file: File) -> dict[str, Any]:
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": file.status,
+        "headrace": {"sha256": file.sha256, "kind": file.kind},
+    }

@@ -1,0 +1,128 @@
+"""Reading requests within bounds, and writing responses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.errors import ApiError, invalid
+from serving.config import Limits
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class JsonResponse(Response):
+    """A JSON body."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Returns the encoded body."""
+        return content if isinstance(content, bytes) else orjson.dumps(content)
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Returns the whole body.
+
+    Raises a 413 over `body_bytes`, a 408 when it does not arrive in `body_timeout_s`, a 415 for a content
+    encoding (nothing is inflated here, so there is no bomb to defuse).
+    """
+    check_encoding(request.headers)
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limits.body_bytes:
+        raise too_large(limits.body_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.body_timeout_s):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.body_bytes:
+                    raise too_large(limits.body_bytes)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise ApiError(408, "timeout", "The request body did not arrive in time.") from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def check_encoding(headers: Mapping[str, str]) -> None:
+    """Raises a 415 for a compressed body."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError(415, "unsupported_encoding", "Compressed request bodies are not accepted.")
+
+
+def too_large(limit: int) -> ApiError:
+    """A 413."""
+    return ApiError(413, "request_too_large", f"The request body is larger than {limit} bytes.")
+
+
+async def read_json(request: Request, model: type[M], limits: Limits) -> M:
+    """Returns the body as `model`; raises a 400 that names the first field that is wrong."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(415, "unsupported_media_type", "The request body must be application/json.")
+    body = await read_body(request, limits)
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise invalid("The request body is not valid JSON.", code="invalid_json") from None
+    if not isinstance(document, dict):
+        raise invalid("The request body must be a JSON object.", code="invalid_json")
+    check_depth(document, limits.json_depth)
+    return validate(model, document)
+
+
+def validate(model: type[M], document: Any) -> M:
+    """Returns `document` as `model`; raises a 400."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise invalid(first["msg"].removeprefix("Value error, "), field_path(model, first["loc"])) from None
+
+
+def field_path(model: type[BaseModel], location: tuple[int | str, ...]) -> str | None:
+    """Returns `messages[0].content` for a validation error's location.
+
+    Tags of unions and names that the caller chose (keys of free objects) are left out: only declared field
+    names and indexes are shown.
+    """
+    known = _field_names(model)
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part in known:
+            path += f".{part}" if path else part
+    return path or None
+
+
+_names: dict[type[BaseModel], frozenset[str]] = {}
+
+
+def _field_names(model: type[BaseModel]) -> frozenset[str]:
+    if model not in _names:
+        schema = model.model_json_schema()
+        objects = [schema, *schema.get("$defs", {}).values()]
+        _names[model] = frozenset(name for o in objects for name in o.get("properties", {}))
+    return _names[model]
+
+
+def check_depth(document: Any, limit: int) -> None:
+    """Raises a 400 when `document` nests deeper than `limit`."""
+    level = [document]
+    for _ in range(limit):
+        deeper: list[Any] = []
+        for item in level:
+            children = item.values() if isinstance(item, dict) else item
+            deeper.extend(c for c in children if isinstance(c, dict | list))
+        if not deeper:
+            return
+        level = deeper
+    raise invalid(f"The request body nests deeper than {limit} levels.", code="invalid_json")

@@ -1,0 +1,42 @@
+"""`GET /v1/models`: assistants, aliases and models, each usable as `model`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.errors import ApiError
+from serving.api.exchange import Exchange
+from serving.api.http import JsonResponse
+from serving.api.services import Services
+from serving.assistants.resolver import Listed
+
+
+async def list_all(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists what can be asked."""
+    return JsonResponse({"object": "list", "data": [_model(s, m) for m in _entries(s)]})
+
+
+async def get(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns one entry of the list."""
+    name = request.path_params["model"]
+    for entry in _entries(s):
+        if entry.id == name:
+            return JsonResponse(_model(s, entry))
+    raise ApiError(404, "model_not_found", "There is no such model.", param="model")
+
+
+def _entries(s: Services) -> list[Listed]:
+    return [*s.resolver.listed, Listed(s.retrieval.embedder, "embedder", "sentence embeddings")]
+
+
+def _model(s: Services, entry: Listed) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "object": "model",
+        "created": s.configured_at,
+        "owned_by": "headrace",
+        "headrace": {"kind": entry.kind, "description": entry.description},
+    }

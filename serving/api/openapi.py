@@ -1,0 +1,99 @@
+"""The OpenAPI 3.1 document, made from the operations and the request models."""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from pydantic.json_schema import models_json_schema
+
+if TYPE_CHECKING:
+    from serving.api.operations import Operation
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        }
+    },
+}
+_UPLOAD = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "purpose": {"type": "string", "enum": ["assistants", "user_data"]},
+    },
+}
+_REFUSALS = (400, 401, 404, 405, 408, 409, 413, 415, 429, 500, 502, 503, 504)
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """Returns the document."""
+    from serving.api.operations import OPERATIONS  # the list names the handler that serves this document
+
+    bodies = [op.body for op in OPERATIONS if op.body is not None]
+    _, definitions = models_json_schema(
+        [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
+    )
+    paths: dict[str, Any] = {}
+    for op in OPERATIONS:
+        paths.setdefault(op.path, {})[op.method.lower()] = _operation(op)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Headrace", "version": _version(), "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": {**definitions.get("$defs", {}), "Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(op: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": (op.handler.__doc__ or "").strip().partition("\n")[0],
+        "operationId": f"{op.handler.__module__.rpartition('.')[2]}_{op.handler.__name__}",
+        "security": [{"key": []}] if op.authenticated else [],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            for name in re.findall(r"{(\w+)}", op.path)
+        ]
+        + [{"name": p.name, "in": "query", "schema": p.schema} for p in op.query],
+        "responses": {str(status): _response(op, status) for status in (*op.statuses, *_REFUSALS)},
+    }
+    if op.body is not None:
+        schema = {"$ref": f"#/components/schemas/{op.body.__name__}"}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    elif op.upload:
+        described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD}}}
+    return described
+
+
+def _response(op: Operation, status: int) -> dict[str, Any]:
+    if status in op.statuses:
+        types = ["application/octet-stream"] if op.path.endswith("/content") else ["application/json"]
+        if op.path in ("/v1/chat/completions", "/v1/completions"):
+            types.append("text/event-stream")
+        return {"description": "the answer", "content": {t: {"schema": {}} for t in types}}
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": "an error", "content": {"application/json": {"schema": schema}}}
+
+
+def _version() -> str:
+    try:
+        return version("headrace")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,86 @@
+"""Every operation of the API: the router and the OpenAPI document are both made from this list."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api import chat, completions, embeddings, files, health, models, vector_stores
+from serving.api import schemas as b
+from serving.api.exchange import Exchange
+from serving.api.services import Services
+
+Handler = Callable[[Services, Request, Exchange], Awaitable[Response | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter."""
+
+    name: str
+    schema: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path."""
+
+    method: str
+    path: str
+    handler: Handler
+    body: type[BaseModel] | None = None
+    query: tuple[Parameter, ...] = ()
+    upload: bool = False
+    authenticated: bool = True
+    statuses: tuple[int, ...] = (200,)
+
+
+LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
+ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"})
+AFTER = Parameter("after", {"type": "string", "maxLength": 64})
+PAGE = (LIMIT, ORDER, AFTER)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("GET", "/healthz", health.alive, authenticated=False),
+    Operation("GET", "/readyz", health.ready, authenticated=False, statuses=(200, 503)),
+    Operation("GET", "/openapi.json", health.openapi, authenticated=False),
+    Operation("GET", "/v1/models", models.list_all),
+    Operation("GET", "/v1/models/{model}", models.get),
+    Operation("POST", "/v1/chat/completions", chat.create, b.ChatRequest),
+    Operation("POST", "/v1/completions", completions.create, b.CompletionRequest),
+    Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest),
+    Operation("POST", "/v1/files", files.create, upload=True),
+    Operation("GET", "/v1/files", files.list_page, query=PAGE),
+    Operation("GET", "/v1/files/{file_id}", files.get),
+    Operation("DELETE", "/v1/files/{file_id}", files.delete),
+    Operation("GET", "/v1/files/{file_id}/content", files.content),
+    Operation("POST", "/v1/vector_stores", vector_stores.create, b.VectorStoreRequest),
+    Operation(
+        "GET",
+        "/v1/vector_stores",
+        vector_stores.list_page,
+        query=(*PAGE, Parameter("name", {"type": "string", "maxLength": 256})),
+    ),
+    Operation("GET", "/v1/vector_stores/{store_id}", vector_stores.get),
+    Operation("POST", "/v1/vector_stores/{store_id}", vector_stores.update, b.VectorStoreUpdate),
+    Operation("DELETE", "/v1/vector_stores/{store_id}", vector_stores.delete),
+    Operation("POST", "/v1/vector_stores/{store_id}/files", vector_stores.attach, b.VectorStoreFileRequest),
+    Operation(
+        "GET",
+        "/v1/vector_stores/{store_id}/files",
+        vector_stores.list_files,
+        query=(
+            *PAGE,
+            Parameter(
+                "filter", {"type": "string", "enum": ["in_progress", "completed", "failed", "cancelled"]}
+            ),
+        ),
+    ),
+    Operation("GET", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.get_file),
+    Operation("DELETE", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.detach),
+    Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, b.SearchRequest),
+)

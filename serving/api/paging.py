@@ -1,0 +1,61 @@
+"""Lists in pages, as OpenAI's API cuts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+from starlette.requests import Request
+
+from serving.api.errors import invalid
+from serving.api.http import JsonResponse
+from serving.store.rows import Page
+
+T = TypeVar("T")
+
+
+def page_query(request: Request, *, default: int = 20, most: int = 100) -> dict[str, Any]:
+    """Returns `limit`, `order` and `after` of a list request; raises a 400."""
+    query = request.query_params
+    return {
+        "limit": _limit(query.get("limit"), default, most),
+        "order": one_of(query.get("order"), "order", ("desc", "asc")) or "desc",
+        "after": text_query(request, "after", 64),
+    }
+
+
+def _limit(value: str | None, default: int, most: int) -> int:
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdigit()) or len(value) > 9 or not 1 <= int(value) <= most:
+        raise invalid(f"limit must be a number from 1 to {most}.", "limit")
+    return int(value)
+
+
+def one_of(value: str | None, name: str, allowed: tuple[str, ...]) -> str | None:
+    """Returns `value` when it is allowed; raises a 400."""
+    if value is not None and value not in allowed:
+        raise invalid(f"{name} must be one of {', '.join(allowed)}.", name)
+    return value
+
+
+def text_query(request: Request, name: str, most: int) -> str | None:
+    """Returns a text parameter; raises a 400 when it is too long or holds what no database can."""
+    value = request.query_params.get(name)
+    if value is not None and (len(value) > most or "\0" in value):
+        raise invalid(f"{name} must have at most {most} characters and no NUL.", name)
+    return value
+
+
+def page_response(page: Page[T], render: Callable[[T], dict[str, Any]], key: Literal["id"] = "id") -> JsonResponse:
+    """Returns a list object."""
+    data = [render(item) for item in page.items]
+    return JsonResponse(
+        {
+            "object": "list",
+            "data": data,
+            "first_id": data[0][key] if data else None,
+            "last_id": data[-1][key] if data else None,
+            "has_more": page.has_more,
+        }
+    )

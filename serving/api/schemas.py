@@ -1,0 +1,255 @@
+"""Request bodies of the OpenAI-compatible API. Fields that OpenAI knows and we do not act on are ignored.
+
+Source of names and ranges: OpenAI's API reference (chat completions, completions, embeddings, vector stores).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Text = str
+
+
+class Body(BaseModel):
+    """Base of request bodies: values keep their JSON types (a string is no number)."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class TextPart(Body):
+    """Text inside a message."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class OtherPart(Body):
+    """An image, audio or file inside a message: passed on to engines that take it."""
+
+    type: Literal["image_url", "input_audio", "file"]
+    image_url: dict[str, Any] | None = None
+    input_audio: dict[str, Any] | None = None
+    file: dict[str, Any] | None = None
+
+
+Part = Annotated[TextPart | OtherPart, Field(discriminator="type")]
+
+
+class FunctionCall(Body):
+    """A call that the model asked for."""
+
+    name: str = Field(max_length=64)
+    arguments: str
+
+
+class ToolCall(Body):
+    """A tool call of an assistant message."""
+
+    id: str = Field(max_length=128)
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class Message(Body):
+    """One message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | list[Part] | None = None
+    name: str | None = Field(default=None, max_length=64)
+    tool_calls: list[ToolCall] | None = Field(default=None, max_length=128)
+    tool_call_id: str | None = Field(default=None, max_length=128)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.content is None and not self.tool_calls:
+            raise ValueError("a message needs content")
+        if self.role == "tool" and not self.tool_call_id:
+            raise ValueError("a tool message needs a tool_call_id")
+        return self
+
+    def text(self) -> str:
+        """Returns the message's text without its other parts."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(p.text for p in self.content or () if isinstance(p, TextPart))
+
+
+class Function(Body):
+    """A function that the model may call."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = Field(default=None, max_length=20_000)
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Body):
+    """A tool that the model may call."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class JsonSchema(Body):
+    """A JSON Schema that the answer must satisfy."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = Field(default=None, max_length=20_000)
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class TextFormat(Body):
+    """Free text or any JSON object."""
+
+    type: Literal["text", "json_object"]
+
+
+class SchemaFormat(Body):
+    """JSON that satisfies a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[TextFormat | SchemaFormat, Field(discriminator="type")]
+
+
+class StreamOptions(Body):
+    """What a stream carries beside its tokens."""
+
+    include_usage: bool = False
+
+
+class Sampling(Body):
+    """What chat completions and completions share."""
+
+    model: ModelName
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    seed: int | None = Field(default=None, ge=-(2**31), lt=2**32)
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    n: int | None = Field(default=None, ge=1, le=128)
+    user: str | None = Field(default=None, max_length=512)
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _stream(cls, value: Any) -> Any:
+        return False if value is None else value
+
+    @model_validator(mode="after")
+    def _stream_options(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options needs stream to be true")
+        return self
+
+
+class ChatRequest(Sampling):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: list[Tool] | None = Field(default=None, max_length=128)
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _logprobs(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
+        return self
+
+
+class CompletionRequest(Sampling):
+    """`POST /v1/completions`."""
+
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=64)]
+    max_tokens: int | None = Field(default=16, ge=1, lt=2**31)
+    logprobs: int | None = Field(default=None, ge=0, le=5)
+    suffix: Annotated[str, StringConstraints(max_length=0)] | None = None
+
+
+class EmbeddingRequest(Body):
+    """`POST /v1/embeddings`."""
+
+    model: ModelName
+    input: Text | Annotated[list[Text], Field(min_length=1)]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(default=None, ge=1)
+    user: str | None = Field(default=None, max_length=512)
+
+
+Attributes = Annotated[dict[str, str | float | bool | int], Field(max_length=16)]
+Metadata = Annotated[dict[str, str], Field(max_length=16)]
+
+
+class StaticChunking(Body):
+    """Sizes of chunks, in tokens of the embedder."""
+
+    max_chunk_size_tokens: int = Field(ge=32, le=256)
+    chunk_overlap_tokens: int = Field(ge=0, le=128)
+
+    @model_validator(mode="after")
+    def _overlap(self) -> Self:
+        if self.chunk_overlap_tokens > self.max_chunk_size_tokens // 2:
+            raise ValueError("chunk_overlap_tokens must be at most half of max_chunk_size_tokens")
+        return self
+
+
+class AutoStrategy(Body):
+    """Chunk sizes as the embedder likes them."""
+
+    type: Literal["auto"]
+
+
+class StaticStrategy(Body):
+    """Chunk sizes as asked for."""
+
+    type: Literal["static"]
+    static: StaticChunking
+
+
+ChunkingStrategy = Annotated[AutoStrategy | StaticStrategy, Field(discriminator="type")]
+
+
+class VectorStoreRequest(Body):
+    """`POST /v1/vector_stores`."""
+
+    name: str = Field(min_length=1, max_length=256)
+    metadata: Metadata | None = None
+    file_ids: list[str] | None = Field(default=None, max_length=500)
+
+
+class VectorStoreUpdate(Body):
+    """`POST /v1/vector_stores/{id}`."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=256)
+    metadata: Metadata | None = None
+
+
+class VectorStoreFileRequest(Body):
+    """`POST /v1/vector_stores/{id}/files`."""
+
+    file_id: str = Field(min_length=1, max_length=128)
+    attributes: Attributes | None = None
+    chunking_strategy: ChunkingStrategy | None = None
+
+
+class SearchRequest(Body):
+    """`POST /v1/vector_stores/{id}/search`."""
+
+    query: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+    max_num_results: int = Field(default=10, ge=1, le=50)
+    ranking_options: dict[str, Any] | None = None
+    rewrite_query: bool | None = None

@@ -1,0 +1,83 @@
+"""What the API's handlers work with, made once per gateway replica."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from serving.api.admission import Admission
+from serving.api.generation import Generator
+from serving.api.upstream import Upstream
+from serving.assistants.resolver import Resolver
+from serving.config import Catalog, ServingConfig
+from serving.engines.pool import Engines, Handle
+from serving.retrieval.client import RetrievalClient
+from serving.security.keys import Authenticator
+from serving.security.principal import Principal
+from serving.store.blobs import Blobs
+from serving.store.database import Database
+from serving.store.errors import StoreUnavailable
+from serving.store.files import Files
+from serving.store.jobs import Jobs
+from serving.store.keys import Keys
+from serving.store.vector_stores import VectorStores
+
+
+class Services:
+    """The gateway's parts, wired. `start()` before the first request, `close()` after the last."""
+
+    def __init__(self, config: ServingConfig, retrieval: Any, handle_of: Callable[[str], Handle]) -> None:
+        self.config = config
+        self.limits = config.limits
+        self.database = Database(config.store.database)
+        self.blobs = Blobs(Path(config.store.data) / "files")
+        self.jobs = Jobs(self.database)
+        self.vector_stores = VectorStores(self.database, self.jobs)
+        self.files = Files(self.database, self.jobs, self.vector_stores)
+        self.keys = Keys(self.database)
+        self.authenticator = Authenticator(self.keys, config.key_secret.read())
+        self.admission = Admission(config.limits)
+        self.engines = Engines(handle_of, config.limits.lease_timeout_s)
+        self.upstream = Upstream()
+        self.generator = Generator(self.engines, self.upstream)
+        self.retrieval = RetrievalClient(retrieval)
+        self.resolver = Resolver(Catalog())
+        self.configured_at = 0
+
+    async def start(self) -> None:
+        """Brings the database up to date and lets the first key in."""
+        await self.database.migrate()
+        if self.config.bootstrap_key is not None:
+            await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
+
+    def configure(self, catalog: Catalog) -> None:
+        """Takes in a new catalogue; requests under way keep the one they began with."""
+        self.engines.configure(catalog)
+        self.resolver = Resolver(catalog)
+        self.configured_at = int(time.time())
+
+    async def authenticate(self, authorization: str | None) -> Principal:
+        """Returns the caller of an `Authorization` header; raises `AuthenticationError`."""
+        return await self.authenticator.authenticate(authorization)
+
+    async def readiness(self) -> dict[str, bool]:
+        """Returns what a request needs, and whether it is there."""
+        return {
+            "catalog": bool(self.resolver.listed),
+            "store": await self._store_answers(),
+            "retrieval": await self.retrieval.reachable(),
+        }
+
+    async def _store_answers(self) -> bool:
+        try:
+            await self.database.check()
+        except StoreUnavailable:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Closes connections."""
+        await self.upstream.close()
+        await self.database.close()

@@ -1,0 +1,114 @@
+"""The hop from the gateway to an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import orjson
+
+from serving.api.errors import ApiError, invalid, too_many, upstream
+from serving.engines.endpoint import Endpoint
+
+MAX_ANSWER = 64_000_000
+"""Bytes of a whole (not streamed) answer."""
+
+
+class Upstream:
+    """One HTTP client for all engines, with kept connections."""
+
+    def __init__(self) -> None:
+        # Admission bounds the requests; a second bound here would only hide where they wait.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            auto_decompress=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._session.close()
+
+    @contextlib.asynccontextmanager
+    async def post(
+        self, endpoint: Endpoint, path: str, document: dict[str, Any]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Sends a request and yields the response once its status is 200.
+
+        Tries again only before the first byte of an answer: when nothing listens or the engine says 502, 503
+        or 504. Raises `ApiError`. Leaving the context early closes the connection, which stops the engine.
+        """
+        response = await self._send(endpoint, path, document)
+        try:
+            if response.status != 200:
+                raise await _refusal(response)
+            yield response
+        finally:
+            response.close()
+
+    async def _send(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> aiohttp.ClientResponse:
+        body = orjson.dumps(document)
+        headers = {"Content-Type": "application/json", **endpoint.headers}
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=endpoint.connect_timeout_s, sock_read=endpoint.idle_timeout_s
+        )
+        for attempt in range(endpoint.retries + 1):
+            last = attempt == endpoint.retries
+            try:
+                async with asyncio.timeout(endpoint.first_byte_timeout_s):
+                    response = await self._session.post(
+                        endpoint.url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                    )
+            except aiohttp.ClientConnectorError:
+                if last:
+                    raise upstream("The model's endpoint cannot be reached.") from None
+            except TimeoutError:
+                raise ApiError(504, "engine_timeout", "The model's endpoint did not answer in time.") from None
+            except aiohttp.ClientError:
+                if last:
+                    raise upstream("The model's endpoint broke off before it answered.") from None
+            else:
+                if response.status not in (502, 503, 504) or last:
+                    return response
+                response.close()
+            await asyncio.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311
+        raise AssertionError("unreachable")
+
+
+async def read_answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """Returns the JSON object of a whole answer; raises a 502."""
+    try:
+        body = await response.content.read(MAX_ANSWER)
+        rest = body
+        while rest and len(body) < MAX_ANSWER:
+            rest = await response.content.read(MAX_ANSWER - len(body))
+            body += rest
+        document = orjson.loads(body)
+    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
+        raise upstream("The model's answer was cut off or is not JSON.") from None
+    if not isinstance(document, dict):
+        raise upstream("The model's answer is not a JSON object.")
+    return document
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
+    """Turns an engine's error into ours: what the caller did wrong stays a 4xx, the rest is a 502."""
+    message = ""
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, AttributeError, TypeError):
+        message = str(orjson.loads(await response.content.read(65536))["error"]["message"])[:500]
+    status = response.status
+    if status == 429:
+        return too_many("The model's endpoint is at its limit; try again soon.", 2)
+    if status in (401, 403):
+        return upstream("The model's endpoint refused our credentials.")
+    if "context" in message and "exceed" in message:
+        return invalid(message, "messages", "context_length_exceeded")
+    if 400 <= status < 500:
+        return invalid(message or "The model's endpoint refused the request.")
+    return upstream("The model's endpoint failed.")

@@ -1,0 +1,163 @@
+"""`/v1/vector_stores`: collections of documents, and search over them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.exchange import Exchange
+from serving.api.http import JsonResponse, read_json
+from serving.api.paging import one_of, page_query, page_response, text_query
+from serving.api.schemas import SearchRequest, VectorStoreFileRequest, VectorStoreRequest, VectorStoreUpdate
+from serving.api.services import Services
+from serving.store.vector_stores import VectorStore, VectorStoreFile
+
+STATUSES = ("in_progress", "completed", "failed", "cancelled")
+
+
+async def create(s: Services, request: Request, x: Exchange) -> Response:
+    """Makes a vector store, with files if any are named."""
+    body = await read_json(request, VectorStoreRequest, s.limits)
+    for file_id in body.file_ids or ():
+        await s.files.get(x.caller, file_id)  # before anything is made: a wrong id leaves no store behind
+    store = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata)
+    for file_id in body.file_ids or ():
+        await s.vector_stores.attach(x.caller, store.id, file_id)
+    return JsonResponse(_store(await s.vector_stores.get(x.caller, store.id)))
+
+
+async def list_page(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the tenant's vector stores, or those of one name."""
+    name = text_query(request, "name", 256)
+    return page_response(await s.vector_stores.list(x.caller, name=name, **page_query(request)), _store)
+
+
+async def get(s: Services, request: Request, x: Exchange) -> Response:
+    """Describes a vector store."""
+    return JsonResponse(_store(await s.vector_stores.get(x.caller, request.path_params["store_id"])))
+
+
+async def update(s: Services, request: Request, x: Exchange) -> Response:
+    """Changes a vector store's name or metadata."""
+    body = await read_json(request, VectorStoreUpdate, s.limits)
+    store = await s.vector_stores.update(
+        x.caller, request.path_params["store_id"], name=body.name, metadata=body.metadata
+    )
+    return JsonResponse(_store(store))
+
+
+async def delete(s: Services, request: Request, x: Exchange) -> Response:
+    """Deletes a vector store; its files stay."""
+    store_id = request.path_params["store_id"]
+    await s.vector_stores.delete(x.caller, store_id)
+    return JsonResponse({"id": store_id, "object": "vector_store.deleted", "deleted": True})
+
+
+async def attach(s: Services, request: Request, x: Exchange) -> Response:
+    """Puts a file into a vector store; it is ingested in the background."""
+    body = await read_json(request, VectorStoreFileRequest, s.limits)
+    chunking = body.chunking_strategy
+    file = await s.vector_stores.attach(
+        x.caller,
+        request.path_params["store_id"],
+        body.file_id,
+        attributes=body.attributes,
+        chunking=chunking.model_dump() if chunking is not None else None,
+    )
+    return JsonResponse(_file(file))
+
+
+async def list_files(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists a vector store's files, or those of one status."""
+    status: Any = one_of(request.query_params.get("filter"), "filter", STATUSES)
+    page = await s.vector_stores.list_files(
+        x.caller, request.path_params["store_id"], status=status, **page_query(request)
+    )
+    return page_response(page, _file)
+
+
+async def get_file(s: Services, request: Request, x: Exchange) -> Response:
+    """Says how far a file's ingestion is."""
+    path = request.path_params
+    return JsonResponse(_file(await s.vector_stores.get_file(x.caller, path["store_id"], path["file_id"])))
+
+
+async def detach(s: Services, request: Request, x: Exchange) -> Response:
+    """Takes a file out of a vector store; the file stays."""
+    path = request.path_params
+    await s.vector_stores.detach(x.caller, path["store_id"], path["file_id"])
+    return JsonResponse({"id": path["file_id"], "object": "vector_store.file.deleted", "deleted": True})
+
+
+async def search(s: Services, request: Request, x: Exchange) -> Response:
+    """Searches a vector store by words and by meaning."""
+    body = await read_json(request, SearchRequest, s.limits)
+    store = await s.vector_stores.get(x.caller, request.path_params["store_id"])
+    x.timeline.end_of("receive")
+    async with x.cancelled_by_hang_up(), s.admission.admit():
+        x.timeline.end_of("admit")
+        hits = await s.retrieval.search(x.caller, store.id, body.query, body.max_num_results)
+        x.timeline.end_of("retrieve")
+    data = [
+        {
+            "file_id": hit.file_id,
+            "filename": hit.file_name,
+            "score": min(max(hit.score, 0.0), 1.0),
+            "attributes": {},
+            "content": [{"type": "text", "text": hit.text}],
+            "headrace": {
+                "title": hit.title,
+                "heading": hit.heading,
+                "position": {"start": hit.start, "end": hit.end, "page": hit.page},
+                "similarity": hit.dense_score,
+            },
+        }
+        for hit in hits
+    ]
+    return JsonResponse(
+        {
+            "object": "vector_store.search_results.page",
+            "search_query": [body.query],
+            "data": data,
+            "has_more": False,
+            "next_page": None,
+        }
+    )
+
+
+def _store(store: VectorStore) -> dict[str, Any]:
+    counts = store.file_counts
+    return {
+        "id": store.id,
+        "object": "vector_store",
+        "name": store.name,
+        "created_at": int(store.created_at),
+        "last_active_at": int(store.last_active_at),
+        "status": store.status,
+        "metadata": store.metadata,
+        "usage_bytes": store.usage_bytes,
+        "file_counts": {
+            "in_progress": counts.in_progress,
+            "completed": counts.completed,
+            "failed": counts.failed,
+            "cancelled": counts.cancelled,
+            "total": counts.total,
+        },
+    }
+
+
+def _file(file: VectorStoreFile) -> dict[str, Any]:
+    failed = file.error_code is not None
+    return {
+        "id": file.file_id,
+        "object": "vector_store.file",
+        "vector_store_id": file.vector_store_id,
+        "created_at": int(file.created_at),
+        "status": file.status,
+        "usage_bytes": file.usage_bytes,
+        "last_error": {"code": file.error_code, "message": file.error_message} if failed else None,
+        "attributes": file.attributes,
+        "chunking_strategy": file.chunking or {"type": "auto"},
+    }

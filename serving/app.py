@@ -1,0 +1,80 @@
+"""The Serve applications: builders that Serve's declarative document names by import path."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from serving.config import Catalog, LlamaCppModel, ServingConfig
+
+
+@serve.deployment
+class Model:
+    """A model replica: see `serving.engines.llamacpp`."""
+
+    def __init__(self, config: LlamaCppModel) -> None:
+        from serving.engines.llamacpp import LlamaCppReplica
+
+        self._replica = LlamaCppReplica(config)
+
+    async def lease(self) -> AsyncIterator[dict[str, str]]:
+        """Yields the replica's address once and holds a place until cancelled."""
+        async for granted in self._replica.lease():
+            yield granted
+
+    async def check_health(self) -> None:
+        """Raises when the engine does not answer."""
+        await self._replica.check_health()
+
+
+@serve.deployment
+class Retrieval:
+    """A retrieval replica: see `serving.retrieval.replica`."""
+
+    def __init__(self, config: ServingConfig) -> None:
+        from serving.retrieval.replica import RetrievalReplica
+
+        self._replica = RetrievalReplica(config)
+
+    async def call(self, method: str, *args: Any) -> Any:
+        """Runs one of the replica's public methods."""
+        return await self._replica.call(method, *args)
+
+    async def check_health(self) -> None:
+        """Raises when the replica cannot work."""
+        await self._replica.check_health()
+
+
+@serve.deployment
+@serve.ingress()
+class Gateway:
+    """A gateway replica: the HTTP surface. It keeps nothing that a restart would lose."""
+
+    async def __init__(self, config: ServingConfig, retrieval: Any) -> None:
+        from serving.api.services import Services
+
+        self._services = Services(config, retrieval, serve.get_app_handle)
+        await self._services.start()
+
+    def reconfigure(self, catalog: dict[str, Any]) -> None:
+        """Takes in a new catalogue without a restart."""
+        self._services.configure(Catalog.model_validate(catalog))
+
+    def __serve_build_asgi_app__(self) -> Any:
+        from serving.api.app import Api
+
+        return Api(self._services)
+
+
+def gateway_application(args: dict[str, Any]) -> Application:
+    """Builds the application that holds the gateway and retrieval; `args` is a `ServingConfig`."""
+    config = ServingConfig.model_validate(args)
+    return Gateway.bind(config, Retrieval.bind(config))
+
+
+def model_application(args: dict[str, Any]) -> Application:
+    """Builds the application of one model; `args["model"]` is a `LlamaCppModel`."""
+    return Model.bind(LlamaCppModel.model_validate(args["model"]))

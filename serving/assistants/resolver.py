@@ -1,0 +1,54 @@
+"""From the `model` of a request to what answers it: assistant -> alias -> weighted targets -> model."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from serving.config import Alias, Assistant, Catalog, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers one request; captures record every part of it."""
+
+    requested: str
+    assistant: Assistant | None
+    alias: str
+    model: str
+    adapter: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry of the model list."""
+
+    id: str
+    kind: str
+    description: str
+
+
+class Resolver:
+    """Names of one catalogue. Immutable: a new catalogue makes a new resolver."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._assistants = {a.name: a for a in catalog.assistants}
+        self._aliases = {m.name: Alias(name=m.name, targets=(Target(model=m.name),)) for m in catalog.models}
+        self._aliases |= {a.name: a for a in catalog.aliases}
+        self.listed = tuple(
+            [Listed(a.name, "assistant", a.description) for a in catalog.assistants]
+            + [Listed(a.name, "alias", "") for a in catalog.aliases]
+            + [Listed(m.name, "model", m.engine) for m in catalog.models]
+        )
+
+    def resolve(self, name: str) -> Route | None:
+        """Returns the route of `name`, or None when nothing has that name."""
+        assistant = self._assistants.get(name)
+        alias = self._aliases.get(assistant.model if assistant else name)
+        if alias is None:
+            return None
+        targets = alias.targets
+        target = targets[0]
+        if len(targets) > 1:
+            target = random.choices(targets, [t.weight for t in targets])[0]  # noqa: S311
+        return Route(name, assistant, alias.name, target.model, target.adapter)

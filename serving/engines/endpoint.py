@@ -1,0 +1,31 @@
+"""A model is an OpenAI-compatible HTTP endpoint: every engine brings one up or finds one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a model answers.
+
+    `url` is the base with the version (`http://host:port/v1`), `model` its name there, `headers` what it wants
+    to be asked with (they can hold a key, so they stay out of `repr`). Times are seconds.
+    """
+
+    url: str
+    model: str
+    headers: dict[str, str] = field(repr=False)
+    retries: int = 0
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 600.0
+    idle_timeout_s: float = 120.0
+    text_only: bool = False
+
+
+class EngineUnavailable(Exception):
+    """No replica of the model can take the request now. The message is for the caller."""
+
+
+class EngineBusy(EngineUnavailable):
+    """Every replica is at its bound; the caller may try again soon."""

@@ -1,0 +1,131 @@
+"""How the gateway reaches engines: a lease of a Serve replica, or a remote endpoint with a bound of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+from serving.config import Catalog, LlamaCppModel, RemoteModel
+from serving.document import model_application
+from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
+
+
+class Handle(Protocol):
+    """The part of a Serve deployment handle that a lease needs."""
+
+    def options(self, *, stream: bool) -> Any:
+        """Returns a handle whose calls stream."""
+
+
+class Engines:
+    """Every model of the catalogue, by name.
+
+    `handle_of` finds the Serve handle of a model's application; it is called when a model is first asked for,
+    since the application can come up after the gateway.
+    """
+
+    def __init__(self, handle_of: Callable[[str], Handle], lease_timeout_s: float) -> None:
+        self._handle_of = handle_of
+        self._lease_timeout_s = lease_timeout_s
+        self._models: dict[str, LlamaCppModel | RemoteModel] = {}
+        self._handles: dict[str, Any] = {}
+        self._remotes: dict[str, _Remote] = {}
+
+    def configure(self, catalog: Catalog) -> None:
+        """Takes in a new catalogue; requests under way keep what they have."""
+        models = {m.name: m for m in catalog.models}
+        remotes = {}
+        for name, model in models.items():
+            if isinstance(model, RemoteModel):
+                known = self._remotes.get(name)
+                remotes[name] = known if known and known.model == model else _Remote(model)
+        self._models, self._remotes = models, remotes
+        self._handles = {name: h for name, h in self._handles.items() if name in models}
+
+    @contextlib.asynccontextmanager
+    async def endpoint(self, name: str) -> AsyncIterator[Endpoint]:
+        """Holds an endpoint of model `name` for one request.
+
+        Raises `EngineBusy` or `EngineUnavailable`.
+        """
+        remote = self._remotes.get(name)
+        if remote is not None:
+            async with remote.hold() as endpoint:
+                yield endpoint
+            return
+        if name not in self._models:
+            raise EngineUnavailable(f"the model {name} is not deployed")
+        async with self._lease(name) as endpoint:
+            yield endpoint
+
+    @contextlib.asynccontextmanager
+    async def _lease(self, name: str) -> AsyncIterator[Endpoint]:
+        generator = self._handle(name).lease.remote()
+        try:
+            granted = await asyncio.wait_for(anext(generator), self._lease_timeout_s)
+        except TimeoutError:
+            generator.cancel()
+            raise EngineBusy(
+                f"no replica of {name} took the request in {self._lease_timeout_s:g} s"
+            ) from None
+        except asyncio.CancelledError:
+            generator.cancel()
+            raise
+        except Exception as e:
+            generator.cancel()
+            raise EngineUnavailable(f"no replica of {name} can take the request") from e
+        try:
+            yield Endpoint(
+                granted["url"], name, {"Authorization": f"Bearer {granted['key']}"}, text_only=True
+            )
+        finally:
+            # Dropping the generator would leave the replica's slot taken: only cancel() frees it.
+            generator.cancel()
+
+    def _handle(self, name: str) -> Any:
+        handle = self._handles.get(name)
+        if handle is None:
+            try:
+                handle = self._handle_of(model_application(name)).options(stream=True)
+            except Exception as e:
+                raise EngineUnavailable(f"the model {name} is not running") from e
+            self._handles[name] = handle
+        return handle
+
+
+class _Remote:
+    def __init__(self, model: RemoteModel) -> None:
+        self.model = model
+        self._in_flight = 0
+
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncIterator[Endpoint]:
+        model = self.model
+        if self._in_flight >= model.max_in_flight:
+            raise EngineBusy(f"{model.name} already answers {model.max_in_flight} requests")
+        self._in_flight += 1
+        try:
+            yield self._endpoint()
+        finally:
+            self._in_flight -= 1
+
+    def _endpoint(self) -> Endpoint:
+        model = self.model
+        headers = {}
+        if model.api_key is not None:
+            try:
+                # Read at each request, so that a rotated key needs no restart.
+                headers["Authorization"] = f"Bearer {model.api_key.read()}"
+            except LookupError as e:
+                raise EngineUnavailable(f"the key of {model.name} cannot be read") from e
+        return Endpoint(
+            model.url,
+            model.model or model.name,
+            headers,
+            model.retries,
+            model.connect_timeout_s,
+            model.first_byte_timeout_s,
+            model.idle_timeout_s,
+        )

@@ -1,0 +1,76 @@
+"""Builds a `Document` block by block, within bounds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.types import Block, Document
+
+_SEPARATOR = "\n\n"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_TRAILING = re.compile(r"[ \t\r]+(?=\n|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one document may unfold to. `unpacked_bytes` and `ratio` bound what a zip archive holds."""
+
+    characters: int = 20_000_000
+    blocks: int = 200_000
+    pages: int = 5_000
+    depth: int = 200
+    unpacked_bytes: int = 200_000_000
+    ratio: int = 200
+
+
+class DocumentBuilder:
+    """Collects blocks in reading order and keeps the current heading path (1 is the topmost level)."""
+
+    def __init__(self, kind: str, bounds: Bounds) -> None:
+        self.kind = kind
+        self.bounds = bounds
+        self._parts: list[str] = []
+        self._blocks: list[Block] = []
+        self._length = 0
+        self._path: list[tuple[int, str]] = []
+        self._title = ""
+
+    def heading(self, text: str, level: int, page: int | None = None) -> None:
+        """Opens a section. The first heading becomes the title when nothing better is known."""
+        text = " ".join(_clean(text).split())
+        if not text:
+            return
+        while self._path and self._path[-1][0] >= level:
+            self._path.pop()
+        self._path.append((level, text[:300]))
+        self._title = self._title or text
+        self._append(text[:300], page)
+
+    def add(self, text: str, page: int | None = None) -> None:
+        """Adds a paragraph-like block; blank text is left out."""
+        text = _TRAILING.sub("", _clean(text)).strip()
+        if text:
+            self._append(text, page)
+
+    def build(self, name: str, title: str = "") -> Document:
+        """Ends the document. `title` wins over its first heading, which wins over the file's name."""
+        if not self._blocks:
+            raise UnreadableDocument("empty", "the file holds no text")
+        best = " ".join(_clean(title).split()) or self._title or name
+        return Document(self.kind, best[:300], _SEPARATOR.join(self._parts), tuple(self._blocks))
+
+    def _append(self, text: str, page: int | None) -> None:
+        start = self._length + (len(_SEPARATOR) if self._parts else 0)
+        if start + len(text) > self.bounds.characters:
+            raise UnreadableDocument("too_large", f"the file holds over {self.bounds.characters:,} characters")
+        if len(self._blocks) >= self.bounds.blocks:
+            raise UnreadableDocument("too_complex", f"the file holds over {self.bounds.blocks:,} blocks")
+        self._blocks.append(Block(text, start, tuple(t for _, t in self._path), page))
+        self._parts.append(text)
+        self._length = start + len(text)
+
+
+def _clean(text: str) -> str:
+    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))

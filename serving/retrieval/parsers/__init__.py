@@ -1,0 +1,1 @@
+"""One reader per file kind; each is imported only when a file of its kind comes."""

@@ -1,0 +1,69 @@
+"""Markdown by markdown-it-py: headings, paragraphs, list items, tables (a row is a block) and code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.types import Document
+
+_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
+_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
+
+
+def parse_markdown(text: str, name: str, bounds: Bounds) -> Document:
+    """Front matter is left out, but for its `title`. Nesting deeper than 20 levels is read as text."""
+    text = text.replace("\r\n", "\n")
+    title = ""
+    if front := _FRONT_MATTER.match(text):
+        text = text[front.end() :]
+        if found := _TITLE.search(front.group(1)):
+            title = found.group(1).strip().strip("\"'")
+    builder = DocumentBuilder("markdown", bounds)
+    parser = MarkdownIt("commonmark", {"maxNesting": 20}).enable("table")
+    _walk(parser.parse(text), builder)
+    return builder.build(name, title)
+
+
+def _walk(tokens: Sequence[Token], builder: DocumentBuilder) -> None:
+    level = 0
+    row: list[str] | None = None
+    for token in tokens:
+        if token.type == "heading_open":
+            level = int(token.tag[1:])
+        elif token.type == "heading_close":
+            level = 0
+        elif token.type == "tr_open":
+            row = []
+        elif token.type == "tr_close" and row is not None:
+            builder.add(" | ".join(row))
+            row = None
+        elif token.type == "inline":
+            text = _inline(token)
+            if level:
+                builder.heading(text, level)
+            elif row is not None:
+                row.append(text)
+            else:
+                builder.add(text)
+        elif token.type in ("fence", "code_block"):
+            builder.add(token.content)
+        elif token.type == "html_block":
+            builder.add(re.sub(r"<!--.*?-->|<[^>]*>", " ", token.content, flags=re.DOTALL))
+
+
+def _inline(token: Token) -> str:
+    """The words of a line: link texts and alternative texts without their addresses and marks."""
+    parts = []
+    for child in token.children or ():
+        if child.type in ("text", "code_inline"):
+            parts.append(child.content)
+        elif child.type in ("softbreak", "hardbreak"):
+            parts.append("\n")
+        elif child.type == "image":
+            parts.append(child.content)
+    return "".join(parts)

@@ -1,0 +1,116 @@
+"""What flows through retrieval: documents, chunks, hits and citations. Offsets are character indexes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A heading, paragraph, list item, table row or code block of a document.
+
+    `document.text[start:start + len(text)] == text`. A heading's own path ends with itself.
+    """
+
+    text: str
+    start: int
+    heading: tuple[str, ...] = ()
+    page: int | None = None
+
+    @property
+    def is_heading(self) -> bool:
+        return bool(self.heading) and self.heading[-1] == self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Extracted plain text and its blocks, in order; only white space lies between two blocks."""
+
+    kind: str
+    title: str
+    text: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A slice of a document: `document.text[start:end] == text`. `heading` is a path joined by ` > `."""
+
+    ordinal: int
+    title: str
+    heading: str
+    text: str
+    start: int
+    end: int
+    page: int | None
+
+    @property
+    def body(self) -> str:
+        """What is embedded and indexed: the text under its title and heading."""
+        return prefix(self.title, self.heading) + self.text
+
+
+def prefix(title: str, heading: str) -> str:
+    """The context line(s) that stand before a chunk's text in what is embedded and indexed."""
+    return "".join(f"{line}\n" for line in (title, heading) if line)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that a search found.
+
+    `score` is the fused score (0..1), `dense_score` the cosine (-1..1), `bm25_score` is 0 when the BM25
+    leg did not return the chunk. `start` and `end` are offsets in the document's text.
+    """
+
+    chunk_id: str
+    file_id: str
+    file_name: str
+    title: str
+    heading: str
+    text: str
+    start: int
+    end: int
+    page: int | None
+    score: float
+    dense_score: float
+    bm25_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters `start` to `end` (exclusive) of an answer."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a quote stands: characters of the document's plain text, and the page of a PDF (from 1)."""
+
+    start: int
+    end: int
+    page: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A sentence of an answer (`start_index` to `end_index`, exclusive) and the sentence that supports it."""
+
+    start_index: int
+    end_index: int
+    file_id: str
+    file_name: str
+    title: str
+    quote: str
+    position: Position
+    support: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Every sentence of an answer that claims something is either cited or unsupported."""
+
+    citations: tuple[Citation, ...]
+    unsupported: tuple[Span, ...]

@@ -1,0 +1,134 @@
+"""API keys: `hr_` and 256 random bits. The store holds only HMAC-SHA256(key secret, key)."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from serving.security.principal import Principal
+from serving.store.ids import now
+from serving.store.keys import ApiKey, Keys
+
+PREFIX = "hr_"
+T = TypeVar("T")
+_KEY = re.compile(r"hr_[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+class AuthenticationError(Exception):
+    """No key, or none that is valid. A 401; the message never repeats what the caller sent."""
+
+
+def new_key() -> str:
+    """Returns a new key: `hr_` and 43 base64url characters."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+class Authenticator:
+    """Makes keys and checks them. Not for several threads.
+
+    Verified keys are remembered for `ttl_s` seconds, refused ones for `refused_ttl_s`, at most `size` of each:
+    a revoked key works that much longer. Only digests are kept in memory.
+    """
+
+    def __init__(
+        self, keys: Keys, secret: str, *, ttl_s: float = 10, refused_ttl_s: float = 1, size: int = 4096
+    ) -> None:
+        if len(secret) < 32:
+            raise ValueError("the key secret must have at least 32 characters")
+        self._keys = keys
+        self._secret = secret.encode()
+        self._verified: _Cache[Principal] = _Cache(ttl_s, size)
+        self._refused: _Cache[bool] = _Cache(refused_ttl_s, size)
+
+    def __repr__(self) -> str:
+        return "Authenticator()"
+
+    async def authenticate(self, authorization: str | None) -> Principal:
+        """Returns who sent the `Authorization` header's value, or raises `AuthenticationError`."""
+        if not authorization:
+            raise AuthenticationError("an API key is needed: send 'Authorization: Bearer hr_…'")
+        scheme, _, key = authorization.partition(" ")
+        principal = await self.verify(key.strip()) if scheme.lower() == "bearer" else None
+        if principal is None:
+            raise AuthenticationError("the API key is not valid")
+        return principal
+
+    async def verify(self, key: str) -> Principal | None:
+        """Returns the key's principal, or None when the key is malformed, unknown, revoked or expired."""
+        if not _KEY.fullmatch(key):
+            return None
+        digest = self._digest(key)
+        if (known := self._verified.get(digest)) is not None:
+            return known
+        if self._refused.get(digest):
+            return None
+        found = await self._keys.by_hash(digest.hex())
+        at = now()
+        if found is None or not hmac.compare_digest(found.hash, digest.hex()) or not found.valid(at):
+            self._refused.put(digest, True)
+            return None
+        remaining = found.expires_at - at if found.expires_at is not None else None
+        self._verified.put(digest, found.principal, remaining)
+        return found.principal
+
+    async def issue(
+        self,
+        principal: Principal,
+        *,
+        name: str = "",
+        user: str | None = None,
+        scopes: Iterable[str] = (),
+        expires_at: float | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Makes a key for the principal's tenant. The key itself is returned here and never again."""
+        key = new_key()
+        row = await self._keys.add(
+            principal,
+            self._digest(key).hex(),
+            name=name,
+            user=user,
+            scopes=scopes,
+            expires_at=expires_at,
+        )
+        return row, key
+
+    async def ensure_bootstrap(
+        self, key: str, *, tenant: str = "default", user: str = "admin", scopes: Iterable[str] = ("admin",)
+    ) -> None:
+        """Stores the key that the stack made, once; another one than before revokes the one before."""
+        if not _KEY.fullmatch(key):
+            raise ValueError("the bootstrap key must be 'hr_' and 43 base64url characters")
+        await self._keys.add_bootstrap(tenant, user, self._digest(key).hex(), scopes)
+
+    def _digest(self, key: str) -> bytes:
+        return hmac.digest(self._secret, key.encode(), "sha256")
+
+
+class _Cache(Generic[T]):
+    """At most `size` values for `ttl_s` seconds each; the oldest goes first."""
+
+    def __init__(self, ttl_s: float, size: int) -> None:
+        self._ttl_s = ttl_s
+        self._size = size
+        self._items: OrderedDict[bytes, tuple[float, T]] = OrderedDict()
+
+    def get(self, digest: bytes) -> T | None:
+        item = self._items.get(digest)
+        if item is None:
+            return None
+        if item[0] <= time.monotonic():
+            del self._items[digest]
+            return None
+        return item[1]
+
+    def put(self, digest: bytes, value: T, ttl_s: float | None = None) -> None:
+        ttl = self._ttl_s if ttl_s is None else min(ttl_s, self._ttl_s)
+        self._items.pop(digest, None)
+        self._items[digest] = (time.monotonic() + ttl, value)
+        if len(self._items) > self._size:
+            self._items.popitem(last=False)

@@ -1,0 +1,195 @@
+"""The relational database: engine, transactions and migrations. SQLite on `local`, PostgreSQL elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Self
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from serving.store import sqlite
+from serving.store.errors import InvalidValue, NewerDatabase, StoreUnavailable
+from serving.store.models import meta
+from serving.store.uninterrupted import finish, require, uninterrupted
+
+_MIGRATION_LOCK = 0x48454144  # PostgreSQL advisory lock: "HEAD"
+_MIGRATING = threading.Lock()  # alembic keeps its context in module globals
+
+
+class Database:
+    """One database, shared by every store of a process. Call `migrate()` before the first transaction.
+
+    `url` is an SQLAlchemy URL: `sqlite:////abs/path.db` or `postgresql://…`; the async driver is filled in.
+    Transactions raise `StoreUnavailable` for whatever is wrong with the database itself.
+    """
+
+    def __init__(self, url: str, *, busy_timeout_s: float = 10, pool_size: int = 4) -> None:
+        self.url = _normalise(url)
+        self._busy_timeout_s = busy_timeout_s
+        self._engine = create_async_engine(
+            self.url, pool_size=pool_size, max_overflow=0, pool_timeout=busy_timeout_s, hide_parameters=True
+        )
+        # SQLite has one writer: queueing here is fair, its own busy handler sleeps and retries.
+        self._writing: AbstractAsyncContextManager[object] = nullcontext()
+        if self.is_sqlite:
+            self._writing = asyncio.Lock()
+            sqlite.configure(self._engine.sync_engine, busy_timeout_s=busy_timeout_s)
+        self._writer = self._engine.execution_options(**{sqlite.WRITE: True})
+
+    def __repr__(self) -> str:
+        return f"Database({self.url.render_as_string(hide_password=True)!r})"
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that sees one state of the database and writes nothing.
+
+        As `write`, only inside an `uninterrupted` function.
+        """
+        require()
+        with self._explained():
+            async with self._engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is on disk when the block ends, and undone when the block raises."""
+        require()
+        async with self._writing:
+            with self._explained():
+                async with self._writer.begin() as connection:
+                    yield connection
+
+    @uninterrupted
+    async def check(self) -> None:
+        """Raises `StoreUnavailable` when the database does not answer or was never migrated."""
+        try:
+            async with self.read() as connection:
+                await connection.execute(select(meta.c.value).limit(1))
+        except DBAPIError as e:
+            raise StoreUnavailable("the database was never migrated") from e
+
+    async def migrate(self) -> None:
+        """Brings the schema up to date in one transaction; replicas that start together wait for each other.
+
+        Raises `NewerDatabase` when a newer Headrace wrote the database, `StoreUnavailable` when it is broken.
+        """
+        await finish(asyncio.to_thread(self._migrate))
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        await self.migrate()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def _explained(self) -> _Explained:
+        return _Explained(self.url)
+
+    def _migrate(self) -> None:
+        url = self.url.set(drivername="sqlite+pysqlite") if self.is_sqlite else self.url
+        with _MIGRATING, self._explained():
+            engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+            if self.is_sqlite:
+                wait_s = max(self._busy_timeout_s, 60)
+                sqlite.prepare(self.url)
+                # Alembic rebuilds a table to alter it; foreign keys would cascade. They are checked below.
+                sqlite.configure(engine, busy_timeout_s=wait_s, foreign_keys=False)
+                sqlite.use_wal(engine, wait_s=wait_s)
+            with engine.execution_options(**{sqlite.WRITE: True}).begin() as connection:
+                if not self.is_sqlite:
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _MIGRATION_LOCK})
+                _upgrade(connection)
+
+
+class _Explained:
+    """Turns driver errors that mean a broken database into `StoreUnavailable`."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _tb: object) -> None:
+        if reason := self._reason(error):
+            raise StoreUnavailable(reason) from error
+
+    def _reason(self, error: BaseException | None) -> str | None:
+        if isinstance(error, PoolTimeout):
+            return "every database connection is in use"
+        if isinstance(error, IntegrityError):
+            return None
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, sqlite3.Error):
+            return sqlite.explain(cause, self._url)
+        if isinstance(error, OSError):
+            return f"database {self._url.database} cannot be used: {error.strerror or error}"
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return "the connection to the database was lost"
+        return None
+
+
+def _normalise(url: str) -> URL:
+    """Returns the URL with its async driver."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise InvalidValue("store.database", "must name a file: sqlite:////path/to/headrace.db")
+        return parsed.set(drivername="sqlite+aiosqlite")
+    # psycopg serves both the async engine and the migration.
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Returns the Alembic configuration of the migrations that ship in this package."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    config = alembic_config(connection)
+    head = str(ScriptDirectory.from_config(config).get_current_head())
+    found = _format(connection)
+    if found > int(head):
+        raise NewerDatabase(
+            f"the database has format {found} and this Headrace knows up to {int(head)}: it was written by a "
+            "newer Headrace; install that one again, or restore a backup from before the upgrade"
+        )
+    if found == int(head):
+        return
+    command.upgrade(config, "head")
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken:
+            raise StoreUnavailable(f"migration to format {int(head)} would break a reference: {broken!r}")
+    connection.execute(meta.delete().where(meta.c.key == "format"))
+    connection.execute(meta.insert().values(key="format", value=str(int(head))))
+
+
+def _format(connection: Connection) -> int:
+    """Returns the number of the newest migration in the database; 0 for an empty one."""
+    if not inspect(connection).has_table(meta.name):
+        return 0
+    return int(connection.execute(select(meta.c.value).where(meta.c.key == "format")).scalar() or 0)

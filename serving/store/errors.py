@@ -1,0 +1,41 @@
+"""Every way in which a store call fails. The API maps each to one status: 404, 400, 409 and 503."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Base of the store's errors."""
+
+
+class StoreUnavailable(StoreError):
+    """State cannot be read or written now: disk full, read-only, damaged, locked, unreachable. A 503."""
+
+
+class NewerDatabase(StoreUnavailable):
+    """The database was written by a newer Headrace; this one would damage it."""
+
+
+class NotFound(StoreError):
+    """There is no such object, or it belongs to another tenant: the caller cannot tell which. A 404."""
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"no such {kind}")
+        self.kind = kind
+        self.id = id
+
+
+class Conflict(StoreError):
+    """The object is in a state that does not allow the call. A 409."""
+
+
+class Lost(StoreError):
+    """A worker no longer holds its job: the lease was taken over, or the job ended or was cancelled."""
+
+
+class InvalidValue(ValueError):
+    """A value outside its bounds. A 400; `param` is the field's path and never the caller's text."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(f"{param}: {message}")
+        self.param = param
+        self.message = message

@@ -1,0 +1,123 @@
+"""Rows of uploaded files. Their content lies in `Blobs`, written before the row and deleted after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.principal import Principal
+from serving.store import values
+from serving.store.database import Database
+from serving.store.errors import NotFound
+from serving.store.ids import now
+from serving.store.jobs import Jobs
+from serving.store.models import files, vector_store_files
+from serving.store.rows import Order, Page, build, page
+from serving.store.vector_stores import VectorStores
+from serving.store.uninterrupted import uninterrupted
+
+DELETE_BLOB = "delete_blob"
+"""Job kind: payload {"file_id"}. Its handler is `blob_deletion` in `serving.store.blobs`."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """OpenAI's file object, with `sha256` of its bytes and `kind`, the content type found in the content."""
+
+    id: str
+    tenant: str
+    filename: str
+    purpose: str
+    status: str
+    bytes: int
+    sha256: str
+    kind: str
+    created_at: float
+
+
+class Files:
+    """The files of all tenants."""
+
+    def __init__(self, database: Database, jobs: Jobs, vector_stores: VectorStores) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._vector_stores = vector_stores
+
+    @uninterrupted
+    async def create(
+        self, principal: Principal, id: str, *, filename: str, purpose: str, bytes: int, sha256: str, kind: str
+    ) -> File:
+        """Adds the row of a file whose content was written to `Blobs` under the same `id`."""
+        row = {
+            "id": id,
+            "tenant": principal.tenant,
+            "filename": values.text("filename", filename, min_length=1),
+            "purpose": values.text("purpose", purpose, max_length=64, min_length=1),
+            "status": "processed",
+            "bytes": bytes,
+            "sha256": sha256,
+            "kind": values.text("kind", kind, max_length=64),
+            "created_at": now(),
+        }
+        async with self._database.write() as connection:
+            await connection.execute(files.insert().values(row))
+        return File(**row)  # type: ignore[arg-type]
+
+    @uninterrupted
+    async def get(self, principal: Principal, id: str) -> File:
+        """Returns the tenant's file or raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        purpose: str | None = None,
+        after: str | None = None,
+        limit: int = 10_000,
+        order: Order = "desc",
+    ) -> Page[File]:
+        query = select(files)
+        if purpose is not None:
+            query = query.where(files.c.purpose == purpose)
+        async with self._database.read() as connection:
+            found = await page(
+                connection, query, files, principal, after=after, limit=limit, max_limit=10_000, order=order
+            )
+        return Page([build(File, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Deletes the row, detaches the file everywhere, and enqueues the removal of its index and content.
+
+        All in one transaction: from here on nobody finds the file, whatever happens to this process.
+        """
+        async with self._database.write() as connection:
+            await _get(connection, principal, id)
+            stores = await connection.execute(
+                select(vector_store_files.c.vector_store_id).where(vector_store_files.c.file_id == id)
+            )
+            for store_id in stores.scalars().all():
+                await self._vector_stores.detach(principal, store_id, id, connection=connection)
+            await connection.execute(files.delete().where(files.c.id == id))
+            await self._jobs.enqueue(principal, DELETE_BLOB, {"file_id": id}, connection=connection)
+
+    @uninterrupted
+    async def existing(self, tenant: str, ids: Sequence[str]) -> set[str]:
+        """Returns which of `ids` have a row; for `Blobs.sweep`."""
+        query = select(files.c.id).where(files.c.tenant == tenant, files.c.id.in_(ids))
+        async with self._database.read() as connection:
+            return set((await connection.execute(query)).scalars())
+
+
+async def _get(connection: AsyncConnection, principal: Principal, id: str) -> File:
+    query = select(files).where(files.c.id == id, files.c.tenant == principal.tenant)
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
+        raise NotFound("file", id)
+    return build(File, row)

@@ -1,0 +1,408 @@
+"""The durable jobs table: background work that outlives the process that runs it.
+
+A worker holds a job by a lease. The lease's token is (owner, attempt): whoever claims the job next changes it,
+and every write of a worker that lost its job then matches no row (`Lost`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.principal import Principal
+from serving.store import values
+from serving.store.database import Database
+from serving.store.errors import InvalidValue, Lost, NotFound
+from serving.store.ids import new_id, now
+from serving.store.models import UNFINISHED, jobs
+from serving.store.rows import Page, build
+from serving.store.uninterrupted import uninterrupted
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Json = dict[str, Any]
+
+SERVER_ERROR = "server_error"
+MAX_ERROR = 2000  # characters kept of an error message
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of background work. `attempts` counts claims; times are unix seconds."""
+
+    id: str
+    tenant: str
+    user: str
+    kind: str
+    payload: Json
+    status: Status
+    attempts: int
+    max_attempts: int
+    run_after: float
+    lease_owner: str | None
+    lease_until: float | None
+    cancel_requested: bool
+    done: int
+    total: int
+    message: str
+    result: Json | None
+    error_code: str | None
+    error_message: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+    @property
+    def principal(self) -> Principal:
+        """Who the work is done for."""
+        return Principal(tenant=self.tenant, user=self.user, key_id=self.id)
+
+
+OnEnd = Callable[[AsyncConnection, Job], Awaitable[None]]
+"""Called in the transaction that ends a job, whoever ends it and however."""
+
+
+class Jobs:
+    """Enqueue, claim and end jobs. `backoff_s` doubles with each failed attempt, up to `backoff_cap_s`."""
+
+    def __init__(self, database: Database, *, backoff_s: float = 2, backoff_cap_s: float = 300) -> None:
+        self._database = database
+        self._backoff_s = backoff_s
+        self._backoff_cap_s = backoff_cap_s
+        self._on_end: dict[str, OnEnd] = {}
+
+    def on_end(self, kind: str, callback: OnEnd) -> None:
+        """Registers what else must change in the transaction that ends a job of `kind`."""
+        self._on_end[kind] = callback
+
+    @uninterrupted
+    async def enqueue(
+        self,
+        principal: Principal,
+        kind: str,
+        payload: Json,
+        *,
+        connection: AsyncConnection | None = None,
+        group: tuple[str, str | None] | None = None,
+        dedupe_key: str | None = None,
+        max_attempts: int = 5,
+        delay_s: float = 0,
+    ) -> Job:
+        """Adds a job, within the caller's transaction when `connection` is given.
+
+        Jobs of one `group` (key, item) run one after another in the order of their arrival, as far as they
+        share the item; an item of None waits for, and holds up, every item of its key.
+        While a job with the same tenant, kind and `dedupe_key` is unfinished, that one is returned instead.
+        """
+        values.text("kind", kind, max_length=64, min_length=1)
+        if max_attempts < 1:
+            raise InvalidValue("max_attempts", "must be at least 1")
+        if connection is None:
+            async with self._database.write() as own:
+                return await self.enqueue(
+                    principal,
+                    kind,
+                    payload,
+                    connection=own,
+                    group=group,
+                    dedupe_key=dedupe_key,
+                    max_attempts=max_attempts,
+                    delay_s=delay_s,
+                )
+        created = now()
+        row = {
+            "id": new_id("job"),
+            "tenant": principal.tenant,
+            "user": principal.user,
+            "kind": kind,
+            "payload": payload,
+            "status": "queued",
+            "attempts": 0,
+            "max_attempts": max_attempts,
+            "run_after": created + delay_s,
+            "done": 0,
+            "total": 0,
+            "message": "",
+            "dedupe_key": dedupe_key,
+            "group_key": group[0] if group else None,
+            "group_item": group[1] if group else None,
+            "created_at": created,
+        }
+        if dedupe_key is None:
+            await connection.execute(jobs.insert().values(row))
+            return await _one(connection, jobs.c.id == row["id"])
+        values.text("dedupe_key", dedupe_key, min_length=1)
+        same = and_(jobs.c.tenant == principal.tenant, jobs.c.kind == kind, jobs.c.dedupe_key == dedupe_key, UNFINISHED)
+        if (twin := await _first(connection, same)) is not None:
+            return twin
+        try:
+            async with connection.begin_nested():
+                await connection.execute(jobs.insert().values(row))
+        except IntegrityError:  # another process was quicker
+            return await _one(connection, same)
+        return await _one(connection, jobs.c.id == row["id"])
+
+    @uninterrupted
+    async def get(self, principal: Principal, id: str) -> Job:
+        """Returns the tenant's job or raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _one(connection, _owned(principal, id), id)
+
+    @uninterrupted
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        kind: str | None = None,
+        status: Status | None = None,
+        after: str | None = None,
+        limit: int = 20,
+    ) -> Page[Job]:
+        """Returns the tenant's jobs, the newest first."""
+        if not 1 <= limit <= 100:
+            raise InvalidValue("limit", "must be from 1 to 100")
+        query = select(jobs).where(jobs.c.tenant == principal.tenant)
+        if kind is not None:
+            query = query.where(jobs.c.kind == kind)
+        if status is not None:
+            query = query.where(jobs.c.status == status)
+        async with self._database.read() as connection:
+            if after is not None:
+                at = (await connection.execute(select(jobs.c.seq).where(_owned(principal, after)))).scalar()
+                if at is None:
+                    raise InvalidValue("after", "there is no such object")
+                query = query.where(jobs.c.seq < at)
+            rows = (await connection.execute(query.order_by(jobs.c.seq.desc()).limit(limit + 1))).mappings()
+            found = [build(Job, row) for row in rows]
+        return Page(found[:limit], len(found) > limit)
+
+    @uninterrupted
+    async def unfinished(self) -> dict[tuple[str, str], int]:
+        """Returns how many jobs of all tenants are queued and running: {(kind, status): number}."""
+        query = select(jobs.c.kind, jobs.c.status, func.count()).where(UNFINISHED).group_by(jobs.c.kind, jobs.c.status)
+        async with self._database.read() as connection:
+            return {(kind, status): n for kind, status, n in await connection.execute(query)}
+
+    @uninterrupted
+    async def cancel(self, principal: Principal, id: str, *, connection: AsyncConnection | None = None) -> Job:
+        """Cancels a job: a queued one at once, a running one when its worker notices. No effect on an ended one."""
+        if connection is None:
+            async with self._database.write() as own:
+                return await self.cancel(principal, id, connection=own)
+        job = await _one(connection, _owned(principal, id), id, lock=True)
+        if job.status == "queued":
+            return await self._end(connection, job, "cancelled")
+        if job.status == "running":
+            # Its dedupe key is free from now on: work that is asked for again is not the cancelled one.
+            await connection.execute(
+                jobs.update().where(jobs.c.id == id).values(cancel_requested=True, dedupe_key=None)
+            )
+        return await _one(connection, jobs.c.id == id)
+
+    @uninterrupted
+    async def claim(self, kinds: Sequence[str], owner: str, lease_s: float) -> Job | None:
+        """Leases the oldest job that may run now, of any tenant, to `owner` for `lease_s` seconds.
+
+        Atomic across processes. A job whose lease ran out is claimable again; one that used up its attempts
+        that way ends as failed, one whose cancellation nobody could notice as cancelled.
+        """
+        async with self._database.read() as connection:  # an idle worker takes no write lock
+            if (await connection.execute(_claimable(kinds, now()))).first() is None:
+                return None
+        while True:
+            async with self._database.write() as connection:
+                at = now()
+                row = (
+                    (await connection.execute(_claimable(kinds, at).with_for_update(skip_locked=True)))
+                    .mappings()
+                    .first()
+                )
+                if row is None:
+                    return None
+                job = build(Job, row)
+                if job.status == "running" and await self._bury(connection, job):
+                    continue
+                await connection.execute(
+                    jobs.update()
+                    .where(jobs.c.id == job.id)
+                    .values(
+                        status="running",
+                        attempts=job.attempts + 1,
+                        lease_owner=owner,
+                        lease_until=at + lease_s,
+                        started_at=job.started_at or at,
+                    )
+                )
+                return await _one(connection, jobs.c.id == job.id)
+
+    @uninterrupted
+    async def heartbeat(
+        self,
+        job: Job,
+        lease_s: float,
+        *,
+        done: int | None = None,
+        total: int | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Extends the lease and notes progress. Raises `Lost` when the job was taken over, ended or cancelled."""
+        changes: Json = {"lease_until": now() + lease_s}
+        if done is not None:
+            changes["done"] = done
+        if total is not None:
+            changes["total"] = total
+        if message is not None:
+            changes["message"] = message[:MAX_ERROR]
+        async with self._database.write() as connection:
+            found = await connection.execute(
+                jobs.update().where(_held(job), jobs.c.cancel_requested.is_(False)).values(changes)
+            )
+            if found.rowcount != 1:
+                raise Lost(f"{job.id} is no longer ours")
+
+    @uninterrupted
+    async def complete(self, job: Job, result: Json | None = None) -> Job:
+        """Ends the job as succeeded. Raises `Lost` when the worker no longer holds it."""
+        async with self._database.write() as connection:
+            return await self._end(connection, await _hold(connection, job), "succeeded", result=result)
+
+    @uninterrupted
+    async def fail(self, job: Job, message: str, *, code: str = SERVER_ERROR, retryable: bool = True) -> Job:
+        """Puts the job back to run later, or ends it as failed after the last attempt or when not retryable."""
+        async with self._database.write() as connection:
+            held = await _hold(connection, job)
+            if held.cancel_requested:
+                return await self._end(connection, held, "cancelled")
+            if not retryable or held.attempts >= held.max_attempts:
+                return await self._end(connection, held, "failed", code=code, message=message)
+            delay = min(self._backoff_cap_s, self._backoff_s * 2 ** (held.attempts - 1))
+            return await _requeue(
+                connection,
+                held,
+                run_after=now() + delay,
+                error_code=code,
+                error_message=message[:MAX_ERROR],
+            )
+
+    @uninterrupted
+    async def release(self, job: Job) -> Job:
+        """Gives a job back unfinished: a cancelled one ends, others run again at once without losing an attempt."""
+        async with self._database.write() as connection:
+            held = await _hold(connection, job)
+            if held.cancel_requested:
+                return await self._end(connection, held, "cancelled")
+            return await _requeue(connection, held, run_after=now(), attempts=held.attempts - 1)
+
+    async def _bury(self, connection: AsyncConnection, job: Job) -> bool:
+        """Ends a job whose worker died, if it may not run again."""
+        if job.cancel_requested:
+            await self._end(connection, job, "cancelled")
+            return True
+        if job.attempts >= job.max_attempts:
+            message = f"the worker died or hung in each of {job.attempts} attempts"
+            await self._end(connection, job, "failed", code=SERVER_ERROR, message=message)
+            return True
+        return False
+
+    async def _end(
+        self,
+        connection: AsyncConnection,
+        job: Job,
+        status: Status,
+        *,
+        result: Json | None = None,
+        code: str | None = None,
+        message: str | None = None,
+    ) -> Job:
+        await connection.execute(
+            jobs.update()
+            .where(jobs.c.id == job.id)
+            .values(
+                status=status,
+                result=result,
+                error_code=code,
+                error_message=message[:MAX_ERROR] if message is not None else None,
+                lease_owner=None,
+                lease_until=None,
+                finished_at=now(),
+            )
+        )
+        ended = await _one(connection, jobs.c.id == job.id)
+        if callback := self._on_end.get(job.kind):
+            await callback(connection, ended)
+        return ended
+
+
+def _owned(principal: Principal, id: str) -> ColumnElement[bool]:
+    return and_(jobs.c.id == id, jobs.c.tenant == principal.tenant)
+
+
+def _held(job: Job) -> ColumnElement[bool]:
+    """The fence: true while nobody else claimed, ended or released the job."""
+    return and_(
+        jobs.c.id == job.id,
+        jobs.c.status == "running",
+        jobs.c.lease_owner == job.lease_owner,
+        jobs.c.attempts == job.attempts,
+    )
+
+
+async def _hold(connection: AsyncConnection, job: Job) -> Job:
+    try:
+        return await _one(connection, _held(job), lock=True)
+    except NotFound:
+        raise Lost(f"{job.id} is no longer ours") from None
+
+
+async def _requeue(connection: AsyncConnection, job: Job, **changes: object) -> Job:
+    await connection.execute(
+        jobs.update().where(jobs.c.id == job.id).values(status="queued", lease_owner=None, lease_until=None, **changes)
+    )
+    return await _one(connection, jobs.c.id == job.id)
+
+
+async def _first(connection: AsyncConnection, where: ColumnElement[bool], lock: bool = False) -> Job | None:
+    query = select(jobs).where(where)
+    if lock:
+        query = query.with_for_update()
+    row: RowMapping | None = (await connection.execute(query)).mappings().first()
+    return build(Job, row) if row is not None else None
+
+
+async def _one(connection: AsyncConnection, where: ColumnElement[bool], id: str = "", *, lock: bool = False) -> Job:
+    job = await _first(connection, where, lock)
+    if job is None:
+        raise NotFound("job", id)
+    return job
+
+
+def _claimable(kinds: Sequence[str], at: float) -> Any:
+    """The oldest job that is due, or whose lease ran out, and that waits for no earlier one of its group."""
+    earlier = jobs.alias("earlier")
+    blocked = (
+        select(earlier.c.seq)
+        .where(
+            earlier.c.group_key == jobs.c.group_key,
+            earlier.c.seq < jobs.c.seq,
+            text(f"earlier.{UNFINISHED}"),  # literal, or the partial index stays unused
+            or_(
+                earlier.c.group_item == jobs.c.group_item,
+                earlier.c.group_item.is_(None),
+                jobs.c.group_item.is_(None),
+            ),
+        )
+        .exists()
+    )
+    due = and_(jobs.c.status == "queued", jobs.c.run_after <= at)
+    expired = and_(jobs.c.status == "running", jobs.c.lease_until <= at)
+    return (
+        select(jobs)
+        .where(UNFINISHED, jobs.c.kind.in_(list(kinds)), or_(due, expired), ~blocked)
+        .order_by(jobs.c.seq)
+        .limit(1)
+    )

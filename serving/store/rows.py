@@ -1,0 +1,67 @@
+"""Rows to values, and pages of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Generic, Literal, TypeVar
+
+from sqlalchemy import ColumnElement, Select, Table, and_, or_, select
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.principal import Principal
+from serving.store.errors import InvalidValue
+
+Order = Literal["asc", "desc"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing; `has_more` says whether another follows its last item."""
+
+    items: list[T]
+    has_more: bool
+
+
+def build(kind: type[T], row: RowMapping, **extra: object) -> T:
+    """Makes dataclass `kind` from the columns of the same names."""
+    names = {f.name for f in fields(kind)} - extra.keys()  # type: ignore[arg-type]
+    return kind(**{name: row[name] for name in names}, **extra)
+
+
+async def page(
+    connection: AsyncConnection,
+    query: Select[Any],
+    table: Table,
+    principal: Principal,
+    *,
+    after: str | None,
+    limit: int,
+    max_limit: int,
+    order: Order,
+    id_column: str = "id",
+    within: ColumnElement[bool] | None = None,
+) -> Page[RowMapping]:
+    """Runs `query` over the tenant's rows of `table`, sorted by creation, from behind the row `after`.
+
+    `within` narrows the rows to one parent's, where ids are unique only there.
+    """
+    if not 1 <= limit <= max_limit:
+        raise InvalidValue("limit", f"must be from 1 to {max_limit}")
+    if order not in ("asc", "desc"):
+        raise InvalidValue("order", "must be 'asc' or 'desc'")
+    created, id = table.c.created_at, table.c[id_column]
+    mine = table.c.tenant == principal.tenant
+    if within is not None:
+        mine = and_(mine, within)
+    query = query.where(mine)
+    if after is not None:
+        found = (await connection.execute(select(created).where(id == after, mine))).scalar()
+        if found is None:
+            raise InvalidValue("after", "there is no such object")
+        ahead, behind = (created > found, id > after) if order == "asc" else (created < found, id < after)
+        query = query.where(or_(ahead, and_(created == found, behind)))
+    by = (created, id) if order == "asc" else (created.desc(), id.desc())
+    rows = (await connection.execute(query.order_by(*by).limit(limit + 1))).mappings().all()
+    return Page(list(rows[:limit]), len(rows) > limit)

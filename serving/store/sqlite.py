@@ -1,0 +1,88 @@
+"""What is particular to SQLite, in this one place: its address, its pragmas, its locks and its errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+WRITE = "headrace_write"
+"""Execution option of a connection whose transactions write."""
+
+_BROKEN = {
+    "SQLITE_FULL": "the disk is full: free some space",
+    "SQLITE_IOERR": "the disk reports errors or is full: look at the system log",
+    "SQLITE_READONLY": "it is read-only: check the file's owner and the mount",
+    "SQLITE_CANTOPEN": "it cannot be opened: check that its folder exists and may be written",
+    "SQLITE_CORRUPT": "it is damaged: restore it from a backup",
+    "SQLITE_NOTADB": "it is damaged or no SQLite file: restore it from a backup",
+    "SQLITE_BUSY": "another process holds its write lock",
+    "SQLITE_LOCKED": "another connection holds its lock",
+    "SQLITE_PROTOCOL": "its lock cannot be taken: WAL needs a local disk",
+    "SQLITE_PERM": "access was refused: check the file's owner",
+    "SQLITE_NOMEM": "there is not enough memory",
+    "SQLITE_NOLFS": "the file is larger than the file system allows",
+}
+
+
+def prepare(url: URL) -> None:
+    """Makes the folder and an empty file that only its owner may read; keeps an existing file."""
+    path = Path(str(url.database))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def configure(engine: Engine, *, busy_timeout_s: float, foreign_keys: bool = True) -> None:
+    """Sets what every connection needs.
+
+    Writers say `BEGIN IMMEDIATE`: a reader that becomes a writer half-way is refused at once when another
+    process wrote in between, whatever the busy timeout.
+    """
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: DBAPIConnection, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN, not the driver
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+        cursor.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
+        cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get(WRITE)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def use_wal(engine: Engine, *, wait_s: float) -> None:
+    """Switches the file to WAL, once for ever. SQLite does not wait for this lock, so we do."""
+    deadline = time.monotonic() + wait_s
+    connection = engine.raw_connection()
+    try:
+        while True:
+            try:
+                connection.cursor().execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as e:
+                if primary_code(e) != "SQLITE_BUSY" or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+    finally:
+        connection.close()
+
+
+def primary_code(error: BaseException) -> str:
+    """Returns SQLite's primary result code, for example `SQLITE_IOERR` for `SQLITE_IOERR_WRITE`."""
+    name: str = getattr(error, "sqlite_errorname", "") or ""
+    return "_".join(name.split("_")[:2])
+
+
+def explain(error: BaseException, url: URL) -> str | None:
+    """Returns what is wrong and what to do, or None when the database itself is sound."""
+    remedy = _BROKEN.get(primary_code(error))
+    return f"database {url.database} cannot be used: {error}; {remedy}" if remedy else None

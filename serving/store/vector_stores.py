@@ -1,0 +1,371 @@
+"""Vector stores and the files attached to them: what should be searchable, and how far that has come.
+
+Each change and the job that carries it into the index are one transaction. The end of an ingestion job decides
+the attachment's status in the job's own last transaction, however the job ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.principal import Principal
+from serving.store import values
+from serving.store.database import Database
+from serving.store.errors import NotFound
+from serving.store.ids import new_id, now
+from serving.store.jobs import Job, Jobs
+from serving.store.models import files, vector_store_files, vector_stores
+from serving.store.rows import Order, Page, build, page
+from serving.store.values import Attribute
+from serving.store.uninterrupted import uninterrupted
+
+INGEST = "ingest_file"
+"""Job kind: payload {"vector_store_id", "file_id"}; result {"usage_bytes": int}."""
+UNINDEX = "unindex_file"
+"""Job kind: payload {"vector_store_id", "file_id"}: remove the file's chunks from the index."""
+DROP_INDEX = "drop_index"
+"""Job kind: payload {"vector_store_id"}: remove the whole index."""
+
+FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
+MAX_PAGE = 100
+
+_FILE_STATUS: dict[str, FileStatus] = {"succeeded": "completed", "failed": "failed", "cancelled": "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    in_progress: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.in_progress + self.completed + self.failed + self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStore:
+    """OpenAI's vector store object; `usage_bytes` is what its files take in the index."""
+
+    id: str
+    tenant: str
+    name: str
+    metadata: dict[str, str]
+    created_at: float
+    last_active_at: float
+    file_counts: FileCounts
+    usage_bytes: int
+
+    @property
+    def status(self) -> Literal["in_progress", "completed"]:
+        return "in_progress" if self.file_counts.in_progress else "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStoreFile:
+    """A file in a vector store. `chunking` is the caller's chunking strategy as given, {} for the default."""
+
+    vector_store_id: str
+    file_id: str
+    tenant: str
+    status: FileStatus
+    attributes: dict[str, Attribute]
+    chunking: dict[str, Any]
+    usage_bytes: int
+    error_code: str | None
+    error_message: str | None
+    job_id: str
+    created_at: float
+
+
+class VectorStores:
+    """The vector stores of all tenants. Make one wherever jobs are run or cancelled: it follows their ends."""
+
+    def __init__(self, database: Database, jobs: Jobs) -> None:
+        self._database = database
+        self._jobs = jobs
+        jobs.on_end(INGEST, _ingestion_ended)
+
+    @uninterrupted
+    async def create(
+        self, principal: Principal, *, name: str = "", metadata: Mapping[str, object] | None = None
+    ) -> VectorStore:
+        at = now()
+        row = {
+            "id": new_id("vs"),
+            "tenant": principal.tenant,
+            "name": values.text("name", name),
+            "metadata": values.metadata("metadata", metadata),
+            "created_at": at,
+            "last_active_at": at,
+        }
+        async with self._database.write() as connection:
+            await connection.execute(vector_stores.insert().values(row))
+        return VectorStore(**row, file_counts=FileCounts(), usage_bytes=0)  # type: ignore[arg-type]
+
+    @uninterrupted
+    async def get(self, principal: Principal, id: str) -> VectorStore:
+        """Returns the tenant's vector store or raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        name: str | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
+    ) -> Page[VectorStore]:
+        """Returns the tenant's vector stores; `name` keeps those of exactly this name (names may repeat)."""
+        query = select(vector_stores)
+        if name is not None:
+            query = query.where(vector_stores.c.name == name)
+        async with self._database.read() as connection:
+            found = await page(
+                connection,
+                query,
+                vector_stores,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=MAX_PAGE,
+                order=order,
+            )
+            return Page(await _with_usage(connection, found.items), found.has_more)
+
+    @uninterrupted
+    async def update(
+        self,
+        principal: Principal,
+        id: str,
+        *,
+        name: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> VectorStore:
+        """Changes what is given; `metadata` replaces the whole."""
+        changes: dict[str, object] = {"last_active_at": now()}
+        if name is not None:
+            changes["name"] = values.text("name", name)
+        if metadata is not None:
+            changes["metadata"] = values.metadata("metadata", metadata)
+        async with self._database.write() as connection:
+            await connection.execute(vector_stores.update().where(_owned(principal, id)).values(changes))
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Deletes the store and its attachments (not the files) and enqueues the removal of its index."""
+        async with self._database.write() as connection:
+            await _get(connection, principal, id)
+            inside = vector_store_files.c.vector_store_id == id
+            running = select(vector_store_files.c.job_id).where(inside, vector_store_files.c.status == "in_progress")
+            for job_id in (await connection.execute(running)).scalars().all():
+                await self._jobs.cancel(principal, job_id, connection=connection)
+            await connection.execute(vector_store_files.delete().where(inside))
+            await connection.execute(vector_stores.delete().where(_owned(principal, id)))
+            await self._jobs.enqueue(
+                principal, DROP_INDEX, {"vector_store_id": id}, group=(id, None), connection=connection
+            )
+
+    @uninterrupted
+    async def attach(
+        self,
+        principal: Principal,
+        id: str,
+        file_id: str,
+        *,
+        attributes: Mapping[str, object] | None = None,
+        chunking: dict[str, Any] | None = None,
+    ) -> VectorStoreFile:
+        """Puts a file into the store and enqueues its ingestion.
+
+        A file that is already there stays as it is, unless it had failed or was cancelled, or its attributes or
+        chunking change: then it is ingested anew. Raises `NotFound` for the store or the file.
+        """
+        checked = values.attributes("attributes", attributes)
+        async with self._database.write() as connection:
+            await _get(connection, principal, id)
+            mine = (files.c.id == file_id, files.c.tenant == principal.tenant)
+            if (await connection.execute(select(files.c.id).where(*mine))).first() is None:
+                raise NotFound("file", file_id)
+            old = await _file(connection, principal, id, file_id)
+            if old is not None:
+                same = (old.attributes, old.chunking) == (checked, chunking or {})
+                if same and old.status in ("in_progress", "completed"):
+                    return old
+                await self._remove(connection, principal, old)
+            job = await self._jobs.enqueue(
+                principal,
+                INGEST,
+                {"vector_store_id": id, "file_id": file_id},
+                group=(id, file_id),
+                connection=connection,
+            )
+            at = now()
+            row = {
+                "vector_store_id": id,
+                "file_id": file_id,
+                "tenant": principal.tenant,
+                "status": "in_progress",
+                "attributes": checked,
+                "chunking": chunking or {},
+                "usage_bytes": 0,
+                "error_code": None,
+                "error_message": None,
+                "job_id": job.id,
+                "created_at": old.created_at if old is not None else at,
+            }
+            await connection.execute(vector_store_files.insert().values(row))
+            await _touch(connection, id, at)
+        return VectorStoreFile(**row)  # type: ignore[arg-type]
+
+    @uninterrupted
+    async def get_file(self, principal: Principal, id: str, file_id: str) -> VectorStoreFile:
+        """Returns a file's attachment or raises `NotFound`."""
+        async with self._database.read() as connection:
+            found = await _file(connection, principal, id, file_id)
+        if found is None:
+            raise NotFound("vector store file", file_id)
+        return found
+
+    @uninterrupted
+    async def list_files(
+        self,
+        principal: Principal,
+        id: str,
+        *,
+        status: FileStatus | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
+    ) -> Page[VectorStoreFile]:
+        """Returns the store's files, of one status if given; `after` is a file id."""
+        query = select(vector_store_files)
+        if status is not None:
+            query = query.where(vector_store_files.c.status == status)
+        async with self._database.read() as connection:
+            await _get(connection, principal, id)
+            found = await page(
+                connection,
+                query,
+                vector_store_files,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=MAX_PAGE,
+                order=order,
+                id_column="file_id",
+                within=vector_store_files.c.vector_store_id == id,
+            )
+        return Page([build(VectorStoreFile, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def cancel_file(self, principal: Principal, id: str, file_id: str) -> VectorStoreFile:
+        """Cancels a file's ingestion; one that is running ends when its worker notices."""
+        async with self._database.write() as connection:
+            found = await _file(connection, principal, id, file_id)
+            if found is None:
+                raise NotFound("vector store file", file_id)
+            await self._jobs.cancel(principal, found.job_id, connection=connection)
+            return await _file(connection, principal, id, file_id) or found
+
+    @uninterrupted
+    async def detach(
+        self, principal: Principal, id: str, file_id: str, *, connection: AsyncConnection | None = None
+    ) -> None:
+        """Takes a file out of the store and enqueues the removal of its chunks. Raises `NotFound`."""
+        if connection is None:
+            async with self._database.write() as own:
+                await self.detach(principal, id, file_id, connection=own)
+            return
+        found = await _file(connection, principal, id, file_id)
+        if found is None:
+            raise NotFound("vector store file", file_id)
+        await self._remove(connection, principal, found)
+        await self._jobs.enqueue(
+            principal,
+            UNINDEX,
+            {"vector_store_id": id, "file_id": file_id},
+            group=(id, file_id),
+            connection=connection,
+        )
+        await _touch(connection, id, now())
+
+    async def _remove(self, connection: AsyncConnection, principal: Principal, file: VectorStoreFile) -> None:
+        if file.status == "in_progress":
+            await self._jobs.cancel(principal, file.job_id, connection=connection)
+        await connection.execute(
+            vector_store_files.delete().where(
+                vector_store_files.c.vector_store_id == file.vector_store_id,
+                vector_store_files.c.file_id == file.file_id,
+            )
+        )
+
+
+async def _ingestion_ended(connection: AsyncConnection, job: Job) -> None:
+    """Writes the end of an ingestion to its attachment; one that was replaced or detached matches nothing."""
+    failed = job.status == "failed"
+    await connection.execute(
+        vector_store_files.update()
+        .where(vector_store_files.c.job_id == job.id, vector_store_files.c.status == "in_progress")
+        .values(
+            status=_FILE_STATUS[job.status],
+            usage_bytes=int((job.result or {}).get("usage_bytes", 0)),
+            error_code=job.error_code if failed else None,
+            error_message=job.error_message if failed else None,
+        )
+    )
+
+
+def _owned(principal: Principal, id: str) -> ColumnElement[bool]:
+    return and_(vector_stores.c.id == id, vector_stores.c.tenant == principal.tenant)
+
+
+async def _touch(connection: AsyncConnection, id: str, at: float) -> None:
+    await connection.execute(vector_stores.update().where(vector_stores.c.id == id).values(last_active_at=at))
+
+
+async def _get(connection: AsyncConnection, principal: Principal, id: str) -> VectorStore:
+    row = (await connection.execute(select(vector_stores).where(_owned(principal, id)))).mappings().one_or_none()
+    if row is None:
+        raise NotFound("vector store", id)
+    return (await _with_usage(connection, [row]))[0]
+
+
+async def _file(connection: AsyncConnection, principal: Principal, id: str, file_id: str) -> VectorStoreFile | None:
+    query = select(vector_store_files).where(
+        vector_store_files.c.vector_store_id == id,
+        vector_store_files.c.file_id == file_id,
+        vector_store_files.c.tenant == principal.tenant,
+    )
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return build(VectorStoreFile, row) if row is not None else None
+
+
+async def _with_usage(connection: AsyncConnection, rows: list[RowMapping]) -> list[VectorStore]:
+    """Adds file counts and usage to store rows, with one query for all of them."""
+    table = vector_store_files.c
+    query = (
+        select(table.vector_store_id, table.status, func.count(), func.sum(table.usage_bytes))
+        .where(table.vector_store_id.in_([row["id"] for row in rows]))
+        .group_by(table.vector_store_id, table.status)
+    )
+    counts: dict[str, dict[str, int]] = {row["id"]: {} for row in rows}
+    usage: dict[str, int] = dict.fromkeys(counts, 0)
+    for id, status, number, size in await connection.execute(query):
+        counts[id][status] = number
+        usage[id] += int(size)
+    return [
+        build(VectorStore, row, file_counts=FileCounts(**counts[row["id"]]), usage_bytes=usage[row["id"]])
+        for row in rows
+    ]

@@ -1,0 +1,151 @@
+"""The node's metrics exporter: gives Prometheus each sample of every Serve replica exactly once.
+
+Replicas write `prometheus-client`'s multiprocess files; this process reads them. Files of replicas that are
+gone stay on disk, and with every restart a scrape would grow dearer: they are folded into one archive per
+metric type, in a way that a crash at any point neither loses nor doubles a sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+
+ARCHIVED = ("counter", "histogram")
+"""Types whose sums outlive their process; a gauge of a dead process means nothing."""
+
+
+class Archive:
+    """Folds the files of dead processes in `folder` (owned by one exporter)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._intent = folder / "fold.json"
+
+    def recover(self) -> None:
+        """Finishes or undoes a fold that a crash cut short."""
+        if not self._intent.exists():
+            return
+        fold = json.loads(self._intent.read_text())
+        staged = self._folder / fold["staged"]
+        if staged.exists():  # the rename, which decides, has not happened
+            staged.unlink()
+        else:
+            self._remove(fold["sources"])
+        self._intent.unlink()
+
+    def fold(self) -> None:
+        """Folds every dead process's files, one metric type at a time."""
+        dead = [p for p in self._folder.glob("*_*.db") if not p.stem.endswith("_folded") and not _alive(p)]
+        for kind in ARCHIVED:
+            sources = [p.name for p in dead if p.name.startswith(f"{kind}_")]
+            if sources:
+                self._fold(kind, sources)
+        self._remove([p.name for p in dead if p.name.startswith("gauge_")])
+
+    def _fold(self, kind: str, sources: list[str]) -> None:
+        target = self._folder / f"{kind}_folded.db"
+        staged = self._folder / f"{kind}_folded.db.staged"
+        staged.unlink(missing_ok=True)
+        sums: dict[str, float] = {}
+        for path in ([target] if target.exists() else []) + [self._folder / s for s in sources]:
+            for key, value, _timestamp, _position in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
+                sums[key] = sums.get(key, 0.0) + value
+        archive = MmapedDict(str(staged))  # type: ignore[no-untyped-call]
+        for key, value in sums.items():
+            archive.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+        archive.close()  # type: ignore[no-untyped-call]
+        _write_durably(self._intent, json.dumps({"staged": staged.name, "sources": sources}))
+        staged.rename(target)
+        self._remove(sources)
+        self._intent.unlink()
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def _alive(path: Path) -> bool:
+    pid = path.stem.rsplit("_", 1)[1]
+    return not pid.isdigit() or Path(f"/proc/{pid}").exists()
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with path.open("w") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+class Exporter:
+    """Renders the folder's metrics, one scrape at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._archive = Archive(folder)
+        self._archive.recover()
+        self._lock = threading.Lock()
+
+    def render(self) -> bytes:
+        """Returns the exposition in Prometheus text format."""
+        with self._lock:
+            self._archive.fold()
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
+            return generate_latest(registry)
+
+
+def serve(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
+    """Returns a bound server; `port` 0 takes a free one. Raises `OSError` when the port is taken."""
+    exporter = Exporter(folder)
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10
+
+        def do_GET(self) -> None:
+            if self.path not in ("/metrics", "/healthz"):
+                self.send_error(404)
+                return
+            body = exporter.render() if self.path == "/metrics" else b"ok\n"
+            self.send_response(200)
+            self.send_header("Content-Type", CONTENT_TYPE_LATEST if self.path == "/metrics" else "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    return ThreadingHTTPServer((host, port), Handler)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the exporter until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m serving.telemetry.exporter", description=__doc__)
+    parser.add_argument("--dir", type=Path, required=True, help="prometheus-client's multiprocess folder")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    args = parser.parse_args(argv)
+    try:
+        server = serve(args.dir, args.host, args.port)
+    except OSError as e:
+        print(f"exporter: cannot serve on {args.host}:{args.port}: {e.strerror}", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""The metric objects of this process, made from the catalogue.
+
+`prometheus-client` decides at import whether values live in memory or, with `PROMETHEUS_MULTIPROC_DIR` set,
+in files that the node's exporter reads: import this module only in processes that emit.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from serving.telemetry import catalogue as c
+
+
+def _counter(m: c.Metric) -> Counter:
+    return Counter(m.name, m.help, m.labels)
+
+
+def _gauge(m: c.Metric) -> Gauge:
+    return Gauge(m.name, m.help, m.labels, multiprocess_mode="livesum")
+
+
+def _histogram(m: c.Metric) -> Histogram:
+    return Histogram(m.name, m.help, m.labels, buckets=m.buckets)
+
+
+request_seconds = _histogram(c.REQUEST_SECONDS)
+stage_seconds = _histogram(c.STAGE_SECONDS)
+ttft_seconds = _histogram(c.TTFT_SECONDS)
+inter_token_seconds = _histogram(c.INTER_TOKEN_SECONDS)
+prompt_tokens = _counter(c.PROMPT_TOKENS)
+completion_tokens = _counter(c.COMPLETION_TOKENS)
+in_flight = _gauge(c.IN_FLIGHT)
+waiting = _gauge(c.WAITING)
+errors = _counter(c.ERRORS)
+retrieval_seconds = _histogram(c.RETRIEVAL_SECONDS)
+retrieval_score = _histogram(c.RETRIEVAL_SCORE)
+retrieval_empty = _counter(c.RETRIEVAL_EMPTY)
+unsupported = _counter(c.UNSUPPORTED)
+engine_up = _gauge(c.ENGINE_UP)
+engine_slots = _gauge(c.ENGINE_SLOTS)
+engine_leases = _gauge(c.ENGINE_LEASES)
+engine_load_seconds = _gauge(c.ENGINE_LOAD_SECONDS)
+jobs = _counter(c.JOBS)
+chunks = _counter(c.CHUNKS)

@@ -1,0 +1,35 @@
+"""Where the time of one request went."""
+
+from __future__ import annotations
+
+import time
+
+from serving.telemetry.catalogue import STAGES
+
+_KNOWN = frozenset(STAGES)
+
+
+class Timeline:
+    """Attributes every moment of a request to exactly one stage, so that the stages add up to the total.
+
+    Times are seconds of the monotonic clock.
+    """
+
+    __slots__ = ("_last", "stages", "start")
+
+    def __init__(self) -> None:
+        self.start = self._last = time.perf_counter()
+        self.stages: dict[str, float] = {}
+
+    def end_of(self, stage: str) -> None:
+        """Books the time since the last mark under `stage`."""
+        if stage not in _KNOWN:
+            raise ValueError(f"unknown stage {stage}")
+        now = time.perf_counter()
+        self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds from the start to the last mark."""
+        return self._last - self.start

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, func, select
+
+from serving.security.principal import Principal
+from serving.store.database import Database
+from serving.store.errors import InvalidValue, NewerDatabase, StoreUnavailable
+from serving.store.jobs import Jobs
+from serving.store.models import jobs as jobs_table
+from serving.store.models import meta, metadata
+
+
+def path_of(database: Database) -> Path:
+    return Path(str(database.url.database))
+
+
+async def test_models_are_the_migrated_schema(database: Database) -> None:
+    engine = create_engine(f"sqlite:///{path_of(database)}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        sql = {
+            name: text
+            for name, text in connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql LIKE '%WHERE%'")
+        }
+    engine.dispose()
+    # Alembic does not compare the condition of a partial index.
+    assert set(sql) == {"ix_jobs_unfinished", "ix_jobs_group", "uq_jobs_dedupe"}
+    assert all(text.endswith("WHERE status IN ('queued', 'running')") for text in sql.values())
+
+
+async def test_pragmas(database: Database) -> None:
+    async with database.write() as connection:
+        pragmas = {
+            name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+
+
+async def test_file_is_private(database: Database) -> None:
+    assert path_of(database).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_memory_is_refused(url: str) -> None:
+    with pytest.raises(InvalidValue, match="must name a file"):
+        Database(url)
+
+
+def test_password_stays_out_of_repr() -> None:
+    url = Database.__new__(Database)
+    from sqlalchemy.engine import make_url
+
+    url.url = make_url("postgresql+psycopg://user:geheim@db/headrace")
+    assert "geheim" not in repr(url)
+
+
+async def test_migrating_twice_changes_nothing(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(meta.insert().values(key="mark", value="kept"))
+    await database.migrate()
+    async with database.read() as connection:
+        assert (await connection.execute(select(meta.c.value).where(meta.c.key == "mark"))).scalar() == "kept"
+        assert (await connection.execute(select(meta.c.value).where(meta.c.key == "format"))).scalar() == "1"
+
+
+async def test_databases_of_one_process_migrate_together(url: str) -> None:
+    several = [Database(url) for _ in range(4)]
+    await asyncio.gather(*(d.migrate() for d in several))
+    await asyncio.gather(*(d.check() for d in several))
+    for d in several:
+        await d.close()
+
+
+MIGRATE = """
+import asyncio, sys
+from serving.store.database import Database
+async def main():
+    database = Database(sys.argv[1])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    await database.migrate()
+    await database.check()
+    await database.close()
+asyncio.run(main())
+"""
+
+
+def test_processes_migrate_together(url: str, spawn) -> None:
+    processes = [spawn(MIGRATE, url) for _ in range(3)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+
+
+async def test_downgrade_is_refused(database: Database, url: str) -> None:
+    async with database.write() as connection:
+        await connection.execute(meta.update().where(meta.c.key == "format").values(value="2"))
+    before = path_of(database).read_bytes()
+    older = Database(url)
+    with pytest.raises(NewerDatabase, match="format 2 and this Headrace knows up to 1: it was written by a newer"):
+        await older.migrate()
+    await older.close()
+    assert path_of(database).read_bytes() == before
+
+
+async def test_unmigrated_database_is_not_ready(url: str, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    database = Database(url)
+    with pytest.raises(StoreUnavailable, match="migrat"):
+        await database.check()
+    await database.close()
+
+
+async def test_garbage_is_named(url: str, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    file = tmp_path / "state" / "headrace.db"
+    file.write_bytes(b"this is no database, but long enough to look at. " * 100)
+    database = Database(url)
+    with pytest.raises(StoreUnavailable, match=r"headrace\.db.*damaged.*restore it from a backup"):
+        await database.migrate()
+    await database.close()
+
+
+async def test_damaged_page_is_named(database: Database, url: str, alice: Principal) -> None:
+    jobs = Jobs(database)
+    for _ in range(50):
+        await jobs.enqueue(alice, "work", {"text": "x" * 1000})
+    file = path_of(database)
+    await database.close()
+    size = file.stat().st_size
+    with file.open("r+b") as f:  # the header stays, every table behind it is lost
+        f.seek(4096)
+        f.write(b"\xa5" * (size - 4096))
+    damaged = Database(url)
+    with pytest.raises(StoreUnavailable, match="damaged: restore it from a backup"):
+        await Jobs(damaged).list(alice)
+    await damaged.close()
+
+
+async def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    database = Database(f"sqlite:///{tmp_path}/file/headrace.db")
+    with pytest.raises(StoreUnavailable):
+        await database.migrate()
+    await database.close()
+
+
+async def test_full_disk_keeps_what_was_acknowledged(database: Database, alice: Principal) -> None:
+    jobs = Jobs(database)
+    connection = sqlite3.connect(path_of(database))
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.close()
+
+    from sqlalchemy import event
+
+    @event.listens_for(database._engine.sync_engine, "begin")
+    def limit(connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 5}")
+
+    acknowledged = []
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        for _ in range(100):
+            acknowledged.append((await jobs.enqueue(alice, "work", {"text": "x" * 1000})).id)
+    event.remove(database._engine.sync_engine, "begin", limit)
+    assert acknowledged
+    found = (await jobs.list(alice, limit=100)).items
+    assert [job.id for job in reversed(found)] == acknowledged
+
+
+FULL = """
+import asyncio, resource, signal, sys
+from serving.security.principal import Principal
+from serving.store.database import Database
+from serving.store.errors import StoreUnavailable
+from serving.store.jobs import Jobs
+async def main():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    alice = Principal("acme", "alice", "key_a")
+    async with Database(sys.argv[1]) as database:
+        jobs = Jobs(database)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+        try:
+            while True:
+                print((await jobs.enqueue(alice, "work", {"text": "x" * 5000})).id, flush=True)
+        except StoreUnavailable as e:
+            print("unavailable", flush=True)
+        print(len((await jobs.list(alice, limit=100)).items), flush=True)
+asyncio.run(main())
+"""
+
+
+async def test_file_that_cannot_grow_keeps_what_was_acknowledged(url: str, alice: Principal, spawn) -> None:
+    *acknowledged, verdict, readable = spawn(FULL, url).communicate(timeout=60)[0].splitlines()
+    assert verdict == "unavailable"
+    assert int(readable) == len(acknowledged) > 3
+    async with Database(url) as database:
+        found = (await Jobs(database).list(alice, limit=100)).items
+        assert [job.id for job in reversed(found)] == acknowledged
+        await Jobs(database).enqueue(alice, "work", {})  # and there is room again
+
+
+async def test_failed_block_is_undone(database: Database, alice: Principal) -> None:
+    jobs = Jobs(database)
+    with pytest.raises(RuntimeError):
+        async with database.write() as connection:
+            await jobs.enqueue(alice, "work", {}, connection=connection)
+            raise RuntimeError
+    assert (await jobs.list(alice)).items == []
+
+
+async def test_cancelled_writers_leave_no_lock(database: Database, url: str, alice: Principal) -> None:
+    """A client that hangs up cancels its request anywhere; the write lock must not stay behind."""
+    jobs = Jobs(database)
+    other = Database(url, busy_timeout_s=1)
+    for turn in range(60):
+        task = asyncio.create_task(jobs.enqueue(alice, "work", {"turn": turn}))
+        await asyncio.sleep(turn * 0.0001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if turn % 6 == 0:
+            await Jobs(other).enqueue(alice, "other", {})
+    await jobs.enqueue(alice, "last", {})
+    async with database.read() as connection:
+        of_others = select(func.count()).where(jobs_table.c.kind == "other")
+        assert (await connection.execute(of_others)).scalar() == 10
+    await other.close()
