@@ -11,7 +11,6 @@ from ray.serve import Application
 from serving.config import Catalog, LlamaCppModel, ServingConfig
 
 
-@serve.deployment
 class Model:
     """A model replica: see `serving.engines.llamacpp`."""
 
@@ -30,30 +29,29 @@ class Model:
         await self._replica.check_health()
 
 
-@serve.deployment
 class Retrieval:
     """A retrieval replica: see `serving.retrieval.replica`."""
 
-    def __init__(self, config: ServingConfig) -> None:
+    async def __init__(self, config: ServingConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         from serving.retrieval.replica import RetrievalReplica
 
         self._replica = RetrievalReplica(config)
+        await self._replica.start()
 
     async def call(self, method: str, *args: Any) -> Any:
         """Runs one of the replica's public methods."""
-        return await self._replica.call(method, *args)
+        return await getattr(self._replica, method)(*args)
 
     async def check_health(self) -> None:
         """Raises when the replica cannot work."""
         await self._replica.check_health()
 
 
-@serve.deployment
 @serve.ingress()
 class Gateway:
     """A gateway replica: the HTTP surface. It keeps nothing that a restart would lose."""
 
-    async def __init__(self, config: ServingConfig, retrieval: Any) -> None:
+    async def __init__(self, config: ServingConfig, retrieval: Any) -> None:  # type: ignore[misc]  # Serve awaits it
         from serving.api.services import Services
 
         self._services = Services(config, retrieval, serve.get_app_handle)
@@ -72,9 +70,15 @@ class Gateway:
 def gateway_application(args: dict[str, Any]) -> Application:
     """Builds the application that holds the gateway and retrieval; `args` is a `ServingConfig`."""
     config = ServingConfig.model_validate(args)
-    return Gateway.bind(config, Retrieval.bind(config))
+    return _bind(Gateway, config, _bind(Retrieval, config))
 
 
 def model_application(args: dict[str, Any]) -> Application:
     """Builds the application of one model; `args["model"]` is a `LlamaCppModel`."""
-    return Model.bind(LlamaCppModel.model_validate(args["model"]))
+    return _bind(Model, LlamaCppModel.model_validate(args["model"]))
+
+
+def _bind(deployment: type, *args: Any) -> Application:
+    decorated: Any = serve.deployment(deployment)
+    application: Application = decorated.bind(*args)
+    return application

@@ -63,9 +63,7 @@ class LlamaCppModel(Strict):
     threads: int = Field(default=1, ge=1, le=256)
     replicas: int = Field(default=1, ge=1, le=64)
     cpus: float = Field(default=0.4, gt=0, le=256, description="CPUs that Ray reserves for a replica")
-    memory_bytes: int = Field(
-        default=600_000_000, ge=0, description="expected resident size, for the fit check"
-    )
+    memory_bytes: int = Field(default=600_000_000, ge=0, description="expected resident size, for the fit check")
 
 
 class RemoteModel(Strict):
@@ -80,9 +78,7 @@ class RemoteModel(Strict):
     first_byte_timeout_s: float = Field(default=120, gt=0, le=3600)
     idle_timeout_s: float = Field(default=60, gt=0, le=3600, description="longest gap between two chunks")
     retries: int = Field(default=2, ge=0, le=10, description="further tries before the first byte")
-    max_in_flight: int = Field(
-        default=256, ge=1, le=65536, description="requests at once, per gateway replica"
-    )
+    max_in_flight: int = Field(default=256, ge=1, le=65536, description="requests at once, per gateway replica")
 
     @field_validator("url")
     @classmethod
@@ -160,12 +156,8 @@ class Replicas(Strict):
 class Store(Strict):
     """Where state lives: a relational database and a data folder."""
 
-    database: str = Field(
-        pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://", description="SQLAlchemy URL, no password"
-    )
-    data: str = Field(
-        pattern=r"^(/|s3://|gs://).+", description="folder or object store for files and collections"
-    )
+    database: str = Field(pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://", description="SQLAlchemy URL, no password")
+    data: str = Field(pattern=r"^(/|s3://|gs://).+", description="folder or object store for files and collections")
 
 
 class ServingConfig(Strict):
@@ -208,9 +200,7 @@ class Catalog(Strict):
                     problems.append(f"alias '{alias.name}': there is no model '{target.model}'")
         for assistant in self.assistants:
             if assistant.model not in callable_:
-                problems.append(
-                    f"assistant '{assistant.name}': there is no model or alias '{assistant.model}'"
-                )
+                problems.append(f"assistant '{assistant.name}': there is no model or alias '{assistant.model}'")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -101,7 +101,7 @@ class Collection:
 
 class Knowledge(Resource):
     """Inputs: `url` (of the API), `key_path` (file of the API key), `collection` (its name), `root` (folder),
-    `documents` (path below root -> SHA-256), `on_error` (`error` or `warn`), `session` (what served it last).
+    `documents` (path below root -> SHA-256), `on_error` (`error` or `warn`).
 
     Outputs: `documents` as ingested: a document that failed is missing there, so that the next `up` tries again.
     """
@@ -136,8 +136,9 @@ class Knowledge(Resource):
             with _client(old) as client:
                 if collection := Collection.find(client, old["collection"]):
                     collection.drop()
-        except (httpx.HTTPError, OSError):
-            task.say(f"collection {old['collection']} stays in the data folder: the API does not answer")
+        except (httpx.HTTPError, OSError, Problem) as e:
+            # Ending a stack that is broken must work: the collection stays where all of its data is.
+            task.say(f"collection {old['collection']} stays in the data folder: {e}")
 
 
 def _bring(collection: Collection, new: Values, task: Task) -> tuple[dict[str, str], dict[str, str]]:

@@ -25,14 +25,10 @@ def is_free(port: int, host: str = "") -> bool:
 
 def holder(port: int) -> psutil.Process | None:
     """The process that listens on `port`, as far as this user may see it."""
-    for connection in psutil.net_connections("tcp"):
-        if (
-            connection.status == psutil.CONN_LISTEN
-            and connection.laddr.port == port
-            and connection.pid is not None
-        ):
+    for c in psutil.net_connections("tcp"):
+        if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr[1] == port and c.pid is not None:
             try:
-                return psutil.Process(connection.pid)
+                return psutil.Process(c.pid)
             except psutil.NoSuchProcess:
                 return None
     return None

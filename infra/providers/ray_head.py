@@ -103,7 +103,7 @@ class RayHead(Resource):
 
     def _start(self, session: Session, new: Values, digest: str) -> None:
         temp = Path(new["temp"])
-        for folder in (temp, temp / "haproxy", temp / "tmp"):
+        for folder in (temp, temp / "ha", temp / "tmp"):
             folder.mkdir(mode=0o700, exist_ok=True)
         inner = choose(int(new["inner_base"]), new["record"])
         session.start(
@@ -153,7 +153,8 @@ def _arguments(new: Values, inner: RayPorts, temp: Path) -> list[str]:
 
 
 def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
-    haproxy = temp / "haproxy"
+    # HAProxy takes 97 bytes for a socket's path, and Serve adds a folder of 57 to this one.
+    haproxy = temp / "ha"
     http, grpc = inner.replicas_http, inner.replicas_grpc
     settings: dict[str, object] = {
         "TMPDIR": temp / "tmp",

@@ -17,6 +17,7 @@ from infra.providers.problem import Interrupted
 
 Values = dict[str, Any]
 
+
 class Task:
     """One operation as the person who waits for it sees it: progress, and a way to stop it."""
 

@@ -5,6 +5,7 @@ Ray's REST API: https://docs.ray.io/en/latest/serve/api/index.html#put-api-serve
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,10 @@ def _covers(there: Any, wanted: Any) -> bool:
 
 
 def _reason(text: str) -> str:
-    """What a failed deployment says, without the stack above it."""
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    last = [line.strip() for line in lines if not line.startswith((" ", "\t"))][-3:]
-    return " ".join(last or lines[-1:]) or "no reason given"
+    """The error that a failed deployment ends with, without the stack above it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit): ", line)]
+    return (errors or lines or ["no reason given"])[-1]
 
 
 def _wait_running(client: httpx.Client, names: list[str], task: Task) -> None:

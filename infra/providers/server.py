@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 from pulumi.provider.experimental import provider as protocol
-from pulumi.provider.experimental.property_value import Computed, PropertyValue
+from pulumi.provider.experimental.property_value import PropertyValue
 from pulumi.provider.experimental.server import ProviderServicer
+from pulumi.runtime import rpc
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
 
@@ -30,14 +32,14 @@ Properties = dict[str, PropertyValue]
 def plain(value: PropertyValue) -> Any:
     """Property value -> plain value; whole numbers become integers, secrets are unwrapped."""
     inner = value.value
-    if isinstance(inner, Computed):
+    if inner == rpc.UNKNOWN:  # the SDK's own `Computed` is neither read nor written by it
         return UNKNOWN
     if isinstance(inner, Mapping):
         return {k: plain(v) for k, v in inner.items()}
     if isinstance(inner, str):
         return inner
     if isinstance(inner, Sequence):
-        return [plain(v) for v in inner]
+        return [plain(v) for v in cast(Sequence[PropertyValue], inner)]
     if isinstance(inner, float) and inner.is_integer():
         return int(inner)
     return inner
@@ -46,7 +48,7 @@ def plain(value: PropertyValue) -> Any:
 def wrapped(value: Any, secret: bool = False) -> PropertyValue:
     """Plain value -> property value."""
     if value is UNKNOWN:
-        return PropertyValue(Computed(), is_secret=secret)
+        return PropertyValue(rpc.UNKNOWN, is_secret=secret)
     if isinstance(value, Mapping):
         return PropertyValue({k: wrapped(v) for k, v in value.items()}, is_secret=secret)
     if isinstance(value, (list, tuple)):
@@ -64,7 +66,7 @@ class Engine:
     """The Pulumi engine, as far as a provider talks to it: lines of progress."""
 
     def __init__(self, address: str) -> None:
-        self._stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))  # type: ignore[no-untyped-call]
+        self._stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))
 
     def log(self, urn: str, message: str) -> None:
         request = engine_pb2.LogRequest(severity=engine_pb2.INFO, message=message, urn=urn, ephemeral=True)
@@ -94,7 +96,7 @@ class Provider(protocol.Provider):
         return {k: wrapped(v, k in secret) for k, v in values.items()}
 
     async def get_schema(self, request: protocol.GetSchemaRequest) -> protocol.GetSchemaResponse:
-        return protocol.GetSchemaResponse('{"name": "headrace", "version": "%s"}' % VERSION)
+        return protocol.GetSchemaResponse(json.dumps({"name": "headrace", "version": VERSION}))
 
     async def check_config(self, request: protocol.CheckRequest) -> protocol.CheckResponse:
         return protocol.CheckResponse(inputs=request.new_inputs)
@@ -148,9 +150,7 @@ class Provider(protocol.Provider):
         if request.preview:
             values = {**dict.fromkeys(kind.computed, UNKNOWN), **new}
             return protocol.UpdateResponse(self._outputs(kind, values, request.news))
-        values = await asyncio.to_thread(
-            kind.update, request.resource_id, old, new, self._task(request.urn)
-        )
+        values = await asyncio.to_thread(kind.update, request.resource_id, old, new, self._task(request.urn))
         return protocol.UpdateResponse(self._outputs(kind, values, request.news))
 
     async def cancel(self) -> None:
@@ -168,7 +168,11 @@ class Servicer(ProviderServicer):
     async def _plainly(self, call: Awaitable[Any], context: Any) -> Any:
         try:
             return await call
-        except Problem as problem:
+        except Exception as e:
+            # The SDK turns whatever is raised into an exception whose text is the traceback.
+            problem = e if isinstance(e, Problem) else e.__context__
+            if not isinstance(problem, Problem):
+                raise
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(problem))
 
     async def Create(self, request: Any, context: Any) -> Any:
@@ -194,7 +198,7 @@ def _end_with_engine(parent: int) -> None:
 async def _serve(arguments: list[str], kinds: Mapping[str, Resource], address: str) -> None:
     server = grpc.aio.server(options=_GRPC_CHANNEL_OPTIONS)
     servicer = Servicer(arguments, VERSION, Provider(kinds, Engine(address)), engine_address=address)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)

@@ -52,8 +52,8 @@ class Stat:
 
 def processes() -> Iterator[Stat]:
     """Yields every live process of this host."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (stat := Stat.of(int(entry))):
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (stat := Stat.of(int(entry.name))):
             yield stat
 
 

@@ -18,6 +18,8 @@ from serving.api.errors import ApiError, not_found, unavailable
 from serving.api.exchange import Exchange
 from serving.api.operations import OPERATIONS, Operation
 from serving.api.services import Services
+from serving.retrieval.client import RetrievalUnavailable
+from serving.retrieval.errors import CollectionNotFound
 from serving.security.keys import AuthenticationError
 from serving.store.errors import Conflict, InvalidValue, NotFound, StoreUnavailable
 
@@ -46,11 +48,15 @@ class Api:
             return
         if scope["type"] != "http":
             return
-        x = Exchange(_request_id(scope), receive, send)
+        given = _request_id(scope)
+        x = Exchange(given or secrets.token_hex(12), receive, send)
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
         try:
-            await self._answer(x, scope, receive)
+            if given is None:
+                await _fail(x, ApiError(400, "invalid_request_id", "x-request-id must be 1 to 64 of A-Z a-z 0-9 . _ -"))
+            else:
+                await self._answer(x, scope, receive)
         finally:
             x.account()
 
@@ -110,6 +116,11 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return not_found(e.kind)
     if isinstance(e, Conflict):
         return ApiError(409, "conflict", str(e))
+    if isinstance(e, CollectionNotFound):
+        return unavailable("The assistant's documents are not loaded yet.")
+    if isinstance(e, RetrievalUnavailable):
+        log.error("request %s: %s", x.request_id, e)
+        return unavailable("Retrieval does not answer.")
     if isinstance(e, StoreUnavailable):
         log.error("request %s: store unavailable: %s", x.request_id, e)
         return unavailable("The store cannot be reached or is full.")
@@ -124,12 +135,15 @@ async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
     raise not_found("route")
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(scope: Scope) -> str | None:
+    """Returns the request's id, None when the caller sent an unusable one.
+
+    Serve gives every request an id and puts it on every response; what the caller sends, it repeats.
+    """
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             given: str = value.decode("latin-1")
-            if _REQUEST_ID.fullmatch(given):
-                return given
+            return given if _REQUEST_ID.fullmatch(given) else None
     return secrets.token_hex(12)
 
 

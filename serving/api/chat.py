@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.citations import annotations
+from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Annotate, Job, fixed_answer, sampling_fields
@@ -34,7 +34,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         job = _job(body, route, hits, _annotator(s, x, hits) if hits else None)
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
-            answer = await fixed_answer(x, job, _refusal(route), annotations((), (), 0))
+            answer = await fixed_answer(x, job, _refusal(route), citation_fields((), (), 0))
         else:
             answer = await s.generator.run(x, job)
     return JsonResponse(answer) if answer is not None else None
@@ -123,7 +123,7 @@ def _annotator(s: Services, x: Exchange, hits: Sequence[Hit]) -> Annotate:
         for index, text in texts.items():
             found = await s.retrieval.attribute(text, hits)
             metrics.unsupported.labels(x.model).inc(len(found.unsupported))
-            fields[index] = annotations(found.citations, found.unsupported, len(hits))
+            fields[index] = citation_fields(found.citations, found.unsupported, len(hits))
         return fields
 
     return annotate

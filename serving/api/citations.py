@@ -8,7 +8,7 @@ from typing import Any
 from serving.retrieval.types import Citation, Span
 
 
-def annotations(citations: Sequence[Citation], unsupported: Sequence[Span], retrieved: int) -> dict[str, Any]:
+def citation_fields(citations: Sequence[Citation], unsupported: Sequence[Span], retrieved: int) -> dict[str, Any]:
     """Returns the fields that a message gets beside its text.
 
     `annotations` is OpenAI's list (character indexes in the answer, title, URL of our file route). `headrace`
@@ -37,7 +37,7 @@ def annotations(citations: Sequence[Citation], unsupported: Sequence[Span], retr
                     "file_name": c.file_name,
                     "title": c.title,
                     "quote": c.quote,
-                    "position": {"start": c.start, "end": c.end, "page": c.page},
+                    "position": {"start": c.position.start, "end": c.position.end, "page": c.position.page},
                     "support": round(c.support, 3),
                 }
                 for c in citations

@@ -56,13 +56,10 @@ class Exchange:
         return f"{prefix}-{secrets.token_hex(12)}"
 
     async def send(self, message: Message) -> None:
-        """Passes an ASGI message on; the request id stands on every response."""
+        """Passes an ASGI message on."""
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            headers = list(message.get("headers", ()))
-            headers.append((b"x-request-id", self.request_id.encode()))
-            message = {**message, "headers": headers}
         await self._send(message)
 
     async def start_stream(self) -> None:

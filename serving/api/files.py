@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import quote
 
@@ -17,12 +17,13 @@ from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, check_encoding, too_large
 from serving.api.paging import one_of, page_query, page_response
 from serving.api.services import Services
-from serving.retrieval.parse import UnreadableDocument, sniff
+from serving.retrieval.builder import Bounds
+from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.parse import detect
 from serving.store.files import File
 from serving.store.ids import new_id
 
 PURPOSES = ("assistants", "user_data")
-_SNIFFED = 65536
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
@@ -31,11 +32,10 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     x.timeline.end_of("receive")
     try:
         name = _name(upload.filename)
-        head = await upload.read(_SNIFFED)
         try:
-            kind = sniff(head, name)
+            kind = await asyncio.to_thread(lambda: detect(upload.file.read(), name, Bounds()))
         except UnreadableDocument as e:
-            raise invalid(e.message, "file", "unsupported_file") from None
+            raise invalid(f"The file cannot be used: {e.message}.", "file", "unsupported_file") from None
         await upload.seek(0)
         file_id = new_id("file")
         blob = await s.blobs.write(x.caller, file_id, upload.file, max_bytes=s.limits.upload_bytes)
@@ -103,7 +103,7 @@ async def _form(s: Services, request: Request) -> tuple[UploadFile, str]:
     return upload, purpose
 
 
-async def _bounded(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     size = 0
     async for chunk in request.stream():
         size += len(chunk)

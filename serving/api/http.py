@@ -83,8 +83,11 @@ def validate(model: type[M], document: Any) -> M:
     try:
         return model.model_validate(document)
     except ValidationError as e:
-        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise invalid(first["msg"].removeprefix("Value error, "), field_path(model, first["loc"])) from None
+        errors = e.errors(include_url=False, include_context=False, include_input=False)
+        # Of a union's complaints the deepest is about the member that was meant.
+        same = [error for error in errors if error["loc"][:2] == errors[0]["loc"][:2]]
+        deepest = max(same, key=lambda error: len(error["loc"]))
+        raise invalid(deepest["msg"].removeprefix("Value error, "), field_path(model, deepest["loc"])) from None
 
 
 def field_path(model: type[BaseModel], location: tuple[int | str, ...]) -> str | None:
@@ -94,12 +97,13 @@ def field_path(model: type[BaseModel], location: tuple[int | str, ...]) -> str |
     names and indexes are shown.
     """
     known = _field_names(model)
-    path = ""
+    path, last = "", None
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part in known:
+        elif part in known and part != last:  # a union's tag can be its member's field name
             path += f".{part}" if path else part
+        last = part
     return path or None
 
 

@@ -75,9 +75,7 @@ OPERATIONS: tuple[Operation, ...] = (
         vector_stores.list_files,
         query=(
             *PAGE,
-            Parameter(
-                "filter", {"type": "string", "enum": ["in_progress", "completed", "failed", "cancelled"]}
-            ),
+            Parameter("filter", {"type": "string", "enum": ["in_progress", "completed", "failed", "cancelled"]}),
         ),
     ),
     Operation("GET", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.get_file),

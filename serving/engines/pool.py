@@ -67,9 +67,7 @@ class Engines:
             granted = await asyncio.wait_for(anext(generator), self._lease_timeout_s)
         except TimeoutError:
             generator.cancel()
-            raise EngineBusy(
-                f"no replica of {name} took the request in {self._lease_timeout_s:g} s"
-            ) from None
+            raise EngineBusy(f"no replica of {name} took the request in {self._lease_timeout_s:g} s") from None
         except asyncio.CancelledError:
             generator.cancel()
             raise
@@ -77,9 +75,7 @@ class Engines:
             generator.cancel()
             raise EngineUnavailable(f"no replica of {name} can take the request") from e
         try:
-            yield Endpoint(
-                granted["url"], name, {"Authorization": f"Bearer {granted['key']}"}, text_only=True
-            )
+            yield Endpoint(granted["url"], name, {"Authorization": f"Bearer {granted['key']}"}, text_only=True)
         finally:
             # Dropping the generator would leave the replica's slot taken: only cancel() frees it.
             generator.cancel()

@@ -8,13 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 
 from serving.config import Assistant
+from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
 
 EMBEDDER = "all-minilm-l6-v2"
 """The embedder's name in the model list."""
+
+
+class RetrievalUnavailable(Exception):
+    """No retrieval replica answers now."""
 
 
 class RetrievalClient:
@@ -23,32 +30,50 @@ class RetrievalClient:
     embedder = EMBEDDER
 
     def __init__(self, handle: Any) -> None:
-        self._call = handle.call
+        self._handle = handle
 
     async def context(self, principal: Principal, assistant: Assistant, question: str) -> list[Hit]:
-        """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough."""
-        hits: list[Hit] = await self._call.remote("context", principal, assistant, question)
+        """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
+
+        Raises `CollectionNotFound` when a collection of the assistant is not there.
+        """
+        hits: list[Hit] = await self._call("context", principal, assistant, question)
         return hits
 
     async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:
         """Returns the best chunks of one vector store that the principal may read."""
-        hits: list[Hit] = await self._call.remote("search", principal, store_id, query, count)
+        hits: list[Hit] = await self._call("search", principal, store_id, query, count)
         return hits
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
         """Returns which sentences of an answer the chunks support."""
-        found: Attribution = await self._call.remote("attribute", answer, list(hits))
+        found: Attribution = await self._call("attribute", answer, list(hits))
         return found
 
     async def embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
         """Returns unit vectors, float32[n, dimensions], and the number of tokens read."""
-        vectors, tokens = await self._call.remote("embed", texts)
+        vectors, tokens = await self._call("embed", texts)
         return vectors, tokens
 
     async def reachable(self) -> bool:
         """Whether a replica answers within five seconds."""
         try:
-            await asyncio.wait_for(self._call.remote("ping"), 5)
+            await asyncio.wait_for(self._handle.call.remote("ping"), 5)
         except Exception:
             return False
         return True
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        """Every call only reads, so one that lost its replica is asked once more of another."""
+        try:
+            return await self._handle.call.remote(method, *args)
+        except CollectionNotFound:
+            raise
+        except (RayError, RayServeException):
+            pass
+        try:
+            return await self._handle.call.remote(method, *args)
+        except CollectionNotFound:
+            raise
+        except (RayError, RayServeException) as e:
+            raise RetrievalUnavailable("retrieval does not answer") from e

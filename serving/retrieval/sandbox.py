@@ -7,20 +7,23 @@ wall time, and may write no file. `python -m serving.retrieval.sandbox` is the c
 from __future__ import annotations
 
 import json
+import os
 import resource
+import select
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final
 
 from serving.retrieval.builder import Bounds
-from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.errors import Code, UnreadableDocument
 from serving.retrieval.parse import parse
 from serving.retrieval.types import Block, Document
 
-_TOO_COMPLEX = ("too_complex", "the file needs too much time or memory to read")
+_TOO_COMPLEX: Final[tuple[Code, str]] = ("too_complex", "the file needs too much time or memory to read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class SandboxLimits:
     memory_bytes: int = 2_000_000_000
     cpu_s: int = 60
     wall_s: float = 120
-    bounds: Bounds = Bounds()
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 def parse_isolated(data: bytes, name: str, limits: SandboxLimits | None = None) -> Document:
@@ -47,17 +50,80 @@ def parse_isolated(data: bytes, name: str, limits: SandboxLimits | None = None) 
 def _run(stdin: BinaryIO, limits: SandboxLimits) -> bytes:
     """Returns what the child wrote, at most what a document within its bounds can need."""
     bound = limits.bounds.characters * 12 + limits.bounds.blocks * 400
-    command = [sys.executable, "-P", "-m", "serving.retrieval.sandbox"]
     child = subprocess.Popen(
-        command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment(), cwd="/"
+        [sys.executable, "-P", "-m", "serving.retrieval.sandbox"],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/",
     )
     try:
-        output = _read(child, bound, limits.wall_s)
-    except subprocess.TimeoutExpired:
-        raise UnreadableDocument(*_TOO_COMPLEX) from None
+        output = _read(child, bound, time.monotonic() + limits.wall_s)
     finally:
         child.kill()
-        child.communicate()
-    if child.returncode != 0 or len(output) > bound:
-        raise UnreadableDocument(*_TOO_COMPLEX)
+        child.wait()
+        if child.stdout:
+            child.stdout.close()
     return output
+
+
+def _read(child: subprocess.Popen[bytes], bound: int, deadline: float) -> bytes:
+    """Reads the child's stdout to its end, but neither beyond `bound` bytes nor beyond the deadline."""
+    assert child.stdout is not None
+    output = bytearray()
+    while len(output) <= bound and (left := deadline - time.monotonic()) > 0:
+        if select.select([child.stdout], [], [], left)[0]:
+            data = os.read(child.stdout.fileno(), 1 << 20)
+            if not data:
+                return bytes(output)
+            output += data
+    raise UnreadableDocument(*_TOO_COMPLEX)
+
+
+def _decode(answer: bytes) -> Document:
+    """A child that was killed leaves half an answer or none."""
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        raise UnreadableDocument(*_TOO_COMPLEX) from None
+    if "code" in found:
+        raise UnreadableDocument(found["code"], found["message"])
+    text = found["text"]
+    blocks = (Block(text[start:end], start, tuple(heading), page) for start, end, heading, page in found["blocks"])
+    return Document(found["kind"], found["title"], text, tuple(blocks))
+
+
+def _encode(document: Document) -> dict[str, Any]:
+    blocks = [[b.start, b.start + len(b.text), b.heading, b.page] for b in document.blocks]
+    return {"kind": document.kind, "title": document.title, "text": document.text, "blocks": blocks}
+
+
+def _confine(limits: dict[str, Any]) -> None:
+    """Gives up what a parser does not need. A processor limit kills; a memory limit is a MemoryError."""
+    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_s"],) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main() -> None:
+    """The child: reads the request from stdin, writes a document or an error as JSON to stdout."""
+    stdin = sys.stdin.buffer
+    request = json.loads(stdin.read(int.from_bytes(stdin.read(4), "big")))
+    _confine(request["limits"])
+    try:
+        bounds = Bounds(**request["limits"]["bounds"])
+        answer = _encode(parse(stdin.read(), request["name"], bounds))
+    except UnreadableDocument as e:
+        answer = {"code": e.code, "message": e.message}
+    except (MemoryError, RecursionError):
+        answer = dict(zip(("code", "message"), _TOO_COMPLEX, strict=True))
+    except Exception:
+        # A parser's own failure: the caller learns that the file is at fault, not what stood in it.
+        answer = {"code": "damaged", "message": "the file is damaged"}
+    sys.stdout.buffer.write(json.dumps(answer).encode())
+
+
+if __name__ == "__main__":
+    main()

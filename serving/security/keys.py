@@ -117,6 +117,9 @@ class _Cache(Generic[T]):
         self._size = size
         self._items: OrderedDict[bytes, tuple[float, T]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def get(self, digest: bytes) -> T | None:
         item = self._items.get(digest)
         if item is None:

@@ -16,8 +16,8 @@ from serving.store.ids import now
 from serving.store.jobs import Jobs
 from serving.store.models import files, vector_store_files
 from serving.store.rows import Order, Page, build, page
-from serving.store.vector_stores import VectorStores
 from serving.store.uninterrupted import uninterrupted
+from serving.store.vector_stores import VectorStores
 
 DELETE_BLOB = "delete_blob"
 """Job kind: payload {"file_id"}. Its handler is `blob_deletion` in `serving.store.blobs`."""
@@ -84,7 +84,7 @@ class Files:
     ) -> Page[File]:
         query = select(files)
         if purpose is not None:
-            query = query.where(files.c.purpose == purpose)
+            query = query.where(files.c.purpose == values.text("purpose", purpose, max_length=64))
         async with self._database.read() as connection:
             found = await page(
                 connection, query, files, principal, after=after, limit=limit, max_limit=10_000, order=order

@@ -1,70 +1,29 @@
 """The durable jobs table: background work that outlives the process that runs it.
 
-A worker holds a job by a lease. The lease's token is (owner, attempt): whoever claims the job next changes it,
-and every write of a worker that lost its job then matches no row (`Lost`).
+A worker holds a job by a lease with a name of its own for each claim: whoever claims the job next changes it, and
+every write of a worker that lost its job then matches no row (`Lost`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import and_, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
+from serving.store import job as rows
 from serving.store import values
 from serving.store.database import Database
-from serving.store.errors import InvalidValue, Lost, NotFound
+from serving.store.errors import InvalidValue, Lost
 from serving.store.ids import new_id, now
+from serving.store.job import MAX_ERROR, SERVER_ERROR, Job, Json, OnEnd, Status
 from serving.store.models import UNFINISHED, jobs
 from serving.store.rows import Page, build
 from serving.store.uninterrupted import uninterrupted
 
-Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Json = dict[str, Any]
-
-SERVER_ERROR = "server_error"
-MAX_ERROR = 2000  # characters kept of an error message
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One piece of background work. `attempts` counts claims; times are unix seconds."""
-
-    id: str
-    tenant: str
-    user: str
-    kind: str
-    payload: Json
-    status: Status
-    attempts: int
-    max_attempts: int
-    run_after: float
-    lease_owner: str | None
-    lease_until: float | None
-    cancel_requested: bool
-    done: int
-    total: int
-    message: str
-    result: Json | None
-    error_code: str | None
-    error_message: str | None
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-
-    @property
-    def principal(self) -> Principal:
-        """Who the work is done for."""
-        return Principal(tenant=self.tenant, user=self.user, key_id=self.id)
-
-
-OnEnd = Callable[[AsyncConnection, Job], Awaitable[None]]
-"""Called in the transaction that ends a job, whoever ends it and however."""
+__all__ = ["Job", "Jobs", "Json", "OnEnd", "Status"]
 
 
 class Jobs:
@@ -135,23 +94,23 @@ class Jobs:
         }
         if dedupe_key is None:
             await connection.execute(jobs.insert().values(row))
-            return await _one(connection, jobs.c.id == row["id"])
+            return await rows.one(connection, jobs.c.id == row["id"])
         values.text("dedupe_key", dedupe_key, min_length=1)
         same = and_(jobs.c.tenant == principal.tenant, jobs.c.kind == kind, jobs.c.dedupe_key == dedupe_key, UNFINISHED)
-        if (twin := await _first(connection, same)) is not None:
+        if (twin := await rows.first(connection, same)) is not None:
             return twin
         try:
             async with connection.begin_nested():
                 await connection.execute(jobs.insert().values(row))
         except IntegrityError:  # another process was quicker
-            return await _one(connection, same)
-        return await _one(connection, jobs.c.id == row["id"])
+            return await rows.one(connection, same)
+        return await rows.one(connection, jobs.c.id == row["id"])
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Job:
         """Returns the tenant's job or raises `NotFound`."""
         async with self._database.read() as connection:
-            return await _one(connection, _owned(principal, id), id)
+            return await rows.one(connection, rows.owned(principal, id), id)
 
     @uninterrupted
     async def list(
@@ -173,12 +132,12 @@ class Jobs:
             query = query.where(jobs.c.status == status)
         async with self._database.read() as connection:
             if after is not None:
-                at = (await connection.execute(select(jobs.c.seq).where(_owned(principal, after)))).scalar()
+                at = (await connection.execute(select(jobs.c.seq).where(rows.owned(principal, after)))).scalar()
                 if at is None:
                     raise InvalidValue("after", "there is no such object")
                 query = query.where(jobs.c.seq < at)
-            rows = (await connection.execute(query.order_by(jobs.c.seq.desc()).limit(limit + 1))).mappings()
-            found = [build(Job, row) for row in rows]
+            newest = query.order_by(jobs.c.seq.desc()).limit(limit + 1)
+            found = [build(Job, row) for row in (await connection.execute(newest)).mappings()]
         return Page(found[:limit], len(found) > limit)
 
     @uninterrupted
@@ -194,7 +153,7 @@ class Jobs:
         if connection is None:
             async with self._database.write() as own:
                 return await self.cancel(principal, id, connection=own)
-        job = await _one(connection, _owned(principal, id), id, lock=True)
+        job = await rows.one(connection, rows.owned(principal, id), id, lock=True)
         if job.status == "queued":
             return await self._end(connection, job, "cancelled")
         if job.status == "running":
@@ -202,7 +161,7 @@ class Jobs:
             await connection.execute(
                 jobs.update().where(jobs.c.id == id).values(cancel_requested=True, dedupe_key=None)
             )
-        return await _one(connection, jobs.c.id == id)
+        return await rows.one(connection, jobs.c.id == id)
 
     @uninterrupted
     async def claim(self, kinds: Sequence[str], owner: str, lease_s: float) -> Job | None:
@@ -212,13 +171,13 @@ class Jobs:
         that way ends as failed, one whose cancellation nobody could notice as cancelled.
         """
         async with self._database.read() as connection:  # an idle worker takes no write lock
-            if (await connection.execute(_claimable(kinds, now()))).first() is None:
+            if (await connection.execute(rows.claimable(kinds, now()))).first() is None:
                 return None
         while True:
             async with self._database.write() as connection:
                 at = now()
                 row = (
-                    (await connection.execute(_claimable(kinds, at).with_for_update(skip_locked=True)))
+                    (await connection.execute(rows.claimable(kinds, at).with_for_update(skip_locked=True)))
                     .mappings()
                     .first()
                 )
@@ -233,12 +192,12 @@ class Jobs:
                     .values(
                         status="running",
                         attempts=job.attempts + 1,
-                        lease_owner=owner,
+                        lease_owner=f"{owner}/{new_id('lease')}",
                         lease_until=at + lease_s,
                         started_at=job.started_at or at,
                     )
                 )
-                return await _one(connection, jobs.c.id == job.id)
+                return await rows.one(connection, jobs.c.id == job.id)
 
     @uninterrupted
     async def heartbeat(
@@ -260,7 +219,7 @@ class Jobs:
             changes["message"] = message[:MAX_ERROR]
         async with self._database.write() as connection:
             found = await connection.execute(
-                jobs.update().where(_held(job), jobs.c.cancel_requested.is_(False)).values(changes)
+                jobs.update().where(rows.held(job), jobs.c.cancel_requested.is_(False)).values(changes)
             )
             if found.rowcount != 1:
                 raise Lost(f"{job.id} is no longer ours")
@@ -269,19 +228,19 @@ class Jobs:
     async def complete(self, job: Job, result: Json | None = None) -> Job:
         """Ends the job as succeeded. Raises `Lost` when the worker no longer holds it."""
         async with self._database.write() as connection:
-            return await self._end(connection, await _hold(connection, job), "succeeded", result=result)
+            return await self._end(connection, await rows.hold(connection, job), "succeeded", result=result)
 
     @uninterrupted
     async def fail(self, job: Job, message: str, *, code: str = SERVER_ERROR, retryable: bool = True) -> Job:
         """Puts the job back to run later, or ends it as failed after the last attempt or when not retryable."""
         async with self._database.write() as connection:
-            held = await _hold(connection, job)
+            held = await rows.hold(connection, job)
             if held.cancel_requested:
                 return await self._end(connection, held, "cancelled")
             if not retryable or held.attempts >= held.max_attempts:
                 return await self._end(connection, held, "failed", code=code, message=message)
             delay = min(self._backoff_cap_s, self._backoff_s * 2 ** (held.attempts - 1))
-            return await _requeue(
+            return await rows.requeue(
                 connection,
                 held,
                 run_after=now() + delay,
@@ -293,10 +252,10 @@ class Jobs:
     async def release(self, job: Job) -> Job:
         """Gives a job back unfinished: a cancelled one ends, others run again at once without losing an attempt."""
         async with self._database.write() as connection:
-            held = await _hold(connection, job)
+            held = await rows.hold(connection, job)
             if held.cancel_requested:
                 return await self._end(connection, held, "cancelled")
-            return await _requeue(connection, held, run_after=now(), attempts=held.attempts - 1)
+            return await rows.requeue(connection, held, run_after=now(), attempts=held.attempts - 1)
 
     async def _bury(self, connection: AsyncConnection, job: Job) -> bool:
         """Ends a job whose worker died, if it may not run again."""
@@ -332,77 +291,7 @@ class Jobs:
                 finished_at=now(),
             )
         )
-        ended = await _one(connection, jobs.c.id == job.id)
+        ended = await rows.one(connection, jobs.c.id == job.id)
         if callback := self._on_end.get(job.kind):
             await callback(connection, ended)
         return ended
-
-
-def _owned(principal: Principal, id: str) -> ColumnElement[bool]:
-    return and_(jobs.c.id == id, jobs.c.tenant == principal.tenant)
-
-
-def _held(job: Job) -> ColumnElement[bool]:
-    """The fence: true while nobody else claimed, ended or released the job."""
-    return and_(
-        jobs.c.id == job.id,
-        jobs.c.status == "running",
-        jobs.c.lease_owner == job.lease_owner,
-        jobs.c.attempts == job.attempts,
-    )
-
-
-async def _hold(connection: AsyncConnection, job: Job) -> Job:
-    try:
-        return await _one(connection, _held(job), lock=True)
-    except NotFound:
-        raise Lost(f"{job.id} is no longer ours") from None
-
-
-async def _requeue(connection: AsyncConnection, job: Job, **changes: object) -> Job:
-    await connection.execute(
-        jobs.update().where(jobs.c.id == job.id).values(status="queued", lease_owner=None, lease_until=None, **changes)
-    )
-    return await _one(connection, jobs.c.id == job.id)
-
-
-async def _first(connection: AsyncConnection, where: ColumnElement[bool], lock: bool = False) -> Job | None:
-    query = select(jobs).where(where)
-    if lock:
-        query = query.with_for_update()
-    row: RowMapping | None = (await connection.execute(query)).mappings().first()
-    return build(Job, row) if row is not None else None
-
-
-async def _one(connection: AsyncConnection, where: ColumnElement[bool], id: str = "", *, lock: bool = False) -> Job:
-    job = await _first(connection, where, lock)
-    if job is None:
-        raise NotFound("job", id)
-    return job
-
-
-def _claimable(kinds: Sequence[str], at: float) -> Any:
-    """The oldest job that is due, or whose lease ran out, and that waits for no earlier one of its group."""
-    earlier = jobs.alias("earlier")
-    blocked = (
-        select(earlier.c.seq)
-        .where(
-            earlier.c.group_key == jobs.c.group_key,
-            earlier.c.seq < jobs.c.seq,
-            text(f"earlier.{UNFINISHED}"),  # literal, or the partial index stays unused
-            or_(
-                earlier.c.group_item == jobs.c.group_item,
-                earlier.c.group_item.is_(None),
-                jobs.c.group_item.is_(None),
-            ),
-        )
-        .exists()
-    )
-    due = and_(jobs.c.status == "queued", jobs.c.run_after <= at)
-    expired = and_(jobs.c.status == "running", jobs.c.lease_until <= at)
-    return (
-        select(jobs)
-        .where(UNFINISHED, jobs.c.kind.in_(list(kinds)), or_(due, expired), ~blocked)
-        .order_by(jobs.c.seq)
-        .limit(1)
-    )

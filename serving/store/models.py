@@ -5,11 +5,14 @@ A change here needs a migration beside it: a test compares the two.
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -18,9 +21,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     false,
     text,
 )
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 metadata = MetaData(
     naming_convention={
@@ -31,7 +37,18 @@ metadata = MetaData(
     }
 )
 
-ID = String(64)
+
+class Id(TypeDecorator[str]):
+    """An id. What no id can be (a lone surrogate, NUL, a novel) matches no row, instead of failing in the driver."""
+
+    impl = String(64)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value if value is None or _ID.fullmatch(value) else ""
+
+
+ID = Id()
 NAME = String(256)
 
 meta = Table(

@@ -7,82 +7,43 @@ the attachment's status in the job's own last transaction, however the job ends.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store import values
+from serving.store import vector_store as rows
 from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import new_id, now
-from serving.store.jobs import Job, Jobs
+from serving.store.jobs import Jobs
 from serving.store.models import files, vector_store_files, vector_stores
 from serving.store.rows import Order, Page, build, page
-from serving.store.values import Attribute
 from serving.store.uninterrupted import uninterrupted
+from serving.store.vector_store import (
+    DROP_INDEX,
+    INGEST,
+    UNINDEX,
+    FileCounts,
+    FileStatus,
+    VectorStore,
+    VectorStoreFile,
+)
 
-INGEST = "ingest_file"
-"""Job kind: payload {"vector_store_id", "file_id"}; result {"usage_bytes": int}."""
-UNINDEX = "unindex_file"
-"""Job kind: payload {"vector_store_id", "file_id"}: remove the file's chunks from the index."""
-DROP_INDEX = "drop_index"
-"""Job kind: payload {"vector_store_id"}: remove the whole index."""
+__all__ = [
+    "DROP_INDEX",
+    "INGEST",
+    "UNINDEX",
+    "FileCounts",
+    "FileStatus",
+    "VectorStore",
+    "VectorStoreFile",
+    "VectorStores",
+]
 
-FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 MAX_PAGE = 100
-
-_FILE_STATUS: dict[str, FileStatus] = {"succeeded": "completed", "failed": "failed", "cancelled": "cancelled"}
-
-
-@dataclass(frozen=True, slots=True)
-class FileCounts:
-    in_progress: int = 0
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.in_progress + self.completed + self.failed + self.cancelled
-
-
-@dataclass(frozen=True, slots=True)
-class VectorStore:
-    """OpenAI's vector store object; `usage_bytes` is what its files take in the index."""
-
-    id: str
-    tenant: str
-    name: str
-    metadata: dict[str, str]
-    created_at: float
-    last_active_at: float
-    file_counts: FileCounts
-    usage_bytes: int
-
-    @property
-    def status(self) -> Literal["in_progress", "completed"]:
-        return "in_progress" if self.file_counts.in_progress else "completed"
-
-
-@dataclass(frozen=True, slots=True)
-class VectorStoreFile:
-    """A file in a vector store. `chunking` is the caller's chunking strategy as given, {} for the default."""
-
-    vector_store_id: str
-    file_id: str
-    tenant: str
-    status: FileStatus
-    attributes: dict[str, Attribute]
-    chunking: dict[str, Any]
-    usage_bytes: int
-    error_code: str | None
-    error_message: str | None
-    job_id: str
-    created_at: float
 
 
 class VectorStores:
@@ -91,7 +52,7 @@ class VectorStores:
     def __init__(self, database: Database, jobs: Jobs) -> None:
         self._database = database
         self._jobs = jobs
-        jobs.on_end(INGEST, _ingestion_ended)
+        jobs.on_end(INGEST, rows.ingestion_ended)
 
     @uninterrupted
     async def create(
@@ -114,7 +75,7 @@ class VectorStores:
     async def get(self, principal: Principal, id: str) -> VectorStore:
         """Returns the tenant's vector store or raises `NotFound`."""
         async with self._database.read() as connection:
-            return await _get(connection, principal, id)
+            return await rows.get(connection, principal, id)
 
     @uninterrupted
     async def list(
@@ -129,7 +90,7 @@ class VectorStores:
         """Returns the tenant's vector stores; `name` keeps those of exactly this name (names may repeat)."""
         query = select(vector_stores)
         if name is not None:
-            query = query.where(vector_stores.c.name == name)
+            query = query.where(vector_stores.c.name == values.text("name", name))
         async with self._database.read() as connection:
             found = await page(
                 connection,
@@ -141,7 +102,7 @@ class VectorStores:
                 max_limit=MAX_PAGE,
                 order=order,
             )
-            return Page(await _with_usage(connection, found.items), found.has_more)
+            return Page(await rows.with_usage(connection, found.items), found.has_more)
 
     @uninterrupted
     async def update(
@@ -159,20 +120,20 @@ class VectorStores:
         if metadata is not None:
             changes["metadata"] = values.metadata("metadata", metadata)
         async with self._database.write() as connection:
-            await connection.execute(vector_stores.update().where(_owned(principal, id)).values(changes))
-            return await _get(connection, principal, id)
+            await connection.execute(vector_stores.update().where(rows.owned(principal, id)).values(changes))
+            return await rows.get(connection, principal, id)
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:
         """Deletes the store and its attachments (not the files) and enqueues the removal of its index."""
         async with self._database.write() as connection:
-            await _get(connection, principal, id)
+            await rows.get(connection, principal, id)
             inside = vector_store_files.c.vector_store_id == id
             running = select(vector_store_files.c.job_id).where(inside, vector_store_files.c.status == "in_progress")
             for job_id in (await connection.execute(running)).scalars().all():
                 await self._jobs.cancel(principal, job_id, connection=connection)
             await connection.execute(vector_store_files.delete().where(inside))
-            await connection.execute(vector_stores.delete().where(_owned(principal, id)))
+            await connection.execute(vector_stores.delete().where(rows.owned(principal, id)))
             await self._jobs.enqueue(
                 principal, DROP_INDEX, {"vector_store_id": id}, group=(id, None), connection=connection
             )
@@ -194,11 +155,11 @@ class VectorStores:
         """
         checked = values.attributes("attributes", attributes)
         async with self._database.write() as connection:
-            await _get(connection, principal, id)
+            await rows.get(connection, principal, id)
             mine = (files.c.id == file_id, files.c.tenant == principal.tenant)
             if (await connection.execute(select(files.c.id).where(*mine))).first() is None:
                 raise NotFound("file", file_id)
-            old = await _file(connection, principal, id, file_id)
+            old = await rows.get_file(connection, principal, id, file_id)
             if old is not None:
                 same = (old.attributes, old.chunking) == (checked, chunking or {})
                 if same and old.status in ("in_progress", "completed"):
@@ -226,14 +187,14 @@ class VectorStores:
                 "created_at": old.created_at if old is not None else at,
             }
             await connection.execute(vector_store_files.insert().values(row))
-            await _touch(connection, id, at)
+            await rows.touch(connection, id, at)
         return VectorStoreFile(**row)  # type: ignore[arg-type]
 
     @uninterrupted
     async def get_file(self, principal: Principal, id: str, file_id: str) -> VectorStoreFile:
         """Returns a file's attachment or raises `NotFound`."""
         async with self._database.read() as connection:
-            found = await _file(connection, principal, id, file_id)
+            found = await rows.get_file(connection, principal, id, file_id)
         if found is None:
             raise NotFound("vector store file", file_id)
         return found
@@ -254,7 +215,7 @@ class VectorStores:
         if status is not None:
             query = query.where(vector_store_files.c.status == status)
         async with self._database.read() as connection:
-            await _get(connection, principal, id)
+            await rows.get(connection, principal, id)
             found = await page(
                 connection,
                 query,
@@ -273,11 +234,11 @@ class VectorStores:
     async def cancel_file(self, principal: Principal, id: str, file_id: str) -> VectorStoreFile:
         """Cancels a file's ingestion; one that is running ends when its worker notices."""
         async with self._database.write() as connection:
-            found = await _file(connection, principal, id, file_id)
+            found = await rows.get_file(connection, principal, id, file_id)
             if found is None:
                 raise NotFound("vector store file", file_id)
             await self._jobs.cancel(principal, found.job_id, connection=connection)
-            return await _file(connection, principal, id, file_id) or found
+            return await rows.get_file(connection, principal, id, file_id) or found
 
     @uninterrupted
     async def detach(
@@ -288,7 +249,7 @@ class VectorStores:
             async with self._database.write() as own:
                 await self.detach(principal, id, file_id, connection=own)
             return
-        found = await _file(connection, principal, id, file_id)
+        found = await rows.get_file(connection, principal, id, file_id)
         if found is None:
             raise NotFound("vector store file", file_id)
         await self._remove(connection, principal, found)
@@ -299,7 +260,7 @@ class VectorStores:
             group=(id, file_id),
             connection=connection,
         )
-        await _touch(connection, id, now())
+        await rows.touch(connection, id, now())
 
     async def _remove(self, connection: AsyncConnection, principal: Principal, file: VectorStoreFile) -> None:
         if file.status == "in_progress":
@@ -310,62 +271,3 @@ class VectorStores:
                 vector_store_files.c.file_id == file.file_id,
             )
         )
-
-
-async def _ingestion_ended(connection: AsyncConnection, job: Job) -> None:
-    """Writes the end of an ingestion to its attachment; one that was replaced or detached matches nothing."""
-    failed = job.status == "failed"
-    await connection.execute(
-        vector_store_files.update()
-        .where(vector_store_files.c.job_id == job.id, vector_store_files.c.status == "in_progress")
-        .values(
-            status=_FILE_STATUS[job.status],
-            usage_bytes=int((job.result or {}).get("usage_bytes", 0)),
-            error_code=job.error_code if failed else None,
-            error_message=job.error_message if failed else None,
-        )
-    )
-
-
-def _owned(principal: Principal, id: str) -> ColumnElement[bool]:
-    return and_(vector_stores.c.id == id, vector_stores.c.tenant == principal.tenant)
-
-
-async def _touch(connection: AsyncConnection, id: str, at: float) -> None:
-    await connection.execute(vector_stores.update().where(vector_stores.c.id == id).values(last_active_at=at))
-
-
-async def _get(connection: AsyncConnection, principal: Principal, id: str) -> VectorStore:
-    row = (await connection.execute(select(vector_stores).where(_owned(principal, id)))).mappings().one_or_none()
-    if row is None:
-        raise NotFound("vector store", id)
-    return (await _with_usage(connection, [row]))[0]
-
-
-async def _file(connection: AsyncConnection, principal: Principal, id: str, file_id: str) -> VectorStoreFile | None:
-    query = select(vector_store_files).where(
-        vector_store_files.c.vector_store_id == id,
-        vector_store_files.c.file_id == file_id,
-        vector_store_files.c.tenant == principal.tenant,
-    )
-    row = (await connection.execute(query)).mappings().one_or_none()
-    return build(VectorStoreFile, row) if row is not None else None
-
-
-async def _with_usage(connection: AsyncConnection, rows: list[RowMapping]) -> list[VectorStore]:
-    """Adds file counts and usage to store rows, with one query for all of them."""
-    table = vector_store_files.c
-    query = (
-        select(table.vector_store_id, table.status, func.count(), func.sum(table.usage_bytes))
-        .where(table.vector_store_id.in_([row["id"] for row in rows]))
-        .group_by(table.vector_store_id, table.status)
-    )
-    counts: dict[str, dict[str, int]] = {row["id"]: {} for row in rows}
-    usage: dict[str, int] = dict.fromkeys(counts, 0)
-    for id, status, number, size in await connection.execute(query):
-        counts[id][status] = number
-        usage[id] += int(size)
-    return [
-        build(VectorStore, row, file_counts=FileCounts(**counts[row["id"]]), usage_bytes=usage[row["id"]])
-        for row in rows
-    ]

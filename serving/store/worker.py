@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from serving.security.principal import Principal
 from serving.store.errors import Lost, StoreUnavailable
-from serving.store.ids import new_id, now
+from serving.store.ids import now
 from serving.store.jobs import Job, Jobs, Json
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Worker:
     ) -> None:
         self._jobs = jobs
         self._handlers = dict(handlers)
-        self._owner = owner or f"{socket.gethostname()}/{os.getpid()}/{new_id('worker')}"
+        self._owner = owner or f"{socket.gethostname()}/{os.getpid()}"
         self._concurrency = concurrency
         self._lease_s = lease_s
         self._poll_s = poll_s

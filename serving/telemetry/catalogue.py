@@ -106,16 +106,12 @@ UNSUPPORTED = Metric(
     ("model",),
 )
 ENGINE_UP = Metric("headrace_engine_up", "gauge", "Engine replicas that answer, by model.", ("model",))
-ENGINE_SLOTS = Metric(
-    "headrace_engine_slots", "gauge", "Requests that the engines decode together.", ("model",)
-)
+ENGINE_SLOTS = Metric("headrace_engine_slots", "gauge", "Requests that the engines decode together.", ("model",))
 ENGINE_LEASES = Metric("headrace_engine_leases", "gauge", "Requests that hold an engine replica.", ("model",))
 ENGINE_LOAD_SECONDS = Metric(
     "headrace_engine_load_seconds", "gauge", "Time that the newest engine took to load its model.", ("model",)
 )
-JOBS = Metric(
-    "headrace_jobs_total", "counter", "Background jobs that ended, by outcome.", ("kind", "outcome")
-)
+JOBS = Metric("headrace_jobs_total", "counter", "Background jobs that ended, by outcome.", ("kind", "outcome"))
 CHUNKS = Metric("headrace_ingested_chunks_total", "counter", "Chunks that were embedded and indexed.")
 
 CATALOGUE: tuple[Metric, ...] = tuple(v for v in dict(globals()).values() if isinstance(v, Metric))

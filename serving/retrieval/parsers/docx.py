@@ -10,7 +10,6 @@ from docx import Document as open_docx
 from docx.opc.exceptions import OpcError
 from docx.table import Table
 from docx.text.paragraph import Paragraph
-from lxml.etree import LxmlError
 
 from serving.retrieval.builder import Bounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
@@ -27,7 +26,7 @@ def parse_docx(data: bytes, name: str, bounds: Bounds) -> Document:
             else:
                 _table(item, builder)
         title = source.core_properties.title
-    except (OpcError, LxmlError, KeyError, ValueError, AttributeError, zipfile.BadZipFile, OSError) as e:
+    except (OpcError, SyntaxError, KeyError, ValueError, AttributeError, zipfile.BadZipFile, OSError) as e:
         if isinstance(e, UnreadableDocument):
             raise
         raise UnreadableDocument("damaged", "the DOCX file is damaged") from None

@@ -10,8 +10,10 @@ from serving.retrieval.types import Document
 _HIDDEN = "script, style, noscript, template, svg, iframe, object, nav, form, [hidden]"
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
-    "address article aside blockquote body caption center dd details dialog div dl dt fieldset figcaption figure "
-    "footer header hr html li main ol p pre section summary table tbody tfoot thead tr ul".split()
+    """
+    address article aside blockquote body caption center dd details dialog div dl dt fieldset figcaption figure footer
+    header hr html li main ol p pre section summary table tbody tfoot thead tr ul
+    """.split()  # noqa: SIM905
 )
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, event, make_url, select
 
 from serving.security.principal import Principal
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, NewerDatabase, StoreUnavailable
 from serving.store.jobs import Jobs
-from serving.store.models import jobs as jobs_table
 from serving.store.models import meta, metadata
+from serving.store.uninterrupted import uninterrupted
 
 
 def path_of(database: Database) -> Path:
@@ -26,16 +26,15 @@ async def test_models_are_the_migrated_schema(database: Database) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-        sql = {
-            name: text
-            for name, text in connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql LIKE '%WHERE%'")
-        }
+        rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql LIKE '%WHERE%'")
+        sql = {row.name: row.sql for row in rows}
     engine.dispose()
     # Alembic does not compare the condition of a partial index.
     assert set(sql) == {"ix_jobs_unfinished", "ix_jobs_group", "uq_jobs_dedupe"}
     assert all(text.endswith("WHERE status IN ('queued', 'running')") for text in sql.values())
 
 
+@uninterrupted
 async def test_pragmas(database: Database) -> None:
     async with database.write() as connection:
         pragmas = {
@@ -56,13 +55,12 @@ def test_memory_is_refused(url: str) -> None:
 
 
 def test_password_stays_out_of_repr() -> None:
-    url = Database.__new__(Database)
-    from sqlalchemy.engine import make_url
-
-    url.url = make_url("postgresql+psycopg://user:geheim@db/headrace")
-    assert "geheim" not in repr(url)
+    database = Database.__new__(Database)  # its driver is not installed everywhere
+    database.url = make_url("postgresql+psycopg://user:geheim@db/headrace")
+    assert "geheim" not in repr(database)
 
 
+@uninterrupted
 async def test_migrating_twice_changes_nothing(database: Database) -> None:
     async with database.write() as connection:
         await connection.execute(meta.insert().values(key="mark", value="kept"))
@@ -104,6 +102,7 @@ def test_processes_migrate_together(url: str, spawn) -> None:
     assert [process.wait(60) for process in processes] == [0, 0, 0]
 
 
+@uninterrupted
 async def test_downgrade_is_refused(database: Database, url: str) -> None:
     async with database.write() as connection:
         await connection.execute(meta.update().where(meta.c.key == "format").values(value="2"))
@@ -163,16 +162,18 @@ async def test_full_disk_keeps_what_was_acknowledged(database: Database, alice: 
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.close()
 
-    from sqlalchemy import event
-
     @event.listens_for(database._engine.sync_engine, "begin")
     def limit(connection) -> None:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 5}")
 
     acknowledged = []
-    with pytest.raises(StoreUnavailable, match="disk is full"):
+
+    async def fill() -> None:
         for _ in range(100):
             acknowledged.append((await jobs.enqueue(alice, "work", {"text": "x" * 1000})).id)
+
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        await fill()
     event.remove(database._engine.sync_engine, "begin", limit)
     assert acknowledged
     found = (await jobs.list(alice, limit=100)).items
@@ -211,12 +212,17 @@ async def test_file_that_cannot_grow_keeps_what_was_acknowledged(url: str, alice
         await Jobs(database).enqueue(alice, "work", {})  # and there is room again
 
 
+@uninterrupted
 async def test_failed_block_is_undone(database: Database, alice: Principal) -> None:
     jobs = Jobs(database)
-    with pytest.raises(RuntimeError):
+
+    async def broken() -> None:
         async with database.write() as connection:
             await jobs.enqueue(alice, "work", {}, connection=connection)
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await broken()
     assert (await jobs.list(alice)).items == []
 
 
@@ -232,7 +238,11 @@ async def test_cancelled_writers_leave_no_lock(database: Database, url: str, ali
         if turn % 6 == 0:
             await Jobs(other).enqueue(alice, "other", {})
     await jobs.enqueue(alice, "last", {})
-    async with database.read() as connection:
-        of_others = select(func.count()).where(jobs_table.c.kind == "other")
-        assert (await connection.execute(of_others)).scalar() == 10
+    assert len((await jobs.list(alice, kind="other", limit=100)).items) == 10
     await other.close()
+
+
+async def test_transactions_need_protection(database: Database) -> None:
+    with pytest.raises(RuntimeError, match="uninterrupted"):
+        async with database.write():
+            pass

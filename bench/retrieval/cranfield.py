@@ -1,0 +1,166 @@
+"""Retrieval quality on Cranfield: nDCG@10 (linear gain, as trec_eval) and recall@10 of each leg and of their fusion.
+
+    python bench/retrieval/cranfield.py [--data FOLDER] [--documents N] [--weights]
+
+The data folder holds `cranfield/` in BEIR's layout. Documents go through the library's own chunker, embedder
+and index; a document's score is that of its best chunk. Fusion's one parameter was chosen on the even
+queries, so the odd ones are the honest figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.embed import Embedder, Vectors
+from serving.retrieval.fuse import DENSE_WEIGHT, fuse
+from serving.retrieval.index import CollectionIndex, Mode
+from serving.retrieval.manifest import Manifest
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+CUTOFF = 10
+Run = dict[str, list[str]]
+Judgements = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cranfield:
+    documents: list[dict[str, str]]
+    queries: dict[str, str]
+    judgements: Judgements
+
+    @classmethod
+    def load(cls, folder: Path, documents: int | None = None) -> Cranfield:
+        """Reads the collection, or its first `documents` documents with the judgements about them."""
+        corpus = _lines(folder / "cranfield" / "corpus.jsonl")[:documents]
+        known = {d["_id"] for d in corpus}
+        judgements: Judgements = {}
+        with (folder / "cranfield" / "qrels.tsv").open(encoding="utf-8") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                if row["corpus-id"] in known:
+                    judgements.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
+        queries = {q["_id"]: q["text"] for q in _lines(folder / "cranfield" / "queries.jsonl")}
+        return cls(corpus, {q: t for q, t in queries.items() if q in judgements}, judgements)
+
+
+def build(data: Cranfield, embedder: Embedder, folder: str) -> CollectionIndex:
+    """Indexes the collection, one file per document."""
+    settings = ChunkSettings()
+    manifest = Manifest(embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench")
+    index = CollectionIndex.open(folder, "cranfield", manifest, create=True)
+    for document in data.documents:
+        builder = DocumentBuilder("text", Bounds())
+        builder.add(document["text"] or document["title"] or "(empty)")
+        chunks = chunk(builder.build(document["_id"], document["title"]), embedder, settings)
+        vectors = embedder.embed([c.body for c in chunks])
+        index.upsert_file("bench", document["_id"], document["_id"], chunks, vectors)
+    index.optimize()
+    return index
+
+
+def search(index: CollectionIndex, data: Cranfield, vectors: Mapping[str, Vectors], mode: Mode) -> Run:
+    """The first 100 documents for each query, each at its best chunk."""
+    run: Run = {}
+    for query, text in data.queries.items():
+        hits = index.search("bench", text, vectors[query], 100, mode)
+        run[query] = list(dict.fromkeys(hit.file_id for hit in hits))
+    return run
+
+
+def ndcg(run: Run, judgements: Judgements, queries: Iterable[str]) -> float:
+    """Mean nDCG@10 with linear gain, as trec_eval's ndcg_cut."""
+    return _mean(_ndcg(run[query], judgements[query]) for query in queries)
+
+
+def recall(run: Run, judgements: Judgements, queries: Iterable[str]) -> float:
+    """Mean share of a query's relevant documents among the first 10."""
+    return _mean(len(set(run[q][:CUTOFF]) & judgements[q].keys()) / len(judgements[q]) for q in queries)
+
+
+def fusion_runs(
+    index: CollectionIndex, data: Cranfield, vectors: Mapping[str, Vectors]
+) -> Callable[[float], Run]:
+    """Runs each leg once and returns fusion as a function of the dense weight."""
+    union = {
+        query: {
+            hit.chunk_id: hit
+            for mode in ("bm25", "dense")
+            for hit in index.search("bench", text, vectors[query], 100, mode)  # type: ignore[arg-type]
+        }
+        for query, text in data.queries.items()
+    }
+    for query, hits in union.items():  # a chunk that only the dense leg returned carries no BM25 score
+        hits |= {h.chunk_id: h for h in index.search("bench", data.queries[query], vectors[query], 200)}
+
+    def run(weight: float) -> Run:
+        found: Run = {}
+        for query, hits in union.items():
+            bm25 = {key: hit.bm25_score for key, hit in hits.items() if hit.bm25_score}
+            scores = fuse(bm25, {key: hit.dense_score for key, hit in hits.items()}, weight)
+            best = sorted(scores, key=lambda key: (-scores[key], key))
+            found[query] = list(dict.fromkeys(hits[key].file_id for key in best))
+        return found
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder that holds cranfield/")
+    parser.add_argument("--documents", type=int, help="only so many documents")
+    parser.add_argument("--weights", action="store_true", help="also try other dense weights")
+    arguments = parser.parse_args()
+    if not (arguments.data / "cranfield" / "corpus.jsonl").is_file():
+        print(f"skipped: there is no Cranfield collection in {arguments.data}; point --data at it")
+        return
+    data, embedder = Cranfield.load(arguments.data, arguments.documents), Embedder()
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        index = build(data, embedder, folder)
+        print(f"{index.stats().chunks} chunks of {len(data.documents)} documents: {time.perf_counter() - began:.0f} s")
+        texts = embedder.embed(list(data.queries.values()))
+        vectors = dict(zip(data.queries, texts, strict=True))
+        print(f"{'':14}  nDCG@10: even    odd    all   recall@10")
+        for mode in ("bm25", "dense", "hybrid"):
+            _report(mode, search(index, data, vectors, mode), data)  # type: ignore[arg-type]
+        if arguments.weights:
+            fused = fusion_runs(index, data, vectors)
+            for weight in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
+                chosen = " *" if weight == DENSE_WEIGHT else ""
+                _report(f"dense {weight}{chosen}", fused(weight), data)
+
+
+def _report(name: str, run: Run, data: Cranfield) -> None:
+    even = [q for q in data.queries if int(q) % 2 == 0]
+    odd = [q for q in data.queries if int(q) % 2]
+    figures = [ndcg(run, data.judgements, part) for part in (even, odd, data.queries)]
+    print(f"{name:14}         " + "  ".join(f"{x:.4f}" for x in figures), end="")
+    print(f"   {recall(run, data.judgements, data.queries):.4f}", flush=True)
+
+
+def _ndcg(ranked: list[str], relevant: dict[str, int]) -> float:
+    gain = sum(relevant.get(d, 0) / math.log2(i + 2) for i, d in enumerate(ranked[:CUTOFF]))
+    ideal = sorted(relevant.values(), reverse=True)[:CUTOFF]
+    return gain / sum(g / math.log2(i + 2) for i, g in enumerate(ideal))
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""StackConfig -> what the Serve application is told. Pure functions, the same for every target."""
+
+from __future__ import annotations
+
+from infra.config import StackConfig
+from serving.config import Catalog, SecretRef, ServingConfig, Store
+
+
+def catalog(config: StackConfig) -> Catalog:
+    """What changes often: models, aliases and assistants."""
+    return Catalog(models=config.models, aliases=config.aliases, assistants=config.assistants)
+
+
+def serving(
+    config: StackConfig, *, store: Store, key_secret: SecretRef, api_key: SecretRef, multiprocess_dir: str
+) -> ServingConfig:
+    """What changes seldom."""
+    return ServingConfig(
+        store=store,
+        key_secret=key_secret,
+        bootstrap_key=api_key,
+        limits=config.limits,
+        gateway=config.gateway,
+        retrieval=config.retrieval,
+        multiprocess_dir=multiprocess_dir,
+    )

@@ -1,0 +1,55 @@
+"""The documents of knowledge collections: which files there are, and their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from infra.config import Knowledge
+from infra.mistakes import Mistake
+
+SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".docx"})
+"""Kinds of files that are taken out of a folder; a file that is named itself is taken whatever it is called."""
+
+
+def documents(root: Path, paths: Sequence[str]) -> dict[str, str]:
+    """Returns path (relative to `root` where it lies below) -> SHA-256.
+
+    Raises `LookupError` naming the entry of `paths` that finds nothing.
+    """
+    found = {}
+    for path in paths:
+        files = list(_files(root, path))
+        if not files:
+            raise LookupError(path)
+        for file in files:
+            name = file.relative_to(root) if file.is_relative_to(root) else file
+            found[name.as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return dict(sorted(found.items()))
+
+
+def _files(root: Path, path: str) -> Iterator[Path]:
+    target = (root / path).resolve()
+    if target.is_file():
+        yield target
+    elif target.is_dir():
+        yield from (f for f in sorted(target.rglob("*")) if _wanted(f, target))
+    elif not Path(path).is_absolute():
+        yield from (f for f in sorted(root.glob(path)) if f.is_file())
+
+
+def _wanted(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.is_file() and file.suffix.lower() in SUFFIXES and not hidden
+
+
+def mistakes(root: Path, knowledge: Sequence[Knowledge]) -> list[Mistake]:
+    """Which collections name files that are not there."""
+    found = []
+    for i, collection in enumerate(knowledge):
+        for j, path in enumerate(collection.paths):
+            if next(_files(root, path), None) is None:
+                fix = f"name a file, a folder or a pattern below {root}"
+                found.append(Mistake(f"knowledge[{i}].paths[{j}]", f"'{path}' finds no document", fix))
+    return found

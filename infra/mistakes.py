@@ -1,0 +1,124 @@
+"""Mistakes in a configuration, as an operator wants to read them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+SHOWN = 60
+"""Characters of a wrong value that are repeated."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake: at `key` (without namespace) is a `problem`; `fix` puts it right."""
+
+    key: str
+    problem: str
+    fix: str
+
+    @classmethod
+    def unknown(cls, key: str, name: str, kind: str, known: Sequence[str]) -> Mistake:
+        """There is no `kind` called `name`."""
+        return cls(key, f"there is no {kind} '{name}'", _choice(name, known))
+
+    def __str__(self) -> str:
+        return f"headrace:{self.key}: {self.problem}; {self.fix}"
+
+
+def block(mistakes: Iterable[Mistake]) -> str:
+    """All mistakes, one a line, under a heading."""
+    lines = [f"  {m}" for m in mistakes]
+    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    return "\n".join([f"the configuration has {count}:", *lines])
+
+
+def from_pydantic(
+    error: ValidationError, model: type[BaseModel], values: Mapping[str, Any], hidden: Iterable[str]
+) -> list[Mistake]:
+    """One mistake for each of pydantic's; values below the top-level keys `hidden` are never repeated."""
+    secret = frozenset(hidden)
+    return [
+        _mistake(details, model, values, details["loc"][0] in secret)
+        for details in error.errors(include_url=False, include_context=True, include_input=True)
+    ]
+
+
+def _mistake(details: ErrorDetails, model: type[BaseModel], values: Mapping[str, Any], hidden: bool) -> Mistake:
+    location = _location(details["loc"], values)
+    key = _key(location)
+    context = details.get("ctx", {})
+    match details["type"]:
+        case "missing":
+            return Mistake(key, "is missing", "add it")
+        case "extra_forbidden":
+            name = str(location[-1])
+            return Mistake(key, "is no known setting", _choice(name, _siblings(model, location)))
+        case "literal_error" | "enum":
+            return Mistake(key, _not(details, hidden, "known"), f"use {context['expected']}")
+        case "union_tag_invalid" | "union_tag_not_found":
+            tags = context.get("expected_tags", "'llamacpp', 'remote'")
+            return Mistake(f"{key}.engine", "names no known engine", f"use one of {tags}")
+        case "string_pattern_mismatch":
+            return Mistake(key, _not(details, hidden, "well formed"), f"it must match {context['pattern']}")
+    text = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return Mistake(key, _not(details, hidden, "allowed"), f"it {text}")
+
+
+def _not(details: ErrorDetails, hidden: bool, what: str) -> str:
+    value = details["input"]
+    if hidden or not isinstance(value, str | int | float) or "api_key" in details["loc"]:
+        return f"is not {what}"
+    text = str(value)
+    return f"'{text[:SHOWN]}{'…' if len(text) > SHOWN else ''}' is not {what}"
+
+
+def _location(loc: tuple[int | str, ...], values: Mapping[str, Any]) -> list[int | str]:
+    """`loc` without what pydantic adds to it: the tag of a union's member."""
+    location: list[int | str] = []
+    here: Any = values
+    for i, part in enumerate(loc):
+        exists = (isinstance(part, int) and isinstance(here, list | tuple)) or (
+            isinstance(here, Mapping) and (part in here or i == len(loc) - 1)
+        )
+        if not exists and i < len(loc) - 1:
+            continue
+        location.append(part)
+        here = here[part] if exists and (isinstance(part, int) or part in here) else None
+    return location
+
+
+def _key(location: Sequence[int | str]) -> str:
+    key = ""
+    for part in location:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
+    return key
+
+
+def _siblings(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Names of the settings of the object that `location` points into."""
+    if len(location) == 1:
+        return list(model.model_fields)
+    inner = _models(model.model_fields[str(location[0])].annotation)
+    for part in location[1:-1]:
+        if isinstance(part, str):
+            inner = [m for i in inner if part in i.model_fields for m in _models(i.model_fields[part].annotation)]
+    return [name for i in inner for name in i.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for a in getattr(annotation, "__args__", ()) for m in _models(a)]
+
+
+def _choice(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"use one of {', '.join(sorted(set(known)))}" if known else "define it first"

@@ -1,0 +1,183 @@
+"""This host: Ray, the Serve application, the metrics exporter and Prometheus as resources, no Kubernetes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pulumi
+from pulumi import Output, ResourceOptions
+from pydantic import SecretStr
+
+from infra import application
+from infra.config import StackConfig
+from infra.resources import Process, RayHead, Secret, ServeApplication
+from infra.targets import Target, preflight
+from infra.targets.layout import CHECKOUT, Layout
+from monitoring.scrape import scrape_config
+from serving.config import SecretRef, ServingConfig, Store
+from serving.document import serve_document
+
+PROGRAMS = ("prometheus",)
+LOOPBACK = "127.0.0.1"
+PLAIN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+class Secrets:
+    """The stack's secrets, each in a file of its own."""
+
+    def __init__(self, layout: Layout, given: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
+        self.api_key_path = layout.secrets / "api_key"
+        # Keys of users are stored under this hash key: it stays with the data, which is useless without it.
+        self.key_secret_path = layout.data / "key_secret"
+        self.api_key = Secret("api-key", path=str(self.api_key_path), prefix="hr_", reveal=True, opts=opts)
+        self.key_secret = Secret("key-secret", path=str(self.key_secret_path), keep=True, opts=opts)
+        self.ray_token = Secret("ray-token", path=str(layout.secrets / "ray_token"), opts=opts)
+        self.given = [
+            Secret(name, path=str(layout.secrets / name), value=value.get_secret_value(), opts=opts)
+            for name, value in sorted(given.items())
+        ]
+
+    @property
+    def all(self) -> list[Secret]:
+        return [self.api_key, self.key_secret, self.ray_token, *self.given]
+
+
+class LocalStack(pulumi.ComponentResource):
+    """Everything that runs on this host for one stack."""
+
+    def __init__(self, name: str, config: StackConfig, layout: Layout, given: Mapping[str, SecretStr]) -> None:
+        super().__init__("headrace:local:Stack", name)
+        self._config = config
+        self._layout = layout
+        own = ResourceOptions(parent=self)
+        self.url = f"http://{config.host}:{config.ports.api}"
+        self.dashboard_url = f"http://{LOOPBACK}:{config.ports.dashboard}"
+        self.secrets = Secrets(layout, given, own)
+        self.ray = self._ray_head()
+        self.exporter = self._exporter()
+        self.application = self._application()
+        self.prometheus = self._prometheus()
+        self.register_outputs({"url": self.url})
+
+    def _ray_head(self) -> RayHead:
+        config, layout = self._config, self._layout
+        return RayHead(
+            "ray",
+            ray=str(Path(sys.executable).with_name("ray")),
+            record=str(layout.record("ray")),
+            log=str(layout.log("ray")),
+            temp=str(layout.temp),
+            token_path=self.secrets.ray_token.path,
+            cpus=preflight.cpus(config),
+            object_store_bytes=config.ray.object_store_bytes,
+            memory_bytes=preflight.memory_needed(config),
+            ports={"headrace:ports.api": config.ports.api, "headrace:ports.dashboard": config.ports.dashboard},
+            dashboard_port=config.ports.dashboard,
+            inner_base=config.ports.ray,
+            env={},
+            opts=ResourceOptions(parent=self),
+        )
+
+    def _exporter(self) -> Process:
+        layout, port = self._layout, self._config.ports.exporter
+        arguments = ["--dir", str(layout.metrics), "--host", LOOPBACK, "--port", str(port)]
+        return Process(
+            "exporter",
+            argv=[sys.executable, "-m", "serving.telemetry.exporter", *arguments],
+            env=PLAIN_ENVIRONMENT,
+            cwd=str(CHECKOUT),
+            record=str(layout.record("exporter")),
+            log=str(layout.log("exporter")),
+            ready=f"http://{LOOPBACK}:{port}/healthz",
+            ports={"headrace:ports.exporter": port},
+            opts=ResourceOptions(parent=self),
+        )
+
+    def _application(self) -> ServeApplication:
+        config, layout = self._config, self._layout
+        document = serve_document(
+            _serving(config, layout),
+            application.catalog(config),
+            host=str(config.host),
+            port=config.ports.api,
+            env={"PROMETHEUS_MULTIPROC_DIR": str(layout.metrics)},
+        )
+        return ServeApplication(
+            "application",
+            url=self.dashboard_url,
+            token_path=self.secrets.ray_token.path,
+            document=document,
+            session=self.ray.session,
+            ready=f"{self.url}/readyz",
+            # The exporter makes the folder that replicas write their metrics into.
+            opts=ResourceOptions(parent=self, depends_on=[*self.secrets.all, self.exporter]),
+        )
+
+    def _prometheus(self) -> Process:
+        layout, port = self._layout, self._config.ports.prometheus
+        settings = layout.state / "prometheus.yml"
+        return Process(
+            "prometheus",
+            argv=[
+                _program("prometheus"),
+                f"--config.file={settings}",
+                f"--storage.tsdb.path={layout.data / 'prometheus'}",
+                "--storage.tsdb.retention.time=15d",
+                "--storage.tsdb.retention.size=1GB",
+                f"--web.listen-address={LOOPBACK}:{port}",
+            ],
+            env=PLAIN_ENVIRONMENT,
+            cwd=str(layout.state),
+            record=str(layout.record("prometheus")),
+            log=str(layout.log("prometheus")),
+            ready=f"http://{LOOPBACK}:{port}/-/ready",
+            ports={"headrace:ports.prometheus": port},
+            files={str(settings): _scrape(self._config, self.ray)},
+            opts=ResourceOptions(parent=self),
+        )
+
+
+def _program(name: str) -> str:
+    """The real path of a program: a link to it on PATH may be another one tomorrow."""
+    return str(Path(shutil.which(name) or name).resolve())
+
+
+def _serving(config: StackConfig, layout: Layout) -> ServingConfig:
+    store = Store(database=f"sqlite:///{layout.data / 'headrace.db'}", data=str(layout.data))
+    return application.serving(
+        config,
+        store=store,
+        key_secret=SecretRef(ref=f"file:{layout.data / 'key_secret'}"),
+        api_key=SecretRef(ref=f"file:{layout.secrets / 'api_key'}"),
+        multiprocess_dir=str(layout.metrics),
+    )
+
+
+def _scrape(config: StackConfig, ray: RayHead) -> Output[str]:
+    return Output.all(ray.metrics_port, ray.haproxy_metrics_port).apply(
+        lambda ports: scrape_config(
+            {
+                "headrace": f"{LOOPBACK}:{config.ports.exporter}",
+                "ray": f"{LOOPBACK}:{int(ports[0])}",
+                "haproxy": f"{LOOPBACK}:{int(ports[1])}",
+            }
+        )
+    )
+
+
+def local(config: StackConfig, layout: Layout, given: Mapping[str, SecretStr]) -> Target:
+    """Plans the stack on this host."""
+    stack = LocalStack("local", config, layout, given)
+    prometheus = f"http://{LOOPBACK}:{config.ports.prometheus}"
+    return Target(
+        url=stack.url,
+        api_key=stack.secrets.api_key.value,
+        key_path=stack.secrets.api_key.path,
+        prometheus_url=prometheus,
+        dashboards={"ray": stack.dashboard_url, "prometheus": prometheus},
+        ready=stack.application,
+        parent=stack,
+    )

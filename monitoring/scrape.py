@@ -1,0 +1,23 @@
+"""What Prometheus scrapes on a stack without Kubernetes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import yaml
+
+INTERVAL_S = 5
+
+
+def scrape_config(targets: Mapping[str, str]) -> str:
+    """Returns Prometheus's configuration file; `targets` maps a job's name to its `host:port`."""
+    return yaml.safe_dump(
+        {
+            "global": {"scrape_interval": f"{INTERVAL_S}s", "evaluation_interval": f"{INTERVAL_S}s"},
+            "scrape_configs": [
+                {"job_name": job, "static_configs": [{"targets": [address]}]}
+                for job, address in sorted(targets.items())
+            ],
+        },
+        sort_keys=False,
+    )

@@ -1,0 +1,166 @@
+"""Cuts a document into chunks along its structure: headings, then sentences, within a token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol, Self
+
+from serving.retrieval.sentences import sentence_spans
+from serving.retrieval.types import Block, Chunk, Document
+
+CONTEXT_TOKENS = 48
+"""Kept free in the embedder's window for the title and heading that go before a chunk's text."""
+_SPECIAL_TOKENS = 2
+_MIN_TOKENS = 100  # no word of a WordPiece tokenizer has more, so every word fits
+_CHARACTERS_PER_TOKEN = 16  # bounds text of few tokens: a word of over 100 characters is a single token
+
+
+class WordTokenizer(Protocol):
+    """What chunking needs of an embedder."""
+
+    @property
+    def max_tokens(self) -> int: ...
+    def count_tokens(self, text: str) -> int: ...
+    def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSettings:
+    """Token budgets of a chunk's text; part of a collection's manifest."""
+
+    max_tokens: int = 200
+    overlap_tokens: int = 30
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < _MIN_TOKENS:
+            raise ValueError(f"max_tokens must be at least {_MIN_TOKENS}")
+        if not 0 <= self.overlap_tokens <= self.max_tokens // 2:
+            raise ValueError("overlap_tokens must lie between 0 and half of max_tokens")
+
+    @classmethod
+    def static(cls, max_chunk_size_tokens: int, chunk_overlap_tokens: int, window: int) -> Self:
+        """OpenAI's static `chunking_strategy`, capped to what an embedder with this window can read."""
+        budget = min(max_chunk_size_tokens, window - CONTEXT_TOKENS - _SPECIAL_TOKENS)
+        return cls(budget, min(chunk_overlap_tokens, budget // 2))
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A sentence, or a part of one that is over the budget: never cut further."""
+
+    start: int
+    end: int
+    tokens: int
+    block: Block
+
+
+def chunk(document: Document, tokenizer: WordTokenizer, settings: ChunkSettings) -> list[Chunk]:
+    """Returns chunks in order. Together they cover the text; two neighbours of a section may overlap.
+
+    No chunk's text has more than `settings.max_tokens` tokens. A heading stays with what follows it.
+    """
+    chunks: list[Chunk] = []
+    headings = _Headings(tokenizer, document.title)
+    for units in _pack(_units(document, tokenizer, settings.max_tokens), settings):
+        start, end = units[0].start, units[-1].end
+        path = units[-1].block.heading
+        title, heading = headings.fit(path)
+        text = document.text[start:end]
+        chunks.append(Chunk(len(chunks), title, heading, text, start, end, units[0].block.page))
+    return chunks
+
+
+def _pack(units: Iterator[_Unit], settings: ChunkSettings) -> Iterator[list[_Unit]]:
+    """Fills chunks; a new section begins a new chunk once the current one holds more than headings."""
+    current: list[_Unit] = []
+    for unit in units:
+        new_section = current and unit.block.heading != current[-1].block.heading
+        if new_section and not all(u.block.is_heading for u in current):
+            yield current
+            current = []
+        elif current and not _fits(current, unit, settings.max_tokens):
+            yield current
+            current = _overlap(current, settings.overlap_tokens)
+            while current and not _fits(current, unit, settings.max_tokens):
+                current.pop(0)
+        current.append(unit)
+    if current:
+        yield current
+
+
+def _fits(units: list[_Unit], unit: _Unit, budget: int) -> bool:
+    tokens = sum(u.tokens for u in units) + unit.tokens
+    return tokens <= budget and unit.end - units[0].start <= budget * _CHARACTERS_PER_TOKEN
+
+
+def _overlap(units: list[_Unit], budget: int) -> list[_Unit]:
+    """The last sentences that fit the overlap, but never the whole chunk again."""
+    kept: list[_Unit] = []
+    for unit in reversed(units[1:]):
+        budget -= unit.tokens
+        if budget < 0:
+            break
+        kept.insert(0, unit)
+    return kept
+
+
+def _units(document: Document, tokenizer: WordTokenizer, budget: int) -> Iterator[_Unit]:
+    for block in document.blocks:
+        spans = list(sentence_spans(document.text, block.start, block.start + len(block.text)))
+        words = tokenizer.words([document.text[start:end] for start, end in spans])
+        for (start, end), counted in zip(spans, words, strict=True):
+            yield from _cut(document.text, start, end, counted, budget, tokenizer, block)
+
+
+def _cut(
+    text: str,
+    start: int,
+    end: int,
+    words: list[tuple[int, int, int]],
+    budget: int,
+    tokenizer: WordTokenizer,
+    block: Block,
+) -> Iterator[_Unit]:
+    """Cuts a sentence between words where a budget is full; text without tokens goes by its length."""
+    limit = budget * _CHARACTERS_PER_TOKEN
+    cuts, tokens, begin = [start], 0, start
+    for left, right, count in words:
+        if tokens and (tokens + count > budget or start + right - begin > limit):
+            begin, tokens = start + left, 0
+            cuts.append(begin)
+        tokens += count
+    cuts.append(end)
+    if len(cuts) == 2 and end - start <= limit:
+        yield _Unit(start, end, tokens, block)
+        return
+    for left, right in pairwise(cuts):
+        for at in range(left, right, limit):
+            stop = min(at + limit, right)
+            yield _Unit(at, stop, tokenizer.count_tokens(text[at:stop]), block)
+
+
+class _Headings:
+    """Shortens title and heading to the context that the embedder's window leaves for them."""
+
+    def __init__(self, tokenizer: WordTokenizer, title: str) -> None:
+        self._tokenizer = tokenizer
+        self._title = self._shorten(title, CONTEXT_TOKENS // 2)
+        self._known: dict[tuple[str, ...], str] = {}
+
+    def fit(self, path: tuple[str, ...]) -> tuple[str, str]:
+        if path not in self._known:
+            shown = path[1:] if path and path[0] == self._title else path
+            self._known[path] = self._shorten(" > ".join(shown), CONTEXT_TOKENS // 2)
+        return self._title, self._known[path]
+
+    def _shorten(self, text: str, budget: int) -> str:
+        words = self._tokenizer.words([text])[0]
+        end = 0
+        for _, right, tokens in words:
+            budget -= tokens
+            if budget < 0:
+                return text[:end]
+            end = right
+        return text

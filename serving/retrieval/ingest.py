@@ -1,0 +1,141 @@
+"""Ingestion as durable jobs: file -> text -> chunks -> vectors -> index, one file at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.embed import Embedder
+from serving.retrieval.errors import CollectionNotFound, UnreadableDocument
+from serving.retrieval.index import CollectionIndex
+from serving.retrieval.manifest import Manifest
+from serving.retrieval.parse import PARSER_VERSION
+from serving.retrieval.sandbox import parse_isolated
+from serving.retrieval.types import Chunk
+from serving.store.blobs import Blobs, blob_deletion
+from serving.store.errors import NotFound
+from serving.store.files import DELETE_BLOB, Files
+from serving.store.jobs import Job, Jobs
+from serving.store.vector_stores import DROP_INDEX, INGEST, UNINDEX, VectorStores
+from serving.store.worker import Handler, JobContext, PermanentError
+from serving.telemetry import metrics
+
+OPTIMIZE = "optimize_index"
+"""Job kind: payload {"vector_store_id"}: bring new rows into the indexes and compact."""
+
+EMBED_AT_ONCE = 64
+"""Chunks embedded between two reports of progress."""
+
+
+class Ingestion:
+    """Handlers of every job that changes an index. Each may run twice: what it does bears repeating."""
+
+    def __init__(
+        self, uri: str, embedder: Embedder, files: Files, stores: VectorStores, blobs: Blobs, jobs: Jobs
+    ) -> None:
+        self._uri = uri
+        self._embedder = embedder
+        self._files = files
+        self._stores = stores
+        self._blobs = blobs
+        self._jobs = jobs
+        settings = ChunkSettings()
+        self._manifest = Manifest(
+            embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, PARSER_VERSION
+        )
+        self.handlers: Mapping[str, Handler] = {
+            INGEST: _counted(self._ingest),
+            UNINDEX: _counted(self._unindex),
+            DROP_INDEX: _counted(self._drop),
+            OPTIMIZE: _counted(self._optimize),
+            DELETE_BLOB: _counted(blob_deletion(blobs)),
+        }
+
+    def open(self, store_id: str, *, create: bool = False) -> CollectionIndex:
+        """Opens a store's index; raises `CollectionNotFound` or `IncompatibleCollection`."""
+        return CollectionIndex.open(self._uri, store_id, self._manifest, create=create)
+
+    async def _ingest(self, context: JobContext) -> dict[str, Any] | None:
+        store_id, file_id = _target(context.job)
+        principal = context.principal
+        try:
+            file = await self._files.get(principal, file_id)
+            attachment = await self._stores.get_file(principal, store_id, file_id)
+            data = await self._blobs.read(principal, file_id)
+        except NotFound:
+            raise PermanentError("file_not_found", "the file was deleted meanwhile") from None
+        try:
+            chunks = await asyncio.to_thread(self._chunks, data, file.filename, attachment.chunking)
+        except UnreadableDocument as e:
+            raise PermanentError("unsupported_file", e.message) from None
+        vectors = await self._vectors(context, chunks)
+        await context.check()
+        index = await asyncio.to_thread(lambda: self.open(store_id, create=True))
+        await asyncio.to_thread(index.upsert_file, principal.tenant, file_id, file.filename, chunks, vectors)
+        metrics.chunks.inc(len(chunks))
+        await self._jobs.enqueue(
+            principal, OPTIMIZE, {"vector_store_id": store_id}, group=(store_id, None), dedupe_key=store_id
+        )
+        usage = sum(len(c.body.encode()) for c in chunks) + vectors.nbytes
+        return {"usage_bytes": usage, "chunks": len(chunks)}
+
+    def _chunks(self, data: bytes, name: str, chunking: dict[str, Any]) -> list[Chunk]:
+        document = parse_isolated(data, name)
+        settings = ChunkSettings()
+        if static := chunking.get("static"):
+            settings = ChunkSettings.static(
+                static["max_chunk_size_tokens"], static["chunk_overlap_tokens"], self._embedder.max_tokens
+            )
+        return chunk(document, self._embedder, settings)
+
+    async def _vectors(self, context: JobContext, chunks: list[Chunk]) -> NDArray[np.float32]:
+        parts = []
+        for i in range(0, len(chunks), EMBED_AT_ONCE):
+            texts = [c.body for c in chunks[i : i + EMBED_AT_ONCE]]
+            parts.append(await asyncio.to_thread(self._embedder.embed, texts))
+            await context.progress(min(i + EMBED_AT_ONCE, len(chunks)), len(chunks), "embedding")
+        return np.concatenate(parts) if parts else np.zeros((0, self._embedder.dimensions), np.float32)
+
+    async def _unindex(self, context: JobContext) -> None:
+        store_id, file_id = _target(context.job)
+        try:
+            index = await asyncio.to_thread(self.open, store_id)
+        except CollectionNotFound:
+            return
+        await asyncio.to_thread(index.delete_file, context.principal.tenant, file_id)
+
+    async def _drop(self, context: JobContext) -> None:
+        try:
+            index = await asyncio.to_thread(self.open, context.job.payload["vector_store_id"])
+        except CollectionNotFound:
+            return
+        await asyncio.to_thread(index.drop)
+
+    async def _optimize(self, context: JobContext) -> None:
+        try:
+            index = await asyncio.to_thread(self.open, context.job.payload["vector_store_id"])
+        except CollectionNotFound:
+            return
+        await asyncio.to_thread(index.optimize)
+
+
+def _target(job: Job) -> tuple[str, str]:
+    return job.payload["vector_store_id"], job.payload["file_id"]
+
+
+def _counted(handler: Handler) -> Handler:
+    async def run(context: JobContext) -> dict[str, Any] | None:
+        outcome = "failed"
+        try:
+            result = await handler(context)
+            outcome = "succeeded"
+            return result
+        finally:
+            metrics.jobs.labels(context.job.kind, outcome).inc()
+
+    return run

@@ -1,0 +1,47 @@
+"""How a collection was built. It stands as JSON in the table's own schema, so the two cannot part."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Self
+
+from serving.retrieval.errors import IncompatibleCollection
+
+FORMAT = 1
+"""Of the table's columns and of this manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Whatever decides what vectors and chunks a document becomes; a change of it asks for a new index."""
+
+    embedder: str
+    dimensions: int
+    max_tokens: int
+    overlap_tokens: int
+    parser: str
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Raises `IncompatibleCollection` when the manifest is not of this format."""
+        try:
+            values = json.loads(text)
+            if values["format"] != FORMAT:
+                raise IncompatibleCollection(
+                    f"the collection has format {values['format']}, this version reads {FORMAT}: re-index it"
+                )
+            return cls(**{field.name: values[field.name] for field in fields(cls)})
+        except (ValueError, KeyError, TypeError):
+            raise IncompatibleCollection("the collection's manifest cannot be read: re-index it") from None
+
+    def require(self, wanted: Manifest) -> None:
+        """Raises `IncompatibleCollection`, naming every difference, unless both are the same."""
+        mine, theirs = asdict(self), asdict(wanted)
+        differences = [f"{k} is {mine[k]}, wanted {theirs[k]}" for k in mine if mine[k] != theirs[k]]
+        if differences:
+            raise IncompatibleCollection("the collection must be re-indexed: " + "; ".join(differences))

@@ -1,0 +1,133 @@
+"""A retrieval replica: embeds, searches, attributes, and runs the background jobs that keep indexes true."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.config import Assistant, ServingConfig
+from serving.retrieval.cite import attribute, good_enough
+from serving.retrieval.embed import Embedder
+from serving.retrieval.errors import CollectionNotFound
+from serving.retrieval.index import CollectionIndex
+from serving.retrieval.ingest import Ingestion
+from serving.retrieval.types import Attribution, Hit
+from serving.security.principal import Principal
+from serving.store.blobs import Blobs
+from serving.store.database import Database
+from serving.store.files import Files
+from serving.store.jobs import Jobs
+from serving.store.vector_stores import VectorStores
+from serving.store.worker import Worker
+from serving.telemetry import metrics
+
+NAMES_TTL_S = 2.0
+"""How long the vector store behind a knowledge name is remembered."""
+
+
+class RetrievalReplica:
+    """One embedder and the open indexes. Public coroutines are called through the Serve deployment."""
+
+    def __init__(self, config: ServingConfig) -> None:
+        data = Path(config.store.data)
+        self._database = Database(config.store.database)
+        jobs = Jobs(self._database)
+        self._stores = VectorStores(self._database, jobs)
+        files = Files(self._database, jobs, self._stores)
+        self._embedder = Embedder()
+        self._ingestion = Ingestion(
+            str(data / "collections"), self._embedder, files, self._stores, Blobs(data / "files"), jobs
+        )
+        self._indexes: OrderedDict[str, CollectionIndex] = OrderedDict()
+        self._names: dict[tuple[str, str], tuple[float, str]] = {}
+        self._worker = Worker(jobs, self._ingestion.handlers)
+        self._working: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Brings the database up to date and begins to work on jobs."""
+        await self._database.migrate()
+        self._working = asyncio.create_task(self._worker.run())
+
+    async def check_health(self) -> None:
+        """Raises when the worker has ended; Serve then replaces the replica."""
+        if self._working is not None and self._working.done():
+            raise RuntimeError("the job worker has ended")
+
+    async def ping(self) -> bool:
+        """Answers."""
+        return True
+
+    async def context(self, principal: Principal, assistant: Assistant, question: str) -> list[Hit]:
+        """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough."""
+        stores = [await self._store_named(principal, name) for name in assistant.knowledge]
+        vector = (await asyncio.to_thread(self._embedder.embed, [question]))[0]
+        found = await asyncio.gather(*(self._search(principal, s, question, vector, assistant.top_k) for s in stores))
+        hits = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[: assistant.top_k]
+        metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
+        if not good_enough(hits):
+            return []
+        return self._fit(hits, assistant.context_tokens)
+
+    async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:
+        """Returns the best chunks of one vector store."""
+        vector = (await asyncio.to_thread(self._embedder.embed, [query]))[0]
+        try:
+            return await self._search(principal, store_id, query, vector, count)
+        except CollectionNotFound:  # nothing was ingested yet
+            return []
+
+    async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
+        """Returns which sentences of `answer` the hits support."""
+        return await asyncio.to_thread(attribute, answer, hits, self._embedder)
+
+    async def embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
+        """Returns unit vectors, float32[n, dimensions], and the number of tokens read."""
+        return await asyncio.to_thread(self._embed, texts)
+
+    def _embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
+        return self._embedder.embed(texts), sum(map(self._embedder.count_tokens, texts))
+
+    def _fit(self, hits: Sequence[Hit], budget: int) -> list[Hit]:
+        """Keeps the best hits whose text fits into `budget` tokens; always at least one."""
+        chosen: list[Hit] = []
+        for hit in hits:
+            cost = self._embedder.count_tokens(hit.text)
+            if not chosen or cost <= budget:
+                chosen.append(hit)
+                budget -= cost
+        return chosen
+
+    async def _search(
+        self, principal: Principal, store_id: str, query: str, vector: NDArray[np.float32], count: int
+    ) -> list[Hit]:
+        started = time.perf_counter()
+        hits = await asyncio.to_thread(
+            lambda: self._index(store_id).search(principal.tenant, query, vector, count, "hybrid")
+        )
+        metrics.retrieval_seconds.labels("hybrid").observe(time.perf_counter() - started)
+        return hits
+
+    def _index(self, store_id: str) -> CollectionIndex:
+        index = self._indexes.get(store_id)
+        if index is None:
+            index = self._indexes[store_id] = self._ingestion.open(store_id)
+            if len(self._indexes) > 64:
+                self._indexes.popitem(last=False)
+        return index
+
+    async def _store_named(self, principal: Principal, name: str) -> str:
+        """Returns the id of the tenant's vector store of that name; the oldest when there are several."""
+        known = self._names.get((principal.tenant, name))
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        page = await self._stores.list(principal, name=name, limit=1, order="asc")
+        if not page.items:
+            raise CollectionNotFound(f"the collection {name} is not there")
+        self._names[principal.tenant, name] = (time.monotonic() + NAMES_TTL_S, page.items[0].id)
+        return page.items[0].id

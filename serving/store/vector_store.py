@@ -1,0 +1,134 @@
+"""One vector store and one file in it: their rows as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.principal import Principal
+from serving.store.errors import NotFound
+from serving.store.job import Job
+from serving.store.models import vector_store_files, vector_stores
+from serving.store.rows import build
+from serving.store.values import Attribute
+
+INGEST = "ingest_file"
+"""Job kind: payload {"vector_store_id", "file_id"}; result {"usage_bytes": int}."""
+UNINDEX = "unindex_file"
+"""Job kind: payload {"vector_store_id", "file_id"}: remove the file's chunks from the index."""
+DROP_INDEX = "drop_index"
+"""Job kind: payload {"vector_store_id"}: remove the whole index."""
+
+FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
+
+_FILE_STATUS: dict[str, FileStatus] = {"succeeded": "completed", "failed": "failed", "cancelled": "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    in_progress: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.in_progress + self.completed + self.failed + self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStore:
+    """OpenAI's vector store object; `usage_bytes` is what its files take in the index."""
+
+    id: str
+    tenant: str
+    name: str
+    metadata: dict[str, str]
+    created_at: float
+    last_active_at: float
+    file_counts: FileCounts
+    usage_bytes: int
+
+    @property
+    def status(self) -> Literal["in_progress", "completed"]:
+        return "in_progress" if self.file_counts.in_progress else "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStoreFile:
+    """A file in a vector store. `chunking` is the caller's chunking strategy as given, {} for the default."""
+
+    vector_store_id: str
+    file_id: str
+    tenant: str
+    status: FileStatus
+    attributes: dict[str, Attribute]
+    chunking: dict[str, Any]
+    usage_bytes: int
+    error_code: str | None
+    error_message: str | None
+    job_id: str
+    created_at: float
+
+
+async def ingestion_ended(connection: AsyncConnection, job: Job) -> None:
+    """Writes the end of an ingestion to its attachment; one that was replaced or detached matches nothing."""
+    failed = job.status == "failed"
+    await connection.execute(
+        vector_store_files.update()
+        .where(vector_store_files.c.job_id == job.id, vector_store_files.c.status == "in_progress")
+        .values(
+            status=_FILE_STATUS[job.status],
+            usage_bytes=int((job.result or {}).get("usage_bytes", 0)),
+            error_code=job.error_code if failed else None,
+            error_message=job.error_message if failed else None,
+        )
+    )
+
+
+def owned(principal: Principal, id: str) -> ColumnElement[bool]:
+    return and_(vector_stores.c.id == id, vector_stores.c.tenant == principal.tenant)
+
+
+async def touch(connection: AsyncConnection, id: str, at: float) -> None:
+    await connection.execute(vector_stores.update().where(vector_stores.c.id == id).values(last_active_at=at))
+
+
+async def get(connection: AsyncConnection, principal: Principal, id: str) -> VectorStore:
+    row = (await connection.execute(select(vector_stores).where(owned(principal, id)))).mappings().one_or_none()
+    if row is None:
+        raise NotFound("vector store", id)
+    return (await with_usage(connection, [row]))[0]
+
+
+async def get_file(connection: AsyncConnection, principal: Principal, id: str, file_id: str) -> VectorStoreFile | None:
+    query = select(vector_store_files).where(
+        vector_store_files.c.vector_store_id == id,
+        vector_store_files.c.file_id == file_id,
+        vector_store_files.c.tenant == principal.tenant,
+    )
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return build(VectorStoreFile, row) if row is not None else None
+
+
+async def with_usage(connection: AsyncConnection, rows: list[RowMapping]) -> list[VectorStore]:
+    """Adds file counts and usage to store rows, with one query for all of them."""
+    table = vector_store_files.c
+    query = (
+        select(table.vector_store_id, table.status, func.count(), func.sum(table.usage_bytes))
+        .where(table.vector_store_id.in_([row["id"] for row in rows]))
+        .group_by(table.vector_store_id, table.status)
+    )
+    counts: dict[str, dict[str, int]] = {row["id"]: {} for row in rows}
+    usage: dict[str, int] = dict.fromkeys(counts, 0)
+    for id, status, number, size in await connection.execute(query):
+        counts[id][status] = number
+        usage[id] += int(size)
+    return [
+        build(VectorStore, row, file_counts=FileCounts(**counts[row["id"]]), usage_bytes=usage[row["id"]])
+        for row in rows
+    ]

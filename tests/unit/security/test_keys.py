@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from serving.security.keys import AuthenticationError, Authenticator, new_key
+from serving.security.principal import Principal
+from serving.store.database import Database
+from serving.store.errors import NotFound
+from serving.store.keys import ApiKey, Keys
+
+SECRET = "k" * 32
+ADMIN = Principal(tenant="acme", user="admin", key_id="key_0")
+
+
+class Counted(Keys):
+    """The real store, counting look-ups."""
+
+    lookups = 0
+
+    async def by_hash(self, hash: str) -> ApiKey | None:
+        self.lookups += 1
+        return await super().by_hash(hash)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with Database(f"sqlite:///{tmp_path}/headrace.db") as database:
+        yield database
+
+
+@pytest.fixture
+def keys(database: Database) -> Counted:
+    return Counted(database)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    time = [1000.0]
+    for name in ("serving.security.keys.time.monotonic", "serving.security.keys.now", "serving.store.keys.now"):
+        monkeypatch.setattr(name, lambda: time[0])
+    return time
+
+
+def test_keys_have_256_random_bits() -> None:
+    made = {new_key() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(r"hr_[A-Za-z0-9_-]{43}", key) for key in made)
+
+
+async def test_issue_and_verify(keys: Counted) -> None:
+    authenticator = Authenticator(keys, SECRET)
+    row, key = await authenticator.issue(ADMIN, name="ci", user="robot", scopes=["read"])
+    for header in (f"Bearer {key}", f"bearer {key}", f"BEARER  {key} "):
+        principal = await authenticator.authenticate(header)
+    assert principal == Principal(tenant="acme", user="robot", key_id=row.id, scopes=frozenset({"read"}))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer sk-123",
+        "Basic {key}",
+        "{key}",
+        "Bearer {key}x",
+        "Bearer {other}",
+        "Bearer {key}\n",
+        "Bearer \ud800",
+        "Bearer hr_" + "é" * 43,
+        "Bearer " + "x" * 1_000_000,
+    ],
+)
+async def test_what_is_no_key(keys: Counted, header: str | None) -> None:
+    authenticator = Authenticator(keys, SECRET)
+    _, key = await authenticator.issue(ADMIN)
+    sent = header.format(key=key, other=new_key()) if header else header
+    if sent == f"Bearer {key}\n":
+        assert await authenticator.authenticate(sent)  # white space around it is not the key
+        return
+    with pytest.raises(AuthenticationError) as e:
+        await authenticator.authenticate(sent)
+    assert key not in str(e.value)
+
+
+async def test_only_a_keyed_hash_is_stored(keys: Counted, tmp_path: Path, database: Database) -> None:
+    authenticator = Authenticator(keys, SECRET)
+    row, key = await authenticator.issue(ADMIN)
+    await authenticator.authenticate(f"Bearer {key}")
+    await database.close()
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert row.hash.encode() in stored
+    assert key.encode() not in stored
+    assert key[3:].encode() not in stored
+    for shown in (repr(row), repr(authenticator), repr(vars(authenticator)["_verified"])):
+        assert key not in shown
+        assert row.hash not in shown
+        assert SECRET not in shown
+    assert await Authenticator(keys, "other" * 8).verify(key) is None
+
+
+async def test_revoked_keys_end_with_the_cache(keys: Counted, clock: list[float]) -> None:
+    authenticator = Authenticator(keys, SECRET, ttl_s=10)
+    row, key = await authenticator.issue(ADMIN)
+    assert await authenticator.verify(key)
+    await keys.revoke(ADMIN, row.id)
+    clock[0] += 9.9
+    assert await authenticator.verify(key)
+    clock[0] += 0.2
+    assert await authenticator.verify(key) is None
+    assert await Authenticator(keys, SECRET).verify(key) is None
+
+
+async def test_expiry_is_not_stretched_by_the_cache(keys: Counted, clock: list[float]) -> None:
+    authenticator = Authenticator(keys, SECRET, ttl_s=10)
+    _, key = await authenticator.issue(ADMIN, expires_at=1005)
+    assert await authenticator.verify(key)
+    clock[0] = 1004.9
+    assert await authenticator.verify(key)
+    clock[0] = 1005
+    assert await authenticator.verify(key) is None
+
+
+async def test_cache_spares_the_store(keys: Counted, clock: list[float]) -> None:
+    authenticator = Authenticator(keys, SECRET, ttl_s=10, refused_ttl_s=1)
+    _, key = await authenticator.issue(ADMIN)
+    for _ in range(5):
+        assert await authenticator.verify(key)
+    assert keys.lookups == 1
+    unknown = new_key()
+    for _ in range(5):
+        assert await authenticator.verify(unknown) is None
+    assert keys.lookups == 2
+    clock[0] += 1
+    assert await authenticator.verify(unknown) is None
+    assert keys.lookups == 3
+    assert await authenticator.verify("malformed") is None
+    assert keys.lookups == 3
+
+
+async def test_guesses_neither_fill_memory_nor_push_out_good_keys(keys: Counted) -> None:
+    authenticator = Authenticator(keys, SECRET, size=8)
+    _, key = await authenticator.issue(ADMIN)
+    assert await authenticator.verify(key)
+    for _ in range(20):
+        await authenticator.verify(new_key())
+    before = keys.lookups
+    assert await authenticator.verify(key)
+    assert keys.lookups == before
+    assert len(authenticator._refused) == 8
+
+
+async def test_bootstrap_from_several_replicas(keys: Counted, database: Database) -> None:
+    key = new_key()
+    replicas = [Authenticator(Keys(database), SECRET) for _ in range(4)]
+    await asyncio.gather(*(replica.ensure_bootstrap(key) for replica in replicas))
+    default = Principal(tenant="default", user="admin", key_id="")
+    assert len((await keys.list(default)).items) == 1
+    assert (await replicas[0].authenticate(f"Bearer {key}")).scopes == {"admin"}
+
+
+async def test_new_bootstrap_key_revokes_the_old_one(keys: Counted) -> None:
+    old, new = new_key(), new_key()
+    await Authenticator(keys, SECRET).ensure_bootstrap(old)
+    _, issued = await Authenticator(keys, SECRET).issue(ADMIN)
+    await Authenticator(keys, SECRET).ensure_bootstrap(new)
+    await Authenticator(keys, SECRET).ensure_bootstrap(old)  # a replica that still has the old one restarts
+    fresh = Authenticator(keys, SECRET)
+    assert await fresh.verify(old) is None
+    assert await fresh.verify(new)
+    assert await fresh.verify(issued)
+
+
+async def test_keys_of_other_tenants(keys: Counted) -> None:
+    authenticator = Authenticator(keys, SECRET)
+    row, key = await authenticator.issue(ADMIN)
+    other = Principal(tenant="evil", user="mallory", key_id="key_m")
+    for call in (keys.get(other, row.id), keys.revoke(other, row.id)):
+        with pytest.raises(NotFound):
+            await call
+    assert (await keys.list(other)).items == []
+    assert await authenticator.verify(key)
+
+
+def test_weak_secrets_and_bad_bootstrap_keys_are_refused(keys: Counted) -> None:
+    with pytest.raises(ValueError, match="at least 32"):
+        Authenticator(keys, "short")
+    with pytest.raises(ValueError, match="bootstrap key") as e:
+        asyncio.run(Authenticator(keys, secrets.token_urlsafe(32)).ensure_bootstrap("hr_geheim"))
+    assert "geheim" not in str(e.value)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from serving.security.principal import Principal
+from serving.store.database import Database
+from serving.store.errors import Lost
+from serving.store.jobs import Job, Jobs
+from serving.store.worker import JobContext, PermanentError, Worker
+
+
+@asynccontextmanager
+async def working(jobs: Jobs, handler: Callable[[JobContext], Awaitable[object]], **options: object):
+    worker = Worker(jobs, {"work": handler}, **({"poll_s": 0.01} | options))
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await asyncio.wait_for(task, 10)
+
+
+async def until(jobs: Jobs, principal: Principal, id: str, *statuses: str) -> Job:
+    while True:
+        job = await jobs.get(principal, id)
+        if job.status in statuses:
+            return job
+        await asyncio.sleep(0.01)
+
+
+async def test_runs_and_reports(jobs: Jobs, alice: Principal) -> None:
+    async def handler(context: JobContext) -> dict[str, object]:
+        await context.progress(1, 2, "half")
+        return {"tenant": context.principal.tenant, "n": context.job.payload["n"]}
+
+    made = await jobs.enqueue(alice, "work", {"n": 7})
+    async with working(jobs, handler):
+        job = await until(jobs, alice, made.id, "succeeded", "failed")
+    assert (job.result, job.done, job.total, job.message) == ({"tenant": "acme", "n": 7}, 1, 2, "half")
+
+
+async def test_retries_what_fails(jobs: Jobs, alice: Principal) -> None:
+    tries = []
+
+    async def handler(context: JobContext) -> None:
+        tries.append(context.job.attempts)
+        if len(tries) < 3:
+            raise OSError("flaky")
+
+    made = await jobs.enqueue(alice, "work", {})
+    async with working(jobs, handler):
+        await until(jobs, alice, made.id, "succeeded", "failed")
+    assert tries == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "code", "message"),
+    [
+        (PermanentError("unsupported_file", "not a PDF"), 1, "unsupported_file", "not a PDF"),
+        (KeyError("x"), 2, "server_error", "KeyError: 'x'"),
+        (asyncio.CancelledError(), 2, "server_error", "the handler cancelled itself"),
+    ],
+)
+async def test_ends_as_failed(
+    jobs: Jobs, alice: Principal, error: BaseException, attempts: int, code: str, message: str
+) -> None:
+    async def handler(context: JobContext) -> None:
+        raise error
+
+    made = await jobs.enqueue(alice, "work", {}, max_attempts=2)
+    async with working(jobs, handler):
+        job = await until(jobs, alice, made.id, "succeeded", "failed")
+    assert (job.status, job.attempts, job.error_code, job.error_message) == ("failed", attempts, code, message)
+
+
+async def test_heartbeats_keep_a_long_job(jobs: Jobs, alice: Principal) -> None:
+    runs = []
+
+    async def handler(context: JobContext) -> None:
+        runs.append(context.job.attempts)
+        await asyncio.sleep(2.5)
+
+    made = await jobs.enqueue(alice, "work", {})
+    async with working(jobs, handler, lease_s=1), working(jobs, handler, lease_s=1):
+        await until(jobs, alice, made.id, "succeeded")
+    assert runs == [1]
+
+
+async def test_cancel_reaches_the_handler(jobs: Jobs, alice: Principal) -> None:
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def handler(context: JobContext) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    made = await jobs.enqueue(alice, "work", {})
+    async with working(jobs, handler, lease_s=0.3):
+        await started.wait()
+        await jobs.cancel(alice, made.id)
+        await until(jobs, alice, made.id, "cancelled")
+    assert stopped.is_set()
+
+
+async def test_check_stops_a_cancelled_handler(jobs: Jobs, alice: Principal) -> None:
+    async def handler(context: JobContext) -> None:
+        await jobs.cancel(alice, context.job.id)
+        with pytest.raises(Lost):
+            await context.check()
+        await context.progress(1, 1)
+        raise AssertionError("went on")
+
+    made = await jobs.enqueue(alice, "work", {})
+    async with working(jobs, handler):
+        await until(jobs, alice, made.id, "cancelled")
+
+
+async def test_stop_gives_back(jobs: Jobs, alice: Principal) -> None:
+    started = asyncio.Event()
+
+    async def handler(context: JobContext) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    made = await jobs.enqueue(alice, "work", {})
+    async with working(jobs, handler):
+        await started.wait()
+    job = await jobs.get(alice, made.id)
+    assert (job.status, job.attempts, job.lease_owner) == ("queued", 0, None)
+
+
+async def test_result_that_is_no_json_fails(jobs: Jobs, alice: Principal) -> None:
+    async def handler(context: JobContext) -> dict[str, object]:
+        return {"bad": object()}
+
+    made = await jobs.enqueue(alice, "work", {}, max_attempts=1)
+    async with working(jobs, handler, lease_s=0.2):
+        job = await until(jobs, alice, made.id, "failed")
+    assert job.attempts == 1
+
+
+async def test_several_at_once(jobs: Jobs, alice: Principal) -> None:
+    together = asyncio.Barrier(3)
+
+    async def handler(context: JobContext) -> None:
+        await together.wait()
+
+    made = [await jobs.enqueue(alice, "work", {}) for _ in range(3)]
+    async with working(jobs, handler, concurrency=3):
+        for job in made:
+            await until(jobs, alice, job.id, "succeeded")
+
+
+async def test_outlives_a_locked_database(jobs: Jobs, alice: Principal, url: str) -> None:
+    async def handler(context: JobContext) -> None:
+        return None
+
+    made = await jobs.enqueue(alice, "work", {})
+    database = Database(url, busy_timeout_s=0.05)
+    blocker = sqlite3.connect(str(database.url.database), isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    async with working(Jobs(database), handler):
+        await asyncio.sleep(0.3)
+        assert (await jobs.get(alice, made.id)).status == "queued"
+        blocker.execute("COMMIT")
+        await until(jobs, alice, made.id, "succeeded")
+    blocker.close()
+    await database.close()
+
+
+VICTIM = """
+import asyncio, sys
+from serving.store.database import Database
+from serving.store.jobs import Jobs
+from serving.store.worker import Worker
+async def handler(context):
+    await context.progress(1, 2)
+    print(context.job.id, context.job.attempts, flush=True)
+    await asyncio.Event().wait()
+async def main():
+    await Worker(Jobs(Database(sys.argv[1])), {"work": handler}, lease_s=1, poll_s=0.05).run()
+asyncio.run(main())
+"""
+
+
+async def test_job_of_a_killed_worker_is_retried(jobs: Jobs, url: str, alice: Principal, spawn) -> None:
+    attempts = []
+
+    async def handler(context: JobContext) -> None:
+        attempts.append(context.job.attempts)
+
+    made = await jobs.enqueue(alice, "work", {})
+    victim = spawn(VICTIM, url)
+    assert await asyncio.to_thread(victim.stdout.readline) == f"{made.id} 1\n"
+    os.kill(victim.pid, signal.SIGKILL)
+    async with working(jobs, handler):
+        await until(jobs, alice, made.id, "succeeded")
+    assert attempts == [2]

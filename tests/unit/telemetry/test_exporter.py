@@ -1,0 +1,87 @@
+"""Each sample is exported exactly once: across processes, their deaths, and crashes of the exporter itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.request
+from threading import Thread
+
+import pytest
+
+from serving.telemetry.exporter import Exporter, serve
+
+EMIT = """
+import sys
+from serving.telemetry import metrics
+metrics.prompt_tokens.labels("m", "t").inc(int(sys.argv[1]))
+metrics.request_seconds.labels("/r", "m", "ok").observe(0.2)
+metrics.in_flight.set(7)
+"""
+
+
+def emit(folder, amount):
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    subprocess.run([sys.executable, "-c", EMIT, str(amount)], env=env, check=True)
+
+
+def value(text, name):
+    lines = [line for line in text.decode().splitlines() if line.startswith(name) and not line.startswith("#")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_dead_processes_are_folded_once(tmp_path):
+    for i in range(5):
+        emit(tmp_path, 10 + i)
+    exporter = Exporter(tmp_path)
+    for _ in range(3):
+        text = exporter.render()
+        assert value(text, "headrace_prompt_tokens_total") == 60
+        assert value(text, "headrace_request_duration_seconds_count") == 5
+    assert sorted(p.name for p in tmp_path.glob("*.db")) == ["counter_folded.db", "histogram_folded.db"]
+    assert value(text, "headrace_requests_in_flight") == 0
+    emit(tmp_path, 1)
+    assert value(exporter.render(), "headrace_prompt_tokens_total") == 61
+
+
+@pytest.mark.parametrize("crash_at", ["rename", "unlink"])
+def test_a_crash_while_folding_loses_and_doubles_nothing(tmp_path, crash_at, monkeypatch):
+    for i in range(3):
+        emit(tmp_path, 10 + i)
+    exporter = Exporter(tmp_path)
+
+    class Crash(Exception):
+        pass
+
+    def crash(*_args, **_kwargs):
+        raise Crash
+
+    import pathlib
+
+    with monkeypatch.context() as m:
+        if crash_at == "rename":
+            m.setattr(pathlib.Path, "rename", crash)
+        else:
+            m.setattr(type(exporter._archive), "_remove", crash)
+        with pytest.raises(Crash):
+            exporter.render()
+    assert value(Exporter(tmp_path).render(), "headrace_prompt_tokens_total") == 33
+
+
+def test_it_serves_and_says_when_its_port_is_taken(tmp_path, capfd):
+    server = serve(tmp_path, "127.0.0.1", 0)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert urllib.request.urlopen(f"{url}/healthz").read() == b"ok\n"
+        assert urllib.request.urlopen(f"{url}/metrics").status == 200
+        from serving.telemetry.exporter import main
+
+        assert main(["--dir", str(tmp_path), "--port", str(server.server_port)]) == 1
+        assert "cannot serve" in capfd.readouterr().err
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

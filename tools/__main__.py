@@ -1,0 +1,78 @@
+"""`python -m tools`: shows, obtains and names the binaries that the stack drives."""
+
+import argparse
+import sys
+
+from infra.versions import KITS, Kit
+from tools import cache, find
+from tools.report import ToolError, say
+
+EPILOG = f"""\
+A tool is taken from PATH if its version is accepted, else from the cache ({cache.root()};
+HEADRACE_CACHE names another), else from the vendor's release (checksum pinned), else it is built with Go.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, or 1 with a line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        match options.command:
+            case "ensure":
+                _print([(kit, find.obtain(kit)) for kit in find.kits_of(options.names) or KITS])
+            case "path":
+                print(find.ensure([options.name])[options.name])
+            case "bin":
+                print(find.bin_dir(options.names))
+            case _:
+                _print([(kit, find.find(kit)) for kit in KITS])
+    except (ToolError, OSError) as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; what was built so far is kept, run it again to go on")
+        return 130
+    return 0
+
+
+def _print(rows: list[tuple[Kit, find.Found | None]]) -> None:
+    table = [("TOOL", "VERSION", "SOURCE", "PATH")]
+    for kit, found in rows:
+        for name in kit.binaries:
+            if found:
+                table.append((name, found.version, found.source, str(found.files[name])))
+            else:
+                table.append((name, "-", "missing", _offer(kit)))
+    widths = [max(len(row[column]) for row in table) for column in range(3)]
+    for row in table:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
+
+
+def _offer(kit: Kit) -> str:
+    """Says what `ensure` would do."""
+    ways = ", else ".join(f"{route.label} {route.version}" for route in find.routes(kit))
+    other = find.version_on_path(kit)
+    reason = f"PATH has {other}, accepted is {find.accepted(kit)}; " if other else ""
+    return f"{reason}`ensure` would get it by {ways}" if ways else f"{reason}see {kit.homepage}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools",
+        description="The binaries that the stack drives. Without a command: what was found, and where.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    known = ", ".join(name for kit in KITS for name in kit.binaries)
+    ensure = commands.add_parser("ensure", help="obtain tools (all, if none is named) and show them")
+    ensure.add_argument("names", nargs="*", metavar="name", help=known)
+    path = commands.add_parser("path", help="print the path of one tool, obtaining it if need be")
+    path.add_argument("name", help=known)
+    folder = commands.add_parser("bin", help="print a folder of links to the tools, to be put on PATH")
+    folder.add_argument("names", nargs="*", metavar="name", help=known)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

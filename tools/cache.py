@@ -1,0 +1,105 @@
+"""Installed tools on disk: one folder per kit, version, platform and key, with the checksum of each file.
+
+A folder appears whole, by rename. Its files are checked on each use: `read` never returns a file that has changed
+since it was installed.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.report import say
+
+MANIFEST = "manifest.json"
+
+
+class Damaged(Exception):
+    """A cached file is missing or is not what was installed; the text names it."""
+
+
+def root() -> Path:
+    """HEADRACE_CACHE, else ~/.cache/headrace."""
+    configured = os.environ.get("HEADRACE_CACHE")
+    return Path(configured).resolve() if configured else Path.home() / ".cache" / "headrace"
+
+
+def sha256(file: Path) -> str:
+    """Returns the SHA-256 of a file in hex."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Holds the cache's lock of that name; waits, and says so, while another process holds it."""
+    root().mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (root() / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{name}: another process is obtaining it, waiting")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def read(folder: Path, names: Iterable[str]) -> dict[str, Path] | None:
+    """Returns the named files of an installed folder, checked; None if there is no such folder.
+
+    Raises:
+        Damaged: a file is missing or its checksum is not the one recorded at install.
+    """
+    if not folder.exists():
+        return None
+    try:
+        recorded = json.loads((folder / MANIFEST).read_text())
+        files = {name: folder / name for name in names}
+        for name, file in files.items():
+            if sha256(file) != recorded[name]:
+                raise Damaged(f"{name} has changed since it was installed")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error
+    return files
+
+
+def install(folder: Path, names: Iterable[str], make: Callable[[Path], None]) -> dict[str, Path]:
+    """Lets `make` fill an empty folder with the named files and puts it in place, all or nothing.
+
+    Call it under `lock`. A damaged folder of the same name is replaced; what a killed run left is removed.
+    """
+    prefix = f".{folder.name}-"
+    for leftover in folder.parent.glob(f"{prefix}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+    try:
+        make(work)
+        for name in names:
+            (work / name).chmod(0o755)
+        (work / MANIFEST).write_text(json.dumps({name: sha256(work / name) for name in names}, indent=2) + "\n")
+        work.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return {name: folder / name for name in names}
+
+
+def link(files: dict[str, Path]) -> Path:
+    """Returns a folder that holds nothing but a link to each file, to be put on PATH.
+
+    Its name is made from the links, so it never changes under a process that uses it.
+    """
+    listing = "".join(f"{name}={file}\n" for name, file in sorted(files.items()))
+    folder = root() / "bin" / hashlib.sha256(listing.encode()).hexdigest()[:12]
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for name, file in files.items():
+        if not (folder / name).is_symlink():
+            fresh = folder / f".{name}.{os.getpid()}"
+            fresh.symlink_to(file)
+            fresh.replace(folder / name)
+    return folder

@@ -1,0 +1,133 @@
+"""A build from the Go module proxy. Go's own build cache makes a build that was interrupted go on where it was."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra.versions import GoModule, Kit
+from tools.report import INTERVAL_S, ToolError, say
+
+SOURCES = Path(__file__).parent / "go"
+
+
+class Output:
+    """Follows what `go build -v` prints: a line per module downloaded and per package compiled."""
+
+    def __init__(self) -> None:
+        self.tail: deque[str] = deque(maxlen=8)
+        self.compiled = 0
+        self.downloaded = 0
+
+    def add(self, line: str) -> None:
+        """Takes one line."""
+        self.tail.append(line)
+        if line.startswith("go: downloading "):
+            self.downloaded += 1
+        elif not line.startswith("#"):
+            self.compiled += 1
+
+    def __str__(self) -> str:
+        last = self.tail[-1] if self.tail else "reading the build cache"
+        return f"{self.downloaded} modules downloaded, {self.compiled} packages compiled, last: {last}"
+
+
+@dataclass(frozen=True)
+class GoBuild:
+    """Obtains a kit by building its Go module."""
+
+    kit: Kit
+    module: GoModule
+    label: str = field(default="go build", init=False)
+
+    @property
+    def version(self) -> str:
+        """The version that the binaries are stamped with."""
+        return self.module.version
+
+    @property
+    def source(self) -> Path:
+        """The folder with go.mod."""
+        return SOURCES / self.module.source
+
+    @property
+    def key(self) -> str:
+        """What the result depends on besides the version, as hex: the Go sources and the flags."""
+        digest = hashlib.sha256(repr(self.module).encode())
+        for file in sorted(self.source.rglob("*")):
+            if file.suffix == ".go" or file.name in {"go.mod", "go.sum"}:
+                digest.update(f"{file.relative_to(self.source)}\0".encode())
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()
+
+    def make(self, folder: Path) -> None:
+        """Puts the kit's binaries into the folder.
+
+        Raises:
+            ToolError: there is no Go, or a module cannot be had, or the build failed.
+        """
+        go = shutil.which("go")
+        if go is None:
+            raise ToolError("Go is not installed")
+        say(f"{self.kit.name}: building {self.version} from its Go module; the first time takes minutes")
+        start = time.monotonic()
+        self._build(go, folder, start)
+        for module, path in self.module.files:
+            where = self._go(go, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
+            shutil.copy(Path(where) / path, folder)
+        say(f"{self.kit.name}: built in {time.monotonic() - start:.0f} s")
+
+    def _build(self, go: str, folder: Path, start: float) -> None:
+        flags = ("-v", "-trimpath", "-mod=readonly", "-buildvcs=false")
+        command = [go, "build", *flags, "-tags", self.module.tags, "-ldflags", self.module.ldflags]
+        output = Output()
+        with subprocess.Popen(
+            [*command, "-o", f"{folder}/", *self.module.packages],
+            cwd=self.source,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            reader = threading.Thread(target=_follow, args=(process, output), daemon=True)
+            reader.start()
+            try:
+                while (code := _wait(process, INTERVAL_S)) is None:
+                    say(f"{self.kit.name}: {time.monotonic() - start:.0f} s, {output}")
+            except BaseException:
+                process.terminate()
+                raise
+            reader.join()
+        if code != 0:
+            raise ToolError(f"go build failed: {' | '.join(output.tail)}")
+
+    def _go(self, go: str, *arguments: str) -> str:
+        try:
+            return subprocess.run(
+                [go, *arguments], cwd=self.source, env=_environment(), check=True, capture_output=True, text=True
+            ).stdout.strip()
+        except subprocess.CalledProcessError as error:
+            raise ToolError(f"go {' '.join(arguments)}: {error.stderr.strip()}") from error
+
+
+def _environment() -> dict[str, str]:
+    # Without C the binaries run on any Linux; a go.work above the checkout must not change what is built.
+    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+
+
+def _follow(process: subprocess.Popen[str], output: Output) -> None:
+    for line in process.stdout or ():
+        output.add(line.rstrip())
+
+
+def _wait(process: subprocess.Popen[str], seconds: float) -> int | None:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None

@@ -1,0 +1,205 @@
+"""Where and how Pulumi runs for this checkout: backend, passphrase, environment, the stack's settings file."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import yaml
+
+from infra.targets.layout import CHECKOUT
+from tools import find
+from tools.report import ToolError
+
+HOME = CHECKOUT / ".headrace"
+PROGRAMS = ("pulumi", "prometheus")
+BACKEND_LOCKS = HOME / "pulumi/.pulumi/locks"
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One stack of this checkout, as Pulumi's command line sees it."""
+
+    stack: str
+    environment: dict[str, str]
+
+    @classmethod
+    def of(cls, stack: str) -> Workspace:
+        """Prepares everything that Pulumi needs; obtains the tools, which can take minutes the first time."""
+        HOME.mkdir(mode=0o700, exist_ok=True)
+        path = f"{find.bin_dir(PROGRAMS)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        workspace = cls(stack, {**os.environ, **_settings(), "PATH": path})
+        if not workspace._exists():
+            workspace._init()
+        return workspace
+
+    def pulumi(self, *arguments: str, lock: IO[str] | None = None) -> int:
+        """Runs Pulumi in the foreground and returns its exit status."""
+        # Ctrl-C reaches Pulumi too, which then ends in order: wait for it, however long it takes.
+        process = subprocess.Popen(
+            ["pulumi", *arguments, *self._where(arguments)],
+            cwd=CHECKOUT,
+            env=self.environment,
+            pass_fds=[lock.fileno()] if lock else [],
+        )
+        interrupted = False
+        while True:
+            try:
+                status = process.wait()
+            except KeyboardInterrupt:
+                interrupted = True
+            else:
+                return INTERRUPTED if interrupted else status
+
+    def outputs(self) -> dict[str, object]:
+        """Returns the stack's outputs, secrets in plain text: for this process's use."""
+        text = self._ask("stack", "output", "--json", "--show-secrets", "--stack", self.stack)
+        return dict(json.loads(text or "{}"))
+
+    def setting(self, name: str) -> str:
+        """A plain setting of the stack's own file; empty when it is not set."""
+        own = self._own_settings
+        settings = yaml.safe_load(own.read_text()) if own.exists() else None
+        value = ((settings or {}).get("config") or {}).get(f"headrace:{name}", "")
+        return value if isinstance(value, str) else ""
+
+    @contextmanager
+    def locked(self) -> Iterator[IO[str]]:
+        """Holds this stack for one operation, and clears what a killed operation left behind.
+
+        The lock is inherited by Pulumi and lives as long as it does. Whoever holds it and finds a lock in our
+        own file backend knows that its owner is dead, so that it is safe to remove.
+        """
+        folder = HOME / self.stack
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ToolError(f"another operation on stack '{self.stack}' is running; wait for it to end") from None
+            self._clear_stale_locks()
+            yield lock
+
+    def _clear_stale_locks(self) -> None:
+        for file in BACKEND_LOCKS.glob(f"organization/headrace/{self.stack}/*.json"):
+            if not _alive(file):
+                file.unlink(missing_ok=True)
+
+    def _where(self, arguments: Sequence[str]) -> list[str]:
+        if arguments[0] not in ("up", "preview", "destroy", "refresh"):
+            return ["--stack", self.stack]
+        return ["--stack", self.stack, *(["--config-file", str(f)] if (f := self._composed()) else [])]
+
+    @property
+    def _own_settings(self) -> Path:
+        return CHECKOUT / f"Pulumi.{self.stack}.yaml"
+
+    @property
+    def _salt(self) -> Path:
+        return HOME / self.stack / "encryptionsalt"
+
+    def _composed(self) -> Path | None:
+        """A settings file with this checkout's salt, or None when the stack's own file has one.
+
+        The examples that are part of the repository have no salt (it belongs to the passphrase of one checkout),
+        and Pulumi would write it into them.
+        """
+        own = self._own_settings.read_text() if self._own_settings.exists() else ""
+        if _encrypted(own) or not self._salt.exists():
+            return None
+        composed = HOME / self.stack / self._own_settings.name
+        composed.write_text(f"{own.rstrip()}\n{self._salt.read_text()}".lstrip())
+        return composed
+
+    def _exists(self) -> bool:
+        stacks = json.loads(self._ask("stack", "ls", "--json") or "[]")
+        return any(s["name"].split("/")[-1] == self.stack for s in stacks)
+
+    def _init(self) -> None:
+        """Makes the stack; the salt that Pulumi adds to a file of the repository is moved into our folder."""
+        before = self._own_settings.read_text() if self._own_settings.exists() else None
+        self._ask("stack", "init", self.stack)
+        after = self._own_settings.read_text() if self._own_settings.exists() else ""
+        if _encrypted(before or "") or not (lines := _salt_lines(after)):
+            return
+        self._salt.parent.mkdir(mode=0o700, exist_ok=True)
+        self._salt.write_text(lines)
+        if before is None:
+            self._own_settings.unlink()
+        else:
+            self._own_settings.write_text(before)
+
+    def _ask(self, *arguments: str) -> str:
+        """Runs Pulumi quietly and returns what it prints; raises `ToolError` with its complaint."""
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=CHECKOUT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise ToolError(done.stderr.strip().removeprefix("error: "))
+        return done.stdout
+
+
+def _settings() -> dict[str, str]:
+    """Variables for Pulumi; a backend or passphrase that the user chose is respected."""
+    settings = {
+        "PULUMI_HOME": str(HOME / "pulumi-home"),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+    }
+    if "PULUMI_BACKEND_URL" not in os.environ:
+        backend = HOME / "pulumi"
+        backend.mkdir(mode=0o700, exist_ok=True)
+        settings["PULUMI_BACKEND_URL"] = f"file://{backend}"
+    if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
+        settings["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(_passphrase())
+    return settings
+
+
+def _passphrase() -> Path:
+    """The file of this checkout's passphrase, made once."""
+    path = HOME / "passphrase"
+    if not path.exists():
+        new = path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(secrets.token_urlsafe(32))
+        new.replace(path)
+    return path
+
+
+def _encrypted(settings: str) -> bool:
+    """True when a settings file says by itself how its secrets are encrypted."""
+    return any(
+        line.startswith(("encryptionsalt:", "encryptedkey:", "secretsprovider:")) for line in settings.split("\n")
+    )
+
+
+def _salt_lines(settings: str) -> str:
+    return "".join(f"{line}\n" for line in settings.splitlines() if line.startswith("encryptionsalt:"))
+
+
+def _alive(lock: Path) -> bool:
+    """True while the process that wrote a backend lock runs on this host."""
+    try:
+        os.kill(int(json.loads(lock.read_text())["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def interactive() -> bool:
+    return sys.stdout.isatty() and sys.stdin.isatty()
