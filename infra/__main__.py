@@ -52,4 +52,5 @@ def main() -> None:
     pulumi.export("dashboards", dict(target.dashboards))
 
 
-main()
+if __name__ == "__main__":
+    main()

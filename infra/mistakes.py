@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,7 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], values: Mapping[str,
             return Mistake(f"{key}.engine", "names no known engine", f"use one of {tags}")
         case "string_pattern_mismatch":
             return Mistake(key, _not(details, hidden, "well formed"), f"it must match {context['pattern']}")
-    text = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    text = re.sub(r"^(Value error,|Input|Tuple|List|String) ", "", details["msg"])
     return Mistake(key, _not(details, hidden, "allowed"), f"it {text}")
 
 

@@ -37,9 +37,13 @@ def sha256(file: Path) -> str:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Holds the cache's lock of that name; waits, and says so, while another process holds it."""
+    """Holds the cache's lock of that name; waits, and says so, while another process holds it.
+
+    A child started with `close_fds=False` holds it too: if this process is killed, the next one waits for the child.
+    """
     root().mkdir(mode=0o700, parents=True, exist_ok=True)
     with (root() / f"{name}.lock").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -116,7 +116,7 @@ def accepted(kit: Kit) -> str:
 
 def version_on_path(kit: Kit) -> str | None:
     """Returns the version of the kit's first binary on PATH; None if there is none, or none that answers."""
-    binary = shutil.which(kit.binaries[0])
+    binary = shutil.which(kit.binaries[0], path=_path())
     if binary is None:
         return None
     try:
@@ -130,17 +130,23 @@ def version_on_path(kit: Kit) -> str | None:
 
 
 def _on_path(kit: Kit) -> Found | None:
-    binary = shutil.which(kit.binaries[0])
+    binary = shutil.which(kit.binaries[0], path=_path())
     version = version_on_path(kit)
-    if binary is None or version is None or not kit.at_least <= _parse(version) <= kit.below:
+    if binary is None or version is None or not kit.at_least <= _parse(version) < kit.below:
         return None
     # A vendor's other binaries lie beside its first, to which a link on PATH may point.
-    search = os.pathsep.join([str(Path(binary).resolve().parent), os.environ.get("PATH", os.defpath)])
+    search = os.pathsep.join([str(Path(binary).resolve().parent), _path()])
     files = {name: shutil.which(name, path=search) for name in kit.binaries[1:]}
     found = {name: Path(file) for name, file in files.items() if file}
     if len(found) < len(files):
         return None
     return Found(kit, version, "path", {kit.binaries[0]: Path(binary), **found})
+
+
+def _path() -> str:
+    """PATH without our own `bin_dir`: what lies in the cache is looked for there, where its checksum is verified."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if not Path(folder).is_relative_to(cache.root()))
 
 
 def _in_cache(kit: Kit) -> Found | None:

@@ -94,6 +94,7 @@ class GoBuild:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            close_fds=False,  # the build shares the cache's lock
         ) as process:
             reader = threading.Thread(target=_follow, args=(process, output), daemon=True)
             reader.start()

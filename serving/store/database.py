@@ -68,9 +68,15 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is on disk when the block ends, and undone when the block raises."""
+    async def write(self, within: AsyncConnection | None = None) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is on disk when the block ends, and undone when the block raises.
+
+        With `within`, the block is part of that transaction and shares its fate.
+        """
         require()
+        if within is not None:
+            yield within
+            return
         async with self._writing:
             with self._explained():
                 async with self._writer.begin() as connection:

@@ -61,18 +61,6 @@ class Jobs:
         values.text("kind", kind, max_length=64, min_length=1)
         if max_attempts < 1:
             raise InvalidValue("max_attempts", "must be at least 1")
-        if connection is None:
-            async with self._database.write() as own:
-                return await self.enqueue(
-                    principal,
-                    kind,
-                    payload,
-                    connection=own,
-                    group=group,
-                    dedupe_key=dedupe_key,
-                    max_attempts=max_attempts,
-                    delay_s=delay_s,
-                )
         created = now()
         row = {
             "id": new_id("job"),
@@ -92,19 +80,13 @@ class Jobs:
             "group_item": group[1] if group else None,
             "created_at": created,
         }
-        if dedupe_key is None:
+        if dedupe_key is not None:
+            values.text("dedupe_key", dedupe_key, min_length=1)
+        async with self._database.write(connection) as connection:
+            if dedupe_key is not None:
+                return await _insert_unless_twin(connection, row)
             await connection.execute(jobs.insert().values(row))
             return await rows.one(connection, jobs.c.id == row["id"])
-        values.text("dedupe_key", dedupe_key, min_length=1)
-        same = and_(jobs.c.tenant == principal.tenant, jobs.c.kind == kind, jobs.c.dedupe_key == dedupe_key, UNFINISHED)
-        if (twin := await rows.first(connection, same)) is not None:
-            return twin
-        try:
-            async with connection.begin_nested():
-                await connection.execute(jobs.insert().values(row))
-        except IntegrityError:  # another process was quicker
-            return await rows.one(connection, same)
-        return await rows.one(connection, jobs.c.id == row["id"])
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Job:
@@ -150,18 +132,23 @@ class Jobs:
     @uninterrupted
     async def cancel(self, principal: Principal, id: str, *, connection: AsyncConnection | None = None) -> Job:
         """Cancels a job: a queued one at once, a running one when its worker notices. No effect on an ended one."""
-        if connection is None:
-            async with self._database.write() as own:
-                return await self.cancel(principal, id, connection=own)
-        job = await rows.one(connection, rows.owned(principal, id), id, lock=True)
-        if job.status == "queued":
-            return await self._end(connection, job, "cancelled")
-        if job.status == "running":
-            # Its dedupe key is free from now on: work that is asked for again is not the cancelled one.
-            await connection.execute(
-                jobs.update().where(jobs.c.id == id).values(cancel_requested=True, dedupe_key=None)
-            )
-        return await rows.one(connection, jobs.c.id == id)
+        async with self._database.write(connection) as connection:
+            job = await rows.one(connection, rows.owned(principal, id), id, lock=True)
+            if job.status == "queued":
+                return await self._end(connection, job, "cancelled")
+            if job.status == "running":
+                # Its dedupe key is free from now on: work that is asked for again is not the cancelled one.
+                asked = {"cancel_requested": True, "dedupe_key": None}
+                await connection.execute(jobs.update().where(jobs.c.id == id).values(asked))
+            return await rows.one(connection, jobs.c.id == id)
+
+    async def cancel_group(self, principal: Principal, key: str, *, connection: AsyncConnection) -> None:
+        """Cancels every job of a group at once, for an owner that goes away itself: no `on_end` is called."""
+        mine = and_(jobs.c.tenant == principal.tenant, jobs.c.group_key == key, UNFINISHED)
+        ended = {"status": "cancelled", "finished_at": now()}
+        await connection.execute(jobs.update().where(mine, jobs.c.status == "queued").values(ended))
+        asked = {"cancel_requested": True, "dedupe_key": None}
+        await connection.execute(jobs.update().where(mine, jobs.c.status == "running").values(asked))
 
     @uninterrupted
     async def claim(self, kinds: Sequence[str], owner: str, lease_s: float) -> Job | None:
@@ -295,3 +282,16 @@ class Jobs:
         if callback := self._on_end.get(job.kind):
             await callback(connection, ended)
         return ended
+
+
+async def _insert_unless_twin(connection: AsyncConnection, row: Json) -> Job:
+    """Adds the job, or returns the unfinished one with the same dedupe key."""
+    same = and_(*(jobs.c[name] == row[name] for name in ("tenant", "kind", "dedupe_key")), UNFINISHED)
+    if (twin := await rows.first(connection, same)) is not None:
+        return twin
+    try:
+        async with connection.begin_nested():
+            await connection.execute(jobs.insert().values(row))
+    except IntegrityError:  # another process was quicker
+        return await rows.one(connection, same)
+    return await rows.one(connection, jobs.c.id == row["id"])

@@ -98,6 +98,12 @@ async def touch(connection: AsyncConnection, id: str, at: float) -> None:
     await connection.execute(vector_stores.update().where(vector_stores.c.id == id).values(last_active_at=at))
 
 
+async def require(connection: AsyncConnection, principal: Principal, id: str) -> None:
+    """Raises `NotFound` unless the tenant has this store; unlike `get`, counts none of its files."""
+    if (await connection.execute(select(vector_stores.c.id).where(owned(principal, id)))).first() is None:
+        raise NotFound("vector store", id)
+
+
 async def get(connection: AsyncConnection, principal: Principal, id: str) -> VectorStore:
     row = (await connection.execute(select(vector_stores).where(owned(principal, id)))).mappings().one_or_none()
     if row is None:

@@ -127,11 +127,9 @@ class VectorStores:
     async def delete(self, principal: Principal, id: str) -> None:
         """Deletes the store and its attachments (not the files) and enqueues the removal of its index."""
         async with self._database.write() as connection:
-            await rows.get(connection, principal, id)
+            await rows.require(connection, principal, id)
+            await self._jobs.cancel_group(principal, id, connection=connection)
             inside = vector_store_files.c.vector_store_id == id
-            running = select(vector_store_files.c.job_id).where(inside, vector_store_files.c.status == "in_progress")
-            for job_id in (await connection.execute(running)).scalars().all():
-                await self._jobs.cancel(principal, job_id, connection=connection)
             await connection.execute(vector_store_files.delete().where(inside))
             await connection.execute(vector_stores.delete().where(rows.owned(principal, id)))
             await self._jobs.enqueue(
@@ -155,7 +153,7 @@ class VectorStores:
         """
         checked = values.attributes("attributes", attributes)
         async with self._database.write() as connection:
-            await rows.get(connection, principal, id)
+            await rows.require(connection, principal, id)
             mine = (files.c.id == file_id, files.c.tenant == principal.tenant)
             if (await connection.execute(select(files.c.id).where(*mine))).first() is None:
                 raise NotFound("file", file_id)
@@ -215,7 +213,7 @@ class VectorStores:
         if status is not None:
             query = query.where(vector_store_files.c.status == status)
         async with self._database.read() as connection:
-            await rows.get(connection, principal, id)
+            await rows.require(connection, principal, id)
             found = await page(
                 connection,
                 query,
@@ -245,22 +243,19 @@ class VectorStores:
         self, principal: Principal, id: str, file_id: str, *, connection: AsyncConnection | None = None
     ) -> None:
         """Takes a file out of the store and enqueues the removal of its chunks. Raises `NotFound`."""
-        if connection is None:
-            async with self._database.write() as own:
-                await self.detach(principal, id, file_id, connection=own)
-            return
-        found = await rows.get_file(connection, principal, id, file_id)
-        if found is None:
-            raise NotFound("vector store file", file_id)
-        await self._remove(connection, principal, found)
-        await self._jobs.enqueue(
-            principal,
-            UNINDEX,
-            {"vector_store_id": id, "file_id": file_id},
-            group=(id, file_id),
-            connection=connection,
-        )
-        await rows.touch(connection, id, now())
+        async with self._database.write(connection) as connection:
+            found = await rows.get_file(connection, principal, id, file_id)
+            if found is None:
+                raise NotFound("vector store file", file_id)
+            await self._remove(connection, principal, found)
+            await self._jobs.enqueue(
+                principal,
+                UNINDEX,
+                {"vector_store_id": id, "file_id": file_id},
+                group=(id, file_id),
+                connection=connection,
+            )
+            await rows.touch(connection, id, now())
 
     async def _remove(self, connection: AsyncConnection, principal: Principal, file: VectorStoreFile) -> None:
         if file.status == "in_progress":

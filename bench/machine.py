@@ -1,0 +1,41 @@
+"""What a figure was measured on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+def facts(packages: dict[str, str] | None = None) -> dict[str, Any]:
+    """Returns the machine and the versions that took part; `packages` adds versions from other environments."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_1m_before": round(os.getloadavg()[0], 2),
+        "versions": {name: importlib.metadata.version(name) for name in ("ray", "xllamacpp", "uvloop")}
+        | {"headrace": _commit()}
+        | (packages or {}),
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _commit() -> str:
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    return described.stdout.strip() or "unknown"

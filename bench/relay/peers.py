@@ -1,0 +1,121 @@
+"""The peers: what Headrace's gateway is measured against, each in an environment of its own.
+
+Every environment is made from a requirements file that is locked by hash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.load import Target
+from bench.processes import BenchError, Pids, started
+from bench.relay import upstream
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STATE = CHECKOUT / ".headrace" / "bench"
+LITELLM_PORT, ROUTER_PORT, ROUTER_METRICS_PORT = 9710, 9711, 9712
+LITELLM_KEY = "sk-bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Something that relays, running."""
+
+    name: str
+    target: Target
+    pids: Pids
+    settings: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def environment(name: str) -> Path:
+    """Returns the folder of a peer's environment, made or made anew when its locked requirements changed."""
+    requirements = CHECKOUT / "requirements" / f"bench-{name}.txt"
+    folder = STATE / "env" / name
+    stamp, digest = folder / "requirements.sha256", hashlib.sha256(requirements.read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == digest:
+        return folder
+    print(f"making the environment of {name} ...", file=sys.stderr, flush=True)
+    uv = str(Path(sys.executable).with_name("uv"))
+    python = str(folder / "bin" / "python")
+    try:
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+        install = [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(requirements)]
+        subprocess.run(install, check=True)
+    except (OSError, subprocess.CalledProcessError) as e:
+        raise BenchError(f"the environment of {name} cannot be made: {e}") from None
+    stamp.write_text(digest)
+    return folder
+
+
+def _version(folder: Path, package: str) -> dict[str, str]:
+    found = next(folder.glob(f"lib/python3*/site-packages/{package.replace('-', '_')}-*.dist-info"))
+    return {package: found.name.removesuffix(".dist-info").rpartition("-")[2]}
+
+
+@contextlib.contextmanager
+def direct() -> Iterator[Peer]:
+    """The upstream itself: what no relay can beat."""
+    argv = [sys.executable, "-m", "bench.relay.upstream", "--port", str(upstream.PORT)]
+    url = f"http://127.0.0.1:{upstream.PORT}"
+    with started(argv, log=STATE / "upstream.log", ready=f"{url}/health", env={**os.environ, "PWD": str(CHECKOUT)}) as p:
+        yield Peer("upstream", Target(f"{url}/v1", upstream.MODEL), p, "1 process, asyncio on uvloop")
+
+
+@contextlib.contextmanager
+def litellm() -> Iterator[Peer]:
+    """LiteLLM's proxy as its production page says: a master key, a worker per core, errors logged only, no database."""
+    folder = environment("litellm")
+    workers = os.cpu_count() or 1
+    config = STATE / "litellm.yaml"
+    config.write_text(
+        f"""model_list:
+  - model_name: {upstream.MODEL}
+    litellm_params:
+      model: hosted_vllm/{upstream.MODEL}
+      api_base: http://127.0.0.1:{upstream.PORT}/v1
+      api_key: none
+general_settings:
+  master_key: {LITELLM_KEY}
+litellm_settings:
+  request_timeout: 600
+  set_verbose: false
+  json_logs: true
+"""
+    )
+    argv = [str(folder / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1"]
+    argv += ["--port", str(LITELLM_PORT), "--num_workers", str(workers), "--telemetry", "False"]
+    env = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "HOME": os.environ["HOME"],
+        "LITELLM_MODE": "PRODUCTION",
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "NO_PROXY": "127.0.0.1",
+    }
+    url = f"http://127.0.0.1:{LITELLM_PORT}"
+    with started(argv, log=STATE / "litellm.log", ready=f"{url}/health/liveliness", env=env) as pids:
+        target = Target(f"{url}/v1", upstream.MODEL, LITELLM_KEY)
+        yield Peer("litellm", target, pids, f"{workers} workers, master key, no database", _version(folder, "litellm"))
+
+
+@contextlib.contextmanager
+def vllm_router() -> Iterator[Peer]:
+    """vLLM's router over one worker, without an API key of its own (it checks none)."""
+    folder = environment("vllm-router")
+    argv = [str(folder / "bin" / "vllm-router"), "--host", "127.0.0.1", "--port", str(ROUTER_PORT)]
+    argv += ["--worker-urls", f"http://127.0.0.1:{upstream.PORT}", "--policy", "round_robin"]
+    argv += ["--worker-startup-check-interval", "1", "--log-level", "error"]
+    argv += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(ROUTER_METRICS_PORT)]
+    url = f"http://127.0.0.1:{ROUTER_PORT}"
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "NO_PROXY": "127.0.0.1"}
+    with started(argv, log=STATE / "vllm-router.log", ready=f"{url}/health", env=env) as pids:
+        target = Target(f"{url}/v1", upstream.MODEL)
+        yield Peer("vllm-router", target, pids, "1 worker URL, round robin", _version(folder, "vllm-router"))

@@ -1,0 +1,188 @@
+"""Citations after the fact: which sentence of which chunk supports each sentence of an answer.
+
+No model judges. A sentence is supported when a source sentence holds most of its content words and is close
+to it in meaning, and when nothing that turns the meaning differs: numbers, names, negations, opposites. What
+fails is marked as unsupported; a true sentence in quite other words fails too, since precision comes first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.retrieval.sentences import sentence_spans
+from serving.retrieval.types import Attribution, Citation, Hit, Position, Span
+from serving.retrieval.words import Words, opposed, read
+
+MIN_RECALL = 0.6
+"""Least share of a claim's content words that its source must hold."""
+MIN_COSINE = 0.5
+MIN_SUPPORT = 0.7
+"""Least mean of recall and cosine."""
+
+_CANDIDATES = 3  # per claim, by recall: only these are embedded
+_MIN_WORDS = 2  # a sentence with fewer content words ("Sure!") claims nothing
+_LIST_MARK = re.compile(r"(?:[-*+•>#|]+|\d+[.)])\s+")
+_FENCE = re.compile(r"^```.*?(?:^```|\Z)", re.MULTILINE | re.DOTALL)
+
+
+class SentenceEmbedder(Protocol):
+    """Texts to unit vectors, float32[n, dimensions]."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    start: int
+    end: int
+    text: str
+    words: Words
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One sentence of a chunk, or two that follow each other."""
+
+    hit: Hit
+    start: int
+    end: int
+    words: Words
+    context: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        return self.hit.text[self.start : self.end]
+
+
+def attribute(answer: str, hits: Sequence[Hit], embedder: SentenceEmbedder) -> Attribution:
+    """Attributes each claim of an answer to the best source sentence among the hits.
+
+    Questions, greetings and code blocks claim nothing: they are neither cited nor unsupported.
+    """
+    claims = list(_claims(answer))
+    sources = [source for hit in hits for source in _sources(hit)]
+    candidates = [_candidates(claim, sources) for claim in claims]
+    texts = [c.text for c in claims] + [s.text for found in candidates for s, _ in found]
+    vectors = iter(embedder.embed(texts)) if any(candidates) else iter(())
+    claim_vectors = [next(vectors) for _ in claims] if any(candidates) else []
+    citations, unsupported = [], []
+    for index, (claim, found) in enumerate(zip(claims, candidates, strict=True)):
+        graded = [(_support(recall, claim_vectors[index] @ next(vectors)), source) for source, recall in found]
+        support, source = max(graded, key=lambda pair: pair[0], default=(0.0, None))
+        if source is None or support < MIN_SUPPORT:
+            unsupported.append(Span(claim.start, claim.end))
+        else:
+            citations.append(_citation(claim, source, support))
+    return Attribution(tuple(citations), tuple(unsupported))
+
+
+def _claims(answer: str) -> Iterator[_Claim]:
+    code = [match.span() for match in _FENCE.finditer(answer)]
+    prose = _FENCE.sub(lambda match: "\n" * len(match.group()), answer)
+    assert len(prose) == len(answer), code
+    for start, end in sentence_spans(prose):
+        if mark := _LIST_MARK.match(prose, start, end):
+            start = mark.end()
+        text = prose[start:end]
+        words = read(text)
+        enough = len(words.content) >= _MIN_WORDS or words.numbers
+        if enough and not text.rstrip("\"'”)*_ ").endswith(("?", ":")):
+            yield _Claim(start, end, text, words)
+
+
+def _sources(hit: Hit) -> Iterator[_Source]:
+    spans = list(sentence_spans(hit.text))
+    context = read(f"{hit.title}\n{hit.heading}").stems
+    for index, (start, end) in enumerate(spans):
+        yield _Source(hit, start, end, read(hit.text[start:end]), context)
+        if index + 1 < len(spans):
+            after = spans[index + 1][1]
+            yield _Source(hit, start, after, read(hit.text[start:after]), context)
+
+
+def _candidates(claim: _Claim, sources: Sequence[_Source]) -> list[tuple[_Source, float]]:
+    """The sources that hold most of a claim and contradict nothing, best recall (then shortest) first."""
+    found = []
+    for source in sources:
+        recall = _recall(claim.words, source)
+        if recall >= MIN_RECALL and _consistent(claim.words, source):
+            found.append((source, recall))
+    found.sort(key=lambda pair: (-pair[1], pair[0].end - pair[0].start))
+    return found[:_CANDIDATES]
+
+
+def _recall(claim: Words, source: _Source) -> float:
+    """Share of the claim's content words in the source; title and heading count half."""
+    held = len(claim.content & source.words.stems)
+    around = len((claim.content & source.context) - source.words.stems)
+    return (held + 0.5 * around) / len(claim.content) if claim.content else 0.0
+
+
+def _consistent(claim: Words, source: _Source) -> bool:
+    """Whether nothing that turns a sentence's meaning differs between a claim and its source."""
+    words = source.words
+    if not claim.numbers <= words.numbers or not claim.names <= words.stems | source.context:
+        return False
+    if any(claim.negated(stem) != words.negated(stem) for stem in claim.content & words.content):
+        return False
+    return not opposed(claim, words) and _numbers_bound_alike(claim, words)
+
+
+def _numbers_bound_alike(claim: Words, source: Words) -> bool:
+    """Whether each number keeps its unit, and its subject where the source has several numbers to mix up."""
+    several = len(source.numbers) > 1
+    for number in claim.numbers:
+        mine, theirs = _neighbours(claim, number), _neighbours(source, number)
+        if mine.unit and theirs.unit and mine.unit != theirs.unit and mine.unit not in theirs.near:
+            return False
+        if several and mine.before and theirs.before and not mine.before & (theirs.before | theirs.near):
+            return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Neighbours:
+    unit: str | None
+    before: frozenset[str]
+    near: frozenset[str]
+
+
+def _neighbours(words: Words, number: str) -> _Neighbours:
+    content = [w for w in words.all if w.content]
+    unit: str | None = None
+    before: set[str] = set()
+    near: set[str] = set()
+    for index, word in enumerate(content):
+        if word.stem != number:
+            continue
+        following = content[index + 1 : index + 3]
+        if following and not following[0].number:
+            unit = following[0].stem
+        near |= {w.stem for w in following if not w.number}
+        before |= {w.stem for w in content[max(0, index - 2) : index] if not w.number}
+    return _Neighbours(unit, frozenset(before), frozenset(near))
+
+
+def _support(recall: float, cosine: float) -> float:
+    return 0.0 if cosine < MIN_COSINE else float(min(1.0, (recall + cosine) / 2))
+
+
+def _citation(claim: _Claim, source: _Source, support: float) -> Citation:
+    hit = source.hit
+    position = Position(hit.start + source.start, hit.start + source.end, hit.page)
+    return Citation(
+        start_index=claim.start,
+        end_index=claim.end,
+        file_id=hit.file_id,
+        file_name=hit.file_name,
+        title=hit.title,
+        quote=source.text,
+        position=position,
+        support=round(support, 4),
+    )

@@ -1,0 +1,145 @@
+"""The running stack that the local tests ask.
+
+`HEADRACE_TEST_STACK=NAME` uses a stack of this checkout that is already up and leaves it up, which is quick while
+writing a test; without it the session brings up one of its own on free ports and purges it at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from infra.targets.layout import CHECKOUT, Layout
+
+UP_S = 400
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One local stack of this checkout: where it answers, and the verbs that people use on it."""
+
+    name: str
+    url: str = ""
+    key: str = field(default="", repr=False)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout.of(self.name)
+
+    @property
+    def file(self) -> Path:
+        return CHECKOUT / f"Pulumi.{self.name}.yaml"
+
+    def run(self, verb: str, *arguments: str, check: bool = True, timeout: float = UP_S) -> str:
+        """Runs `python -m tools.stack VERB` and returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.stack", verb, "--", *arguments],
+            cwd=CHECKOUT,
+            env={**os.environ, "STACK": self.name},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"tools.stack {verb} failed with {done.returncode}:\n{done.stdout[-6000:]}")
+        return done.stdout
+
+    def configure(self, **settings: object) -> None:
+        """Writes the stack's configuration file."""
+        self.file.write_text(yaml.safe_dump({"config": {f"headrace:{k}": v for k, v in settings.items()}}))
+
+    def settings(self) -> dict[str, object]:
+        """Returns what the configuration file says."""
+        config = yaml.safe_load(self.file.read_text())["config"]
+        return {k.removeprefix("headrace:"): v for k, v in config.items() if k.startswith("headrace:")}
+
+    def outputs(self) -> Stack:
+        """Returns the stack with its address and key."""
+        lines = dict(line.removeprefix("export ").split("=", 1) for line in self.run("env").splitlines())
+        return Stack(self.name, lines["URL"].strip("'"), lines["KEY"].strip("'"))
+
+    def client(self, **options: object) -> httpx.Client:
+        """Returns an HTTP client that carries the key."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **options)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+def test_settings(documents: Path) -> dict[str, object]:
+    """Returns the configuration of a test's stack: the shipped one beside an assistant over `documents`."""
+    api, prometheus, dashboard, exporter = free_ports(4)
+    local = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text())["config"]
+    settings = {k.removeprefix("headrace:"): v for k, v in local.items()}
+    return settings | {
+        "ports": {"api": api, "prometheus": prometheus, "dashboard": dashboard, "exporter": exporter, "ray": 0},
+        "aliases": [{"name": "default", "targets": [{"model": "smollm2"}]}],
+        "assistants": [
+            *settings["assistants"],
+            {"name": "plain", "model": "default", "prompt": "Be brief."},
+            {"name": "reader", "model": "default", "knowledge": ["documents"], "temperature": 0, "max_tokens": 80},
+        ],
+        "knowledge": [*settings["knowledge"], {"name": "documents", "paths": [str(documents)]}],
+    }
+
+
+@pytest.fixture(scope="session")
+def documents(tmp_path_factory) -> Path:
+    """A folder of documents that tests may edit."""
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "tides.md").write_text("# Tides\n\nThe harbour gate of Brenna opens at the fourth hour after low tide.\n")
+    (folder / "bread.md").write_text("# Bread\n\nThe bakery of Brenna bakes rye bread on Mondays and Thursdays.\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stack(documents) -> Iterator[Stack]:
+    """The session's stack, up."""
+    if name := os.environ.get("HEADRACE_TEST_STACK"):
+        yield Stack(name).outputs()
+        return
+    with own_stack("test", documents) as up:
+        yield up
+
+
+class own_stack:
+    """A stack that is brought up on entering and purged on leaving."""
+
+    def __init__(self, name: str, documents: Path) -> None:
+        self.stack = Stack(name)
+        self.documents = documents
+
+    def __enter__(self) -> Stack:
+        self.stack.configure(**test_settings(self.documents))
+        try:
+            self.stack.run("up")
+            return self.stack.outputs()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stack.run("purge")
+        finally:
+            self.stack.file.unlink(missing_ok=True)

@@ -1,0 +1,160 @@
+"""What an application developer does, with OpenAI's own SDK."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+
+import openai
+import pytest
+
+
+@pytest.fixture(scope="module")
+def sdk(stack):
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0, timeout=120) as client:
+        yield client
+
+
+def ask(sdk, model, text, **options):
+    return sdk.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], **options)
+
+
+def test_models_are_assistants_aliases_and_models(sdk):
+    names = {m.id for m in sdk.models.list()}
+    assert {"docs", "default", "smollm2"} <= names
+    assert sdk.models.retrieve("docs").id == "docs"
+    with pytest.raises(openai.NotFoundError):
+        sdk.models.retrieve("nope")
+
+
+def test_a_stream_with_usage(sdk):
+    chunks = list(
+        ask(sdk, "default", "Count to five.", stream=True, max_tokens=24, stream_options={"include_usage": True})
+    )
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text
+    assert {c.model for c in chunks} == {"default"}
+    assert len({c.id for c in chunks}) == 1
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] in ("stop", "length")
+    usage = chunks[-1].usage
+    assert usage.prompt_tokens > 0
+    assert 0 < usage.completion_tokens <= 24
+
+
+def test_the_same_seed_gives_the_same_answer_streamed_or_not(sdk):
+    options = {"seed": 7, "temperature": 0.8, "max_tokens": 16}
+    whole = ask(sdk, "smollm2", "Name a colour.", **options).choices[0].message.content
+    stream = ask(sdk, "smollm2", "Name a colour.", stream=True, **options)
+    assert "".join(c.choices[0].delta.content or "" for c in stream) == whole
+
+
+def test_stop_n_and_logprobs(sdk):
+    answer = ask(sdk, "smollm2", "Count: 1, 2, 3", max_tokens=32, n=2, stop=["4"], logprobs=True, top_logprobs=2)
+    assert len(answer.choices) == 2
+    for choice in answer.choices:
+        assert "4" not in choice.message.content
+        assert choice.logprobs.content[0].top_logprobs
+    tokens = [t.token for t in answer.choices[0].logprobs.content]
+    assert "".join(tokens).startswith(answer.choices[0].message.content[:5])
+
+
+def test_json_schema(sdk):
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    answer = ask(
+        sdk,
+        "smollm2",
+        "The capital of France, as JSON.",
+        max_tokens=64,
+        temperature=0,
+        response_format={"type": "json_schema", "json_schema": {"name": "capital", "schema": schema}},
+    )
+    assert set(json.loads(answer.choices[0].message.content)) == {"city"}
+
+
+def test_completions(sdk):
+    answer = sdk.completions.create(
+        model="smollm2", prompt="The capital of France is", max_tokens=4, temperature=0, logprobs=2
+    )
+    assert "Paris" in answer.choices[0].text
+    assert answer.choices[0].logprobs.tokens[0] == " Paris"
+    stream = sdk.completions.create(model="smollm2", prompt="The capital of France is", max_tokens=4, stream=True)
+    assert "".join(c.choices[0].text for c in stream if c.choices)
+
+
+def test_embeddings(sdk):
+    both = sdk.embeddings.create(model="all-minilm-l6-v2", input=["a cat", "a kitten", "a bridge"])
+    a, b, c = (e.embedding for e in both.data)
+    assert len(a) == 384
+
+    def dot(p, q):
+        return sum(x * y for x, y in zip(p, q, strict=True))
+
+    assert dot(a, a) == pytest.approx(1, abs=1e-3)
+    assert dot(a, b) > dot(a, c)
+    assert both.usage.total_tokens > 0
+
+
+def settled(sdk, store, file):
+    for _ in range(300):
+        state = sdk.vector_stores.files.retrieve(file.id, vector_store_id=store.id)
+        if state.status != "in_progress":
+            return state
+        time.sleep(0.2)
+    raise AssertionError("the ingestion did not end")
+
+
+def test_a_file_is_uploaded_searched_and_cited(sdk, stack):
+    """The tour of a user: upload, attach, search, ask, follow the citation to the bytes, delete."""
+    text = b"# Lantern rules\n\nThe lighthouse keeper of Orrin lights the lamp at nine in the evening.\n"
+    file = sdk.files.create(file=("lantern.md", io.BytesIO(text)), purpose="assistants")
+    documents = sdk.vector_stores.list()
+    store = next(s for s in documents if s.name == "documents")
+    sdk.vector_stores.files.create(vector_store_id=store.id, file_id=file.id)
+    try:
+        assert settled(sdk, store, file).status == "completed"
+        found = sdk.vector_stores.search(store.id, query="When is the lamp of the lighthouse lit?", max_num_results=3)
+        assert found.data[0].file_id == file.id
+        answer = ask(sdk, "reader", "When does the lighthouse keeper of Orrin light the lamp?")
+        message = answer.choices[0].message
+        cited = [a.url_citation for a in message.annotations]
+        assert any(c.url == f"/v1/files/{file.id}/content" for c in cited), message
+        for c in cited:
+            assert 0 <= c.start_index < c.end_index <= len(message.content)
+        quotes = message.model_extra["headrace"]["citations"]
+        assert any("nine in the evening" in q["quote"] for q in quotes)
+        position = quotes[0]["position"]
+        assert position["end"] > position["start"] >= 0
+        assert sdk.files.content(file.id).content == text
+
+        chunks = list(ask(sdk, "reader", "When does the lighthouse keeper of Orrin light the lamp?", stream=True))
+        last = [c for c in chunks if c.choices and c.choices[0].finish_reason][-1]
+        extra = last.choices[0].delta.model_extra
+        assert extra["annotations"][0]["url_citation"]["url"] == f"/v1/files/{file.id}/content"
+        assert extra["headrace"]["citations"]
+    finally:
+        sdk.files.delete(file.id)
+    with pytest.raises(openai.NotFoundError):
+        sdk.files.retrieve(file.id)
+
+
+def test_an_assistant_says_when_its_documents_do_not_help(sdk):
+    message = ask(sdk, "reader", "Who won the 1998 football world cup?").choices[0].message
+    assert message.content.startswith("I found nothing")
+    assert message.annotations == []
+
+
+def test_a_deleted_file_is_found_no_more(sdk):
+    file = sdk.files.create(file=("gone.md", b"# Gone\n\nThe vanishing marker is zyxomma."), purpose="assistants")
+    store = sdk.vector_stores.create(name="short-lived", file_ids=[file.id])
+    assert settled(sdk, store, file).status == "completed"
+    assert sdk.vector_stores.search(store.id, query="vanishing marker").data
+    sdk.files.delete(file.id)
+    for _ in range(50):
+        if not sdk.vector_stores.search(store.id, query="vanishing marker").data:
+            break
+        time.sleep(0.2)
+    assert not sdk.vector_stores.search(store.id, query="vanishing marker").data
+    sdk.vector_stores.delete(store.id)
+    with pytest.raises(openai.NotFoundError):
+        sdk.vector_stores.search(store.id, query="x")

@@ -1,0 +1,256 @@
+"""Whatever dies, no request hangs, no cut-off stream looks complete, nothing acknowledged is lost.
+
+Each test kills one kind of process of the session's own stack, under load, by its process id.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.providers.session import Session
+
+HANG_S = 60
+CHAT = {
+    "model": "smollm2",
+    "messages": [{"role": "user", "content": "Write a long story about a river."}],
+    "max_tokens": 120,
+    "stream": True,
+}
+
+
+def named(stack, record, title):
+    """Process ids of one recorded session whose title begins with `title`."""
+    found = []
+    for member in Session(stack.layout.record(record)).members():
+        try:
+            command = Path(f"/proc/{member.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if title in command:
+            found.append(member.pid)
+    return found
+
+
+class Load:
+    """Three clients that stream and one that uploads, until told to stop."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.problems: list[str] = []
+        self.complete = 0
+        self.cut = 0
+        self.refused = 0
+        self.acknowledged: dict[str, bytes] = {}
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._stream) for _ in range(3)]
+        self._threads.append(threading.Thread(target=self._upload))
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(HANG_S + 10)
+            if thread.is_alive():
+                self.problems.append("a request hangs")
+
+    def _stream(self):
+        while not self._stop.is_set():
+            started = time.monotonic()
+            text, status = "", 0
+            try:
+                with self.stack.client() as client, client.stream("POST", "/v1/chat/completions", json=CHAT) as r:
+                    status = r.status_code
+                    for part in r.iter_text():
+                        text += part
+            except httpx.TimeoutException:
+                self.problems.append("a stream made no progress for 60 s")
+            except httpx.HTTPError:
+                pass
+            self._judge(status, text, time.monotonic() - started)
+            if status != 200:
+                time.sleep(0.2)
+
+    def _judge(self, status, text, seconds):
+        if seconds > HANG_S:
+            self.problems.append(f"a request took {seconds:.0f} s")
+        if status != 200:
+            self.refused += 1
+        elif text.endswith("data: [DONE]\n\n"):
+            self.complete += 1
+            if '"finish_reason":"' not in text:
+                self.problems.append("a stream without an end looks complete")
+        else:
+            self.cut += 1
+
+    def _upload(self):
+        i = 0
+        while not self._stop.is_set():
+            i += 1
+            data = f"# Note {i}\n\nThe note number {i} says {os.urandom(8).hex()}.\n".encode()
+            try:
+                with self.stack.client() as client:
+                    files = {"file": (f"note{i}.md", data)}
+                    r = client.post("/v1/files", files=files, data={"purpose": "assistants"})
+                if r.status_code == 200:
+                    self.acknowledged[r.json()["id"]] = data
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+
+
+def works(stack):
+    try:
+        with stack.client() as client:
+            r = client.post("/v1/chat/completions", json=CHAT | {"stream": False, "max_tokens": 4})
+            search = client.post("/v1/embeddings", json={"model": "all-minilm-l6-v2", "input": "x"})
+        return r.status_code == 200 and search.status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def healed(stack, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if works(stack):
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def kill_under_load(stack, record, title):
+    pids = named(stack, record, title)
+    assert pids, f"there is no {title}"
+    with Load(stack) as load:
+        deadline = time.monotonic() + 30
+        while load.complete < 1 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert load.complete, "the load does not work"
+        os.kill(pids[0], signal.SIGKILL)
+        time.sleep(4)
+    return load
+
+
+def nothing_lost(stack, load):
+    with stack.client() as client:
+        for file_id, data in load.acknowledged.items():
+            r = client.get(f"/v1/files/{file_id}/content")
+            assert r.status_code == 200, f"an acknowledged file is gone: {r.text}"
+            assert r.content == data
+            assert client.delete(f"/v1/files/{file_id}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "ray::ServeReplica:headrace:Gateway",
+        "ray::ServeReplica:model-smollm2:Model",
+        "ray::ServeReplica:headrace:Retrieval",
+        "haproxy",
+        "ray::ServeController",
+    ],
+)
+def test_serve_heals_itself(stack, title):
+    load = kill_under_load(stack, "ray", title)
+    assert healed(stack, 120), f"without a {title} nothing works any more"
+    assert load.problems == []
+    nothing_lost(stack, load)
+
+
+@pytest.mark.parametrize(("record", "title"), [("ray", "gcs_server"), ("exporter", "serving.telemetry.exporter")])
+def test_up_heals_the_rest(stack, record, title):
+    load = kill_under_load(stack, record, title)
+    stack.run("up")
+    assert healed(stack, 60)
+    assert load.problems == []
+    nothing_lost(stack, load)
+
+
+def leases(stack):
+    """Leases held now, by the metrics of the running replicas."""
+    port = stack.settings()["ports"]["exporter"]
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+    return sum(float(x.rpartition(" ")[2]) for x in text.splitlines() if x.startswith("headrace_engine_leases{"))
+
+
+def within(seconds, condition):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_hang_up_frees_the_lease_and_stops_the_engine(stack):
+    assert within(20, lambda: leases(stack) == 0)
+    long = CHAT | {"max_tokens": 1500}
+    with stack.client() as client:
+        for _ in range(3):
+            with client.stream("POST", "/v1/chat/completions", json=long) as r:
+                next(r.iter_text())
+                assert leases(stack) == 1
+            assert within(5, lambda: leases(stack) == 0), "a hang-up leaves its lease held"
+        started = time.monotonic()
+        done = client.post("/v1/chat/completions", json=CHAT | {"stream": False, "max_tokens": 8})
+        assert done.status_code == 200
+    assert time.monotonic() - started < 20, "the engine still works for callers who hung up"
+
+
+def test_what_listens_beyond_loopback_is_known(stack):
+    """Everything that binds all interfaces is Ray's, authenticated by token, or on the short list with a reason."""
+    known = {
+        "haproxy": "its metrics and statistics bind every interface unconditionally; they show no content",
+        "python": "Ray's client server (`ray.util.client.server`) and autoscaler monitor: token or numbers only",
+        "gcs_server": "gRPC with Ray's token",
+        "raylet": "gRPC with Ray's token",
+        "ray::": "gRPC with Ray's token, or Ray's own metrics",
+        "ray-dashboard": "gRPC with Ray's token",
+    }
+    members = {m.pid for r in ("ray", "exporter", "prometheus") for m in Session(stack.layout.record(r)).members()}
+    inodes = {}
+    for pid in members:
+        try:
+            for fd in Path(f"/proc/{pid}/fd").iterdir():
+                link = str(fd.readlink())
+                if link.startswith("socket:["):
+                    inodes[link[8:-1]] = pid
+        except OSError:
+            continue
+    ours = {int(p) for p in stack.settings()["ports"].values()}
+    beyond = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            address, _, port = fields[1].partition(":")
+            if fields[3] != "0A" or fields[9] not in inodes:
+                continue
+            if address in ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"):
+                continue
+            name = Path(f"/proc/{inodes[fields[9]]}/comm").read_text().strip()
+            assert int(port, 16) not in ours, f"{name} offers one of our ports beyond loopback"
+            beyond.append(name)
+    assert beyond
+    unknown = [n for n in beyond if not n.startswith(tuple(known))]
+    assert unknown == []
+
+
+def test_rays_ports_refuse_whoever_has_no_token(stack):
+    dashboard = stack.settings()["ports"]["dashboard"]
+    url = f"http://127.0.0.1:{dashboard}/api/serve/applications/"
+    assert httpx.get(url).status_code in (401, 403)
+    assert httpx.put(url, json={"applications": []}).status_code in (401, 403)
+    wrong = {"Authorization": "Bearer " + "0" * 64}
+    assert httpx.put(url, json={"applications": []}, headers=wrong).status_code in (401, 403)
+    jobs = f"http://127.0.0.1:{dashboard}/api/jobs/"
+    assert httpx.post(jobs, json={"entrypoint": "true"}).status_code in (401, 403)

@@ -1,0 +1,94 @@
+"""Prometheus knows the requests that were just made, each once, and their stages add up."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from serving.telemetry.catalogue import CATALOGUE
+
+CHAT = {"model": "plain", "messages": [{"role": "user", "content": "Name a colour."}], "max_tokens": 12, "stream": True}
+STREAMS = 12
+
+
+@pytest.fixture(scope="module")
+def query(stack):
+    prometheus = stack.run("outputs")
+    url = next(w for line in prometheus.splitlines() if "rometheus" in line for w in line.split() if "http" in w)
+
+    def ask(expression):
+        data = httpx.get(f"{url}/api/v1/query", params={"query": expression}, timeout=30).raise_for_status().json()
+        return {tuple(sorted(r["metric"].items())): float(r["value"][1]) for r in data["data"]["result"]}
+
+    return ask
+
+
+def total(query, expression):
+    return sum(query(expression).values())
+
+
+def wait_for(condition, what, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(1)
+    raise AssertionError(f"{what} did not come true in {seconds} s")
+
+
+COUNT = 'headrace_request_duration_seconds_count{route="/v1/chat/completions",model="plain",outcome="ok"}'
+
+
+@pytest.fixture(scope="module")
+def requests(stack, query):
+    """Makes the requests that this module looks for, and waits until they were scraped."""
+    before = total(query, COUNT)
+    with stack.client() as client:
+        for _ in range(STREAMS):
+            answer = client.post("/v1/chat/completions", json=CHAT)
+            assert answer.text.endswith("data: [DONE]\n\n")
+    wait_for(lambda: total(query, COUNT) - before >= STREAMS, "a scrape of every request")
+    return before
+
+
+def test_each_request_is_counted_once(requests, query):
+    time.sleep(6)  # another scrape must not add anything
+    assert total(query, COUNT) - requests == STREAMS
+
+
+def test_every_target_is_up(requests, query):
+    assert query("up")
+    assert all(value == 1 for value in query("up").values())
+
+
+def test_the_stages_add_up_to_the_end_to_end_time(requests, query):
+    route = '{route="/v1/chat/completions"}'
+    stages = total(query, f"sum(headrace_stage_duration_seconds_sum{route})")
+    whole = total(query, f"sum(headrace_request_duration_seconds_sum{route})")
+    assert whole > 0
+    assert abs(stages - whole) / whole < 0.05
+
+
+def test_time_to_first_token_has_quantiles(requests, query):
+    buckets = 'sum by (le) (increase(headrace_time_to_first_token_seconds_bucket{model="plain"}[5m]))'
+    p50 = total(query, f"histogram_quantile(0.5, {buckets})")
+    p95 = total(query, f"histogram_quantile(0.95, {buckets})")
+    assert 0 < p50 <= p95 < 60
+
+
+def test_tokens_and_engine_are_seen(requests, query):
+    assert total(query, 'headrace_completion_tokens_total{model="plain",tenant="default"}') > 0
+    assert total(query, 'headrace_prompt_tokens_total{model="plain",tenant="default"}') > 0
+    assert total(query, 'headrace_engine_up{model="smollm2"}') == 1
+    assert total(query, 'headrace_engine_slots{model="smollm2"}') == 4
+    wait_for(lambda: total(query, "sum(headrace_engine_leases)") == 0, "the end of every lease")
+
+
+def test_nothing_is_emitted_that_the_catalogue_does_not_know(requests, query):
+    known = {m.name for m in CATALOGUE}
+    known |= {f"{m.name}{s}" for m in CATALOGUE for s in ("_bucket", "_sum", "_count", "_created", "_total")}
+    emitted = {dict(k)["__name__"] for k in query('{__name__=~"headrace_.+"}')}
+    assert emitted
+    assert emitted <= known

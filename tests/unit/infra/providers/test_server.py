@@ -1,0 +1,79 @@
+import asyncio
+from typing import Any
+
+from pulumi.provider.experimental import provider as protocol
+from pulumi.provider.experimental.property_value import PropertyValue
+from pulumi.runtime import rpc
+
+from infra.providers.__main__ import KINDS
+from infra.providers.problem import Problem
+from infra.providers.resource import UNKNOWN, Found, Resource, Task, Values
+from infra.providers.server import Provider, plain, wrapped
+
+URN = "urn:pulumi:s::p::headrace:local:Stack$headrace:index:Thing::name"
+
+
+class Quiet:
+    def log(self, urn: str, message: str) -> None:
+        return
+
+
+class Thing(Resource):
+    secret_outputs = frozenset({"key"})
+    computed = frozenset({"port"})
+
+    def check(self, new: Values) -> dict[str, str]:
+        if new["size"] == 0:
+            raise Problem("too small; make it larger")
+        return {}
+
+    def create(self, new: Values, task: Task) -> tuple[str, Values]:
+        return "id", {**new, "key": "planted", "port": 1}
+
+    def read(self, id: str, old: Values) -> Found:
+        return Found()
+
+
+def provider() -> Provider:
+    quiet: Any = Quiet()
+    return Provider({"headrace:index:Thing": Thing()}, quiet)
+
+
+def test_type_tokens_are_for_ever() -> None:
+    assert sorted(KINDS) == [
+        "headrace:index:Knowledge",
+        "headrace:index:Process",
+        "headrace:index:RayHead",
+        "headrace:index:Secret",
+        "headrace:index:ServeApplication",
+    ]
+
+
+def test_values_survive_both_ways() -> None:
+    value = {"a": [1, 2.5, "x", None, True], "b": {"c": UNKNOWN}}
+    assert plain(wrapped(value)) == value
+    assert isinstance(plain(wrapped(3)), int)
+
+
+def test_secret_inputs_and_outputs_stay_secret() -> None:
+    properties = {"size": wrapped(1), "token": PropertyValue("planted", is_secret=True)}
+    created = asyncio.run(provider().create(protocol.CreateRequest(URN, properties, 0, False)))
+    assert created.resource_id == "id"
+    secret = {k for k, v in created.properties.items() if v.is_secret}
+    assert secret == {"key", "token"}
+
+
+def test_a_preview_makes_nothing_and_leaves_outputs_unknown() -> None:
+    created = asyncio.run(provider().create(protocol.CreateRequest(URN, {"size": wrapped(1)}, 0, True)))
+    assert created.resource_id is None
+    assert created.properties["port"].value == rpc.UNKNOWN
+
+
+def test_a_problem_in_check_is_a_failure_and_no_traceback() -> None:
+    checked = asyncio.run(provider().check(protocol.CheckRequest(URN, {}, {"size": wrapped(0)}, b"")))
+    assert checked.failures is not None
+    assert [f.reason for f in checked.failures] == ["too small; make it larger"]
+
+
+def test_what_is_gone_has_no_id() -> None:
+    assert asyncio.run(provider().read(protocol.ReadRequest(URN, "id", {}, {}))).resource_id is None

@@ -1,0 +1,153 @@
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.config import Loaded, StackConfig, load
+from infra.mistakes import Mistake, block
+from infra.targets.layout import CHECKOUT
+
+FOLDER = "/state/secrets"
+
+
+def mistakes(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> list[str]:
+    result = load({k: v if isinstance(v, str) else json.dumps(v) for k, v in raw.items()}, secret, FOLDER)
+    assert not isinstance(result, Loaded)
+    return [str(m) for m in result]
+
+
+MODEL = {"name": "m", "engine": "llamacpp", "source": "file:///m.gguf"}
+REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1"}
+
+
+def test_an_empty_configuration_is_the_working_local_stack() -> None:
+    result = load({}, frozenset(), FOLDER)
+    assert isinstance(result, Loaded)
+    assert [m.name for m in result.config.models] == ["smollm2"]
+    assert [a.name for a in result.config.assistants] == ["docs"]
+    assert result.config.knowledge[0].paths == ("README.md", "docs")
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"target": "mars"}, "headrace:target: 'mars' is not known; use 'local'"),
+        ({"modles": []}, "headrace:modles: is no known setting; did you mean 'models'?"),
+        ({"ports": "8080, 9090"}, "headrace:ports: is text, not a list or mapping; write it as YAML"),
+        (
+            {"ports": {"api": 80}},
+            "headrace:ports.api: '80' is not allowed; it should be greater than or equal to 1024",
+        ),
+        ({"ports": {"apj": 8080}}, "headrace:ports.apj: is no known setting; did you mean 'api'?"),
+        (
+            {"ports": {"api": 9090}},
+            "headrace:ports.prometheus: 9090 is also ports.api; give each its own port",
+        ),
+        ({"ports": {"ray": 8000}}, "headrace:ports.api: 8080 lies in Ray's block 8000-8999; move it"),
+        ({"ports": {"ray": 80}}, "headrace:ports.ray: 80 is a privileged port; use 0, or 1024 and above"),
+        ({"host": "localhost"}, "headrace:host: 'localhost' is not allowed; it is not a valid IPv4 address"),
+        (
+            {"models": [{**MODEL, "engine": "vllm"}]},
+            "headrace:models[0].engine: names no known engine; use one of 'llamacpp', 'remote'",
+        ),
+        ({"models": [{"name": "m", "engine": "llamacpp"}]}, "headrace:models[0].source: is missing; add it"),
+        ({"models": [{**MODEL, "slot": 2}]}, "headrace:models[0].slot: is no known setting; did you mean 'slots'?"),
+        (
+            {"models": [{**MODEL, "name": "My Model"}]},
+            "headrace:models[0].name: 'My Model' is not well formed; it must match",
+        ),
+        (
+            {"models": [{**REMOTE, "url": "ftp://x"}]},
+            "headrace:models[0].url: 'ftp://x' is not allowed; it must be an http or https URL",
+        ),
+        (
+            {"models": [MODEL, MODEL], "assistants": []},
+            "headrace:models[1].name: 'm' is already models[0].name; choose another name",
+        ),
+        (
+            {"assistants": [{"name": "docs", "model": "smollm3"}]},
+            "headrace:assistants[0].model: there is no model or alias 'smollm3'; did you mean 'smollm2'?",
+        ),
+        (
+            {"assistants": [{"name": "a", "model": "smollm2", "knowledge": ["handbook"]}]},
+            "headrace:assistants[0].knowledge[0]: there is no collection in headrace:knowledge 'handbook'; use one of",
+        ),
+        (
+            {"aliases": [{"name": "chat", "targets": [{"model": "gpt"}]}]},
+            "headrace:aliases[0].targets[0].model: there is no model 'gpt'; use one of smollm2",
+        ),
+        (
+            {"knowledge": [{"name": "docs", "paths": []}]},
+            "headrace:knowledge[0].paths: is not allowed; it should have at least 1 item",
+        ),
+        (
+            {"knowledge": [{"name": "docs", "paths": ["a"]}, {"name": "docs", "paths": ["b"]}]},
+            "headrace:knowledge[1].name: 'docs' is already knowledge[0].name; choose another name",
+        ),
+        (
+            {"limits": {"queue": "many"}},
+            "headrace:limits.queue: 'many' is not allowed; it should be a valid integer",
+        ),
+        ({"gateway": {"replicas": 2}}, "headrace:gateway.cpus: is missing; add it"),
+        (
+            {"ray": {"object_store_bytes": 1}},
+            "headrace:ray.object_store_bytes: '1' is not allowed; it should be greater than or equal to 75000000",
+        ),
+    ],
+)
+def test_a_mistake_names_key_problem_and_fix(raw: dict[str, Any], expected: str) -> None:
+    assert any(m.startswith(expected) for m in mistakes(raw)), mistakes(raw)
+
+
+def test_every_mistake_is_reported_at_once() -> None:
+    raw = {"target": "mars", "ports": {"api": 1}, "models": [{"engine": "remote", "name": "r"}]}
+    assert len(mistakes(raw)) == 3
+    text = block([Mistake("a", "is wrong", "mend it"), Mistake("b", "is wrong", "mend it")])
+    assert text.splitlines() == [
+        "the configuration has 2 mistakes:",
+        "  headrace:a: is wrong; mend it",
+        "  headrace:b: is wrong; mend it",
+    ]
+
+
+def test_an_encrypted_api_key_becomes_a_file() -> None:
+    raw = {"models": json.dumps([{**REMOTE, "api_key": "planted"}]), "assistants": "[]"}
+    result = load(raw, frozenset({"models"}), FOLDER)
+    assert isinstance(result, Loaded)
+    [model] = result.config.models
+    assert model.model_dump()["api_key"] == {"ref": f"file:{FOLDER}/model-r-api-key"}
+    assert result.secrets["model-r-api-key"].get_secret_value() == "planted"
+    assert "planted" not in repr(result)
+
+
+def test_an_api_key_in_plain_text_is_a_mistake_that_does_not_repeat_it() -> None:
+    found = mistakes({"models": [{**REMOTE, "api_key": "planted"}], "assistants": []})
+    assert found[0].startswith("headrace:models[0].api_key: stands there in plain text; replace it by `pulumi")
+    assert "planted" not in str(found)
+
+
+def test_values_below_an_encrypted_setting_are_never_repeated() -> None:
+    found = mistakes({"models": [{**REMOTE, "model": "x", "retries": "planted"}]}, frozenset({"models"}))
+    assert "headrace:models[0].retries" in str(found)
+    assert "planted" not in str(found)
+
+
+def test_the_project_file_declares_every_setting_with_its_default() -> None:
+    project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())
+    declared = {k.removeprefix("headrace:"): v for k, v in project["config"].items()}
+    assert declared.keys() == StackConfig.model_fields.keys()
+    assert all(d["type"] and d["description"] for d in declared.values())
+    defaults = load(
+        {k: json.dumps(d["default"]) for k, d in declared.items() if d["type"] != "string"}, frozenset(), ""
+    )
+    assert isinstance(defaults, Loaded)
+    assert defaults.config == StackConfig()
+    strings = {k: d["default"] for k, d in declared.items() if d["type"] == "string"}
+    assert load(strings, frozenset(), "") == Loaded(StackConfig(), {})
+
+
+def test_the_example_stack_is_valid_and_says_what_is_the_default() -> None:
+    example = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text())["config"]
+    result = load({k.removeprefix("headrace:"): json.dumps(v) for k, v in example.items()}, frozenset(), FOLDER)
+    assert result == Loaded(StackConfig(), {})
