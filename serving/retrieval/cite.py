@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from serving.retrieval.sentences import sentence_spans
 from serving.retrieval.types import Attribution, Citation, Hit, Position, Span
 from serving.retrieval.words import Words, opposed, read
 
-MIN_RECALL = 0.6
+MIN_RECALL = 0.7
 """Least share of a claim's content words that its source must hold."""
 MIN_COSINE = 0.5
 MIN_SUPPORT = 0.7
@@ -127,46 +128,69 @@ def _recall(claim: Words, source: _Source) -> float:
 def _consistent(claim: Words, source: _Source) -> bool:
     """Whether nothing that turns a sentence's meaning differs between a claim and its source."""
     words = source.words
-    if not claim.numbers <= words.numbers or not claim.names <= words.stems | source.context:
-        return False
-    if any(claim.negated(stem) != words.negated(stem) for stem in claim.content & words.content):
-        return False
-    return not opposed(claim, words) and _numbers_bound_alike(claim, words)
+    return (
+        claim.numbers <= words.numbers
+        and claim.names <= words.stems | source.context
+        and _negated_alike(claim, words)
+        and not opposed(claim, words)
+        and not _substituted(claim, source)
+        and _clauses_kept(claim, words)
+        and _numbers_bound_alike(claim, words)
+    )
 
 
-def _numbers_bound_alike(claim: Words, source: Words) -> bool:
-    """Whether each number keeps its unit, and its subject where the source has several numbers to mix up."""
-    several = len(source.numbers) > 1
-    for number in claim.numbers:
-        mine, theirs = _neighbours(claim, number), _neighbours(source, number)
-        if mine.unit and theirs.unit and mine.unit != theirs.unit and mine.unit not in theirs.near:
+def _negated_alike(claim: Words, source: Words) -> bool:
+    shared = claim.content & source.content
+    mine, theirs = claim.negated & shared, source.negated & shared
+    return mine == theirs or 2 * len(mine & theirs) >= len(mine | theirs)
+
+
+def _substituted(claim: Words, source: _Source) -> bool:
+    """Whether a word of the claim stands in the place of another word of the source.
+
+    The one may be a synonym of the other, or the very error that a citation must not cover up.
+    """
+    known = source.words.stems | source.context
+    mine, theirs = claim.sequence, source.words.sequence
+    for kind, i, j, _, _ in SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
+        if kind == "replace" and not known.issuperset(mine[i:j]):
+            return True
+    return False
+
+
+def _clauses_kept(claim: Words, source: Words) -> bool:
+    """Whether a claim takes later clauses of its source whole.
+
+    "It is A here; it is B there" supports "it is B there", whose subject stands in the earlier clause, but
+    not "it is B here": that takes one word of the later clause and leaves the other.
+    """
+    used = [c for c in source.clauses() if claim.content & {w.stem for w in c}]
+    seen: set[str] = set()
+    for position, clause in enumerate(used):
+        stems = {w.stem for w in clause} - seen
+        taken = stems & claim.content
+        if position and taken and 3 * len(taken) < 2 * len(stems):
             return False
-        if several and mine.before and theirs.before and not mine.before & (theirs.before | theirs.near):
-            return False
+        seen |= stems
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Neighbours:
-    unit: str | None
-    before: frozenset[str]
-    near: frozenset[str]
+def _numbers_bound_alike(claim: Words, source: Words) -> bool:
+    """Whether each number keeps a neighbour, where a clause has several numbers to mix up."""
+    for clause in source.clauses():
+        numbers = {w.stem for w in clause if w.number}
+        for number in numbers & claim.numbers if len(numbers) > 1 else ():
+            if not _neighbours(claim.sequence, number, numbers) & _neighbours(source.sequence, number, numbers):
+                return False
+    return True
 
 
-def _neighbours(words: Words, number: str) -> _Neighbours:
-    content = [w for w in words.all if w.content]
-    unit: str | None = None
-    before: set[str] = set()
-    near: set[str] = set()
-    for index, word in enumerate(content):
-        if word.stem != number:
-            continue
-        following = content[index + 1 : index + 3]
-        if following and not following[0].number:
-            unit = following[0].stem
-        near |= {w.stem for w in following if not w.number}
-        before |= {w.stem for w in content[max(0, index - 2) : index] if not w.number}
-    return _Neighbours(unit, frozenset(before), frozenset(near))
+def _neighbours(sequence: list[str], number: str, numbers: set[str]) -> set[str]:
+    found: set[str] = set()
+    for index, stem in enumerate(sequence):
+        if stem == number:
+            found.update(sequence[max(0, index - 1) : index + 2])
+    return found - numbers
 
 
 def _support(recall: float, cosine: float) -> float:

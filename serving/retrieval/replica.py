@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.config import Assistant, ServingConfig
-from serving.retrieval.cite import attribute, good_enough
+from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.ingest import Ingestion
+from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
 from serving.store.blobs import Blobs
@@ -70,7 +71,7 @@ class RetrievalReplica:
         found = await asyncio.gather(*(self._search(principal, s, question, vector, assistant.top_k) for s in stores))
         hits = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
-        if not good_enough(hits):
+        if not good_enough(question, hits):
             return []
         return self._fit(hits, assistant.context_tokens)
 

@@ -5,39 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_WORD = re.compile(r"\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)?(?:[-_./:]?[^\W_]+)*|%")
-_CLAUSE_END = re.compile(r"[,;:()]|\b(?:but|and|or|which|while|whereas|although|though|because|unless)\b", re.I)
-_MARKUP = re.compile(r"[`*_]")
+from serving.retrieval import vocabulary
 
-_STOP = frozenset(
-    """a about above after again all also am an and any are as at be because been before being below between both but
-    by can could did do does doing down during each either else ever for from further get gets had has have having he
-    her here hers him his how however i if in into is it its itself just like may me might more most much must my of
-    off on once one only or other our out over own per same shall she should so some such than that the their them
-    then there these they this those through thus to too under until up upon us use used uses using very via was we
-    were what when where whether which while who whom why will with would you your yes says say said according
-    please""".split()  # noqa: SIM905
+_WORD = re.compile(r"\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)?(?:[-_./:]?[^\W_]+)*_*|%")
+_CLAUSE_END = re.compile(
+    r"[,;:()]|\b(?:but|and|or|which|while|whereas|although|though|because|unless)\b", re.IGNORECASE
 )
-_NEGATORS = frozenset("no not never none nothing neither nor cannot without nobody nowhere hardly".split())  # noqa: SIM905
-_NUMERALS = {
-    word: str(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
-    )
-}
-_OPPOSITES = [
-    frozenset(pair.split("/"))
-    for pair in (
-        "enable/disable allow/deny allow/forbid allow/refuse accept/reject accept/refuse increase/decrease "
-        "rise/fall grow/shrink maximum/minimum max/min most/least more/less higher/lower faster/slower "
-        "before/after above/below always/never true/false on/off open/closed start/stop begin/end first/last "
-        "include/exclude required/optional public/private success/failure pass/fail add/remove upper/lower "
-        "large/small larger/smaller long/short longer/shorter early/late earlier/later all/none inside/outside "
-        "with/without encrypt/decrypt hot/cold internal/external read/write import/export synchronous/asynchronous "
-        "subsonic/supersonic laminar/turbulent over/under"
-    ).split()
-]
-_PREFIXES = ("un", "non", "dis", "in", "im", "mis", "non-")
+_MARKUP = re.compile(r"[`*]")
+
+_STOP = frozenset(vocabulary.STOP_WORDS.split())
+_NEGATORS = frozenset(vocabulary.NEGATORS.split())
+_NUMERALS = {word: str(value) for value, word in enumerate(vocabulary.NUMERALS.split())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +28,7 @@ class Word:
     number: bool
     name: bool
     negated: bool
+    clause: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +53,42 @@ class Words:
     def stems(self) -> frozenset[str]:
         return frozenset(w.stem for w in self.all)
 
-    def negated(self, stem: str) -> bool:
-        """Whether a word stands under a negation wherever it occurs."""
-        return all(w.negated for w in self.all if w.stem == stem)
+    @property
+    def negated(self) -> frozenset[str]:
+        return frozenset(w.stem for w in self.all if w.content and w.negated)
+
+    @property
+    def sequence(self) -> list[str]:
+        """Stems of the content words, in order."""
+        return [w.stem for w in self.all if w.content]
+
+    def clauses(self) -> list[list[Word]]:
+        """Content words clause by clause; one of a single word (a list's item) belongs to the next."""
+        clauses: list[list[Word]] = []
+        for word in self.all:
+            if not word.content:
+                continue
+            if clauses and (clauses[-1][-1].clause == word.clause or len(clauses[-1]) == 1):
+                clauses[-1].append(word)
+            else:
+                clauses.append([word])
+        if len(clauses) > 1 and len(clauses[-1]) == 1:
+            last = clauses.pop()
+            clauses[-1] += last
+        return clauses
 
 
 def read(text: str) -> Words:
     """Reads a sentence. A negation reaches to the end of its clause."""
     plain = _MARKUP.sub(" ", text)
     words: list[Word] = []
-    reach, last = -1, 0
+    reach, clause, clause_end = -1, 0, 0
     for match in _WORD.finditer(plain):
         raw = match.group()
         lower = raw.lower().replace("’", "'")
+        if _CLAUSE_END.search(plain, clause_end, match.end()):
+            clause += 1
+        clause_end = match.end()
         if lower in _NEGATORS or lower.endswith("n't"):
             found = _CLAUSE_END.search(plain, match.end())
             reach = found.start() if found else len(plain)
@@ -96,11 +98,12 @@ def read(text: str) -> Words:
         words.append(
             Word(
                 text=raw,
-                stem=_number(lower) if number else stem(lower),
+                stem=_number(lower) if number else _SYNONYMS.get(stem(lower), stem(lower)),
                 content=content or number,
                 number=number,
                 name=content and not number and _is_name(raw, not words),
                 negated=match.start() < reach,
+                clause=clause,
             )
         )
     return Words(tuple(words))
@@ -136,18 +139,22 @@ def stem(word: str) -> str:
 def opposed(claim: Words, source: Words) -> bool:
     """Whether the claim says the opposite of a word of the source, where the source lacks the claim's word."""
     mine, theirs = claim.stems, source.stems
-    for pair in _STEMMED_OPPOSITES:
-        for word in pair & mine:
-            other = next(iter(pair - {word}))
-            if other in theirs and word not in theirs and other not in mine:
+    for pair in _OPPOSITES:
+        for word in pair & mine - theirs:
+            if (pair - {word}) & theirs - mine:
                 return True
-    for only, other in ((mine - theirs, theirs), (theirs - mine, mine)):
-        for word in only:
-            for negative in _PREFIXES:
-                rest = word.removeprefix(negative)
-                if len(rest) >= 3 and rest != word and rest in other and word not in other:
-                    return True
-    return False
+    return _prefixed(mine - theirs, theirs) or _prefixed(theirs - mine, mine)
+
+
+def _prefixed(words: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether one of the words is another one with a negative prefix ("unsupported")."""
+    rests = {
+        word.removeprefix(negative)
+        for word in words
+        for negative in vocabulary.NEGATIVE_PREFIXES
+        if word.startswith(negative)
+    }
+    return any(len(rest) >= 3 and rest in others for rest in rests)
 
 
 def _number(word: str) -> str:
@@ -165,4 +172,10 @@ def _is_name(raw: str, first: bool) -> bool:
     return raw[0].isupper() and not first
 
 
-_STEMMED_OPPOSITES = [frozenset(stem(word) for word in pair) for pair in _OPPOSITES]
+_SYNONYMS = {
+    stem(word): stem(group.split("/")[0]) for group in vocabulary.SYNONYMS.split() for word in group.split("/")
+}
+_OPPOSITES = [
+    frozenset(_SYNONYMS.get(stem(word), stem(word)) for word in pair.split("/"))
+    for pair in vocabulary.OPPOSITES.split()
+]

@@ -1,0 +1,108 @@
+import asyncio
+import json
+import runpy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime import mocks, rpc, settings
+from pulumi.runtime import config as runtime
+from pulumi.runtime.stack import run_pulumi_func
+
+from infra.targets.layout import CHECKOUT
+
+SECRET = rpc._special_secret_sig
+
+
+@dataclass
+class Planned:
+    """One planned resource; secret inputs are under `secrets`, not under `inputs`."""
+
+    urn: str
+    token: str
+    name: str
+    inputs: dict[str, Any]
+    secrets: dict[str, Any]
+    secret_outputs: list[str]
+    dependencies: list[str]
+
+
+@dataclass
+class Plan:
+    resources: dict[str, Planned] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Planned:
+        return self.resources[name]
+
+
+class Monitor(mocks.MockMonitor):
+    """Records what the program registers, with what the stock monitor leaves out."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(_Echo())
+        self._plan = plan
+
+    def RegisterResource(self, request: Any) -> Any:
+        values = rpc.deserialize_properties(request.object, keep_unknowns=True)
+        secrets = {k: v[rpc._special_secret_sig] and v["value"] for k, v in _raw(request.object).items() if _secret(v)}
+        self._plan.resources[request.name] = Planned(
+            urn=self.make_urn(request.parent, request.type, request.name),
+            token=request.type,
+            name=request.name,
+            inputs={k: v for k, v in values.items() if k not in secrets},
+            secrets=secrets,
+            secret_outputs=list(request.additionalSecretOutputs),
+            dependencies=[urn.split("::")[-1] for urn in request.dependencies],
+        )
+        return super().RegisterResource(request)
+
+
+class _Echo(mocks.Mocks):
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        made = {"session": "1:2", "metrics_port": 11007, "haproxy_metrics_port": 11008, "value": "hr_made"}
+        return args.name, {**made, **args.inputs}
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
+        raise AssertionError(f"the program calls {args.token}")
+
+
+def _raw(struct: Any) -> dict[str, Any]:
+    from google.protobuf import json_format
+
+    return dict(json_format.MessageToDict(struct))
+
+
+def _secret(value: Any) -> bool:
+    return isinstance(value, dict) and value.get(rpc._special_sig_key) == SECRET
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Plan]:
+    """Plans the program with settings (without namespace); `encrypted` names those that are secrets."""
+    program = tmp_path / "bin" / "prometheus"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+
+    def run(config: dict[str, Any], encrypted: tuple[str, ...] = (), preview: bool = False) -> Plan:
+        texts = {f"headrace:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
+        planned = Plan()
+        asyncio.set_event_loop(asyncio.new_event_loop())
+        mocks.set_mocks(_Echo(), project="headrace", stack="local", preview=preview, monitor=Monitor(planned))
+        runtime.set_all_config(texts, [f"headrace:{k}" for k in encrypted])
+        settings.configure(settings.SETTINGS)
+
+        def program() -> None:
+            runpy.run_path(str(CHECKOUT / "infra" / "__main__.py"), run_name="__main__")
+
+        asyncio.get_event_loop().run_until_complete(run_pulumi_func(program))
+        return planned
+
+    return run
+
+
+__all__ = ["Plan", "Planned", "pulumi"]

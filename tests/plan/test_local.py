@@ -1,0 +1,82 @@
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pytest
+
+KNOWLEDGE = [{"name": "docs", "paths": ["pyproject.toml"]}]
+REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1", "api_key": "planted"}
+
+Planner = Callable[..., Any]
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_the_local_stack_has_these_resources_for_ever(plan: Planner, preview: bool) -> None:
+    planned = plan({"knowledge": KNOWLEDGE}, preview=preview)
+    stack = "urn:pulumi:local::headrace::headrace:local:Stack"
+    assert {r.urn.removeprefix(stack) for r in planned.resources.values()} == {
+        "::local",
+        "$headrace:index:Secret::api-key",
+        "$headrace:index:Secret::key-secret",
+        "$headrace:index:Secret::ray-token",
+        "$headrace:index:RayHead::ray",
+        "$headrace:index:Process::exporter",
+        "$headrace:index:Process::prometheus",
+        "$headrace:index:ServeApplication::application",
+        "$headrace:index:Knowledge::knowledge-docs",
+    }
+
+
+def test_order_follows_need(plan: Planner) -> None:
+    planned = plan({"knowledge": KNOWLEDGE})
+    assert {"ray", "exporter", "api-key", "key-secret", "ray-token"} <= set(planned["application"].dependencies)
+    assert "application" in planned["knowledge-docs"].dependencies
+    assert "ray" in planned["prometheus"].dependencies
+
+
+def test_knowledge_names_each_document_by_checksum(plan: Planner) -> None:
+    [(path, digest)] = plan({"knowledge": KNOWLEDGE})["knowledge-docs"].inputs["documents"].items()
+    assert path == "pyproject.toml"
+    assert len(digest) == 64
+
+
+def test_secrets_are_marked_and_stand_nowhere_else(plan: Planner) -> None:
+    planned = plan({"models": [REMOTE], "assistants": [], "knowledge": []}, encrypted=("models",))
+    secret = planned["model-r-api-key"]
+    assert secret.secrets == {"value": "planted"}
+    assert all("value" in r.secret_outputs for r in planned.resources.values() if r.token.endswith(":Secret"))
+    everything = repr([r.inputs for r in planned.resources.values()])
+    assert "planted" not in everything
+    assert "hr_made" not in everything
+    assert "file:" in everything
+
+
+def test_nothing_listens_beyond_loopback(plan: Planner) -> None:
+    planned = plan({"knowledge": KNOWLEDGE})
+    assert "0.0.0.0" not in repr([r.inputs for r in planned.resources.values()])
+    assert planned["application"].inputs["document"]["http_options"] == {"host": "127.0.0.1", "port": 8080}
+    assert "--web.listen-address=127.0.0.1:9090" in planned["prometheus"].inputs["argv"]
+
+
+def test_a_prompt_is_no_argument_of_the_application(plan: Planner) -> None:
+    def application(prompt: str) -> dict[str, Any]:
+        assistant = {"name": "a", "model": "smollm2", "prompt": prompt}
+        planned = plan({"assistants": [assistant], "knowledge": []})
+        [gateway] = [a for a in planned["application"].inputs["document"]["applications"] if a["name"] == "headrace"]
+        return {k: gateway[k] for k in ("import_path", "args", "runtime_env")}
+
+    assert application("one") == application("two")
+
+
+def test_mistakes_end_the_program_with_one_block(plan: Planner) -> None:
+    with pytest.raises(pulumi.RunError) as raised:
+        plan({"target": "mars", "modles": []})
+    assert str(raised.value).splitlines()[0] == "the configuration has 2 mistakes:"
+
+
+def test_what_this_host_lacks_is_said_with_its_key(plan: Planner) -> None:
+    model = {"name": "m", "engine": "llamacpp", "source": "file:///none.gguf"}
+    with pytest.raises(pulumi.RunError) as raised:
+        plan({"models": [model], "assistants": [], "knowledge": [{"name": "docs", "paths": ["nothing-here"]}]})
+    assert "headrace:models[0].source: there is no file /none.gguf" in str(raised.value)
+    assert "headrace:knowledge[0].paths[0]: 'nothing-here' finds no document" in str(raised.value)

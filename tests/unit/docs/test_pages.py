@@ -1,0 +1,115 @@
+"""What a reader may rely on: links lead somewhere, commands exist, no page names a machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+QUESTIONS = ROOT / "tests" / "local" / "questions.jsonl"
+
+# Folders that only one machine has, and hosts of package mirrors. Split, so that this file does not name them.
+FORBIDDEN = re.compile("|".join([r"(?<![\w./-])/wo" + r"rk/", r"(?<![\w./-])/ro" + r"ot\b", r"(?:artifactory|nexus)\."]))
+REGISTRY = re.compile(r"--(?:extra-)?index-url|\"resolved\"|files\.python" + r"hosted\.org|registry\.npm" + r"js\.org")
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+def slug(heading):
+    """GitHub's anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_resolves(page):
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        if link.startswith(("http://", "https://")):
+            continue
+        target, _, anchor = link.partition("#")
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), link
+        assert file.is_relative_to(ROOT), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", FENCE.sub("", file.read_text()), re.MULTILINE)
+            assert anchor in map(slug, headings), link
+
+
+def test_every_page_is_reachable_from_the_index():
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
+    pages = {p for p in PAGES if (ROOT / "docs") in p.parents} - {index}
+    # Measurements and decisions that others add are found through the folder.
+    assert {p for p in pages - linked if p.name != "benchmarks.md" and p.parent.name != "decisions"} == set()
+
+
+def test_pages_have_names_of_their_own():
+    """A citation shows the file's name only."""
+    names = [p.name for p in PAGES]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_make_verb_exists(page):
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for verb in re.findall(r"`make (?:-s )?([a-z-]+)", page.read_text()):
+        assert verb in verbs, verb
+
+
+def test_every_path_of_the_repository_map_exists():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in re.findall(r"^\| `([\w./-]+)` \|", page, re.MULTILINE):
+        assert (ROOT / path).exists(), path
+
+
+def _tracked():
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [ROOT / f for f in files.split("\0") if f and (ROOT / f).is_file()]
+
+
+def test_no_file_names_a_machine_or_a_registry():
+    found = []
+    for path in _tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if FORBIDDEN.search(line) or (path.suffix in (".txt", ".toml", ".json", ".lock") and REGISTRY.search(line)):
+                found.append(f"{name(path)}:{number}")
+    assert not found
+
+
+def questions():
+    return [json.loads(line) for line in QUESTIONS.read_text().splitlines()]
+
+
+def test_every_question_can_be_answered_from_its_files():
+    asked = [q["question"] for q in questions()]
+    assert len(asked) == len(set(asked))
+    for q in questions():
+        assert set(q) == {"question", "files", "must"}
+        for file in q["files"]:
+            text = plain((ROOT / file).read_text())
+            assert any(m in text for m in q["must"]), (q["question"], file)
+    assert sum(bool(q["files"]) for q in questions()) >= 40
+    assert sum(not q["files"] for q in questions()) >= 10
+
+
+def plain(markdown):
+    """What retrieval reads of a page: no marks of code or emphasis."""
+    return markdown.replace("`", "").replace("**", "")

@@ -1,0 +1,102 @@
+"""The reference pages say what the code says: generated pages do not drift, hand-written ones are complete."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from infra.config import NAMESPACE, StackConfig
+from serving.telemetry.catalogue import CATALOGUE, STAGES
+from tools import docs, schema
+
+ROOT = Path(__file__).parents[3]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.mark.parametrize("name", docs.PAGES)
+def test_a_generated_page_is_up_to_date(name):
+    page = (REFERENCE / name).read_text()
+    assert docs.NOTE in page
+    assert page == docs.PAGES[name](), f"docs/reference/{name} is out of date: run `make docs`"
+
+
+def test_check_fails_on_a_stale_page_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(docs, "FOLDER", tmp_path)
+    monkeypatch.setattr(docs, "PAGES", {"a.md": lambda: "new\n"})
+    assert docs.main(["--check"]) == 1
+    assert "a.md" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert docs.main([]) == 0
+    assert docs.main(["--check"]) == 0
+
+
+def test_every_setting_is_declared_and_documented():
+    page = (REFERENCE / "configuration.md").read_text()
+    declared = {key.removeprefix(f"{NAMESPACE}:") for key in docs.settings()}
+    assert declared == set(StackConfig.model_fields)
+    for name in declared:
+        assert f"## {NAMESPACE}:{name}\n" in page
+    for fields in _nested(StackConfig.model_json_schema()):
+        assert all(f".{field}`" in page for field in fields), fields
+
+
+def _nested(root):
+    """Field names of every object that a setting can hold."""
+    return [d["properties"] for d in root["$defs"].values() if d.get("properties")]
+
+
+def test_every_metric_and_stage_has_a_row():
+    page = (REFERENCE / "metrics.md").read_text()
+    for metric in CATALOGUE:
+        assert f"- `{metric.name}` is a {metric.kind}" in page
+    assert all(f"`{stage}`" in page for stage in STAGES)
+
+
+def test_every_route_is_documented():
+    from serving.api.operations import OPERATIONS
+
+    page = (REFERENCE / "http-api.md").read_text()
+    for op in OPERATIONS:
+        assert f"## {op.method} {op.path}\n" in page
+
+
+def test_the_documented_error_codes_are_those_of_the_code():
+    page = (REFERENCE / "errors.md").read_text()
+    documented = set(re.findall(r"^- `(\w+)`(?: \(\d+\))?:", page, re.MULTILINE))
+    assert documented == set(_codes())
+
+
+def _codes():
+    """Codes given to `ApiError`, its helpers, `PermanentError` and jobs, read from the source."""
+    position = {"ApiError": 1, "PermanentError": 0, "invalid": 2}
+    for path in (ROOT / "serving").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name in ("invalid", "fail"):
+                defaults = [*node.args.defaults, *node.args.kw_defaults]
+                yield from (d.value for d in defaults if isinstance(d, ast.Constant) and isinstance(d.value, str))
+            if isinstance(node, ast.Call) and (name := getattr(node.func, "id", "")) in position:
+                at = position[name]
+                given = [*node.args[at : at + 1], *(k.value for k in node.keywords if k.arg == "code")]
+                yield from (a.value for a in given if isinstance(a, ast.Constant))
+    from serving.store.job import SERVER_ERROR
+
+    yield SERVER_ERROR
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ({"type": "integer", "minimum": 1, "maximum": 8, "default": 2}, "an integer from 1 to 8, by default `2`"),
+        ({"type": "number", "exclusiveMinimum": 0}, "a number above 0"),
+        ({"anyOf": [{"type": "string", "maxLength": 9}, {"type": "null"}]}, "a string of at most 9 characters"),
+        ({"type": "array", "items": {"type": "boolean"}, "default": []}, "a list, each `true` or `false`, by default empty"),
+        ({"type": "string", "enum": ["a", "b"]}, "one of `a`, `b`"),
+        ({"$ref": "#/$defs/Thing"}, "a `Thing` object"),
+    ],
+)
+def test_schema_in_words(field, words):
+    root = {"$defs": {"Thing": {"type": "object", "properties": {"a": {}}}}}
+    assert schema.described(field, root) == words
