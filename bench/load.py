@@ -246,13 +246,15 @@ async def run(
     requests: int | None = None,
     expected: str | None = None,
     timeout_s: float = 60.0,
+    keep: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Loads `target` until `seconds` have passed or `requests` have been sent, whichever comes first.
 
     The clients take `documents` in turn, from the first again after the last. A request is given up after
     `timeout_s`; a client that fails MAX_ERRORS_IN_A_ROW times stops. Streams under way at the end are finished
-    and counted, with the time that they took. `progress` is told of every finished request.
+    and counted, with the time that they took. Without `keep` every request has a connection of its own.
+    `progress` is told of every finished request.
     """
     if seconds is None and requests is None:
         raise ValueError("a load needs an end")
@@ -269,12 +271,14 @@ async def run(
                 break
             try:
                 async with asyncio.timeout(timeout_s):
-                    client = client if client.usable else await _connect(target)
+                    client = client if keep and client.usable else await _connect(target)
                     result.streams.append(await client.stream(rendered[number % len(rendered)], expected))
                 failed = 0
             except (StreamError, OSError, TimeoutError) as e:
                 result.errors[str(e) if isinstance(e, StreamError) else type(e).__name__] += 1
                 failed += 1
+            if not keep:
+                client.close()
             if progress is not None:
                 progress(number + 1)
         client.close()

@@ -20,11 +20,16 @@ def facts(packages: dict[str, str] | None = None) -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load_1m_before": round(os.getloadavg()[0], 2),
+        "load_1m_before": load(),
         "versions": {name: importlib.metadata.version(name) for name in ("ray", "xllamacpp", "uvloop")}
         | {"headrace": _commit()}
         | (packages or {}),
     }
+
+
+def load() -> float:
+    """Returns the load average of the last minute."""
+    return round(os.getloadavg()[0], 2)
 
 
 def _cpu_model() -> str:

@@ -54,15 +54,12 @@ DOCS = Assistant(
     name="docs",
     model="smollm2",
     description="Answers questions about Headrace from its own documentation.",
-    prompt=(
-        "You answer questions about Headrace, a stack that runs language models. Use only the passages that "
-        "you are given. Answer in one or two short sentences."
-    ),
+    prompt="Use only the excerpts. Answer in one short sentence.",
     knowledge=("docs",),
     top_k=3,
     context_tokens=500,
     temperature=0,
-    max_tokens=160,
+    max_tokens=80,
 )
 
 

@@ -38,7 +38,7 @@ def configuration() -> str:
         NOTE,
         "Settings of a stack stand in `Pulumi.<stack>.yaml` under `config:`.\n"
         "Every setting is optional: an empty stack file is the working local stack.\n"
-        "Every mistake in the configuration is reported at once, before any resource exists.",
+        "Mistakes in the configuration are reported together, before any resource exists.",
     ]
     for key, setting in settings().items():
         name = key.removeprefix(f"{NAMESPACE}:")

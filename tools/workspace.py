@@ -8,6 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ HOME = CHECKOUT / ".headrace"
 PROGRAMS = ("pulumi", "prometheus")
 BACKEND_LOCKS = HOME / "pulumi/.pulumi/locks"
 INTERRUPTED = 130
+PATIENCE_S = 15
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,8 @@ class Workspace:
         folder = HOME / self.stack
         folder.mkdir(mode=0o700, exist_ok=True)
         with (folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ToolError(f"another operation on stack '{self.stack}' is running; wait for it to end") from None
+            if not _acquired(lock):
+                raise ToolError(f"another operation on stack '{self.stack}' is running; wait for it to end")
             self._clear_stale_locks()
             yield lock
 
@@ -151,6 +151,20 @@ class Workspace:
         if done.returncode:
             raise ToolError(done.stderr.strip().removeprefix("error: "))
         return done.stdout
+
+
+def _acquired(lock: IO[str]) -> bool:
+    """Takes the lock; what a killed operation started needs a moment to notice and let go."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        else:
+            return True
 
 
 def _settings() -> dict[str, str]:

@@ -19,7 +19,7 @@ from bench.processes import BenchError, Pids, started
 from bench.relay import upstream
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-STATE = CHECKOUT / ".headrace" / "bench"
+STATE = CHECKOUT / ".headrace" / "bench-peers"
 LITELLM_PORT, ROUTER_PORT, ROUTER_METRICS_PORT = 9710, 9711, 9712
 LITELLM_KEY = "sk-bench"
 
@@ -65,7 +65,9 @@ def direct() -> Iterator[Peer]:
     """The upstream itself: what no relay can beat."""
     argv = [sys.executable, "-m", "bench.relay.upstream", "--port", str(upstream.PORT)]
     url = f"http://127.0.0.1:{upstream.PORT}"
-    with started(argv, log=STATE / "upstream.log", ready=f"{url}/health", env={**os.environ, "PWD": str(CHECKOUT)}) as p:
+    with started(
+        argv, log=STATE / "upstream.log", ready=f"{url}/health", env={**os.environ, "PWD": str(CHECKOUT)}
+    ) as p:
         yield Peer("upstream", Target(f"{url}/v1", upstream.MODEL), p, "1 process, asyncio on uvloop")
 
 

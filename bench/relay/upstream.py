@@ -1,16 +1,18 @@
 """A scripted OpenAI upstream that costs as little as it can: every byte it sends is rendered beforehand.
 
-    python -m bench.relay.upstream [--port 9700] [--delay SECONDS]
+    python -m bench.relay.upstream [--port 9700]
 
 A stream is the role frame, CHUNKS content frames, the finish frame, the usage frame when it was asked for, and
 `[DONE]`, in vLLM's compact JSON. Each frame is a write of its own in a turn of the event loop of its own, so that
-a relay sees chunks as an engine sends them, and streams interleave.
+streams interleave. The prompt is the script: with `pause 2 ms` in it, that much time lies between two frames, as
+between the tokens of an engine; without, a stream is a burst and a relay reads several frames at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 from typing import Any, cast
 
 import orjson
@@ -24,6 +26,7 @@ TEXT = "".join(WORDS)
 USAGE = {"prompt_tokens": 12, "total_tokens": 12 + CHUNKS, "completion_tokens": CHUNKS}
 
 _ID = "chatcmpl-0123456789abcdef0123456789abcdef"
+_PAUSE = re.compile(rb"pause (\d+) ms")
 _OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -77,8 +80,8 @@ _BAD = _whole(b'{"error":{"message":"a JSON body with a length is needed"}}', b"
 class Upstream(asyncio.Protocol):
     """One connection. `chunks` cuts every stream short after so many frames: it exists to test who notices."""
 
-    def __init__(self, delay: float = 0.0, chunks: int | None = None) -> None:
-        self._delay = delay
+    def __init__(self, chunks: int | None = None) -> None:
+        self._pause = 0.0
         self._chunks = chunks
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
@@ -125,6 +128,8 @@ class Upstream(asyncio.Protocol):
             self._transport.write(_BAD)
             return
         if streamed:
+            pause = _PAUSE.search(body)
+            self._pause = int(pause[1]) / 1000 if pause else 0.0
             self._send(_STREAMS[usage], 0)
         else:
             self._transport.write(_WHOLE)
@@ -139,8 +144,8 @@ class Upstream(asyncio.Protocol):
         at += 1
         if at == len(frames):
             self._next = None
-        elif self._delay:
-            self._next = self._loop.call_later(self._delay, self._send, frames, at)
+        elif self._pause:
+            self._next = self._loop.call_later(self._pause, self._send, frames, at)
         else:
             self._next = self._loop.call_soon(self._send, frames, at)
 
@@ -153,13 +158,13 @@ def _length(head: bytes) -> int:
     return 0
 
 
-async def serve(port: int, delay: float = 0.0, chunks: int | None = None) -> asyncio.Server:
+async def serve(port: int, chunks: int | None = None) -> asyncio.Server:
     """Starts an upstream on 127.0.0.1; port 0 takes a free one."""
-    return await asyncio.get_running_loop().create_server(lambda: Upstream(delay, chunks), "127.0.0.1", port)
+    return await asyncio.get_running_loop().create_server(lambda: Upstream(chunks), "127.0.0.1", port)
 
 
-async def _main(port: int, delay: float) -> None:
-    async with await serve(port, delay) as server:
+async def _main(port: int) -> None:
+    async with await serve(port) as server:
         await server.serve_forever()
 
 
@@ -167,9 +172,7 @@ def main() -> None:
     """Serves until it is ended."""
     parser = argparse.ArgumentParser(description="a scripted OpenAI upstream")
     parser.add_argument("--port", type=int, default=PORT)
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds between chunks")
-    options = parser.parse_args()
-    uvloop.run(_main(options.port, options.delay))
+    uvloop.run(_main(parser.parse_args().port))
 
 
 if __name__ == "__main__":

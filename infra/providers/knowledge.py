@@ -124,8 +124,8 @@ class Knowledge(Resource):
                 if collection is None:
                     return Found()
                 there = {d.path: d.sha256 for d in collection.documents() if d.status == "completed"}
-        except (httpx.HTTPError, OSError):
-            return Found(id, old)  # nothing answers: whether the documents are there shows when something does
+        except (httpx.HTTPError, OSError, Problem):
+            return Found(id, old)  # a dead or dying API: whether the documents are there shows when it is healed
         return Found(collection.id, {**old, "documents": there, "vector_store": collection.id})
 
     def update(self, id: str, old: Values, new: Values, task: Task) -> Values:

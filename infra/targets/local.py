@@ -112,8 +112,13 @@ class LocalStack(pulumi.ComponentResource):
             document=document,
             session=self.ray.session,
             ready=f"{self.url}/readyz",
-            # The exporter makes the folder that replicas write their metrics into.
-            opts=ResourceOptions(parent=self, depends_on=[*self.secrets.all, self.exporter]),
+            opts=ResourceOptions(
+                parent=self,
+                # The exporter makes the folder that replicas write their metrics into.
+                depends_on=[*self.secrets.all, self.exporter],
+                # With their Ray applications end at once; one by one, each drains for 30 s.
+                deleted_with=self.ray,
+            ),
         )
 
     def _prometheus(self) -> Process:

@@ -23,6 +23,7 @@ from serving.store.files import Files
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
 from serving.store.vector_stores import VectorStores
+from serving.telemetry import metrics
 
 
 class Services:
@@ -57,6 +58,7 @@ class Services:
         self.engines.configure(catalog)
         self.resolver = Resolver(catalog)
         self.configured_at = int(time.time())
+        metrics.introduce(entry.id for entry in self.resolver.listed)
 
     async def authenticate(self, authorization: str | None) -> Principal:
         """Returns the caller of an `Authorization` header; raises `AuthenticationError`."""

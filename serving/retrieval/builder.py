@@ -20,7 +20,7 @@ class Bounds:
     characters: int = 20_000_000
     blocks: int = 200_000
     pages: int = 5_000
-    depth: int = 200
+    depth: int = 100
     unpacked_bytes: int = 200_000_000
     ratio: int = 200
 

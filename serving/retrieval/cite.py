@@ -140,9 +140,14 @@ def _consistent(claim: Words, source: _Source) -> bool:
 
 
 def _negated_alike(claim: Words, source: Words) -> bool:
+    """Whether as much is negated, and of what both say, mostly the same."""
     shared = claim.content & source.content
     mine, theirs = claim.negated & shared, source.negated & shared
-    return mine == theirs or 2 * len(mine & theirs) >= len(mine | theirs)
+    if mine != theirs and 2 * len(mine & theirs) < len(mine | theirs):
+        return False
+    used = [c for c in source.clauses() if 2 * len(claim.content & {w.stem for w in c}) >= len(c)]
+    counted = {word.clause for clause in used for word in clause}
+    return claim.negators(None) == source.negators(counted)
 
 
 def _substituted(claim: Words, source: _Source) -> bool:
@@ -159,7 +164,7 @@ def _substituted(claim: Words, source: _Source) -> bool:
 
 
 def _clauses_kept(claim: Words, source: Words) -> bool:
-    """Whether a claim takes later clauses of its source whole.
+    """Whether a claim takes most of a later clause of its source, or nothing of it.
 
     "It is A here; it is B there" supports "it is B there", whose subject stands in the earlier clause, but
     not "it is B here": that takes one word of the later clause and leaves the other.
@@ -169,7 +174,7 @@ def _clauses_kept(claim: Words, source: Words) -> bool:
     for position, clause in enumerate(used):
         stems = {w.stem for w in clause} - seen
         taken = stems & claim.content
-        if position and taken and 3 * len(taken) < 2 * len(stems):
+        if position and taken and 2 * len(taken) <= len(stems):
             return False
         seen |= stems
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isqrt
@@ -33,7 +34,6 @@ MAX_QUERY_CHARACTERS = 4_000
 VECTOR_INDEX_ROWS = 10_000
 """Below this an exact scan is as fast (about 2 ms per 1,000 rows on one core)."""
 _PROBES = 64
-_MAX_COLLECTIONS = 100_000
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _MANIFEST = b"headrace"
@@ -71,13 +71,13 @@ class CollectionIndex:
         """
         _require_id(collection_id)
         database = _connect(uri)
-        if create:
-            table = database.create_table(collection_id, schema=_schema(manifest), exist_ok=True)
-        else:
-            try:
-                table = database.open_table(collection_id)
-            except (ValueError, FileNotFoundError):
-                raise CollectionNotFound(f"there is no collection {collection_id}") from None
+        table = _open(database, collection_id)
+        if table is None and create:
+            with suppress(ValueError):  # another process was faster: what it made is opened and compared
+                database.create_table(collection_id, schema=_schema(manifest))
+            table = _open(database, collection_id)
+        if table is None:
+            raise CollectionNotFound(f"there is no collection {collection_id}")
         found = Manifest.from_json((table.schema.metadata or {}).get(_MANIFEST, b""))
         found.require(manifest)
         return cls(uri, collection_id, table, found)
@@ -100,9 +100,8 @@ class CollectionIndex:
 
     def drop(self) -> None:
         """Removes the collection and its files; dropping it again is no error."""
-        database = _connect(self._uri)
-        if self._id in database.table_names(limit=_MAX_COLLECTIONS):
-            database.drop_table(self._id)
+        with suppress(ValueError, FileNotFoundError):
+            _connect(self._uri).drop_table(self._id)
 
     def search(
         self,
@@ -119,8 +118,9 @@ class CollectionIndex:
         where = col("tenant") == lit(tenant)
         if file_ids is not None:
             where = where & col("file_id").isin(list(file_ids))
+        exact = file_ids is not None  # few rows pass: the vector index would miss them, a scan is quick
         depth = max(DEPTH, top_k)
-        dense = self._legs.submit(self._dense, query_vector, where, depth) if mode != "bm25" else None
+        dense = self._legs.submit(self._dense, query_vector, where, depth, exact) if mode != "bm25" else None
         bm25 = self._bm25(query_text, where, depth) if mode != "dense" else []
         rows = {(row["chunk_id"]): row for row in [*bm25, *(dense.result() if dense else [])]}
         unit = np.asarray(query_vector, np.float32)
@@ -167,15 +167,10 @@ class CollectionIndex:
         for name in existing:
             self._table.drop_index(name)
 
-    def _dense(self, vector: Vector, where: Expr, depth: int) -> list[dict[str, Any]]:
+    def _dense(self, vector: Vector, where: Expr, depth: int, exact: bool) -> list[dict[str, Any]]:
         search = self._table.search(vector, vector_column_name="vector", query_type="vector")
-        query = (
-            cast(LanceVectorQueryBuilder, search)
-            .distance_type("cosine")
-            .minimum_nprobes(_PROBES)
-            .maximum_nprobes(0)  # no limit: go on until enough rows pass the filter
-            .where(where, prefilter=True)
-        )
+        query = cast(LanceVectorQueryBuilder, search).distance_type("cosine").where(where, prefilter=True)
+        query = query.bypass_vector_index() if exact else query.nprobes(_PROBES)
         return _dicts(query.select([*_RESULT, "_distance"]).limit(depth).to_arrow())
 
     def _bm25(self, text: str, where: Expr, depth: int) -> list[dict[str, Any]]:
@@ -186,11 +181,23 @@ class CollectionIndex:
 
 def collection_ids(uri: str) -> Iterator[str]:
     """Names of all collections under `uri`."""
-    yield from _connect(uri).table_names(limit=_MAX_COLLECTIONS)
+    database = _connect(uri)
+    page = database.list_tables()
+    yield from page.tables
+    while page.page_token:
+        page = database.list_tables(page_token=page.page_token)
+        yield from page.tables
 
 
 def _connect(uri: str) -> lancedb.DBConnection:
     return lancedb.connect(uri, read_consistency_interval=timedelta(0))
+
+
+def _open(database: lancedb.DBConnection, collection_id: str) -> Table | None:
+    try:
+        return database.open_table(collection_id)
+    except (ValueError, FileNotFoundError):
+        return None
 
 
 def _require_id(collection_id: str) -> None:

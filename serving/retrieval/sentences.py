@@ -11,6 +11,7 @@ _ABBREVIATION = re.compile(
     r"\.$",
     re.IGNORECASE,
 )
+_ORDINAL = re.compile(r"\s*\d+\.")
 
 
 def sentence_spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
@@ -23,11 +24,16 @@ def sentence_spans(text: str, start: int = 0, end: int | None = None) -> Iterato
     begin = start
     for match in _BOUNDARY.finditer(text, start, end):
         cut = match.end()
-        if "\n" not in match.group() and _ABBREVIATION.search(text[max(begin, match.start() - 12) : match.start()]):
+        if "\n" not in match.group() and _goes_on(text[begin : match.start()]):
             continue
         yield from _stripped(text, begin, cut)
         begin = cut
     yield from _stripped(text, begin, end)
+
+
+def _goes_on(text: str) -> bool:
+    """Whether a full stop ends an abbreviation or a list's number rather than a sentence."""
+    return bool(_ABBREVIATION.search(text[-12:]) or _ORDINAL.fullmatch(text))
 
 
 def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

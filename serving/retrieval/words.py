@@ -9,7 +9,7 @@ from serving.retrieval import vocabulary
 
 _WORD = re.compile(r"\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)?(?:[-_./:]?[^\W_]+)*_*|%")
 _CLAUSE_END = re.compile(
-    r"[,;:()]|\b(?:but|and|or|which|while|whereas|although|though|because|unless)\b", re.IGNORECASE
+    r"[,;:()]|[.!?](?=\s)|\b(?:but|and|or|which|while|whereas|although|though|because|unless)\b", re.IGNORECASE
 )
 _MARKUP = re.compile(r"[`*]")
 
@@ -27,6 +27,7 @@ class Word:
     content: bool
     number: bool
     name: bool
+    negator: bool
     negated: bool
     clause: int
 
@@ -56,6 +57,10 @@ class Words:
     @property
     def negated(self) -> frozenset[str]:
         return frozenset(w.stem for w in self.all if w.content and w.negated)
+
+    def negators(self, clauses: set[int] | None) -> int:
+        """How many negating words stand in the clauses with these numbers, or in all."""
+        return sum(w.negator for w in self.all if clauses is None or w.clause in clauses)
 
     @property
     def sequence(self) -> list[str]:
@@ -89,12 +94,13 @@ def read(text: str) -> Words:
         if _CLAUSE_END.search(plain, clause_end, match.end()):
             clause += 1
         clause_end = match.end()
-        if lower in _NEGATORS or lower.endswith("n't"):
+        negator = lower in _NEGATORS or lower.endswith("n't")
+        if negator:
             found = _CLAUSE_END.search(plain, match.end())
             reach = found.start() if found else len(plain)
         number = raw[0].isdigit() or lower in _NUMERALS
         stop = lower in _STOP and lower not in _NUMERALS
-        content = not stop and lower not in _NEGATORS and not lower.endswith("n't") and len(lower) > 1
+        content = not stop and not negator and len(lower) > 1
         words.append(
             Word(
                 text=raw,
@@ -102,6 +108,7 @@ def read(text: str) -> Words:
                 content=content or number,
                 number=number,
                 name=content and not number and _is_name(raw, not words),
+                negator=negator,
                 negated=match.start() < reach,
                 clause=clause,
             )
@@ -131,7 +138,7 @@ def stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not (ending == "s" and word[-2] == "s"):
             word = word[: len(word) - len(ending)] + replacement
             break
-    if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "lsz":
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
         word = word[:-1]
     return word.removesuffix("e") if len(word) > 3 else word
 

@@ -6,6 +6,8 @@ in files that the node's exporter reads: import this module only in processes th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from serving.telemetry import catalogue as c
@@ -42,3 +44,15 @@ engine_leases = _gauge(c.ENGINE_LEASES)
 engine_load_seconds = _gauge(c.ENGINE_LOAD_SECONDS)
 jobs = _counter(c.JOBS)
 chunks = _counter(c.CHUNKS)
+
+
+def introduce(models: Iterable[str]) -> None:
+    """Makes the series of every model exist at zero.
+
+    A series whose first sample is already above zero hides its first requests from `rate` and `increase`.
+    """
+    for model in models:
+        ttft_seconds.labels(model)
+        inter_token_seconds.labels(model)
+        for route in ("/v1/chat/completions", "/v1/completions"):
+            request_seconds.labels(route, model, "ok")

@@ -7,6 +7,7 @@ writing a test; without it the session brings up one of its own on free ports an
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -99,14 +100,22 @@ def test_settings(documents: Path) -> dict[str, object]:
             {"name": "plain", "model": "default", "prompt": "Be brief."},
             {"name": "reader", "model": "default", "knowledge": ["documents"], "temperature": 0, "max_tokens": 80},
         ],
-        "knowledge": [*settings["knowledge"], {"name": "documents", "paths": [str(documents)]}],
+        "knowledge": [
+            {"name": "docs", "paths": [str(documents.parent / "headrace")]},
+            {"name": "documents", "paths": [str(documents)]},
+        ],
     }
 
 
 @pytest.fixture(scope="session")
 def documents(tmp_path_factory) -> Path:
     """A folder of documents that tests may edit."""
-    folder = tmp_path_factory.mktemp("documents")
+    root = tmp_path_factory.mktemp("knowledge")
+    # A copy, so that somebody who edits the documentation meanwhile disturbs no test.
+    shutil.copytree(CHECKOUT / "docs", root / "headrace" / "docs")
+    shutil.copy(CHECKOUT / "README.md", root / "headrace")
+    folder = root / "documents"
+    folder.mkdir()
     (folder / "tides.md").write_text("# Tides\n\nThe harbour gate of Brenna opens at the fourth hour after low tide.\n")
     (folder / "bread.md").write_text("# Bread\n\nThe bakery of Brenna bakes rye bread on Mondays and Thursdays.\n")
     return folder

@@ -8,8 +8,8 @@ from typing import Any
 
 import pulumi
 import pytest
-from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime import config as runtime
+from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
 from infra.targets.layout import CHECKOUT
@@ -47,7 +47,7 @@ class Monitor(mocks.MockMonitor):
 
     def RegisterResource(self, request: Any) -> Any:
         values = rpc.deserialize_properties(request.object, keep_unknowns=True)
-        secrets = {k: v[rpc._special_secret_sig] and v["value"] for k, v in _raw(request.object).items() if _secret(v)}
+        secrets = {k: v["value"] for k, v in _raw(request.object).items() if _secret(v)}
         self._plan.resources[request.name] = Planned(
             urn=self.make_urn(request.parent, request.type, request.name),
             token=request.type,

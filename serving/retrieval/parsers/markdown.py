@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.types import Document
 
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
@@ -16,7 +17,7 @@ _TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
 
 
 def parse_markdown(text: str, name: str, bounds: Bounds) -> Document:
-    """Front matter is left out, but for its `title`. Nesting deeper than 20 levels is read as text."""
+    """Front matter is left out, but for its `title`."""
     text = text.replace("\r\n", "\n")
     title = ""
     if front := _FRONT_MATTER.match(text):
@@ -24,8 +25,10 @@ def parse_markdown(text: str, name: str, bounds: Bounds) -> Document:
         if found := _TITLE.search(front.group(1)):
             title = found.group(1).strip().strip("\"'")
     builder = DocumentBuilder("markdown", bounds)
-    parser = MarkdownIt("commonmark", {"maxNesting": 20}).enable("table")
-    _walk(parser.parse(text), builder)
+    tokens = MarkdownIt("commonmark", {"maxNesting": bounds.depth}).enable("table").parse(text)
+    if any(token.level >= bounds.depth - 1 for token in tokens):  # what lies deeper was dropped
+        raise UnreadableDocument("too_complex", f"the Markdown is nested over {bounds.depth} levels deep")
+    _walk(tokens, builder)
     return builder.build(name, title)
 
 

@@ -6,17 +6,22 @@ import asyncio
 
 import httpx
 import pytest
+
 from bench import load
 from bench.relay import upstream
 
-BODY = {"messages": [{"role": "user", "content": "go"}]}
+
+def body(say: str) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": say}]}
 
 
-async def drive(server: asyncio.Server, requests: int = 6, expected: str | None = upstream.TEXT) -> load.Result:
+async def drive(
+    server: asyncio.Server, requests: int = 6, expected: str | None = upstream.TEXT, say: str = "go"
+) -> load.Result:
     port = server.sockets[0].getsockname()[1]
     target = load.Target(f"http://127.0.0.1:{port}/v1", upstream.MODEL)
     async with server:
-        return await load.run(target, [BODY], clients=2, requests=requests, expected=expected, timeout_s=10)
+        return await load.run(target, [body(say)], clients=2, requests=requests, expected=expected, timeout_s=10)
 
 
 async def test_counts_whole_streams() -> None:
@@ -27,7 +32,7 @@ async def test_counts_whole_streams() -> None:
 
 
 async def test_first_token_is_not_the_role_frame() -> None:
-    result = await drive(await upstream.serve(0, delay=0.002), requests=2)
+    result = await drive(await upstream.serve(0), requests=2, say="pause 2 ms")
     assert all(s.first_token > s.first_byte for s in result.streams)
 
 
@@ -48,7 +53,7 @@ async def test_a_dead_target_ends_the_load() -> None:
     server = await upstream.serve(0)
     port = server.sockets[0].getsockname()[1]
     server.close()
-    result = await load.run(load.Target(f"http://127.0.0.1:{port}/v1", "m"), [BODY], clients=1, seconds=30)
+    result = await load.run(load.Target(f"http://127.0.0.1:{port}/v1", "m"), [body("go")], clients=1, seconds=30)
     assert not result.streams
     assert result.errors == {"ConnectionRefusedError": load.MAX_ERRORS_IN_A_ROW}
 
@@ -83,7 +88,7 @@ async def test_the_upstream_answers_whole_and_lists_its_model() -> None:
     server = await upstream.serve(0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, httpx.AsyncClient(trust_env=False) as client:
-        answer = (await client.post(f"{url}/v1/chat/completions", json=BODY)).json()
+        answer = (await client.post(f"{url}/v1/chat/completions", json=body("go"))).json()
         assert answer["choices"][0]["message"]["content"] == upstream.TEXT
         assert (await client.get(f"{url}/v1/models")).json()["data"][0]["id"] == upstream.MODEL
         assert (await client.get(f"{url}/health")).status_code == 200

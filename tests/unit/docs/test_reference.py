@@ -92,7 +92,10 @@ def _codes():
         ({"type": "integer", "minimum": 1, "maximum": 8, "default": 2}, "an integer from 1 to 8, by default `2`"),
         ({"type": "number", "exclusiveMinimum": 0}, "a number above 0"),
         ({"anyOf": [{"type": "string", "maxLength": 9}, {"type": "null"}]}, "a string of at most 9 characters"),
-        ({"type": "array", "items": {"type": "boolean"}, "default": []}, "a list, each `true` or `false`, by default empty"),
+        (
+            {"type": "array", "items": {"type": "boolean"}, "default": []},
+            "a list, each `true` or `false`, by default empty",
+        ),
         ({"type": "string", "enum": ["a", "b"]}, "one of `a`, `b`"),
         ({"$ref": "#/$defs/Thing"}, "a `Thing` object"),
     ],

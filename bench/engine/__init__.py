@@ -1,0 +1,1 @@
+"""What Headrace costs an engine: llama.cpp through it and llama.cpp itself."""

@@ -1,0 +1,19 @@
+"""llama.cpp alone, with the very parameters of a model replica: prints `{"url", "key"}` and serves until it is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from infra.config import SMOLLM2
+from serving.engines.llamacpp import LlamaCppReplica
+
+
+async def main() -> None:
+    """Starts the server, says where it is, and waits."""
+    async for granted in LlamaCppReplica(SMOLLM2).lease():
+        print(json.dumps(granted), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

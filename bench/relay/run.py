@@ -1,0 +1,185 @@
+"""`python -m bench relay`: streams per second, time to first token and processor time, in interleaved rounds.
+
+Every peer is up during the whole run, over the same upstream, and they take turns within a round, so that whatever
+else the machine does falls on all of them. A figure is the median of its rounds; a ratio is the median of the
+rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench import load, machine, results, stack
+from bench.processes import BenchError, cpu_seconds
+from bench.relay import memory, peers, upstream
+from bench.relay.peers import Peer
+from bench.results import Goal
+
+WARM_UP = 100
+"""Requests before the first round: connections, caches, lazy imports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A prompt (which is the upstream's script) and a number of clients."""
+
+    name: str
+    say: str
+    clients: int
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        return [{"messages": [{"role": "user", "content": self.say}]}]
+
+
+BURST_1 = Scenario("burst", "Say fifty words.", 1)
+BURST_32 = Scenario("burst", "Say fifty words.", 32)
+PACED_32 = Scenario("paced", "Say fifty words, pause 2 ms after each.", 32)
+SCENARIOS = (BURST_1, BURST_32, PACED_32)
+Rounds = dict[tuple[str, Scenario], list[dict[str, Any]]]
+
+
+def headrace(running: stack.Stack) -> Peer:
+    """Headrace's whole path: HAProxy, gateway (key, validation, metrics, an assistant without retrieval), upstream."""
+    return Peer("headrace", running.target("relay"), stack.pids, "Pulumi.bench.yaml: HAProxy, 2 gateway replicas")
+
+
+@contextlib.contextmanager
+def running(names: Sequence[str], given: stack.Stack | None) -> Iterator[list[Peer]]:
+    """The peers with these names, the upstream always among them."""
+    with contextlib.ExitStack() as ended:
+        up = [ended.enter_context(peers.direct())]
+        for name, start in (("litellm", peers.litellm), ("vllm-router", peers.vllm_router)):
+            if name in names:
+                up.append(ended.enter_context(start()))
+        if "headrace" in names:
+            up.append(headrace(given or ended.enter_context(stack.running())))
+        for peer in up:
+            _warm_up(peer)
+        yield up
+
+
+def _warm_up(peer: Peer) -> None:
+    seen = _load(peer, BURST_32, seconds=10, requests=WARM_UP)
+    if seen.errors or not seen.streams:
+        raise BenchError(f"{peer.name} does not relay: {dict(seen.errors)}")
+
+
+def _load(peer: Peer, scenario: Scenario, *, seconds: float, requests: int | None = None) -> load.Result:
+    documents, clients = scenario.documents, scenario.clients
+    return asyncio.run(
+        load.run(peer.target, documents, clients=clients, seconds=seconds, requests=requests, expected=upstream.TEXT)
+    )
+
+
+def measure(peer: Peer, scenario: Scenario, seconds: float) -> dict[str, Any]:
+    """Returns one measurement."""
+    before = cpu_seconds(peer.pids())
+    seen = _load(peer, scenario, seconds=seconds)
+    cpu = cpu_seconds(peer.pids()) - before
+    figures = seen.summary()
+    return figures | {"cpu_ms_per_stream": round(1000 * cpu / len(seen.streams), 2) if seen.streams else None}
+
+
+def rounds(up: Sequence[Peer], count: int, seconds: float) -> Rounds:
+    """Measures every peer in every scenario `count` times, in turns whose order rotates."""
+    found: Rounds = defaultdict(list)
+    for number in range(count):
+        order = [*up[number % len(up) :], *up[: number % len(up)]]
+        for scenario in SCENARIOS:
+            for peer in order:
+                figures = measure(peer, scenario, seconds)
+                found[peer.name, scenario].append(figures)
+                print(f"round {number + 1}: {peer.name}, {scenario.name}: {figures}", file=sys.stderr, flush=True)
+    return found
+
+
+def rows(found: Rounds) -> list[dict[str, Any]]:
+    """Returns the medians, as the page shows them."""
+    table = []
+    for (name, scenario), measured in sorted(found.items(), key=lambda item: SCENARIOS.index(item[0][1])):
+        names = {
+            "streams_per_s": "streams/s",
+            "first_token_p50_ms": "TTFT p50 ms",
+            "first_token_p99_ms": "TTFT p99 ms",
+            "total_p50_ms": "total p50 ms",
+            "cpu_ms_per_stream": "CPU ms a stream",
+        }
+        medians = {shown: round(_median(measured, key), 2) for key, shown in names.items()}
+        errors = sum(sum(m["errors"].values()) for m in measured)
+        table.append(
+            {"through": name, "chunks": scenario.name, "clients": scenario.clients, **medians, "errors": errors}
+        )
+    return table
+
+
+def goals(found: Rounds) -> list[Goal]:
+    """Returns the goals that the measured peers allow to judge."""
+    judged = []
+    for peer, least in (("litellm", 20.0), ("vllm-router", 0.5)):
+        if ratios := _pairs(found, "headrace", peer, BURST_32, "streams_per_s", lambda a, b: a / b):
+            ratio = statistics.median(ratios)
+            text = f"at 32 clients at least {least:g} x {peer}'s streams/s ({_range(ratios)})"
+            judged.append(Goal(text, round(ratio, 2), ratio >= least))
+    if added := _pairs(found, "headrace", "upstream", BURST_1, "first_token_p50_ms", lambda a, b: a - b):
+        text = f"TTFT p50 added at 1 client at most 5 ms ({_range(added)})"
+        judged.append(Goal(text, round(statistics.median(added), 2), statistics.median(added) <= 5))
+    errors = sum(sum(m["errors"].values()) for (name, _), ms in found.items() for m in ms if name == "headrace")
+    judged.append(Goal("streams through Headrace that were not whole: 0", errors, errors == 0))
+    return judged
+
+
+def _pairs(
+    found: Rounds, one: str, other: str, scenario: Scenario, key: str, of: Callable[[float, float], float]
+) -> list[float]:
+    left, right = found.get((one, scenario), []), found.get((other, scenario), [])
+    return [of(a[key], b[key]) for a, b in zip(left, right, strict=True)] if left and right else []
+
+
+def _median(measured: Sequence[dict[str, Any]], key: str) -> float:
+    return float(statistics.median([m[key] for m in measured if m[key] is not None] or [float("nan")]))
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"rounds from {min(values):.2f} to {max(values):.2f}"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    known = ("litellm", "vllm-router", "headrace")
+    parser.add_argument("--peers", nargs="*", choices=known, default=known, help="what to measure beside the upstream")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement")
+    parser.add_argument("--requests", type=int, default=0, help="weigh Headrace over so many requests, instead")
+    parser.add_argument("--url", help="a Headrace that runs already, with an assistant called relay")
+    parser.add_argument("--key", default="", help="its API key")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Runs the benchmark and writes its figures."""
+    given = stack.Stack(options.url, options.key) if options.url else None
+    facts = machine.facts()
+    if options.requests:
+        with running(["headrace"], given) as up:
+            memory.run(up[-1], BURST_32.documents, options.requests, facts)
+        return
+    with running(options.peers, given) as up:
+        found = rounds(up, options.rounds, options.seconds)
+        for peer in up:
+            facts["versions"] |= peer.versions
+        settings = {"Rounds": f"{options.rounds} of {options.seconds:g} s each"}
+        settings |= {peer.name: peer.settings for peer in up}
+    single = [
+        {"through": name, "chunks": s.name, "round": i + 1, **m}
+        for (name, s), ms in found.items()
+        for i, m in enumerate(ms)
+    ]
+    results.write("relay", rows(found), goals(found), facts, settings=settings, rounds=single)

@@ -1,0 +1,78 @@
+"""Chunks stay within their budget, slice back to the text and cover it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.embed import Embedder
+from serving.retrieval.parse import parse
+from serving.retrieval.types import Document
+
+SMALL = ChunkSettings(max_tokens=100, overlap_tokens=20)
+WORDS = st.sampled_from(
+    ["the", "gateway", "relays", "bytes.", "x" * 150, "a.b.c.d", "naïve", "東京都", "\u200b", "😀", "1,000"]
+)
+PARAGRAPHS = st.lists(st.lists(WORDS, min_size=1, max_size=150).map(" ".join), min_size=1, max_size=6)
+
+
+def check(document: Document, embedder: Embedder, budget: ChunkSettings) -> None:
+    chunks = chunk(document, embedder, budget)
+    end = 0
+    for position, found in enumerate(chunks):
+        assert found.ordinal == position
+        assert document.text[found.start : found.end] == found.text
+        assert embedder.count_tokens(found.text) <= budget.max_tokens
+        assert embedder.count_tokens(found.body) + 2 <= embedder.max_tokens
+        assert not document.text[end : found.start].strip(), "text between two chunks is lost"
+        assert found.end > end
+        end = found.end
+    assert end == len(document.text)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(paragraphs=PARAGRAPHS, levels=st.lists(st.integers(0, 3), min_size=6, max_size=6))
+def test_properties(embedder: Embedder, paragraphs: list[str], levels: list[int]) -> None:
+    builder = DocumentBuilder("text", Bounds())
+    for paragraph, level in zip(paragraphs, levels, strict=False):
+        if level:
+            builder.heading(paragraph[:80], level)
+        builder.add(paragraph)
+    check(builder.build("name"), embedder, SMALL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 100_000, "a" * 99 + "." + "b-c." * 5_000, "word " * 5_000, "東" * 3_000, "\u200b" * 50_000 + "end"],
+    ids=["one word", "no spaces", "no sentences", "no spaces in Japanese", "no tokens"],
+)
+def test_unbroken_text_is_cut(embedder: Embedder, text: str) -> None:
+    check(parse(text.encode(), "a.txt"), embedder, SMALL)
+
+
+def test_structure(embedder: Embedder) -> None:
+    document = parse(b"# Guide\n\n## Ports\n\nThe API has 8080.\n\n## Keys\n\nKeys begin with hr.\n", "a.md")
+    found = [(c.title, c.heading, c.text) for c in chunk(document, embedder, ChunkSettings())]
+    assert found == [
+        ("Guide", "Ports", "Guide\n\nPorts\n\nThe API has 8080."),
+        ("Guide", "Keys", "Keys\n\nKeys begin with hr."),
+    ]
+
+
+def test_neighbours_overlap_by_whole_sentences(embedder: Embedder) -> None:
+    text = " ".join(f"Sentence number {i} says something about gateways." for i in range(60))
+    document = parse(text.encode(), "a.txt")
+    first, second, *_ = chunk(document, embedder, SMALL)
+    shared = document.text[second.start : first.end]
+    assert shared.startswith("Sentence number")
+    assert 0 < embedder.count_tokens(shared) <= SMALL.overlap_tokens
+
+
+def test_openai_settings_are_capped_to_the_embedder(embedder: Embedder) -> None:
+    assert ChunkSettings.static(800, 400, embedder.max_tokens) == ChunkSettings(206, 103)
+    assert ChunkSettings.static(100, 0, embedder.max_tokens) == ChunkSettings(100, 0)
+    with pytest.raises(ValueError, match="overlap_tokens"):
+        ChunkSettings(100, 60)

@@ -1,0 +1,219 @@
+"""Collections: incremental ingest, delete, re-ingest, isolation, hostile ids, and who may open one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from serving.retrieval import index as index_module
+from serving.retrieval.errors import CollectionNotFound, IncompatibleCollection
+from serving.retrieval.index import CollectionIndex, Mode, collection_ids
+from serving.retrieval.manifest import Manifest
+from serving.retrieval.types import Chunk, Hit
+
+MANIFEST = Manifest("test-embedder", 8, 200, 30, "1")
+EAST = np.eye(8, dtype=np.float32)[0]
+HOSTILE = [
+    "a' OR '1'='1",
+    "'; DROP TABLE x; --",
+    "\\' OR 1=1 --",
+    '" OR ""="',
+    "x\x00y",
+    "%",
+    "`tenant`",
+    "$1",
+    "tenant",
+]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> CollectionIndex:
+    return CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST, create=True)
+
+
+def put(index: CollectionIndex, file_id: str, *texts: str, tenant: str = "t", seed: int = 0) -> None:
+    chunks = [Chunk(i, "Title", "Heading", text, i * 10, i * 10 + 5, i + 1) for i, text in enumerate(texts)]
+    vectors = np.random.default_rng(seed).normal(size=(len(texts), 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index.upsert_file(tenant, file_id, f"{file_id}.md", chunks, vectors)
+
+
+def texts(hits: Sequence[Hit]) -> set[str]:
+    return {hit.text for hit in hits}
+
+
+def search(index: CollectionIndex, query: str = "", mode: Mode = "hybrid", tenant: str = "t") -> list[Hit]:
+    return index.search(tenant, query, EAST, 50, mode)
+
+
+def test_an_empty_collection_finds_nothing(index: CollectionIndex) -> None:
+    assert [search(index, "word", mode) for mode in get_args(Mode)] == [[], [], []]
+    index.optimize()
+    assert index.stats().chunks == 0
+
+
+def test_a_hit_carries_everything(index: CollectionIndex) -> None:
+    chunk = Chunk(0, "Guide", "Ports > API", "The port is 8080.", 40, 57, 3)
+    index.upsert_file("t", "f", "guide.pdf", [chunk], EAST[None])
+    (hit,) = search(index, "port")
+    assert hit.bm25_score > 0
+    assert replace(hit, bm25_score=0.0) == Hit(
+        "f:0", "f", "guide.pdf", "Guide", "Ports > API", "The port is 8080.", 40, 57, 3, 1.0, 1.0, 0.0
+    )
+
+
+def test_new_rows_are_found_at_once_before_and_after_indexing(index: CollectionIndex) -> None:
+    put(index, "a", "the zebra runs")
+    assert texts(search(index, "zebra", "bm25")) == {"the zebra runs"}
+    index.optimize()
+    assert index.stats().unindexed_chunks == 0
+    put(index, "b", "the lion sleeps")
+    assert index.stats().unindexed_chunks == 1
+    assert texts(search(index, "lions", "bm25")) == {"the lion sleeps"}
+    assert texts(search(index, "", "dense")) == {"the zebra runs", "the lion sleeps"}
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+def test_reingest_replaces_a_file_in_one_version(index: CollectionIndex, optimized: bool) -> None:
+    put(index, "a", "old one", "old two", "old three")
+    put(index, "b", "other")
+    if optimized:
+        index.optimize()
+    before = index._table.version
+    put(index, "a", "new one")
+    assert index._table.version == before + 1
+    assert texts(search(index)) == {"new one", "other"}
+    assert search(index, "old", "bm25") == []
+    assert (index.stats().chunks, index.stats().files) == (2, 2)
+
+
+def test_a_file_without_chunks_is_removed(index: CollectionIndex) -> None:
+    put(index, "a", "something")
+    put(index, "a")
+    assert index.stats().chunks == 0
+
+
+def test_delete(index: CollectionIndex) -> None:
+    put(index, "a", "apple")
+    put(index, "b", "banana")
+    index.delete_file("t", "a")
+    index.delete_file("t", "a")
+    assert texts(search(index)) == {"banana"}
+    assert search(index, "apple", "bm25") == []
+
+
+def test_purge_leaves_nothing_of_a_deleted_file_on_disk(index: CollectionIndex, tmp_path: Path) -> None:
+    put(index, "a", "tangerine")
+    put(index, "b", "banana")
+    index.optimize()
+    index.delete_file("t", "a")
+    with pytest.warns(UserWarning, match="removes every version"):
+        index.optimize(purge=True)
+    left = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"banana" in left
+    assert b"tangerine" not in left
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_tenants_do_not_see_each_other(index: CollectionIndex, mode: Mode) -> None:
+    put(index, "a", "common word of one", tenant="one")
+    put(index, "a", "common word of two", tenant="two")
+    index.optimize()
+    put(index, "b", "common word more of two", tenant="two")
+    assert texts(search(index, "common", mode, "one")) == {"common word of one"}
+    assert search(index, "common", mode, "three") == []
+
+
+def test_tenants_cannot_change_each_others_files(index: CollectionIndex) -> None:
+    put(index, "a", "of one", tenant="one")
+    put(index, "a", "of two", tenant="two")
+    index.delete_file("two", "a")
+    assert texts(search(index, "", "dense", "one")) == {"of one"}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_values_never_become_syntax(index: CollectionIndex, hostile: str) -> None:
+    put(index, "a", "secret of one", tenant="one")
+    assert search(index, "secret", tenant=hostile) == []
+    assert index.search("one", "secret", EAST, 9, file_ids=[hostile]) == []
+    index.delete_file("one", hostile)
+    index.delete_file(hostile, "a")
+    put(index, hostile, "mine", tenant="one")
+    assert texts(search(index, tenant="one")) == {"secret of one", "mine"}
+    assert texts(index.search("one", "", EAST, 9, file_ids=[hostile])) == {"mine"}
+    index.delete_file("one", hostile)
+    assert texts(search(index, tenant="one")) == {"secret of one"}
+
+
+@pytest.mark.parametrize("query", ['"', "a AND (", "text:*", "\x00", "+-&|!(){}[]^~*?:\\/", "word " * 100_000, "😀"])
+def test_any_query_is_plain_words(index: CollectionIndex, query: str) -> None:
+    put(index, "a", "word")
+    assert texts(search(index, query)) == {"word"}
+
+
+def test_file_filter(index: CollectionIndex) -> None:
+    for name in "abc":
+        put(index, name, f"word of {name}")
+    assert texts(index.search("t", "word", EAST, 9, file_ids=["a", "c"])) == {"word of a", "word of c"}
+    assert index.search("t", "word", EAST, 9, file_ids=[]) == []
+
+
+def test_the_vector_index_finds_what_a_scan_finds(index: CollectionIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "VECTOR_INDEX_ROWS", 300)
+    put(index, "a", *(f"number {i}" for i in range(400)))
+    exact = [hit.chunk_id for hit in index.search("t", "", EAST, 10, "dense")]
+    index.optimize()
+    assert index.stats().vector_index
+    put(index, "b", "later", seed=7)
+    found = [hit.chunk_id for hit in index.search("t", "", EAST, 11, "dense")]
+    assert set(exact) <= set(found)
+    assert texts(index.search("t", "", EAST, 500, "dense")) >= {"later"}
+    put(index, "c", *(f"further {i}" for i in range(1300)))
+    index.optimize()
+    assert [i.name for i in index._table.list_indices() if i.columns == ["vector"]] == ["vector_1701"]
+
+
+def test_other_handles_see_changes_at_once(index: CollectionIndex, tmp_path: Path) -> None:
+    other = CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST)
+    put(index, "a", "fresh")
+    assert texts(search(other, "fresh")) == {"fresh"}
+    index.delete_file("t", "a")
+    assert search(other, "fresh") == []
+
+
+def test_drop(index: CollectionIndex, tmp_path: Path) -> None:
+    assert list(collection_ids(str(tmp_path))) == ["vs_1"]
+    index.drop()
+    index.drop()
+    assert list(collection_ids(str(tmp_path))) == []
+    with pytest.raises(CollectionNotFound):
+        CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST)
+
+
+@pytest.mark.parametrize("change", [{"embedder": "another"}, {"dimensions": 16}, {"max_tokens": 100}, {"parser": "2"}])
+def test_another_manifest_asks_for_a_new_index(
+    index: CollectionIndex, tmp_path: Path, change: dict[str, object]
+) -> None:
+    put(index, "a", "word")
+    index.optimize()
+    wanted = replace(MANIFEST, **change)  # type: ignore[arg-type]
+    for create in (False, True):
+        with pytest.raises(IncompatibleCollection, match=next(iter(change))):
+            CollectionIndex.open(str(tmp_path), "vs_1", wanted, create=create)
+    assert CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST, create=True).stats().chunks == 1
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "x" * 200, "a\x00", ".hidden"])
+def test_a_collection_id_is_no_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CollectionNotFound):
+        CollectionIndex.open(str(tmp_path), name, MANIFEST, create=True)
+
+
+def test_vectors_must_match(index: CollectionIndex) -> None:
+    with pytest.raises(ValueError, match="vectors"):
+        index.upsert_file("t", "a", "a", [], np.zeros((1, 8), np.float32))

@@ -1,0 +1,22 @@
+"""Manifests of other formats are refused with the reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.retrieval.errors import IncompatibleCollection
+from serving.retrieval.manifest import Manifest
+
+MANIFEST = Manifest("e", 8, 200, 30, "1")
+
+
+def test_round_trip() -> None:
+    assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("", "read"), ("[]", "read"), ('{"format": 99}', "99"), ('{"format": 1}', "read")]
+)
+def test_refused(text: str, reason: str) -> None:
+    with pytest.raises(IncompatibleCollection, match=reason):
+        Manifest.from_json(text)

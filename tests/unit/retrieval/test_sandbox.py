@@ -1,0 +1,79 @@
+"""What a hostile document can do to the process that asked for it: nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from serving.retrieval import sandbox
+from serving.retrieval.builder import Bounds
+from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.parse import parse
+from serving.retrieval.sandbox import SandboxLimits, parse_isolated
+
+
+def test_gives_what_parse_gives() -> None:
+    source = "# Title\n\nSome text – with more.\n".encode()
+    assert parse_isolated(source, "a.md") == parse(source, "a.md")
+
+
+def test_passes_errors_on() -> None:
+    with pytest.raises(UnreadableDocument) as caught:
+        parse_isolated(b"\x00", "a.txt")
+    assert caught.value.code == "not_text"
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        SandboxLimits(memory_bytes=100_000_000),
+        SandboxLimits(cpu_s=1),
+        SandboxLimits(wall_s=0.3),
+    ],
+    ids=["memory", "processor", "wall"],
+)
+def test_a_limit_ends_the_child_only(limits: SandboxLimits) -> None:
+    source = b"word\n\n" * 400_000
+    with pytest.raises(UnreadableDocument) as caught:
+        parse_isolated(source, "a.md", limits)
+    assert caught.value.code == "too_complex"
+
+
+def test_bounds_reach_the_child() -> None:
+    with pytest.raises(UnreadableDocument) as caught:
+        parse_isolated(b"word " * 100, "a.txt", SandboxLimits(bounds=Bounds(characters=50)))
+    assert caught.value.code == "too_large"
+
+
+def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANTED", "tangerine")
+    seen: list[dict[str, str]] = []
+    popen = subprocess.Popen
+
+    def spy(*args: object, **keywords: object) -> object:
+        seen.append(keywords["env"])  # type: ignore[arg-type]
+        return popen(*args, **keywords)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(sandbox.subprocess, "Popen", spy)
+    parse_isolated(b"text", "a.txt")
+    assert "tangerine" in os.environ.values()
+    assert "tangerine" not in str(seen)
+
+
+def test_a_confined_process_cannot_write() -> None:
+    code = (
+        "from dataclasses import asdict; from serving.retrieval import sandbox as s;"
+        "s._confine(asdict(s.SandboxLimits())); import tempfile; tempfile.TemporaryFile().write(b'x' * 100_000)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert child.returncode != 0
+
+
+def test_the_child_loads_only_what_parsing_needs() -> None:
+    heavy = ("numpy", "lancedb", "ray", "pydantic")
+    code = f"import sys, serving.retrieval.sandbox; print([m for m in {heavy} if m in sys.modules])"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert child.stdout.strip() == "[]"
