@@ -72,7 +72,7 @@ def tree(pid: int) -> list[int]:
 
 @contextlib.contextmanager
 def started(
-    argv: Sequence[str], *, log: Path, ready: str, env: Mapping[str, str] | None = None, seconds: float = 120
+    argv: Sequence[str], *, log: Path, ready: str, env: Mapping[str, str] | None = None, seconds: float = 300
 ) -> Iterator[Pids]:
     """Runs `argv` until the block ends, from when `ready` (a URL) answers 200; yields what names its processes.
 

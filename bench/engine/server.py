@@ -1,4 +1,4 @@
-"""llama.cpp alone, with the very parameters of a model replica: prints `{"url", "key"}` and serves until it is ended."""
+"""llama.cpp alone, with the parameters of a model replica: prints `{"url", "key"}` and serves until it is ended."""
 
 from __future__ import annotations
 
