@@ -3,8 +3,8 @@
     python bench/retrieval/cranfield.py [--data FOLDER] [--documents N] [--weights]
 
 The data folder holds `cranfield/` in BEIR's layout. Documents go through the library's own chunker, embedder
-and index; a document's score is that of its best chunk. Fusion's one parameter was chosen on the even
-queries, so the odd ones are the honest figure.
+and index; a document's score is that of its best chunk. Fusion's one parameter was looked at on the
+even queries only (`--weights`), so the odd ones are the honest figure.
 """
 
 from __future__ import annotations

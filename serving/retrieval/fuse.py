@@ -13,7 +13,7 @@ DEPTH = 100
 """Rows that each leg returns before fusion."""
 
 DENSE_WEIGHT = 0.6
-"""Chosen on Cranfield's even queries; 0.5 to 0.7 are within 0.01 nDCG@10 of each other."""
+"""The middle of a plateau: on Cranfield's even queries 0.5, 0.6 and 0.7 give nDCG@10 0.573, 0.578 and 0.579."""
 
 
 def fuse(bm25: Mapping[str, float], cosine: Mapping[str, float], dense_weight: float | None = None) -> dict[str, float]:
