@@ -18,7 +18,7 @@ def facts(packages: dict[str, str] | None = None) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         "load_1m_before": load(),
         "versions": {name: importlib.metadata.version(name) for name in ("ray", "xllamacpp", "uvloop")}

@@ -99,7 +99,6 @@ class Target(Strict):
 
     model: Name
     weight: float = Field(default=1, gt=0, le=1e6)
-    adapter: Name | None = None
 
 
 class Alias(Strict):

@@ -32,6 +32,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         x.timeline.end_of("admit")
         hits = await _retrieve(s, x, route, body)
         job = _job(body, route, hits, _annotator(s, x, hits) if hits else None)
+        x.timeline.end_of("prompt")
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
             answer = await fixed_answer(x, job, _refusal(route), citation_fields((), (), 0))

@@ -195,10 +195,10 @@ Metadata = Annotated[dict[str, str], Field(max_length=16)]
 
 
 class StaticChunking(Body):
-    """Sizes of chunks, in tokens of the embedder."""
+    """Sizes of chunks, in tokens of the embedder; what is more than it reads is capped to that."""
 
-    max_chunk_size_tokens: int = Field(ge=32, le=256)
-    chunk_overlap_tokens: int = Field(ge=0, le=128)
+    max_chunk_size_tokens: int = Field(ge=100, le=4096)
+    chunk_overlap_tokens: int = Field(ge=0, le=2048)
 
     @model_validator(mode="after")
     def _overlap(self) -> Self:

@@ -16,7 +16,6 @@ class Route:
     assistant: Assistant | None
     alias: str
     model: str
-    adapter: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +50,4 @@ class Resolver:
         target = targets[0]
         if len(targets) > 1:
             target = random.choices(targets, [t.weight for t in targets])[0]  # noqa: S311
-        return Route(name, assistant, alias.name, target.model, target.adapter)
+        return Route(name, assistant, alias.name, target.model)

@@ -71,9 +71,7 @@ class RetrievalReplica:
         found = await asyncio.gather(*(self._search(principal, s, question, vector, assistant.top_k) for s in stores))
         hits = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
-        if not good_enough(question, hits):
-            return []
-        return self._fit(hits, assistant.context_tokens)
+        return for_prompt(question, hits, assistant, self._embedder)
 
     async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:
         """Returns the best chunks of one vector store."""
@@ -93,16 +91,6 @@ class RetrievalReplica:
 
     def _embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
         return self._embedder.embed(texts), sum(map(self._embedder.count_tokens, texts))
-
-    def _fit(self, hits: Sequence[Hit], budget: int) -> list[Hit]:
-        """Keeps the best hits whose text fits into `budget` tokens; always at least one."""
-        chosen: list[Hit] = []
-        for hit in hits:
-            cost = self._embedder.count_tokens(hit.text)
-            if not chosen or cost <= budget:
-                chosen.append(hit)
-                budget -= cost
-        return chosen
 
     async def _search(
         self, principal: Principal, store_id: str, query: str, vector: NDArray[np.float32], count: int
@@ -132,3 +120,20 @@ class RetrievalReplica:
             raise CollectionNotFound(f"the collection {name} is not there")
         self._names[principal.tenant, name] = (time.monotonic() + NAMES_TTL_S, page.items[0].id)
         return page.items[0].id
+
+
+def for_prompt(question: str, hits: Sequence[Hit], assistant: Assistant, embedder: Embedder) -> list[Hit]:
+    """Returns the hits whose text goes into an assistant's prompt: those that fit its budget, best first.
+
+    There is at least one, however long, unless no hit is about the question: then there is none.
+    """
+    if not good_enough(question, hits):
+        return []
+    chosen: list[Hit] = []
+    budget = assistant.context_tokens
+    for hit in hits:
+        cost = embedder.count_tokens(hit.text)
+        if not chosen or cost <= budget:
+            chosen.append(hit)
+            budget -= cost
+    return chosen
