@@ -23,13 +23,12 @@ def loaded() -> tuple[Loaded, Layout]:
     encrypted = frozenset(k for k in raw if runtime.is_config_secret(prefix + k))
     layout = Layout.of(pulumi.get_stack(), str(raw.get("state", "")))
     result = load(raw, encrypted, str(layout.secrets))
-    if isinstance(result, Loaded):
-        config = result.config
-        mistakes = preflight.mistakes(config, PROGRAMS) + documents.mistakes(CHECKOUT, config.knowledge)
-        if not mistakes:
-            return result, layout
-        result = mistakes
-    raise pulumi.RunError(block(result))
+    config = result.config
+    host = preflight.mistakes(config, layout, PROGRAMS) + documents.mistakes(CHECKOUT, config.knowledge)
+    mistakes = [*result.mistakes, *(m for m in host if m.setting not in result.unread)]
+    if mistakes:
+        raise pulumi.RunError(block(mistakes))
+    return result, layout
 
 
 def main() -> None:
@@ -44,7 +43,8 @@ def main() -> None:
             root=str(CHECKOUT),
             documents=documents.documents(CHECKOUT, collection.paths),
             on_error=collection.on_error,
-            opts=ResourceOptions(parent=target.parent, depends_on=[target.ready]),
+            # `down` keeps data: a collection is deleted only when it is taken out of the configuration.
+            opts=ResourceOptions(parent=target.parent, depends_on=[target.ready], deleted_with=target.ready),
         )
     pulumi.export("url", target.url)
     pulumi.export("api_key", target.api_key)

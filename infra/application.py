@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from infra.config import StackConfig
 from serving.config import Catalog, SecretRef, ServingConfig, Store
+
+
+def build(checkout: Path) -> str:
+    """Names the serving program by its content: another program is another name, and an update."""
+    digest = hashlib.sha256()
+    for file in (*sorted(checkout.glob("serving/**/*.py")), checkout / "requirements/serving.txt"):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(checkout)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
 
 
 def catalog(config: StackConfig) -> Catalog:

@@ -6,15 +6,15 @@ Plain values only. Every mistake is reported at once, each with its key, what is
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 
 from infra.mistakes import Mistake, from_pydantic
-from serving.config import Alias, Assistant, Limits, LlamaCppModel, Model, Name, Replicas, Strict
+from serving.config import Alias, Assistant, Limits, LlamaCppModel, Model, Name, RemoteModel, Replicas, Strict
 
 NAMESPACE = "headrace"
 
@@ -34,7 +34,9 @@ class Ports(Strict):
 class Ray(Strict):
     """Size of the Ray that this host gets."""
 
-    cpus: int = Field(default=0, ge=0, le=1024, description="CPUs that replicas share; 0: as many as there are")
+    cpus: int = Field(
+        default=0, ge=0, le=1024, description="logical CPUs that replicas reserve shares of; 0: plenty for all"
+    )
     object_store_bytes: int = Field(default=100_000_000, ge=75_000_000)
 
 
@@ -84,10 +86,15 @@ class StackConfig(Strict):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A valid configuration and the secrets that were written in it, by the secret file's name."""
+    """What a configuration says, as far as it can be read."""
 
     config: StackConfig
-    secrets: Mapping[str, SecretStr]
+    """Settings that cannot be read have their defaults here."""
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
+    """The secrets that were written in it, by the secret file's name."""
+    mistakes: Sequence[Mistake] = ()
+    unread: frozenset[str] = frozenset()
+    """Settings that cannot be read."""
 
 
 def secret_file(model: str) -> str:
@@ -95,8 +102,8 @@ def secret_file(model: str) -> str:
     return f"model-{model}-api-key"
 
 
-def load(raw: Mapping[str, Any], secret_keys: frozenset[str], secrets_folder: str) -> Loaded | list[Mistake]:
-    """Turns raw settings (without namespace) into a configuration, or into every mistake in them.
+def load(raw: Mapping[str, Any], secret_keys: frozenset[str], secrets_folder: str) -> Loaded:
+    """Turns raw settings (without namespace) into a configuration and every mistake in them.
 
     `secret_keys` are the settings that Pulumi keeps encrypted. An API key written in a model becomes a
     reference to a file in `secrets_folder`.
@@ -104,14 +111,16 @@ def load(raw: Mapping[str, Any], secret_keys: frozenset[str], secrets_folder: st
     mistakes: list[Mistake] = []
     values = {key: _parsed(key, value, mistakes) for key, value in raw.items()}
     secrets = _take_secrets(values, secret_keys, secrets_folder, mistakes)
-    unparsed = {m.key for m in mistakes}
-    values = {k: v for k, v in values.items() if k not in unparsed}
+    unread = {m.key for m in mistakes if m.key in values}
+    values = {k: v for k, v in values.items() if k not in unread}
     try:
         config = StackConfig.model_validate(values)
     except ValidationError as error:
-        return [*mistakes, *from_pydantic(error, StackConfig, values, hidden=secret_keys)]
-    mistakes += _cross_checks(config)
-    return mistakes or Loaded(config, secrets)
+        mistakes += from_pydantic(error, StackConfig, values, hidden=secret_keys)
+        unread |= {str(details["loc"][0]) for details in error.errors(include_input=False)}
+        config = StackConfig.model_validate({k: v for k, v in values.items() if k not in unread})
+    mistakes += [m for settings, check in CHECKS if not settings & unread for m in check(config)]
+    return Loaded(config, secrets, mistakes, frozenset(unread))
 
 
 STRUCTURED = frozenset(
@@ -158,13 +167,9 @@ def _take_secrets(
         secrets[name] = SecretStr(key)
         if "models" not in secret_keys:
             at = f"models[{i}].api_key"
-            fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: env:NAME}}"
+            fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: file:/path}}"
             mistakes.append(Mistake(at, "stands there in plain text", fix))
     return secrets
-
-
-def _cross_checks(config: StackConfig) -> list[Mistake]:
-    return [*_names(config), *_references(config), *_ports(config)]
 
 
 def _names(config: StackConfig) -> list[Mistake]:
@@ -186,25 +191,43 @@ def _names(config: StackConfig) -> list[Mistake]:
     return mistakes
 
 
-def _references(config: StackConfig) -> list[Mistake]:
+def _alias_targets(config: StackConfig) -> list[Mistake]:
     models = [m.name for m in config.models]
-    answering = [*models, *(a.name for a in config.aliases)]
+    return [
+        Mistake.unknown(f"aliases[{i}].targets[{j}].model", target.model, "model", models)
+        for i, alias in enumerate(config.aliases)
+        for j, target in enumerate(alias.targets)
+        if target.model not in models
+    ]
+
+
+def _assistant_models(config: StackConfig) -> list[Mistake]:
+    answering = [item.name for item in (*config.models, *config.aliases)]
+    return [
+        Mistake.unknown(f"assistants[{i}].model", assistant.model, "model or alias", answering)
+        for i, assistant in enumerate(config.assistants)
+        if assistant.model not in answering
+    ]
+
+
+def _assistant_knowledge(config: StackConfig) -> list[Mistake]:
     collections = [k.name for k in config.knowledge]
-    mistakes = []
-    for i, alias in enumerate(config.aliases):
-        for j, target in enumerate(alias.targets):
-            if target.model not in models:
-                key = f"aliases[{i}].targets[{j}].model"
-                mistakes.append(Mistake.unknown(key, target.model, "model", models))
-    for i, assistant in enumerate(config.assistants):
-        if assistant.model not in answering:
-            key = f"assistants[{i}].model"
-            mistakes.append(Mistake.unknown(key, assistant.model, "model or alias", answering))
-        for j, name in enumerate(assistant.knowledge):
-            if name not in collections:
-                key = f"assistants[{i}].knowledge[{j}]"
-                mistakes.append(Mistake.unknown(key, name, "collection in headrace:knowledge", collections))
-    return mistakes
+    return [
+        Mistake.unknown(f"assistants[{i}].knowledge[{j}]", name, "collection in headrace:knowledge", collections)
+        for i, assistant in enumerate(config.assistants)
+        for j, name in enumerate(assistant.knowledge)
+        if name not in collections
+    ]
+
+
+def _model_keys(config: StackConfig) -> list[Mistake]:
+    """Ray's processes do not get our environment."""
+    fix = "use {{ref: file:/path}}, or `pulumi config set --secret --path 'headrace:models[{}].api_key'`"
+    return [
+        Mistake(f"models[{i}].api_key.ref", "no environment variable reaches a local stack", fix.format(i))
+        for i, model in enumerate(config.models)
+        if isinstance(model, RemoteModel) and model.api_key and model.api_key.ref.startswith("env:")
+    ]
 
 
 def _ports(config: StackConfig) -> list[Mistake]:
@@ -224,3 +247,14 @@ def _ports(config: StackConfig) -> list[Mistake]:
     if 0 < ray < 1024:
         mistakes.append(Mistake("ports.ray", f"{ray} is a privileged port", "use 0, or 1024 and above"))
     return mistakes
+
+
+CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...] = (
+    (frozenset({"models", "aliases", "assistants", "knowledge"}), _names),
+    (frozenset({"models", "aliases"}), _alias_targets),
+    (frozenset({"models", "aliases", "assistants"}), _assistant_models),
+    (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
+    (frozenset({"models"}), _model_keys),
+    (frozenset({"ports"}), _ports),
+)
+"""Checks between settings, each with those that it needs to be readable."""

@@ -28,6 +28,11 @@ class Mistake:
         """There is no `kind` called `name`."""
         return cls(key, f"there is no {kind} '{name}'", _choice(name, known))
 
+    @property
+    def setting(self) -> str:
+        """The top-level setting that `key` lies in."""
+        return re.split(r"[.\[]", self.key, maxsplit=1)[0]
+
     def __str__(self) -> str:
         return f"headrace:{self.key}: {self.problem}; {self.fix}"
 

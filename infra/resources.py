@@ -15,6 +15,8 @@ class Secret(pulumi.CustomResource):
     path: Output[str]
     value: Output[str]
     """Only with `reveal`."""
+    digest: Output[str]
+    """Of a generated secret: 64 of its 256 bits' hash, to notice another one."""
 
     def __init__(
         self,
@@ -28,7 +30,9 @@ class Secret(pulumi.CustomResource):
         opts: ResourceOptions | None = None,
     ) -> None:
         source: dict[str, Any] = {"prefix": prefix} if value is None else {"value": pulumi.Output.secret(value)}
-        outputs: dict[str, Any] = {"digest": None, **({"value": None} if reveal and value is None else {})}
+        outputs: dict[str, Any] = {"digest": None} if value is None else {}
+        if reveal and value is None:
+            outputs["value"] = None
         props = {"path": path, "reveal": reveal, "keep": keep, **source, **outputs}
         opts = ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["value"]))
         super().__init__("headrace:index:Secret", name, props, opts)
@@ -49,7 +53,6 @@ class Process(pulumi.CustomResource):
         record: str,
         log: str,
         ready: str,
-        ports: Mapping[str, int],
         files: Mapping[str, Input[str]] | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
@@ -60,7 +63,6 @@ class Process(pulumi.CustomResource):
             "record": record,
             "log": log,
             "ready": ready,
-            "ports": ports,
             "files": files or {},
             "session": None,
         }
@@ -79,13 +81,13 @@ class RayHead(pulumi.CustomResource):
         name: str,
         *,
         ray: str,
+        version: str,
         record: str,
         log: str,
         temp: str,
         token_path: Input[str],
         cpus: int,
         object_store_bytes: int,
-        memory_bytes: int,
         ports: Mapping[str, int],
         dashboard_port: int,
         inner_base: int,
@@ -94,13 +96,13 @@ class RayHead(pulumi.CustomResource):
     ) -> None:
         props = {
             "ray": ray,
+            "version": version,
             "record": record,
             "log": log,
             "temp": temp,
             "token_path": token_path,
             "cpus": cpus,
             "object_store_bytes": object_store_bytes,
-            "memory_bytes": memory_bytes,
             "ports": ports,
             "dashboard_port": dashboard_port,
             "inner_base": inner_base,
@@ -121,7 +123,7 @@ class ServeApplication(pulumi.CustomResource):
         *,
         url: str,
         token_path: Input[str],
-        document: Mapping[str, Any],
+        document: Mapping[str, Input[Any]],
         session: Input[str],
         ready: str,
         opts: ResourceOptions | None = None,

@@ -31,6 +31,8 @@ def serve_document(
     models = [m for m in catalog.models if isinstance(m, LlamaCppModel)]
     return {
         "proxy_location": "HeadOnly",
+        # One line per request is the gateway's own business; Serve's costs 3 % of a relay's time.
+        "logging_config": {"enable_access_log": False},
         "http_options": {"host": host, "port": port},
         "applications": [
             _gateway(config, catalog, env or {}),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,27 @@ from infra.providers.resource import Found, Resource, Task, Values, strings
 
 MANAGED = {"managed_by": "headrace"}
 INGEST_S = 600
-"""Longest wait for one document."""
+"""Longest wait for the next document to be ingested."""
+AT_ONCE = 4
+"""Requests under way together; the work itself waits in the stack's own queue."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A document as the collection holds it."""
+    """A document of ours as the collection holds it."""
 
     file_id: str
     path: str
     sha256: str
     status: str
+    error: str = ""
+
+
+GOING_WELL = ("completed", "in_progress")
+
+
+class Refused(Exception):
+    """A document that the API does not take; the message says why."""
 
 
 class Collection:
@@ -54,38 +65,35 @@ class Collection:
         return f"/v1/vector_stores/{self.id}/files"
 
     def documents(self) -> list[Document]:
+        """Returns the documents that were put there by us; what users attached themselves is theirs."""
         found = []
         for item in _pages(self._client, self._files):
             attributes = item.get("attributes") or {}
             path, sha = str(attributes.get("path", "")), str(attributes.get("sha256", ""))
-            found.append(Document(item["id"], path, sha, item["status"]))
+            if path and sha:
+                error = str((item.get("last_error") or {}).get("message", ""))
+                found.append(Document(item["id"], path, sha, item["status"], error))
         return found
 
-    def add(self, path: str, content: bytes, task: Task) -> str | None:
-        """Uploads and ingests a document; returns why it failed, or None."""
+    def in_progress(self) -> set[str]:
+        """Returns the ids of the files that are still to be ingested."""
+        return {item["id"] for item in _pages(self._client, self._files, filter="in_progress")}
+
+    def add(self, path: str, content: bytes) -> str:
+        """Uploads a document and asks for its ingestion; returns the file's id. Raises `Refused`."""
         sha = hashlib.sha256(content).hexdigest()
         form = {"purpose": "assistants"}
         upload = self._client.post("/v1/files", data=form, files={"file": (Path(path).name, content)})
         if upload.is_client_error:
-            return _error(upload)
-        file_id = _json(upload)["id"]
+            raise Refused(_error(upload))
+        file_id = str(_json(upload)["id"])
         body = {"file_id": file_id, "attributes": {"path": path, "sha256": sha}}
         attached = self._client.post(self._files, json=body)
-        reason = _error(attached) if attached.is_client_error else self._await(_json(attached), task)
-        if reason is not None:
+        if attached.is_client_error:
             self.remove(file_id)
-        return reason
-
-    def _await(self, item: dict[str, Any], task: Task) -> str | None:
-        deadline = time.monotonic() + INGEST_S
-        while item["status"] == "in_progress":
-            if time.monotonic() > deadline:
-                return f"not ingested after {INGEST_S} s"
-            task.pause(0.1)
-            item = _json(self._client.get(f"{self._files}/{item['id']}"))
-        if item["status"] == "completed":
-            return None
-        return str((item.get("last_error") or {}).get("message") or f"status {item['status']}")
+            raise Refused(_error(attached))
+        _json(attached)
+        return file_id
 
     def remove(self, file_id: str) -> None:
         for url in (f"{self._files}/{file_id}", f"/v1/files/{file_id}"):
@@ -94,8 +102,7 @@ class Collection:
                 _json(response)
 
     def drop(self) -> None:
-        for document in self.documents():
-            self.remove(document.file_id)
+        _at_once(self.remove, [d.file_id for d in self.documents()])
         _json(self._client.delete(f"/v1/vector_stores/{self.id}"))
 
 
@@ -147,40 +154,81 @@ def _bring(collection: Collection, new: Values, task: Task) -> tuple[dict[str, s
     A new version is complete before the old one goes, so that a question finds the one or the other.
     """
     wanted = strings(new["documents"])
-    there: dict[str, list[Document]] = {}
-    for document in collection.documents():
-        there.setdefault(document.path, []).append(document)
-    ingested: dict[str, str] = {}
-    failed: dict[str, str] = {}
-    for path, sha in sorted(wanted.items()):
-        good = [d for d in there.get(path, []) if d.sha256 == sha and d.status == "completed"]
-        if good:
-            keep = good[0]
-        else:
-            task.say(f"ingesting {path}")
-            reason = _ingest(collection, Path(new["root"]), path, sha, task)
-            if reason is not None:
-                failed[path] = reason
-                continue
-            keep = None
-        ingested[path] = sha
-        for document in there.get(path, []):
-            if document is not keep:
-                collection.remove(document.file_id)
-    for path in there.keys() - wanted.keys():
-        for document in there[path]:
-            collection.remove(document.file_id)
+    before = collection.documents()
+    files = {d.path: d.file_id for d in before if wanted.get(d.path) == d.sha256 and d.status in GOING_WELL}
+    added, failed = _add(collection, Path(new["root"]), {p: s for p, s in wanted.items() if p not in files}, task)
+    files |= added
+    failed |= _await(collection, files, task)
+    ingested = {path: sha for path, sha in sorted(wanted.items()) if path not in failed}
+    kept = {files[path] for path in ingested}
+    old = [d.file_id for d in before if d.file_id not in kept and d.path not in failed]
+    _at_once(collection.remove, [*old, *(files[path] for path in failed if path in files)])
     return ingested, failed
 
 
-def _ingest(collection: Collection, root: Path, path: str, sha: str, task: Task) -> str | None:
+def _add(
+    collection: Collection, root: Path, documents: Mapping[str, str], task: Task
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Uploads documents (path -> SHA-256); returns the file ids and the reasons of those that failed, by path."""
+    files: dict[str, str] = {}
+    failed: dict[str, str] = {}
+
+    def add(path: str) -> None:
+        task.pause(0)
+        try:
+            files[path] = collection.add(path, _read(root / path, documents[path]))
+        except Refused as e:
+            failed[path] = str(e)
+
+    _at_once(add, sorted(documents), lambda count: task.say(f"uploaded {count}"))
+    return files, failed
+
+
+def _read(file: Path, sha: str) -> bytes:
     try:
-        content = (root / path).read_bytes()
+        content = file.read_bytes()
     except OSError as e:
-        return f"cannot be read: {e.strerror}"
+        raise Refused(f"cannot be read: {e.strerror}") from None
     if hashlib.sha256(content).hexdigest() != sha:
-        return "changed while it was read; run `make up` again"
-    return collection.add(path, content, task)
+        raise Refused("changed while it was read; run `make up` again")
+    return content
+
+
+def _await(collection: Collection, files: Mapping[str, str], task: Task) -> dict[str, str]:
+    """Waits until every file (path -> id) is ingested; returns why some are not, by path."""
+    left: set[str] | None = None
+    progressed = time.monotonic()
+    while waiting := collection.in_progress() & set(files.values()):
+        if waiting != left:
+            left, progressed = waiting, time.monotonic()
+            task.say(f"ingested {len(files) - len(waiting)} of {len(files)}")
+        if time.monotonic() - progressed > INGEST_S:
+            break
+        task.pause(0.2)
+    ended = {d.file_id: d for d in collection.documents()}
+    return {path: reason for path, id in files.items() if (reason := _failure(ended.get(id)))}
+
+
+def _failure(document: Document | None) -> str:
+    if document is None:
+        return "was removed while it was ingested"
+    if document.status == "completed":
+        return ""
+    if document.status == "in_progress":
+        return f"not ingested after {INGEST_S} s"
+    return document.error or f"status {document.status}"
+
+
+def _at_once(work: Callable[[str], None], items: Sequence[str], progress: Callable[[str], None] | None = None) -> None:
+    """Does `work` for all items, a few at once; the first error ends what has not begun."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            for number, _ in enumerate(pool.map(work, items), 1):
+                if progress:
+                    progress(f"{number} of {len(items)}")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _report(failed: dict[str, str], new: Values, task: Task) -> None:
@@ -213,8 +261,8 @@ def _json(response: httpx.Response) -> dict[str, Any]:
     return dict(response.json())
 
 
-def _pages(client: httpx.Client, url: str) -> Iterator[dict[str, Any]]:
-    params: dict[str, str | int] = {"limit": 100}
+def _pages(client: httpx.Client, url: str, **query: str) -> Iterator[dict[str, Any]]:
+    params: dict[str, str | int] = {"limit": 100, **query}
     while True:
         page = _json(client.get(url, params=params))
         yield from page["data"]

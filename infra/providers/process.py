@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 
-from infra.providers import ports
 from infra.providers.problem import Interrupted, Problem
 from infra.providers.resource import Found, Resource, Task, Values, fingerprint, strings
 from infra.providers.session import Session
@@ -43,16 +41,6 @@ def wait_ready(session: Session, url: str, log: Path, task: Task, *, name: str, 
         task.pause(0.1)
 
 
-def port_problems(wanted: Mapping[str, Any], session: Session) -> dict[str, str]:
-    """Which of the ports (by configuration key) somebody else has."""
-    own = {p.pid for p in session.members()}
-    problems = {}
-    for key, port in wanted.items():
-        if isinstance(port, int) and (who := ports.taken(port, own)):
-            problems[f"ports.{key}"] = f"port {port} ({key}) is taken by {who}; stop it or set {key} to another"
-    return problems
-
-
 def write_files(files: Mapping[str, str]) -> None:
     for path, text in files.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -60,21 +48,14 @@ def write_files(files: Mapping[str, str]) -> None:
 
 
 class Process(Resource):
-    """Inputs: `argv` and `env` (never secrets), `cwd`, `record` (folder), `log`, `ready` (URL), `ports` (by
-    configuration key), `files` (path -> text, written before the start).
+    """Inputs: `argv` and `env` (never secrets), `cwd`, `record` (folder), `log`, `ready` (URL), `files` (path
+    -> text, written before the start).
 
     Output `session` names this very run of the process.
     """
 
     replace_on = frozenset({"record"})
     computed = frozenset({"session"})
-
-    def check(self, new: Values) -> dict[str, str]:
-        record = new.get("record")
-        wanted = new.get("ports")
-        if not isinstance(record, str) or not isinstance(wanted, Mapping):
-            return {}
-        return port_problems(wanted, Session(Path(record)))
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         session = Session(Path(new["record"]))

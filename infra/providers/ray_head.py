@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
-import psutil
 
 from infra.providers.problem import Interrupted, Problem
-from infra.providers.process import port_problems, wait_ready
+from infra.providers.process import wait_ready
 from infra.providers.ray_ports import RayPorts, choose
 from infra.providers.resource import Found, Resource, Task, Values, fingerprint
 from infra.providers.session import Session
@@ -27,40 +25,21 @@ loopback address it leaves alone."""
 LONGEST_STREAM_S = 7200
 """HAProxy lets the streams of a replaced configuration live for this long."""
 
-BASE_BYTES = 1_200_000_000
-"""Memory that Ray and the gateway need before any model."""
-
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 """What Ray gets of our environment: no secret of the user's ends up in its processes."""
 
-STARTED_WITH = ("ray", "cpus", "object_store_bytes", "temp", "token_path", "ports", "inner_base", "env")
+STARTED_WITH = ("ray", "version", "cpus", "object_store_bytes", "temp", "token_path", "ports", "inner_base", "env")
 
 
 class RayHead(Resource):
-    """Inputs: `ray` (executable), `record` (folder), `log`, `temp` (a short folder of its own), `token_path`,
-    `cpus`, `object_store_bytes`, `memory_bytes` (needed for the models), `ports` (`dashboard` and those of the
-    API, by configuration key), `dashboard_port`, `inner_base` (0: chosen), `env` (further variables).
+    """Inputs: `ray` (executable), `version` (of it), `record` (folder), `log`, `temp` (a short folder of its own), `token_path`,
+    `cpus`, `object_store_bytes`, `ports` (`dashboard` and those of the API, by configuration key), `dashboard_port`, `inner_base` (0: chosen), `env` (further variables).
 
     Outputs: `session` (this very run), `metrics_port`, `haproxy_metrics_port`.
     """
 
     replace_on = frozenset({"record", "temp"})
     computed = frozenset({"session", "metrics_port", "haproxy_metrics_port"})
-
-    def check(self, new: Values) -> dict[str, str]:
-        record, wanted = new.get("record"), new.get("ports")
-        if not isinstance(record, str) or not isinstance(wanted, Mapping):
-            return {}
-        session = Session(Path(record))
-        problems = port_problems(wanted, session)
-        needed = BASE_BYTES + int(new["memory_bytes"]) + int(new["object_store_bytes"])
-        available = psutil.virtual_memory().available
-        if not session.alive and available < needed:
-            problems["memory_bytes"] = (
-                f"the models and Ray need about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "
-                "available; end other programs, or set fewer or smaller headrace:models"
-            )
-        return problems
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         session = Session(Path(new["record"]))
@@ -164,6 +143,8 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "DASHBOARD_METRIC_PORT": inner.dashboard_metrics,
         # No workers waiting for tasks: Serve has actors only.
         "RAY_enable_worker_prestart": 0,
+        # Nor does an idle worker stay: by default as many do as there are logical CPUs.
+        "RAY_num_workers_soft_limit": 0,
         "RAY_SERVE_ENABLE_HA_PROXY": 1,
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": 1,
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": inner.fallback_http,

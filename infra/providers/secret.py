@@ -60,8 +60,8 @@ class Secret(Resource):
         path = Path(id)
         if not path.exists():
             return Found()
-        changed = fingerprint(path.read_text()) != old.get("digest")
-        drifted = stat.S_IMODE(path.stat().st_mode) != MODE or (changed and "prefix" not in old)
+        changed = "value" in old and "prefix" not in old and path.read_text() != old["value"]
+        drifted = stat.S_IMODE(path.stat().st_mode) != MODE or changed
         return Found(id, {**old, **self._outputs(old), "drifted": drifted})
 
     def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
@@ -73,8 +73,9 @@ class Secret(Resource):
 
     def _outputs(self, new: Values) -> Values:
         value = Path(new["path"]).read_text()
-        outputs = {k: v for k, v in new.items() if k not in ("value", "drifted")}
-        outputs["digest"] = fingerprint(value)
+        outputs = {k: v for k, v in new.items() if k not in ("value", "digest", "drifted")}
+        if "prefix" in new:  # the digest of a secret that somebody chose could help to guess it
+            outputs["digest"] = fingerprint(value)
         if "value" in new or new.get("reveal"):
             outputs["value"] = value
         return outputs

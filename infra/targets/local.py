@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 import pulumi
@@ -18,7 +19,7 @@ from infra.targets import Target, preflight
 from infra.targets.layout import CHECKOUT, Layout
 from monitoring.scrape import scrape_config
 from serving.config import SecretRef, ServingConfig, Store
-from serving.document import serve_document
+from serving.document import APPLICATION, serve_document
 
 PROGRAMS = ("prometheus",)
 LOOPBACK = "127.0.0.1"
@@ -52,6 +53,7 @@ class LocalStack(pulumi.ComponentResource):
         super().__init__("headrace:local:Stack", name)
         self._config = config
         self._layout = layout
+        self._build = application.build(CHECKOUT)
         own = ResourceOptions(parent=self)
         self.url = f"http://{config.host}:{config.ports.api}"
         self.dashboard_url = f"http://{LOOPBACK}:{config.ports.dashboard}"
@@ -67,13 +69,13 @@ class LocalStack(pulumi.ComponentResource):
         return RayHead(
             "ray",
             ray=str(Path(sys.executable).with_name("ray")),
+            version=metadata.version("ray"),
             record=str(layout.record("ray")),
             log=str(layout.log("ray")),
             temp=str(layout.temp),
             token_path=self.secrets.ray_token.path,
             cpus=preflight.cpus(config),
             object_store_bytes=config.ray.object_store_bytes,
-            memory_bytes=preflight.memory_needed(config),
             ports={"headrace:ports.api": config.ports.api, "headrace:ports.dashboard": config.ports.dashboard},
             dashboard_port=config.ports.dashboard,
             inner_base=config.ports.ray,
@@ -87,12 +89,11 @@ class LocalStack(pulumi.ComponentResource):
         return Process(
             "exporter",
             argv=[sys.executable, "-m", "serving.telemetry.exporter", *arguments],
-            env=PLAIN_ENVIRONMENT,
+            env={**PLAIN_ENVIRONMENT, "HEADRACE_BUILD": self._build},
             cwd=str(CHECKOUT),
             record=str(layout.record("exporter")),
             log=str(layout.log("exporter")),
             ready=f"http://{LOOPBACK}:{port}/healthz",
-            ports={"headrace:ports.exporter": port},
             opts=ResourceOptions(parent=self),
         )
 
@@ -103,8 +104,11 @@ class LocalStack(pulumi.ComponentResource):
             application.catalog(config),
             host=str(config.host),
             port=config.ports.api,
-            env={"PROMETHEUS_MULTIPROC_DIR": str(layout.metrics)},
+            env={"PROMETHEUS_MULTIPROC_DIR": str(layout.metrics), "HEADRACE_BUILD": self._build},
         )
+        # Gateways read the key at their start: another key must start others.
+        [gateway] = [a for a in document["applications"] if a["name"] == APPLICATION]
+        gateway["runtime_env"]["env_vars"]["HEADRACE_API_KEY_DIGEST"] = self.secrets.api_key.digest
         return ServeApplication(
             "application",
             url=self.dashboard_url,
@@ -139,7 +143,6 @@ class LocalStack(pulumi.ComponentResource):
             record=str(layout.record("prometheus")),
             log=str(layout.log("prometheus")),
             ready=f"http://{LOOPBACK}:{port}/-/ready",
-            ports={"headrace:ports.prometheus": port},
             files={str(settings): _scrape(self._config, self.ray)},
             opts=ResourceOptions(parent=self),
         )

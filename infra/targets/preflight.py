@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
-import math
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
+
 from infra.config import StackConfig
 from infra.mistakes import Mistake
+from infra.providers import ports
+from infra.providers.session import Session
+from infra.targets.layout import Layout
 from serving.config import LlamaCppModel
+
+PLENTY = 1000
+"""Logical CPUs of a Ray whose size is not configured."""
+
+
+BASE_BYTES = 1_200_000_000
+"""Memory that Ray and the gateway need before any model."""
+
+
+RECORDS = ("ray", "exporter", "prometheus")
+"""Sessions of a local stack."""
 
 
 def cpus_needed(config: StackConfig) -> float:
@@ -22,29 +36,64 @@ def cpus_needed(config: StackConfig) -> float:
 
 
 def cpus(config: StackConfig) -> int:
-    """CPUs that Ray is told to have. They are shares of a replica, not cores: more than cores is allowed."""
-    return config.ray.cpus or max(2, os.cpu_count() or 1, math.ceil(cpus_needed(config) - 1e-9))
+    """CPUs that Ray is told to have: shares of replicas in its books, not cores.
+
+    The default does not follow the models, since Ray must be restarted to be told another number.
+    """
+    return config.ray.cpus or PLENTY
 
 
 def memory_needed(config: StackConfig) -> int:
-    """Bytes that the models need."""
-    return sum(m.replicas * m.memory_bytes for m in config.models if isinstance(m, LlamaCppModel))
+    """Bytes that the whole stack needs."""
+    models = sum(m.replicas * m.memory_bytes for m in config.models if isinstance(m, LlamaCppModel))
+    return BASE_BYTES + config.ray.object_store_bytes + models
 
 
-def mistakes(config: StackConfig, programs: Iterable[str]) -> list[Mistake]:
+def mistakes(config: StackConfig, layout: Layout, programs: Iterable[str]) -> list[Mistake]:
     """What the configuration asks for and this host does not have."""
-    found = []
+    return [*_cpus(config), *_memory(config, layout), *_ports(config, layout), *_weights(config), *_programs(programs)]
+
+
+def _cpus(config: StackConfig) -> list[Mistake]:
     needed = cpus_needed(config)
-    if config.ray.cpus and config.ray.cpus < needed - 1e-9:
-        problem = f"{config.ray.cpus} is less than the {needed:.1f} that all replicas and one replacement need"
-        found.append(Mistake("ray.cpus", problem, "raise it, or lower replicas or cpus of what runs"))
-    for i, model in enumerate(config.models):
-        if isinstance(model, LlamaCppModel) and (problem := _missing(model.source)):
-            found.append(Mistake(f"models[{i}].source", problem, "correct it, or install the weights"))
-    for program in programs:
-        if shutil.which(program) is None:
-            found.append(Mistake("target", f"the program {program} is not on PATH", "run `make up` or `make tools`"))
-    return found
+    if cpus(config) >= needed - 1e-9:
+        return []
+    problem = f"{cpus(config)} is less than the {needed:.1f} that all replicas and one replacement need"
+    return [Mistake("ray.cpus", problem, "raise it, or lower replicas or cpus of what runs")]
+
+
+def _memory(config: StackConfig, layout: Layout) -> list[Mistake]:
+    needed, available = memory_needed(config), psutil.virtual_memory().available
+    if available >= needed or Session(layout.record("ray")).alive:
+        return []
+    problem = f"they and Ray need about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are available"
+    return [Mistake("models", problem, "end other programs, or have fewer or smaller models")]
+
+
+def _ports(config: StackConfig, layout: Layout) -> list[Mistake]:
+    own = {p.pid for record in RECORDS for p in Session(layout.record(record)).members()}
+    wanted = config.ports.model_dump(exclude={"ray"})
+    return [
+        Mistake(f"ports.{name}", f"{port} is taken by {who}", "stop it, or choose another port")
+        for name, port in wanted.items()
+        if (who := ports.taken(port, own))
+    ]
+
+
+def _weights(config: StackConfig) -> list[Mistake]:
+    return [
+        Mistake(f"models[{i}].source", problem, "correct it, or install the weights")
+        for i, model in enumerate(config.models)
+        if isinstance(model, LlamaCppModel) and (problem := _missing(model.source))
+    ]
+
+
+def _programs(programs: Iterable[str]) -> list[Mistake]:
+    return [
+        Mistake("target", f"the program {program} is not on PATH", "run `make up` or `make tools`")
+        for program in programs
+        if shutil.which(program) is None
+    ]
 
 
 def _missing(source: str) -> str:

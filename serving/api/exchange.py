@@ -100,10 +100,10 @@ class Exchange:
         outcome = "cancelled" if self.disconnected else "ok"
         if self.code:
             outcome = "error" if self.status >= 500 or self.started_then_failed else "refused"
-            metrics.errors.labels(self.route, self.code).inc()
-        metrics.request_seconds.labels(self.route, self.model, outcome).observe(self.timeline.total)
+            metrics.child(metrics.errors, self.route, self.code).inc()
+        metrics.child(metrics.request_seconds, self.route, self.model, outcome).observe(self.timeline.total)
         for stage, seconds in self.timeline.stages.items():
-            metrics.stage_seconds.labels(self.route, stage).observe(seconds)
+            metrics.child(metrics.stage_seconds, self.route, stage).observe(seconds)
 
     @property
     def started_then_failed(self) -> bool:

@@ -1,8 +1,8 @@
 """The frame contract of relayed event streams.
 
-Frames are split, and only those that need it are decoded; the id and model are rewritten by a byte template that
-is learnt from the first frame. That is safe: inside a JSON string every quote is escaped, so the bytes
-`"id":"chatcmpl-…"` can only be the frame's own field. Capture and usage read the same frames.
+Frames are split, and only those that need it are decoded. The first plain token frame becomes a template: what
+stands before and after its text, theirs and ours. A later frame that has the same bytes around a text without
+quotes and backslashes is the same JSON with another text, so it is rewritten without being decoded.
 """
 
 from __future__ import annotations
@@ -15,14 +15,7 @@ MAX_FRAME = 4_000_000
 """Bytes; an engine that sends more without ending a frame is broken."""
 
 DONE = b"[DONE]"
-_MARKS = (
-    b'"finish_reason":"',
-    b'"finish_reason": "',
-    b'"usage":{',
-    b'"usage": {',
-    b'"error":',
-    DONE,
-)
+_MARK = "\x01"
 
 
 class FrameError(Exception):
@@ -39,64 +32,75 @@ class Splitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Returns the frames that `chunk` completes, without their blank lines."""
-        if b"\r" in chunk:
-            chunk = chunk.replace(b"\r\n", b"\n")
         data = self._rest + chunk if self._rest else chunk
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
         *frames, self._rest = data.split(b"\n\n")
         if len(self._rest) > MAX_FRAME:
             raise FrameError("a frame of the engine's stream is too large")
-        return [f for f in frames if f]
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a frame was cut off."""
-        return bool(self._rest.strip())
+        return frames
 
 
 class Template:
-    """Rewrites the `id` and `model` of frames from the engine's to ours, byte for byte."""
+    """A token frame with a hole where its text stands. `index` is the choice that it belongs to."""
 
-    __slots__ = ("_pairs",)
+    __slots__ = ("_head", "_our_head", "_our_tail", "_tail", "index")
 
-    def __init__(self, first: bytes, document: dict[str, Any], ours: dict[str, str]) -> None:
-        self._pairs: list[tuple[bytes, bytes]] | None = []
-        for field, value in ours.items():
-            theirs = document.get(field)
-            for separator in (b":", b": "):
-                token = orjson.dumps(field) + separator + orjson.dumps(theirs)
-                if theirs is not None and first.count(token) == 1:
-                    self._pairs.append((token, orjson.dumps(field) + b":" + orjson.dumps(value)))
-                    break
-            else:  # spelt in a way that bytes cannot tell apart: every frame is decoded
-                self._pairs = None
-                return
+    def __init__(self, index: int, head: bytes, tail: bytes, our_head: bytes, our_tail: bytes) -> None:
+        self.index = index
+        self._head, self._tail = head, tail
+        self._our_head, self._our_tail = our_head, our_tail
 
-    def rewrite(self, frame: bytes) -> bytes | None:
-        """Returns the rewritten frame, or None when it must be decoded."""
-        if self._pairs is None:
+    @classmethod
+    def learn(cls, frame: bytes, theirs: dict[str, Any], ours: dict[str, str]) -> Template | None:
+        """Returns the template of a frame that only adds text to one choice, None for any other frame."""
+        choices = theirs.get("choices")
+        if not isinstance(choices, list) or len(choices) != 1:
             return None
-        for theirs, ours in self._pairs:
-            if frame.count(theirs) != 1:
+        (choice,) = choices
+        holder, field = (choice["delta"], "content") if isinstance(choice.get("delta"), dict) else (choice, "text")
+        text = holder.get(field)
+        if not isinstance(text, str) or not text or choice.get("finish_reason") or choice.get("logprobs"):
+            return None
+        if holder is not choice and len(holder) != 1:
+            return None
+        parts = frame.split(orjson.dumps(text))
+        if len(parts) != 2:
+            return None
+        head, tail = parts[0] + b'"', b'"' + parts[1]
+        holder[field] = _MARK
+        try:
+            if payload_document(head + b"\\u0001" + tail) != theirs:
                 return None
-            frame = frame.replace(theirs, ours)
-        return frame
+            our_head, our_tail = encode({**theirs, **ours}).split(b"\\u0001")
+        finally:
+            holder[field] = text
+        return cls(choice.get("index", 0), head, tail, our_head, our_tail)
 
+    def text(self, frame: bytes) -> bytes | None:
+        """Returns the text of a frame that fits, as it stands in JSON; None when it must be decoded."""
+        if not (frame.startswith(self._head) and frame.endswith(self._tail)):
+            return None
+        text = frame[len(self._head) : -len(self._tail)]
+        if b'"' in text or b"\\" in text or b"\n" in text:
+            return None
+        return text
 
-def needs_decoding(frame: bytes) -> bool:
-    """Whether a frame ends a choice, carries usage or an error, or ends the stream."""
-    return any(mark in frame for mark in _MARKS)
+    def fill(self, text: bytes) -> bytes:
+        """Returns our frame with `text`."""
+        return self._our_head + text + self._our_tail
 
 
 def payload(frame: bytes) -> bytes | None:
     """Returns the data of a frame, or None for a comment or another field."""
-    if frame.startswith(b"data:"):
-        data = frame[5:]
-        if b"\n" in data:
-            lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:")]
-            return b"\n".join(lines)
-        return data.removeprefix(b" ")
     lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
+
+
+def payload_document(frame: bytes) -> dict[str, Any] | None:
+    """Returns the JSON object of a frame, None when it has none."""
+    data = payload(frame)
+    return None if data is None else decode(data)
 
 
 def decode(data: bytes) -> dict[str, Any]:

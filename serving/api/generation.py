@@ -133,10 +133,12 @@ async def _copy(x: Exchange, relay: Relay, response: aiohttp.ClientResponse) -> 
 def _observe(x: Exchange, relay: Relay) -> None:
     if relay.first_token is None or relay.last_token is None:
         return
-    metrics.ttft_seconds.labels(x.model).observe(relay.first_token - x.timeline.start)
-    tokens = relay.usage.get("completion_tokens") or relay.frames
+    metrics.child(metrics.ttft_seconds, x.model).observe(relay.first_token - x.timeline.start)
+    tokens = relay.usage.get("completion_tokens") or relay.tokens
     if tokens > 1:
-        metrics.inter_token_seconds.labels(x.model).observe((relay.last_token - relay.first_token) / (tokens - 1))
+        metrics.child(metrics.inter_token_seconds, x.model).observe(
+            (relay.last_token - relay.first_token) / (tokens - 1)
+        )
 
 
 def count_tokens(x: Exchange, usage: dict[str, Any]) -> None:
@@ -145,7 +147,7 @@ def count_tokens(x: Exchange, usage: dict[str, Any]) -> None:
     for metric, field in ((metrics.prompt_tokens, "prompt_tokens"), (metrics.completion_tokens, "completion_tokens")):
         value = usage.get(field)
         if isinstance(value, int) and value > 0:
-            metric.labels(x.model, tenant).inc(value)
+            metrics.child(metric, x.model, tenant).inc(value)
 
 
 async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any]) -> dict[str, Any] | None:

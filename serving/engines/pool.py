@@ -75,7 +75,9 @@ class Engines:
             generator.cancel()
             raise EngineUnavailable(f"no replica of {name} can take the request") from e
         try:
-            yield Endpoint(granted["url"], name, {"Authorization": f"Bearer {granted['key']}"}, text_only=True)
+            headers = {"Authorization": f"Bearer {granted['key']}"}
+            # llama.cpp closes kept connections without a word: one more try before the first byte.
+            yield Endpoint(granted["url"], name, headers, retries=1, text_only=True)
         finally:
             # Dropping the generator would leave the replica's slot taken: only cancel() frees it.
             generator.cancel()

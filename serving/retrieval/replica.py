@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -22,11 +23,18 @@ from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
 from serving.store.blobs import Blobs
 from serving.store.database import Database
+from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
 from serving.store.jobs import Jobs
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
 from serving.telemetry import metrics
+
+log = logging.getLogger("headrace.retrieval")
+
+HOUSEKEEPING_S = 3600.0
+KEEP_JOBS_S = 7 * 86_400.0
+"""How long ended jobs can be looked up."""
 
 NAMES_TTL_S = 2.0
 """How long the vector store behind a knowledge name is remembered."""
@@ -39,26 +47,40 @@ class RetrievalReplica:
         data = Path(config.store.data)
         self._database = Database(config.store.database)
         jobs = Jobs(self._database)
+        self._jobs = jobs
         self._stores = VectorStores(self._database, jobs)
-        files = Files(self._database, jobs, self._stores)
+        self._files = Files(self._database, jobs, self._stores)
+        self._blobs = Blobs(data / "files")
         self._embedder = Embedder()
         self._ingestion = Ingestion(
-            str(data / "collections"), self._embedder, files, self._stores, Blobs(data / "files"), jobs
+            str(data / "collections"), self._embedder, self._files, self._stores, self._blobs, jobs
         )
         self._indexes: OrderedDict[str, CollectionIndex] = OrderedDict()
         self._names: dict[tuple[str, str], tuple[float, str]] = {}
         self._worker = Worker(jobs, self._ingestion.handlers)
         self._working: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Brings the database up to date and begins to work on jobs."""
         await self._database.migrate()
         self._working = asyncio.create_task(self._worker.run())
+        self._housekeeping = asyncio.create_task(self._keep_house())
 
     async def check_health(self) -> None:
         """Raises when the worker has ended; Serve then replaces the replica."""
         if self._working is not None and self._working.done():
             raise RuntimeError("the job worker has ended")
+
+    async def _keep_house(self) -> None:
+        """Removes what crashes and time leave behind; several replicas may do it at once."""
+        while True:
+            try:
+                await self._blobs.sweep(self._files.existing)
+                await self._jobs.prune(KEEP_JOBS_S)
+            except StoreUnavailable as e:
+                log.warning("housekeeping was put off: %s", e)
+            await asyncio.sleep(HOUSEKEEPING_S)
 
     async def ping(self) -> bool:
         """Answers."""

@@ -130,6 +130,13 @@ class Jobs:
             return {(kind, status): n for kind, status, n in await connection.execute(query)}
 
     @uninterrupted
+    async def prune(self, older_than_s: float) -> int:
+        """Removes jobs of all tenants that ended longer ago than `older_than_s`. Returns how many."""
+        old = jobs.delete().where(jobs.c.finished_at < now() - older_than_s)
+        async with self._database.write() as connection:
+            return (await connection.execute(old)).rowcount
+
+    @uninterrupted
     async def cancel(self, principal: Principal, id: str, *, connection: AsyncConnection | None = None) -> Job:
         """Cancels a job: a queued one at once, a running one when its worker notices. No effect on an ended one."""
         async with self._database.write(connection) as connection:

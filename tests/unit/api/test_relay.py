@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.api.frames import FrameError
-from serving.api.relay import COMPACT_EVERY, EngineError, Relay
+from serving.api.relay import EngineError, Relay
 
 OURS = {"id": "chatcmpl-ours", "model": "docs"}
 
@@ -123,18 +123,27 @@ def test_a_frame_without_end_is_bounded():
             relay.feed(b"x" * 65536)
 
 
-def test_long_answers_are_compacted_and_whole():
-    relay = Relay(OURS, want_usage=False)
-    n = COMPACT_EVERY * 3 + 7
-    relay.feed(b"".join(chunk(f"{i} ") for i in range(n)))
-    assert len(relay._kept) < COMPACT_EVERY
-    assert relay.texts()[0] == "".join(f"{i} " for i in range(n))
-
-
-def test_frames_whose_id_repeats_are_decoded():
+def test_plain_tokens_are_not_decoded(monkeypatch):
     relay = Relay(OURS, want_usage=False)
     relay.feed(chunk("a"))
-    out = relay.feed(chunk("b", nested={"id": "chatcmpl-theirs"}))
-    (doc,) = documents(out)
-    assert doc["id"] == OURS["id"]
-    assert doc["nested"] == {"id": "chatcmpl-theirs"}
+    monkeypatch.setattr("serving.api.relay.decode", None)  # decoding would fail now
+    out = relay.feed(b"".join(chunk(f"{i} ") for i in range(100)))
+    assert text_of(documents(out)) == "".join(f"{i} " for i in range(100))
+    assert relay.tokens == 101
+
+
+def test_a_frame_that_differs_from_the_template_is_decoded():
+    relay = Relay(OURS, want_usage=False)
+    relay.feed(chunk("a"))
+    out = relay.feed(chunk("b", nested={"id": "chatcmpl-theirs"}) + chunk("c", index=1) + chunk("d"))
+    docs = documents(out)
+    assert [d["id"] for d in docs] == [OURS["id"]] * 3
+    assert docs[0]["nested"] == {"id": "chatcmpl-theirs"}
+    assert relay.texts() == {0: "abd", 1: "c"}
+
+
+def test_what_follows_the_end_mark_is_dropped():
+    relay = Relay(OURS, want_usage=False)
+    relay.feed(stream(["a"]))
+    assert relay.feed(chunk("late")) == b""
+    assert relay.texts() == {0: "a"}

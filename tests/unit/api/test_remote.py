@@ -1,0 +1,290 @@
+"""The gateway before engines that misbehave: a real server, a real store, a real upstream over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+
+import httpx
+import pytest
+import uvicorn
+from aiohttp import web
+
+from serving.api.app import Api
+from serving.api.services import Services
+from serving.config import Alias, Assistant, Catalog, Limits, RemoteModel, SecretRef, ServingConfig, Store, Target
+from serving.security.keys import new_key
+
+PLANTED = "planted-upstream-secret"
+
+
+def frame(text="x", finish=None):
+    choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
+    return f"data: {json.dumps({'id': 'theirs', 'model': 'hidden', 'choices': [choice]})}\n\n".encode()
+
+
+USAGE = b'data: {"id":"theirs","model":"hidden","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+WHOLE = {
+    "id": "theirs",
+    "model": "hidden",
+    "object": "chat.completion",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+}
+
+
+class Upstream:
+    """An OpenAI-compatible endpoint that does what its `model` is called."""
+
+    def __init__(self):
+        self.calls = []
+        self.open = 0
+
+    async def chat(self, request):
+        body = await request.json()
+        self.calls.append((body, request.headers.get("Authorization")))
+        kind = body["model"]
+        if kind.startswith("status-"):
+            return web.json_response({"error": {"message": f"says {kind}"}}, status=int(kind[7:]))
+        if kind == "flaky" and len([c for c in self.calls if c[0]["model"] == "flaky"]) < 3:
+            return web.Response(status=503)
+        if kind == "not-json":
+            return web.Response(text="<html>", content_type="application/json")
+        if not body.get("stream"):
+            return web.json_response(WHOLE)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await self._stream(kind, response)
+        return response
+
+    async def _stream(self, kind, response):
+        await response.write(frame("hello "))
+        if kind == "endless":
+            self.open += 1
+            try:
+                while True:
+                    await asyncio.sleep(0.01)
+                    await response.write(frame("more "))
+            finally:
+                self.open -= 1
+        if kind == "cut":
+            return
+        if kind == "crash":
+            response._req.transport.abort()
+            return
+        if kind == "garbage":
+            await response.write(b"data: {broken\n\n")
+            return
+        if kind == "error":
+            await response.write(b'data: {"error":{"message":"out of memory at 0xdead"}}\n\n')
+            return
+        if kind == "stalls":
+            await asyncio.sleep(3)
+        await response.write(frame("world") + frame("", "stop") + USAGE + b"data: [DONE]\n\n")
+
+
+KINDS = ["good", "flaky", "not-json", "endless", "cut", "crash", "garbage", "error", "stalls", "down"]
+KINDS += [f"status-{code}" for code in (400, 401, 404, 429, 500, 503)]
+
+
+class Loop(threading.Thread):
+    """An event loop in a thread, for the two servers."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.loop = asyncio.new_event_loop()
+        self.start()
+
+    def run(self):
+        self.loop.run_forever()
+
+    def do(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+
+async def start_upstream(upstream):
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", upstream.chat)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    return runner, site._server.sockets[0].getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gateway")
+    key = new_key()
+    (folder / "hash").write_text("h" * 40)
+    (folder / "key").write_text(key)
+    (folder / "upstream").write_text(PLANTED)
+    upstream, loop = Upstream(), Loop()
+    runner, port = loop.do(start_upstream(upstream))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        closed = s.getsockname()[1]
+    models = tuple(
+        RemoteModel(
+            name=kind,
+            url=f"http://127.0.0.1:{closed if kind == 'down' else port}/v1",
+            api_key=SecretRef(ref=f"file:{folder / 'upstream'}"),
+            idle_timeout_s=1,
+            max_in_flight=2,
+        )
+        for kind in KINDS
+    )
+    config = ServingConfig(
+        store=Store(database=f"sqlite:///{folder / 'h.db'}", data=str(folder)),
+        key_secret=SecretRef(ref=f"file:{folder / 'hash'}"),
+        bootstrap_key=SecretRef(ref=f"file:{folder / 'key'}"),
+        limits=Limits(in_flight=4, queue=0),
+    )
+
+    async def start():
+        services = Services(config, None, lambda name: None)
+        await services.start()
+        services.configure(
+            Catalog(
+                models=models,
+                aliases=(Alias(name="stable", targets=(Target(model="good"),)),),
+                assistants=(Assistant(name="brief", model="stable", prompt="Be brief.", max_tokens=7),),
+            )
+        )
+        server = uvicorn.Server(uvicorn.Config(Api(services), port=0, log_level="critical", lifespan="off"))
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        return services, server, task, server.servers[0].sockets[0].getsockname()[1]
+
+    services, server, task, api = loop.do(start())
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{api}", headers=headers, timeout=20) as client:
+        yield client, upstream, services
+
+    async def stop():
+        server.should_exit = True
+        await task
+        await services.close()
+        await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # handlers whose connection the test cut
+        for pending in left:
+            pending.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    loop.do(stop())
+    loop.loop.call_soon_threadsafe(loop.loop.stop)
+
+
+def ask(client, model, **options):
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **options}
+    return client.post("/v1/chat/completions", json=body)
+
+
+def test_a_whole_answer_and_a_stream(world):
+    client, upstream, _ = world
+    answer = ask(client, "good").json()
+    assert answer["choices"][0]["message"]["content"] == "hello"
+    assert answer["model"] == "good"
+    assert answer["id"].startswith("chatcmpl-")
+    text = ask(client, "good", stream=True).text
+    assert "hello " in text
+    assert "world" in text
+    assert "theirs" not in text
+    assert "hidden" not in text
+    assert text.endswith("data: [DONE]\n\n")
+    assert upstream.calls[-1][1] == f"Bearer {PLANTED}"
+
+
+def test_an_assistant_adds_its_prompt_and_defaults(world):
+    client, upstream, _ = world
+    assert ask(client, "brief", temperature=0.5).json()["model"] == "brief"
+    sent = upstream.calls[-1][0]
+    assert sent["model"] == "good"
+    assert sent["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert (sent["max_tokens"], sent["temperature"]) == (7, 0.5)
+
+
+def test_it_tries_again_before_the_first_byte(world):
+    client, upstream, _ = world
+    before = len(upstream.calls)
+    assert ask(client, "flaky").status_code == 200
+    assert len(upstream.calls) - before == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "code"),
+    [
+        ("down", 502, "engine_error"),
+        ("not-json", 502, "engine_error"),
+        ("status-400", 400, "invalid_value"),
+        ("status-401", 502, "engine_error"),
+        ("status-404", 400, "invalid_value"),
+        ("status-429", 429, "overloaded"),
+        ("status-500", 502, "engine_error"),
+        ("status-503", 502, "engine_error"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_failures_before_the_answer(world, model, status, code, stream):
+    if model == "not-json" and stream:
+        pytest.skip("a stream is judged frame by frame")
+    response = ask(world[0], model, stream=stream)
+    assert response.status_code == status
+    assert response.json()["error"]["code"] == code
+    assert PLANTED not in response.text
+
+
+@pytest.mark.parametrize("model", ["cut", "crash", "garbage", "error", "stalls", "not-json"])
+def test_a_broken_stream_never_looks_complete(world, model):
+    response = ask(world[0], model, stream=True)
+    assert response.status_code == 200
+    assert "[DONE]" not in response.text
+    *_, last = [f for f in response.text.split("\n\n") if f]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_error"
+    assert "0xdead" not in response.text
+
+
+def eventually(condition):
+    for _ in range(200):
+        if condition():
+            return True
+        threading.Event().wait(0.01)
+    return False
+
+
+def test_a_hang_up_stops_the_upstream_and_frees_the_place(world):
+    client, upstream, services = world
+    for _ in range(6):  # more than the bound of two: each place must have come back
+        body = {"model": "endless", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        with client.stream("POST", "/v1/chat/completions", json=body) as response:
+            assert response.status_code == 200
+            parts = response.iter_raw()
+            next(parts)
+            assert upstream.open == 1
+        assert eventually(lambda: upstream.open == 0)
+    assert eventually(lambda: services.admission._active == 0)
+
+
+def test_the_bounds_of_a_model_and_of_the_gateway_are_429(world):
+    client, upstream, _ = world
+    body = {"model": "endless", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    with (
+        client.stream("POST", "/v1/chat/completions", json=body) as a,
+        client.stream("POST", "/v1/chat/completions", json=body) as b,
+    ):
+        assert (a.status_code, b.status_code) == (200, 200)
+        third = ask(client, "endless")
+        assert third.status_code == 429
+        assert third.headers["retry-after"]
+        with (
+            client.stream("POST", "/v1/chat/completions", json=body | {"model": "stalls"}),
+            client.stream("POST", "/v1/chat/completions", json=body | {"model": "stalls"}),
+        ):
+            full = ask(client, "good")
+            assert full.status_code == 429
+            assert full.json()["error"]["type"] == "rate_limit_error"
+    assert eventually(lambda: upstream.open == 0)
+    assert ask(client, "good").status_code == 200
