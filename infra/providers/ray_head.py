@@ -32,8 +32,9 @@ STARTED_WITH = ("ray", "version", "cpus", "object_store_bytes", "temp", "token_p
 
 
 class RayHead(Resource):
-    """Inputs: `ray` (executable), `version` (of it), `record` (folder), `log`, `temp` (a short folder of its own), `token_path`,
-    `cpus`, `object_store_bytes`, `ports` (`dashboard` and those of the API, by configuration key), `dashboard_port`, `inner_base` (0: chosen), `env` (further variables).
+    """Inputs: `ray` (executable), `version` (of it), `record` (folder), `log`, `temp` (a short folder of its own),
+    `token_path`, `cpus`, `object_store_bytes`, `ports` (`dashboard` and those of the API, by configuration key),
+    `dashboard_port`, `inner_base` (0: chosen), `env` (further variables).
 
     Outputs: `session` (this very run), `metrics_port`, `haproxy_metrics_port`.
     """
@@ -145,6 +146,8 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "RAY_enable_worker_prestart": 0,
         # Nor does an idle worker stay: by default as many do as there are logical CPUs.
         "RAY_num_workers_soft_limit": 0,
+        # Replicas serve people: by default Ray runs every worker at nice 15, behind its own dashboards.
+        "RAY_worker_niceness": 0,
         "RAY_SERVE_ENABLE_HA_PROXY": 1,
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": 1,
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": inner.fallback_http,
