@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -55,9 +56,7 @@ class Upstream:
     async def _send(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> aiohttp.ClientResponse:
         body = orjson.dumps(document)
         headers = {"Content-Type": "application/json", **endpoint.headers}
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=endpoint.connect_timeout_s, sock_read=endpoint.idle_timeout_s
-        )
+        timeout = _timeout(endpoint.connect_timeout_s, endpoint.idle_timeout_s)
         for attempt in range(endpoint.retries + 1):
             last = attempt == endpoint.retries
             try:
@@ -79,6 +78,11 @@ class Upstream:
                 response.close()
             await asyncio.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311
         raise AssertionError("unreachable")
+
+
+@functools.cache  # a pair per model
+def _timeout(connect_s: float, idle_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=idle_s)
 
 
 async def read_answer(response: aiohttp.ClientResponse) -> dict[str, Any]:

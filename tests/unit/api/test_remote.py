@@ -198,6 +198,14 @@ def test_a_whole_answer_and_a_stream(world):
     assert upstream.calls[-1][1] == f"Bearer {PLANTED}"
 
 
+def test_what_comes_with_the_end_mark_leaves_in_one_piece_with_the_tail(world):
+    body = {"model": "good", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    with world[0].stream("POST", "/v1/chat/completions", json=body) as response:
+        *_, last = response.iter_raw()  # a piece is an HTTP chunk, which is what one send becomes
+    assert b"world" in last
+    assert last.endswith(b"data: [DONE]\n\n")
+
+
 def test_an_assistant_adds_its_prompt_and_defaults(world):
     client, upstream, _ = world
     assert ask(client, "brief", temperature=0.5).json()["model"] == "brief"
