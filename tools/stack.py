@@ -19,14 +19,19 @@ VERBS = ("up", "down", "purge", "preview", "env", "outputs", "pulumi")
 
 
 def up(workspace: Workspace, arguments: Sequence[str]) -> int:
-    """Brings the stack up, asks it a first question and says where everything is."""
+    """Brings the stack up and says where everything is; one that did not run before is asked a first question.
+
+    HEADRACE_QUESTION asks another one, and asks in any case.
+    """
+    ran = Session(_layout(workspace).record("ray")).alive
     with workspace.locked() as lock:
         # A refresh costs a moment and finds what died, for example at a reboot.
         status = workspace.pulumi("up", "--yes", "--skip-preview", "--refresh", *_quiet(), *arguments, lock=lock)
     if status:
         return status
     outputs = workspace.outputs()
-    _first_question(str(outputs["url"]), str(outputs["api_key"]))
+    if not ran or "HEADRACE_QUESTION" in os.environ:
+        _first_question(str(outputs["url"]), str(outputs["api_key"]))
     _print_outputs(workspace, outputs)
     return 0
 

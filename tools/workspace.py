@@ -23,7 +23,8 @@ from tools.report import ToolError
 
 HOME = CHECKOUT / ".headrace"
 PROGRAMS = ("pulumi", "prometheus")
-BACKEND_LOCKS = HOME / "pulumi/.pulumi/locks"
+BACKEND = HOME / "pulumi"
+BACKEND_LOCKS = BACKEND / ".pulumi/locks"
 INTERRUPTED = 130
 PATIENCE_S = 15
 
@@ -65,7 +66,7 @@ class Workspace:
 
     def outputs(self) -> dict[str, object]:
         """Returns the stack's outputs, secrets in plain text: for this process's use."""
-        text = self._ask("stack", "output", "--json", "--show-secrets", "--stack", self.stack)
+        text = self.ask("stack", "output", "--json", "--show-secrets", "--stack", self.stack)
         return dict(json.loads(text or "{}"))
 
     def setting(self, name: str) -> str:
@@ -74,6 +75,12 @@ class Workspace:
         settings = yaml.safe_load(own.read_text()) if own.exists() else None
         value = ((settings or {}).get("config") or {}).get(f"headrace:{name}", "")
         return value if isinstance(value, str) else ""
+
+    @property
+    def salt(self) -> str:
+        """What turns the passphrase into this stack's key."""
+        file = self._salt if self._salt.exists() else self._own_settings
+        return str(yaml.safe_load(file.read_text())["encryptionsalt"])
 
     @contextmanager
     def locked(self) -> Iterator[IO[str]]:
@@ -122,13 +129,16 @@ class Workspace:
         return composed
 
     def _exists(self) -> bool:
-        stacks = json.loads(self._ask("stack", "ls", "--json") or "[]")
+        if self.environment["PULUMI_BACKEND_URL"] == BACKEND.as_uri():  # starting Pulumi takes most of a second
+            folder = BACKEND / ".pulumi/stacks/headrace"
+            return any((folder / f"{self.stack}.json{suffix}").exists() for suffix in ("", ".gz"))
+        stacks = json.loads(self.ask("stack", "ls", "--json") or "[]")
         return any(s["name"].split("/")[-1] == self.stack for s in stacks)
 
     def _init(self) -> None:
         """Makes the stack; the salt that Pulumi adds to a file of the repository is moved into our folder."""
         before = self._own_settings.read_text() if self._own_settings.exists() else None
-        self._ask("stack", "init", self.stack)
+        self.ask("stack", "init", self.stack)
         after = self._own_settings.read_text() if self._own_settings.exists() else ""
         if _encrypted(before or "") or not (lines := _salt_lines(after)):
             return
@@ -139,7 +149,7 @@ class Workspace:
         else:
             self._own_settings.write_text(before)
 
-    def _ask(self, *arguments: str) -> str:
+    def ask(self, *arguments: str) -> str:
         """Runs Pulumi quietly and returns what it prints; raises `ToolError` with its complaint."""
         done = subprocess.run(
             ["pulumi", *arguments, "--non-interactive"],
@@ -175,9 +185,8 @@ def _settings() -> dict[str, str]:
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
     if "PULUMI_BACKEND_URL" not in os.environ:
-        backend = HOME / "pulumi"
-        backend.mkdir(mode=0o700, exist_ok=True)
-        settings["PULUMI_BACKEND_URL"] = f"file://{backend}"
+        BACKEND.mkdir(mode=0o700, exist_ok=True)
+        settings["PULUMI_BACKEND_URL"] = BACKEND.as_uri()
     if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
         settings["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(_passphrase())
     return settings

@@ -165,7 +165,11 @@ class Provider(protocol.Provider):
 class Servicer(ProviderServicer):
     """The SDK's servicer, with `Problem`s answered as plain messages instead of tracebacks."""
 
+    working = 0
+    """Operations under way."""
+
     async def _plainly(self, call: Awaitable[Any], context: Any) -> Any:
+        self.working += 1
         try:
             return await call
         except Exception as e:
@@ -174,6 +178,8 @@ class Servicer(ProviderServicer):
             if not isinstance(problem, Problem):
                 raise
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(problem))
+        finally:
+            self.working -= 1
 
     async def Create(self, request: Any, context: Any) -> Any:
         return await self._plainly(super().Create(request, context), context)
@@ -201,8 +207,18 @@ async def _serve(arguments: list[str], kinds: Mapping[str, Resource], address: s
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    done = asyncio.Event()
+
+    def interrupted() -> None:
+        if not servicer.working:
+            done.set()
+
+    # The engine interrupts us when it is done, and waits 5 s for our end. So does Ctrl-C, which reaches the whole
+    # terminal: then the engine asks us to stop by `cancel`, which lets operations end well.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
     print(port, flush=True)
-    await server.wait_for_termination()
+    await done.wait()
+    await server.stop(None)
 
 
 def main(kinds: Mapping[str, Resource]) -> None:
@@ -210,7 +226,6 @@ def main(kinds: Mapping[str, Resource]) -> None:
     parser = argparse.ArgumentParser(description="Headrace's Pulumi provider; Pulumi starts it")
     parser.add_argument("engine", help="address of the Pulumi engine")
     known, _ = parser.parse_known_args()
-    # Ctrl-C reaches the whole terminal. The engine asks us to stop by `cancel`, which lets operations end well.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until we serve
     threading.Thread(target=_end_with_engine, args=(os.getppid(),), daemon=True).start()
     asyncio.run(_serve(sys.argv[1:], kinds, known.engine))

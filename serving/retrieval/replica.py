@@ -18,6 +18,7 @@ from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.ingest import Ingestion
+from serving.retrieval.passage import within
 from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
@@ -147,15 +148,8 @@ class RetrievalReplica:
 def for_prompt(question: str, hits: Sequence[Hit], assistant: Assistant, embedder: Embedder) -> list[Hit]:
     """Returns the hits whose text goes into an assistant's prompt: those that fit its budget, best first.
 
-    There is at least one, however long, unless no hit is about the question: then there is none.
+    There is at least one, unless no hit is about the question: then there is none.
     """
     if not good_enough(question, hits):
         return []
-    chosen: list[Hit] = []
-    budget = assistant.context_tokens
-    for hit in hits:
-        cost = embedder.count_tokens(hit.text)
-        if not chosen or cost <= budget:
-            chosen.append(hit)
-            budget -= cost
-    return chosen
+    return within(assistant.context_tokens, hits, question, embedder)

@@ -157,7 +157,9 @@ def nothing_lost(stack, load):
         "ray::ServeReplica:model-smollm2:Model",
         "ray::ServeReplica:headrace:Retrieval",
         "haproxy",
-        "ray::ServeController",
+        pytest.param("ray::ServeController", marks=pytest.mark.soak),
+        pytest.param("ray::ProxyActor", marks=pytest.mark.soak),
+        pytest.param("ray::HAProxyManager", marks=pytest.mark.soak),
     ],
 )
 def test_serve_heals_itself(stack, title):
@@ -167,7 +169,16 @@ def test_serve_heals_itself(stack, title):
     nothing_lost(stack, load)
 
 
-@pytest.mark.parametrize(("record", "title"), [("ray", "gcs_server"), ("exporter", "serving.telemetry.exporter")])
+@pytest.mark.parametrize(
+    ("record", "title"),
+    [
+        ("ray", "gcs_server"),
+        ("exporter", "serving.telemetry.exporter"),
+        pytest.param("ray", "raylet/raylet", marks=pytest.mark.soak),
+        pytest.param("ray", "ray start", marks=pytest.mark.soak),
+        pytest.param("prometheus", "prometheus", marks=pytest.mark.soak),
+    ],
+)
 def test_up_heals_the_rest(stack, record, title):
     load = kill_under_load(stack, record, title)
     stack.run("up")

@@ -14,6 +14,9 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.targets.layout import CHECKOUT
 
+PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464}
+"""Not the defaults: a stack of another checkout may have those."""
+
 SECRET = rpc._special_secret_sig
 
 
@@ -62,7 +65,13 @@ class Monitor(mocks.MockMonitor):
 
 class _Echo(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        made = {"session": "1:2", "metrics_port": 11007, "haproxy_metrics_port": 11008, "value": "hr_made"}
+        made = {
+            "session": "1:2",
+            "digest": "0123",
+            "metrics_port": 11007,
+            "haproxy_metrics_port": 11008,
+            "value": "hr_made",
+        }
         return args.name, {**made, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
@@ -89,6 +98,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Plan]
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
 
     def run(config: dict[str, Any], encrypted: tuple[str, ...] = (), preview: bool = False) -> Plan:
+        config = {"ports": PORTS, **config}
         texts = {f"headrace:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
         planned = Plan()
         asyncio.set_event_loop(asyncio.new_event_loop())

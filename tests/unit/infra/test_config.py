@@ -9,12 +9,12 @@ from infra.mistakes import Mistake, block
 from infra.targets.layout import CHECKOUT
 
 FOLDER = "/state/secrets"
+LOADED_DEFAULTS = Loaded(StackConfig(), {}, [])
 
 
 def mistakes(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> list[str]:
     result = load({k: v if isinstance(v, str) else json.dumps(v) for k, v in raw.items()}, secret, FOLDER)
-    assert not isinstance(result, Loaded)
-    return [str(m) for m in result]
+    return [str(m) for m in result.mistakes]
 
 
 MODEL = {"name": "m", "engine": "llamacpp", "source": "file:///m.gguf"}
@@ -23,7 +23,7 @@ REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1"}
 
 def test_an_empty_configuration_is_the_working_local_stack() -> None:
     result = load({}, frozenset(), FOLDER)
-    assert isinstance(result, Loaded)
+    assert not result.mistakes
     assert [m.name for m in result.config.models] == ["smollm2"]
     assert [a.name for a in result.config.assistants] == ["docs"]
     assert result.config.knowledge[0].paths == ("README.md", "docs")
@@ -89,6 +89,10 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             {"limits": {"queue": "many"}},
             "headrace:limits.queue: 'many' is not allowed; it should be a valid integer",
         ),
+        (
+            {"models": [{**REMOTE, "api_key": {"ref": "env:KEY"}}]},
+            "headrace:models[0].api_key.ref: no environment variable reaches a local stack; use {ref: file:/path}",
+        ),
         ({"gateway": {"replicas": 2}}, "headrace:gateway.cpus: is missing; add it"),
         (
             {"ray": {"object_store_bytes": 1}},
@@ -98,6 +102,21 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
 )
 def test_a_mistake_names_key_problem_and_fix(raw: dict[str, Any], expected: str) -> None:
     assert any(m.startswith(expected) for m in mistakes(raw)), mistakes(raw)
+
+
+def test_mistakes_of_every_kind_are_reported_together() -> None:
+    raw = {
+        "target": "mars",
+        "ports": "8080",
+        "models": [{**REMOTE, "name": "A B"}],
+        "assistants": [{"name": "a", "model": "m", "knowledge": ["handbook"]}],
+    }
+    assert [m.split(":")[1] for m in mistakes(raw)] == [
+        "target",
+        "ports",
+        "models[0].name",
+        "assistants[0].knowledge[0]",
+    ]
 
 
 def test_every_mistake_is_reported_at_once() -> None:
@@ -114,7 +133,7 @@ def test_every_mistake_is_reported_at_once() -> None:
 def test_an_encrypted_api_key_becomes_a_file() -> None:
     raw = {"models": json.dumps([{**REMOTE, "api_key": "planted"}]), "assistants": "[]"}
     result = load(raw, frozenset({"models"}), FOLDER)
-    assert isinstance(result, Loaded)
+    assert not result.mistakes
     [model] = result.config.models
     assert model.model_dump()["api_key"] == {"ref": f"file:{FOLDER}/model-r-api-key"}
     assert result.secrets["model-r-api-key"].get_secret_value() == "planted"
@@ -141,13 +160,13 @@ def test_the_project_file_declares_every_setting_with_its_default() -> None:
     defaults = load(
         {k: json.dumps(d["default"]) for k, d in declared.items() if d["type"] != "string"}, frozenset(), ""
     )
-    assert isinstance(defaults, Loaded)
+    assert not defaults.mistakes
     assert defaults.config == StackConfig()
     strings = {k: d["default"] for k, d in declared.items() if d["type"] == "string"}
-    assert load(strings, frozenset(), "") == Loaded(StackConfig(), {})
+    assert load(strings, frozenset(), "") == LOADED_DEFAULTS
 
 
 def test_the_example_stack_is_valid_and_says_what_is_the_default() -> None:
     example = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text())["config"]
     result = load({k.removeprefix("headrace:"): json.dumps(v) for k, v in example.items()}, frozenset(), FOLDER)
-    assert result == Loaded(StackConfig(), {})
+    assert result == LOADED_DEFAULTS

@@ -171,7 +171,7 @@ async def test_deletion_job(blobs: Blobs, root: Path, jobs: Jobs, files: Files, 
     await files.delete(alice, id)
     worker = Worker(jobs, {DELETE_BLOB: blob_deletion(blobs)}, poll_s=0.01)
     running = asyncio.create_task(worker.run())
-    while await jobs.unfinished():  # noqa: ASYNC110
+    while await jobs.unfinished():
         await asyncio.sleep(0.01)
     worker.stop()
     await running

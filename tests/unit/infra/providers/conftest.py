@@ -56,6 +56,5 @@ def web(tmp_path: Path, free_port: int, sessions: Any) -> dict[str, Any]:
         "record": str(record),
         "log": str(tmp_path / "web.log"),
         "ready": f"http://127.0.0.1:{free_port}/",
-        "ports": {"headrace:ports.api": free_port},
         "files": {str(tmp_path / "settings"): "one"},
     }

@@ -55,17 +55,6 @@ def test_an_unchanged_process_has_no_difference(web: Web, said: Any) -> None:
     assert Process().diff(outputs, web).changed == ()
 
 
-def test_a_taken_port_is_found_before(web: Web, said: Any, tmp_path: Path) -> None:
-    Process().create(web, said.task)
-    assert Process().check(web) == {}, "its own port is no problem"
-    other = {**web, "record": str(tmp_path / "run" / "other")}
-    [[property, reason]] = Process().check(other).items()
-    port = web["ports"]["headrace:ports.api"]
-    assert property == "ports.headrace:ports.api"
-    assert f"port {port} (headrace:ports.api) is taken by" in reason
-    assert "set headrace:ports.api to another" in reason
-
-
 def test_a_process_that_ends_at_once_shows_the_end_of_its_log(web: Web, said: Any) -> None:
     web["argv"] = [sys.executable, "-c", "print('no licence'); raise SystemExit(1)"]
     with pytest.raises(Problem, match=r"web ended while it started; its log .*says:\n    no licence"):

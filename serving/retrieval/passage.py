@@ -1,0 +1,46 @@
+"""What of the hits goes into a prompt, within its budget of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from serving.retrieval.embed import Embedder
+from serving.retrieval.sentences import sentence_spans
+from serving.retrieval.types import Hit
+
+
+def within(budget: int, hits: Sequence[Hit], question: str, embedder: Embedder) -> list[Hit]:
+    """Returns the hits that fit `budget` tokens, best first; when not even the best fits, its best passage."""
+    chosen: list[Hit] = []
+    left = budget
+    for hit in hits:
+        cost = embedder.count_tokens(hit.text)
+        if cost <= left:
+            chosen.append(hit)
+            left -= cost
+        elif not chosen:
+            return [passage(hit, budget, question, embedder)]
+    return chosen
+
+
+def passage(hit: Hit, budget: int, question: str, embedder: Embedder) -> Hit:
+    """Returns a hit cut to its sentence nearest to the question and those around it that fit `budget` tokens.
+
+    What follows a sentence explains it more often than what precedes it, so the passage grows forwards first.
+    One sentence stays, however long.
+    """
+    spans = list(sentence_spans(hit.text))
+    vectors = embedder.embed([question, *(hit.text[start:end] for start, end in spans)])
+    first = last = int(np.argmax(vectors[1:] @ vectors[0]))
+
+    def fits(first: int, last: int) -> bool:
+        inside = first >= 0 and last < len(spans)
+        return inside and embedder.count_tokens(hit.text[spans[first][0] : spans[last][1]]) <= budget
+
+    while (forwards := fits(first, last + 1)) or fits(first - 1, last):
+        first, last = (first, last + 1) if forwards else (first - 1, last)
+    start, end = spans[first][0], spans[last][1]
+    return replace(hit, text=hit.text[start:end], start=hit.start + start, end=hit.start + end)
