@@ -59,9 +59,9 @@ DOCS = Assistant(
     prompt="Use only the excerpts. Answer in one short sentence.",
     knowledge=("docs",),
     top_k=3,
-    context_tokens=500,
+    context_tokens=60,
     temperature=0,
-    max_tokens=80,
+    max_tokens=60,
 )
 
 

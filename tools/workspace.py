@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
 import yaml
 
 from infra.targets.layout import CHECKOUT
@@ -172,9 +174,22 @@ def _acquired(lock: IO[str]) -> bool:
         except OSError:
             if time.monotonic() > deadline:
                 return False
+            _end_orphans(Path(lock.name))
             time.sleep(0.2)
         else:
             return True
+
+
+def _end_orphans(lock: Path) -> None:
+    """Ends language hosts that hold the lock although their engine was killed: they notice it after minutes."""
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error):
+            if process.info["name"].startswith("pulumi-language") and str(lock) in {
+                f.path for f in process.open_files()
+            }:
+                parent = process.parent()
+                if parent is None or parent.name() != "pulumi":
+                    process.terminate()
 
 
 def _settings() -> dict[str, str]:
