@@ -12,7 +12,7 @@ import httpx
 from tools.report import ToolError
 
 ASSISTANT = "docs"
-QUESTION = "What does make down leave behind?"
+QUESTION = "Where is the data of the stack?"
 
 
 @dataclass

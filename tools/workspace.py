@@ -26,7 +26,7 @@ from tools.report import ToolError
 HOME = CHECKOUT / ".headrace"
 PROGRAMS = ("pulumi", "prometheus")
 BACKEND = HOME / "pulumi"
-BACKEND_LOCKS = BACKEND / ".pulumi/locks"
+_STACKS = BACKEND / ".pulumi/stacks/headrace"
 INTERRUPTED = 130
 PATIENCE_S = 15
 
@@ -96,12 +96,20 @@ class Workspace:
         with (folder / "lock").open("w") as lock:
             if not _acquired(lock):
                 raise ToolError(f"another operation on stack '{self.stack}' is running; wait for it to end")
-            self._clear_stale_locks()
+            self._mend_backend()
             yield lock
 
-    def _clear_stale_locks(self) -> None:
-        for file in BACKEND_LOCKS.glob(f"organization/headrace/{self.stack}/*.json"):
+    def _mend_backend(self) -> None:
+        """Removes what a killed Pulumi left in our own backend: its lock, and files that it had only begun."""
+        for file in (BACKEND / ".pulumi/locks/organization/headrace" / self.stack).glob("*.json"):
             if not _alive(file):
+                file.unlink(missing_ok=True)
+        for file in (
+            *_STACKS.glob(f"{self.stack}.json*"),
+            *(BACKEND / ".pulumi/history/headrace" / self.stack).glob("*"),
+        ):
+            begun = file.suffix == ".attrs" and file.stat().st_size == 0
+            if begun or file.suffix == ".tmp":
                 file.unlink(missing_ok=True)
 
     def _where(self, arguments: Sequence[str]) -> list[str]:
@@ -132,8 +140,7 @@ class Workspace:
 
     def _exists(self) -> bool:
         if self.environment["PULUMI_BACKEND_URL"] == BACKEND.as_uri():  # starting Pulumi takes most of a second
-            folder = BACKEND / ".pulumi/stacks/headrace"
-            return any((folder / f"{self.stack}.json{suffix}").exists() for suffix in ("", ".gz"))
+            return any((_STACKS / f"{self.stack}.json{suffix}").exists() for suffix in ("", ".gz"))
         stacks = json.loads(self.ask("stack", "ls", "--json") or "[]")
         return any(s["name"].split("/")[-1] == self.stack for s in stacks)
 
@@ -231,12 +238,12 @@ def _salt_lines(settings: str) -> str:
 
 
 def _alive(lock: Path) -> bool:
-    """True while the process that wrote a backend lock runs on this host."""
+    """True while the engine that wrote a backend lock runs on this host."""
     try:
-        os.kill(int(json.loads(lock.read_text())["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError):
+        process = psutil.Process(int(json.loads(lock.read_text())["pid"]))
+        return process.name() == "pulumi" and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, OSError, ValueError, KeyError, TypeError):
         return False
-    return True
 
 
 def interactive() -> bool:

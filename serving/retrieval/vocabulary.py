@@ -22,7 +22,7 @@ maximum/minimum max/min most/least more/less higher/lower faster/slower before/a
 true/false on/off open/closed start/stop begin/end first/last include/exclude required/optional public/private
 success/failure pass/fail add/remove upper/lower large/small larger/smaller long/short longer/shorter early/late
 earlier/later all/none inside/outside with/without encrypt/decrypt hot/cold internal/external read/write
-import/export synchronous/asynchronous over/under if/unless when/unless
+import/export synchronous/asynchronous over/under if/unless when/unless up/down keep/delete
 """
 
 SYNONYMS = """
