@@ -12,6 +12,9 @@ from typing import Any
 
 from serving.config import Catalog, LlamaCppModel, ServingConfig
 
+DRAIN_S = 600
+"""How long a replica that an update replaces may finish what it has begun; longer streams are cut off then."""
+
 APPLICATION = "headrace"
 """Name of the application that holds the gateway and retrieval."""
 
@@ -55,6 +58,7 @@ def _gateway(config: ServingConfig, catalog: Catalog, env: Mapping[str, str]) ->
                 "num_replicas": config.gateway.replicas,
                 # Admission is our own, with OpenAI's error shape: Serve's must never be the first to refuse.
                 "max_ongoing_requests": 4 * (limits.in_flight + limits.queue),
+                "graceful_shutdown_timeout_s": DRAIN_S,
                 "max_surge_percent": 100,
                 "ray_actor_options": {"num_cpus": config.gateway.cpus},
                 "user_config": catalog.model_dump(mode="json"),
@@ -85,6 +89,7 @@ def _model(config: ServingConfig, model: LlamaCppModel, env: Mapping[str, str]) 
                 "num_replicas": model.replicas,
                 # One lease is one request; the engine queues those beyond its slots.
                 "max_ongoing_requests": 2 * model.slots,
+                "graceful_shutdown_timeout_s": DRAIN_S,
                 "max_surge_percent": 100,
                 "ray_actor_options": {"num_cpus": model.cpus},
             }
