@@ -82,8 +82,10 @@ class Resource:
         return {}
 
     def diff(self, old: Values, new: Values) -> Difference:
+        """Compares inputs; what `read` found to have drifted by itself counts as a change too."""
         changed = tuple(k for k in sorted(new) if new[k] is UNKNOWN or old.get(k) != new[k])
-        return Difference(changed, tuple(k for k in changed if k in self.replace_on))
+        drifted = ("drifted",) if old.get("drifted") else ()
+        return Difference((*changed, *drifted), tuple(k for k in changed if k in self.replace_on))
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         """Makes the thing, or adopts it where it already is; returns its id and outputs."""

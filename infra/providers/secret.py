@@ -8,7 +8,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from infra.providers.resource import Difference, Found, Resource, Task, Values, fingerprint
+from infra.providers.resource import Found, Resource, Task, Values, fingerprint
 
 MODE = 0o600
 
@@ -39,12 +39,6 @@ class Secret(Resource):
     replace_on = frozenset({"path"})
     secret_outputs = frozenset({"value"})
     computed = frozenset({"digest"})
-
-    def diff(self, old: Values, new: Values) -> Difference:
-        difference = super().diff(old, new)
-        if old.get("drifted"):
-            return Difference((*difference.changed, "drifted"), difference.replaced)
-        return difference
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         path = Path(new["path"])

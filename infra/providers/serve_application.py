@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from infra.providers.problem import Problem
-from infra.providers.resource import Difference, Found, Resource, Task, Values
+from infra.providers.resource import Found, Resource, Task, Values
 
 READY_S = 600
 """A model may be large; progress is shown all the while."""
@@ -28,12 +28,6 @@ class ServeApplication(Resource):
     """
 
     replace_on = frozenset({"url"})
-
-    def diff(self, old: Values, new: Values) -> Difference:
-        difference = super().diff(old, new)
-        if old.get("drifted"):
-            return Difference((*difference.changed, "drifted"), difference.replaced)
-        return difference
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         with _client(new) as client:

@@ -15,8 +15,6 @@ from serving.config import LlamaCppModel
 from serving.engines.source import resolve
 from serving.telemetry import metrics
 
-SHUTDOWN_GRACE_S = 20
-
 
 class LlamaCppReplica:
     """One llama.cpp server. Requests reach it by a lease, so that Serve counts and spreads them."""

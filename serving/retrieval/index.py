@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -177,16 +177,6 @@ class CollectionIndex:
         search = self._table.search(text[:MAX_QUERY_CHARACTERS], query_type="fts", fts_columns="body")
         query = search.where(where, prefilter=True)
         return _dicts(query.select([*_RESULT, "_score"]).limit(depth).to_arrow())
-
-
-def collection_ids(uri: str) -> Iterator[str]:
-    """Names of all collections under `uri`."""
-    database = _connect(uri)
-    page = database.list_tables()
-    yield from page.tables
-    while page.page_token:
-        page = database.list_tables(page_token=page.page_token)
-        yield from page.tables
 
 
 def _connect(uri: str) -> lancedb.DBConnection:
