@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -15,14 +14,7 @@ import httpx
 import pytest
 
 from infra.providers.session import Session
-
-HANG_S = 60
-CHAT = {
-    "model": "smollm2",
-    "messages": [{"role": "user", "content": "Write a long story about a river."}],
-    "max_tokens": 120,
-    "stream": True,
-}
+from tests.load import CHAT, Load, healed, nothing_lost
 
 
 def named(stack, record, title):
@@ -38,96 +30,6 @@ def named(stack, record, title):
     return found
 
 
-class Load:
-    """Three clients that stream and one that uploads, until told to stop."""
-
-    def __init__(self, stack):
-        self.stack = stack
-        self.problems: list[str] = []
-        self.complete = 0
-        self.cut = 0
-        self.refused = 0
-        self.acknowledged: dict[str, bytes] = {}
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._stream) for _ in range(3)]
-        self._threads.append(threading.Thread(target=self._upload))
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(HANG_S + 10)
-            if thread.is_alive():
-                self.problems.append("a request hangs")
-
-    def _stream(self):
-        while not self._stop.is_set():
-            started = time.monotonic()
-            text, status = "", 0
-            try:
-                with self.stack.client() as client, client.stream("POST", "/v1/chat/completions", json=CHAT) as r:
-                    status = r.status_code
-                    for part in r.iter_text():
-                        text += part
-            except httpx.TimeoutException:
-                self.problems.append("a stream made no progress for 60 s")
-            except httpx.HTTPError:
-                pass
-            self._judge(status, text, time.monotonic() - started)
-            if status != 200:
-                time.sleep(0.2)
-
-    def _judge(self, status, text, seconds):
-        if seconds > HANG_S:
-            self.problems.append(f"a request took {seconds:.0f} s")
-        if status != 200:
-            self.refused += 1
-        elif text.endswith("data: [DONE]\n\n"):
-            self.complete += 1
-            if '"finish_reason":"' not in text:
-                self.problems.append("a stream without an end looks complete")
-        else:
-            self.cut += 1
-
-    def _upload(self):
-        i = 0
-        while not self._stop.is_set():
-            i += 1
-            data = f"# Note {i}\n\nThe note number {i} says {os.urandom(8).hex()}.\n".encode()
-            try:
-                with self.stack.client() as client:
-                    files = {"file": (f"note{i}.md", data)}
-                    r = client.post("/v1/files", files=files, data={"purpose": "assistants"})
-                if r.status_code == 200:
-                    self.acknowledged[r.json()["id"]] = data
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.1)
-
-
-def works(stack):
-    try:
-        with stack.client() as client:
-            r = client.post("/v1/chat/completions", json=CHAT | {"stream": False, "max_tokens": 4})
-            search = client.post("/v1/embeddings", json={"model": "all-minilm-l6-v2", "input": "x"})
-        return r.status_code == 200 and search.status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def healed(stack, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if works(stack):
-            return True
-        time.sleep(0.5)
-    return False
-
-
 def kill_under_load(stack, record, title):
     pids = named(stack, record, title)
     assert pids, f"there is no {title}"
@@ -139,15 +41,6 @@ def kill_under_load(stack, record, title):
         os.kill(pids[0], signal.SIGKILL)
         time.sleep(4)
     return load
-
-
-def nothing_lost(stack, load):
-    with stack.client() as client:
-        for file_id, data in load.acknowledged.items():
-            r = client.get(f"/v1/files/{file_id}/content")
-            assert r.status_code == 200, f"an acknowledged file is gone: {r.text}"
-            assert r.content == data
-            assert client.delete(f"/v1/files/{file_id}").status_code == 200
 
 
 @pytest.mark.parametrize(

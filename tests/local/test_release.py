@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.local.conftest import Stack, free_ports
+from tests.stack import Stack, free_ports
 from tools import fixture
 from tools.workspace import Workspace
 

@@ -25,7 +25,7 @@ import yaml
 from infra.providers.session import Session, Stat
 from infra.targets.layout import CHECKOUT
 from infra.targets.preflight import RECORDS
-from tests.local.conftest import Stack, own_stack
+from tests.stack import Stack, own_stack
 
 REMOTE_KEY = "sk-planted-7f3a9c51e2"
 KILL_POINTS = ("ray creating", "exporter creating", "application creating", "knowledge-documents creating")

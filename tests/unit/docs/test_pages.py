@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-QUESTIONS = ROOT / "tests" / "local" / "questions.jsonl"
+QUESTIONS = ROOT / "tests" / "client" / "questions.jsonl"
 
 # Folders that only one machine has.
 MACHINE = re.compile(r"(?<![\w./-])/(?:work|root|opt/wheels)\b")

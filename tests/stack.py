@@ -1,8 +1,4 @@
-"""The running stack that the local tests ask.
-
-`HEADRACE_TEST_STACK=NAME` uses a stack of this checkout that is already up and leaves it up, which is quick while
-writing a test; without it the session brings up one of its own on free ports and purges it at the end.
-"""
+"""Stacks that tests bring up: where one answers, and the verbs that people use on it."""
 
 from __future__ import annotations
 
@@ -11,12 +7,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import pytest
 import yaml
 
 from infra.targets.layout import CHECKOUT, Layout
@@ -26,11 +20,12 @@ UP_S = 400
 
 @dataclass(frozen=True)
 class Stack:
-    """One local stack of this checkout: where it answers, and the verbs that people use on it."""
+    """One stack of this checkout. `url`, `key` and `prometheus_url` are known when it is up."""
 
     name: str
     url: str = ""
     key: str = field(default="", repr=False)
+    prometheus_url: str = ""
 
     @property
     def layout(self) -> Layout:
@@ -68,7 +63,8 @@ class Stack:
     def outputs(self) -> Stack:
         """Returns the stack with its address and key."""
         lines = dict(line.removeprefix("export ").split("=", 1) for line in self.run("env").splitlines())
-        return Stack(self.name, lines["URL"].strip("'"), lines["KEY"].strip("'"))
+        prometheus = f"http://127.0.0.1:{self.settings()['ports']['prometheus']}"
+        return Stack(self.name, lines["URL"].strip("'"), lines["KEY"].strip("'"), prometheus)
 
     def client(self, **options: object) -> httpx.Client:
         """Returns an HTTP client that carries the key."""
@@ -107,10 +103,8 @@ def test_settings(documents: Path) -> dict[str, object]:
     }
 
 
-@pytest.fixture(scope="session")
-def documents(tmp_path_factory) -> Path:
-    """A folder of documents that tests may edit."""
-    root = tmp_path_factory.mktemp("knowledge")
+def write_documents(root: Path) -> Path:
+    """Makes a folder of documents that tests may edit, beside a copy of the documentation; returns it."""
     # A copy, so that somebody who edits the documentation meanwhile disturbs no test.
     shutil.copytree(CHECKOUT / "docs", root / "headrace" / "docs")
     shutil.copy(CHECKOUT / "README.md", root / "headrace")
@@ -119,16 +113,6 @@ def documents(tmp_path_factory) -> Path:
     (folder / "tides.md").write_text("# Tides\n\nThe harbour gate of Brenna opens at the fourth hour after low tide.\n")
     (folder / "bread.md").write_text("# Bread\n\nThe bakery of Brenna bakes rye bread on Mondays and Thursdays.\n")
     return folder
-
-
-@pytest.fixture(scope="session")
-def stack(documents) -> Iterator[Stack]:
-    """The session's stack, up."""
-    if name := os.environ.get("HEADRACE_TEST_STACK"):
-        yield Stack(name).outputs()
-        return
-    with own_stack("test", documents) as up:
-        yield up
 
 
 class own_stack:

@@ -15,7 +15,7 @@ STREAMS = 12
 
 @pytest.fixture(scope="module")
 def prometheus(stack):
-    return f"http://127.0.0.1:{stack.settings()['ports']['prometheus']}"
+    return stack.prometheus_url
 
 
 @pytest.fixture(scope="module")
