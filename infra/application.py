@@ -24,7 +24,7 @@ def catalog(config: StackConfig) -> Catalog:
 
 
 def serving(
-    config: StackConfig, *, store: Store, key_secret: SecretRef, api_key: SecretRef, multiprocess_dir: str
+    config: StackConfig, *, store: Store, key_secret: SecretRef, api_key: SecretRef, multiprocess_dir: str | None
 ) -> ServingConfig:
     """What changes seldom."""
     return ServingConfig(

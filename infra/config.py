@@ -6,15 +6,17 @@ Plain values only. Every mistake is reported at once, each with its key, what is
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 
+from infra.checks import CHECKS
+from infra.cluster_config import POOLS, Addons, Data, Database, Image, Ingress, Kubernetes, Mirror, Pool
 from infra.mistakes import Mistake, from_pydantic
-from serving.config import Alias, Assistant, Limits, LlamaCppModel, Model, Name, RemoteModel, Replicas, Strict
+from serving.config import Alias, Assistant, Limits, LlamaCppModel, Model, Name, Replicas, Strict
 
 NAMESPACE = "headrace"
 
@@ -68,7 +70,7 @@ DOCS = Assistant(
 class StackConfig(Strict):
     """One stack. An empty configuration is the working local stack."""
 
-    target: Literal["local"] = "local"
+    target: Literal["local", "kubeconfig"] = "local"
     host: IPv4Address = Field(default=IPv4Address("127.0.0.1"), description="address of the API")
     ports: Ports = Ports()
     models: tuple[Model, ...] = Field(default=(SMOLLM2,), max_length=256)
@@ -82,6 +84,23 @@ class StackConfig(Strict):
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     ray: Ray = Ray()
     state: str = Field(default="", description="folder of the stack's state; empty: .headrace/<stack>")
+    kubernetes: Kubernetes = Kubernetes()
+    image: Image = Image()
+    pools: tuple[Pool, ...] = Field(default=POOLS, min_length=1, max_length=64)
+    database: Database = Database()
+    data: Data = Data()
+    ingress: Ingress = Ingress()
+    addons: Addons = Addons()
+    mirror: Mirror = Mirror()
+
+
+ONLY_ON: Mapping[str, frozenset[str]] = {
+    "local": frozenset({"host", "ports", "ray", "state"}),
+    "kubeconfig": frozenset(
+        {"kubernetes", "image", "pools", "database", "data", "ingress", "addons", "mirror"},
+    ),
+}
+"""Settings that mean something on one target alone."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +116,13 @@ class Loaded:
     """Settings that cannot be read."""
 
 
-def secret_file(model: str) -> str:
-    """Name of the file that holds the API key of remote model `model`."""
-    return f"model-{model}-api-key"
+MODEL_SECRETS = ("api_key", "token")
+"""Fields of a model that can hold a secret."""
+
+
+def secret_file(model: str, field_name: str = "api_key") -> str:
+    """Name of the file that holds a secret of `model`."""
+    return f"model-{model}-{field_name.replace('_', '-')}"
 
 
 def load(raw: Mapping[str, Any], secret_keys: frozenset[str], secrets_folder: str) -> Loaded:
@@ -120,6 +143,8 @@ def load(raw: Mapping[str, Any], secret_keys: frozenset[str], secrets_folder: st
         unread |= {str(details["loc"][0]) for details in error.errors(include_input=False)}
         config = StackConfig.model_validate({k: v for k, v in values.items() if k not in unread})
     mistakes += [m for settings, check in CHECKS if not settings & unread for m in check(config)]
+    if "target" not in unread:
+        mistakes += _belongs_elsewhere(config, secrets)
     return Loaded(config, secrets, mistakes, frozenset(unread))
 
 
@@ -134,6 +159,14 @@ STRUCTURED = frozenset(
         "gateway",
         "retrieval",
         "ray",
+        "kubernetes",
+        "image",
+        "pools",
+        "database",
+        "data",
+        "ingress",
+        "addons",
+        "mirror",
     }
 )
 
@@ -151,110 +184,76 @@ def _parsed(key: str, value: Any, mistakes: list[Mistake]) -> Any:
 def _take_secrets(
     values: dict[str, Any], secret_keys: frozenset[str], folder: str, mistakes: list[Mistake]
 ) -> dict[str, SecretStr]:
-    """Replaces API keys in `models` by references to files, in place."""
+    """Replaces API keys in `models` by references to files, and takes out the cluster's secrets, in place."""
     secrets: dict[str, SecretStr] = {}
+    for setting, field_name, name in CLUSTER_SECRETS:
+        reference = None if name == KUBECONFIG else {"ref": f"file:{folder}/{name}"}
+        secrets |= _take_one(values, setting, field_name, name, reference, secret_keys, mistakes)
     models = values.get("models")
     if not isinstance(models, list):
         return secrets
     values["models"] = taken = []
     for i, model in enumerate(models):
         taken.append(model)
-        key = model.get("api_key") if isinstance(model, dict) else None
-        if not isinstance(key, str):
-            continue
-        name = secret_file(str(model.get("name")))
-        taken[-1] = {**model, "api_key": {"ref": f"file:{folder}/{name}"}}
-        secrets[name] = SecretStr(key)
-        if "models" not in secret_keys:
-            at = f"models[{i}].api_key"
-            fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: file:/path}}"
-            mistakes.append(Mistake(at, "stands there in plain text", fix))
+        for field_name in MODEL_SECRETS:
+            value = model.get(field_name) if isinstance(model, dict) else None
+            if not isinstance(value, str):
+                continue
+            name = secret_file(str(model.get("name")), field_name)
+            taken[-1] = {**taken[-1], field_name: {"ref": f"file:{folder}/{name}"}}
+            secrets[name] = SecretStr(value)
+            if "models" not in secret_keys:
+                at = f"models[{i}].{field_name}"
+                fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: file:/path}}"
+                mistakes.append(Mistake(at, "stands there in plain text", fix))
     return secrets
 
 
-def _names(config: StackConfig) -> list[Mistake]:
-    mistakes = []
-    seen: dict[str, str] = {}
-    for kind in ("models", "aliases", "assistants"):
-        for i, item in enumerate(getattr(config, kind)):
-            key = f"{kind}[{i}].name"
-            if item.name in seen:
-                mistakes.append(Mistake(key, f"'{item.name}' is already {seen[item.name]}", "choose another name"))
-            seen.setdefault(item.name, key)
-    collections: dict[str, str] = {}
-    for i, item in enumerate(config.knowledge):
-        key = f"knowledge[{i}].name"
-        if item.name in collections:
-            problem = f"'{item.name}' is already {collections[item.name]}"
-            mistakes.append(Mistake(key, problem, "choose another name"))
-        collections.setdefault(item.name, key)
-    return mistakes
+KUBECONFIG = "kubeconfig"
+DATABASE_PASSWORD = "database-password"  # noqa: S105 (a name)
 
-
-def _alias_targets(config: StackConfig) -> list[Mistake]:
-    models = [m.name for m in config.models]
-    return [
-        Mistake.unknown(f"aliases[{i}].targets[{j}].model", target.model, "model", models)
-        for i, alias in enumerate(config.aliases)
-        for j, target in enumerate(alias.targets)
-        if target.model not in models
-    ]
-
-
-def _assistant_models(config: StackConfig) -> list[Mistake]:
-    answering = [item.name for item in (*config.models, *config.aliases)]
-    return [
-        Mistake.unknown(f"assistants[{i}].model", assistant.model, "model or alias", answering)
-        for i, assistant in enumerate(config.assistants)
-        if assistant.model not in answering
-    ]
-
-
-def _assistant_knowledge(config: StackConfig) -> list[Mistake]:
-    collections = [k.name for k in config.knowledge]
-    return [
-        Mistake.unknown(f"assistants[{i}].knowledge[{j}]", name, "collection in headrace:knowledge", collections)
-        for i, assistant in enumerate(config.assistants)
-        for j, name in enumerate(assistant.knowledge)
-        if name not in collections
-    ]
-
-
-def _model_keys(config: StackConfig) -> list[Mistake]:
-    """Ray's processes do not get our environment."""
-    fix = "use {{ref: file:/path}}, or `pulumi config set --secret --path 'headrace:models[{}].api_key'`"
-    return [
-        Mistake(f"models[{i}].api_key.ref", "no environment variable reaches a local stack", fix.format(i))
-        for i, model in enumerate(config.models)
-        if isinstance(model, RemoteModel) and model.api_key and model.api_key.ref.startswith("env:")
-    ]
-
-
-def _ports(config: StackConfig) -> list[Mistake]:
-    mistakes = []
-    seen: dict[int, str] = {}
-    ray = config.ports.ray
-    for name, port in config.ports.model_dump().items():
-        if name == "ray":
-            continue
-        if port in seen:
-            problem = f"{port} is also ports.{seen[port]}"
-            mistakes.append(Mistake(f"ports.{name}", problem, "give each its own port"))
-        elif ray and ray <= port < ray + 1000:
-            problem = f"{port} lies in Ray's block {ray}-{ray + 999}"
-            mistakes.append(Mistake(f"ports.{name}", problem, "move it, or headrace:ports.ray"))
-        seen.setdefault(port, name)
-    if 0 < ray < 1024:
-        mistakes.append(Mistake("ports.ray", f"{ray} is a privileged port", "use 0, or 1024 and above"))
-    return mistakes
-
-
-CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...] = (
-    (frozenset({"models", "aliases", "assistants", "knowledge"}), _names),
-    (frozenset({"models", "aliases"}), _alias_targets),
-    (frozenset({"models", "aliases", "assistants"}), _assistant_models),
-    (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
-    (frozenset({"models"}), _model_keys),
-    (frozenset({"ports"}), _ports),
+CLUSTER_SECRETS = (
+    ("kubernetes", "kubeconfig", KUBECONFIG),
+    ("database", "password", DATABASE_PASSWORD),
 )
-"""Checks between settings, each with those that it needs to be readable."""
+"""Setting, field and name of the secrets that a stack on Kubernetes may hold."""
+
+
+def _take_one(
+    values: dict[str, Any],
+    setting: str,
+    field_name: str,
+    name: str,
+    reference: Mapping[str, str] | None,
+    secret_keys: frozenset[str],
+    mistakes: list[Mistake],
+) -> dict[str, SecretStr]:
+    """Replaces one secret in `values` by `reference`; a kubeconfig is one when it is content, not a path."""
+    holder = values.get(setting)
+    value = holder.get(field_name) if isinstance(holder, dict) else None
+    if not isinstance(value, str) or not value or (name == KUBECONFIG and "\n" not in value.strip()):
+        return {}
+    values[setting] = {k: v for k, v in holder.items() if k != field_name} if isinstance(holder, dict) else holder
+    if reference:
+        values[setting][field_name] = reference
+    if setting not in secret_keys:
+        at = f"{setting}.{field_name}"
+        fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`"
+        mistakes.append(Mistake(at, "stands there in plain text", fix))
+    return {name: SecretStr(value)}
+
+
+def _belongs_elsewhere(config: StackConfig, secrets: Mapping[str, SecretStr]) -> list[Mistake]:
+    """Settings of another target. Pulumi hands over the project's defaults as if they were set: they do not count."""
+    taken = {setting for setting, _, name in CLUSTER_SECRETS if name in secrets}
+    return [
+        Mistake(
+            setting,
+            f"belongs to target {owner}; this stack's is {config.target}",
+            "remove it, or change headrace:target",
+        )
+        for owner, settings in ONLY_ON.items()
+        if owner != config.target
+        for setting in sorted(settings)
+        if getattr(config, setting) != StackConfig.model_fields[setting].default or setting in taken
+    ]

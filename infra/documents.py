@@ -8,9 +8,7 @@ from pathlib import Path
 
 from infra.config import Knowledge
 from infra.mistakes import Mistake
-
-SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".docx"})
-"""Kinds of files that are taken out of a folder; a file that is named itself is taken whatever it is called."""
+from serving.ingest import SUFFIXES
 
 
 def documents(root: Path, paths: Sequence[str]) -> dict[str, str]:

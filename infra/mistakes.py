@@ -78,7 +78,7 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], values: Mapping[str,
 
 def _not(details: ErrorDetails, hidden: bool, what: str) -> str:
     value = details["input"]
-    if hidden or not isinstance(value, str | int | float) or "api_key" in details["loc"]:
+    if hidden or not isinstance(value, str | int | float) or {"api_key", "token"} & set(details["loc"]):
         return f"is not {what}"
     text = str(value)
     return f"'{text[:SHOWN]}{'…' if len(text) > SHOWN else ''}' is not {what}"

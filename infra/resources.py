@@ -38,6 +38,18 @@ class Secret(pulumi.CustomResource):
         super().__init__("headrace:index:Secret", name, props, opts)
 
 
+class RandomSecret(pulumi.CustomResource):
+    """A random secret in the state. See `infra.providers.random_secret`."""
+
+    value: Output[str]
+    digest: Output[str]
+
+    def __init__(self, name: str, *, prefix: str = "", revision: int = 1, opts: ResourceOptions | None = None) -> None:
+        props = {"prefix": prefix, "revision": revision, "value": None, "digest": None}
+        opts = ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["value"]))
+        super().__init__("headrace:index:RandomSecret", name, props, opts)
+
+
 class Process(pulumi.CustomResource):
     """A host process. See `infra.providers.process`."""
 
@@ -165,3 +177,36 @@ class Knowledge(pulumi.CustomResource):
             "vector_store": None,
         }
         super().__init__("headrace:index:Knowledge", name, props, opts)
+
+
+class InferenceEndpoint(pulumi.CustomResource):
+    """Where an InferenceService answers. See `infra.providers.inference_endpoint`."""
+
+    url: Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        kubeconfig: str,
+        content: Input[str],
+        context: str,
+        namespace: str,
+        service: str,
+        address: str,
+        timeout_s: float,
+        revision: str,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "kubeconfig": kubeconfig,
+            "content": content,
+            "context": context,
+            "namespace": namespace,
+            "name": service,
+            "address": address,
+            "timeout_s": timeout_s,
+            "revision": revision,
+            "url": None,
+        }
+        super().__init__("headrace:index:InferenceEndpoint", name, props, opts)

@@ -31,7 +31,8 @@ class GoModule:
     """A build from the Go module proxy.
 
     `source` is the folder under tools/go that holds go.mod and go.sum; `packages` are the main packages, built by
-    one `go build`; `files` are (module, path in it) pairs of scripts that a module carries ready to use.
+    one `go build`; `files` are (module, path in it) pairs of scripts that a module carries ready to use. `overlay`
+    names files that our sources embed and a module carries: (path below `source`, module, path in it).
     """
 
     version: str
@@ -40,6 +41,7 @@ class GoModule:
     tags: str = ""
     ldflags: str = ""
     files: tuple[tuple[str, str], ...] = ()
+    overlay: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,4 +143,283 @@ PROMETHEUS = Kit(
     ),
 )
 
-KITS: tuple[Kit, ...] = (PULUMI, PROMETHEUS)
+HELM = Kit(
+    name="helm",
+    binaries=("helm",),
+    version_args=("version", "--short"),
+    at_least=(4, 0, 0),
+    below=(5, 0, 0),
+    homepage="https://helm.sh/docs/intro/install/",
+    go=GoModule(
+        version="4.3.1",
+        source="helm",
+        packages=("helm.sh/helm/v4/cmd/helm",),
+        ldflags="-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
+    ),
+)
+
+_KUBERNETES_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+
+# Pulumi runs the provider by its name on PATH, whatever version the SDK asks for: it is pinned to the SDK's.
+PULUMI_KUBERNETES = Kit(
+    name="pulumi-kubernetes",
+    binaries=("pulumi-resource-kubernetes",),
+    version_args=("--version",),
+    at_least=(4, 25, 0),
+    below=(4, 25, 1),
+    homepage="https://www.pulumi.com/registry/packages/kubernetes/",
+    # The proxy serves the release's commit, not its tag.
+    go=GoModule(
+        version="4.25.0",
+        source="pulumi-kubernetes",
+        packages=("./pulumi-resource-kubernetes",),
+        tags="osusergo grpcnotrace",
+        ldflags=f"-s -w -X {_KUBERNETES_PROVIDER}/pkg/version.Version=4.25.0",
+        overlay=tuple(
+            (
+                f"pulumi-resource-kubernetes/{name}",
+                _KUBERNETES_PROVIDER,
+                f"cmd/pulumi-resource-kubernetes/{name}",
+            )
+            for name in ("schema.json", "terraform-mapping.json")
+        ),
+    ),
+)
+
+_COMPONENT_BASE = "k8s.io/component-base/version"
+
+# Every component of Kubernetes in one binary, and the container that holds a pod's namespaces.
+KUBERNETES = Kit(
+    name="kubernetes",
+    binaries=("kube", "pause"),
+    version_args=("kubectl", "version", "--client"),
+    at_least=(1, 37, 2),
+    below=(1, 38, 0),
+    homepage="https://kubernetes.io/releases/",
+    go=GoModule(
+        version="1.37.2",
+        source="kubernetes",
+        packages=("./kube", "./pause"),
+        ldflags=(
+            f"-s -w -X {_COMPONENT_BASE}.gitVersion=v1.37.2 -X {_COMPONENT_BASE}.gitMajor=1"
+            f" -X {_COMPONENT_BASE}.gitMinor=37 -X {_COMPONENT_BASE}.gitTreeState=clean"
+            " -X k8s.io/client-go/pkg/version.gitVersion=v1.37.2"
+        ),
+    ),
+)
+
+COREDNS = Kit(
+    name="coredns",
+    binaries=("coredns",),
+    version_args=("-version",),
+    at_least=(1, 15, 0),
+    below=(1, 16, 0),
+    homepage="https://coredns.io/",
+    go=GoModule(version="1.15.0", source="coredns", packages=(".",), ldflags="-s -w"),
+)
+
+KUBE_ROUTER = Kit(
+    name="kube-router",
+    binaries=("kube-router",),
+    version_args=("--version",),
+    at_least=(2, 1, 0),
+    below=(2, 2, 0),
+    homepage="https://www.kube-router.io/",
+    go=GoModule(
+        version="2.1.0",
+        source="kube-router",
+        packages=("github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",),
+        ldflags="-s -w -X github.com/cloudnativelabs/kube-router/v2/pkg/version.Version=v2.1.0",
+    ),
+)
+
+RAY_OPERATOR = Kit(
+    name="kuberay",
+    binaries=("ray-operator",),
+    version_args=("-help",),  # it cannot say its version: one on PATH is never taken
+    at_least=(1, 5, 0),
+    below=(1, 6, 0),
+    homepage="https://docs.ray.io/en/latest/cluster/kubernetes/index.html",
+    go=GoModule(
+        version="1.5.0",
+        source="kuberay",
+        packages=("github.com/ray-project/kuberay/ray-operator",),
+        ldflags="-s -w",
+    ),
+)
+
+KITS: tuple[Kit, ...] = (PULUMI, PROMETHEUS, HELM, PULUMI_KUBERNETES)
+"""What the stack and its tests on this host drive."""
+
+CLUSTER_KITS: tuple[Kit, ...] = (KUBERNETES, COREDNS, KUBE_ROUTER, RAY_OPERATOR)
+"""What the cluster of the tests is made of; nothing else needs them, and they take minutes to build."""
+
+# Charts and images of others. What they need beside their own chart (CRDs) is pinned with them.
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Helm chart: `source` is `repo` (an index at the URL `location`), `oci` (a reference) or `path` (a folder).
+
+    `images` are all that its pods pull, by the name that its add-on gives them; a mirror must hold exactly these.
+    """
+
+    name: str
+    version: str
+    source: str
+    location: str
+    images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """Files of Kubernetes objects below the URL `location`."""
+
+    version: str
+    location: str
+    files: tuple[str, ...]
+
+
+KUBERNETES_AT_LEAST = (1, 34)
+"""The oldest Kubernetes that the chart and the add-ons are proven with."""
+
+KUBERAY = Chart(
+    name="kuberay-operator",
+    version="1.5.0",
+    source="repo",
+    location="https://ray-project.github.io/kuberay-helm/",
+    images=MappingProxyType({"operator": "quay.io/kuberay/operator:v1.5.0"}),
+)
+
+KUBERAY_CRDS = Manifests(
+    version="1.5.0",
+    location="https://raw.githubusercontent.com/ray-project/kuberay/v1.5.0/ray-operator/config/crd/bases",
+    files=("ray.io_rayclusters.yaml", "ray.io_rayjobs.yaml", "ray.io_rayservices.yaml"),
+)
+
+GPU_OPERATOR = Chart(
+    name="gpu-operator",
+    version="v25.10.0",
+    source="repo",
+    location="https://helm.ngc.nvidia.com/nvidia",
+    images=MappingProxyType(
+        {
+            "operator": "nvcr.io/nvidia/gpu-operator:v25.10.0",
+            "driver": "nvcr.io/nvidia/driver:580.95.05",
+            "toolkit": "nvcr.io/nvidia/k8s/container-toolkit:v1.18.0",
+            "devicePlugin": "nvcr.io/nvidia/k8s-device-plugin:v0.18.0",
+            "dcgmExporter": "nvcr.io/nvidia/k8s/dcgm-exporter:4.4.1-4.6.0-distroless",
+        }
+    ),
+)
+
+GPU_DEVICE_PLUGIN = Chart(
+    name="nvidia-device-plugin",
+    version="0.18.0",
+    source="repo",
+    location="https://nvidia.github.io/k8s-device-plugin",
+    images=MappingProxyType({"plugin": "nvcr.io/nvidia/k8s-device-plugin:v0.18.0"}),
+)
+
+MONITORING = Chart(
+    name="kube-prometheus-stack",
+    version="79.1.0",
+    source="repo",
+    location="https://prometheus-community.github.io/helm-charts",
+    images=MappingProxyType(
+        {
+            "operator": "quay.io/prometheus-operator/prometheus-operator:v0.86.1",
+            "reloader": "quay.io/prometheus-operator/prometheus-config-reloader:v0.86.1",
+            "webhook": "registry.k8s.io/ingress-nginx/kube-webhook-certgen:v1.6.3",
+            "prometheus": "quay.io/prometheus/prometheus:v3.7.3",
+            "alertmanager": "quay.io/prometheus/alertmanager:v0.28.1",
+            "grafana": "docker.io/grafana/grafana:12.2.1",
+            "sidecar": "quay.io/kiwigrid/k8s-sidecar:1.30.10",
+            "nodeExporter": "quay.io/prometheus/node-exporter:v1.10.2",
+            "kubeStateMetrics": "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.17.0",
+        }
+    ),
+)
+
+MONITORING_CRDS = Chart(
+    name="prometheus-operator-crds",
+    version="24.0.1",
+    source="repo",
+    location="https://prometheus-community.github.io/helm-charts",
+)
+
+CERTIFICATES = Chart(
+    name="cert-manager",
+    version="v1.19.1",
+    source="oci",
+    location="oci://quay.io/jetstack/charts/cert-manager",
+    images=MappingProxyType(
+        {
+            "controller": "quay.io/jetstack/cert-manager-controller:v1.19.1",
+            "webhook": "quay.io/jetstack/cert-manager-webhook:v1.19.1",
+            "cainjector": "quay.io/jetstack/cert-manager-cainjector:v1.19.1",
+            "acmesolver": "quay.io/jetstack/cert-manager-acmesolver:v1.19.1",
+            "startupapicheck": "quay.io/jetstack/cert-manager-startupapicheck:v1.19.1",
+        }
+    ),
+)
+
+GATEWAY = Chart(
+    name="gateway-helm",
+    version="v1.6.0",
+    source="oci",
+    location="oci://docker.io/envoyproxy/gateway-helm",
+    images=MappingProxyType(
+        {
+            "gateway": "docker.io/envoyproxy/gateway:v1.6.0",
+            "ratelimit": "docker.io/envoyproxy/ratelimit:99d85510",
+            "proxy": "docker.io/envoyproxy/envoy:distroless-v1.36.2",
+        }
+    ),
+)
+
+GATEWAY_CRDS = Chart(
+    name="gateway-crds-helm",
+    version="v1.6.0",
+    source="oci",
+    location="oci://docker.io/envoyproxy/gateway-crds-helm",
+)
+
+POSTGRES = Chart(
+    name="cloudnative-pg",
+    version="0.26.1",
+    source="repo",
+    location="https://cloudnative-pg.github.io/charts",
+    images=MappingProxyType(
+        {
+            "operator": "ghcr.io/cloudnative-pg/cloudnative-pg:1.27.1",
+            "database": "ghcr.io/cloudnative-pg/postgresql:17.6",
+        }
+    ),
+)
+
+KSERVE = Chart(
+    name="kserve-resources",
+    version="v0.20.0",
+    source="oci",
+    location="oci://ghcr.io/kserve/charts/kserve-resources",
+    images=MappingProxyType(
+        {
+            "controller": "docker.io/kserve/kserve-controller:v0.20.0",
+            "proxy": "quay.io/brancz/kube-rbac-proxy:v0.18.0",
+            "storage": "docker.io/kserve/storage-initializer:v0.20.0",
+        }
+    ),
+)
+
+KSERVE_CRDS = Chart(
+    name="kserve-crd", version="v0.20.0", source="oci", location="oci://ghcr.io/kserve/charts/kserve-crd"
+)
+
+KSERVE_RUNTIMES: Mapping[str, str] = MappingProxyType(
+    {
+        "vllm": "docker.io/vllm/vllm-openai:v0.33.0",
+        "huggingface": "docker.io/kserve/huggingfaceserver:v0.20.0",
+    }
+)
+"""Images of the runtimes that are not the serving image."""

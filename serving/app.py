@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from pydantic import TypeAdapter
 from ray import serve
 from ray.serve import Application
 
-from serving.config import Catalog, LlamaCppModel, ServingConfig
+from serving.config import Catalog, HostedModel, ServingConfig, VllmModel
 
 
 class Model:
-    """A model replica: see `serving.engines.llamacpp`."""
+    """A model replica: see `serving.engines.llamacpp` and `serving.engines.vllm`."""
 
-    def __init__(self, config: LlamaCppModel) -> None:
-        from serving.engines.llamacpp import LlamaCppReplica
+    def __init__(self, config: HostedModel) -> None:
+        self._replica: Any
+        if isinstance(config, VllmModel):
+            from serving.engines.vllm import VllmReplica
 
-        self._replica = LlamaCppReplica(config)
+            self._replica = VllmReplica(config)
+        else:
+            from serving.engines.llamacpp import LlamaCppReplica
+
+            self._replica = LlamaCppReplica(config)
 
     async def lease(self) -> AsyncIterator[dict[str, str]]:
         """Yields the replica's address once and holds a place until cancelled."""
@@ -74,8 +81,9 @@ def gateway_application(args: dict[str, Any]) -> Application:
 
 
 def model_application(args: dict[str, Any]) -> Application:
-    """Builds the application of one model; `args["model"]` is a `LlamaCppModel`."""
-    return _bind(Model, LlamaCppModel.model_validate(args["model"]))
+    """Builds the application of one model; `args["model"]` is a `HostedModel`."""
+    model: HostedModel = TypeAdapter(HostedModel).validate_python(args["model"])
+    return _bind(Model, model)
 
 
 def _bind(deployment: type, *args: Any) -> Application:

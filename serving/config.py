@@ -12,6 +12,7 @@ new prompt restarts nothing.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -51,7 +52,32 @@ class SecretRef(Strict):
         return value.strip()
 
 
-class LlamaCppModel(Strict):
+class Autoscaling(Strict):
+    """Bounds and pace of Serve's autoscaling, which follows the requests that are in flight or wait."""
+
+    min_replicas: int = Field(default=1, ge=0, le=64, description="0, for models only: the first request starts one")
+    max_replicas: int = Field(ge=1, le=64)
+    target_ongoing_requests: float = Field(default=2, gt=0, le=65536, description="requests per replica to aim at")
+    upscale_delay_s: float = Field(
+        default=10, ge=0, le=86_400, description="load lasts this long before a replica more"
+    )
+    downscale_delay_s: float = Field(default=300, ge=0, le=86_400, description="and idleness before one less")
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("min_replicas must not be above max_replicas")
+        return self
+
+
+class Hosted(Strict):
+    """Where Serve runs the replicas of a deployment; the replicas themselves never see this."""
+
+    pool: Name = Field(default="serving", description="the group of nodes that runs it, on Kubernetes")
+    autoscaling: Autoscaling | None = Field(default=None, description="instead of a fixed number of replicas")
+
+
+class LlamaCppModel(Hosted):
     """A GGUF model served by llama.cpp inside a Serve replica, on CPU."""
 
     engine: Literal["llamacpp"] = "llamacpp"
@@ -91,7 +117,279 @@ class RemoteModel(Strict):
         return value.rstrip("/")
 
 
-Model = Annotated[LlamaCppModel | RemoteModel, Field(discriminator="engine")]
+class Geometry(Strict):
+    """The numbers of a model that decide how much memory it needs; they stand in its `config.json`."""
+
+    parameters: int = Field(ge=1, description="of all weights, experts of a mixture included")
+    layers: int = Field(ge=1, le=4096)
+    kv_heads: int = Field(ge=1, le=4096, description="key-value heads of a layer; fewer than heads with GQA")
+    head_dim: int = Field(ge=1, le=65536)
+    latent_dim: int | None = Field(
+        default=None, ge=1, description="with MLA: kv_lora_rank + qk_rope_head_dim, cached instead of keys and values"
+    )
+    window: int | None = Field(default=None, ge=1, description="tokens that a layer with a sliding window looks back")
+    windowed_layers: int | None = Field(default=None, ge=0, description="layers with that window; by default all")
+    context: int | None = Field(default=None, ge=1, description="tokens of its longest sequence")
+    hidden_size: int | None = Field(default=None, ge=1)
+    vocabulary: int | None = Field(default=None, ge=1, description="with hidden_size: what quantisation leaves alone")
+
+    @model_validator(mode="after")
+    def _window(self) -> Self:
+        if self.windowed_layers is not None and self.window is None:
+            raise ValueError("windowed_layers needs window")
+        if self.windowed_layers is not None and self.windowed_layers > self.layers:
+            raise ValueError("windowed_layers must not be above layers")
+        return self
+
+
+VllmArgument = Annotated[str, StringConstraints(pattern=r"^--[a-z][a-z0-9.-]*(=.*)?$", max_length=10_000)]
+"""One further argument of `vllm serve`, `--flag` or `--flag=value`."""
+
+VLLM_OWN = frozenset(
+    {
+        # Where it listens, who may ask, and what names the model: the replica decides.
+        "--api-key",
+        "--config",
+        "--headless",
+        "--host",
+        "--port",
+        "--root-path",
+        "--served-model-name",
+        "--ssl-certfile",
+        "--ssl-keyfile",
+        "--uds",
+        # Settings of their own.
+        "--chat-template",
+        "--dtype",
+        "--enable-lora",
+        "--enforce-eager",
+        "--gpu-memory-utilization",
+        "--device-memory-utilization",
+        "--kv-cache-dtype",
+        "--lora-modules",
+        "--max-lora-rank",
+        "--max-loras",
+        "--max-model-len",
+        "--max-num-seqs",
+        "--model",
+        "--pipeline-parallel-size",
+        "--quantization",
+        "--revision",
+        "--tensor-parallel-size",
+        # Processes or nodes beyond what Ray assigned to the replica.
+        "--data-parallel-size",
+        "--distributed-executor-backend",
+        "--nnodes",
+    }
+)
+"""Flags of vLLM that `VllmModel.arguments` must not touch."""
+
+OWN_ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "PROMETHEUS_MULTIPROC_DIR", "RAY_", "VLLM_API_KEY")
+"""Variables, or beginnings of their names, that the replica sets itself."""
+
+
+class Lora(Strict):
+    """A LoRA adapter that vLLM loads beside its model; requests name it as their model."""
+
+    name: Name
+    source: str = Field(
+        pattern=r"^(hf|file|package)://.+", description="hf://org/name, file:///folder or package://module/folder"
+    )
+
+
+class VllmModel(Hosted):
+    """A model served by vLLM, as a child process of a Serve replica, on the GPUs that Ray assigned to it."""
+
+    engine: Literal["vllm"] = "vllm"
+    name: Name
+    source: str = Field(
+        pattern=r"^(hf|file|s3|gs|package)://.+",
+        description="hf://org/name[@revision], file:///folder, s3:// or gs://bucket/folder, package://module/folder",
+    )
+    token: SecretRef | None = Field(default=None, description="of the Hugging Face Hub, for a gated model")
+    tensor_parallel: int = Field(default=1, ge=1, le=64, description="GPUs that share every layer")
+    pipeline_parallel: int = Field(default=1, ge=1, le=64, description="groups of GPUs that share the layers out")
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] = "auto"
+    quantization: str | None = Field(
+        default=None, pattern=r"^[a-z0-9_-]{1,64}$", description="by default what the model's config.json says"
+    )
+    kv_cache_dtype: str = Field(default="auto", pattern=r"^[a-z0-9_]{1,64}$", description="auto is the model's dtype")
+    context: int | None = Field(default=None, ge=16, le=100_000_000, description="tokens; by default the model's own")
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="share of each GPU's memory to use")
+    max_num_seqs: int = Field(default=128, ge=1, le=65536, description="requests decoded together in one replica")
+    loras: tuple[Lora, ...] = Field(default=(), max_length=256)
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    enforce_eager: bool = Field(default=False, description="no CUDA graphs: starts sooner, decodes slower")
+    chat_template: str | None = Field(default=None, description="a file of the node; by default the model's own")
+    arguments: tuple[VllmArgument, ...] = Field(default=(), max_length=64, description="of `vllm serve`, besides these")
+    environment: dict[str, str] = Field(default_factory=dict, max_length=64, description="never secrets")
+    start_timeout_s: float = Field(default=1800, gt=0, le=86_400, description="from start to the first answer")
+    replicas: int = Field(default=1, ge=1, le=64)
+    cpus: float = Field(default=2, gt=0, le=1024, description="CPUs that Ray reserves for a replica")
+    max_surge_percent: int = Field(
+        default=100, ge=0, le=100, description="more replicas during an update; 0 where there are no GPUs to spare"
+    )
+    geometry: Geometry | None = Field(default=None, description="for the fit check, where config.json is not here")
+    full_context_requests: int = Field(
+        default=1, ge=1, le=65536, description="requests of full length that must fit at once, for the fit check"
+    )
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @field_validator("source")
+    @classmethod
+    def _source(cls, value: str) -> str:
+        scheme, _, rest = value.partition("://")
+        if scheme == "hf" and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", rest):
+            raise ValueError("must be hf://organisation/name or hf://organisation/name@revision")
+        if scheme == "file" and not rest.startswith("/"):
+            raise ValueError("must have an absolute path: file:///folder")
+        return value
+
+    @field_validator("arguments")
+    @classmethod
+    def _arguments(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in value:
+            flag = re.split(r"[=.]", argument, maxsplit=1)[0]
+            # vLLM takes any unambiguous beginning of a flag for the flag, and --no-flag for its opposite.
+            for own in sorted(VLLM_OWN):
+                if own.startswith(flag.replace("--no-", "--", 1)):
+                    raise ValueError(f"{flag} is {own}, which has a setting of its own or is set by the replica")
+        return value
+
+    @field_validator("environment")
+    @classmethod
+    def _environment(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError("names of variables are letters, digits and _")
+            if name.startswith(OWN_ENVIRONMENT):
+                raise ValueError(f"{name} is set by the replica")
+        return value
+
+    @model_validator(mode="after")
+    def _lora_names(self) -> Self:
+        names = [self.name, *(lora.name for lora in self.loras)]
+        if len(set(names)) < len(names):
+            raise ValueError("a LoRA adapter's name must differ from the model's and from other adapters'")
+        return self
+
+
+class KServeCanary(Strict):
+    """A second version beside the first, which gets a share of the requests that come through KServe's route."""
+
+    storage: str = Field(pattern=r"^[a-z][a-z0-9+.-]*://.+")
+    percent: int = Field(ge=0, le=100, description="of the requests")
+
+
+class KServeScaling(Strict):
+    """Bounds and metric of the autoscaling that KServe sets up for a model."""
+
+    min_replicas: int = Field(default=1, ge=1, le=64)
+    max_replicas: int = Field(ge=1, le=64)
+    metric: Literal["cpu", "memory"] = Field(default="cpu", description="what the Kubernetes autoscaler looks at")
+    target: int = Field(default=80, ge=1, le=100, description="percent of the replicas' request to aim at")
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("min_replicas must not be above max_replicas")
+        return self
+
+
+class KServeModel(Strict):
+    """A model that KServe runs as an InferenceService, in its Standard mode; the gateway relays to its address."""
+
+    engine: Literal["kserve"] = "kserve"
+    name: Name
+    existing: str | None = Field(
+        default=None,
+        pattern=r"^([a-z0-9-]+/)?[a-z0-9-]+$",
+        description="an InferenceService that is there: [namespace/]name",
+    )
+    runtime: Name = Field(default="llamacpp", description="vllm, huggingface, llamacpp, or the name of a runtime")
+    model_format: str | None = Field(default=None, max_length=64, description="of a runtime that is named")
+    storage: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9+.-]*://.+",
+        description="hf://, s3://, gs://, pvc://, oci:// as KServe takes them",
+    )
+    file: str | None = Field(default=None, pattern=r"^[\w.-]+(/[\w.-]+)*$", description="for llamacpp: the GGUF in it")
+    pool: Name | None = Field(default=None, description="the group of nodes that runs it")
+    cpus: float = Field(default=1, gt=0, le=1024, description="CPUs of a replica, requested and as its limit")
+    memory_bytes: int = Field(default=2 * 1024**3, ge=1, description="memory of a replica, requested and as its limit")
+    gpus: int = Field(default=0, ge=0, le=64, description="GPUs of a replica")
+    replicas: int = Field(default=1, ge=1, le=64)
+    scaling: KServeScaling | None = Field(default=None, description="instead of a fixed number of replicas")
+    canary: KServeCanary | None = None
+    arguments: tuple[str, ...] = Field(default=(), max_length=64, description="further ones of the runtime's container")
+    service_account: str | None = Field(default=None, description="with the credentials that storage needs")
+    url: str | None = Field(default=None, description="its address without path; by default read from its status")
+    address: Literal["cluster", "external"] = Field(
+        default="cluster",
+        description="which address of its status: the Service, or what its Ingress or Gateway answers to",
+    )
+    path: str | None = Field(default=None, pattern=r"^(/[\w.-]+)+$", description="of the API; by default the runtime's")
+    model: str | None = Field(default=None, description="the model's name there; by default the InferenceService's")
+    api_key: SecretRef | None = None
+    ready_timeout_s: float = Field(default=1800, gt=0, le=86_400, description="until its condition Ready is true")
+    first_byte_timeout_s: float = Field(default=600, gt=0, le=3600)
+    idle_timeout_s: float = Field(default=120, gt=0, le=3600, description="longest gap between two chunks")
+    max_in_flight: int = Field(default=256, ge=1, le=65536, description="requests at once, per gateway replica")
+
+    @property
+    def service(self) -> str:
+        """Name of the InferenceService."""
+        return self.existing.rpartition("/")[2] if self.existing else self.name
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http or https URL")
+        if parts.username or parts.password:
+            raise ValueError("must not contain credentials; use api_key")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _made_or_found(self) -> Self:
+        if self.existing:
+            given = sorted(
+                {"storage", "file", "canary", "scaling", "arguments", "pool", "gpus"} & self.model_fields_set
+            )
+            if given:
+                raise ValueError(f"existing names one that is there: leave out {', '.join(given)}")
+            return self
+        # KServe's own rule for the name, and room for the suffix -predictor in a DNS label.
+        if not re.fullmatch(r"[a-z]([a-z0-9-]{0,46}[a-z0-9])?", self.name):
+            raise ValueError("name must be a DNS label of at most 48 characters: KServe names a Service after it")
+        if not self.storage:
+            raise ValueError("storage is missing: say where the weights are, or name an existing InferenceService")
+        if self.runtime == "llamacpp" and not self.file:
+            raise ValueError("file is missing: the llamacpp runtime serves one GGUF file of the storage")
+        if self.runtime != "llamacpp" and self.file:
+            raise ValueError("file is for the llamacpp runtime; the others serve the whole folder")
+        if self.runtime not in ("vllm", "huggingface", "llamacpp") and not self.model_format:
+            raise ValueError("model_format is missing: a named runtime is chosen for a format that it supports")
+        return self
+
+
+HostedModel = Annotated[LlamaCppModel | VllmModel, Field(discriminator="engine")]
+"""A model that runs inside a replica of Ray Serve."""
+
+Model = Annotated[LlamaCppModel | VllmModel | KServeModel | RemoteModel, Field(discriminator="engine")]
+
+
+def names(model: Model) -> tuple[str, ...]:
+    """The names under which a model answers: its own, then those of its adapters."""
+    adapters = model.loras if isinstance(model, VllmModel) else ()
+    return (model.name, *(a.name for a in adapters))
 
 
 class Target(Strict):
@@ -145,18 +443,69 @@ class Limits(Strict):
     lease_timeout_s: float = Field(default=60, gt=0, description="longest wait for a model replica")
 
 
-class Replicas(Strict):
+class Replicas(Hosted):
     """Size of one deployment."""
 
     replicas: int = Field(ge=1, le=64)
     cpus: float = Field(gt=0, le=256)
 
+    @field_validator("autoscaling")
+    @classmethod
+    def _never_zero(cls, value: Autoscaling | None) -> Autoscaling | None:
+        if value is not None and value.min_replicas == 0:
+            raise ValueError("min_replicas must be 1 or more: only models scale to zero")
+        return value
+
 
 class Store(Strict):
-    """Where state lives: a relational database and a data folder."""
+    """Where state lives: a relational database, and a folder or bucket for files and collections.
+
+    An object store's credentials come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, or the
+    pod's workload identity), never from here.
+    """
 
     database: str = Field(pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://", description="SQLAlchemy URL, no password")
-    data: str = Field(pattern=r"^(/|s3://|gs://).+", description="folder or object store for files and collections")
+    password: SecretRef | None = Field(default=None, description="of the database's user")
+    tls: Literal["prefer", "require", "verify-ca", "verify-full"] | None = Field(
+        default=None, description="libpq's sslmode for PostgreSQL; by default what the URL says, or prefer"
+    )
+    tls_ca: str | None = Field(default=None, pattern=r"^/.+", description="file of the CA's certificate, PEM")
+    connections: int = Field(default=4, ge=1, le=100, description="to PostgreSQL at once, per replica")
+    statement_timeout_s: float = Field(default=30, gt=0, le=3600, description="of one statement in PostgreSQL")
+    migrate: bool = Field(
+        default=True, description="replicas bring the schema up to date; false where `serving.store migrate` does"
+    )
+    data: str = Field(
+        pattern=r"^(/|s3://[^/]).*", description="folder, or s3://bucket/prefix, for files and collections"
+    )
+    s3_endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^/@]+/?$", description="URL of an S3 service that is not Amazon's"
+    )
+    s3_region: str | None = Field(default=None, pattern=r"^[a-z0-9-]+$")
+    s3_path_style: bool = Field(default=True, description="https://endpoint/bucket, not https://bucket.endpoint")
+
+    @field_validator("database")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.password is not None or re.search(r"[?&](password|passfile)=", value):
+            raise ValueError("must not contain a password; use store.password")
+        return value
+
+    @field_validator("data")
+    @classmethod
+    def _data(cls, value: str) -> str:
+        if "?" in value or "#" in value or "@" in value.removeprefix("s3://").partition("/")[0]:
+            raise ValueError("must be a folder or s3://bucket/prefix")
+        return value.rstrip("/") or "/"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.database.startswith("sqlite"):
+            for name in ("password", "tls", "tls_ca"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is for PostgreSQL")
+        return self
 
 
 class ServingConfig(Strict):
@@ -181,7 +530,7 @@ class Catalog(Strict):
     @model_validator(mode="after")
     def _names(self) -> Self:
         problems = []
-        models = {m.name for m in self.models}
+        models = {name for m in self.models for name in names(m)}
         callable_ = models | {a.name for a in self.aliases}
         seen: set[str] = set()
         for kind, items in (
@@ -190,9 +539,10 @@ class Catalog(Strict):
             ("assistants", self.assistants),
         ):
             for i, item in enumerate(items):
-                if item.name in seen:
-                    problems.append(f"{kind}[{i}].name: '{item.name}' is used twice")
-                seen.add(item.name)
+                for name in (item.name,) if isinstance(item, Alias | Assistant) else names(item):
+                    if name in seen:
+                        problems.append(f"{kind}[{i}].name: '{name}' is used twice")
+                    seen.add(name)
         for alias in self.aliases:
             for target in alias.targets:
                 if target.model not in models:

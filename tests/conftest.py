@@ -27,10 +27,45 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest, documents: Path) -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The session's stack, up."""
-    if name := os.environ.get("HEADRACE_TEST_STACK"):
+    name = os.environ.get("HEADRACE_TEST_STACK")
+    if request.config.getoption("--target") == "cluster":
+        request.getfixturevalue("cluster")
+        from tests.cluster.stack import cluster_stack, standing
+
+        with standing(name) if name else cluster_stack(documents, tmp_path_factory.mktemp("charts")) as up:
+            yield up
+        return
+    if name:
         yield Stack(name).outputs()
         return
     with own_stack("test", documents) as up:
         yield up
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """The test cluster: one that runs is used and left running, else one is brought up.
+
+    HEADRACE_TEST_CLUSTER=keep leaves one that this fixture brought up.
+    """
+    from tests.cluster.residue import Residue
+    from tools.cluster import cluster as life
+    from tools.machines import host
+
+    host.check()
+    if life.running():
+        life.up()  # makes volumes anew that an earlier run let go
+        yield
+        return
+    keep = os.environ.get("HEADRACE_TEST_CLUSTER") == "keep"
+    before = Residue.now()
+    try:
+        life.up()
+        yield
+    finally:
+        if not keep:
+            life.down()
+    if not keep:
+        assert Residue.now() - before == Residue(), "ending the cluster left something behind"

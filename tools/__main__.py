@@ -3,10 +3,11 @@
 import argparse
 import sys
 
-from infra.versions import KITS, Kit
+from infra.versions import CLUSTER_KITS, KITS, Kit
 from tools import cache, find
 from tools.report import ToolError, say
 
+_ALL = (*KITS, *CLUSTER_KITS)
 EPILOG = f"""\
 A tool is taken from PATH if its version is accepted, else from the cache ({cache.root()};
 HEADRACE_CACHE names another), else from the vendor's release (checksum pinned), else it is built with Go.
@@ -19,13 +20,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         match options.command:
             case "ensure":
-                _print([(kit, find.obtain(kit)) for kit in find.kits_of(options.names) or KITS])
+                _print([(kit, find.obtain(kit)) for kit in find.kits_of(options.names, _ALL) or KITS])
             case "path":
-                print(find.ensure([options.name])[options.name])
+                print(find.ensure([options.name], _ALL)[options.name])
             case "bin":
-                print(find.bin_dir(options.names))
+                print(find.bin_dir(options.names, _ALL if options.names else KITS))
             case _:
-                _print([(kit, find.find(kit)) for kit in KITS])
+                _print([(kit, find.find(kit)) for kit in _ALL])
     except (ToolError, OSError) as error:
         say(f"error: {error}")
         return 1
@@ -64,8 +65,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
-    known = ", ".join(name for kit in KITS for name in kit.binaries)
-    ensure = commands.add_parser("ensure", help="obtain tools (all, if none is named) and show them")
+    known = ", ".join(name for kit in _ALL for name in kit.binaries)
+    ensure = commands.add_parser(
+        "ensure", help="obtain tools (all but those of the test cluster, if none is named) and show them"
+    )
     ensure.add_argument("names", nargs="*", metavar="name", help=known)
     path = commands.add_parser("path", help="print the path of one tool, obtaining it if need be")
     path.add_argument("name", help=known)

@@ -17,7 +17,7 @@ from infra.config import NAMESPACE, StackConfig
 from infra.targets.layout import CHECKOUT
 from serving.config import ServingConfig
 from serving.telemetry.catalogue import CATALOGUE, STAGES, Metric
-from tools import schema
+from tools import policies_doc, schema
 from tools.report import say
 
 FOLDER = CHECKOUT / "docs" / "reference"
@@ -177,6 +177,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "http-api.md": http_api,
     "metrics.md": metrics,
+    "policies.md": lambda: policies_doc.policies(NOTE),
 }
 
 

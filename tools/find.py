@@ -69,13 +69,15 @@ def find(kit: Kit) -> Found | None:
     return _on_path(kit) or _in_cache(kit)
 
 
-def obtain(kit: Kit) -> Found:
-    """Returns the kit, obtaining it if it is not there.
+def obtain(kit: Kit, *, own: bool = False) -> Found:
+    """Returns the kit, obtaining it if it is not there; with `own`, one on PATH is passed over.
+
+    Distributors build some programs with less in them; what is not from PATH is as `infra.versions` says.
 
     Raises:
         ToolError: it can be had in no way.
     """
-    if found := find(kit):
+    if found := _in_cache(kit) if own else find(kit):
         return found
     with cache.lock(kit.name):
         if found := _in_cache(kit):  # another process obtained it while this one waited

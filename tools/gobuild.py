@@ -1,9 +1,11 @@
 """A build from the Go module proxy. Go's own build cache makes a build that was interrupted go on where it was."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections import deque
@@ -76,14 +78,20 @@ class GoBuild:
             raise ToolError("Go is not installed")
         say(f"{self.kit.name}: building {self.version} from its Go module; the first time takes minutes")
         start = time.monotonic()
-        self._build(go, folder, start)
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as overlay:
+            replaced = {
+                str(self.source / path): str(self._module(go, module) / source)
+                for path, module, source in self.module.overlay
+            }
+            json.dump({"Replace": replaced}, overlay)
+            overlay.flush()
+            self._build(go, folder, start, overlay.name)
         for module, path in self.module.files:
-            where = self._go(go, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
-            shutil.copy(Path(where) / path, folder)
+            shutil.copy(self._module(go, module) / path, folder)
         say(f"{self.kit.name}: built in {time.monotonic() - start:.0f} s")
 
-    def _build(self, go: str, folder: Path, start: float) -> None:
-        flags = ("-v", "-trimpath", "-mod=readonly", "-buildvcs=false")
+    def _build(self, go: str, folder: Path, start: float, overlay: str) -> None:
+        flags = ("-v", "-trimpath", "-mod=readonly", "-buildvcs=false", "-overlay", overlay)
         command = [go, "build", *flags, "-tags", self.module.tags, "-ldflags", self.module.ldflags]
         output = Output()
         with subprocess.Popen(
@@ -107,6 +115,11 @@ class GoBuild:
             reader.join()
         if code != 0:
             raise ToolError(f"go build failed: {' | '.join(output.tail)}")
+
+    def _module(self, go: str, module: str) -> Path:
+        """The module's folder in Go's cache, downloaded if it is not there."""
+        self._go(go, "mod", "download", module)
+        return Path(self._go(go, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module))
 
     def _go(self, go: str, *arguments: str) -> str:
         try:

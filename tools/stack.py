@@ -7,7 +7,9 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from infra.providers.session import Session
 from infra.targets.layout import CHECKOUT, Layout
@@ -15,7 +17,7 @@ from tools.question import QUESTION, ask
 from tools.report import ToolError, say
 from tools.workspace import HOME, Workspace, interactive
 
-VERBS = ("up", "down", "purge", "preview", "env", "outputs", "pulumi")
+VERBS = ("up", "down", "purge", "preview", "env", "outputs", "forward", "pulumi")
 
 
 def up(workspace: Workspace, arguments: Sequence[str]) -> int:
@@ -23,6 +25,8 @@ def up(workspace: Workspace, arguments: Sequence[str]) -> int:
 
     HEADRACE_QUESTION asks another one, and asks in any case.
     """
+    if workspace.target != "local":
+        return _up_on_cluster(workspace, arguments)
     ran = Session(_layout(workspace).record("ray")).alive
     with workspace.locked() as lock:
         # A refresh costs a moment and finds what died, for example at a reboot.
@@ -36,8 +40,34 @@ def up(workspace: Workspace, arguments: Sequence[str]) -> int:
     return 0
 
 
+def _up_on_cluster(workspace: Workspace, arguments: Sequence[str]) -> int:
+    from tools.on_cluster import OnCluster, Watch
+
+    there = OnCluster.of(workspace)
+    rendered = there is not None and bool(there.config.kubernetes.render)
+    ran = "url" in workspace.outputs()
+    with workspace.locked() as lock, Watch(there) if there and not rendered else nullcontext():
+        # No refresh: the cluster itself heals what dies, and each object's status would be asked for.
+        status = workspace.pulumi("up", "--yes", "--skip-preview", *_quiet(), *arguments, lock=lock)
+    if status or there is None:
+        return status
+    outputs = workspace.outputs()
+    if rendered:
+        print(f"\nManifests are in {there.config.kubernetes.render}.")
+        return 0
+    if not ran or "HEADRACE_QUESTION" in os.environ:
+        with there.reachable() as url:
+            _first_question(url, str(outputs["api_key"]))
+    _print_outputs(workspace, outputs)
+    return 0
+
+
 def down(workspace: Workspace, arguments: Sequence[str]) -> int:
     """Ends everything the stack runs, and says what stays."""
+    if workspace.target != "local":
+        raise ToolError(
+            "on a cluster the data lies in the namespace and goes with it: `make purge` ends the stack with its data"
+        )
     with workspace.locked() as lock:
         status = workspace.pulumi("destroy", "--yes", "--skip-preview", *_quiet(), *arguments, lock=lock)
         if status:
@@ -52,6 +82,8 @@ def down(workspace: Workspace, arguments: Sequence[str]) -> int:
 
 def purge(workspace: Workspace, arguments: Sequence[str]) -> int:
     """`down`, and deletes the stack's data and its Pulumi state."""
+    if workspace.target != "local":
+        return _purge_on_cluster(workspace, arguments)
     status = down(workspace, arguments)
     if status:
         return status
@@ -61,6 +93,29 @@ def purge(workspace: Workspace, arguments: Sequence[str]) -> int:
     shutil.rmtree(HOME / workspace.stack, ignore_errors=True)
     print(f"Deleted: {layout.state}")
     return status
+
+
+def _purge_on_cluster(workspace: Workspace, arguments: Sequence[str]) -> int:
+    with workspace.locked() as lock:
+        status = workspace.pulumi("destroy", "--yes", "--skip-preview", *_quiet(), *arguments, lock=lock)
+    if status:
+        return status
+    status = workspace.pulumi("stack", "rm", "--yes", "--preserve-config", *_quiet())
+    shutil.rmtree(HOME / workspace.stack, ignore_errors=True)
+    print("\nNothing of the stack is left in the cluster.")
+    return status
+
+
+def forward(workspace: Workspace, arguments: Sequence[str]) -> int:
+    """Makes the API of a stack on a cluster reachable on this host, until Ctrl-C; the argument is a port."""
+    from tools.on_cluster import OnCluster
+
+    if workspace.target == "local" or (there := OnCluster.of(workspace)) is None:
+        raise ToolError("only a stack on a cluster has something to forward")
+    with there.forwarded(int(arguments[0]) if arguments else 0) as port:
+        print(f"export URL=http://127.0.0.1:{port}", flush=True)
+        threading.Event().wait()
+    return 0
 
 
 def preview(workspace: Workspace, arguments: Sequence[str]) -> int:
@@ -135,11 +190,14 @@ def _print_outputs(workspace: Workspace, outputs: dict[str, object]) -> None:
     dashboards = outputs["dashboards"]
     print(f"\n  API          {outputs['url']}/v1")
     print(f"  API key      {verb} pulumi stack output api_key --show-secrets")
-    print(f"  Prometheus   {outputs['prometheus_url']}")
+    if outputs["prometheus_url"]:
+        print(f"  Prometheus   {outputs['prometheus_url']}")
     if isinstance(dashboards, dict):
         for name, url in sorted(dashboards.items()):
             if url != outputs["prometheus_url"]:
                 print(f"  {name:<12} {url}")
+    if ".svc:" in str(outputs["url"]):
+        print(f"  From here    {verb} forward 8080")
     print('  For scripts  eval "$(make -s env)"')
 
 

@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import IO
 
 import psutil
 import yaml
 
+from infra.config import NAMESPACE
 from infra.targets.layout import CHECKOUT
 from tools import find
 from tools.report import ToolError
@@ -44,6 +46,8 @@ class Workspace:
         HOME.mkdir(mode=0o700, exist_ok=True)
         path = f"{find.bin_dir(PROGRAMS)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         workspace = cls(stack, {**os.environ, **_settings(), "PATH": path})
+        if workspace.target != "local":
+            _install_kubernetes_provider()
         if not workspace._exists():
             workspace._init()
         return workspace
@@ -77,6 +81,22 @@ class Workspace:
         settings = yaml.safe_load(own.read_text()) if own.exists() else None
         value = ((settings or {}).get("config") or {}).get(f"headrace:{name}", "")
         return value if isinstance(value, str) else ""
+
+    @property
+    def target(self) -> str:
+        """Where the stack runs."""
+        return self.setting("target") or "local"
+
+    def settings(self) -> dict[str, object]:
+        """All settings without their namespace, secrets in plain text: for this process's use."""
+        where = ["--config-file", str(f)] if (f := self._composed()) else []
+        text = self.ask("config", "--json", "--show-secrets", "--stack", self.stack, *where)
+        prefix = f"{NAMESPACE}:"
+        return {
+            key.removeprefix(prefix): said.get("objectValue", said.get("value"))
+            for key, said in json.loads(text or "{}").items()
+            if key.startswith(prefix)
+        }
 
     @property
     def salt(self) -> str:
@@ -212,6 +232,18 @@ def _settings() -> dict[str, str]:
     if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
         settings["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(_passphrase())
     return settings
+
+
+def _install_kubernetes_provider() -> None:
+    """Puts the provider where Pulumi keeps plugins: one on PATH is used too, with a warning at every step."""
+    binary = find.ensure(["pulumi-resource-kubernetes"])["pulumi-resource-kubernetes"]
+    folder = HOME / "pulumi-home" / "plugins" / f"resource-kubernetes-v{metadata.version('pulumi-kubernetes')}"
+    link = folder / binary.name
+    if link.is_symlink() and link.readlink() == binary.resolve():
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(binary.resolve())
 
 
 def _passphrase() -> Path:

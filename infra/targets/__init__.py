@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import pulumi
-from pulumi import Output
+from pulumi import Input, Output
 
 
 @dataclass(frozen=True)
 class Target:
     """A running application, as the rest of the program sees it."""
 
-    url: str
+    url: Input[str]
     """Of the API, without a trailing slash."""
     api_key: Output[str]
-    key_path: Output[str]
-    """File of the API key on this host."""
     prometheus_url: str
+    """Empty when the stack has no Prometheus of its own."""
     dashboards: Mapping[str, str]
-    ready: pulumi.Resource
-    """Exists when the API answers."""
-    parent: pulumi.Resource

@@ -12,9 +12,9 @@ import pulumi
 from pulumi import Output, ResourceOptions
 from pydantic import SecretStr
 
-from infra import application
+from infra import application, documents
 from infra.config import StackConfig
-from infra.resources import Process, RayHead, Secret, ServeApplication
+from infra.resources import Knowledge, Process, RayHead, Secret, ServeApplication
 from infra.targets import Target, preflight
 from infra.targets.layout import CHECKOUT, Layout
 from monitoring.scrape import scrape_config
@@ -179,13 +179,22 @@ def _scrape(config: StackConfig, ray: RayHead) -> Output[str]:
 def local(config: StackConfig, layout: Layout, given: Mapping[str, SecretStr]) -> Target:
     """Plans the stack on this host."""
     stack = LocalStack("local", config, layout, given)
+    for collection in config.knowledge:
+        Knowledge(
+            f"knowledge-{collection.name}",
+            url=stack.url,
+            key_path=stack.secrets.api_key.path,
+            collection=collection.name,
+            root=str(CHECKOUT),
+            documents=documents.documents(CHECKOUT, collection.paths),
+            on_error=collection.on_error,
+            # `down` keeps data: a collection is deleted only when it is taken out of the configuration.
+            opts=ResourceOptions(parent=stack, depends_on=[stack.application], deleted_with=stack.application),
+        )
     prometheus = f"http://{LOOPBACK}:{config.ports.prometheus}"
     return Target(
         url=stack.url,
         api_key=stack.secrets.api_key.value,
-        key_path=stack.secrets.api_key.path,
         prometheus_url=prometheus,
         dashboards={"ray": stack.dashboard_url, "prometheus": prometheus},
-        ready=stack.application,
-        parent=stack,
     )

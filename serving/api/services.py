@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from serving.api.admission import Admission
@@ -16,6 +15,7 @@ from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
 from serving.security.keys import Authenticator
 from serving.security.principal import Principal
+from serving.store import data
 from serving.store.blobs import Blobs
 from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
@@ -32,8 +32,8 @@ class Services:
     def __init__(self, config: ServingConfig, retrieval: Any, handle_of: Callable[[str], Handle]) -> None:
         self.config = config
         self.limits = config.limits
-        self.database = Database(config.store.database)
-        self.blobs = Blobs(Path(config.store.data) / "files")
+        self.database = Database.of(config.store)
+        self.blobs = Blobs(data.place(config.store, data.FILES))
         self.jobs = Jobs(self.database)
         self.vector_stores = VectorStores(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
@@ -49,7 +49,7 @@ class Services:
 
     async def start(self) -> None:
         """Brings the database up to date and lets the first key in."""
-        await self.database.migrate()
+        await self.database.start()
         if self.config.bootstrap_key is not None:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from serving.config import Alias, Assistant, Catalog, Target
+from serving.config import Alias, Assistant, Catalog, Target, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,13 @@ class Resolver:
 
     def __init__(self, catalog: Catalog) -> None:
         self._assistants = {a.name: a for a in catalog.assistants}
-        self._aliases = {m.name: Alias(name=m.name, targets=(Target(model=m.name),)) for m in catalog.models}
+        models = [(name, m.engine) for m in catalog.models for name in names(m)]
+        self._aliases = {name: Alias(name=name, targets=(Target(model=name),)) for name, _ in models}
         self._aliases |= {a.name: a for a in catalog.aliases}
         self.listed = tuple(
             [Listed(a.name, "assistant", a.description) for a in catalog.assistants]
             + [Listed(a.name, "alias", "") for a in catalog.aliases]
-            + [Listed(m.name, "model", m.engine) for m in catalog.models]
+            + [Listed(name, "model", engine) for name, engine in models]
         )
 
     def resolve(self, name: str) -> Route | None:

@@ -1,67 +1,41 @@
-"""llama.cpp inside the replica: its own HTTP server on a loopback port, with continuous batching over slots."""
+"""llama.cpp inside the replica: its own HTTP server on the node's address, with continuous batching over slots."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import json
 import os
 import secrets
 import time
 import urllib.request
-from collections.abc import AsyncIterator
 from typing import Any
 
 from serving.config import LlamaCppModel
+from serving.engines.replica import EngineReplica, node_address
 from serving.engines.source import resolve
-from serving.telemetry import metrics
+
+WARM_UP_S = 600
+"""For the first token: a large model reads its weights from the disk for it."""
 
 
-class LlamaCppReplica:
-    """One llama.cpp server. Requests reach it by a lease, so that Serve counts and spreads them."""
+class LlamaCppReplica(EngineReplica):
+    """One llama.cpp server, with a key of its own. `host` is the address to bind, by default the node's."""
 
-    def __init__(self, config: LlamaCppModel) -> None:
+    def __init__(self, config: LlamaCppModel, host: str | None = None) -> None:
         started = time.perf_counter()
-        self._config = config
-        self._key = secrets.token_urlsafe(32)
-        self._server = _start(config, self._key)
-        self._url: str = self._server.listening_address
-        labels = (config.name,)
-        self._leases = metrics.engine_leases.labels(*labels)
-        metrics.engine_slots.labels(*labels).set(config.slots)
-        metrics.engine_load_seconds.labels(*labels).set(time.perf_counter() - started)
-        self._up = metrics.engine_up.labels(*labels)
-        self._up.set(1)
-
-    async def lease(self) -> AsyncIterator[dict[str, str]]:
-        """Yields this replica's address and key once and holds a place until the caller cancels."""
-        self._leases.inc()
-        try:
-            yield {"url": f"{self._url}/v1", "key": self._key}
-            await asyncio.Event().wait()
-        finally:
-            self._leases.dec()
-
-    async def check_health(self) -> None:
-        """Raises when the engine does not answer; Serve then replaces the replica."""
-        try:
-            await asyncio.to_thread(self._ask_health)
-        except OSError as e:
-            self._up.set(0)
-            raise RuntimeError(f"llama.cpp does not answer: {e}") from e
-        self._up.set(1)
-
-    def _ask_health(self) -> None:
-        with contextlib.closing(urllib.request.urlopen(f"{self._url}/health", timeout=5)):  # noqa: S310
-            pass
+        key = secrets.token_urlsafe(32)
+        self._server = _start(config, host or node_address(), key)
+        url: str = self._server.listening_address
+        _warm_up(url, config.name, key)
+        super().__init__("llama.cpp", config.name, url=url, key=key, slots=config.slots, started=started)
 
 
-def _start(config: LlamaCppModel, key: str) -> Any:
+def _start(config: LlamaCppModel, host: str, key: str) -> Any:
     import xllamacpp  # loads the native library: only where a model runs
 
     params = xllamacpp.CommonParams()
     params.model.path = os.fspath(resolve(config.source, config.sha256))
     params.model_alias = [config.name]
-    params.hostnames = ["127.0.0.1"]
+    params.hostnames = [host]
     params.api_keys = [key]
     params.n_ctx = config.context
     params.n_parallel = config.slots
@@ -74,3 +48,17 @@ def _start(config: LlamaCppModel, key: str) -> Any:
     params.ui = False
     params.verbosity = 1
     return xllamacpp.Server(params)
+
+
+def _warm_up(url: str, model: str, key: str) -> None:
+    """Asks for one token, so that the first caller does not wait for weights that were never touched."""
+    body = json.dumps({"model": model, "prompt": "Hello", "max_tokens": 1}).encode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(f"{url}/v1/completions", body, headers)  # noqa: S310
+    # No proxy of the environment: the address is this node's.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=WARM_UP_S) as response:
+            json.load(response)["choices"][0]
+    except (OSError, ValueError, LookupError) as e:
+        raise RuntimeError(f"llama.cpp did not answer its first request: {e!r}") from None

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
-from serving.config import Catalog, LlamaCppModel, RemoteModel
+from serving.config import Catalog, KServeModel, LlamaCppModel, Model, RemoteModel, names
 from serving.document import model_application
+from serving.engines import kserve
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 
 
@@ -29,18 +30,19 @@ class Engines:
     def __init__(self, handle_of: Callable[[str], Handle], lease_timeout_s: float) -> None:
         self._handle_of = handle_of
         self._lease_timeout_s = lease_timeout_s
-        self._models: dict[str, LlamaCppModel | RemoteModel] = {}
+        self._models: dict[str, Model] = {}
         self._handles: dict[str, Any] = {}
         self._remotes: dict[str, _Remote] = {}
 
     def configure(self, catalog: Catalog) -> None:
         """Takes in a new catalogue; requests under way keep what they have."""
-        models = {m.name: m for m in catalog.models}
+        models = {name: m for m in catalog.models for name in names(m)}
         remotes = {}
         for name, model in models.items():
-            if isinstance(model, RemoteModel):
+            there = kserve.remote(model) if isinstance(model, KServeModel) else model
+            if isinstance(there, RemoteModel):
                 known = self._remotes.get(name)
-                remotes[name] = known if known and known.model == model else _Remote(model)
+                remotes[name] = known if known and known.model == there else _Remote(there)
         self._models, self._remotes = models, remotes
         self._handles = {name: h for name, h in self._handles.items() if name in models}
 
@@ -55,14 +57,18 @@ class Engines:
             async with remote.hold() as endpoint:
                 yield endpoint
             return
-        if name not in self._models:
+        model = self._models.get(name)
+        if model is None:
             raise EngineUnavailable(f"the model {name} is not deployed")
-        async with self._lease(name) as endpoint:
+        if isinstance(model, KServeModel):
+            raise EngineUnavailable(f"the address of the model {name} is not known yet")
+        async with self._lease(name, model) as endpoint:
             yield endpoint
 
     @contextlib.asynccontextmanager
-    async def _lease(self, name: str) -> AsyncIterator[Endpoint]:
-        generator = self._handle(name).lease.remote()
+    async def _lease(self, name: str, model: Model) -> AsyncIterator[Endpoint]:
+        """Takes a replica of `model`; `name` is the model's or one of its adapters'."""
+        generator = self._handle(model.name).lease.remote()
         try:
             granted = await asyncio.wait_for(anext(generator), self._lease_timeout_s)
         except TimeoutError:
@@ -76,8 +82,9 @@ class Engines:
             raise EngineUnavailable(f"no replica of {name} can take the request") from e
         try:
             headers = {"Authorization": f"Bearer {granted['key']}"}
-            # llama.cpp closes kept connections without a word: one more try before the first byte.
-            yield Endpoint(granted["url"], name, headers, retries=1, text_only=True)
+            # Engines close kept connections without a word: one more try before the first byte.
+            text_only = isinstance(model, LlamaCppModel)
+            yield Endpoint(granted["url"], name, headers, retries=1, text_only=text_only)
         finally:
             # Dropping the generator would leave the replica's slot taken: only cancel() frees it.
             generator.cancel()

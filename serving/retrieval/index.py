@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial, wraps
 from math import isqrt
-from typing import Any, Literal, cast
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 import lancedb
 import numpy as np
@@ -24,6 +25,8 @@ from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.fuse import DEPTH, fuse
 from serving.retrieval.manifest import Manifest
 from serving.retrieval.types import Chunk, Hit, prefix
+from serving.store import bucket
+from serving.store.errors import StoreUnavailable
 
 Vector = NDArray[np.float32]
 Mode = Literal["hybrid", "dense", "bm25"]
@@ -38,6 +41,26 @@ _PROBES = 64
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _MANIFEST = b"headrace"
 _RESULT = ["chunk_id", "file_id", "file_name", "title", "heading", "body", "start", "end", "page", "vector"]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Connect = Callable[[], lancedb.DBConnection]
+
+
+def _explained(method: Callable[P, T]) -> Callable[P, T]:
+    """Turns what LanceDB says about a broken object store (in errors of any type) into `StoreUnavailable`."""
+
+    @wraps(method)
+    def explained(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except (OSError, RuntimeError, ValueError) as e:
+            if reason := bucket.explain(e):
+                raise StoreUnavailable(f"the collections' bucket cannot be used: {reason}") from e
+            raise
+
+    return explained
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +79,34 @@ class CollectionIndex:
     Every process sees what another has written at once: each call looks for the newest version of the table.
     """
 
-    def __init__(self, uri: str, collection_id: str, table: Table, manifest: Manifest) -> None:
-        self._uri = uri
+    def __init__(self, connect: Connect, collection_id: str, table: Table, manifest: Manifest) -> None:
+        self._connect = connect
         self._id = collection_id
         self._table = table
         self.manifest = manifest
         self._legs = ThreadPoolExecutor(max_workers=2, thread_name_prefix="search")
 
     @classmethod
-    def open(cls, uri: str, collection_id: str, manifest: Manifest, *, create: bool = False) -> CollectionIndex:
-        """Opens (or creates) a collection under `uri`, a folder or an object store.
+    @_explained
+    def open(
+        cls,
+        uri: str,
+        collection_id: str,
+        manifest: Manifest,
+        *,
+        create: bool = False,
+        options: Mapping[str, str] | None = None,
+    ) -> CollectionIndex:
+        """Opens (or creates) a collection under `uri`, a folder or an object store that `options` tell how to reach.
 
-        Raises `CollectionNotFound`, or `IncompatibleCollection` when it was built by another manifest.
+        Raises `CollectionNotFound`, or `IncompatibleCollection` when it was built by another manifest. This and
+        every other method raises `StoreUnavailable` when the object store does not do its part.
         """
         _require_id(collection_id)
-        database = _connect(uri)
+        connect = partial(
+            lancedb.connect, uri, read_consistency_interval=timedelta(0), storage_options=dict(options or {}) or None
+        )
+        database = connect()
         table = _open(database, collection_id)
         if table is None and create:
             with suppress(ValueError):  # another process was faster: what it made is opened and compared
@@ -80,8 +116,9 @@ class CollectionIndex:
             raise CollectionNotFound(f"there is no collection {collection_id}")
         found = Manifest.from_json((table.schema.metadata or {}).get(_MANIFEST, b""))
         found.require(manifest)
-        return cls(uri, collection_id, table, found)
+        return cls(connect, collection_id, table, found)
 
+    @_explained
     def upsert_file(self, tenant: str, file_id: str, file_name: str, chunks: Sequence[Chunk], vectors: Vector) -> None:
         """Replaces all chunks of a file in one version of the table: readers see the old file or the new.
 
@@ -94,15 +131,21 @@ class CollectionIndex:
         merge = merge.when_matched_update_all().when_not_matched_insert_all()
         merge.when_not_matched_by_source_delete(_of_file(tenant, file_id)).execute(rows)
 
+    @_explained
     def delete_file(self, tenant: str, file_id: str) -> None:
         """Removes a file's chunks from every search at once; its bytes go with `optimize(purge=True)`."""
         self._table.delete(_of_file(tenant, file_id))
 
+    @_explained
     def drop(self) -> None:
         """Removes the collection and its files; dropping it again is no error."""
-        with suppress(ValueError, FileNotFoundError):
-            _connect(self._uri).drop_table(self._id)
+        try:
+            self._connect().drop_table(self._id)
+        except (ValueError, FileNotFoundError) as e:
+            if bucket.explain(e):
+                raise
 
+    @_explained
     def search(
         self,
         tenant: str,
@@ -130,6 +173,7 @@ class CollectionIndex:
         best = sorted(rows, key=lambda key: (-scores[key], -lexical.get(key, 0.0), key))[:top_k]
         return [_hit(rows[key], scores[key], cosine[key], lexical.get(key, 0.0)) for key in best]
 
+    @_explained
     def optimize(self, *, purge: bool = False) -> None:
         """Brings new rows into the indexes (which are built at need) and compacts files.
 
@@ -144,6 +188,7 @@ class CollectionIndex:
         age = timedelta(0) if purge else timedelta(hours=1)
         self._table.optimize(cleanup_older_than=age, delete_unverified=purge)
 
+    @_explained
     def stats(self) -> Stats:
         rows = self._table.count_rows()
         files = self._table.search().select(["tenant", "file_id"]).to_arrow()
@@ -179,14 +224,12 @@ class CollectionIndex:
         return _dicts(query.select([*_RESULT, "_score"]).limit(depth).to_arrow())
 
 
-def _connect(uri: str) -> lancedb.DBConnection:
-    return lancedb.connect(uri, read_consistency_interval=timedelta(0))
-
-
 def _open(database: lancedb.DBConnection, collection_id: str) -> Table | None:
     try:
         return database.open_table(collection_id)
-    except (ValueError, FileNotFoundError):
+    except (ValueError, FileNotFoundError) as e:
+        if bucket.explain(e):
+            raise
         return None
 
 

@@ -36,9 +36,15 @@ class Ingestion:
     """Handlers of every job that changes an index. Each may run twice: what it does bears repeating."""
 
     def __init__(
-        self, uri: str, embedder: Embedder, files: Files, stores: VectorStores, blobs: Blobs, jobs: Jobs
+        self,
+        where: tuple[str, Mapping[str, str]],
+        embedder: Embedder,
+        files: Files,
+        stores: VectorStores,
+        blobs: Blobs,
+        jobs: Jobs,
     ) -> None:
-        self._uri = uri
+        self._uri, self._options = where
         self._embedder = embedder
         self._files = files
         self._stores = stores
@@ -58,7 +64,7 @@ class Ingestion:
 
     def open(self, store_id: str, *, create: bool = False) -> CollectionIndex:
         """Opens a store's index; raises `CollectionNotFound` or `IncompatibleCollection`."""
-        return CollectionIndex.open(self._uri, store_id, self._manifest, create=create)
+        return CollectionIndex.open(self._uri, store_id, self._manifest, create=create, options=self._options)
 
     async def _ingest(self, context: JobContext) -> dict[str, Any] | None:
         store_id, file_id = _target(context.job)

@@ -7,7 +7,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from serving.retrieval.passage import within
 from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
+from serving.store import data
 from serving.store.blobs import Blobs
 from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
@@ -45,17 +45,15 @@ class RetrievalReplica:
     """One embedder and the open indexes. Public coroutines are called through the Serve deployment."""
 
     def __init__(self, config: ServingConfig) -> None:
-        data = Path(config.store.data)
-        self._database = Database(config.store.database)
+        self._database = Database.of(config.store)
         jobs = Jobs(self._database)
         self._jobs = jobs
         self._stores = VectorStores(self._database, jobs)
         self._files = Files(self._database, jobs, self._stores)
-        self._blobs = Blobs(data / "files")
+        self._blobs = Blobs(data.place(config.store, data.FILES))
         self._embedder = Embedder()
-        self._ingestion = Ingestion(
-            str(data / "collections"), self._embedder, self._files, self._stores, self._blobs, jobs
-        )
+        where = data.collections(config.store)
+        self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
         self._indexes: OrderedDict[str, CollectionIndex] = OrderedDict()
         self._names: dict[tuple[str, str], tuple[float, str]] = {}
         self._worker = Worker(jobs, self._ingestion.handlers)
@@ -64,7 +62,7 @@ class RetrievalReplica:
 
     async def start(self) -> None:
         """Brings the database up to date and begins to work on jobs."""
-        await self._database.migrate()
+        await self._database.start()
         self._working = asyncio.create_task(self._worker.run())
         self._housekeeping = asyncio.create_task(self._keep_house())
 

@@ -1,25 +1,23 @@
-"""The content of uploaded files: <root>/<tenant>/<id>, written to a temporary name and then renamed."""
+"""The content of uploaded files, by tenant and id, in a folder or a bucket. It appears whole or not at all."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from serving.security.principal import Principal
 from serving.store.errors import InvalidValue, NotFound, StoreUnavailable
-from serving.store.ids import new_id, now
+from serving.store.ids import now
+from serving.store.places import TEMPORARY, Place, Writing
 from serving.store.uninterrupted import finish
 from serving.store.worker import Handler, JobContext
 
 CHUNK = 1 << 20
-_TEMPORARY = ".tmp-"
 _SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]{0,127}", re.ASCII)
 
 
@@ -38,10 +36,10 @@ class Blob:
 
 
 class Blobs:
-    """File contents under the folder `root`. Disk work runs in threads; disk trouble is `StoreUnavailable`."""
+    """File contents in a place. Its work runs in threads; its trouble is `StoreUnavailable`."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     async def write(
         self,
@@ -52,42 +50,40 @@ class Blobs:
         max_bytes: int,
         param: str = "file",
     ) -> Blob:
-        """Writes `source` and returns its size and hash once it is on disk, whole, under its name.
+        """Writes `source` and returns its size and hash once it is durable, whole, under its name.
 
         Raises `InvalidValue(param, …)` beyond `max_bytes`. Whatever fails, nothing is left behind.
         """
-        target = self._path(principal.tenant, id)
-        temporary = target.with_name(f"{_TEMPORARY}{new_id('blob')}")
+        name = _name(principal.tenant, id)
         digest, size = hashlib.sha256(), 0
         # Each step is carried to its end: a file closed under a thread that writes to it would hand that thread's
         # bytes to whoever gets the descriptor next.
+        writing = await finish(asyncio.to_thread(self._place.create, name))
         try:
-            with await finish(asyncio.to_thread(_create, temporary)) as file:
-                async for chunk in _chunks(source):
-                    size += len(chunk)
-                    if size > max_bytes:
-                        raise InvalidValue(param, f"must have at most {max_bytes} bytes")
-                    await finish(asyncio.to_thread(_append, file, chunk, digest))
-                await finish(asyncio.to_thread(_publish, file, temporary, target))
-        except BaseException:
-            await finish(asyncio.to_thread(_discard, temporary))
-            raise
+            async for chunk in _chunks(source):
+                size += len(chunk)
+                if size > max_bytes:
+                    raise InvalidValue(param, f"must have at most {max_bytes} bytes")
+                await finish(asyncio.to_thread(_append, writing, chunk, digest))
+            await finish(asyncio.to_thread(writing.publish))
+        finally:
+            await finish(asyncio.to_thread(writing.discard))
         return Blob(size, digest.hexdigest())
 
     async def read(self, principal: Principal, id: str) -> bytes:
         """Returns the whole content or raises `NotFound`."""
-        return await asyncio.to_thread(_read, self._path(principal.tenant, id), id)
+        return await asyncio.to_thread(self._read, _name(principal.tenant, id), id)
 
     async def open(self, principal: Principal, id: str) -> AsyncIterator[bytes]:
         """Returns the content in chunks of 1 MiB; `NotFound` is raised here, before the first chunk.
 
-        A deletion meanwhile does not cut the content off.
+        A deletion meanwhile does not cut the content off where it lies in a folder.
         """
-        return _stream(await asyncio.to_thread(_open, self._path(principal.tenant, id), id))
+        return _stream(await asyncio.to_thread(self._open, _name(principal.tenant, id), id))
 
     async def delete(self, principal: Principal, id: str) -> None:
         """Removes the content; one that is gone already is no error."""
-        await asyncio.to_thread(_delete, self._path(principal.tenant, id))
+        await asyncio.to_thread(self._place.delete, _name(principal.tenant, id))
 
     async def sweep(
         self, existing: Callable[[str, Sequence[str]], Awaitable[set[str]]], *, older_than_s: float = 86_400
@@ -98,30 +94,39 @@ class Blobs:
         """
         removed = 0
         for tenant, names in (await asyncio.to_thread(self._old, now() - older_than_s)).items():
-            temporary = {name for name in names if name.startswith(_TEMPORARY)}
+            temporary = {name for name in names if name.startswith(TEMPORARY)}
             stored = sorted(set(names) - temporary)
             orphans = set(stored) - (await existing(tenant, stored) if stored else set())
             for name in temporary | orphans:
-                await asyncio.to_thread(_delete, self._root / tenant / name)
+                await asyncio.to_thread(self._place.delete, f"{tenant}/{name}")
                 removed += 1
         return removed
 
     def _old(self, before: float) -> dict[str, list[str]]:
-        with _explained(self._root):
-            if not self._root.is_dir():
-                return {}
-            return {
-                folder.name: [f.name for f in folder.iterdir() if _modified(f) < before]
-                for folder in self._root.iterdir()
-                if folder.is_dir()
-            }
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for name, written in self._place.names():
+            tenant, _, id = name.partition("/")
+            if id and written < before:
+                found[tenant].append(id)
+        return found
 
-    def _path(self, tenant: str, id: str) -> Path:
-        """Names come from verified principals and from `new_id`; anything that could climb is refused."""
-        for param, part in (("tenant", tenant), ("id", id)):
-            if not _SAFE.fullmatch(part):
-                raise InvalidValue(param, "must have 1 to 128 letters, digits and ._@- and no leading dot")
-        return self._root / tenant / id
+    def _open(self, name: str, id: str) -> BinaryIO:
+        try:
+            return self._place.open(name)
+        except FileNotFoundError:
+            raise NotFound("file", id) from None
+
+    def _read(self, name: str, id: str) -> bytes:
+        with self._open(name, id) as file:
+            return _part(file)
+
+
+def _name(tenant: str, id: str) -> str:
+    """Names come from verified principals and from `new_id`; anything that could climb is refused."""
+    for param, part in (("tenant", tenant), ("id", id)):
+        if not _SAFE.fullmatch(part):
+            raise InvalidValue(param, "must have 1 to 128 letters, digits and ._@- and no leading dot")
+    return f"{tenant}/{id}"
 
 
 async def _chunks(source: AsyncIterator[bytes] | Readable) -> AsyncIterator[bytes]:
@@ -135,78 +140,22 @@ async def _chunks(source: AsyncIterator[bytes] | Readable) -> AsyncIterator[byte
 
 async def _stream(file: BinaryIO) -> AsyncIterator[bytes]:
     try:
-        while chunk := await asyncio.to_thread(file.read, CHUNK):
+        while chunk := await asyncio.to_thread(_part, file, CHUNK):
             yield chunk
     finally:
         file.close()
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _part(file: BinaryIO, size: int | None = None) -> bytes:
     try:
-        yield
+        return file.read() if size is None else file.read(size)
     except OSError as e:
-        raise StoreUnavailable(f"{path}: {e.strerror or e}") from e
+        raise StoreUnavailable(f"a file's content cannot be read: {e.strerror or e}") from e
 
 
-def _create(temporary: Path) -> BinaryIO:
-    with _explained(temporary):
-        temporary.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return temporary.open("xb", buffering=0)
-
-
-def _append(file: BinaryIO, chunk: bytes, digest: hashlib._Hash) -> None:
-    view = memoryview(chunk)
-    with _explained(Path(file.name)):
-        while view:
-            view = view[file.write(view) :]
+def _append(writing: Writing, chunk: bytes, digest: hashlib._Hash) -> None:
+    writing.append(chunk)
     digest.update(chunk)
-
-
-def _publish(file: BinaryIO, temporary: Path, target: Path) -> None:
-    with _explained(target):
-        os.fsync(file.fileno())
-        temporary.replace(target)
-        _sync_folder(target.parent)
-
-
-def _discard(temporary: Path) -> None:
-    with suppress(OSError):
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _open(path: Path, id: str) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise NotFound("file", id) from None
-    except OSError as e:
-        raise StoreUnavailable(f"{path}: {e.strerror or e}") from e
-
-
-def _read(path: Path, id: str) -> bytes:
-    with _open(path, id) as file, _explained(path):
-        return file.read()
-
-
-def _delete(path: Path) -> None:
-    with _explained(path):
-        path.unlink(missing_ok=True)
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:  # renamed or deleted meanwhile
-        return float("inf")
 
 
 def blob_deletion(blobs: Blobs) -> Handler:

@@ -8,46 +8,78 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy import create_engine, inspect, select
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from serving.store import sqlite
-from serving.store.errors import InvalidValue, NewerDatabase, StoreUnavailable
+from serving.config import Store
+from serving.store import postgres, sqlite
+from serving.store.errors import InvalidValue, NewerDatabase, OlderDatabase, StoreUnavailable
 from serving.store.models import meta
+from serving.store.postgres import Access
 from serving.store.uninterrupted import finish, require, uninterrupted
 
-_MIGRATION_LOCK = 0x48454144  # PostgreSQL advisory lock: "HEAD"
 _MIGRATING = threading.Lock()  # alembic keeps its context in module globals
 
 
 class Database:
-    """One database, shared by every store of a process. Call `migrate()` before the first transaction.
+    """One database, shared by every store of a process. Call `start()` before the first transaction.
 
     `url` is an SQLAlchemy URL: `sqlite:////abs/path.db` or `postgresql://…`; the async driver is filled in.
-    Transactions raise `StoreUnavailable` for whatever is wrong with the database itself.
+    Transactions raise `StoreUnavailable` for whatever is wrong with the database itself, and recover by themselves
+    once that is mended.
     """
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 10, pool_size: int = 4) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_timeout_s: float = 10,
+        pool_size: int = 4,
+        migrates: bool = True,
+        access: Access | None = None,
+    ) -> None:
         self.url = _normalise(url)
         self._busy_timeout_s = busy_timeout_s
+        self._migrates = migrates
+        self._access = access or Access()
+        particular: dict[str, Any] = {}
+        if not self.is_sqlite:
+            # A server that restarted has closed what lies in the pool; the ping finds out before a request does.
+            particular = {"pool_pre_ping": True, "pool_recycle": 1800, "connect_args": self._access.arguments()}
         self._engine = create_async_engine(
-            self.url, pool_size=pool_size, max_overflow=0, pool_timeout=busy_timeout_s, hide_parameters=True
+            self.url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=busy_timeout_s,
+            hide_parameters=True,
+            **particular,
         )
         # SQLite has one writer: queueing here is fair, its own busy handler sleeps and retries.
         self._writing: AbstractAsyncContextManager[object] = nullcontext()
         if self.is_sqlite:
             self._writing = asyncio.Lock()
             sqlite.configure(self._engine.sync_engine, busy_timeout_s=busy_timeout_s)
-        self._writer = self._engine.execution_options(**{sqlite.WRITE: True})
+            self._reader = self._engine
+            self._writer = self._engine.execution_options(**{sqlite.WRITE: True})
+        else:
+            postgres.configure(self._engine.sync_engine, self._access)
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
+
+    @classmethod
+    def of(cls, store: Store) -> Self:
+        """Returns the database of a configuration."""
+        access = Access(store.password, store.tls, store.tls_ca, store.statement_timeout_s)
+        return cls(store.database, pool_size=store.connections, migrates=store.migrate, access=access)
 
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)!r})"
@@ -64,14 +96,15 @@ class Database:
         """
         require()
         with self._explained():
-            async with self._engine.begin() as connection:
+            async with self._reader.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self, within: AsyncConnection | None = None) -> AsyncIterator[AsyncConnection]:
         """A transaction that is on disk when the block ends, and undone when the block raises.
 
-        With `within`, the block is part of that transaction and shares its fate.
+        With `within`, the block is part of that transaction and shares its fate. In PostgreSQL several write at
+        once and each statement sees what others have committed: `lock` what is read to decide what is written.
         """
         require()
         if within is not None:
@@ -91,6 +124,10 @@ class Database:
         except DBAPIError as e:
             raise StoreUnavailable("the database was never migrated") from e
 
+    async def start(self) -> None:
+        """Brings the schema up to date, or only looks at it where replicas do not migrate (`Store.migrate`)."""
+        await (self.migrate() if self._migrates else self.require_current())
+
     async def migrate(self) -> None:
         """Brings the schema up to date in one transaction; replicas that start together wait for each other.
 
@@ -98,11 +135,22 @@ class Database:
         """
         await finish(asyncio.to_thread(self._migrate))
 
+    @uninterrupted
+    async def require_current(self) -> None:
+        """Raises `NewerDatabase` or `OlderDatabase` unless the schema is this version's."""
+        async with self.read() as connection:
+            found = await connection.run_sync(_format)
+        _refuse_newer(found)
+        if found < HEAD:
+            raise OlderDatabase(
+                f"the database has format {found} and this Headrace needs {HEAD}: run `python -m serving.store migrate`"
+            )
+
     async def close(self) -> None:
         await self._engine.dispose()
 
     async def __aenter__(self) -> Self:
-        await self.migrate()
+        await self.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -112,18 +160,22 @@ class Database:
         return _Explained(self.url)
 
     def _migrate(self) -> None:
-        url = self.url.set(drivername="sqlite+pysqlite") if self.is_sqlite else self.url
         with _MIGRATING, self._explained():
-            engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
             if self.is_sqlite:
                 wait_s = max(self._busy_timeout_s, 60)
                 sqlite.prepare(self.url)
+                url = self.url.set(drivername="sqlite+pysqlite")
+                engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
                 # Alembic rebuilds a table to alter it; foreign keys would cascade. They are checked below.
                 sqlite.configure(engine, busy_timeout_s=wait_s, foreign_keys=False)
                 sqlite.use_wal(engine, wait_s=wait_s)
+            else:
+                arguments = self._access.arguments(statement_timeout_s=0)
+                engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
+                postgres.configure(engine, self._access)
             with engine.execution_options(**{sqlite.WRITE: True}).begin() as connection:
                 if not self.is_sqlite:
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _MIGRATION_LOCK})
+                    postgres.lock_for_migration(connection)
                 _upgrade(connection)
 
 
@@ -148,11 +200,12 @@ class _Explained:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, sqlite3.Error):
             return sqlite.explain(cause, self._url)
+        lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if cause is not None and (reason := postgres.explain(cause, self._url, lost=lost)):
+            return reason
         if isinstance(error, OSError):
             return f"database {self._url.database} cannot be used: {error.strerror or error}"
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
-            return "the connection to the database was lost"
-        return None
+        return "the connection to the database was lost" if lost else None
 
 
 def _normalise(url: str) -> URL:
@@ -174,24 +227,22 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
+HEAD = int(str(ScriptDirectory.from_config(alembic_config()).get_current_head()))
+"""The format of the database that this version writes: the number of its newest migration."""
+
+
 def _upgrade(connection: Connection) -> None:
-    config = alembic_config(connection)
-    head = str(ScriptDirectory.from_config(config).get_current_head())
     found = _format(connection)
-    if found > int(head):
-        raise NewerDatabase(
-            f"the database has format {found} and this Headrace knows up to {int(head)}: it was written by a "
-            "newer Headrace; install that one again, or restore a backup from before the upgrade"
-        )
-    if found == int(head):
+    _refuse_newer(found)
+    if found == HEAD:
         return
-    command.upgrade(config, "head")
+    command.upgrade(alembic_config(connection), "head")
     if connection.dialect.name == "sqlite":
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
         if broken:
-            raise StoreUnavailable(f"migration to format {int(head)} would break a reference: {broken!r}")
+            raise StoreUnavailable(f"migration to format {HEAD} would break a reference: {broken!r}")
     connection.execute(meta.delete().where(meta.c.key == "format"))
-    connection.execute(meta.insert().values(key="format", value=str(int(head))))
+    connection.execute(meta.insert().values(key="format", value=str(HEAD)))
 
 
 def _format(connection: Connection) -> int:
@@ -199,3 +250,11 @@ def _format(connection: Connection) -> int:
     if not inspect(connection).has_table(meta.name):
         return 0
     return int(connection.execute(select(meta.c.value).where(meta.c.key == "format")).scalar() or 0)
+
+
+def _refuse_newer(found: int) -> None:
+    if found > HEAD:
+        raise NewerDatabase(
+            f"the database has format {found} and this Headrace knows up to {HEAD}: it was written by a "
+            "newer Headrace; install that one again, or restore a backup from before the upgrade"
+        )

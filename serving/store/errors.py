@@ -15,6 +15,10 @@ class NewerDatabase(StoreUnavailable):
     """The database was written by a newer Headrace; this one would damage it."""
 
 
+class OlderDatabase(StoreUnavailable):
+    """The database's schema is older than this version's, and this process is not the one to migrate it."""
+
+
 class NotFound(StoreError):
     """There is no such object, or it belongs to another tenant: the caller cannot tell which. A 404."""
 

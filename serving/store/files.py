@@ -98,9 +98,12 @@ class Files:
         All in one transaction: from here on nobody finds the file, whatever happens to this process.
         """
         async with self._database.write() as connection:
-            await _get(connection, principal, id)
+            await _get(connection, principal, id, lock=True)
+            # In one order for everybody: two deletions that meet in two stores would wait for each other for ever.
             stores = await connection.execute(
-                select(vector_store_files.c.vector_store_id).where(vector_store_files.c.file_id == id)
+                select(vector_store_files.c.vector_store_id)
+                .where(vector_store_files.c.file_id == id)
+                .order_by(vector_store_files.c.vector_store_id)
             )
             for store_id in stores.scalars().all():
                 await self._vector_stores.detach(principal, store_id, id, connection=connection)
@@ -115,8 +118,10 @@ class Files:
             return set((await connection.execute(query)).scalars())
 
 
-async def _get(connection: AsyncConnection, principal: Principal, id: str) -> File:
+async def _get(connection: AsyncConnection, principal: Principal, id: str, *, lock: bool = False) -> File:
     query = select(files).where(files.c.id == id, files.c.tenant == principal.tenant)
+    if lock:
+        query = query.with_for_update()
     row = (await connection.execute(query)).mappings().first()
     if row is None:
         raise NotFound("file", id)

@@ -7,6 +7,7 @@ every write of a worker that lost its job then matches no row (`Lost`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.exc import IntegrityError
@@ -14,14 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store import job as rows
-from serving.store import values
+from serving.store import pause, values
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, Lost
 from serving.store.ids import new_id, now
 from serving.store.job import MAX_ERROR, SERVER_ERROR, Job, Json, OnEnd, Status
 from serving.store.models import UNFINISHED, jobs
+from serving.store.postgres import lock
 from serving.store.rows import Page, build
 from serving.store.uninterrupted import uninterrupted
+
+MAX_OWNER = 200  # characters kept of a worker's name
 
 __all__ = ["Job", "Jobs", "Json", "OnEnd", "Status"]
 
@@ -83,6 +87,8 @@ class Jobs:
         if dedupe_key is not None:
             values.text("dedupe_key", dedupe_key, min_length=1)
         async with self._database.write(connection) as connection:
+            if group is not None:  # numbers of one group become visible in their order: `claimable` relies on it
+                await lock(connection, "group", group[0])
             if dedupe_key is not None:
                 return await _insert_unless_twin(connection, row)
             await connection.execute(jobs.insert().values(row))
@@ -167,8 +173,12 @@ class Jobs:
         async with self._database.read() as connection:  # an idle worker takes no write lock
             if (await connection.execute(rows.claimable(kinds, now()))).first() is None:
                 return None
+            if await pause.active(connection):
+                return None
         while True:
             async with self._database.write() as connection:
+                if await pause.active(connection, claiming=True):
+                    return None
                 at = now()
                 row = (
                     (await connection.execute(rows.claimable(kinds, at).with_for_update(skip_locked=True)))
@@ -186,7 +196,7 @@ class Jobs:
                     .values(
                         status="running",
                         attempts=job.attempts + 1,
-                        lease_owner=f"{owner}/{new_id('lease')}",
+                        lease_owner=f"{owner[:MAX_OWNER]}/{new_id('lease')}",
                         lease_until=at + lease_s,
                         started_at=job.started_at or at,
                     )
@@ -210,7 +220,7 @@ class Jobs:
         if total is not None:
             changes["total"] = total
         if message is not None:
-            changes["message"] = message[:MAX_ERROR]
+            changes["message"] = values.storable(message, MAX_ERROR)
         async with self._database.write() as connection:
             found = await connection.execute(
                 jobs.update().where(rows.held(job), jobs.c.cancel_requested.is_(False)).values(changes)
@@ -239,7 +249,7 @@ class Jobs:
                 held,
                 run_after=now() + delay,
                 error_code=code,
-                error_message=message[:MAX_ERROR],
+                error_message=values.storable(message, MAX_ERROR),
             )
 
     @uninterrupted
@@ -279,7 +289,7 @@ class Jobs:
                 status=status,
                 result=result,
                 error_code=code,
-                error_message=message[:MAX_ERROR] if message is not None else None,
+                error_message=values.storable(message, MAX_ERROR) if message is not None else None,
                 lease_owner=None,
                 lease_until=None,
                 finished_at=now(),
@@ -294,11 +304,10 @@ class Jobs:
 async def _insert_unless_twin(connection: AsyncConnection, row: Json) -> Job:
     """Adds the job, or returns the unfinished one with the same dedupe key."""
     same = and_(*(jobs.c[name] == row[name] for name in ("tenant", "kind", "dedupe_key")), UNFINISHED)
-    if (twin := await rows.first(connection, same)) is not None:
-        return twin
-    try:
-        async with connection.begin_nested():
-            await connection.execute(jobs.insert().values(row))
-    except IntegrityError:  # another process was quicker
-        return await rows.one(connection, same)
-    return await rows.one(connection, jobs.c.id == row["id"])
+    while True:
+        if (twin := await rows.first(connection, same)) is not None:
+            return twin
+        with suppress(IntegrityError):  # another process was quicker; its job may have ended by now
+            async with connection.begin_nested():
+                await connection.execute(jobs.insert().values(row))
+            return await rows.one(connection, jobs.c.id == row["id"])

@@ -13,6 +13,7 @@ from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import new_id, now
 from serving.store.models import keys
+from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
@@ -72,6 +73,7 @@ class Keys:
         A key that was stored before stays as it is, revoked or not: an old replica cannot bring it back.
         """
         async with self._database.write() as connection:
+            await lock(connection, "bootstrap")
             if (await connection.execute(select(keys.c.id).where(keys.c.hash == hash))).first():
                 return
             await connection.execute(

@@ -28,6 +28,11 @@ def text(param: str, value: object, *, max_length: int = MAX_NAME, min_length: i
     return value
 
 
+def storable(value: str, max_length: int) -> str:
+    """Returns at most `max_length` characters of a message of our own that may quote anything."""
+    return value.replace("\0", "").encode("utf-8", "replace").decode()[:max_length]
+
+
 def attributes(param: str, value: Mapping[str, object] | None) -> dict[str, Attribute]:
     """Returns checked attributes: 16 pairs, keys of 64 characters, values strings of 512, numbers, booleans."""
     checked: dict[str, Attribute] = {}

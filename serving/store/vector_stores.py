@@ -20,6 +20,7 @@ from serving.store.errors import NotFound
 from serving.store.ids import new_id, now
 from serving.store.jobs import Jobs
 from serving.store.models import files, vector_store_files, vector_stores
+from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 from serving.store.vector_store import (
@@ -127,6 +128,7 @@ class VectorStores:
     async def delete(self, principal: Principal, id: str) -> None:
         """Deletes the store and its attachments (not the files) and enqueues the removal of its index."""
         async with self._database.write() as connection:
+            await lock(connection, "group", id)
             await rows.require(connection, principal, id)
             await self._jobs.cancel_group(principal, id, connection=connection)
             inside = vector_store_files.c.vector_store_id == id
@@ -153,9 +155,12 @@ class VectorStores:
         """
         checked = values.attributes("attributes", attributes)
         async with self._database.write() as connection:
+            # The file before the store, as when a file is deleted: both wait in the same order.
+            mine = select(files.c.id).where(files.c.id == file_id, files.c.tenant == principal.tenant)
+            there = (await connection.execute(mine.with_for_update(read=True, key_share=True))).first()
+            await lock(connection, "group", id)
             await rows.require(connection, principal, id)
-            mine = (files.c.id == file_id, files.c.tenant == principal.tenant)
-            if (await connection.execute(select(files.c.id).where(*mine))).first() is None:
+            if there is None:
                 raise NotFound("file", file_id)
             old = await rows.get_file(connection, principal, id, file_id)
             if old is not None:
@@ -232,6 +237,7 @@ class VectorStores:
     async def cancel_file(self, principal: Principal, id: str, file_id: str) -> VectorStoreFile:
         """Cancels a file's ingestion; one that is running ends when its worker notices."""
         async with self._database.write() as connection:
+            await lock(connection, "group", id)
             found = await rows.get_file(connection, principal, id, file_id)
             if found is None:
                 raise NotFound("vector store file", file_id)
@@ -244,6 +250,7 @@ class VectorStores:
     ) -> None:
         """Takes a file out of the store and enqueues the removal of its chunks. Raises `NotFound`."""
         async with self._database.write(connection) as connection:
+            await lock(connection, "group", id)
             found = await rows.get_file(connection, principal, id, file_id)
             if found is None:
                 raise NotFound("vector store file", file_id)

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from serving.telemetry import holders
 
 ARCHIVED = ("counter", "histogram")
 """Types whose sums outlive their process; a gauge of a dead process means nothing."""
@@ -46,12 +49,14 @@ class Archive:
 
     def fold(self) -> None:
         """Folds every dead process's files, one metric type at a time."""
-        dead = [p for p in self._folder.glob("*_*.db") if not p.stem.endswith("_folded") and not _alive(p)]
-        for kind in ARCHIVED:
-            sources = [p.name for p in dead if p.name.startswith(f"{kind}_")]
-            if sources:
-                self._fold(kind, sources)
-        self._remove([p.name for p in dead if p.name.startswith("gauge_")])
+        files = {p.name: pid for p in self._folder.glob("*_*.db") if (pid := p.stem.rsplit("_", 1)[1]).isdigit()}
+        with holders.dead(self._folder, set(files.values())) as gone:
+            names = [name for name, pid in files.items() if pid in gone]
+            for kind in ARCHIVED:
+                sources = [name for name in names if name.startswith(f"{kind}_")]
+                if sources:
+                    self._fold(kind, sources)
+            self._remove([name for name in names if name.startswith("gauge_")])
 
     def _fold(self, kind: str, sources: list[str]) -> None:
         target = self._folder / f"{kind}_folded.db"
@@ -73,11 +78,6 @@ class Archive:
     def _remove(self, names: list[str]) -> None:
         for name in names:
             (self._folder / name).unlink(missing_ok=True)
-
-
-def _alive(path: Path) -> bool:
-    pid = path.stem.rsplit("_", 1)[1]
-    return not pid.isdigit() or Path(f"/proc/{pid}").exists()
 
 
 def _write_durably(path: Path, text: str) -> None:
@@ -127,7 +127,10 @@ def serve(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
         def log_message(self, *_: object) -> None:
             return
 
-    return ThreadingHTTPServer((host, port), Handler)
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    return Server((host, port), Handler)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -140,7 +143,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         server = serve(args.dir, args.host, args.port)
     except OSError as e:
-        print(f"exporter: cannot serve on {args.host}:{args.port}: {e.strerror}", file=sys.stderr)
+        what = f"use {e.filename}" if e.filename else f"serve on {args.host} port {args.port}"
+        print(f"exporter: cannot {what}: {e.strerror}", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     server.serve_forever()

@@ -9,13 +9,16 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram, values
 
 from serving.telemetry import catalogue as c
+from serving.telemetry import holders
 
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    HELD = holders.hold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     # By default every increment asks the system for the process's id, 40 times a stream (1 % of its time). No
     # process that emits goes on as a fork.
     values.ValueClass = values.MultiProcessValue(functools.cache(os.getpid))  # type: ignore[no-untyped-call]

@@ -58,7 +58,7 @@ class Monitor(mocks.MockMonitor):
             inputs={k: v for k, v in values.items() if k not in secrets},
             secrets=secrets,
             secret_outputs=list(request.additionalSecretOutputs),
-            dependencies=[urn.split("::")[-1] for urn in request.dependencies],
+            dependencies=sorted(urn.split("::")[-1] for urn in request.dependencies),
         )
         return super().RegisterResource(request)
 
@@ -71,6 +71,7 @@ class _Echo(mocks.Mocks):
             "metrics_port": 11007,
             "haproxy_metrics_port": 11008,
             "value": "hr_made",
+            "url": "http://made.svc.cluster.local",
         }
         return args.name, {**made, **args.inputs}
 
@@ -97,12 +98,14 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Plan]
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
 
-    def run(config: dict[str, Any], encrypted: tuple[str, ...] = (), preview: bool = False) -> Plan:
-        config = {"ports": PORTS, **config}
+    def run(
+        config: dict[str, Any], encrypted: tuple[str, ...] = (), preview: bool = False, stack: str = "local"
+    ) -> Plan:
+        config = config if "target" in config else {"ports": PORTS, **config}
         texts = {f"headrace:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
         planned = Plan()
         asyncio.set_event_loop(asyncio.new_event_loop())
-        mocks.set_mocks(_Echo(), project="headrace", stack="local", preview=preview, monitor=Monitor(planned))
+        mocks.set_mocks(_Echo(), project="headrace", stack=stack, preview=preview, monitor=Monitor(planned))
         runtime.set_all_config(texts, [f"headrace:{k}" for k in encrypted])
         settings.configure(settings.SETTINGS)
 

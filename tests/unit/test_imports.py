@@ -49,7 +49,7 @@ def test_serving_follows_its_layers(path):
 @pytest.mark.parametrize("package", ["infra", "monitoring"])
 def test_infra_and_monitoring_see_only_the_contract(package):
     allowed = {
-        "infra": ("serving.config", "serving.document"),
+        "infra": ("serving.config", "serving.document", "serving.ingest"),
         "monitoring": ("serving.telemetry.catalogue",),
     }[package]
     for path in modules(package):
@@ -58,7 +58,9 @@ def test_infra_and_monitoring_see_only_the_contract(package):
                 assert name.startswith(allowed), f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["serving.config", "serving.document", "serving.telemetry.catalogue"])
+@pytest.mark.parametrize(
+    "module", ["serving.config", "serving.document", "serving.ingest", "serving.telemetry.catalogue"]
+)
 def test_the_contract_is_light(module):
     code = f"import sys, {module}; print([m for m in ('ray', 'torch', 'lancedb', 'numpy') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -48,8 +48,8 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ({"ports": {"ray": 80}}, "headrace:ports.ray: 80 is a privileged port; use 0, or 1024 and above"),
         ({"host": "localhost"}, "headrace:host: 'localhost' is not allowed; it is not a valid IPv4 address"),
         (
-            {"models": [{**MODEL, "engine": "vllm"}]},
-            "headrace:models[0].engine: names no known engine; use one of 'llamacpp', 'remote'",
+            {"models": [{**MODEL, "engine": "tgi"}]},
+            "headrace:models[0].engine: names no known engine; use one of 'llamacpp', ",
         ),
         ({"models": [{"name": "m", "engine": "llamacpp"}]}, "headrace:models[0].source: is missing; add it"),
         ({"models": [{**MODEL, "slot": 2}]}, "headrace:models[0].slot: is no known setting; did you mean 'slots'?"),
@@ -144,6 +144,16 @@ def test_an_api_key_in_plain_text_is_a_mistake_that_does_not_repeat_it() -> None
     found = mistakes({"models": [{**REMOTE, "api_key": "planted"}], "assistants": []})
     assert found[0].startswith("headrace:models[0].api_key: stands there in plain text; replace it by `pulumi")
     assert "planted" not in str(found)
+
+
+def test_a_token_of_the_hub_is_kept_encrypted_and_never_repeated() -> None:
+    raw = {"models": [{"engine": "vllm", "name": "llama", "source": "hf://a/b", "token": "planted"}], "assistants": []}
+    kept = load(raw, frozenset({"models"}), FOLDER)
+    assert kept.config.models[0].model_dump()["token"] == {"ref": f"file:{FOLDER}/model-llama-token"}
+    assert kept.secrets["model-llama-token"].get_secret_value() == "planted"
+    plain = load(raw, frozenset(), FOLDER)
+    assert any(str(m).startswith("headrace:models[0].token: stands there in plain text") for m in plain.mistakes)
+    assert "planted" not in str(plain.mistakes)
 
 
 def test_values_below_an_encrypted_setting_are_never_repeated() -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,18 @@ from serving.store.vector_stores import VectorStores
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Returns URLs of databases that are not there yet (SQLite) or empty."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres").database
+    numbers = count()
+    return lambda: f"sqlite:///{tmp_path}/state/headrace{next(numbers) or ''}.db"
+
+
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/state/headrace.db"
+def url(new_url: Callable[[], str]) -> str:
+    return new_url()
 
 
 @pytest.fixture

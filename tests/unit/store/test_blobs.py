@@ -16,6 +16,7 @@ from serving.store.errors import InvalidValue, NotFound, StoreUnavailable
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.ids import new_id
 from serving.store.jobs import Jobs
+from serving.store.places import Folder
 from serving.store.worker import Worker
 
 
@@ -26,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def blobs(root: Path) -> Blobs:
-    return Blobs(root)
+    return Blobs(Folder(root))
 
 
 def left(root: Path) -> list[str]:
@@ -108,11 +109,12 @@ import asyncio, io, resource, signal, sys
 from pathlib import Path
 from serving.security.principal import Principal
 from serving.store.blobs import Blobs
+from serving.store.places import Folder
 from serving.store.errors import StoreUnavailable
 async def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-    blobs, alice = Blobs(Path(sys.argv[1])), Principal("acme", "alice", "k")
+    blobs, alice = Blobs(Folder(Path(sys.argv[1]))), Principal("acme", "alice", "k")
     await blobs.write(alice, "file-small", io.BytesIO(bytes(50_000)), max_bytes=10**7)
     try:
         await blobs.write(alice, "file-large", io.BytesIO(bytes(200_000)), max_bytes=10**7)
@@ -130,7 +132,7 @@ def test_full_disk_leaves_nothing(root: Path, spawn) -> None:
 async def test_folder_that_cannot_be_made(tmp_path: Path, alice: Principal) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable):
-        await Blobs(tmp_path / "file").write(alice, "file-a", io.BytesIO(b"x"), max_bytes=1)
+        await Blobs(Folder(tmp_path / "file")).write(alice, "file-a", io.BytesIO(b"x"), max_bytes=1)
 
 
 KILLED = """
@@ -138,11 +140,12 @@ import asyncio, sys
 from pathlib import Path
 from serving.security.principal import Principal
 from serving.store.blobs import Blobs
+from serving.store.places import Folder
 async def endless():
     yield b"abc"
     print("started", flush=True)
     await asyncio.Event().wait()
-asyncio.run(Blobs(Path(sys.argv[1])).write(Principal("acme", "alice", "k"), "file-a", endless(), max_bytes=10))
+asyncio.run(Blobs(Folder(Path(sys.argv[1]))).write(Principal("acme", "alice", "k"), "file-a", endless(), max_bytes=10))
 """
 
 
@@ -162,7 +165,7 @@ async def test_sweep_removes_what_crashes_left(
         os.utime(path, (time.time() - 100,) * 2)
     assert await blobs.sweep(files.existing, older_than_s=60) == 2
     assert left(root) == [kept]
-    assert await Blobs(root / "nothing").sweep(files.existing) == 0
+    assert await Blobs(Folder(root / "nothing")).sweep(files.existing) == 0
 
 
 async def test_deletion_job(blobs: Blobs, root: Path, jobs: Jobs, files: Files, alice: Principal, add_file) -> None:

@@ -160,6 +160,7 @@ async def test_several_at_once(jobs: Jobs, alice: Principal) -> None:
             await until(jobs, alice, job.id, "succeeded")
 
 
+@pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 async def test_outlives_a_locked_database(jobs: Jobs, alice: Principal, url: str) -> None:
     async def handler(context: JobContext) -> None:
         return None

@@ -10,7 +10,8 @@ from threading import Thread
 
 import pytest
 
-from serving.telemetry.exporter import Exporter, serve
+from serving.telemetry import holders
+from serving.telemetry.exporter import Exporter, main, serve
 
 EMIT = """
 import sys
@@ -45,6 +46,71 @@ def test_dead_processes_are_folded_once(tmp_path):
     assert value(exporter.render(), "headrace_prompt_tokens_total") == 61
 
 
+LIVE = """
+import sys
+from serving.telemetry import metrics
+for line in sys.stdin:
+    metrics.prompt_tokens.labels("m", "t").inc(int(line))
+    print("done", flush=True)
+"""
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from serving.telemetry.exporter import Exporter
+assert not Path(f"/proc/{sys.argv[2]}").exists()
+sys.stdout.buffer.write(Exporter(Path(sys.argv[1])).render())
+"""
+
+
+def test_a_live_process_of_another_container_is_left_alone(tmp_path):
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    # Only processes that the exporter does not see: those of another container have other ids, or none, in its own.
+    alone = ["unshare", "--pid", "--fork", "--mount-proc"] if os.geteuid() == 0 else None
+    if alone is None:
+        pytest.skip("needs root for a process namespace of its own")
+    with subprocess.Popen([sys.executable, "-c", LIVE], env=env, stdin=-1, stdout=-1, text=True) as process:
+        for total in (1, 2, 3):
+            process.stdin.write("1\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+            exporter = [*alone, sys.executable, "-c", ELSEWHERE, str(tmp_path), str(process.pid)]
+            assert value(subprocess.check_output(exporter), "headrace_prompt_tokens_total") == total
+        process.stdin.close()
+    assert value(Exporter(tmp_path).render(), "headrace_prompt_tokens_total") == 3
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_a_new_process_with_a_dead_ones_id_waits_for_the_fold(tmp_path):
+    pid = str(os.getpid())
+    os.close(holders.hold(tmp_path))
+    held = []
+    with holders.dead(tmp_path, {pid}) as gone:
+        assert gone == {pid}
+        thread = Thread(target=lambda: held.append(holders.hold(tmp_path)))
+        thread.start()
+        thread.join(0.1)
+        assert held == []
+    thread.join()
+    with holders.dead(tmp_path, {pid}) as gone:
+        assert gone == set()
+    os.close(held[0])
+    with holders.dead(tmp_path, {pid}) as gone:
+        assert gone == {pid}
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path, capfd):
+    (tmp_path / "file").touch()
+    assert main(["--dir", str(tmp_path / "file" / "folder"), "--port", "0"]) == 1
+    assert f"cannot use {tmp_path}/file" in capfd.readouterr().err
+
+
+def test_it_serves_on_ipv6_from_a_folder_that_it_makes(tmp_path):
+    server = serve(tmp_path / "not" / "yet", "::1", 0)
+    server.server_close()
+    assert (tmp_path / "not" / "yet").is_dir()
+
+
 @pytest.mark.parametrize("crash_at", ["rename", "unlink"])
 def test_a_crash_while_folding_loses_and_doubles_nothing(tmp_path, crash_at, monkeypatch):
     for i in range(3):
@@ -77,8 +143,6 @@ def test_it_serves_and_says_when_its_port_is_taken(tmp_path, capfd):
         url = f"http://127.0.0.1:{server.server_port}"
         assert urllib.request.urlopen(f"{url}/healthz").read() == b"ok\n"
         assert urllib.request.urlopen(f"{url}/metrics").status == 200
-        from serving.telemetry.exporter import main
-
         assert main(["--dir", str(tmp_path), "--port", str(server.server_port)]) == 1
         assert "cannot serve" in capfd.readouterr().err
     finally:

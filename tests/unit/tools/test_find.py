@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from infra.versions import KITS, GoModule
+from infra.versions import CLUSTER_KITS, KITS, GoModule, Kit
 from tools import find
 from tools.report import ToolError
 
@@ -26,6 +26,13 @@ def test_path_comes_first(vendor: Any, put: Callable[..., Path]) -> None:
     found = find.obtain(vendor.kit())
     assert (found.version, found.source, found.files) == ("1.4.0", "path", expected)
     assert vendor.requests == 0
+
+
+def test_one_on_path_is_passed_over_on_demand(vendor: Any, put: Callable[..., Path]) -> None:
+    for name in ("alpha", "alpha-helper"):
+        put(name, "1.4.0")
+    assert [find.obtain(vendor.kit(), own=True).source for _ in range(2)] == ["download", "cache (download)"]
+    assert find.obtain(vendor.kit()).source == "path"
 
 
 @pytest.mark.parametrize("version", ["1.1.9", "2.0.0", "unknown"])
@@ -143,14 +150,17 @@ def test_our_own_folder_on_path_is_not_mistaken_for_an_installed_tool(
     assert find.bin_dir((), [vendor.kit()]) == folder
 
 
-@pytest.mark.parametrize("kit", KITS, ids=lambda kit: kit.name)
-def test_pins_are_whole(kit: Any) -> None:
-    for archive in kit.release.archives.values():
+@pytest.mark.parametrize("kit", [*KITS, *CLUSTER_KITS], ids=lambda kit: kit.name)
+def test_pins_are_whole(kit: Kit) -> None:
+    sources = [source for source in (kit.release, kit.go) if source]
+    assert sources
+    for source in sources:
+        assert kit.at_least <= tuple(map(int, source.version.split("."))) < kit.below
+    for archive in kit.release.archives.values() if kit.release else ():
         assert re.fullmatch(r"[0-9a-f]{64}", archive.sha256)
         assert archive.url.startswith("https://")
+        assert kit.release
         assert kit.release.version in archive.url
-    for version in (kit.release.version, kit.go.version):
-        assert kit.at_least <= tuple(map(int, version.split("."))) < kit.below
 
 
 def test_importing_the_pins_loads_nothing_heavy() -> None:

@@ -1,12 +1,13 @@
 import shutil
 import subprocess
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.versions import KITS, GoModule
+from infra.versions import CLUSTER_KITS, KITS, GoModule, Kit
 from tools.gobuild import SOURCES, GoBuild, Output
 from tools.report import ToolError
 
@@ -33,8 +34,39 @@ def test_a_build_that_fails_says_what_the_compiler_said(vendor: Any, go_module: 
 @needs_go
 def test_a_file_of_an_unknown_module_is_one_line(vendor: Any, go_module: GoModule, tmp_path: Path) -> None:
     module = replace(go_module, files=(("example.org/absent", "script"),))
-    with pytest.raises(ToolError, match=r"go list .*example\.org/absent"):
+    with pytest.raises(ToolError, match=r"go mod download example\.org/absent: .*not a known dependency"):
         GoBuild(vendor.kit(), module).make(tmp_path)
+
+
+@needs_go
+def test_a_source_embeds_a_file_that_another_module_carries(
+    vendor: Any, go_module: GoModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Go's proxy is a folder here: what Go fetches, checks and keeps is Go's own work."""
+    proxy = tmp_path / "proxy/example.org/carrier/@v"
+    proxy.mkdir(parents=True)
+    manifest = "module example.org/carrier\n\ngo 1.21\n"
+    (proxy / "v1.0.0.mod").write_text(manifest)
+    (proxy / "v1.0.0.info").write_text('{"Version": "v1.0.0"}')
+    with zipfile.ZipFile(proxy / "v1.0.0.zip", "w") as archive:
+        for name, content in {"go.mod": manifest, "carrier.go": "package carrier\n", "data/text": "carried"}.items():
+            archive.writestr(f"example.org/carrier@v1.0.0/{name}", content)
+    environment = {"GOPROXY": proxy.parents[2].as_uri(), "GONOSUMDB": "*", "GOMODCACHE": str(tmp_path / "modules")}
+    for name, value in {**environment, "GOFLAGS": "-modcacherw"}.items():
+        monkeypatch.setenv(name, value)
+    source = tmp_path / "go/alpha"
+    (source / "go.mod").write_text("module example.org/alpha\n\ngo 1.21\n\nrequire example.org/carrier v1.0.0\n")
+    (source / "alpha/main.go").write_text(
+        'package main\n\nimport (\n\t_ "embed"\n\n\t_ "example.org/carrier"\n)\n\n'
+        "//go:embed text\nvar text string\n\nfunc main() { println(text) }\n"
+    )
+    subprocess.run(["go", "mod", "tidy"], cwd=source, check=True, capture_output=True)
+    out = tmp_path / "out"
+    out.mkdir()
+    module = replace(go_module, overlay=(("alpha/text", "example.org/carrier", "data/text"),))
+    GoBuild(vendor.kit(), module).make(out)
+    assert subprocess.run([out / "alpha"], capture_output=True, text=True, check=True).stderr == "carried\n"
+    assert not (source / "alpha/text").exists()
 
 
 def test_without_go_it_says_so(vendor: Any, go_module: GoModule, path_dir: Path) -> None:
@@ -64,12 +96,26 @@ def test_progress_counts_what_go_prints() -> None:
     assert str(output) == "1 modules downloaded, 2 packages compiled, last: example.org/b"
 
 
-@pytest.mark.parametrize("kit", KITS, ids=lambda kit: kit.name)
-def test_the_committed_modules_pin_what_versions_says(kit: Any) -> None:
+# What each kit's go.mod requires for the version that the kit has.
+REQUIRED = {
+    "pulumi": "github.com/pulumi/pulumi/pkg/v3 v{0}.{1}.{2}",
+    "prometheus": "github.com/prometheus/prometheus v0.{0}{1}.{2}",
+    "helm": "helm.sh/helm/v4 v{0}.{1}.{2}",
+    "pulumi-kubernetes": "github.com/pulumi/pulumi-kubernetes/provider/v4 v{0}.0.0-20260115033456-f47bc2d6f199",
+    "kubernetes": "k8s.io/kubernetes v{0}.{1}.{2}",
+    "coredns": "github.com/coredns/coredns v{0}.{1}.{2}",
+    "kube-router": "github.com/cloudnativelabs/kube-router/v2 v{0}.{1}.{2}",
+    "kuberay": "github.com/ray-project/kuberay/ray-operator v{0}.{1}.{2}",
+}
+
+
+@pytest.mark.parametrize("kit", [*KITS, *CLUSTER_KITS], ids=lambda kit: kit.name)
+def test_the_committed_modules_pin_what_versions_says(kit: Kit) -> None:
     """go.mod and versions.py say the same, and no module is replaced by a local folder."""
+    assert kit.go
     text = (SOURCES / kit.go.source / "go.mod").read_text()
-    major, minor, patch = kit.go.version.split(".")
-    assert f"/v{major} v{kit.go.version}" in text or f"/{kit.name} v0.{major}{minor}.{patch}" in text
-    assert "replace" not in text
-    assert kit.go.version in kit.go.ldflags
+    assert REQUIRED[kit.name].format(*kit.go.version.split(".")) in text
+    assert "=> ." not in text
+    assert "=> /" not in text
+    assert "-X " not in kit.go.ldflags or kit.go.version in kit.go.ldflags
     assert (SOURCES / kit.go.source / "go.sum").read_text()

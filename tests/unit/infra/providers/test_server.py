@@ -45,8 +45,10 @@ def provider() -> Provider:
 
 def test_type_tokens_are_for_ever() -> None:
     assert sorted(KINDS) == [
+        "headrace:index:InferenceEndpoint",
         "headrace:index:Knowledge",
         "headrace:index:Process",
+        "headrace:index:RandomSecret",
         "headrace:index:RayHead",
         "headrace:index:Secret",
         "headrace:index:ServeApplication",

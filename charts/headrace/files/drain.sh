@@ -1,0 +1,38 @@
+#!/bin/bash
+# Runs before a worker pod ends: Serve moves the pod's replicas to other nodes, and what has begun may finish.
+# First argument: seconds to wait at most.
+limit=$1
+SECONDS=0
+
+# Serve starts replacements on other nodes. A replica here serves on until its own is there, or until its shutdown time
+# (600 s: DRAIN_S in serving/document.py) is all that is left before the deadline: only then is nothing new sent to it.
+# Without a head (the whole cluster goes) there is no one to ask, and no replacement.
+move=$((limit / 5))
+timeout 30 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message "the pod is being deleted" \
+  --deadline-remaining-seconds "$((move + 600))" >/dev/null 2>&1 || move=0
+
+# The Service's endpoints change at the same time as this runs, and reach every node within seconds.
+sleep 5
+
+# The ports of gateway replicas, as /proc writes them.
+printf -v low %04X "$RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"
+printf -v high %04X "$RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"
+
+# What gateways of this pod work on, leases of its models, and what came in here for gateways of other pods: connections
+# of HAProxy to their replicas. Its metrics would not do: they know nothing of an earlier HAProxy's streams. Connections
+# that clients keep for their next request are no reason to stay.
+busy() {
+  wget --tries 1 -T 4 -q -O- http://127.0.0.1:9464/metrics |
+    awk '/^headrace_(requests_in_flight|engine_leases)[ {]/ {n += $NF} END {exit !(n > 0)}' && return 0
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v low="$low" -v high="$high" '
+    $4 == "01" {port = substr($3, length($3) - 3); if (port >= low && port <= high) found = 1}
+    END {exit !found}'
+}
+
+replicas() {
+  grep -qsa '^ray::ServeReplica' /proc/[0-9]*/cmdline
+}
+
+while ((SECONDS < limit)) && { { ((SECONDS < move)) && replicas; } || busy; }; do
+  sleep 1
+done

@@ -1,0 +1,260 @@
+{{/*
+Parts of pods: what hardens them, what they mount, the side containers.
+*/}}
+
+{{- define "headrace.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+# A large data volume is not walked through at every start.
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "headrace.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+privileged: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* Image, policy and security of a container; dict root, image. */}}
+{{- define "headrace.container" -}}
+image: {{ include "headrace.image" . }}
+imagePullPolicy: {{ include "headrace.pullPolicy" . }}
+securityContext:
+  {{- include "headrace.containerSecurity" . | nindent 2 }}
+{{- end -}}
+
+{{/* Where a pod may run; dict root, at (an object with nodeSelector and so on). */}}
+{{- define "headrace.placement" -}}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .at.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .at.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .at.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .at.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The environment of every Ray container. The same settings as on a stack without Kubernetes: a test compares. */}}
+{{- define "headrace.rayEnvironment" -}}
+- name: HOME
+  value: /tmp
+- name: TMPDIR
+  value: /tmp
+- name: RAY_AUTH_MODE
+  value: token
+- name: RAY_AUTH_TOKEN_PATH
+  value: /etc/headrace/ray/token
+- name: RAY_USAGE_STATS_ENABLED
+  value: "0"
+# No workers waiting for tasks: Serve has actors only. Nor does an idle one stay.
+- name: RAY_enable_worker_prestart
+  value: "0"
+- name: RAY_num_workers_soft_limit
+  value: "0"
+# Replicas serve people: by default Ray runs every worker at nice 15.
+- name: RAY_worker_niceness
+  value: "0"
+- name: RAY_SERVE_ENABLE_HA_PROXY
+  value: "1"
+- name: RAY_SERVE_THROUGHPUT_OPTIMIZED
+  value: "1"
+# The drain script looks for connections to these.
+- name: RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT
+  value: "30000"
+- name: RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT
+  value: "30999"
+- name: RAY_SERVE_HAPROXY_CONFIG_FILE_LOC
+  value: /tmp/ha/haproxy.cfg
+- name: RAY_SERVE_HAPROXY_SOCKET_PATH
+  value: /tmp/ha/admin.sock
+- name: RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH
+  value: /tmp/ha/metrics.sock
+- name: RAY_SERVE_HAPROXY_SERVER_STATE_BASE
+  value: /tmp/ha
+- name: RAY_SERVE_HAPROXY_SERVER_STATE_FILE
+  value: /tmp/ha/server-state
+- name: RAY_SERVE_HAPROXY_METRICS_PORT
+  value: "9101"
+- name: RAY_SERVE_HAPROXY_NBTHREAD
+  value: {{ .Values.streams.haproxyThreads | quote }}
+- name: RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S
+  value: {{ .Values.streams.hardStopSeconds | int64 | quote }}
+- name: RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER
+  value: 1s
+{{- end -}}
+
+{{/* Values' env (a map) as a list, in a fixed order. */}}
+{{- define "headrace.extraEnvironment" -}}
+{{- range $name, $value := . }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Volumes of every Ray pod. */}}
+{{- define "headrace.rayVolumes" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .Values.temporaryStorage }}
+- name: metrics
+  emptyDir:
+    sizeLimit: 256Mi
+- name: ray-token
+  secret:
+    secretName: {{ include "headrace.secretName" . }}
+    defaultMode: 0440
+    items:
+      - key: ray-token
+        path: token
+{{- end -}}
+
+{{- define "headrace.rayMounts" -}}
+- name: tmp
+  mountPath: /tmp
+- name: metrics
+  mountPath: {{ include "headrace.metricsFolder" . }}
+- name: ray-token
+  mountPath: /etc/headrace/ray
+  readOnly: true
+{{- end -}}
+
+{{- define "headrace.metricsFolder" -}}
+{{- default "/var/run/headrace/metrics" .Values.serving.multiprocess_dir -}}
+{{- end -}}
+
+{{/* Gives Prometheus each sample of the pod's replicas once. It outlives them: the drain script asks it what runs. */}}
+{{- define "headrace.exporter" -}}
+- name: exporter
+  restartPolicy: Always
+  {{- include "headrace.container" . | nindent 2 }}
+  command: [python, -m, serving.telemetry.exporter]
+  args:
+    - --dir={{ include "headrace.metricsFolder" .root }}
+    - --host=0.0.0.0
+    - --port=9464
+  env:
+    - name: HEADRACE_BUILD
+      value: {{ include "headrace.build" .root | quote }}
+  ports:
+    - name: exporter
+      containerPort: 9464
+  readinessProbe:
+    httpGet: {path: /healthz, port: exporter}
+    periodSeconds: 5
+    timeoutSeconds: 3
+  livenessProbe:
+    httpGet: {path: /healthz, port: exporter}
+    periodSeconds: 20
+    timeoutSeconds: 10
+  resources:
+    {{- toYaml .root.Values.exporter.resources | nindent 4 }}
+  volumeMounts:
+    - name: metrics
+      mountPath: {{ include "headrace.metricsFolder" .root }}
+{{- end -}}
+
+{{/* The key in the Secret that a `file:` reference below /etc/headrace/secrets means; empty for any other. */}}
+{{- define "headrace.secretKey" -}}
+{{- $ref := default "" (default dict .).ref -}}
+{{- if hasPrefix "file:/etc/headrace/secrets/" $ref -}}{{ trimPrefix "file:/etc/headrace/secrets/" $ref }}{{- end -}}
+{{- end -}}
+
+{{/* Volumes and mounts of what works on the store: its place, its password, the data folder. */}}
+{{- define "headrace.storeVolumes" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .Values.temporaryStorage }}
+{{ include "headrace.secretsVolume" (dict "root" . "keys" (list (include "headrace.secretKey" .Values.serving.store.password))) }}
+{{ include "headrace.configVolume" . }}
+{{- if include "headrace.dataClaim" . }}
+- name: data
+  persistentVolumeClaim:
+    claimName: {{ include "headrace.dataClaim" . }}
+{{- end }}
+{{- end -}}
+
+{{- define "headrace.storeMounts" -}}
+- name: tmp
+  mountPath: /tmp
+- name: secrets
+  mountPath: /etc/headrace/secrets
+  readOnly: true
+- name: config
+  mountPath: /etc/headrace/config
+  readOnly: true
+{{- if include "headrace.dataClaim" . }}
+- name: data
+  mountPath: {{ .Values.serving.store.data }}
+{{- end }}
+{{- end -}}
+
+{{/* The Secret as files; dict root, keys (those to show; without: all). The database's password may come from a
+Secret of its own, for example one that an operator made. */}}
+{{- define "headrace.secretsVolume" -}}
+{{- $database := .root.Values.secrets.databasePassword -}}
+{{- $secret := dict "name" (include "headrace.secretName" .root) -}}
+{{- $sources := list -}}
+{{- if hasKey . "keys" -}}
+{{- $items := list -}}
+{{- range .keys -}}
+{{- if and . (not (and $database.secret (eq . "database-password"))) -}}{{- $items = append $items (dict "key" . "path" .) -}}{{- end -}}
+{{- end -}}
+{{- if $items -}}{{- $sources = append $sources (dict "secret" (set $secret "items" $items)) -}}{{- end -}}
+{{- else -}}
+{{- $sources = append $sources (dict "secret" $secret) -}}
+{{- end -}}
+{{- if and $database.secret (or (not (hasKey . "keys")) (has "database-password" .keys)) -}}
+{{- $item := dict "key" $database.key "path" "database-password" -}}
+{{- $sources = append $sources (dict "secret" (dict "name" $database.secret "items" (list $item))) -}}
+{{- end -}}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources: {{- ternary (print "\n" (toYaml $sources | indent 6)) " []" (not (not $sources)) }}
+{{- end -}}
+
+{{/* The configuration that programs beside Serve read. */}}
+{{- define "headrace.configVolume" -}}
+- name: config
+  configMap:
+    name: {{ include "headrace.fullname" . }}-config
+{{- end -}}
+
+{{/* The claim that holds the data folder; empty when data lies in a bucket. */}}
+{{- define "headrace.dataClaim" -}}
+{{- if hasPrefix "/" .Values.serving.store.data -}}
+{{- default (printf "%s-data" (include "headrace.fullname" .)) .Values.persistence.data.existingClaim -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The environment of what works on the store. It reads the same configuration as the replicas. */}}
+{{- define "headrace.storeEnvironment" -}}
+- name: HOME
+  value: /tmp
+- name: TMPDIR
+  value: /tmp
+{{- include "headrace.extraEnvironment" .Values.storeEnv }}
+{{- end -}}

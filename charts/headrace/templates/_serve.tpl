@@ -1,0 +1,147 @@
+{{/*
+The Serve document, the same as serving.document.serve_document makes it: a test compares the two for many
+configurations. Values hold a ServingConfig and a Catalog as they stand; what they leave out is filled in from
+files/serving.schema.json, which is made from those classes.
+*/}}
+
+{{/* JSON of {"v": value}, with every default filled in; dict node (its JSON Schema), defs, value. */}}
+{{- define "headrace.fill" -}}
+{{- $defs := .defs -}}
+{{- $node := .node -}}
+{{- $value := .value -}}
+{{- if hasKey $node "$ref" -}}
+{{- include "headrace.fill" (dict "node" (get $defs (get $node "$ref" | trimPrefix "#/$defs/")) "defs" $defs "value" $value) -}}
+{{- else if and (hasKey $node "discriminator") (kindIs "map" $value) -}}
+{{- $ref := get $node.discriminator.mapping (get $value $node.discriminator.propertyName) -}}
+{{- include "headrace.fill" (dict "node" (dict "$ref" $ref) "defs" $defs "value" $value) -}}
+{{- else if and (hasKey $node "anyOf") (kindIs "map" $value) -}}
+{{- $chosen := dict -}}
+{{- range $node.anyOf -}}
+{{- if hasKey . "$ref" -}}{{- $chosen = . -}}{{- end -}}
+{{- end -}}
+{{- include "headrace.fill" (dict "node" $chosen "defs" $defs "value" $value) -}}
+{{- else if and (kindIs "map" $value) (hasKey $node "properties") -}}
+{{- $out := deepCopy $value -}}
+{{- range $name, $field := $node.properties -}}
+{{- if hasKey $value $name -}}
+{{- $filled := include "headrace.fill" (dict "node" $field "defs" $defs "value" (get $value $name)) | fromJson -}}
+{{- $_ := set $out $name $filled.v -}}
+{{- else if hasKey $field "default" -}}
+{{- $_ := set $out $name $field.default -}}
+{{- end -}}
+{{- end -}}
+{{- dict "v" $out | toJson -}}
+{{- else if and (kindIs "slice" $value) (hasKey $node "items") -}}
+{{- $out := list -}}
+{{- range $value -}}
+{{- $filled := include "headrace.fill" (dict "node" $node.items "defs" $defs "value" .) | fromJson -}}
+{{- $out = append $out $filled.v -}}
+{{- end -}}
+{{- dict "v" $out | toJson -}}
+{{- else -}}
+{{- dict "v" $value | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* JSON of {"serving": ServingConfig, "catalog": Catalog}, complete. */}}
+{{- define "headrace.configuration" -}}
+{{- $schema := .Files.Get "files/serving.schema.json" | fromJson -}}
+{{- $defs := get $schema "$defs" -}}
+{{- $given := .Values.serving -}}
+{{- if not (hasKey $given "multiprocess_dir") -}}
+{{- $given = merge (dict "multiprocess_dir" (include "headrace.metricsFolder" .)) $given -}}
+{{- end -}}
+{{- $serving := (include "headrace.fill" (dict "node" (dict "$ref" "#/$defs/ServingConfig") "defs" $defs "value" $given) | fromJson).v -}}
+{{- $catalog := (include "headrace.fill" (dict "node" (dict "$ref" "#/$defs/Catalog") "defs" $defs "value" .Values.catalog) | fromJson).v -}}
+{{- /* What the classes take off, so that the text is the same. */ -}}
+{{- $_ := set $serving.store "data" (regexReplaceAll "/+$" $serving.store.data "" | default "/") -}}
+{{- range $catalog.models -}}
+{{- if get . "url" -}}{{- $_ := set . "url" (regexReplaceAll "/+$" .url "") -}}{{- end -}}
+{{- end -}}
+{{- dict "serving" $serving "catalog" $catalog | toJson -}}
+{{- end -}}
+
+{{/* JSON of a deployment's size and actor options; dict hosted (gateway, retrieval or a model), gpus (of a replica). */}}
+{{- define "headrace.deployment" -}}
+{{- $actor := dict "num_cpus" .hosted.cpus "label_selector" (dict "headrace.io/pool" .hosted.pool) -}}
+{{- if .gpus -}}{{- $_ := set $actor "num_gpus" .gpus -}}{{- end -}}
+{{- if .hosted.autoscaling -}}
+{{- dict "autoscaling_config" .hosted.autoscaling "ray_actor_options" $actor | toJson -}}
+{{- else -}}
+{{- dict "num_replicas" .hosted.replicas "ray_actor_options" $actor | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "headrace.serveEnvironment" -}}
+{{- $env := dict "HEADRACE_BUILD" (include "headrace.build" .) "PROMETHEUS_MULTIPROC_DIR" (include "headrace.metricsFolder" .) -}}
+{{- with .Values.secrets.revision -}}{{- $_ := set $env "HEADRACE_SECRETS_REVISION" . -}}{{- end -}}
+{{- $env | toJson -}}
+{{- end -}}
+
+{{/* JSON of the Serve document. */}}
+{{- define "headrace.serveDocument" -}}
+{{- $configuration := include "headrace.configuration" . | fromJson -}}
+{{- $serving := $configuration.serving -}}
+{{- $catalog := $configuration.catalog -}}
+{{- $env := include "headrace.serveEnvironment" . | fromJson -}}
+{{- $drain := 600 -}}
+{{- /* Where replicas run is Serve's business: in what replicas are told it would only restart them. */ -}}
+{{- $args := deepCopy $serving -}}
+{{- range list "gateway" "retrieval" -}}
+{{- $_ := set $args . (omit (get $serving .) "pool" "autoscaling") -}}
+{{- end -}}
+{{- $models := list -}}
+{{- $applications := list -}}
+{{- range $catalog.models -}}
+{{- $model := omit . "pool" "autoscaling" -}}
+{{- $models = append $models $model -}}
+{{- if has .engine (list "llamacpp" "vllm") -}}
+{{- $vllm := eq .engine "vllm" -}}
+{{- /* What serves the fit check and the roll-out is nothing that a replica needs to know. */ -}}
+{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" -}}
+{{- $gpus := 0 -}}{{- if $vllm -}}{{- $gpus = mul .tensor_parallel .pipeline_parallel -}}{{- end -}}
+{{- $deployment := merge (dict
+      "name" "Model"
+      "max_ongoing_requests" (mul 2 (ternary .max_num_seqs .slots $vllm))
+      "graceful_shutdown_timeout_s" $drain
+      "max_surge_percent" (ternary .max_surge_percent 100 $vllm)
+    ) (include "headrace.deployment" (dict "hosted" . "gpus" $gpus) | fromJson) -}}
+{{- $applications = append $applications (dict
+      "name" (printf "model-%s" .name)
+      "route_prefix" nil
+      "import_path" "serving.app:model_application"
+      "args" (dict "model" $told "multiprocess_dir" $serving.multiprocess_dir)
+      "runtime_env" (dict "env_vars" $env)
+      "deployments" (list $deployment)
+    ) -}}
+{{- end -}}
+{{- end -}}
+{{- $user := deepCopy $catalog -}}
+{{- $_ := set $user "models" $models -}}
+{{- $gateway := merge (dict
+      "name" "Gateway"
+      "max_ongoing_requests" (mul 4 (add $serving.limits.in_flight $serving.limits.queue))
+      "graceful_shutdown_timeout_s" $drain
+      "max_surge_percent" 100
+      "user_config" $user
+      "logging_config" (dict "enable_access_log" false "log_level" "WARNING")
+    ) (include "headrace.deployment" (dict "hosted" $serving.gateway) | fromJson) -}}
+{{- $retrieval := merge (dict
+      "name" "Retrieval"
+      "max_ongoing_requests" 64
+      "max_surge_percent" 100
+    ) (include "headrace.deployment" (dict "hosted" $serving.retrieval) | fromJson) -}}
+{{- $application := dict
+      "name" "headrace"
+      "route_prefix" "/"
+      "import_path" "serving.app:gateway_application"
+      "args" $args
+      "runtime_env" (dict "env_vars" $env)
+      "deployments" (list $gateway $retrieval) -}}
+{{- dict
+      "proxy_location" "EveryNode"
+      "logging_config" (dict "enable_access_log" false)
+      "http_options" (dict "host" "0.0.0.0" "port" 8000)
+      "applications" (prepend $applications $application)
+    | toPrettyJson -}}
+{{- end -}}

@@ -1,0 +1,72 @@
+"""Envoy Gateway: an implementation of the Gateway API, for clusters that have none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra import versions
+from infra.addons.addon import Addon, Values
+from infra.config import StackConfig
+
+CLASS = "headrace"
+
+
+def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
+    secrets = [{"name": name} for name in config.image.pull_secrets]
+    return {
+        "global": {
+            "images": {
+                "envoyGateway": {"image": images["gateway"], "pullSecrets": secrets},
+                "ratelimit": {"image": images["ratelimit"], "pullSecrets": secrets},
+            }
+        },
+        "config": {
+            "envoyGateway": {
+                "provider": {"type": "Kubernetes", "kubernetes": {"shutdownManager": {"image": images["gateway"]}}}
+            }
+        },
+    }
+
+
+def _objects(config: StackConfig) -> Sequence[Values]:
+    [proxy] = [config.mirror.image(image) for name, image in versions.GATEWAY.images.items() if name == "proxy"]
+    return (
+        {
+            "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+            "kind": "EnvoyProxy",
+            "metadata": {"name": CLASS, "namespace": "envoy-gateway-system"},
+            "spec": {
+                "provider": {
+                    "type": "Kubernetes",
+                    "kubernetes": {"envoyDeployment": {"container": {"image": proxy}}},
+                }
+            },
+        },
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "GatewayClass",
+            "metadata": {"name": CLASS},
+            "spec": {
+                "controllerName": "gateway.envoyproxy.io/gatewayclass-controller",
+                "parametersRef": {
+                    "group": "gateway.envoyproxy.io",
+                    "kind": "EnvoyProxy",
+                    "name": CLASS,
+                    "namespace": "envoy-gateway-system",
+                },
+            },
+        },
+    )
+
+
+GATEWAY = Addon(
+    name="gateway",
+    namespace="envoy-gateway-system",
+    needed=lambda config: config.ingress.kind == "gateway" and not config.ingress.gateway,
+    chart=lambda _: versions.GATEWAY,
+    values=_values,
+    kinds=("gateways.gateway.networking.k8s.io", "httproutes.gateway.networking.k8s.io"),
+    crds=versions.GATEWAY_CRDS,
+    crd_values={"crds": {"gatewayAPI": {"enabled": True, "channel": "standard"}, "envoyGateway": {"enabled": True}}},
+    objects=_objects,
+)

@@ -1,0 +1,29 @@
+"""KubeRay: the operator that makes Ray clusters out of a RayService."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra import versions
+from infra.addons.addon import Addon, Values, whole
+from infra.config import StackConfig
+
+
+def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
+    return {
+        "image": whole(images["operator"]),
+        "imagePullSecrets": [{"name": name} for name in config.image.pull_secrets],
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}},
+        "podSecurityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+
+
+KUBERAY = Addon(
+    name="kuberay",
+    namespace="kuberay-system",
+    needed=lambda _: True,
+    chart=lambda _: versions.KUBERAY,
+    values=_values,
+    kinds=("rayclusters.ray.io", "rayjobs.ray.io", "rayservices.ray.io"),
+    crds=versions.KUBERAY_CRDS,
+)

@@ -1,0 +1,189 @@
+"""StackConfig -> values of charts/headrace. Pure functions: the files of knowledge are read, nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infra import application, documents, kserve, network
+from infra.addons import gateway, kuberay, monitoring, postgres
+from infra.cluster_config import Image, Pool
+from infra.config import DATABASE_PASSWORD, StackConfig
+from infra.mistakes import Mistake
+from infra.targets.secrets import API_KEY, KEY_SECRET, reference
+from serving.config import Store
+
+Values = dict[str, Any]
+
+RELEASE = "headrace"
+LABELS = {
+    "app.kubernetes.io/name": "headrace",
+    "app.kubernetes.io/instance": RELEASE,
+    "app.kubernetes.io/part-of": "headrace",
+    "app.kubernetes.io/managed-by": "pulumi",
+}
+"""On objects beside the chart's own."""
+
+DATA = "/var/lib/headrace"
+TLS_SECRET = "headrace-tls"  # noqa: S105 (a name)
+
+DOCUMENT_BYTES = 900 * 1024
+"""A ConfigMap holds a mebibyte, and a document must lie in one."""
+
+DOCUMENTS_BYTES = 16 * 1024 * 1024
+"""Of all collections: more has no place in etcd."""
+
+
+def url(config: StackConfig) -> str:
+    """Where the API answers: its host, or the Service inside the cluster."""
+    if config.ingress.host:
+        return f"https://{config.ingress.host}"
+    return f"http://{RELEASE}-serve-svc.{config.kubernetes.namespace}.svc:8000"
+
+
+def store(config: StackConfig) -> Store:
+    """Where state lives. A Job migrates the schema, before replicas of a new version serve."""
+    database = config.database
+    return Store(
+        database=database.url or postgres.url(config),
+        password=reference(DATABASE_PASSWORD) if database.kind == "cloudnativepg" else database.password,
+        migrate=False,
+        data=config.data.uri or DATA,
+        s3_endpoint=config.data.endpoint or None,
+    )
+
+
+def image(named: Image) -> str:
+    """An image as the cluster pulls it."""
+    name = f"{named.registry}/{named.repository}".lstrip("/")
+    return f"{name}@{named.digest}" if named.digest else f"{name}:{named.tag}"
+
+
+def values(config: StackConfig, secret: str, checkout: Path, urls: Mapping[str, Any]) -> Values:
+    """Values of the chart; `secret` is the Secret that holds the stack's secrets.
+
+    `urls` are the addresses of KServe's models by name: what is given is passed on, never looked at.
+    """
+    serving = application.serving(
+        config, store=store(config), key_secret=reference(KEY_SECRET), api_key=reference(API_KEY), multiprocess_dir=None
+    )
+    monitored = monitoring.MONITORING.choice(config) != "off"
+    credentials = config.data.credentials
+    return {
+        "image": {**_image(config.image), "pullSecrets": list(config.image.pull_secrets)},
+        "serving": serving.model_dump(mode="json", exclude_none=True),
+        "catalog": kserve.with_urls(application.catalog(config).model_dump(mode="json", exclude_none=True), urls),
+        "knowledge": knowledge(config, checkout),
+        "secrets": {"existingSecret": secret, "revision": str(config.kubernetes.key_revision)},
+        "storeEnvFrom": [{"secretRef": {"name": credentials}}] if credentials else [],
+        "pools": {pool.name: _pool(pool) for pool in config.pools},
+        "head": {"gcs": {"rocksdb": {"storageClass": config.kubernetes.storage_class}}},
+        "autoscaling": {"enabled": any(pool.max_replicas for pool in config.pools)},
+        "persistence": {
+            "retain": False,  # `pulumi destroy` leaves nothing
+            "data": {
+                "size": config.data.storage,
+                "storageClass": config.data.storage_class or config.kubernetes.storage_class,
+                "accessMode": config.data.access_mode,
+            },
+        },
+        "service": {
+            "type": config.kubernetes.service_type,
+            "sourceRanges": [str(r) for r in config.kubernetes.source_ranges],
+        },
+        **_entry(config),
+        "networkPolicy": network.peers(config, kuberay.KUBERAY, monitoring.MONITORING),
+        # Said, not detected: a preview knows the cluster without the add-ons that `up` brings.
+        "monitoring": {
+            "podMonitor": {"enabled": monitored},
+            "rules": {"enabled": monitored},
+            "dashboards": {"enabled": monitored},
+        },
+    }
+
+
+def _image(image: Image) -> Values:
+    given = image.model_dump(include={"registry", "repository", "tag", "digest"})
+    return {**{k: v for k, v in given.items() if v}, "pullPolicy": image.pull_policy}
+
+
+def _pool(pool: Pool) -> Values:
+    limits = {"cpu": f"{pool.cpus:g}", "memory": pool.memory}
+    requests = limits | {"cpu": f"{pool.reserved_cpus or pool.cpus:g}"}
+    bounds = {"minReplicas": pool.min_replicas, "maxReplicas": pool.max_replicas}
+    return {
+        "replicas": pool.replicas,
+        **{k: v for k, v in bounds.items() if v is not None},
+        "gpus": pool.gpus,
+        "resources": {"requests": requests, "limits": limits},
+        "nodeSelector": pool.selector,
+        "tolerations": [t.model_dump(exclude_defaults=True) | {"operator": t.operator} for t in pool.tolerations],
+        **({"image": _image(pool.image)} if pool.image else {}),
+    }
+
+
+def _entry(config: StackConfig) -> Values:
+    """Ingress or Gateway API route, always with TLS: API keys must not travel in plain text."""
+    ingress = config.ingress
+    tls = ingress.tls
+    annotations = {"cert-manager.io/cluster-issuer": tls.issuer} if tls and tls.issuer else {}
+    secret = (tls.secret or TLS_SECRET) if tls else ""
+    if ingress.kind == "ingress":
+        return {
+            "ingress": {
+                "enabled": True,
+                "className": ingress.class_name,
+                "host": ingress.host,
+                "tlsSecret": secret,
+                "annotations": annotations,
+            }
+        }
+    if ingress.kind == "gateway":
+        namespace, _, name = ingress.gateway.rpartition("/")
+        made = {
+            "create": True,
+            "className": ingress.class_name or gateway.CLASS,
+            "tlsSecret": secret,
+            "annotations": annotations,
+        }
+        parent = {"name": name, **({"namespace": namespace} if namespace else {})}
+        there = {"parentRefs": [parent]} if name else {"gateway": made}
+        return {"httpRoute": {"enabled": True, "hosts": [ingress.host], **there}}
+    return {}
+
+
+def knowledge(config: StackConfig, checkout: Path) -> list[Values]:
+    """Collections with their documents in base64, by relative path. Empty files hold nothing to find."""
+    collections = []
+    for collection in config.knowledge:
+        found = documents.documents(checkout, collection.paths)
+        contents = {name: (checkout / name).read_bytes() for name in found}
+        files = {n.lstrip("/"): base64.b64encode(c).decode() for n, c in contents.items() if c}
+        collections.append({"name": collection.name, "files": files})
+    return collections
+
+
+def mistakes(config: StackConfig, checkout: Path) -> list[Mistake]:
+    """Documents that cannot travel into the cluster as ConfigMaps."""
+    found = []
+    total = 0
+    fix = "leave it out, and upload it through the files API"
+    for i, collection in enumerate(config.knowledge):
+        try:
+            names = documents.documents(checkout, collection.paths)
+        except LookupError:
+            continue  # said by documents.mistakes
+        sizes = {name: (checkout / name).stat().st_size for name in names}
+        total += sum(sizes.values())
+        if not any(sizes.values()):
+            found.append(Mistake(f"knowledge[{i}].paths", "holds empty files alone", "name documents"))
+        for name, size in sizes.items():
+            if size > DOCUMENT_BYTES:
+                problem = f"{name} has {size / 1024:.0f} KiB, and a ConfigMap takes {DOCUMENT_BYTES // 1024}"
+                found.append(Mistake(f"knowledge[{i}].paths", problem, fix))
+    if total > DOCUMENTS_BYTES:
+        problem = f"its documents have {total / 2**20:.0f} MiB, and {DOCUMENTS_BYTES >> 20} travel as ConfigMaps"
+        found.append(Mistake("knowledge", problem, "leave some out, and upload them through the files API"))
+    return found

@@ -1,0 +1,246 @@
+"""Checks between settings: what each may be by itself, and not together with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from infra.cluster_config import MOUNTED, Existing
+from infra.gpu import fit
+from infra.mistakes import Mistake
+from serving.config import KServeModel, LlamaCppModel, RemoteModel, SecretRef, VllmModel, names
+
+if TYPE_CHECKING:
+    from infra.config import StackConfig
+
+
+def _names(config: StackConfig) -> list[Mistake]:
+    mistakes = []
+    seen: dict[str, str] = {}
+    for kind in ("models", "aliases", "assistants"):
+        for i, item in enumerate(getattr(config, kind)):
+            adapters = item.loras if isinstance(item, VllmModel) else ()
+            places = {f"{kind}[{i}].name": item.name} | {
+                f"{kind}[{i}].loras[{j}].name": adapter.name for j, adapter in enumerate(adapters)
+            }
+            for key, name in places.items():
+                if name in seen:
+                    mistakes.append(Mistake(key, f"'{name}' is already {seen[name]}", "choose another name"))
+                seen.setdefault(name, key)
+    collections: dict[str, str] = {}
+    for i, item in enumerate(config.knowledge):
+        key = f"knowledge[{i}].name"
+        if item.name in collections:
+            problem = f"'{item.name}' is already {collections[item.name]}"
+            mistakes.append(Mistake(key, problem, "choose another name"))
+        collections.setdefault(item.name, key)
+    return mistakes
+
+
+def _alias_targets(config: StackConfig) -> list[Mistake]:
+    models = [name for m in config.models for name in names(m)]
+    return [
+        Mistake.unknown(f"aliases[{i}].targets[{j}].model", target.model, "model", models)
+        for i, alias in enumerate(config.aliases)
+        for j, target in enumerate(alias.targets)
+        if target.model not in models
+    ]
+
+
+def _assistant_models(config: StackConfig) -> list[Mistake]:
+    answering = [*(name for m in config.models for name in names(m)), *(a.name for a in config.aliases)]
+    return [
+        Mistake.unknown(f"assistants[{i}].model", assistant.model, "model or alias", answering)
+        for i, assistant in enumerate(config.assistants)
+        if assistant.model not in answering
+    ]
+
+
+def _assistant_knowledge(config: StackConfig) -> list[Mistake]:
+    collections = [k.name for k in config.knowledge]
+    return [
+        Mistake.unknown(f"assistants[{i}].knowledge[{j}]", name, "collection in headrace:knowledge", collections)
+        for i, assistant in enumerate(config.assistants)
+        for j, name in enumerate(assistant.knowledge)
+        if name not in collections
+    ]
+
+
+def _model_keys(config: StackConfig) -> list[Mistake]:
+    """Ray's processes do not get our environment."""
+    where = "a local stack" if config.target == "local" else "Ray's pods"
+    fix = "use {{ref: file:/path}}, or `pulumi config set --secret --path 'headrace:models[{}].api_key'`"
+    return [
+        Mistake(f"models[{i}].api_key.ref", f"no environment variable reaches {where}", fix.format(i))
+        for i, model in enumerate(config.models)
+        if isinstance(model, RemoteModel) and model.api_key and model.api_key.ref.startswith("env:")
+    ]
+
+
+def _ports(config: StackConfig) -> list[Mistake]:
+    mistakes = []
+    seen: dict[int, str] = {}
+    ray = config.ports.ray
+    for name, port in config.ports.model_dump().items():
+        if name == "ray":
+            continue
+        if port in seen:
+            problem = f"{port} is also ports.{seen[port]}"
+            mistakes.append(Mistake(f"ports.{name}", problem, "give each its own port"))
+        elif ray and ray <= port < ray + 1000:
+            problem = f"{port} lies in Ray's block {ray}-{ray + 999}"
+            mistakes.append(Mistake(f"ports.{name}", problem, "move it, or headrace:ports.ray"))
+        seen.setdefault(port, name)
+    if 0 < ray < 1024:
+        mistakes.append(Mistake("ports.ray", f"{ray} is a privileged port", "use 0, or 1024 and above"))
+    return mistakes
+
+
+def _files_of_pods(config: StackConfig) -> list[Mistake]:
+    """On a cluster the only files with secrets are those that the stack mounts."""
+    if config.target == "local":
+        return []
+    wanted: list[tuple[str, object]] = [("database.password", config.database.password)]
+    for i, model in enumerate(config.models):
+        wanted += [(f"models[{i}].{name}", getattr(model, name, None)) for name in ("api_key", "token")]
+    return [
+        Mistake(f"{key}.ref", "names a file that pods do not have", f"use `pulumi config set --secret --path '{path}'`")
+        for key, value in wanted
+        if isinstance(value, SecretRef)
+        and value.ref.startswith("file:")
+        and not value.ref.startswith(f"file:{MOUNTED}/")
+        for path in [f"headrace:{key}"]
+    ]
+
+
+def _pools(config: StackConfig) -> list[Mistake]:
+    """Pools have names of their own, and what names a pool names one that there is."""
+    mistakes = []
+    names = [p.name for p in config.pools]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            problem = f"'{name}' is already pools[{names.index(name)}].name"
+            mistakes.append(Mistake(f"pools[{i}].name", problem, "choose another name"))
+    if config.target == "local":
+        return mistakes
+    wanted: list[tuple[str, object]] = [("gateway", config.gateway), ("retrieval", config.retrieval)]
+    wanted += [(f"models[{i}]", m) for i, m in enumerate(config.models)]
+    return mistakes + [
+        Mistake.unknown(f"{key}.pool", pool, "pool", names)
+        for key, item in wanted
+        if (pool := getattr(item, "pool", None)) and pool not in names
+    ]
+
+
+def _pool_sizes(config: StackConfig) -> list[Mistake]:
+    """Replicas reserve CPUs of their pool, with room for the largest application to be replaced in place."""
+    if config.target == "local":
+        return []
+    mistakes = []
+    for i, pool in enumerate(config.pools):
+        parts = [r.replicas * r.cpus for r in (config.gateway, config.retrieval) if r.pool == pool.name]
+        models = [
+            m.replicas * m.cpus
+            for m in config.models
+            if isinstance(m, LlamaCppModel | VllmModel) and m.pool == pool.name
+        ]
+        needed = sum(parts) + sum(models) + max([sum(parts), *models])
+        offered = (pool.max_replicas or pool.replicas) * pool.cpus
+        if offered < needed - 1e-9:
+            problem = f"{offered:g} in all is less than the {needed:g} that its replicas and one replacement need"
+            mistakes.append(Mistake(f"pools[{i}].cpus", problem, "raise cpus or replicas of the pool"))
+    return mistakes
+
+
+def _kserve(config: StackConfig) -> list[Mistake]:
+    """Where there is no cluster, KServe can be asked by its address alone."""
+    if config.target != "local":
+        return []
+    return [
+        Mistake(f"models[{i}].url", "is missing, and target local has no KServe", "name the address of the service")
+        for i, model in enumerate(config.models)
+        if isinstance(model, KServeModel) and not model.url
+    ]
+
+
+def _image(config: StackConfig) -> list[Mistake]:
+    if config.target == "local" or config.image.digest or config.image.tag:
+        return []
+    fix = "push the serving image to a registry that the cluster reaches, and name its digest"
+    return [Mistake("image.digest", "is missing", fix)]
+
+
+def _database_url(config: StackConfig) -> list[Mistake]:
+    """It is never repeated: who misspells it may have written a password into it."""
+    url = config.database.url
+    if not url:
+        return []
+    parts = urlsplit(url)
+    if parts.password is not None:
+        return [Mistake("database.url", "holds a password", "move it to database.password (encrypted)")]
+    scheme = parts.scheme.partition("+")[0]
+    if scheme == "postgresql" and parts.username and parts.hostname and len(parts.path) > 1:
+        return []
+    return [Mistake("database.url", "is no URL of a PostgreSQL", "write postgresql://user@host:port/database")]
+
+
+def _operators_namespace(config: StackConfig) -> list[Mistake]:
+    """Network policies let the operator's namespace, and nobody else, talk to Ray."""
+    kuberay = config.addons.kuberay
+    if not isinstance(kuberay, Existing) or kuberay.namespace:
+        return []
+    return [Mistake("addons.kuberay.namespace", "is missing", "name the namespace of the operator that is there")]
+
+
+def _needs_addons(config: StackConfig) -> list[Mistake]:
+    """What the stack uses must not be switched off."""
+    if config.target == "local":
+        return []
+    tls = config.ingress.tls
+    needs = [
+        ("kuberay", True, "Ray runs by it"),
+        ("gpu", any(p.gpus for p in config.pools), "a pool has gpus"),
+        ("postgres", config.database.kind == "cloudnativepg", "database.kind is cloudnativepg"),
+        ("certificates", bool(tls and tls.issuer), "ingress.tls names an issuer"),
+        (
+            "gateway",
+            config.ingress.kind == "gateway" and not config.ingress.gateway,
+            "ingress.kind is gateway, and no gateway is named",
+        ),
+        ("kserve", any(m.engine == "kserve" for m in config.models), "a model's engine is kserve"),
+    ]
+    return [
+        Mistake(f"addons.{name}", f"is off, and {why}", "use auto, or {existing: NAME} for one that the cluster has")
+        for name, needed, why in needs
+        if needed and getattr(config.addons, name) == "off"
+    ]
+
+
+def _source_ranges(config: StackConfig) -> list[Mistake]:
+    kubernetes = config.kubernetes
+    if kubernetes.service_type == "ClusterIP" or kubernetes.source_ranges:
+        return []
+    problem = f"is missing, and the Service is a {kubernetes.service_type}"
+    return [Mistake("kubernetes.source_ranges", problem, "say who may reach it, for example [10.0.0.0/8]")]
+
+
+CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...] = (
+    (frozenset({"models", "aliases", "assistants", "knowledge"}), _names),
+    (frozenset({"models", "aliases"}), _alias_targets),
+    (frozenset({"models", "aliases", "assistants"}), _assistant_models),
+    (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
+    (frozenset({"models"}), _model_keys),
+    (frozenset({"target", "models", "database"}), _files_of_pods),
+    (frozenset({"ports"}), _ports),
+    (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),
+    (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pool_sizes),
+    (frozenset({"target", "models"}), _kserve),
+    (frozenset({"target", "pools", "models"}), fit.mistakes),
+    (frozenset({"target", "image"}), _image),
+    (frozenset({"database"}), _database_url),
+    (frozenset({"kubernetes"}), _source_ranges),
+    (frozenset({"addons"}), _operators_namespace),
+    (frozenset({"target", "addons", "pools", "database", "ingress", "models"}), _needs_addons),
+)
+"""Checks between settings, each with those that it needs to be readable."""

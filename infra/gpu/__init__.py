@@ -1,0 +1,1 @@
+"""Accelerators, and whether a model fits them."""

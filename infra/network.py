@@ -1,0 +1,94 @@
+"""Who may talk to the stack and to whom it may talk: peers of the chart's network policies."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from infra.addons import gateway, postgres
+from infra.addons.addon import Addon
+from infra.cluster_config import Existing
+from infra.config import StackConfig
+from serving.config import KServeModel, RemoteModel, VllmModel
+
+Values = dict[str, Any]
+
+ANYWHERE: Values = {"ipBlock": {"cidr": "0.0.0.0/0"}}
+DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432}
+
+
+def namespace(name: str) -> Values:
+    """Every pod of a namespace."""
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+def peers(config: StackConfig, operator: Addon, monitoring: Addon) -> Values:
+    """The chart's `networkPolicy`."""
+    values: Values = {
+        "api": {"from": _callers(config)},
+        "operator": {"from": [namespace(_home(config, operator))]},
+        "metrics": {"from": [] if monitoring.choice(config) == "off" else [namespace(_home(config, monitoring))]},
+        "database": _database(config),
+        "models": _models(config),
+    }
+    if config.data.uri:
+        to, port = _end(config.data.endpoint or "https://s3.amazonaws.com", config.kubernetes.namespace)
+        values["bucket"] = {"to": [to], "port": port}
+    if any(pool.max_replicas for pool in config.pools):
+        values["apiServer"] = {"to": [ANYWHERE]}  # its addresses are the cluster's, and not known here
+    return values
+
+
+def _home(config: StackConfig, addon: Addon) -> str:
+    said = getattr(config.addons, addon.name)
+    return (said.namespace or addon.namespace) if isinstance(said, Existing) else addon.namespace
+
+
+def _callers(config: StackConfig) -> list[Values]:
+    """Pods beside the stack's, and the way in from outside."""
+    callers: list[Values] = [{"podSelector": {}}]
+    if config.ingress.kind == "ingress" or config.ingress.gateway:
+        callers.append({"namespaceSelector": {}})  # where a controller that is there runs is not known here
+    elif config.ingress.kind == "gateway":
+        callers.append(namespace(_home(config, gateway.GATEWAY)))
+    if config.kubernetes.service_type != "ClusterIP":
+        callers += [{"ipBlock": {"cidr": str(cidr)}} for cidr in config.kubernetes.source_ranges]
+    return callers
+
+
+def _database(config: StackConfig) -> Values:
+    if config.database.kind == "cloudnativepg":
+        return {"to": [{"podSelector": {"matchLabels": {"cnpg.io/cluster": postgres.CLUSTER}}}], "port": 5432}
+    to, port = _end(config.database.url, config.kubernetes.namespace)
+    return {"to": [to], "port": port}
+
+
+def _models(config: StackConfig) -> list[Values]:
+    """Egress to models that are elsewhere, and to where weights come from."""
+    ends = []
+    own = config.kubernetes.namespace
+    for model in config.models:
+        if isinstance(model, RemoteModel):
+            ends.append(_end(model.url, own))
+        elif isinstance(model, KServeModel):
+            ends.append(_end(model.url, own) if model.url else (namespace(_service_namespace(model, own)), 8080))
+        elif isinstance(model, VllmModel) and model.source.partition("://")[0] in ("hf", "s3", "gs"):
+            ends.append((ANYWHERE, 443))
+    rules = [{"to": [to], "ports": [{"protocol": "TCP", "port": port}]} for to, port in ends]
+    return [rule for i, rule in enumerate(rules) if rule not in rules[:i]]
+
+
+def _service_namespace(model: KServeModel, own: str) -> str:
+    return (model.existing or "").rpartition("/")[0] or own
+
+
+def _end(url: str, own: str) -> tuple[Values, int]:
+    """Peer and port of a URL: a namespace for a Service's name, anywhere for every other host."""
+    parts = urlsplit(url)
+    port = parts.port or DEFAULT_PORTS[parts.scheme.partition("+")[0]]
+    labels = (parts.hostname or "").split(".")
+    if len(labels) == 1:
+        return namespace(own), port
+    if labels[2:3] == ["svc"]:
+        return namespace(labels[1]), port
+    return ANYWHERE, port

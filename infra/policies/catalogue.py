@@ -1,0 +1,28 @@
+"""All rules, and the way to hold them against resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from infra.policies import access, charts, exposure, gpu, images, isolation, kuberay, network, state, workloads
+from infra.policies.manifest import Resource, from_manifest
+from infra.policies.rule import RULES, Settings, Violation, violations
+
+MODULES = (images, isolation, workloads, network, exposure, access, state, gpu, kuberay, charts)
+
+
+def evaluate(resources: Iterable[Resource], config: Mapping[str, Mapping[str, Any]] | None = None) -> list[Violation]:
+    """Every violation of every rule, in the order of the rules; those with an exception carry its reason."""
+    every = list(resources)
+    return [v for r in RULES.values() for v in violations(r, every, Settings.of((config or {}).get(r.name)))]
+
+
+def evaluate_manifests(
+    documents: Iterable[Mapping[str, Any]], config: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Violation]:
+    """`evaluate` over objects as YAML holds them; empty documents are left out."""
+    return evaluate((from_manifest(d) for d in documents if d), config)
+
+
+__all__ = ["MODULES", "RULES", "evaluate", "evaluate_manifests"]

@@ -1,0 +1,51 @@
+"""Rules about container images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from infra.policies.manifest import Resource
+from infra.policies.pods import pods
+from infra.policies.rule import resource_rule
+from infra.policies.values import at, holds
+
+DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+TAG = re.compile(r":([\w][\w.-]{0,127})(@|$)")
+
+
+def _images(resource: Resource) -> Iterator[tuple[str, object]]:
+    for pod in pods(resource):
+        for container in pod.containers:
+            image = at(container.spec, "image")
+            if container.given or image is not None:
+                yield container.name, image
+
+
+@resource_rule(
+    "image-digest",
+    "Every container image is named by its digest.",
+    "Write the image as `registry/repository@sha256:<64 hex digits>`; a tag can be moved to another image.",
+)
+def _digest(resource: Resource) -> Iterator[str]:
+    for name, image in _images(resource):
+        if not holds(image, lambda i: isinstance(i, str) and DIGEST.search(i)):
+            yield f"{name} runs the image {image or '(none)'} without a digest"
+
+
+@resource_rule(
+    "image-not-latest",
+    "No container image is `latest`.",
+    "Name the version as the tag, or leave the tag out and name the digest.",
+)
+def _latest(resource: Resource) -> Iterator[str]:
+    for name, image in _images(resource):
+        if isinstance(image, str) and _is_latest(image):
+            yield f"{name} runs the latest {image}"
+
+
+def _is_latest(image: str) -> bool:
+    # The part after the last slash: a registry may have a port.
+    last = image.rpartition("/")[2]
+    tag = TAG.search(last)
+    return tag.group(1) == "latest" if tag else not DIGEST.search(last)

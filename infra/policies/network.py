@@ -1,0 +1,39 @@
+"""Rules about who may talk to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from infra.policies.manifest import Resource
+from infra.policies.pods import pods
+from infra.policies.rule import stack_rule
+from infra.policies.selection import selects
+from infra.policies.values import UNKNOWN, at, unknown
+
+SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+
+
+@stack_rule(
+    "default-deny",
+    "Every pod denies what is not allowed.",
+    "Add a NetworkPolicy that selects the pod, with `policyTypes: [Ingress, Egress]` and no rules, and then one "
+    "NetworkPolicy for each flow that is needed.",
+)
+def _default_deny(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    denying = [r for r in resources if r.is_a("networking.k8s.io", "NetworkPolicy") and _denies(r)]
+    for resource in resources:
+        if resource.namespace in SYSTEM:
+            continue
+        for pod in pods(resource):
+            if pod.accountable and not any(selects(p, at(p.props, "spec", "podSelector"), pod) for p in denying):
+                yield resource, f"nothing denies {pod.path} by default what is not allowed"
+
+
+def _denies(policy: Resource) -> bool:
+    spec = at(policy.props, "spec")
+    types = at(spec, "policyTypes")
+    rules = [at(spec, direction) for direction in ("ingress", "egress")]
+    if unknown(spec, types, *rules):
+        return True
+    directions = types if isinstance(types, list) else []
+    return all(d in directions or UNKNOWN in directions for d in ("Ingress", "Egress")) and not any(rules)

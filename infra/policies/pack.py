@@ -1,0 +1,165 @@
+"""The rules as a policy pack of Pulumi."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pulumi_policy import (
+    EnforcementLevel,
+    Policy,
+    PolicyConfigSchema,
+    PolicyResource,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    Secret,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+from pulumi_policy.proxy import UnknownValueError
+
+from infra.policies.access import SECRET_DATA, plain_data
+from infra.policies.catalogue import RULES
+from infra.policies.manifest import Resource, plain
+from infra.policies.rule import REASON_CHARACTERS, Rule, Settings, Violation, exception, violations
+from infra.policies.values import UNKNOWN, Hidden
+
+NAME = "headrace"
+
+CONFIG = PolicyConfigSchema(
+    {
+        "exceptions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["resource", "reason"],
+                "properties": {
+                    "resource": {"type": "string"},
+                    "reason": {"type": "string", "minLength": REASON_CHARACTERS},
+                },
+            },
+        }
+    }
+)
+
+
+class Excepted:
+    """Violations that have an exception. They are reported at the end: an exception is never silent."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Violation] = {}
+
+    def add(self, violation: Violation) -> None:
+        """Keeps a violation, once."""
+        self._found[str(violation)] = violation
+
+    def report(self, _: StackValidationArgs, report: ReportViolation) -> None:
+        """Reports all."""
+        for text, violation in self._found.items():
+            report(text, violation.resource.urn or None)
+
+
+def policies() -> list[Policy]:
+    """One policy per rule, and at last the one that reports exceptions."""
+    excepted = Excepted()
+    made = [_mending(r, excepted) if r.name == SECRET_DATA else _judging(r, excepted) for r in RULES.values()]
+    last = StackValidationPolicy(
+        "exceptions",
+        "What has a written exception.",
+        excepted.report,
+        enforcement_level=EnforcementLevel.ADVISORY,
+    )
+    return [*made, last]
+
+
+def _judging(rule: Rule, excepted: Excepted) -> Policy:
+    def judge(resources: Sequence[Resource], config: Mapping[str, Any], report: ReportViolation) -> None:
+        for violation in violations(rule, resources, Settings.of(config)):
+            if violation.exception:
+                excepted.add(violation)
+            else:
+                report(f"{violation.resource.label}: {violation.message}.\n{rule.remediation}", violation.resource.urn)
+
+    def one(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        judge([_resource(args)], args.get_config(), report)
+
+    def every(args: StackValidationArgs, report: ReportViolation) -> None:
+        judge([_resource(r) for r in args.resources], args.get_config(), report)
+
+    options: dict[str, Any] = {
+        "enforcement_level": EnforcementLevel(rule.level),
+        "config_schema": CONFIG,
+        "remediation_steps": rule.remediation,
+    }
+    if rule.stack is not None:
+        return StackValidationPolicy(rule.name, rule.title, every, **options)
+    return ResourceValidationPolicy(rule.name, rule.title, one, **options)
+
+
+def _mending(rule: Rule, excepted: Excepted) -> Policy:
+    """Encrypts instead of refusing: only a remediation is sent values with the mark that they are secrets."""
+
+    async def remediate(args: ResourceValidationArgs) -> Mapping[str, Any]:
+        sent: Mapping[str, Any] = args.props["__target"]  # under the SDK's view, which takes the mark off
+        resource = _resource(args, {k: _marked(v) for k, v in sent.items()})
+        found = list(plain_data(resource))
+        if found and (reason := exception(rule.name, resource, Settings.of(args.get_config()))):
+            excepted.add(Violation(rule, resource, "holds plain text", reason))
+            return {}
+        return _encrypted(sent, found)
+
+    return ResourceValidationPolicy(
+        rule.name,
+        rule.title,
+        remediate=remediate,
+        enforcement_level=EnforcementLevel.REMEDIATE,
+        config_schema=CONFIG,
+        remediation_steps=rule.remediation,
+    )
+
+
+def _encrypted(sent: Mapping[str, Any], found: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The properties with what was found as secrets; empty, which changes nothing, when nothing was."""
+    if not found:
+        return {}
+    props = dict(sent)
+    for field, key in found:
+        props[field] = {**props[field], key: Secret(props[field][key])}
+    return props
+
+
+def _resource(args: ResourceValidationArgs | PolicyResource, props: Mapping[str, Any] | None = None) -> Resource:
+    return Resource(
+        args.resource_type,
+        args.name,
+        _known(args.props) if props is None else props,
+        args.urn,
+        # A resource without a provider is a component: nothing is sent anywhere.
+        None if args.provider is None else args.provider.name,
+        marks_secrets=props is not None,
+    )
+
+
+def _known(value: Any) -> Any:
+    """A plain copy of what the SDK hands out, which raises where a value is not known."""
+    if isinstance(value, Mapping):
+        return {str(k): _read(value, k) for k in value}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_read(value, i) for i in range(len(value))]
+    return plain(value)
+
+
+def _read(holder: Any, key: Any) -> Any:
+    try:
+        return _known(holder[key])
+    except UnknownValueError:
+        return UNKNOWN
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return Hidden(_marked(value.value))
+    if isinstance(value, Mapping):
+        return {str(k): _marked(v) for k, v in value.items()}
+    return [_marked(v) for v in value] if isinstance(value, list) else plain(value)

@@ -1,0 +1,127 @@
+"""Finds every pod that an object describes, however deep: in a Deployment as in a RayService's worker group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from infra.policies.manifest import Resource
+from infra.policies.values import UNKNOWN, at, members, revealed
+
+# The containers of the second line are patches of what an operator makes.
+NOT_PODS = frozenset({"CustomResourceDefinition", "ConfigMap", "Secret", "Release", "Chart"}) | frozenset(
+    {"Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler"}
+)
+RUNTIMES = frozenset({"ServingRuntime", "ClusterServingRuntime"})
+FINITE = frozenset({"Job", "CronJob"})
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of a pod."""
+
+    path: str
+    spec: Mapping[str, Any]
+    init: bool = False
+    given: bool = True
+    """False where somebody else completes it, as a ServingRuntime completes an InferenceService's model."""
+    ray: bool = False
+    """The container that runs Ray: KubeRay takes the first."""
+
+    @property
+    def name(self) -> str:
+        name = at(self.spec, "name")
+        return f"{self.path} ({name})" if isinstance(name, str) else self.path
+
+    @property
+    def stays(self) -> bool:
+        """Whether it runs as long as its pod: a side container is an init container that is restarted."""
+        return not self.init or at(self.spec, "restartPolicy") in ("Always", UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod that an object describes."""
+
+    owner: Resource
+    path: str
+    spec: Mapping[str, Any]
+    holder: Mapping[str, Any]
+    """What holds the template: it says how many there are."""
+
+    @property
+    def labels(self) -> Any:
+        """Labels of the template; of a bare pod its own."""
+        return at(self.holder, "template", "metadata", "labels") if "template" in self.holder else self.owner.labels
+
+    @property
+    def replicas(self) -> Any:
+        """How many pods of it there are; 1 where nothing is said."""
+        # A group of an autoscaled Ray cluster never has fewer than its least number.
+        numbers = [at(self.holder, key) for key in ("replicas", "minReplicas")]
+        if UNKNOWN in numbers:
+            return UNKNOWN
+        return max((n for n in numbers if isinstance(n, int)), default=1)
+
+    @property
+    def ray(self) -> str:
+        """`head`, `worker`, or empty when it is no pod of Ray."""
+        if "headGroupSpec" in self.path:
+            return "head"
+        return "worker" if "workerGroupSpecs" in self.path else ""
+
+    @property
+    def accountable(self) -> bool:
+        """Whether the object says as whom its pods run; a runtime leaves that to what uses it."""
+        return self.owner.kind not in RUNTIMES
+
+    @property
+    def finite(self) -> bool:
+        """Whether it ends by itself."""
+        return self.owner.kind in FINITE or at(self.spec, "restartPolicy") in ("Never", "OnFailure")
+
+    @cached_property
+    def containers(self) -> tuple[Container, ...]:
+        """All containers, init containers last."""
+        found = [
+            Container(f"{self.path}.{key}[{i}]", c, init=key == "initContainers", ray=self._is_ray(key, i))
+            for key in ("containers", "initContainers")
+            for i, c in enumerate(members(at(self.spec, key)))
+            if isinstance(c, Mapping)
+        ]
+        if isinstance(model := at(self.spec, "model"), Mapping):
+            found.append(Container(f"{self.path}.model", model, given=False))
+        return tuple(found)
+
+    def _is_ray(self, key: str, index: int) -> bool:
+        return bool(self.ray) and key == "containers" and index == 0
+
+
+@cache
+def pods(resource: Resource) -> tuple[Pod, ...]:
+    """Every pod that the resource describes."""
+    if not resource.kind or resource.kind in NOT_PODS:
+        return ()
+    inner = {k: v for k, v in resource.props.items() if k not in ("metadata", "status")}
+    return tuple(_walk(resource, inner, "", {}, {}))
+
+
+def _walk(owner: Resource, node: Any, path: str, parent: Mapping[str, Any], holder: Mapping[str, Any]) -> Iterator[Pod]:
+    node = revealed(node)
+    if isinstance(node, Mapping):
+        if _is_pod(node, path):
+            yield Pod(owner, path, node, holder if path.endswith("template.spec") else parent)
+            return
+        for key, value in node.items():
+            yield from _walk(owner, value, f"{path}.{key}".lstrip("."), node, parent)
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from _walk(owner, value, f"{path}[{i}]", parent, holder)
+
+
+def _is_pod(node: Mapping[str, Any], path: str) -> bool:
+    if isinstance(revealed(node.get("containers")), list):
+        return True
+    return path.endswith("predictor") and isinstance(revealed(node.get("model")), Mapping)

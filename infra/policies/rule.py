@@ -1,0 +1,138 @@
+"""What a rule is, how it is registered, and how rules meet resources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from infra.policies.manifest import Resource
+from infra.policies.values import UNKNOWN, at, each, fields
+
+ANNOTATION = "policy.headrace.io/"
+"""Prefix of the annotation that excepts an object from a rule: the rest is the rule's name, the value the reason."""
+
+REASON_CHARACTERS = 10
+"""A shorter reason is none."""
+
+Level = Literal["mandatory", "advisory"]
+Check = Callable[[Resource], Iterator[str]]
+StackCheck = Callable[[Sequence[Resource]], Iterator[tuple[Resource, str]]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: `check` looks at one resource, `stack` at all of them together."""
+
+    name: str
+    title: str
+    """What holds when nobody breaks the rule, as a sentence."""
+    remediation: str
+    level: Level
+    check: Check | None = None
+    stack: StackCheck | None = None
+
+    @property
+    def module(self) -> str:
+        """Name of the module that defines the rule."""
+        return str(getattr(self.check or self.stack, "__module__", ""))
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A resource breaks a rule; with `exception` it may, for the reason that this gives."""
+
+    rule: Rule
+    resource: Resource
+    message: str
+    exception: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.resource.label}: {self.message} [{self.rule.name}]"
+        return f"{text} (excepted: {self.exception})" if self.exception else text
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Configuration of one rule: `exceptions` is a list of `{resource: pattern, reason: text}`."""
+
+    exceptions: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any] | None) -> Settings:
+        """Reads what `--policy-pack-config` gives; raises `ValueError` for an exception without a pattern or reason."""
+        exceptions = list(each(at(config or {}, "exceptions")))
+        for e in exceptions:
+            if not (isinstance(at(e, "resource"), str) and _is_reason(at(e, "reason"))):
+                raise ValueError(
+                    "an exception needs `resource` (a pattern such as Deployment/headrace/*) and a written `reason`"
+                )
+        return cls(exceptions)
+
+
+RULES: dict[str, Rule] = {}
+
+
+def resource_rule(name: str, title: str, remediation: str, level: Level = "mandatory") -> Callable[[Check], Check]:
+    """Registers a rule that looks at one resource."""
+
+    def register(check: Check) -> Check:
+        RULES[name] = Rule(name, title, remediation, level, check=check)
+        return check
+
+    return register
+
+
+def stack_rule(
+    name: str, title: str, remediation: str, level: Level = "mandatory"
+) -> Callable[[StackCheck], StackCheck]:
+    """Registers a rule that looks at all resources together."""
+
+    def register(check: StackCheck) -> StackCheck:
+        RULES[name] = Rule(name, title, remediation, level, stack=check)
+        return check
+
+    return register
+
+
+def violations(rule: Rule, resources: Sequence[Resource], settings: Settings | None = None) -> list[Violation]:
+    """Every violation of one rule, the excepted ones with their reason."""
+    if rule.stack is not None:
+        found = list(rule.stack(resources))
+    else:
+        assert rule.check is not None
+        found = [(r, message) for r in resources for message in rule.check(r)]
+    return [Violation(rule, r, m, exception(rule.name, r, settings or Settings())) for r, m in found]
+
+
+def exception(rule: str, resource: Resource, settings: Settings) -> str:
+    """Why the resource may break the rule; empty when it may not."""
+    annotated = at(resource.props, "metadata", "annotations", ANNOTATION + rule)
+    if annotated is UNKNOWN:
+        return "an annotation that is not known yet"
+    if _is_reason(annotated):
+        return str(annotated).strip()
+    for e in settings.exceptions:
+        if fnmatchcase(resource.label, e["resource"]) or fnmatchcase(resource.name, e["resource"]):
+            return e["reason"].strip()
+    return ""
+
+
+def _is_reason(value: Any) -> bool:
+    return isinstance(value, str) and len(value.strip()) >= REASON_CHARACTERS
+
+
+@resource_rule(
+    "exceptions-have-reasons",
+    "Every exception names a rule and gives a reason.",
+    f"Name an existing rule after `{ANNOTATION}` and write at least {REASON_CHARACTERS} characters that say why.",
+)
+def _exceptions(resource: Resource) -> Iterator[str]:
+    for key, value in fields(at(resource.props, "metadata", "annotations")):
+        if key.startswith(ANNOTATION):
+            name = key.removeprefix(ANNOTATION)
+            if name not in RULES or name == "exceptions-have-reasons":
+                yield f"the annotation {key} names no rule that can have exceptions"
+            elif not _is_reason(value):
+                yield f"the annotation {key} gives no reason"

@@ -1,0 +1,52 @@
+"""Which pods a selector of labels chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from infra.policies.manifest import Resource
+from infra.policies.pods import Pod
+from infra.policies.values import UNKNOWN, at, each, fields, unknown
+
+
+def selects(by: Resource, selector: Any, pod: Pod) -> bool:
+    """Whether a selector in the object `by`, which chooses in its own namespace, chooses the pod."""
+    namespaces = [at(r.props, "metadata", "namespace") for r in (by, pod.owner)]
+    if not unknown(*namespaces) and namespaces[0] != namespaces[1]:
+        return False
+    labels = _labels(pod)
+    if selector is UNKNOWN or labels is UNKNOWN:
+        return True
+    if not isinstance(selector, Mapping):
+        return False
+    wanted = fields(at(selector, "matchLabels"))
+    return all(at(labels, key) in (value, UNKNOWN) for key, value in wanted) and all(
+        _matches(expression, labels) for expression in each(at(selector, "matchExpressions"))
+    )
+
+
+def _labels(pod: Pod) -> Any:
+    """The labels that a pod will have: KubeRay adds some to those of the template."""
+    if pod.labels is UNKNOWN or not pod.ray:
+        return pod.labels
+    added = {"ray.io/node-type": pod.ray, "ray.io/is-ray-node": "yes", "ray.io/cluster": UNKNOWN}
+    if pod.owner.kind == "RayService":
+        added["ray.io/originated-from-cr-name"] = pod.owner.object_name
+        added["ray.io/originated-from-crd"] = "RayService"
+    stated = {k: at(pod.labels, k) for k in pod.labels} if isinstance(pod.labels, Mapping) else {}
+    return {**added, "ray.io/group": at(pod.holder, "groupName"), **stated}
+
+
+def _matches(expression: Any, labels: Any) -> bool:
+    key, operator, values = (at(expression, k) for k in ("key", "operator", "values"))
+    value = UNKNOWN if key is UNKNOWN else at(labels, str(key))
+    if unknown(value, operator, values):
+        return True
+    listed = value in list(each(values))
+    return {
+        "In": listed,
+        "NotIn": not listed,
+        "Exists": value is not None,
+        "DoesNotExist": value is None,
+    }.get(str(operator), False)

@@ -1,0 +1,56 @@
+"""Rules about what keeps data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from infra.policies.manifest import Resource
+from infra.policies.rule import resource_rule
+from infra.policies.values import at, members
+
+
+def _claims(resource: Resource) -> Iterator[tuple[str, Any]]:
+    if resource.is_a("", "PersistentVolumeClaim"):
+        yield "spec", at(resource.props, "spec")
+    else:
+        for i, claim in enumerate(members(at(resource.props, "spec", "volumeClaimTemplates"))):
+            yield f"spec.volumeClaimTemplates[{i}].spec", at(claim, "spec")
+
+
+@resource_rule(
+    "storage-size",
+    "Every claim for storage states its size and access.",
+    "Set `resources.requests.storage` and `accessModes`.",
+)
+def _size(resource: Resource) -> Iterator[str]:
+    for path, spec in _claims(resource):
+        if at(spec, "resources", "requests", "storage") is None:
+            yield f"{path} states no size"
+        if not at(spec, "accessModes"):
+            yield f"{path} states no access mode"
+
+
+@resource_rule(
+    "storage-class",
+    "Every claim for storage states its class.",
+    "Set `storageClassName`; the cluster's default class can change, and may delete the volume with the claim.",
+    level="advisory",
+)
+def _class(resource: Resource) -> Iterator[str]:
+    for path, spec in _claims(resource):
+        if at(spec, "storageClassName") is None:
+            yield f"{path} takes the cluster's default class"
+
+
+@resource_rule(
+    "definitions-kept",
+    "A CustomResourceDefinition is kept when what installed it goes.",
+    "Annotate it with `helm.sh/resource-policy: keep`, which Helm and Pulumi respect: with a definition Kubernetes "
+    "deletes every object of its kind.",
+)
+def _definitions(resource: Resource) -> Iterator[str]:
+    if resource.is_a("apiextensions.k8s.io", "CustomResourceDefinition"):
+        annotations = at(resource.props, "metadata", "annotations")
+        if at(annotations, "helm.sh/resource-policy") is None:
+            yield "the definition is deleted with the stack, and all objects of its kind with it"

@@ -1,0 +1,196 @@
+"""What a cluster must have before a stack is installed: asked once, before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.addons import ADDONS
+from infra.addons.addon import files, source
+from infra.config import StackConfig
+from infra.mistakes import Mistake
+from infra.targets.cluster import KEY, Cluster, Unusable
+from infra.targets.kube_api import Api, Document, connected
+from infra.versions import KUBERNETES_AT_LEAST, Chart
+
+STACK_LABEL = "headrace.io/stack"
+"""On every namespace that a stack made: which stack."""
+
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+GPU = "nvidia.com/gpu"
+
+NAMESPACED = (
+    ("", "secrets"),
+    ("", "configmaps"),
+    ("", "persistentvolumeclaims"),
+    ("", "serviceaccounts"),
+    ("batch", "jobs"),
+    ("networking.k8s.io", "networkpolicies"),
+    ("policy", "poddisruptionbudgets"),
+    ("ray.io", "rayservices"),
+)
+CLUSTER_WIDE = (("", "namespaces"),)
+OF_ADDONS = (
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+)
+"""What the stack makes, as (API group, resource)."""
+
+
+def mistakes(config: StackConfig, cluster: Cluster, stack: str) -> list[Mistake]:
+    """What keeps `stack` from being installed there: everything, unless the cluster does not even answer."""
+    found: list[Mistake] = []
+    try:
+        with connected(cluster) as api:
+            found += _version(api)
+            for check in CHECKS if not found else ():
+                found += check(config, api, stack)
+    except Unusable as e:
+        return found or [e.mistake]  # rights that are missing tell more than the question that was refused
+    return found
+
+
+def _version(api: Api) -> Iterator[Mistake]:
+    version = api.get("/version") or {}
+    numbers = [int("".join(filter(str.isdigit, str(version.get(part, "")))) or 0) for part in ("major", "minor")]
+    if tuple(numbers) < KUBERNETES_AT_LEAST:
+        oldest = ".".join(map(str, KUBERNETES_AT_LEAST))
+        problem = f"the cluster runs Kubernetes {version.get('gitVersion', 'of no version')}, {oldest} is the oldest"
+        yield Mistake("kubernetes.context", f"{problem} that is supported", "upgrade it, or choose another cluster")
+
+
+def _permissions(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+    del stack
+    wanted = [(group, kind, config.kubernetes.namespace) for group, kind in NAMESPACED]
+    wanted += [(group, kind, "") for group, kind in CLUSTER_WIDE]
+    if any(addon.choice(config) == "install" for addon in ADDONS):
+        wanted += [(group, kind, "") for group, kind in OF_ADDONS]
+    denied = [kind for group, kind, namespace in wanted if not api.may_create(group, kind, namespace)]
+    if denied:
+        problem = f"its user may not create {', '.join(denied)}"
+        yield Mistake(KEY, problem, "use a user with these rights (cluster-admin has them)")
+
+
+def _namespaces(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+    namespace = config.kubernetes.namespace
+    owner = _owner(api, namespace)
+    if owner not in (None, stack):
+        whose = f"of stack '{owner}'" if owner else "not made by this stack"
+        problem = f"there is a namespace '{namespace}' already, {whose}"
+        yield Mistake("kubernetes.namespace", problem, "choose another one, or delete it")
+
+
+def _addons(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+    kinds = _kinds(api)
+    for addon in ADDONS:
+        choice = addon.choice(config)
+        missing = [kind for kind in addon.kinds if kind not in kinds]
+        if choice == "existing" and missing:
+            problem = f"is said to exist, and the cluster has no CRD {', '.join(missing)}"
+            yield Mistake(f"addons.{addon.name}", problem, "install it first, or use auto")
+        if choice == "off" and missing and addon.name == "gateway" and config.ingress.gateway:
+            problem = f"names a Gateway, and the cluster has no CRD {', '.join(missing)}"
+            yield Mistake("ingress.gateway", problem, "install a Gateway API implementation, or leave it out")
+        if choice != "install":
+            continue
+        owner = _owner(api, addon.namespace)
+        if owner == stack:
+            continue
+        if there := [kind for kind in addon.kinds if kind in kinds]:
+            problem = f"the cluster has it already (CRD {there[0]})"
+            yield Mistake(f"addons.{addon.name}", problem, "leave that one alone with {existing: NAME}")
+        elif owner is not None:
+            problem = f"there is a namespace '{addon.namespace}' already, not made by this stack"
+            yield Mistake(f"addons.{addon.name}", problem, "use {existing: NAME}, or delete the namespace")
+
+
+def _storage(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+    del stack
+    general = config.kubernetes.storage_class
+    wanted = {"kubernetes.storage_class": general}  # Ray's control state always needs one
+    if not config.data.uri:
+        wanted["data.storage_class"] = config.data.storage_class or general
+    if config.database.kind == "cloudnativepg":
+        wanted["database.storage_class"] = config.database.storage_class or general
+    classes = api.items("/apis/storage.k8s.io/v1/storageclasses")
+    names = [c["metadata"]["name"] for c in classes]
+    told = set()
+    for key, name in wanted.items():
+        if name and name not in names and name not in told:
+            told.add(name)
+            yield Mistake.unknown(key, name, "storage class", names)
+    default = any((c["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true" for c in classes)
+    if not default and not all(wanted.values()):
+        problem = "is missing, and the cluster has no default storage class"
+        fix = f"use one of {', '.join(names)}" if names else "install a storage provider"
+        yield Mistake("kubernetes.storage_class", problem, fix)
+
+
+def _gpus(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+    del stack
+    pools = [(i, p) for i, p in enumerate(config.pools) if p.gpus and p.replicas]
+    nodes = api.items("/api/v1/nodes") if pools else []
+    advertised = any(_gpus_of(node) for node in nodes)
+    [addon] = [a for a in ADDONS if a.name == "gpu"]
+    for i, pool in pools:
+        # The product's label comes with the add-on; before it, only the operator's own labels can be there.
+        selector = pool.selector if advertised else pool.node_selector
+        matching = [n for n in nodes if selector.items() <= (n["metadata"].get("labels") or {}).items()]
+        if not matching:
+            yield Mistake(f"pools[{i}].node_selector", f"no node has {_labels(selector)}", "label nodes, or mend it")
+        elif max(map(_gpus_of, matching)) < pool.gpus and (advertised or addon.choice(config) != "install"):
+            problem = f"no node of pool '{pool.name}' offers {pool.gpus} {GPU} ({len(matching)} match)"
+            yield Mistake(f"pools[{i}].gpus", problem, "lower it, choose other nodes, or install the gpu add-on")
+
+
+def _gpus_of(node: Document) -> int:
+    return int(((node.get("status") or {}).get("allocatable") or {}).get(GPU, "0"))
+
+
+def _labels(selector: Mapping[str, str]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in sorted(selector.items())) or "any label"
+
+
+def _kinds(api: Api) -> set[str]:
+    """Names of the CRDs that add-ons bring: asked of the discovery API, since CRDs themselves are megabytes."""
+    wanted = {kind.partition(".")[2] for addon in ADDONS for kind in addon.kinds}
+    kinds = set()
+    for group in (api.get("/apis") or {}).get("groups") or []:
+        for version in group["versions"] if group["name"] in wanted else ():
+            found: dict[str, Any] = api.get(f"/apis/{version['groupVersion']}") or {}
+            kinds |= {f"{resource['name']}.{group['name']}" for resource in found.get("resources") or []}
+    return kinds
+
+
+def _owner(api: Api, namespace: str) -> str | None:
+    """The stack that made a namespace, an empty string for somebody else, None when there is none."""
+    found = api.get(f"/api/v1/namespaces/{namespace}")
+    return None if found is None else str((found["metadata"].get("labels") or {}).get(STACK_LABEL, ""))
+
+
+CHECKS: tuple[Callable[[StackConfig, Api, str], Iterable[Mistake]], ...] = (
+    _permissions,
+    _namespaces,
+    _addons,
+    _storage,
+    _gpus,
+)
+
+
+def charts(config: StackConfig) -> list[Mistake]:
+    """Archives of charts that a mirror's folder must hold and does not."""
+    if not config.mirror.charts or config.mirror.charts.startswith("oci://"):
+        return []
+    wanted: list[str] = []
+    for addon in ADDONS:
+        if addon.choice(config) != "install":
+            continue
+        wanted.append(source(addon.chart(config), config.mirror).chart)
+        if isinstance(addon.crds, Chart):
+            wanted.append(source(addon.crds, config.mirror).chart)
+        elif addon.crds:
+            wanted += files(addon.crds, config.mirror)
+    fix = "put it there, or correct mirror.charts"
+    return [Mistake("mirror.charts", f"{path} is missing", fix) for path in wanted if not Path(path).is_file()]

@@ -1,0 +1,134 @@
+"""A cluster's API, as far as this program asks it itself: plain documents, and errors in the operator's words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from infra.mistakes import Mistake
+from infra.targets.cluster import KEY, Cluster, Unusable
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
+TIMEOUT_S = 10
+
+Document = dict[str, Any]
+
+
+class Api:
+    """Asks one cluster. Raises `Unusable` when it does not answer or refuses us."""
+
+    def __init__(self, client: ApiClient, server: str) -> None:
+        self.client = client
+        self._server = server
+
+    def get(self, path: str) -> Document | None:
+        """The document at `path`, or None when there is none."""
+        return self._ask("GET", path)
+
+    def items(self, path: str) -> list[Document]:
+        """The items of the list at `path`."""
+        return list((self.get(path) or {}).get("items") or [])
+
+    def post(self, path: str, body: Document) -> Document:
+        return self._ask("POST", path, body) or {}
+
+    def delete(self, path: str) -> None:
+        """Asks for the end of what is at `path`; what is not there is no error."""
+        self._ask("DELETE", path)
+
+    def may_create(self, group: str, kind: str, namespace: str = "") -> bool:
+        """True when our user may; an empty namespace stands for all of them."""
+        attributes = {"group": group, "resource": kind, "verb": "create", "namespace": namespace}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+        return bool((answer.get("status") or {}).get("allowed"))
+
+    def _ask(self, method: str, path: str, body: Document | None = None) -> Document | None:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        request = self.client.param_serialize(
+            method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            response = self.client.call_api(*request, _request_timeout=TIMEOUT_S)
+            status, data = int(response.status), response.read()  # type: ignore[no-untyped-call]
+        except ApiException as e:
+            if not e.status:  # the client's way to say that TLS failed
+                raise self._problem(f"cannot be reached: {_text(e.reason)}", _UNREACHABLE) from None
+            status, data = int(e.status), b""
+        except (HTTPError, OSError) as e:
+            raise self._problem(f"cannot be reached: {_line(e)}", _UNREACHABLE) from None
+        if status == 404:
+            return None
+        if status == 401:
+            raise self._problem("refuses its credentials", "renew them, or choose another context")
+        if status == 403:
+            verb = {"POST": "create", "DELETE": "delete"}.get(method, "read")
+            fix = "give its user the right; cluster-admin has all that the stack needs"
+            raise self._problem(f"does not let its user {verb} {path.partition('?')[0]}", fix)
+        try:
+            if not 200 <= status < 300:
+                raise ValueError
+            return dict(json.loads(data))
+        except ValueError:
+            raise self._problem(f"answers {path} with status {status}", "look at the API server's log") from None
+
+    def _problem(self, problem: str, fix: str) -> Unusable:
+        return Unusable(Mistake(KEY, f"{self._server} {problem}", fix))
+
+
+_UNREACHABLE = "check context and network; without a cluster, set kubernetes.render or kubernetes.preflight: false"
+
+
+@contextmanager
+def connected(cluster: Cluster) -> Iterator[Api]:
+    """An API of `cluster`, with its credentials. Loads the library only now: that takes half a second."""
+    from kubernetes import config
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import InsecureRequestWarning
+
+    with contextlib.ExitStack() as stack:
+        # Who switched verification off in the kubeconfig need not be told at every request.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", InsecureRequestWarning)
+        try:
+            settings = {"context": cluster.context, "persist_config": False}
+            if cluster.path:
+                client = config.new_client_from_config(str(cluster.path), **settings)  # type: ignore[no-untyped-call]
+            else:
+                # Certificates become files: in a folder that goes with the connection.
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                client = config.new_client_from_config_dict(  # type: ignore[no-untyped-call]
+                    cluster.document, temp_file_path=folder, **settings
+                )
+        except (config.ConfigException, ApiException, OSError, ValueError) as e:
+            problem = f"context '{cluster.context}' cannot be used: {_line(e)}"
+            raise Unusable(Mistake(KEY, problem, "try it with kubectl")) from None
+        client.rest_client.pool_manager.connection_pool_kw["retries"] = False
+        stack.callback(client.close)
+        yield Api(client, cluster.server)
+
+
+def _line(error: BaseException) -> str:
+    """The innermost reason, in one line."""
+    reason = error
+    while isinstance(inner := getattr(reason, "reason", None) or reason.__cause__, BaseException):
+        reason = inner
+    return _text(reason) or type(reason).__name__
+
+
+def _text(said: object) -> str:
+    return " ".join(str(said).split())[:200]

@@ -1,0 +1,88 @@
+"""Runs one program for a replica and makes sure that nothing of it outlives the replica.
+
+`python -m serving.engines.child PROGRAM ARGUMENT…`, in a session of its own. The replica holds the other end of
+our standard input: when it closes, the replica has ended, in whatever way, and the program's whole process group
+is ended. A parent-death signal alone would not do: it reaches one process, and vLLM has several; and it is tied to
+the thread that made the child, while Ray's threads come and go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PATIENCE_S = 10
+"""How long the program may take to end by itself."""
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _others() -> list[int]:
+    """Every other live process of our group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        # A process can end while it is looked at.
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pid = int(entry.name)
+            state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(group) == os.getpid() != pid and state not in "ZX":
+                found.append(pid)
+    return found
+
+
+def _end() -> None:
+    """Ends every other process of our group: politely, then for good."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in _others():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        patience = time.monotonic() + PATIENCE_S
+        while _others() and time.monotonic() < patience:
+            time.sleep(0.05)
+
+
+def run(arguments: list[str]) -> int:
+    """Runs `arguments` until the program ends or standard input closes; returns an exit status."""
+    waker, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # grandchildren whose parents end are ours
+    try:
+        # This process has one thread, so that running Python between fork and exec is safe here.
+        child = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+        )
+    except OSError as e:
+        print(f"{arguments[0]} cannot be started: {e.strerror}", file=sys.stderr)
+        return 127
+    ended = False
+    while not ended and child.poll() is None:
+        ready, _, _ = select.select([0, waker], [], [])
+        ended = (0 in ready and not os.read(0, 512)) or (waker in ready and signal.SIGTERM in os.read(waker, 512))
+    _end()  # also what a program that ended left behind: it would hold its GPUs
+    status = child.wait()
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:  # orphans that came to us, and are only waiting to be taken in
+            pass
+    return 128 - status if status < 0 else status
+
+
+if __name__ == "__main__":
+    if os.getpgid(0) != os.getpid():
+        sys.exit("start me in a process group of my own")
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,26 @@
+"""A model behind a KServe InferenceService: to the gateway it is a remote endpoint, once its address is known."""
+
+from __future__ import annotations
+
+from serving.config import KServeModel, RemoteModel
+
+PATHS = {"huggingface": "/openai/v1"}
+"""Where a runtime serves OpenAI's API, below the address in the InferenceService's status; others use /v1.
+
+KServe's Hugging Face server: `KSERVE_OPENAI_ROUTE_PREFIX` in python/kserve/kserve/protocol/rest/openai/endpoints.py.
+"""
+
+
+def remote(model: KServeModel) -> RemoteModel | None:
+    """Returns the remote model that `model` is; None while its address is not known."""
+    if model.url is None:
+        return None
+    return RemoteModel(
+        name=model.name,
+        url=model.url + (model.path or PATHS.get(model.runtime, "/v1")),
+        model=model.model or model.service,
+        api_key=model.api_key,
+        first_byte_timeout_s=model.first_byte_timeout_s,
+        idle_timeout_s=model.idle_timeout_s,
+        max_in_flight=model.max_in_flight,
+    )

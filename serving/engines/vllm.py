@@ -1,0 +1,254 @@
+"""vLLM as a child process of the replica: its own HTTP server on the node's address, on the GPUs that Ray assigned."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import importlib.util
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from http.client import HTTPResponse
+from pathlib import Path
+
+from serving.config import VllmModel
+from serving.engines.replica import EngineReplica, node_address
+
+LAST_LINES = 20
+"""Lines of vLLM's log that an error repeats."""
+ATTEMPTS = 3
+"""Starts, when another program takes the port between our choice and vLLM's."""
+
+
+class StartFailed(RuntimeError):
+    """vLLM did not come up; the message ends with what it said last."""
+
+
+class VllmReplica(EngineReplica):
+    """One `vllm serve`. It ends with the replica, however the replica ends."""
+
+    def __init__(self, config: VllmModel, host: str | None = None) -> None:
+        started = time.perf_counter()
+        key = secrets.token_urlsafe(32)
+        self._program = _start(config, host or node_address(), key)
+        super().__init__(
+            "vLLM", config.name, url=self._program.url, key=key, slots=config.max_num_seqs, started=started
+        )
+
+    async def check_health(self) -> None:
+        """Raises when vLLM has ended or does not answer; Serve then replaces the replica."""
+        if reason := self._program.ended():
+            self._up.set(0)
+            raise StartFailed(reason)
+        await super().check_health()
+
+    def close(self) -> None:
+        """Ends vLLM, and waits until it has given back its GPUs."""
+        self._program.close()
+
+    def __del__(self) -> None:
+        program = getattr(self, "_program", None)
+        if program is not None:
+            program.close()
+
+
+class Program:
+    """A running `vllm serve`. Its log goes to ours, line by line, behind `[vllm NAME]`."""
+
+    def __init__(self, name: str, argv: Sequence[str], environment: dict[str, str], host: str, port: int) -> None:
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._name = name
+        self._last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "serving.engines.child", *argv],
+            env=environment,
+            stdin=subprocess.PIPE,  # held open as long as we live: see serving.engines.child
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, name=f"log of {name}", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            text = line.rstrip()
+            if text:
+                self._last.append(text)
+                print(f"[vllm {self._name}] {text}", file=sys.stderr, flush=True)
+
+    def ended(self) -> str:
+        """Returns why vLLM has ended, with the last lines of its log; empty while it runs."""
+        status = self._process.poll()
+        if status is None:
+            return ""
+        self._reader.join(5)
+        how = f"by signal {status - 128}" if status > 128 else f"with status {status}"
+        return f"vLLM of {self._name} ended {how}; it said last:\n" + "\n".join(self._last)
+
+    @property
+    def port_was_taken(self) -> bool:
+        return any("address already in use" in line.lower() for line in self._last)
+
+    def wait(self, timeout_s: float) -> None:
+        """Waits until vLLM says that it is healthy; raises `StartFailed`."""
+        until = time.monotonic() + timeout_s
+        while True:
+            if reason := self.ended():
+                raise StartFailed(reason)
+            with contextlib.suppress(OSError), contextlib.closing(_open(f"{self.url}/health", timeout_s=5)):
+                return
+            if time.monotonic() > until:
+                said = "\n".join(self._last)
+                raise StartFailed(
+                    f"vLLM of {self._name} is not ready after {timeout_s:g} s (start_timeout_s); it said last:\n{said}"
+                )
+            time.sleep(0.25)
+
+    def warm_up(self, model: str, key: str, timeout_s: float) -> None:
+        """Asks for one token, so that the first caller does not pay for what is compiled at first use."""
+        body = json.dumps({"model": model, "prompt": "Hello", "max_tokens": 1}).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        try:
+            with contextlib.closing(_open(f"{self.url}/v1/completions", body, headers, timeout_s)) as response:
+                json.load(response)["choices"][0]
+        except urllib.error.HTTPError as e:
+            said = e.read(2000).decode(errors="replace")
+            raise StartFailed(f"vLLM of {self._name} refused its first request with {e.code}: {said}") from None
+        except (OSError, ValueError, LookupError, TypeError) as e:
+            raise StartFailed(f"vLLM of {self._name} did not answer its first request: {e!r}") from None
+
+    def close(self) -> None:
+        """Ends the process group and waits for it."""
+        process = self._process
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        process.wait()
+
+
+def _start(config: VllmModel, host: str, key: str) -> Program:
+    until = time.monotonic() + config.start_timeout_s
+    for attempt in range(1, ATTEMPTS + 1):
+        port = _free_port(host)
+        program = Program(config.name, command(config, host, port), _environment(config, key), host, port)
+        try:
+            program.wait(until - time.monotonic())
+            program.warm_up(config.name, key, max(until - time.monotonic(), 10))
+        except StartFailed:
+            program.close()
+            if attempt == ATTEMPTS or not program.port_was_taken:
+                raise
+        except BaseException:
+            program.close()
+            raise
+        else:
+            return program
+    raise AssertionError("unreachable")
+
+
+def command(config: VllmModel, host: str, port: int) -> list[str]:
+    """The command line of `vllm serve` for a model. It holds no secret: every process of the node can read it."""
+    model, revision = _weights(config.source)
+    arguments: list[str] = [
+        f"--host={host}",
+        f"--port={port}",
+        f"--served-model-name={config.name}",
+        f"--dtype={config.dtype}",
+        f"--kv-cache-dtype={config.kv_cache_dtype}",
+        f"--gpu-memory-utilization={config.gpu_memory_utilization:g}",
+        f"--max-num-seqs={config.max_num_seqs}",
+        f"--tensor-parallel-size={config.tensor_parallel}",
+        f"--pipeline-parallel-size={config.pipeline_parallel}",
+        "--disable-uvicorn-access-log",
+    ]
+    if config.gpus > 1:
+        # vLLM would find this node's Ray and place its workers beside what Ray assigned to us.
+        arguments.append("--distributed-executor-backend=mp")
+    if config.source.startswith(("s3://", "gs://")):
+        arguments.append("--load-format=runai_streamer")
+    for flag, value in (
+        ("--revision", revision),
+        ("--quantization", config.quantization),
+        ("--max-model-len", config.context),
+        ("--chat-template", config.chat_template),
+    ):
+        if value is not None:
+            arguments.append(f"{flag}={value}")
+    if config.enforce_eager:
+        arguments.append("--enforce-eager")
+    if config.loras:
+        arguments += ["--enable-lora", f"--max-loras={len(config.loras)}", f"--max-lora-rank={config.max_lora_rank}"]
+        modules = [json.dumps({"name": lora.name, "path": _weights(lora.source)[0]}) for lora in config.loras]
+        arguments += ["--lora-modules", *modules]
+    return ["vllm", "serve", model, *arguments, *config.arguments]
+
+
+def _weights(source: str) -> tuple[str, str | None]:
+    """Returns what vLLM calls the weights of `source`, and their revision on the Hub.
+
+    Raises `FileNotFoundError` for a folder that is not here; what lies elsewhere is vLLM's to find.
+    """
+    scheme, _, rest = source.partition("://")
+    if scheme == "hf":
+        name, _, revision = rest.partition("@")
+        return name, revision or None
+    if scheme in ("s3", "gs"):
+        return source, None
+    if scheme == "package":
+        module, _, name = rest.partition("/")
+        spec = importlib.util.find_spec(module)
+        if spec is None or not spec.submodule_search_locations:
+            raise FileNotFoundError(f"{source}: the Python package {module} is not installed")
+        path = Path(next(iter(spec.submodule_search_locations))) / name
+    else:
+        path = Path(rest)
+    if not path.exists():
+        raise FileNotFoundError(f"{source}: there is no such folder")
+    return str(path), None
+
+
+def _environment(config: VllmModel, key: str) -> dict[str, str]:
+    # Ours stay ours: vLLM would write its metrics among the replica's, and has no business with this node's Ray.
+    inherited = {k: v for k, v in os.environ.items() if k != "PROMETHEUS_MULTIPROC_DIR" and not k.startswith("RAY_")}
+    environment = {
+        **inherited,
+        # Nothing leaves the cluster unless it is asked for.
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        **config.environment,
+        "VLLM_API_KEY": key,
+    }
+    if config.token is not None:
+        environment["HF_TOKEN"] = config.token.read()
+    return environment
+
+
+def _free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as s:
+        s.bind((host, 0))
+        return int(s.getsockname()[1])
+
+
+# A proxy that the environment names must not stand between a replica and its own child.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _open(
+    url: str, body: bytes | None = None, headers: dict[str, str] | None = None, timeout_s: float = 5
+) -> HTTPResponse:
+    request = urllib.request.Request(url, body, headers or {})  # noqa: S310 (our own child)
+    response: HTTPResponse = _OPENER.open(request, timeout=timeout_s)
+    return response

@@ -1,0 +1,364 @@
+"""Keeps a collection equal to a folder of documents, through the HTTP API alone: `python -m serving.ingest`.
+
+The Job of the chart runs it; the local stack's own resource works with the same `reconcile`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+
+MANAGED = {"managed_by": "headrace"}
+SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".docx"})
+"""Kinds of files that are taken out of a folder; a file that is named itself is taken whatever it is called."""
+
+INGEST_S = 600
+"""Longest wait for the next document to be ingested."""
+AT_ONCE = 4
+"""Requests under way together; the work itself waits in the stack's own queue."""
+LOOK_S = 0.2
+RETRY_S = 2.0
+
+GOING_WELL = ("completed", "in_progress")
+
+
+class IngestError(Exception):
+    """The API refused, or failed; the message says how."""
+
+
+class Unavailable(IngestError):
+    """The API does not answer now, or not with what it is asked: another try may succeed."""
+
+
+class Refused(Exception):
+    """A document that the API does not take; the message says why."""
+
+
+class Progress(Protocol):
+    """Whoever waits."""
+
+    def say(self, message: str, /) -> None: ...
+
+    def pause(self, seconds: float, /) -> None:
+        """Waits; raises when the work is to be stopped."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document of ours as the collection holds it."""
+
+    file_id: str
+    path: str
+    sha256: str
+    status: str
+    error: str = ""
+
+
+class Collection:
+    """A vector store, through `/v1/vector_stores` and `/v1/files`. Every call raises `IngestError`."""
+
+    def __init__(self, client: httpx.Client, id: str) -> None:
+        self._client = client
+        self.id = id
+
+    @classmethod
+    def find(cls, client: httpx.Client, name: str) -> Collection | None:
+        """Returns the collection that we manage under this name: the oldest, which is the one that is searched."""
+        for store in _pages(client, "/v1/vector_stores", order="asc"):
+            if store["name"] == name and (store.get("metadata") or {}).get("managed_by") == "headrace":
+                return cls(client, store["id"])
+        return None
+
+    @classmethod
+    def make(cls, client: httpx.Client, name: str) -> Collection:
+        body = {"name": name, "metadata": MANAGED}
+        return cls(client, _json(_send(client, "POST", "/v1/vector_stores", json=body))["id"])
+
+    @property
+    def _files(self) -> str:
+        return f"/v1/vector_stores/{self.id}/files"
+
+    def documents(self) -> list[Document]:
+        """Returns the documents that were put there by us; what users attached themselves is theirs."""
+        found = []
+        for item in _pages(self._client, self._files):
+            attributes = item.get("attributes") or {}
+            path, sha = str(attributes.get("path", "")), str(attributes.get("sha256", ""))
+            if path and sha:
+                error = str((item.get("last_error") or {}).get("message", ""))
+                found.append(Document(item["id"], path, sha, item["status"], error))
+        return found
+
+    def in_progress(self) -> set[str]:
+        """Returns the ids of the files that are still to be ingested."""
+        return {item["id"] for item in _pages(self._client, self._files, filter="in_progress")}
+
+    def add(self, path: str, content: bytes) -> str:
+        """Uploads a document and asks for its ingestion; returns the file's id. Raises `Refused`."""
+        sha = hashlib.sha256(content).hexdigest()
+        form = {"purpose": "assistants"}
+        upload = _send(self._client, "POST", "/v1/files", data=form, files={"file": (Path(path).name, content)})
+        if upload.status_code in _REFUSALS:
+            raise Refused(_error(upload))
+        file_id = str(_json(upload)["id"])
+        body = {"file_id": file_id, "attributes": {"path": path, "sha256": sha}}
+        attached = _send(self._client, "POST", self._files, json=body)
+        if attached.status_code in _REFUSALS:
+            self.remove(file_id)
+            raise Refused(_error(attached))
+        _json(attached)
+        return file_id
+
+    def remove(self, file_id: str) -> None:
+        for url in (f"{self._files}/{file_id}", f"/v1/files/{file_id}"):
+            response = _send(self._client, "DELETE", url)
+            if response.status_code != httpx.codes.NOT_FOUND:
+                _json(response)
+
+    def drop(self) -> None:
+        _at_once(self.remove, [d.file_id for d in self.documents()])
+        _json(_send(self._client, "DELETE", f"/v1/vector_stores/{self.id}"))
+
+
+_REFUSALS = (400, 409, 413, 415, 422)
+"""Statuses that are about the document. Others (a key, a rate, a server) are about all of them."""
+
+
+def connect(url: str, key: str) -> httpx.Client:
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=120, trust_env=False)
+
+
+def reconcile(
+    client: httpx.Client, name: str, root: Path, wanted: Mapping[str, str], progress: Progress
+) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Makes the collection `name` equal to `wanted` (path below `root` -> SHA-256).
+
+    Returns its id, what is ingested (path -> SHA-256) and what failed (path -> reason). A new version is complete
+    before the old one goes, so that a question finds the one or the other. What is equal already costs nothing.
+    """
+    collection = Collection.find(client, name) or Collection.make(client, name)
+    before = collection.documents()
+    files = {d.path: d.file_id for d in before if wanted.get(d.path) == d.sha256 and d.status in GOING_WELL}
+    added, failed = _add(collection, root, {p: s for p, s in wanted.items() if p not in files}, progress)
+    files |= added
+    failed |= _await(collection, files, progress)
+    ingested = {path: sha for path, sha in sorted(wanted.items()) if path not in failed}
+    kept = {files[path] for path in ingested}
+    old = [d.file_id for d in before if d.file_id not in kept and d.path not in failed]
+    _at_once(collection.remove, [*old, *(files[path] for path in failed if path in files)])
+    return collection.id, ingested, failed
+
+
+def failures(name: str, documents: int, failed: Mapping[str, str]) -> str:
+    """Says in several lines which documents failed, and why."""
+    lines = "".join(f"\n  {path}: {reason}" for path, reason in sorted(failed.items()))
+    return f"{len(failed)} of {documents} documents of '{name}' failed:{lines}"
+
+
+def _add(
+    collection: Collection, root: Path, documents: Mapping[str, str], progress: Progress
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Uploads documents (path -> SHA-256); returns the file ids and the reasons of those that failed, by path."""
+    files: dict[str, str] = {}
+    failed: dict[str, str] = {}
+
+    def add(path: str) -> None:
+        progress.pause(0)
+        try:
+            files[path] = collection.add(path, _read(root / path, documents[path]))
+        except Refused as e:
+            failed[path] = str(e)
+
+    _at_once(add, sorted(documents), lambda count: progress.say(f"uploaded {count}"))
+    return files, failed
+
+
+def _read(file: Path, sha: str) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as e:
+        raise Refused(f"cannot be read: {e.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != sha:
+        raise Refused("changed while it was read; try again")
+    return content
+
+
+def _await(collection: Collection, files: Mapping[str, str], progress: Progress) -> dict[str, str]:
+    """Waits until every file (path -> id) is ingested; returns why some are not, by path."""
+    left: set[str] | None = None
+    progressed = time.monotonic()
+    while waiting := collection.in_progress() & set(files.values()):
+        if waiting != left:
+            left, progressed = waiting, time.monotonic()
+            progress.say(f"ingested {len(files) - len(waiting)} of {len(files)}")
+        if time.monotonic() - progressed > INGEST_S:
+            break
+        progress.pause(LOOK_S)
+    ended = {d.file_id: d for d in collection.documents()}
+    return {path: reason for path, id in files.items() if (reason := _failure(ended.get(id)))}
+
+
+def _failure(document: Document | None) -> str:
+    if document is None:
+        return "was removed while it was ingested"
+    if document.status == "completed":
+        return ""
+    if document.status == "in_progress":
+        return f"not ingested after {INGEST_S} s"
+    return document.error or f"status {document.status}"
+
+
+def _at_once(work: Callable[[str], None], items: Sequence[str], progress: Callable[[str], None] | None = None) -> None:
+    """Does `work` for all items, a few at once; the first error ends what has not begun."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            for number, _ in enumerate(pool.map(work, items), 1):
+                if progress:
+                    progress(f"{number} of {len(items)}")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _send(client: httpx.Client, method: str, url: str, **options: Any) -> httpx.Response:
+    try:
+        return client.request(method, url, **options)
+    except httpx.HTTPError as e:
+        raise Unavailable(f"{method} {url}: {e or type(e).__name__}") from e
+
+
+def _error(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {response.status_code}"
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    if response.is_error:
+        request = response.request
+        message = f"{request.method} {request.url.path} answered {response.status_code}: {_error(response)}"
+        # A key is taken up by gateways that start: during a roll-out an old one does not know it yet.
+        later = response.is_server_error or response.status_code in (401, 404, 408, 429)
+        raise (Unavailable if later else IngestError)(message)
+    try:
+        return dict(response.json())
+    except ValueError:
+        raise Unavailable(f"{response.request.url} answered something else than JSON") from None
+
+
+def _pages(client: httpx.Client, url: str, **query: str) -> Iterator[dict[str, Any]]:
+    params: dict[str, str | int] = {"limit": 100, **query}
+    while True:
+        page = _json(_send(client, "GET", url, params=params))
+        yield from page["data"]
+        if not page.get("has_more") or not page["data"]:
+            return
+        params["after"] = page["data"][-1]["id"]
+
+
+class _Console:
+    """Progress as lines of a log."""
+
+    def say(self, message: str, /) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    def pause(self, seconds: float, /) -> None:
+        time.sleep(seconds)
+
+
+def documents(folder: Path, *, every_kind: bool, say: Callable[[str], None]) -> dict[str, str]:
+    """Returns path below `folder` -> SHA-256. Hidden files are left out, as are empty ones and, unless `every_kind`,
+    those of kinds that cannot be read; it says so.
+
+    Links are followed: a mounted ConfigMap consists of them. Raises `IngestError` when nothing is found.
+    """
+    found: dict[str, str] = {}
+    left_out: list[str] = []
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(parent) in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(parent))
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for file in sorted(f for f in files if not f.startswith(".")):
+            path = Path(parent, file)
+            name = path.relative_to(folder).as_posix()
+            if not every_kind and path.suffix.lower() not in SUFFIXES:
+                left_out.append(name)
+                continue
+            content = path.read_bytes()
+            if content:
+                found[name] = hashlib.sha256(content).hexdigest()
+            else:
+                left_out.append(name)
+    if left_out:
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        say(f"left out, empty or of another kind: {', '.join(left_out[:5])}{more}")
+    if not found:
+        raise IngestError(f"{folder} holds no documents")
+    return found
+
+
+def ingest(url: str, key: Path, name: str, folder: Path, *, every_kind: bool, wait_s: float) -> None:
+    """Reconciles, and begins anew when the API goes away meanwhile. Raises `IngestError`."""
+    progress = _Console()
+    wanted = documents(folder, every_kind=every_kind, say=progress.say)
+    deadline = time.monotonic() + wait_s
+    said = ""
+    while True:
+        try:
+            # Read at each try: a Secret's new content arrives in the mounted file.
+            with connect(url, key.read_text(encoding="utf-8").strip()) as client:
+                _, ingested, failed = reconcile(client, name, folder, wanted, progress)
+            break
+        except (Unavailable, OSError) as e:
+            if time.monotonic() > deadline:
+                raise IngestError(f"not within {wait_s:.0f} s: {e}") from e
+            if str(e) != said:
+                said = str(e)
+                progress.say(f"waiting: {said}")
+        progress.pause(RETRY_S)
+    if failed:
+        raise IngestError(f"{failures(name, len(wanted), failed)}\nthe others are ingested; mend or leave out these")
+    progress.say(f"'{name}' holds {len(ingested)} documents")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.ingest",
+        description="Makes a collection equal to a folder of documents. What is equal already is left alone.",
+        epilog="Exit status: 0 equal, 1 failed or some documents could not be ingested, 2 wrong arguments.",
+    )
+    parser.add_argument("--url", required=True, help="of the API, without /v1")
+    parser.add_argument("--collection", required=True, help="its name, as assistants know it")
+    parser.add_argument("--documents", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="holds the API key")
+    parser.add_argument(
+        "--every-kind", action="store_true", help=f"also files that are none of {' '.join(sorted(SUFFIXES))}"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=1800, metavar="SECONDS", help="how long to wait for the API (%(default)s)"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        ingest(given.url, given.key, given.collection, given.documents, every_kind=given.every_kind, wait_s=given.wait)
+    except (IngestError, OSError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""What is particular to PostgreSQL, in this one place: its connections, its locks and its errors."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from psycopg import Error
+from sqlalchemy import Engine, event, text
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.config import SecretRef
+from serving.store.errors import StoreUnavailable
+
+_BROKEN = {
+    "08": "the connection was refused or lost",
+    "25006": "it is read-only: is this a replica, or is a failover under way?",
+    "28": "its user was refused: check store.database and store.password",
+    "3D": "there is no such database: create it first",
+    "3F": "its schema is not there: run `python -m serving.store migrate`",
+    "40": "it was changed at the same time by others: try again",
+    "42501": "its user may not do this: make it the owner of the schema",
+    "42P01": "it was never migrated: run `python -m serving.store migrate`",
+    "42703": "its schema is older than this Headrace: run `python -m serving.store migrate`",
+    "53100": "its disk is full: free some space",
+    "53200": "it is out of memory",
+    "53300": "it has too many connections: raise max_connections or lower store.connections",
+    "54": "a limit of the server was reached",
+    "55P03": "another transaction holds the lock",
+    "57014": "the statement took longer than store.statement_timeout_s",
+    "57": "it is shutting down or starting",
+    "58": "its disk reports errors: look at the server's log",
+    "F0": "its configuration is broken: look at the server's log",
+    "TLS": "its certificate or encryption was refused: check store.tls and store.tls_ca",
+    "XX": "it failed inside: look at the server's log",
+    "XX001": "it is damaged: restore it from a backup",
+    "XX002": "an index is damaged: REINDEX, or restore it from a backup",
+}
+"""SQLSTATEs, or their first two characters, that say that the database itself is in trouble."""
+
+_REFUSALS = (
+    (re.compile(r"authentication failed|no password supplied|no pg_hba\.conf entry|role .* does not exist"), "28"),
+    (re.compile(r"database .* does not exist"), "3D"),
+    (re.compile(r"permission denied"), "42501"),
+    (re.compile(r"too many (clients|connections)|connection slots are reserved"), "53300"),
+    (re.compile(r"the database system is "), "57"),
+    (re.compile(r"certificate|SSL"), "TLS"),
+)
+"""What a server answers that lets nobody in: libpq has its words then, and no SQLSTATE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to connect, beside the URL; times in seconds."""
+
+    password: SecretRef | None = None
+    tls: str | None = None
+    tls_ca: str | None = None
+    statement_timeout_s: float = 30
+    connect_timeout_s: float = 10
+
+    def arguments(self, *, statement_timeout_s: float | None = None) -> dict[str, Any]:
+        """Returns the driver's arguments; a statement timeout of 0 is none."""
+        limit = self.statement_timeout_s if statement_timeout_s is None else statement_timeout_s
+        session = {
+            "statement_timeout": ceil(limit * 1000),
+            # A process that hangs in a transaction must not hold locks for ever.
+            "idle_in_transaction_session_timeout": 60_000 if limit else 0,
+            "TimeZone": "UTC",
+        }
+        arguments: dict[str, Any] = {
+            "application_name": "headrace",
+            "connect_timeout": max(2, ceil(self.connect_timeout_s)),
+            "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
+            # A server that vanished without a word is noticed after about 30 s.
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        }
+        if self.tls is not None:
+            arguments["sslmode"] = self.tls
+        if self.tls_ca is not None:
+            arguments["sslrootcert"] = self.tls_ca
+        return arguments
+
+
+def configure(engine: Engine, access: Access) -> None:
+    """Reads the password at each new connection, so that a changed one needs no restart."""
+    if access.password is None:
+        return
+    reference = access.password
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> None:
+        try:
+            parameters["password"] = reference.read()
+        except LookupError as e:
+            raise StoreUnavailable(f"the database cannot be used: {e}") from None
+
+
+async def lock(connection: AsyncConnection, *name: str, shared: bool = False) -> None:
+    """Keeps other writers of the same `name` out until the transaction ends; `shared`, only those that are not.
+
+    With SQLite nothing is left to do: there a writer is alone anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+        key = {"name": "/".join(name)}
+        await connection.execute(text(f"SELECT {function}(hashtextextended(:name, 0))"), key)
+
+
+def lock_for_migration(connection: Connection) -> None:
+    """Keeps other migrations of this database waiting until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": 0x48454144})  # "HEAD"
+
+
+def explain(error: BaseException, url: URL, *, lost: bool = False) -> str | None:
+    """Returns what is wrong and what to do, or None when the database itself is sound.
+
+    `lost` says that the connection is gone, of which the driver's error alone does not tell.
+    """
+    if not isinstance(error, Error):
+        return None
+    state = error.sqlstate or next((state for words, state in _REFUSALS if words.search(str(error))), "")
+    if "during recovery" in str(error):  # a replica, asked for a transaction that writes
+        state = "25006"
+    remedy = _BROKEN.get(state) or _BROKEN.get(state[:2])
+    if remedy is None and (lost or (not state and error.__class__.__name__ in ("OperationalError", "InterfaceError"))):
+        remedy = "check that the server runs and can be reached from here"
+    if remedy is None:
+        return None
+    place = f"{url.host or 'the local socket'}{f':{url.port}' if url.port else ''}"
+    # psycopg repeats itself for each address that it tried.
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), error.__class__.__name__)
+    return f"database {url.database} at {place} cannot be used: {reason}; {remedy}"

@@ -1,0 +1,115 @@
+"""checkov finds nothing in what a stack applies, but for what is skipped here with a reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from infra.policies.manifest import from_manifest
+from infra.policies.pods import pods
+from tests.charts.conftest import Rendered
+from tests.plan.examples import EXAMPLES
+from tests.plan.rendering import objects, rendered
+from tests.servers import locked_environment
+
+# Its command line asks its vendor's service for things; its runner for Kubernetes asks nobody.
+SCAN = """
+import json, sys
+from checkov.kubernetes.runner import Runner
+from checkov.runner_filter import RunnerFilter
+report = Runner().run(root_folder=None, files=sys.argv[1:], runner_filter=RunnerFilter(framework=["kubernetes"]))
+failed = [[c.check_id, c.resource, c.check_name] for c in report.failed_checks]
+print(json.dumps([len(report.passed_checks), failed, list(report.parsing_errors)]))
+"""
+
+BUCKET = "values name it as the environment of the S3 client, which reads its credentials from nowhere else"
+ROLES = "KubeRay's own role, as its vendor wrote it: the operator makes these objects out of a RayService"
+
+SKIPS = {
+    ("CKV_K8S_35", "*.headrace-full-*"): BUCKET,
+}
+"""Check and resource (a pattern) -> why it is right as it is."""
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+class Finding(NamedTuple):
+    check: str
+    resource: str
+    title: str
+
+
+Scan = Callable[[Sequence[dict[str, Any]]], list[Finding]]
+
+
+def with_pods(given: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The objects, and as pods what operators make of those that checkov does not know."""
+    for one in given:
+        yield one
+        if "." in one["apiVersion"].partition("/")[0] and ".k8s.io" not in one["apiVersion"]:
+            for i, pod in enumerate(pods(from_manifest(one))):
+                metadata = {**one["metadata"], "name": f"{one['metadata']['name']}-{i}", "labels": pod.labels}
+                yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod.spec}
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
+    """Runs checkov from an environment of its own over objects."""
+    python = locked_environment("checkov") / "bin" / "python"
+    folder = tmp_path_factory.mktemp("checkov")
+
+    def run(given: Sequence[dict[str, Any]]) -> list[Finding]:
+        file = folder / "manifests.yaml"
+        file.write_text(yaml.safe_dump_all(with_pods(given)))
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+        done = subprocess.run(
+            [str(python), "-c", SCAN, str(file)], env=environment, cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        passed, failed, unread = json.loads(done.stdout.splitlines()[-1])
+        assert unread == []
+        assert passed > 0
+        return [Finding(*f) for f in failed]
+
+    return run
+
+
+def unexplained(found: Sequence[Finding]) -> list[Finding]:
+    return [f for f in found if not any(f.check == c and fnmatchcase(f.resource, r) for c, r in SKIPS)]
+
+
+def test_the_chart_with_every_value(full: Rendered, scan: Scan) -> None:
+    found = scan(full)
+    assert unexplained(found) == []
+    stale = [skip for skip in SKIPS if not any(f.check == skip[0] and fnmatchcase(f.resource, skip[1]) for f in found)]
+    assert stale == [], "a skip that nothing needs"
+    assert all(len(reason) > 20 for reason in SKIPS.values())
+
+
+def test_the_chart_with_a_digest(render: Callable[..., Rendered], scan: Scan) -> None:
+    assert unexplained(scan(render({"image": {"digest": DIGEST}}))) == []
+
+
+def test_what_pulumi_applies(tmp_path: Path, scan: Scan) -> None:
+    rendered(EXAMPLES[0], tmp_path)
+    assert unexplained(scan(objects(tmp_path / "manifests"))) == []
+
+
+def test_it_looks_into_the_pods_of_a_rayservice(full: Rendered, scan: Scan) -> None:
+    """Guards the guard: checkov does not know a RayService."""
+    [service] = full.of("RayService")
+    container = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
+    kept = container["securityContext"]
+    container["securityContext"] = {**kept, "privileged": True}
+    try:
+        assert "CKV_K8S_16" in {f.check for f in scan([service])}
+    finally:
+        container["securityContext"] = kept

@@ -1,0 +1,182 @@
+"""Helm takes the chart: it lints, packs and renders, the same each time, and no line of it is there for nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.versions import KUBERNETES_AT_LEAST
+from tests.charts.conftest import CHART, FULL, REFUSED, VARIANTS
+
+META = yaml.safe_load((CHART / "Chart.yaml").read_text())
+BRANCH = re.compile(r"\{\{-?\s*(?:if|else|range|with)\b[^}]*(?:\}(?!\})[^}]*)*\}\}")
+"""An action that opens a branch of a template."""
+
+
+@pytest.mark.parametrize("files", [[], ["--values", str(FULL)]], ids=["default", "full"])
+def test_it_lints(files, helm):
+    result = helm("lint", "--strict", str(CHART), *files)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "[WARNING]" not in result.stdout
+    assert "[ERROR]" not in result.stdout
+
+
+def test_versions_are_the_projects():
+    assert META["appVersion"] == META["version"] == _project()["version"]
+    assert META["kubeVersion"] == ">={}.{}.0-0".format(*KUBERNETES_AT_LEAST)
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["rayVersion"] == metadata.version("ray")
+
+
+def _project() -> dict[str, str]:
+    return tomllib.loads((CHART.parents[1] / "pyproject.toml").read_text())["project"]
+
+
+def test_an_older_kubernetes_is_refused(helm):
+    result = helm("template", "headrace", str(CHART), "--kube-version", "1.33.6")
+    assert result.returncode
+    assert "1.34.0" in result.stderr
+
+
+def test_the_package_holds_what_is_needed(helm, tmp_path):
+    result = helm("package", str(CHART), "--destination", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    [archive] = tmp_path.iterdir()
+    assert archive.name == f"headrace-{META['version']}.tgz"
+    with tarfile.open(archive) as tar:
+        names = {n.removeprefix("headrace/") for n in tar.getnames()}
+        tar.extractall(tmp_path, filter="data")
+    kept = {".helmignore", "Chart.yaml", "values.yaml", "values.schema.json"}
+    assert {n for n in names if not n.startswith(("templates/", "files/"))} == kept
+    packed, folder = (
+        helm("template", "headrace", str(c), "--values", str(FULL), "--set", "secrets.existingSecret=s").stdout
+        for c in (tmp_path / "headrace", CHART)
+    )
+    assert packed == folder != ""
+
+
+def test_rendering_twice_gives_the_same(render):
+    values = {"secrets": {"existingSecret": "mine"}}
+    assert render(values, full=True) == render(values, full=True)
+
+
+def test_another_version_of_the_chart_alone_rolls_no_pod(helm, render, tmp_path):
+    values = {"secrets": {"existingSecret": "mine"}, "image": {"tag": "1"}}
+    copy = shutil.copytree(CHART, tmp_path / "headrace")
+    (copy / "Chart.yaml").write_text(
+        (CHART / "Chart.yaml").read_text().replace(f"version: {META['version']}\nappV", "version: 9.9.9\nappV")
+    )
+    result = helm("template", "headrace", str(copy), "-n", "headrace", "--values", "-", stdin=json.dumps(values))
+    other = [o for o in yaml.load_all(result.stdout, yaml.CSafeLoader) if o]
+    assert "headrace-9.9.9" in result.stdout
+    [service] = [o for o in other if o["kind"] == "RayService"]
+    before = render(values)
+    assert service["spec"]["rayClusterConfig"] == before.cluster
+    jobs = [o["metadata"]["name"] for o in other if o["kind"] == "Job"]
+    assert jobs == [o["metadata"]["name"] for o in before.of("Job")]
+
+
+def test_other_work_is_another_job(render):
+    """A Job cannot be changed: other documents, another program or another database are a Job of another name."""
+    docs = {"name": "docs", "files": {"a.md": base64.b64encode(b"a").decode()}}
+    base = {"knowledge": [docs], "secrets": {"existingSecret": "mine"}}
+
+    def names(values):
+        return {o["metadata"]["name"] for o in render({**base, **values}).of("Job")}
+
+    first = names({})
+    assert names({}) == first
+    assert len(first - names({"image": {"tag": "2"}})) == 2
+    assert len(first - names({"knowledge": [{**docs, "files": {"a.md": base64.b64encode(b"b").decode()}}]})) == 1
+    assert len(first - names({"knowledge": [{**docs, "revision": "2"}]})) == 1
+    assert len(first - names({"serving": {"store": {"database": "postgresql://u@other/h"}}})) == 1
+    assert names({"catalog": {"assistants": [{"name": "a", "model": "smollm2"}]}}) == first
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+def test_notes_name_what_is_there(values, helm):
+    arguments = ("install", "headrace", str(CHART), "-n", "headrace", "--dry-run=client", "--values", "-")
+    result = helm(*arguments, stdin=json.dumps(values))
+    assert result.returncode == 0, result.stderr
+    notes = result.stdout.partition("\nNOTES:\n")[2]
+    assert "kubectl get rayservice headrace -n headrace" in notes
+    assert f"secret {values.get('secrets', {}).get('existingSecret', 'headrace')} " in notes
+    assert "\n\n\n" not in notes
+    assert "<no value>" not in notes
+    where = "https://a.example.com" if {"ingress", "httpRoute"} & values.keys() else "http://127.0.0.1:8000"
+    assert f"curl {where}/v1/models" in notes
+
+
+def test_scripts_are_scripts():
+    for script in (CHART / "files").glob("*.sh"):
+        assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+
+
+def _with_monitoring(folder: Path) -> Path:
+    """A copy of the chart with a rule and a dashboard, in the places that they have."""
+    copy = shutil.copytree(CHART, folder / "headrace")
+    rules = {"groups": [{"name": "a", "rules": [{"record": "a:b", "expr": 'sum(up{job="{{ $labels.job }}"})'}]}]}
+    for name, content in (("rules/sample.yaml", rules), ("dashboards/sample.json", {"title": "{{ sample }}"})):
+        (copy / "files" / name).parent.mkdir(exist_ok=True)
+        (copy / "files" / name).write_text(json.dumps(content))
+    return copy
+
+
+def test_rules_and_dashboards_have_their_places(helm, tmp_path):
+    """As they stand in their files: braces of Prometheus and Grafana are no template."""
+    result = helm("template", "headrace", str(_with_monitoring(tmp_path)), "-n", "headrace", "--values", str(FULL))
+    objects = {(o["kind"], o["metadata"]["name"]): o for o in yaml.load_all(result.stdout, yaml.CSafeLoader) if o}
+    rule = objects["PrometheusRule", "headrace-full-sample"]
+    assert rule["spec"]["groups"][0]["rules"][0]["expr"] == 'sum(up{job="{{ $labels.job }}"})'
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    dashboard = objects["ConfigMap", "headrace-full-dashboard-sample"]
+    assert json.loads(dashboard["data"]["sample.json"]) == {"title": "{{ sample }}"}
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert dashboard["metadata"]["annotations"]["grafana_folder"] == "Headrace"
+
+
+@pytest.mark.parametrize(("api", "there"), [("monitoring.coreos.com/v1/PodMonitor", True), ("other/v1/Kind", False)])
+def test_what_the_cluster_does_not_know_is_left_out(api, there, render):
+    assert bool(render({}, "--api-versions", api).of("PodMonitor")) is there
+
+
+def test_every_branch_is_taken(helm, tmp_path):
+    """Every branch of every template fails with its place until values of these tests have run into it."""
+    copy = _with_monitoring(tmp_path)
+    texts = {file: file.read_text() for file in sorted((copy / "templates").iterdir())}
+    left = {f"{file.name}:{line}": (file, at) for file, text in texts.items() for at, line in _branches(text)}
+    assert len(left) > 150
+    full = yaml.safe_load(FULL.read_text())
+    for values in (full, *VARIANTS.values(), *(v for v, _ in REFUSED.values())):
+        while reached := _run_into(helm, copy, texts, left, values):
+            del left[reached]
+    assert sorted(left) == []
+
+
+def _run_into(helm, chart: Path, texts: dict[Path, str], left: dict[str, tuple[Path, int]], values) -> str | None:
+    """Renders with all branches that are left made to fail; returns the one that did."""
+    for file, text in texts.items():
+        for name, (_, at) in sorted(((n, b) for n, b in left.items() if b[0] == file), key=lambda b: -b[1][1]):
+            text = f'{text[:at]}{{{{- fail "was at {name}" }}}}{text[at:]}'
+        file.write_text(text)
+    arguments = ("install", "headrace", str(chart), "-n", "headrace", "--dry-run=client", "--values", "-")
+    found = re.search(r"was at (\S+:\d+(\+\d+)?)", helm(*arguments, stdin=json.dumps(values)).stderr)
+    return found[1] if found else None
+
+
+def _branches(text: str) -> Iterator[tuple[int, str]]:
+    """Where each branch begins: (offset, line, and the column when there are more in it)."""
+    without = re.sub(r"\{\{-?\s*/\*.*?\*/\s*-?\}\}", lambda m: " " * len(m[0]), text, flags=re.S)
+    for found in BRANCH.finditer(without):
+        line = without.count("\n", 0, found.start()) + 1
+        yield found.end(), f"{line}+{found.start() - without.rfind(chr(10), 0, found.start())}"

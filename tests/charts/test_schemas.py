@@ -1,0 +1,39 @@
+"""What the chart renders is what Kubernetes takes."""
+
+from __future__ import annotations
+
+import jsonschema
+import pytest
+
+from tests.charts.conftest import VARIANTS
+
+
+def mistakes(rendered, schema_of):
+    for given in rendered:
+        validator = jsonschema.Draft202012Validator(schema_of(given))
+        for error in validator.iter_errors(given):
+            at = "/".join(map(str, error.absolute_path))
+            yield f"{given['kind']} {given['metadata']['name']} {at}: {error.message[:300]}"
+
+
+def test_full_values_are_valid(full, schema_of):
+    assert list(mistakes(full, schema_of)) == []
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+def test_every_way_is_valid(values, render, schema_of):
+    assert list(mistakes(render(values), schema_of)) == []
+
+
+def test_the_schemas_would_tell(default, schema_of):
+    """Guards the guard: an unknown field, a wrong type and a missing field are each found."""
+    service = default.one("RayService")
+    head = service["spec"]["rayClusterConfig"]["headGroupSpec"]
+    broken = [
+        {**service, "spec": {**service["spec"], "servConfigV2": ""}},
+        {**service, "spec": {**service["spec"], "rayClusterDeletionDelaySeconds": "660"}},
+        {**service, "spec": {**service["spec"], "rayClusterConfig": {"headGroupSpec": {**head, "template": {"x": 1}}}}},
+        {**default.one("ConfigMap", "scripts"), "dat": {}},
+    ]
+    for given in broken:
+        assert list(mistakes([given], schema_of)), given

@@ -1,0 +1,193 @@
+"""What every object and pod of the chart has in common, whatever the values."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from infra.policies.catalogue import evaluate_manifests
+from tests.charts.conftest import VARIANTS
+
+LABELS = ("name", "instance", "component", "part-of", "version", "managed-by")
+NAMED = {"mine", "data", "gcs", "backups", "documents", "archive", "shared-documents", "weights", "headrace-db-app"} | {
+    "kube-root-ca.crt"
+}
+"""Objects that the values of the tests name instead of having them made; the last one Kubernetes makes."""
+
+DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+
+
+@pytest.fixture(scope="session", params=["full", *VARIANTS])
+def rendered(request, render, full):
+    return full if request.param == "full" else render(VARIANTS[request.param])
+
+
+def test_names_and_labels_follow_the_conventions(rendered):
+    release = rendered.one("RayService")["metadata"]["name"]
+    seen = set()
+    for given in rendered:
+        metadata = given["metadata"]
+        assert re.fullmatch(DNS_LABEL, metadata["name"]), given
+        assert metadata["name"] == release or metadata["name"].startswith(f"{release}-")
+        assert metadata["namespace"] == "headrace"
+        assert [k for k in LABELS if not metadata["labels"].get(f"app.kubernetes.io/{k}")] == [], given
+        assert metadata["labels"]["app.kubernetes.io/instance"] == "headrace"
+        key = given["kind"], metadata["name"]
+        assert key not in seen
+        seen.add(key)
+    for name, pod in rendered.pods():
+        labels = pod["metadata"]["labels"]
+        assert [k for k in LABELS if not labels.get(f"app.kubernetes.io/{k}")] == [], name
+        assert "helm.sh/chart" not in labels, "a new chart alone would roll every pod"
+
+
+def test_pods_meet_the_restricted_standard(rendered):
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/, and what goes beyond it."""
+    volumes = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+    for name, pod in rendered.pods():
+        spec = pod["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & spec.keys(), name
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"]
+        assert security["runAsUser"] == security["runAsGroup"] == 10001
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert spec["serviceAccountName"] in {o["metadata"]["name"] for o in rendered.of("ServiceAccount")}
+        for volume in spec["volumes"]:
+            assert len(volume.keys() & volumes) == 1, (name, volume)
+    options = rendered.cluster.get("autoscalerOptions")
+    extra = [("autoscaler", options)] if options else []
+    for name, container in (*rendered.containers(), *extra):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }, name
+        resources = container["resources"]
+        assert resources["requests"].keys() >= {"cpu", "memory"}, name
+        assert resources["limits"].keys() >= {"cpu", "memory"}, name
+        assert not any("hostPort" in p for p in container.get("ports", ())), name
+
+
+def test_containers_that_stay_are_probed(rendered):
+    for _, pod in rendered.pods():
+        if "restartPolicy" in pod["spec"]:
+            continue  # a Job
+        stay = [c for c in pod["spec"]["initContainers"] if c.get("restartPolicy") == "Always"]
+        for container in (*pod["spec"]["containers"], *stay):
+            assert {"readinessProbe", "livenessProbe"} <= container.keys(), container["name"]
+
+
+def test_mounts_and_ports_belong_together(rendered):
+    for name, pod in rendered.pods():
+        volumes = [v["name"] for v in pod["spec"]["volumes"]]
+        assert len(set(volumes)) == len(volumes), name
+        containers = (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"])
+        mounted = {m["name"] for c in containers for m in c["volumeMounts"]}
+        if name == "head" and rendered.cluster["enableInTreeAutoscaling"]:
+            mounted |= {m["name"] for m in rendered.cluster["autoscalerOptions"]["volumeMounts"]}
+        assert mounted == set(volumes), name
+        for container in containers:
+            paths = [m["mountPath"] for m in container["volumeMounts"]]
+            assert len(set(paths)) == len(paths), (name, container["name"])
+            environment = [e["name"] for e in container.get("env", ())]
+            assert len(set(environment)) == len(environment), (name, container["name"])
+            ports = [p["name"] for p in container.get("ports", ())]
+            assert len(set(ports)) == len(ports), (name, container["name"])
+
+
+def test_what_is_referred_to_is_there(rendered):
+    """ConfigMaps, Secrets and claims that pods mount are the chart's, or were named by values."""
+    for name, pod in rendered.pods():
+        for volume in pod["spec"]["volumes"]:
+            for source in (volume, *volume.get("projected", {}).get("sources", ())):
+                for kind, field in (("ConfigMap", "configMap"), ("Secret", "secret")):
+                    if field in source:
+                        _there(rendered, kind, source[field], name)
+            if claim := volume.get("persistentVolumeClaim", {}).get("claimName"):
+                own = {o["metadata"]["name"] for o in rendered.of("PersistentVolumeClaim")}
+                assert claim in own | NAMED, (name, claim)
+
+
+def _there(rendered, kind, source, name):
+    wanted = source.get("secretName") or source["name"]
+    found = [o for o in rendered.of(kind) if o["metadata"]["name"] == wanted]
+    assert found or wanted in NAMED, (name, kind, wanted)
+    for item in source.get("items", ()) if found else ():
+        keys = {*found[0].get("data", {}), *found[0].get("binaryData", {})}
+        assert item["key"] in keys, (name, kind, wanted, item)
+
+
+def test_selectors_stay_the_same_when_versions_change(full):
+    """What selects pods is made of the release's name alone: a Service's or a policy's pods stay its own."""
+    for given in full:
+        spec = given.get("spec", {})
+        for selector in (spec.get("selector"), spec.get("podSelector")):
+            if isinstance(selector, dict):
+                keys = {*selector.get("matchLabels", {}), *(e["key"] for e in selector.get("matchExpressions", ()))}
+                stable = {f"app.kubernetes.io/{k}" for k in ("name", "instance", "component")}
+                assert keys <= stable | {"headrace.io/pool"}, given["metadata"]["name"]
+
+
+def test_selectors_find_pods(rendered):
+    labels = [p["metadata"]["labels"] for _, p in rendered.pods()]
+    for given in (*rendered.of("NetworkPolicy"), *rendered.of("PodDisruptionBudget"), *rendered.of("PodMonitor")):
+        selector = given["spec"].get("podSelector") or given["spec"]["selector"]
+        if given["metadata"]["labels"]["app.kubernetes.io/component"] == "network" and "ingest" in str(selector):
+            continue  # there for when there are collections
+        assert any(_selects(selector, found) for found in labels), given["metadata"]["name"]
+
+
+def _selects(selector, labels):
+    exact = selector.get("matchLabels", {}).items() <= labels.items()
+    return exact and all(labels.get(e["key"]) in e["values"] for e in selector.get("matchExpressions", ()))
+
+
+def test_every_pod_is_denied_by_default(rendered):
+    if not rendered.of("NetworkPolicy"):
+        return
+    deny = rendered.one("NetworkPolicy", "default-deny")["spec"]
+    assert deny["policyTypes"] == ["Ingress", "Egress"]
+    assert not {"ingress", "egress"} & deny.keys()
+    for name, pod in rendered.pods():
+        assert _selects(deny["podSelector"], pod["metadata"]["labels"]), name
+
+
+def test_secrets_travel_as_files(rendered):
+    for name, container in rendered.containers():
+        text = str((container.get("command"), container.get("args"), container.get("env")))
+        assert "secretKeyRef" not in text, name
+        for secret in rendered.of("Secret"):
+            for value in secret["data"].values():
+                assert value not in text, name
+
+
+def test_other_metadata_is_on_every_object(full):
+    for given in full:
+        assert given["metadata"]["labels"]["team"] == "platform"
+        assert given["metadata"]["annotations"]["example.com/owner"] == "platform"
+
+
+def test_images_are_digests_where_values_name_them(full):
+    for name, container in full.containers():
+        assert re.fullmatch(r"mirror\.example\.com/\S+@sha256:[0-9a-f]{64}", container["image"]), name
+
+
+# Each with the reason why the values of the tests break it.
+EXCEPTIONS = {
+    "image-digest": "the defaults name a tag: the digest of an image is not known before it is built",
+    "storage-class": "the defaults take the cluster's",
+    "no-secret-in-environment": "an object store's credentials are read from the environment by its client",
+}
+
+
+@pytest.mark.parametrize("name", ["full", "default", "redis", "bucket", "sqlite", "image by digest", "ingress"])
+def test_the_policy_pack_holds(name, render, full):
+    objects = full if name == "full" else render(VARIANTS[name])
+    found = [str(v) for v in evaluate_manifests(objects) if v.rule.name not in EXCEPTIONS]
+    assert found == []

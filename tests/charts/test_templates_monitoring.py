@@ -1,0 +1,137 @@
+"""A Prometheus without the operator finds the targets that the operator's would, each sample once."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from monitoring.podmonitor import scrape_configs
+from tools.find import ensure
+
+
+@pytest.fixture
+def monitor(full):
+    return full.one("PodMonitor")
+
+
+def test_prometheus_takes_it(monitor, tmp_path):
+    file = tmp_path / "prometheus.yml"
+    file.write_text(yaml.safe_dump({"scrape_configs": scrape_configs(monitor)}))
+    result = subprocess.run([ensure(["promtool"])["promtool"], "check", "config", file], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def discovered(pods):
+    """What Prometheus finds in the namespace: one target for each declared port of each container."""
+    for name, pod in pods:
+        labels = pod["metadata"]["labels"]
+        found = {"__meta_kubernetes_namespace": "headrace", "__meta_kubernetes_pod_name": name}
+        found["__meta_kubernetes_pod_phase"] = "Running"
+        for key, value in labels.items():
+            found[f"__meta_kubernetes_pod_label_{re.sub('[^a-zA-Z0-9_]', '_', key)}"] = value
+            found[f"__meta_kubernetes_pod_labelpresent_{re.sub('[^a-zA-Z0-9_]', '_', key)}"] = "true"
+        for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ())):
+            for port in container.get("ports", [{}]):
+                yield {
+                    **found,
+                    "__meta_kubernetes_pod_container_name": container["name"],
+                    "__meta_kubernetes_pod_container_port_name": port.get("name", ""),
+                    "__address__": f"{name}:{port.get('containerPort', '')}",
+                }
+
+
+def relabelled(target, rules):
+    """Prometheus's relabelling, as far as it is used; None when the target is dropped."""
+    target = dict(target)
+    for rule in rules:
+        value = ";".join(target.get(s, "") for s in rule.get("source_labels", ()))
+        match = re.fullmatch(rule.get("regex", "(.*)"), value)
+        match rule.get("action", "replace"):
+            case "keep" if not match:
+                return None
+            case "drop" if match:
+                return None
+            case "replace" if match:
+                text = rule.get("replacement", "$1").replace("${1}", "$1")
+                target[rule["target_label"]] = text.replace("$1", match[1] if match.re.groups else "")
+    return {k: v for k, v in target.items() if not k.startswith("__meta") and not k.startswith("__tmp")}
+
+
+def test_each_pod_is_scraped_once_for_each_kind_of_sample(full, monitor):
+    scraped = [
+        target
+        for config in scrape_configs(monitor)
+        for found in discovered(full.pods())
+        if (target := relabelled(found, config["relabel_configs"]))
+    ]
+    addresses = [t["__address__"] for t in scraped]
+    pods = ["head", *(f"worker {name}" for name in full.groups)]
+    assert sorted(addresses) == sorted(f"{pod}:{port}" for pod in pods for port in (9464, 8080, 9101))
+    assert {t["job"] for t in scraped} == {"headrace/headrace-full"}
+    assert {t["endpoint"] for t in scraped} == {"exporter", "metrics", "haproxy"}
+    by_pool = {t["pod"]: t.get("headrace_io_pool") for t in scraped}
+    assert by_pool == {"head": None, **{f"worker {name}": name for name in full.groups}}
+    assert all(t["namespace"] == "headrace" and t["container"] for t in scraped)
+
+
+def test_ended_pods_are_left_alone(full, monitor):
+    [config, *_] = scrape_configs(monitor)
+    ended = [{**found, "__meta_kubernetes_pod_phase": "Failed"} for found in discovered(full.pods())]
+    assert not any(relabelled(found, config["relabel_configs"]) for found in ended)
+
+
+def test_time_and_place_are_the_monitors(monitor):
+    for i, config in enumerate(scrape_configs(monitor, kubeconfig_file="/etc/kubeconfig")):
+        assert config["job_name"] == f"podMonitor/headrace/headrace-full/{i}"
+        assert (config["scrape_interval"], config["scrape_timeout"]) == ("30s", "20s")
+        [discovery] = config["kubernetes_sd_configs"]
+        assert discovery == {
+            "role": "pod",
+            "namespaces": {"names": ["headrace"]},
+            "kubeconfig_file": "/etc/kubeconfig",
+        }
+
+
+@pytest.mark.parametrize(
+    ("expression", "labels", "kept"),
+    [
+        ({"key": "a/b", "operator": "Exists"}, {"a/b": ""}, True),
+        ({"key": "a/b", "operator": "Exists"}, {}, False),
+        ({"key": "a/b", "operator": "DoesNotExist"}, {"a/b": "x"}, False),
+        ({"key": "a/b", "operator": "DoesNotExist"}, {}, True),
+        ({"key": "a/b", "operator": "In", "values": ["x", "y"]}, {"a/b": "y"}, True),
+        ({"key": "a/b", "operator": "In", "values": ["x", "y"]}, {"a/b": "z"}, False),
+        ({"key": "a/b", "operator": "NotIn", "values": ["x", "y"]}, {"a/b": "y"}, False),
+        ({"key": "a/b", "operator": "NotIn", "values": ["x"]}, {}, True),
+    ],
+)
+def test_selectors_select_as_in_kubernetes(expression, labels, kept, monitor):
+    monitor = copy.deepcopy(monitor)
+    monitor["spec"]["selector"] = {"matchExpressions": [expression]}
+    [config, *_] = scrape_configs(monitor)
+    container = {"name": "exporter", "ports": [{"name": "exporter", "containerPort": 9464}]}
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    [found] = discovered([("a", pod)])
+    assert (relabelled(found, config["relabel_configs"]) is not None) is kept
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (("spec", "jobLabel"), "spec.jobLabel is not translated"),
+        (("spec", "podMetricsEndpoints", 0, "scheme"), r"spec.podMetricsEndpoints\[0\].scheme is not translated"),
+        (("spec", "selector", "other"), "spec.selector.other is not translated"),
+    ],
+)
+def test_what_is_not_translated_is_said(path, message, monitor):
+    monitor = copy.deepcopy(monitor)
+    node = monitor
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = "x"
+    with pytest.raises(ValueError, match=message):
+        scrape_configs(monitor)

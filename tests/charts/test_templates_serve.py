@@ -1,0 +1,157 @@
+"""The chart's Serve document is the one that Python makes, for every configuration."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from serving.config import Catalog, ServingConfig
+from serving.document import serve_document
+from tests.charts.conftest import CHART, FULL
+
+METRICS = "/var/run/headrace/metrics"
+STORE = {"database": "postgresql://u@db/h", "data": "/var/lib/headrace/"}
+KEY = {"ref": "file:/etc/headrace/secrets/key-secret"}
+LLAMA = {"engine": "llamacpp", "name": "small", "source": "file:///models/a.gguf"}
+VLLM = {"engine": "vllm", "name": "large", "source": "hf://a/b", "pool": "gpu"}
+SCALE = {"min_replicas": 0, "max_replicas": 3}
+
+CONFIGURATIONS = {
+    "as little as there can be": ({"store": STORE, "key_secret": KEY}, {}),
+    "numbers that are not round": (
+        {
+            "store": {**STORE, "statement_timeout_s": 2.5, "connections": 7},
+            "key_secret": KEY,
+            "limits": {"in_flight": 3, "queue": 0, "queue_timeout_s": 0.25, "body_bytes": 123_456_789_012},
+            "gateway": {"replicas": 5, "cpus": 0.1},
+            "retrieval": {"replicas": 3, "cpus": 1.5, "autoscaling": {"max_replicas": 4}},
+        },
+        {},
+    ),
+    "a gateway that scales, elsewhere": (
+        {
+            "store": STORE,
+            "key_secret": KEY,
+            "gateway": {"replicas": 2, "cpus": 1, "pool": "gpu", "autoscaling": {"max_replicas": 9}},
+        },
+        {},
+    ),
+    "every engine": (
+        {"store": STORE, "key_secret": KEY},
+        {
+            "models": [
+                {**LLAMA, "slots": 7, "autoscaling": SCALE},
+                {**VLLM, "tensor_parallel": 2, "pipeline_parallel": 3, "max_num_seqs": 9, "max_surge_percent": 0},
+                {
+                    **VLLM,
+                    "name": "adapted",
+                    "autoscaling": SCALE,
+                    "loras": [{"name": "tuned", "source": "file:///loras/a"}],
+                    "environment": {"VLLM_LOGGING_LEVEL": "DEBUG"},
+                    "arguments": ["--enable-prefix-caching"],
+                    "geometry": {"parameters": 8_000_000_000, "layers": 32, "kv_heads": 8, "head_dim": 128},
+                    "full_context_requests": 2,
+                },
+                {"engine": "remote", "name": "far", "url": "https://a.example.com/v1/"},
+                {"engine": "kserve", "name": "there", "storage": "pvc://a/b", "file": "c.gguf", "url": "http://a/"},
+                {"engine": "kserve", "name": "found", "existing": "other/found"},
+            ]
+        },
+    ),
+    "text as people write it": (
+        {"store": STORE, "key_secret": KEY},
+        {
+            "models": [LLAMA],
+            "aliases": [{"name": "best", "targets": [{"model": "small"}]}],
+            "assistants": [
+                {
+                    "name": "docs",
+                    "model": "best",
+                    "prompt": "<b>&amp;</b> {{ .Values }} \u2028 é \"'\\\n- a: b\n",
+                    "top_k": 9,
+                }
+            ],
+        },
+    ),
+}
+
+
+def expected(serving, catalog, **environment):
+    return serve_document(
+        ServingConfig.model_validate({"multiprocess_dir": METRICS, **serving}),
+        Catalog.model_validate(catalog),
+        host="0.0.0.0",
+        port=8000,
+        env={"HEADRACE_BUILD": "0.1.0", "PROMETHEUS_MULTIPROC_DIR": METRICS, **environment},
+        on_pools=True,
+        proxy_location="EveryNode",
+    )
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_the_document_is_pythons(name, render):
+    serving, catalog = CONFIGURATIONS[name]
+    pools = {"serving": {}, "gpu": {"gpus": 2}}
+    # Over the chart's defaults: what these configurations leave out is null there.
+    blank = {"bootstrap_key": None, "store": {"password": None}}
+    store = {**serving["store"], "migrate": True, "password": None}
+    models = catalog.get("models", [])
+    rendered = render(
+        {"serving": {**blank, **serving, "store": store}, "catalog": {"models": [], **catalog}, "pools": pools}
+    )
+    assert rendered.document == expected({**serving, "store": store}, {**catalog, "models": models})
+
+
+def test_full_values_are_too(full):
+    values = yaml.safe_load(FULL.read_text())
+    wanted = expected(
+        values["serving"], values["catalog"], HEADRACE_BUILD=values["build"], HEADRACE_SECRETS_REVISION="2"
+    )
+    assert full.document == wanted
+
+
+def test_an_application_knows_its_build_by_the_image(render):
+    digest = "sha256:" + "ab" * 32
+    for image, build in (({"tag": "1.2.3"}, "1.2.3"), ({"digest": digest, "tag": "1.2.3"}, "ab" * 8)):
+        for application in render({"image": image}).document["applications"]:
+            assert application["runtime_env"]["env_vars"]["HEADRACE_BUILD"] == build
+
+
+def test_the_door_has_the_document_that_kuberay_puts(full):
+    """Byte for byte: the door compares what KubeRay sends with what it has."""
+    mounted = full.one("ConfigMap", "-serve")["data"]["serve.json"]
+    assert mounted == full.one("RayService")["spec"]["serveConfigV2"]
+    [door] = [c for name, c in full.containers() if name == "head: door"]
+    folder = {m["name"]: m["mountPath"] for m in door["volumeMounts"]}["serve"]
+    assert f"--document={folder}/serve.json" in door["args"]
+    head = dict(full.pods())["head"]
+    assert {"name": "serve", "configMap": {"name": "headrace-full-serve"}} in head["spec"]["volumes"]
+
+
+def test_a_document_fits_into_its_config_map(render):
+    assistant = {"name": "docs", "model": "smollm2", "prompt": "x" * 100_000}
+    many = [{**assistant, "name": f"a{i}"} for i in range(9)]
+    rendered = render({"catalog": {"assistants": many}})
+    assert len(rendered.one("ConfigMap", "-serve")["data"]["serve.json"]) < 2**20
+
+
+def test_programs_beside_serve_have_the_same_configuration(full):
+    given = json.loads(full.one("ConfigMap", "-config")["data"]["serving.json"])
+    values = yaml.safe_load(FULL.read_text())["serving"]
+    assert ServingConfig.model_validate(given) == ServingConfig.model_validate({**values, "multiprocess_dir": METRICS})
+
+
+def test_ray_runs_with_the_settings_of_a_stack_without_kubernetes(full):
+    """infra/providers/ray_head.py is the other place where Ray's environment is written."""
+    source = (CHART.parents[1] / "infra" / "providers" / "ray_head.py").read_text()
+    # Ports that many stacks share on one host, and what only a Ray on loopback needs.
+    own = {"FALLBACK_PROXY", "DIRECT_INGRESS", "HAPROXY_STATS_PORT"}
+    names = {line.split('"')[1] for line in source.splitlines() if line.strip().startswith('"RAY_')}
+    wanted = {n for n in names if not any(part in n for part in own)}
+    assert wanted
+    for group in ("ray-head", "ray-worker"):
+        for name, container in full.containers():
+            if name.endswith(group):
+                assert wanted <= {e["name"] for e in container["env"]}, wanted - {e["name"] for e in container["env"]}

@@ -1,0 +1,113 @@
+"""The stack on the test cluster: everything around it (images, database, a slow model, Prometheus), and `up`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from tests.cluster import around
+from tests.cluster.images import Images, load_images
+from tests.cluster.prometheus import definitions, prometheus
+from tests.stack import Stack, test_settings
+from tools import charts
+from tools.cluster.layout import KUBECONFIG
+from tools.machines import network
+
+NAMESPACE = "headrace"
+NAME = "test-cluster"
+UP_S = 900
+
+
+@dataclass(frozen=True)
+class ClusterStack(Stack):
+    """A stack whose Service this host reaches through a node. `printed` is what its first `up` said."""
+
+    printed: str = field(default="", repr=False)
+
+    def run(self, verb: str, *arguments: str, check: bool = True, timeout: float = UP_S) -> str:
+        return super().run(verb, *arguments, check=check, timeout=timeout)
+
+    def outputs(self) -> ClusterStack:
+        lines = dict(line.removeprefix("export ").split("=", 1) for line in self.run("env").splitlines())
+        url = f"http://{around.address(NAMESPACE, 'headrace-serve-svc')}:8000"
+        return replace(self, url=url, key=lines["KEY"].strip("'"))
+
+    def change(self, **settings: object) -> None:
+        """Changes settings in the configuration file; encrypted ones stay as they are."""
+        document = yaml.safe_load(self.file.read_text())
+        document["config"] |= {f"headrace:{name}": value for name, value in settings.items()}
+        self.file.write_text(yaml.safe_dump(document))
+
+
+def settings(documents: Path, images: Images, mirror: Path) -> dict[str, object]:
+    """The settings of the local stack's tests, on pools of the cluster."""
+    local = test_settings(documents)
+    models = [{**model, "pool": "models", "cpus": 0.5} for model in local["models"] if isinstance(model, dict)]
+    return {name: local[name] for name in ("aliases", "assistants", "knowledge")} | {
+        "target": "kubeconfig",
+        "models": [
+            *models,
+            {"name": "ticker", "engine": "remote", "url": f"http://ticker.{around.NAMESPACE}.svc:8080/v1"},
+        ],
+        "kubernetes": {
+            "kubeconfig": str(KUBECONFIG),
+            "namespace": NAMESPACE,
+            # This host asks the Service through a node, whose address pods then see.
+            "service_type": "NodePort",
+            "source_ranges": [network.SUBNET],
+        },
+        "image": images.serving.settings(),
+        "pools": [
+            {"name": "serving", "replicas": 2, "cpus": 1, "reserved_cpus": 0.2, "memory": "2Gi"},
+            {"name": "models", "replicas": 1, "cpus": 1, "reserved_cpus": 0.2, "memory": "2Gi"},
+        ],
+        "gateway": {"replicas": 2, "cpus": 0.3},
+        "retrieval": {"replicas": 2, "cpus": 0.2},
+        "database": {"kind": "url", "url": around.DATABASE_URL},
+        "data": {"storage": "1Gi"},
+        "addons": {
+            "kuberay": "install",
+            "monitoring": {"existing": "that of the tests", "namespace": around.MONITORING},
+        },
+        "mirror": {"charts": str(mirror)},
+    }
+
+
+@contextmanager
+def cluster_stack(documents: Path, mirror: Path) -> Iterator[ClusterStack]:
+    """The stack, up; at the end it is destroyed, and what is around it too."""
+    images = load_images()
+    charts.pack_kuberay(mirror)
+    stack = ClusterStack(NAME)
+    password = secrets.token_urlsafe(24)
+    with (
+        definitions(),
+        around.services(images, password),
+        _up(stack, settings(documents, images, mirror), password) as up,
+        prometheus(images.prometheus, NAMESPACE) as url,
+    ):
+        yield replace(up, prometheus_url=url)
+
+
+@contextmanager
+def standing(name: str) -> Iterator[ClusterStack]:
+    """A stack that is up and stays up, with a Prometheus for the tests."""
+    with prometheus(load_images().prometheus, NAMESPACE) as url:
+        yield replace(ClusterStack(name).outputs(), prometheus_url=url)
+
+
+@contextmanager
+def _up(stack: ClusterStack, settings: dict[str, object], password: str) -> Iterator[ClusterStack]:
+    stack.configure(**settings)
+    try:
+        stack.run("pulumi", "config", "set", "--secret", "--path", "headrace:database.password", password)
+        printed = stack.run("up")
+        yield replace(stack.outputs(), printed=printed)
+    finally:
+        stack.run("purge")
+        stack.file.unlink(missing_ok=True)

@@ -1,0 +1,306 @@
+"""The cluster itself: what the tests of the product stand on."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.targets.layout import CHECKOUT
+from infra.versions import KUBERNETES
+from tools.cluster import cluster as life
+from tools.cluster import images, load, volumes
+from tools.cluster.images import TOOLS
+from tools.cluster.layout import CONTROL_PLANE, VOLUMES, WORKER
+from tools.images.oci import ImageConfig, write_archive
+from tools.machines.root import debian_root
+from tools.report import ToolError
+
+Kubectl = Callable[..., str]
+PORT = 8080
+
+
+def pod(name: str, node: str, **spec: Any) -> dict[str, Any]:
+    """A pod on that node that answers every connection to PORT with its name; `spec` overrides the container's."""
+    container = {
+        "name": "main",
+        "image": TOOLS,
+        "imagePullPolicy": "Never",
+        "command": ["socat", f"TCP-LISTEN:{PORT},fork,reuseaddr", "SYSTEM:hostname"],
+        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [container | spec]},
+    }
+
+
+def start(kubectl: Kubectl, namespace: str, *objects: dict[str, Any]) -> None:
+    """Makes the objects and waits for the pods among them."""
+    kubectl(
+        f"-n={namespace}", "apply", "-f=-", input=json.dumps({"kind": "List", "apiVersion": "v1", "items": objects})
+    )
+    if pods := [f"pod/{o['metadata']['name']}" for o in objects if o["kind"] == "Pod"]:
+        kubectl(f"-n={namespace}", "wait", "--for=condition=Ready", "--timeout=60s", *pods)
+
+
+def address(kubectl: Kubectl, namespace: str, name: str) -> str:
+    return kubectl(f"-n={namespace}", "get", "pod", name, "-o=jsonpath={.status.podIP}")
+
+
+def ask(kubectl: Kubectl, namespace: str, client: str, where: str, port: int = PORT) -> str:
+    """What the client hears from there; raises ToolError with socat's complaint when it hears nothing."""
+    command = ("socat", "-T2", "-", f"TCP:{where}:{port},connect-timeout=2")
+    return kubectl(f"-n={namespace}", "exec", client, "--", *command).strip()
+
+
+def eventually(check: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.2)
+
+
+def succeeds(action: Callable[[], object], error: type[Exception] = ToolError) -> bool:
+    try:
+        action()
+    except error:
+        return False
+    return True
+
+
+@pytest.fixture
+def pair(kubectl: Kubectl, namespace: str) -> str:
+    """A namespace with pods `west` on the control plane and `east` on the worker."""
+    start(kubectl, namespace, pod("west", CONTROL_PLANE.name), pod("east", WORKER.name))
+    return namespace
+
+
+def test_both_nodes_are_ready_and_take_pods(kubectl: Kubectl) -> None:
+    nodes = json.loads(kubectl("get", "nodes", "-o=json"))["items"]
+    assert {node["metadata"]["name"] for node in nodes} == {CONTROL_PLANE.name, WORKER.name}
+    for node in nodes:
+        (ready,) = (c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready")
+        assert ready == "True"
+        assert KUBERNETES.go is not None
+        assert node["status"]["nodeInfo"]["kubeletVersion"] == f"v{KUBERNETES.go.version}"
+        assert not node["spec"].get("taints")
+    zones = {node["metadata"]["labels"]["topology.kubernetes.io/zone"] for node in nodes}
+    assert len(zones) == 2
+
+
+def test_pods_reach_each_other_across_nodes(kubectl: Kubectl, pair: str) -> None:
+    west, east = (address(kubectl, pair, name) for name in ("west", "east"))
+    assert west.rsplit(".", 1)[0] != east.rsplit(".", 1)[0]  # a subnet for each node
+    assert ask(kubectl, pair, "west", east) == "east"
+    assert ask(kubectl, pair, "east", west) == "west"
+
+
+def test_a_pod_is_seen_with_its_own_address_across_nodes(kubectl: Kubectl, namespace: str) -> None:
+    """Policies look at addresses: they mean nothing where one node's pods are masqueraded on the way to another."""
+    who = {"command": ["socat", f"TCP-LISTEN:{PORT},fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR"]}
+    start(kubectl, namespace, pod("west", CONTROL_PLANE.name, **who), pod("east", WORKER.name, **who))
+    west, east = (address(kubectl, namespace, name) for name in ("west", "east"))
+    assert ask(kubectl, namespace, "west", east) == west
+    assert ask(kubectl, namespace, "east", west) == east
+
+
+def test_services_are_found_by_name_on_both_nodes(kubectl: Kubectl, pair: str) -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "east"}, "ports": [{"port": 80, "targetPort": PORT}]},
+    }
+    start(kubectl, pair, service)
+    for client in ("west", "east"):
+        eventually(lambda client=client: succeeds(lambda: ask(kubectl, pair, client, "web", 80)))
+        for name in ("web", f"web.{pair}", f"web.{pair}.svc.cluster.local"):
+            assert ask(kubectl, pair, client, name, 80) == "east"
+        assert "kubernetes.default.svc.cluster.local" in kubectl(
+            f"-n={pair}", "exec", client, "--", "getent", "hosts", "kubernetes.default.svc.cluster.local"
+        )
+
+
+def test_the_host_reaches_services_and_pods_of_both_nodes(kubectl: Kubectl, pair: str) -> None:
+    def heard(where: str) -> str:
+        with socket.create_connection((where, PORT), timeout=5) as connection, connection.makefile() as answer:
+            return answer.readline().strip()
+
+    for name in ("west", "east"):
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {"selector": {"app": name}, "ports": [{"port": PORT}]},
+        }
+        start(kubectl, pair, service)
+        virtual = kubectl(f"-n={pair}", "get", "service", name, "-o=jsonpath={.spec.clusterIP}")
+        eventually(lambda where=virtual: succeeds(lambda: heard(where), OSError))
+        for where in (virtual, address(kubectl, pair, name)):
+            assert heard(where) == name
+
+
+def test_no_pod_finds_a_name_of_the_internet(kubectl: Kubectl, pair: str) -> None:
+    with pytest.raises(ToolError, match="exit code 2"):
+        kubectl(f"-n={pair}", "exec", "west", "--", "getent", "hosts", "example.org")
+
+
+def test_a_policy_denies_across_nodes_and_admits_whom_it_names(kubectl: Kubectl, pair: str) -> None:
+    start(kubectl, pair, pod("friend", CONTROL_PLANE.name), pod("neighbour", WORKER.name))
+    east = address(kubectl, pair, "east")
+    for client in ("west", "friend", "neighbour"):
+        assert ask(kubectl, pair, client, east) == "east"
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "only-friends"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "east"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {
+                    "from": [{"podSelector": {"matchLabels": {"app": "friend"}}}],
+                    "ports": [{"port": PORT, "protocol": "TCP"}],
+                }
+            ],
+        },
+    }
+    start(kubectl, pair, policy)
+    eventually(lambda: not succeeds(lambda: ask(kubectl, pair, "west", east)))
+    for _ in range(3):
+        for stranger in ("west", "neighbour"):  # on the other node, and on the same one
+            with pytest.raises(ToolError, match=r"socat\[\d+\] E"):
+                ask(kubectl, pair, stranger, east)
+        assert ask(kubectl, pair, "friend", east) == "east"
+    kubectl(f"-n={pair}", "delete", "networkpolicy", "only-friends")
+    eventually(lambda: succeeds(lambda: ask(kubectl, pair, "west", east)))
+
+
+def test_a_policy_of_silence_holds_on_the_way_out(kubectl: Kubectl, pair: str) -> None:
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "silent"},
+        "spec": {"podSelector": {"matchLabels": {"app": "west"}}, "policyTypes": ["Egress"]},
+    }
+    east = address(kubectl, pair, "east")
+    assert ask(kubectl, pair, "west", east) == "east"
+    start(kubectl, pair, policy)
+    eventually(lambda: not succeeds(lambda: ask(kubectl, pair, "west", east)))
+    assert ask(kubectl, pair, "east", address(kubectl, pair, "west")) == "west"
+
+
+def test_a_volume_is_one_on_both_nodes_for_any_user(kubectl: Kubectl, namespace: str) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    pods = []
+    for name, node, user in (("west", CONTROL_PLANE.name, 10001), ("east", WORKER.name, 10002)):
+        pods.append(pod(name, node, volumeMounts=[{"name": "data", "mountPath": "/data"}]))
+        pods[-1]["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+        pods[-1]["spec"]["securityContext"] = {"runAsUser": user, "runAsGroup": user, "runAsNonRoot": True}
+    start(kubectl, namespace, claim, *pods)
+    kubectl(f"-n={namespace}", "exec", "west", "--", "sh", "-c", "echo from west > /data/file")
+    assert kubectl(f"-n={namespace}", "exec", "east", "--", "cat", "/data/file") == "from west\n"
+    volume = kubectl(f"-n={namespace}", "get", "pvc", "data", "-o=jsonpath={.spec.volumeName}")
+    assert (VOLUMES / volume / "file").read_text() == "from west\n"
+
+    kubectl(f"-n={namespace}", "delete", "pod", "west", "east", "--wait")
+    kubectl(f"-n={namespace}", "delete", "pvc", "data", "--wait")
+    kubectl("wait", "--for=jsonpath={.status.phase}=Released", f"pv/{volume}", "--timeout=60s")
+    volumes.renew(kubectl)
+    kubectl("wait", "--for=jsonpath={.status.phase}=Available", f"pv/{volume}", "--timeout=60s")
+    assert list((VOLUMES / volume).iterdir()) == []
+
+
+def test_the_default_class_can_be_taken_away(kubectl: Kubectl, namespace: str) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    try:
+        volumes.renew(kubectl, default=False)
+        start(kubectl, namespace, claim)
+        assert kubectl(f"-n={namespace}", "get", "pvc", "data", "-o=jsonpath={.spec.storageClassName}") == ""
+    finally:
+        volumes.renew(kubectl)
+
+
+def test_limits_are_enforced(kubectl: Kubectl, namespace: str) -> None:
+    hungry = pod(
+        "hungry",
+        WORKER.name,
+        command=["sh", "-c", "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done"],
+        resources={"limits": {"memory": "32Mi"}},
+        readinessProbe=None,
+    )
+    hungry["spec"]["restartPolicy"] = "Never"
+    kubectl(f"-n={namespace}", "apply", "-f=-", input=json.dumps(hungry))
+    kubectl(f"-n={namespace}", "wait", "--for=jsonpath={.status.phase}=Failed", "pod/hungry", "--timeout=60s")
+    reason = "-o=jsonpath={.status.containerStatuses[0].state.terminated.reason}"
+    assert kubectl(f"-n={namespace}", "get", "pod", "hungry", reason) == "OOMKilled"
+
+
+def _refuse(*_: object) -> None:
+    raise AssertionError("an archive was imported again")
+
+
+def test_an_archive_is_loaded_once_and_found_by_name_and_digest(
+    kubectl: Kubectl, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = images.tools(debian_root(), tmp_path / "tools")
+    names = {}
+    for version in ("1", "2"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "version").write_text(version)
+        file = tmp_path / f"{version}.tar"
+        config = ImageConfig(env={"PATH": "/usr/bin"}, cmd=["cat", "/version"])
+        digest = write_archive(file, "headrace/version:test", [tools, tmp_path / version], config)
+        assert life.load_archives([file]) == {"docker.io/headrace/version:test": digest}
+        names[f"headrace/version@{digest}"] = version
+        for node in life.NODES:
+            assert load.present(node)["docker.io/headrace/version:test"] == digest
+    monkeypatch.setattr(load, "_share", _refuse)
+    life.load_archives([tmp_path / "2.tar"])  # is there, so nothing is imported
+    monkeypatch.undo()
+    names["headrace/version:test"] = "2"
+    for number, (name, version) in enumerate(names.items()):
+        for node in life.NODES:
+            one = f"{node.name}-{number}"
+            spec = pod(one, node.name, image=name, command=None, readinessProbe=None, imagePullPolicy="IfNotPresent")
+            spec["spec"]["restartPolicy"] = "Never"
+            kubectl(f"-n={namespace}", "apply", "-f=-", input=json.dumps(spec))
+            done = "--for=jsonpath={.status.phase}=Succeeded"
+            kubectl(f"-n={namespace}", "wait", done, f"pod/{one}", "--timeout=60s")
+            assert kubectl(f"-n={namespace}", "logs", one) == version
+
+
+def test_up_leaves_a_running_cluster_alone(kubectl: Kubectl) -> None:
+    def state() -> list[str]:
+        pods = kubectl("-n=kube-system", "get", "pods", "-o=jsonpath={range .items[*]}{.metadata.uid} {end}")
+        return [*sorted(pods.split()), *(str(node.pid) for node in life.NODES)]
+
+    before = state()
+    life.up()
+    assert state() == before
+
+
+def test_a_shell_that_evaluates_env_has_kubectl(cluster: None) -> None:
+    script = 'eval "$("$0" -m tools.cluster env)" && kubectl get nodes --output=name'
+    said = subprocess.run(
+        ["sh", "-ec", script, sys.executable], capture_output=True, text=True, cwd=CHECKOUT, check=True
+    )
+    assert set(said.stdout.split()) == {f"node/{node.name}" for node in life.NODES}

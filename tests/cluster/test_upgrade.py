@@ -1,0 +1,165 @@
+"""Upgrades and deaths under a steady load, on the real cluster.
+
+An upgrade takes no request and breaks no stream. What dies without notice may cut what it was doing, and then it is
+seen: nothing hangs, nothing that was cut looks complete, what the gateway can still answer is a typed error.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.cluster.images import second_version
+from tests.cluster.stack import NAMESPACE, ClusterStack
+from tests.load import Load, healed, nothing_lost
+
+Kubectl = Callable[..., str]
+
+STREAM_S = 300
+
+
+class LongStream(threading.Thread):
+    """One stream of a word a second, for five minutes."""
+
+    def __init__(self, stack: ClusterStack) -> None:
+        super().__init__()
+        self.stack = stack
+        self.words = 0
+        self.text = ""
+        self.problem = ""
+
+    def run(self) -> None:
+        body = {
+            "model": "ticker",
+            "messages": [{"role": "user", "content": "count"}],
+            "max_tokens": STREAM_S,
+            "stream": True,
+        }
+        try:
+            with self.stack.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as answer:
+                for line in answer.iter_lines():
+                    self.text += line + "\n"
+                    self.words += line.startswith("data: {")
+        except Exception as error:  # the test says it
+            self.problem = repr(error)
+
+
+@pytest.fixture
+def long_stream(stack: ClusterStack) -> Iterator[LongStream]:
+    stream = LongStream(stack)
+    stream.start()
+    yield stream
+    stream.join()
+
+
+def active(kubectl: Kubectl) -> str:
+    path = "-o=jsonpath={.status.activeServiceStatus.rayClusterName}"
+    return kubectl(f"-n={NAMESPACE}", "get", "rayservice", "headrace", path)
+
+
+def pods(kubectl: Kubectl, **labels: str) -> list[str]:
+    selector = ",".join(
+        f"{k.replace('__', '/')}={v}" for k, v in {"ray.io__cluster": active(kubectl), **labels}.items()
+    )
+    items = json.loads(kubectl(f"-n={NAMESPACE}", "get", "pods", f"-l={selector}", "-o=json"))["items"]
+    return [item["metadata"]["name"] for item in items if "deletionTimestamp" not in item["metadata"]]
+
+
+def test_an_upgrade_under_load_takes_nothing(stack: ClusterStack, kubectl: Kubectl, long_stream: LongStream) -> None:
+    """Another image, and a change of configuration, while streams run; one of them for five minutes."""
+    before = active(kubectl)
+    with Load(stack) as load:
+        _until(lambda: load.complete >= 3, 60, "the load works")
+        stack.change(image=second_version().settings())
+        stack.run("up")
+        after = active(kubectl)
+        assert after != before, "nothing was upgraded"
+        settled = load.complete
+        _until(lambda: load.complete >= settled + 6, 120, "the new version answers")
+    assert load.problems == []
+    assert (load.refused, load.cut) == (0, 0), f"{load.complete} complete, {load.refused} refused, {load.cut} cut"
+    nothing_lost(stack, load)
+    long_stream.join(STREAM_S + 60)
+    assert not long_stream.problem
+    assert long_stream.text.endswith("data: [DONE]\n\n")
+    assert long_stream.words >= STREAM_S
+    print(f"upgrade: {load.complete} streams complete, 0 cut, 0 requests refused")
+
+
+@pytest.mark.parametrize("pool", ["serving", "models"])
+def test_a_pod_that_is_deleted_takes_nothing_with_it(stack: ClusterStack, kubectl: Kubectl, pool: str) -> None:
+    """As a drained node does it: with notice."""
+    victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
+    with Load(stack) as load:
+        _until(lambda: load.complete >= 3, 60, "the load works")
+        kubectl(f"-n={NAMESPACE}", "delete", "pod", victim, "--wait=false")
+        settled = load.complete
+        _until(lambda: load.complete >= settled + 6, 240, "service is back")
+    assert load.problems == []
+    nothing_lost(stack, load)
+
+
+@pytest.mark.parametrize("pool", ["serving", "models"])
+def test_a_pod_that_dies_is_replaced(stack: ClusterStack, kubectl: Kubectl, pool: str) -> None:
+    victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
+    with Load(stack) as load:
+        _until(lambda: load.complete >= 3, 60, "the load works")
+        kubectl(f"-n={NAMESPACE}", "delete", "pod", victim, "--force", "--grace-period=0", "--wait=false")
+        time.sleep(5)
+        assert healed(stack, 180)
+    assert load.problems == []
+    nothing_lost(stack, load)
+
+
+def replicas(kubectl: Kubectl) -> dict[str, set[str]]:
+    """Processes of Serve's replicas by pod: their ids and when they started."""
+    found = {}
+    for pod in pods(kubectl, **{"ray.io__node-type": "worker"}):
+        listing = kubectl(
+            f"-n={NAMESPACE}",
+            "exec",
+            pod,
+            "-c=ray-worker",
+            "--",
+            "bash",
+            "-c",
+            "for p in /proc/[0-9]*; do echo ${p#/proc/} $(cut -d' ' -f22 $p/stat) $(tr '\\0' ' ' <$p/cmdline); done",
+        )
+        found[pod] = {line.strip() for line in listing.splitlines() if "ray::ServeReplica" in line}
+    return found
+
+
+def test_the_death_of_the_head_restarts_no_replica(stack: ClusterStack, kubectl: Kubectl) -> None:
+    """Ray's control state lies on a volume: requests go on without a head, and replicas outlive it."""
+    before = replicas(kubectl)
+    assert sum(map(len, before.values())) >= 5
+    (head,) = pods(kubectl, **{"ray.io__node-type": "head"})
+    with Load(stack) as load:
+        _until(lambda: load.complete >= 3, 60, "the load works")
+        kubectl(f"-n={NAMESPACE}", "delete", "pod", head, "--force", "--grace-period=0", "--wait=false")
+        _until(lambda: _head_is_back(kubectl, head), 180, "the head is back")
+        settled = load.complete
+        _until(lambda: load.complete >= settled + 6, 120, "service goes on")
+    assert load.problems == []
+    assert (load.refused, load.cut) == (0, 0), f"{load.complete} complete, {load.refused} refused, {load.cut} cut"
+    assert replicas(kubectl) == before
+    nothing_lost(stack, load)
+
+
+def _head_is_back(kubectl: Kubectl, old: str) -> bool:
+    found = [name for name in pods(kubectl, **{"ray.io__node-type": "head"}) if name != old]
+    if not found:
+        return False
+    path = '-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    return kubectl(f"-n={NAMESPACE}", "get", "pod", found[0], path) == "True"
+
+
+def _until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not in {seconds:.0f} s: {what}"
+        time.sleep(0.2)

@@ -1,0 +1,107 @@
+"""The inner wall, with a real Ray: what the door lets through, and what Ray itself refuses without its token."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from infra.providers.ray_head import NODE
+from infra.providers.ray_ports import RayPorts
+from infra.providers.session import Session
+from tests.attack import Plan, attack
+from tests.wall import APPLICATIONS, KUBERAYS_READ, Wall, application, eventually
+
+
+def test_health_and_state_are_read_without_a_token(deployed: Wall) -> None:
+    assert deployed.door.get("/api/gcs_healthz").text == "success"
+    assert deployed.door.get(APPLICATIONS).json()["applications"].keys() == {"one"}
+
+
+def test_nothing_else_of_the_dashboard_is_reached(deployed: Wall) -> None:
+    job = {"entrypoint": "echo pwned"}
+    for method, target in (
+        ("POST", "/api/jobs/"),
+        ("GET", "/api/jobs/"),
+        ("DELETE", APPLICATIONS),
+        ("GET", "/api/version"),
+        ("GET", "/"),
+    ):
+        answer = deployed.door.request(method, target, json=job)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), (method, target)
+    with_token = {"Authorization": f"Bearer {deployed.token}"}
+    assert httpx.get(f"{deployed.dashboard}/api/jobs/", headers=with_token, trust_env=False).json() == []
+
+
+@pytest.mark.parametrize("target", ["/api/jobs/", APPLICATIONS, "/api/version", "/nodes"])
+def test_the_dashboard_itself_wants_the_token(deployed: Wall, target: str) -> None:
+    url = deployed.dashboard + target
+    assert httpx.get(url, trust_env=False).status_code == 401
+    wrong = {"Authorization": f"Bearer {secrets.token_hex(32)}"}
+    assert httpx.get(url, headers=wrong, trust_env=False).status_code == 403
+
+
+def test_another_document_is_refused_until_it_is_the_mounted_one(deployed: Wall) -> None:
+    later = copy.deepcopy(deployed.document)
+    later["applications"].append(application("two"))
+    refused = deployed.door.put(APPLICATIONS, json=later)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_the_mounted_document")
+    assert "two" not in deployed.applications()
+    # Nobody asks again: the door itself applies what was asked for.
+    deployed.mount(later)
+    eventually(lambda: deployed.running("two"), "the second application runs")
+
+
+def test_the_token_is_never_told(deployed: Wall) -> None:
+    deployed.door.get("/api/jobs/", headers={"Authorization": "Bearer planted-by-the-caller"})
+    told = deployed.log.read_text()
+    assert "'/api/jobs/' from 127.0.0.1: 403" in told
+    assert deployed.token not in told
+    assert "planted-by-the-caller" not in told
+    for target in (KUBERAYS_READ, APPLICATIONS, "/api/gcs_healthz", "/healthz", "/none"):
+        answer = deployed.door.get(target)
+        assert deployed.token not in answer.text + str(answer.headers)
+
+
+def addresses(session: Session) -> list[str]:
+    """HOST:PORT of everything that this Ray listens on."""
+    members = {p.pid for p in session.members()}
+    found = {c.laddr for c in psutil.net_connections("tcp") if c.pid in members and c.status == psutil.CONN_LISTEN}
+    return sorted(
+        {f"{NODE if a.ip in ('::', '0.0.0.0') else f'[{a.ip}]' if ':' in a.ip else a.ip}:{a.port}" for a in found}
+    )
+
+
+def plan(wall: Wall, marker: Path, token: str | None) -> Plan:
+    base = RayPorts(int(wall.session.spec["base"]))
+    door = wall.door.base_url.netloc.decode()
+    documents = ['{"applications": []}', wall.mounted.read_text()]
+    client = f"{NODE}:{base.client_server}"
+    return Plan(addresses(wall.session), wall.gcs, client, door, documents, str(marker), token)
+
+
+def test_ray_does_nothing_for_a_stranger(deployed: Wall, tmp_path: Path) -> None:
+    reports = {
+        who: attack(plan(deployed, tmp_path / who, token))
+        for who, token in (("stranger", None), ("liar", secrets.token_hex(32)), ("friend", deployed.token))
+    }
+    # The very same attacks get through with the token: the refusal is the token's doing.
+    friend = reports.pop("friend")
+    opened = {a for a in friend.pickles if (tmp_path / f"friend-{a.rpartition(':')[2]}").exists()}
+    assert opened
+    assert {url.partition("/")[2] for url in friend.taken} == {"api/jobs/", "api/job_agent/jobs/"}
+    assert (friend.gcs, friend.client) == ("", "OK")
+    assert friend.documents == [403, 200]
+    for who, report in reports.items():
+        assert len(report.reached) > 10
+        assert not list(tmp_path.glob(f"{who}-*"))
+        assert {report.pickles[a] for a in opened} == {"UNAUTHENTICATED"}
+        assert report.taken == []
+        assert {report.jobs[url] for url in friend.taken} == {401 if who == "stranger" else 403}
+        assert "unauthenticated" in report.gcs.lower()
+        assert report.client == "UNAUTHENTICATED"
+        assert report.documents == [403, 200]

@@ -1,0 +1,34 @@
+"""The example stacks on Kubernetes, as tests plan and render them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.targets.layout import CHECKOUT
+
+EXAMPLES = (CHECKOUT / "Pulumi.kubeconfig.yaml", *sorted((CHECKOUT / "examples").glob("Pulumi.*.yaml")))
+
+KUBECONFIG = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [{"name": "c", "cluster": {"server": "https://cluster.invalid:6443"}}],
+    "users": [{"name": "u", "user": {}}],
+    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    "current-context": "c",
+}
+"""A cluster that is not there, and nothing that it could be entered with."""
+
+
+def settings(example: Path, kubeconfig: Path | None = None, **kubernetes: Any) -> dict[str, Any]:
+    """An example's settings without their namespace; with a kubeconfig the cluster is not asked.
+
+    Of the documents one is enough.
+    """
+    config = yaml.safe_load(example.read_text())["config"]
+    found = {key.removeprefix("headrace:"): value for key, value in config.items()}
+    there = {"kubeconfig": str(kubeconfig), "preflight": False} if kubeconfig else {}
+    documents = [{"name": "docs", "paths": ["README.md"]}]
+    return {"knowledge": documents, **found, "kubernetes": {**found.get("kubernetes", {}), **there, **kubernetes}}

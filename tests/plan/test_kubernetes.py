@@ -1,0 +1,159 @@
+"""Every example stack plans with no cluster, no credential and no network, and keeps its names for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+from infra.targets.layout import CHECKOUT
+from tests.plan.examples import EXAMPLES, KUBECONFIG, settings
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+FORBIDDEN = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen", "os.exec"})
+
+Planner = Callable[..., Any]
+
+_sealed: list[str] | None = None
+"""What was tried against the seal; None where there is none."""
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if _sealed is not None and event in FORBIDDEN:
+        _sealed.append(f"{event} {arguments}")
+        raise PermissionError(f"a plan must not {event}")
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.fixture
+def sealed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
+    """No network, no other program, no credential: whatever tries is stopped, and written down."""
+    global _sealed
+    for name in [n for n in os.environ if "KUBE" in n or "AWS" in n or "TOKEN" in n]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _sealed = []
+    yield _sealed
+    _sealed = None
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Path:
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump(KUBECONFIG))
+    return file
+
+
+def ours(planned: Any) -> list[Any]:
+    """All but the stack itself, which the SDK registers by the way."""
+    found = (r for r in planned.resources.values() if r.token != "pulumi:pulumi:Stack")
+    return sorted(found, key=lambda r: r.urn)
+
+
+def text(planned: Any) -> str:
+    return json.dumps([vars(r) for r in ours(planned)], sort_keys=True, default=str)
+
+
+def names(planned: Any) -> str:
+    return "".join(f"{line}\n" for line in [r.urn.split("::", 2)[2] for r in ours(planned)])
+
+
+@pytest.mark.parametrize("preview", [True, False], ids=["preview", "up"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem.removeprefix("Pulumi."))
+def test_an_example_plans_the_same_each_time(
+    example: Path, preview: bool, plan: Planner, sealed: list[str], kubeconfig: Path
+) -> None:
+    config = settings(example, kubeconfig)
+    first, second = (plan(config, preview=preview, stack="example") for _ in range(2))
+    assert sealed == []
+    assert text(first) == text(second)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem.removeprefix("Pulumi."))
+def test_names_and_tokens_are_for_ever(example: Path, plan: Planner, kubeconfig: Path) -> None:
+    """A renamed resource is one that is deleted, with its data, and made anew."""
+    found = names(plan(settings(example, kubeconfig), stack="example"))
+    snapshot = SNAPSHOTS / f"{example.stem.removeprefix('Pulumi.')}.txt"
+    if os.environ.get("HEADRACE_WRITE_SNAPSHOTS"):
+        snapshot.write_text(found)
+    assert found == snapshot.read_text()
+
+
+def test_the_seal_holds(sealed: list[str]) -> None:
+    import socket
+
+    with pytest.raises(PermissionError):
+        socket.create_connection(("127.0.0.1", 9))
+    assert sealed
+
+
+def test_every_stack_file_of_the_repository_is_an_example() -> None:
+    assert set(EXAMPLES) >= {*(CHECKOUT / "examples").glob("Pulumi.*.yaml"), CHECKOUT / "Pulumi.kubeconfig.yaml"}
+    page = (CHECKOUT / "examples" / "README.md").read_text()
+    assert [e.name for e in EXAMPLES if e.name not in page] == []
+
+
+def test_secrets_stand_in_the_secret_alone(plan: Planner, kubeconfig: Path) -> None:
+    config = settings(CHECKOUT / "examples" / "Pulumi.existing-add-ons.yaml", kubeconfig)
+    config["database"] |= {"password": "planted"}
+    config["models"] = [{"name": "r", "engine": "remote", "url": "https://m.example.com/v1", "api_key": "planted"}]
+    config["assistants"] = []
+    planned = plan(config, encrypted=("database", "models"), stack="example")
+    everything = repr([r.inputs for r in planned.resources.values()])
+    assert "planted" not in everything
+    assert "hr_made" not in everything
+    held = planned["headrace-secrets"].secrets["stringData"]
+    assert {"database-password": "planted", "model-r-api-key": "planted", "api-key": "hr_made"}.items() <= held.items()
+    assert set(planned["headrace-secrets"].secrets) == {"stringData"}
+
+
+def test_what_comes_before_what(plan: Planner, kubeconfig: Path) -> None:
+    planned = plan(settings(CHECKOUT / "Pulumi.kubeconfig.yaml", kubeconfig), stack="example")
+    assert {"namespace", "headrace-secrets", "headrace-db"} <= set(planned["headrace"].dependencies)
+    assert {"kuberay", "postgres"} <= set(planned["namespace"].dependencies)
+
+
+def test_an_addon_that_is_there_is_left_alone(plan: Planner, kubeconfig: Path) -> None:
+    planned = plan(settings(CHECKOUT / "examples" / "Pulumi.existing-add-ons.yaml", kubeconfig), stack="example")
+    assert [r for r in planned.resources.values() if r.token == "headrace:kubernetes:Addon"] == []
+    assert "kubernetes:helm.sh/v3:Release" not in {r.token for r in planned.resources.values()}
+    allowed = planned["headrace"].inputs["values"]["networkPolicy"]["operator"]["from"]
+    assert "ray-system" in repr(allowed)
+
+
+def test_a_mirror_leaves_no_other_source(plan: Planner, kubeconfig: Path) -> None:
+    planned = plan(settings(CHECKOUT / "examples" / "Pulumi.air-gapped.yaml", kubeconfig), stack="example")
+    everything = repr([r.inputs for r in planned.resources.values() if r.name != "headrace"])
+    assert "https://" not in everything
+    for registry in ("quay.io", "ghcr.io", "docker.io", "registry.k8s.io"):
+        assert registry not in everything
+    charts = [r for r in planned.resources.values() if "helm.sh" in r.token and r.name != "headrace"]
+    assert charts
+    assert {r.inputs["chart"].rpartition("/")[0] for r in charts} == {"oci://registry.example.com/charts"}
+
+
+def test_a_model_of_kserve_has_the_address_of_its_status(plan: Planner, kubeconfig: Path) -> None:
+    planned = plan(settings(CHECKOUT / "examples" / "Pulumi.kserve.yaml", kubeconfig), stack="example")
+    models = planned["headrace"].inputs["values"]["catalog"]["models"]
+    assert [m["url"] for m in models] == ["http://made.svc.cluster.local"] * 2
+    assert "inferenceservice-smollm2" in planned["inference-endpoint-smollm2"].dependencies
+    assert planned["inference-endpoint-team-llama"].inputs["namespace"] == "ml-team"
+    assert "inferenceservice-team-llama" not in planned.resources
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_arithmetic(plan: Planner, kubeconfig: Path) -> None:
+    config = settings(CHECKOUT / "examples" / "Pulumi.vllm.yaml", kubeconfig)
+    config["pools"][1]["accelerator"] = "Tesla-T4"
+    with pytest.raises(pulumi.RunError) as raised:
+        plan(config, stack="example")
+    assert "models[1]: 'llama-3.1-8b'" in str(raised.value)
+    assert "does not fit" in str(raised.value)

@@ -1,0 +1,73 @@
+"""The policy pack over plans: mocked ones of every example, and a real preview that it lets pass or stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.policies.catalogue import RULES, evaluate
+from infra.policies.manifest import Resource, from_engine
+from infra.policies.values import Hidden
+from infra.targets.layout import CHECKOUT
+from tests.plan.examples import EXAMPLES, KUBECONFIG, settings
+from tests.plan.rendering import Project
+
+PACK = ("--policy-pack", str(CHECKOUT / "infra" / "policies"))
+
+
+def resources(planned: Any) -> Iterator[Resource]:
+    for one in planned.resources.values():
+        read = from_engine(one.token, one.name, one.inputs, urn=one.urn)
+        secrets = {key: Hidden(value) for key, value in one.secrets.items()}
+        yield Resource(one.token, one.name, {**read.props, **secrets}, one.urn, marks_secrets=True)
+
+
+@pytest.mark.parametrize("preview", [True, False], ids=["preview", "up"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem.removeprefix("Pulumi."))
+def test_an_example_breaks_no_rule(example: Path, preview: bool, plan: Callable[..., Any], tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(KUBECONFIG))
+    planned = plan(settings(example, kubeconfig), preview=preview, stack="example")
+    found = evaluate(resources(planned))
+    assert [str(v) for v in found if v.rule.level == "mandatory" and not v.exception] == []
+
+
+def test_a_fault_in_a_plan_is_found(plan: Callable[..., Any], tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(KUBECONFIG))
+    every = list(resources(plan(settings(EXAMPLES[0], kubeconfig), stack="example")))
+    [index] = [i for i, r in enumerate(every) if r.is_a("", "Secret") and r.name == "headrace-secrets"]
+    every[index] = Resource(every[index].token, "s", {"stringData": {"api-key": "hr_x"}}, marks_secrets=True)
+    assert {v.rule.name for v in evaluate(every) if not v.exception} == {"secret-data-is-secret"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("policies")
+    return Project.make(folder, settings(EXAMPLES[0], render=str(folder / "manifests")))
+
+
+def test_a_preview_of_a_conforming_stack_passes(project: Project) -> None:
+    said = project.pulumi("preview", *PACK)
+    assert "headrace@v" in said, "the policy pack ran"
+    assert "mandatory" not in said
+
+
+def test_a_preview_of_a_violating_stack_is_blocked(project: Project) -> None:
+    good = yaml.safe_load(project.file.read_text())["config"]
+    bad = {**good, "headrace:image": {"registry": "registry.example.com", "repository": "a", "tag": "1"}}
+    project.configure({key.removeprefix("headrace:"): value for key, value in bad.items()})
+    try:
+        with pytest.raises(AssertionError) as blocked:
+            project.pulumi("preview", *PACK)
+    finally:
+        project.configure({key.removeprefix("headrace:"): value for key, value in good.items()})
+    said = " ".join(str(blocked.value).split())
+    assert "image-digest" in said
+    assert "RayService/headrace/headrace" in said
+    assert RULES["image-digest"].remediation in said
+    assert "[mandatory]" in said

@@ -1,0 +1,247 @@
+"""Real servers for tests: PostgreSQL and an S3 service, private to one test session, on loopback.
+
+PostgreSQL is Debian's, which the machines of CI have. The S3 service comes as a Python package, into an environment of
+its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.config import Store
+from tools import cache
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+UP_S = 60
+NOBODY = 65534
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+class Server:
+    """A child process in a folder of its own, which goes with it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="headrace-"))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def _start(self, command: list[str], **options: object) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
+
+    def _ready(self, url_ports: list[int]) -> None:
+        deadline = time.monotonic() + UP_S
+        for port in url_ports:
+            while True:
+                with socket.socket() as s:
+                    if s.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                assert self.process is not None
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"{type(self).__name__} did not start:\n{self.log()[-3000:]}")
+                time.sleep(0.02)
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def kill(self) -> None:
+        """Ends the server as a power cut would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Postgres(Server):
+    """A PostgreSQL server with one user, `headrace`, who may do everything and has a password."""
+
+    user = "headrace"
+    password = "river-bank"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = free_port()
+        self._databases = 0
+        programs = _postgres_programs()
+        # The server refuses to run as root.
+        self._as: dict[str, object] = {}
+        if os.geteuid() == 0:
+            self._as = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+            os.chown(self.folder, NOBODY, NOBODY)
+        self._programs = programs
+        (self.folder / "password").write_text(self.password)
+        (self.folder / "password").chmod(0o644)
+        command = [programs / "initdb", "-D", self.folder / "data", "-U", self.user, "-A", "scram-sha-256"]
+        command += ["--pwfile", self.folder / "password", "-E", "UTF8", "--locale", "C.UTF-8", "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, **self._as)
+        self.start()
+
+    def start(self, **settings: object) -> None:
+        """Starts (or restarts) the server, with further settings if any."""
+        wanted = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.folder,
+            "fsync": "off",
+            "max_connections": 60,
+            "shared_buffers": "16MB",
+            **settings,
+        }
+        options = [part for name, value in wanted.items() for part in ("-c", f"{name}={value}")]
+        self._start([str(self._programs / "postgres"), "-D", str(self.folder / "data"), *options], **self._as)
+        deadline = time.monotonic() + UP_S
+        while not self._answers():
+            assert self.process is not None
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"PostgreSQL did not start:\n{self.log()[-3000:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ends the server at once, but in order (`SIGINT`: clients are cut off)."""
+        assert self.process is not None
+        self.process.send_signal(2)
+        self.process.wait()
+
+    def kill(self) -> None:
+        """Ends the server as a power cut would: all of its processes, which share a group of their own."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(3)  # "immediate": no checkpoint, recovery at the next start
+            self.process.wait()
+
+    def sql(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Runs one statement outside of any transaction."""
+        import psycopg
+
+        with psycopg.connect(self._dsn(database), autocommit=True) as connection:
+            cursor = connection.execute(statement)  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+    def database(self) -> str:
+        """Makes an empty database and returns its URL, without the password."""
+        self._databases += 1
+        name = f"test{self._databases}"
+        self.sql(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{database}"
+
+    def _dsn(self, database: str) -> str:
+        return f"host=127.0.0.1 port={self.port} user={self.user} password={self.password} dbname={database}"
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        try:
+            self.sql("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+class S3(Server):
+    """An S3 service (moto) with one bucket and one account, whose signatures it checks. It keeps all in memory."""
+
+    bucket = "headrace-test"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = free_port()
+        self._environment = locked_environment("test-s3")
+        self.key = self.secret = ""
+        self._prefixes = 0
+        self.start()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def store(self, **changes: object) -> Store:
+        """Returns a configuration with an unused prefix of the bucket."""
+        self._prefixes += 1
+        given = {"database": "sqlite:////nowhere", "data": f"s3://{self.bucket}/stack{self._prefixes}"}
+        return Store.model_validate({**given, "s3_endpoint": self.endpoint, **changes})
+
+    def start(self) -> None:
+        """Starts the service anew, empty but for the bucket; the account gets new keys."""
+        self._start([str(self._environment / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)])
+        self._ready([self.port])
+        made = subprocess.run(
+            [self._environment / "bin" / "python", "-c", _ACCOUNT, self.endpoint, self.bucket],
+            check=True,
+            capture_output=True,
+        )
+        self.key, self.secret = json.loads(made.stdout)
+        # From here on nobody does anything without a signature.
+        headers = {"content-type": "text/plain"}
+        with httpx.Client(trust_env=False) as client:
+            client.post(f"{self.endpoint}/moto-api/reset-auth", content="0", headers=headers).raise_for_status()
+
+
+_ACCOUNT = """
+import json, sys
+import boto3
+endpoint, bucket = sys.argv[1:]
+given = {"region_name": "us-east-1", "aws_access_key_id": "x", "aws_secret_access_key": "x", "endpoint_url": endpoint}
+boto3.client("s3", **given).create_bucket(Bucket=bucket)
+iam = boto3.client("iam", **given)
+iam.create_user(UserName="headrace")
+policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+iam.put_user_policy(UserName="headrace", PolicyName="s3", PolicyDocument=json.dumps(policy))
+key = iam.create_access_key(UserName="headrace")["AccessKey"]
+print(json.dumps([key["AccessKeyId"], key["SecretAccessKey"]]))
+"""
+
+
+def locked_environment(name: str) -> Path:
+    """Returns an environment of `requirements/NAME.txt` alone, made at its first use and kept in the cache.
+
+    What is in it could not live in the project's own: it wants other versions.
+    """
+    requirements = CHECKOUT / "requirements" / f"{name}.txt"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
+    folder = cache.root() / f"env-{name}" / digest
+    with cache.lock(f"env-{name}"):
+        if not (folder / "whole").is_file():
+            uv = str(Path(sys.executable).with_name("uv"))
+            python = str(folder / "bin" / "python")
+            subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+            install = [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes"]
+            subprocess.run([*install, "-r", str(requirements)], check=True)
+            (folder / "whole").touch()
+    return folder
+
+
+def _postgres_programs() -> Path:
+    """Returns the folder of the newest PostgreSQL that this machine has, as Debian's packages lay it out."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
+    if not installed:
+        pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
+    return installed[-1].parent

@@ -1,0 +1,50 @@
+"""Names of images and machines."""
+
+import pytest
+
+from tools.cluster import images, load
+from tools.machines.machine import Machine
+from tools.report import ToolError
+
+LISTED = [
+    "registry.k8s.io/kube-apiserver:v1.37.2",
+    "registry.k8s.io/kube-controller-manager:v1.37.2",
+    "registry.k8s.io/kube-scheduler:v1.37.2",
+    "registry.k8s.io/kube-proxy:v1.37.2",
+    "registry.k8s.io/coredns/coredns:v1.15.0",
+    "registry.k8s.io/pause:3.10",
+    "registry.k8s.io/etcd:3.6.0-0",
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("busybox:1", "docker.io/library/busybox:1"),
+        ("headrace/serving:1", "docker.io/headrace/serving:1"),
+        ("quay.io/kuberay/operator:v1.5.0", "quay.io/kuberay/operator:v1.5.0"),
+        ("localhost/app:1", "localhost/app:1"),
+        ("localhost:5000/app:1", "localhost:5000/app:1"),
+        ("registry:5000/team/app:1", "registry:5000/team/app:1"),
+    ],
+)
+def test_a_name_is_looked_up_with_its_registry(name: str, full: str) -> None:
+    assert load.full_name(name) == full
+
+
+def test_every_component_is_the_api_servers_image_and_nothing_else_is() -> None:
+    aliases = images.aliases(LISTED)
+    assert set(aliases) == {*LISTED[1:4], LISTED[6]}
+    assert set(aliases.values()) == {LISTED[0]}
+
+
+def test_a_component_is_found_by_its_whole_name() -> None:
+    assert images.named(LISTED, "coredns") == "registry.k8s.io/coredns/coredns:v1.15.0"
+    with pytest.raises(ValueError, match="unpack"):
+        images.named(LISTED, "proxy")
+
+
+@pytest.mark.parametrize("name", ["a", "Upper", "a_b", "-a", "a-", "1a", "sixteen-letters-", "../up"])
+def test_what_is_no_name_for_a_link_is_none_for_a_machine(name: str) -> None:
+    with pytest.raises(ToolError, match="no name for a machine"):
+        Machine(name, "10.251.0.40")

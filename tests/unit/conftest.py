@@ -1,0 +1,41 @@
+"""Real servers that several rooms' tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from serving.config import Store
+from tests.servers import S3, Postgres
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server. Whoever stops it starts it again."""
+    server = Postgres()
+    os.environ["PGPASSWORD"] = server.password  # for processes that are given a URL alone
+    yield server
+    del os.environ["PGPASSWORD"]
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[S3]:
+    server = S3()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(_s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """An S3 service, with its credentials in the environment. Whoever stops it starts it again."""
+    for name, value in _s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return _s3_server
+
+
+@pytest.fixture
+def s3_store(s3: S3) -> Store:
+    return s3.store()

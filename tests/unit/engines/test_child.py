@@ -1,0 +1,113 @@
+"""Nothing of a program outlives the replica that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+CHILD = [sys.executable, "-m", "serving.engines.child"]
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen(["sleep", "300"])
+print(os.getpid(), child.pid, flush=True)
+time.sleep(300)
+"""
+
+
+def start(*argv: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*CHILD, *argv],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def eventually(check: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def pids(process: subprocess.Popen[str]) -> list[int]:
+    assert process.stdout is not None
+    return [int(word) for word in process.stdout.readline().split()]
+
+
+def test_status_of_the_program_is_passed_on() -> None:
+    assert start("sh", "-c", "exit 7").wait() == 7
+    assert start("sh", "-c", "kill -9 $$").wait() == 128 + signal.SIGKILL
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    process = start("no-such-program")
+    assert process.wait() == 127
+    assert process.stderr is not None
+    assert process.stderr.read() == "no-such-program cannot be started: No such file or directory\n"
+
+
+def test_what_a_program_leaves_behind_is_ended() -> None:
+    process = start("sh", "-c", "sleep 300 & echo $!")
+    [left] = pids(process)
+    assert process.wait() == 0
+    assert not alive(left)
+
+
+def test_sigterm_ends_the_program_and_its_children() -> None:
+    process = start("sh", "-c", "sleep 300 & echo $$ $!; wait")
+    both = pids(process)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert not any(map(alive, both))
+
+
+def test_closing_its_input_ends_even_what_ignores_sigterm() -> None:
+    process = start(sys.executable, "-c", STUBBORN)
+    both = pids(process)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait() == 128 + signal.SIGKILL
+    assert not any(map(alive, both))
+
+
+def test_a_replica_that_is_killed_takes_the_program_with_it() -> None:
+    replica = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import subprocess, sys, time\n"
+            f"p = subprocess.Popen([*{CHILD!r}, 'sh', '-c', 'sleep 300 & echo $$ $!; wait'],"
+            " stdin=subprocess.PIPE, start_new_session=True)\n"
+            "time.sleep(300)",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    both = pids(replica)
+    assert all(map(alive, both))
+    os.kill(replica.pid, signal.SIGKILL)
+    replica.wait()
+    eventually(lambda: not any(map(alive, both)))
+
+
+def test_it_wants_a_group_of_its_own() -> None:
+    process = subprocess.run([*CHILD, "true"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert process.returncode == 1
+    assert "process group of my own" in process.stderr

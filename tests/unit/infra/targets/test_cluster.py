@@ -1,0 +1,70 @@
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.cluster_config import Kubernetes
+from infra.targets.cluster import Unusable, read
+
+AUTHORITY = base64.b64encode(b"authority").decode()
+
+
+def document(**cluster: str) -> dict[str, Any]:
+    return {
+        "clusters": [{"name": "c", "cluster": {"server": "https://a:6443", **cluster}}],
+        "users": [{"name": "u", "user": {"token": "planted"}}],
+        "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "one",
+    }
+
+
+def said(settings: Kubernetes, content: str = "") -> str:
+    with pytest.raises(Unusable) as raised:
+        read(settings, content)
+    return str(raised.value.mistake)
+
+
+def test_the_current_context(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump(document()))
+    there = read(Kubernetes(kubeconfig=str(file)))
+    assert (there.context, there.server, there.path) == ("one", "https://a:6443", file)
+    assert "planted" not in repr(there)
+
+
+def test_the_first_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump(document()))
+    monkeypatch.setenv("KUBECONFIG", f"{file}:/other")
+    assert read(Kubernetes()).path == file
+
+
+def test_a_cluster_keeps_its_identity_when_it_moves() -> None:
+    one, two = (yaml.safe_dump(document(server=s, **{"certificate-authority-data": AUTHORITY})) for s in ("a", "b"))
+    assert read(Kubernetes(), one).identifier == read(Kubernetes(), two).identifier
+    other = yaml.safe_dump(document(**{"certificate-authority-data": base64.b64encode(b"x").decode()}))
+    assert read(Kubernetes(), one).identifier != read(Kubernetes(), other).identifier
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "expected"),
+    [
+        ("a: [", {}, "headrace:kubernetes.kubeconfig: its content is no kubeconfig"),
+        ("just text", {}, "headrace:kubernetes.kubeconfig: its content is no kubeconfig"),
+        (yaml.safe_dump(document()), {"context": "ones"}, "there is no context 'ones'; did you mean 'one'?"),
+        (
+            yaml.safe_dump({**document(), "current-context": ""}),
+            {},
+            "headrace:kubernetes.context: is missing, and the kubeconfig has none; set it to one of one",
+        ),
+        (yaml.safe_dump(document(server="")), {}, "context 'one' names no cluster with a server"),
+    ],
+)
+def test_one_that_cannot_be_used(content: str, settings: dict[str, str], expected: str) -> None:
+    assert expected in said(Kubernetes(**settings), content)
+
+
+def test_one_that_is_not_there(tmp_path: Path) -> None:
+    assert f"there is no file {tmp_path}/none" in said(Kubernetes(kubeconfig=f"{tmp_path}/none"))

@@ -1,0 +1,104 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.addons import ADDONS
+from infra.addons.addon import files, named, source, whole
+from infra.cluster_config import Mirror
+from infra.config import StackConfig
+from infra.versions import CERTIFICATES, KUBERAY, KUBERAY_CRDS, Chart
+
+BY_NAME = {addon.name: addon for addon in ADDONS}
+
+
+def config(**settings: Any) -> StackConfig:
+    return StackConfig.model_validate({"target": "kubeconfig", "image": {"tag": "1"}, **settings})
+
+
+def installed(**settings: Any) -> set[str]:
+    return {a.name for a in ADDONS if a.choice(config(**settings)) == "install"}
+
+
+def test_auto_installs_what_the_stack_needs() -> None:
+    assert installed() == {"kuberay", "monitoring", "postgres"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"pools": [{"name": "serving", "gpus": 1}]}, "gpu"),
+        ({"ingress": {"kind": "gateway", "host": "a.b", "tls": {"secret": "t"}}}, "gateway"),
+        ({"ingress": {"kind": "ingress", "host": "a.b", "tls": {"issuer": "i"}}}, "certificates"),
+        ({"models": [{"name": "m", "engine": "kserve", "existing": "a/m"}], "assistants": []}, "kserve"),
+    ],
+)
+def test_what_brings_an_addon(settings: dict[str, Any], name: str) -> None:
+    assert name in installed(**settings)
+    assert name not in installed()
+
+
+def test_what_is_said_is_done() -> None:
+    said = {"kuberay": {"existing": "k", "namespace": "ray"}, "monitoring": False, "gpu": "install"}
+    assert installed(addons=said) == {"gpu", "postgres"}
+    assert BY_NAME["kuberay"].choice(config(addons=said)) == "existing"
+    assert BY_NAME["monitoring"].choice(config(addons=said)) == "off"
+
+
+def test_a_database_by_url_needs_no_operator() -> None:
+    assert "postgres" not in installed(database={"kind": "url", "url": "postgresql://u@h/d"})
+
+
+def test_what_comes_before_is_an_addon_that_stands_before() -> None:
+    names = [a.name for a in ADDONS]
+    for addon in ADDONS:
+        assert all(names.index(other) < names.index(addon.name) for other in addon.after)
+        assert hasattr(config().addons, addon.name)
+
+
+def test_one_owner_of_the_driver() -> None:
+    pools = [{"name": "serving", "gpus": 1}]
+    gpu = BY_NAME["gpu"]
+    assert gpu.chart(config(pools=pools)).name == "nvidia-device-plugin"
+    assert gpu.chart(config(pools=pools, addons={"gpu_driver": "operator"})).name == "gpu-operator"
+
+
+@pytest.mark.parametrize("addon", ADDONS, ids=lambda a: a.name)
+def test_every_image_of_a_chart_is_said_to_it(addon: Any) -> None:
+    """Else a mirror would not be asked for it."""
+    settings = config(pools=[{"name": "serving", "gpus": 1}], mirror={"images": {"docker.io": "m/d"}})
+    images = addon.images(settings)
+    said = repr([addon.values(settings, images), addon.objects(settings)])
+    unsaid = [n for n, i in images.items() if i.rpartition(":")[0].rpartition("/")[2] not in said]
+    # CloudNativePG is told the database's image by the database.
+    assert unsaid == (["database"] if addon.name == "postgres" else [])
+
+
+def test_the_longest_prefix_wins() -> None:
+    mirror = Mirror(images={"quay.io": "m/q", "quay.io/kuberay": "m/k", "docker.io/": "m/d/"})
+    assert mirror.image("quay.io/kuberay/operator:v1") == "m/k/operator:v1"
+    assert mirror.image("quay.io/other:1") == "m/q/other:1"
+    assert mirror.image("quay.iox/other:1") == "quay.iox/other:1"
+    assert mirror.image("docker.io/a:1") == "m/d/a:1"
+
+
+def test_where_a_chart_comes_from(tmp_path: Path) -> None:
+    assert source(KUBERAY, Mirror()).repository == KUBERAY.location
+    assert source(CERTIFICATES, Mirror()).chart.startswith("oci://quay.io/")
+    assert source(KUBERAY, Mirror(charts="oci://m/c/")).chart == "oci://m/c/kuberay-operator"
+    archive = source(KUBERAY, Mirror(charts=str(tmp_path)))
+    assert (archive.chart, archive.version) == (f"{tmp_path}/kuberay-operator-1.5.0.tgz", None)
+    folder = Chart(name="c", version="1", source="path", location="charts/headrace")
+    assert Path(source(folder, Mirror()).chart).is_dir()
+
+
+def test_crds_come_from_the_mirror_too(tmp_path: Path) -> None:
+    assert files(KUBERAY_CRDS, Mirror())[0].startswith("https://")
+    assert files(KUBERAY_CRDS, Mirror(charts=str(tmp_path)))[0].startswith(str(tmp_path))
+    assert BY_NAME["kuberay"].crds_step(config(mirror={"charts": "oci://m/c"})) is None
+    assert BY_NAME["kuberay"].crds_step(config()) is KUBERAY_CRDS
+
+
+def test_how_charts_take_an_image() -> None:
+    assert named("quay.io/a/b:1") == {"registry": "quay.io", "repository": "a/b", "tag": "1"}
+    assert whole("m.example.com:5000/a/b:1") == {"repository": "m.example.com:5000/a/b", "tag": "1"}

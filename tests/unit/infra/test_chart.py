@@ -1,0 +1,62 @@
+from pathlib import Path
+from typing import Any
+
+from infra import chart
+from infra.config import StackConfig
+
+DIGEST = "sha256:" + "0" * 64
+IMAGE = {"registry": "r.example.com", "digest": DIGEST}
+
+
+def config(**settings: Any) -> StackConfig:
+    return StackConfig.model_validate({"target": "kubeconfig", "image": IMAGE, "knowledge": [], **settings})
+
+
+def values(tmp_path: Path, **settings: Any) -> dict[str, Any]:
+    return chart.values(config(**settings), "s", tmp_path, {})
+
+
+def test_a_digest_wins_over_a_tag() -> None:
+    assert chart.image(config().image) == f"r.example.com/headrace/serving@{DIGEST}"
+    assert chart.image(config(image={"tag": "1"}).image) == "headrace/serving:1"
+
+
+def test_no_secret_stands_in_values(tmp_path: Path) -> None:
+    assert values(tmp_path)["secrets"] == {"existingSecret": "s", "revision": "1"}
+    serving = values(tmp_path)["serving"]
+    for reference in (serving["key_secret"], serving["bootstrap_key"], serving["store"]["password"]):
+        assert reference["ref"].startswith("file:/etc/headrace/secrets/")
+
+
+def test_the_schema_is_migrated_by_a_job_alone(tmp_path: Path) -> None:
+    assert values(tmp_path)["serving"]["store"]["migrate"] is False
+
+
+def test_destroy_leaves_nothing(tmp_path: Path) -> None:
+    assert values(tmp_path)["persistence"]["retain"] is False
+
+
+def test_where_the_api_answers() -> None:
+    assert chart.url(config()) == "http://headrace-serve-svc.headrace.svc:8000"
+    ingress = {"kind": "ingress", "host": "a.example.com", "tls": {"secret": "t"}}
+    assert chart.url(config(ingress=ingress)) == "https://a.example.com"
+
+
+def test_documents_travel_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("A")
+    (tmp_path / "docs" / "empty.md").write_text("")
+    [collection] = values(tmp_path, knowledge=[{"name": "k", "paths": ["docs"]}])["knowledge"]
+    assert collection == {"name": "k", "files": {"docs/a.md": "QQ=="}}
+
+
+def test_a_document_that_is_too_large_is_named(tmp_path: Path) -> None:
+    (tmp_path / "big.md").write_text("x" * (chart.DOCUMENT_BYTES + 1))
+    [found] = chart.mistakes(config(knowledge=[{"name": "k", "paths": ["big.md"]}]), tmp_path)
+    assert str(found).startswith("headrace:knowledge[0].paths: big.md has 900 KiB, and a ConfigMap takes 900; leave")
+
+
+def test_empty_documents_are_no_collection(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("")
+    [found] = chart.mistakes(config(knowledge=[{"name": "k", "paths": ["a.md"]}]), tmp_path)
+    assert "holds empty files alone" in str(found)

@@ -1,0 +1,134 @@
+"""Settings of a stack on Kubernetes, and every mistake in them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from infra.cluster_config import MOUNTED
+from infra.config import Loaded, load
+
+IMAGE = {"digest": "sha256:" + "0" * 64}
+
+
+def loaded(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> Loaded:
+    raw = {"target": "kubeconfig", "image": IMAGE, **raw}
+    return load({k: v if isinstance(v, str) else json.dumps(v) for k, v in raw.items()}, secret, MOUNTED)
+
+
+def mistakes(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> list[str]:
+    return [str(m) for m in loaded(raw, secret).mistakes]
+
+
+def test_an_image_is_all_that_a_stack_needs() -> None:
+    assert mistakes({}) == []
+
+
+GPU = {"name": "gpu", "gpus": 1, "cpus": 8}
+VLLM = {"name": "v", "engine": "vllm", "source": "hf://a/b"}
+TLS = {"secret": "t"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"image": {}}, "headrace:image.digest: is missing; push the serving image"),
+        ({"image": {"digest": "sha256:12"}}, "headrace:image.digest: 'sha256:12' is not well formed"),
+        ({"ports": {"api": 8081}}, "headrace:ports: belongs to target local; this stack's is kubeconfig"),
+        ({"kubernetes": {"namespace": "Head"}}, "headrace:kubernetes.namespace: 'Head' is not well formed"),
+        (
+            {"kubernetes": {"service_type": "LoadBalancer"}},
+            "headrace:kubernetes.source_ranges: is missing, and the Service is a LoadBalancer; say who may reach it",
+        ),
+        ({"pools": [{"name": "a"}]}, "headrace:gateway.pool: there is no pool 'serving'; use one of a"),
+        (
+            {"pools": [{"name": "serving"}, {"name": "serving"}]},
+            "headrace:pools[1].name: 'serving' is already pools[0].name",
+        ),
+        (
+            {"pools": [{"name": "serving", "cpus": 0.5}]},
+            "headrace:pools[0].cpus: 0.5 in all is less than the",
+        ),
+        (
+            {"pools": [{"name": "serving", "min_replicas": 1}]},
+            "needs both min_replicas and max_replicas, or neither",
+        ),
+        ({"pools": [{"name": "serving", "accelerator": "NVIDIA-L4"}]}, "names an accelerator and has no gpus"),
+        (
+            {"pools": [{"name": "serving"}, GPU], "models": [VLLM], "assistants": []},
+            "headrace:models[0].pool: a replica needs 1 GPU",
+        ),
+        ({"addons": {"kuberay": "off"}}, "headrace:addons.kuberay: is off, and Ray runs by it; use auto"),
+        (
+            {"addons": {"kuberay": {"existing": "k"}}},
+            "headrace:addons.kuberay.namespace: is missing; name the namespace of the operator",
+        ),
+        ({"addons": {"kuberay": "yes"}}, "headrace:addons.kuberay"),
+        ({"database": {"kind": "url"}}, "needs url: postgresql://user@host/database"),
+        (
+            {"database": {"kind": "url", "url": "postgresql://u:planted@h/d"}},
+            "headrace:database.url: holds a password; move it to database.password",
+        ),
+        ({"database": {"kind": "url", "url": "mysql://u@h/d"}}, "headrace:database.url: is no URL of a PostgreSQL"),
+        (
+            {"database": {"kind": "url", "url": "postgresql://u@h/d", "password": {"ref": "file:/etc/passwd"}}},
+            "headrace:database.password.ref: names a file that pods do not have",
+        ),
+        ({"data": {"endpoint": "http://s3"}}, "has endpoint or credentials, which belong to a uri"),
+        ({"ingress": {"kind": "ingress", "tls": TLS}}, "needs host"),
+        ({"ingress": {"kind": "ingress", "host": "a.b"}}, "needs tls: API keys must not travel in plain text"),
+        ({"ingress": {"kind": "ingress", "host": "a.b", "tls": {}}}, "needs either secret or issuer"),
+        (
+            {"ingress": {"kind": "ingress", "host": "a.b", "tls": {"issuer": "i"}}, "addons": {"certificates": "off"}},
+            "headrace:addons.certificates: is off, and ingress.tls names an issuer",
+        ),
+        ({"mirror": {"images": {"quay.io": "https://m"}}}, "without a scheme"),
+        (
+            {"target": "local", "image": {}, "pools": [{"name": "serving", "gpus": 1}]},
+            "headrace:pools: belongs to target kubeconfig; this stack's is local",
+        ),
+        (
+            {"target": "local", "image": {}, "models": [{"name": "k", "engine": "kserve", "existing": "k"}]},
+            "headrace:models[0].url: is missing, and target local has no KServe",
+        ),
+        ({"target": "local", "image": {}, "models": [VLLM]}, "vllm needs GPUs, and target local has none"),
+    ],
+)
+def test_a_mistake_is_said(raw: dict[str, Any], expected: str) -> None:
+    found = mistakes(raw)
+    assert any(expected in m for m in found), found
+    assert "planted" not in repr(found)
+
+
+def test_secrets_become_files_that_pods_have() -> None:
+    database = {"kind": "url", "url": "postgresql://u@h/d", "password": "planted"}
+    kubeconfig = "a: 1\nb: 2\n"
+    found = loaded(
+        {"database": database, "kubernetes": {"kubeconfig": kubeconfig}}, frozenset({"database", "kubernetes"})
+    )
+    assert not found.mistakes
+    assert found.config.database.password is not None
+    assert found.config.database.password.ref == f"file:{MOUNTED}/database-password"
+    assert found.config.kubernetes.kubeconfig == ""
+    assert {k: v.get_secret_value() for k, v in found.secrets.items()} == {
+        "database-password": "planted",
+        "kubeconfig": kubeconfig,
+    }
+
+
+def test_a_secret_in_plain_text_is_refused() -> None:
+    database = {"kind": "url", "url": "postgresql://u@h/d", "password": "planted"}
+    assert mistakes({"database": database, "kubernetes": {"kubeconfig": "a: 1\nb: 2\n"}}) == [
+        "headrace:kubernetes.kubeconfig: stands there in plain text; replace it by `pulumi config set --secret --path"
+        " 'headrace:kubernetes.kubeconfig'`",
+        "headrace:database.password: stands there in plain text; replace it by `pulumi config set --secret --path"
+        " 'headrace:database.password'`",
+    ]
+
+
+def test_a_path_is_no_secret() -> None:
+    found = loaded({"kubernetes": {"kubeconfig": "~/.kube/config"}})
+    assert not found.mistakes
+    assert found.config.kubernetes.kubeconfig == "~/.kube/config"

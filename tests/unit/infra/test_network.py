@@ -1,0 +1,67 @@
+from typing import Any
+
+import pytest
+
+from infra import network
+from infra.addons.kuberay import KUBERAY
+from infra.addons.monitoring import MONITORING
+from infra.config import StackConfig
+
+
+def peers(**settings: Any) -> dict[str, Any]:
+    config = StackConfig.model_validate({"target": "kubeconfig", "image": {"tag": "1"}, **settings})
+    return network.peers(config, KUBERAY, MONITORING)
+
+
+def test_nobody_but_the_stack_by_default() -> None:
+    found = peers()
+    assert found["api"] == {"from": [{"podSelector": {}}]}
+    assert found["operator"] == {"from": [network.namespace("kuberay-system")]}
+    assert found["database"]["to"] == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "headrace-db"}}}]
+    assert found["models"] == []
+    assert not {"bucket", "apiServer"} & found.keys()
+
+
+def test_ranges_of_a_service_that_is_open() -> None:
+    found = peers(kubernetes={"service_type": "LoadBalancer", "source_ranges": ["10.0.0.0/8"]})
+    assert found["api"]["from"][1:] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+
+
+def test_an_operator_that_is_elsewhere() -> None:
+    found = peers(addons={"kuberay": {"existing": "k", "namespace": "ray"}, "monitoring": "off"})
+    assert found["operator"]["from"] == [network.namespace("ray")]
+    assert found["metrics"]["from"] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "peer", "port"),
+    [
+        ("https://api.example.com/v1", network.ANYWHERE, 443),
+        ("http://vllm:8000/v1", network.namespace("headrace"), 8000),
+        ("http://vllm.ml.svc.cluster.local/v1", network.namespace("ml"), 80),
+    ],
+)
+def test_a_model_that_is_elsewhere(url: str, peer: Any, port: int) -> None:
+    [rule] = peers(models=[{"name": "m", "engine": "remote", "url": url}], assistants=[])["models"]
+    assert rule == {"to": [peer], "ports": [{"protocol": "TCP", "port": port}]}
+
+
+def test_two_models_of_one_host_are_one_rule() -> None:
+    models = [{"name": n, "engine": "remote", "url": "https://a.example.com/v1"} for n in "ab"]
+    assert len(peers(models=models, assistants=[])["models"]) == 1
+
+
+def test_a_database_by_url() -> None:
+    found = peers(database={"kind": "url", "url": "postgresql://u@db.data.svc/x"})["database"]
+    assert found == {"to": [network.namespace("data")], "port": 5432}
+
+
+def test_a_bucket() -> None:
+    assert peers(data={"uri": "s3://b/p"})["bucket"] == {"to": [network.ANYWHERE], "port": 443}
+    inside = peers(data={"uri": "s3://b/p", "endpoint": "http://minio.store.svc:9000"})["bucket"]
+    assert inside == {"to": [network.namespace("store")], "port": 9000}
+
+
+def test_rays_autoscaler_asks_the_api_server() -> None:
+    pools = [{"name": "serving", "replicas": 1, "min_replicas": 1, "max_replicas": 2}]
+    assert peers(pools=pools)["apiServer"] == {"to": [network.ANYWHERE]}

@@ -1,0 +1,90 @@
+"""Collections in a bucket: the same calls as in a folder, and what is said when the bucket fails."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from serving.config import Store
+from serving.retrieval.errors import CollectionNotFound
+from serving.retrieval.index import CollectionIndex
+from serving.retrieval.manifest import Manifest
+from serving.retrieval.types import Chunk
+from serving.store import data
+from serving.store.errors import StoreUnavailable
+from tests.servers import S3
+
+MANIFEST = Manifest("test-embedder", 8, 200, 30, "1")
+
+
+def opened(store: Store, name: str = "vs_1", *, create: bool = True) -> CollectionIndex:
+    uri, options = data.collections(store)
+    return CollectionIndex.open(uri, name, MANIFEST, create=create, options=options)
+
+
+def put(index: CollectionIndex, file_id: str, *texts: str) -> None:
+    chunks = [Chunk(i, "Title", "Heading", text, i * 10, i * 10 + 5, None) for i, text in enumerate(texts)]
+    index.upsert_file("t", file_id, f"{file_id}.md", chunks, np.eye(8, dtype=np.float32)[: len(texts)])
+
+
+def found(index: CollectionIndex, query: str) -> list[str]:
+    return [hit.text for hit in index.search("t", query, np.eye(8, dtype=np.float32)[0], 5)]
+
+
+def test_life(s3_store: Store) -> None:
+    index = opened(s3_store)
+    put(index, "a", "the heron stands", "the river runs")
+    put(index, "b", "the mill turns")
+    index.optimize()
+    assert found(index, "heron")[0] == "the heron stands"
+    other = opened(s3_store, create=False)
+    put(index, "a", "the otter swims")
+    assert set(found(other, "otter")) == {"the otter swims", "the mill turns"}
+    other.delete_file("t", "b")
+    assert found(index, "mill") == ["the otter swims"]
+    assert index.stats().chunks == 1
+    index.drop()
+    index.drop()
+    with pytest.raises(CollectionNotFound):
+        opened(s3_store, create=False)
+
+
+def test_writers_lose_nothing(s3_store: Store) -> None:
+    """Commits of several writers meet in the bucket, which has no locks: it refuses to overwrite a version."""
+    opened(s3_store)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: put(opened(s3_store), f"f{n}", f"text {n}"), range(12)))
+    assert opened(s3_store).stats().files == 12
+
+
+def fails(store: Store, reason: str) -> None:
+    for create in (True, False):
+        with pytest.raises(StoreUnavailable, match=f"bucket cannot be used: .*{reason}"):
+            opened(store, create=create)
+
+
+def test_bucket_that_is_not_there(s3: S3) -> None:
+    fails(s3.store(data="s3://no-such-bucket/a"), "does not exist")
+
+
+def test_wrong_credentials(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    fails(s3.store(), "credentials were refused")
+
+
+def test_endpoint_that_is_down(s3: S3) -> None:
+    fails(s3.store(s3_endpoint="http://127.0.0.1:1"), "cannot be reached")
+
+
+def test_bucket_that_goes_away(s3: S3) -> None:
+    index = opened(s3.store())
+    put(index, "a", "the heron stands")
+    s3.kill()
+    try:
+        for call in (lambda: found(index, "heron"), index.drop):
+            with pytest.raises(StoreUnavailable):
+                call()
+    finally:
+        s3.start()

@@ -1,0 +1,248 @@
+"""Ingestion through the real API and the real retrieval (without Ray between them), on each kind of state."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from serving import ingest as program
+from serving.api.app import Api
+from serving.api.services import Services
+from serving.config import SecretRef, ServingConfig, Store
+from serving.ingest import IngestError, documents, ingest
+from serving.retrieval.replica import RetrievalReplica
+from tests.servers import free_port
+
+KEY = "hr_" + "k" * 43
+
+
+class Handle:
+    """A deployment's handle, without the deployment."""
+
+    def __init__(self, replica: RetrievalReplica) -> None:
+        async def call(method: str, *args: Any) -> Any:
+            return await getattr(replica, method)(*args)
+
+        self.call = SimpleNamespace(remote=call)
+
+
+class Stack:
+    """A gateway and a retrieval replica on a thread of their own."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.key = folder / "key"
+        self.key.write_text(KEY + "\n")
+        (folder / "secret").write_text("s" * 32)
+        self._config = ServingConfig(
+            store=store,
+            key_secret=SecretRef(ref=f"file:{folder}/secret"),
+            bootstrap_key=SecretRef(ref=f"file:{self.key}"),
+        )
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.calls: list[str] = []
+
+    def start(self) -> None:
+        self._stop = threading.Event()
+        up = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(up)))
+        self._thread.start()
+        assert up.wait(60)
+
+    async def _run(self, up: threading.Event) -> None:
+        replica = RetrievalReplica(self._config)
+        await replica.start()
+        services = Services(self._config, Handle(replica), lambda name: None)  # type: ignore[arg-type, return-value]
+        await services.start()
+        api = Api(services)
+
+        async def counted(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                self.calls.append(f"{scope['method']} {scope['path']}")
+            await api(scope, receive, send)
+
+        server = uvicorn.Server(uvicorn.Config(counted, port=self.port, log_level="warning", lifespan="off"))
+        serving = asyncio.create_task(server._serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        up.set()
+        await asyncio.to_thread(self._stop.wait)
+        server.should_exit = True
+        await serving
+        for task in (replica._working, replica._housekeeping):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(t for t in (replica._working, replica._housekeeping) if t), return_exceptions=True)
+        await services.close()
+        await replica._database.close()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def search(self, name: str, query: str) -> list[str]:
+        with httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, trust_env=False) as client:
+            (id,) = (s["id"] for s in client.get("/v1/vector_stores").json()["data"] if s["name"] == name)
+            found = client.post(f"/v1/vector_stores/{id}/search", json={"query": query})
+            return [hit["filename"] for hit in found.raise_for_status().json()["data"]]
+
+
+@pytest.fixture(params=["sqlite and folder", "postgresql and s3"])
+def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
+    if request.param == "postgresql and s3":
+        given = request.getfixturevalue("s3_store")
+        postgres = request.getfixturevalue("postgres")
+        (tmp_path / "password").write_text(postgres.password)
+        password = SecretRef(ref=f"file:{tmp_path}/password")
+        store = given.model_copy(update={"database": postgres.database(), "password": password})
+    else:
+        store = Store(database=f"sqlite:///{tmp_path}/headrace.db", data=f"{tmp_path}/data")
+    stack = Stack(store, tmp_path / "stack")
+    stack.start()
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Documents as a ConfigMap mounts them: links into a folder that changes as a whole."""
+    folder = tmp_path / "documents"
+    real = folder / "..2026"
+    (real / "sub").mkdir(parents=True)
+    (real / "heron.md").write_text("# Heron\n\nThe heron stands in the river and waits for fish.")
+    (real / "sub" / "mill.md").write_text("# Mill\n\nThe mill grinds corn with the force of water.")
+    (folder / "..data").symlink_to("..2026")
+    (folder / "heron.md").symlink_to("..data/heron.md")
+    (folder / "sub").symlink_to("..data/sub")
+    return folder
+
+
+def run(stack: Stack, folder: Path, **given: Any) -> None:
+    ingest(stack.url, stack.key, "birds", folder, **{"every_kind": True, "wait_s": 60, **given})
+
+
+def found(stack: Stack, names: set[str]) -> None:
+    """Waits until a search finds just these: what was removed leaves the index in the background."""
+    deadline = time.monotonic() + 60
+    while set(stack.search("birds", "heron mill otter water")) != names and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert set(stack.search("birds", "heron mill otter water")) == names
+
+
+def test_a_collection_follows_its_documents(stack: Stack, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(stack, folder)
+    assert "'birds' holds 2 documents" in capsys.readouterr().err
+    assert stack.search("birds", "Where does the heron stand?")[0] == "heron.md"
+    # Again: nothing is written.
+    stack.calls.clear()
+    run(stack, folder)
+    assert {call.split()[0] for call in stack.calls} == {"GET"}
+    # One changed, one gone, one new.
+    (folder / "heron.md").unlink()
+    (folder / "heron.md").write_text("# Heron\n\nThe grey heron nests in tall trees.")
+    (folder / "sub").unlink()
+    (folder / "otter.md").write_text("# Otter\n\nThe otter swims at night.")
+    stack.calls.clear()
+    run(stack, folder)
+    assert stack.calls.count("POST /v1/files") == 2
+    found(stack, {"heron.md", "otter.md"})
+
+
+def test_failures_are_named_and_the_others_ingested(stack: Stack, folder: Path) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and then nothing that a reader could use")
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(IngestError) as e:
+        run(stack, folder)
+    lines = str(e.value).splitlines()
+    assert lines[0] == "2 of 4 documents of 'birds' failed:"
+    assert [line.split(":")[0].strip() for line in lines[1:3]] == ["broken.pdf", "picture.png"]
+    assert "the others are ingested" in lines[3]
+    found(stack, {"heron.md", "mill.md"})
+    for name in ("broken.pdf", "picture.png"):
+        (folder / name).unlink()
+    run(stack, folder)
+
+
+def test_an_api_that_comes_later_and_goes_away(stack: Stack, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.stop()
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run(stack, folder)
+        except BaseException as e:
+            failed.append(e)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(0.5)
+    stack.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert failed == []
+    assert "waiting: GET /v1/vector_stores" in capsys.readouterr().err
+    assert len(stack.search("birds", "heron")) == 2
+
+
+def test_wrong_key_and_no_api_end_with_the_reason(stack: Stack, folder: Path, tmp_path: Path) -> None:
+    stack.key.write_text("hr_wrong")
+    with pytest.raises(IngestError, match="not within 0 s: GET /v1/vector_stores answered 401"):
+        run(stack, folder, wait_s=0)
+    with pytest.raises(IngestError, match=r"not within 0 s: .*Connection refused"):
+        ingest("http://127.0.0.1:1", stack.key, "birds", folder, every_kind=True, wait_s=0)
+
+
+def test_two_jobs_at_once_make_one_collection_in_the_end(stack: Stack, folder: Path) -> None:
+    threads = [threading.Thread(target=run, args=(stack, folder)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run(stack, folder)
+    with httpx.Client(base_url=stack.url, headers={"authorization": f"Bearer {KEY}"}, trust_env=False) as client:
+        stores = client.get("/v1/vector_stores", params={"order": "asc"}).json()["data"]
+        files = client.get(f"/v1/vector_stores/{stores[0]['id']}/files").json()["data"]
+    assert sorted(f["attributes"]["path"] for f in files) == ["heron.md", "sub/mill.md"]
+
+
+def test_documents_of_a_folder(tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "x.md").write_text("hidden")
+    (tmp_path / "up").symlink_to(tmp_path)
+    with pytest.raises(IngestError, match="holds no documents"):
+        documents(tmp_path, every_kind=True, say=said.append)
+    for name, text in {"a.MD": "a", "b.bin": "b", "empty.md": "", ".c.md": "c"}.items():
+        (tmp_path / name).write_text(text)
+    assert list(documents(tmp_path, every_kind=False, say=said.append)) == ["a.MD"]
+    assert said == ["left out, empty or of another kind: b.bin, empty.md"]
+    assert list(documents(tmp_path, every_kind=True, say=said.append)) == ["a.MD", "b.bin"]
+
+
+def test_program(tmp_path: Path) -> None:
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", program.__name__, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert call().returncode == 2
+    assert "Exit status" in call("--help").stdout
+    given = ("--url=http://127.0.0.1:1", "--collection=c", f"--key={tmp_path}/key", "--wait=0")
+    nothing = call(*given, f"--documents={tmp_path}")
+    assert (nothing.returncode, nothing.stderr) == (1, f"error: {tmp_path} holds no documents\n")
+    (tmp_path / "a.md").write_text("a")
+    keyless = call(*given, f"--documents={tmp_path}")
+    assert keyless.returncode == 1
+    assert keyless.stderr.startswith("error: not within 0 s: ")
+    assert "Traceback" not in keyless.stderr

@@ -1,0 +1,177 @@
+"""A Ray behind its door, as in a head pod."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra.providers.ray_head import NODE, RayHead
+from infra.providers.ray_ports import RayPorts
+from infra.providers.resource import Task
+from infra.providers.session import Session
+
+APPLICATIONS = "/api/serve/applications/"
+KUBERAYS_READ = f"{APPLICATIONS}?api_type=declarative"
+
+HELLO = """
+import asyncio
+
+from ray import serve
+
+@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+class Hello:
+    async def __call__(self, request):
+        await asyncio.sleep(float(request.query_params.get("seconds", 0)))
+        return "hello"
+
+def build(args):
+    return Hello.bind()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def eventually(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+@dataclass
+class Wall:
+    """A Ray, its door, and the document that the door has."""
+
+    door: httpx.Client
+    dashboard: str
+    token: str
+    document: dict[str, Any]
+    mounted: Path
+    token_file: Path
+    session: Session
+    log: Path
+
+    def mount(self, document: dict[str, Any]) -> None:
+        """Changes the mounted document as the kubelet does: by another target of a link."""
+        target = self.mounted.parent / secrets.token_hex(4)
+        target.write_text(json.dumps(document, indent=1))
+        link = self.mounted.with_suffix(".new")
+        link.symlink_to(target.name)
+        link.rename(self.mounted)
+
+    @property
+    def gcs(self) -> str:
+        """Address of Ray's control service."""
+        return f"{NODE}:{RayPorts(int(self.session.spec['base'])).gcs}"
+
+    def applications(self) -> dict[str, Any]:
+        answer = self.door.get(KUBERAYS_READ)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json()["applications"])
+
+    def running(self, name: str) -> bool:
+        return self.applications().get(name, {}).get("status") == "RUNNING"
+
+
+def application(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "route_prefix": f"/{name}",
+        "import_path": "hello_behind_the_door:build",
+        "deployments": [{"name": "Hello", "num_replicas": 1}],
+    }
+
+
+@contextlib.contextmanager
+def walled_ray() -> Iterator[Wall]:
+    """A Ray with token authentication and a door before it, both for the tests alone."""
+    with contextlib.ExitStack() as stack:
+        # Ray's sockets leave little room for the name of its folder.
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hrd-", dir="/tmp")))
+        (root / "hello_behind_the_door.py").write_text(HELLO)
+        token_file = root / "token"
+        token_file.write_text(secrets.token_hex(32))
+        inputs = {
+            "ray": str(Path(sys.executable).with_name("ray")),
+            "version": metadata.version("ray"),
+            "cpus": 4,
+            "object_store_bytes": 80_000_000,
+            "temp": str(root / "r"),
+            "token_path": str(token_file),
+            "ports": {},
+            "dashboard_port": free_port(),
+            "inner_base": 0,
+            "record": str(root / "run"),
+            "log": str(root / "ray.log"),
+            "env": {"PYTHONPATH": str(root)},
+        }
+        head, task = RayHead(), Task(lambda _: None)
+        stack.callback(lambda: head.delete(inputs["record"], inputs, task))
+        document = {
+            "proxy_location": "HeadOnly",
+            "http_options": {"host": "127.0.0.1", "port": free_port()},
+            "applications": [application("one")],
+        }
+        mounted = root / "serve.json"
+        port = free_port()
+        log = root / "door.log"
+        arguments = ["--listen", f"127.0.0.1:{port}", "--ray", f"http://127.0.0.1:{inputs['dashboard_port']}"]
+        files = ["--token-file", str(token_file), "--document", str(mounted)]
+        door = stack.enter_context(
+            subprocess.Popen([sys.executable, "-m", "serving.door", *arguments, *files], stderr=log.open("w"))
+        )
+        stack.callback(door.terminate)
+        client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90, trust_env=False))
+        eventually(lambda: listens(port), "the door listens")
+        session = Session(Path(inputs["record"]))
+        dashboard = f"http://127.0.0.1:{inputs['dashboard_port']}"
+        wall = Wall(client, dashboard, token_file.read_text(), document, mounted, token_file, session, log)
+        wall.mount(document)
+        refused_before_ray_is_there(wall)
+        head.create(inputs, task)
+        yield wall
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def refused_before_ray_is_there(wall: Wall) -> None:
+    for answer in (wall.door.get(KUBERAYS_READ), wall.door.put(APPLICATIONS, json=wall.document)):
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "ray_down"
+    assert wall.door.get("/healthz").status_code == 200
+
+
+def deploy(wall: Wall) -> None:
+    """Deploys the document the way KubeRay does it."""
+    sorted_keys = json.dumps(wall.document, sort_keys=True)
+    answer = wall.door.put(APPLICATIONS, content=sorted_keys, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    eventually(lambda: wall.running("one"), "the application runs")
+    url = f"http://127.0.0.1:{wall.document['http_options']['port']}/one"
+    eventually(lambda: _answers(url), "the application answers")
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(url, trust_env=False).text == "hello"
+    return False

@@ -1,0 +1,67 @@
+"""Volumes that both nodes see, as a file server would give them: a folder of the host, mounted into both machines.
+
+They are static: a volume that was used and let go is made anew, empty, by `renew`.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from tools.cluster.layout import VOLUMES, VOLUMES_INSIDE
+
+CLASS = "shared"
+COUNT = 16
+SIZE = "50Gi"
+_DEFAULT = "storageclass.kubernetes.io/is-default-class"
+
+Kubectl = Callable[..., str]
+
+
+def renew(kubectl: Kubectl, *, default: bool = True) -> None:
+    """Makes the storage class (the cluster's default one, or not) and every volume that is not there or was let go."""
+    _apply(kubectl, [_storage_class(default)])
+    there = {volume["metadata"]["name"]: volume for volume in json.loads(kubectl("get", "pv", "-o", "json"))["items"]}
+    used = [name for name, volume in there.items() if volume["status"].get("phase") in ("Released", "Failed")]
+    if used:
+        kubectl("delete", "pv", "--wait", *used)
+    new = [name for name in _names() if name in used or name not in there]
+    for name in new:
+        shutil.rmtree(VOLUMES / name, ignore_errors=True)
+        (VOLUMES / name).mkdir(parents=True)
+        (VOLUMES / name).chmod(0o777)  # what a file server exports, any user of a pod may write to
+    if new:
+        _apply(kubectl, [_volume(name) for name in new])
+
+
+def _names() -> list[str]:
+    return [f"{CLASS}-{number:02}" for number in range(COUNT)]
+
+
+def _storage_class(default: bool) -> dict[str, Any]:
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": CLASS, "annotations": {_DEFAULT: "true" if default else "false"}},
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "Immediate",
+    }
+
+
+def _volume(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "storageClassName": CLASS,
+            "capacity": {"storage": SIZE},
+            "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": f"{VOLUMES_INSIDE}/{name}", "type": "Directory"},
+        },
+    }
+
+
+def _apply(kubectl: Kubectl, objects: list[dict[str, Any]]) -> None:
+    kubectl("apply", "--filename=-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))

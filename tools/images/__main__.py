@@ -1,0 +1,71 @@
+"""`python -m tools.images`: builds Headrace's container images on this host, without an image registry."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tools.images.build import RECIPES, build, forget
+from tools.images.buildah import PROGRAMS
+from tools.images.oci import ArchiveError, rename
+from tools.machines import host
+from tools.report import ToolError, say
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, or 1 with a line on stderr."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "build" and options.name and not options.output:
+        parser.error("--name names the image in the copy that --output writes")
+    try:
+        match options.command:
+            case "prepare":
+                host.prepare(PROGRAMS)
+            case "build":
+                _build(options.image, options.output, options.name, options.fresh)
+    except (ToolError, ArchiveError, OSError, subprocess.SubprocessError) as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; the layers that were built are kept, run it again to go on")
+        return 130
+    return 0
+
+
+def _build(image: str, output: Path | None, name: str | None, fresh: bool) -> None:
+    start = time.monotonic()
+    if fresh:
+        forget(image)
+    built = build(image)
+    if output:
+        rename(built.archive, output, name or built.name)
+        shutil.copy(built.bill, output.with_suffix(".cdx.json"))
+    print(f"archive  {output or built.archive}")
+    print(f"bill     {output.with_suffix('.cdx.json') if output else built.bill}")
+    print(f"name     {name if output and name else built.name}")
+    print(f"digest   {built.digest}")
+    say(f"images: took {time.monotonic() - start:.0f} s")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    commands.add_parser("prepare", help="install the programs that building needs (on Debian, as root)")
+    making = commands.add_parser(
+        "build",
+        help="build an image, or do nothing if what goes into it has not changed",
+        description="Builds images/IMAGE/Dockerfile into an OCI archive. Debian's mirror and Python's package index "
+        "are those that this host uses. A first build takes minutes, one after a change of code seconds.",
+    )
+    making.add_argument("image", choices=sorted(RECIPES), help="which one")
+    making.add_argument("--output", type=Path, metavar="FILE", help="copy the archive to FILE, its bill beside it")
+    making.add_argument("--name", metavar="REF", help="the name that the copy gives the image, with a tag")
+    making.add_argument("--fresh", action="store_true", help="forget the layers: take Debian's newest packages")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""The software bill of materials of an image (CycloneDX 1.6): every Debian and Python package that is in it."""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import License
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+from tools.images.content import Content, opened
+from tools.images.oci import EPOCH_S, manifests
+
+_LICENSES = LicenseFactory()
+_MADE = datetime.fromtimestamp(EPOCH_S, UTC)
+
+
+def write(archive: Path, out: Path, name: str) -> int:
+    """Writes the bill beside an archive and returns how many packages it lists.
+
+    The same image gives the same bytes: the serial number is made from the image's digest.
+
+    Raises:
+        ArchiveError: the archive holds no image that can be read.
+    """
+    digest = str(manifests(archive)[0]["digest"])
+    with opened(archive) as content:
+        components = [*debian(content), *python(content)]
+    image = _image(name, digest)
+    bom = Bom(components=components, serial_number=uuid.uuid5(uuid.NAMESPACE_OID, digest))
+    bom.metadata = BomMetaData(component=image, timestamp=_MADE)
+    bom.register_dependency(image, components)
+    out.write_text(JsonV1Dot6(bom).output_as_string(indent=2) + "\n")
+    return len(components)
+
+
+def debian(content: Content) -> Iterator[Component]:
+    """Yields the packages that dpkg's status names as installed."""
+    for text in content.read("var/lib/dpkg/status").decode().strip().split("\n\n"):
+        fields = _fields(text)
+        if "installed" not in fields["Status"].split():
+            continue
+        name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
+        yield _component(
+            PackageURL("deb", "debian", name, version, {"arch": architecture}),
+            [_LICENSES.make_with_name(each) for each in _debian_licenses(content, name)],
+            {"source": fields.get("Source", name).split()[0]},
+        )
+
+
+def python(content: Content) -> Iterator[Component]:
+    """Yields the Python distributions, by their metadata; `record` is the SHA-256 of RECORD, their files' hashes."""
+    for path in sorted(content.files):
+        folder, _, file = path.rpartition("/")
+        if not (file == "METADATA" and folder.endswith(".dist-info")):
+            continue
+        fields = _fields(content.read(path).decode(errors="replace"))
+        name = re.sub(r"[-_.]+", "-", fields["Name"]).lower()
+        found = {"path": f"/{folder}"}
+        if f"{folder}/RECORD" in content.files:
+            found["record"] = hashlib.sha256(content.read(f"{folder}/RECORD")).hexdigest()
+        yield _component(PackageURL("pypi", None, name, fields["Version"]), _python_licenses(fields), found)
+
+
+def _component(purl: PackageURL, licenses: Iterable[License], found: dict[str, str]) -> Component:
+    return Component(
+        name=purl.name,
+        version=purl.version,
+        type=ComponentType.LIBRARY,
+        bom_ref=f"{purl}{found.get('path', '')}",  # a package can carry others inside it, even twice
+        purl=purl,
+        licenses=licenses,
+        properties=[Property(name=f"headrace:{key}", value=value) for key, value in found.items()],
+    )
+
+
+def _image(name: str, digest: str) -> Component:
+    repository, _, tag = name.rpartition(":")
+    return Component(
+        name=repository,
+        version=tag,
+        type=ComponentType.CONTAINER,
+        bom_ref=digest,
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest.removeprefix("sha256:"))],
+    )
+
+
+def _fields(text: str) -> Message:
+    return Parser().parsestr(text, headersonly=True)
+
+
+def _debian_licenses(content: Content, package: str) -> list[str]:
+    """The short names in a package's machine-readable copyright file; none if it has another form."""
+    try:
+        text = content.read(f"usr/share/doc/{package}/copyright").decode(errors="replace")
+    except KeyError:
+        return []
+    return sorted(set(re.findall(r"^License: *(\S[^\n]*?) *$", text, flags=re.MULTILINE)))
+
+
+def _python_licenses(fields: Message) -> list[License]:
+    """An SPDX expression if there is one, else the classifiers, else the first line of the free text."""
+    if expression := fields["License-Expression"]:
+        return [_LICENSES.make_from_string(expression)]
+    classifiers = [
+        each.rpartition(" :: ")[2] for each in fields.get_all("Classifier", []) if each.startswith("License")
+    ]
+    text = (fields["License"] or "").strip().splitlines()
+    return [_LICENSES.make_with_name(each) for each in sorted(set(classifiers)) or text[:1]]

@@ -1,0 +1,18 @@
+"""Where the machines of this checkout keep their files."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infra.targets.layout import CHECKOUT
+
+FOLDER = CHECKOUT / ".headrace/machines"
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Holds what all machines share, while it is looked at and made."""
+    FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

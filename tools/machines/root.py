@@ -1,0 +1,118 @@
+"""The Debian root file system that every machine starts from, made once and kept in the cache."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools import cache
+from tools.report import INTERVAL_S, ToolError, say
+
+SUITE = "bookworm"
+MIRROR = "http://deb.debian.org/debian"
+
+# A server that someone reaches over SSH, with what kubeadm, the kubelet and kube-router call.
+PACKAGES = (
+    *(
+        "systemd",
+        "systemd-sysv",
+        "dbus",
+        "openssh-server",
+        "sudo",
+        "python3-minimal",
+        "ca-certificates",
+        "curl",
+        "less",
+    ),
+    *("containerd", "runc", "containernetworking-plugins", "iptables", "nftables", "conntrack", "ipset", "ebtables"),
+    *("ethtool", "iproute2", "iputils-ping", "kmod", "procps", "socat"),
+)
+_LEFT_OUT = ("var/cache/apt/archives/*.deb", "var/lib/apt/lists/*", "etc/ssh/ssh_host_*", "etc/machine-id")
+
+
+def debian_root(packages: Sequence[str] = PACKAGES) -> Path:
+    """Returns a folder with Debian and these packages, shared and not to be written to; makes it if it is not there.
+
+    Making it takes a minute or two and needs root.
+
+    Raises:
+        ToolError: debootstrap failed.
+    """
+    key = hashlib.sha256(repr((SUITE, tuple(sorted(packages)), _LEFT_OUT)).encode()).hexdigest()[:12]
+    folder = cache.root() / f"debian-{SUITE}-{key}"
+    if folder.exists():
+        return folder
+    with cache.lock(f"debian-{key}"):
+        if not folder.exists():  # another process made it while this one waited
+            _make(folder, packages)
+    return folder
+
+
+def _make(folder: Path, packages: Sequence[str]) -> None:
+    for leftover in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(leftover)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    log = work.parent / f"{work.name}.log"
+    try:
+        _debootstrap(work, packages, log)
+        for pattern in _LEFT_OUT:
+            for file in work.glob(pattern):
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+        work.chmod(0o755)
+        work.rename(folder)
+    finally:
+        log.unlink(missing_ok=True)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _debootstrap(work: Path, packages: Sequence[str], log: Path) -> None:
+    say(f"debian: making a root of {SUITE} with {len(packages)} packages; this takes a minute or two, once")
+    start = time.monotonic()
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, str(work), mirror()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            while (code := _wait(process)) is None:
+                say(f"debian: {time.monotonic() - start:.0f} s, {_last(log)}")
+        except BaseException:
+            process.terminate()
+            raise
+    if code != 0:
+        raise ToolError(f"debootstrap failed: {_last(log)}")
+    say(f"debian: made in {time.monotonic() - start:.0f} s")
+
+
+def mirror() -> str:
+    """The mirror that this host's apt uses for the suite, else Debian's own."""
+    if shutil.which("apt-get") is None:
+        return MIRROR
+    answer = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {SUITE}"],
+        env={**os.environ, "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+    )
+    uris = [uri for uri in answer.stdout.split() if uri.startswith(("http://", "https://"))]
+    return uris[0] if uris else MIRROR
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int | None:
+    try:
+        return process.wait(INTERVAL_S)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _last(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return lines[-1].strip() if lines else "nothing was printed"
