@@ -12,6 +12,7 @@ from bench import results, start
 from bench.engine import run as engine
 from bench.processes import BenchError
 from bench.relay import run as relay
+from tools.report import ToolError
 
 RETRIEVAL = Path(__file__).parent / "retrieval"
 ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["engine"])
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 results.render()
             case _:
                 return max(main(each) for each in (*ALL, *(["retrieval", name] for name in names)))
-    except BenchError as e:
+    except (BenchError, ToolError) as e:
         print(f"error: {e}", file=sys.stderr)
         return 1
     return 0

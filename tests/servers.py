@@ -6,13 +6,11 @@ its own.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,9 +19,8 @@ import httpx
 import pytest
 
 from serving.config import Store
-from tools import cache
+from tools import environment
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 UP_S = 60
 NOBODY = 65534
 
@@ -166,7 +163,7 @@ class S3(Server):
     def __init__(self) -> None:
         super().__init__()
         self.port = free_port()
-        self._environment = locked_environment("test-s3")
+        self._environment = environment.locked("test-s3")
         self.key = self.secret = ""
         self._prefixes = 0
         self.start()
@@ -218,25 +215,6 @@ iam.put_user_policy(UserName="headrace", PolicyName="s3", PolicyDocument=json.du
 key = iam.create_access_key(UserName="headrace")["AccessKey"]
 print(json.dumps([key["AccessKeyId"], key["SecretAccessKey"]]))
 """
-
-
-def locked_environment(name: str) -> Path:
-    """Returns an environment of `requirements/NAME.txt` alone, made at its first use and kept in the cache.
-
-    What is in it could not live in the project's own: it wants other versions.
-    """
-    requirements = CHECKOUT / "requirements" / f"{name}.txt"
-    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
-    folder = cache.root() / f"env-{name}" / digest
-    with cache.lock(f"env-{name}"):
-        if not (folder / "whole").is_file():
-            uv = str(Path(sys.executable).with_name("uv"))
-            python = str(folder / "bin" / "python")
-            subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-            install = [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes"]
-            subprocess.run([*install, "-r", str(requirements)], check=True)
-            (folder / "whole").touch()
-    return folder
 
 
 def _postgres_programs() -> Path:

@@ -21,6 +21,8 @@ WITHOUT_DEPENDENCIES = ("weights", "kserve")
 """Groups of packages of which only files are used, or types: installed without what they depend on."""
 STANDALONE = ("vllm", "training")
 """Groups of images that are too large for everyone's environment."""
+APART = ("checkov", "test-s3", "bench-litellm", "bench-vllm-router")
+"""Groups of programs that run in environments of their own, whatever versions ours has."""
 
 _EVERYWHERE = ("--universal",)
 _GPU_IMAGE = ("--python-platform", "x86_64-manylinux_2_36", "--only-binary", ":all:")
@@ -58,13 +60,23 @@ def lock(folder: Path, upgrade: bool) -> None:
         for group in GROUPS:
             compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", "--constraint", str(together))
     for group in STANDALONE:
-        output, standing_alone = folder / f"{group}.txt", current / f"{group}.txt"
-        preferred = folder / "serving.txt" if upgrade or not standing_alone.exists() else standing_alone
-        if preferred != output:
-            shutil.copy(preferred, output)
-        compile_to(output, f"--group=pyproject.toml:{group}", platform=_GPU_IMAGE)
+        standing_alone = current / f"{group}.txt"
+        fresh = upgrade or not standing_alone.exists()
+        _prefer(folder / "serving.txt" if fresh else standing_alone, folder / f"{group}.txt")
+        compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", platform=_GPU_IMAGE)
+    for group in APART:
+        _prefer(None if upgrade else current / f"{group}.txt", folder / f"{group}.txt")
+        compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}")
     for group in WITHOUT_DEPENDENCIES:
         compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", "--no-deps")
+
+
+def _prefer(versions: Path | None, output: Path) -> None:
+    """Has uv keep the versions of another file where it can: it prefers what its output already names."""
+    if versions is None:
+        output.unlink(missing_ok=True)
+    elif versions.exists() and versions != output:
+        shutil.copy(versions, output)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         lock(Path(scratch), upgrade=False)
-        files = [f"{name}.txt" for name in (*GROUPS, *STANDALONE, *WITHOUT_DEPENDENCIES)]
+        files = [f"{name}.txt" for name in (*GROUPS, *STANDALONE, *APART, *WITHOUT_DEPENDENCIES)]
         stale = [f for f in files if (Path(scratch) / f).read_bytes() != (standing / f).read_bytes()]
     for name in stale:
         print(f"requirements/{name} does not fit pyproject.toml; run make lock", file=sys.stderr)

@@ -6,17 +6,16 @@ Every environment is made from a requirements file that is locked by hash.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.load import Target
-from bench.processes import BenchError, Pids, started
+from bench.processes import Pids, started
 from bench.relay import upstream
+from tools import environment
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STATE = CHECKOUT / ".headrace" / "bench-peers"
@@ -33,26 +32,6 @@ class Peer:
     pids: Pids
     settings: str
     versions: dict[str, str] = field(default_factory=dict)
-
-
-def environment(name: str) -> Path:
-    """Returns the folder of a peer's environment, made or made anew when its locked requirements changed."""
-    requirements = CHECKOUT / "requirements" / f"bench-{name}.txt"
-    folder = STATE / "env" / name
-    stamp, digest = folder / "requirements.sha256", hashlib.sha256(requirements.read_bytes()).hexdigest()
-    if stamp.is_file() and stamp.read_text() == digest:
-        return folder
-    print(f"making the environment of {name} ...", file=sys.stderr, flush=True)
-    uv = str(Path(sys.executable).with_name("uv"))
-    python = str(folder / "bin" / "python")
-    try:
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-        install = [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(requirements)]
-        subprocess.run(install, check=True)
-    except (OSError, subprocess.CalledProcessError) as e:
-        raise BenchError(f"the environment of {name} cannot be made: {e}") from None
-    stamp.write_text(digest)
-    return folder
 
 
 def _version(folder: Path, package: str) -> dict[str, str]:
@@ -74,7 +53,7 @@ def direct() -> Iterator[Peer]:
 @contextlib.contextmanager
 def litellm() -> Iterator[Peer]:
     """LiteLLM's proxy as its production page says: a master key, a worker per core, errors logged only, no database."""
-    folder = environment("litellm")
+    folder = environment.locked("bench-litellm")
     workers = os.cpu_count() or 1
     config = STATE / "litellm.yaml"
     config.write_text(
@@ -111,7 +90,7 @@ litellm_settings:
 @contextlib.contextmanager
 def vllm_router() -> Iterator[Peer]:
     """vLLM's router over one worker, without an API key of its own (it checks none)."""
-    folder = environment("vllm-router")
+    folder = environment.locked("bench-vllm-router")
     argv = [str(folder / "bin" / "vllm-router"), "--host", "127.0.0.1", "--port", str(ROUTER_PORT)]
     argv += ["--worker-urls", f"http://127.0.0.1:{upstream.PORT}", "--policy", "round_robin"]
     argv += ["--worker-startup-check-interval", "1", "--log-level", "error"]

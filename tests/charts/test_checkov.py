@@ -18,7 +18,7 @@ from infra.policies.pods import pods
 from tests.charts.conftest import Rendered
 from tests.plan.examples import EXAMPLES
 from tests.plan.rendering import objects, rendered
-from tests.servers import locked_environment
+from tools import environment
 
 # Its command line asks its vendor's service for things; its runner for Kubernetes asks nobody.
 SCAN = """
@@ -63,7 +63,7 @@ def with_pods(given: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
     """Runs checkov from an environment of its own over objects."""
-    python = locked_environment("checkov") / "bin" / "python"
+    python = environment.locked("checkov") / "bin" / "python"
     folder = tmp_path_factory.mktemp("checkov")
 
     def run(given: Sequence[dict[str, Any]]) -> list[Finding]:

@@ -6,8 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.versions import PROMETHEUS as PROGRAM
 from tools.cluster import cluster
-from tools.find import ensure
+from tools.find import obtain
 from tools.images import build
 from tools.images.oci import ImageConfig, Layer, write_archive
 
@@ -53,8 +54,8 @@ def second_version() -> Image:
 
 
 def _prometheus() -> Image:
-    """Ours: Debian's lacks the discovery of pods."""
-    binary = ensure(["prometheus"])["prometheus"]
+    """Built here: a distribution's may lack the discovery of pods, as Debian's does."""
+    binary = obtain(PROGRAM, own=True).files["prometheus"]
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "prometheus.tar"
         config = ImageConfig(entrypoint=["/prometheus"], user="65534:65534")

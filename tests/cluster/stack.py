@@ -12,6 +12,7 @@ import yaml
 
 from tests.cluster import around
 from tests.cluster.images import Images, load_images
+from tests.cluster.objects import objects
 from tests.cluster.prometheus import definitions, prometheus
 from tests.stack import Stack, test_settings
 from tools import charts
@@ -80,7 +81,7 @@ def settings(documents: Path, images: Images, mirror: Path) -> dict[str, object]
 
 @contextmanager
 def cluster_stack(documents: Path, mirror: Path) -> Iterator[ClusterStack]:
-    """The stack, up; at the end it is destroyed, and what is around it too."""
+    """The stack, up; at the end it is destroyed, which leaves no object behind, and what is around it too."""
     images = load_images()
     charts.pack_kuberay(mirror)
     stack = ClusterStack(NAME)
@@ -104,6 +105,7 @@ def standing(name: str) -> Iterator[ClusterStack]:
 @contextmanager
 def _up(stack: ClusterStack, settings: dict[str, object], password: str) -> Iterator[ClusterStack]:
     stack.configure(**settings)
+    before = objects()
     try:
         stack.run("pulumi", "config", "set", "--secret", "--path", "headrace:database.password", password)
         printed = stack.run("up")
@@ -111,3 +113,4 @@ def _up(stack: ClusterStack, settings: dict[str, object], password: str) -> Iter
     finally:
         stack.run("purge")
         stack.file.unlink(missing_ok=True)
+    assert objects() - before == set(), "purging the stack left objects behind"

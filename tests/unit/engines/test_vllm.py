@@ -238,11 +238,10 @@ async def test_a_caller_who_hangs_up_ends_the_generation(replica: vllm.VllmRepli
 
     async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         async with client.stream("POST", f"{lease['url']}/completions", json=body, headers=headers) as response:
+            lines = response.aiter_lines()  # held: a loop that breaks off lets go of it, which closes the response
             frames = 0
-            async for line in response.aiter_lines():
-                frames += line.startswith("data: ")
-                if frames == 3:
-                    break
+            while frames < 3:
+                frames += (await anext(lines)).startswith("data: ")
             assert await metric(client, lease, "requests_processing") == 1
         deadline = time.monotonic() + 5  # all 900 tokens take longer
         while await metric(client, lease, "requests_processing"):
