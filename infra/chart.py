@@ -70,14 +70,16 @@ def values(config: StackConfig, secret: str, checkout: Path, urls: Mapping[str, 
         config, store=store(config), key_secret=reference(KEY_SECRET), api_key=reference(API_KEY), multiprocess_dir=None
     )
     monitored = monitoring.MONITORING.choice(config) != "off"
-    credentials = config.data.credentials
     return {
         "image": {**_image(config.image), "pullSecrets": list(config.image.pull_secrets)},
         "serving": serving.model_dump(mode="json", exclude_none=True),
         "catalog": kserve.with_urls(application.catalog(config).model_dump(mode="json", exclude_none=True), urls),
         "knowledge": knowledge(config, checkout),
-        "secrets": {"existingSecret": secret, "revision": str(config.kubernetes.key_revision)},
-        "storeEnvFrom": [{"secretRef": {"name": credentials}}] if credentials else [],
+        "secrets": {
+            "existingSecret": secret,
+            "bucketCredentials": {"secret": config.data.credentials},
+            "revision": str(config.kubernetes.key_revision),
+        },
         "pools": {pool.name: _pool(pool) for pool in config.pools},
         "head": {"gcs": {"rocksdb": {"storageClass": config.kubernetes.storage_class}}},
         "autoscaling": {"enabled": any(pool.max_replicas for pool in config.pools)},
@@ -148,7 +150,7 @@ def _entry(config: StackConfig) -> Values:
             "tlsSecret": secret,
             "annotations": annotations,
         }
-        parent = {"name": name, **({"namespace": namespace} if namespace else {})}
+        parent = {"name": name, **({"namespace": namespace} if namespace else {}), "sectionName": ingress.listener}
         there = {"parentRefs": [parent]} if name else {"gateway": made}
         return {"httpRoute": {"enabled": True, "hosts": [ingress.host], **there}}
     return {}

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from infra.cluster_config import MOUNTED, Existing
 from infra.gpu import fit
 from infra.mistakes import Mistake
-from serving.config import KServeModel, LlamaCppModel, RemoteModel, SecretRef, VllmModel, names
+from serving.config import KServeModel, LlamaCppModel, SecretRef, VllmModel, names
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
@@ -67,14 +67,27 @@ def _assistant_knowledge(config: StackConfig) -> list[Mistake]:
     ]
 
 
-def _model_keys(config: StackConfig) -> list[Mistake]:
-    """Ray's processes do not get our environment."""
-    where = "a local stack" if config.target == "local" else "Ray's pods"
-    fix = "use {{ref: file:/path}}, or `pulumi config set --secret --path 'headrace:models[{}].api_key'`"
+def _references(config: StackConfig) -> list[tuple[str, str]]:
+    """What replicas read secrets by: (key, reference)."""
+    holders = [("database", config.database), *((f"models[{i}]", model) for i, model in enumerate(config.models))]
     return [
-        Mistake(f"models[{i}].api_key.ref", f"no environment variable reaches {where}", fix.format(i))
-        for i, model in enumerate(config.models)
-        if isinstance(model, RemoteModel) and model.api_key and model.api_key.ref.startswith("env:")
+        (f"{at}.{name}", value.ref) for at, holder in holders for name, value in holder if isinstance(value, SecretRef)
+    ]
+
+
+def _encrypted(key: str) -> str:
+    return f"`pulumi config set --secret --path 'headrace:{key}'`"
+
+
+def _environment(config: StackConfig) -> list[Mistake]:
+    """Ray's processes do not get our environment."""
+    local = config.target == "local"
+    problem = f"no environment variable reaches {'a local stack' if local else 'pods'}"
+    file = "{ref: file:/path}, or " if local else ""
+    return [
+        Mistake(f"{key}.ref", problem, f"use {file}{_encrypted(key)}")
+        for key, reference in _references(config)
+        if reference.startswith("env:")
     ]
 
 
@@ -101,16 +114,10 @@ def _files_of_pods(config: StackConfig) -> list[Mistake]:
     """On a cluster the only files with secrets are those that the stack mounts."""
     if config.target == "local":
         return []
-    wanted: list[tuple[str, object]] = [("database.password", config.database.password)]
-    for i, model in enumerate(config.models):
-        wanted += [(f"models[{i}].{name}", getattr(model, name, None)) for name in ("api_key", "token")]
     return [
-        Mistake(f"{key}.ref", "names a file that pods do not have", f"use `pulumi config set --secret --path '{path}'`")
-        for key, value in wanted
-        if isinstance(value, SecretRef)
-        and value.ref.startswith("file:")
-        and not value.ref.startswith(f"file:{MOUNTED}/")
-        for path in [f"headrace:{key}"]
+        Mistake(f"{key}.ref", "names a file that pods do not have", f"use {_encrypted(key)}")
+        for key, reference in _references(config)
+        if reference.startswith("file:") and not reference.startswith(f"file:{MOUNTED}/")
     ]
 
 
@@ -230,7 +237,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"models", "aliases"}), _alias_targets),
     (frozenset({"models", "aliases", "assistants"}), _assistant_models),
     (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
-    (frozenset({"models"}), _model_keys),
+    (frozenset({"target", "models", "database"}), _environment),
     (frozenset({"target", "models", "database"}), _files_of_pods),
     (frozenset({"ports"}), _ports),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),

@@ -130,7 +130,7 @@ class Data(Strict):
 
     uri: str = Field(default="", pattern=r"^(s3://[^\s]+)?$", description="s3://bucket/prefix; empty: a volume")
     endpoint: str = Field(default="", pattern=r"^(https?://[^\s]+)?$", description="of an S3 that is not Amazon's")
-    credentials: str = Field(default="", description="Secret whose keys are the environment of the S3 client")
+    credentials: str = Field(default="", description="Secret whose key `credentials` is an AWS shared credentials file")
     storage: Quantity = "20Gi"
     storage_class: str = ""
     access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
@@ -164,6 +164,7 @@ class Ingress(Strict):
     host: Host | None = None
     class_name: str = Field(default="", description="IngressClass or GatewayClass; empty: the default one")
     gateway: str = Field(default="", description="an existing Gateway, as namespace/name; empty: one is made")
+    listener: Host = Field(default="https", description="listener of that Gateway that ends TLS")
     tls: Tls | None = None
 
     @model_validator(mode="after")
@@ -174,6 +175,8 @@ class Ingress(Strict):
             raise ValueError("needs host")
         if self.kind == "ingress" and self.gateway:
             raise ValueError("names a gateway; use kind gateway")
+        if "listener" in self.model_fields_set and not self.gateway:
+            raise ValueError("has listener, which belongs to a gateway")
         if self.kind != "none" and not self.tls and not self.gateway:
             raise ValueError("needs tls: API keys must not travel in plain text")
         return self

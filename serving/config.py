@@ -460,8 +460,8 @@ class Replicas(Hosted):
 class Store(Strict):
     """Where state lives: a relational database, and a folder or bucket for files and collections.
 
-    An object store's credentials come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, or the
-    pod's workload identity), never from here.
+    An object store's credentials come from the environment (`AWS_SHARED_CREDENTIALS_FILE`, or `AWS_ACCESS_KEY_ID` and
+    `AWS_SECRET_ACCESS_KEY`) or from the pod's workload identity, never from here.
     """
 
     database: str = Field(pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://", description="SQLAlchemy URL, no password")

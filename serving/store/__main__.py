@@ -21,7 +21,8 @@ RETRY_S = 1.0
 EPILOG = """\
 Exit status: 0 done, 1 failed (the last line says why), 2 wrong arguments.
 The password of a PostgreSQL database comes from the configuration's store.password, else from PGPASSWORD; the
-credentials of a bucket from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from the pod's workload identity.
+credentials of a bucket from the file AWS_SHARED_CREDENTIALS_FILE, from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or
+from the pod's workload identity.
 """
 
 

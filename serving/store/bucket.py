@@ -1,6 +1,7 @@
 """What is particular to object stores, in this one place: a place in an S3 bucket, and what its errors mean.
 
-Credentials come from the environment (`AWS_ACCESS_KEY_ID` and so on), or from the pod's workload identity.
+Credentials come from the file that `AWS_SHARED_CREDENTIALS_FILE` names, from `AWS_ACCESS_KEY_ID` and so on, or from the
+pod's workload identity. Both clients look for them in these places.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from serving.store.places import Writing
 PART = 8 << 20  # bytes given to the client at once
 DEFAULT_REGION = "us-east-1"  # S3 services that are not Amazon's have no regions, and signatures need one
 
+_KEYS = "AWS_SHARED_CREDENTIALS_FILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+
 _CAUSES = (
     (re.compile(r"NO_?SUCH_?BUCKET", re.I), "the bucket does not exist: create it, or mend store.data"),
     (
         re.compile(r"SIGNATURE_?DOES_?NOT_?MATCH|INVALID_?ACCESS_?KEY|EXPIRED_?TOKEN|INVALID_?TOKEN", re.I),
-        "the credentials were refused: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        f"the credentials were refused: check {_KEYS}",
     ),
     (re.compile(r"ACCESS_?DENIED|HTTP status 403|status: 403|Forbidden", re.I), "access was denied: check its policy"),
     (
         re.compile(r"no credentials|CredentialsNotLoaded|failed to load credentials|NoCredentials", re.I),
-        "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        f"there are no credentials: set {_KEYS}",
     ),
     (
         re.compile(r"NETWORK_CONNECTION|curlCode|ConnectError|kind: Connect|timed? ?out|dns error|error sending", re.I),

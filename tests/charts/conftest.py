@@ -56,11 +56,22 @@ VARIANTS: dict[str, Values] = {
         "ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "tls", "className": "nginx"}
     },
     "route of a Gateway that is there": {
-        "httpRoute": {"enabled": True, "hosts": ["a.example.com"], "parentRefs": [{"name": "gw", "namespace": "gws"}]}
+        "httpRoute": {
+            "enabled": True,
+            "hosts": ["a.example.com"],
+            "parentRefs": [{"name": "gw", "namespace": "gws", "sectionName": "https"}],
+        }
     },
     "bucket": {
         "serving": {"store": {"data": "s3://bucket/prefix", "s3_endpoint": "http://minio:9000"}},
         "networkPolicy": {"bucket": {"to": HERE, "port": 9000}},
+    },
+    "bucket by keys": {
+        "serving": {"store": {"data": "s3://bucket/prefix"}},
+        "secrets": {"bucketCredentials": {"secret": "bucket-keys", "key": "file"}},
+        "networkPolicy": {"bucket": {"to": HERE}},
+        "knowledge": [{"name": "docs", "files": {"a.md": "QQ=="}}],
+        "backup": {"enabled": True, "existingClaim": "backups"},
     },
     "sqlite": {"serving": {"store": {"database": "sqlite:////var/lib/headrace/h.db", "password": None}}},
     "no network policies, no migration": {"networkPolicy": {"enabled": False}, "migrate": {"enabled": False}},

@@ -57,6 +57,8 @@ def test_every_value_is_described():
         if at[-1] != "*" and at[-1] not in nameless and not node.get("description", "").strip()
     ]
     assert silent == []
+    cut = [".".join(at) for at, node in ALL if None in node.values()]
+    assert cut == [], "a description with a comma, not quoted"
 
 
 def test_every_value_has_a_default_and_every_default_is_a_value():

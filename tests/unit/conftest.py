@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,20 @@ def s3(_s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     """An S3 service, with its credentials in the environment. Whoever stops it starts it again."""
     for name, value in _s3_server.environment.items():
         monkeypatch.setenv(name, value)
+    return _s3_server
+
+
+@pytest.fixture
+def s3_by_file(_s3_server: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3:
+    """An S3 service, with its credentials in a shared credentials file alone, as pods have them."""
+    for name, value in _s3_server.environment.items():
+        monkeypatch.delenv(name, raising=False)
+        if "KEY" not in name:
+            monkeypatch.setenv(name, value)
+    lines = [f"{n.lower()} = {v}" for n, v in _s3_server.environment.items() if "KEY" in n]
+    file = tmp_path / "credentials"
+    file.write_text("\n".join(["[default]", *lines, ""]))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     return _s3_server
 
 

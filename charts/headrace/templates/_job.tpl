@@ -22,10 +22,6 @@ containers:
       {{- toYaml .args | nindent 6 }}
     env:
       {{- include "headrace.storeEnvironment" .root | nindent 6 }}
-    {{- with .root.Values.storeEnvFrom }}
-    envFrom:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
     resources:
       {{- toYaml .resources | nindent 6 }}
     volumeMounts:
@@ -62,9 +58,6 @@ containers:
       - --key=/etc/headrace/secrets/api-key
       {{- if not .collection.persistentVolumeClaim }}
       # Values name these documents one by one.
-      - --every-kind
-      {{- end }}
-      {{- if not .collection.persistentVolumeClaim }}
       - --every-kind
       {{- end }}
     env:

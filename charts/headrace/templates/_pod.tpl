@@ -187,7 +187,7 @@ affinity:
 - name: tmp
   emptyDir:
     sizeLimit: {{ .Values.temporaryStorage }}
-{{ include "headrace.secretsVolume" (dict "root" . "keys" (list (include "headrace.secretKey" .Values.serving.store.password))) }}
+{{ include "headrace.secretsVolume" (dict "root" . "keys" (list (include "headrace.secretKey" .Values.serving.store.password) "bucket-credentials")) }}
 {{ include "headrace.configVolume" . }}
 {{- if include "headrace.dataClaim" . }}
 - name: data
@@ -211,24 +211,29 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* The Secret as files; dict root, keys (those to show; without: all). The database's password may come from a
-Secret of its own, for example one that an operator made. */}}
+{{/* The Secret as files; dict root, keys (those to show; without: all). The bucket's credentials come from a Secret of
+their own, and the database's password may: for example from one that an operator made. */}}
 {{- define "headrace.secretsVolume" -}}
-{{- $database := .root.Values.secrets.databasePassword -}}
+{{- $own := dict -}}
+{{- range $path, $from := dict "bucket-credentials" .root.Values.secrets.bucketCredentials "database-password" .root.Values.secrets.databasePassword -}}
+{{- if $from.secret -}}{{- $_ := set $own $path $from -}}{{- end -}}
+{{- end -}}
 {{- $secret := dict "name" (include "headrace.secretName" .root) -}}
 {{- $sources := list -}}
 {{- if hasKey . "keys" -}}
 {{- $items := list -}}
-{{- range .keys -}}
-{{- if and . (not (and $database.secret (eq . "database-password"))) -}}{{- $items = append $items (dict "key" . "path" .) -}}{{- end -}}
+{{- range without .keys "" "bucket-credentials" -}}
+{{- if not (hasKey $own .) -}}{{- $items = append $items (dict "key" . "path" .) -}}{{- end -}}
 {{- end -}}
 {{- if $items -}}{{- $sources = append $sources (dict "secret" (set $secret "items" $items)) -}}{{- end -}}
 {{- else -}}
 {{- $sources = append $sources (dict "secret" $secret) -}}
 {{- end -}}
-{{- if and $database.secret (or (not (hasKey . "keys")) (has "database-password" .keys)) -}}
-{{- $item := dict "key" $database.key "path" "database-password" -}}
-{{- $sources = append $sources (dict "secret" (dict "name" $database.secret "items" (list $item))) -}}
+{{- range $path, $from := $own -}}
+{{- if or (not (hasKey $ "keys")) (has $path $.keys) -}}
+{{- $item := dict "key" $from.key "path" $path -}}
+{{- $sources = append $sources (dict "secret" (dict "name" $from.secret "items" (list $item))) -}}
+{{- end -}}
 {{- end -}}
 - name: secrets
   projected:
@@ -256,5 +261,12 @@ Secret of its own, for example one that an operator made. */}}
   value: /tmp
 - name: TMPDIR
   value: /tmp
-{{- include "headrace.extraEnvironment" .Values.storeEnv }}
+{{- include "headrace.extraEnvironment" (include "headrace.storeVariables" . | fromJson) }}
+{{- end -}}
+
+{{/* JSON of what the values say of that environment. */}}
+{{- define "headrace.storeVariables" -}}
+{{- $bucket := dict -}}
+{{- if .Values.secrets.bucketCredentials.secret -}}{{- $_ := set $bucket "AWS_SHARED_CREDENTIALS_FILE" "/etc/headrace/secrets/bucket-credentials" -}}{{- end -}}
+{{- merge (dict) .Values.storeEnv $bucket | toJson -}}
 {{- end -}}

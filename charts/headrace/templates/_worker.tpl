@@ -74,10 +74,6 @@ template:
         command: [python, -m, serving.store, wait]
         env:
           {{- include "headrace.storeEnvironment" $root | nindent 10 }}
-        {{- with $root.Values.storeEnvFrom }}
-        envFrom:
-          {{- toYaml . | nindent 10 }}
-        {{- end }}
         resources:
           {{- toYaml $root.Values.migrate.resources | nindent 10 }}
         volumeMounts:
@@ -95,13 +91,9 @@ template:
           # The head may be away for a while: its control state comes back from its volume.
           - name: RAY_gcs_rpc_server_reconnect_timeout_s
             value: "600"
-          {{- with include "headrace.extraEnvironment" (merge (dict) $pool.env $root.Values.storeEnv) | trim }}
+          {{- with include "headrace.extraEnvironment" (merge (dict) $pool.env (include "headrace.storeVariables" $root | fromJson)) | trim }}
           {{- . | nindent 10 }}
           {{- end }}
-        {{- with $root.Values.storeEnvFrom }}
-        envFrom:
-          {{- toYaml . | nindent 10 }}
-        {{- end }}
         readinessProbe:
           exec:
             command: [bash, -c, {{ include "headrace.workerReady" $root | quote }}]

@@ -1,8 +1,11 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from infra import chart
 from infra.config import StackConfig
+from infra.policies.catalogue import evaluate_manifests
 
 DIGEST = "sha256:" + "0" * 64
 IMAGE = {"registry": "r.example.com", "digest": DIGEST}
@@ -22,7 +25,10 @@ def test_a_digest_wins_over_a_tag() -> None:
 
 
 def test_no_secret_stands_in_values(tmp_path: Path) -> None:
-    assert values(tmp_path)["secrets"] == {"existingSecret": "s", "revision": "1"}
+    secrets = {"existingSecret": "s", "bucketCredentials": {"secret": ""}, "revision": "1"}
+    assert values(tmp_path)["secrets"] == secrets
+    data = {"uri": "s3://bucket/prefix", "credentials": "keys"}
+    assert values(tmp_path, data=data)["secrets"] == {**secrets, "bucketCredentials": {"secret": "keys"}}
     serving = values(tmp_path)["serving"]
     for reference in (serving["key_secret"], serving["bootstrap_key"], serving["store"]["password"]):
         assert reference["ref"].startswith("file:/etc/headrace/secrets/")
@@ -40,6 +46,23 @@ def test_where_the_api_answers() -> None:
     assert chart.url(config()) == "http://headrace-serve-svc.headrace.svc:8000"
     ingress = {"kind": "ingress", "host": "a.example.com", "tls": {"secret": "t"}}
     assert chart.url(config(ingress=ingress)) == "https://a.example.com"
+
+
+@pytest.mark.parametrize(
+    ("settings", "parent"),
+    [
+        ({"gateway": "infra/gw"}, {"name": "gw", "namespace": "infra", "sectionName": "https"}),
+        ({"gateway": "gw", "listener": "tls.example"}, {"name": "gw", "sectionName": "tls.example"}),
+    ],
+)
+def test_a_route_is_on_a_listener_of_a_gateway_that_is_there(
+    settings: dict[str, Any], parent: dict[str, str], tmp_path: Path
+) -> None:
+    route = values(tmp_path, ingress={"kind": "gateway", "host": "a.example.com", **settings})["httpRoute"]
+    assert route["parentRefs"] == [parent]
+    spec = {"parentRefs": route["parentRefs"], "hostnames": route["hosts"]}
+    kind = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "r"}}
+    assert [str(v) for v in evaluate_manifests([{**kind, "spec": spec}]) if v.rule.name == "route-tls"] == []
 
 
 def test_documents_travel_as_they_are(tmp_path: Path) -> None:

@@ -72,10 +72,6 @@ TLS = {"secret": "t"}
             "headrace:database.url: holds a password; move it to database.password",
         ),
         ({"database": {"kind": "url", "url": "mysql://u@h/d"}}, "headrace:database.url: is no URL of a PostgreSQL"),
-        (
-            {"database": {"kind": "url", "url": "postgresql://u@h/d", "password": {"ref": "file:/etc/passwd"}}},
-            "headrace:database.password.ref: names a file that pods do not have",
-        ),
         ({"data": {"endpoint": "http://s3"}}, "has endpoint or credentials, which belong to a uri"),
         ({"ingress": {"kind": "ingress", "tls": TLS}}, "needs host"),
         ({"ingress": {"kind": "ingress", "host": "a.b"}}, "needs tls: API keys must not travel in plain text"),
@@ -83,6 +79,10 @@ TLS = {"secret": "t"}
         (
             {"ingress": {"kind": "ingress", "host": "a.b", "tls": {"issuer": "i"}}, "addons": {"certificates": "off"}},
             "headrace:addons.certificates: is off, and ingress.tls names an issuer",
+        ),
+        (
+            {"ingress": {"kind": "gateway", "host": "a.b", "tls": TLS, "listener": "https"}},
+            "has listener, which belongs to a gateway",
         ),
         ({"mirror": {"images": {"quay.io": "https://m"}}}, "without a scheme"),
         (
@@ -100,6 +100,28 @@ def test_a_mistake_is_said(raw: dict[str, Any], expected: str) -> None:
     found = mistakes(raw)
     assert any(expected in m for m in found), found
     assert "planted" not in repr(found)
+
+
+REMOTE = {"name": "m", "engine": "remote", "url": "https://a/v1"}
+KSERVE = {"name": "m", "engine": "kserve", "existing": "k"}
+
+
+@pytest.mark.parametrize("ref", ["env:KEY", "file:/home/me/key"])
+@pytest.mark.parametrize(
+    ("settings", "at"),
+    [
+        ({"models": [{**REMOTE, "api_key": {}}]}, "models[0].api_key"),
+        ({"models": [{**KSERVE, "api_key": {}}]}, "models[0].api_key"),
+        ({"models": [{**VLLM, "token": {}}]}, "models[0].token"),
+        ({"database": {"kind": "url", "url": "postgresql://u@h/d", "password": {}}}, "database.password"),
+    ],
+    ids=["remote", "kserve", "vllm", "database"],
+)
+def test_a_secret_that_pods_cannot_read_is_refused(settings: dict[str, Any], at: str, ref: str) -> None:
+    raw = json.loads(json.dumps(settings).replace("{}", json.dumps({"ref": ref})))
+    problem = "no environment variable reaches pods" if ref == "env:KEY" else "names a file that pods do not have"
+    fix = f"use `pulumi config set --secret --path 'headrace:{at}'`"
+    assert f"headrace:{at}.ref: {problem}; {fix}" in mistakes({"assistants": [], **raw})
 
 
 def test_secrets_become_files_that_pods_have() -> None:

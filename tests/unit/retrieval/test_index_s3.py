@@ -74,6 +74,12 @@ def test_wrong_credentials(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     fails(s3.store(), "credentials were refused")
 
 
+def test_credentials_in_a_file(s3_by_file: S3) -> None:
+    index = opened(s3_by_file.store())
+    put(index, "a", "the heron stands")
+    assert found(index, "heron") == ["the heron stands"]
+
+
 def test_endpoint_that_is_down(s3: S3) -> None:
     fails(s3.store(s3_endpoint="http://127.0.0.1:1"), "cannot be reached")
 

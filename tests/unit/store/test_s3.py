@@ -120,6 +120,12 @@ async def test_wrong_credentials(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Non
     await fails(s3.store(), "the credentials were refused|access was denied")
 
 
+async def test_credentials_in_a_file(s3_by_file: S3, alice: Principal) -> None:
+    blobs = Blobs(data.place(s3_by_file.store(), data.FILES))
+    await blobs.write(alice, "file-a", io.BytesIO(b"x"), max_bytes=1)
+    assert await blobs.read(alice, "file-a") == b"x"
+
+
 async def test_endpoint_that_is_down(s3: S3) -> None:
     await fails(s3.store(s3_endpoint="http://127.0.0.1:1"), "it cannot be reached")
 
