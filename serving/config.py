@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -21,6 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 """Name of a model, alias, assistant or collection: lower case, digits and `._-`; 1-63 characters."""
+
+
+REVISION_WAIT_S = 150  # kubelets look every minute, and what they know may be a minute old
 
 
 class Strict(BaseModel):
@@ -40,16 +44,37 @@ class SecretRef(Strict):
     def read(self) -> str:
         """Returns the secret, stripped of surrounding white space.
 
-        Raises `LookupError` (naming the reference, never the value) when it is missing or empty.
+        Where `HEADRACE_SECRETS_REVISION` is set, a file `revision` beside the secret's must say the same: kubelets
+        bring a changed Secret to running pods within about a minute, and a replica that starts before would go on
+        with the old one. So it waits.
+
+        Raises `LookupError` (naming the reference, never the value) when it is missing or empty, or stays old.
         """
         kind, _, target = self.ref.partition(":")
         try:
+            if kind == "file":
+                _await_revision(Path(target).with_name("revision"))
             value = os.environ[target] if kind == "env" else Path(target).read_text(encoding="utf-8")
         except (KeyError, OSError) as e:
             raise LookupError(f"secret {self.ref} cannot be read: {type(e).__name__}") from None
         if not value.strip():
             raise LookupError(f"secret {self.ref} is empty")
         return value.strip()
+
+
+_current: set[Path] = set()
+
+
+def _await_revision(file: Path) -> None:
+    wanted = os.environ.get("HEADRACE_SECRETS_REVISION")
+    if not wanted or file in _current or not file.exists():
+        return
+    deadline = time.monotonic() + REVISION_WAIT_S
+    while (found := file.read_text(encoding="utf-8").strip()) != wanted:
+        if time.monotonic() > deadline:
+            raise LookupError(f"secrets in {file.parent} are of revision {found}, not yet of {wanted}")
+        time.sleep(1)
+    _current.add(file)
 
 
 class Autoscaling(Strict):

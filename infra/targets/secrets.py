@@ -37,6 +37,8 @@ class Secrets:
             **({DATABASE_PASSWORD: RandomSecret(DATABASE_PASSWORD, opts=opts)} if database else {}),
         }
         self.values: dict[str, Output[str]] = {name: secret.value for name, secret in made.items()}
+        # Replicas that start after a change wait until their node has brought it to them: SecretRef.read.
+        self.values["revision"] = Output.from_input(str(revision))
         for name, value in sorted(given.items()):
             if name != KUBECONFIG:
                 self.values[name] = pulumi.Output.secret(value.get_secret_value())
