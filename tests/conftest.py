@@ -16,8 +16,21 @@ import pytest
 from tests.stack import Stack, own_stack, write_documents
 
 
+CLUSTER_TIMEOUT_S = 1500
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--target", choices=("local", "cluster"), default="local", help="where the stack under test runs")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a cluster: first what needs it empty, then what asks the stack, last what makes the stack another one."""
+    if config.getoption("--target") != "cluster":
+        return
+    items.sort(key=lambda item: ("stack" in getattr(item, "fixturenames", ()), bool(item.get_closest_marker("last"))))
+    for item in items:
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(CLUSTER_TIMEOUT_S))  # the first one brings everything up
 
 
 @pytest.fixture(scope="session")

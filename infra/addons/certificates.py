@@ -6,13 +6,16 @@ from collections.abc import Mapping
 
 from infra import versions
 from infra.addons.addon import Addon, Values, whole
+from infra.cluster_config import Existing
 from infra.config import StackConfig
 
 
 def needed(config: StackConfig) -> bool:
     """True when a certificate is to be made, or KServe's webhook needs one."""
     tls = config.ingress.tls
-    return bool(tls and tls.issuer) or any(m.engine == "kserve" for m in config.models)
+    # KServe's webhook wants a certificate; a KServe that is there already has its own.
+    kserve = any(m.engine == "kserve" for m in config.models) and not isinstance(config.addons.kserve, Existing)
+    return bool(tls and tls.issuer) or kserve
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:

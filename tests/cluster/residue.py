@@ -60,10 +60,13 @@ def _mounts() -> frozenset[str]:
 
 
 def _processes() -> frozenset[str]:
-    """Those that work for a machine: in its control groups, called with its folder, or with its disk mounted."""
+    """Those that work for a machine: in its control groups, called with its folder, or with its disk mounted.
+
+    Not by what they call themselves, which some change all the time.
+    """
     own = Path("/proc/self/ns/mnt").readlink()
     found = set()
-    for process in psutil.process_iter(["pid", "cmdline"]):
+    for process in psutil.process_iter(["pid", "cmdline", "exe", "create_time"]):
         here = Path(f"/proc/{process.pid}")
         try:
             group = (here / "cgroup").read_text()
@@ -72,5 +75,5 @@ def _processes() -> frozenset[str]:
             continue
         command = " ".join(process.info["cmdline"] or ())
         if "headrace-" in group or str(FOLDER) in command or re.search(DISK, disks):
-            found.add(f"{process.pid} {command}")
+            found.add(f"{process.pid} {process.info['exe']} since {process.info['create_time']}")
     return frozenset(found)

@@ -78,9 +78,18 @@ def succeeds(action: Callable[[], object], error: type[Exception] = ToolError) -
 
 @pytest.fixture
 def pair(kubectl: Kubectl, namespace: str) -> str:
-    """A namespace with pods `west` on the control plane and `east` on the worker."""
+    """A namespace with pods `west` on the control plane and `east` on the worker, which reach each other."""
     start(kubectl, namespace, pod("west", CONTROL_PLANE.name), pod("east", WORKER.name))
+    hear(kubectl, namespace, "west", "east")
+    hear(kubectl, namespace, "east", "west")
     return namespace
+
+
+def hear(kubectl: Kubectl, namespace: str, client: str, server: str) -> str:
+    """As `ask`, once the routes and policies of both nodes are there; they follow a new pod within seconds."""
+    where = address(kubectl, namespace, server)
+    eventually(lambda: succeeds(lambda: ask(kubectl, namespace, client, where)))
+    return ask(kubectl, namespace, client, where)
 
 
 def test_both_nodes_are_ready_and_take_pods(kubectl: Kubectl) -> None:
@@ -108,8 +117,8 @@ def test_a_pod_is_seen_with_its_own_address_across_nodes(kubectl: Kubectl, names
     who = {"command": ["socat", f"TCP-LISTEN:{PORT},fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR"]}
     start(kubectl, namespace, pod("west", CONTROL_PLANE.name, **who), pod("east", WORKER.name, **who))
     west, east = (address(kubectl, namespace, name) for name in ("west", "east"))
-    assert ask(kubectl, namespace, "west", east) == west
-    assert ask(kubectl, namespace, "east", west) == east
+    assert hear(kubectl, namespace, "west", "east") == west
+    assert hear(kubectl, namespace, "east", "west") == east
 
 
 def test_services_are_found_by_name_on_both_nodes(kubectl: Kubectl, pair: str) -> None:
@@ -157,7 +166,7 @@ def test_a_policy_denies_across_nodes_and_admits_whom_it_names(kubectl: Kubectl,
     start(kubectl, pair, pod("friend", CONTROL_PLANE.name), pod("neighbour", WORKER.name))
     east = address(kubectl, pair, "east")
     for client in ("west", "friend", "neighbour"):
-        assert ask(kubectl, pair, client, east) == "east"
+        assert hear(kubectl, pair, client, "east") == "east"
     policy = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

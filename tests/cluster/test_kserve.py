@@ -19,6 +19,8 @@ from tests.cluster.stack import NAMESPACE, ClusterStack
 from tools.cluster.images import TOOLS
 from tools.report import ToolError
 
+pytestmark = pytest.mark.last
+
 Kubectl = Callable[..., str]
 Object = dict[str, Any]
 

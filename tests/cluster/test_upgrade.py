@@ -17,6 +17,8 @@ from tests.cluster.images import second_version
 from tests.cluster.stack import NAMESPACE, ClusterStack
 from tests.load import Load, healed, nothing_lost
 
+pytestmark = pytest.mark.last
+
 Kubectl = Callable[..., str]
 
 STREAM_S = 300
@@ -90,7 +92,26 @@ def test_an_upgrade_under_load_takes_nothing(stack: ClusterStack, kubectl: Kubec
     print(f"upgrade: {load.complete} streams complete, 0 cut, 0 requests refused")
 
 
-@pytest.mark.parametrize("pool", ["serving", "models"])
+POOLS = {"serving": 2, "models": 1}
+
+
+@pytest.fixture
+def whole(stack: ClusterStack, kubectl: Kubectl) -> None:
+    """Every pod that an earlier test took is there again, and what ended has drained."""
+    _until(lambda: all(_is_whole(kubectl, pool, size) for pool, size in POOLS.items()), 420, "all pools are whole")
+    assert healed(stack, 120)
+
+
+def _is_whole(kubectl: Kubectl, pool: str, size: int) -> bool:
+    selector = f"-l=ray.io/cluster={active(kubectl)},headrace.io/pool={pool}"
+    items = json.loads(kubectl(f"-n={NAMESPACE}", "get", "pods", selector, "-o=json"))["items"]
+    conditions = [c for item in items for c in item["status"].get("conditions", ()) if c["type"] == "Ready"]
+    ended = any("deletionTimestamp" in item["metadata"] for item in items)
+    return not ended and [c["status"] for c in conditions] == ["True"] * size
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize("pool", ["serving", pytest.param("models", marks=pytest.mark.soak)])
 def test_a_pod_that_is_deleted_takes_nothing_with_it(stack: ClusterStack, kubectl: Kubectl, pool: str) -> None:
     """As a drained node does it: with notice."""
     victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
@@ -103,7 +124,8 @@ def test_a_pod_that_is_deleted_takes_nothing_with_it(stack: ClusterStack, kubect
     nothing_lost(stack, load)
 
 
-@pytest.mark.parametrize("pool", ["serving", "models"])
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize("pool", [pytest.param("serving", marks=pytest.mark.soak), "models"])
 def test_a_pod_that_dies_is_replaced(stack: ClusterStack, kubectl: Kubectl, pool: str) -> None:
     victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
     with Load(stack) as load:
@@ -133,6 +155,7 @@ def replicas(kubectl: Kubectl) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.usefixtures("whole")
 def test_the_death_of_the_head_restarts_no_replica(stack: ClusterStack, kubectl: Kubectl) -> None:
     """Ray's control state lies on a volume: requests go on without a head, and replicas outlive it."""
     before = replicas(kubectl)

@@ -27,6 +27,8 @@ def test_the_api_is_reachable_through_a_forwarded_port(stack: ClusterStack) -> N
         stdout=subprocess.PIPE,
         env=dict(os.environ),
         text=True,
+        # As from a terminal: what a shell starts in the background ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             assert process.stdout is not None
