@@ -15,7 +15,6 @@ import pytest
 
 from tests.stack import Stack, own_stack, write_documents
 
-
 CLUSTER_TIMEOUT_S = 1500
 
 
