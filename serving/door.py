@@ -9,6 +9,8 @@ every other. It deploys one document only, the one mounted beside it, whoever as
   KubeRay waits longer and longer between its tries, so once the remembered document is the mounted one it is applied
   without another request. The mounted document alone is never a reason to deploy it: during an upgrade the old
   cluster's pod sees the new cluster's document too.
+- The first document of a cluster waits for its workers, `WORKERS_S` at most: Serve spreads replicas over the nodes that
+  are there, and moves none later. With the first pod alone, one pod's death would take every gateway.
 """
 
 from __future__ import annotations
@@ -46,6 +48,12 @@ REQUEST_S = 10
 DEPLOY_S = 60
 """Serve's controller starts with the first document: seconds on a busy host."""
 
+WORKERS_S = 120
+"""So long the first document waits for workers; then it goes to those that are there."""
+
+NODES = "/api/v0/nodes?limit=10000"
+"""Where Ray's state API lists the cluster's nodes."""
+
 CONNECTIONS = 64
 POLL_S = 2.0
 
@@ -69,11 +77,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are: Ray's dashboard (base URL), the file of its token, the file of the document."""
+    """Where things are: Ray's dashboard (base URL), the file of its token, the file of the document.
+
+    `workers` is how many the first document waits for.
+    """
 
     ray: str
     token_file: Path
     document: Path
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,8 @@ class Door:
         self._session = session
         self._wanted: Any = None
         self._applying: tuple[bytes, asyncio.Task[Answer]] | None = None
+        self._deadline: float | None = None
+        self._gathered = settings.workers == 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request and closes its connection."""
@@ -165,7 +179,27 @@ class Door:
         self._applying = (document, task)
         return task
 
+    async def _gather(self) -> None:
+        """Returns when the workers are there, when Serve has applications already, or when it took too long."""
+        if self._gathered:
+            return
+        loop = asyncio.get_running_loop()
+        if self._deadline is None:
+            self._deadline = loop.time() + WORKERS_S
+        serving = _parse_or_none((await self._ask("GET", APPLICATIONS, REQUEST_S)).body)
+        while not (isinstance(serving, dict) and serving.get("applications")):
+            there = _workers(_parse_or_none((await self._ask("GET", NODES, REQUEST_S)).body))
+            if there >= self._settings.workers:
+                break
+            if loop.time() > self._deadline:
+                log.warning("%d of %d workers are there; replicas go to those", there, self._settings.workers)
+                break
+            log.info("%d of %d workers are there", there, self._settings.workers)
+            await asyncio.sleep(POLL_S)
+        self._gathered = True
+
     async def _deploy(self, document: bytes) -> Answer:
+        await self._gather()
         answer = await self._ask("PUT", APPLICATIONS, DEPLOY_S, document)
         if answer.status < 300 and _same(self._wanted, _parse(document)):
             self._wanted = None
@@ -202,11 +236,26 @@ class Door:
             raise Refused(503, "no_document", f"The document cannot be read yet: {e.strerror}.") from None
 
 
+def _workers(listing: Any) -> int:
+    """Counts what Ray's state API lists as alive and not the head; 0 for what is no such list."""
+    try:
+        nodes = listing["data"]["result"]["result"]
+        return sum(node["state"] == "ALIVE" and not node["is_head_node"] for node in nodes)
+    except (KeyError, TypeError):
+        return 0
+
+
 def _parse(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise Refused(400, "invalid_json", "The document is not JSON.") from None
+
+
+def _parse_or_none(body: bytes) -> Any:
+    with contextlib.suppress(Refused):
+        return _parse(body)
+    return None
 
 
 def _no_constant(name: str) -> Any:
@@ -311,11 +360,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ray", default="http://127.0.0.1:8266", help="base URL of Ray's dashboard")
     parser.add_argument("--token-file", type=Path, required=True, help="file of Ray's token")
     parser.add_argument("--document", type=Path, required=True, help="the one Serve document that may be deployed")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="wait for them with the first document")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     host, port = args.listen
+    settings = Settings(args.ray.rstrip("/"), args.token_file, args.document, args.workers)
     try:
-        asyncio.run(_until_sigterm(Settings(args.ray.rstrip("/"), args.token_file, args.document), host, port))
+        asyncio.run(_until_sigterm(settings, host, port))
     except OSError as e:
         print(f"door: cannot listen on {host} port {port}: {e.strerror}", file=sys.stderr)
         return 1

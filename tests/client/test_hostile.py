@@ -290,7 +290,11 @@ HAPROXY = {
 
 @pytest.mark.parametrize("name", HAPROXY)
 def test_what_haproxy_answers_by_itself(stack, name):
-    answer = raw(stack, HAPROXY[name])
+    try:
+        answer = raw(stack, HAPROXY[name])
+    except ConnectionError:  # it closed before it had read all, which may overtake its answer
+        assert name == "oversized header"
+        return
     status = int(answer.split(b" ")[1])
     assert status in (400, 431, 505), answer[:200]
 

@@ -58,6 +58,17 @@ def long_stream(stack: ClusterStack) -> Iterator[LongStream]:
     stream.join()
 
 
+@pytest.fixture
+def figures(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Load], None]:
+    """Prints what a load met, for docs/benchmarks.md."""
+
+    def show(what: str, load: Load) -> None:
+        with capsys.disabled():
+            print(f"\n{what}: {load.complete} streams complete, {load.cut} cut, {load.refused} refused")
+
+    return show
+
+
 def active(kubectl: Kubectl) -> str:
     path = "-o=jsonpath={.status.activeServiceStatus.rayClusterName}"
     return kubectl(f"-n={NAMESPACE}", "get", "rayservice", "headrace", path)
@@ -71,7 +82,9 @@ def pods(kubectl: Kubectl, **labels: str) -> list[str]:
     return [item["metadata"]["name"] for item in items if "deletionTimestamp" not in item["metadata"]]
 
 
-def test_an_upgrade_under_load_takes_nothing(stack: ClusterStack, kubectl: Kubectl, long_stream: LongStream) -> None:
+def test_an_upgrade_under_load_takes_nothing(
+    stack: ClusterStack, kubectl: Kubectl, long_stream: LongStream, figures: Callable[[str, Load], None]
+) -> None:
     """Another image, and a change of configuration, while streams run; one of them for five minutes."""
     before = active(kubectl)
     with Load(stack) as load:
@@ -89,7 +102,7 @@ def test_an_upgrade_under_load_takes_nothing(stack: ClusterStack, kubectl: Kubec
     assert not long_stream.problem
     assert long_stream.text.endswith("data: [DONE]\n\n")
     assert long_stream.words >= STREAM_S
-    print(f"upgrade: {load.complete} streams complete, 0 cut, 0 requests refused")
+    figures("upgrade", load)
 
 
 POOLS = {"serving": 2, "models": 1}
@@ -112,7 +125,9 @@ def _is_whole(kubectl: Kubectl, pool: str, size: int) -> bool:
 
 @pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize("pool", ["serving", pytest.param("models", marks=pytest.mark.soak)])
-def test_a_pod_that_is_deleted_takes_nothing_with_it(stack: ClusterStack, kubectl: Kubectl, pool: str) -> None:
+def test_a_pod_that_is_deleted_takes_nothing_with_it(
+    stack: ClusterStack, kubectl: Kubectl, pool: str, figures: Callable[[str, Load], None]
+) -> None:
     """As a drained node does it: with notice."""
     victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
     with Load(stack) as load:
@@ -122,11 +137,14 @@ def test_a_pod_that_is_deleted_takes_nothing_with_it(stack: ClusterStack, kubect
         _until(lambda: load.complete >= settled + 6, 240, "service is back")
     assert load.problems == []
     nothing_lost(stack, load)
+    figures(f"a pod of {pool} is deleted", load)
 
 
 @pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize("pool", [pytest.param("serving", marks=pytest.mark.soak), "models"])
-def test_a_pod_that_dies_is_replaced(stack: ClusterStack, kubectl: Kubectl, pool: str) -> None:
+def test_a_pod_that_dies_is_replaced(
+    stack: ClusterStack, kubectl: Kubectl, pool: str, figures: Callable[[str, Load], None]
+) -> None:
     victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
     with Load(stack) as load:
         _until(lambda: load.complete >= 3, 60, "the load works")
@@ -135,6 +153,7 @@ def test_a_pod_that_dies_is_replaced(stack: ClusterStack, kubectl: Kubectl, pool
         assert healed(stack, 180)
     assert load.problems == []
     nothing_lost(stack, load)
+    figures(f"a pod of {pool} dies", load)
 
 
 def replicas(kubectl: Kubectl) -> dict[str, set[str]]:
@@ -156,7 +175,9 @@ def replicas(kubectl: Kubectl) -> dict[str, set[str]]:
 
 
 @pytest.mark.usefixtures("whole")
-def test_the_death_of_the_head_restarts_no_replica(stack: ClusterStack, kubectl: Kubectl) -> None:
+def test_the_death_of_the_head_restarts_no_replica(
+    stack: ClusterStack, kubectl: Kubectl, figures: Callable[[str, Load], None]
+) -> None:
     """Ray's control state lies on a volume: requests go on without a head, and replicas outlive it."""
     before = replicas(kubectl)
     assert sum(map(len, before.values())) >= 5
@@ -171,6 +192,7 @@ def test_the_death_of_the_head_restarts_no_replica(stack: ClusterStack, kubectl:
     assert (load.refused, load.cut) == (0, 0), f"{load.complete} complete, {load.refused} refused, {load.cut} cut"
     assert replicas(kubectl) == before
     nothing_lost(stack, load)
+    figures("the head dies", load)
 
 
 def _head_is_back(kubectl: Kubectl, old: str) -> bool:

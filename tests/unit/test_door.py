@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -403,3 +404,62 @@ def test_a_busy_port_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
         address = f"127.0.0.1:{s.getsockname()[1]}"
         assert door.main(["--listen", address, "--token-file", str(tmp_path), "--document", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("door: cannot listen on 127.0.0.1 port")
+
+
+# The first document waits for workers
+
+
+def nodes(*workers: str) -> dict[str, Any]:
+    """As Ray's state API lists a head and workers in these states."""
+    listed = [{"state": "ALIVE", "is_head_node": True}, *({"state": w, "is_head_node": False} for w in workers)]
+    return {"data": {"result": {"result": listed}}}
+
+
+@pytest.fixture
+async def waiting(place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Place, door.Door]]:
+    """A door that waits for two workers of which one is dead."""
+    monkeypatch.setattr(door, "POLL_S", 0.01)
+    place.ray.answer = listing(nodes("ALIVE", "DEAD"))
+    settings = Settings(place.settings.ray, place.settings.token_file, place.settings.document, workers=2)
+    async with aiohttp.ClientSession() as session:
+        yield place, door.Door(settings, session)
+
+
+def listing(found: Any, applications: Any = None) -> Answer:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response(found if request.path == "/api/v0/nodes" else {"applications": applications or {}})
+
+    return answer
+
+
+def puts(place: Place) -> int:
+    return sum(method == "PUT" for method, *_ in place.ray.seen)
+
+
+async def test_the_first_document_waits_for_the_workers(waiting: tuple[Place, door.Door]) -> None:
+    place, it = waiting
+    deploying = it._apply(MOUNTED)
+    await asyncio.sleep(0.2)
+    assert puts(place) == 0
+    place.ray.answer = listing(nodes("ALIVE", "DEAD", "ALIVE"))
+    assert (await deploying).status == 200
+    assert puts(place) == 1
+
+
+@pytest.mark.parametrize("found", [nodes("ALIVE"), {}, [], {"data": None}, {"data": {"result": {"result": [1]}}}])
+async def test_it_does_not_wait_for_ever(
+    waiting: tuple[Place, door.Door], found: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, it = waiting
+    place.ray.answer = listing(found)
+    monkeypatch.setattr(door, "WORKERS_S", 0.05)
+    assert (await it._apply(MOUNTED)).status == 200
+    assert puts(place) == 1
+
+
+async def test_what_serves_already_waits_for_nobody(waiting: tuple[Place, door.Door]) -> None:
+    """A new head of an old cluster, whose workers come back one by one."""
+    place, it = waiting
+    place.ray.answer = listing(nodes(), {"headrace": {}})
+    assert (await it._apply(MOUNTED)).status == 200
+    assert [method for method, *_ in place.ray.seen] == ["GET", "PUT"]

@@ -3,6 +3,11 @@ run on: they are restarted whatever the pod's restartPolicy (KubeRay's autoscali
 {{- define "headrace.head" -}}
 {{- $head := .Values.head -}}
 {{- $rocksdb := eq $head.gcs.storage "rocksdb" -}}
+{{- $workers := 0 -}}
+{{- range $name, $values := .Values.pools -}}
+{{- $pool := include "headrace.pool" (dict "root" $ "pool" $name "at" $values) | fromJson -}}
+{{- $workers = add $workers (int (ternary $pool.minReplicas $pool.replicas $.Values.autoscaling.enabled)) -}}
+{{- end -}}
 rayStartParams:
   # Nothing of Serve's but its controller runs here.
   num-cpus: "0"
@@ -55,6 +60,7 @@ template:
           - --ray=http://127.0.0.1:8266
           - --token-file=/etc/headrace/ray/token
           - --document=/etc/headrace/serve/serve.json
+          - --workers={{ $workers }}
         readinessProbe:
           httpGet: {path: /api/gcs_healthz, port: 8265}
           periodSeconds: 5
