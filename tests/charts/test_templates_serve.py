@@ -130,6 +130,18 @@ def test_the_door_has_the_document_that_kuberay_puts(full):
     assert {"name": "serve", "configMap": {"name": "headrace-full-serve"}} in head["spec"]["volumes"]
 
 
+@pytest.mark.parametrize("autoscaling", [False, True])
+def test_the_door_waits_for_every_worker_that_is_sure_to_come(render, autoscaling):
+    pool = {"replicas": 3, "minReplicas": 2, "maxReplicas": 4}
+    rendered = render(
+        {"pools": {"more": pool}, "autoscaling": {"enabled": autoscaling}, "networkPolicy": {"enabled": False}}
+    )
+    groups = rendered.one("RayService")["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert len(groups) == 2
+    [door] = [c for name, c in rendered.containers() if name == "head: door"]
+    assert f"--workers={sum(g['minReplicas'] for g in groups)}" in door["args"]
+
+
 def test_a_document_fits_into_its_config_map(render):
     assistant = {"name": "docs", "model": "smollm2", "prompt": "x" * 100_000}
     many = [{**assistant, "name": f"a{i}"} for i in range(9)]
