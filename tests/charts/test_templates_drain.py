@@ -48,7 +48,10 @@ backend http-headrace
 """
 
 
-@pytest.mark.parametrize("case", ["idle", "stream", "reload", "lease", "limit"])
+SOAKED = [pytest.param(case, marks=pytest.mark.soak) for case in ("idle", "reload")]
+
+
+@pytest.mark.parametrize("case", [*SOAKED, "stream", "lease", "limit"])
 def test_draining(case: str) -> None:
     command = ["unshare", "--map-root-user", "--net", sys.executable, __file__, case]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

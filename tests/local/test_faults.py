@@ -48,7 +48,7 @@ def kill_under_load(stack, record, title):
     [
         "ray::ServeReplica:headrace:Gateway",
         "ray::ServeReplica:model-smollm2:Model",
-        "ray::ServeReplica:headrace:Retrieval",
+        pytest.param("ray::ServeReplica:headrace:Retrieval", marks=pytest.mark.soak),
         "haproxy",
         pytest.param("ray::ServeController", marks=pytest.mark.soak),
         pytest.param("ray::ProxyActor", marks=pytest.mark.soak),
