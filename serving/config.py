@@ -77,22 +77,28 @@ def _await_revision(file: Path) -> None:
     _current.add(file)
 
 
-class Autoscaling(Strict):
-    """Bounds and pace of Serve's autoscaling, which follows the requests that are in flight or wait."""
+class Bounds(Strict):
+    """Between how many replicas an autoscaler moves."""
 
-    min_replicas: int = Field(default=1, ge=0, le=64, description="0, for models only: the first request starts one")
+    min_replicas: int = Field(default=1, ge=1, le=64)
     max_replicas: int = Field(ge=1, le=64)
-    target_ongoing_requests: float = Field(default=2, gt=0, le=65536, description="requests per replica to aim at")
-    upscale_delay_s: float = Field(
-        default=10, ge=0, le=86_400, description="load lasts this long before a replica more"
-    )
-    downscale_delay_s: float = Field(default=300, ge=0, le=86_400, description="and idleness before one less")
 
     @model_validator(mode="after")
     def _order(self) -> Self:
         if self.min_replicas > self.max_replicas:
             raise ValueError("min_replicas must not be above max_replicas")
         return self
+
+
+class Autoscaling(Bounds):
+    """Bounds and pace of Serve's autoscaling, which follows the requests that are in flight or wait."""
+
+    min_replicas: int = Field(default=1, ge=0, le=64, description="0, for models only: the first request starts one")
+    target_ongoing_requests: float = Field(default=2, gt=0, le=65536, description="requests per replica to aim at")
+    upscale_delay_s: float = Field(
+        default=10, ge=0, le=86_400, description="load lasts this long before a replica more"
+    )
+    downscale_delay_s: float = Field(default=300, ge=0, le=86_400, description="and idleness before one less")
 
 
 class Hosted(Strict):
@@ -310,19 +316,11 @@ class KServeCanary(Strict):
     percent: int = Field(ge=0, le=100, description="of the requests")
 
 
-class KServeScaling(Strict):
+class KServeScaling(Bounds):
     """Bounds and metric of the autoscaling that KServe sets up for a model."""
 
-    min_replicas: int = Field(default=1, ge=1, le=64)
-    max_replicas: int = Field(ge=1, le=64)
     metric: Literal["cpu", "memory"] = Field(default="cpu", description="what the Kubernetes autoscaler looks at")
     target: int = Field(default=80, ge=1, le=100, description="percent of the replicas' request to aim at")
-
-    @model_validator(mode="after")
-    def _order(self) -> Self:
-        if self.min_replicas > self.max_replicas:
-            raise ValueError("min_replicas must not be above max_replicas")
-        return self
 
 
 class KServeModel(Strict):

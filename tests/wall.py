@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +21,7 @@ from infra.providers.ray_head import NODE, RayHead
 from infra.providers.ray_ports import RayPorts
 from infra.providers.resource import Task
 from infra.providers.session import Session
+from tests.wait import eventually
 
 APPLICATIONS = "/api/serve/applications/"
 KUBERAYS_READ = f"{APPLICATIONS}?api_type=declarative"
@@ -46,13 +46,6 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
-
-
-def eventually(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
 
 
 @dataclass

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 import urllib.request
-from typing import Any
+from pathlib import Path
 
 from serving.config import LlamaCppModel
+from serving.engines.llamacpp_server import serve
 from serving.engines.replica import EngineReplica, node_address
 from serving.engines.source import resolve
 
@@ -23,31 +23,20 @@ class LlamaCppReplica(EngineReplica):
     def __init__(self, config: LlamaCppModel, host: str | None = None) -> None:
         started = time.perf_counter()
         key = secrets.token_urlsafe(32)
-        self._server = _start(config, host or node_address(), key)
+        file = Path(resolve(config.source, config.sha256))
+        self._server = serve(
+            file,
+            config.name,
+            host or node_address(),
+            0,
+            [key],
+            context=config.context,
+            slots=config.slots,
+            threads=config.threads,
+        )
         url: str = self._server.listening_address
         _warm_up(url, config.name, key)
         super().__init__("llama.cpp", config.name, url=url, key=key, slots=config.slots, started=started)
-
-
-def _start(config: LlamaCppModel, host: str, key: str) -> Any:
-    import xllamacpp  # loads the native library: only where a model runs
-
-    params = xllamacpp.CommonParams()
-    params.model.path = os.fspath(resolve(config.source, config.sha256))
-    params.model_alias = [config.name]
-    params.hostnames = [host]
-    params.api_keys = [key]
-    params.n_ctx = config.context
-    params.n_parallel = config.slots
-    params.cpuparams.n_threads = config.threads
-    params.cpuparams_batch.n_threads = config.threads
-    params.n_threads_http = config.slots + 4
-    params.cache_ram_mib = 0  # the prompt cache beside the slots would grow to 8 GiB
-    params.endpoint_metrics = True
-    params.endpoint_slots = False
-    params.ui = False
-    params.verbosity = 1
-    return xllamacpp.Server(params)
 
 
 def _warm_up(url: str, model: str, key: str) -> None:

@@ -43,19 +43,31 @@ def start(args: argparse.Namespace, keys: Sequence[str] = ()) -> Any:
     """
     if not args.model.is_file():
         raise FileNotFoundError(f"there is no file {args.model}")
+    return serve(
+        args.model, args.name, args.host, args.port, keys, context=args.context, slots=args.slots, threads=args.threads
+    )
+
+
+def serve(
+    file: Path, name: str, host: str, port: int, keys: Sequence[str], *, context: int, slots: int, threads: int
+) -> Any:
+    """Returns llama.cpp's server with one GGUF file, the model loaded.
+
+    `context` counts tokens, shared by all `slots` (requests decoded together). Port 0 is any free one.
+    """
     import xllamacpp  # loads the native library: only where a model runs
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(args.model)
-    params.model_alias = [args.name]
-    params.hostnames = [args.host]
-    params.port = args.port
+    params.model.path = str(file)
+    params.model_alias = [name]
+    params.hostnames = [host]
+    params.port = port
     params.api_keys = list(keys)
-    params.n_ctx = args.context
-    params.n_parallel = args.slots
-    params.cpuparams.n_threads = args.threads
-    params.cpuparams_batch.n_threads = args.threads
-    params.n_threads_http = args.slots + 4
+    params.n_ctx = context
+    params.n_parallel = slots
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
+    params.n_threads_http = slots + 4
     params.cache_ram_mib = 0  # the prompt cache beside the slots would grow to 8 GiB
     params.endpoint_metrics = True
     params.endpoint_slots = False

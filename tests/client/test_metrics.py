@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from serving.telemetry.catalogue import CATALOGUE
+from tests.wait import eventually
 
 CHAT = {"model": "plain", "messages": [{"role": "user", "content": "Name a colour."}], "max_tokens": 12, "stream": True}
 STREAMS = 12
@@ -36,15 +36,6 @@ def total(query, expression):
     return sum(query(expression).values())
 
 
-def wait_for(condition, what, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(1)
-    raise AssertionError(f"{what} did not come true in {seconds} s")
-
-
 def targets(prometheus):
     return httpx.get(f"{prometheus}/api/v1/targets", timeout=30).raise_for_status().json()["data"]["activeTargets"]
 
@@ -52,7 +43,7 @@ def targets(prometheus):
 def scraped_again(prometheus):
     """Waits until every target was scraped after now."""
     now = datetime.now(UTC)
-    wait_for(
+    eventually(
         lambda: all(datetime.fromisoformat(t["lastScrape"]) > now for t in targets(prometheus)),
         "a scrape of everything",
     )
@@ -69,7 +60,7 @@ def requests(stack, query):
         for _ in range(STREAMS):
             answer = client.post("/v1/chat/completions", json=CHAT)
             assert answer.text.endswith("data: [DONE]\n\n")
-    wait_for(lambda: total(query, COUNT) - before >= STREAMS, "a scrape of every request")
+    eventually(lambda: total(query, COUNT) - before >= STREAMS, "a scrape of every request")
     return before
 
 
@@ -105,7 +96,7 @@ def test_tokens_and_engine_are_seen(requests, query):
     assert total(query, 'headrace_prompt_tokens_total{model="plain",tenant="default"}') > 0
     assert total(query, 'headrace_engine_up{model="smollm2"}') == 1
     assert total(query, 'headrace_engine_slots{model="smollm2"}') == 4
-    wait_for(lambda: total(query, "sum(headrace_engine_leases)") == 0, "the end of every lease")
+    eventually(lambda: total(query, "sum(headrace_engine_leases)") == 0, "the end of every lease")
 
 
 def test_nothing_is_emitted_that_the_catalogue_does_not_know(requests, query):

@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from infra.targets.layout import CHECKOUT
 from infra.versions import KUBERNETES
+from tests.wait import eventually
 from tools.cluster import cluster as life
 from tools.cluster import images, load, volumes
 from tools.cluster.images import TOOLS
@@ -59,13 +59,6 @@ def ask(kubectl: Kubectl, namespace: str, client: str, where: str, port: int = P
     """What the client hears from there; raises ToolError with socat's complaint when it hears nothing."""
     command = ("socat", "-T2", "-", f"TCP:{where}:{port},connect-timeout=2")
     return kubectl(f"-n={namespace}", "exec", client, "--", *command).strip()
-
-
-def eventually(check: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.2)
 
 
 def succeeds(action: Callable[[], object], error: type[Exception] = ToolError) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from tests.cluster.images import second_version
 from tests.cluster.stack import NAMESPACE, ClusterStack
 from tests.load import Load, healed, nothing_lost
+from tests.wait import eventually
 
 pytestmark = pytest.mark.last
 
@@ -88,13 +89,13 @@ def test_an_upgrade_under_load_takes_nothing(
     """Another image, and a change of configuration, while streams run; one of them for five minutes."""
     before = active(kubectl)
     with Load(stack) as load:
-        _until(lambda: load.complete >= 3, 60, "the load works")
+        eventually(lambda: load.complete >= 3, "the load works", 60)
         stack.change(image=second_version().settings())
         stack.run("up")
         after = active(kubectl)
         assert after != before, "nothing was upgraded"
         settled = load.complete
-        _until(lambda: load.complete >= settled + 6, 120, "the new version answers")
+        eventually(lambda: load.complete >= settled + 6, "the new version answers", 120)
     assert load.problems == []
     assert (load.refused, load.cut) == (0, 0), f"{load.complete} complete, {load.refused} refused, {load.cut} cut"
     nothing_lost(stack, load)
@@ -111,7 +112,7 @@ POOLS = {"serving": 2, "models": 1}
 @pytest.fixture
 def whole(stack: ClusterStack, kubectl: Kubectl) -> None:
     """Every pod that an earlier test took has drained, another one runs in its place, and service is well."""
-    _until(lambda: all(_is_whole(kubectl, pool, size) for pool, size in POOLS.items()), 420, "all pools are whole")
+    eventually(lambda: all(_is_whole(kubectl, pool, size) for pool, size in POOLS.items()), "all pools are whole", 420)
     assert healed(stack, 120)
 
 
@@ -131,10 +132,10 @@ def test_a_pod_that_is_deleted_takes_nothing_with_it(
     """As a drained node does it: with notice."""
     victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
     with Load(stack) as load:
-        _until(lambda: load.complete >= 3, 60, "the load works")
+        eventually(lambda: load.complete >= 3, "the load works", 60)
         kubectl(f"-n={NAMESPACE}", "delete", "pod", victim, "--wait=false")
         settled = load.complete
-        _until(lambda: load.complete >= settled + 6, 240, "service is back")
+        eventually(lambda: load.complete >= settled + 6, "service is back", 240)
     assert load.problems == []
     nothing_lost(stack, load)
     figures(f"a pod of {pool} is deleted", load)
@@ -147,7 +148,7 @@ def test_a_pod_that_dies_is_replaced(
 ) -> None:
     victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
     with Load(stack) as load:
-        _until(lambda: load.complete >= 3, 60, "the load works")
+        eventually(lambda: load.complete >= 3, "the load works", 60)
         kubectl(f"-n={NAMESPACE}", "delete", "pod", victim, "--force", "--grace-period=0", "--wait=false")
         time.sleep(5)
         assert healed(stack, 180)
@@ -183,11 +184,11 @@ def test_the_death_of_the_head_restarts_no_replica(
     assert sum(map(len, before.values())) >= 5
     (head,) = pods(kubectl, **{"ray.io__node-type": "head"})
     with Load(stack) as load:
-        _until(lambda: load.complete >= 3, 60, "the load works")
+        eventually(lambda: load.complete >= 3, "the load works", 60)
         kubectl(f"-n={NAMESPACE}", "delete", "pod", head, "--force", "--grace-period=0", "--wait=false")
-        _until(lambda: _head_is_back(kubectl, head), 180, "the head is back")
+        eventually(lambda: _head_is_back(kubectl, head), "the head is back", 180)
         settled = load.complete
-        _until(lambda: load.complete >= settled + 6, 120, "service goes on")
+        eventually(lambda: load.complete >= settled + 6, "service goes on", 120)
     assert load.problems == []
     assert (load.refused, load.cut) == (0, 0), f"{load.complete} complete, {load.refused} refused, {load.cut} cut"
     assert replicas(kubectl) == before
@@ -201,10 +202,3 @@ def _head_is_back(kubectl: Kubectl, old: str) -> bool:
         return False
     path = '-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
     return kubectl(f"-n={NAMESPACE}", "get", "pod", found[0], path) == "True"
-
-
-def _until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not in {seconds:.0f} s: {what}"
-        time.sleep(0.2)

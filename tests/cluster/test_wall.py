@@ -8,7 +8,6 @@ import base64
 import dataclasses
 import json
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from tests import attack as attacking
 from tests.attack import Plan, Report
 from tests.cluster.stack import NAMESPACE, ClusterStack
+from tests.wait import eventually
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -148,13 +148,6 @@ def opened(kubectl: Kubectl, ray: Ray, where: str) -> Iterator[None]:
     finally:
         kubectl(f"-n={STACK}", "delete", "networkpolicy", EVERYONE["metadata"]["name"])
         eventually(lambda: not reaches())
-
-
-def eventually(check: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.5)
 
 
 def send(kubectl: Kubectl, where: str, plan: Plan, verb: str) -> Any:

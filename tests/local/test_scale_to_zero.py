@@ -14,7 +14,8 @@ import httpx
 
 from serving.config import Autoscaling, Catalog, LlamaCppModel, SecretRef, ServingConfig, Store
 from serving.document import model_application, serve_document
-from tests.wall import APPLICATIONS, Wall, application, eventually
+from tests.wait import eventually
+from tests.wall import APPLICATIONS, Wall, application
 
 MODEL = LlamaCppModel(
     name="sleeper",

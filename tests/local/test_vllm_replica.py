@@ -26,7 +26,8 @@ from infra.providers.resource import Task
 from infra.providers.session import Session
 from serving.config import Catalog, SecretRef, ServingConfig, Store, VllmModel
 from serving.document import model_application, serve_document
-from tests.wall import APPLICATIONS, eventually, free_port
+from tests.wait import eventually
+from tests.wall import APPLICATIONS, free_port
 
 TWIN = Path(__file__).parents[1] / "unit/engines/twin.py"
 MODEL = VllmModel(

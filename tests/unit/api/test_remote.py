@@ -16,6 +16,7 @@ from serving.api.app import Api
 from serving.api.services import Services
 from serving.config import Alias, Assistant, Catalog, Limits, RemoteModel, SecretRef, ServingConfig, Store, Target
 from serving.security.keys import new_key
+from tests.wait import eventually
 
 PLANTED = "planted-upstream-secret"
 
@@ -255,14 +256,6 @@ def test_a_broken_stream_never_looks_complete(world, model):
     assert "0xdead" not in response.text
 
 
-def eventually(condition):
-    for _ in range(200):
-        if condition():
-            return True
-        threading.Event().wait(0.01)
-    return False
-
-
 def test_a_hang_up_stops_the_upstream_and_frees_the_place(world):
     client, upstream, services = world
     for _ in range(6):  # more than the bound of two: each place must have come back
@@ -272,8 +265,8 @@ def test_a_hang_up_stops_the_upstream_and_frees_the_place(world):
             parts = response.iter_raw()
             next(parts)
             assert upstream.open == 1
-        assert eventually(lambda: upstream.open == 0)
-    assert eventually(lambda: services.admission._active == 0)
+        eventually(lambda: upstream.open == 0, "the upstream is hung up on", 2)
+    eventually(lambda: services.admission._active == 0, "the place is free", 2)
 
 
 def test_the_bounds_of_a_model_and_of_the_gateway_are_429(world):
@@ -294,5 +287,5 @@ def test_the_bounds_of_a_model_and_of_the_gateway_are_429(world):
             full = ask(client, "good")
             assert full.status_code == 429
             assert full.json()["error"]["type"] == "rate_limit_error"
-    assert eventually(lambda: upstream.open == 0)
+    eventually(lambda: upstream.open == 0, "the upstream is hung up on", 2)
     assert ask(client, "good").status_code == 200

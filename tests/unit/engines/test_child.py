@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from tests.wait import eventually
 
 CHILD = [sys.executable, "-m", "serving.engines.child"]
 STUBBORN = """
@@ -37,13 +37,6 @@ def alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state not in "ZX"
-
-
-def eventually(check: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def pids(process: subprocess.Popen[str]) -> list[int]:
@@ -104,7 +97,7 @@ def test_a_replica_that_is_killed_takes_the_program_with_it() -> None:
     assert all(map(alive, both))
     os.kill(replica.pid, signal.SIGKILL)
     replica.wait()
-    eventually(lambda: not any(map(alive, both)))
+    eventually(lambda: not any(map(alive, both)), "both end", 30)
 
 
 def test_it_wants_a_group_of_its_own() -> None:

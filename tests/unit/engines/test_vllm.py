@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from serving.config import VLLM_OWN, Lora, SecretRef, VllmModel
 from serving.engines import vllm
 from serving.telemetry import metrics
+from tests.wait import eventually
 
 HERE = Path(__file__).parent
 FLAGS = set((HERE / "vllm-0.33.0-flags.txt").read_text(encoding="utf-8").split())
@@ -66,13 +67,6 @@ def server(replica: vllm.VllmReplica) -> int:
     """The process that `vllm serve` is."""
     [found] = [p for p in group(replica) if "twin.py" in Path(f"/proc/{p}/cmdline").read_text().split("\0")[1]]
     return found
-
-
-def eventually(check: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 async def granted(replica: vllm.VllmReplica) -> dict[str, str]:
@@ -251,7 +245,7 @@ async def test_a_caller_who_hangs_up_ends_the_generation(replica: vllm.VllmRepli
 async def test_its_death_is_noticed_with_what_it_said_last(replica: vllm.VllmReplica) -> None:
     await replica.check_health()
     os.kill(server(replica), signal.SIGKILL)
-    eventually(lambda: bool(replica._program.ended()))
+    eventually(lambda: bool(replica._program.ended()), "the program has ended", 30)
     with pytest.raises(vllm.StartFailed, match="vLLM of twin ended by signal 9; it said last:\ntwin of vLLM"):
         await replica.check_health()
     assert metrics.engine_up.labels("twin")._value.get() == 0
@@ -291,7 +285,7 @@ def test_a_killed_replica_leaves_no_process(twin: Path, tmp_path: Path) -> None:
     keeper = int(process.stdout.readline())
     process.kill()
     process.wait()
-    eventually(lambda: not Path(f"/proc/{keeper}").exists() and not _session(keeper))
+    eventually(lambda: not Path(f"/proc/{keeper}").exists() and not _session(keeper), "all of it ends", 30)
 
 
 def _session(keeper: int) -> list[str]:

@@ -2,7 +2,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from infra.providers.problem import Problem
 from infra.providers.session import Session, Stat, boot_id
+from tests.wait import eventually
 
 ENV = {"PATH": "/usr/bin:/bin"}
 Sessions = Callable[..., Session]
@@ -17,13 +17,6 @@ Sessions = Callable[..., Session]
 
 def start(session: Session, script: str, tmp_path: Path) -> None:
     session.start(["sh", "-c", script], env=ENV, cwd=str(tmp_path), log=tmp_path / "log", fingerprint="f")
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_started_session_is_found_again(sessions: Sessions, tmp_path: Path) -> None:
@@ -40,10 +33,10 @@ def test_a_started_session_is_found_again(sessions: Sessions, tmp_path: Path) ->
 def test_end_reaches_every_process_of_the_session_even_without_its_leader(sessions: Sessions, tmp_path: Path) -> None:
     session = sessions()
     start(session, "sleep 60 & (trap '' TERM; while :; do sleep 0.1; done) & exec sleep 60", tmp_path)
-    until(lambda: len(session.members()) >= 3)
+    eventually(lambda: len(session.members()) >= 3, "all have started", 10)
     assert session.leader is not None
     os.kill(session.leader.pid, signal.SIGKILL)
-    until(lambda: not session.alive)
+    eventually(lambda: not session.alive, "it has ended", 10)
     pids = [p.pid for p in session.members()]
     assert len(pids) >= 2
     session.end(patience_s=0.3)
