@@ -106,6 +106,7 @@ def test_secrets_stand_in_the_secret_alone(plan: Planner, kubeconfig: Path) -> N
     config = settings(CHECKOUT / "examples" / "Pulumi.existing-add-ons.yaml", kubeconfig)
     config["database"] |= {"password": "planted"}
     config["models"] = [{"name": "r", "engine": "remote", "url": "https://m.example.com/v1", "api_key": "planted"}]
+    config["kubernetes"] |= {"key_revision": 7}
     config["assistants"] = []
     planned = plan(config, encrypted=("database", "models"), stack="example")
     everything = repr([r.inputs for r in planned.resources.values()])
@@ -113,6 +114,7 @@ def test_secrets_stand_in_the_secret_alone(plan: Planner, kubeconfig: Path) -> N
     assert "hr_made" not in everything
     held = planned["headrace-secrets"].secrets["stringData"]
     assert {"database-password": "planted", "model-r-api-key": "planted", "api-key": "hr_made"}.items() <= held.items()
+    assert held["revision"] == "7"  # what replicas wait for
     assert set(planned["headrace-secrets"].secrets) == {"stringData"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from infra.targets.layout import CHECKOUT
 from serving.config import (
@@ -12,6 +13,7 @@ from serving.config import (
     Autoscaling,
     Catalog,
     KServeModel,
+    KServeScaling,
     LlamaCppModel,
     RemoteModel,
     Replicas,
@@ -152,3 +154,17 @@ def test_a_pod_that_ends_leaves_replicas_their_shutdown_time() -> None:
     """Serve stops a replica that long before the deadline: with less, it would stop before its replacement runs."""
     script = (CHECKOUT / "charts/headrace/files/drain.sh").read_text()
     assert f'--deadline-remaining-seconds "$((move + {DRAIN_S}))"' in script
+
+
+@pytest.mark.parametrize("kind", [Autoscaling, KServeScaling])
+def test_bounds_are_in_order(kind: type[Autoscaling | KServeScaling]) -> None:
+    assert kind(min_replicas=2, max_replicas=2).max_replicas == 2
+    with pytest.raises(ValidationError, match="min_replicas must not be above max_replicas"):
+        kind(min_replicas=3, max_replicas=2)
+
+
+def test_a_model_of_kserve_never_scales_to_nothing() -> None:
+    """In its Standard mode: nothing would wake it. One of Serve's may."""
+    assert Autoscaling(min_replicas=0, max_replicas=1).min_replicas == 0
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        KServeScaling(min_replicas=0, max_replicas=1)

@@ -38,6 +38,13 @@ def test_what_brings_an_addon(settings: dict[str, Any], name: str) -> None:
     assert name not in installed()
 
 
+def test_certificates_come_with_a_kserve_that_is_made() -> None:
+    """Its webhook wants one; a KServe that is there already has its own."""
+    kserve = {"models": [{"name": "m", "engine": "kserve", "existing": "a/m"}], "assistants": []}
+    assert "certificates" in installed(**kserve)
+    assert "certificates" not in installed(**kserve, addons={"kserve": {"existing": "k"}})
+
+
 def test_what_is_said_is_done() -> None:
     said = {"kuberay": {"existing": "k", "namespace": "ray"}, "monitoring": False, "gpu": "install"}
     assert installed(addons=said) == {"gpu", "postgres"}
