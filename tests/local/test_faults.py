@@ -49,7 +49,7 @@ def kill_under_load(stack, record, title):
         "ray::ServeReplica:headrace:Gateway",
         "ray::ServeReplica:model-smollm2:Model",
         pytest.param("ray::ServeReplica:headrace:Retrieval", marks=pytest.mark.soak),
-        "haproxy",
+        pytest.param("haproxy", marks=pytest.mark.soak),
         pytest.param("ray::ServeController", marks=pytest.mark.soak),
         pytest.param("ray::ProxyActor", marks=pytest.mark.soak),
         pytest.param("ray::HAProxyManager", marks=pytest.mark.soak),

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from serving.config import Autoscaling, Catalog, LlamaCppModel, SecretRef, ServingConfig, Store
 from serving.document import model_application, serve_document
@@ -88,6 +89,7 @@ def test_a_request_wakes_a_model_that_has_no_replica(deployed: Wall) -> None:
     eventually(lambda: replicas(deployed, name) == [], "the model sleeps again", 90)
 
 
+@pytest.mark.soak
 def test_requests_that_come_in_by_http_count(deployed: Wall) -> None:
     """What HAProxy hands straight to replicas passes no handle, and must scale a deployment all the same."""
     document = copy.deepcopy(deployed.document)

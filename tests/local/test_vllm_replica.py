@@ -141,6 +141,7 @@ def ray() -> Iterator[Ray]:
         made.close()
 
 
+@pytest.mark.soak
 def test_replicas_have_gpus_of_their_own_and_a_dead_one_is_replaced(ray: Ray) -> None:
     catalog = Catalog(models=(MODEL,))
     config = ServingConfig(store=Store(database="sqlite:////none", data="/none"), key_secret=SecretRef(ref="env:NONE"))
