@@ -253,14 +253,22 @@ async def test_its_death_is_noticed_with_what_it_said_last(replica: vllm.VllmRep
 
 
 async def test_one_that_hangs_is_unhealthy(replica: vllm.VllmReplica) -> None:
-    os.kill(server(replica), signal.SIGSTOP)
+    process = server(replica)
+    os.kill(process, signal.SIGSTOP)
     try:
+        # One thread takes the signal and stops the others: on a busy machine one of them could still answer.
+        eventually(lambda: set(_states(process)) == {"T"}, "every thread has stopped", 30)
         with pytest.raises(RuntimeError, match="vLLM does not answer: timed out"):
             await replica.check_health()
         assert metrics.engine_up.labels("twin")._value.get() == 0
     finally:
-        os.kill(server(replica), signal.SIGCONT)
+        os.kill(process, signal.SIGCONT)
     await replica.check_health()
+
+
+def _states(process: int) -> list[str]:
+    """Of each thread, as in proc(5): T is stopped."""
+    return [s.read_text().rpartition(")")[2].split()[0] for s in Path(f"/proc/{process}/task").glob("*/stat")]
 
 
 def test_closing_leaves_no_process(replica: vllm.VllmReplica) -> None:
