@@ -12,6 +12,7 @@ from infra.addons import gateway, kuberay, monitoring, postgres
 from infra.cluster_config import Image, Pool
 from infra.config import DATABASE_PASSWORD, StackConfig
 from infra.mistakes import Mistake
+from infra.targets.provisioned import Provisioned
 from infra.targets.secrets import API_KEY, KEY_SECRET, reference
 from serving.config import Store
 
@@ -51,7 +52,7 @@ def store(config: StackConfig) -> Store:
         password=reference(DATABASE_PASSWORD) if database.kind == "cloudnativepg" else database.password,
         migrate=False,
         data=config.data.uri or DATA,
-        s3_endpoint=config.data.endpoint or None,
+        endpoint=config.data.endpoint or None,
     )
 
 
@@ -61,8 +62,10 @@ def image(named: Image) -> str:
     return f"{name}@{named.digest}" if named.digest else f"{name}:{named.tag}"
 
 
-def values(config: StackConfig, secret: str, checkout: Path, urls: Mapping[str, Any]) -> Values:
-    """Values of the chart; `secret` is the Secret that holds the stack's secrets.
+def values(
+    config: StackConfig, secret: str, checkout: Path, urls: Mapping[str, Any], made: Provisioned | None = None
+) -> Values:
+    """Values of the chart; `secret` is the Secret that holds the stack's secrets, `made` a cluster that the stack made.
 
     `urls` are the addresses of KServe's models by name: what is given is passed on, never looked at.
     """
@@ -96,7 +99,8 @@ def values(config: StackConfig, secret: str, checkout: Path, urls: Mapping[str, 
             "sourceRanges": [str(r) for r in config.kubernetes.source_ranges],
         },
         **_entry(config),
-        "networkPolicy": network.peers(config, kuberay.KUBERAY, monitoring.MONITORING),
+        **(_identity(made) if made else {}),
+        "networkPolicy": network.peers(config, kuberay.KUBERAY, monitoring.MONITORING, made.identity if made else ()),
         # Said, not detected: a preview knows the cluster without the add-ons that `up` brings.
         "monitoring": {
             "podMonitor": {"enabled": monitored},
@@ -123,6 +127,15 @@ def _pool(pool: Pool) -> Values:
         "nodeSelector": pool.selector,
         "tolerations": [t.model_dump(exclude_defaults=True) | {"operator": t.operator} for t in pool.tolerations],
         **({"image": _image(pool.image)} if pool.image else {}),
+    }
+
+
+def _identity(made: Provisioned) -> Values:
+    """By which pods that use the bucket are known to the cloud."""
+    annotations = dict(made.service_account_annotations)
+    return {
+        "serviceAccounts": {account: {"annotations": annotations} for account in ("worker", "jobs")},
+        "commonLabels": dict(made.pod_labels),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from infra.addons import gateway, postgres
 from infra.addons.addon import Addon
 from infra.cluster_config import Existing
 from infra.config import StackConfig
+from infra.targets.provisioned import Egress
 from serving.config import KServeModel, RemoteModel, VllmModel
 
 Values = dict[str, Any]
@@ -22,17 +24,20 @@ def namespace(name: str) -> Values:
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
-def peers(config: StackConfig, operator: Addon, monitoring: Addon) -> Values:
-    """The chart's `networkPolicy`."""
+def peers(config: StackConfig, operator: Addon, monitoring: Addon, identity: Sequence[Egress] = ()) -> Values:
+    """The chart's `networkPolicy`; `identity` is where pods get the identity that may use the bucket."""
     values: Values = {
         "api": {"from": _callers(config)},
         "operator": {"from": [namespace(_home(config, operator))]},
         "metrics": {"from": [] if monitoring.choice(config) == "off" else [namespace(_home(config, monitoring))]},
         "database": _database(config),
         "models": _models(config),
+        "identity": [_rule({"ipBlock": {"cidr": end.cidr}}, end.port) for end in identity],
     }
     if config.data.uri:
-        to, port = _end(config.data.endpoint or "https://s3.amazonaws.com", config.kubernetes.namespace)
+        endpoint = config.data.endpoint
+        # A cloud's own object store has many addresses.
+        to, port = _end(endpoint, config.kubernetes.namespace) if endpoint else (ANYWHERE, 443)
         values["bucket"] = {"to": [to], "port": port}
     if any(pool.max_replicas for pool in config.pools):
         values["apiServer"] = {"to": [ANYWHERE]}  # its addresses are the cluster's, and not known here
@@ -74,8 +79,12 @@ def _models(config: StackConfig) -> list[Values]:
             ends.append(_end(model.url, own) if model.url else (namespace(_service_namespace(model, own)), 8080))
         elif isinstance(model, VllmModel) and model.source.partition("://")[0] in ("hf", "s3", "gs"):
             ends.append((ANYWHERE, 443))
-    rules = [{"to": [to], "ports": [{"protocol": "TCP", "port": port}]} for to, port in ends]
+    rules = [_rule(to, port) for to, port in ends]
     return [rule for i, rule in enumerate(rules) if rule not in rules[:i]]
+
+
+def _rule(to: Values, port: int) -> Values:
+    return {"to": [to], "ports": [{"protocol": "TCP", "port": port}]}
 
 
 def _service_namespace(model: KServeModel, own: str) -> str:

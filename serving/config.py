@@ -483,8 +483,9 @@ class Replicas(Hosted):
 class Store(Strict):
     """Where state lives: a relational database, and a folder or bucket for files and collections.
 
-    An object store's credentials come from the environment (`AWS_SHARED_CREDENTIALS_FILE`, or `AWS_ACCESS_KEY_ID` and
-    `AWS_SECRET_ACCESS_KEY`) or from the pod's workload identity, never from here.
+    An object store's credentials come from the pod's workload identity or from the environment, never from here:
+    `AWS_SHARED_CREDENTIALS_FILE`, or `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; `GOOGLE_APPLICATION_CREDENTIALS`;
+    `AZURE_STORAGE_ACCOUNT_KEY`.
     """
 
     database: str = Field(pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://", description="SQLAlchemy URL, no password")
@@ -499,10 +500,11 @@ class Store(Strict):
         default=True, description="replicas bring the schema up to date; false where `serving.store migrate` does"
     )
     data: str = Field(
-        pattern=r"^(/|s3://[^/]).*", description="folder, or s3://bucket/prefix, for files and collections"
+        pattern=r"^(/|(s3|gs)://[^/]|az://[^/]+/[^/]).*",
+        description="folder, s3:// or gs://bucket/prefix, or az://account/container/prefix, for files and collections",
     )
-    s3_endpoint: str | None = Field(
-        default=None, pattern=r"^https?://[^/@]+/?$", description="URL of an S3 service that is not Amazon's"
+    endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^/@]+/?$", description="URL of an object store that is not the cloud's own"
     )
     s3_region: str | None = Field(default=None, pattern=r"^[a-z0-9-]+$")
     s3_path_style: bool = Field(default=True, description="https://endpoint/bucket, not https://bucket.endpoint")
@@ -518,8 +520,8 @@ class Store(Strict):
     @field_validator("data")
     @classmethod
     def _data(cls, value: str) -> str:
-        if "?" in value or "#" in value or "@" in value.removeprefix("s3://").partition("/")[0]:
-            raise ValueError("must be a folder or s3://bucket/prefix")
+        if "?" in value or "#" in value or "@" in value.rpartition("://")[2].partition("/")[0]:
+            raise ValueError("must be a folder, or bucket and prefix alone")
         return value.rstrip("/") or "/"
 
     @model_validator(mode="after")
@@ -529,6 +531,11 @@ class Store(Strict):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} is for PostgreSQL")
         return self
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether `data` is a bucket."""
+        return "://" in self.data
 
 
 class ServingConfig(Strict):

@@ -1,13 +1,16 @@
-"""Real servers for tests: PostgreSQL and an S3 service, private to one test session, on loopback.
+"""Real servers for tests: PostgreSQL and object stores, private to one test session, on loopback.
 
 PostgreSQL is Debian's, which the machines of CI have. The S3 service comes as a Python package, into an environment of
-its own.
+its own, and also stands in for Google's; Azure's is Microsoft's emulator, an npm package.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -19,7 +22,7 @@ import httpx
 import pytest
 
 from serving.config import Store
-from tools import environment
+from tools import cache, environment
 
 UP_S = 60
 NOBODY = 65534
@@ -155,22 +158,55 @@ class Postgres(Server):
         return True
 
 
-class S3(Server):
-    """An S3 service (moto) with one bucket and one account, whose signatures it checks. It keeps all in memory."""
+class ObjectStore(Server):
+    """An object store with one bucket. It keeps all in memory, and checks who asks."""
 
-    bucket = "headrace-test"
+    place: str
+    """The bucket, as `store.data` names it."""
+    missing: str
+    """A bucket that is not there."""
 
     def __init__(self) -> None:
         super().__init__()
         self.port = free_port()
-        self._environment = environment.locked("test-s3")
-        self.key = self.secret = ""
         self._prefixes = 0
-        self.start()
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """By which its clients get their credentials."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Starts the service anew, empty but for the bucket."""
+        raise NotImplementedError
+
+    def refused(self, monkeypatch: pytest.MonkeyPatch) -> Store:
+        """Returns a configuration whose credentials are wrong, until the test's end."""
+        raise NotImplementedError
+
+    def store(self, **changes: object) -> Store:
+        """Returns a configuration with an unused prefix of the bucket."""
+        self._prefixes += 1
+        given = {"database": "sqlite:////nowhere", "data": f"{self.place}/stack{self._prefixes}"}
+        return Store.model_validate({**given, "endpoint": self.endpoint, **changes})
+
+
+class S3(ObjectStore):
+    """An S3 service (moto) with one account, whose signatures it checks."""
+
+    bucket = "headrace-test"
+    place = f"s3://{bucket}"
+    missing = "s3://no-such-bucket/a"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._environment = environment.locked("test-s3")
+        self.key = self.secret = ""
+        self.start()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -180,11 +216,9 @@ class S3(Server):
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def store(self, **changes: object) -> Store:
-        """Returns a configuration with an unused prefix of the bucket."""
-        self._prefixes += 1
-        given = {"database": "sqlite:////nowhere", "data": f"s3://{self.bucket}/stack{self._prefixes}"}
-        return Store.model_validate({**given, "s3_endpoint": self.endpoint, **changes})
+    def refused(self, monkeypatch: pytest.MonkeyPatch) -> Store:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        return self.store()
 
     def start(self) -> None:
         """Starts the service anew, empty but for the bucket; the account gets new keys."""
@@ -200,6 +234,71 @@ class S3(Server):
         headers = {"content-type": "text/plain"}
         with httpx.Client(trust_env=False) as client:
             client.post(f"{self.endpoint}/moto-api/reset-auth", content="0", headers=headers).raise_for_status()
+
+
+class Gcs(ObjectStore):
+    """What speaks Google's XML API (see gcs.py), and a metadata server that gives tokens for it."""
+
+    place = "gs://headrace-test"
+    missing = "gs://no-such-bucket/a"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._environment = environment.locked("test-s3")
+        self._token = secrets.token_hex()
+        self.start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        # HOME: what a developer is logged in to is not used.
+        return {"GCE_METADATA_ROOT": f"127.0.0.1:{self.port}", "HOME": str(self.folder)}
+
+    def start(self) -> None:
+        program = Path(__file__).with_name("gcs.py")
+        self._start([str(self._environment / "bin" / "python"), str(program), str(self.port), self._token])
+        self._ready([self.port])
+        headers = {"authorization": f"Bearer {self._token}"}
+        with httpx.Client(trust_env=False, headers=headers, timeout=UP_S) as client:
+            client.put(f"{self.endpoint}/headrace-test").raise_for_status()
+
+    def refused(self, monkeypatch: pytest.MonkeyPatch) -> Store:
+        monkeypatch.setenv("GCE_METADATA_ROOT", f"127.0.0.1:{self.port}/wrong")
+        return self.store()
+
+
+class Azure(ObjectStore):
+    """Azurite with two accounts; `environment` has the key of the first."""
+
+    place = "az://headrace/test"
+    missing = "az://headrace/missing/a"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._program = _azurite()
+        self._key, other = (base64.b64encode(secrets.token_bytes(64)).decode() for _ in range(2))
+        self._accounts = f"headrace:{self._key};other:{other}"
+        self.start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"AZURE_STORAGE_ACCOUNT_KEY": self._key}
+
+    def start(self) -> None:
+        options = ["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck"]
+        where = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port)]
+        accounts = {"AZURITE_ACCOUNTS": self._accounts}
+        command = ["node", str(self._program), *options, *where]
+        self._start(command, cwd=self.folder, env={**os.environ, **accounts})
+        self._ready([self.port])
+        from pyarrow import fs
+
+        host = f"127.0.0.1:{self.port}"
+        authority = {"blob_storage_authority": host, "dfs_storage_authority": host}
+        scheme = {"blob_storage_scheme": "http", "dfs_storage_scheme": "http"}
+        fs.AzureFileSystem("headrace", account_key=self._key, **authority, **scheme).create_dir("test")
+
+    def refused(self, monkeypatch: pytest.MonkeyPatch) -> Store:
+        return self.store(data="az://other/test/a")
 
 
 _ACCOUNT = """
@@ -223,3 +322,21 @@ def _postgres_programs() -> Path:
     if not installed:
         pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
     return installed[-1].parent
+
+
+def _azurite() -> Path:
+    """Returns Azurite's program for blobs. It is installed at its first use, in the cache."""
+    npm = shutil.which("npm")
+    if not npm:
+        pytest.skip("npm, which installs Azurite, is not installed")
+    source = Path(__file__).with_name("azurite")
+    lock = source / "package-lock.json"
+    folder = cache.root() / "azurite" / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    with cache.lock("azurite"):
+        if not (folder / "whole").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(source, folder)
+            install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+            subprocess.run(install, cwd=folder, check=True, stdin=subprocess.DEVNULL)
+            (folder / "whole").touch()
+    return folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"

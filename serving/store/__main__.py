@@ -21,8 +21,8 @@ RETRY_S = 1.0
 EPILOG = """\
 Exit status: 0 done, 1 failed (the last line says why), 2 wrong arguments.
 The password of a PostgreSQL database comes from the configuration's store.password, else from PGPASSWORD; the
-credentials of a bucket from the file AWS_SHARED_CREDENTIALS_FILE, from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or
-from the pod's workload identity.
+credentials of a bucket from the pod's workload identity, or from AWS_SHARED_CREDENTIALS_FILE (or AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY), GOOGLE_APPLICATION_CREDENTIALS or AZURE_STORAGE_ACCOUNT_KEY.
 """
 
 
@@ -90,7 +90,7 @@ def _store(options: argparse.Namespace) -> Store:
     if options.database or options.data:
         if not (options.database and options.data):
             raise LookupError("--database and --data belong together")
-        return Store(database=options.database, data=options.data, s3_endpoint=options.s3_endpoint)
+        return Store(database=options.database, data=options.data, endpoint=options.endpoint)
     try:
         return ServingConfig.model_validate_json(options.config.read_bytes()).store
     except OSError as e:
@@ -107,8 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--config", type=Path, default=CONFIG, help="the stack's ServingConfig, JSON (%(default)s)")
     where.add_argument("--database", help="instead of --config: sqlite:////path or postgresql://user@host/name")
-    where.add_argument("--data", help="with --database: the data folder, or s3://bucket/prefix")
-    where.add_argument("--s3-endpoint", help="with --data: URL of an S3 service that is not Amazon's")
+    where.add_argument("--data", help="with --database: the data folder, or the bucket as in store.data")
+    where.add_argument("--endpoint", help="with --data: URL of an object store that is not the cloud's own")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
 
     def add(name: str, help: str) -> argparse.ArgumentParser:

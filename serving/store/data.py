@@ -15,12 +15,13 @@ COLLECTIONS = "collections"
 
 def place(store: Store, folder: str) -> Place:
     """Returns the place of `FILES` or `COLLECTIONS`."""
-    if store.data.startswith("s3://"):
+    if store.in_bucket:
         return bucket.Bucket(store, folder)
     return Folder(Path(store.data) / folder)
 
 
 def collections(store: Store) -> tuple[str, Mapping[str, str]]:
     """Returns the URI of the collections, and the options that LanceDB needs to reach it."""
-    options = bucket.options(store) if store.data.startswith("s3://") else {}
-    return f"{store.data}/{COLLECTIONS}", options
+    if store.in_bucket:
+        return f"{bucket.uri(store)}/{COLLECTIONS}", bucket.options(store)
+    return f"{store.data}/{COLLECTIONS}", {}

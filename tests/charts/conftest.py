@@ -63,8 +63,12 @@ VARIANTS: dict[str, Values] = {
         }
     },
     "bucket": {
-        "serving": {"store": {"data": "s3://bucket/prefix", "s3_endpoint": "http://minio:9000"}},
+        "serving": {"store": {"data": "s3://bucket/prefix", "endpoint": "http://minio:9000"}},
         "networkPolicy": {"bucket": {"to": HERE, "port": 9000}},
+    },
+    "container in Azure": {
+        "serving": {"store": {"data": "az://account/container/prefix"}},
+        "networkPolicy": {"bucket": {"to": HERE}, "identity": [{"to": HERE, "ports": [{"port": 443}]}]},
     },
     "bucket by keys": {
         "serving": {"store": {"data": "s3://bucket/prefix"}},
@@ -163,6 +167,14 @@ REFUSED: dict[str, tuple[Values, str]] = {
     ),
     "backup to nowhere": ({"backup": {"enabled": True}}, "backup.existingClaim"),
     "bucket behind a wall": ({"serving": {"store": {"data": "s3://a"}}}, "networkPolicy.bucket.to is needed"),
+    "container in Azure by keys": (
+        {
+            "serving": {"store": {"data": "az://account/container"}},
+            "secrets": {"bucketCredentials": {"secret": "bucket-keys"}},
+            "networkPolicy": {"bucket": {"to": HERE}},
+        },
+        "secrets.bucketCredentials is for s3:// and gs://",
+    ),
     "database behind a wall": ({"networkPolicy": {"database": {"to": []}}}, "networkPolicy.database.to is needed"),
     "autoscaler behind a wall": ({"autoscaling": {"enabled": True}}, "networkPolicy.apiServer.to is needed"),
     "redis behind a wall": (

@@ -168,11 +168,15 @@ def test_secrets_travel_as_files(rendered):
                 assert value not in text, name
 
 
-def test_what_works_on_a_bucket_has_its_keys_as_a_file(render):
+@pytest.mark.parametrize(
+    ("data", "variable"),
+    [("s3://bucket/prefix", "AWS_SHARED_CREDENTIALS_FILE"), ("gs://bucket", "GOOGLE_APPLICATION_CREDENTIALS")],
+)
+def test_what_works_on_a_bucket_has_its_keys_as_a_file(render, data, variable):
     file = {"secret": {"name": "bucket-keys", "items": [{"key": "file", "path": "bucket-credentials"}]}}
-    variable = {"name": "AWS_SHARED_CREDENTIALS_FILE", "value": "/etc/headrace/secrets/bucket-credentials"}
+    variable = {"name": variable, "value": "/etc/headrace/secrets/bucket-credentials"}
     having = set()
-    for name, pod in render(VARIANTS["bucket by keys"]).pods():
+    for name, pod in render({**VARIANTS["bucket by keys"], "serving": {"store": {"data": data}}}).pods():
         [sources] = [v["projected"]["sources"] for v in pod["spec"]["volumes"] if v["name"] == "secrets"] or [[]]
         for container in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
             if variable in container.get("env", ()):

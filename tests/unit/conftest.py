@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from serving.config import Store
-from tests.servers import S3, Postgres
+from tests.servers import S3, Azure, Gcs, ObjectStore, Postgres
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +27,29 @@ def _s3_server() -> Iterator[S3]:
     server = S3()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def _gs_server() -> Iterator[Gcs]:
+    server = Gcs()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _az_server() -> Iterator[Azure]:
+    server = Azure()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["s3", "gs", "az"])
+def object_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """An object store of each kind, with its credentials in the environment. Whoever stops it starts it again."""
+    server: ObjectStore = request.getfixturevalue(f"_{request.param}_server")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server
 
 
 @pytest.fixture

@@ -267,6 +267,11 @@ their own, and the database's password may: for example from one that an operato
 {{/* JSON of what the values say of that environment. */}}
 {{- define "headrace.storeVariables" -}}
 {{- $bucket := dict -}}
-{{- if .Values.secrets.bucketCredentials.secret -}}{{- $_ := set $bucket "AWS_SHARED_CREDENTIALS_FILE" "/etc/headrace/secrets/bucket-credentials" -}}{{- end -}}
+{{- if .Values.secrets.bucketCredentials.secret -}}
+{{- $data := .Values.serving.store.data -}}
+{{- if hasPrefix "az://" $data -}}{{- fail "secrets.bucketCredentials is for s3:// and gs://: Azure's container is opened by the pods' workload identity" -}}{{- end -}}
+{{- $variable := ternary "GOOGLE_APPLICATION_CREDENTIALS" "AWS_SHARED_CREDENTIALS_FILE" (hasPrefix "gs://" $data) -}}
+{{- $_ := set $bucket $variable "/etc/headrace/secrets/bucket-credentials" -}}
+{{- end -}}
 {{- merge (dict) .Values.storeEnv $bucket | toJson -}}
 {{- end -}}

@@ -6,6 +6,7 @@ from infra import network
 from infra.addons.kuberay import KUBERAY
 from infra.addons.monitoring import MONITORING
 from infra.config import StackConfig
+from infra.targets.provisioned import Egress
 
 
 def peers(**settings: Any) -> dict[str, Any]:
@@ -57,7 +58,8 @@ def test_a_database_by_url() -> None:
 
 
 def test_a_bucket() -> None:
-    assert peers(data={"uri": "s3://b/p"})["bucket"] == {"to": [network.ANYWHERE], "port": 443}
+    for uri in ("s3://b/p", "gs://b/p", "az://account/container"):
+        assert peers(data={"uri": uri})["bucket"] == {"to": [network.ANYWHERE], "port": 443}
     inside = peers(data={"uri": "s3://b/p", "endpoint": "http://minio.store.svc:9000"})["bucket"]
     assert inside == {"to": [network.namespace("store")], "port": 9000}
 
@@ -65,3 +67,11 @@ def test_a_bucket() -> None:
 def test_rays_autoscaler_asks_the_api_server() -> None:
     pools = [{"name": "serving", "replicas": 1, "min_replicas": 1, "max_replicas": 2}]
     assert peers(pools=pools)["apiServer"] == {"to": [network.ANYWHERE]}
+
+
+def test_pods_get_their_identity_where_the_cloud_gives_it() -> None:
+    config = StackConfig.model_validate({"target": "kubeconfig", "image": {"tag": "1"}})
+    found = network.peers(config, KUBERAY, MONITORING, [Egress("169.254.170.23/32", 80)])
+    assert found["identity"] == [
+        {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": [{"protocol": "TCP", "port": 80}]}
+    ]

@@ -48,7 +48,7 @@ class State:
     """A stack's state without the stack."""
 
     def __init__(self, url: str, where: str, endpoint: str | None = None) -> None:
-        self.store = Store(database=url, data=where, s3_endpoint=endpoint)
+        self.store = Store(database=url, data=where, endpoint=endpoint)
         self.database = Database.of(self.store)
         self.jobs = Jobs(self.database, backoff_s=0.01)
         self.vector_stores = VectorStores(self.database, self.jobs)

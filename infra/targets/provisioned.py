@@ -1,0 +1,42 @@
+"""A cluster that the stack makes, as what is installed on it needs to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+from pulumi import Input, Output
+
+
+@dataclass(frozen=True)
+class Egress:
+    """Where pods get their identity from: allowed through the network policies."""
+
+    cidr: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """What each cloud's target, and machines of your own, hand on."""
+
+    kubeconfig: Output[str]
+    """Secret. In a cloud it holds no credential: who uses it signs in by the cloud's own program."""
+    identifier: Input[str]
+    """Stays the same while the cluster does."""
+    owner: pulumi.Resource
+    """With it everything on the cluster is gone."""
+    ready: Sequence[pulumi.Resource]
+    """What pods need: nodes, the drivers of volumes, their identity."""
+    storage_class: str = ""
+    """Of block volumes; empty: the cluster's default class."""
+    data_uri: str = ""
+    """The bucket; empty: data lies on a volume."""
+    service_account_annotations: Mapping[str, Input[str]] = field(default_factory=dict)
+    """By which the serving pods get the identity that may use the bucket."""
+    pod_labels: Mapping[str, str] = field(default_factory=dict)
+    """The same, on pods."""
+    identity: Sequence[Egress] = ()
+    left_behind: Sequence[str] = ()
+    """What the cloud is known to leave after `purge`, in words: it is printed."""
