@@ -13,7 +13,7 @@ LOCKED := $(GROUPS_LOCKED) $(NO_DEPS_LOCKED)
 STAMP := $(VENV)/.installed-$(shell cat $(LOCKED) | sha256sum | cut -c1-16)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview env outputs test test-cluster cluster cluster-down lint bench docs lock tools soak release-fixture venv
+.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint bench docs lock tools soak release-fixture venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,13 +30,19 @@ purge: venv ## end the stack and delete its data
 preview: venv ## show what up would change
 	@$(BIN)/python -m tools.stack preview -- $(ARGS)
 
+plan: venv ## show what the nodes of a cloud cost and whether the models fit them
+	@$(BIN)/python -m tools.plan
+
 env: venv ## print URL and KEY, to be evaluated by a shell
 	@$(BIN)/python -m tools.stack env
 
 outputs: venv ## print where everything is
 	@$(BIN)/python -m tools.stack outputs
 
-test: venv lint ## lint, types and all tests that need nothing but this host
+clouds: venv ## the SDKs of all clouds, which tests need; a stack has its own brought by up
+	@$(BIN)/python -m tools.environment aws gcp azure
+
+test: venv clouds lint ## lint, types and all tests that need nothing but this host
 	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built $(ARGS)
 
 test-cluster: venv ## tests on a real Kubernetes that this host runs; needs Linux and root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from pulumi.runtime import config as runtime
 
 from infra import documents
 from infra.cluster_config import MOUNTED
-from infra.config import NAMESPACE, Loaded, load
-from infra.mistakes import Mistake, block
+from infra.config import NAMESPACE, load
+from infra.mistakes import block
 from infra.targets import Target
 from infra.targets.layout import CHECKOUT, Layout
 
@@ -24,30 +25,21 @@ def raw_settings() -> tuple[dict[str, object], frozenset[str]]:
     return raw, frozenset(k for k in raw if runtime.is_config_secret(prefix + k))
 
 
-def refuse(result: Loaded, found: list[Mistake]) -> None:
-    """Ends the program with one readable block of all mistakes, if there is one."""
-    mistakes = [*result.mistakes, *(m for m in found if m.setting not in result.unread)]
-    if mistakes:
-        raise pulumi.RunError(block(mistakes))
-
-
 def plan() -> Target:
     """Each target loads what it needs, and nothing of the others."""
     raw, encrypted = raw_settings()
-    layout = Layout.of(pulumi.get_stack(), str(raw.get("state", "")))
-    on_cluster = raw.get("target", "local") != "local"
-    result = load(raw, encrypted, MOUNTED if on_cluster else str(layout.secrets))
-    found = documents.mistakes(CHECKOUT, result.config.knowledge)
-    if result.config.target == "kubeconfig":
-        from infra.targets import kubeconfig
-
-        found += kubeconfig.mistakes(result, pulumi.get_stack())
-        refuse(result, found)
-        return kubeconfig.kubeconfig(result.config, result.secrets, pulumi.get_stack())
-    from infra.targets import local, preflight
-
-    refuse(result, preflight.mistakes(result.config, layout, local.PROGRAMS) + found)
-    return local.local(result.config, layout, result.secrets)
+    stack = pulumi.get_stack()
+    local = raw.get("target", "local") == "local"
+    secrets = str(Layout.of(stack, str(raw.get("state", ""))).secrets) if local else MOUNTED
+    loaded = load(raw, encrypted, secrets)
+    name = {"local": "local", "kubeconfig": "kubeconfig"}.get(loaded.config.target, "cloud")
+    target = importlib.import_module(f"infra.targets.{name}")
+    found = [*target.mistakes(loaded, stack), *documents.mistakes(CHECKOUT, loaded.config.knowledge)]
+    found = [*loaded.mistakes, *(m for m in found if m.setting not in loaded.unread)]
+    if found:
+        raise pulumi.RunError(block(found))
+    made: Target = target.plan(loaded.config, loaded.secrets, stack)
+    return made
 
 
 def main() -> None:
@@ -58,6 +50,8 @@ def main() -> None:
     pulumi.export("api_key", target.api_key)
     pulumi.export("prometheus_url", target.prometheus_url)
     pulumi.export("dashboards", dict(target.dashboards))
+    if target.kubeconfig is not None:
+        pulumi.export("kubeconfig", target.kubeconfig)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from infra.cluster_config import MOUNTED, Existing
-from infra.gpu import fit
+from infra.gpu import cost, fit, placement
 from infra.mistakes import Mistake
 from serving.config import KServeModel, LlamaCppModel, SecretRef, VllmModel, names
 
@@ -232,6 +232,27 @@ def _source_ranges(config: StackConfig) -> list[Mistake]:
     return [Mistake("kubernetes.source_ranges", problem, "say who may reach it, for example [10.0.0.0/8]")]
 
 
+def _cloud(config: StackConfig) -> list[Mistake]:
+    """The API server of a cluster that the stack makes is open to those alone who are named."""
+    if config.target not in placement.CLOUDS or config.cluster.endpoint == "private":
+        return []
+    if config.cluster.authorized_ranges:
+        return []
+    fix = "name the addresses that `up` and kubectl come from, or set cluster.endpoint to private"
+    return [Mistake("cluster.authorized_ranges", "is missing, and the API server's endpoint is public", fix)]
+
+
+def _kubeconfig(config: StackConfig) -> list[Mistake]:
+    """A cluster that the stack makes is reached by the kubeconfig that comes with it."""
+    if config.target not in placement.CLOUDS:
+        return []
+    return [
+        Mistake(f"kubernetes.{name}", f"belongs to target kubeconfig; this stack's is {config.target}", "remove it")
+        for name in ("kubeconfig", "context", "render")
+        if getattr(config.kubernetes, name)
+    ]
+
+
 CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...] = (
     (frozenset({"models", "aliases", "assistants", "knowledge"}), _names),
     (frozenset({"models", "aliases"}), _alias_targets),
@@ -243,7 +264,11 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pool_sizes),
     (frozenset({"target", "models"}), _kserve),
-    (frozenset({"target", "pools", "models"}), fit.mistakes),
+    (frozenset({"target", "cluster", "aws", "gcp", "azure", "node_pools", "pools"}), placement.mistakes),
+    (frozenset({"target", "cluster", "aws", "gcp", "azure"}), _cloud),
+    (frozenset({"target", "kubernetes"}), _kubeconfig),
+    (frozenset({"target", "cluster"}), cost.mistakes),
+    (frozenset({"target", "node_pools", "pools", "models"}), fit.mistakes),
     (frozenset({"target", "image"}), _image),
     (frozenset({"database"}), _database_url),
     (frozenset({"kubernetes"}), _source_ranges),

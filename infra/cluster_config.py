@@ -83,6 +83,9 @@ class Pool(Strict):
     gpus: int = Field(default=0, ge=0, le=16, description="of one pod")
     accelerator: str = Field(default="", description="the GPU's product as nodes are labelled: nvidia.com/gpu.product")
     image: Image | None = Field(default=None, description="instead of headrace:image, for example one with vLLM")
+    node_pool: Label | None = Field(
+        default=None, description="the pool of headrace:node_pools whose nodes it runs on; needed with gpus"
+    )
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
 
@@ -128,9 +131,19 @@ class Database(Strict):
 class Data(Strict):
     """Where files and collections lie: a volume that all pods share, or an object store."""
 
-    uri: str = Field(default="", pattern=r"^(s3://[^\s]+)?$", description="s3://bucket/prefix; empty: a volume")
-    endpoint: str = Field(default="", pattern=r"^(https?://[^\s]+)?$", description="of an S3 that is not Amazon's")
-    credentials: str = Field(default="", description="Secret whose key `credentials` is an AWS shared credentials file")
+    uri: str = Field(
+        default="",
+        pattern=r"^((s3|gs)://[^\s/][^\s]*|az://[^\s/]+/[^\s/][^\s]*)?$",
+        description="s3:// or gs://bucket/prefix, or az://account/container/prefix; empty: a volume",
+    )
+    endpoint: str = Field(
+        default="", pattern=r"^(https?://[^\s]+)?$", description="of an object store that is not the cloud's own"
+    )
+    credentials: str = Field(
+        default="",
+        description="Secret whose key `credentials` is an AWS shared credentials file, or the key of a Google service "
+        "account; empty: the pods' workload identity",
+    )
     storage: Quantity = "20Gi"
     storage_class: str = ""
     access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
@@ -141,6 +154,8 @@ class Data(Strict):
     def _one_kind(self) -> Data:
         if not self.uri and (self.endpoint or self.credentials):
             raise ValueError("has endpoint or credentials, which belong to a uri")
+        if self.uri.startswith("az://") and self.credentials:
+            raise ValueError("has credentials; a container in Azure is opened by the pods' workload identity")
         return self
 
 

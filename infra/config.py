@@ -14,7 +14,9 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 
 from infra.checks import CHECKS
+from infra.cloud_config import Aws, Azure, Cluster, Gcp
 from infra.cluster_config import POOLS, Addons, Data, Database, Image, Ingress, Kubernetes, Mirror, Pool
+from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake, from_pydantic
 from serving.config import Alias, Assistant, Limits, LlamaCppModel, Model, Name, Replicas, Strict
 
@@ -70,7 +72,7 @@ DOCS = Assistant(
 class StackConfig(Strict):
     """One stack. An empty configuration is the working local stack."""
 
-    target: Literal["local", "kubeconfig"] = "local"
+    target: Literal["local", "kubeconfig", "aws", "gcp", "azure"] = "local"
     host: IPv4Address = Field(default=IPv4Address("127.0.0.1"), description="address of the API")
     ports: Ports = Ports()
     models: tuple[Model, ...] = Field(default=(SMOLLM2,), max_length=256)
@@ -84,6 +86,11 @@ class StackConfig(Strict):
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     ray: Ray = Ray()
     state: str = Field(default="", description="folder of the stack's state; empty: .headrace/<stack>")
+    cluster: Cluster = Cluster()
+    aws: Aws = Aws()
+    gcp: Gcp = Gcp()
+    azure: Azure = Azure()
+    node_pools: tuple[NodePool, ...] = Field(default=(), max_length=64)
     kubernetes: Kubernetes = Kubernetes()
     image: Image = Image()
     pools: tuple[Pool, ...] = Field(default=POOLS, min_length=1, max_length=64)
@@ -94,13 +101,19 @@ class StackConfig(Strict):
     mirror: Mirror = Mirror()
 
 
-ONLY_ON: Mapping[str, frozenset[str]] = {
-    "local": frozenset({"host", "ports", "ray", "state"}),
-    "kubeconfig": frozenset(
-        {"kubernetes", "image", "pools", "database", "data", "ingress", "addons", "mirror"},
-    ),
+CLOUDS = ("aws", "azure", "gcp")
+"""Targets whose cluster the stack makes."""
+
+CLUSTERS = ("kubeconfig", *CLOUDS)
+"""Targets that run on Kubernetes."""
+
+BELONGS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("host", "ports", "ray", "state"), ("local",)),
+    **dict.fromkeys(("kubernetes", "image", "pools", "database", "data", "ingress", "addons", "mirror"), CLUSTERS),
+    **dict.fromkeys(("cluster", "node_pools"), CLOUDS),
+    **{cloud: (cloud,) for cloud in CLOUDS},
 }
-"""Settings that mean something on one target alone."""
+"""Settings that mean something on some targets alone."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +172,11 @@ STRUCTURED = frozenset(
         "gateway",
         "retrieval",
         "ray",
+        "cluster",
+        "aws",
+        "gcp",
+        "azure",
+        "node_pools",
         "kubernetes",
         "image",
         "pools",
@@ -249,11 +267,14 @@ def _belongs_elsewhere(config: StackConfig, secrets: Mapping[str, SecretStr]) ->
     return [
         Mistake(
             setting,
-            f"belongs to target {owner}; this stack's is {config.target}",
+            f"belongs to target {_either(targets)}; this stack's is {config.target}",
             "remove it, or change headrace:target",
         )
-        for owner, settings in ONLY_ON.items()
-        if owner != config.target
-        for setting in sorted(settings)
-        if getattr(config, setting) != StackConfig.model_fields[setting].default or setting in taken
+        for setting, targets in sorted(BELONGS.items())
+        if config.target not in targets
+        and (getattr(config, setting) != StackConfig.model_fields[setting].default or setting in taken)
     ]
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join((", ".join(names[:-1]), names[-1])) if names[1:] else names[0]

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("infra", "serving", "dev")
+CLOUDS = ("aws", "gcp", "azure")
+"""Groups of the clouds' SDKs."""
+GROUPS = ("infra", *CLOUDS, "serving", "dev")
 WITHOUT_DEPENDENCIES = ("weights", "kserve")
 """Groups of packages of which only files are used, or types: installed without what they depend on."""
 STANDALONE = ("vllm", "training")
@@ -54,7 +56,8 @@ def lock(folder: Path, upgrade: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         together = Path(scratch) / "together.txt"
         standing = Path(scratch) / "standing.txt"
-        standing.write_text("\n".join((current / f"{g}.txt").read_text() for g in GROUPS if not upgrade))
+        kept = [current / f"{g}.txt" for g in GROUPS if not upgrade]
+        standing.write_text("\n".join(file.read_text() for file in kept if file.exists()))
         groups = [f"--group=pyproject.toml:{g}" for g in GROUPS]
         compile_to(together, *groups, "--constraint", str(standing))
         for group in GROUPS:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from infra import chart
 from infra.addons import ADDONS
 from infra.cluster_config import MOUNTED
-from infra.config import KUBECONFIG, StackConfig, load
+from infra.config import CLOUDS, KUBECONFIG, StackConfig, load
 from infra.targets import pods
 from infra.targets.cluster import Cluster, Unusable, read
 from infra.targets.kube_api import Api, Document, connected
@@ -38,7 +38,7 @@ class OnCluster:
 
     @classmethod
     def of(cls, workspace: Workspace) -> OnCluster | None:
-        """None where Pulumi itself will tell better what is wrong with the settings.
+        """None where Pulumi itself will tell better what is wrong with the settings, and where there is no cluster yet.
 
         Raises `ToolError` when the kubeconfig cannot be used.
         """
@@ -46,6 +46,8 @@ class OnCluster:
         if "kubernetes" in loaded.unread:
             return None
         content = loaded.secrets[KUBECONFIG].get_secret_value() if KUBECONFIG in loaded.secrets else ""
+        if loaded.config.target in CLOUDS and not (content := str(workspace.outputs().get("kubeconfig", ""))):
+            return None  # the cluster is not there yet
         try:
             return cls(loaded.config, read(loaded.config.kubernetes, content))
         except Unusable as e:

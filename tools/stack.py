@@ -49,7 +49,7 @@ def _up_on_cluster(workspace: Workspace, arguments: Sequence[str]) -> int:
     with workspace.locked() as lock, Watch(there) if there and not rendered else nullcontext():
         # No refresh: the cluster itself heals what dies, and each object's status would be asked for.
         status = workspace.pulumi("up", "--yes", "--skip-preview", *_quiet(), *arguments, lock=lock)
-    if status or there is None:
+    if status or (there := there or OnCluster.of(workspace)) is None:
         return status
     outputs = workspace.outputs()
     if rendered:

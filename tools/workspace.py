@@ -22,7 +22,8 @@ import yaml
 
 from infra.config import NAMESPACE
 from infra.targets.layout import CHECKOUT
-from tools import find
+from tools import environment, find
+from tools.lock import CLOUDS
 from tools.report import ToolError
 
 HOME = CHECKOUT / ".headrace"
@@ -48,6 +49,9 @@ class Workspace:
         workspace = cls(stack, {**os.environ, **_settings(), "PATH": path})
         if workspace.target != "local":
             _install_kubernetes_provider()
+        if workspace.target in CLOUDS:
+            environment.add(workspace.target)
+            workspace._install_cloud_provider()
         if not workspace._exists():
             workspace._init()
         return workspace
@@ -97,6 +101,13 @@ class Workspace:
             for key, said in json.loads(text or "{}").items()
             if key.startswith(prefix)
         }
+
+    def _install_cloud_provider(self) -> None:
+        """Pulumi brings the provider of the SDK's version from its vendor, unless it is there."""
+        package = f"pulumi-{'azure-native' if self.target == 'azure' else self.target}"
+        name, version = package.removeprefix("pulumi-"), metadata.version(package)
+        if not (HOME / "pulumi-home" / "plugins" / f"resource-{name}-v{version}").exists():
+            self.ask("plugin", "install", "resource", name, version)
 
     @property
     def salt(self) -> str:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.gpu.accelerators import GIB, Accelerator, accelerator
+from infra.gpu import placement
+from infra.gpu.accelerators import GIB, Accelerator
 from infra.gpu.geometry import Weights, from_folder
 from infra.mistakes import Mistake
 from serving.config import Geometry, VllmModel
@@ -181,6 +182,15 @@ def on_disk(model: VllmModel) -> Weights | None:
         return None
 
 
+def of(config: StackConfig, model: VllmModel) -> Fit | None:
+    """Counts what a model of the stack needs; None when its geometry or its GPUs are not known."""
+    pool = next((p for p in config.pools if p.name == model.pool), None)
+    gpu = placement.gpu(config, pool) if pool else None
+    there = on_disk(model)
+    geometry = model.geometry or (there.geometry if there else None)
+    return fit(model, gpu, geometry, there) if gpu and geometry else None
+
+
 def mistakes(config: StackConfig) -> list[Mistake]:
     """Models of engine `vllm` that cannot run where they are put."""
     return [
@@ -209,8 +219,7 @@ def _mistake(config: StackConfig, i: int, model: VllmModel) -> Mistake | None:
         if high % low:
             problem = f"{model.tensor_parallel} GPUs cannot share {geometry.kv_heads} key-value heads"
             return Mistake(f"models[{i}].tensor_parallel", problem, "one must divide the other")
-    gpu = accelerator(pool.accelerator)
-    result = fit(model, gpu, geometry, there) if gpu else None
+    result = of(config, model)
     if result is None or result.fits:
         return None
     arithmetic = "; ".join(" ".join(line.split()) for line in result.lines)

@@ -18,3 +18,5 @@ class Target:
     prometheus_url: str
     """Empty when the stack has no Prometheus of its own."""
     dashboards: Mapping[str, str]
+    kubeconfig: Output[str] | None = None
+    """Of a cluster that the stack made."""

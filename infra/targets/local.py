@@ -13,7 +13,8 @@ from pulumi import Output, ResourceOptions
 from pydantic import SecretStr
 
 from infra import application, documents
-from infra.config import StackConfig
+from infra.config import Loaded, StackConfig
+from infra.mistakes import Mistake
 from infra.resources import Knowledge, Process, RayHead, Secret, ServeApplication
 from infra.targets import Target, preflight
 from infra.targets.layout import CHECKOUT, Layout
@@ -176,25 +177,30 @@ def _scrape(config: StackConfig, ray: RayHead) -> Output[str]:
     )
 
 
-def local(config: StackConfig, layout: Layout, given: Mapping[str, SecretStr]) -> Target:
+def mistakes(loaded: Loaded, stack: str) -> list[Mistake]:
+    """What this host lacks for the stack."""
+    return preflight.mistakes(loaded.config, Layout.of(stack, loaded.config.state), PROGRAMS)
+
+
+def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Target:
     """Plans the stack on this host."""
-    stack = LocalStack("local", config, layout, given)
+    made = LocalStack("local", config, Layout.of(stack, config.state), given)
     for collection in config.knowledge:
         Knowledge(
             f"knowledge-{collection.name}",
-            url=stack.url,
-            key_path=stack.secrets.api_key.path,
+            url=made.url,
+            key_path=made.secrets.api_key.path,
             collection=collection.name,
             root=str(CHECKOUT),
             documents=documents.documents(CHECKOUT, collection.paths),
             on_error=collection.on_error,
             # `down` keeps data: a collection is deleted only when it is taken out of the configuration.
-            opts=ResourceOptions(parent=stack, depends_on=[stack.application], deleted_with=stack.application),
+            opts=ResourceOptions(parent=made, depends_on=[made.application], deleted_with=made.application),
         )
     prometheus = f"http://{LOOPBACK}:{config.ports.prometheus}"
     return Target(
-        url=stack.url,
-        api_key=stack.secrets.api_key.value,
+        url=made.url,
+        api_key=made.secrets.api_key.value,
         prometheus_url=prometheus,
-        dashboards={"ray": stack.dashboard_url, "prometheus": prometheus},
+        dashboards={"ray": made.dashboard_url, "prometheus": prometheus},
     )

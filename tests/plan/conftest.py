@@ -13,6 +13,7 @@ from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
 from infra.targets.layout import CHECKOUT
+from tests.plan import clouds
 
 PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464}
 """Not the defaults: a stack of another checkout may have those."""
@@ -31,6 +32,9 @@ class Planned:
     secrets: dict[str, Any]
     secret_outputs: list[str]
     dependencies: list[str]
+    parent: str = ""
+    provider: str = ""
+    protect: bool = False
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Plan:
     resources: dict[str, Planned] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Planned:
+        """By name; a second one of a name is `TYPE NAME`."""
         return self.resources[name]
 
 
@@ -51,7 +56,8 @@ class Monitor(mocks.MockMonitor):
     def RegisterResource(self, request: Any) -> Any:
         values = rpc.deserialize_properties(request.object, keep_unknowns=True)
         secrets = {k: v["value"] for k, v in _raw(request.object).items() if _secret(v)}
-        self._plan.resources[request.name] = Planned(
+        taken = request.name in self._plan.resources
+        self._plan.resources[f"{request.type} {request.name}" if taken else request.name] = Planned(
             urn=self.make_urn(request.parent, request.type, request.name),
             token=request.type,
             name=request.name,
@@ -59,6 +65,9 @@ class Monitor(mocks.MockMonitor):
             secrets=secrets,
             secret_outputs=list(request.additionalSecretOutputs),
             dependencies=sorted(urn.split("::")[-1] for urn in request.dependencies),
+            parent=request.parent.split("::")[-1],
+            provider=request.provider.rpartition("::")[0].split("::")[-1],
+            protect=request.protect,
         )
         return super().RegisterResource(request)
 
@@ -73,10 +82,12 @@ class _Echo(mocks.Mocks):
             "value": "hr_made",
             "url": "http://made.svc.cluster.local",
         }
-        return args.name, {**made, **args.inputs}
+        return args.name, {**made, **args.inputs, **clouds.outputs(args.typ, args.name, args.inputs)}
 
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
-        raise AssertionError(f"the program calls {args.token}")
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        if args.token not in clouds.CALLS:
+            raise AssertionError(f"the program calls {args.token}")
+        return clouds.CALLS[args.token], []
 
 
 def _raw(struct: Any) -> dict[str, Any]:

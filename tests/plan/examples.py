@@ -10,6 +10,10 @@ import yaml
 from infra.targets.layout import CHECKOUT
 
 EXAMPLES = (CHECKOUT / "Pulumi.kubeconfig.yaml", *sorted((CHECKOUT / "examples").glob("Pulumi.*.yaml")))
+"""Stacks on a cluster that is there."""
+
+CLOUDS = tuple(CHECKOUT / f"Pulumi.{cloud}.yaml" for cloud in ("aws", "azure", "gcp"))
+"""Stacks whose cluster is made."""
 
 KUBECONFIG = {
     "apiVersion": "v1",
@@ -22,13 +26,15 @@ KUBECONFIG = {
 """A cluster that is not there, and nothing that it could be entered with."""
 
 
-def settings(example: Path, kubeconfig: Path | None = None, **kubernetes: Any) -> dict[str, Any]:
-    """An example's settings without their namespace; with a kubeconfig the cluster is not asked.
-
-    Of the documents one is enough.
-    """
+def stack_settings(example: Path) -> dict[str, Any]:
+    """An example's settings without their namespace. Of the documents one is enough."""
     config = yaml.safe_load(example.read_text())["config"]
-    found = {key.removeprefix("headrace:"): value for key, value in config.items()}
-    there = {"kubeconfig": str(kubeconfig), "preflight": False} if kubeconfig else {}
     documents = [{"name": "docs", "paths": ["README.md"]}]
-    return {"knowledge": documents, **found, "kubernetes": {**found.get("kubernetes", {}), **there, **kubernetes}}
+    return {"knowledge": documents, **{key.removeprefix("headrace:"): value for key, value in config.items()}}
+
+
+def settings(example: Path, kubeconfig: Path | None = None, **kubernetes: Any) -> dict[str, Any]:
+    """An example's settings; with a kubeconfig the cluster is not asked."""
+    found = stack_settings(example)
+    there = {"kubeconfig": str(kubeconfig), "preflight": False} if kubeconfig and example not in CLOUDS else {}
+    return {**found, "kubernetes": {**found.get("kubernetes", {}), **there, **kubernetes}}

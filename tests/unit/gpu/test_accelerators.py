@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from infra.gpu.accelerators import ACCELERATORS, GIB, MIB, accelerator
+from infra.gpu.accelerators import ACCELERATORS, GIB, MIB, Accelerator, accelerator, named
 
 
-def test_products_stand_once() -> None:
-    products = [a.product.lower() for a in ACCELERATORS]
-    assert len(set(products)) == len(products)
+def test_keys_and_gke_names_stand_once() -> None:
+    keys = [a.key for a in ACCELERATORS]
+    gke = [a.gke for a in ACCELERATORS if a.gke]
+    assert (len(set(keys)), len(set(gke))) == (len(keys), len(gke))
+
+
+def test_only_gke_has_two_names_of_one_product() -> None:
+    twice = [a.key for a in ACCELERATORS if (first := accelerator(a.product)) and first.key != a.key]
+    assert twice == ["h100-mega-80gb"]
+    assert named("h100-mega-80gb") != named("h100-80gb") == accelerator("NVIDIA-H100-80GB-HBM3")
 
 
 def test_memory_is_what_the_driver_reports_not_what_the_name_says() -> None:
@@ -17,6 +26,27 @@ def test_memory_is_what_the_driver_reports_not_what_the_name_says() -> None:
     assert h100
     assert h100.memory_bytes == 81_559 * MIB < 80 * GIB
     assert accelerator("nvidia-l4") == accelerator("NVIDIA-L4")
+
+
+@pytest.mark.parametrize("gpu", [a for a in ACCELERATORS if a.mig], ids=lambda a: a.key)
+def test_slices_are_shares_of_the_whole(gpu: Accelerator) -> None:
+    most = int(gpu.mig[-1][0].partition("g")[0])
+    for profile, count in gpu.mig:
+        compute, memory = map(int, re.findall(r"\d+", profile))
+        assert compute * count <= most
+        # A profile's name rounds the memory.
+        assert memory * count <= gpu.memory_bytes / GIB * 1.06
+    assert gpu.mig[-1][1] == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "profile", "count"),
+    [("a100-40gb", "1g.5gb", 7), ("h100-80gb", "1g.20gb", 4), ("h200", "2g.35gb", 3), ("b200", "3g.90gb", 2)],
+)
+def test_slices_are_as_nvidia_publishes(key: str, profile: str, count: int) -> None:
+    gpu = named(key)
+    assert gpu
+    assert dict(gpu.mig)[profile] == count
 
 
 @pytest.mark.parametrize(
@@ -32,3 +62,4 @@ def test_a_slice_has_the_memory_of_its_profile(product: str, size: int) -> None:
 @pytest.mark.parametrize("product", ["", "NVIDIA-L4-SHARED", "AMD-MI300X", "NVIDIA-A100-SXM4-80GB-MIG-mixed"])
 def test_what_is_not_known_is_not_guessed(product: str) -> None:
     assert accelerator(product) is None
+    assert named(product) is None

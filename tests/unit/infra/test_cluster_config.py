@@ -73,6 +73,8 @@ TLS = {"secret": "t"}
         ),
         ({"database": {"kind": "url", "url": "mysql://u@h/d"}}, "headrace:database.url: is no URL of a PostgreSQL"),
         ({"data": {"endpoint": "http://s3"}}, "has endpoint or credentials, which belong to a uri"),
+        ({"data": {"uri": "az://a/c", "credentials": "s"}}, "is opened by the pods' workload identity"),
+        ({"data": {"uri": "az://container"}}, "data.uri"),
         ({"ingress": {"kind": "ingress", "tls": TLS}}, "needs host"),
         ({"ingress": {"kind": "ingress", "host": "a.b"}}, "needs tls: API keys must not travel in plain text"),
         ({"ingress": {"kind": "ingress", "host": "a.b", "tls": {}}}, "needs either secret or issuer"),
@@ -87,7 +89,7 @@ TLS = {"secret": "t"}
         ({"mirror": {"images": {"quay.io": "https://m"}}}, "without a scheme"),
         (
             {"target": "local", "image": {}, "pools": [{"name": "serving", "gpus": 1}]},
-            "headrace:pools: belongs to target kubeconfig; this stack's is local",
+            "headrace:pools: belongs to target kubeconfig, aws, azure or gcp; this stack's is local",
         ),
         (
             {"target": "local", "image": {}, "models": [{"name": "k", "engine": "kserve", "existing": "k"}]},

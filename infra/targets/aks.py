@@ -1,0 +1,277 @@
+"""A cluster in Azure: network, AKS, node pools, a bucket, and the identity by which pods use it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pulumi
+import pulumi_azure_native as azure_native
+from pulumi import Input, InvokeOutputOptions, Output, ResourceOptions
+from pulumi_azure_native import (
+    authorization,
+    containerservice,
+    managedidentity,
+    monitor,
+    operationalinsights,
+    resources,
+)
+
+from infra.cloud_config import Azure, Cluster
+from infra.gpu.pools import NodePool
+from infra.targets.aks_bucket import Bucket, bucket_name
+from infra.targets.aks_cluster import kubeconfig, managed_cluster
+from infra.targets.aks_network import Network
+from infra.targets.aks_nodes import IMMUTABLE, agent_pool, keywords
+from infra.targets.provisioned import Egress, Provisioned
+
+SERVICE_ACCOUNTS = ("headrace", "headrace-head", "headrace-jobs")
+"""Of workers, head and jobs, as charts/headrace names them."""
+
+ROLES = {
+    "network": "4d97b98b-1d4f-4787-a291-c67834d212e7",  # Network Contributor
+    "contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
+    "blobs": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",  # Storage Blob Data Contributor
+    "admin": "b1ff04bb-8a4e-4dc4-8eb5-8693973ce19b",  # Azure Kubernetes Service RBAC Cluster Admin
+}
+"""Built-in roles: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
+
+AUDITED = ("kube-audit-admin", "guard")
+"""Logs that are kept: what changed something, and who signed in."""
+
+AUDIT_DAYS = 30
+
+MAINTENANCE = {"upgrade-window": "aksManagedAutoUpgradeSchedule", "image-window": "aksManagedNodeOSUpgradeSchedule"}
+"""AKS' names of the times for new patches of Kubernetes, and for new images of nodes."""
+
+TOKENS = Egress("0.0.0.0/0", 443)
+"""login.microsoftonline.com, where pods exchange their tokens, and the bucket have no fixed addresses."""
+
+LEFT_BEHIND = (
+    "the Log Analytics workspace of audit logs, which can be recovered for 14 days and costs nothing",
+    "the resource group NetworkWatcherRG, if Azure made it for the first network of the subscription",
+)
+
+
+def physical_name(stack: str) -> str:
+    """What the stack's resources are called in Azure."""
+    return f"headrace-{re.sub('[^a-z0-9]+', '-', stack.lower())[:40]}".rstrip("-")
+
+
+class AksCluster(pulumi.ComponentResource):
+    """Everything in Azure of one stack."""
+
+    def __init__(
+        self, settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+    ) -> None:
+        super().__init__("headrace:azure:Cluster", "azure")
+        self._settings = settings
+        self._asked = cluster
+        self._name = physical_name(stack)
+        self._tags = {"headrace-stack": stack, **cluster.tags}
+        self.provider = azure_native.Provider(
+            "azure",
+            subscription_id=settings.subscription,
+            location=settings.location,
+            opts=ResourceOptions(parent=self),
+        )
+        self._own = ResourceOptions(parent=self, provider=self.provider)
+        self._kept = ResourceOptions.merge(self._own, ResourceOptions(protect=cluster.deletion_protection))
+        self._group = self._resource_group()
+        self._network = Network(cluster.network, self._name, self._group, self._tags, self._own)
+        self.cluster = self._cluster(pools)
+        self.pools = [self._pool(pool) for pool in pools]
+        self.admin = self._admin()
+        self._maintenance()
+        self._audit_logs()
+        self.bucket = Bucket(
+            bucket_name(settings.subscription, stack),
+            self._group,
+            self._network.subnet,
+            self._tags,
+            cluster.deletion_protection,
+            self._own,
+        )
+        self.identity, self.bindings = self._identity(namespace)
+        self.kubeconfig = self._kubeconfig()
+        self.register_outputs({})
+
+    def _resource_group(self) -> Input[str]:
+        if self._settings.resource_group:
+            return self._settings.resource_group
+        group = resources.ResourceGroup(
+            "resource-group", resource_group_name=self._name, tags=self._tags, opts=self._kept
+        )
+        name: Output[str] = group.name
+        return name
+
+    def _cluster(self, pools: Sequence[NodePool]) -> containerservice.ManagedCluster:
+        identity = managedidentity.UserAssignedIdentity(
+            "cluster-identity",
+            resource_group_name=self._group,
+            resource_name_=f"{self._name}-cluster",
+            tags=self._tags,
+            opts=self._own,
+        )
+        roles = [self._role("cluster-network", "network", identity.principal_id, self._network.subnet)]
+        for i, reservation in enumerate(sorted({pool.reservation for pool in pools if pool.reservation})):
+            roles.append(self._role(f"cluster-reservation-{i}", "contributor", identity.principal_id, reservation))
+        args = managed_cluster(
+            self._asked,
+            self._name,
+            self._group,
+            identity.id,
+            self._network.subnet,
+            self._network.outbound,
+            self._tags,
+        )
+        return containerservice.ManagedCluster(
+            "cluster",
+            **keywords(args),
+            # Azure lists the pools that are resources of their own here too.
+            opts=ResourceOptions.merge(
+                self._kept, ResourceOptions(depends_on=roles, ignore_changes=["agentPoolProfiles"])
+            ),
+        )
+
+    def _pool(self, pool: NodePool) -> containerservice.AgentPool:
+        args = agent_pool(pool, self._asked, self._group, self.cluster.name, self._network.subnet, self._tags)
+        return containerservice.AgentPool(
+            f"pool-{pool.name}",
+            **keywords(args),
+            opts=ResourceOptions.merge(
+                self._own,
+                ResourceOptions(
+                    deleted_with=self.cluster,
+                    ignore_changes=["count"] if pool.autoscaled else [],
+                    replace_on_changes=list(IMMUTABLE),
+                    delete_before_replace=True,  # a cluster has one pool of a name
+                ),
+            ),
+        )
+
+    def _admin(self) -> authorization.RoleAssignment:
+        """Who ran the first `up` may administer the cluster: with local accounts off, nobody else could."""
+        who = authorization.get_client_config_output(
+            opts=InvokeOutputOptions(parent=self, provider=self.provider, depends_on=[self.cluster])
+        )
+        return authorization.RoleAssignment(
+            "admin",
+            principal_id=who.object_id,
+            role_definition_id=self._definition("admin"),
+            scope=self.cluster.id,
+            # Whoever runs a later `up` does not take it from them.
+            opts=ResourceOptions.merge(self._own, ResourceOptions(ignore_changes=["principalId"])),
+        )
+
+    def _maintenance(self) -> None:
+        sunday = containerservice.WeeklyScheduleArgs(day_of_week="Sunday", interval_weeks=1)
+        for name, what in MAINTENANCE.items():
+            containerservice.MaintenanceConfiguration(
+                name,
+                resource_group_name=self._group,
+                resource_name_=self.cluster.name,
+                config_name=what,
+                maintenance_window=containerservice.MaintenanceWindowArgs(
+                    schedule=containerservice.ScheduleArgs(weekly=sunday),
+                    start_time="00:00",
+                    utc_offset="+00:00",
+                    duration_hours=8,
+                ),
+                opts=ResourceOptions.merge(self._own, ResourceOptions(deleted_with=self.cluster)),
+            )
+
+    def _audit_logs(self) -> None:
+        workspace = operationalinsights.Workspace(
+            "audit-workspace",
+            resource_group_name=self._group,
+            workspace_name=self._name,
+            sku=operationalinsights.WorkspaceSkuArgs(name="PerGB2018"),
+            retention_in_days=AUDIT_DAYS,
+            tags=self._tags,
+            opts=self._own,
+        )
+        # Not deleted with the cluster: Azure keeps the setting, and a new cluster of this name would have it.
+        monitor.DiagnosticSetting(
+            "audit-logs",
+            name="audit",
+            resource_uri=self.cluster.id,
+            workspace_id=workspace.id,
+            log_analytics_destination_type="Dedicated",
+            logs=[monitor.DiagnosticsLogSettingsArgs(category=c, enabled=True) for c in AUDITED],
+            opts=self._own,
+        )
+
+    def _identity(self, namespace: str) -> tuple[managedidentity.UserAssignedIdentity, list[pulumi.Resource]]:
+        identity = managedidentity.UserAssignedIdentity(
+            "serving-identity",
+            resource_group_name=self._group,
+            resource_name_=f"{self._name}-serving",
+            tags=self._tags,
+            opts=self._own,
+        )
+        role = self._role("serving-bucket", "blobs", identity.principal_id, self.bucket.container.id)
+        if self._asked.deletion_protection:
+            # Against deletion by hand; it goes before the role, which it would hold too.
+            authorization.ManagementLockByScope(
+                "bucket-lock",
+                scope=self.bucket.account.id,
+                level="CanNotDelete",
+                notes="headrace:cluster.deletion_protection",
+                opts=ResourceOptions.merge(self._own, ResourceOptions(depends_on=[role])),
+            )
+        made: list[pulumi.Resource] = [role]
+        for account in SERVICE_ACCOUNTS:
+            credential = managedidentity.FederatedIdentityCredential(
+                f"serving-identity-{account}",
+                resource_group_name=self._group,
+                resource_name_=identity.name,
+                federated_identity_credential_resource_name=account,
+                issuer=self.cluster.oidc_issuer_profile.apply(lambda profile: profile.issuer_url),
+                subject=f"system:serviceaccount:{namespace}:{account}",
+                audiences=["api://AzureADTokenExchange"],
+                # Azure refuses two changes of one identity's credentials at a time.
+                opts=ResourceOptions.merge(self._own, ResourceOptions(depends_on=made[1:])),
+            )
+            made.append(credential)
+        return identity, made
+
+    def _kubeconfig(self) -> Output[str]:
+        credentials = containerservice.list_managed_cluster_user_credentials_output(
+            resource_group_name=self._group,
+            resource_name=self.cluster.name,
+            opts=InvokeOutputOptions(parent=self, provider=self.provider),
+        )
+        name = self._name
+        return Output.secret(credentials.apply(lambda found: kubeconfig(name, found.kubeconfigs[0].value)))
+
+    def _role(self, name: str, role: str, principal: Input[str], scope: Input[str]) -> authorization.RoleAssignment:
+        return authorization.RoleAssignment(
+            name,
+            principal_id=principal,
+            principal_type="ServicePrincipal",  # else Azure looks for an identity that it may not have copied yet
+            role_definition_id=self._definition(role),
+            scope=scope,
+            opts=self._own,
+        )
+
+    def _definition(self, role: str) -> str:
+        subscription = f"/subscriptions/{self._settings.subscription}"
+        return f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/{ROLES[role]}"
+
+
+def aks(settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str) -> Provisioned:
+    """Plans the cluster."""
+    made = AksCluster(settings, cluster, pools, stack, namespace)
+    return Provisioned(
+        kubeconfig=made.kubeconfig,
+        identifier=made.cluster.resource_uid,
+        owner=made.cluster,
+        ready=[*made.pools, made.admin, made.bucket.container, *made.bindings],
+        storage_class="managed-csi",
+        data_uri=made.bucket.uri,
+        service_account_annotations={"azure.workload.identity/client-id": made.identity.client_id},
+        pod_labels={"azure.workload.identity/use": "true"},
+        identity=(TOKENS,),
+        left_behind=LEFT_BEHIND,
+    )

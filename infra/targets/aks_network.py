@@ -1,0 +1,77 @@
+"""The network of a cluster in Azure: one is made, with a NAT gateway, or yours is adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pulumi
+from pulumi import Input, Output, ResourceOptions
+from pulumi_azure_native import network
+
+from infra import cloud_config
+from infra.gpu import azure
+
+
+class Network(pulumi.ComponentResource):
+    """A subnet for nodes, none of which has a public address."""
+
+    subnet: Input[str]
+    """Its resource id."""
+    outbound: list[Output[str]]
+    """Where nodes come from in the internet; of a network that is adopted nobody but you knows."""
+
+    def __init__(
+        self,
+        asked: cloud_config.Network,
+        name: str,
+        group: Input[str],
+        tags: Mapping[str, str],
+        opts: ResourceOptions,
+    ) -> None:
+        super().__init__("headrace:azure:Network", "network", opts=opts)
+        if asked.existing:
+            self.subnet, self.outbound = f"{asked.existing}/subnets/{asked.subnets[0]}", []
+            self.register_outputs({})
+            return
+        own = ResourceOptions(parent=self)
+        made = network.VirtualNetwork(
+            "network",
+            resource_group_name=group,
+            virtual_network_name=name,
+            address_space=network.AddressSpaceArgs(address_prefixes=[str(asked.cidr)]),
+            tags=tags,
+            # Subnets are resources of their own, and Azure lists them here too.
+            opts=ResourceOptions.merge(own, ResourceOptions(ignore_changes=["subnets"])),
+        )
+        address = network.PublicIPAddress(
+            "nat-address",
+            resource_group_name=group,
+            public_ip_address_name=f"{name}-nat",
+            public_ip_allocation_method="Static",
+            sku=network.PublicIPAddressSkuArgs(name="Standard"),
+            tags=tags,
+            opts=own,
+        )
+        nat = network.NatGateway(
+            "nat",
+            resource_group_name=group,
+            nat_gateway_name=name,
+            sku=network.NatGatewaySkuArgs(name="Standard"),
+            public_ip_addresses=[network.SubResourceArgs(id=address.id)],
+            tags=tags,
+            opts=own,
+        )
+        subnet = network.Subnet(
+            "subnet",
+            resource_group_name=group,
+            virtual_network_name=made.name,
+            subnet_name="nodes",
+            address_prefix=str(azure.nodes_range(asked)),
+            nat_gateway=network.SubResourceArgs(id=nat.id),
+            default_outbound_access=False,
+            service_endpoints=[network.ServiceEndpointPropertiesFormatArgs(service="Microsoft.Storage")],
+            opts=own,
+        )
+        self.subnet = subnet.id
+        self.outbound = [address.ip_address.apply(lambda ip: f"{ip}/32")]
+        self.register_outputs({})

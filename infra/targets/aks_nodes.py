@@ -1,0 +1,132 @@
+"""Node pools in Azure's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pulumi import Input
+from pulumi_azure_native import containerservice
+
+from infra.cloud_config import Cluster
+from infra.gpu import azure
+from infra.gpu.machines import DEFAULT
+from infra.gpu.pools import NodePool
+
+OS = "Ubuntu"
+"""The one that NVIDIA's operator has drivers for; it works with one only in a cluster."""
+
+MAX_PODS = 110
+
+IMMUTABLE = (
+    "availabilityZones",
+    "capacityReservationGroupID",
+    "enableEncryptionAtHost",
+    "gpuInstanceProfile",
+    "gpuProfile",
+    "maxPods",
+    "osDiskSizeGB",
+    "osDiskType",
+    "scaleSetPriority",
+    "vmSize",
+    "vnetSubnetID",
+)
+"""Fixed when a pool is made: another value makes the pool anew."""
+
+
+def keywords(args: containerservice.AgentPoolArgs | containerservice.ManagedClusterArgs) -> dict[str, Any]:
+    """`args` for a resource's constructor, where `resource_name` is the name of Pulumi's own.
+
+    Given as they are, pulumi-azure-native 3.29.0 passes that name twice.
+    """
+    given = dict(vars(args))
+    given["resource_name_"] = given.pop("resource_name")
+    return given
+
+
+def agent_pool(
+    pool: NodePool,
+    cluster: Cluster,
+    group: Input[str],
+    cluster_name: Input[str],
+    subnet: Input[str],
+    tags: Mapping[str, str],
+) -> containerservice.AgentPoolArgs:
+    """A node pool as an agent pool of the cluster `cluster_name` in the resource group `group`."""
+    spot = pool.capacity == "spot"
+    machine = pool.machine("azure")
+    return containerservice.AgentPoolArgs(
+        resource_group_name=group,
+        resource_name=cluster_name,
+        agent_pool_name=pool.name,
+        mode="User",
+        type="VirtualMachineScaleSets",
+        orchestrator_version=cluster.kubernetes_version,
+        vm_size=machine.name if machine else pool.machine_type,
+        count=pool.min_nodes,
+        enable_auto_scaling=pool.autoscaled,
+        min_count=pool.min_nodes if pool.autoscaled else None,
+        max_count=pool.max_nodes if pool.autoscaled else None,
+        scale_set_priority="Spot" if spot else "Regular",
+        scale_set_eviction_policy="Delete" if spot else None,
+        spot_max_price=-1 if spot else None,  # up to the price on demand: never evicted for its price
+        capacity_reservation_group_id=pool.reservation or None,
+        availability_zones=list(pool.zones) or None,
+        gpu_profile=_gpu_profile(pool),
+        gpu_instance_profile=azure.instance_profile(pool),
+        node_labels=azure.labels(pool),
+        node_taints=[f"{t.key}={t.value}:{t.effect}" for t in azure.taints(pool)],
+        os_type="Linux",
+        os_sku=OS,
+        os_disk_type="Managed",
+        os_disk_size_gb=pool.disk_gib,
+        max_pods=MAX_PODS,
+        vnet_subnet_id=subnet,
+        enable_node_public_ip=False,
+        # Disks are encrypted in any case; not every machine type with GPUs does it at the host too.
+        enable_encryption_at_host=not pool.gpus,
+        upgrade_settings=_upgrade_settings(pool),
+        tags=tags,
+    )
+
+
+def system_pool(
+    cluster: Cluster, subnet: Input[str], tags: Mapping[str, str]
+) -> containerservice.ManagedClusterAgentPoolProfileArgs:
+    """The nodes of AKS' own add-ons, which a cluster is made with."""
+    return containerservice.ManagedClusterAgentPoolProfileArgs(
+        name=azure.SYSTEM,
+        mode="System",
+        type="VirtualMachineScaleSets",
+        orchestrator_version=cluster.kubernetes_version,
+        vm_size=DEFAULT["azure"],
+        count=azure.SYSTEM_NODES,
+        node_taints=["CriticalAddonsOnly=true:NoSchedule"],
+        os_type="Linux",
+        os_sku=OS,
+        os_disk_type="Managed",
+        max_pods=MAX_PODS,
+        vnet_subnet_id=subnet,
+        enable_node_public_ip=False,
+        enable_encryption_at_host=True,
+        upgrade_settings=containerservice.AgentPoolUpgradeSettingsArgs(max_surge="1"),
+        tags=tags,
+    )
+
+
+def _gpu_profile(pool: NodePool) -> containerservice.GPUProfileArgs | None:
+    if not pool.gpus:
+        return None
+    return containerservice.GPUProfileArgs(driver="Install" if azure.driver(pool) == "cloud" else "None")
+
+
+def _upgrade_settings(pool: NodePool) -> containerservice.AgentPoolUpgradeSettingsArgs | None:
+    """Without spare machines where these are scarce; AKS refuses settings for spot nodes."""
+    if pool.capacity == "spot":
+        return None
+    scarce = bool(pool.gpus or pool.reservation)
+    return containerservice.AgentPoolUpgradeSettingsArgs(
+        max_surge="0" if scarce else "10%",
+        max_unavailable="1" if scarce else "0",
+        drain_timeout_in_minutes=30,
+    )

@@ -1,0 +1,75 @@
+"""A cluster that the stack makes in a cloud, and the stack on it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pulumi
+from pydantic import SecretStr
+
+from infra import chart
+from infra.config import Loaded, StackConfig
+from infra.gpu import cost, placement
+from infra.mistakes import Mistake
+from infra.targets import Target, cluster_preflight
+from infra.targets.kubernetes_stack import Access, KubernetesStack
+from infra.targets.layout import CHECKOUT
+from infra.targets.provisioned import Provisioned
+
+SDKS = {"aws": "pulumi_aws", "gcp": "pulumi_gcp", "azure": "pulumi_azure_native"}
+
+
+def mistakes(loaded: Loaded, stack: str) -> list[Mistake]:
+    """What this checkout lacks for the stack; the cluster is not there to be asked."""
+    del stack
+    config = placement.lowered(loaded.config)
+    found = [*chart.mistakes(config, CHECKOUT), *cluster_preflight.charts(config)]
+    if importlib.util.find_spec(SDKS[config.target]) is None:
+        problem = f"the Python package {SDKS[config.target]} is not installed"
+        found.append(Mistake("target", problem, f"run `make up`, or `python -m tools.environment {config.target}`"))
+    return found
+
+
+def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Target:
+    """Plans the cluster with its node pools, and the stack on it."""
+    pulumi.log.info(cost.table(config))
+    config = placement.lowered(config)
+    made = _provision(config, stack)
+    for words in made.left_behind:
+        pulumi.log.info(f"`purge` leaves behind: {words}")
+    access = Access(identifier=made.identifier, content=made.kubeconfig)
+    on_it = KubernetesStack("kubernetes", _fitted(config, made), given, stack, access, made)
+    return replace(on_it.target, kubeconfig=made.kubeconfig)
+
+
+def _provision(config: StackConfig, stack: str) -> Provisioned:
+    """Each cloud's SDK is loaded by its own stacks alone."""
+    namespace = config.kubernetes.namespace
+    match config.target:
+        case "aws":
+            from infra.targets.eks import eks
+
+            return eks(config.aws, config.cluster, config.node_pools, stack, namespace)
+        case "gcp":
+            from infra.targets.gke import gke
+
+            return gke(config.gcp, config.cluster, config.node_pools, stack, namespace)
+        case _:
+            from infra.targets.aks import aks
+
+            return aks(config.azure, config.cluster, config.node_pools, stack, namespace)
+
+
+def _fitted(config: StackConfig, made: Provisioned) -> StackConfig:
+    """The configuration with the cluster's own defaults where it says nothing."""
+    kubernetes, data = config.kubernetes, config.data
+    return config.model_copy(
+        update={
+            "kubernetes": kubernetes.model_copy(
+                update={"storage_class": kubernetes.storage_class or made.storage_class}
+            ),
+            "data": data.model_copy(update={"uri": data.uri or made.data_uri}),
+        }
+    )

@@ -1,0 +1,298 @@
+"""Amazon EKS: network, cluster, node pools, bucket, and the serving pods' way to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as k8s
+from pulumi import Output, ResourceOptions
+
+from infra.cloud_config import Aws, Cluster
+from infra.gpu.pools import NodePool
+from infra.targets import eks_auto, eks_nodes
+from infra.targets.eks_bucket import Bucket, bucket_name, plain
+from infra.targets.eks_network import Network
+from infra.targets.eks_roles import CONTROL_PLANE, NODES, PODS, pods_of, policy, role
+from infra.targets.provisioned import Egress, Provisioned
+
+STORAGE_CLASS = "headrace-gp3"
+SERVICE_ACCOUNTS = ("headrace", "headrace-head", "headrace-jobs")
+"""Of the serving pods: charts/headrace/templates/serviceaccounts.yaml."""
+
+POD_IDENTITY = Egress("169.254.170.23/32", 80)
+"""EKS Pod Identity's agent on every node: https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html"""
+
+LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
+RETENTION_DAYS = 90
+KEY_DELETION_DAYS = 7
+
+CLUSTER_POLICIES = ("AmazonEKSClusterPolicy",)
+AUTO_CLUSTER_POLICIES = (
+    *CLUSTER_POLICIES,
+    "AmazonEKSComputePolicy",
+    "AmazonEKSBlockStoragePolicy",
+    "AmazonEKSLoadBalancingPolicy",
+    "AmazonEKSNetworkingPolicy",
+)
+NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly")
+AUTO_NODE_POLICIES = ("AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly")
+
+LEFT_BEHIND = (
+    f"the KMS key of the cluster's secrets, which AWS deletes after {KEY_DELETION_DAYS} days",
+    "EBS volumes whose claims keep them (reclaim policy Retain) and snapshots that you made",
+    "network interfaces that the VPC CNI could not return: `aws ec2 describe-network-interfaces --filters"
+    " Name=status,Values=available` lists them, and they keep the VPC from being deleted",
+)
+
+
+class EksCluster(pulumi.ComponentResource):
+    """Everything in AWS for one stack."""
+
+    def __init__(self, settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str) -> None:
+        super().__init__("headrace:aws:Cluster", "aws")
+        self._settings, self._cluster, self._pools = settings, cluster, pools
+        self._auto = settings.mode == "auto"
+        self._title = f"headrace-{plain(stack, 40)}"
+        self._tags = {"headrace-stack": stack, **cluster.tags}
+        provider = aws.Provider(
+            "aws",
+            region=settings.region,
+            # Credentials of another account are refused before anything is made.
+            allowed_account_ids=[settings.account],
+            default_tags=aws.ProviderDefaultTagsArgs(tags=self._tags),
+            opts=ResourceOptions(parent=self),
+        )
+        self._own = ResourceOptions(parent=self, provider=provider)
+        asked = sorted({zone for pool in pools for zone in pool.zones})
+        self._network = Network(settings, cluster.network, asked, self._title, self._own)
+        self.bucket = Bucket(bucket_name(settings.account, stack), cluster.deletion_protection, self._own)
+        policies = AUTO_NODE_POLICIES if self._auto else NODE_POLICIES
+        self._node_role, node_rights = role("nodes", NODES, policies, self._own)
+        self.cluster = self._control_plane()
+        self.kubeconfig = self._kubeconfig()
+        self.kubernetes = k8s.Provider(
+            "kubernetes",
+            kubeconfig=self.kubeconfig,
+            cluster_identifier=self.identifier,
+            opts=ResourceOptions(parent=self),
+        )
+        self.ready = self._nodes(node_rights)
+        self.ready += [self._storage_class(), *self._identity(namespace)]
+        self.register_outputs({"kubeconfig": self.kubeconfig, "bucket": self.bucket.name})
+
+    @property
+    def identifier(self) -> Output[str]:
+        """A digest of the certificate authority: a cluster that is made again under this name has another."""
+        authority: Output[str | None] = self.cluster.certificate_authority.data
+        return authority.apply(lambda data: hashlib.sha256((data or "").encode()).hexdigest()[:16])
+
+    def _control_plane(self) -> aws.eks.Cluster:
+        key = aws.kms.Key(
+            "secrets",
+            description=f"Secrets of the Kubernetes cluster {self._title}",
+            enable_key_rotation=True,
+            deletion_window_in_days=KEY_DELETION_DAYS,
+            opts=self._own,
+        )
+        # EKS would make it, without an end to what it keeps, and leave it.
+        logs = aws.cloudwatch.LogGroup(
+            "logs", name=f"/aws/eks/{self._title}/cluster", retention_in_days=RETENTION_DAYS, opts=self._own
+        )
+        policies = AUTO_CLUSTER_POLICIES if self._auto else CLUSTER_POLICIES
+        own_role, rights = role("cluster", CONTROL_PLANE, policies, self._own)
+        use = aws.iam.RolePolicy("cluster-key", role=own_role.name, policy=key.arn.apply(_key_policy), opts=self._own)
+        public = self._cluster.endpoint == "public"
+        ranges = [str(r) for r in self._cluster.authorized_ranges]
+        made = aws.eks.Cluster(
+            "cluster",
+            name=self._title,
+            version=self._cluster.kubernetes_version,
+            role_arn=own_role.arn,
+            vpc_config=aws.eks.ClusterVpcConfigArgs(
+                subnet_ids=self._network.control_plane,
+                endpoint_private_access=True,
+                endpoint_public_access=public,
+                public_access_cidrs=ranges if public else None,
+            ),
+            access_config=aws.eks.ClusterAccessConfigArgs(
+                authentication_mode="API", bootstrap_cluster_creator_admin_permissions=True
+            ),
+            encryption_config=aws.eks.ClusterEncryptionConfigArgs(
+                provider=aws.eks.ClusterEncryptionConfigProviderArgs(key_arn=key.arn), resources=["secrets"]
+            ),
+            enabled_cluster_log_types=list(LOGS),
+            # At the end of standard support AWS would else move the cluster to a version that nobody asked for.
+            upgrade_policy=aws.eks.ClusterUpgradePolicyArgs(support_type="EXTENDED"),
+            deletion_protection=self._cluster.deletion_protection,
+            bootstrap_self_managed_addons=False,
+            **(eks_auto.settings() if self._auto else {}),
+            opts=self._after(*rights, use, logs, *self._network.ready, protect=self._cluster.deletion_protection),
+        )
+        if not public:
+            aws.vpc.SecurityGroupIngressRule(
+                "api-server",
+                description="The API server, from inside the network",
+                security_group_id=made.vpc_config.cluster_security_group_id.apply(str),
+                cidr_ipv4=self._network.cidr,
+                ip_protocol="tcp",
+                from_port=443,
+                to_port=443,
+                opts=self._after(deleted_with=made),
+            )
+        return made
+
+    def _nodes(self, rights: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+        if self._auto:
+            return self._auto_pools(rights)
+        # A node is not ready without these. The chart's network policies hold by the last.
+        before = [
+            self._addon("eks-pod-identity-agent"),
+            self._addon("kube-proxy"),
+            self._addon("vpc-cni", "aws-node", "AmazonEKS_CNI_Policy", values={"enableNetworkPolicy": "true"}),
+        ]
+        groups = [self._node_group(pool, [*rights, *before]) for pool in self._pools]
+        volumes = "service-role/AmazonEBSCSIDriverPolicy"
+        after = [
+            self._addon("coredns", after=groups),
+            self._addon("aws-ebs-csi-driver", "ebs-csi-controller-sa", volumes, after=groups),
+        ]
+        return [*groups, *after]
+
+    def _node_group(self, pool: NodePool, before: Sequence[pulumi.Resource]) -> aws.eks.NodeGroup:
+        name = f"pool-{pool.name}"
+        tags = {"Name": f"{self._title}-{pool.name}", **self._tags}
+        template = aws.ec2.LaunchTemplate(name, eks_nodes.launch_template(self._settings, pool, tags), opts=self._own)
+        group = eks_nodes.node_group(
+            self._settings,
+            pool,
+            cluster=self.cluster.name,
+            version=self._cluster.kubernetes_version,
+            role=self._node_role.arn,
+            subnets=self._network.of(pool.zones),
+            template=template.id,
+            template_version=template.latest_version.apply(str),
+        )
+        scaled = ["scalingConfig.desiredSize"] if pool.autoscaled else []
+        return aws.eks.NodeGroup(name, group, opts=self._after(*before, *self._network.ready, ignore_changes=scaled))
+
+    def _auto_pools(self, rights: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+        with_it = self._after(deleted_with=self.cluster)
+        before = [
+            *eks_auto.admit(self.cluster, self._node_role, with_it),
+            eks_auto.network_policies(self._on_cluster(deleted_with=self.cluster)),
+            *rights,
+            *self._network.ready,
+        ]
+        group = self.cluster.vpc_config.cluster_security_group_id.apply(str)
+        own = self._on_cluster(*before)
+        return [eks_auto.node_pool(p, self._node_role.name, self._network.nodes, group, own) for p in self._pools]
+
+    def _addon(
+        self,
+        name: str,
+        account: str = "",
+        rights_of: str = "",
+        values: Mapping[str, Any] | None = None,
+        after: Sequence[pulumi.Resource] = (),
+    ) -> aws.eks.Addon:
+        """An add-on of EKS, in the version that is EKS' default; the pods of `account` get a role with `rights_of`."""
+        rights: Sequence[pulumi.Resource] = ()
+        identities = None
+        if account:
+            taken, rights = role(name, PODS, [rights_of], self._own, self._pods_of("kube-system"))
+            identities = [aws.eks.AddonPodIdentityAssociationArgs(role_arn=taken.arn, service_account=account)]
+        return aws.eks.Addon(
+            f"addon-{name}",
+            addon_name=name,
+            cluster_name=self.cluster.name,
+            configuration_values=json.dumps(values) if values else None,
+            pod_identity_associations=identities,
+            resolve_conflicts_on_create="OVERWRITE",
+            resolve_conflicts_on_update="OVERWRITE",
+            opts=self._after(*after, *rights, deleted_with=self.cluster),
+        )
+
+    def _storage_class(self) -> pulumi.Resource:
+        return k8s.storage.v1.StorageClass(
+            "storage-class",
+            metadata={"name": STORAGE_CLASS},
+            provisioner="ebs.csi.eks.amazonaws.com" if self._auto else "ebs.csi.aws.com",
+            parameters={"type": "gp3", "encrypted": "true"},
+            volume_binding_mode="WaitForFirstConsumer",
+            allow_volume_expansion=True,
+            reclaim_policy="Delete",
+            opts=self._on_cluster(deleted_with=self.cluster),
+        )
+
+    def _identity(self, namespace: str) -> list[pulumi.Resource]:
+        """The bucket's role for the serving pods. No key stands anywhere."""
+        serving, _ = role("serving", PODS, [], self._own, self._pods_of(namespace))
+        rights = aws.iam.RolePolicy("serving", role=serving.name, policy=self.bucket.access(), opts=self._own)
+        return [
+            aws.eks.PodIdentityAssociation(
+                f"identity-{account}",
+                cluster_name=self.cluster.name,
+                namespace=namespace,
+                service_account=account,
+                role_arn=serving.arn,
+                opts=self._after(rights, deleted_with=self.cluster),
+            )
+            for account in SERVICE_ACCOUNTS
+        ]
+
+    def _kubeconfig(self) -> Output[str]:
+        """Names the program that signs in, and holds nothing that lets anybody in."""
+        settings = self._settings
+        sign_in = ["eks", "get-token", "--cluster-name", self._title, "--region", settings.region, "--output", "json"]
+        user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "aws", "args": sign_in}}
+        server = {
+            "server": self.cluster.endpoint,
+            "certificate-authority-data": self.cluster.certificate_authority.data,
+        }
+        name = self._title
+        return Output.secret(
+            Output.json_dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [{"name": name, "cluster": server}],
+                    "users": [{"name": name, "user": user}],
+                    "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+                    "current-context": name,
+                }
+            )
+        )
+
+    def _pods_of(self, namespace: str) -> dict[str, str]:
+        return pods_of(self._settings.account, self._title, namespace)
+
+    def _after(self, *resources: pulumi.Resource, **more: Any) -> ResourceOptions:
+        return ResourceOptions.merge(self._own, ResourceOptions(depends_on=list(resources), **more))
+
+    def _on_cluster(self, *resources: pulumi.Resource, **more: Any) -> ResourceOptions:
+        return ResourceOptions(parent=self, provider=self.kubernetes, depends_on=[self.cluster, *resources], **more)
+
+
+def _key_policy(arn: str) -> str:
+    actions = ["kms:Encrypt", "kms:Decrypt", "kms:DescribeKey", "kms:ListGrants"]
+    return json.dumps(policy({"Effect": "Allow", "Action": actions, "Resource": arn}))
+
+
+def eks(settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str) -> Provisioned:
+    """Plans the cluster with all that the stack needs of AWS. The settings have no mistakes (`infra.gpu.aws`)."""
+    made = EksCluster(settings, cluster, pools, stack, namespace)
+    return Provisioned(
+        kubeconfig=made.kubeconfig,
+        identifier=made.identifier,
+        owner=made.cluster,
+        ready=made.ready,
+        storage_class=STORAGE_CLASS,
+        data_uri=f"s3://{made.bucket.name}",
+        identity=[POD_IDENTITY],
+        left_behind=LEFT_BEHIND,
+    )

@@ -1,0 +1,83 @@
+"""EKS Auto Mode: what a cluster says to have it, and what its Karpenter makes nodes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as k8s
+from pulumi import Input, Output, ResourceOptions
+
+from infra.gpu.pools import NodePool
+from infra.targets import eks_nodes
+
+NODE_ACCESS = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSAutoNodePolicy"
+
+
+def settings() -> dict[str, Any]:
+    """All three or none. No pool of EKS' own: it would make machines that the configuration does not name."""
+    return {
+        "compute_config": aws.eks.ClusterComputeConfigArgs(enabled=True, node_pools=[]),
+        "storage_config": aws.eks.ClusterStorageConfigArgs(
+            block_storage=aws.eks.ClusterStorageConfigBlockStorageArgs(enabled=True)
+        ),
+        "kubernetes_network_config": aws.eks.ClusterKubernetesNetworkConfigArgs(
+            elastic_load_balancing=aws.eks.ClusterKubernetesNetworkConfigElasticLoadBalancingArgs(enabled=True)
+        ),
+    }
+
+
+def admit(cluster: aws.eks.Cluster, role: aws.iam.Role, opts: ResourceOptions) -> list[pulumi.Resource]:
+    """Lets nodes of a role join the cluster: with pools of its own EKS would do it itself."""
+    entry = aws.eks.AccessEntry("nodes", cluster_name=cluster.name, principal_arn=role.arn, type="EC2", opts=opts)
+    access = aws.eks.AccessPolicyAssociation(
+        "nodes",
+        cluster_name=cluster.name,
+        principal_arn=role.arn,
+        policy_arn=NODE_ACCESS,
+        access_scope=aws.eks.AccessPolicyAssociationAccessScopeArgs(type="cluster"),
+        opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=[entry])),
+    )
+    return [entry, access]
+
+
+def network_policies(opts: ResourceOptions) -> pulumi.Resource:
+    """Switches on the controller without which policies are accepted and do nothing.
+
+    https://docs.aws.amazon.com/eks/latest/userguide/auto-net-pol.html
+    """
+    return k8s.core.v1.ConfigMap(
+        "network-policies",
+        metadata={"name": "amazon-vpc-cni", "namespace": "kube-system"},
+        data={"enable-network-policy-controller": "true"},
+        opts=opts,
+    )
+
+
+def node_pool(
+    pool: NodePool,
+    role: Output[str],
+    subnets: Sequence[Input[str]],
+    security_group: Output[str],
+    opts: ResourceOptions,
+) -> pulumi.Resource:
+    """A NodeClass and a NodePool. They do not go with the cluster: their nodes must be gone before the network is."""
+    name = f"pool-{pool.name}"
+    shape = k8s.apiextensions.CustomResource(
+        f"{name}-class",
+        api_version="eks.amazonaws.com/v1",
+        kind="NodeClass",
+        metadata={"name": pool.name},
+        spec=eks_nodes.node_class(pool, role=role, subnets=subnets, security_group=security_group),
+        opts=opts,
+    )
+    return k8s.apiextensions.CustomResource(
+        name,
+        api_version="karpenter.sh/v1",
+        kind="NodePool",
+        metadata={"name": pool.name},
+        spec=eks_nodes.node_pool(pool),
+        opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=[shape])),
+    )

@@ -1,0 +1,113 @@
+"""The bucket for files and collections, and what the serving pods may do with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Output, ResourceOptions
+
+from infra.targets.eks_roles import policy
+
+
+def bucket_name(account: str, stack: str) -> str:
+    """Of at most 63 characters; bucket names are one space for all accounts, hence the digest of this one."""
+    return f"headrace-{plain(stack, 45)}-{hashlib.sha256(account.encode()).hexdigest()[:8]}"
+
+
+def plain(stack: str, length: int) -> str:
+    """A stack's name in lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", stack.lower()).strip("-")[:length].rstrip("-")
+
+
+class Bucket(pulumi.ComponentResource):
+    """Encrypted, closed to the public and to plain HTTP. Without versions: what is erased is gone."""
+
+    def __init__(self, name: str, protect: bool, opts: ResourceOptions) -> None:
+        super().__init__("headrace:aws:Bucket", "bucket", opts=opts)
+        self.name = name
+        own = ResourceOptions(parent=self)
+        self.bucket = aws.s3.Bucket(
+            "bucket",
+            bucket=name,
+            force_destroy=not protect,
+            opts=ResourceOptions(parent=self, protect=protect),
+        )
+        # Whoever deletes the bucket deletes these with it.
+        with_it = ResourceOptions.merge(own, ResourceOptions(deleted_with=self.bucket))
+        closed = aws.s3.BucketPublicAccessBlock(
+            "bucket-public-access",
+            bucket=self.bucket.id,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=with_it,
+        )
+        aws.s3.BucketOwnershipControls(
+            "bucket-ownership",
+            bucket=self.bucket.id,
+            rule=aws.s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced"),
+            opts=with_it,
+        )
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            "bucket-encryption",
+            bucket=self.bucket.id,
+            rules=[
+                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
+                    apply_server_side_encryption_by_default=aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                        sse_algorithm="AES256"
+                    )
+                )
+            ],
+            opts=with_it,
+        )
+        aws.s3.BucketLifecycleConfiguration(
+            "bucket-lifecycle",
+            bucket=self.bucket.id,
+            rules=[
+                aws.s3.BucketLifecycleConfigurationRuleArgs(
+                    id="incomplete-uploads",
+                    status="Enabled",
+                    filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=""),
+                    abort_incomplete_multipart_upload=aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
+                        days_after_initiation=7
+                    ),
+                )
+            ],
+            opts=with_it,
+        )
+        aws.s3.BucketPolicy(
+            "bucket-policy",
+            bucket=self.bucket.id,
+            policy=self.bucket.arn.apply(lambda arn: json.dumps(_only_tls(arn))),
+            opts=ResourceOptions.merge(with_it, ResourceOptions(depends_on=[closed])),
+        )
+        self.register_outputs({"name": name})
+
+    def access(self) -> Output[str]:
+        """What the serving pods need: to list, and to read, write and delete objects."""
+        arn: Output[str] = self.bucket.arn
+        return arn.apply(lambda arn: json.dumps(_access(arn)))
+
+
+def _only_tls(arn: str) -> dict[str, object]:
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [arn, f"{arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    return policy(statement)
+
+
+def _access(arn: str) -> dict[str, object]:
+    objects = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    return policy(
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn},
+        {"Effect": "Allow", "Action": objects, "Resource": f"{arn}/*"},
+    )

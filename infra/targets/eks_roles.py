@@ -1,0 +1,60 @@
+"""Roles in IAM: who may take them on, and what AWS' own policies let them do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import ResourceOptions
+
+PODS = "pods.eks.amazonaws.com"
+NODES = "ec2.amazonaws.com"
+CONTROL_PLANE = "eks.amazonaws.com"
+
+POLICIES = "arn:aws:iam::aws:policy/"
+
+
+def role(
+    name: str, service: str, policies: Sequence[str], opts: ResourceOptions, conditions: Mapping[str, str] | None = None
+) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
+    """Returns a role for a service of AWS, and the attachments of its policies, which whoever uses it waits for."""
+    made = aws.iam.Role(f"{name}-role", assume_role_policy=json.dumps(trust(service, conditions or {})), opts=opts)
+    attached: list[pulumi.Resource] = [
+        aws.iam.RolePolicyAttachment(
+            f"{name}-{policy.rpartition('/')[2]}", role=made.name, policy_arn=POLICIES + policy, opts=opts
+        )
+        for policy in policies
+    ]
+    return made, attached
+
+
+def pods_of(account: str, cluster: str, namespace: str) -> dict[str, str]:
+    """Conditions that only pods of a namespace of the cluster meet, by the tags that EKS Pod Identity sets.
+
+    https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html
+    """
+    return {
+        "aws:SourceAccount": account,
+        "aws:RequestTag/eks-cluster-name": cluster,
+        "aws:RequestTag/kubernetes-namespace": namespace,
+    }
+
+
+def trust(service: str, conditions: Mapping[str, str]) -> dict[str, Any]:
+    """Who may take a role on. EKS and its pods' agent tag their sessions, EC2 does not."""
+    statement: dict[str, Any] = {
+        "Effect": "Allow",
+        "Principal": {"Service": service},
+        "Action": ["sts:AssumeRole"] if service == NODES else ["sts:AssumeRole", "sts:TagSession"],
+    }
+    if conditions:
+        statement["Condition"] = {"StringEquals": dict(conditions)}
+    return policy(statement)
+
+
+def policy(*statements: Mapping[str, Any]) -> dict[str, Any]:
+    """A policy document of IAM."""
+    return {"Version": "2012-10-17", "Statement": list(statements)}

@@ -1,0 +1,329 @@
+"""A cluster of Google Kubernetes Engine with its network, node pools, bucket and the identity of the serving pods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+import pulumi_gcp as gcp
+from pulumi import Input, Output, ResourceOptions
+
+from infra.cloud_config import Cluster, Gcp
+from infra.gpu import gcp as capabilities
+from infra.gpu.pools import NodePool
+from infra.targets import gke_cluster, gke_nodes
+from infra.targets.provisioned import Egress, Provisioned
+
+APIS = ("cloudkms", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials", "storage")
+"""Of Google Cloud, which the project must have enabled."""
+
+NODE_ROLES = {
+    "node-defaults": "roles/container.defaultNodeServiceAccount",
+    "node-images": "roles/artifactregistry.reader",
+}
+"""What a node may do in the project: write logs and metrics, and pull images."""
+
+ACCOUNTS = ("headrace", "headrace-head", "headrace-jobs")
+"""Kubernetes service accounts of the serving pods, as charts/headrace calls them."""
+
+METADATA_SERVER = (Egress("169.254.169.254/32", 80), Egress("169.254.169.254/32", 8080))
+"""Where pods get tokens under Dataplane V2 (/kubernetes-engine/docs/how-to/network-policy, workload identity)."""
+
+STORAGE_CLASS = "standard-rwo"
+KEY_ROTATION = f"{90 * 24 * 3600}s"
+
+
+class GkeCluster(pulumi.ComponentResource):
+    """Everything in the project that one stack needs."""
+
+    def __init__(
+        self, name: str, settings: Gcp, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+    ) -> None:
+        super().__init__("headrace:gcp:Cluster", name)
+        self._settings = settings
+        self._config = cluster
+        self._stack = stack
+        self._labels = {**cluster.tags, capabilities.STACK_LABEL: capabilities.name(stack, longest=63)}
+        # Credentials may prefer another project; nothing is made there.
+        provider = gcp.Provider(
+            "gcp", project=settings.project, region=settings.region, opts=ResourceOptions(parent=self)
+        )
+        self._own = ResourceOptions(parent=self, provider=provider)
+        services = self._services()
+        # Names are taken until what has them is gone, so nothing is replaced before it is deleted.
+        self._own = self._with(depends_on=services, delete_before_replace=True)
+        network, subnet, routes = self._network()
+        account, granted = self._node_account()
+        self.cluster = self._cluster(network, subnet, account, [*routes, *granted])
+        self.pools = self._pools(pools, account)
+        self.bucket = self._bucket()
+        self.identity, bound = self._identity(namespace)
+        self.ready = [*self.pools, *bound]
+        self.kubeconfig = self._kubeconfig()
+        self.register_outputs({"kubeconfig": self.kubeconfig})
+
+    def _services(self) -> list[pulumi.Resource]:
+        """They stay enabled: others in the project may have come to use them."""
+        return [
+            gcp.projects.Service(
+                f"service-{service}", service=f"{service}.googleapis.com", disable_on_destroy=False, opts=self._own
+            )
+            for service in APIS
+        ]
+
+    def _network(self) -> tuple[Input[str], Input[str], list[pulumi.Resource]]:
+        """The network, its subnet, and what nodes without public addresses reach the internet by."""
+        adopted = self._config.network
+        if adopted.existing:
+            return adopted.existing, adopted.subnets[0], []
+        name = self._called()
+        network = gcp.compute.Network("network", name=name, auto_create_subnetworks=False, opts=self._own)
+        nodes, pods, services = map(str, capabilities.ranges(adopted.cidr))
+        secondary = gcp.compute.SubnetworkSecondaryIpRangeArgs
+        subnet = gcp.compute.Subnetwork(
+            "subnet",
+            name=name,
+            network=network.id,
+            region=self._settings.region,
+            ip_cidr_range=nodes,
+            secondary_ip_ranges=[
+                secondary(range_name=gke_cluster.PODS, ip_cidr_range=pods),
+                secondary(range_name=gke_cluster.SERVICES, ip_cidr_range=services),
+            ],
+            private_ip_google_access=True,
+            opts=self._own,
+        )
+        router = gcp.compute.Router(
+            "router", name=name, network=network.id, region=self._settings.region, opts=self._own
+        )
+        nat = gcp.compute.RouterNat(
+            "nat",
+            name=name,
+            router=router.name,
+            region=self._settings.region,
+            nat_ip_allocate_option="AUTO_ONLY",
+            source_subnetwork_ip_ranges_to_nat="LIST_OF_SUBNETWORKS",
+            subnetworks=[
+                gcp.compute.RouterNatSubnetworkArgs(name=subnet.id, source_ip_ranges_to_nats=["ALL_IP_RANGES"])
+            ],
+            log_config=gcp.compute.RouterNatLogConfigArgs(enable=True, filter="ERRORS_ONLY"),
+            opts=self._own,
+        )
+        return network.id, subnet.id, [nat]
+
+    def _node_account(self) -> tuple[gcp.serviceaccount.Account, list[pulumi.Resource]]:
+        account = gcp.serviceaccount.Account(
+            "node-account",
+            account_id=self._called("nodes", 30),
+            display_name=f"Nodes of the Headrace stack {self._stack}",
+            opts=self._own,
+        )
+        granted: list[pulumi.Resource] = [
+            gcp.projects.IAMMember(
+                name,
+                project=self._settings.project,
+                role=role,
+                member=account.member,
+                opts=self._own,
+            )
+            for name, role in NODE_ROLES.items()
+        ]
+        return account, granted
+
+    def _encryption(self) -> tuple[gcp.kms.CryptoKey, pulumi.Resource]:
+        """The key of Kubernetes' secrets, and GKE's right to use it.
+
+        Google Cloud keeps key rings for ever: Pulumi's own names differ each time, so that the stack can come again.
+        """
+        ring = gcp.kms.KeyRing("key-ring", location=self._settings.region, opts=self._own)
+        key = gcp.kms.CryptoKey(
+            "key", key_ring=ring.id, rotation_period=KEY_ROTATION, labels=self._labels, opts=self._own
+        )
+        agent = gcp.projects.ServiceIdentity("gke-agent", service="container.googleapis.com", opts=self._own)
+        granted = gcp.kms.CryptoKeyIAMMember(
+            "key-gke",
+            crypto_key_id=key.id,
+            role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
+            member=agent.member,
+            opts=self._own,
+        )
+        return key, granted
+
+    def _cluster(
+        self,
+        network: Input[str],
+        subnet: Input[str],
+        account: gcp.serviceaccount.Account,
+        before: Sequence[pulumi.Resource],
+    ) -> gcp.container.Cluster:
+        key, key_granted = self._encryption()
+        wanted = gke_cluster.cluster(
+            self._settings,
+            self._config,
+            name=self._called(),
+            labels=self._labels,
+            network=network,
+            subnet=subnet,
+            account=account.email,
+            key=key.id,
+        )
+        return gcp.container.Cluster(
+            "cluster",
+            wanted,
+            opts=self._with(
+                depends_on=[*before, key_granted],
+                # GKE refuses at the cluster, when nodes and roles are gone already; Pulumi refuses before anything.
+                protect=self._config.deletion_protection,
+                # Of the first pool, which is gone as soon as it was made.
+                ignore_changes=["nodeConfig", "initialNodeCount"],
+            ),
+        )
+
+    def _pools(self, pools: Sequence[NodePool], account: gcp.serviceaccount.Account) -> list[gcp.container.NodePool]:
+        """Pools without GPUs come first: GKE taints nodes with GPUs where there are others already."""
+        plain = [self._pool(pool, account, []) for pool in pools if not pool.gpus]
+        return [*plain, *(self._pool(pool, account, plain) for pool in pools if pool.gpus)]
+
+    def _pool(
+        self, pool: NodePool, account: gcp.serviceaccount.Account, after: Sequence[pulumi.Resource]
+    ) -> gcp.container.NodePool:
+        return gcp.container.NodePool(
+            f"pool-{pool.name}",
+            gke_nodes.node_pool(pool, self._settings, self.cluster.name, account.email, self._labels),
+            opts=self._with(
+                depends_on=list(after),
+                deleted_with=self.cluster,
+                ignore_changes=["nodeCount", "initialNodeCount"] if pool.autoscaled else [],
+            ),
+        )
+
+    def _bucket(self) -> gcp.storage.Bucket:
+        storage = gcp.storage
+        return storage.Bucket(
+            "bucket",
+            name=capabilities.bucket(self._stack, self._settings.project),
+            location=self._settings.region,
+            uniform_bucket_level_access=True,
+            public_access_prevention="enforced",
+            versioning=storage.BucketVersioningArgs(enabled=False),
+            # What is deleted is neither kept nor paid for.
+            soft_delete_policy=storage.BucketSoftDeletePolicyArgs(retention_duration_seconds=0),
+            lifecycle_rules=[
+                storage.BucketLifecycleRuleArgs(
+                    action=storage.BucketLifecycleRuleActionArgs(type="AbortIncompleteMultipartUpload"),
+                    condition=storage.BucketLifecycleRuleConditionArgs(age=7),
+                )
+            ],
+            force_destroy=not self._config.deletion_protection,
+            labels=self._labels,
+            opts=self._with(protect=self._config.deletion_protection),
+        )
+
+    def _identity(self, namespace: str) -> tuple[str, list[pulumi.Resource]]:
+        """E-mail of the account that the serving pods act as, and the grants that make it so.
+
+        An account rather than the pods' own principals: those contain the project's number, which only a call knows.
+        """
+        name = self._called("pods", 30)
+        account = gcp.serviceaccount.Account(
+            "pod-account",
+            account_id=name,
+            display_name=f"Serving pods of the Headrace stack {self._stack}",
+            opts=self._own,
+        )
+        bound: list[pulumi.Resource] = [
+            gcp.serviceaccount.IAMMember(
+                f"identity-{pods}",
+                service_account_id=account.name,
+                role="roles/iam.workloadIdentityUser",
+                member=f"serviceAccount:{gke_cluster.workloads(self._settings)}[{namespace}/{pods}]",
+                # The pool of identities comes with the project's first cluster.
+                opts=self._with(depends_on=[self.cluster]),
+            )
+            for pods in ACCOUNTS
+        ]
+        bound.append(
+            gcp.storage.BucketIAMMember(
+                "bucket-pods",
+                bucket=self.bucket.name,
+                role="roles/storage.objectUser",
+                member=account.member,
+                opts=self._own,
+            )
+        )
+        return f"{name}@{self._settings.project}.iam.gserviceaccount.com", bound
+
+    def _kubeconfig(self) -> Output[str]:
+        authority = self.cluster.master_auth.cluster_ca_certificate
+        content = Output.all(self.cluster.endpoint, authority).apply(lambda a: kubeconfig(self._called(), a[0], a[1]))
+        return Output.secret(content)
+
+    def _called(self, part: str = "", longest: int = 40) -> str:
+        return capabilities.name(self._stack, part, longest)
+
+    def _with(self, **options: Any) -> ResourceOptions:
+        return ResourceOptions.merge(self._own, ResourceOptions(**options))
+
+
+def kubeconfig(name: str, endpoint: str, authority: str) -> str:
+    """A kubeconfig (JSON, which is YAML) without a credential: Google's plugin signs in whoever uses it."""
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1beta1",
+        "command": "gke-gcloud-auth-plugin",
+        "installHint": "gcloud components install gke-gcloud-auth-plugin",
+        "interactiveMode": "Never",
+        "provideClusterInfo": True,
+    }
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {
+                    "name": name,
+                    "cluster": {"server": f"https://{endpoint}", "certificate-authority-data": authority},
+                }
+            ],
+            "users": [{"name": name, "user": {"exec": plugin}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "current-context": name,
+        }
+    )
+
+
+def left_behind(settings: Gcp, cluster: str) -> list[str]:
+    """What `purge` cannot or does not take away, each with the command that shows it."""
+    show = f"`gcloud {{}} --project {settings.project} --filter={{}}`"
+    return [
+        "disks of volumes that still had a claim: "
+        + show.format("compute disks list", f"labels.goog-k8s-cluster-name={cluster}"),
+        "load balancers of Services and Gateways, and their firewall rules and network endpoint groups: "
+        + ", ".join(
+            show.format(f"compute {kind} list", pattern)
+            for kind, pattern in (
+                ("forwarding-rules", f"description~{cluster}"),
+                ("network-endpoint-groups", "name~^k8s"),
+                ("firewall-rules", f"network~{cluster}"),
+            )
+        ),
+        "the ring of the key of Kubernetes' secrets, which Google Cloud keeps for ever and takes no money for",
+        "the services of Google Cloud that the project has enabled",
+    ]
+
+
+def gke(settings: Gcp, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str) -> Provisioned:
+    """Plans the cluster and what belongs to it."""
+    made = GkeCluster("gke", settings, cluster, pools, stack, namespace)
+    return Provisioned(
+        kubeconfig=made.kubeconfig,
+        identifier=made.cluster.id,
+        owner=made.cluster,
+        ready=[made.cluster, *made.ready],
+        storage_class=STORAGE_CLASS,
+        data_uri=f"gs://{capabilities.bucket(stack, settings.project)}",
+        service_account_annotations={"iam.gke.io/gcp-service-account": made.identity},
+        identity=METADATA_SERVER,
+        left_behind=left_behind(settings, capabilities.name(stack)),
+    )

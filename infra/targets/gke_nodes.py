@@ -1,0 +1,137 @@
+"""Node pools as GKE makes them: pure functions from the neutral pool to the SDK's own arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pulumi import Input
+from pulumi_gcp import container
+
+from infra.cloud_config import Gcp
+from infra.gpu import gcp
+from infra.gpu.accelerators import named
+from infra.gpu.pools import GPU, NodePool
+
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+"""What nodes may do is said by the roles of their service account."""
+
+METADATA = {"disable-legacy-endpoints": "true"}
+
+EFFECTS = {"NoSchedule": "NO_SCHEDULE", "PreferNoSchedule": "PREFER_NO_SCHEDULE", "NoExecute": "NO_EXECUTE"}
+
+SHARING = {"time_slicing": "TIME_SHARING", "mps": "MPS"}
+
+
+def node_pool(
+    pool: NodePool, settings: Gcp, cluster: Input[str], account: Input[str], labels: Mapping[str, str]
+) -> container.NodePoolArgs:
+    """Arguments of a pool of the cluster `cluster`, whose nodes are the service account `account` (its e-mail)."""
+    return container.NodePoolArgs(
+        name=pool.name,
+        cluster=cluster,
+        location=settings.region,
+        node_locations=list(pool.zones) or None,
+        # GKE counts these by zone, and the pool in all.
+        node_count=None if pool.autoscaled else pool.max_nodes // gcp.node_zones(pool),
+        initial_node_count=_initial(pool) if pool.autoscaled else None,
+        autoscaling=_autoscaling(pool) if pool.autoscaled else None,
+        # A node that was queued for is not given back because it looked ill for a while.
+        management=container.NodePoolManagementArgs(auto_repair=pool.capacity != "queued", auto_upgrade=True),
+        upgrade_settings=_upgrade(pool),
+        node_config=_node(pool, settings, account, labels),
+    )
+
+
+def _initial(pool: NodePool) -> int:
+    """Nodes by zone to start with, so that the fewest wanted are there before any pod waits for them."""
+    zones = gcp.node_zones(pool)
+    return min(-(-pool.min_nodes // zones), pool.max_nodes // zones)
+
+
+def _autoscaling(pool: NodePool) -> container.NodePoolAutoscalingArgs:
+    """What is scarce is taken in whichever zone has it."""
+    scarce = pool.gpus or pool.capacity != "on_demand"
+    return container.NodePoolAutoscalingArgs(
+        total_min_node_count=pool.min_nodes,
+        total_max_node_count=pool.max_nodes,
+        location_policy="ANY" if scarce else "BALANCED",
+    )
+
+
+def _upgrade(pool: NodePool) -> container.NodePoolUpgradeSettingsArgs | None:
+    """Nodes with GPUs are upgraded one at a time in place: there is seldom capacity or quota for one more."""
+    if pool.capacity == "queued":
+        return None
+    surge = 0 if pool.gpus else 1
+    return container.NodePoolUpgradeSettingsArgs(max_surge=surge, max_unavailable=1 - surge)
+
+
+def _node(
+    pool: NodePool, settings: Gcp, account: Input[str], labels: Mapping[str, str]
+) -> container.NodePoolNodeConfigArgs:
+    machine = pool.machine("gcp")
+    operator = bool(pool.gpus) and gcp.driver(pool) == "operator"
+    return container.NodePoolNodeConfigArgs(
+        machine_type=machine.name if machine else pool.machine_type,
+        # NVIDIA's operator builds its driver on Ubuntu, and signs it with no key that secure boot knows.
+        image_type="UBUNTU_CONTAINERD" if operator else "COS_CONTAINERD",
+        shielded_instance_config=container.NodePoolNodeConfigShieldedInstanceConfigArgs(
+            enable_secure_boot=not operator, enable_integrity_monitoring=True
+        ),
+        disk_size_gb=pool.disk_gib,
+        service_account=account,
+        oauth_scopes=list(SCOPES),
+        metadata=METADATA,
+        workload_metadata_config=container.NodePoolNodeConfigWorkloadMetadataConfigArgs(mode="GKE_METADATA"),
+        gcfs_config=container.NodePoolNodeConfigGcfsConfigArgs(enabled=settings.image_streaming and not operator),
+        labels={**pool.node_labels, **({gcp.NO_DEVICE_PLUGIN: "true"} if operator else {})},
+        resource_labels=dict(labels),
+        taints=_taints(pool),
+        guest_accelerators=[_accelerator(pool)] if pool.gpus else None,
+        spot=pool.capacity == "spot",
+        # Queued provisioning proper hands nodes to ProvisioningRequests alone, which Ray's pods do not make.
+        flex_start=True if pool.capacity == "queued" else None,
+        reservation_affinity=_reservation(pool),
+    )
+
+
+def _taints(pool: NodePool) -> list[container.NodePoolNodeConfigTaintArgs]:
+    """GKE taints nodes with GPUs by itself; a second such taint would be refused."""
+    return [
+        container.NodePoolNodeConfigTaintArgs(key=t.key, value=t.value, effect=EFFECTS[t.effect])
+        for t in pool.node_taints
+        if t.key != GPU
+    ]
+
+
+def _accelerator(pool: NodePool) -> container.NodePoolNodeConfigGuestAcceleratorArgs:
+    gpu = named(pool.accelerator)
+    if gpu is None:
+        raise ValueError(f"{pool.accelerator} is not in the catalogue of accelerators")
+    version = "INSTALLATION_DISABLED" if gcp.driver(pool) == "operator" else "DEFAULT"
+    sharing = pool.sharing
+    return container.NodePoolNodeConfigGuestAcceleratorArgs(
+        type=gpu.gke,
+        count=pool.gpus,
+        gpu_driver_installation_config=container.NodePoolNodeConfigGuestAcceleratorGpuDriverInstallationConfigArgs(
+            gpu_driver_version=version
+        ),
+        gpu_partition_size=sharing.profile or None,
+        gpu_sharing_config=container.NodePoolNodeConfigGuestAcceleratorGpuSharingConfigArgs(
+            gpu_sharing_strategy=SHARING[sharing.kind], max_shared_clients_per_gpu=sharing.replicas
+        )
+        if sharing.kind in SHARING
+        else None,
+    )
+
+
+def _reservation(pool: NodePool) -> container.NodePoolNodeConfigReservationAffinityArgs | None:
+    if pool.capacity == "reserved":
+        return container.NodePoolNodeConfigReservationAffinityArgs(
+            consume_reservation_type="SPECIFIC_RESERVATION",
+            key="compute.googleapis.com/reservation-name",
+            values=[pool.reservation],
+        )
+    if pool.capacity == "queued":
+        return container.NodePoolNodeConfigReservationAffinityArgs(consume_reservation_type="NO_RESERVATION")
+    return None

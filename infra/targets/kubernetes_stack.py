@@ -1,0 +1,251 @@
+"""What a stack has in its cluster: add-ons, the stack's secrets and database, and charts/headrace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pulumi
+import pulumi_kubernetes as k8s
+import yaml
+from pulumi import Input, Output, ResourceOptions, ResourceTransformArgs, ResourceTransformResult
+from pydantic import SecretStr
+
+from infra import chart, kserve
+from infra.addons import ADDONS, monitoring, postgres
+from infra.config import DATABASE_PASSWORD, StackConfig
+from infra.resources import InferenceEndpoint
+from infra.targets import Target
+from infra.targets.addon import InstalledAddon, labelled_namespace
+from infra.targets.layout import CHECKOUT
+from infra.targets.provisioned import Provisioned
+from infra.targets.secrets import Secrets
+from infra.versions import KSERVE_RUNTIMES, KUBERNETES_AT_LEAST
+from serving.config import KServeModel
+
+CHART = CHECKOUT / "charts/headrace"
+SECRET = "headrace-secrets"  # noqa: S105 (a name)
+READY_S = 1800
+"""Images and models may be large; what is waited for is shown all the while."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the stack reaches its cluster."""
+
+    identifier: Input[str]
+    """Stays the same while the cluster does."""
+    path: str = ""
+    """Of a kubeconfig: a path keeps the credentials out of the state."""
+    content: Output[str] | None = None
+    """A kubeconfig that no file holds. Secret."""
+    context: str = ""
+    """Empty: the kubeconfig's current one."""
+
+
+class KubernetesStack(pulumi.ComponentResource):
+    """Everything that runs in the cluster for one stack."""
+
+    def __init__(
+        self,
+        name: str,
+        config: StackConfig,
+        given: Mapping[str, SecretStr],
+        stack: str,
+        access: Access | None,
+        made: Provisioned | None = None,
+    ) -> None:
+        """`access` is None where manifests are rendered; `made` is the cluster where the stack made it."""
+        super().__init__("headrace:kubernetes:Stack", name)
+        self._config = config
+        self._stack = stack
+        self._access = access
+        self._made = made
+        self.provider = self._kubernetes()
+        # Nothing here is `deleted_with` a cluster: volumes and load balancers would outlive it.
+        self._own = ResourceOptions(
+            parent=self, provider=self.provider, depends_on=[made.owner, *made.ready] if made else []
+        )
+        self.addons = self._addons()
+        self.namespace = labelled_namespace(
+            "namespace", config.kubernetes.namespace, stack, "restricted", self._after(*self.addons.values())
+        )
+        self.secrets = Secrets(
+            given,
+            revision=config.kubernetes.key_revision,
+            database=config.database.kind == "cloudnativepg",
+            opts=ResourceOptions(parent=self),
+        )
+        self.secret = self._secret(SECRET, self.secrets.values)
+        self.database = self._database()
+        self.models = self._models()
+        self.chart = self._chart()
+        self.url = chart.url(config)
+        self.register_outputs({"url": self.url})
+
+    @property
+    def target(self) -> Target:
+        """The application, as the rest of the program sees it."""
+        dashboards = monitoring.urls(self._config)
+        return Target(
+            url=self.url,
+            api_key=self.secrets.api_key.value,
+            prometheus_url=dashboards.get("prometheus", ""),
+            dashboards=dashboards,
+        )
+
+    def _kubernetes(self) -> k8s.Provider:
+        own = ResourceOptions(parent=self)
+        if self._access is None:
+            # An empty kubeconfig keeps out the one that the environment may name.
+            target = str((CHECKOUT / self._config.kubernetes.render).resolve())
+            return k8s.Provider("cluster", render_yaml_to_directory=target, kubeconfig="", opts=own)
+        return k8s.Provider(
+            "cluster",
+            kubeconfig=self._access.content or self._access.path,
+            context=self._access.context or None,
+            cluster_identifier=self._access.identifier,
+            suppress_helm_hook_warnings=True,
+            opts=own,
+        )
+
+    def _addons(self) -> dict[str, InstalledAddon]:
+        """Helm releases cannot be rendered: who renders, runs `helm template` for the add-ons."""
+        installed: dict[str, InstalledAddon] = {}
+        for addon in ADDONS:
+            if addon.choice(self._config) == "install" and not self._config.kubernetes.render:
+                before = [installed[name] for name in addon.after if name in installed]
+                installed[addon.name] = InstalledAddon(addon, self._config, self._stack, self._after(*before))
+        return installed
+
+    def _secret(self, name: str, values: Mapping[str, Output[str]], type: str = "Opaque") -> k8s.core.v1.Secret:
+        return k8s.core.v1.Secret(
+            name,
+            metadata=self._metadata(name),
+            type=type,
+            string_data=values,
+            opts=self._after(self.namespace),
+        )
+
+    def _database(self) -> list[pulumi.Resource]:
+        """The PostgreSQL that CloudNativePG runs, once its operator is there."""
+        if self._config.database.kind != "cloudnativepg":
+            return []
+        owner = {"username": Output.from_input(postgres.DATABASE), "password": self.secrets.values[DATABASE_PASSWORD]}
+        secret = self._secret(postgres.OWNER_SECRET, owner, "kubernetes.io/basic-auth")
+        metadata = self._metadata(postgres.CLUSTER)
+        metadata["annotations"] = {"pulumi.com/waitFor": "condition=Ready", "pulumi.com/timeoutSeconds": str(READY_S)}
+        cluster = k8s.apiextensions.CustomResource(
+            postgres.CLUSTER,
+            api_version="postgresql.cnpg.io/v1",
+            kind="Cluster",
+            metadata=metadata,
+            spec=postgres.cluster(self._config),
+            opts=self._after(self.namespace, secret),
+        )
+        return [cluster]
+
+    def _models(self) -> dict[str, Output[str] | str]:
+        """What KServe is to run; returns the addresses of its models by name."""
+        config, namespace = self._config, self._config.kubernetes.namespace
+        images = {"llamacpp": chart.image(config.image)}
+        images |= {name: config.mirror.image(image) for name, image in KSERVE_RUNTIMES.items()}
+        made: list[pulumi.Resource] = []
+        revisions: dict[str, str] = {}
+        for document in kserve.objects(config, namespace, images, _version()):
+            kind, name = document["kind"], document["metadata"]["name"]
+            resource = k8s.apiextensions.CustomResource(
+                f"{kind.lower()}-{name}",
+                api_version=document["apiVersion"],
+                kind=kind,
+                metadata=document["metadata"],
+                spec=document["spec"],
+                opts=self._after(self.namespace, *(made if kind == "InferenceService" else ())),
+            )
+            made.append(resource)
+            revisions[name] = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+        return {
+            model.name: self._address(model, revisions.get(model.service, ""), made)
+            for model in kserve.models(config)
+            if not model.url
+        }
+
+    def _address(self, model: KServeModel, revision: str, made: list[pulumi.Resource]) -> Output[str] | str:
+        """Where a model answers: read from its status, or what KServe will call its Service where nothing can be."""
+        namespace = kserve.namespace_of(model, self._config.kubernetes.namespace)
+        if self._access is None:
+            return f"http://{model.service}-predictor.{namespace}.svc.cluster.local"
+        endpoint = InferenceEndpoint(
+            f"inference-endpoint-{model.name}",
+            kubeconfig=self._access.path,
+            content=self._access.content or Output.secret(""),
+            context=self._access.context,
+            namespace=namespace,
+            service=model.service,
+            address=model.address,
+            timeout_s=model.ready_timeout_s,
+            revision=revision,
+            opts=ResourceOptions(parent=self, depends_on=[self.namespace, *made]),
+        )
+        return endpoint.url
+
+    def _chart(self) -> pulumi.Resource:
+        config = self._config
+        values = chart.values(config, SECRET, CHECKOUT, self.models, self._made)
+        opts = ResourceOptions.merge(
+            self._after(self.namespace, self.secret, *self.database), ResourceOptions(transforms=[wait_until_ready])
+        )
+        if config.kubernetes.render:
+            # The newer kind must ask a cluster which of the chart's kinds have namespaces, and how old it is.
+            return k8s.helm.v3.Chart(
+                chart.RELEASE,
+                k8s.helm.v3.LocalChartOpts(
+                    path=str(CHART),
+                    namespace=config.kubernetes.namespace,
+                    values=values,
+                    kube_version=".".join(map(str, KUBERNETES_AT_LEAST)),
+                ),
+                opts=opts,
+            )
+        return k8s.helm.v4.Chart(
+            "headrace",
+            chart=str(CHART),
+            name=chart.RELEASE,
+            namespace=config.kubernetes.namespace,
+            values=values,
+            opts=opts,
+        )
+
+    def _metadata(self, name: str) -> dict[str, Any]:
+        return {"name": name, "namespace": self._config.kubernetes.namespace, "labels": chart.LABELS}
+
+    def _after(self, *resources: pulumi.Resource) -> ResourceOptions:
+        return ResourceOptions.merge(self._own, ResourceOptions(depends_on=list(resources)))
+
+
+WAITED_FOR = {
+    "kubernetes:ray.io/v1:RayService": {
+        "pulumi.com/waitFor": '["condition=Ready", "condition=UpgradeInProgress=False"]',
+        "pulumi.com/timeoutSeconds": str(READY_S),
+    },
+    "kubernetes:batch/v1:Job": {"pulumi.com/timeoutSeconds": str(READY_S)},
+}
+"""Annotations by type of resource: what Pulumi is to know is kept out of the chart."""
+
+
+def wait_until_ready(args: ResourceTransformArgs) -> ResourceTransformResult | None:
+    """`up` ends when the application answers, not when its objects are accepted."""
+    if not (wanted := WAITED_FOR.get(args.type_)):
+        return None
+    props = cast(dict[str, Any], args.props)
+    metadata = dict(props.get("metadata") or {})
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), **wanted}
+    return ResourceTransformResult({**props, "metadata": metadata}, args.opts)
+
+
+def _version() -> str:
+    """Of the product, as its chart says it."""
+    return str(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])

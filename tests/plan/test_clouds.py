@@ -1,0 +1,150 @@
+"""The example stacks in clouds, planned with the real SDKs: no cloud, no credential and no network."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+from infra.targets.layout import CHECKOUT
+from tests.plan.examples import stack_settings
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+CLOUDS = ("aws", "gcp", "azure")
+MODULES = {"aws": "aws", "gcp": "gcp", "azure": "azure-native"}
+
+Planner = Callable[..., Any]
+
+
+def settings(cloud: str, **changed: Any) -> dict[str, Any]:
+    return stack_settings(CHECKOUT / f"Pulumi.{cloud}.yaml") | changed
+
+
+def of_cloud(planned: Any, cloud: str) -> list[Any]:
+    """The resources in the cloud itself, and those that its component has in the cluster."""
+    component = f"headrace:{cloud}:Cluster"
+    return sorted(
+        (r for r in planned.resources.values() if component in r.urn or f"pulumi:providers:{MODULES[cloud]}" in r.urn),
+        key=lambda r: r.urn,
+    )
+
+
+def golden(planned: Any, cloud: str) -> str:
+    """Types, names, parents, providers and arguments."""
+    return yaml.safe_dump(
+        [
+            {
+                "urn": r.urn.split("::", 2)[2],
+                "parent": r.parent,
+                **({"provider": r.provider} if r.provider else {}),
+                **({"protect": True} if r.protect else {}),
+                "arguments": json.loads(json.dumps(r.inputs, sort_keys=True)),
+                **({"secret": sorted(r.secrets)} if r.secrets else {}),
+            }
+            for r in of_cloud(planned, cloud)
+        ],
+        sort_keys=False,
+        width=110,
+    )
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_what_is_made_in_the_cloud(cloud: str, plan: Planner) -> None:
+    found = golden(plan(settings(cloud), stack="example"), cloud)
+    snapshot = SNAPSHOTS / f"{cloud}.yaml"
+    if os.environ.get("HEADRACE_WRITE_SNAPSHOTS"):
+        snapshot.write_text(found)
+    assert found == snapshot.read_text()
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_stack_is_on_that_cluster_and_after_its_nodes(cloud: str, plan: Planner) -> None:
+    planned = plan(settings(cloud), stack="example")
+    [provider] = [
+        r
+        for r in planned.resources.values()
+        if r.urn.endswith("headrace:kubernetes:Stack$pulumi:providers:kubernetes::cluster")
+    ]
+    assert set(provider.secrets) >= {"kubeconfig"}
+    assert "kubeconfig" not in provider.inputs
+    namespace = planned["namespace"]
+    assert namespace.provider == "cluster"
+    assert {"cluster", "pool-cpu", "pool-gpu"} <= set(namespace.dependencies)
+    assert {"pool-cpu", "pool-gpu"} <= set(planned["kubernetes:helm.sh/v3:Release kuberay"].dependencies)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "data", "annotation", "identity"),
+    [
+        ("aws", "s3://headrace-", None, "169.254.170.23/32"),
+        ("gcp", "gs://headrace-", "iam.gke.io/gcp-service-account", "169.254.169.254/32"),
+        ("azure", "az://", "azure.workload.identity/client-id", "0.0.0.0/0"),
+    ],
+)
+def test_pods_reach_the_bucket_by_their_identity(
+    cloud: str, data: str, annotation: str | None, identity: str, plan: Planner
+) -> None:
+    values = plan(settings(cloud), stack="example")["headrace"].inputs["values"]
+    assert values["serving"]["store"]["data"].startswith(data)
+    assert values["secrets"]["bucketCredentials"] == {"secret": ""}
+    for account in ("worker", "jobs"):
+        annotations = values["serviceAccounts"][account]["annotations"]
+        assert set(annotations) == ({annotation} if annotation else set())
+    assert identity in repr(values["networkPolicy"]["identity"])
+    assert values["networkPolicy"]["bucket"]["port"] == 443
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_pods_find_their_nodes(cloud: str, plan: Planner) -> None:
+    pools = plan(settings(cloud), stack="example")["headrace"].inputs["values"]["pools"]
+    assert pools["gpu"]["nodeSelector"] == {"headrace.io/node-pool": "gpu"}
+    assert pools["serving"]["nodeSelector"] == {"headrace.io/node-pool": "cpu"}
+    assert [t["key"] for t in pools["gpu"]["tolerations"]] == ["nvidia.com/gpu"]
+
+
+@pytest.mark.parametrize(("cloud", "installed"), [("aws", True), ("gcp", False), ("azure", True)])
+def test_one_advertises_the_gpus(cloud: str, installed: bool, plan: Planner) -> None:
+    planned = plan(settings(cloud), stack="example")
+    releases = [r.inputs["chart"] for r in planned.resources.values() if r.token == "kubernetes:helm.sh/v3:Release"]
+    assert [c for c in releases if "nvidia" in c or "gpu" in c] == (["nvidia-device-plugin"] if installed else [])
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_bucket_of_yours_is_used(cloud: str, plan: Planner) -> None:
+    own = settings(cloud, data={"uri": "s3://mine/headrace"})
+    values = plan(own, stack="example")["headrace"].inputs["values"]
+    assert values["serving"]["store"]["data"] == "s3://mine/headrace"
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_mistakes_come_before_any_resource(cloud: str, plan: Planner) -> None:
+    wrong = settings(cloud)
+    wrong["node_pools"][1]["gpus"] = 3
+    wrong["cluster"] = {}
+    with pytest.raises(pulumi.RunError) as raised:
+        plan(wrong, stack="example")
+    assert "headrace:cluster.authorized_ranges: is missing" in str(raised.value)
+    assert "headrace:node_pools[1].gpus" in str(raised.value)
+
+
+def test_an_sdk_that_is_not_there_is_said(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.targets import cloud
+
+    monkeypatch.setitem(cloud.SDKS, "aws", "no_such_package")
+    with pytest.raises(pulumi.RunError, match="the Python package no_such_package is not installed; run `make up`"):
+        plan(settings("aws"), stack="example")
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_table_and_what_is_left_are_shown(cloud: str, plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", lambda text, *_, **__: shown.append(text))
+    plan(settings(cloud), stack="example", preview=True)
+    assert shown[0].startswith("node pool")
+    assert any(text.startswith("`purge` leaves behind: ") for text in shown[1:])

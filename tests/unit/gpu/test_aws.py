@@ -1,0 +1,205 @@
+"""What AWS cannot do is said before anything is made, with the setting and a way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from infra.cloud_config import Aws, Cluster
+from infra.gpu import aws
+from infra.gpu.accelerators import named
+from infra.gpu.pools import NodePool
+
+SETTINGS = {"account": "123456789012", "region": "eu-central-1"}
+CLUSTER = {"authorized_ranges": ["203.0.113.7/32"]}
+CPU = {"name": "cpu"}
+L4 = {"name": "l4", "accelerator": "l4", "gpus": 1}
+H100 = {"name": "h100", "accelerator": "h100-80gb", "gpus": 8}
+EXISTING = {"existing": "vpc-0123456789abcdef0", "subnets": ["subnet-01234567", "subnet-89abcdef"]}
+
+
+def found(
+    *pools: dict[str, Any], settings: dict[str, Any] | None = None, cluster: dict[str, Any] | None = None
+) -> dict[str, str]:
+    """Mistakes by key; each has a fix."""
+    every = aws.mistakes(
+        Aws(**{**SETTINGS, **(settings or {})}),
+        Cluster(**{**CLUSTER, **(cluster or {})}),
+        [NodePool(**p) for p in pools or (CPU,)],
+    )
+    assert all(m.fix for m in every)
+    assert len({m.key for m in every}) == len(every), "one thing is said once"
+    return {m.key: f"{m.problem}; {m.fix}" for m in every}
+
+
+def test_what_aws_can_do_has_no_mistakes() -> None:
+    zone = {"zones": ["eu-central-1c"]}
+    assert found(CPU, L4, H100) == {}
+    assert found(CPU, {**L4, "capacity": "spot", "min_nodes": 1, "max_nodes": 4}) == {}
+    assert found(CPU, {**H100, "capacity": "reserved", "reservation": "cr-0123456789abcdef0", **zone}) == {}
+    assert found(CPU, {**H100, "capacity": "reserved", "reservation": "capacity-block:cr-01234567", **zone}) == {}
+    assert found(CPU, {**L4, "sharing": {"kind": "time_slicing", "replicas": 4}}) == {}
+    assert found(CPU, {**L4, "sharing": {"kind": "mps", "replicas": 4}}, settings={"image": "bottlerocket"}) == {}
+    assert found({**CPU, "min_nodes": 0}, {**L4, "min_nodes": 2, "max_nodes": 2}, settings={"mode": "auto"}) == {}
+    assert found(cluster={"network": EXISTING}) == {}
+    assert found(cluster={"endpoint": "private", "authorized_ranges": []}) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "said"),
+    [
+        ({"account": ""}, "aws.account", "get-caller-identity"),
+        ({"region": ""}, "aws.region", "eu-central-1"),
+        ({"region": "us-gov-west-1"}, "aws.region", "partition"),
+        ({"region": "cn-north-1"}, "aws.region", "partition"),
+        ({"mode": "auto", "image": "bottlerocket"}, "aws.image", "Auto Mode"),
+    ],
+)
+def test_settings(settings: dict[str, Any], key: str, said: str) -> None:
+    mistakes = found(settings=settings)
+    assert list(mistakes) == [key]
+    assert said in mistakes[key]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "key", "said"),
+    [
+        ({"kubernetes_version": "1.99"}, "cluster.kubernetes_version", "1.36"),
+        ({"authorized_ranges": ["203.0.113.7/32", "10.1.0.0/16"]}, "cluster.authorized_ranges[1]", "private"),
+        ({"tags": {"aws:owner": "x"}}, "cluster.tags", "aws:owner"),
+        ({"tags": {"owner": "x" * 257}}, "cluster.tags", "256"),
+        ({"tags": {f"t{i}": "" for i in range(46)}}, "cluster.tags", "at most 45"),
+        ({"network": {"cidr": "10.0.0.0/14"}}, "cluster.network.cidr", "/16 to /20"),
+        ({"network": {**EXISTING, "existing": "main"}}, "cluster.network.existing", "vpc-"),
+        (
+            {"network": {**EXISTING, "subnets": ["subnet-01234567", "private"]}},
+            "cluster.network.subnets[1]",
+            "subnet-",
+        ),
+        ({"network": {**EXISTING, "subnets": ["subnet-01234567"]}}, "cluster.network.subnets", "two"),
+    ],
+)
+def test_cluster_and_network(cluster: dict[str, Any], key: str, said: str) -> None:
+    mistakes = found(cluster=cluster)
+    assert list(mistakes) == [key]
+    assert said in mistakes[key]
+
+
+RESERVED = {**H100, "capacity": "reserved", "reservation": "cr-01234567", "zones": ["eu-central-1a"]}
+
+
+@pytest.mark.parametrize(
+    ("pool", "key", "said"),
+    [
+        ({"name": "a" * 51}, "name", "at most 50"),
+        ({**CPU, "machine_type": "m7i.xlrge"}, "machine_type", "did you mean 'm7i.xlarge'?"),
+        ({**CPU, "machine_type": "g6.xlarge"}, "machine_type", "1 l4"),
+        ({**L4, "machine_type": "m7i.xlarge"}, "machine_type", "no GPUs"),
+        ({**L4, "machine_type": "p5.48xlarge"}, "machine_type", "8 h100-80gb"),
+        ({**H100, "accelerator": "h100-80g"}, "accelerator", "did you mean 'h100-80gb'?"),
+        ({**L4, "accelerator": "a10"}, "accelerator", "no machine on AWS"),
+        ({**H100, "gpus": 3}, "gpus", "use 1 or"),
+        ({**L4, "capacity": "queued"}, "capacity", "capacity-block:cr-"),
+        ({**RESERVED, "reservation": "my-reservation"}, "reservation", "capacity-block:cr-"),
+        ({**RESERVED, "reservation": "capacity-block:"}, "reservation", "cr-"),
+        ({**RESERVED, "zones": []}, "zones", "one zone"),
+        ({**RESERVED, "zones": ["eu-central-1a", "eu-central-1b"]}, "zones", "one zone"),
+        (
+            {**RESERVED, "accelerator": "l4", "gpus": 1, "reservation": "capacity-block:cr-01234567"},
+            "reservation",
+            "no Capacity Blocks of g6.xlarge",
+        ),
+        ({**L4, "driver": "operator"}, "driver", "Amazon Linux 2023"),
+        ({**L4, "driver": "preinstalled"}, "driver", "leave it out"),
+        ({**H100, "sharing": {"kind": "mig", "profile": "1g.10gb"}}, "sharing", "bottlerocket"),
+        ({**CPU, "zones": ["eu-central-1a", "us-east-1a"]}, "zones[1]", "no zone of eu-central-1"),
+        ({**CPU, "zones": ["eu-central-1"]}, "zones[0]", "eu-central-1a"),
+        ({**CPU, "labels": {"kubernetes.io/role": "x"}}, "labels", "not yours"),
+        ({**CPU, "labels": {"eks.amazonaws.com/nodegroup": "x"}}, "labels", "not yours"),
+        ({**L4, "taints": [{"key": "node.kubernetes.io/x"}]}, "taints[0].key", "not yours"),
+    ],
+)
+def test_pools(pool: dict[str, Any], key: str, said: str) -> None:
+    mistakes = found({"name": "system"}, pool)
+    assert list(mistakes) == [f"node_pools[1].{key}"]
+    assert said in mistakes[f"node_pools[1].{key}"]
+
+
+def test_labels_of_other_domains_are_yours() -> None:
+    assert found({**CPU, "labels": {"team": "x", "example.com/team": "x", "notkubernetes.io/x": "y"}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("pool", "key", "said"),
+    [
+        ({**L4, "min_nodes": 1, "max_nodes": 4}, "min_nodes", "use 0"),
+        ({**L4, "sharing": {"kind": "time_slicing", "replicas": 2}}, "sharing", "node_groups"),
+        ({**RESERVED}, "capacity", "node_groups"),
+        ({**L4, "driver": "operator"}, "driver", "leave it out"),
+    ],
+)
+def test_what_auto_mode_cannot_do(pool: dict[str, Any], key: str, said: str) -> None:
+    mistakes = found({"name": "system", "min_nodes": 0}, pool, settings={"mode": "auto"})
+    assert list(mistakes) == [f"node_pools[1].{key}"]
+    assert said in mistakes[f"node_pools[1].{key}"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "profile", "key", "said"),
+    [
+        (H100, "1g.10gb", "", ""),
+        (H100, "1g.5gb", "sharing.profile", "did you mean '1g."),
+        (H100, "4g.40gb", "sharing.profile", "there is no slice"),
+        (L4, "1g.5gb", "sharing", "slices no l4"),
+    ],
+)
+def test_bottlerocket_slices_what_it_knows(pool: dict[str, Any], profile: str, key: str, said: str) -> None:
+    sliced = {**pool, "sharing": {"kind": "mig", "profile": profile}}
+    mistakes = found(CPU, sliced, settings={"image": "bottlerocket"})
+    assert list(mistakes) == ([f"node_pools[1].{key}"] if key else [])
+    assert said in "".join(mistakes.values())
+
+
+def test_what_is_sliced_stands_in_the_catalogue() -> None:
+    assert all((gpu := named(key)) and gpu.mig for key in aws.SLICED)
+
+
+@pytest.mark.parametrize(
+    "pools",
+    [
+        [],
+        [L4],
+        [{**CPU, "min_nodes": 0}],
+        [{**CPU, "taints": [{"key": "team", "value": "x"}]}],
+        [{**CPU, "taints": [{"key": "team", "effect": "NoExecute"}]}],
+    ],
+)
+def test_dns_and_add_ons_need_nodes(pools: list[dict[str, Any]]) -> None:
+    every = aws.mistakes(Aws(**SETTINGS), Cluster(**CLUSTER), [NodePool(**p) for p in pools])
+    assert "node_pools" in [m.key for m in every]
+
+
+def test_a_taint_that_is_only_preferred_keeps_nobody_away() -> None:
+    assert found({**CPU, "taints": [{"key": "team", "effect": "PreferNoSchedule"}]}) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, False), ({"image": "bottlerocket"}, True), ({"mode": "auto"}, True)],
+)
+def test_who_advertises_gpus(settings: dict[str, Any], expected: bool) -> None:
+    assert aws.advertises(Aws(**SETTINGS, **settings), NodePool(**L4)) is expected
+    assert not aws.advertises(Aws(**SETTINGS, **settings), NodePool(**CPU))
+
+
+def test_the_machine_of_a_pool() -> None:
+    names = [(found.name if (found := NodePool(**p).machine("aws")) else None) for p in (CPU, L4, H100)]
+    assert names == ["m7i.xlarge", "g6.xlarge", "p5.48xlarge"]
+    assert NodePool(**CPU, machine_type="m99.huge").machine("aws") is None
+
+
+def test_nothing_would_scale_a_node_group_from_nothing() -> None:
+    said = found(CPU, {**L4, "min_nodes": 0})
+    assert list(said) == ["node_pools[1].min_nodes"]
+    assert "set aws.mode to auto" in said["node_pools[1].min_nodes"]

@@ -1,0 +1,195 @@
+"""What AKS cannot do is told before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from infra.cloud_config import Azure, Cluster, Network
+from infra.gpu import accelerators, azure, machines
+from infra.gpu.accelerators import Accelerator
+from infra.gpu.machines import Machine
+from infra.gpu.pools import GPU_TAINT, NodePool, Sharing, Taint
+
+SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
+AZURE = Azure(subscription=SUBSCRIPTION, location="westeurope")
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Compute/capacityReservationGroups/gpus"
+VNET = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/corp"
+A100 = "a100-80gb-pcie"
+NC24 = "Standard_NC24ads_A100_v4"
+SLICES = (("1g.10gb", 7), ("1g.20gb", 4), ("2g.20gb", 3), ("3g.40gb", 2), ("7g.80gb", 1))
+
+
+@pytest.fixture(autouse=True)
+def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catalogues grow; what is tested here does not grow with them."""
+    known = (
+        Machine("aws", "g6.xlarge", 4, 16, "l4", 1),
+        Machine("azure", "Standard_D4s_v5", 4, 16),
+        Machine("azure", NC24, 24, 220, A100, 1),
+        Machine("azure", "Standard_NC96ads_A100_v4", 96, 880, A100, 4),
+        Machine("azure", "Standard_NV36ads_A10_v5", 36, 440, "a10", 1),
+    )
+    for module in (machines, azure):
+        monkeypatch.setattr(module, "MACHINES", known)
+    monkeypatch.setattr(machines, "_BY_NAME", {(m.cloud, m.name): m for m in known})
+    sliced: Accelerator = replace(accelerators._BY_KEY[A100], mig=SLICES)
+    monkeypatch.setitem(accelerators._BY_KEY, A100, sliced)
+
+
+def plain(**settings: Any) -> NodePool:
+    return NodePool(**{"name": "cpu", **settings})
+
+
+def gpu(**settings: Any) -> NodePool:
+    return NodePool(**{"name": "gpu", "accelerator": A100, "gpus": 1, **settings})
+
+
+def found(
+    *pools: NodePool, settings: Azure = AZURE, cluster: Cluster | None = None, beside: Sequence[NodePool] = (plain(),)
+) -> dict[str, str]:
+    """Mistakes by key; the pools stand after those `beside` them."""
+    told = azure.mistakes(settings, cluster or Cluster(), [*beside, *pools])
+    assert len({m.key for m in told}) == len(told), told
+    return {m.key: f"{m.problem}; {m.fix}" for m in told}
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        gpu(),
+        gpu(machine_type=NC24, zones=("1", "3"), min_nodes=0, max_nodes=4),
+        gpu(capacity="spot", driver="operator"),
+        gpu(capacity="reserved", reservation=GROUP),
+        gpu(sharing=Sharing(kind="time_slicing", replicas=4)),
+        gpu(sharing=Sharing(kind="mps", replicas=4)),
+        gpu(sharing=Sharing(kind="mig", profile="1g.10gb")),
+        gpu(gpus=4),
+        gpu(accelerator="a10"),
+        plain(name="more", labels={"node.kubernetes.io/tier": "a"}, taints=(Taint(key="team"),), disk_gib=2048),
+    ],
+)
+def test_what_aks_can_do_has_no_mistake(pool: NodePool) -> None:
+    assert found(pool) == {}
+
+
+def test_subscription_and_location_are_needed() -> None:
+    assert set(found(settings=Azure())) == {"azure.subscription", "azure.location"}
+
+
+@pytest.mark.parametrize("name", ["gpu-pool", "agpupoolistoolong", "1gpu"])
+def test_a_pool_is_named_as_aks_wants_it(name: str) -> None:
+    assert "up to 12 lowercase letters and digits" in found(plain(name=name))["node_pools[1].name"]
+
+
+def test_the_system_pool_is_aks_own() -> None:
+    assert "AKS' own add-ons" in found(plain(name="system"))["node_pools[1].name"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "key", "words"),
+    [
+        (gpu(machine_type="Standard_NC24ads_A100_v5"), "machine_type", f"did you mean '{NC24}'?"),
+        (plain(machine_type="g6.xlarge"), "machine_type", "no machine type of Azure 'g6.xlarge'"),
+        (gpu(machine_type="Standard_D4s_v5"), "machine_type", "has no GPUs"),
+        (gpu(gpus=4, machine_type=NC24), "machine_type", f"has 1 x {A100}"),
+        (plain(machine_type=NC24), "machine_type", f"has 1 x {A100}"),
+        (gpu(gpus=2), "gpus", f"no machine type with 2 x {A100}; use one of 1, 4"),
+        (gpu(accelerator="l4"), "accelerator", "no accelerator in Azure 'l4'"),
+        (gpu(accelerator="a100-80gb-pci"), "accelerator", f"did you mean '{A100}'?"),
+        (gpu(capacity="queued"), "capacity", "no queue"),
+        (gpu(capacity="reserved", reservation="gpus"), "reservation", "no resource id"),
+        (gpu(driver="preinstalled"), "driver", "use cloud or operator"),
+        (gpu(accelerator="a10", driver="operator"), "driver", "GRID"),
+        (gpu(sharing=Sharing(kind="mig", profile="1g.20gb")), "sharing.profile", "did you mean"),
+        (gpu(sharing=Sharing(kind="mig", profile="1g.10gb"), driver="operator"), "driver", "by the driver that it"),
+        (plain(disk_gib=4096), "disk_gib", "use up to 2048"),
+        (plain(zones=("1", "westeurope-1")), "zones[1]", "use one of 1, 2, 3"),
+        (plain(labels={"kubernetes.azure.com/mode": "x"}), "labels", "'kubernetes.azure.com/mode' is not for users"),
+        (plain(labels={"node-role.kubernetes.io/gpu": ""}), "labels", "choose another prefix"),
+        (plain(taints=(Taint(key="kubernetes.azure.com/mine"),)), "taints[0].key", "AKS' own"),
+    ],
+)
+def test_what_aks_cannot_do_is_a_mistake(pool: NodePool, key: str, words: str) -> None:
+    told = found(pool)
+    assert set(told) == {f"node_pools[1].{key}"}
+    assert words in told[f"node_pools[1].{key}"]
+
+
+def test_an_accelerator_that_cannot_be_sliced_has_no_slices() -> None:
+    pool = gpu(accelerator="a10", sharing=Sharing(kind="mig", profile="1g.10gb"))
+    assert "no slice of a10 in AKS" in found(pool)["node_pools[1].sharing.profile"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "name"),
+    [("1g.10gb", "MIG1g"), ("1g.20gb", None), ("2g.20gb", "MIG2g"), ("7g.80gb", "MIG7g"), ("4g.40gb", None)],
+)
+def test_aks_has_one_size_of_slice_for_each_number_of_units(profile: str, name: str | None) -> None:
+    assert azure.instance_profile(gpu(sharing=Sharing(kind="mig", profile=profile))) == name
+
+
+@pytest.mark.parametrize(
+    "pools", [[], [gpu()], [plain(capacity="spot")], [plain(taints=(Taint(key="team"),))]], ids=len
+)
+def test_pods_that_tolerate_nothing_need_nodes(pools: list[NodePool]) -> None:
+    assert "pods that tolerate nothing" in found(*pools, beside=())["node_pools"]
+
+
+def test_a_version_that_aks_does_not_offer() -> None:
+    told = found(cluster=Cluster(kubernetes_version="1.31"))
+    assert "use one of 1.34, 1.35, 1.36" in told["cluster.kubernetes_version"]
+
+
+def test_tags_that_azure_refuses() -> None:
+    assert set(found(cluster=Cluster(tags={"cost/center": "7", "team": "x" * 257, "good": "x"}))) == {
+        "cluster.tags.cost/center",
+        "cluster.tags.team",
+    }
+
+
+@pytest.mark.parametrize("cidr", ["10.200.0.0/16", "10.208.0.0/20", "10.192.0.0/12"])
+def test_a_network_keeps_clear_of_pods_and_services(cidr: str) -> None:
+    told = azure.mistakes(AZURE, Cluster(network=Network(cidr=cidr)), [plain()])
+    assert {m.key for m in told} == {"cluster.network.cidr"}
+
+
+def test_a_subnet_has_addresses_for_all_nodes() -> None:
+    small = Cluster(network=Network(cidr="10.60.0.0/20"))
+    # A half of /20 is 2048 addresses; Azure keeps 5, the system pool takes 3.
+    fits = [plain(), plain(name="a", max_nodes=1000), plain(name="b", max_nodes=1000), plain(name="c", max_nodes=39)]
+    assert found(cluster=small, beside=fits) == {}
+    told = found(plain(name="d"), cluster=small, beside=fits)
+    assert "has 2043 addresses for up to 2044 nodes" in told["cluster.network.cidr"]
+
+
+def test_pods_have_addresses_on_all_nodes() -> None:
+    pools = [plain(name=f"p{i}", max_nodes=1000) for i in range(5)]
+    assert "last for 4096" in found(beside=pools)["node_pools"]
+
+
+@pytest.mark.parametrize(
+    ("network", "keys"),
+    [
+        (Network(existing=VNET, subnets=("nodes",)), set()),
+        (Network(existing="corp", subnets=("nodes",)), {"cluster.network.existing"}),
+        (Network(existing=VNET, subnets=("a", "b")), {"cluster.network.subnets"}),
+        (Network(existing=VNET, subnets=(f"{VNET}/subnets/nodes",)), {"cluster.network.subnets[0]"}),
+    ],
+)
+def test_a_network_of_yours_is_named_by_id_and_its_one_subnet(network: Network, keys: set[str]) -> None:
+    assert set(found(cluster=Cluster(network=network))) == keys
+
+
+def test_spot_nodes_have_a_taint_that_azure_adds() -> None:
+    assert azure.taints(gpu(capacity="spot")) == (azure.SPOT_TAINT, GPU_TAINT)
+    assert azure.taints(gpu()) == (GPU_TAINT,)
+    assert azure.labels(plain(capacity="spot"))["kubernetes.azure.com/scalesetpriority"] == "spot"
+
+
+@pytest.mark.parametrize("pool", [gpu(), gpu(driver="operator"), gpu(sharing=Sharing(kind="mig", profile="1g.10gb"))])
+def test_aks_advertises_no_gpus(pool: NodePool) -> None:
+    assert azure.advertises(AZURE, pool) is False

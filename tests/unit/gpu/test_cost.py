@@ -1,0 +1,93 @@
+"""The table that says what nodes cost and whether models fit them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.config import StackConfig
+from infra.gpu import cost
+from infra.targets.layout import CHECKOUT
+from serving.config import VllmModel
+from tests.unit.gpu.test_placement import L4, config
+
+PRICES = """
+as_of: 2026-01-31
+currency: USD
+source: a test
+prices:
+  - {cloud: aws, machine: m7i.xlarge, on_demand: 0.25}
+  - {cloud: aws, machine: g6.xlarge, on_demand: 1.0, spot: 0.5}
+"""
+
+
+def priced(settings: StackConfig, prices: Path) -> StackConfig:
+    return settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"prices": str(prices)})})
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> Path:
+    file = tmp_path / "prices.yaml"
+    file.write_text(PRICES)
+    return file
+
+
+def table(prices: Path, *nodes: dict[str, Any], **settings: Any) -> list[str]:
+    return cost.table(priced(config(*nodes, **settings), prices)).splitlines()
+
+
+def test_a_row_for_each_pool_and_a_sum(prices: Path) -> None:
+    scaled = {**L4, "min_nodes": 1, "max_nodes": 4}
+    lines = table(prices, scaled)
+    assert lines[1].split() == ["cpu", "m7i.xlarge", "1", "on", "demand", "-", "-", "0.25"]
+    assert lines[2].split() == ["l4", "g6.xlarge", "1-4", "on", "demand", "1", "x", "l4", "22.5", "GiB", "1.00-4.00"]
+    assert lines[3].startswith("In all 1.25-4.25 USD an hour, 912.50-3,102.50 a month (")
+    assert "2026-01-31" in lines[3]
+
+
+def test_spot_has_its_own_price(prices: Path) -> None:
+    assert table(prices, {**L4, "capacity": "spot"})[2].endswith("0.50")
+
+
+def test_a_price_that_is_not_known_is_said(prices: Path) -> None:
+    lines = table(prices, {"name": "big", "accelerator": "h100-80gb", "gpus": 8})
+    assert lines[2].endswith("?")
+    assert "In all 0.25 USD" in lines[3]
+    assert "without big, whose price is not known" in lines[3]
+
+
+def test_models_are_counted_against_their_nodes(prices: Path) -> None:
+    settings = priced(config(L4, pods=[{"name": "gpu", "gpus": 1, "node_pool": "l4"}]), prices)
+    model = {
+        "engine": "vllm",
+        "name": "seven",
+        "source": "hf://org/seven",
+        "pool": "gpu",
+        "context": 8192,
+        "geometry": {"parameters": 7_000_000_000, "layers": 32, "kv_heads": 8, "head_dim": 128},
+    }
+    lines = cost.table(settings.model_copy(update={"models": (VllmModel.model_validate(model),)})).splitlines()
+    at = lines.index("Model seven on l4:")
+    assert "7,000,000,000 parameters x 2 B" in lines[at + 1]
+    assert lines[-1].startswith("  fits, with room for")
+
+
+@pytest.mark.parametrize("content", ["", "as_of: never\n", "{"])
+def test_prices_of_yours_that_cannot_be_read(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text(content)
+    [mistake] = cost.mistakes(priced(config(), file))
+    assert mistake.key == "cluster.prices"
+    assert "infra/gpu/prices.yaml" in mistake.fix
+
+
+def test_prices_that_are_not_there(tmp_path: Path) -> None:
+    [mistake] = cost.mistakes(priced(config(), tmp_path / "none.yaml"))
+    assert "none.yaml" in mistake.problem
+
+
+def test_the_tables_own_prices_are_used_without_others() -> None:
+    assert (CHECKOUT / "infra/gpu/prices.yaml").exists()
+    assert cost.table(config(L4)).splitlines()[2].split()[-1] != "?"

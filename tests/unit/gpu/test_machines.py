@@ -1,0 +1,63 @@
+"""The clouds' machine types."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from infra.gpu.accelerators import named
+from infra.gpu.machines import DEFAULT, MACHINES, Cloud, Machine, machine, smallest
+
+
+def test_names_stand_once() -> None:
+    names = [(m.cloud, m.name) for m in MACHINES]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("found", MACHINES, ids=lambda m: m.name)
+def test_rows_make_sense(found: Machine) -> None:
+    assert found.vcpus > 0 < found.memory_gib
+    assert bool(found.accelerator) == bool(found.gpus)
+    if found.gpus:
+        gpu = named(found.accelerator)
+        assert gpu
+        assert gpu.gke or found.cloud != "gcp"
+        assert not found.gpus & (found.gpus - 1)
+
+
+def test_each_cloud_has_machines_with_and_without_gpus() -> None:
+    for cloud in get_args(Cloud):
+        default = machine(cloud, DEFAULT[cloud])
+        assert default
+        assert not default.gpus
+        assert any(m.gpus for m in MACHINES if m.cloud == cloud)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "accelerator", "gpus", "name"),
+    [
+        ("aws", "l4", 1, "g6.xlarge"),
+        ("aws", "h100-80gb", 8, "p5.48xlarge"),
+        ("gcp", "l4", 2, "g2-standard-24"),
+        ("gcp", "t4", 2, "n1-standard-4"),
+        ("gcp", "h100-mega-80gb", 8, "a3-megagpu-8g"),
+        ("azure", "h100-nvl", 1, "Standard_NC40ads_H100_v5"),
+        ("azure", "t4", 4, "Standard_NC64as_T4_v3"),
+    ],
+)
+def test_the_smallest_with_these_gpus(cloud: Cloud, accelerator: str, gpus: int, name: str) -> None:
+    found = smallest(cloud, accelerator, gpus)
+    assert found
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("cloud", "accelerator", "gpus"), [("aws", "l4", 2), ("gcp", "t4", 3), ("gcp", "t4", 8), ("azure", "l4", 1)]
+)
+def test_what_no_machine_has_is_none(cloud: Cloud, accelerator: str, gpus: int) -> None:
+    assert smallest(cloud, accelerator, gpus) is None
+
+
+def test_a_name_belongs_to_its_cloud() -> None:
+    assert machine("gcp", "g6.xlarge") is None

@@ -1,0 +1,56 @@
+"""`make plan`: a table from a stack's file alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.targets.layout import CHECKOUT
+from tools import plan
+from tools.report import ToolError
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
+def test_each_example_has_a_plan(cloud: str) -> None:
+    lines = plan.plan(cloud).splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["cpu", "gpu"]
+    assert lines[3].startswith("In all ")
+    assert lines[-1].startswith("  fits")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "there is no Pulumi.mine.yaml"),
+        ("", "has no `config:`"),
+        ("config: [", "has no `config:`"),
+        ("config: {headrace:target: local}", "target local makes no nodes"),
+        ("config: {headrace:target: aws}", "headrace:aws.account: is missing"),
+        ("config: {headrace:target: aws, headrace:aws: {secure: AAAA}}", "headrace:aws: "),
+    ],
+)
+def test_a_stack_without_a_plan(
+    content: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "CHECKOUT", tmp_path)
+    if content is not None:
+        (tmp_path / "Pulumi.mine.yaml").write_text(content)
+    with pytest.raises(ToolError) as raised:
+        plan.plan("mine")
+    assert expected in str(raised.value)
+
+
+def test_encrypted_settings_stay_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = (CHECKOUT / "Pulumi.aws.yaml").read_text()
+    remote = "    - {name: r, engine: remote, url: 'https://m.example.com/v1', api_key: {secure: AAAA}}\n"
+    monkeypatch.setattr(plan, "CHECKOUT", tmp_path)
+    (tmp_path / "Pulumi.mine.yaml").write_text(example.replace("  headrace:models:\n", f"  headrace:models:\n{remote}"))
+    assert "In all" in plan.plan("mine")
+
+
+def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan.main(["--stack", "no-such"]) == 1
+    assert "there is no Pulumi.no-such.yaml" in capsys.readouterr().err
+    assert plan.main(["--stack", "aws"]) == 0
+    assert "In all" in capsys.readouterr().out

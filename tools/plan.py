@@ -1,0 +1,69 @@
+"""`make plan`: what the nodes of a stack in a cloud cost, and whether its models fit them. Nobody is asked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from infra.cluster_config import MOUNTED
+from infra.config import CLOUDS, NAMESPACE, load
+from infra.gpu import cost
+from infra.mistakes import block
+from infra.targets.layout import CHECKOUT
+from tools.report import ToolError, say
+
+
+def settings(stack: str) -> dict[str, Any]:
+    """The settings in a stack's file, without their namespace; what is encrypted stays so.
+
+    Raises `ToolError` when there is no such file, or it cannot be read.
+    """
+    file = CHECKOUT / f"Pulumi.{stack}.yaml"
+    try:
+        found = yaml.safe_load(file.read_text())["config"]
+        return {key.removeprefix(f"{NAMESPACE}:"): _shown(value) for key, value in found.items()}
+    except OSError:
+        raise ToolError(f"there is no {file.name}; examples are in examples/") from None
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError):
+        raise ToolError(f"{file.name} has no `config:` with settings") from None
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return "encrypted" if set(value) == {"secure"} else {k: _shown(v) for k, v in value.items()}
+    return [_shown(v) for v in value] if isinstance(value, list) else value
+
+
+def plan(stack: str) -> str:
+    """The table of a stack.
+
+    Raises `ToolError` when its settings have mistakes, or it makes no nodes.
+    """
+    raw = settings(stack)
+    loaded = load(raw, frozenset(raw), MOUNTED)
+    if loaded.mistakes:
+        raise ToolError(block(loaded.mistakes))
+    if loaded.config.target not in CLOUDS:
+        raise ToolError(f"target {loaded.config.target} makes no nodes; a plan is of a stack in a cloud")
+    return cost.table(loaded.config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table and returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.plan", description=__doc__)
+    parser.add_argument("--stack", default=os.environ.get("STACK", "local"))
+    try:
+        print(plan(parser.parse_args(argv).stack))
+    except ToolError as e:
+        say(f"error: {e}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
