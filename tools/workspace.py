@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from infra.config import NAMESPACE
 from infra.targets.layout import CHECKOUT
 from tools import environment, find
 from tools.lock import CLOUDS
-from tools.report import ToolError
+from tools.report import ToolError, say
 
 HOME = CHECKOUT / ".headrace"
 PROGRAMS = ("pulumi", "prometheus")
@@ -103,11 +104,24 @@ class Workspace:
         }
 
     def _install_cloud_provider(self) -> None:
-        """Pulumi brings the provider of the SDK's version from its vendor, unless it is there."""
+        """Pulumi brings the provider of the SDK's version from its vendor, unless it is there or on PATH."""
         package = f"pulumi-{'azure-native' if self.target == 'azure' else self.target}"
         name, version = package.removeprefix("pulumi-"), metadata.version(package)
-        if not (HOME / "pulumi-home" / "plugins" / f"resource-{name}-v{version}").exists():
+        binary = f"pulumi-resource-{name}"
+        there = HOME / "pulumi-home" / "plugins" / f"resource-{name}-v{version}"
+        if there.exists() or shutil.which(binary, path=self.environment["PATH"]):
+            return
+        say(f"{self.target}: obtaining Pulumi's provider {name} {version}")
+        try:
             self.ask("plugin", "install", "resource", name, version)
+        except ToolError as e:
+            why = str(e).splitlines()[-1].removeprefix("error: ")
+            install = (
+                f"PULUMI_HOME=.headrace/pulumi-home pulumi plugin install resource {name} {version} --file ARCHIVE"
+            )
+            raise ToolError(
+                f"Pulumi's provider cannot be downloaded: {why}; put {binary} on PATH, or run `{install}`"
+            ) from None
 
     @property
     def salt(self) -> str:
