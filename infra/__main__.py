@@ -32,7 +32,7 @@ def plan() -> Target:
     local = raw.get("target", "local") == "local"
     secrets = str(Layout.of(stack, str(raw.get("state", ""))).secrets) if local else MOUNTED
     loaded = load(raw, encrypted, secrets)
-    name = {"local": "local", "kubeconfig": "kubeconfig"}.get(loaded.config.target, "cloud")
+    name = {"local": "local", "kubeconfig": "kubeconfig"}.get(loaded.config.target, "made")
     target = importlib.import_module(f"infra.targets.{name}")
     found = [*target.mistakes(loaded, stack), *documents.mistakes(CHECKOUT, loaded.config.knowledge)]
     found = [*loaded.mistakes, *(m for m in found if m.setting not in loaded.unread)]

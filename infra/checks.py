@@ -234,7 +234,7 @@ def _source_ranges(config: StackConfig) -> list[Mistake]:
 
 def _cloud(config: StackConfig) -> list[Mistake]:
     """The API server of a cluster that the stack makes is open to those alone who are named."""
-    if config.target not in placement.CLOUDS or config.cluster.endpoint == "private":
+    if config.target not in ("aws", "azure", "gcp") or config.cluster.endpoint == "private":
         return []
     if config.cluster.authorized_ranges:
         return []
@@ -244,7 +244,7 @@ def _cloud(config: StackConfig) -> list[Mistake]:
 
 def _kubeconfig(config: StackConfig) -> list[Mistake]:
     """A cluster that the stack makes is reached by the kubeconfig that comes with it."""
-    if config.target not in placement.CLOUDS:
+    if config.target not in placement.MAKERS:
         return []
     return [
         Mistake(f"kubernetes.{name}", f"belongs to target kubeconfig; this stack's is {config.target}", "remove it")
@@ -264,11 +264,11 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pool_sizes),
     (frozenset({"target", "models"}), _kserve),
-    (frozenset({"target", "cluster", "aws", "gcp", "azure", "node_pools", "pools"}), placement.mistakes),
+    (frozenset({"target", "cluster", "onprem", "aws", "gcp", "azure", "node_pools", "pools"}), placement.mistakes),
     (frozenset({"target", "cluster", "aws", "gcp", "azure"}), _cloud),
     (frozenset({"target", "kubernetes"}), _kubeconfig),
     (frozenset({"target", "cluster"}), cost.mistakes),
-    (frozenset({"target", "node_pools", "pools", "models"}), fit.mistakes),
+    (frozenset({"target", "onprem", "node_pools", "pools", "models"}), fit.mistakes),
     (frozenset({"target", "image"}), _image),
     (frozenset({"database"}), _database_url),
     (frozenset({"kubernetes"}), _source_ranges),

@@ -18,6 +18,7 @@ from infra.cloud_config import Aws, Azure, Cluster, Gcp
 from infra.cluster_config import POOLS, Addons, Data, Database, Image, Ingress, Kubernetes, Mirror, Pool
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake, from_pydantic
+from infra.onprem_config import OnPrem
 from serving.config import Alias, Assistant, Limits, LlamaCppModel, Model, Name, Replicas, Strict
 
 NAMESPACE = "headrace"
@@ -72,7 +73,7 @@ DOCS = Assistant(
 class StackConfig(Strict):
     """One stack. An empty configuration is the working local stack."""
 
-    target: Literal["local", "kubeconfig", "aws", "gcp", "azure"] = "local"
+    target: Literal["local", "kubeconfig", "onprem", "aws", "gcp", "azure"] = "local"
     host: IPv4Address = Field(default=IPv4Address("127.0.0.1"), description="address of the API")
     ports: Ports = Ports()
     models: tuple[Model, ...] = Field(default=(SMOLLM2,), max_length=256)
@@ -86,6 +87,7 @@ class StackConfig(Strict):
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     ray: Ray = Ray()
     state: str = Field(default="", description="folder of the stack's state; empty: .headrace/<stack>")
+    onprem: OnPrem = OnPrem()
     cluster: Cluster = Cluster()
     aws: Aws = Aws()
     gcp: Gcp = Gcp()
@@ -102,16 +104,18 @@ class StackConfig(Strict):
 
 
 CLOUDS = ("aws", "azure", "gcp")
+
+MADE = ("onprem", *CLOUDS)
 """Targets whose cluster the stack makes."""
 
-CLUSTERS = ("kubeconfig", *CLOUDS)
+CLUSTERS = ("kubeconfig", *MADE)
 """Targets that run on Kubernetes."""
 
 BELONGS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("host", "ports", "ray", "state"), ("local",)),
     **dict.fromkeys(("kubernetes", "image", "pools", "database", "data", "ingress", "addons", "mirror"), CLUSTERS),
     **dict.fromkeys(("cluster", "node_pools"), CLOUDS),
-    **{cloud: (cloud,) for cloud in CLOUDS},
+    **{target: (target,) for target in MADE},
 }
 """Settings that mean something on some targets alone."""
 
@@ -172,6 +176,7 @@ STRUCTURED = frozenset(
         "gateway",
         "retrieval",
         "ray",
+        "onprem",
         "cluster",
         "aws",
         "gcp",

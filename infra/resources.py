@@ -210,3 +210,29 @@ class InferenceEndpoint(pulumi.CustomResource):
             "url": None,
         }
         super().__init__("headrace:index:InferenceEndpoint", name, props, opts)
+
+
+class Machine(pulumi.CustomResource):
+    """A host of yours, ready to be a node. `props` are the inputs of `infra.providers.machine`."""
+
+    def __init__(self, name: str, props: Mapping[str, Any], opts: ResourceOptions | None = None) -> None:
+        super().__init__("headrace:index:Machine", name, dict(props), opts)
+
+
+class KubernetesNode(pulumi.CustomResource):
+    """A node of a cluster of your own. `props` are the inputs of `infra.providers.kubernetes_node`."""
+
+    def __init__(self, name: str, props: Mapping[str, Any], opts: ResourceOptions | None = None) -> None:
+        super().__init__("headrace:index:KubernetesNode", name, dict(props), opts)
+
+
+class KubernetesCluster(pulumi.CustomResource):
+    """A cluster of your own. `props` are the inputs of `infra.providers.kubernetes_cluster`."""
+
+    kubeconfig: Output[str]
+    identifier: Output[str]
+
+    def __init__(self, name: str, props: Mapping[str, Any], opts: ResourceOptions | None = None) -> None:
+        opts = ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["kubeconfig"]))
+        outputs = {"kubeconfig": None, "identifier": None}
+        super().__init__("headrace:index:KubernetesCluster", name, {**props, **outputs}, opts)

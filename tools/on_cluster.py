@@ -15,7 +15,7 @@ from typing import Any, Self
 from infra import chart
 from infra.addons import ADDONS
 from infra.cluster_config import MOUNTED
-from infra.config import CLOUDS, KUBECONFIG, StackConfig, load
+from infra.config import KUBECONFIG, MADE, StackConfig, load
 from infra.targets import pods
 from infra.targets.cluster import Cluster, Unusable, read
 from infra.targets.kube_api import Api, Document, connected
@@ -46,7 +46,7 @@ class OnCluster:
         if "kubernetes" in loaded.unread:
             return None
         content = loaded.secrets[KUBECONFIG].get_secret_value() if KUBECONFIG in loaded.secrets else ""
-        if loaded.config.target in CLOUDS and not (content := str(workspace.outputs().get("kubeconfig", ""))):
+        if loaded.config.target in MADE and not (content := str(workspace.outputs().get("kubeconfig", ""))):
             return None  # the cluster is not there yet
         try:
             return cls(loaded.config, read(loaded.config.kubernetes, content))

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from infra.cluster_config import MOUNTED
-from infra.config import CLOUDS, NAMESPACE, load
+from infra.config import MADE, NAMESPACE, load
 from infra.gpu import cost
 from infra.mistakes import block
 from infra.targets.layout import CHECKOUT
@@ -48,8 +48,8 @@ def plan(stack: str) -> str:
     loaded = load(raw, frozenset(raw), MOUNTED)
     if loaded.mistakes:
         raise ToolError(block(loaded.mistakes))
-    if loaded.config.target not in CLOUDS:
-        raise ToolError(f"target {loaded.config.target} makes no nodes; a plan is of a stack in a cloud")
+    if loaded.config.target not in MADE:
+        raise ToolError(f"target {loaded.config.target} makes no nodes; a plan is of a stack that does")
     return cost.table(loaded.config)
 
 

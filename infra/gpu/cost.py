@@ -38,7 +38,9 @@ def _prices(config: StackConfig) -> prices.Prices:
 
 
 def table(config: StackConfig) -> str:
-    """Pools, GPUs, memory and price; then each model with its arithmetic."""
+    """Pools, GPUs, memory and price; then each model with its arithmetic. Machines of your own have no price."""
+    if config.target == "onprem":
+        return "\n".join(_models(config))
     known = _prices(config)
     head = ("node pool", "machine type", "nodes", "capacity", "GPUs of a node", "memory", f"{known.currency} an hour")
     rows: list[tuple[str, ...]] = [head]

@@ -1,4 +1,4 @@
-"""A stack in a cloud, said as one on a cluster that is there: which nodes its pods take, and who owns the GPUs.
+"""A stack whose cluster is made, said as one on a cluster that is there: its pods' nodes, and who owns the GPUs.
 
 On each node one party owns the driver and one advertises `nvidia.com/gpu`: `Owners` has room for no second.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from infra import onprem_config
 from infra.cluster_config import Existing, Pool, Toleration
 from infra.gpu import aws, azure, gcp, machines
 from infra.gpu.accelerators import Accelerator, accelerator, named
@@ -29,8 +30,8 @@ MIG_CONFIG = "nvidia.com/mig.config"
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """What a cloud can do with node pools, without its SDK."""
+class Maker:
+    """What a cloud, or SSH, can do with node pools, without its SDK."""
 
     mistakes: Callable[..., list[Mistake]]
     advertises: Callable[..., bool]
@@ -38,11 +39,13 @@ class Cloud:
     """Of a pool's nodes, those that the cloud adds among them."""
 
 
-CLOUDS = {
-    "aws": Cloud(aws.mistakes, aws.advertises),
-    "gcp": Cloud(gcp.mistakes, gcp.advertises),
-    "azure": Cloud(azure.mistakes, azure.advertises, azure.taints),
+MAKERS = {
+    "aws": Maker(aws.mistakes, aws.advertises),
+    "gcp": Maker(gcp.mistakes, gcp.advertises),
+    "azure": Maker(azure.mistakes, azure.advertises, azure.taints),
+    "onprem": Maker(lambda settings, *_: onprem_config.mistakes(settings), lambda *_: False),
 }
+"""By target."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,18 @@ def owners(config: StackConfig, pool: NodePool) -> Owners:
     driver: Driver = pool.driver or "cloud"
     if driver == "operator":
         return Owners(driver, "operator")
-    cloud = CLOUDS[config.target]
-    return Owners(driver, "cloud" if cloud.advertises(getattr(config, config.target), pool) else "device_plugin")
+    maker = MAKERS[config.target]
+    return Owners(driver, "cloud" if maker.advertises(getattr(config, config.target), pool) else "device_plugin")
+
+
+def node_pools(config: StackConfig) -> tuple[NodePool, ...]:
+    """The node pools of a stack; hosts of one `pool` are one."""
+    return onprem_config.node_pools(config.onprem) if config.target == "onprem" else config.node_pools
 
 
 def node_pool(config: StackConfig, pool: Pool) -> NodePool | None:
     """The nodes of a pool of pods; None where they are not the stack's, or not named."""
-    return next((n for n in config.node_pools if n.name == pool.node_pool), None)
+    return next((n for n in node_pools(config) if n.name == pool.node_pool), None)
 
 
 def units(pool: NodePool) -> int:
@@ -98,9 +106,9 @@ def gpu(config: StackConfig, pool: Pool) -> Accelerator | None:
 
 def lowered(config: StackConfig) -> StackConfig:
     """The same stack with pods placed on node pools, and add-ons that fit who owns the GPUs."""
-    if config.target not in CLOUDS:
+    if config.target not in MAKERS:
         return config
-    nodes = tuple(_labelled(config, pool) for pool in config.node_pools)
+    nodes = tuple(_labelled(config, pool) for pool in node_pools(config))
     update: dict[str, Any] = {"node_pools": nodes, "pools": tuple(_placed(config, pool) for pool in config.pools)}
     found = {owners(config, pool) for pool in nodes if pool.gpus}
     if len(found) == 1 and config.addons.gpu == "auto":
@@ -129,7 +137,7 @@ def _placed(config: StackConfig, pool: Pool) -> Pool:
         return pool
     tolerated = [
         Toleration(key=t.key, operator="Equal" if t.value else "Exists", value=t.value, effect=t.effect)
-        for t in CLOUDS[config.target].taints(nodes)
+        for t in MAKERS[config.target].taints(nodes)
     ]
     return pool.model_copy(
         update={
@@ -141,7 +149,7 @@ def _placed(config: StackConfig, pool: Pool) -> Pool:
 
 def mistakes(config: StackConfig) -> list[Mistake]:
     """What node pools cannot be, in themselves and together with the pods that are to run on them."""
-    if config.target not in CLOUDS:
+    if config.target not in MAKERS:
         return [
             Mistake(
                 f"pools[{i}].node_pool", "names a node pool, and the cluster is not the stack's", "use node_selector"
@@ -150,12 +158,14 @@ def mistakes(config: StackConfig) -> list[Mistake]:
             if pool.node_pool
         ]
     settings = getattr(config, config.target)
-    found = CLOUDS[config.target].mistakes(settings, config.cluster, config.node_pools)
+    found = MAKERS[config.target].mistakes(settings, config.cluster, config.node_pools)
+    if config.target == "onprem" and found:
+        return found  # pools of hosts that cannot be are none
     return [*found, *_names(config), *_one_owner(config), *_room(config)]
 
 
 def _names(config: StackConfig) -> list[Mistake]:
-    names = [pool.name for pool in config.node_pools]
+    names = [pool.name for pool in node_pools(config)]
     twice = [
         Mistake(f"node_pools[{i}].name", f"'{n}' is already node_pools[{names.index(n)}].name", "choose another name")
         for i, n in enumerate(names)
@@ -170,7 +180,7 @@ def _names(config: StackConfig) -> list[Mistake]:
 
 def _one_owner(config: StackConfig) -> list[Mistake]:
     """The operator's and the plugin's pods cannot be kept off each other's nodes in every cloud: one for all."""
-    with_gpus = [(i, pool) for i, pool in enumerate(config.node_pools) if pool.gpus]
+    with_gpus = [(i, pool) for i, pool in enumerate(node_pools(config)) if pool.gpus]
     if not with_gpus:
         return []
     first = owners(config, with_gpus[0][1])
@@ -189,10 +199,11 @@ def _one_owner(config: StackConfig) -> list[Mistake]:
 def _room(config: StackConfig) -> list[Mistake]:
     """Pods of a pool with GPUs must find nodes that have them."""
     found = []
+    there = node_pools(config)
     for i, pool in enumerate(config.pools):
         nodes = node_pool(config, pool)
-        if pool.gpus and not pool.node_pool and config.node_pools:
-            with_gpus: Sequence[str] = [n.name for n in config.node_pools if n.gpus]
+        if pool.gpus and not pool.node_pool and there:
+            with_gpus: Sequence[str] = [n.name for n in there if n.gpus]
             fix = f"name one of {', '.join(with_gpus)}" if with_gpus else "add a node pool with GPUs"
             found.append(Mistake(f"pools[{i}].node_pool", "is missing, and its pods have GPUs", fix))
         if nodes is None:
@@ -200,7 +211,7 @@ def _room(config: StackConfig) -> list[Mistake]:
         if pool.accelerator:
             fix = f"remove it: '{nodes.name}' says what its GPUs are"
             found.append(Mistake(f"pools[{i}].accelerator", "stands beside node_pool", fix))
-        machine = nodes.machine(cloud(config))
+        machine = None if config.target == "onprem" else nodes.machine(cloud(config))
         needed = pool.reserved_cpus or pool.cpus
         if machine and needed > machine.vcpus:
             problem = f"{needed:g} are more than the {machine.vcpus} of {machine.name} in '{nodes.name}'"

@@ -2,6 +2,9 @@
 
 from infra.providers.inference_endpoint import InferenceEndpoint
 from infra.providers.knowledge import Knowledge
+from infra.providers.kubernetes_cluster import KubernetesCluster
+from infra.providers.kubernetes_node import KubernetesNode
+from infra.providers.machine import Machine
 from infra.providers.process import Process
 from infra.providers.random_secret import RandomSecret
 from infra.providers.ray_head import RayHead
@@ -17,6 +20,9 @@ KINDS = {
     "headrace:index:ServeApplication": ServeApplication(),
     "headrace:index:Knowledge": Knowledge(),
     "headrace:index:InferenceEndpoint": InferenceEndpoint(),
+    "headrace:index:Machine": Machine(),
+    "headrace:index:KubernetesNode": KubernetesNode(),
+    "headrace:index:KubernetesCluster": KubernetesCluster(),
 }
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ class _Echo(mocks.Mocks):
             "haproxy_metrics_port": 11008,
             "value": "hr_made",
             "url": "http://made.svc.cluster.local",
+            "kubeconfig": "made",
+            "identifier": "0123",
         }
         return args.name, {**made, **args.inputs, **clouds.outputs(args.typ, args.name, args.inputs)}
 

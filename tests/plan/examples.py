@@ -12,7 +12,7 @@ from infra.targets.layout import CHECKOUT
 EXAMPLES = (CHECKOUT / "Pulumi.kubeconfig.yaml", *sorted((CHECKOUT / "examples").glob("Pulumi.*.yaml")))
 """Stacks on a cluster that is there."""
 
-CLOUDS = tuple(CHECKOUT / f"Pulumi.{cloud}.yaml" for cloud in ("aws", "azure", "gcp"))
+MADE = tuple(CHECKOUT / f"Pulumi.{target}.yaml" for target in ("aws", "azure", "gcp", "onprem"))
 """Stacks whose cluster is made."""
 
 KUBECONFIG = {
@@ -34,7 +34,8 @@ def stack_settings(example: Path) -> dict[str, Any]:
 
 
 def settings(example: Path, kubeconfig: Path | None = None, **kubernetes: Any) -> dict[str, Any]:
-    """An example's settings; with a kubeconfig the cluster is not asked."""
+    """An example's settings; with a kubeconfig neither the cluster nor its hosts are asked."""
     found = stack_settings(example)
-    there = {"kubeconfig": str(kubeconfig), "preflight": False} if kubeconfig and example not in CLOUDS else {}
-    return {**found, "kubernetes": {**found.get("kubernetes", {}), **there, **kubernetes}}
+    there = {"kubeconfig": str(kubeconfig)} if kubeconfig and example not in MADE else {}
+    asked = {"preflight": False} if kubeconfig else {}
+    return {**found, "kubernetes": {**found.get("kubernetes", {}), **there, **asked, **kubernetes}}

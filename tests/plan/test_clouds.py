@@ -134,9 +134,9 @@ def test_mistakes_come_before_any_resource(cloud: str, plan: Planner) -> None:
 
 
 def test_an_sdk_that_is_not_there_is_said(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infra.targets import cloud
+    from infra.targets import made
 
-    monkeypatch.setitem(cloud.SDKS, "aws", "no_such_package")
+    monkeypatch.setitem(made.SDKS, "aws", "no_such_package")
     with pytest.raises(pulumi.RunError, match="the Python package no_such_package is not installed; run `make up`"):
         plan(settings("aws"), stack="example")
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from infra.targets.layout import CHECKOUT
-from tests.plan.examples import CLOUDS, EXAMPLES, KUBECONFIG, settings
+from tests.plan.examples import EXAMPLES, KUBECONFIG, MADE, settings
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 FORBIDDEN = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen", "os.exec"})
@@ -68,7 +68,7 @@ def names(planned: Any) -> str:
 
 
 @pytest.mark.parametrize("preview", [True, False], ids=["preview", "up"])
-@pytest.mark.parametrize("example", [*EXAMPLES, *CLOUDS], ids=lambda p: p.stem.removeprefix("Pulumi."))
+@pytest.mark.parametrize("example", [*EXAMPLES, *MADE], ids=lambda p: p.stem.removeprefix("Pulumi."))
 def test_an_example_plans_the_same_each_time(
     example: Path, preview: bool, plan: Planner, sealed: list[str], kubeconfig: Path
 ) -> None:
@@ -78,7 +78,7 @@ def test_an_example_plans_the_same_each_time(
     assert text(first) == text(second)
 
 
-@pytest.mark.parametrize("example", [*EXAMPLES, *CLOUDS], ids=lambda p: p.stem.removeprefix("Pulumi."))
+@pytest.mark.parametrize("example", [*EXAMPLES, *MADE], ids=lambda p: p.stem.removeprefix("Pulumi."))
 def test_names_and_tokens_are_for_ever(example: Path, plan: Planner, kubeconfig: Path) -> None:
     """A renamed resource is one that is deleted, with its data, and made anew."""
     found = names(plan(settings(example, kubeconfig), stack="example"))

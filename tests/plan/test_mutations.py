@@ -16,6 +16,7 @@ from infra.targets.layout import CHECKOUT
 Path = tuple[str | int, ...]
 
 CLOUDS = ("aws", "gcp", "azure")
+TARGETS = (*CLOUDS, "onprem")
 WANTED = 200
 
 
@@ -106,6 +107,10 @@ OF_ANY_CLOUD: list[tuple[Path, Any]] = [
     (("node_pools", 1, "sharing"), {"kind": "time_slicing"}),
     (("node_pools", 1, "sharing"), {"replicas": 2}),
     (("node_pools", 1, "name"), "other"),  # the pool of pods names gpu
+    (("kubernetes",), {"render": "manifests"}),
+]
+
+OF_ANY: list[tuple[Path, Any]] = [
     (("pools", 1, "node_pool"), "gpus"),
     (("pools", 1, "node_pool"), DELETED),
     (("pools", 1, "gpus"), 2),
@@ -121,7 +126,6 @@ OF_ANY_CLOUD: list[tuple[Path, Any]] = [
     (("image", "digest"), ""),
     (("kubernetes",), {"kubeconfig": "~/.kube/config"}),
     (("kubernetes",), {"context": "mine"}),
-    (("kubernetes",), {"render": "manifests"}),
     (("kubernetes",), {"service_type": "LoadBalancer"}),
     (("ports",), {"api": 9000}),
     (("addons",), {"gpu": "off", "kuberay": "off"}),
@@ -148,6 +152,39 @@ OF_ONE: dict[str, list[tuple[Path, Any]]] = {
         (("aws",), {"region": "eu-central-1"}),
         (("node_pools", 1, "capacity"), "queued"),  # with min_nodes 1
     ],
+    "onprem": [
+        (("onprem", "hosts"), []),
+        (("onprem", "hosts", 0, "role"), "worker"),
+        (("onprem", "hosts", 1, "role"), "control_plane"),  # two of them
+        (("onprem", "hosts", 1, "name"), "cp1"),
+        (("onprem", "hosts", 1, "address"), "192.0.2.11"),
+        (("onprem", "hosts", 1, "address"), "127.0.0.1"),
+        (("onprem", "hosts", 1, "address"), "w1.example.com"),
+        (("onprem", "hosts", 1, "host_key"), "ssh-ed25519 nonsense"),
+        (("onprem", "hosts", 1, "port"), 0),
+        (("onprem", "hosts", 1, "user"), "root; reboot"),
+        (("onprem", "hosts", 1, "pool"), "gpu"),  # without GPUs beside one that has them
+        (("onprem", "hosts", 2, "pool"), DELETED),
+        (("onprem", "hosts", 2, "accelerator"), "l5"),
+        (("onprem", "hosts", 2, "gpus"), DELETED),
+        (("onprem", "hosts", 2, "labels"), {"headrace.io/node-pool": "x"}),
+        (("onprem", "virtual_ip"), "192.0.2.9"),
+        (("onprem", "interface"), "eth0"),
+        (("onprem", "kubernetes_version"), "1.37"),
+        (("onprem", "pod_range"), "192.0.2.0/24"),
+        (("onprem", "pod_range"), "10.96.0.0/16"),
+        (("onprem", "pod_range"), "8.0.0.0/16"),
+        (("onprem", "service_range"), "10.96.0.0/28"),
+        (("onprem", "checksums"), {}),
+        (("onprem", "checksums", "kubelet"), "abc"),
+        (("onprem", "checksums", "kubeproxy"), "0" * 64),
+        (("onprem", "bundle"), "bundle"),  # beside checksums
+        (("onprem", "driver"), "cloud"),
+        (("onprem", "storage"), {"kind": "local", "path": "relative"}),
+        (("node_pools",), [{"name": "cpu"}]),
+        (("cluster",), {"endpoint": "private"}),
+        (("aws",), {"region": "eu-central-1"}),
+    ],
     "azure": [
         (("azure", "subscription"), DELETED),
         (("azure", "subscription"), "mine"),
@@ -170,7 +207,7 @@ def mutations(cloud: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{path} of another type", changed(config, path, {"not": "this"})
         if isinstance(value, int) and not isinstance(value, bool):
             yield f"{path} below zero", changed(config, path, -1)
-    for path, change in (*OF_ANY_CLOUD, *OF_ONE[cloud]):
+    for path, change in (*(OF_ANY_CLOUD if cloud in CLOUDS else ()), *OF_ANY, *OF_ONE[cloud]):
         what = "left out" if change is DELETED else f"= {change}"
         yield f"{path} {what}", changed(config, path, change)
 
@@ -179,18 +216,18 @@ def mistakes(config: dict[str, Any]) -> list[Any]:
     return list(load(config, frozenset(), MOUNTED).mistakes)
 
 
-@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("cloud", TARGETS)
 def test_the_examples_themselves_are_right(cloud: str) -> None:
     assert mistakes(settings(cloud)) == []
 
 
 def test_what_is_wrong_is_refused() -> None:
-    tried = [(cloud, *mutation) for cloud in CLOUDS for mutation in mutations(cloud)]
+    tried = [(cloud, *mutation) for cloud in TARGETS for mutation in mutations(cloud)]
     assert len(tried) >= WANTED
     assert [f"{cloud}: {what}" for cloud, what, config in tried if not mistakes(config)] == []
 
 
-@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("cloud", TARGETS)
 def test_each_refusal_says_where_and_what_to_do(cloud: str) -> None:
     for what, config in mutations(cloud):
         for mistake in mistakes(config):

@@ -13,7 +13,7 @@ from infra.policies.catalogue import RULES, evaluate
 from infra.policies.manifest import Resource, from_engine
 from infra.policies.values import Hidden
 from infra.targets.layout import CHECKOUT
-from tests.plan.examples import CLOUDS, EXAMPLES, KUBECONFIG, settings
+from tests.plan.examples import EXAMPLES, KUBECONFIG, MADE, settings
 from tests.plan.rendering import Project
 
 PACK = ("--policy-pack", str(CHECKOUT / "infra" / "policies"))
@@ -27,7 +27,7 @@ def resources(planned: Any) -> Iterator[Resource]:
 
 
 @pytest.mark.parametrize("preview", [True, False], ids=["preview", "up"])
-@pytest.mark.parametrize("example", [*EXAMPLES, *CLOUDS], ids=lambda p: p.stem.removeprefix("Pulumi."))
+@pytest.mark.parametrize("example", [*EXAMPLES, *MADE], ids=lambda p: p.stem.removeprefix("Pulumi."))
 def test_an_example_breaks_no_rule(example: Path, preview: bool, plan: Callable[..., Any], tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(KUBECONFIG))

@@ -214,3 +214,33 @@ def test_a_cluster_of_yours_has_no_node_pools() -> None:
 def test_node_pools_that_make_no_sense(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected.replace("(", r"\(").replace(">", ">")):
         NodePool.model_validate({"name": "p", **settings})
+
+
+HOSTS = [
+    {"name": "cp", "address": "192.0.2.1", "role": "control_plane"},
+    {"name": "a", "address": "192.0.2.2", "pool": "gpu", "gpus": 2, "accelerator": "l4"},
+    {"name": "b", "address": "192.0.2.3", "pool": "gpu", "gpus": 2, "accelerator": "l4"},
+]
+
+
+def test_hosts_of_a_pool_are_nodes_of_a_pool() -> None:
+    settings = StackConfig.model_validate(
+        {
+            "target": "onprem",
+            "onprem": {"hosts": HOSTS, "bundle": "bundle"},
+            "image": {"tag": "1"},
+            "pools": [{"name": "serving"}, {"name": "gpu", "gpus": 1, "replicas": 5, "node_pool": "gpu"}],
+        }
+    )
+    [pool] = placement.node_pools(settings)
+    assert (pool.name, pool.gpus, pool.min_nodes, pool.max_nodes, pool.driver) == ("gpu", 2, 2, 2, "preinstalled")
+    assert placement.owners(settings, pool) == placement.Owners("preinstalled", "device_plugin")
+    assert said(settings) == [
+        "headrace:pools[1].replicas: 5 pods of 1 need more than max_nodes x 2 = 4; raise max_nodes of 'gpu'"
+    ]
+    assert placement.lowered(settings).pools[1].node_selector == {POOL_LABEL: "gpu"}
+
+
+def test_mistakes_of_hosts_are_those_of_onprem() -> None:
+    settings = StackConfig.model_validate({"target": "onprem", "onprem": {"hosts": HOSTS[1:]}, "image": {"tag": "1"}})
+    assert {m.key for m in placement.mistakes(settings)} == {"onprem.hosts", "onprem.checksums"}

@@ -47,6 +47,9 @@ def test_type_tokens_are_for_ever() -> None:
     assert sorted(KINDS) == [
         "headrace:index:InferenceEndpoint",
         "headrace:index:Knowledge",
+        "headrace:index:KubernetesCluster",
+        "headrace:index:KubernetesNode",
+        "headrace:index:Machine",
         "headrace:index:Process",
         "headrace:index:RandomSecret",
         "headrace:index:RayHead",

@@ -1,12 +1,14 @@
-"""A cluster that the stack makes in a cloud, and the stack on it."""
+"""A cluster that the stack makes, in a cloud or of machines of your own, and the stack on it."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, cast
 
 import pulumi
+from pulumi import Output
 from pydantic import SecretStr
 
 from infra import chart
@@ -23,25 +25,35 @@ SDKS = {"aws": "pulumi_aws", "gcp": "pulumi_gcp", "azure": "pulumi_azure_native"
 
 def mistakes(loaded: Loaded, stack: str) -> list[Mistake]:
     """What this checkout lacks for the stack; the cluster is not there to be asked."""
-    del stack
     config = placement.lowered(loaded.config)
     found = [*chart.mistakes(config, CHECKOUT), *cluster_preflight.charts(config)]
+    if config.target == "onprem":
+        asked = config.kubernetes.preflight and not loaded.mistakes and not found
+        return [*found, *(_hosts(config, stack) if asked else [])]
     if importlib.util.find_spec(SDKS[config.target]) is None:
         problem = f"the Python package {SDKS[config.target]} is not installed"
         found.append(Mistake("target", problem, f"run `make up`, or `python -m tools.environment {config.target}`"))
     return found
 
 
+def _hosts(config: StackConfig, stack: str) -> list[Mistake]:
+    from infra.onprem import preflight
+
+    return preflight.mistakes(config.onprem, stack)
+
+
 def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Target:
     """Plans the cluster with its node pools, and the stack on it."""
-    pulumi.log.info(cost.table(config))
+    if words := cost.table(config):
+        pulumi.log.info(words)
     config = placement.lowered(config)
     made = _provision(config, stack)
     for words in made.left_behind:
         pulumi.log.info(f"`purge` leaves behind: {words}")
-    access = Access(identifier=made.identifier, content=made.kubeconfig)
+    kubeconfig: Output[str] = Output.secret(cast(Any, made.kubeconfig))  # its type allows no Output
+    access = Access(identifier=made.identifier, content=kubeconfig)
     on_it = KubernetesStack("kubernetes", _fitted(config, made), given, stack, access, made)
-    return replace(on_it.target, kubeconfig=made.kubeconfig)
+    return replace(on_it.target, kubeconfig=kubeconfig)
 
 
 def _provision(config: StackConfig, stack: str) -> Provisioned:
@@ -56,6 +68,11 @@ def _provision(config: StackConfig, stack: str) -> Provisioned:
             from infra.targets.gke import gke
 
             return gke(config.gcp, config.cluster, config.node_pools, stack, namespace)
+        case "onprem":
+            from infra.onprem import network
+            from infra.targets.onprem import onprem
+
+            return onprem(config.onprem, stack, config.mirror.image(network.IMAGE))
         case _:
             from infra.targets.aks import aks
 

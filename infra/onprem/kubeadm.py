@@ -1,0 +1,194 @@
+"""kubeadm's configuration files, and its runs on a host.
+
+https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from infra.onprem.ssh import Remote
+from infra.providers.resource import Values
+
+API = "kubeadm.k8s.io/v1beta4"
+PORT = 6443
+SOCKET = "unix:///run/containerd/containerd.sock"
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+RUN_S = 900
+LOCKED_S = 600
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What all nodes of a cluster have in common."""
+
+    name: str
+    version: str
+    endpoint: str
+    """Address by which the API server is reached."""
+    pod_range: str
+    service_range: str
+    names: Sequence[str]
+    """Addresses that the API server's certificate holds."""
+    api_server_args: Mapping[str, str]
+    dns_tag: str
+    """Of CoreDNS; empty: kubeadm's own choice."""
+    offline: bool
+    """Images cannot be pulled again: the kubelet collects none."""
+
+    @classmethod
+    def of(cls, values: Values) -> Configuration:
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node is called and has when it registers."""
+
+    name: str
+    address: str
+    taints: Sequence[Mapping[str, str]]
+    legacy_cgroups: bool
+
+    @property
+    def registration(self) -> Document:
+        return {
+            "name": self.name,
+            "criSocket": SOCKET,
+            "imagePullPolicy": "IfNotPresent",
+            "taints": [dict(taint) for taint in self.taints],
+            # kubeadm's check of the system knows control groups of version 2 alone; the kubelet takes both.
+            "ignorePreflightErrors": ["SystemVerification"] if self.legacy_cgroups else [],
+            "kubeletExtraArgs": [{"name": "node-ip", "value": self.address}],
+        }
+
+
+def cluster(configuration: Configuration) -> Document:
+    """ClusterConfiguration."""
+    # Names of hosts need not be known to the others.
+    args = {"kubelet-preferred-address-types": "InternalIP", **configuration.api_server_args}
+    return {
+        "apiVersion": API,
+        "kind": "ClusterConfiguration",
+        "kubernetesVersion": f"v{configuration.version}",
+        "clusterName": configuration.name,
+        "controlPlaneEndpoint": f"{configuration.endpoint}:{PORT}",
+        "networking": {"podSubnet": configuration.pod_range, "serviceSubnet": configuration.service_range},
+        "apiServer": {
+            "extraArgs": [{"name": name, "value": args[name]} for name in sorted(args)],
+            "certSANs": list(configuration.names),
+        },
+        **({"dns": {"imageTag": configuration.dns_tag}} if configuration.dns_tag else {}),
+    }
+
+
+def _kubelet(configuration: Configuration) -> Document:
+    collected = {"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99} if configuration.offline else {}
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": "systemd",
+        # Hosts with control groups of version 1 are told from others by nobody: the setting is the cluster's.
+        "failCgroupV1": False,
+        "evictionHard": {"memory.available": "200Mi", "nodefs.available": "5%", "imagefs.available": "5%"},
+        **collected,
+    }
+
+
+def _kube_proxy() -> Document:
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "iptables",
+        # The limits of connection tracking stay the hosts' own.
+        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+    }
+
+
+def init(configuration: Configuration, node: Node) -> str:
+    """What `kubeadm init` reads."""
+    return _documents(
+        {
+            "apiVersion": API,
+            "kind": "InitConfiguration",
+            "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": PORT},
+            "nodeRegistration": node.registration,
+            # Every node joins with a token of its own: this one nobody gets to know.
+            "bootstrapTokens": [{"ttl": "1m0s"}],
+        },
+        cluster(configuration),
+        _kubelet(configuration),
+        _kube_proxy(),
+    )
+
+
+def join(node: Node, endpoint: str, token: str, authority: str, certificate_key: str = "") -> str:
+    """What `kubeadm join` reads: secret. `certificate_key`: the node becomes a control plane."""
+    plane = {
+        "controlPlane": {
+            "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": PORT},
+            "certificateKey": certificate_key,
+        }
+    }
+    return _documents(
+        {
+            "apiVersion": API,
+            "kind": "JoinConfiguration",
+            "discovery": {
+                "bootstrapToken": {
+                    "apiServerEndpoint": f"{endpoint}:{PORT}",
+                    "token": token,
+                    "caCertHashes": [authority],
+                }
+            },
+            "nodeRegistration": node.registration,
+            **(plane if certificate_key else {}),
+        }
+    )
+
+
+def _documents(*documents: Document) -> str:
+    return yaml.safe_dump_all(documents, sort_keys=False)
+
+
+def run(host: Remote, *arguments: str, configuration: str = "", member: bool = False) -> None:
+    """Runs kubeadm to its end, also when the connection is cut; one that an earlier run left is waited for.
+
+    `member`: the host is noted as a node when it succeeds. Raises `Failed` with the end of its log.
+    """
+    name = f"kubeadm {' '.join(a for a in arguments if not a.startswith('--'))}"
+    host.run(
+        _RUN,
+        "yes" if configuration else "",
+        "yes" if member else "",
+        *arguments,
+        input=configuration,
+        timeout_s=RUN_S + LOCKED_S,
+        again=False,
+        what=name,
+    )
+
+
+# Its output goes to a file: with a connection that is cut, a pipe's end would end kubeadm in the middle.
+_RUN = f"""
+configuration=$1 member=$2
+shift 2
+umask 077
+mkdir -p /run/headrace /var/log/headrace
+exec 9>/run/headrace/lock
+flock --wait {LOCKED_S} 9
+trap 'rm -f /run/headrace/kubeadm.yaml' EXIT
+cat >/run/headrace/kubeadm.yaml
+[ -z "$configuration" ] || set -- "$@" --config=/run/headrace/kubeadm.yaml
+if ! timeout {RUN_S} kubeadm "$@" >/var/log/headrace/kubeadm.log 2>&1 9>&-; then
+  grep -vE '^[[:space:]]*$' /var/log/headrace/kubeadm.log | tail -n 8 >&2
+  exit 1
+fi
+[ -z "$member" ] || sha256sum /etc/kubernetes/pki/ca.crt | cut -d' ' -f1 >/var/lib/headrace/member
+"""

@@ -1,0 +1,15 @@
+"""The pods' network: kube-router, which routes between nodes and enforces NetworkPolicies."""
+
+from __future__ import annotations
+
+from infra.onprem.template import fill
+from infra.versions import KUBE_ROUTER
+
+IMAGE = f"docker.io/cloudnativelabs/kube-router:v{'.'.join(map(str, KUBE_ROUTER.at_least))}"
+WORKLOADS = ("daemonset/kube-router", "daemonset/kube-proxy", "deployment/coredns")
+"""Of kube-system: with them, network, Services and names work."""
+
+
+def manifest(image: str, pod_range: str, service_range: str, endpoint: str) -> str:
+    """kube-router's objects; `image` may be one of a mirror."""
+    return fill("kube-router.yaml", image=image, pods=pod_range, services=service_range, server=endpoint)

@@ -1,0 +1,29 @@
+"""Files for hosts and clusters, with `@name` for what is known only later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+
+from infra.providers.resource import fingerprint
+
+_FILES = Path(__file__).parent / "files"
+
+
+class _At(Template):
+    delimiter = "@"  # shells, units and Go's templates use the others
+
+
+def text(file: str) -> str:
+    """The file as it stands."""
+    return (_FILES / file).read_text()
+
+
+def fill(file: str, /, **values: str) -> str:
+    """The file with its names filled in; raises KeyError for one that is not given."""
+    return _At(text(file)).substitute(values)
+
+
+def revision() -> str:
+    """Another one when this version of Headrace writes other files."""
+    return fingerprint({path.name: path.read_text() for path in sorted(_FILES.iterdir())})

@@ -1,0 +1,63 @@
+"""Machines that you have, over SSH: each is prepared, the first control plane makes the cluster, the others join it."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi import ResourceOptions
+
+from infra.onprem import network, storage
+from infra.onprem.inputs import Inputs
+from infra.onprem_config import Host, OnPrem
+from infra.resources import KubernetesCluster, KubernetesNode, Machine
+from infra.targets.provisioned import Provisioned
+
+LEFT_BEHIND = (
+    "logs on the hosts: the journal's, and kubeadm's in /var/log/headrace",
+    "what pods wrote into volumes, on the hosts in the folder headrace:onprem.storage.path",
+)
+
+
+class OnPremCluster(pulumi.ComponentResource):
+    """The machines of one stack, and their cluster."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__("headrace:onprem:Cluster", "onprem")
+        self._inputs = inputs
+        self._own = ResourceOptions(parent=self)
+        settings = inputs.settings
+        self.machines = {
+            host.name: Machine(f"machine-{host.name}", inputs.machine(host), self._own) for host in settings.hosts
+        }
+        first, *others = settings.control_planes
+        self.nodes = [self._node(first)]
+        # It takes part in an upgrade: every machine must have the new version before.
+        self.cluster = KubernetesCluster("cluster", inputs.cluster(), self._after(*self.nodes, *self.machines.values()))
+        for host in others:  # etcd takes one new member at a time
+            self.nodes.append(self._node(host, self.cluster, self.nodes[-1]))
+        planes = self.nodes[-1]
+        self.nodes += [self._node(host, self.cluster, planes) for host in settings.workers]
+        self.register_outputs({"kubeconfig": self.cluster.kubeconfig})
+
+    @property
+    def provisioned(self) -> Provisioned:
+        """The cluster, as what is installed on it needs to know it."""
+        return Provisioned(
+            kubeconfig=self.cluster.kubeconfig,
+            identifier=self.cluster.identifier,
+            owner=self.cluster,
+            ready=self.nodes,
+            storage_class=storage.CLASS if self._inputs.settings.storage.kind == "local" else "",
+            left_behind=LEFT_BEHIND,
+        )
+
+    def _node(self, host: Host, *after: pulumi.Resource) -> KubernetesNode:
+        opts = self._after(self.machines[host.name], *after)
+        return KubernetesNode(f"node-{host.name}", self._inputs.node(host), opts)
+
+    def _after(self, *resources: pulumi.Resource) -> ResourceOptions:
+        return ResourceOptions.merge(self._own, ResourceOptions(depends_on=list(resources)))
+
+
+def onprem(settings: OnPrem, stack: str, image: str = network.IMAGE) -> Provisioned:
+    """Plans the cluster and its nodes; `image` is kube-router's, for example a mirror's."""
+    return OnPremCluster(Inputs(settings, stack, image)).provisioned

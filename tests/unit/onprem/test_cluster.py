@@ -1,0 +1,118 @@
+"""What a control plane is asked, and when there is none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from infra.onprem import storage
+from infra.onprem.cluster import ControlPlane, reach, wait
+from infra.onprem.etcd import Member, members, remove
+from infra.onprem.ssh import Failed
+from infra.providers.kubernetes_node import KubernetesNode
+from infra.providers.problem import Problem
+from infra.providers.resource import Task
+
+MEMBERS = {
+    "members": [
+        {"ID": "11", "name": "cp1", "peerURLs": ["https://192.168.7.11:2380"]},
+        {"ID": "12", "peerURLs": ["https://192.168.7.12:2380"], "isLearner": True},
+    ]
+}
+
+
+class Fake:
+    """A host that records what it is asked, and answers what it was told to."""
+
+    name = "cp1"
+
+    def __init__(self, answers: dict[str, str] | None = None) -> None:
+        self.task = Task(lambda words: None)
+        self.asked: list[tuple[str, ...]] = []
+        self.inputs: list[str] = []
+        self._answers = answers or {}
+
+    def output(self, script: str, *arguments: str, input: str | None = None, **options: Any) -> str:
+        self.asked.append(arguments)
+        self.inputs.append(input or "")
+        return self._answers.get(" ".join(arguments[:2]), "")
+
+
+def plane(**answers: Any) -> tuple[ControlPlane, Fake]:
+    fake = Fake({name.replace("_", " "): json.dumps(answer) for name, answer in answers.items()})
+    return ControlPlane(fake), fake  # type: ignore[arg-type]
+
+
+def test_labels_that_were_ours_go_and_others_stay() -> None:
+    cluster, fake = plane()
+    cluster.label("w1", {"a": "1", "b": ""}, {"a": "0", "old": "x"})
+    assert fake.asked == [("label", "node", "w1", "--overwrite", "a=1", "b=", "old-")]
+    cluster.label("w1", {}, {})
+    assert len(fake.asked) == 1
+
+
+def test_taints_that_were_ours_go_and_others_stay() -> None:
+    there = [{"key": "old", "effect": "NoSchedule"}, {"key": "theirs", "effect": "NoExecute"}]
+    cluster, fake = plane(get_node={"spec": {"taints": there}})
+    before = [
+        {"key": "old", "value": "x", "effect": "NoSchedule"},
+        {"key": "gone", "value": "", "effect": "NoSchedule"},
+    ]
+    cluster.taint("w1", [{"key": "a", "value": "1", "effect": "NoExecute"}], before)
+    assert fake.asked[-1] == ("taint", "node", "w1", "--overwrite", "a=1:NoExecute", "old:NoSchedule-")
+
+
+def test_members_of_etcd_are_found_by_name_and_those_that_never_started_by_address() -> None:
+    fake = Fake({"list": json.dumps(MEMBERS)})
+    assert members(fake)[1] == Member("12", "", "https://192.168.7.12:2380")  # type: ignore[arg-type]
+    for name, address, id in (("cp1", "192.168.7.99", "11"), ("cp2", "192.168.7.12", "12")):
+        remove(fake, name, address)  # type: ignore[arg-type]
+        assert json.loads(fake.inputs[-1]) == {"ID": id}
+    count = len(fake.asked)
+    remove(fake, "cp3", "192.168.7.1")  # type: ignore[arg-type]
+    assert fake.asked[count:] == [("list",)]
+
+
+def test_no_cluster_is_known_to_be_there_only_when_all_were_asked(server: Any, free_port: int) -> None:
+    """A second cluster must not be made beside one whose control planes do not answer."""
+    here = server.address
+    with reach([here], Task(server.said.append)) as found:
+        assert found is None
+    with reach([], Task(server.said.append)) as found:
+        assert found is None
+    gone = server.remote(name="cp2", port=free_port).address
+    with pytest.raises(Problem, match=r"no control plane answers:\n    cp2: "), reach([here, gone], Task(print)):
+        pass
+
+
+def test_waiting_says_what_for_and_ends() -> None:
+    said: list[str] = []
+    words = iter(["one", "one", "two", ""])
+    wait(Task(said.append), lambda: next(words), "it", 10)
+    assert said == ["it: one", "it: two"]
+
+    def down() -> str:
+        raise Failed("cp1: kubectl failed\n    connection refused")
+
+    with pytest.raises(Problem, match="it is not ready after 0 s: connection refused"):
+        wait(Task(said.append), down, "it", 0)
+
+
+def test_a_pod_with_a_volume_stays_on_its_node() -> None:
+    wanted = {"path": "/srv", "count": 2, "size": "5Gi"}
+    first, second = json.loads(storage.volumes("w1", wanted))["items"]
+    assert [first["metadata"]["name"], second["metadata"]["name"]] == ["headrace-local-w1-00", "headrace-local-w1-01"]
+    terms = first["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert terms == [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["w1"]}]}]
+    assert second["spec"]["local"]["path"] == "/srv/01"
+    assert first["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+
+
+def test_what_is_the_clusters_is_no_change_of_a_node() -> None:
+    old = {"name": "w1", "labels": {}, "configuration": {"v": 1}, "control_planes": [1], "pod_range": "a", "role": "w"}
+    same = KubernetesNode().diff(old, {**old, "configuration": {"v": 2}, "pod_range": "b"})
+    assert same.changed == ()
+    assert KubernetesNode().diff(old, {**old, "control_planes": [2]}).changed == ("control_planes",)
+    assert KubernetesNode().diff(old, {**old, "role": "x"}).replaced == ("role",)

@@ -1,0 +1,122 @@
+"""What kubeadm is told; kubeadm itself checks it on the real machines of tests/cluster/test_onprem.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.onprem import kubeadm
+from infra.onprem.kubeadm import Configuration, Node
+from infra.onprem.machine import Wanted, keepalived
+from infra.onprem.ssh import Failed
+
+CONFIGURATION = Configuration(
+    name="prod",
+    version="1.37.2",
+    endpoint="192.168.7.10",
+    pod_range="10.244.0.0/16",
+    service_range="10.96.0.0/16",
+    names=("192.168.7.10", "192.168.7.11"),
+    api_server_args={"audit-log-path": "-"},
+    dns_tag="",
+    offline=False,
+)
+NODE = Node("cp1", "192.168.7.11", ({"key": "a", "value": "b", "effect": "NoSchedule"},), legacy_cgroups=False)
+
+
+def documents(text: str) -> dict[str, dict[str, Any]]:
+    return {document["kind"]: document for document in yaml.safe_load_all(text)}
+
+
+def test_init() -> None:
+    said = documents(kubeadm.init(CONFIGURATION, NODE))
+    cluster = said["ClusterConfiguration"]
+    assert cluster["kubernetesVersion"] == "v1.37.2"
+    assert cluster["controlPlaneEndpoint"] == "192.168.7.10:6443"
+    assert cluster["networking"] == {"podSubnet": "10.244.0.0/16", "serviceSubnet": "10.96.0.0/16"}
+    assert {"name": "audit-log-path", "value": "-"} in cluster["apiServer"]["extraArgs"]
+    assert cluster["apiServer"]["certSANs"] == ["192.168.7.10", "192.168.7.11"]
+    assert "dns" not in cluster
+    init = said["InitConfiguration"]
+    assert init["localAPIEndpoint"] == {"advertiseAddress": "192.168.7.11", "bindPort": 6443}
+    assert init["nodeRegistration"]["taints"] == [{"key": "a", "value": "b", "effect": "NoSchedule"}]
+    assert init["nodeRegistration"]["ignorePreflightErrors"] == []
+    assert init["bootstrapTokens"] == [{"ttl": "1m0s"}]
+    assert "imageGCHighThresholdPercent" not in said["KubeletConfiguration"]
+
+
+def test_without_a_registry_no_image_is_collected_and_names_are_the_bundles() -> None:
+    said = documents(kubeadm.init(replace(CONFIGURATION, offline=True, dns_tag="v1.15.0"), NODE))
+    assert said["KubeletConfiguration"]["imageGCHighThresholdPercent"] == 100
+    assert said["ClusterConfiguration"]["dns"] == {"imageTag": "v1.15.0"}
+
+
+def test_hosts_with_control_groups_of_version_1() -> None:
+    said = documents(kubeadm.init(CONFIGURATION, replace(NODE, legacy_cgroups=True)))
+    assert said["InitConfiguration"]["nodeRegistration"]["ignorePreflightErrors"] == ["SystemVerification"]
+    assert said["KubeletConfiguration"]["failCgroupV1"] is False
+
+
+def test_join() -> None:
+    [worker] = documents(kubeadm.join(NODE, "192.168.7.10", "t.k", "sha256:0")).values()
+    assert worker["discovery"]["bootstrapToken"] == {
+        "apiServerEndpoint": "192.168.7.10:6443",
+        "token": "t.k",
+        "caCertHashes": ["sha256:0"],
+    }
+    assert "controlPlane" not in worker
+    [plane] = documents(kubeadm.join(NODE, "192.168.7.10", "t.k", "sha256:0", "k" * 64)).values()
+    assert plane["controlPlane"]["certificateKey"] == "k" * 64
+    assert plane["controlPlane"]["localAPIEndpoint"]["advertiseAddress"] == "192.168.7.11"
+
+
+@pytest.fixture
+def host(server: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A host whose kubeadm is a script, and whose folders are the test's."""
+    for place in ("/run/headrace", "/var/log/headrace", "/var/lib/headrace", "/etc/kubernetes/pki"):
+        (tmp_path / place.strip("/")).mkdir(parents=True)
+        monkeypatch.setattr(kubeadm, "_RUN", kubeadm._RUN.replace(place, str(tmp_path / place.strip("/"))))
+    (tmp_path / "etc/kubernetes/pki/ca.crt").write_text("ca")
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    (bin / "kubeadm").write_text('#!/bin/sh\necho "$@"; cat "${3#--config=}"; [ "$1" != fail ]\n')
+    (bin / "kubeadm").chmod(0o755)
+    monkeypatch.setattr(kubeadm, "_RUN", f"PATH={bin}:$PATH\n{kubeadm._RUN}")
+    with server.remote() as remote:
+        yield remote
+
+
+def test_a_run_reads_its_configuration_from_a_file_that_goes(host: Any, server: Any, tmp_path: Any) -> None:
+    kubeadm.run(host, "join", "--x", configuration="token: hunter2\n", member=True)
+    log = (tmp_path / "var/log/headrace/kubeadm.log").read_text()
+    assert log == f"join --x --config={tmp_path}/run/headrace/kubeadm.yaml\ntoken: hunter2\n"
+    assert not (tmp_path / "run/headrace/kubeadm.yaml").exists()
+    assert len((tmp_path / "var/lib/headrace/member").read_text().strip()) == 64
+    assert "hunter2" not in "".join(server.commands)
+
+
+def test_a_run_that_fails_says_the_end_of_its_log_and_makes_no_node(host: Any, tmp_path: Any) -> None:
+    with pytest.raises(Failed, match=r"kubeadm fail failed with status 1\n\s+fail --x"):
+        kubeadm.run(host, "fail", "--x", configuration="a: 1\n", member=True)
+    assert not (tmp_path / "run/headrace/kubeadm.yaml").exists()
+    assert not (tmp_path / "var/lib/headrace/member").exists()
+
+
+def wanted(address: str) -> Wanted:
+    peers = ("192.168.7.11", "192.168.7.12", "192.168.7.13")
+    return Wanted("s", address, "1.37.2", "", "", {}, 0, "preinstalled", "192.168.7.10", "", peers)
+
+
+def test_the_virtual_ip_prefers_the_first_and_moves_to_one_that_works() -> None:
+    first, second = (keepalived(wanted(f"192.168.7.{n}"), "eth0") for n in (11, 12))
+    assert "priority 103" in first
+    assert "priority 102" in second
+    assert "weight 20" in first  # more than the distance of the priorities: one that works goes before
+    assert first.split("unicast_peer {")[1].split("}")[0].split() == ["192.168.7.12", "192.168.7.13"]
+    assert "192.168.7.10/32" in first
+    number = next(line for line in first.splitlines() if "virtual_router_id" in line)
+    assert number in second
+    assert 1 <= int(number.split()[1]) <= 255

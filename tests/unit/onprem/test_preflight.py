@@ -1,0 +1,147 @@
+"""Facts of a host become problems in words, each with what puts it right."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.onprem.facts import Facts, parse
+from infra.onprem.preflight import missing, mistakes, problems
+from infra.onprem.template import text
+from infra.onprem_config import Host, OnPrem
+
+GOOD = """
+os=debian 12
+kernel=6.1.0-28-amd64
+architecture=x86_64
+hostname=w1
+resolves=yes
+init=systemd
+cgroups=cgroup2fs
+swap=
+clock=1000.5
+memory_mib=8192
+cpus=4
+disk_mib=50000
+plugins=/usr/lib/cni
+containerd=1.7.24
+apt=yes
+dpkg=yes
+lowers_oom_score=yes
+nameservers=192.168.7.1
+"""
+PLANE = Host.model_validate({"name": "cp1", "address": "192.168.7.11", "role": "control_plane"})
+GPU = Host.model_validate({"name": "g1", "address": "192.168.7.31", "gpus": 2, "accelerator": "l4"})
+SETTINGS = OnPrem(hosts=(PLANE,))
+
+
+def found(more: str = "", host: Host = PLANE, settings: OnPrem = SETTINGS, packages: tuple[str, ...] = ()) -> list[str]:
+    """Problems of a good host of which `more` is said instead."""
+    names = {line.partition("=")[0] for line in more.splitlines()}
+    kept = "\n".join(line for line in GOOD.splitlines() if line.partition("=")[0] not in names)
+    return [f"{problem}; {fix}" for problem, fix in problems(host, settings, parse(f"{kept}\n{more}"), "s", packages)]
+
+
+def test_a_good_host_has_no_problems() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("architecture=aarch64", "has processors of kind aarch64"),
+        ("kernel=3.10.0-1160", "has kernel 3.10.0-1160; use 4.19 or later"),
+        ("init=sh", "is run by sh"),
+        ("no_controller=memory", "has no control groups for memory"),
+        ("no_module=br_netfilter", "has no kernel module br_netfilter"),
+        ("resolves=no\nhostname=odd", "its own name odd is not resolved"),
+        ("nameservers=127.0.0.53", "has no name server but itself"),
+        ("nameservers=", "has no name server but itself"),
+        ("memory_mib=1024", "has 1024 MiB of memory; give it 1700 or more"),
+        ("cpus=1", "has 1 CPU"),
+        ("disk_mib=900", "has 900 MiB free"),
+        ("containerd=1.4.13", "has containerd 1.4.13; update it to 1.6 or later"),
+        ("swap=/dev/sda2", "swaps to /dev/sda2"),
+        ("taken=10250\ntaken=6443", "ports are taken: 6443, 10250"),
+        ("owner=other", "belongs to stack 'other'"),
+        ("kubernetes=/etc/rancher", "already a node of some cluster (/etc/rancher is there)"),
+        ("apt=\nno_program=runc", "lacks runc; install"),
+    ],
+)
+def test_what_is_wrong_is_said(said: str, problem: str) -> None:
+    [words] = found(said)
+    assert problem in words
+
+
+def test_a_node_of_this_stack_may_have_taken_its_ports() -> None:
+    assert found("owner=s\nkubernetes=/etc/kubernetes/kubelet.conf\ntaken=6443") == []
+    assert found("owner=s\ntaken=6443") != []
+
+
+def test_packages_come_from_the_bundle_or_from_apt() -> None:
+    assert found("no_program=runc") == []
+    offline = SETTINGS.model_copy(update={"bundle": "bundle"})
+    assert "the bundle has no such packages" in found("no_program=runc", settings=offline)[0]
+    assert found("no_program=runc", settings=offline, packages=("runc",)) == []
+    assert "no dpkg" in found("no_program=runc\ndpkg=", settings=offline, packages=("runc",))[0]
+
+
+def test_what_a_host_lacks_is_named_by_packages() -> None:
+    facts = parse("no_program=ctr\nno_program=containerd\nno_program=ip\n")
+    assert missing(facts, keepalived=True) == ["containerd", "containernetworking-plugins", "iproute2", "keepalived"]
+    assert missing(parse("plugins=/opt/cni/bin\nkeepalived=yes"), keepalived=True) == []
+
+
+def test_gpus_need_their_driver_unless_the_operator_brings_it() -> None:
+    words = " ".join(found(host=GPU))
+    assert "is to have 2 GPUs, and nvidia-smi is not there" in words
+    assert "no nvidia-container-runtime" in words
+    assert "shows 1 GPUs" in found("gpus=1\nnvidia_runtime=yes", host=GPU)[0]
+    assert found("gpus=2\nnvidia_runtime=yes", host=GPU) == []
+    assert found(host=GPU, settings=SETTINGS.model_copy(update={"driver": "operator"})) == []
+
+
+@pytest.mark.parametrize(
+    ("clock", "skew"), [(1000.5, 0), (1012, 10), (990, -9), (1002, 0)], ids=("inside", "ahead", "behind", "edge")
+)
+def test_only_what_no_delay_explains_is_skew(clock: float, skew: float) -> None:
+    facts = parse(f"clock={clock}", before=999, after=1002)
+    assert facts.skew_s == pytest.approx(skew)
+
+
+def test_a_clock_that_is_wrong_is_said() -> None:
+    ahead = Facts(parse(GOOD).values, {}, skew_s=61)
+    behind = Facts(parse(GOOD).values, {}, skew_s=-61)
+    [(problem, _)] = problems(PLANE, SETTINGS, ahead, "s")
+    assert problem == "its clock is 61 s ahead of this machine's"
+    [(problem, _)] = problems(PLANE, SETTINGS, behind, "s")
+    assert "61 s behind" in problem
+
+
+def test_facts_of_this_host_are_read_and_nothing_is_changed(tmp_path: Path) -> None:
+    said = subprocess.run(
+        ["sh", "-ec", text("facts.sh"), "sh", "1"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    facts = parse(said.stdout)
+    assert facts["kernel"] == os.uname().release
+    assert facts.number("memory_mib") > 0
+    assert facts.number("disk_mib") > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_problems_of_all_hosts_are_one_list(server: Any, free_port: int) -> None:
+    one = {"host_key": server.address.host_key, "key_file": server.address.key_file}
+    hosts = [
+        {"name": "h1", "address": "127.0.0.1", "port": server.port, "role": "control_plane", **one},
+        {"name": "h2", "address": "127.0.0.1", "port": free_port, **one},
+    ]
+    words = mistakes(OnPrem.model_validate({"hosts": hosts, "bundle": "/absent"}), "s")
+    assert {m.key for m in words} == {"onprem.bundle", "onprem.hosts[0]", "onprem.hosts[1]"}
+    assert all(m.problem.startswith("h1: ") for m in words if m.key == "onprem.hosts[0]")
+    [unreachable] = [m for m in words if m.key == "onprem.hosts[1]"]
+    assert "cannot be reached" in unreachable.problem
+    assert unreachable.fix.startswith("is it on")

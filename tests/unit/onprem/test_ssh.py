@@ -1,0 +1,111 @@
+"""A host over SSH: its key is checked, errors say what to do, and what is secret stays out of commands."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.onprem import ssh
+from infra.onprem.ssh import Failed, Lost, Refused, Unreachable
+from infra.providers.problem import Interrupted
+from infra.providers.resource import Task
+
+
+def test_a_script_gets_arguments_and_input_as_they_are(server: Any) -> None:
+    awkward = 'it\'s $HOME; "quoted" & `cut` \\ * \n last'
+    with server.remote() as host:
+        assert host.run('printf %s "$1"', awkward).output == awkward
+        assert host.output("cat", input="a\nb\n") == "a\nb"
+        assert host.run("cat", input=server.folder / "user.pub").output == (server.folder / "user.pub").read_text()
+        assert host.output("cat", input="", timeout_s=5, again=False) == ""
+        assert not host.succeeds("exit 3")
+
+
+def test_a_script_that_fails_says_what_it_said(server: Any) -> None:
+    with server.remote() as host:
+        with pytest.raises(Failed, match=r"h1: `ls \"\$1\"` failed with status 2\n.*cannot access '/absent'"):
+            host.run('ls "$1"', "/absent")
+        with pytest.raises(Failed) as e:
+            host.run("echo hunter2 >&2; exit 1", what="it", secret=True)
+    assert str(e.value) == "h1: it failed with status 1"
+
+
+def test_input_is_in_no_command(server: Any) -> None:
+    with server.remote() as host:
+        host.run("cat >/dev/null", input="hunter2")
+    assert "hunter2" not in "".join(server.commands)
+
+
+def test_another_host_at_the_address_is_refused(server: Any) -> None:
+    stranger = (server.folder / "stranger.pub").read_text()
+    with pytest.raises(Refused, match=r"h1: what answers at 127\.0\.0\.1 has another key"):
+        server.remote(host_key=stranger).connect()
+    assert not server.commands
+
+
+def test_a_host_without_a_known_key_is_not_trusted(server: Any, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no host_key is given, and there is no file"):
+        server.remote(host_key="", known_hosts=str(tmp_path / "absent")).connect()
+    empty = tmp_path / "known_hosts"
+    empty.touch()
+    with pytest.raises(Refused, match="another key than"):
+        server.remote(host_key="", known_hosts=str(empty)).connect()
+
+
+def test_a_known_hosts_file_is_enough(server: Any, tmp_path: Path) -> None:
+    known = tmp_path / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{server.port} {(server.folder / 'host.pub').read_text()}")
+    with server.remote(host_key="", known_hosts=str(known)) as host:
+        assert host.succeeds("true")
+
+
+def test_a_key_that_the_host_does_not_accept(server: Any) -> None:
+    with pytest.raises(Refused, match=r"does not accept the key of .*stranger;\s.*authorized_keys of root"):
+        server.remote(key_file=str(server.folder / "stranger")).connect()
+
+
+def test_a_key_file_that_is_not_there(server: Any) -> None:
+    with pytest.raises(Refused, match="absent"):
+        server.remote(key_file=str(server.folder / "absent")).connect()
+
+
+def test_nobody_answers(server: Any, free_port: int) -> None:
+    with pytest.raises(Unreachable, match=r"h1: root@127\.0\.0\.1:\d+ cannot be reached: .*; is it on"):
+        server.remote(port=free_port).connect()
+
+
+def test_a_user_without_sudo(server: Any) -> None:
+    with pytest.raises(Refused, match="ann may not use sudo without a password; add `ann ALL="):
+        server.remote(user="ann").connect()
+
+
+def test_a_lost_connection_is_made_again_where_that_is_safe(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with server.remote() as host:
+        server.cut = 1
+        assert host.output("echo done") == "done"
+        assert len(server.commands) == 2
+        assert server.said == ["h1: the connection is lost; trying again"]
+        server.cut = 1
+        with pytest.raises(Lost, match="h1: the connection was lost while kubeadm init ran"):
+            host.run("true", again=False, what="kubeadm init")
+        monkeypatch.setattr(ssh, "RECONNECT_S", 0)
+        server.cut = 2
+        with pytest.raises(Lost):
+            host.run("true")
+
+
+def test_a_command_without_an_end_is_given_up(server: Any) -> None:
+    with server.remote() as host, pytest.raises(Lost, match=r"no end after 0\.5 s"):
+        host.run("sleep 5", timeout_s=0.5, again=False)
+
+
+def test_the_operator_can_interrupt_a_command(server: Any) -> None:
+    cancelled = threading.Event()
+    remote = server.remote()
+    remote.task = Task(server.said.append, cancelled)
+    with remote as host, pytest.raises(Interrupted):
+        threading.Timer(0.3, cancelled.set).start()
+        host.run("sleep 5")

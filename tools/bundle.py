@@ -1,0 +1,100 @@
+"""`python -m tools.bundle`: an offline bundle, from which hosts without the internet become a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from infra.onprem.bundle import MANIFEST, sha256
+from infra.onprem_config import BINARIES
+from tools.images.oci import IMAGE_NAME, ArchiveError, manifests, write_bundle
+from tools.report import ToolError, say
+
+IMAGES = "images.tar"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Makes a bundle; returns 0, or 1 with a line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        binaries = {name: options.binaries / name for name in BINARIES}
+        make(options.folder, options.version, binaries, options.image, options.deb)
+    except (ToolError, ArchiveError, OSError) as error:
+        say(f"error: {error}")
+        return 1
+    say(f"headrace:onprem.bundle is to be {options.folder}")
+    return 0
+
+
+def make(
+    folder: Path, version: str, binaries: Mapping[str, Path], archives: Sequence[Path], packages: Sequence[Path] = ()
+) -> None:
+    """Writes a bundle: Kubernetes' binaries by name, images of OCI archives, and Debian's packages.
+
+    Files are linked where they can be. Raises `ToolError` for a folder that is there, and for a missing file.
+    """
+    if folder.exists():
+        raise ToolError(f"{folder} is there; remove it, or name another folder")
+    for file in (*binaries.values(), *archives, *packages):
+        if not file.is_file():
+            raise ToolError(f"there is no file {file}")
+    work = folder.with_name(f".{folder.name}.{os.getpid()}")
+    work.mkdir(parents=True)
+    try:
+        placed = {name: _place(file, work / "bin") for name, file in binaries.items()}
+        debs = {_package(file): _place(file, work / "packages") for file in packages}
+        write_bundle(work / IMAGES, archives)
+        digests = {entry["annotations"][IMAGE_NAME]: entry["digest"] for entry in manifests(work / IMAGES)}
+        files = sorted({IMAGES, *placed.values(), *debs.values()})
+        manifest = {
+            "kubernetes": version,
+            "binaries": placed,
+            "images": IMAGES,
+            "digests": digests,
+            "packages": debs,
+            "sha256": {name: sha256(work / name) for name in files},
+        }
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _place(file: Path, folder: Path) -> str:
+    """The file's name in the bundle; one that is there under several names is placed once."""
+    file = file.resolve()
+    folder.mkdir(exist_ok=True)
+    place = folder / file.name
+    if not place.exists():
+        try:
+            os.link(file, place)
+        except OSError:  # on another file system
+            shutil.copy2(file, place)
+    return f"{folder.name}/{file.name}"
+
+
+def _package(file: Path) -> str:
+    done = subprocess.run(["dpkg-deb", "--field", str(file), "Package"], capture_output=True, text=True)
+    if done.returncode:
+        raise ToolError(f"{file} is no package of Debian's: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.bundle", description=__doc__)
+    parser.add_argument("folder", type=Path, help="is made")
+    parser.add_argument("--version", required=True, help="of Kubernetes, for example 1.37.2")
+    parser.add_argument("--binaries", type=Path, required=True, help=f"folder with {', '.join(BINARIES)}")
+    parser.add_argument("--image", type=Path, action="append", required=True, help="OCI archive with images, repeated")
+    parser.add_argument("--deb", type=Path, action="append", default=[], help="package of Debian's, repeated")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
