@@ -58,7 +58,7 @@ class Wanted:
 def library(host: Remote, file: str, *arguments: str, **options: object) -> str:
     """Runs one of our scripts, with what all of them use; returns what it prints."""
     script = f"{text('library.sh')}\n{text(file)}"
-    return host.output(script, *arguments, what=file.removesuffix(".sh"), **options)
+    return host.output(script, *arguments, what=file, **options)
 
 
 def write(host: Remote, path: str, content: str, mode: int = 0o644) -> bool:
