@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Iterator
@@ -110,13 +110,15 @@ class OnCluster:
 
 def _relay(one: socket.socket, other: Any) -> None:
     """Carries bytes both ways until one side ends."""
-    ends = {one: other, other: one}
-    while True:
-        readable, _, _ = select.select(list(ends), [], [])
-        for source in readable:
-            if not (data := source.recv(CHUNK)):
-                return
-            ends[source].sendall(data)
+    with selectors.DefaultSelector() as selector:
+        selector.register(one, selectors.EVENT_READ, other)
+        selector.register(other, selectors.EVENT_READ, one)
+        while True:
+            for key, _ in selector.select():
+                source: Any = key.fileobj
+                if not (data := source.recv(CHUNK)):
+                    return
+                key.data.sendall(data)
 
 
 def _pod(api: Api, namespace: str) -> str:

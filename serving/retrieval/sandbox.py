@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
-import select
+import selectors
 import subprocess
 import sys
 import tempfile
@@ -72,12 +72,14 @@ def _read(child: subprocess.Popen[bytes], bound: int, deadline: float) -> bytes:
     """Reads the child's stdout to its end, but neither beyond `bound` bytes nor beyond the deadline."""
     assert child.stdout is not None
     output = bytearray()
-    while len(output) <= bound and (left := deadline - time.monotonic()) > 0:
-        if select.select([child.stdout], [], [], left)[0]:
-            data = os.read(child.stdout.fileno(), 1 << 20)
-            if not data:
-                return bytes(output)
-            output += data
+    with selectors.DefaultSelector() as selector:  # select() itself takes no descriptor above 1023
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while len(output) <= bound and (left := deadline - time.monotonic()) > 0:
+            if selector.select(left):
+                data = os.read(child.stdout.fileno(), 1 << 20)
+                if not data:
+                    return bytes(output)
+                output += data
     raise UnreadableDocument(*_TOO_COMPLEX)
 
 

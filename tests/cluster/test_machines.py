@@ -36,7 +36,9 @@ def ended(pid: int, seconds: float = 20) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([handle], [], [], seconds)[0])
+        waiting = select.poll()
+        waiting.register(handle, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
     finally:
         os.close(handle)
 

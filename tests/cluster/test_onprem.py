@@ -261,6 +261,7 @@ CUTS = (
 """A machine, and the words of progress at which it loses its power."""
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("cut", random.Random(SEED).sample(CUTS, k=min(POINTS, len(CUTS))), ids="-".join)
 def test_an_up_that_was_cut_goes_on(bundle: Path, tmp_path: Path, cut: tuple[str, str]) -> None:
     name, words = cut

@@ -286,6 +286,8 @@ def _wait_for_end(pid: int, seconds: float) -> None:
     except ProcessLookupError:
         return
     try:
-        select.select([handle], [], [], seconds)
+        waiting = select.poll()  # select() itself takes no descriptor above 1023
+        waiting.register(handle, select.POLLIN)
+        waiting.poll(seconds * 1000)
     finally:
         os.close(handle)

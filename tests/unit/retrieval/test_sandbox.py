@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 
@@ -18,6 +19,20 @@ from serving.retrieval.sandbox import SandboxLimits, parse_isolated
 def test_gives_what_parse_gives() -> None:
     source = "# Title\n\nSome text – with more.\n".encode()
     assert parse_isolated(source, "a.md") == parse(source, "a.md")
+
+
+def test_a_process_with_many_files_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while opened[-1] < 1024:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+        assert parse_isolated(b"# Title\n", "a.md").title == "Title"
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_passes_errors_on() -> None:
