@@ -1,4 +1,3 @@
-import asyncio
 import json
 import runpy
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
 from infra.targets.layout import CHECKOUT
+from tests.loops import event_loop
 from tests.plan import clouds
 
 PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464}
@@ -65,7 +65,8 @@ class Monitor(mocks.MockMonitor):
             secrets=secrets,
             secret_outputs=list(request.additionalSecretOutputs),
             dependencies=sorted(urn.split("::")[-1] for urn in request.dependencies),
-            parent=request.parent.split("::")[-1],
+            # The stack itself is that of whatever was planned first in this process.
+            parent="" if request.parent.split("::")[2:3] == ["pulumi:pulumi:Stack"] else request.parent.split("::")[-1],
             provider=request.provider.rpartition("::")[0].split("::")[-1],
             protect=request.protect,
         )
@@ -117,15 +118,15 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Plan]
         config = config if "target" in config else {"ports": PORTS, **config}
         texts = {f"headrace:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
         planned = Plan()
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        mocks.set_mocks(_Echo(), project="headrace", stack=stack, preview=preview, monitor=Monitor(planned))
-        runtime.set_all_config(texts, [f"headrace:{k}" for k in encrypted])
-        settings.configure(settings.SETTINGS)
+        with event_loop() as loop:
+            mocks.set_mocks(_Echo(), project="headrace", stack=stack, preview=preview, monitor=Monitor(planned))
+            runtime.set_all_config(texts, [f"headrace:{k}" for k in encrypted])
+            settings.configure(settings.SETTINGS)
 
-        def program() -> None:
-            runpy.run_path(str(CHECKOUT / "infra" / "__main__.py"), run_name="__main__")
+            def program() -> None:
+                runpy.run_path(str(CHECKOUT / "infra" / "__main__.py"), run_name="__main__")
 
-        asyncio.get_event_loop().run_until_complete(run_pulumi_func(program))
+            loop.run_until_complete(run_pulumi_func(program))
         return planned
 
     return run

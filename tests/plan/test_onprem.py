@@ -22,9 +22,7 @@ def planned(plan: Planner, tmp_path: Any) -> Any:
 
 
 def test_machines_become_nodes_and_nodes_a_cluster(planned: Any) -> None:
-    kinds = {
-        r.name: r.token.rpartition(":")[2] for r in planned.resources.values() if r.urn.startswith("urn") and r.parent
-    }
+    kinds = {r.name: r.token.rpartition(":")[2] for r in planned.resources.values() if r.parent == "onprem"}
     for host in ("cp1", "w1", "w2"):
         assert kinds[f"machine-{host}"] == "Machine"
         assert kinds[f"node-{host}"] == "KubernetesNode"

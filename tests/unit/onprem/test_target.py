@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from infra.onprem_config import OnPrem
 from infra.providers.__main__ import KINDS
 from infra.targets.onprem import onprem
 from infra.targets.provisioned import Provisioned
+from tests.loops import event_loop
 
 HOSTS: list[dict[str, Any]] = [
     *({"name": f"cp{n}", "address": f"192.168.7.1{n}", "role": "control_plane"} for n in (1, 2, 3)),
@@ -60,9 +60,9 @@ def plan() -> Callable[..., Planned]:
         given = {"hosts": hosts, "checksums": SUMS, **({"virtual_ip": "192.168.7.10"} if three else {}), **more}
         settings, monitor = OnPrem.model_validate(given), Monitor()
         made: list[Provisioned] = []
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        mocks.set_mocks(Echo(), project="headrace", stack="prod", preview=False, monitor=monitor)
-        asyncio.get_event_loop().run_until_complete(run_pulumi_func(lambda: made.append(onprem(settings, "prod"))))
+        with event_loop() as loop:
+            mocks.set_mocks(Echo(), project="headrace", stack="prod", preview=False, monitor=monitor)
+            loop.run_until_complete(run_pulumi_func(lambda: made.append(onprem(settings, "prod"))))
         return monitor.made, made[0]
 
     return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from infra.targets.aks import LEFT_BEHIND, aks, physical_name
 from infra.targets.aks_bucket import bucket_name
 from infra.targets.aks_nodes import IMMUTABLE
 from infra.targets.provisioned import Provisioned
+from tests.loops import event_loop
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 AZURE = Azure(subscription=SUBSCRIPTION, location="westeurope")
@@ -155,25 +155,24 @@ def plan() -> Planner:
         if key in plans:
             return plans[key]
         planned = plans[key] = Plan()
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        monitor = Monitor(planned, preview)
-        mocks.set_mocks(monitor.mocks, project="headrace", stack="prod", preview=preview, monitor=monitor)
-        settings.configure(settings.SETTINGS)
-        made = planned.made
+        with event_loop() as loop:
+            monitor = Monitor(planned, preview)
+            mocks.set_mocks(monitor.mocks, project="headrace", stack="prod", preview=preview, monitor=monitor)
+            settings.configure(settings.SETTINGS)
+            made = planned.made
 
-        def program() -> None:
-            made.append(aks(azure, cluster, pools, "prod", "llm"))
+            def program() -> None:
+                made.append(aks(azure, cluster, pools, "prod", "llm"))
 
-        loop.run_until_complete(run_pulumi_func(program))
-        handed_on: dict[str, Any] = {
-            "kubeconfig": made[0].kubeconfig,
-            "identifier": made[0].identifier,
-            "annotations": dict(made[0].service_account_annotations),
-        }
-        for what, output in handed_on.items():
-            planned.outputs[what] = loop.run_until_complete(pulumi.Output.from_input(output).future())
-        planned.secret = loop.run_until_complete(made[0].kubeconfig.is_secret())
+            loop.run_until_complete(run_pulumi_func(program))
+            handed_on: dict[str, Any] = {
+                "kubeconfig": made[0].kubeconfig,
+                "identifier": made[0].identifier,
+                "annotations": dict(made[0].service_account_annotations),
+            }
+            for what, output in handed_on.items():
+                planned.outputs[what] = loop.run_until_complete(pulumi.Output.from_input(output).future())
+            planned.secret = loop.run_until_complete(made[0].kubeconfig.is_secret())
         return planned
 
     return run

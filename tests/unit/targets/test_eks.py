@@ -20,6 +20,7 @@ from infra.targets.eks import LEFT_BEHIND, SERVICE_ACCOUNTS, eks
 from infra.targets.eks_bucket import bucket_name
 from infra.targets.eks_network import within, zones
 from infra.targets.provisioned import Egress, Provisioned
+from tests.loops import event_loop
 
 SETTINGS = {"account": "123456789012", "region": "eu-central-1"}
 CLUSTER = {"authorized_ranges": ["203.0.113.7/32"], "tags": {"team": "ai"}}
@@ -123,24 +124,24 @@ def plan() -> Callable[..., Plan]:
         if key in known:
             return known[key]
         known[key] = planned = Plan()
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        mocks.set_mocks(Cloud(), project="headrace", stack="prod", preview=preview, monitor=Monitor(planned))
-        settings.configure(settings.SETTINGS)
-        aws = Aws(**SETTINGS, **{k: given.pop(k) for k in ("mode", "image") if k in given})
+        with event_loop() as loop:
+            mocks.set_mocks(Cloud(), project="headrace", stack="prod", preview=preview, monitor=Monitor(planned))
+            settings.configure(settings.SETTINGS)
+            aws = Aws(**SETTINGS, **{k: given.pop(k) for k in ("mode", "image") if k in given})
 
-        async def hand_on(made: Provisioned) -> None:
-            planned.outputs["kubeconfig"] = await made.kubeconfig.future(with_unknowns=True)
-            planned.outputs["secret"] = await made.kubeconfig.is_secret()
-            planned.outputs["identifier"] = await pulumi.Output.from_input(made.identifier).future()
+            async def hand_on(made: Provisioned) -> None:
+                planned.outputs["kubeconfig"] = await made.kubeconfig.future(with_unknowns=True)
+                planned.outputs["secret"] = await made.kubeconfig.is_secret()
+                planned.outputs["identifier"] = await pulumi.Output.from_input(made.identifier).future()
 
-        def program() -> None:
-            made = eks(aws, Cluster(**{**CLUSTER, **given}), [NodePool(**p) for p in pools], "prod", "serving")
-            planned.outputs["made"] = made
-            planned.outputs["ready"] = [r._name for r in made.ready]
-            waited.append(asyncio.ensure_future(hand_on(made)))
+            def program() -> None:
+                made = eks(aws, Cluster(**{**CLUSTER, **given}), [NodePool(**p) for p in pools], "prod", "serving")
+                planned.outputs["made"] = made
+                planned.outputs["ready"] = [r._name for r in made.ready]
+                waited.append(asyncio.ensure_future(hand_on(made)))
 
-        waited: list[asyncio.Future[None]] = []
-        asyncio.get_event_loop().run_until_complete(run_pulumi_func(program))
+            waited: list[asyncio.Future[None]] = []
+            loop.run_until_complete(run_pulumi_func(program))
         return planned
 
     return run

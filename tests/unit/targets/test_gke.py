@@ -17,6 +17,7 @@ from infra.cloud_config import Cluster, Gcp
 from infra.gpu.pools import NodePool
 from infra.targets.gke import ACCOUNTS, APIS, gke, kubeconfig, left_behind
 from infra.targets.provisioned import Egress, Provisioned
+from tests.loops import event_loop
 
 ZONE = ["europe-west4-a"]
 CPU = {"name": "cpu", "zones": ZONE}
@@ -110,25 +111,25 @@ class Planned:
 def plan() -> Callable[..., Planned]:
     def run(*pools: dict[str, Any], cluster: dict[str, Any] | None = None, stack: str = "prod", **gcp: Any) -> Planned:
         monitor = Monitor()
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        mocks.set_mocks(_Echo(), project="headrace", stack=stack, preview=False, monitor=monitor)
-        settings.configure(settings.SETTINGS)
-        kept: dict[str, Any] = {}
+        with event_loop() as loop:
+            mocks.set_mocks(_Echo(), project="headrace", stack=stack, preview=False, monitor=monitor)
+            settings.configure(settings.SETTINGS)
+            kept: dict[str, Any] = {}
 
-        def program() -> None:
-            provisioned = gke(
-                Gcp.model_validate({"project": "example-project", "region": "europe-west4", **gcp}),
-                Cluster.model_validate(CLUSTER if cluster is None else cluster),
-                [NodePool.model_validate(p) for p in pools],
-                stack,
-                "headrace",
-            )
-            kept["provisioned"] = provisioned
-            kept["secret"] = asyncio.ensure_future(provisioned.kubeconfig.is_secret())
-            kept["content"] = asyncio.ensure_future(provisioned.kubeconfig.future())
-            kept["identifier"] = asyncio.ensure_future(pulumi.Output.from_input(provisioned.identifier).future())
+            def program() -> None:
+                provisioned = gke(
+                    Gcp.model_validate({"project": "example-project", "region": "europe-west4", **gcp}),
+                    Cluster.model_validate(CLUSTER if cluster is None else cluster),
+                    [NodePool.model_validate(p) for p in pools],
+                    stack,
+                    "headrace",
+                )
+                kept["provisioned"] = provisioned
+                kept["secret"] = asyncio.ensure_future(provisioned.kubeconfig.is_secret())
+                kept["content"] = asyncio.ensure_future(provisioned.kubeconfig.future())
+                kept["identifier"] = asyncio.ensure_future(pulumi.Output.from_input(provisioned.identifier).future())
 
-        asyncio.get_event_loop().run_until_complete(run_pulumi_func(program))
+            loop.run_until_complete(run_pulumi_func(program))
         return Planned(
             monitor.made,
             kept["provisioned"],
