@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from infra.cluster_config import MOUNTED, Existing
 from infra.gpu import cost, fit, placement
+from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
 from serving.config import KServeModel, LlamaCppModel, SecretRef, VllmModel, names
 
@@ -234,7 +235,7 @@ def _source_ranges(config: StackConfig) -> list[Mistake]:
 
 def _cloud(config: StackConfig) -> list[Mistake]:
     """The API server of a cluster that the stack makes is open to those alone who are named."""
-    if config.target not in ("aws", "azure", "gcp") or config.cluster.endpoint == "private":
+    if config.target not in CLOUDS or config.cluster.endpoint == "private":
         return []
     if config.cluster.authorized_ranges:
         return []

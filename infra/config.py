@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError
 from infra.checks import CHECKS
 from infra.cloud_config import Aws, Azure, Cluster, Gcp
 from infra.cluster_config import POOLS, Addons, Data, Database, Image, Ingress, Kubernetes, Mirror, Pool
+from infra.gpu.machines import CLOUDS
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake, from_pydantic
 from infra.onprem_config import OnPrem
@@ -102,8 +103,6 @@ class StackConfig(Strict):
     addons: Addons = Addons()
     mirror: Mirror = Mirror()
 
-
-CLOUDS = ("aws", "azure", "gcp")
 
 MADE = ("onprem", *CLOUDS)
 """Targets whose cluster the stack makes."""

@@ -36,7 +36,7 @@ class Host(Strict):
     role: Literal["control_plane", "worker"] = "worker"
     gpus: int = Field(default=0, ge=0, le=16)
     accelerator: str = Field(default="", description="key in the catalogue, for example l4 or h100-80gb")
-    pool: str = Field(default="", max_length=63, description=f"value of the node's label {POOL_LABEL}")
+    pool: Label | None = Field(default=None, description=f"value of the node's label {POOL_LABEL}")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
 
@@ -234,10 +234,13 @@ def _pools(settings: OnPrem) -> list[Mistake]:
     first: dict[str, Host] = {}
     for i, host in enumerate(settings.hosts):
         key = f"onprem.hosts[{i}].pool"
-        if host.gpus and not host.pool:
-            found.append(Mistake(key, "is missing, and the host has GPUs", "name one, for headrace:pools to refer to"))
+        if not host.pool:
+            if host.gpus:
+                fix = "name one, for headrace:pools to refer to"
+                found.append(Mistake(key, "is missing, and the host has GPUs", fix))
+            continue
         like = first.setdefault(host.pool, host)
-        if host.pool and (like.accelerator, like.gpus, like.taints) != (host.accelerator, host.gpus, host.taints):
+        if (like.accelerator, like.gpus, like.taints) != (host.accelerator, host.gpus, host.taints):
             problem = f"'{host.pool}' has other GPUs or taints in host '{like.name}'"
             found.append(Mistake(key, problem, "name another pool"))
     return found

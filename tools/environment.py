@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from infra.gpu.machines import CLOUDS
 from tools import cache
-from tools.lock import CLOUDS
 from tools.report import ToolError, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]

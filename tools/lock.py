@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from infra.gpu.machines import CLOUDS
+
 ROOT = Path(__file__).resolve().parents[1]
-CLOUDS = ("aws", "gcp", "azure")
-"""Groups of the clouds' SDKs."""
 GROUPS = ("infra", *CLOUDS, "serving", "dev")
 WITHOUT_DEPENDENCIES = ("weights", "kserve")
 """Groups of packages of which only files are used, or types: installed without what they depend on."""

@@ -22,9 +22,9 @@ import psutil
 import yaml
 
 from infra.config import NAMESPACE
+from infra.gpu.machines import CLOUDS
 from infra.targets.layout import CHECKOUT
 from tools import environment, find
-from tools.lock import CLOUDS
 from tools.report import ToolError, say
 
 HOME = CHECKOUT / ".headrace"

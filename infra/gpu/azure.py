@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from infra.cloud_config import Azure, Cluster, Network
 from infra.gpu.accelerators import ACCELERATORS, named
 from infra.gpu.machines import MACHINES
-from infra.gpu.pools import Driver, NodePool, Taint
+from infra.gpu.pools import NodePool, Taint
 from infra.mistakes import Mistake
 
 VERSIONS = ("1.34", "1.35", "1.36")
@@ -49,11 +49,6 @@ _NETWORK = re.compile(
     re.IGNORECASE,
 )
 _SUBNET = re.compile(r"[A-Za-z0-9]([-\w.]{0,78}\w)?")
-
-
-def driver(pool: NodePool) -> Driver:
-    """Who owns the GPUs' driver: AKS installs it, unless the pool says otherwise."""
-    return pool.driver or "cloud"
 
 
 def advertises(settings: Azure, pool: NodePool) -> bool:

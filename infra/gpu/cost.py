@@ -10,7 +10,6 @@ from infra.gpu.accelerators import GIB, named
 from infra.gpu.machines import Machine
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
-from infra.targets.layout import CHECKOUT
 from serving.config import VllmModel
 
 if TYPE_CHECKING:
@@ -34,12 +33,15 @@ def mistakes(config: StackConfig) -> list[Mistake]:
 
 
 def _prices(config: StackConfig) -> prices.Prices:
+    from infra.targets.layout import CHECKOUT  # its package loads Pulumi, which reading a configuration can do without
+
     return prices.load(CHECKOUT / config.cluster.prices if config.cluster.prices else None)
 
 
 def table(config: StackConfig) -> str:
     """Pools, GPUs, memory and price; then each model with its arithmetic. Machines of your own have no price."""
-    if config.target == "onprem":
+    cloud = placement.MAKERS[config.target].cloud
+    if cloud is None:
         return "\n".join(_models(config))
     known = _prices(config)
     head = ("node pool", "machine type", "nodes", "capacity", "GPUs of a node", "memory", f"{known.currency} an hour")
@@ -47,8 +49,8 @@ def table(config: StackConfig) -> str:
     low = high = 0.0
     unknown = []
     for pool in config.node_pools:
-        machine = pool.machine(placement.cloud(config))
-        each = known.hourly(machine.cloud, machine.name, pool.capacity) if machine else None
+        machine = pool.machine(cloud)
+        each = known.hourly(cloud, machine.name, pool.capacity) if machine else None
         if each is None:
             unknown.append(pool.name)
         low, high = low + pool.min_nodes * (each or 0), high + pool.max_nodes * (each or 0)
@@ -57,7 +59,7 @@ def table(config: StackConfig) -> str:
     without = f", without {', '.join(unknown)}, whose price is not known" if unknown else ""
     lines = [
         *_aligned(rows),
-        f"{total}{without} ({known.said(placement.cloud(config))}). {NOT_COUNTED}",
+        f"{total}{without} ({known.said(cloud)}). {NOT_COUNTED}",
         *_models(config),
     ]
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.cluster_config import Pool
 from infra.gpu import placement
 from infra.gpu.accelerators import GIB, Accelerator
 from infra.gpu.geometry import Weights, from_folder
@@ -184,11 +185,19 @@ def on_disk(model: VllmModel) -> Weights | None:
 
 def of(config: StackConfig, model: VllmModel) -> Fit | None:
     """Counts what a model of the stack needs; None when its geometry or its GPUs are not known."""
-    pool = next((p for p in config.pools if p.name == model.pool), None)
+    pool = _pool(config, model)
     gpu = placement.gpu(config, pool) if pool else None
     there = on_disk(model)
-    geometry = model.geometry or (there.geometry if there else None)
+    geometry = _geometry(model, there)
     return fit(model, gpu, geometry, there) if gpu and geometry else None
+
+
+def _pool(config: StackConfig, model: VllmModel) -> Pool | None:
+    return next((p for p in config.pools if p.name == model.pool), None)
+
+
+def _geometry(model: VllmModel, there: Weights | None) -> Geometry | None:
+    return model.geometry or (there.geometry if there else None)
 
 
 def mistakes(config: StackConfig) -> list[Mistake]:
@@ -203,7 +212,7 @@ def mistakes(config: StackConfig) -> list[Mistake]:
 def _mistake(config: StackConfig, i: int, model: VllmModel) -> Mistake | None:
     if config.target == "local":
         return Mistake(f"models[{i}].engine", "vllm needs GPUs, and target local has none", "use llamacpp or remote")
-    pool = next((p for p in config.pools if p.name == model.pool), None)
+    pool = _pool(config, model)
     if pool is None:
         return None  # another check says so
     if pool.gpus < model.gpus:
@@ -211,7 +220,7 @@ def _mistake(config: StackConfig, i: int, model: VllmModel) -> Mistake | None:
         fix = "name a pool with enough gpus, or lower tensor_parallel or pipeline_parallel"
         return Mistake(f"models[{i}].pool", problem, fix)
     there = on_disk(model)
-    geometry = model.geometry or (there.geometry if there else None)
+    geometry = _geometry(model, there)
     if geometry is None:
         return None
     if model.tensor_parallel > 1 and geometry.latent_dim is None:
@@ -219,7 +228,8 @@ def _mistake(config: StackConfig, i: int, model: VllmModel) -> Mistake | None:
         if high % low:
             problem = f"{model.tensor_parallel} GPUs cannot share {geometry.kv_heads} key-value heads"
             return Mistake(f"models[{i}].tensor_parallel", problem, "one must divide the other")
-    result = of(config, model)
+    gpu = placement.gpu(config, pool)
+    result = fit(model, gpu, geometry, there) if gpu else None
     if result is None or result.fits:
         return None
     arithmetic = "; ".join(" ".join(line.split()) for line in result.lines)

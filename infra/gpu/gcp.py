@@ -11,7 +11,7 @@ from infra.cloud_config import Cluster, Gcp
 from infra.gpu import machines
 from infra.gpu.accelerators import ACCELERATORS, Accelerator, named
 from infra.gpu.machines import Machine
-from infra.gpu.pools import GPU, Driver, NodePool
+from infra.gpu.pools import GPU, NodePool
 from infra.mistakes import Mistake
 from infra.versions import KUBERNETES_AT_LEAST
 
@@ -37,14 +37,9 @@ _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
 
-def driver(pool: NodePool) -> Driver:
-    """Who owns the driver of a pool's GPUs: Google's image, unless the pool says otherwise."""
-    return pool.driver or "cloud"
-
-
 def advertises(settings: Gcp, pool: NodePool) -> bool:
     """True when GKE's own device plugin advertises the pool's GPUs: the stack must then install none."""
-    return driver(pool) != "operator"
+    return pool.driver_owner != "operator"
 
 
 def name(stack: str, part: str = "", longest: int = 40) -> str:
@@ -188,9 +183,9 @@ def _has(found: Machine, pool: NodePool) -> bool:
 
 def _gpus(key: str, pool: NodePool) -> Iterator[Mistake]:
     sharing = pool.sharing
-    if driver(pool) == "preinstalled":
+    if pool.driver_owner == "preinstalled":
         yield Mistake(f"{key}.driver", "'preinstalled' belongs to machines of yours", "use cloud, or operator")
-    if sharing.kind != "none" and driver(pool) == "operator":
+    if sharing.kind != "none" and pool.driver_owner == "operator":
         problem = "is GKE's device plugin's work, and driver operator keeps that off the nodes"
         yield Mistake(f"{key}.sharing", problem, "use driver cloud, or kind none")
     elif sharing.kind == "mps":

@@ -10,9 +10,10 @@ https://aspire.dev/reference/api/csharp/aspire.hosting.azure.kubernetes/ (one Ak
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Cloud = Literal["aws", "gcp", "azure"]
+CLOUDS: tuple[Cloud, ...] = get_args(Cloud)
 
 
 @dataclass(frozen=True)

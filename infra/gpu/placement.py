@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from infra import onprem_config
 from infra.cluster_config import Existing, Pool, Toleration
@@ -35,15 +35,23 @@ class Maker:
 
     mistakes: Callable[..., list[Mistake]]
     advertises: Callable[..., bool]
+    cloud: machines.Cloud | None
+    """Whose machine types its nodes are; None: they are nobody's."""
+    pools: Callable[[StackConfig], tuple[NodePool, ...]] = attrgetter("node_pools")
     taints: Callable[[NodePool], Sequence[Taint]] = attrgetter("node_taints")
     """Of a pool's nodes, those that the cloud adds among them."""
 
 
 MAKERS = {
-    "aws": Maker(aws.mistakes, aws.advertises),
-    "gcp": Maker(gcp.mistakes, gcp.advertises),
-    "azure": Maker(azure.mistakes, azure.advertises, azure.taints),
-    "onprem": Maker(lambda settings, *_: onprem_config.mistakes(settings), lambda *_: False),
+    "aws": Maker(aws.mistakes, aws.advertises, "aws"),
+    "gcp": Maker(gcp.mistakes, gcp.advertises, "gcp"),
+    "azure": Maker(azure.mistakes, azure.advertises, "azure", taints=azure.taints),
+    "onprem": Maker(
+        lambda settings, *_: onprem_config.mistakes(settings),
+        lambda *_: False,
+        None,
+        pools=lambda config: onprem_config.node_pools(config.onprem),
+    ),
 }
 """By target."""
 
@@ -56,23 +64,17 @@ class Owners:
     advertiser: Advertiser
 
 
-def cloud(config: StackConfig) -> machines.Cloud:
-    """The cloud of a stack whose target is one."""
-    return cast(machines.Cloud, config.target)
-
-
 def owners(config: StackConfig, pool: NodePool) -> Owners:
     """Who owns the driver of a pool's GPUs, and who advertises them."""
-    driver: Driver = pool.driver or "cloud"
-    if driver == "operator":
-        return Owners(driver, "operator")
-    maker = MAKERS[config.target]
-    return Owners(driver, "cloud" if maker.advertises(getattr(config, config.target), pool) else "device_plugin")
+    if pool.driver_owner == "operator":
+        return Owners("operator", "operator")
+    built_in = MAKERS[config.target].advertises(getattr(config, config.target), pool)
+    return Owners(pool.driver_owner, "cloud" if built_in else "device_plugin")
 
 
 def node_pools(config: StackConfig) -> tuple[NodePool, ...]:
     """The node pools of a stack; hosts of one `pool` are one."""
-    return onprem_config.node_pools(config.onprem) if config.target == "onprem" else config.node_pools
+    return MAKERS[config.target].pools(config) if config.target in MAKERS else ()
 
 
 def node_pool(config: StackConfig, pool: Pool) -> NodePool | None:
@@ -159,8 +161,6 @@ def mistakes(config: StackConfig) -> list[Mistake]:
         ]
     settings = getattr(config, config.target)
     found = MAKERS[config.target].mistakes(settings, config.cluster, config.node_pools)
-    if config.target == "onprem" and found:
-        return found  # pools of hosts that cannot be are none
     return [*found, *_names(config), *_one_owner(config), *_room(config)]
 
 
@@ -211,7 +211,8 @@ def _room(config: StackConfig) -> list[Mistake]:
         if pool.accelerator:
             fix = f"remove it: '{nodes.name}' says what its GPUs are"
             found.append(Mistake(f"pools[{i}].accelerator", "stands beside node_pool", fix))
-        machine = None if config.target == "onprem" else nodes.machine(cloud(config))
+        cloud = MAKERS[config.target].cloud
+        machine = nodes.machine(cloud) if cloud else None
         needed = pool.reserved_cpus or pool.cpus
         if machine and needed > machine.vcpus:
             problem = f"{needed:g} are more than the {machine.vcpus} of {machine.name} in '{nodes.name}'"

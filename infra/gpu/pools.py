@@ -40,6 +40,10 @@ GPU_TAINT = Taint(key=GPU, value="present")
 """On every node with GPUs: what takes none stays away. GKE puts it there by itself."""
 
 
+EFFECTS = {"NoSchedule": "NO_SCHEDULE", "PreferNoSchedule": "PREFER_NO_SCHEDULE", "NoExecute": "NO_EXECUTE"}
+"""Effects of taints as the APIs of AWS and Google spell them."""
+
+
 class Sharing(Strict):
     """How one GPU is given to several pods.
 
@@ -108,6 +112,11 @@ class NodePool(Strict):
         if POOL_LABEL in self.labels:
             raise ValueError(f"sets {POOL_LABEL}, which is the pool's own")
         return self
+
+    @property
+    def driver_owner(self) -> Driver:
+        """Who owns the GPUs' driver: the cloud's image, unless the pool says otherwise."""
+        return self.driver or "cloud"
 
     @property
     def autoscaled(self) -> bool:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from infra.onprem import etcd
+from infra.onprem.kubeadm import MEMBER, is_member
 from infra.onprem.ssh import Address, Failed, Lost, Refused, Remote, Unreachable
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
@@ -182,7 +183,7 @@ def wait(task: Task, waiting: Callable[[], str], what: str, seconds: float) -> N
 
 def answers(host: Remote) -> bool:
     """True when the host is a control plane of ours whose API server answers."""
-    script = f"test -s /var/lib/headrace/member && test -e {ADMIN} && kubectl --kubeconfig={ADMIN} get --raw=/readyz"
+    script = f"test -s {MEMBER} && test -e {ADMIN} && kubectl --kubeconfig={ADMIN} get --raw=/readyz"
     return host.succeeds(script, timeout_s=30, again=False)
 
 
@@ -198,7 +199,7 @@ def reach(addresses: Sequence[Address], task: Task) -> Iterator[ControlPlane | N
         try:
             host.connect()
             found = answers(host)
-            if not found and host.succeeds("test -s /var/lib/headrace/member"):
+            if not found and is_member(host):
                 unasked.append(Problem(f"{address.name}: its API server does not answer"))
         except (Unreachable, Refused, Lost) as e:
             unasked.append(e)

@@ -18,6 +18,8 @@ API = "kubeadm.k8s.io/v1beta4"
 PORT = 6443
 SOCKET = "unix:///run/containerd/containerd.sock"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+MEMBER = "/var/lib/headrace/member"
+"""On a host that is a node of ours: the digest of its cluster's certificate authority."""
 RUN_S = 900
 LOCKED_S = 600
 
@@ -157,6 +159,11 @@ def _documents(*documents: Document) -> str:
     return yaml.safe_dump_all(documents, sort_keys=False)
 
 
+def is_member(host: Remote) -> bool:
+    """True when the host is a node of ours."""
+    return host.succeeds(f"test -s {MEMBER}")
+
+
 def run(host: Remote, *arguments: str, configuration: str = "", member: bool = False) -> None:
     """Runs kubeadm to its end, also when the connection is cut; one that an earlier run left is waited for.
 
@@ -190,5 +197,5 @@ if ! timeout {RUN_S} kubeadm "$@" >/var/log/headrace/kubeadm.log 2>&1 9>&-; then
   grep -vE '^[[:space:]]*$' /var/log/headrace/kubeadm.log | tail -n 8 >&2
   exit 1
 fi
-[ -z "$member" ] || sha256sum /etc/kubernetes/pki/ca.crt | cut -d' ' -f1 >/var/lib/headrace/member
+[ -z "$member" ] || sha256sum /etc/kubernetes/pki/ca.crt | cut -d' ' -f1 >{MEMBER}
 """

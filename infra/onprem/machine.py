@@ -13,6 +13,7 @@ from pathlib import Path
 
 from infra.onprem.bundle import Bundle
 from infra.onprem.facts import Facts, gather
+from infra.onprem.kubeadm import is_member
 from infra.onprem.preflight import missing
 from infra.onprem.ssh import Failed, Remote
 from infra.onprem.template import fill, text
@@ -98,7 +99,7 @@ def undo(host: Remote, stack: str) -> None:
     """Makes the host what it was, if it is the stack's. Kubernetes must have left it."""
     if owner(host) != stack:
         return
-    if host.succeeds("test -e /var/lib/headrace/member"):
+    if is_member(host):
         raise Problem(f"{host.name} is still a node; it leaves the cluster first")
     library(host, "restore.sh", timeout_s=PACKAGES_S)
 
@@ -167,7 +168,7 @@ def _binaries(host: Remote, wanted: Wanted, bundle: Bundle | None) -> None:
                 host.run(_FETCH + _TAKE, path, digest, url, timeout_s=UPLOAD_S, what=f"fetching {url}")
         placed[digest] = path
     # A node's are switched by an upgrade, one node after the other.
-    if not host.succeeds("test -e /var/lib/headrace/member && test -x /usr/local/bin/kubelet"):
+    if not (is_member(host) and host.succeeds("test -x /usr/local/bin/kubelet")):
         link(host, wanted.kubernetes_version)
 
 

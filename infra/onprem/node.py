@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from infra.onprem import kubeadm, storage
 from infra.onprem.cluster import READY_S, ControlPlane, answers, reach, wait
 from infra.onprem.facts import gather
-from infra.onprem.kubeadm import Configuration, Node
+from infra.onprem.kubeadm import MEMBER, Configuration, Node, is_member
 from infra.onprem.machine import library, owner
-from infra.onprem.ssh import Address, Refused, Remote, Unreachable
+from infra.onprem.ssh import LOST_S, Address, Refused, Remote, Unreachable
 from infra.providers.problem import Problem
 from infra.providers.resource import Task, Values
 
 RESET_S = 300
-LOST_S = 60
-"""A host that does not answer for this long is not waited for when it is taken out."""
 
 
 def create(values: Values, task: Task) -> None:
@@ -104,10 +102,6 @@ rmdir "$1" 2>/dev/null || echo "data stays in $1"
             task.say(f"{host.name}: {said}")
 
 
-def is_member(host: Remote) -> bool:
-    return host.succeeds("test -s /var/lib/headrace/member")
-
-
 def reset(host: Remote, pod_range: str) -> None:
     """Takes Kubernetes off the host: what is prepared stays."""
     host.task.say(f"{host.name}: kubeadm reset")
@@ -136,9 +130,9 @@ def _init(host: Remote, values: Values) -> None:
 
 def _join(host: Remote, values: Values, cluster: ControlPlane) -> None:
     name = host.name
-    authority = cluster.host.output("cat /var/lib/headrace/member")
+    authority = cluster.host.output(f"cat {MEMBER}")
     if is_member(host) and cluster.node(name):
-        if host.output("cat /var/lib/headrace/member") != authority:
+        if host.output(f"cat {MEMBER}") != authority:
             raise Problem(f"{name} is a node of another cluster; take it out of that one first")
         _start_kubelet(host)
         return

@@ -29,6 +29,8 @@ KEEPALIVE_S = 5
 COMMAND_S = 300
 RECONNECT_S = 90
 """A host that restarts is back by then."""
+LOST_S = 60
+"""A host that does not answer for this long is not waited for when it is taken out."""
 SHOWN_LINES = 8
 ENVIRONMENT = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

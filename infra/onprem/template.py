@@ -19,9 +19,9 @@ def text(file: str) -> str:
     return (_FILES / file).read_text()
 
 
-def fill(file: str, /, **values: str) -> str:
+def fill(file: str, /, folder: Path = _FILES, **values: str) -> str:
     """The file with its names filled in; raises KeyError for one that is not given."""
-    return _At(text(file)).substitute(values)
+    return _At((folder / file).read_text()).substitute(values)
 
 
 def revision() -> str:

@@ -124,7 +124,7 @@ def configure(cluster: ControlPlane, wanted: Configuration, control_planes: Sequ
         kubeadm.run(cluster.host, *run, configuration=kubeadm.init(wanted, node))
     for address in control_planes:
         with Remote(address, cluster.task) as host:
-            if host.succeeds("test -s /var/lib/headrace/member"):
+            if kubeadm.is_member(host):
                 _restart_api_server(host, address, wanted)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from infra.onprem import machine
 from infra.onprem.machine import Wanted
-from infra.onprem.ssh import Address, Refused, Remote, Unreachable
+from infra.onprem.ssh import LOST_S, Address, Refused, Remote, Unreachable
 from infra.providers.resource import Found, Resource, Task, Values
-
-LOST_S = 60
 
 
 class Machine(Resource):

@@ -23,10 +23,7 @@ from infra.targets.aks_bucket import Bucket, bucket_name
 from infra.targets.aks_cluster import kubeconfig, managed_cluster
 from infra.targets.aks_network import Network
 from infra.targets.aks_nodes import IMMUTABLE, agent_pool, keywords
-from infra.targets.provisioned import Egress, Provisioned
-
-SERVICE_ACCOUNTS = ("headrace", "headrace-head", "headrace-jobs")
-"""Of workers, head and jobs, as charts/headrace names them."""
+from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
 
 ROLES = {
     "network": "4d97b98b-1d4f-4787-a291-c67834d212e7",  # Network Contributor

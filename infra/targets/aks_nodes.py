@@ -117,7 +117,7 @@ def system_pool(
 def _gpu_profile(pool: NodePool) -> containerservice.GPUProfileArgs | None:
     if not pool.gpus:
         return None
-    return containerservice.GPUProfileArgs(driver="Install" if azure.driver(pool) == "cloud" else "None")
+    return containerservice.GPUProfileArgs(driver="Install" if pool.driver_owner == "cloud" else "None")
 
 
 def _upgrade_settings(pool: NodePool) -> containerservice.AgentPoolUpgradeSettingsArgs | None:

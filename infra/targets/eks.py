@@ -18,12 +18,9 @@ from infra.targets import eks_auto, eks_nodes
 from infra.targets.eks_bucket import Bucket, bucket_name, plain
 from infra.targets.eks_network import Network
 from infra.targets.eks_roles import CONTROL_PLANE, NODES, PODS, pods_of, policy, role
-from infra.targets.provisioned import Egress, Provisioned
+from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
 
 STORAGE_CLASS = "headrace-gp3"
-SERVICE_ACCOUNTS = ("headrace", "headrace-head", "headrace-jobs")
-"""Of the serving pods: charts/headrace/templates/serviceaccounts.yaml."""
-
 POD_IDENTITY = Egress("169.254.170.23/32", 80)
 """EKS Pod Identity's agent on every node: https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html"""
 

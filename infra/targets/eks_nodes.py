@@ -11,7 +11,7 @@ from pulumi import Input
 
 from infra.cloud_config import Aws
 from infra.gpu.aws import SLICED, is_block, reservation_id
-from infra.gpu.pools import NodePool
+from infra.gpu.pools import EFFECTS, NodePool
 
 AMI_TYPES = {
     ("al2023", False): "AL2023_x86_64_STANDARD",
@@ -20,8 +20,6 @@ AMI_TYPES = {
     ("bottlerocket", True): "BOTTLEROCKET_x86_64_NVIDIA",
 }
 """By image, and whether the nodes have GPUs."""
-
-EFFECTS = {"NoSchedule": "NO_SCHEDULE", "PreferNoSchedule": "PREFER_NO_SCHEDULE", "NoExecute": "NO_EXECUTE"}
 
 
 def launch_template(settings: Aws, pool: NodePool, tags: Mapping[str, str]) -> aws.ec2.LaunchTemplateArgs:

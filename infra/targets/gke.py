@@ -14,7 +14,7 @@ from infra.cloud_config import Cluster, Gcp
 from infra.gpu import gcp as capabilities
 from infra.gpu.pools import NodePool
 from infra.targets import gke_cluster, gke_nodes
-from infra.targets.provisioned import Egress, Provisioned
+from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
 
 APIS = ("cloudkms", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials", "storage")
 """Of Google Cloud, which the project must have enabled."""
@@ -24,9 +24,6 @@ NODE_ROLES = {
     "node-images": "roles/artifactregistry.reader",
 }
 """What a node may do in the project: write logs and metrics, and pull images."""
-
-ACCOUNTS = ("headrace", "headrace-head", "headrace-jobs")
-"""Kubernetes service accounts of the serving pods, as charts/headrace calls them."""
 
 METADATA_SERVER = (Egress("169.254.169.254/32", 80), Egress("169.254.169.254/32", 8080))
 """Where pods get tokens under Dataplane V2 (/kubernetes-engine/docs/how-to/network-policy, workload identity)."""
@@ -242,7 +239,7 @@ class GkeCluster(pulumi.ComponentResource):
                 # The pool of identities comes with the project's first cluster.
                 opts=self._with(depends_on=[self.cluster]),
             )
-            for pods in ACCOUNTS
+            for pods in SERVICE_ACCOUNTS
         ]
         bound.append(
             gcp.storage.BucketIAMMember(

@@ -10,14 +10,12 @@ from pulumi_gcp import container
 from infra.cloud_config import Gcp
 from infra.gpu import gcp
 from infra.gpu.accelerators import named
-from infra.gpu.pools import GPU, NodePool
+from infra.gpu.pools import EFFECTS, GPU, NodePool
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 """What nodes may do is said by the roles of their service account."""
 
 METADATA = {"disable-legacy-endpoints": "true"}
-
-EFFECTS = {"NoSchedule": "NO_SCHEDULE", "PreferNoSchedule": "PREFER_NO_SCHEDULE", "NoExecute": "NO_EXECUTE"}
 
 SHARING = {"time_slicing": "TIME_SHARING", "mps": "MPS"}
 
@@ -70,7 +68,7 @@ def _node(
     pool: NodePool, settings: Gcp, account: Input[str], labels: Mapping[str, str]
 ) -> container.NodePoolNodeConfigArgs:
     machine = pool.machine("gcp")
-    operator = bool(pool.gpus) and gcp.driver(pool) == "operator"
+    operator = bool(pool.gpus) and pool.driver_owner == "operator"
     return container.NodePoolNodeConfigArgs(
         machine_type=machine.name if machine else pool.machine_type,
         # NVIDIA's operator builds its driver on Ubuntu, and signs it with no key that secure boot knows.
@@ -108,7 +106,7 @@ def _accelerator(pool: NodePool) -> container.NodePoolNodeConfigGuestAccelerator
     gpu = named(pool.accelerator)
     if gpu is None:
         raise ValueError(f"{pool.accelerator} is not in the catalogue of accelerators")
-    version = "INSTALLATION_DISABLED" if gcp.driver(pool) == "operator" else "DEFAULT"
+    version = "INSTALLATION_DISABLED" if pool.driver_owner == "operator" else "DEFAULT"
     sharing = pool.sharing
     return container.NodePoolNodeConfigGuestAcceleratorArgs(
         type=gpu.gke,

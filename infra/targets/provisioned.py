@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import pulumi
 from pulumi import Input, Output
 
+SERVICE_ACCOUNTS = ("headrace", "headrace-jobs")
+"""Of the pods that use the bucket, workers and jobs: charts/headrace/templates/serviceaccounts.yaml."""
+
 
 @dataclass(frozen=True)
 class Egress:

@@ -159,6 +159,13 @@ def test_every_pod_is_denied_by_default(rendered):
         assert _selects(deny["podSelector"], pod["metadata"]["labels"]), name
 
 
+def test_what_uses_the_bucket_reaches_where_its_identity_comes_from(render):
+    variant = VARIANTS["container in Azure"]
+    policy = render(variant).one("NetworkPolicy", "state")["spec"]
+    assert policy["egress"][-1] == variant["networkPolicy"]["identity"][0]
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["worker", "migrate", "backup"]
+
+
 def test_secrets_travel_as_files(rendered):
     for name, container in rendered.containers():
         text = str((container.get("command"), container.get("args"), container.get("env")))

@@ -28,16 +28,16 @@ CALLS: dict[str, dict[str, Any]] = {
 
 
 def outputs(token: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What a cloud adds to a resource's inputs; `token` is its type, for example `aws:eks/cluster:Cluster`."""
+    """Of a resource: its inputs and what a cloud adds; `token` is its type, for example `aws:eks/cluster:Cluster`."""
     match token.split(":"):
         case ["aws", _, kind]:
-            return {"arn": f"arn:{name}", "name": name, **_aws(kind, inputs)}
+            return {"arn": f"arn:{name}", "name": name, **inputs, **_aws(kind, inputs)}
         case ["gcp", _, kind]:
-            return _gcp(kind, inputs)
+            return {**inputs, **_gcp(kind, inputs)}
         case ["azure-native", _, kind]:
             common = {"principalId": f"{name}-principal", "clientId": f"{name}-client", "resourceUID": "uid"}
-            return {"name": name, "ipAddress": "20.0.0.1", **common, **_azure(kind)}
-    return {}
+            return {"name": name, "ipAddress": "20.0.0.1", **common, **inputs, **_azure(kind)}
+    return inputs
 
 
 def _aws(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -51,9 +51,11 @@ def _aws(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gcp(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
-    email = f"{inputs.get('accountId')}@example-project.iam.gserviceaccount.com"
+    account = inputs.get("accountId")
+    email = f"{account}@example-project.iam.gserviceaccount.com"
+    name = f"projects/example-project/serviceAccounts/{account}"
     return {
-        "Account": {"email": email, "member": f"serviceAccount:{email}", "name": f"projects/p/serviceAccounts/{email}"},
+        "Account": {"email": email, "member": f"serviceAccount:{email}", "name": name},
         "ServiceIdentity": {"member": "serviceAccount:gke-agent"},
         "Cluster": {"endpoint": "192.0.2.1", "masterAuth": {"clusterCaCertificate": "Q0E="}},
     }.get(kind, {})

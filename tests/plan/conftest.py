@@ -85,7 +85,7 @@ class _Echo(mocks.Mocks):
             "kubeconfig": "made",
             "identifier": "0123",
         }
-        return args.name, {**made, **args.inputs, **clouds.outputs(args.typ, args.name, args.inputs)}
+        return args.name, {**made, **clouds.outputs(args.typ, args.name, args.inputs)}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         if args.token not in clouds.CALLS:

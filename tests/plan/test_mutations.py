@@ -163,6 +163,7 @@ OF_ONE: dict[str, list[tuple[Path, Any]]] = {
         (("onprem", "hosts", 1, "host_key"), "ssh-ed25519 nonsense"),
         (("onprem", "hosts", 1, "port"), 0),
         (("onprem", "hosts", 1, "user"), "root; reboot"),
+        (("onprem", "hosts", 1, "pool"), "Not A Label"),
         (("onprem", "hosts", 1, "pool"), "gpu"),  # without GPUs beside one that has them
         (("onprem", "hosts", 2, "pool"), DELETED),
         (("onprem", "hosts", 2, "accelerator"), "l5"),

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from infra.onprem.network import IMAGE, WORKLOADS, manifest
+from infra.onprem.template import text
 from infra.versions import COREDNS, KUBERNETES, Kit
 from tools import find
 from tools.cluster import images, load, volumes
@@ -93,14 +95,14 @@ def up(*, default_class: bool = True) -> None:
         progress("images are in the machines")
         _init(nodes[0])
         progress("the API server is up")
-        kubectl("apply", "--filename=-", input=_kube_router())
+        kubectl("apply", "--filename=-", input=manifest(IMAGE, PODS, SERVICES, CONTROL_PLANE.ip))
         _join(nodes[1])
         progress("the worker has joined")
         volumes.renew(kubectl, default=default_class)
         kubectl("wait", "--for=condition=Ready", "node", "--all", f"--timeout={READY_S}s")
         _route()
         progress("nodes are ready")
-        for workload in ("daemonset/kube-router", "daemonset/kube-proxy", "deployment/coredns"):
+        for workload in WORKLOADS:
             kubectl("--namespace=kube-system", "rollout", "status", workload, f"--timeout={READY_S}s")
         progress("network, Services and names work")
 
@@ -179,10 +181,6 @@ def _version(kit: Kit) -> str:
     return find.obtain(kit).version
 
 
-def _kube_router() -> str:
-    return fill("kube-router.yaml", image=images.KUBE_ROUTER, pods=PODS, services=SERVICES, server=CONTROL_PLANE.ip)
-
-
 def _with_mounts(node: Machine) -> Machine:
     return replace(
         node,
@@ -197,7 +195,7 @@ def _with_mounts(node: Machine) -> Machine:
 def _install(node: Machine, pause: str) -> None:
     """What a host needs before kubeadm: the container runtime's settings, the kubelet's unit, forwarding."""
     _put(node, "/etc/containerd/config.toml", fill("containerd.toml", pause=pause))
-    _put(node, "/etc/systemd/system/kubelet.service", fill("kubelet.service"))
+    _put(node, "/etc/systemd/system/kubelet.service", text("kubelet.service"))
     _put(node, "/etc/sysctl.d/90-kubernetes.conf", "net.ipv4.ip_forward=1\nnet.bridge.bridge-nf-call-iptables=1\n")
     script = """
         for name in kubeadm kubectl kubelet; do ln -sf kube /usr/local/bin/$name; done

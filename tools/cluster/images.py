@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from infra.onprem.network import IMAGE as KUBE_ROUTER
 from infra.versions import KUBERAY
 from tools import cache
 from tools.images.oci import ImageConfig, Layer, write_archive, write_bundle
@@ -17,7 +18,6 @@ from tools.report import say
 BINARIES = ("kube", "pause", "coredns", "kube-router", "ray-operator")
 TOOLS = "docker.io/headrace/tools:1"
 """A shell, `socat`, `curl`, `getent` and what kube-proxy and kube-router call."""
-KUBE_ROUTER = "docker.io/cloudnativelabs/kube-router:v2.1.0"
 
 _COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd")
 _PROGRAMS = (

@@ -6,6 +6,7 @@ import tomllib
 import pytest
 import yaml
 
+from infra.onprem.network import manifest
 from tools.cluster.layout import CONTROL_PLANE, PODS, SERVICES, WORKER
 from tools.cluster.template import fill
 from tools.machines.network import HOST, SUBNET
@@ -53,7 +54,7 @@ def test_the_worker_joins_the_control_plane() -> None:
 
 
 def test_shells_in_the_network_plugin_keep_their_dollars() -> None:
-    text = fill("kube-router.yaml", image="image:1", pods=PODS, services=SERVICES, server=CONTROL_PLANE.ip)
+    text = manifest("image:1", PODS, SERVICES, CONTROL_PLANE.ip)
     documents = list(yaml.safe_load_all(text))
     scripts = documents[0]["data"]
     assert "$(sed 's/" in scripts["publish.sh"]

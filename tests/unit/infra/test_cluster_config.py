@@ -89,7 +89,7 @@ TLS = {"secret": "t"}
         ({"mirror": {"images": {"quay.io": "https://m"}}}, "without a scheme"),
         (
             {"target": "local", "image": {}, "pools": [{"name": "serving", "gpus": 1}]},
-            "headrace:pools: belongs to target kubeconfig, onprem, aws, azure or gcp; this stack's is local",
+            "headrace:pools: belongs to target kubeconfig, onprem, aws, gcp or azure; this stack's is local",
         ),
         (
             {"target": "local", "image": {}, "models": [{"name": "k", "engine": "kserve", "existing": "k"}]},

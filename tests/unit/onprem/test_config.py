@@ -12,6 +12,7 @@ from infra.onprem_config import OnPrem, mistakes
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPqfeZ5QqXyGeTzAn7IXo2hcmIS6PN6nOSpGAGPZbdHn a comment"
 SUM = "0" * 64
+L4 = {"gpus": 1, "accelerator": "l4"}
 
 
 def host(name: str, last: int, **more: Any) -> dict[str, Any]:
@@ -60,6 +61,12 @@ def test_settings_that_work() -> None:
         ({"hosts": [plane("cp1", 1, host_key="ssh-ed25519 xyz")]}, "onprem.hosts[0].host_key", "no public key"),
         ({"hosts": [plane("cp1", 1, host_key="SHA256:abc")]}, "onprem.hosts[0].host_key", "no public key"),
         ({"hosts": [plane("c", 1, gpus=1, accelerator="h1000")]}, "onprem.hosts[0].accelerator", "no accelerator"),
+        ({"hosts": [*ONE, host("g", 31, **L4)]}, "onprem.hosts[2].pool", "is missing, and the host has GPUs"),
+        (
+            {"hosts": [plane("c", 1), host("a", 2, pool="x"), host("b", 3, pool="x", **L4)]},
+            "onprem.hosts[2].pool",
+            "'x' has other GPUs or taints in host 'a'",
+        ),
         ({"checksums": {"kubeadm": SUM}}, "onprem.checksums", "beside bundle"),
         ({"bundle": ""}, "onprem.checksums", "lacks kubeadm, kubelet, kubectl"),
         ({"bundle": "", "checksums": {"kubeadmin": SUM}}, "onprem.checksums.kubeadmin", "no binary 'kubeadmin'"),
@@ -85,6 +92,7 @@ def test_what_is_refused(given: dict[str, Any], key: str, problem: str) -> None:
         {"accelerator": "l4"},
         {"labels": {POOL_LABEL: "gpu"}},
         {"labels": {"a b": "c"}},
+        {"pool": "Not A Label"},
         {"unknown": 1},
     ],
 )

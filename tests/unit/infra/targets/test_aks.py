@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from infra.targets.aks_bucket import bucket_name
 from infra.targets.aks_nodes import IMMUTABLE
 from infra.targets.provisioned import Provisioned
 from tests.loops import event_loop
+from tests.plan import clouds
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 AZURE = Azure(subscription=SUBSCRIPTION, location="westeurope")
@@ -33,14 +33,6 @@ POOLS = (
     NodePool(name="gpu", accelerator="a100-80gb-pcie", gpus=1, min_nodes=0, max_nodes=2),
 )
 ROLES = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions"
-CREDENTIALS = base64.b64encode(
-    yaml.safe_dump(
-        {
-            "clusters": [{"name": "x", "cluster": {"server": "https://headrace.azmk8s.io:443", "ca": "Zm9v"}}],
-            "users": [{"name": "x", "user": {"token": "planted"}}],
-        }
-    ).encode()
-).decode()
 
 
 @dataclass
@@ -111,30 +103,13 @@ class _Azure(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         if self._preview:
             return None, {k: v for k, v in args.inputs.items() if k != "identity"}
-        made = {
-            "name": args.name,
-            "ipAddress": "20.0.0.1",
-            "principalId": f"{args.name}-principal",
-            "clientId": f"{args.name}-client",
-            "resourceUID": "uid",
-        }
-        outputs = {**made, **args.inputs}
-        if args.typ.endswith(":ManagedCluster"):
-            # Azure answers with a mapping where it is given a list.
-            outputs["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {}}
-            outputs["oidcIssuerProfile"] = {"enabled": True, "issuerURL": "https://oidc.example/"}
-        return f"{args.name}-id", outputs
+        return f"{args.name}-id", clouds.outputs(args.typ, args.name, args.inputs)
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         self._plan.calls.append(args.token)
-        match args.token:
-            case "azure-native:authorization:getClientConfig":
-                ids = ("clientId", "objectId", "subscriptionId", "tenantId")
-                return {k: f"my-{k}" for k in ids}, []
-            case "azure-native:containerservice:listManagedClusterUserCredentials":
-                self._plan.asked = args.args
-                return {"kubeconfigs": [{"name": "clusterUser", "value": CREDENTIALS}]}, []
-        raise AssertionError(f"the program calls {args.token}")
+        if args.token == "azure-native:containerservice:listManagedClusterUserCredentials":
+            self._plan.asked = args.args
+        return clouds.CALLS[args.token], []
 
 
 Planner = Callable[..., Plan]
@@ -201,7 +176,6 @@ TOKENS = {
     "serving-identity": "azure-native:managedidentity:UserAssignedIdentity",
     "serving-bucket": "azure-native:authorization:RoleAssignment",
     "serving-identity-headrace": "azure-native:managedidentity:FederatedIdentityCredential",
-    "serving-identity-headrace-head": "azure-native:managedidentity:FederatedIdentityCredential",
     "serving-identity-headrace-jobs": "azure-native:managedidentity:FederatedIdentityCredential",
 }
 """Names and tokens stand in states: they stay as they are."""
@@ -384,19 +358,18 @@ def test_the_bucket_is_closed(plan: Planner) -> None:
 
 @pytest.mark.parametrize(
     ("name", "account"),
-    [("serving-identity-headrace", "headrace"), ("serving-identity-headrace-head", "headrace-head")],
+    [("serving-identity-headrace", "headrace"), ("serving-identity-headrace-jobs", "headrace-jobs")],
 )
 def test_pods_are_known_by_their_service_account(plan: Planner, name: str, account: str) -> None:
     credential = plan()[name].inputs
     assert credential["subject"] == f"system:serviceaccount:llm:{account}"
-    assert credential["issuer"] == "https://oidc.example/"
+    assert credential["issuer"] == "https://oidc.invalid/"
     assert credential["audiences"] == ["api://AzureADTokenExchange"]
 
 
 def test_credentials_of_one_identity_are_made_one_after_the_other(plan: Planner) -> None:
     planned = plan()
-    assert "serving-identity-headrace" in planned["serving-identity-headrace-head"].dependencies
-    assert "serving-identity-headrace-head" in planned["serving-identity-headrace-jobs"].dependencies
+    assert "serving-identity-headrace" in planned["serving-identity-headrace-jobs"].dependencies
 
 
 def test_pods_may_use_the_container_and_nothing_else(plan: Planner) -> None:
@@ -460,7 +433,7 @@ def test_the_kubeconfig_is_secret_and_holds_no_credential(plan: Planner) -> None
     text = planned.outputs["kubeconfig"]
     assert "planted" not in text
     content = yaml.safe_load(text)
-    assert content["clusters"][0]["cluster"] == {"server": "https://headrace.azmk8s.io:443", "ca": "Zm9v"}
+    assert content["clusters"][0]["cluster"] == {"server": "https://aks.invalid:443", "ca": "Zm9v"}
     [user] = content["users"]
     assert user["user"]["exec"]["command"] == "kubelogin"
     assert user["user"]["exec"]["args"] == [

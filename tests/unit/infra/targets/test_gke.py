@@ -15,9 +15,10 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.cloud_config import Cluster, Gcp
 from infra.gpu.pools import NodePool
-from infra.targets.gke import ACCOUNTS, APIS, gke, kubeconfig, left_behind
-from infra.targets.provisioned import Egress, Provisioned
+from infra.targets.gke import APIS, gke, kubeconfig, left_behind
+from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
 from tests.loops import event_loop
+from tests.plan import clouds
 
 ZONE = ["europe-west4-a"]
 CPU = {"name": "cpu", "zones": ZONE}
@@ -67,20 +68,7 @@ class Monitor(mocks.MockMonitor):
 
 class _Echo(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        given = args.inputs
-        made: dict[str, Any] = {
-            "gcp:serviceaccount/account:Account": {
-                "email": f"{given.get('accountId')}@example-project.iam.gserviceaccount.com",
-                "member": f"serviceAccount:{given.get('accountId')}@example-project.iam.gserviceaccount.com",
-                "name": f"projects/example-project/serviceAccounts/{given.get('accountId')}",
-            },
-            "gcp:projects/serviceIdentity:ServiceIdentity": {"member": "serviceAccount:gke-agent"},
-            "gcp:container/cluster:Cluster": {
-                "endpoint": "192.0.2.1",
-                "masterAuth": {"clusterCaCertificate": "Q0E=", "clientCertificateConfig": {}},
-            },
-        }.get(args.typ, {})
-        return f"{args.name}-id", {**given, **made}
+        return f"{args.name}-id", clouds.outputs(args.typ, args.name, args.inputs)
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
         raise AssertionError(f"the program calls {args.token}")
@@ -165,7 +153,7 @@ def test_every_resource(plan: Callable[..., Planned]) -> None:
         "pool-l4": "gcp:container/nodePool:NodePool",
         "bucket": "gcp:storage/bucket:Bucket",
         "pod-account": "gcp:serviceaccount/account:Account",
-        **{f"identity-{a}": "gcp:serviceaccount/iAMMember:IAMMember" for a in ACCOUNTS},
+        **{f"identity-{a}": "gcp:serviceaccount/iAMMember:IAMMember" for a in SERVICE_ACCOUNTS},
         "bucket-pods": "gcp:storage/bucketIAMMember:BucketIAMMember",
     }
 
@@ -346,7 +334,7 @@ def test_serving_pods_may_use_the_bucket_and_nothing_else(plan: Callable[..., Pl
     assert planned["bucket-pods"] == {"bucket": BUCKET, "role": "roles/storage.objectUser", "member": member}
     grants = [n for n, m in planned.made.items() if m.inputs.get("member") == member]
     assert grants == ["bucket-pods"]
-    for account in ("headrace", "headrace-head", "headrace-jobs"):
+    for account in ("headrace", "headrace-jobs"):
         assert planned[f"identity-{account}"] == {
             "serviceAccountId": "projects/example-project/serviceAccounts/headrace-prod-pods",
             "role": "roles/iam.workloadIdentityUser",
@@ -366,7 +354,7 @@ def test_what_is_handed_on(plan: Callable[..., Planned]) -> None:
         "pool-cpu",
         "pool-l4",
         "bucket-pods",
-        *(f"identity-{a}" for a in ACCOUNTS),
+        *(f"identity-{a}" for a in SERVICE_ACCOUNTS),
     }
     assert handed.storage_class == "standard-rwo"
     assert handed.data_uri == f"gs://{BUCKET}"
