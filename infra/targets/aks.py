@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import pulumi
@@ -20,10 +19,10 @@ from pulumi_azure_native import (
 from infra.cloud_config import Azure, Cluster
 from infra.gpu.pools import NodePool
 from infra.targets.aks_bucket import Bucket, bucket_name
-from infra.targets.aks_cluster import kubeconfig, managed_cluster
+from infra.targets.aks_cluster import managed_cluster, signed_in
 from infra.targets.aks_network import Network
 from infra.targets.aks_nodes import IMMUTABLE, agent_pool, keywords
-from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
+from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned, plain
 
 ROLES = {
     "network": "4d97b98b-1d4f-4787-a291-c67834d212e7",  # Network Contributor
@@ -52,7 +51,7 @@ LEFT_BEHIND = (
 
 def physical_name(stack: str) -> str:
     """What the stack's resources are called in Azure."""
-    return f"headrace-{re.sub('[^a-z0-9]+', '-', stack.lower())[:40]}".rstrip("-")
+    return f"headrace-{plain(stack, 40)}"
 
 
 class AksCluster(pulumi.ComponentResource):
@@ -240,7 +239,7 @@ class AksCluster(pulumi.ComponentResource):
             opts=InvokeOutputOptions(parent=self, provider=self.provider),
         )
         name = self._name
-        return Output.secret(credentials.apply(lambda found: kubeconfig(name, found.kubeconfigs[0].value)))
+        return Output.secret(credentials.apply(lambda found: signed_in(name, found.kubeconfigs[0].value)))
 
     def _role(self, name: str, role: str, principal: Input[str], scope: Input[str]) -> authorization.RoleAssignment:
         return authorization.RoleAssignment(

@@ -12,6 +12,7 @@ from pulumi_azure_native import containerservice
 from infra.cloud_config import Cluster
 from infra.gpu import azure
 from infra.targets.aks_nodes import system_pool
+from infra.targets.provisioned import kubeconfig
 
 ENTRA_SERVER = "6dae42f8-4368-4678-94ff-3960e28e3630"
 """The application in Entra ID that all AKS clusters take tokens for."""
@@ -89,11 +90,10 @@ def _network_profile() -> containerservice.ContainerServiceNetworkProfileArgs:
     )
 
 
-def kubeconfig(name: str, credentials: str) -> str:
-    """A kubeconfig whose user signs in by `az login`, with address and CA of Azure's own in base64."""
+def signed_in(name: str, credentials: str) -> str:
+    """The kubeconfig of Azure's own, in base64, whose user signs in by `az login` instead."""
     given = yaml.safe_load(base64.b64decode(credentials))["clusters"][0]["cluster"]
     sign_in = {
-        "apiVersion": "client.authentication.k8s.io/v1beta1",
         "command": "kubelogin",
         "args": [
             "get-token",
@@ -101,18 +101,8 @@ def kubeconfig(name: str, credentials: str) -> str:
             *("--server-id", ENTRA_SERVER),
             *("--environment", "AzurePublicCloud"),
         ],
+        "installHint": "install kubelogin: `az aks install-cli`",
         "interactiveMode": "Never",
         "provideClusterInfo": False,
-        "installHint": "install kubelogin: `az aks install-cli`",
     }
-    return yaml.safe_dump(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": name, "cluster": given}],
-            "users": [{"name": name, "user": {"exec": sign_in}}],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-            "current-context": name,
-        },
-        sort_keys=False,
-    )
+    return kubeconfig(name, given, sign_in)

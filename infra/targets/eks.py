@@ -15,10 +15,10 @@ from pulumi import Output, ResourceOptions
 from infra.cloud_config import Aws, Cluster
 from infra.gpu.pools import NodePool
 from infra.targets import eks_auto, eks_nodes
-from infra.targets.eks_bucket import Bucket, bucket_name, plain
+from infra.targets.eks_bucket import Bucket, bucket_name
 from infra.targets.eks_network import Network
 from infra.targets.eks_roles import CONTROL_PLANE, NODES, PODS, pods_of, policy, role
-from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
+from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned, kubeconfig, plain
 
 STORAGE_CLASS = "headrace-gp3"
 POD_IDENTITY = Egress("169.254.170.23/32", 80)
@@ -243,27 +243,18 @@ class EksCluster(pulumi.ComponentResource):
         ]
 
     def _kubeconfig(self) -> Output[str]:
-        """Names the program that signs in, and holds nothing that lets anybody in."""
-        settings = self._settings
-        sign_in = ["eks", "get-token", "--cluster-name", self._title, "--region", settings.region, "--output", "json"]
-        user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "aws", "args": sign_in}}
-        server = {
-            "server": self.cluster.endpoint,
-            "certificate-authority-data": self.cluster.certificate_authority.data,
+        region = self._settings.region
+        sign_in = {
+            "command": "aws",
+            "args": ["eks", "get-token", "--cluster-name", self._title, "--region", region, "--output", "json"],
         }
-        name = self._title
-        return Output.secret(
-            Output.json_dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{"name": name, "cluster": server}],
-                    "users": [{"name": name, "user": user}],
-                    "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-                    "current-context": name,
-                }
-            )
-        )
+
+        def content(found: Sequence[str]) -> str:
+            cluster = {"server": found[0], "certificate-authority-data": found[1]}
+            return kubeconfig(self._title, cluster, sign_in)
+
+        authority = self.cluster.certificate_authority.data
+        return Output.secret(Output.all(self.cluster.endpoint, authority).apply(content))
 
     def _pods_of(self, namespace: str) -> dict[str, str]:
         return pods_of(self._settings.account, self._title, namespace)

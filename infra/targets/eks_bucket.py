@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 
 import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
 from infra.targets.eks_roles import policy
+from infra.targets.provisioned import plain
 
 
 def bucket_name(account: str, stack: str) -> str:
     """Of at most 63 characters; bucket names are one space for all accounts, hence the digest of this one."""
     return f"headrace-{plain(stack, 45)}-{hashlib.sha256(account.encode()).hexdigest()[:8]}"
-
-
-def plain(stack: str, length: int) -> str:
-    """A stack's name in lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", stack.lower()).strip("-")[:length].rstrip("-")
 
 
 class Bucket(pulumi.ComponentResource):

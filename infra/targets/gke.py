@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from infra.cloud_config import Cluster, Gcp
 from infra.gpu import gcp as capabilities
 from infra.gpu.pools import NodePool
 from infra.targets import gke_cluster, gke_nodes
-from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
+from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned, kubeconfig
 
 APIS = ("cloudkms", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials", "storage")
 """Of Google Cloud, which the project must have enabled."""
@@ -253,41 +252,25 @@ class GkeCluster(pulumi.ComponentResource):
         return f"{name}@{self._settings.project}.iam.gserviceaccount.com", bound
 
     def _kubeconfig(self) -> Output[str]:
+        sign_in = {
+            "command": "gke-gcloud-auth-plugin",
+            "installHint": "gcloud components install gke-gcloud-auth-plugin",
+            "interactiveMode": "Never",
+            "provideClusterInfo": True,
+        }
+
+        def content(found: Sequence[str]) -> str:
+            cluster = {"server": f"https://{found[0]}", "certificate-authority-data": found[1]}
+            return kubeconfig(self._called(), cluster, sign_in)
+
         authority = self.cluster.master_auth.cluster_ca_certificate
-        content = Output.all(self.cluster.endpoint, authority).apply(lambda a: kubeconfig(self._called(), a[0], a[1]))
-        return Output.secret(content)
+        return Output.secret(Output.all(self.cluster.endpoint, authority).apply(content))
 
     def _called(self, part: str = "", longest: int = 40) -> str:
         return capabilities.name(self._stack, part, longest)
 
     def _with(self, **options: Any) -> ResourceOptions:
         return ResourceOptions.merge(self._own, ResourceOptions(**options))
-
-
-def kubeconfig(name: str, endpoint: str, authority: str) -> str:
-    """A kubeconfig (JSON, which is YAML) without a credential: Google's plugin signs in whoever uses it."""
-    plugin = {
-        "apiVersion": "client.authentication.k8s.io/v1beta1",
-        "command": "gke-gcloud-auth-plugin",
-        "installHint": "gcloud components install gke-gcloud-auth-plugin",
-        "interactiveMode": "Never",
-        "provideClusterInfo": True,
-    }
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {
-                    "name": name,
-                    "cluster": {"server": f"https://{endpoint}", "certificate-authority-data": authority},
-                }
-            ],
-            "users": [{"name": name, "user": {"exec": plugin}}],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-            "current-context": name,
-        }
-    )
 
 
 def left_behind(settings: Gcp, cluster: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +12,29 @@ from pulumi import Input, Output
 
 SERVICE_ACCOUNTS = ("headrace", "headrace-jobs")
 """Of the pods that use the bucket, workers and jobs: charts/headrace/templates/serviceaccounts.yaml."""
+
+
+def plain(stack: str, length: int) -> str:
+    """A stack's name in lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", stack.lower()).strip("-")[:length].rstrip("-")
+
+
+def kubeconfig(name: str, cluster: Mapping[str, str], sign_in: Mapping[str, object]) -> str:
+    """A kubeconfig (JSON, which is YAML) without a credential: whoever uses it signs in by a cloud's own program.
+
+    https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
+    """
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", **sign_in}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": dict(cluster)}],
+            "users": [{"name": name, "user": {"exec": plugin}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "current-context": name,
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.cloud_config import Cluster, Gcp
 from infra.gpu.pools import NodePool
-from infra.targets.gke import APIS, gke, kubeconfig, left_behind
+from infra.targets.gke import APIS, gke, left_behind
 from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
 from tests.loops import event_loop
 from tests.plan import clouds
@@ -369,7 +369,6 @@ def test_what_is_handed_on(plan: Callable[..., Planned]) -> None:
 def test_the_kubeconfig_is_secret_and_holds_no_credential(plan: Callable[..., Planned]) -> None:
     planned = plan(CPU)
     assert planned.kubeconfig_is_secret
-    assert json.loads(planned.kubeconfig) == json.loads(kubeconfig("headrace-prod", "192.0.2.1", "Q0E="))
     [user] = json.loads(planned.kubeconfig)["users"]
     assert list(user["user"]) == ["exec"]
     assert user["user"]["exec"]["command"] == "gke-gcloud-auth-plugin"
