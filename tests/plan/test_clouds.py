@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
-import yaml
 
 from infra.targets.layout import CHECKOUT
 from tests.plan.examples import stack_settings
+from tests.plan.golden import check, golden
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
 CLOUDS = ("aws", "gcp", "azure")
 MODULES = {"aws": "aws", "gcp": "gcp", "azure": "azure-native"}
 
@@ -29,38 +25,13 @@ def settings(cloud: str, **changed: Any) -> dict[str, Any]:
 def of_cloud(planned: Any, cloud: str) -> list[Any]:
     """The resources in the cloud itself, and those that its component has in the cluster."""
     component = f"headrace:{cloud}:Cluster"
-    return sorted(
-        (r for r in planned.resources.values() if component in r.urn or f"pulumi:providers:{MODULES[cloud]}" in r.urn),
-        key=lambda r: r.urn,
-    )
-
-
-def golden(planned: Any, cloud: str) -> str:
-    """Types, names, parents, providers and arguments."""
-    return yaml.safe_dump(
-        [
-            {
-                "urn": r.urn.split("::", 2)[2],
-                "parent": r.parent,
-                **({"provider": r.provider} if r.provider else {}),
-                **({"protect": True} if r.protect else {}),
-                "arguments": json.loads(json.dumps(r.inputs, sort_keys=True)),
-                **({"secret": sorted(r.secrets)} if r.secrets else {}),
-            }
-            for r in of_cloud(planned, cloud)
-        ],
-        sort_keys=False,
-        width=110,
-    )
+    provider = f"pulumi:providers:{MODULES[cloud]}"
+    return [r for r in planned.resources.values() if component in r.urn or provider in r.urn]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_what_is_made_in_the_cloud(cloud: str, plan: Planner) -> None:
-    found = golden(plan(settings(cloud), stack="example"), cloud)
-    snapshot = SNAPSHOTS / f"{cloud}.yaml"
-    if os.environ.get("HEADRACE_WRITE_SNAPSHOTS"):
-        snapshot.write_text(found)
-    assert found == snapshot.read_text()
+    check(f"{cloud}.yaml", golden(of_cloud(plan(settings(cloud), stack="example"), cloud)))
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -15,8 +15,8 @@ import yaml
 
 from infra.targets.layout import CHECKOUT
 from tests.plan.examples import EXAMPLES, KUBECONFIG, MADE, settings
+from tests.plan.golden import check
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
 FORBIDDEN = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen", "os.exec"})
 
 Planner = Callable[..., Any]
@@ -82,10 +82,7 @@ def test_an_example_plans_the_same_each_time(
 def test_names_and_tokens_are_for_ever(example: Path, plan: Planner, kubeconfig: Path) -> None:
     """A renamed resource is one that is deleted, with its data, and made anew."""
     found = names(plan(settings(example, kubeconfig), stack="example"))
-    snapshot = SNAPSHOTS / f"{example.stem.removeprefix('Pulumi.')}.txt"
-    if os.environ.get("HEADRACE_WRITE_SNAPSHOTS"):
-        snapshot.write_text(found)
-    assert found == snapshot.read_text()
+    check(f"{example.stem.removeprefix('Pulumi.')}.txt", found)
 
 
 def test_the_seal_holds(sealed: list[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from infra.targets.layout import CHECKOUT
 from tests.plan.examples import settings
+from tests.plan.golden import check, golden
 
 EXAMPLE = CHECKOUT / "Pulumi.onprem.yaml"
 
@@ -19,6 +20,12 @@ Planner = Callable[..., Any]
 @pytest.fixture
 def planned(plan: Planner, tmp_path: Any) -> Any:
     return plan(settings(EXAMPLE, tmp_path), stack="example")
+
+
+def test_what_is_made_of_the_machines(planned: Any) -> None:
+    """But for the files that the provider writes, which have tests of their own."""
+    made = [r for r in planned.resources.values() if "headrace:onprem:Cluster" in r.urn]
+    check("onprem.yaml", golden(made, left_out={"manifests", "revision"}))
 
 
 def test_machines_become_nodes_and_nodes_a_cluster(planned: Any) -> None:
