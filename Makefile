@@ -82,8 +82,11 @@ lock: venv ## compile the locked requirement files
 tools: venv ## obtain the programs that the stack drives and say where they are
 	$(BIN)/python -m tools ensure
 
-soak: venv ## the long campaigns
-	$(BIN)/python -m pytest tests -m soak $(ARGS)
+soak: venv clouds ## the long campaigns, on this host and on a Kubernetes that it runs; hours, Linux and root
+	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built -m soak $(ARGS) $(MAY_BE_NONE)
+	$(BIN)/python -m tools.cluster prepare
+	$(BIN)/python -m tools.images prepare
+	$(BIN)/python -m pytest tests/images/built tests/cluster -m soak --target=cluster $(ARGS) $(MAY_BE_NONE)
 
 release-fixture: venv ## write the fixture that the next version must come up on
 	$(BIN)/python -m tools.fixture $(ARGS)

@@ -14,6 +14,7 @@ from infra.config import DATABASE_PASSWORD, StackConfig
 from infra.mistakes import Mistake
 from infra.targets.provisioned import Provisioned
 from infra.targets.secrets import API_KEY, KEY_SECRET, reference
+from infra.volumes import CONTROL_STATE
 from serving.config import Store
 
 Values = dict[str, Any]
@@ -84,7 +85,7 @@ def values(
             "revision": str(config.kubernetes.key_revision),
         },
         "pools": {pool.name: _pool(pool) for pool in config.pools},
-        "head": {"gcs": {"rocksdb": {"storageClass": config.kubernetes.storage_class}}},
+        "head": {"gcs": {"rocksdb": {"size": CONTROL_STATE, "storageClass": config.kubernetes.storage_class}}},
         "autoscaling": {"enabled": any(pool.max_replicas for pool in config.pools)},
         "persistence": {
             "retain": False,  # `pulumi destroy` leaves nothing

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from infra import volumes
 from infra.cluster_config import MOUNTED, Existing
 from infra.gpu import cost, fit, placement
 from infra.gpu.machines import CLOUDS
@@ -270,6 +271,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "kubernetes"}), _kubeconfig),
     (frozenset({"target", "cluster"}), cost.mistakes),
     (frozenset({"target", "onprem", "node_pools", "pools", "models"}), fit.mistakes),
+    (frozenset({"target", "onprem", "kubernetes", "data", "database", "addons"}), volumes.mistakes),
     (frozenset({"target", "image"}), _image),
     (frozenset({"database"}), _database_url),
     (frozenset({"kubernetes"}), _source_ranges),

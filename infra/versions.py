@@ -32,7 +32,8 @@ class GoModule:
 
     `source` is the folder under tools/go that holds go.mod and go.sum; `packages` are the main packages, built by
     one `go build`; `files` are (module, path in it) pairs of scripts that a module carries ready to use. `overlay`
-    names files that our sources embed and a module carries: (path below `source`, module, path in it).
+    names files that our sources embed and a module carries: (path below `source`, module, path in it). `modfile`
+    stands in for go.mod, and its like that ends in .sum for go.sum.
     """
 
     version: str
@@ -42,6 +43,7 @@ class GoModule:
     ldflags: str = ""
     files: tuple[tuple[str, str], ...] = ()
     overlay: tuple[tuple[str, str, str], ...] = ()
+    modfile: str = field(default="go.mod", repr=False)  # what was built before it was there stays in the cache
 
 
 @dataclass(frozen=True)
@@ -189,24 +191,35 @@ PULUMI_KUBERNETES = Kit(
 _COMPONENT_BASE = "k8s.io/component-base/version"
 
 # Every component of Kubernetes in one binary, and the container that holds a pod's namespaces.
-KUBERNETES = Kit(
-    name="kubernetes",
-    binaries=("kube", "pause"),
-    version_args=("kubectl", "version", "--client"),
-    at_least=(1, 37, 2),
-    below=(1, 38, 0),
-    homepage="https://kubernetes.io/releases/",
-    go=GoModule(
-        version="1.37.2",
-        source="kubernetes",
-        packages=("./kube", "./pause"),
-        ldflags=(
-            f"-s -w -X {_COMPONENT_BASE}.gitVersion=v1.37.2 -X {_COMPONENT_BASE}.gitMajor=1"
-            f" -X {_COMPONENT_BASE}.gitMinor=37 -X {_COMPONENT_BASE}.gitTreeState=clean"
-            " -X k8s.io/client-go/pkg/version.gitVersion=v1.37.2"
+
+
+def _kubernetes(name: str, version: Version, modfile: str = "go.mod") -> Kit:
+    major, minor, _ = version
+    text = ".".join(map(str, version))
+    return Kit(
+        name=name,
+        binaries=("kube", "pause"),
+        version_args=("kubectl", "version", "--client"),
+        at_least=version,
+        below=(major, minor + 1, 0),
+        homepage="https://kubernetes.io/releases/",
+        go=GoModule(
+            version=text,
+            source="kubernetes",
+            packages=("./kube", "./pause"),
+            ldflags=(
+                f"-s -w -X {_COMPONENT_BASE}.gitVersion=v{text} -X {_COMPONENT_BASE}.gitMajor={major}"
+                f" -X {_COMPONENT_BASE}.gitMinor={minor} -X {_COMPONENT_BASE}.gitTreeState=clean"
+                f" -X k8s.io/client-go/pkg/version.gitVersion=v{text}"
+            ),
+            modfile=modfile,
         ),
-    ),
-)
+    )
+
+
+KUBERNETES = _kubernetes("kubernetes", (1, 37, 2))
+KUBERNETES_BEFORE = _kubernetes("kubernetes-before", (1, 36, 3), "before.mod")
+"""The minor before: clusters of it are upgraded in the long campaigns."""
 
 COREDNS = Kit(
     name="coredns",

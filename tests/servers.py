@@ -77,8 +77,10 @@ class Postgres(Server):
     user = "headrace"
     password = "river-bank"
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        """`address`: where others reach it; this host does on loopback in any case."""
         super().__init__()
+        self.address = address
         self.port = free_port()
         self._databases = 0
         programs = _postgres_programs()
@@ -93,12 +95,14 @@ class Postgres(Server):
         command = [programs / "initdb", "-D", self.folder / "data", "-U", self.user, "-A", "scram-sha-256"]
         command += ["--pwfile", self.folder / "password", "-E", "UTF8", "--locale", "C.UTF-8", "--no-sync"]
         subprocess.run(command, check=True, capture_output=True, **self._as)
+        with (self.folder / "data/pg_hba.conf").open("a") as rules:
+            rules.write("host all all all scram-sha-256\n")
         self.start()
 
     def start(self, **settings: object) -> None:
         """Starts (or restarts) the server, with further settings if any."""
         wanted = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": ",".join(dict.fromkeys(("127.0.0.1", self.address))),
             "port": self.port,
             "unix_socket_directories": self.folder,
             "fsync": "off",
@@ -143,7 +147,7 @@ class Postgres(Server):
         return self.url(name)
 
     def url(self, database: str) -> str:
-        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{self.user}@{self.address}:{self.port}/{database}"
 
     def _dsn(self, database: str) -> str:
         return f"host=127.0.0.1 port={self.port} user={self.user} password={self.password} dbname={database}"

@@ -55,6 +55,12 @@ class Stack:
         """Writes the stack's configuration file."""
         self.file.write_text(yaml.safe_dump({"config": {f"headrace:{k}": v for k, v in settings.items()}}))
 
+    def change(self, **settings: object) -> None:
+        """Changes settings in the configuration file; encrypted ones stay as they are."""
+        document = yaml.safe_load(self.file.read_text())
+        document["config"] |= {f"headrace:{name}": value for name, value in settings.items()}
+        self.file.write_text(yaml.safe_dump(document))
+
     def settings(self) -> dict[str, object]:
         """Returns what the configuration file says."""
         config = yaml.safe_load(self.file.read_text())["config"]

@@ -61,8 +61,9 @@ class GoBuild:
     def key(self) -> str:
         """What the result depends on besides the version, as hex: the Go sources and the flags."""
         digest = hashlib.sha256(repr(self.module).encode())
+        modfile = Path(self.module.modfile)
         for file in sorted(self.source.rglob("*")):
-            if file.suffix == ".go" or file.name in {"go.mod", "go.sum"}:
+            if file.suffix == ".go" or file.name in {modfile.name, modfile.with_suffix(".sum").name}:
                 digest.update(f"{file.relative_to(self.source)}\0".encode())
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
@@ -92,6 +93,8 @@ class GoBuild:
 
     def _build(self, go: str, folder: Path, start: float, overlay: str) -> None:
         flags = ("-v", "-trimpath", "-mod=readonly", "-buildvcs=false", "-overlay", overlay)
+        if self.module.modfile != "go.mod":
+            flags = (*flags, f"-modfile={self.module.modfile}")
         command = [go, "build", *flags, "-tags", self.module.tags, "-ldflags", self.module.ldflags]
         output = Output()
         with subprocess.Popen(

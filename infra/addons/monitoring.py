@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from infra import versions
 from infra.addons.addon import Addon, Values, named
 from infra.config import StackConfig
+from infra.volumes import METRICS
 
 RELEASE = "monitoring"
 
@@ -34,7 +35,7 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
                     "volumeClaimTemplate": {
                         "spec": {
                             "accessModes": ["ReadWriteOnce"],
-                            "resources": {"requests": {"storage": "10Gi"}},
+                            "resources": {"requests": {"storage": METRICS}},
                             **storage,
                         }
                     }

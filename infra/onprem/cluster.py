@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.onprem import etcd
 from infra.onprem.kubeadm import MEMBER, is_member
-from infra.onprem.ssh import Address, Failed, Lost, Refused, Remote, Unreachable
+from infra.onprem.ssh import RECONNECT_S, Address, Failed, Lost, Refused, Remote, Unreachable
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
 
@@ -188,30 +188,41 @@ def answers(host: Remote) -> bool:
 
 
 @contextmanager
-def reach(addresses: Sequence[Address], task: Task) -> Iterator[ControlPlane | None]:
+def reach(addresses: Sequence[Address], task: Task, patience_s: float = RECONNECT_S) -> Iterator[ControlPlane | None]:
     """The first control plane that answers; None when no cluster is there.
 
-    Raises `Problem` when there may be one: a control plane cannot be asked, or has one that does not answer.
+    Raises `Problem` when there may be one: for a while a control plane, which may be restarting, could not be asked,
+    or had one that did not answer.
     """
+    deadline = time.monotonic() + patience_s
+    while True:
+        host, unasked = _ask(addresses, task)
+        if host or not unasked:
+            break
+        why = "no control plane answers:" + "".join(f"\n    {problem}" for problem in unasked)
+        if time.monotonic() > deadline or all(isinstance(problem, Refused) for problem in unasked):
+            raise Problem(why)
+        task.say(why)
+        task.pause(2)
+    try:
+        yield ControlPlane(host) if host else None
+    finally:
+        if host:
+            host.close()
+
+
+def _ask(addresses: Sequence[Address], task: Task) -> tuple[Remote | None, list[Problem]]:
+    """The first host whose API server answers, connected; and what kept others, which may have one, from answering."""
     unasked: list[Problem] = []
     for address in addresses:
         host = Remote(address, task)
         try:
             host.connect()
-            found = answers(host)
-            if not found and is_member(host):
+            if answers(host):
+                return host, []
+            if is_member(host):
                 unasked.append(Problem(f"{address.name}: its API server does not answer"))
         except (Unreachable, Refused, Lost) as e:
             unasked.append(e)
-            host.close()
-            continue
-        if found:
-            try:
-                yield ControlPlane(host)
-            finally:
-                host.close()
-            return
         host.close()
-    if unasked:
-        raise Problem("no control plane answers:" + "".join(f"\n    {problem}" for problem in unasked))
-    yield None
+    return None, unasked

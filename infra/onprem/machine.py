@@ -216,11 +216,28 @@ def _containerd(host: Remote, wanted: Wanted, facts: Facts) -> None:
 def _images(host: Remote, bundle: Bundle) -> None:
     said = host.output("ctr --namespace k8s.io images list").splitlines()[1:]
     present = {fields[0]: fields[2] for line in said if len(fields := line.split()) > 2}
-    if bundle.digests.items() <= present.items():
+    by_digest = {_by_digest(name, digest): digest for name, digest in bundle.digests.items()}
+    if {**bundle.digests, **by_digest}.items() <= present.items():
         return
     host.task.say(f"{host.name}: {len(bundle.digests)} images")
     script = "ctr --namespace k8s.io images import - >/dev/null"
     host.run(script, input=bundle.file(bundle.images), timeout_s=UPLOAD_S, what="importing the bundle's images")
+    # The kubelet looks an image up by the name that the pod has, and the stack's own have digests.
+    pairs = [word for name, digest in bundle.digests.items() for word in (name, _by_digest(name, digest))]
+    host.run(_TAG, *pairs, what="naming the bundle's images")
+
+
+def _by_digest(name: str, digest: str) -> str:
+    path, slash, last = name.rpartition("/")
+    return f"{path}{slash}{last.partition(':')[0]}@{digest}"
+
+
+_TAG = """
+while [ $# -gt 0 ]; do
+  ctr --namespace k8s.io images tag --force "$1" "$2" >/dev/null
+  shift 2
+done
+"""
 
 
 def _keepalived(host: Remote, wanted: Wanted) -> None:

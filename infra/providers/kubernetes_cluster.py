@@ -9,7 +9,7 @@ from infra.cluster_config import Kubernetes
 from infra.onprem import network, upgrade
 from infra.onprem.cluster import ControlPlane, reach
 from infra.onprem.kubeadm import Configuration
-from infra.onprem.ssh import Address
+from infra.onprem.ssh import RECONNECT_S, Address
 from infra.providers.problem import Problem
 from infra.providers.resource import Found, Resource, Task, Values
 from infra.targets import cluster as kubeconfigs
@@ -31,7 +31,7 @@ class KubernetesCluster(Resource):
 
     def read(self, id: str, old: Values) -> Found:
         try:
-            with _cluster(old, Task(lambda words: None)) as cluster:
+            with _cluster(old, Task(lambda words: None), 0) as cluster:
                 return Found(id, self._outputs(cluster, old))
         except Problem:
             return Found(id, old)  # whether it is there shows when its control planes answer again
@@ -60,9 +60,9 @@ class KubernetesCluster(Resource):
 
 
 @contextmanager
-def _cluster(values: Values, task: Task) -> Iterator[ControlPlane]:
+def _cluster(values: Values, task: Task, patience_s: float = RECONNECT_S) -> Iterator[ControlPlane]:
     planes = [Address.of(host) for host in values["hosts"] if host["name"] in values["control_planes"]]
-    with reach(planes, task) as found:
+    with reach(planes, task, patience_s) as found:
         if found is None:
             raise Problem("no control plane has a cluster")
         yield found

@@ -17,21 +17,30 @@ from typing import Any
 
 from infra.onprem_config import BINARIES
 from infra.targets.layout import CHECKOUT
-from infra.versions import KUBERNETES
+from infra.versions import KUBERNETES, Kit
+from tests.cluster.images import Image
+from tests.servers import Postgres
+from tests.stack import Stack as ProductStack
+from tests.stack import test_settings
 from tools import bundle, find
-from tools.cluster import cluster as test_cluster
 from tools.cluster import images
 from tools.cluster.kubectl import binaries
+from tools.cluster.layout import IMAGES, IMAGES_INSIDE
 from tools.images.oci import IMAGE_NAME, REF_NAME
 from tools.machines import network
-from tools.machines.machine import KEY, Machine, machines
+from tools.machines.machine import KEY, Machine, Mount, machines
 from tools.machines.root import debian_root
+from tools.question import QUESTION
+from tools.workspace import BACKEND
 
 VERSION = find.obtain(KUBERNETES).version
 SETTINGS = {"pod_range": "10.246.0.0/16", "service_range": "10.98.0.0/16", "kubernetes_version": VERSION}
 NAMES = ("op-cp1", "op-cp2", "op-cp3", "op-w1", "op-w2")
 ADDRESSES = dict(zip(NAMES, (f"10.251.0.{n}" for n in (41, 42, 43, 46, 47)), strict=True))
 VIRTUAL_IP = "10.251.0.40"
+UP_S = 900
+NAME = "test-onprem"
+"""Of the product's own stack."""
 
 PROGRAM = """
 import pathlib
@@ -44,17 +53,57 @@ pulumi.export("kubeconfig", onprem(settings, pulumi.get_stack()).kubeconfig)
 """
 
 
-def make_bundle(folder: Path, work: Path, *packages: str) -> Path:
+def application(documents: Path, serving: Image, charts: Path, database: Postgres) -> dict[str, Any]:
+    """The settings of the local stack's tests, on the machines of pool `workers`."""
+    local = test_settings(documents)
+    models = [{**model, "pool": "serving", "cpus": 0.5} for model in local["models"]]
+    return {name: local[name] for name in ("aliases", "assistants", "knowledge")} | {
+        "target": "onprem",
+        "models": models,
+        "image": serving.settings(),
+        "pools": [
+            {
+                "name": "serving",
+                "node_pool": "workers",
+                "replicas": 1,
+                "cpus": 2,
+                "reserved_cpus": 0.4,
+                "memory": "3Gi",
+            }
+        ],
+        "gateway": {"replicas": 1, "cpus": 0.3},
+        "retrieval": {"replicas": 1, "cpus": 0.2},
+        "database": {"kind": "url", "url": database.database()},
+        "data": {"access_mode": "ReadWriteOnce", "storage": "1Gi"},
+        # The machines have no GPU: one says that it has, as a device plugin would make it say.
+        "addons": {"kuberay": "install", "monitoring": "off", "gpu": "off"},
+        "mirror": {"charts": str(charts)},
+    }
+
+
+def make_bundle(folder: Path, work: Path, *packages: str, kit: Kit = KUBERNETES) -> Path:
     """A bundle of what the tests' own cluster is made of, and of packages that its machines lack."""
-    archive, names = test_cluster._archive()
+    found = find.obtain(kit)
+    files = {**binaries(), **found.files}
+    listed = subprocess.run(
+        [files["kube"], "kubeadm", "config", "images", "list", f"--kubernetes-version=v{found.version}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    names = listed.stdout.split()
+    if kit is KUBERNETES:
+        archive = images.archive(files, names)
+    else:
+        images.write(archive := work / "others.tar", files, names)
     tools = work / "tools"
     tools.mkdir()
     for name in BINARIES:
-        (tools / name).symlink_to(binaries()["kube"])
+        (tools / name).symlink_to(files["kube"])
     _with_aliases(archive, work / "images.tar", images.aliases(names))
     bundle.make(
         folder,
-        VERSION,
+        found.version,
         {name: tools / name for name in BINARIES},
         [work / "images.tar"],
         _packages(work / "packages", *packages) if packages else [],
@@ -102,8 +151,9 @@ def host(machine: Machine, **more: Any) -> dict[str, Any]:
 
 @contextmanager
 def running(*names: str) -> Iterator[dict[str, Machine]]:
-    """Machines, on; wiped at the end."""
-    made = {name: Machine(name, ADDRESSES[name]) for name in names}
+    """Machines, on; wiped at the end. They see the folder that `load` shares."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    made = {name: Machine(name, ADDRESSES[name], (Mount(str(IMAGES), IMAGES_INSIDE, True),)) for name in names}
     try:
         for machine in made.values():
             machine.wipe()
@@ -130,53 +180,27 @@ class Stack:
         (self.folder / "Pulumi.yaml").write_text(json.dumps(project))
         (self.folder / "__main__.py").write_text(PROGRAM)
         (self.folder / "state").mkdir()
-        self("stack", "init", "onprem")
-
-    @property
-    def environment(self) -> dict[str, str]:
-        path = (str(Path(sys.executable).parent), str(find.bin_dir(["pulumi"])), os.environ["PATH"])
-        return {
-            **os.environ,
-            "PATH": os.pathsep.join(path),
-            "PULUMI_BACKEND_URL": (self.folder / "state").as_uri(),
-            "PULUMI_HOME": str(self.folder / "home"),
-            "PULUMI_CONFIG_PASSPHRASE": "of a test",
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
-            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        }
-
-    def __call__(self, *arguments: str, check: bool = True) -> str:
-        """Runs Pulumi; returns what it prints."""
-        done = subprocess.run(
-            ["pulumi", *arguments, "--non-interactive", "--color=never"],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-        )
-        if check and done.returncode:
-            raise AssertionError(f"pulumi {' '.join(arguments)}: {done.stdout[-6000:]}")
-        return done.stdout
+        self.pulumi("stack", "init", "onprem")
 
     def wants(self, *hosts: dict[str, Any], **more: Any) -> None:
         """What the next `up` brings about."""
         self.settings = {**SETTINGS, "hosts": hosts, **more}
-        (self.folder / "settings.json").write_text(json.dumps(self.settings))
+        self._write()
 
     def up(self, *arguments: str) -> str:
-        return self("up", "--yes", "--skip-preview", "--stack=onprem", *arguments)
+        (self.folder / "kubeconfig").unlink(missing_ok=True)
+        return self._run(self._up(*arguments))
 
     def destroy(self) -> str:
-        return self("destroy", "--yes", "--skip-preview", "--stack=onprem")
+        return self.pulumi("destroy", "--yes", "--skip-preview", "--stack=onprem")
 
     def up_until(self, happens: Callable[[str], bool], then: Callable[[], None]) -> tuple[int, str]:
         """Starts an `up` and does `then` as soon as a line of its progress says so; returns its status and text."""
         process = subprocess.Popen(
-            ["pulumi", "up", "--yes", "--skip-preview", "--stack=onprem", "--non-interactive", "--color=never"],
-            cwd=self.folder,
-            env=self.environment,
+            self._up(),
+            cwd=self._home,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -190,11 +214,16 @@ class Stack:
                 happens = _never
         return process.wait(), "".join(said)
 
+    def pulumi(self, *arguments: str) -> str:
+        """Runs Pulumi; returns what it prints."""
+        return self._run(["pulumi", *arguments, "--non-interactive", "--color=never"])
+
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:
         """kubectl with the stack's own kubeconfig."""
         file = self.folder / "kubeconfig"
-        file.touch(mode=0o600)
-        file.write_text(self("stack", "output", "kubeconfig", "--show-secrets", "--stack=onprem"))
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(self._kubeconfig())
         done = subprocess.run(
             [binaries()["kube"], "kubectl", f"--kubeconfig={file}", *arguments],
             input=input,
@@ -207,6 +236,101 @@ class Stack:
     def apply(self, *objects: dict[str, Any]) -> None:
         """Makes objects as they are described."""
         self.kubectl("apply", "--filename=-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def state(self) -> str:
+        """All that Pulumi keeps."""
+        return "".join(file.read_text() for file in (self.folder / "state").rglob("*.json"))
+
+    @property
+    def _home(self) -> Path:
+        return self.folder
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        path = (str(Path(sys.executable).parent), str(find.bin_dir(["pulumi"])), os.environ["PATH"])
+        return {
+            **os.environ,
+            "PATH": os.pathsep.join(path),
+            "PULUMI_BACKEND_URL": (self.folder / "state").as_uri(),
+            "PULUMI_HOME": str(self.folder / "home"),
+            "PULUMI_CONFIG_PASSPHRASE": "of a test",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        }
+
+    def _write(self) -> None:
+        (self.folder / "settings.json").write_text(json.dumps(self.settings))
+
+    def _up(self, *arguments: str) -> list[str]:
+        options = ("--yes", "--skip-preview", "--stack=onprem", "--non-interactive", "--color=never")
+        return ["pulumi", "up", *options, *arguments]
+
+    def _kubeconfig(self) -> str:
+        return self.pulumi("stack", "output", "kubeconfig", "--show-secrets", "--stack=onprem")
+
+    def _run(self, command: list[str]) -> str:
+        done = subprocess.run(
+            command,
+            cwd=self._home,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=UP_S,
+        )
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout[-6000:]}"
+        return done.stdout
+
+
+@dataclass
+class Whole(Stack):
+    """The product's own stack in this checkout: the cluster, and the application on it.
+
+    `application` is what its settings say beside `headrace:onprem`.
+    """
+
+    application: dict[str, Any] = field(default_factory=dict)
+    password: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
+        self.own = ProductStack(NAME)
+
+    def destroy(self) -> str:
+        if not self.own.file.exists():
+            return ""
+        said = self._run([sys.executable, "-m", "tools.stack", "purge"])
+        self.own.file.unlink()
+        return said
+
+    def pulumi(self, *arguments: str) -> str:
+        return self.own.run("pulumi", *arguments)
+
+    def state(self) -> str:
+        return "".join(file.read_text() for file in BACKEND.rglob(f"{self.own.name}*.json"))
+
+    @property
+    def _home(self) -> Path:
+        return CHECKOUT
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        # An `up` that finds the stack running asks a question too.
+        return {**os.environ, "STACK": self.own.name, "HEADRACE_QUESTION": QUESTION}
+
+    def _write(self) -> None:
+        if self.own.file.exists():
+            self.own.change(onprem=self.settings)
+            return
+        self.own.configure(**self.application, onprem=self.settings)
+        self.pulumi("config", "set", "--secret", "--path", "headrace:database.password", self.password)
+
+    def _up(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "tools.stack", "up", "--", *arguments]
+
+    def _kubeconfig(self) -> str:
+        return self.pulumi("stack", "output", "kubeconfig", "--show-secrets")
 
 
 def _never(line: str) -> bool:

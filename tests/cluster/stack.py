@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import yaml
-
 from tests.cluster import around
 from tests.cluster.images import Images, load_images
 from tests.cluster.objects import objects
@@ -37,12 +35,6 @@ class ClusterStack(Stack):
         lines = dict(line.removeprefix("export ").split("=", 1) for line in self.run("env").splitlines())
         url = f"http://{around.address(NAMESPACE, 'headrace-serve-svc')}:8000"
         return replace(self, url=url, key=lines["KEY"].strip("'"))
-
-    def change(self, **settings: object) -> None:
-        """Changes settings in the configuration file; encrypted ones stay as they are."""
-        document = yaml.safe_load(self.file.read_text())
-        document["config"] |= {f"headrace:{name}": value for name, value in settings.items()}
-        self.file.write_text(yaml.safe_dump(document))
 
 
 def settings(documents: Path, images: Images, mirror: Path) -> dict[str, object]:

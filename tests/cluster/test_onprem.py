@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,16 +28,59 @@ from infra.onprem_config import mistakes as refused
 from infra.providers.machine import Machine as MachineResource
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
+from infra.versions import KUBERNETES_BEFORE
 from tests.cluster import onprem
-from tests.cluster.onprem import VIRTUAL_IP, Stack, listing, running, until
+from tests.cluster.images import Image
+from tests.cluster.onprem import VIRTUAL_IP, Stack, Whole, listing, running, until
+from tests.servers import Postgres
+from tools import charts, find
 from tools.cluster.images import TOOLS
+from tools.cluster.load import load
+from tools.images.build import build
 from tools.machines import host, network
 from tools.machines.machine import KEY, Machine
 
 WORKERS = ("op-w1", "op-w2")
 PLANES = ("op-cp1", "op-cp2", "op-cp3")
-SEED = int(os.environ.get("HEADRACE_SEED", "5"))
-POINTS = int(os.environ.get("HEADRACE_CUTS", "3"))
+STORAGE: dict[str, Any] = {"kind": "local", "volumes": 4, "size": "2Gi", "path": "/var/lib/headrace-volumes"}
+LINK_CUT_S = 20
+"""SSH takes a connection for lost after 15."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What happens to a machine, and the words of progress (a pattern) at which it does."""
+
+    kind: str
+    machine: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.machine}-{re.sub(r'[^a-z]+', '-', self.words.split(': ')[-1].lower()).strip('-')}"
+
+
+KINDS = ("power", "link", "ssh")
+MOMENTS = (
+    *((name, f"{name}: {words}") for name in ("op-cp1", "op-w1") for words in ("Kubernetes 1", r"\d+ images")),
+    ("op-cp1", "op-cp1: kubeadm init"),
+    ("op-cp1", "waiting for daemonset/kube-router"),
+    ("op-w1", "op-w1: kubeadm join"),
+)
+"""Of an `up` that makes a cluster."""
+COMES_BACK = tuple(("op-w2", f"op-w2: {words}") for words in ("Kubernetes 1", r"\d+ images", "kubeadm join"))
+ANOTHER_ARGUMENT = (("op-cp1", "writing kubeadm's configuration"), ("op-cp1", "op-cp1: another API server"))
+CUTS = tuple(Cut(kind, *moment) for kind in KINDS for moment in MOMENTS)
+
+
+def seeded() -> Iterator[Cut]:
+    """One moment of each of three stages, and a different thing that happens at each."""
+    chance = random.Random(os.environ.get("HEADRACE_SEED", "5"))
+    kinds = chance.sample(KINDS, k=3)
+    for kind, moments in zip(kinds, (MOMENTS, ANOTHER_ARGUMENT, COMES_BACK), strict=True):
+        yield Cut(kind, *chance.choice(moments))
+
+
+FIRST, AT_CHANGE, AT_RETURN = seeded()
 
 
 @dataclass
@@ -45,6 +91,7 @@ class Site:
     before: dict[str, frozenset[str]]
     stack: Stack
     bundle: Path
+    printed: str = ""
 
     def hosts(self, *names: str) -> list[dict[str, Any]]:
         made = []
@@ -60,17 +107,52 @@ class Site:
         self.stack.wants(*self.hosts(*names), bundle=str(self.bundle), driver="operator", **more)
         return OnPrem.model_validate(self.stack.settings)
 
+    def up_but(self, cut: Cut) -> str:
+        """An `up` in which something happens; it may end well all the same. Returns what it said."""
+        machine = self.machines[cut.machine]
+        happened: list[Cut] = []
+
+        def happen() -> None:
+            happened.append(cut)
+            match cut.kind:
+                case "power":
+                    _kill(machine)
+                    machine.up()
+                case "link":
+                    network.link(machine.name, "down")
+                    time.sleep(LINK_CUT_S)
+                    network.link(machine.name, "up")
+                case _:
+                    machine.run(["pkill", "-KILL", "-f", "^sshd: root"], check=False)
+
+        _, said = self.stack.up_until(lambda line: bool(re.search(cut.words, line)), happen)
+        assert happened, said[-6000:]
+        return said
+
     def node(self, name: str) -> dict[str, Any]:
         return dict(json.loads(self.stack.kubectl("get", "node", name, "-o=json")))
 
-    def ready(self) -> dict[str, bool]:
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Status by name."""
         nodes = json.loads(self.stack.kubectl("get", "nodes", "-o=json"))["items"]
+        return {node["metadata"]["name"]: node["status"] for node in nodes}
+
+    def ready(self) -> dict[str, bool]:
         return {
-            n["metadata"]["name"]: any(
-                c["type"] == "Ready" and c["status"] == "True" for c in n["status"]["conditions"]
-            )
-            for n in nodes
+            name: any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+            for name, status in self.nodes().items()
         }
+
+    def serves(self, since: str) -> bool:
+        """Whether all that runs of the application was started after a time, and is ready."""
+        pods = json.loads(self.stack.kubectl("get", "pods", "--namespace=headrace", "-o=json"))["items"]
+        there = [c for p in pods if p["status"]["phase"] == "Running" for c in p["status"]["containerStatuses"]]
+        began = [c["state"].get("running", {}).get("startedAt", "") for c in there if c["ready"]]
+        return len(there) == len(began) > 0 and min(began) > since
+
+    def versions(self) -> dict[str, str]:
+        """Of the kubelets."""
+        return {name: status["nodeInfo"]["kubeletVersion"] for name, status in self.nodes().items()}
 
 
 @pytest.fixture(scope="module")
@@ -81,21 +163,40 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def site(bundle: Path, folder: Path, *names: str) -> Iterator[Site]:
+def site(
+    bundle: Path, folder: Path, *names: str, stack: Callable[[Path], Stack] = Stack, images: Sequence[Path] = ()
+) -> Iterator[Site]:
+    """`images`: archives that the first worker holds beforehand, as one that has pulled from a registry does."""
     with running(*names) as machines:
+        for archive in images:
+            load([machines["op-w1"]], archive)
         before = {name: listing(machine) for name, machine in machines.items()}
-        yield Site(machines, before, Stack(folder / "stack"), bundle)
+        yield Site(machines, before, stack(folder / "stack"), bundle)
 
 
 @pytest.fixture(scope="module")
-def small(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A control plane and two workers: the tests below go on where the one before ended."""
-    with site(bundle, tmp_path_factory.mktemp("small"), "op-cp1", *WORKERS) as made:
-        settings = made.wants("op-cp1", *WORKERS, storage={"kind": "local", "volumes": 1, "size": "1Gi"})
+def small(bundle: Path, documents: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A control plane, two workers and the application: the tests below go on where the one before ended."""
+    folder = tmp_path_factory.mktemp("small")
+    charts.pack_kuberay(folder / "charts")
+    serving = build("serving")
+    network.up()
+    database = Postgres(network.HOST)
+
+    def stack(own: Path) -> Stack:
+        said = onprem.application(documents, Image(serving.name, serving.digest), folder / "charts", database)
+        return Whole(own, application=said, password=database.password)
+
+    with closing(database), site(bundle, folder, "op-cp1", *WORKERS, stack=stack, images=[serving.archive]) as made:
+        settings = made.wants("op-cp1", *WORKERS, storage=STORAGE)
         assert refused(settings) == []
-        assert mistakes(settings, "onprem") == []
-        made.stack.up()
-        yield made
+        assert mistakes(settings, onprem.NAME) == []
+        try:
+            made.printed = made.up_but(FIRST)
+            made.printed += made.stack.up()
+            yield made
+        finally:
+            made.stack.destroy()
 
 
 def test_one_up_makes_a_cluster(small: Site) -> None:
@@ -103,19 +204,27 @@ def test_one_up_makes_a_cluster(small: Site) -> None:
     assert {c["key"] for c in small.node("op-cp1")["spec"]["taints"]} == {"node-role.kubernetes.io/control-plane"}
     labels = small.node("op-w2")["metadata"]["labels"]
     assert (labels["headrace.io/node-pool"], labels["rack"]) == ("gpus", "7")
-    assert mistakes(OnPrem.model_validate(small.stack.settings), "onprem") == []
+    assert mistakes(OnPrem.model_validate(small.stack.settings), onprem.NAME) == []
+
+
+def is_cited(printed: str) -> bool:
+    """Whether the question that `up` asks had an answer with a citation."""
+    return bool(re.search(r"^  \[1\] \S+\.md: \S", printed.partition("\n> ")[2], re.MULTILINE))
+
+
+def test_the_application_answers_with_a_citation(small: Site) -> None:
+    assert is_cited(small.printed), small.printed[-3000:]
 
 
 def test_a_second_up_changes_nothing(small: Site) -> None:
     small.stack.up("--expect-no-changes")
-    small.stack.up("--refresh", "--expect-no-changes")
 
 
 def test_no_secret_is_in_the_state_in_plain_text(small: Site) -> None:
     small.stack.kubectl("version")
     kubeconfig = (small.stack.folder / "kubeconfig").read_text()
     key = kubeconfig.split("client-key-data: ")[1].split()[0]
-    state = "".join(f.read_text() for f in (small.stack.folder / "state").rglob("*.json"))
+    state = small.stack.state()
     assert "op-cp1" in state
     assert key not in state
     for name in ("op-cp1", *WORKERS):
@@ -191,7 +300,8 @@ def test_a_claim_gets_a_volume_of_the_node(small: Site) -> None:
     pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
     small.stack.apply(claim, pod)
     k("wait", "--for=condition=Ready", "pod", "writer", "--timeout=60s")
-    kept = "/var/lib/headrace-volumes/00/file"
+    number = k("get", "pvc", "data", "-o=jsonpath={.spec.volumeName}").rpartition("-")[2]
+    kept = f"{STORAGE['path']}/{number}/file"
     until(lambda: small.machines["op-w1"].run(["cat", kept], check=False).stdout == "kept\n")
     k("delete", "pod", "writer", "--wait")
     k("delete", "pvc", "data", "--wait")
@@ -199,32 +309,39 @@ def test_a_claim_gets_a_volume_of_the_node(small: Site) -> None:
 
 
 def test_another_argument_of_the_api_server(small: Site) -> None:
-    small.wants("op-cp1", *WORKERS, storage=small.stack.settings["storage"], api_server_args={"event-ttl": "2h0m0s"})
+    small.wants("op-cp1", *WORKERS, storage=STORAGE, api_server_args={"event-ttl": "2h0m0s"})
+    small.up_but(AT_CHANGE)
     small.stack.up()
     assert "--event-ttl=2h0m0s" in small.machines["op-cp1"].run(["pgrep", "-ax", "kube-apiserver"]).stdout
-    small.stack.up("--expect-no-changes")
 
 
 def test_a_worker_leaves_and_comes_back(small: Site) -> None:
-    kept = {"storage": small.stack.settings["storage"], "api_server_args": small.stack.settings["api_server_args"]}
+    kept = {"storage": STORAGE, "api_server_args": small.stack.settings["api_server_args"]}
     small.wants("op-cp1", "op-w1", **kept)
     small.stack.up()
     assert small.ready().keys() == {"op-cp1", "op-w1"}
     assert differences(small, "op-w2") == ([], [])
     small.wants("op-cp1", *WORKERS, **kept)
+    small.up_but(AT_RETURN)
     small.stack.up()
     assert small.ready() == {"op-cp1": True, "op-w1": True, "op-w2": True}
 
 
 def test_a_machine_that_restarts_comes_back(small: Site) -> None:
+    """With the application: all of it is on this one."""
     small.machines["op-w1"].down()
+    since = datetime.now(UTC).isoformat()
     small.machines["op-w1"].up()
     until(lambda: small.ready()["op-w1"], 120)
-    small.stack.up("--refresh", "--expect-no-changes")
+    until(lambda: small.serves(since), 240)
+    assert is_cited(small.stack.up("--expect-no-changes"))
 
 
 def test_destroy_leaves_the_machines_as_they_were(small: Site) -> None:
+    """But for what pods wrote into volumes, which is somebody's data."""
     small.stack.destroy()
+    assert small.machines["op-w1"].run(["find", STORAGE["path"], "-name", "collections"]).stdout
+    small.machines["op-w1"].run(["rm", "-r", STORAGE["path"]])
     for name in small.machines:
         assert differences(small, name) == ([], []), name
 
@@ -252,34 +369,15 @@ def _kill(machine: Machine) -> None:
     until(lambda: machine.pid is None)
 
 
-CUTS = (
-    *((name, f"{name}: {words}") for name in ("op-cp1", "op-w1") for words in ("Kubernetes 1.", "10 images")),
-    ("op-cp1", "op-cp1: kubeadm init"),
-    ("op-cp1", "waiting for daemonset/kube-router"),
-    ("op-w1", "op-w1: kubeadm join"),
-)
-"""A machine, and the words of progress at which it loses its power."""
-
-
 @pytest.mark.soak
-@pytest.mark.parametrize("cut", random.Random(SEED).sample(CUTS, k=min(POINTS, len(CUTS))), ids="-".join)
-def test_an_up_that_was_cut_goes_on(bundle: Path, tmp_path: Path, cut: tuple[str, str]) -> None:
-    name, words = cut
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+def test_an_up_that_was_cut_goes_on(bundle: Path, tmp_path: Path, cut: Cut) -> None:
     with site(bundle, tmp_path, "op-cp1", "op-w1") as made:
         made.wants("op-cp1", "op-w1")
-        machine = made.machines[name]
-        happened: list[str] = []
-
-        def power_off() -> None:
-            happened.append("cut")
-            _kill(machine)
-            machine.up()
-
-        made.stack.up_until(lambda line: words in line, power_off)
-        assert happened
+        made.up_but(cut)
         made.stack.up()
         assert made.ready() == {"op-cp1": True, "op-w1": True}
-        made.stack.up("--expect-no-changes")
+        made.stack.up("--refresh", "--expect-no-changes")
         made.stack.destroy()
         for each in made.machines:
             assert differences(made, each) == ([], []), each
@@ -353,6 +451,30 @@ def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
         until(lambda: not made.ready()["op-cp1"], 120)
         made.machines["op-cp1"].up()
         until(lambda: all(made.ready().values()), 180)
+        made.stack.destroy()
+        for each in made.machines:
+            assert differences(made, each) == ([], []), each
+
+
+@pytest.mark.soak
+def test_an_upgrade_by_one_minor(bundle: Path, tmp_path: Path) -> None:
+    """Kubernetes of the minor before is built, which takes minutes."""
+    (work := tmp_path / "work").mkdir()
+    before = onprem.make_bundle(tmp_path / "before", work, kit=KUBERNETES_BEFORE)
+    with site(before, tmp_path, "op-cp1", *WORKERS) as made:
+        names = ("op-cp1", *WORKERS)
+        old = find.obtain(KUBERNETES_BEFORE).version
+        made.wants(*names, kubernetes_version=old)
+        made.stack.up()
+        assert made.versions() == dict.fromkeys(names, f"v{old}")
+        made.bundle = bundle
+        made.wants(*names)
+        made.stack.up()
+        assert made.versions() == dict.fromkeys(names, f"v{onprem.VERSION}")
+        assert made.ready() == dict.fromkeys(names, True)
+        made.stack.apply(_pod("after", {}))
+        made.stack.kubectl("wait", "--for=condition=Ready", "pod", "after", "--timeout=90s")
+        made.stack.up("--refresh", "--expect-no-changes")
         made.stack.destroy()
         for each in made.machines:
             assert differences(made, each) == ([], []), each

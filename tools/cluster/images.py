@@ -60,7 +60,7 @@ def archive(binaries: Mapping[str, Path], names: Iterable[str]) -> Path:
     with cache.lock("cluster-images"):
         if not file.exists():
             say("images: packing Kubernetes, CoreDNS, kube-router and KubeRay's operator")
-            _write(file, binaries, names, root)
+            write(file, binaries, names)
             for old in set(file.parent.glob("cluster-images-*.tar")) - {file}:
                 old.unlink()
     return file
@@ -79,7 +79,9 @@ def named(names: Iterable[str], component: str) -> str:
     return name
 
 
-def _write(file: Path, binaries: Mapping[str, Path], names: tuple[str, ...], root: Path) -> None:
+def write(file: Path, binaries: Mapping[str, Path], names: Sequence[str]) -> None:
+    """Writes what `archive` returns."""
+    root = debian_root()
     with tempfile.TemporaryDirectory(prefix=".cluster-images-", dir=file.parent) as temporary:
         work = Path(temporary)
         folder = tools(root, work / "tools")

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 from tools.machines.folder import FOLDER, locked
 from tools.report import ToolError
@@ -80,6 +81,11 @@ def attach(name: str, address: str, namespace: Path) -> None:
 def _mac(address: str) -> str:
     """The same after each start, since neighbours remember it."""
     return ":".join(["02", "48", *(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)])
+
+
+def link(name: str, state: Literal["up", "down"]) -> None:
+    """Cuts a machine's link to the bridge, as a pulled cable would, or mends it."""
+    inside(NAMESPACE, f"link set {name} {state}")
 
 
 def detach(name: str, namespace: Path) -> None:

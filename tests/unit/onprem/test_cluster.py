@@ -10,7 +10,7 @@ import pytest
 from infra.onprem import storage
 from infra.onprem.cluster import ControlPlane, reach, wait
 from infra.onprem.etcd import Member, members, remove
-from infra.onprem.ssh import Failed
+from infra.onprem.ssh import Address, Failed, Refused, Remote
 from infra.providers.kubernetes_node import KubernetesNode
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
@@ -83,7 +83,28 @@ def test_no_cluster_is_known_to_be_there_only_when_all_were_asked(server: Any, f
     with reach([], Task(server.said.append)) as found:
         assert found is None
     gone = server.remote(name="cp2", port=free_port).address
-    with pytest.raises(Problem, match=r"no control plane answers:\n    cp2: "), reach([here, gone], Task(print)):
+    with pytest.raises(Problem, match=r"no control plane answers:\n    cp2: "), reach([here, gone], Task(print), 0):
+        pass
+
+
+def test_a_control_plane_that_restarts_is_waited_for(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine answers before its API server does."""
+    answers = iter([False, True])
+    monkeypatch.setattr("infra.onprem.cluster.answers", lambda host: next(answers))
+    monkeypatch.setattr("infra.onprem.cluster.is_member", lambda host: True)
+    said: list[str] = []
+    with reach([server.address], Task(said.append)) as found:
+        assert found
+    assert "its API server does not answer" in said[0]
+
+
+def test_one_that_lets_nobody_in_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(host: Remote, patience_s: float = 0) -> None:
+        raise Refused("cp1: another key")
+
+    monkeypatch.setattr(Remote, "connect", refuse)
+    monkeypatch.setattr(Task, "pause", lambda task, seconds: pytest.fail("it waits"))
+    with pytest.raises(Problem, match="another key"), reach([Address("cp1", "192.0.2.1")], Task(print)):
         pass
 
 

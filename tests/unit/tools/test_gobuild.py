@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.versions import CLUSTER_KITS, KITS, GoModule, Kit
+from infra.versions import CLUSTER_KITS, KITS, KUBERNETES_BEFORE, GoModule, Kit
 from tools.gobuild import SOURCES, GoBuild, Output
 from tools.report import ToolError
 
@@ -88,6 +88,24 @@ def test_the_key_follows_sources_and_flags(vendor: Any, go_module: GoModule, tmp
     assert len(set(keys)) == 6
 
 
+@needs_go
+def test_a_module_file_of_its_own_stands_in(vendor: Any, go_module: GoModule, tmp_path: Path) -> None:
+    kit, source = vendor.kit(), tmp_path / "go" / "alpha"
+    other = replace(go_module, modfile="before.mod")
+    (source / "before.mod").write_text((source / "go.mod").read_text())
+    (source / "before.sum").write_text("")
+    keys = [GoBuild(kit, go_module).key, GoBuild(kit, other).key]
+    with (source / "before.mod").open("a") as out:
+        out.write("// changed\n")
+    assert GoBuild(kit, go_module).key == keys[0]
+    assert GoBuild(kit, other).key not in keys
+    (source / "go.mod").write_text("no module")
+    out = tmp_path / "out"
+    out.mkdir()
+    GoBuild(kit, other).make(out)
+    assert (out / "alpha").exists()
+
+
 def test_progress_counts_what_go_prints() -> None:
     output = Output()
     assert str(output) == "0 modules downloaded, 0 packages compiled, last: reading the build cache"
@@ -103,19 +121,21 @@ REQUIRED = {
     "helm": "helm.sh/helm/v4 v{0}.{1}.{2}",
     "pulumi-kubernetes": "github.com/pulumi/pulumi-kubernetes/provider/v4 v{0}.0.0-20260115033456-f47bc2d6f199",
     "kubernetes": "k8s.io/kubernetes v{0}.{1}.{2}",
+    "kubernetes-before": "k8s.io/kubernetes v{0}.{1}.{2}",
     "coredns": "github.com/coredns/coredns v{0}.{1}.{2}",
     "kube-router": "github.com/cloudnativelabs/kube-router/v2 v{0}.{1}.{2}",
     "kuberay": "github.com/ray-project/kuberay/ray-operator v{0}.{1}.{2}",
 }
 
 
-@pytest.mark.parametrize("kit", [*KITS, *CLUSTER_KITS], ids=lambda kit: kit.name)
+@pytest.mark.parametrize("kit", [*KITS, *CLUSTER_KITS, KUBERNETES_BEFORE], ids=lambda kit: kit.name)
 def test_the_committed_modules_pin_what_versions_says(kit: Kit) -> None:
     """go.mod and versions.py say the same, and no module is replaced by a local folder."""
     assert kit.go
-    text = (SOURCES / kit.go.source / "go.mod").read_text()
+    modfile = SOURCES / kit.go.source / kit.go.modfile
+    text = modfile.read_text()
     assert REQUIRED[kit.name].format(*kit.go.version.split(".")) in text
     assert "=> ." not in text
     assert "=> /" not in text
     assert "-X " not in kit.go.ldflags or kit.go.version in kit.go.ldflags
-    assert (SOURCES / kit.go.source / "go.sum").read_text()
+    assert modfile.with_suffix(".sum").read_text()

@@ -1,0 +1,53 @@
+"""Claims that no volume of machines of your own would ever satisfy are refused before anything is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from infra.config import StackConfig
+from infra.volumes import mistakes
+
+HOSTS = [{"name": "cp1", "address": "192.0.2.11", "role": "control_plane"}]
+
+
+def said(storage: dict[str, Any], target: str = "onprem", **more: Any) -> list[str]:
+    given = {"data": {"access_mode": "ReadWriteOnce"}, **more}
+    config = {"target": target, "onprem": {"hosts": HOSTS, "storage": storage}, **given}
+    return [str(mistake) for mistake in mistakes(StackConfig.model_validate(config))]
+
+
+def test_the_defaults_fit() -> None:
+    assert said({"kind": "local"}) == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "more", "expected"),
+    [
+        ({}, {}, "headrace:onprem.storage.kind: is none, and Ray's control state, data, the database, Prometheus need"),
+        ({"kind": "local"}, {"data": {}}, "headrace:data.access_mode: is ReadWriteMany, and volumes of onprem.storage"),
+        (
+            {"kind": "local", "size": "15Gi"},
+            {},
+            "headrace:onprem.storage.size: 15Gi is less than the 20Gi of data; raise it, or lower data.storage",
+        ),
+        (
+            {"kind": "local", "size": "2G"},
+            {"data": {"uri": "s3://b/p"}, "database": {"kind": "url", "url": "x"}, "addons": {"monitoring": "off"}},
+            "headrace:onprem.storage.size: 2G is less than the 2Gi of Ray's control state; raise it to 2Gi or more",
+        ),
+    ],
+)
+def test_what_no_volume_is(storage: dict[str, Any], more: dict[str, Any], expected: str) -> None:
+    [only] = said(storage, **more)
+    assert only.startswith(expected)
+
+
+def test_claims_of_a_named_class_are_not_ours_to_judge() -> None:
+    assert said({}, kubernetes={"storage_class": "nfs"}, data={}) == []
+    assert said({"kind": "local", "size": "12Gi"}, data={"storage_class": "nfs"}) == []
+
+
+def test_other_targets_bring_their_own_volumes() -> None:
+    assert said({}, target="kubeconfig", data={}) == []
