@@ -5,7 +5,9 @@ A claim that no volume fits waits for ever, and the pod that needs it too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from infra.mistakes import Mistake
@@ -50,7 +52,9 @@ def mistakes(config: StackConfig) -> list[Mistake]:
         names = ", ".join(claim.what for claim in claimed)
         fix = "set kind: local, or name the class of a provisioner that you install in kubernetes.storage_class"
         return [Mistake("onprem.storage.kind", f"is none, and {names} need volumes", fix)]
-    from kubernetes.utils.quantity import parse_quantity  # a second that other stacks need not wait for
+    from kubernetes.utils import quantity  # a second that other stacks need not wait for
+
+    bytes_of: Callable[[str], Decimal] = quantity.parse_quantity  # without types of its own
 
     found = [
         Mistake(
@@ -59,7 +63,7 @@ def mistakes(config: StackConfig) -> list[Mistake]:
             f"raise it, or lower {claim.key}" if claim.key else f"raise it to {claim.size} or more",
         )
         for claim in claimed
-        if parse_quantity(local.size) < parse_quantity(claim.size)
+        if bytes_of(local.size) < bytes_of(claim.size)
     ]
     shared = any(claim.what == "data" for claim in claimed) and config.data.access_mode == "ReadWriteMany"
     if shared:

@@ -92,9 +92,9 @@ class GoBuild:
         say(f"{self.kit.name}: built in {time.monotonic() - start:.0f} s")
 
     def _build(self, go: str, folder: Path, start: float, overlay: str) -> None:
-        flags = ("-v", "-trimpath", "-mod=readonly", "-buildvcs=false", "-overlay", overlay)
+        flags = ["-v", "-trimpath", "-mod=readonly", "-buildvcs=false", "-overlay", overlay]
         if self.module.modfile != "go.mod":
-            flags = (*flags, f"-modfile={self.module.modfile}")
+            flags.append(f"-modfile={self.module.modfile}")
         command = [go, "build", *flags, "-tags", self.module.tags, "-ldflags", self.module.ldflags]
         output = Output()
         with subprocess.Popen(

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from infra.onprem.bundle import sha256
+from infra.onprem.bundle import Bundle, sha256
 from infra.onprem.inputs import Inputs
 from infra.onprem.preflight import mistakes
 from infra.onprem_config import BINARIES, OnPrem
@@ -402,16 +402,18 @@ def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, d
     before = listing(machine)
     task = Task(lambda words: None)
 
-    def inputs(checksum: str) -> dict[str, Any]:
-        given = {"downloads": downloads, "checksums": dict.fromkeys(BINARIES, checksum)}
+    def inputs(**given: Any) -> dict[str, Any]:
         hosts = [onprem.host(machine, role="control_plane")]
         settings = OnPrem.model_validate({**onprem.SETTINGS, "hosts": hosts, **given})
         return Inputs(settings, "onprem").machine(settings.hosts[0])
 
+    def fetched(checksum: str) -> dict[str, Any]:
+        return inputs(downloads=downloads, checksums=dict.fromkeys(BINARIES, checksum))
+
     resource = MachineResource()
     with pytest.raises(Problem, match="checksum did NOT match"):
-        resource.create(inputs("0" * 64), task)
-    good = inputs(sha256(bundle / "bin/kube"))
+        resource.create(fetched("0" * 64), task)
+    good = fetched(sha256(bundle / "bin/kube"))
     resource.create(good, task)
     assert machine.run(["kubeadm", "version", "-o", "short"]).stdout == f"v{onprem.VERSION}\n"
     assert resource.read("op-w2", good).outputs == good
@@ -422,6 +424,10 @@ def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, d
     stranger = KEY.with_suffix(".pub").read_text()
     with pytest.raises(Problem, match=r"what answers at 10\.251\.0\.47 has another key"):
         resource.create({**good, "host_key": stranger}, task)
+    resource.update("op-w2", good, inputs(bundle=str(bundle)), task)
+    present = machine.run(["ctr", "--namespace=k8s.io", "images", "list", "--quiet"]).stdout.splitlines()
+    digests = Bundle.open(str(bundle)).digests
+    assert digests.keys() | {f"{TOOLS.rpartition(':')[0]}@{digests[TOOLS]}"} <= set(present)
     resource.delete("op-w2", good, task)
     assert listing(machine) == before
     assert resource.read("op-w2", good).id is None
