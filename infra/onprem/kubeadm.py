@@ -20,6 +20,8 @@ SOCKET = "unix:///run/containerd/containerd.sock"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 MEMBER = "/var/lib/headrace/member"
 """On a host that is a node of ours: the digest of its cluster's certificate authority."""
+IGNORED = ("SystemVerification",)
+"""Of kubeadm's checks, on hosts with control groups of version 1: it knows version 2 alone, the kubelet takes both."""
 RUN_S = 900
 LOCKED_S = 600
 
@@ -65,8 +67,7 @@ class Node:
             "criSocket": SOCKET,
             "imagePullPolicy": "IfNotPresent",
             "taints": [dict(taint) for taint in self.taints],
-            # kubeadm's check of the system knows control groups of version 2 alone; the kubelet takes both.
-            "ignorePreflightErrors": ["SystemVerification"] if self.legacy_cgroups else [],
+            "ignorePreflightErrors": list(IGNORED) if self.legacy_cgroups else [],
             "kubeletExtraArgs": [{"name": "node-ip", "value": self.address}],
         }
 
@@ -157,6 +158,11 @@ def join(node: Node, endpoint: str, token: str, authority: str, certificate_key:
 
 def _documents(*documents: Document) -> str:
     return yaml.safe_dump_all(documents, sort_keys=False)
+
+
+def ignored(legacy_cgroups: bool) -> tuple[str, ...]:
+    """The same as an argument, for verbs that take no configuration."""
+    return (f"--ignore-preflight-errors={','.join(IGNORED)}",) if legacy_cgroups else ()
 
 
 def is_member(host: Remote) -> bool:

@@ -14,6 +14,7 @@ import yaml
 
 from infra.onprem import kubeadm
 from infra.onprem.cluster import READY_S, ControlPlane, wait
+from infra.onprem.facts import gather
 from infra.onprem.kubeadm import Configuration, Node
 from infra.onprem.machine import link
 from infra.onprem.ssh import Address, Remote
@@ -76,10 +77,8 @@ def upgrade(cluster: ControlPlane, hosts: Mapping[str, Address], control_planes:
 
 def _turn(cluster: ControlPlane, host: Remote, step: Step, target: str) -> None:
     link(host, target, ["kubeadm", "kubectl"])
-    if step.kind == "apply":
-        kubeadm.run(host, "upgrade", "apply", f"v{target}", "--yes")
-    else:
-        kubeadm.run(host, "upgrade", "node")
+    words = ("apply", f"v{target}", "--yes") if step.kind == "apply" else ("node",)
+    kubeadm.run(host, "upgrade", *words, *kubeadm.ignored(gather(host).legacy_cgroups))
     cluster.drain(step.node)
     link(host, target, ["kubelet"])
     host.run("systemctl restart kubelet")

@@ -134,12 +134,12 @@ def _packages(folder: Path, *names: str) -> list[Path]:
     """What the machines lack of these packages and of what they depend on, from this host's mirror."""
     (folder / "partial").mkdir(parents=True)
     status = debian_root() / "var/lib/dpkg/status"
-    options = [f"-oDir::State::status={status}", f"-oDir::Cache::archives={folder}/", "-oDebug::NoLocking=1"]
-    subprocess.run(
-        ["apt-get", *options, "install", "-qq", "-y", "--download-only", "--no-install-recommends", *names],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    options = (f"-oDir::State::status={status}", f"-oDir::Cache::archives={folder}/", "-oDebug::NoLocking=1")
+    fetch = ["apt-get", *options, "-oAPT::Sandbox::User=root", "install", "-qq", "-y", "--download-only"]
+    fetch += ["--no-install-recommends", *names]
+    if subprocess.run(fetch, capture_output=True).returncode:  # a host whose lists are old, or that has none
+        subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(fetch, check=True, stdout=subprocess.DEVNULL)
     return sorted(folder.glob("*.deb"))
 
 

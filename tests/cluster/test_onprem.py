@@ -20,9 +20,11 @@ from typing import Any
 
 import pytest
 
+from infra.onprem import etcd
 from infra.onprem.bundle import Bundle, sha256
 from infra.onprem.inputs import Inputs
-from infra.onprem.preflight import mistakes
+from infra.onprem.preflight import address, mistakes
+from infra.onprem.ssh import Remote
 from infra.onprem_config import BINARIES, OnPrem
 from infra.onprem_config import mistakes as refused
 from infra.providers.machine import Machine as MachineResource
@@ -441,7 +443,6 @@ def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, d
     resource.delete("op-w2", {**good, "user": "ann"}, task)
 
 
-@pytest.mark.soak
 def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
     names = (*PLANES, "op-w1")
     bundle = onprem.make_bundle(tmp_path / "bundle", tmp_path, "keepalived")
@@ -460,6 +461,27 @@ def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
         made.stack.destroy()
         for each in made.machines:
             assert differences(made, each) == ([], []), each
+
+
+@pytest.mark.soak
+def test_a_control_plane_that_died_is_replaced(tmp_path: Path) -> None:
+    """It never answers again: its node and its member of etcd go, another machine takes its place."""
+    bundle = onprem.make_bundle(tmp_path / "bundle", tmp_path, "keepalived")
+    with site(bundle, tmp_path, *PLANES, "op-w2") as made:
+        made.wants(*PLANES, virtual_ip=VIRTUAL_IP)
+        made.stack.up()
+        _kill(made.machines["op-cp2"])
+        planes = [onprem.host(made.machines[name], role="control_plane") for name in ("op-cp1", "op-cp3", "op-w2")]
+        made.stack.wants(*planes, bundle=str(bundle), virtual_ip=VIRTUAL_IP)
+        said = made.stack.up()
+        assert "op-cp2 is taken out of the cluster all the same" in said
+        assert made.ready() == {"op-cp1": True, "op-cp3": True, "op-w2": True}
+        with Remote(address(OnPrem.model_validate(made.stack.settings).hosts[0]), Task(print)) as first:
+            assert {member.name for member in etcd.members(first)} == {"op-cp1", "op-cp3", "op-w2"}
+        made.stack.up("--expect-no-changes")
+        made.stack.destroy()
+        for name in ("op-cp1", "op-cp3", "op-w2"):
+            assert differences(made, name) == ([], []), name
 
 
 @pytest.mark.soak
