@@ -15,7 +15,6 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -325,15 +324,15 @@ class MessageItem(Body):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     status: ItemStatus = "completed"
-    content: Annotated[list[Content], Field(max_length=1000)]
+    content: Text | Annotated[list[Content], Field(max_length=1000)]
 
-    @field_validator("content", mode="before")
-    @classmethod
-    def _text(cls, value: Any, info: ValidationInfo) -> Any:
-        if not isinstance(value, str):
-            return value
-        kind = "output_text" if info.data.get("role") == "assistant" else "input_text"
-        return [{"type": kind, "text": value}]
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        if isinstance(self.content, str):
+            assistant = self.role == "assistant"
+            part = OutputText(type="output_text", text=self.content) if assistant else None
+            self.content = [part or InputText(type="input_text", text=self.content)]
+        return self
 
 
 class FunctionCallItem(Body):
