@@ -367,6 +367,9 @@ class KServeModel(Strict):
     )
     path: str | None = Field(default=None, pattern=r"^(/[\w.-]+)+$", description="of the API; by default the runtime's")
     model: str | None = Field(default=None, description="the model's name there; by default the InferenceService's")
+    context: int | None = Field(
+        default=None, ge=16, le=100_000_000, description="tokens of one request, which memory is planned into"
+    )
     api_key: SecretRef | None = None
     ready_timeout_s: float = Field(default=1800, gt=0, le=86_400, description="until its condition Ready is true")
     first_byte_timeout_s: float = Field(default=600, gt=0, le=3600)

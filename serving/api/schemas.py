@@ -162,10 +162,20 @@ class Sampling(Body):
         return self
 
 
+ConversationId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class ConversationReference(Body):
+    """A conversation by its id."""
+
+    id: ConversationId
+
+
 class ChatRequest(Sampling):
-    """`POST /v1/chat/completions`."""
+    """`POST /v1/chat/completions`; `conversation` is ours: what it holds comes before the messages."""
 
     messages: list[Message] = Field(min_length=1)
+    conversation: ConversationId | ConversationReference | None = None
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     logprobs: bool | None = None
