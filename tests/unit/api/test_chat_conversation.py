@@ -14,6 +14,8 @@ from aiohttp import web
 
 from serving.api.tokens import OVERHEAD
 from serving.config import Assistant, BufferMemory, Catalog, NoMemory, RemoteModel, TokenWindowMemory
+from serving.retrieval.types import Attribution, Hit
+from serving.security.principal import Principal
 from serving.store.errors import StoreUnavailable
 from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
@@ -75,6 +77,21 @@ class Engine:
         return response
 
 
+class Retrieval:
+    """What retrieval answers: one chunk for a question about the sea, else nothing; it cites nothing."""
+
+    def __init__(self):
+        self.call = self
+
+    async def remote(self, method, *args):
+        if method == "attribute":
+            return Attribution((), ())
+        return [CHUNK] if "sea" in args[-1] else []
+
+
+CHUNK = Hit("c", "file-1", "sea.md", "Sea", "", "The sea is deep.", 0, 16, None, 0.9, 0.9, 0.0)
+
+
 def deltas(message):
     if calls := message.get("tool_calls"):
         call = calls[0]
@@ -127,8 +144,9 @@ def world(tmp_path_factory):
         assistants = [
             Assistant(name=name, model="echo", prompt="Be brief.", memory=memory) for name, memory in kinds.items()
         ]
+        assistants.append(Assistant(name="reads", model="echo", knowledge=("sea",), refusal="I do not know."))
         catalog = Catalog(models=tuple(models), assistants=tuple(assistants))
-        with gateway(loop, tmp_path_factory.mktemp("gateway"), catalog) as up:
+        with gateway(loop, tmp_path_factory.mktemp("gateway"), catalog, retrieval=Retrieval()) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
             with (
                 openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
@@ -217,7 +235,7 @@ def test_an_engine_that_counts_is_asked(world, conversation):
 @both
 def test_calls_and_what_they_returned_are_one_turn(world, conversation, stream):
     world.ask(conversation, "look", model="calls", stream=stream)
-    question, call = world.items(conversation)
+    _, call = world.items(conversation)
     assert (call.type, call.call_id, call.name) == ("function_call", "call_1", "look")
     assert json.loads(call.arguments) == {"at": "the sea"}
     said = [{"role": "tool", "tool_call_id": "call_1", "content": "a boat"}]
@@ -352,7 +370,7 @@ def test_a_conversation_deleted_meanwhile(world, conversation):
         ({"conversation": "\ud7ff"}, 404, "conversation"),
         ({"conversation": 5}, 400, "conversation"),
         ({"conversation": ""}, 400, "conversation"),
-        ({"conversation": {"id": 5}}, 400, "conversation.id"),
+        ({"conversation": {"id": 5}}, 400, "conversation"),
         ({"n": 2}, 400, "n"),
     ],
 )
@@ -364,6 +382,38 @@ def test_wrong_requests(world, conversation, change, status, param):
     assert response.json()["error"]["param"] == param
     assert len(world.engine.prompts) == seen
     assert world.items(conversation) == []
+
+
+def test_another_tenants_conversation_is_a_404(world):
+    mallory = Principal(tenant="evil", user="mallory", key_id="key_m")
+    theirs = world.up.loop.do(world.up.services.conversations.create(mallory)).id
+    with pytest.raises(openai.NotFoundError) as error:
+        world.ask(theirs)
+    assert error.value.param == "conversation"
+    assert world.up.loop.do(world.up.services.conversations.last(mallory, theirs)) == []
+
+
+@both
+def test_documents_stand_in_the_request_and_not_in_the_history(world, conversation, stream):
+    _, _, extra = world.ask(conversation, "How deep is the sea?", model="reads", stream=stream)
+    assert extra["memory"] == {"turns": 0, "left_out": 0}
+    assert extra["citations"] == []
+    assert "The sea is deep." in world.engine.prompts[-1][-1]["content"]
+    assert world.texts(conversation)[0] == "How deep is the sea?"
+    asked = len(world.engine.prompts)
+    text, _, extra = world.ask(conversation, "What is fire?", model="reads", stream=stream)
+    assert (text, extra["memory"]) == ("I do not know.", {"turns": 0, "left_out": 1})
+    assert len(world.engine.prompts) == asked
+    assert world.texts(conversation)[2:] == ["What is fire?", "I do not know."]
+
+
+def test_a_picture_is_part_of_the_history(world, conversation):
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+    world.ask(conversation, [{"role": "user", "content": [{"type": "text", "text": "see"}, picture]}])
+    [seen, _] = world.items(conversation)
+    assert seen.content[1].image_url == "data:image/png;base64,AA"
+    world.ask(conversation, "and now?")
+    assert world.engine.prompts[-1][0]["content"][1]["image_url"]["url"] == "data:image/png;base64,AA"
 
 
 def test_a_request_without_a_conversation_is_as_before(world):
