@@ -45,12 +45,12 @@ class Tokens:
 
     def bound(self, messages: list[dict[str, Any]]) -> int:
         """Returns a number that the tokens do not exceed, without asking: a token has at least one byte of UTF-8."""
-        others = sum(len(_others(message)) for message in messages)
-        texts = [{**m, "content": _texts(m)} for m in messages] if others else messages
-        return len(orjson.dumps([texts, self._tools])) + others * OTHER_PART + OVERHEAD
+        count = sum(len(others(message)) for message in messages)
+        texts = [{**m, "content": _texts(m)} for m in messages] if count else messages
+        return len(orjson.dumps([texts, self._tools])) + count * OTHER_PART + OVERHEAD
 
     async def _count(self, messages: list[dict[str, Any]]) -> int:
-        if self._endpoint.tokenizer is None or any(map(_others, messages)):
+        if self._endpoint.tokenizer is None or any(map(others, messages)):
             return self.bound(messages)
         try:
             if self._endpoint.tokenizer == "vllm":
@@ -76,7 +76,8 @@ def _number(answer: dict[str, Any], field: str) -> int:
     return value
 
 
-def _others(message: dict[str, Any]) -> list[Any]:
+def others(message: dict[str, Any]) -> list[Any]:
+    """Returns the parts of a message that are not text."""
     content = message.get("content")
     return [part for part in content if part["type"] != "text"] if isinstance(content, list) else []
 

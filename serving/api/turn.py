@@ -6,11 +6,12 @@ engine did not finish is not kept, and neither is the question: the caller asks 
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 from serving.api.errors import ApiError, invalid, upstream
 from serving.api.schemas import ChatRequest
-from serving.api.tokens import Tokens
+from serving.api.tokens import Tokens, others
 from serving.api.upstream import Upstream
 from serving.assistants import items, memory
 from serving.assistants.items import Message
@@ -54,15 +55,15 @@ class OpenTurn:
         before, after = prompt[:instructions], prompt[instructions:]
         tokens = Tokens(self._client, endpoint, document.get("tools"))
         room = memory.room(await tokens.window(), document.get("max_tokens"))
-        turns = memory.newest_turns(self._conversations, self._caller, self._id)
         going_on = []
-        if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
-            going_on = [newest]
-            after = [*newest.messages, *after]
-        kept = await memory.recall(self._memory, turns, before=before, after=after, room=room, fits=tokens.fit)
+        async with aclosing(memory.newest_turns(self._conversations, self._caller, self._id)) as turns:
+            if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
+                going_on = [newest]
+                after = [*newest.messages, *after]
+            kept = await memory.recall(self._memory, turns, before=before, after=after, room=room, fits=tokens.fit)
         document["messages"] = [*before, *memory.flat(kept), *after]
         shown = [*kept, *going_on]
-        if endpoint.text_only and not all(isinstance(m.get("content", ""), str) for m in memory.flat(shown)):
+        if endpoint.text_only and any(map(others, memory.flat(shown))):
             raise invalid("This model takes text only.", "conversation", "unsupported_content")
         await self.count(len(shown), shown[0].seq if shown else None)
 

@@ -6,7 +6,7 @@ the request; memory gets what is left. It holds whole turns, the newest without 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from serving.assistants import items
@@ -39,7 +39,7 @@ class Turn:
     seq: int
 
 
-async def newest_turns(conversations: Conversations, principal: Principal, id: str) -> AsyncIterator[Turn]:
+async def newest_turns(conversations: Conversations, principal: Principal, id: str) -> AsyncGenerator[Turn, None]:
     """Yields the turns of a conversation, the newest first, and reads no more of it than is asked for."""
     turn: list[Item] = []  # newest first
     before: int | None = None

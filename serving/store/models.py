@@ -186,5 +186,5 @@ conversation_items = Table(
     Column("turn", BigInteger, nullable=False),
     Column("body", JSON, nullable=False),  # OpenAI's item without its id; what a message says is a list of typed parts
     Column("created_at", Double, nullable=False),
-    Index("ix_conversation_items_turn", "conversation_id", "turn", "seq"),
+    Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),  # turns are counted in it alone
 )

@@ -12,8 +12,12 @@ import openai
 import pytest
 from aiohttp import web
 
+from serving.api.errors import ApiError
+from serving.api.schemas import ChatRequest
 from serving.api.tokens import OVERHEAD
+from serving.api.turn import OpenTurn
 from serving.config import Assistant, BufferMemory, Catalog, NoMemory, RemoteModel, TokenWindowMemory
+from serving.engines.endpoint import Endpoint
 from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
 from serving.store.errors import StoreUnavailable
@@ -414,6 +418,24 @@ def test_a_picture_is_part_of_the_history(world, conversation):
     assert seen.content[1].image_url == "data:image/png;base64,AA"
     world.ask(conversation, "and now?")
     assert world.engine.prompts[-1][0]["content"][1]["image_url"]["url"] == "data:image/png;base64,AA"
+
+
+@pytest.mark.parametrize(("part", "taken"), [("text", True), ("image_url", False)])
+def test_a_model_that_takes_text_only_refuses_a_picture_of_the_history(world, conversation, part, taken):
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+    second = picture if part == "image_url" else {"type": "text", "text": "two"}
+    world.ask(conversation, [{"role": "user", "content": [{"type": "text", "text": "one"}, second]}])
+    body = ChatRequest(model="m", messages=[{"role": "user", "content": "x"}], conversation=conversation)
+    s = world.up.services
+    caller = world.up.loop.do(s.authenticate(world.http.headers["authorization"]))
+    turn = OpenTurn(s.conversations, s.upstream, caller, TokenWindowMemory(), body)
+    recalled = turn.recall(Endpoint("http://nobody/v1", "m", {}, text_only=True), {"messages": turn._said})
+    if taken:
+        world.up.loop.do(recalled)
+        return
+    with pytest.raises(ApiError) as error:
+        world.up.loop.do(recalled)
+    assert (error.value.code, error.value.param) == ("unsupported_content", "conversation")
 
 
 def test_a_request_without_a_conversation_is_as_before(world):

@@ -40,5 +40,5 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", name=op.f("uq_conversation_items_id")),
     )
     op.create_index(
-        "ix_conversation_items_turn", "conversation_items", ["conversation_id", "turn", "seq"], unique=False
+        "ix_conversation_items_turn", "conversation_items", ["conversation_id", "turn", "seq", "tenant"], unique=False
     )
