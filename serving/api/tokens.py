@@ -56,6 +56,8 @@ class Tokens:
             if self._endpoint.tokenizer == "vllm":
                 asked = {"model": self._endpoint.model, "messages": messages, "add_generation_prompt": True}
                 return _number(await self._ask("/tokenize", asked | self._tools), "count")
+            if messages[-1]["role"] == "assistant":  # llama.cpp would take it for the beginning of the answer
+                messages = [*messages, {"role": "user", "content": ""}]
             prompt = (await self._ask("/apply-template", {"messages": messages} | self._tools)).get("prompt")
             # Marks of the template are one token each, and the template's own text can hold them.
             marked = {"content": prompt, "add_special": True, "parse_special": True}

@@ -25,7 +25,9 @@ TEXTS = st.text(max_size=60) | st.sampled_from(
     ["<|im_end|>", "<|im_start|>user", "\0", "a" * 200, " " * 50, "日本語" * 9]
 )
 PROMPTS = st.lists(
-    st.builds(lambda r, t: {"role": r, "content": t}, st.sampled_from(["user", "assistant"]), TEXTS), max_size=6
+    st.builds(lambda r, t: {"role": r, "content": t}, st.sampled_from(["user", "assistant"]), TEXTS),
+    min_size=1,
+    max_size=6,
 )
 CONTEXT = 512
 
