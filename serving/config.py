@@ -123,6 +123,10 @@ class LlamaCppModel(Hosted):
     memory_bytes: int = Field(default=600_000_000, ge=0, description="expected resident size, for the fit check")
 
 
+Tokenizer = Literal["llamacpp", "vllm"]
+"""Whose HTTP routes count the tokens of a prompt."""
+
+
 class RemoteModel(Strict):
     """A model behind any OpenAI-compatible HTTP endpoint."""
 
@@ -130,6 +134,12 @@ class RemoteModel(Strict):
     name: Name
     url: str = Field(description="base URL with the version, for example http://127.0.0.1:9000/v1")
     model: str | None = Field(default=None, description="the model's name there; by default its name here")
+    context: int | None = Field(
+        default=None, ge=16, le=100_000_000, description="tokens of its context, which memory is planned into"
+    )
+    tokenizer: Tokenizer | None = Field(
+        default=None, description="whose routes count tokens there; by default memory goes by an upper bound"
+    )
     api_key: SecretRef | None = None
     connect_timeout_s: float = Field(default=5, gt=0, le=600)
     first_byte_timeout_s: float = Field(default=120, gt=0, le=3600)
@@ -357,6 +367,9 @@ class KServeModel(Strict):
     )
     path: str | None = Field(default=None, pattern=r"^(/[\w.-]+)+$", description="of the API; by default the runtime's")
     model: str | None = Field(default=None, description="the model's name there; by default the InferenceService's")
+    context: int | None = Field(
+        default=None, ge=16, le=100_000_000, description="tokens of one request, which memory is planned into"
+    )
     api_key: SecretRef | None = None
     ready_timeout_s: float = Field(default=1800, gt=0, le=86_400, description="until its condition Ready is true")
     first_byte_timeout_s: float = Field(default=600, gt=0, le=3600)
@@ -429,6 +442,30 @@ class Alias(Strict):
     targets: tuple[Target, ...] = Field(min_length=1, max_length=16)
 
 
+class NoMemory(Strict):
+    """Each request stands alone; its turns are stored all the same."""
+
+    kind: Literal["none"] = "none"
+
+
+class BufferMemory(Strict):
+    """The newest turns, as far as the model's context holds them."""
+
+    kind: Literal["buffer"] = "buffer"
+    turns: int = Field(default=10, ge=1, le=10_000, description="a turn is a question with all that follows it")
+
+
+class TokenWindowMemory(Strict):
+    """As many of the newest turns as `tokens`, and the model's context, hold."""
+
+    kind: Literal["token_window"] = "token_window"
+    tokens: int = Field(default=4096, ge=1, le=100_000_000)
+
+
+Memory = Annotated[NoMemory | BufferMemory | TokenWindowMemory, Field(discriminator="kind")]
+"""What of a conversation a model is shown again. Turns are shown whole or not at all."""
+
+
 class Assistant(Strict):
     """The application layer under one model id: prompt, knowledge and generation defaults."""
 
@@ -439,6 +476,7 @@ class Assistant(Strict):
     knowledge: tuple[Name, ...] = Field(default=(), max_length=16, description="collections to search")
     top_k: int = Field(default=4, ge=1, le=50, description="chunks put into the prompt")
     context_tokens: int = Field(default=700, ge=50, le=1_000_000, description="budget of the retrieved text")
+    memory: Memory = Field(default=TokenWindowMemory(), description="of the conversation that a request names")
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     refusal: str = Field(

@@ -15,9 +15,10 @@ from serving.api.generation import Annotate, Job, fixed_answer, sampling_fields
 from serving.api.http import JsonResponse, read_json
 from serving.api.schemas import ChatRequest, OtherPart
 from serving.api.services import Services
+from serving.api.turn import OpenTurn
 from serving.assistants import prompt
 from serving.assistants.resolver import Route
-from serving.config import Limits
+from serving.config import Limits, TokenWindowMemory
 from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
@@ -27,15 +28,20 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     body = await read_json(request, ChatRequest, s.limits)
     check_size(body, s.limits)
     route = resolve(s, x, body.model)
+    turn = await _open_turn(s, x, route, body)
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
         hits = await _retrieve(s, x, route, body)
-        job = _job(body, route, hits, _annotator(s, x, hits) if hits else None)
+        job = _job(body, route, hits, turn, _annotator(s, x, hits or (), turn))
         x.timeline.end_of("prompt")
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
-            answer = await fixed_answer(x, job, _refusal(route), citation_fields((), (), 0))
+            fields = citation_fields((), (), 0)
+            if turn is not None:
+                await turn.count()
+                fields["headrace"]["memory"] = turn.report
+            answer = await fixed_answer(x, job, _refusal(route), fields)
         else:
             answer = await s.generator.run(x, job)
     return JsonResponse(answer) if answer is not None else None
@@ -62,6 +68,18 @@ def check_size(body: ChatRequest, limits: Limits) -> None:
         raise invalid(f"The messages have more than {limits.characters} characters.", "messages", "too_long")
     if body.n is not None and body.n > limits.n:
         raise invalid(f"n is at most {limits.n}.", "n")
+    if body.conversation is not None and (body.n or 1) > 1:
+        raise invalid("A conversation goes on with one answer: n must be 1.", "n")
+
+
+async def _open_turn(s: Services, x: Exchange, route: Route, body: ChatRequest) -> OpenTurn | None:
+    """Returns the turn of a request that names a conversation; raises a 404."""
+    if body.conversation is None:
+        return None
+    remembers = route.assistant.memory if route.assistant is not None else TokenWindowMemory()
+    turn = OpenTurn(s.conversations, s.upstream, x.caller, remembers, body)
+    await turn.check()
+    return turn
 
 
 async def _retrieve(s: Services, x: Exchange, route: Route, body: ChatRequest) -> Sequence[Hit] | None:
@@ -77,7 +95,9 @@ async def _retrieve(s: Services, x: Exchange, route: Route, body: ChatRequest) -
     return hits
 
 
-def _job(body: ChatRequest, route: Route, hits: Sequence[Hit] | None, annotate: Annotate | None) -> Job:
+def _job(
+    body: ChatRequest, route: Route, hits: Sequence[Hit] | None, turn: OpenTurn | None, annotate: Annotate | None
+) -> Job:
     conversation = [_message(m.model_dump(exclude_none=True)) for m in body.messages]
     document: dict[str, Any] = sampling_fields(body)
     max_tokens = body.max_completion_tokens or body.max_tokens
@@ -108,7 +128,9 @@ def _job(body: ChatRequest, route: Route, hits: Sequence[Hit] | None, annotate: 
         stream=body.stream,
         want_usage=body.stream_options is not None and body.stream_options.include_usage,
         text_only=text_only,
+        recall=turn.recall if turn is not None else None,
         annotate=annotate,
+        keep=turn.keep if turn is not None else None,
     )
 
 
@@ -118,13 +140,20 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _annotator(s: Services, x: Exchange, hits: Sequence[Hit]) -> Annotate:
+def _annotator(s: Services, x: Exchange, hits: Sequence[Hit], turn: OpenTurn | None) -> Annotate | None:
+    if not hits and turn is None:
+        return None
+
     async def annotate(texts: dict[int, str]) -> dict[int, dict[str, Any]]:
-        fields = {}
+        fields: dict[int, dict[str, Any]] = {}
         for index, text in texts.items():
-            found = await s.retrieval.attribute(text, hits)
-            metrics.unsupported.labels(x.model).inc(len(found.unsupported))
-            fields[index] = citation_fields(found.citations, found.unsupported, len(hits))
+            fields[index] = {}
+            if hits:
+                found = await s.retrieval.attribute(text, hits)
+                metrics.unsupported.labels(x.model).inc(len(found.unsupported))
+                fields[index] = citation_fields(found.citations, found.unsupported, len(hits))
+            if turn is not None:
+                fields[index].setdefault("headrace", {})["memory"] = turn.report
         return fields
 
     return annotate

@@ -25,6 +25,12 @@ _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "s
 Annotate = Callable[[dict[int, str]], Awaitable[dict[int, dict[str, Any]]]]
 """From the text of each choice to the fields that its message gets beside it (citations)."""
 
+Recall = Callable[[Endpoint, dict[str, Any]], Awaitable[None]]
+"""Puts memory into an engine's document, once it is known which engine reads it."""
+
+Keep = Callable[[dict[str, Any], str | None], Awaitable[None]]
+"""Stores the answer's message with its `finish_reason`; the caller learns of the end only after it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -37,7 +43,9 @@ class Job:
     stream: bool
     want_usage: bool
     text_only: bool = True
+    recall: Recall | None = None
     annotate: Annotate | None = None
+    keep: Keep | None = None
     transform: Callable[[dict[str, Any]], None] | None = None
 
 
@@ -62,6 +70,9 @@ class Generator:
                     raise ApiError(400, "unsupported_content", "This model takes text only.", param="messages")
                 ours = {"id": x.new_id(job.prefix), "model": job.route.requested}
                 document = {**job.document, "model": endpoint.model}
+                if job.recall is not None:
+                    await job.recall(endpoint, document)
+                    x.timeline.end_of("memory")
                 if job.stream:
                     await self._stream(x, job, endpoint, document, ours)
                     return None
@@ -92,6 +103,11 @@ class Generator:
             for choice in choices:
                 choice.get("message", {}).update(fields.get(choice.get("index", 0), {}))
             x.timeline.end_of("cite")
+        if job.keep is not None:
+            if not choices:
+                raise upstream("The model's answer has no choices.")
+            await job.keep(choices[0].get("message") or {}, choices[0].get("finish_reason"))
+            x.timeline.end_of("store")
         return answer
 
     async def _stream(
@@ -99,10 +115,12 @@ class Generator:
     ) -> None:
         document |= {"stream": True, "stream_options": {"include_usage": True}}
         relay = Relay(ours, want_usage=job.want_usage, hold_finish=job.annotate is not None, transform=job.transform)
+        answer: dict[str, Any] | None = None
         async with self._upstream.post(endpoint, job.path, document) as response:
             await x.start_stream()
             try:
                 rest = await _copy(x, relay, response)
+                fields: dict[int, dict[str, Any]] = {}
                 if job.annotate is not None:
                     await x.write(rest)
                     rest = b""
@@ -112,6 +130,7 @@ class Generator:
                             choice.setdefault("delta", {}).update(fields.get(choice.get("index", 0), {}))
                     x.timeline.end_of("cite")
                 rest += relay.tail()
+                answer = {**relay.message(), **fields.get(0, {})}
             except (FrameError, EngineError, aiohttp.ClientError, TimeoutError):
                 # The head is sent: one error frame, no end mark, so that nobody takes the answer for complete.
                 error = upstream("The model broke off in the middle of its answer.")
@@ -119,6 +138,9 @@ class Generator:
                 rest = error.frame()
         count_tokens(x, relay.usage)
         _observe(x, relay)
+        if job.keep is not None and answer is not None:
+            await job.keep(answer, relay.finish_reason)
+            x.timeline.end_of("store")
         await x.write(rest, last=True)
 
 
@@ -166,6 +188,9 @@ async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any])
     """Answers a chat with `text` without asking a model, in the shape that was asked for."""
     base = {"id": x.new_id(job.prefix), "created": int(time.time()), "model": job.route.requested}
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    if job.keep is not None:
+        await job.keep({"content": text, **fields}, "stop")
+        x.timeline.end_of("store")
     if not job.stream:
         message = {"role": "assistant", "content": text, **fields}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api import chat, completions, embeddings, files, health, models, vector_stores
+from serving.api import chat, completions, conversations, embeddings, files, health, models, vector_stores
 from serving.api import schemas as b
 from serving.api.exchange import Exchange
 from serving.api.services import Services
@@ -81,4 +81,12 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.get_file),
     Operation("DELETE", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.detach),
     Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, b.SearchRequest),
+    Operation("POST", "/v1/conversations", conversations.create, b.ConversationRequest),
+    Operation("GET", "/v1/conversations/{conversation_id}", conversations.get),
+    Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, b.ConversationUpdate),
+    Operation("DELETE", "/v1/conversations/{conversation_id}", conversations.delete),
+    Operation("POST", "/v1/conversations/{conversation_id}/items", conversations.add_items, b.ConversationItemsRequest),
+    Operation("GET", "/v1/conversations/{conversation_id}/items", conversations.list_items, query=PAGE),
+    Operation("GET", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.get_item),
+    Operation("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.delete_item),
 )

@@ -36,10 +36,13 @@ class Relay:
         self._splitter = Splitter()
         self._template: Template | None = None
         self._texts: dict[int, list[bytes]] = {}
+        self._calls: dict[str, dict[str, Any]] = {}
+        self._refusal = ""
         self._usage_frame: dict[str, Any] | None = None
         self.held: list[dict[str, Any]] = []
         self.usage: dict[str, Any] = {}
         self.done = False
+        self.finish_reason: str | None = None
         self.tokens = 0
         self.first_token: float | None = None
         self.last_token: float | None = None
@@ -111,8 +114,36 @@ class Relay:
         if isinstance(text, str) and text:
             texts.append(text.encode())
             self.tokens += 1
-        elif delta.get("tool_calls"):
+        elif calls := delta.get("tool_calls"):
             self.tokens += 1
+            if isinstance(calls, list):
+                self._read_calls(calls)
+        if isinstance(refusal := delta.get("refusal"), str):
+            self._refusal += refusal
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+
+    def _read_calls(self, parts: list[Any]) -> None:
+        """Joins the pieces in which a stream brings a call: its name once, its arguments bit by bit."""
+        for part in parts:
+            piece = part.get("function") if isinstance(part, dict) else None
+            if not isinstance(piece, dict):
+                continue
+            call = self._calls.setdefault(str(part.get("index", 0)), {"id": "", "name": "", "arguments": ""})
+            call["id"] = part.get("id") or call["id"]
+            call["name"] = piece.get("name") or call["name"]
+            call["arguments"] += str(piece.get("arguments") or "")
+
+    def message(self) -> dict[str, Any]:
+        """Returns what the stream of one choice said, as the message of a whole answer."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.texts().get(0, "")}
+        if self._refusal:
+            message["refusal"] = self._refusal
+        if self._calls:
+            message["tool_calls"] = [
+                {"id": c["id"], "type": "function", "function": {"name": c["name"], "arguments": c["arguments"]}}
+                for c in self._calls.values()
+            ]
+        return message
 
     def texts(self) -> dict[int, str]:
         """Returns the text of each choice so far, by index."""

@@ -1,13 +1,23 @@
 """Request bodies of the OpenAI-compatible API. Fields that OpenAI knows and we do not act on are ignored.
 
-Source of names and ranges: OpenAI's API reference (chat completions, completions, embeddings, vector stores).
+Source of names and ranges: OpenAI's API reference (chat completions, completions, embeddings, vector stores,
+conversations).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -152,10 +162,20 @@ class Sampling(Body):
         return self
 
 
+ConversationId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class ConversationReference(Body):
+    """A conversation by its id."""
+
+    id: ConversationId
+
+
 class ChatRequest(Sampling):
-    """`POST /v1/chat/completions`."""
+    """`POST /v1/chat/completions`; `conversation` is ours: what it holds comes before the messages."""
 
     messages: list[Message] = Field(min_length=1)
+    conversation: ConversationId | ConversationReference | None = None
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     logprobs: bool | None = None
@@ -253,3 +273,124 @@ class SearchRequest(Body):
     max_num_results: int = Field(default=10, ge=1, le=50)
     ranking_options: dict[str, Any] | None = None
     rewrite_query: bool | None = None
+
+
+class InputText(Body):
+    """Text of the user, or instructions."""
+
+    type: Literal["input_text"]
+    text: Text
+
+
+class OutputText(Body):
+    """Text of the assistant, with its citations."""
+
+    type: Literal["output_text"]
+    text: Text
+    annotations: list[dict[str, Any]] = Field(default=[], max_length=1000)
+
+
+class Refusal(Body):
+    """Why the assistant did not answer."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+
+class InputImage(Body):
+    """An image, by its URL (which can hold it: `data:`)."""
+
+    type: Literal["input_image"]
+    image_url: str | None = None
+    file_id: str | None = Field(default=None, max_length=128)
+    detail: Literal["low", "high", "auto", "original"] = "auto"
+
+
+class InputAudio(Body):
+    """A recording."""
+
+    type: Literal["input_audio"]
+    input_audio: dict[str, Any]
+
+
+class InputFile(Body):
+    """A document."""
+
+    type: Literal["input_file"]
+    file_data: str | None = None
+    file_id: str | None = Field(default=None, max_length=128)
+    file_url: str | None = Field(default=None, max_length=8192)
+    filename: str | None = Field(default=None, max_length=256)
+
+
+Content = Annotated[InputText | OutputText | Refusal | InputImage | InputAudio | InputFile, Field(discriminator="type")]
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+CallId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class MessageItem(Body):
+    """A message of a conversation; a string as its content is one part of text."""
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    status: ItemStatus = "completed"
+    content: Text | Annotated[list[Content], Field(max_length=1000)]
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        if isinstance(self.content, str):
+            assistant = self.role == "assistant"
+            part = OutputText(type="output_text", text=self.content) if assistant else None
+            self.content = [part or InputText(type="input_text", text=self.content)]
+        return self
+
+
+class FunctionCallItem(Body):
+    """A call that the model asked for."""
+
+    type: Literal["function_call"]
+    call_id: CallId
+    name: str = Field(min_length=1, max_length=64)
+    arguments: str
+    status: ItemStatus = "completed"
+
+
+class FunctionCallOutputItem(Body):
+    """What came of a call."""
+
+    type: Literal["function_call_output"]
+    call_id: CallId
+    output: Text | Annotated[list[Content], Field(max_length=1000)]
+    status: ItemStatus = "completed"
+
+
+def _item_type(value: Any) -> Any:
+    given = value.get("type", "message") if isinstance(value, dict) else getattr(value, "type", None)
+    return given if isinstance(given, str) else None
+
+
+ItemBody = Annotated[
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionCallOutputItem, Tag("function_call_output")],
+    Discriminator(_item_type),  # OpenAI's clients may leave the type of a message out
+]
+
+
+class ConversationRequest(Body):
+    """`POST /v1/conversations`."""
+
+    items: list[ItemBody] | None = Field(default=None, max_length=20)
+    metadata: Metadata | None = None
+
+
+class ConversationUpdate(Body):
+    """`POST /v1/conversations/{id}`."""
+
+    metadata: Metadata | None
+
+
+class ConversationItemsRequest(Body):
+    """`POST /v1/conversations/{id}/items`."""
+
+    items: list[ItemBody] = Field(min_length=1, max_length=20)

@@ -17,6 +17,7 @@ from serving.security.keys import Authenticator
 from serving.security.principal import Principal
 from serving.store import data
 from serving.store.blobs import Blobs
+from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
@@ -37,6 +38,7 @@ class Services:
         self.jobs = Jobs(self.database)
         self.vector_stores = VectorStores(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
+        self.conversations = Conversations(self.database)
         self.keys = Keys(self.database)
         self.authenticator = Authenticator(self.keys, config.key_secret.read())
         self.admission = Admission(config.limits)

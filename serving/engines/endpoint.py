@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from serving.config import Tokenizer
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -11,6 +13,8 @@ class Endpoint:
 
     `url` is the base with the version (`http://host:port/v1`), `model` its name there, `headers` what it wants
     to be asked with (they can hold a key, so they stay out of `repr`). Times are seconds.
+    `context` is the tokens of one request with its answer, and `tokenizer` says whose routes count them; each is None
+    where it is not known.
     """
 
     url: str
@@ -21,6 +25,8 @@ class Endpoint:
     first_byte_timeout_s: float = 600.0
     idle_timeout_s: float = 120.0
     text_only: bool = False
+    context: int | None = None
+    tokenizer: Tokenizer | None = None
 
 
 class EngineUnavailable(Exception):

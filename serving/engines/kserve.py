@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from serving.config import KServeModel, RemoteModel
+from serving.config import KServeModel, RemoteModel, Tokenizer
 
 PATHS = {"huggingface": "/openai/v1"}
 """Where a runtime serves OpenAI's API, below the address in the InferenceService's status; others use /v1.
 
 KServe's Hugging Face server: `KSERVE_OPENAI_ROUTE_PREFIX` in python/kserve/kserve/protocol/rest/openai/endpoints.py.
 """
+
+TOKENIZERS: dict[str, Tokenizer] = {"llamacpp": "llamacpp", "vllm": "vllm"}
+"""Runtimes that count tokens for who asks."""
 
 
 def remote(model: KServeModel) -> RemoteModel | None:
@@ -19,6 +22,8 @@ def remote(model: KServeModel) -> RemoteModel | None:
         name=model.name,
         url=model.url + (model.path or PATHS.get(model.runtime, "/v1")),
         model=model.model or model.service,
+        context=model.context,
+        tokenizer=None if model.existing else TOKENIZERS.get(model.runtime),
         api_key=model.api_key,
         first_byte_timeout_s=model.first_byte_timeout_s,
         idle_timeout_s=model.idle_timeout_s,

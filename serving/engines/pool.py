@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
-from serving.config import Catalog, KServeModel, LlamaCppModel, Model, RemoteModel, names
+from serving.config import Catalog, KServeModel, LlamaCppModel, Model, RemoteModel, VllmModel, names
 from serving.document import model_application
 from serving.engines import kserve
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
@@ -83,8 +84,14 @@ class Engines:
         try:
             headers = {"Authorization": f"Bearer {granted['key']}"}
             # Engines close kept connections without a word: one more try before the first byte.
-            text_only = isinstance(model, LlamaCppModel)
-            yield Endpoint(granted["url"], name, headers, retries=1, text_only=text_only)
+            here = Endpoint(granted["url"], name, headers, retries=1)
+            if isinstance(model, LlamaCppModel):
+                # llama.cpp gives each slot an equal part of its context.
+                yield replace(here, text_only=True, context=model.context // model.slots, tokenizer="llamacpp")
+            elif isinstance(model, VllmModel):
+                yield replace(here, context=model.context, tokenizer="vllm")
+            else:
+                yield here
         finally:
             # Dropping the generator would leave the replica's slot taken: only cancel() frees it.
             generator.cancel()
@@ -133,4 +140,6 @@ class _Remote:
             model.connect_timeout_s,
             model.first_byte_timeout_s,
             model.idle_timeout_s,
+            context=model.context,
+            tokenizer=model.tokenizer,
         )

@@ -7,7 +7,7 @@ import time
 
 
 def new_id(prefix: str) -> str:
-    """Returns `prefix` and 128 random bits: `file-3f…`, and `vs_…`, `job_…`, `key_…` for the others.
+    """Returns `prefix` and 128 random bits: `file-3f…`, and `vs_…`, `job_…`, `conv_…` and so on for the others.
 
     Lower-case hexadecimal, so that an id is also a safe file name where upper and lower case are one.
     """

@@ -163,3 +163,28 @@ jobs = Table(
         postgresql_where=UNFINISHED,
     ),
 )
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),  # number of its newest item; never given again
+    Column("last_turn", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("ix_conversations_tenant_created_at", "tenant", "created_at", "id"),
+)
+
+conversation_items = Table(
+    "conversation_items",
+    metadata,
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", ID, nullable=False, unique=True),
+    Column("tenant", NAME, nullable=False),
+    Column("turn", BigInteger, nullable=False),
+    Column("body", JSON, nullable=False),  # OpenAI's item without its id; what a message says is a list of typed parts
+    Column("created_at", Double, nullable=False),
+    Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),  # turns are counted in it alone
+)

@@ -41,9 +41,10 @@ async def page(
     max_limit: int,
     order: Order,
     id_column: str = "id",
+    order_column: str = "created_at",
     within: ColumnElement[bool] | None = None,
 ) -> Page[RowMapping]:
-    """Runs `query` over the tenant's rows of `table`, sorted by creation, from behind the row `after`.
+    """Runs `query` over the tenant's rows of `table`, sorted by `order_column`, from behind the row `after`.
 
     `within` narrows the rows to one parent's, where ids are unique only there.
     """
@@ -51,17 +52,17 @@ async def page(
         raise InvalidValue("limit", f"must be from 1 to {max_limit}")
     if order not in ("asc", "desc"):
         raise InvalidValue("order", "must be 'asc' or 'desc'")
-    created, id = table.c.created_at, table.c[id_column]
+    at, id = table.c[order_column], table.c[id_column]
     mine = table.c.tenant == principal.tenant
     if within is not None:
         mine = and_(mine, within)
     query = query.where(mine)
     if after is not None:
-        found = (await connection.execute(select(created).where(id == after, mine))).scalar()
+        found = (await connection.execute(select(at).where(id == after, mine))).scalar()
         if found is None:
             raise InvalidValue("after", "there is no such object")
-        ahead, behind = (created > found, id > after) if order == "asc" else (created < found, id < after)
-        query = query.where(or_(ahead, and_(created == found, behind)))
-    by = (created, id) if order == "asc" else (created.desc(), id.desc())
+        ahead, behind = (at > found, id > after) if order == "asc" else (at < found, id < after)
+        query = query.where(or_(ahead, and_(at == found, behind)))
+    by = (at, id) if order == "asc" else (at.desc(), id.desc())
     rows = (await connection.execute(query.order_by(*by).limit(limit + 1))).mappings().all()
     return Page(list(rows[:limit]), len(rows) > limit)

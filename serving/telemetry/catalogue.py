@@ -21,9 +21,11 @@ STAGES = (
     "retrieve",
     "prompt",
     "queue",
+    "memory",
     "first_token",
     "decode",
     "cite",
+    "store",
     "respond",
 )
 """Stages of one request, in order. Their times add up to the end-to-end time."""

@@ -144,6 +144,29 @@ def test_an_assistant_says_when_its_documents_do_not_help(sdk):
     assert message.annotations == []
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_conversation_goes_on(sdk, stream):
+    """Each turn is stored when its answer ends, and the model is shown it with the next."""
+    id = sdk.conversations.create(metadata={"topic": "herons"}).id
+    for turn, text in enumerate(("My name is Ada.", "What is my name?")):
+        answer = ask(sdk, "smollm2", text, max_tokens=16, stream=stream, extra_body={"conversation": id})
+        last = list(answer)[-1].choices[0].delta if stream else answer.choices[0].message
+        assert last.model_extra["headrace"]["memory"] == {"turns": turn, "left_out": 0}
+        items = list(sdk.conversations.items.list(id, order="asc"))
+        assert [i.role for i in items] == ["user", "assistant"] * (turn + 1)
+        assert items[-2].content[0].text == text
+    assert sdk.conversations.items.retrieve(items[0].id, conversation_id=id) == items[0]
+    sdk.conversations.items.delete(items[0].id, conversation_id=id)
+    assert sdk.conversations.update(id, metadata={}).metadata == {}
+    assert len(sdk.conversations.items.list(id).data) == 3
+    sdk.conversations.items.create(id, items=[{"role": "user", "content": "Goodbye."}])
+    assert sdk.conversations.delete(id).deleted
+    with pytest.raises(openai.NotFoundError):
+        sdk.conversations.retrieve(id)
+    with pytest.raises(openai.NotFoundError):
+        ask(sdk, "smollm2", "x", max_tokens=1, extra_body={"conversation": id})
+
+
 def test_a_deleted_file_is_found_no_more(sdk):
     file = sdk.files.create(file=("gone.md", b"# Gone\n\nThe vanishing marker is zyxomma."), purpose="assistants")
     store = sdk.vector_stores.create(name="short-lived", file_ids=[file.id])

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
 
 import httpx
 import pytest
-import uvicorn
 from aiohttp import web
 
-from serving.api.app import Api
-from serving.api.services import Services
-from serving.config import Alias, Assistant, Catalog, Limits, RemoteModel, SecretRef, ServingConfig, Store, Target
-from serving.security.keys import new_key
+from serving.config import Alias, Assistant, Catalog, Limits, RemoteModel, SecretRef, Target
+from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
 
 PLANTED = "planted-upstream-secret"
@@ -90,93 +86,37 @@ KINDS = ["good", "flaky", "not-json", "endless", "cut", "crash", "garbage", "err
 KINDS += [f"status-{code}" for code in (400, 401, 404, 429, 500, 503)]
 
 
-class Loop(threading.Thread):
-    """An event loop in a thread, for the two servers."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.loop = asyncio.new_event_loop()
-        self.start()
-
-    def run(self):
-        self.loop.run_forever()
-
-    def do(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
-
-
-async def start_upstream(upstream):
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", upstream.chat)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    return runner, site._server.sockets[0].getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gateway")
-    key = new_key()
-    (folder / "hash").write_text("h" * 40)
-    (folder / "key").write_text(key)
     (folder / "upstream").write_text(PLANTED)
     upstream, loop = Upstream(), Loop()
-    runner, port = loop.do(start_upstream(upstream))
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", upstream.chat)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         closed = s.getsockname()[1]
-    models = tuple(
-        RemoteModel(
-            name=kind,
-            url=f"http://127.0.0.1:{closed if kind == 'down' else port}/v1",
-            api_key=SecretRef(ref=f"file:{folder / 'upstream'}"),
-            idle_timeout_s=1,
-            max_in_flight=2,
-        )
-        for kind in KINDS
-    )
-    config = ServingConfig(
-        store=Store(database=f"sqlite:///{folder / 'h.db'}", data=str(folder)),
-        key_secret=SecretRef(ref=f"file:{folder / 'hash'}"),
-        bootstrap_key=SecretRef(ref=f"file:{folder / 'key'}"),
-        limits=Limits(in_flight=4, queue=0),
-    )
-
-    async def start():
-        services = Services(config, None, lambda name: None)
-        await services.start()
-        services.configure(
-            Catalog(
-                models=models,
-                aliases=(Alias(name="stable", targets=(Target(model="good"),)),),
-                assistants=(Assistant(name="brief", model="stable", prompt="Be brief.", max_tokens=7),),
+    with engine(loop, app) as port:
+        models = tuple(
+            RemoteModel(
+                name=kind,
+                url=f"http://127.0.0.1:{closed if kind == 'down' else port}/v1",
+                api_key=SecretRef(ref=f"file:{folder / 'upstream'}"),
+                idle_timeout_s=1,
+                max_in_flight=2,
             )
+            for kind in KINDS
         )
-        server = uvicorn.Server(uvicorn.Config(Api(services), port=0, log_level="critical", lifespan="off"))
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        return services, server, task, server.servers[0].sockets[0].getsockname()[1]
-
-    services, server, task, api = loop.do(start())
-    headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=f"http://127.0.0.1:{api}", headers=headers, timeout=20) as client:
-        yield client, upstream, services
-
-    async def stop():
-        server.should_exit = True
-        await task
-        await services.close()
-        await runner.cleanup()
-        left = asyncio.all_tasks() - {asyncio.current_task()}  # handlers whose connection the test cut
-        for pending in left:
-            pending.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-    loop.do(stop())
-    loop.loop.call_soon_threadsafe(loop.loop.stop)
+        catalog = Catalog(
+            models=models,
+            aliases=(Alias(name="stable", targets=(Target(model="good"),)),),
+            assistants=(Assistant(name="brief", model="stable", prompt="Be brief.", max_tokens=7),),
+        )
+        with gateway(loop, folder, catalog, limits=Limits(in_flight=4, queue=0)) as up:
+            headers = {"Authorization": f"Bearer {up.key}"}
+            with httpx.Client(base_url=up.url, headers=headers, timeout=20) as client:
+                yield client, upstream, up.services
+    loop.stop()
 
 
 def ask(client, model, **options):

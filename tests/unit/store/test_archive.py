@@ -28,7 +28,8 @@ from serving.store import pause as pause_module
 from serving.store.__main__ import main
 from serving.store.archive import BadArchive, NotEmpty, backup, restore
 from serving.store.blobs import Blobs
-from serving.store.database import Database
+from serving.store.conversations import Conversations
+from serving.store.database import HEAD, Database
 from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
 from serving.store.ids import new_id
@@ -55,6 +56,7 @@ class State:
         self.files = Files(self.database, self.jobs, self.vector_stores)
         self.blobs = Blobs(data.place(self.store, data.FILES))
         self.keys = Keys(self.database)
+        self.conversations = Conversations(self.database)
 
     async def upload(self, content: bytes, name: str = "a.md") -> str:
         id = new_id("file")
@@ -94,6 +96,7 @@ class State:
         for id in ids:
             await self.vector_stores.attach(ME, store.id, id, attributes={"n": 0.1, "b": True, "s": "x"})
         await self.upload(b"attached to nothing" * 100_000)
+        await self.conversations.create(ME, metadata={"a": "1"}, items=[{"type": "message", "role": "user"}])
         await self.work()
         await self.jobs.enqueue(ME, "other", {"deep": [{"x": None}]}, dedupe_key="d", delay_s=1e6)
         return store.id
@@ -461,7 +464,7 @@ async def test_program(new_state: States, tmp_path: Path) -> None:
     for command in ("migrate", "wait"):
         done = await asyncio.to_thread(program, command, *given)
         assert done.returncode == 0, done.stderr
-        assert done.stderr.rstrip().endswith("has format 1")
+        assert done.stderr.rstrip().endswith(f"has format {HEAD}")
     store_id = await state.fill()
     written = await asyncio.to_thread(program, "backup", str(tmp_path), *given)
     assert written.returncode == 0, written.stderr

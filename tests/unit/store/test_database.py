@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, event, select
 
 from serving.security.principal import Principal
-from serving.store.database import Database
+from serving.store.database import HEAD, Database
 from serving.store.errors import InvalidValue, NewerDatabase, StoreUnavailable
 from serving.store.jobs import Jobs
 from serving.store.models import meta, metadata
@@ -71,7 +71,7 @@ async def test_migrating_twice_changes_nothing(database: Database) -> None:
     await database.migrate()
     async with database.read() as connection:
         assert (await connection.execute(select(meta.c.value).where(meta.c.key == "mark"))).scalar() == "kept"
-        assert (await connection.execute(select(meta.c.value).where(meta.c.key == "format"))).scalar() == "1"
+        assert (await connection.execute(select(meta.c.value).where(meta.c.key == "format"))).scalar() == str(HEAD)
 
 
 async def test_databases_of_one_process_migrate_together(new_url: Callable[[], str]) -> None:
@@ -110,10 +110,10 @@ def test_processes_migrate_together(url: str, spawn) -> None:
 @uninterrupted
 async def test_downgrade_is_refused(database: Database, url: str) -> None:
     async with database.write() as connection:
-        await connection.execute(meta.update().where(meta.c.key == "format").values(value="2"))
+        await connection.execute(meta.update().where(meta.c.key == "format").values(value=str(HEAD + 1)))
     before = path_of(database).read_bytes()
     older = Database(url)
-    with pytest.raises(NewerDatabase, match="format 2 and this Headrace knows up to 1: it was written by a newer"):
+    with pytest.raises(NewerDatabase, match=f"format {HEAD + 1} and this Headrace knows up to {HEAD}: it was written"):
         await older.migrate()
     await older.close()
     assert path_of(database).read_bytes() == before
@@ -192,7 +192,7 @@ async def test_full_disk_keeps_what_was_acknowledged(database: Database, alice: 
 FULL = """
 import asyncio, resource, signal, sys
 from serving.security.principal import Principal
-from serving.store.database import Database
+from serving.store.database import HEAD, Database
 from serving.store.errors import StoreUnavailable
 from serving.store.jobs import Jobs
 async def main():

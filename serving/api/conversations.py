@@ -1,0 +1,102 @@
+"""`/v1/conversations`: what was said, kept between requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.errors import invalid
+from serving.api.exchange import Exchange
+from serving.api.http import JsonResponse, read_json
+from serving.api.paging import page_query, page_response
+from serving.api.schemas import ConversationItemsRequest, ConversationRequest, ConversationUpdate, ItemBody
+from serving.api.services import Services
+from serving.config import Limits
+from serving.store.conversations import Conversation, Item
+from serving.store.rows import Page
+
+
+async def create(s: Services, request: Request, x: Exchange) -> Response:
+    """Makes a conversation, with its first items if any are given."""
+    body = await read_json(request, ConversationRequest, s.limits)
+    items = _bodies(body.items or (), s.limits)
+    return JsonResponse(_conversation(await s.conversations.create(x.caller, metadata=body.metadata, items=items)))
+
+
+async def get(s: Services, request: Request, x: Exchange) -> Response:
+    """Describes a conversation."""
+    return JsonResponse(_conversation(await s.conversations.get(x.caller, request.path_params["conversation_id"])))
+
+
+async def update(s: Services, request: Request, x: Exchange) -> Response:
+    """Replaces a conversation's metadata."""
+    body = await read_json(request, ConversationUpdate, s.limits)
+    id = request.path_params["conversation_id"]
+    return JsonResponse(_conversation(await s.conversations.update(x.caller, id, metadata=body.metadata)))
+
+
+async def delete(s: Services, request: Request, x: Exchange) -> Response:
+    """Deletes a conversation with all its items."""
+    id = request.path_params["conversation_id"]
+    await s.conversations.delete(x.caller, id)
+    return JsonResponse({"id": id, "object": "conversation.deleted", "deleted": True})
+
+
+async def add_items(s: Services, request: Request, x: Exchange) -> Response:
+    """Adds items to a conversation, all or none."""
+    body = await read_json(request, ConversationItemsRequest, s.limits)
+    items = _bodies(body.items, s.limits)
+    added = await s.conversations.add(x.caller, request.path_params["conversation_id"], items)
+    return page_response(Page(added, has_more=False), _item)
+
+
+async def list_items(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists a conversation's items."""
+    id = request.path_params["conversation_id"]
+    return page_response(await s.conversations.list_items(x.caller, id, **page_query(request)), _item)
+
+
+async def get_item(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns an item of a conversation."""
+    path = request.path_params
+    return JsonResponse(_item(await s.conversations.get_item(x.caller, path["conversation_id"], path["item_id"])))
+
+
+async def delete_item(s: Services, request: Request, x: Exchange) -> Response:
+    """Deletes an item and returns its conversation."""
+    path = request.path_params
+    left = await s.conversations.delete_item(x.caller, path["conversation_id"], path["item_id"])
+    return JsonResponse(_conversation(left))
+
+
+def _bodies(items: Sequence[ItemBody], limits: Limits) -> list[dict[str, Any]]:
+    """Returns items as they are stored; raises a 400 for more text than one request may bring."""
+    bodies = [item.model_dump(exclude_none=True) for item in items]
+    if _characters(bodies) > limits.characters:
+        raise invalid(f"The items have more than {limits.characters} characters.", "items", "too_long")
+    return bodies
+
+
+def _characters(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        # A picture is no text: the size of the body bounds it.
+        return sum(_characters(v) for k, v in value.items() if k not in ("image_url", "input_audio", "file_data"))
+    return sum(map(_characters, value)) if isinstance(value, list) else 0
+
+
+def _conversation(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "id": conversation.id,
+        "object": "conversation",
+        "created_at": int(conversation.created_at),
+        "metadata": conversation.metadata,
+    }
+
+
+def _item(item: Item) -> dict[str, Any]:
+    return {"id": item.id, **item.body}

@@ -1,0 +1,89 @@
+"""Whether a prompt fits into so many tokens, as the engine that will read it counts them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from serving.api.errors import ApiError, upstream
+from serving.api.upstream import Upstream, read_answer
+from serving.engines.endpoint import Endpoint
+
+OVERHEAD = 256
+"""Tokens that a chat template may add to a prompt by itself: instructions of its own, marks, a preamble for tools."""
+
+OTHER_PART = 2048
+"""Tokens that a picture, a recording or a file is taken for: no tokenizer counts them."""
+
+
+class Tokens:
+    """Counts prompts for `endpoint`; `tools` are part of each.
+
+    llama.cpp and vLLM apply the model's own chat template and tokenizer. Where nobody can be asked, `bound` decides.
+    """
+
+    def __init__(self, client: Upstream, endpoint: Endpoint, tools: list[dict[str, Any]] | None = None) -> None:
+        self._client = client
+        self._endpoint = replace(endpoint, url=endpoint.url.removesuffix("/v1"))
+        self._tools = {"tools": tools} if tools else {}
+
+    async def window(self) -> int | None:
+        """Returns the tokens of a prompt with its answer; None when nobody knows."""
+        endpoint = self._endpoint
+        if endpoint.context is None and endpoint.tokenizer == "vllm":
+            try:
+                return _number(await self._ask("/tokenize", {"model": endpoint.model, "prompt": "x"}), "max_model_len")
+            except ApiError:
+                return None
+        return endpoint.context
+
+    async def fit(self, messages: list[dict[str, Any]], limit: int) -> bool:
+        """Whether `messages` have at most `limit` tokens."""
+        return self.bound(messages) <= limit or await self._count(messages) <= limit
+
+    def bound(self, messages: list[dict[str, Any]]) -> int:
+        """Returns a number that the tokens do not exceed, without asking: a token has at least one byte of UTF-8."""
+        count = sum(len(others(message)) for message in messages)
+        texts = [{**m, "content": _texts(m)} for m in messages] if count else messages
+        return len(orjson.dumps([texts, self._tools])) + count * OTHER_PART + OVERHEAD
+
+    async def _count(self, messages: list[dict[str, Any]]) -> int:
+        if self._endpoint.tokenizer is None or any(map(others, messages)):
+            return self.bound(messages)
+        try:
+            if self._endpoint.tokenizer == "vllm":
+                asked = {"model": self._endpoint.model, "messages": messages, "add_generation_prompt": True}
+                return _number(await self._ask("/tokenize", asked | self._tools), "count")
+            if messages[-1]["role"] == "assistant":  # llama.cpp would take it for the beginning of the answer
+                messages = [*messages, {"role": "user", "content": ""}]
+            prompt = (await self._ask("/apply-template", {"messages": messages} | self._tools)).get("prompt")
+            # Marks of the template are one token each, and the template's own text can hold them.
+            marked = {"content": prompt, "add_special": True, "parse_special": True}
+            tokens = (await self._ask("/tokenize", marked)).get("tokens")
+            return len(tokens) if isinstance(tokens, list) else self.bound(messages)
+        except ApiError:  # a template can refuse a part of a conversation, for example one without a user
+            return self.bound(messages)
+
+    async def _ask(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
+        async with self._client.post(self._endpoint, path, document) as response:
+            return await read_answer(response)
+
+
+def _number(answer: dict[str, Any], field: str) -> int:
+    value = answer.get(field)
+    if not isinstance(value, int):
+        raise upstream("The model's endpoint does not count tokens as its kind does.")
+    return value
+
+
+def others(message: dict[str, Any]) -> list[Any]:
+    """Returns the parts of a message that are not text."""
+    content = message.get("content")
+    return [part for part in content if part["type"] != "text"] if isinstance(content, list) else []
+
+
+def _texts(message: dict[str, Any]) -> Any:
+    content = message.get("content")
+    return [part for part in content if part["type"] == "text"] if isinstance(content, list) else content

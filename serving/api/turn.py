@@ -1,0 +1,89 @@
+"""One turn of a stored conversation: what the model is shown before it, and what is kept of it.
+
+A turn is kept whole or not at all, in one transaction, after the engine's last word and before the caller's. What an
+engine did not finish is not kept, and neither is the question: the caller asks again and it stands there once.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+from serving.api.errors import ApiError, invalid, upstream
+from serving.api.schemas import ChatRequest
+from serving.api.tokens import Tokens, others
+from serving.api.upstream import Upstream
+from serving.assistants import items, memory
+from serving.assistants.items import Message
+from serving.config import Memory
+from serving.engines.endpoint import Endpoint
+from serving.security.principal import Principal
+from serving.store.conversations import Conversations
+from serving.store.errors import NotFound
+
+
+class OpenTurn:
+    """A turn from its request to its end. `report` says how many earlier turns the model was shown, and not shown."""
+
+    def __init__(
+        self, conversations: Conversations, client: Upstream, caller: Principal, remembers: Memory, body: ChatRequest
+    ) -> None:
+        given = body.conversation
+        self._id = given if isinstance(given, str) else given.id if given is not None else ""
+        self._conversations = conversations
+        self._client = client
+        self._caller = caller
+        self._memory = remembers
+        self._said = [message.model_dump(exclude_none=True) for message in body.messages]
+        self.report = {"turns": 0, "left_out": 0}
+
+    async def check(self) -> None:
+        """Raises a 404 when the caller has no such conversation."""
+        try:
+            await self._conversations.get(self._caller, self._id)
+        except NotFound:
+            raise _gone() from None
+
+    async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
+        """Puts into the prompt of `document` what memory holds of the conversation and the engine's context allows.
+
+        Instructions stay before it: most chat templates take them at the beginning only. A request that begins with
+        what a tool returned goes on with the newest turn, which therefore is part of it.
+        """
+        prompt: list[Message] = document["messages"]
+        instructions = next((i for i, m in enumerate(prompt) if m["role"] != "system"), len(prompt))
+        before, after = prompt[:instructions], prompt[instructions:]
+        tokens = Tokens(self._client, endpoint, document.get("tools"))
+        room = memory.room(await tokens.window(), document.get("max_tokens"))
+        going_on = []
+        async with aclosing(memory.newest_turns(self._conversations, self._caller, self._id)) as turns:
+            if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
+                going_on = [newest]
+                after = [*newest.messages, *after]
+            kept = await memory.recall(self._memory, turns, before=before, after=after, room=room, fits=tokens.fit)
+        document["messages"] = [*before, *memory.flat(kept), *after]
+        shown = [*kept, *going_on]
+        if endpoint.text_only and any(map(others, memory.flat(shown))):
+            raise invalid("This model takes text only.", "conversation", "unsupported_content")
+        await self.count(len(shown), shown[0].seq if shown else None)
+
+    async def count(self, shown: int = 0, oldest: int | None = None) -> None:
+        """Fills in `report`; `oldest` is the number of the oldest item that was shown."""
+        left_out = await self._conversations.count_turns(self._caller, self._id, before=oldest)
+        self.report = {"turns": shown, "left_out": left_out}
+
+    async def keep(self, answer: Message, finish_reason: str | None) -> None:
+        """Stores what was asked and answered. Raises a 404 when the conversation was deleted meanwhile."""
+        status = "incomplete" if finish_reason in ("length", "content_filter") else "completed"
+        try:
+            kept = items.bodies(self._said) + items.bodies([{**answer, "role": "assistant"}], status=status)
+        except (AttributeError, LookupError, TypeError):
+            raise upstream("The model's answer is no message of a chat.") from None
+        try:
+            await self._conversations.add(self._caller, self._id, kept)
+        except NotFound:
+            raise _gone() from None
+
+
+def _gone() -> ApiError:
+    return ApiError(404, "not_found", "There is no such conversation.", param="conversation")

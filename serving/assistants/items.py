@@ -1,0 +1,108 @@
+"""Items of a conversation as messages of a chat, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Message = dict[str, Any]
+"""A message as `/v1/chat/completions` takes it."""
+
+
+def messages(bodies: Iterable[Mapping[str, Any]]) -> list[Message]:
+    """Returns what a model is shown of `bodies`; calls belong to the assistant's message before them."""
+    shown: list[Message] = []
+    for body in bodies:
+        if body["type"] == "function_call":
+            if not shown or shown[-1]["role"] != "assistant":
+                shown.append({"role": "assistant"})
+            function = {"name": body["name"], "arguments": body["arguments"]}
+            call = {"id": body["call_id"], "type": "function", "function": function}
+            shown[-1].setdefault("tool_calls", []).append(call)
+        elif body["type"] == "function_call_output":
+            shown.append({"role": "tool", "tool_call_id": body["call_id"], "content": _content(body["output"])})
+        else:
+            role = "system" if body["role"] == "developer" else body["role"]
+            shown.append({"role": role, "content": _content(body["content"])})
+    return shown
+
+
+def bodies(conversation: Iterable[Message], *, status: str = "completed") -> list[dict[str, Any]]:
+    """Returns the items that keep `conversation`; instructions are none, they belong to a request."""
+    return [body for message in conversation for body in _bodies(message, status)]
+
+
+def _bodies(message: Message, status: str) -> Iterable[dict[str, Any]]:
+    role, content = message["role"], message.get("content")
+    if role in ("system", "developer"):
+        return
+    if role == "tool":
+        output = content if isinstance(content, str) else _parts(content or (), "input_text")
+        yield {
+            "type": "function_call_output",
+            "call_id": message["tool_call_id"],
+            "output": output,
+            "status": "completed",
+        }
+        return
+    parts = _parts(content or (), "output_text" if role == "assistant" else "input_text")
+    if parts and (cited := message.get("annotations")):
+        parts[0]["annotations"] = [{"type": "url_citation", **c["url_citation"]} for c in cited]
+    if message.get("refusal"):
+        parts.append({"type": "refusal", "refusal": message["refusal"]})
+    calls = message.get("tool_calls") or ()
+    if parts or not calls:
+        # What a user or a program said is whole, whatever became of the answer.
+        state = status if role == "assistant" else "completed"
+        yield {"type": "message", "role": role, "status": state, "content": parts}
+    for call in calls:
+        function = call["function"]
+        yield {
+            "type": "function_call",
+            "call_id": call["id"],
+            "name": function["name"],
+            "arguments": function["arguments"],
+            "status": status,
+        }
+
+
+def _parts(content: str | Sequence[Mapping[str, Any]], text_type: str) -> list[dict[str, Any]]:
+    given = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return [_part(part, text_type) for part in given]
+
+
+def _part(part: Mapping[str, Any], text_type: str) -> dict[str, Any]:
+    if part["type"] == "text":
+        text: dict[str, Any] = {"type": text_type, "text": part["text"]}
+        return {**text, "annotations": []} if text_type == "output_text" else text
+    if part["type"] == "image_url":
+        image = part["image_url"]
+        return {"type": "input_image", "image_url": image.get("url"), "detail": image.get("detail", "auto")}
+    if part["type"] == "file":
+        return {"type": "input_file", **part["file"]}
+    return {"type": "input_audio", "input_audio": part["input_audio"]}
+
+
+def _content(parts: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, Any]]:
+    """Returns a single text as a string, which every engine takes, and anything else as parts."""
+    if isinstance(parts, str):
+        return parts
+    shown = [_shown(part) for part in parts]
+    if not shown:
+        return ""
+    if len(shown) == 1 and shown[0]["type"] == "text":
+        return str(shown[0]["text"])
+    return shown
+
+
+def _shown(part: Mapping[str, Any]) -> dict[str, Any]:
+    kind = part["type"]
+    if kind in ("input_text", "output_text"):
+        return {"type": "text", "text": part["text"]}
+    if kind == "refusal":
+        return {"type": "text", "text": part["refusal"]}
+    if kind == "input_image" and part.get("image_url"):
+        return {"type": "image_url", "image_url": {"url": part["image_url"], "detail": part.get("detail", "auto")}}
+    if kind == "input_audio":
+        return {"type": "input_audio", "input_audio": part["input_audio"]}
+    return {"type": "file", "file": {name: value for name, value in part.items() if name not in ("type", "detail")}}

@@ -1,0 +1,120 @@
+"""What an assistant is shown again of a conversation, planned into the model's context window.
+
+The window is a hard budget. First comes what the answer may need, then the assistant's prompt, the retrieved text and
+the request; memory gets what is left. It holds whole turns, the newest without a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from serving.assistants import items
+from serving.assistants.items import Message
+from serving.config import BufferMemory, Memory, NoMemory, TokenWindowMemory
+from serving.security.principal import Principal
+from serving.store.conversations import Conversations, Item
+
+FIRST = 4
+"""Turns that are read and counted together; after them twice as many at each step, so that counts are few."""
+
+PAGE = 32
+"""Items that are read together."""
+
+MAX_TURN = 512
+"""Items of the longest turn that is remembered: one without an end must not be read to its end."""
+
+ANSWER = 512
+"""Tokens kept free for an answer when nobody says how long it may be."""
+
+Fits = Callable[[list[Message], int], Awaitable[bool]]
+"""Whether a prompt of these messages has at most so many tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the user said and all that followed, oldest first; `seq` is the number of its first item."""
+
+    messages: list[Message]
+    seq: int
+
+
+async def newest_turns(conversations: Conversations, principal: Principal, id: str) -> AsyncGenerator[Turn, None]:
+    """Yields the turns of a conversation, the newest first, and reads no more of it than is asked for."""
+    turn: list[Item] = []  # newest first
+    before: int | None = None
+    more = True
+    while more:
+        page = await conversations.last(principal, id, before=before, limit=PAGE)
+        for item in page:
+            if turn and item.turn != turn[-1].turn:
+                yield _turn(turn)
+                turn = []
+            turn.append(item)
+        more = len(page) == PAGE and len(turn) <= MAX_TURN
+        before = page[-1].seq if page else None
+    if 0 < len(turn) <= MAX_TURN:
+        yield _turn(turn)
+
+
+def _turn(newest_first: Sequence[Item]) -> Turn:
+    ordered = newest_first[::-1]
+    return Turn(items.messages(item.body for item in ordered), ordered[0].seq)
+
+
+def room(context: int | None, max_tokens: int | None) -> int | None:
+    """Returns the tokens that a prompt may have in a window of `context`; None when that is not known."""
+    if context is None:
+        return None
+    return max(context - (max_tokens or min(ANSWER, context // 4)), 0)
+
+
+async def recall(
+    memory: Memory,
+    turns: AsyncIterator[Turn],
+    *,
+    before: list[Message],
+    after: list[Message],
+    room: int | None,
+    fits: Fits,
+) -> list[Turn]:
+    """Returns the turns, oldest first, that stand between `before` and `after` in the prompt.
+
+    `turns` come newest first; `room` is what the whole prompt may have, in tokens. Nothing is recalled when the
+    prompt without memory does not fit.
+    """
+    if isinstance(memory, NoMemory):
+        return []
+
+    async def fit(recalled: Sequence[Turn]) -> bool:
+        messages = flat(recalled[::-1])
+        if isinstance(memory, TokenWindowMemory) and not await fits(messages, memory.tokens):
+            return False
+        return room is None or await fits([*before, *messages, *after], room)
+
+    kept: list[Turn] = []  # newest first, known to fit
+    while True:
+        size = max(FIRST, 2 * len(kept))
+        tried = list(kept)
+        while len(tried) < (min(size, memory.turns) if isinstance(memory, BufferMemory) else size):
+            turn = await anext(turns, None)
+            if turn is None:
+                break
+            tried.append(turn)
+        if len(tried) == len(kept):
+            break
+        if await fit(tried):
+            kept = tried
+            continue
+        low, high = len(kept), len(tried)  # so many fit, so many do not
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if await fit(tried[:middle]) else (low, middle)
+        kept = tried[:low]
+        break
+    return kept[::-1]
+
+
+def flat(turns: Sequence[Turn]) -> list[Message]:
+    """Returns the messages of `turns`, one after the other."""
+    return [message for turn in turns for message in turn.messages]

@@ -1,0 +1,220 @@
+"""Conversations: items in the order in which they were added, one row each.
+
+A conversation's row numbers its items, and its lock makes those who add at once wait for each other: nobody's items
+come between another's, and no number is given twice. A turn is a message of the user and all that follows it up to
+the next; what stands before the first is turn 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import distinct, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.principal import Principal
+from serving.store import values
+from serving.store.database import Database
+from serving.store.errors import InvalidValue, NotFound
+from serving.store.ids import new_id, now
+from serving.store.models import conversation_items, conversations
+from serving.store.rows import Order, Page, build, page
+from serving.store.uninterrupted import uninterrupted
+
+MAX_PAGE = 100
+
+Body = Mapping[str, Any]
+"""An item as OpenAI's API shows it, without its id."""
+
+PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """OpenAI's conversation object, and the numbers of its newest item and turn."""
+
+    id: str
+    tenant: str
+    metadata: dict[str, str]
+    last_seq: int
+    last_turn: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item: `body` is its content, `seq` its place in the conversation."""
+
+    id: str
+    conversation_id: str
+    seq: int
+    tenant: str
+    turn: int
+    body: dict[str, Any]
+    created_at: float
+
+
+class Conversations:
+    """The conversations of all tenants."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def create(
+        self, principal: Principal, *, metadata: Mapping[str, object] | None = None, items: Sequence[Body] = ()
+    ) -> Conversation:
+        """Makes a conversation that begins with `items`."""
+        row = {
+            "id": new_id("conv"),
+            "tenant": principal.tenant,
+            "metadata": values.metadata("metadata", metadata),
+            "last_seq": 0,
+            "last_turn": 0,
+            "created_at": now(),
+        }
+        async with self._database.write() as connection:
+            await connection.execute(conversations.insert().values(row))
+            await _add(connection, principal, str(row["id"]), items)
+            return await _get(connection, principal, str(row["id"]))
+
+    @uninterrupted
+    async def get(self, principal: Principal, id: str) -> Conversation:
+        """Returns the tenant's conversation or raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def update(
+        self, principal: Principal, id: str, *, metadata: Mapping[str, object] | None = None
+    ) -> Conversation:
+        """Replaces the metadata; raises `NotFound`."""
+        changes = {"metadata": values.metadata("metadata", metadata)}
+        async with self._database.write() as connection:
+            await connection.execute(conversations.update().where(*_mine(principal, id)).values(changes))
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Deletes the conversation with its items; raises `NotFound`."""
+        async with self._database.write() as connection:
+            deleted = await connection.execute(conversations.delete().where(*_mine(principal, id)))
+            if not deleted.rowcount:
+                raise NotFound("conversation", id)
+
+    @uninterrupted
+    async def add(self, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
+        """Adds `items` behind all others, next to each other, all or none; raises `NotFound`."""
+        async with self._database.write() as connection:
+            return await _add(connection, principal, id, items)
+
+    @uninterrupted
+    async def list_items(
+        self, principal: Principal, id: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> Page[Item]:
+        """Returns items in their order or, by default, the newest first; raises `NotFound`."""
+        async with self._database.read() as connection:
+            await _get(connection, principal, id)
+            found = await page(
+                connection,
+                select(conversation_items),
+                conversation_items,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=MAX_PAGE,
+                order=order,
+                order_column="seq",
+                within=conversation_items.c.conversation_id == id,
+            )
+        return Page([build(Item, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def last(self, principal: Principal, id: str, *, before: int | None = None, limit: int = 20) -> list[Item]:
+        """Returns at most `limit` items numbered below `before`, the newest first; none of another tenant's."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
+        query = select(conversation_items).where(*_inside(principal, id))
+        if before is not None:
+            query = query.where(conversation_items.c.seq < before)
+        query = query.order_by(conversation_items.c.seq.desc()).limit(limit)
+        async with self._database.read() as connection:
+            return [build(Item, row) for row in (await connection.execute(query)).mappings()]
+
+    @uninterrupted
+    async def count_turns(self, principal: Principal, id: str, *, before: int | None = None) -> int:
+        """Returns how many turns have items numbered below `before`."""
+        query = select(func.count(distinct(conversation_items.c.turn))).where(*_inside(principal, id))
+        if before is not None:
+            query = query.where(conversation_items.c.seq < before)
+        async with self._database.read() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+    @uninterrupted
+    async def get_item(self, principal: Principal, id: str, item_id: str) -> Item:
+        """Returns an item or raises `NotFound`."""
+        query = select(conversation_items).where(*_inside(principal, id), conversation_items.c.id == item_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        if row is None:
+            raise NotFound("conversation item", item_id)
+        return build(Item, row)
+
+    @uninterrupted
+    async def delete_item(self, principal: Principal, id: str, item_id: str) -> Conversation:
+        """Deletes an item and returns its conversation; raises `NotFound`. Other items keep their numbers."""
+        this = conversation_items.delete().where(*_inside(principal, id), conversation_items.c.id == item_id)
+        async with self._database.write() as connection:
+            if not (await connection.execute(this)).rowcount:
+                raise NotFound("conversation item", item_id)
+            return await _get(connection, principal, id)
+
+
+async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Conversation:
+    row = (await connection.execute(select(conversations).where(*_mine(principal, id)))).mappings().first()
+    if row is None:
+        raise NotFound("conversation", id)
+    return build(Conversation, row)
+
+
+async def _add(connection: AsyncConnection, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
+    begins = [_begins_turn(items, i) for i in range(len(items))]
+    numbers = {
+        "last_seq": conversations.c.last_seq + len(items),
+        "last_turn": conversations.c.last_turn + sum(begins),
+    }
+    numbered = (
+        conversations.update()
+        .where(*_mine(principal, id))
+        .values(numbers)
+        .returning(conversations.c.last_seq, conversations.c.last_turn)
+    )
+    row = (await connection.execute(numbered)).first()
+    if row is None:
+        raise NotFound("conversation", id)
+    at = now()
+    seq, turn = row.last_seq - len(items), row.last_turn - sum(begins)
+    added = []
+    for item, begin in zip(items, begins, strict=True):
+        seq, turn = seq + 1, turn + begin
+        prefix = PREFIXES[item["type"]]
+        added.append(Item(new_id(prefix), id, seq, principal.tenant, turn, dict(item), at))
+    if added:
+        rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
+        await connection.execute(conversation_items.insert(), rows)
+    return added
+
+
+def _begins_turn(items: Sequence[Body], i: int) -> bool:
+    """A user's messages that are added together, one after the other, are one turn."""
+    return items[i].get("role") == "user" and (i == 0 or items[i - 1].get("role") != "user")
+
+
+def _mine(principal: Principal, id: str) -> tuple[Any, Any]:
+    return conversations.c.id == id, conversations.c.tenant == principal.tenant
+
+
+def _inside(principal: Principal, id: str) -> tuple[Any, Any]:
+    return conversation_items.c.conversation_id == id, conversation_items.c.tenant == principal.tenant

@@ -1,0 +1,105 @@
+"""The gateway as a server of its own: a real store, and real HTTP to it and to its engines."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from aiohttp import web
+
+from serving.api.app import Api
+from serving.api.services import Services
+from serving.config import Catalog, Limits, SecretRef, ServingConfig, Store
+from serving.security.keys import new_key
+
+
+class Loop(threading.Thread):
+    """An event loop in a thread, for servers."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.loop = asyncio.new_event_loop()
+        self.start()
+
+    def run(self) -> None:
+        self.loop.run_forever()
+
+    def do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def stop(self) -> None:
+        """Ends what still runs (handlers whose connection a test cut), then the loop."""
+        self.do(_cancel_all())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+
+async def _cancel_all() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for pending in left:
+        pending.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+@contextmanager
+def engine(loop: Loop, app: web.Application) -> Iterator[int]:
+    """Serves `app` and yields its port."""
+
+    async def start() -> tuple[web.AppRunner, int]:
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return runner, site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+
+    runner, port = loop.do(start())
+    yield port
+    loop.do(runner.cleanup())
+
+
+@dataclass(frozen=True)
+class Gateway:
+    url: str
+    key: str
+    services: Services
+    loop: Loop
+
+
+@contextmanager
+def gateway(
+    loop: Loop, folder: Path, catalog: Catalog, *, limits: Limits | None = None, retrieval: Any = None
+) -> Iterator[Gateway]:
+    """Serves the API over a new SQLite database in `folder`."""
+    key = new_key()
+    (folder / "hash").write_text("h" * 40)
+    (folder / "key").write_text(key)
+    config = ServingConfig(
+        store=Store(database=f"sqlite:///{folder / 'h.db'}", data=str(folder)),
+        key_secret=SecretRef(ref=f"file:{folder / 'hash'}"),
+        bootstrap_key=SecretRef(ref=f"file:{folder / 'key'}"),
+        limits=limits or Limits(),
+    )
+
+    async def start() -> tuple[Services, uvicorn.Server, asyncio.Task[None]]:
+        services = Services(config, retrieval, lambda name: None)  # type: ignore[arg-type,return-value]
+        await services.start()
+        services.configure(catalog)
+        server = uvicorn.Server(uvicorn.Config(Api(services), port=0, log_level="critical", lifespan="off"))
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        return services, server, task
+
+    async def stop() -> None:
+        server.should_exit = True
+        await task
+        await services.close()
+
+    services, server, task = loop.do(start())
+    yield Gateway(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", key, services, loop)
+    loop.do(stop())
