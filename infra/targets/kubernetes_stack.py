@@ -232,6 +232,9 @@ WAITED_FOR = {
         "pulumi.com/timeoutSeconds": str(READY_S),
     },
     "kubernetes:batch/v1:Job": {"pulumi.com/timeoutSeconds": str(READY_S)},
+    # The provider waits to see a claim pending whose class waits for a pod: one that is bound at once it never sees so.
+    # https://github.com/pulumi/pulumi-kubernetes/blob/v4.25.0/provider/pkg/await/awaiters.go
+    "kubernetes:core/v1:PersistentVolumeClaim": {"pulumi.com/skipAwait": "true"},
 }
 """Annotations by type of resource: what Pulumi is to know is kept out of the chart."""
 

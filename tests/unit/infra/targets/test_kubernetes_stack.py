@@ -1,0 +1,37 @@
+"""What Pulumi is told about the chart's objects, beside what the chart says of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pulumi import ResourceOptions, ResourceTransformArgs
+
+from infra.targets.kubernetes_stack import wait_until_ready
+
+
+def told(kind: str) -> dict[str, Any] | None:
+    metadata = {"name": "a", "annotations": {"kept": "yes"}}
+    args = ResourceTransformArgs(
+        custom=True, type_=f"kubernetes:{kind}", name="a", props={"metadata": metadata}, opts=ResourceOptions()
+    )
+    changed = wait_until_ready(args)
+    assert metadata["annotations"] == {"kept": "yes"}
+    return changed and dict(changed.props)["metadata"]["annotations"]
+
+
+def test_up_ends_when_the_application_answers() -> None:
+    annotations = told("ray.io/v1:RayService")
+    assert annotations
+    assert annotations["kept"] == "yes"
+    assert "condition=Ready" in annotations["pulumi.com/waitFor"]
+
+
+def test_a_claim_that_is_bound_before_anybody_looks_is_no_failure() -> None:
+    """Pulumi's provider would wait five minutes to see it pending."""
+    assert told("core/v1:PersistentVolumeClaim") == {"kept": "yes", "pulumi.com/skipAwait": "true"}
+
+
+@pytest.mark.parametrize("kind", ["core/v1:ConfigMap", "networking.k8s.io/v1:NetworkPolicy"])
+def test_of_others_it_is_told_nothing(kind: str) -> None:
+    assert told(kind) is None
