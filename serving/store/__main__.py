@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from serving.config import ServingConfig, Store
+from serving.signals import end_at_term
 from serving.store import archive
 from serving.store.database import HEAD, Database
 from serving.store.errors import InvalidValue, NewerDatabase, StoreError, StoreUnavailable
@@ -134,4 +135,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    end_at_term()
     sys.exit(main())
