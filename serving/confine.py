@@ -66,6 +66,10 @@ def become(program: Path, arguments: Sequence[str], limits: Limits, readable: It
     raise Unconfined(f"{program} cannot be run: {os.strerror(ctypes.get_errno())}")
 
 
+LIBRARIES: Final = tuple(Path(p) for p in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"))
+"""What the dynamic loader reads; nobody's data is there."""
+
+
 def landlock_abi() -> int:
     """Returns the version of the kernel's Landlock interface, 0 when it has none."""
     return max(0, int(_LIBC.syscall(ctypes.c_long(444), None, ctypes.c_size_t(0), ctypes.c_uint32(1))))
@@ -80,7 +84,7 @@ _Rule = tuple[int, tuple[_Condition, ...]]
 def _confine(limits: Limits, readable: Iterable[Path], more: Sequence[_Rule]) -> None:
     if sys.platform != "linux":
         raise Unconfined(f"processes cannot be confined on {sys.platform}, only on Linux")
-    if len(os.listdir("/proc/self/task")) != 1:  # Landlock confines one thread
+    if len(list(Path("/proc/self/task").iterdir())) != 1:  # Landlock confines one thread
         raise Unconfined("the process has more than one thread")
     filter_ = _filter((*_rules(), *more))
     _limit(limits)

@@ -14,7 +14,8 @@ from serving.assistants.sandbox import Outcome, Sandbox
 MAX_CHARACTERS = 1000
 
 _FUNCTIONS: Final = frozenset(
-    "ceil cos degrees exp factorial floor gcd hypot log log10 log2 radians sin sqrt tan".split()
+    {"ceil", "cos", "degrees", "exp", "factorial", "floor", "gcd", "hypot"}
+    | {"log", "log10", "log2", "radians", "sin", "sqrt", "tan"}
 )
 _CONSTANTS: Final = frozenset({"e", "pi"})
 _BUILTINS: Final = frozenset({"abs", "max", "min", "round"})
@@ -35,7 +36,7 @@ async def calculate(sandbox: Sandbox, expression: str, deadline: float | None = 
         if not _is_arithmetic(node):
             return Outcome("syntax", message="an expression has numbers, + - * / // % **, brackets and functions only")
     names = ", ".join(sorted(_FUNCTIONS | _CONSTANTS))
-    return await sandbox.run(f"from math import {names}\n{ast.unparse(tree)}", deadline)
+    return await sandbox.run(f"from math import {names}\n{text}", deadline)
 
 
 def _is_arithmetic(node: ast.AST) -> bool:

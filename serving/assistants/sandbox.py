@@ -215,6 +215,7 @@ async def open_sandbox(limits: SandboxLimits | None = None) -> AsyncGenerator[Sa
             raise SandboxUnavailable(f"the sandbox's workers do not start: {e}") from e
         sandbox = Sandbox(pool, limits)
         try:
+            await asyncio.gather(*(sandbox.run("None") for _ in range(limits.workers)))  # they are warm from here on
             yield sandbox
         finally:
             await asyncio.to_thread(sandbox.close)

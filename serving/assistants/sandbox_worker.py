@@ -11,11 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.confine import Limits, Unconfined, become
-
-LIBRARIES = tuple(Path(path) for path in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"))
-"""What the dynamic loader reads when the interpreter starts; no data of anyone is there."""
-
+from serving.confine import LIBRARIES, Limits, Unconfined, become
 
 def main(argv: Sequence[str]) -> int:
     """Becomes the interpreter; returns an exit status and says why only when that fails."""
