@@ -6,6 +6,8 @@ that holds nothing of the host. `BOMBS` never end, or need more than there is.
 
 from __future__ import annotations
 
+import re
+
 _MODULES = (
     "_ctypes _io _posixsubprocess _thread atexit builtins cffi code codeop concurrent.futures ctypes curses dbm faulthandler "
     "fcntl ftplib gc glob http.client http.server imp importlib importlib.util inspect linecache logging marshal mmap "
@@ -254,9 +256,18 @@ answer = x[0].__lt__.__globals__
     "carriage-return": "# comment\rimport socket\ranswer = 'ESCAPED'",
 }
 
+
+def _importing(expression: str) -> str:
+    """The same with import statements: the sandbox has them, and `__import__` it has not."""
+    modules = re.findall(r"__import__\('(\w+)'\)", expression)
+    lines = [f"import {module}" for module in dict.fromkeys(modules)]
+    return "\n".join([*lines, "answer = " + re.sub(r"__import__\('(\w+)'\)", r"\1", expression)])
+
+
 ESCAPES = {
     **{f"import-{name}": f"import {name}\nanswer = 'ESCAPED'" for name in _MODULES},
     **{name: f"answer = {expression}" for name, expression in _EXPRESSIONS.items()},
+    **{f"{n}-by-import": _importing(e) for n, e in _EXPRESSIONS.items() if "__import__(" in e},
     **_PROGRAMS,
 }
 

@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.assistants import sandbox as module
-from serving.assistants.sandbox import MAX_MESSAGE, Outcome, SandboxFull, SandboxLimits, SandboxUnavailable, open_sandbox
+from serving.assistants.sandbox import (
+    MAX_MESSAGE,
+    Outcome,
+    SandboxFull,
+    SandboxLimits,
+    SandboxUnavailable,
+    open_sandbox,
+)
 from tests.unit.assistants.escapes import BOMBS, ESCAPES, HARMLESS
 
 LIMITS = SandboxLimits(time_s=0.3)
