@@ -183,9 +183,9 @@ def _kind(error: MontyRuntimeError) -> Kind:
 
 
 def _failed(kind: Kind, error: MontySyntaxError | MontyRuntimeError, program: str, printed: _Printed) -> Outcome:
-    frames = error.traceback()
-    lines = program.count("\n") + 1
-    line = next((f.line for f in reversed(frames) if f.line <= lines), None)
+    ours = program.count("\n") + 1  # what follows is the ending that asks for the answer
+    lines = [frame.line if kind != "syntax" else min(frame.line, ours) for frame in error.traceback()]
+    line = next((line for line in reversed(lines) if line <= ours), None)
     return Outcome(kind, None, printed.text, error.display("type-msg")[:MAX_MESSAGE], line)
 
 

@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import re
 
-_MODULES = (
-    "_ctypes _io _posixsubprocess _thread atexit builtins cffi code codeop concurrent.futures ctypes curses dbm faulthandler "
-    "fcntl ftplib gc glob http.client http.server imp importlib importlib.util inspect linecache logging marshal mmap "
-    "multiprocessing nt numpy operator pdb pickle pkgutil platform posix pty pwd pydantic_monty requests resource runpy "
-    "select selectors serving shelve shutil signal site smtplib socket socketserver sqlite3 ssl subprocess sysconfig "
-    "tempfile termios threading traceback tty types urllib.request weakref webbrowser xml.etree.ElementTree zipimport"
-).split()
+_MODULES = ["_ctypes", "_io", "_posixsubprocess", "_thread", "atexit", "builtins", "cffi", "code", "codeop", "concurrent.futures", "ctypes", "curses", "dbm", "faulthandler", "fcntl", "ftplib", "gc", "glob", "http.client", "http.server", "imp", "importlib", "importlib.util", "inspect", "linecache", "logging", "marshal", "mmap", "multiprocessing", "nt", "numpy", "operator", "pdb", "pickle", "pkgutil", "platform", "posix", "pty", "pwd", "pydantic_monty", "requests", "resource", "runpy", "select", "selectors", "serving", "shelve", "shutil", "signal", "site", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "subprocess", "sysconfig", "tempfile", "termios", "threading", "traceback", "tty", "types", "urllib.request", "weakref", "webbrowser", "xml.etree.ElementTree", "zipimport"]
 
 _EXPRESSIONS = {
     # Files.
