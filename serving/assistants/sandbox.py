@@ -124,7 +124,8 @@ class Sandbox:
     async def run(self, program: str, deadline: float | None = None) -> Outcome:
         """Runs `program` until it ends, or its time is over, or `time.monotonic()` is `deadline`.
 
-        When the caller is cancelled, a program that waits is dropped and one that runs is left to its limits. Raises `SandboxFull`.
+        When the caller is cancelled, a program that waits is dropped and one that runs is left to its limits.
+        Raises `SandboxFull`.
         """
         if self._unfinished >= self._limits.workers + self._limits.waiting:
             raise SandboxFull("too many programs wait to be run")

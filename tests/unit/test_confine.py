@@ -112,7 +112,7 @@ ATTEMPTS = {
     "wait": "os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) if os.fork() else os._exit(0)",
     "session": "os.fork() or (os.setsid(), os._exit(0))",
     "trace": "call('ptrace', 0, 0, 0, 0)",
-    "read-memory-of-others": "call('process_vm_readv', os.getpid(), ctypes.byref((ctypes.c_size_t * 2)()), 0, None, 0, 0)",
+    "read-memory-of-others": "call('process_vm_readv', os.getpid(), None, 0, None, 0, 0)",
     "raise-a-limit": "call('setrlimit', 4, (ctypes.c_ulong * 2)(0, 0))",
     "raise-a-limit-of-the-parent": "resource.prlimit(os.getppid(), resource.RLIMIT_CORE)",
     "priority": "os.nice(1)",
@@ -151,7 +151,7 @@ PRIVILEGED = {
     "take-a-descriptor": "call('syscall', 438, file, 0, 0)",
     "secret-memory": "call('syscall', 447, 0)",
     "bpf": "call('syscall', {'x86_64': 321, 'aarch64': 280}[os.uname().machine], 0, (ctypes.c_uint64 * 9)(), 72)",
-    "perf": "call('syscall', {'x86_64': 298, 'aarch64': 241}[os.uname().machine], (ctypes.c_uint64 * 16)(), 0, -1, -1, 0)",
+    "perf": "call('syscall', {'x86_64': 298, 'aarch64': 241}[os.uname().machine], b' ' * 128, 0, -1, -1, 0)",
     "user-fault": "call('syscall', {'x86_64': 323, 'aarch64': 282}[os.uname().machine], 0)",
     "keyring": "call('syscall', {'x86_64': 250, 'aarch64': 219}[os.uname().machine], 0, -3, 0)",
     "kernel-log": "call('klogctl', 10, None, 0)",
@@ -257,7 +257,8 @@ def test_the_processor_is_bounded():
 
 
 def test_open_files_are_bounded():
-    code = "import sys\nconfine(Limits(10**9, 20, open_files=8), READABLE)\nprint(len([open(sys.argv[1]) for _ in range(20)]))"
+    code = "import sys\nconfine(Limits(10**9, 20, open_files=8), READABLE)\n"
+    code += "print(len([open(sys.argv[1]) for _ in range(20)]))"
     done = python(CONFINED + code, str(Path(sysconfig.get_path("stdlib"), "os.py")))
     assert "Too many open files" in done.stderr
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import re
 
-_MODULES = ["_ctypes", "_io", "_posixsubprocess", "_thread", "atexit", "builtins", "cffi", "code", "codeop", "concurrent.futures", "ctypes", "curses", "dbm", "faulthandler", "fcntl", "ftplib", "gc", "glob", "http.client", "http.server", "imp", "importlib", "importlib.util", "inspect", "linecache", "logging", "marshal", "mmap", "multiprocessing", "nt", "numpy", "operator", "pdb", "pickle", "pkgutil", "platform", "posix", "pty", "pwd", "pydantic_monty", "requests", "resource", "runpy", "select", "selectors", "serving", "shelve", "shutil", "signal", "site", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "subprocess", "sysconfig", "tempfile", "termios", "threading", "traceback", "tty", "types", "urllib.request", "weakref", "webbrowser", "xml.etree.ElementTree", "zipimport"]
+_MODULES = """
+_ctypes _io _posixsubprocess _thread atexit builtins cffi code codeop concurrent.futures ctypes curses dbm
+faulthandler fcntl ftplib gc glob http.client http.server imp importlib importlib.util inspect linecache
+logging marshal mmap multiprocessing nt numpy operator pdb pickle pkgutil platform posix pty pwd
+pydantic_monty requests resource runpy select selectors serving shelve shutil signal site smtplib socket
+socketserver sqlite3 ssl subprocess sysconfig tempfile termios threading traceback tty types urllib.request
+weakref webbrowser xml.etree.ElementTree zipimport
+""".split()  # noqa: SIM905
 
 _EXPRESSIONS = {
     # Files.
@@ -32,7 +39,7 @@ _EXPRESSIONS = {
     "os-fork": "__import__('os').fork()",
     "os-kill": "__import__('os').kill(1, 0)",
     "os-environ": "dict(__import__('os').environ)",
-    "os-getenv": "__import__('os').getenv('PLANTED', 'none') + 'ESCAPED' if __import__('os').getenv('PLANTED') else None",
+    "os-getenv": "__import__('os').getenv('PLANTED') or 1 / 0",
     "os-listdir": "__import__('os').listdir('/')",
     "os-scandir": "[e.name for e in __import__('os').scandir('/')]",
     "os-stat": "__import__('os').stat('/etc/passwd').st_size",
@@ -287,7 +294,8 @@ BOMBS = {
     "ackermann": "def a(m, n):\n return n+1 if not m else a(m-1, 1) if not n else a(m-1, a(m, n-1))\na(4, 2)",
     "fibonacci": "def f(n): return n if n < 2 else f(n-1) + f(n-2)\nf(60)",
     "async-loop": "import asyncio\nasync def f():\n while True: await asyncio.sleep(0)\nasyncio.run(f())",
-    "async-gather": "import asyncio\nasync def f():\n while True: pass\nasync def m(): await asyncio.gather(f(), f())\nasyncio.run(m())",
+    "async-gather": "import asyncio\nasync def f():\n"
+    " while True: pass\nasync def m(): await asyncio.gather(f(), f())\nasyncio.run(m())",
     "sleep-for-ever": "import time\nwhile True: time.sleep(1000)",
     # Integers.
     "power": "x = 10 ** 10 ** 10",
@@ -303,7 +311,8 @@ BOMBS = {
     "to-text": "str(10 ** 1_000_000)",
     "from-text": "int('9' * 5_000_000)",
     "lcm": "import math\nx = 1\nfor i in range(1, 10**9): x = math.lcm(x, i)",
-    "decimal": "from decimal import Decimal, getcontext\ngetcontext().prec = 10**8\nx = Decimal(1) / Decimal(7)\nwhile True: x = x * x",
+    "decimal": "from decimal import Decimal, getcontext\ngetcontext().prec = 10**8\n"
+    "x = Decimal(1) / Decimal(7)\nwhile True: x = x * x",
     # Memory.
     "text": "x = 'x' * 10 ** 10",
     "text-doubled": "x = 'x'\nwhile True: x += x",
@@ -341,8 +350,10 @@ BOMBS = {
     "instances": "class A: pass\nx = []\nwhile True:\n a = A()\n a.b = 'x' * 100\n x.append(a)",
     "json": "import json\nx = json.dumps(['x' * 10**6] * 1000)",
     "deep-list-memory": "x = []\nwhile True: x = [x]",
-    "cache": "import functools\n@functools.lru_cache(None)\ndef f(n): return 'x' * 10000 + str(n)\ni = 0\nwhile True:\n f(i)\n i += 1",
-    "del-that-revives": "x = []\nclass A:\n def __del__(self):\n  x.append(A())\n  x.append('x' * 10**7)\nwhile True: A(); x.append('x' * 10**6)",
+    "cache": "import functools\n@functools.lru_cache(None)\ndef f(n): return 'x' * 10000 + str(n)\n"
+    "i = 0\nwhile True:\n f(i)\n i += 1",
+    "del-that-revives": "x = []\nclass A:\n def __del__(self):\n"
+    "  x.append(A())\n  x.append('x' * 10**7)\nwhile True: A(); x.append('x' * 10**6)",
     # Recursion.
     "recursion": "def f(): return f()\nf()",
     "recursion-lambda": "f = lambda n: f(n + 1) + f(n)\nf(0)",

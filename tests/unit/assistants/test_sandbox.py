@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from serving.assistants import sandbox as module
 from serving.assistants.sandbox import MAX_MESSAGE, SandboxFull, SandboxLimits, SandboxUnavailable, open_sandbox
 from tests.unit.assistants.conftest import LIMITS
 from tests.unit.assistants.escapes import BOMBS, ESCAPES, HARMLESS
+from tests.wait import eventually
 
 SECRET = "tangerine"
 
@@ -181,6 +184,26 @@ async def test_workers_that_died_while_nothing_ran_are_replaced():
         assert kinds[-1] == "value"
 
 
+ENDLESS = """
+import asyncio, psutil
+from serving.assistants.sandbox import SandboxLimits, open_sandbox
+async def main():
+    async with open_sandbox(SandboxLimits(time_s=1, workers=2)) as sandbox:
+        print(*(p.pid for p in psutil.Process().children() if p.name() == "monty"), flush=True)
+        await sandbox.run("while True: pass")
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def test_workers_end_with_their_gateway():
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, text=True) as gateway:
+        pids = [int(pid) for pid in gateway.stdout.readline().split()]
+        gateway.kill()
+    assert len(pids) == 2
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
 async def test_a_worker_stands_behind_every_wall(tmp_path):
     before = {p.pid for p in workers()}
     async with open_sandbox(SandboxLimits(workers=1)):
@@ -189,7 +212,7 @@ async def test_a_worker_stands_behind_every_wall(tmp_path):
         assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
         assert worker.environ() == {}
         assert worker.cwd() == "/"
-        opened = {name.name: os.readlink(name) for name in Path(f"/proc/{worker.pid}/fd").iterdir()}
+        opened = {name.name: str(name.readlink()) for name in Path(f"/proc/{worker.pid}/fd").iterdir()}
         assert sorted(opened) == ["0", "1", "2"]
         assert opened["2"] == os.devnull
         assert worker.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
