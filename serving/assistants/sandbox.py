@@ -42,6 +42,9 @@ MAX_CHECKOUTS = 1000
 _GRACE_S = 0.25
 """How long after its time a worker that did not stop by itself is killed."""
 
+_PATIENCE_S = 5.0
+"""How long beyond its time a worker may be silent: its clock does not run while it reads a program."""
+
 _OWN_MEMORY = 512_000_000
 """Address space of a worker beyond what programs may use: code, stacks and what the allocator reserves."""
 
@@ -170,6 +173,8 @@ class Sandbox:
         except (RuntimeError, TimeoutError) as e:
             _log.error("no worker of the sandbox can be started: %s", e)
             return Outcome("crash", message="no worker could be started")
+        if value is not None and not isinstance(value, str):  # the ending gives no other: the worker was taken over
+            return Outcome("crash", message="the worker's answer is none")
         if value is not None and len(value) > limits.value_characters:
             return Outcome("output", printed=printed.text, message="the answer is too long")
         return Outcome("value", value, printed.text)
@@ -205,7 +210,7 @@ async def open_sandbox(limits: SandboxLimits | None = None) -> AsyncGenerator[Sa
             min_processes=limits.workers,
             max_processes=limits.workers,
             checkout_timeout=_START_S,
-            request_timeout=_START_S,
+            request_timeout=limits.time_s + _PATIENCE_S,
             max_checkouts_per_worker=MAX_CHECKOUTS,
             feed_duration_limit_grace=_GRACE_S,
         )
