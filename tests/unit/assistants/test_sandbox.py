@@ -174,6 +174,17 @@ async def test_a_worker_that_is_killed_is_replaced():
     assert {p.pid for p in workers()} <= before
 
 
+async def test_a_worker_runs_so_many_programs_and_no_more(monkeypatch):
+    monkeypatch.setattr(module, "MAX_CHECKOUTS", 3)
+    before = {p.pid for p in workers()}
+    seen = set()
+    async with open_sandbox(SandboxLimits(workers=1)) as sandbox:
+        for number in range(10):
+            assert (await sandbox.run(str(number))).value == str(number)
+            seen |= {p.pid for p in workers()} - before
+    assert len(seen) >= 3
+
+
 async def test_workers_that_died_while_nothing_ran_are_replaced():
     before = {p.pid for p in workers()}
     async with open_sandbox(SandboxLimits(workers=2)) as sandbox:
