@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import results, start
+from bench import results, sandbox, start
 from bench.engine import run as engine
 from bench.processes import BenchError
 from bench.relay import run as relay
 from tools.report import ToolError
 
 RETRIEVAL = Path(__file__).parent / "retrieval"
-ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["engine"])
+ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["engine"], ["sandbox"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="benchmark")
     relay.arguments(commands.add_parser("relay", help="the gateway against LiteLLM's proxy and vllm-router"))
     engine.arguments(commands.add_parser("engine", help="llama.cpp through Headrace against llama.cpp"))
+    sandbox.arguments(commands.add_parser("sandbox", help="programs that a model wrote, run in the sandbox"))
     commands.add_parser("start", help="`make up`: seconds and memory, first and second time")
     names = sorted(p.stem for p in RETRIEVAL.glob("*.py") if not p.stem.startswith("_"))
     retrieval = commands.add_parser("retrieval", help=f"quality and speed of search: {', '.join(names)}")
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 relay.main(options)
             case "engine":
                 engine.main(options)
+            case "sandbox":
+                sandbox.main(options)
             case "start":
                 start.main()
             case "retrieval":
