@@ -25,7 +25,7 @@ from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
 
-Outcome = Literal["completed", "length", "content_filter", "tool_calls", "error", "cancelled"]
+Ending = Literal["completed", "length", "content_filter", "tool_calls", "error", "cancelled"]
 """How a completion ended: as its first choice did, by an engine's error, or by a caller that hung up."""
 
 Json = dict[str, Any]
@@ -61,7 +61,7 @@ class Capture:
     completion_tokens: int | None
     timings: dict[str, float]
     cost: float | None
-    outcome: Outcome
+    outcome: Ending
     error_code: str | None
     stored: bool
     consent: bool
@@ -88,7 +88,7 @@ class Captures:
         async def work(connection: AsyncConnection) -> None:
             item_id = None
             if turn is not None:
-                added = await self._conversations.add(principal, *turn, connection=connection)
+                added = await self._conversations.add(principal, *turn, within=connection)
                 item_id = added[-1].id if added else None
             if capture is not None:
                 row = asdict(capture) | {"item_id": item_id}

@@ -106,10 +106,10 @@ class Conversations:
 
     @uninterrupted
     async def add(
-        self, principal: Principal, id: str, items: Sequence[Body], *, connection: AsyncConnection | None = None
+        self, principal: Principal, id: str, items: Sequence[Body], *, within: AsyncConnection | None = None
     ) -> list[Item]:
         """Adds `items` behind all others, next to each other, all or none; raises `NotFound`."""
-        async with self._database.write(connection) as connection:
+        async with self._database.write(within) as connection:
             return await _add(connection, principal, id, items)
 
     @uninterrupted
