@@ -38,6 +38,7 @@ class Engine:
     def app(self):
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/v1/completions", self.complete)
         app.router.add_post("/tokenize", self.tokenize)
         return app
 
@@ -48,6 +49,15 @@ class Engine:
             return web.json_response({"count": 1, "max_model_len": 60, "tokens": [1]})
         count = sum(len(m["content"].split()) for m in body["messages"])
         return web.json_response({"count": count, "max_model_len": 60, "tokens": [1] * count})
+
+    async def complete(self, request):
+        body = await request.json()
+        choices = [{"index": 0, "text": text, "finish_reason": None} for text in (body["prompt"], " two")]
+        choices[-1]["finish_reason"] = "length"
+        if not body.get("stream"):
+            return web.json_response({"choices": [choices[-1] | {"text": body["prompt"] + " two"}]})
+        frames = b"".join(f"data: {json.dumps({'id': 'theirs', 'choices': [c]})}\n\n".encode() for c in choices)
+        return web.Response(body=frames + b"data: [DONE]\n\n", headers={"Content-Type": "text/event-stream"})
 
     async def chat(self, request):
         body = await request.json()
