@@ -41,7 +41,7 @@ class Services:
         self.vector_stores = VectorStores(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
         self.conversations = Conversations(self.database)
-        self.captures = Captures(self.database, self.conversations)
+        self.captures = Captures(self.database)
         self.ratings = Ratings(self.database)
         self.keys = Keys(self.database)
         self.authenticator = Authenticator(self.keys, config.key_secret.read())
