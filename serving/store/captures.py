@@ -94,7 +94,7 @@ class Captures:
                 # The columns of JSON are not copied.
                 row = {name: getattr(capture, name) for name in Capture.__slots__} | {"item_id": item_id}
                 try:
-                    connection.execute(captures.insert().values(row))
+                    connection.execute(captures.insert(), row)
                 except IntegrityError as e:
                     if capture.conversation_id is None or turn is not None:
                         raise
