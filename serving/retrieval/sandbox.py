@@ -1,23 +1,24 @@
 """Parsing in a child process, so that a hostile document can harm nothing but that child.
 
 The child gets the bytes on stdin and an empty environment; it may use so much memory, processor time and
-wall time, and may write no file. `python -m serving.retrieval.sandbox` is the child.
+wall time, and `serving.confine` leaves it its pipes and the code of the parsers. `python -m serving.retrieval.sandbox` is the child.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import selectors
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from serving.confine import LIBRARIES, Limits, Unconfined, confine
 from serving.retrieval.builder import Bounds
 from serving.retrieval.errors import Code, UnreadableDocument
 from serving.retrieval.parse import parse
@@ -37,7 +38,10 @@ class SandboxLimits:
 
 
 def parse_isolated(data: bytes, name: str, limits: SandboxLimits | None = None) -> Document:
-    """`parse` in a child process. Raises `UnreadableDocument`, also when the child dies of its limits."""
+    """`parse` in a child process.
+
+    Raises `UnreadableDocument`, also when the child dies of its limits; `Unconfined` when it cannot be confined.
+    """
     limits = limits or SandboxLimits()
     header = json.dumps({"name": name, "limits": asdict(limits)}).encode()
     with tempfile.TemporaryFile() as stdin:  # a file, not a pipe: a child that dies early cannot block us
@@ -89,6 +93,8 @@ def _decode(answer: bytes) -> Document:
         found = json.loads(answer)
     except ValueError:
         raise UnreadableDocument(*_TOO_COMPLEX) from None
+    if "unconfined" in found:
+        raise Unconfined(found["unconfined"])
     if "code" in found:
         raise UnreadableDocument(found["code"], found["message"])
     text = found["text"]
@@ -103,20 +109,21 @@ def _encode(document: Document) -> dict[str, Any]:
 
 def _confine(limits: dict[str, Any]) -> None:
     """Gives up what a parser does not need. A processor limit kills; a memory limit is a MemoryError."""
-    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_s"],) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    packages = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    code = [Path(__file__).parents[1], Path(sys.base_prefix) / "lib", *packages, *LIBRARIES]
+    confine(Limits(limits["memory_bytes"], limits["cpu_s"]), code)
 
 
 def main() -> None:
     """The child: reads the request from stdin, writes a document or an error as JSON to stdout."""
     stdin = sys.stdin.buffer
     request = json.loads(stdin.read(int.from_bytes(stdin.read(4), "big")))
-    _confine(request["limits"])
     try:
+        _confine(request["limits"])
         bounds = Bounds(**request["limits"]["bounds"])
         answer = _encode(parse(stdin.read(), request["name"], bounds))
+    except Unconfined as e:
+        answer = {"unconfined": str(e)}
     except UnreadableDocument as e:
         answer = {"code": e.code, "message": e.message}
     except (MemoryError, RecursionError):

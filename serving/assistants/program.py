@@ -1,0 +1,57 @@
+"""A program as program-aided models write it, given an ending that says its answer as text.
+
+Source: Gao et al., "PAL: Program-aided Language Models", 2022, https://arxiv.org/abs/2211.10435. Its programs define
+`solution()`; models also end in an expression, or bind `answer`.
+"""
+
+from __future__ import annotations
+
+import ast
+
+_VALUE = "_headrace_value"
+
+# Only the look-up of a name stands in a `try`: a NameError inside the program is the program's. A format string makes
+# the text, since a program can bind `str` to something else.
+_ENDING = """
+try:
+    _headrace_answer = solution if {value} is None else None
+except NameError:
+    _headrace_answer = None
+if _headrace_answer is not None:
+    {value} = _headrace_answer() if type(_headrace_answer) is type(lambda: 0) else _headrace_answer
+try:
+    {value} = answer if {value} is None else {value}
+except NameError:
+    pass
+None if {value} is None else f"{{{value}}}"[:{characters}]
+"""
+
+
+def with_answer(program: str, characters: int) -> str:
+    """Returns `program` with an ending whose value is its answer as text of at most so many characters, or None.
+
+    The answer is the value of the last expression, else what `solution()` returns, else `answer`. The program's lines
+    keep their numbers.
+    """
+    program = program.replace("\r\n", "\n").replace("\r", "\n")
+    return _with_value(program) + _ENDING.format(value=_VALUE, characters=characters)
+
+
+def _with_value(program: str) -> str:
+    """Binds the last expression's value; what this Python cannot read is left to the sandbox's to judge."""
+    unbound = f"{program}\n{_VALUE} = None"
+    try:
+        statements = ast.parse(program).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return unbound
+    if not statements or not isinstance(last := statements[-1], ast.Expr):
+        return unbound
+    assert last.end_lineno is not None
+    assert last.end_col_offset is not None
+    lines = program.encode().split(b"\n")
+    for line, column, text in (
+        (last.end_lineno, last.end_col_offset, b")"),
+        (last.lineno, last.col_offset, f"{_VALUE} = (".encode()),
+    ):
+        lines[line - 1] = lines[line - 1][:column] + text + lines[line - 1][column:]
+    return b"\n".join(lines).decode()
