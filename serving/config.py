@@ -561,7 +561,6 @@ class ProgramAided(Effort):
 
     kind: Literal["pal"] = "pal"
     repairs: int = Field(default=1, ge=0, le=8, description="times that a failed program may be written again")
-    program_seconds: float = Field(default=5, gt=0, le=60, description="of one run")
     pal_template: QuestionTemplate | None = Field(default=None, description="asks for the program")
 
 

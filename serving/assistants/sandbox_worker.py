@@ -13,6 +13,7 @@ from pathlib import Path
 
 from serving.confine import LIBRARIES, Limits, Unconfined, become
 
+
 def main(argv: Sequence[str]) -> int:
     """Becomes the interpreter; returns an exit status and says why only when that fails."""
     monty, memory, cpu = argv

@@ -6,38 +6,41 @@ error before the model's eyes.
 
 from __future__ import annotations
 
-from serving.assistants.code_block import code_in
-from serving.assistants.interpreter import Interpreter
+from serving.assistants.code_block import code_block
 from serving.assistants.items import Message
+from serving.assistants.sandbox import SandboxOf
 from serving.assistants.strategies import answers, templates
 from serving.assistants.strategies.work import Answer, Work
-from serving.assistants.tools.tool import shorten
 from serving.config import ProgramAided
 
-MAX_ERROR = 1000
-"""Characters of an error that the model is shown."""
+NOTHING = "the program gave no result: solution() must return one"
 
 
-async def solve(work: Work, messages: list[Message], settings: ProgramAided, interpreter: Interpreter) -> Answer:
-    """Returns what the program gave; when none ran to its end, what the model's last text says."""
+async def solve(work: Work, messages: list[Message], settings: ProgramAided, sandbox: SandboxOf) -> Answer:
+    """Returns what the program gave; when none ran to its end, what the model's last text says.
+
+    Raises `SandboxFull` and `SandboxUnavailable`.
+    """
     asked = templates.ask(settings.pal_template or templates.PAL, messages)
     for _ in range(settings.repairs + 1):
         before = work.usage.completion_tokens
         (said, *_) = await work.generate(asked)
         tokens = work.usage.completion_tokens - before
         work.draft = draft = _in_words(said.text)
-        program = code_in(said.text)
+        program = code_block(said.text)
         if program is None:
             await work.note("thought", said.text, tokens=tokens)
             wrong = "there is no program in your answer"
         else:
             await work.note("program", program, tokens=tokens)
-            ran = await interpreter.run(program, settings.program_seconds)
-            await work.note("result", ran.text if ran.ok else f"Error: {ran.text}")
-            if ran.ok:
-                return Answer(ran.text, answers.value(ran.text))
-            wrong = ran.text
-        complaint = f"That failed: {shorten(wrong, MAX_ERROR)}\nWrite the whole program again, corrected."
+            outcome = await (await sandbox()).run(program)
+            result = outcome.answer
+            if result is not None:
+                await work.note("result", result)
+                return Answer(result, answers.value(result))
+            wrong = NOTHING if outcome.kind == "value" else outcome.error
+            await work.note("result", f"Error: {wrong}")
+        complaint = f"That failed: {wrong}\nWrite the whole program again, corrected."
         asked = [*asked, {"role": "assistant", "content": said.text}, {"role": "user", "content": complaint}]
     await work.note("switch", "no program ran to its end: the answer is the model's text")
     return draft

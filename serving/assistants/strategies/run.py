@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from serving.assistants.interpreter import Interpreter
 from serving.assistants.items import Message
+from serving.assistants.sandbox import SandboxOf
 from serving.assistants.strategies import cot, direct, pal, self_consistency
 from serving.assistants.strategies.work import Answer, Exhausted, Work
 from serving.assistants.tools.tool import Toolbox
@@ -26,19 +26,19 @@ async def run(
     work: Work,
     messages: list[Message],
     *,
-    interpreter: Interpreter,
+    sandbox: SandboxOf,
     toolbox: Callable[[React | ReactCotSc], Toolbox],
 ) -> Answer:
     """Returns the answer, with `finish_reason` "length" when a limit came first: then it is the best until there.
 
-    Raises what the model raises, and `PromptTooLong`.
+    Raises what the model raises, `PromptTooLong`, `SandboxFull` and `SandboxUnavailable`.
     """
     if isinstance(strategy, Direct):
         return await direct.solve(work, messages)
     scope = asyncio.timeout(strategy.seconds)
     try:
         async with scope:
-            answer = await _solve(strategy, work, messages, interpreter, toolbox)
+            answer = await _solve(strategy, work, messages, sandbox, toolbox)
         reason = "the steps are used up"
     except Exhausted as e:
         answer, reason = None, str(e)
@@ -57,7 +57,7 @@ async def _solve(
     strategy: ChainOfThought | SelfConsistency | ProgramAided | React | ReactCotSc,
     work: Work,
     messages: list[Message],
-    interpreter: Interpreter,
+    sandbox: SandboxOf,
     toolbox: Callable[[React | ReactCotSc], Toolbox],
 ) -> Answer | None:
     match strategy:
@@ -69,7 +69,7 @@ async def _solve(
             )
             return voted.answer
         case ProgramAided():
-            return await pal.solve(work, messages, strategy, interpreter)
+            return await pal.solve(work, messages, strategy, sandbox)
     # LangChain takes seconds to import: only those who use it wait for it.
     from serving.assistants.strategies import react, react_cot_sc
 

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from serving.assistants.code_block import code_in
-from serving.assistants.interpreter import Interpreter
+from serving.assistants.calculator import MAX_CHARACTERS, calculate
+from serving.assistants.code_block import code_block
+from serving.assistants.sandbox import Outcome, Sandbox, SandboxFull, SandboxOf, SandboxUnavailable
 from serving.assistants.tools.tool import Parameters, Tool, ToolError
 from serving.config import ToolName
 from serving.retrieval.types import Hit
@@ -21,7 +22,7 @@ Search = Callable[[str], Awaitable[Sequence[Hit]]]
 class Expression(Parameters):
     """What the calculator takes."""
 
-    expression: str = Field(min_length=1, max_length=1000, description="such as (12 + 3) * 4")
+    expression: str = Field(min_length=1, max_length=MAX_CHARACTERS, description="such as (12 + 3) * 4")
 
 
 class Program(Parameters):
@@ -42,20 +43,15 @@ class Zone(Parameters):
     zone: str = Field(default="UTC", max_length=64, description="such as Europe/Berlin")
 
 
-def tools(names: Sequence[ToolName], *, interpreter: Interpreter, seconds: float, search: Search | None) -> list[Tool]:
-    """Returns the tools of these names; programs run for `seconds` at most. `retrieval` needs `search`."""
+def tools(names: Sequence[ToolName], *, sandbox: SandboxOf, search: Search | None) -> list[Tool]:
+    """Returns the tools of these names. `retrieval` needs `search`."""
 
-    async def run(program: str) -> str:
-        ran = await interpreter.run(program, seconds)
-        if not ran.ok:
-            raise ToolError(ran.text)
-        return ran.text
-
-    async def calculate(given: Expression) -> str:
-        return await run(given.expression)
+    async def compute(given: Expression) -> str:
+        return await _run(sandbox, lambda box: calculate(box, given.expression))
 
     async def python(given: Program) -> str:
-        return await run(code_in(given.program) or given.program)
+        program = code_block(given.program) if "```" in given.program else given.program
+        return await _run(sandbox, lambda box: box.run(program or ""))
 
     async def retrieve(given: Query) -> str:
         if search is None:
@@ -64,12 +60,22 @@ def tools(names: Sequence[ToolName], *, interpreter: Interpreter, seconds: float
         return "\n\n".join(f"[{i}] {hit.title}: {hit.text}" for i, hit in enumerate(hits, 1)) or "Nothing was found."
 
     built_in = {
-        "calculator": Tool("calculator", "computes an arithmetic expression.", Expression, calculate),
+        "calculator": Tool("calculator", "computes an arithmetic expression.", Expression, compute),
         "python": Tool("python", "runs a short Python program, without files and network.", Program, python),
         "retrieval": Tool("retrieval", "searches the documents.", Query, retrieve),
         "time": Tool("time", "tells the date and the time of a time zone.", Zone, tell_time),
     }
     return [built_in[name] for name in names]
+
+
+async def _run(sandbox: SandboxOf, call: Callable[[Sandbox], Awaitable[Outcome]]) -> str:
+    try:
+        outcome = await call(await sandbox())
+    except (SandboxFull, SandboxUnavailable):
+        raise ToolError("programs cannot be run here now") from None
+    if outcome.kind != "value":
+        raise ToolError(outcome.error)
+    return "\n".join(filter(None, (outcome.printed.strip(), outcome.value)))
 
 
 async def tell_time(given: Zone) -> str:

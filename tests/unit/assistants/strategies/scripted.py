@@ -1,13 +1,10 @@
-"""A model that says what a script has for it, and an interpreter that is Python's own."""
+"""A model that says what a script has for it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
 
-from serving.assistants.interpreter import Ran
-from serving.assistants.strategies.model import Completion, Generation, PromptTooLong, Usage
+from serving.assistants.strategies.model import Completion, Generation, Usage
 
 
 class Script:
@@ -53,27 +50,3 @@ class Silent:
 
     async def generate(self, messages, **given):
         await asyncio.Event().wait()
-
-
-class Python:
-    """Runs programs here: they are the tests' own."""
-
-    def __init__(self):
-        self.ran = []
-
-    async def run(self, program, seconds):
-        self.ran.append(program)
-        names = {}
-        printed = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(printed):
-                try:
-                    return Ran(True, str(eval(program, names)))
-                except SyntaxError:
-                    exec(program, names)
-            return Ran(True, str(names["solution"]()) if "solution" in names else printed.getvalue())
-        except Exception as e:
-            return Ran(False, f"{type(e).__name__}: {e}")
-
-
-__all__ = ["Completion", "Endless", "PromptTooLong", "Python", "Script", "Silent"]

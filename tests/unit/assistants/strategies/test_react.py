@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from serving.assistants.strategies.model import Call
+from serving.assistants.sandbox import SandboxUnavailable
+from serving.assistants.strategies.model import Call, Completion
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Work
 from serving.assistants.tools.builtin import tools
 from serving.assistants.tools.tool import MAX_OBSERVATION, Parameters, Tool, Toolbox
 from serving.config import React, ReactCotSc
-from tests.unit.assistants.strategies.scripted import Completion, Endless, Python, Script, Silent
+from serving.retrieval.types import Hit
+from tests.unit.assistants.strategies.scripted import Endless, Script, Silent
 
 QUESTION = [{"role": "user", "content": "What is 6 * 7?"}]
 FINAL = "Thought: I know\nFinal Answer: 42"
@@ -76,15 +78,15 @@ ODD = [
 ]
 
 
-async def solve(model, strategy=None, given=None):
+async def solve(model, strategy=None, given=None, sandbox=None):
     strategy = strategy or React()
     work = Work(model, strategy.tokens)
 
     def toolbox(settings):
-        ours = tools(("calculator", "python", "time"), interpreter=Python(), seconds=1, search=None)
+        ours = tools(("calculator", "python", "time"), sandbox=sandbox, search=None)
         return Toolbox(ours if given is None else given, settings.tool_calls, settings.tool_seconds)
 
-    answer = await run(strategy, work, QUESTION, interpreter=Python(), toolbox=toolbox)
+    answer = await run(strategy, work, QUESTION, sandbox=sandbox, toolbox=toolbox)
     return answer, work
 
 
@@ -96,9 +98,9 @@ def observations(work):
     return [step.text for step in work.steps if step.kind == "observation"]
 
 
-async def test_a_tool_is_called_and_read():
+async def test_a_tool_is_called_and_read(sandbox):
     model = Script(act("calculator", "6 * 7"), FINAL)
-    answer, work = await solve(model)
+    answer, work = await solve(model, sandbox=sandbox)
     assert (answer.text, answer.value, answer.finish_reason) == ("42", "42", "stop")
     assert kinds(work) == ["thought", "action", "observation", "thought"]
     assert [(s.name, s.text) for s in work.steps[1:3]] == [("calculator", "6 * 7"), ("calculator", "42")]
@@ -113,20 +115,22 @@ async def test_a_tool_is_called_and_read():
     ]
 
 
-async def test_an_observation_that_the_model_made_up_is_not_shown_to_it_again():
+async def test_an_observation_that_the_model_made_up_is_not_shown_to_it_again(sandbox):
     model = Script(f"{act('calculator', '6 * 7')}\nObservation: 43\nFinal Answer: 43", FINAL)
-    answer, work = await solve(model)
+    answer, work = await solve(model, sandbox=sandbox)
     assert answer.value == "42"
     assert observations(work) == ["42"]
     assert "43" not in str(model.asked[1]["messages"])
 
 
-async def test_a_program_and_the_time():
+async def test_a_program_and_the_time(sandbox):
     before = datetime.now(UTC).replace(microsecond=0)
-    model = Script(act("python", "```python\n6 * 7\n```"), act("time"), act("time", "Europe/Berlin"), FINAL)
-    _, work = await solve(model)
+    model = Script(
+        act("python", "```python\nprint('so')\n6 * 7\n```"), act("time"), act("time", "Europe/Berlin"), FINAL
+    )
+    _, work = await solve(model, sandbox=sandbox)
     program, utc, berlin = observations(work)
-    assert program == "42"
+    assert program == "so\n42"
     for told in (utc, berlin):
         assert before <= datetime.fromisoformat(told.split(" ")[0]) <= datetime.now(UTC)
     assert berlin.split(" ")[0].endswith(("+01:00", "+02:00"))
@@ -180,9 +184,49 @@ async def test_a_flood_is_cut_before_the_model_reads_it():
     assert told.endswith(" [50000000 characters, cut here]")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("1 / 0", "Error: runtime: ZeroDivisionError: division by zero"),
+        ("9**9**9**9", "Error: "),
+        ("__import__('os')", "Error: syntax: an expression has numbers"),
+        ("1 +", "Error: syntax: this is not an arithmetic expression"),
+        ("1" * 1001, "Error: the arguments are wrong: expression: String should have at most 1000"),
+        ('{"expression": "(1 + 2) * 3"}', "9"),
+        ("sqrt(16)", "4.0"),
+    ],
+)
+async def test_the_calculator(sandbox, arguments, told):
+    _, work = await solve(Script(act("calculator", arguments), FINAL), sandbox=sandbox)
+    assert observations(work)[0].startswith(told)
+
+
+async def test_a_tool_without_a_sandbox_says_so():
+    async def none():
+        raise SandboxUnavailable("no Landlock")
+
+    answer, work = await solve(Script(act("python", "1"), FINAL), sandbox=none)
+    assert observations(work) == ["Error: programs cannot be run here now."]
+    assert answer.value == "42"
+
+
+async def test_retrieval_shows_what_it_finds():
+    asked = []
+
+    async def search(query):
+        asked.append(query)
+        hit = Hit("c", "file-1", "sea.md", "Sea", "", "The sea is deep.", 0, 16, None, 0.9, 0.9, 0.0)
+        return [hit] if query == "sea" else []
+
+    found = tools(("retrieval",), sandbox=None, search=search)
+    _, work = await solve(Script(act("retrieval", "sea"), act("retrieval", "sky"), FINAL), given=found)
+    assert observations(work) == ["[1] Sea: The sea is deep.", "Nothing was found."]
+    assert asked == ["sea", "sky"]
+
+
 async def test_an_endless_loop_ends():
-    model = Endless(act("calculator", "1 + 1"))
-    answer, work = await solve(model, React(steps=4))
+    model = Endless(act("echo", "x"))
+    answer, work = await solve(model, React(steps=4), ODD)
     assert (answer.text, answer.value, answer.finish_reason) == ("", None, "length")
     assert model.times == 4
     assert kinds(work) == ["thought", "action", "observation"] * 4 + ["limit"]
@@ -190,8 +234,8 @@ async def test_an_endless_loop_ends():
 
 
 async def test_many_steps_are_no_recursion():
-    model = Endless(act("calculator", "1 + 1"))
-    await solve(model, React(steps=64, tool_calls=256))
+    model = Endless(act("echo", "x"))
+    await solve(model, React(steps=64, tool_calls=256), ODD)
     assert model.times == 64
 
 
@@ -295,8 +339,8 @@ async def test_react_answers_and_nobody_votes():
 
 
 async def test_without_an_answer_of_react_the_samples_answer():
-    model = Script(act("calculator", "1"), act("calculator", "2"), "#### 7", "#### 42", "#### 42")
-    answer, work = await solve(model, ReactCotSc(samples=3, steps=2))
+    model = Script(act("echo", "1"), act("echo", "2"), "#### 7", "#### 42", "#### 42")
+    answer, work = await solve(model, ReactCotSc(samples=3, steps=2), ODD)
     assert (answer.value, answer.finish_reason) == ("42", "stop")
     assert kinds(work) == ["thought", "action", "observation"] * 2 + ["switch", "thought", "thought", "thought", "vote"]
 
@@ -317,8 +361,8 @@ async def test_samples_that_differ_leave_it_to_react():
 
 
 async def test_when_react_cannot_either_the_samples_stand():
-    model = Script("#### 1", "#### 2", "#### 3", act("calculator", "1"))
-    answer, _ = await solve(model, ReactCotSc(first="self_consistency", samples=3, steps=1))
+    model = Script("#### 1", "#### 2", "#### 3", act("echo", "1"))
+    answer, _ = await solve(model, ReactCotSc(first="self_consistency", samples=3, steps=1), ODD)
     assert (answer.value, answer.finish_reason) == ("1", "stop")
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from serving.assistants.sandbox import SandboxUnavailable
+from serving.assistants.strategies.model import Completion, PromptTooLong
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import MAX_TEXT, Work
 from serving.config import ChainOfThought, Direct, ProgramAided, SelfConsistency
-from tests.unit.assistants.strategies.scripted import Completion, Endless, PromptTooLong, Python, Script, Silent
+from tests.unit.assistants.strategies.scripted import Endless, Script, Silent
 
 QUESTION = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 6 * 7?"}]
 
 
-async def solve(strategy, model, messages=QUESTION, interpreter=None, tokens=None):
+async def solve(strategy, model, messages=QUESTION, sandbox=None, tokens=None):
     work = Work(model, tokens or getattr(strategy, "tokens", 1000))
-    answer = await run(strategy, work, messages, interpreter=interpreter or Python(), toolbox=None)
+    answer = await run(strategy, work, messages, sandbox=sandbox, toolbox=None)
     return answer, work
 
 
@@ -138,56 +140,80 @@ PROGRAM = "Sure:\n```python\ndef solution():\n    eggs = 16 - 3 - 4\n    return 
 BROKEN = "```python\ndef solution():\n    return 1 / 0\n```"
 
 
-async def test_pal_answers_with_what_the_program_returns():
-    interpreter = Python()
+async def test_pal_answers_with_what_the_program_returns(sandbox):
     model = Script(PROGRAM)
-    answer, work = await solve(ProgramAided(), model, interpreter=interpreter)
+    answer, work = await solve(ProgramAided(), model, sandbox=sandbox)
     assert (answer.text, answer.value) == ("18", "18")
-    assert kinds(work) == ["program", "result"]
-    assert interpreter.ran == ["def solution():\n    eggs = 16 - 3 - 4\n    return eggs * 2\n"]
+    assert [(s.kind, s.text) for s in work.steps] == [
+        ("program", "def solution():\n    eggs = 16 - 3 - 4\n    return eggs * 2\n"),
+        ("result", "18"),
+    ]
     assert "solution()" in model.asked[0]["messages"][1]["content"]
 
 
-async def test_a_program_that_fails_is_repaired():
+async def test_a_program_that_fails_is_repaired(sandbox):
     model = Script(BROKEN, PROGRAM)
-    answer, work = await solve(ProgramAided(), model)
+    answer, work = await solve(ProgramAided(), model, sandbox=sandbox)
     assert answer.value == "18"
     assert kinds(work) == ["program", "result", "program", "result"]
-    assert work.steps[1].text == "Error: ZeroDivisionError: division by zero"
+    assert work.steps[1].text == "Error: runtime: ZeroDivisionError: division by zero (line 2)"
     said, complaint = model.asked[1]["messages"][-2:]
     assert said == {"role": "assistant", "content": BROKEN}
     assert "ZeroDivisionError" in complaint["content"]
 
 
-async def test_output_without_a_program_is_asked_for_again():
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("while True: pass", "Error: time"),
+        ("return 'x' * 10**9", "Error: memory"),
+        ("return solution()", "Error: recursion"),
+        ("return (", "Error: syntax"),
+        ("return open('/etc/passwd').read()", "Error: runtime"),
+        ("import socket", "Error: runtime"),
+        ("pass", "Error: the program gave no result"),
+        ("raise ValueError('x' * 100000)", "Error: runtime: ValueError: xxx"),
+    ],
+)
+async def test_whatever_a_program_does_is_told_and_repaired(sandbox, body, told):
+    model = Script(f"```python\ndef solution():\n    {body}\n```", PROGRAM)
+    answer, work = await solve(ProgramAided(), model, sandbox=sandbox)
+    assert answer.value == "18"
+    assert work.steps[1].text.startswith(told)
+    assert len(model.asked[1]["messages"][-1]["content"]) < 1000
+
+
+async def test_output_without_a_program_is_asked_for_again(sandbox):
     model = Script("It is 18.", PROGRAM)
-    answer, work = await solve(ProgramAided(), model)
+    answer, work = await solve(ProgramAided(), model, sandbox=sandbox)
     assert answer.value == "18"
     assert kinds(work) == ["thought", "program", "result"]
     assert "no program" in model.asked[1]["messages"][-1]["content"]
 
 
 @pytest.mark.parametrize("repairs", [0, 1, 3])
-async def test_repairs_end_and_the_text_answers(repairs):
+async def test_repairs_end_and_the_text_answers(sandbox, repairs):
     last = f"{BROKEN}\nI think it is 18."
     model = Script(*[BROKEN] * repairs, last, "never asked")
-    answer, work = await solve(ProgramAided(repairs=repairs), model)
+    answer, work = await solve(ProgramAided(repairs=repairs), model, sandbox=sandbox)
     assert (answer.text, answer.value) == (last, "18")
     assert kinds(work) == ["program", "result"] * (repairs + 1) + ["switch"]
     assert model.left == 1
 
 
-async def test_an_endless_error_is_shown_short():
-    model = Script("```python\nraise ValueError('x' * 100000)\n```", PROGRAM)
-    await solve(ProgramAided(), model)
-    assert len(model.asked[1]["messages"][-1]["content"]) < 1200
-
-
-async def test_pal_stops_when_tokens_end():
-    answer, work = await solve(ProgramAided(repairs=8, tokens=20), Endless(BROKEN))
+async def test_pal_stops_when_tokens_end(sandbox):
+    answer, work = await solve(ProgramAided(repairs=8, tokens=20), Endless(BROKEN), sandbox=sandbox)
     assert answer.finish_reason == "length"
     assert kinds(work) == ["program", "result"] * 2 + ["limit"]
     assert answer.text == BROKEN
+
+
+async def test_without_a_sandbox_no_program_runs():
+    async def none():
+        raise SandboxUnavailable("no Landlock")
+
+    with pytest.raises(SandboxUnavailable):
+        await solve(ProgramAided(), Script(PROGRAM), sandbox=none)
 
 
 async def test_steps_are_told_as_they_are_made():
@@ -197,5 +223,5 @@ async def test_steps_are_told_as_they_are_made():
         told.append((step.kind, len(told)))
 
     work = Work(Script("#### 1", "#### 1"), 1000, on_step)
-    await run(SelfConsistency(samples=2), work, QUESTION, interpreter=Python(), toolbox=None)
+    await run(SelfConsistency(samples=2), work, QUESTION, sandbox=None, toolbox=None)
     assert told == [("thought", 0), ("thought", 1), ("vote", 2)]
