@@ -580,9 +580,10 @@ class ReactCotSc(Effort, _Votes, _Acts):
     first: Literal["react", "self_consistency"] = "react"
 
 
-Strategy = Annotated[
-    Direct | ChainOfThought | SelfConsistency | ProgramAided | React | ReactCotSc, Field(discriminator="kind")
-]
+Reasoning = ChainOfThought | SelfConsistency | ProgramAided | React | ReactCotSc
+"""A strategy with steps."""
+
+Strategy = Annotated[Direct | Reasoning, Field(discriminator="kind")]
 """How an assistant comes to its answer."""
 
 StrategyKind = Literal["direct", "cot", "self_consistency", "pal", "react", "react_cot_sc"]

@@ -31,6 +31,9 @@ Recall = Callable[[Endpoint, dict[str, Any]], Awaitable[None]]
 Keep = Callable[[dict[str, Any], str | None], Awaitable[None]]
 """Stores the answer's message with its `finish_reason`; the caller learns of the end only after it."""
 
+Solve = Callable[[Exchange, "Job", Endpoint, dict[str, Any], dict[str, str]], Awaitable[dict[str, Any] | None]]
+"""Answers in place of one plain generation: gets the engine, its document, and the `id` and `model` to answer with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -46,6 +49,7 @@ class Job:
     recall: Recall | None = None
     annotate: Annotate | None = None
     keep: Keep | None = None
+    solve: Solve | None = None
     transform: Callable[[dict[str, Any]], None] | None = None
 
 
@@ -73,6 +77,8 @@ class Generator:
                 if job.recall is not None:
                     await job.recall(endpoint, document)
                     x.timeline.end_of("memory")
+                if job.solve is not None:
+                    return await job.solve(x, job, endpoint, document, ours)
                 if job.stream:
                     await self._stream(x, job, endpoint, document, ours)
                     return None

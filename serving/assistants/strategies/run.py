@@ -16,6 +16,7 @@ from serving.config import (
     ProgramAided,
     React,
     ReactCotSc,
+    Reasoning,
     SelfConsistency,
     Strategy,
 )
@@ -54,7 +55,7 @@ async def run(
 
 
 async def _solve(
-    strategy: ChainOfThought | SelfConsistency | ProgramAided | React | ReactCotSc,
+    strategy: Reasoning,
     work: Work,
     messages: list[Message],
     sandbox: SandboxOf,
