@@ -12,10 +12,11 @@ from bench import results, start
 from bench.engine import run as engine
 from bench.processes import BenchError
 from bench.relay import run as relay
+from bench.strategies import run as strategies
 from tools.report import ToolError
 
 RETRIEVAL = Path(__file__).parent / "retrieval"
-ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["engine"])
+ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["engine"], ["strategies"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="benchmark")
     relay.arguments(commands.add_parser("relay", help="the gateway against LiteLLM's proxy and vllm-router"))
     engine.arguments(commands.add_parser("engine", help="llama.cpp through Headrace against llama.cpp"))
+    strategies.arguments(commands.add_parser("strategies", help="accuracy, time and cost of reasoning strategies"))
     commands.add_parser("start", help="`make up`: seconds and memory, first and second time")
     names = sorted(p.stem for p in RETRIEVAL.glob("*.py") if not p.stem.startswith("_"))
     retrieval = commands.add_parser("retrieval", help=f"quality and speed of search: {', '.join(names)}")
@@ -38,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 relay.main(options)
             case "engine":
                 engine.main(options)
+            case "strategies":
+                strategies.main(options)
             case "start":
                 start.main()
             case "retrieval":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serving.api.errors import upstream
+from serving.api.errors import ApiError, upstream
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream, read_answer
 from serving.assistants.items import Message
@@ -24,6 +24,8 @@ class EngineModel:
         self._endpoint = endpoint
         self._document = document
         self._times = 0
+        # llama.cpp takes a slot for each of several samples, and a request was given one.
+        self._several = endpoint.tokenizer != "llamacpp"
 
     async def generate(
         self,
@@ -35,7 +37,10 @@ class EngineModel:
         max_tokens: int | None = None,
         tools: Sequence[dict[str, Any]] = (),
     ) -> Generation:
-        """Returns the engine's completions. Raises `PromptTooLong` and `ApiError`."""
+        """Returns the engine's completions: `n`, or one where it does not give several.
+
+        Raises `PromptTooLong` and `ApiError`.
+        """
         document = {**self._document, "messages": list(messages)}
         tokens = Tokens(self._client, self._endpoint, list(tools))
         window = await tokens.window()
@@ -43,8 +48,6 @@ class EngineModel:
         document["max_tokens"] = most if max_tokens is None else min(most, max_tokens)
         if window is not None and not await tokens.fit(document["messages"], window - most):
             raise PromptTooLong
-        if n > 1:
-            document["n"] = n
         if temperature is not None:
             document["temperature"] = temperature
         if stop:
@@ -55,6 +58,16 @@ class EngineModel:
         if "seed" in document:
             document["seed"] += self._times  # the same seed again would give the same sample again
         self._times += 1
+        if n > 1 and self._several:
+            try:
+                return await self._ask({**document, "n": n})
+            except ApiError as e:
+                if e.status != 400:
+                    raise
+                self._several = False  # some engines take no n; what else is wrong the next request shows
+        return await self._ask(document)
+
+    async def _ask(self, document: dict[str, Any]) -> Generation:
         async with self._client.post(self._endpoint, "/chat/completions", document) as response:
             return _generation(await read_answer(response))
 

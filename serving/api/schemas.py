@@ -176,7 +176,8 @@ class ConversationReference(Body):
 class ChatRequest(Sampling):
     """`POST /v1/chat/completions`.
 
-    Two fields are ours: what `conversation` holds comes before the messages, and `strategy` is how to come to the answer.
+    Two fields are ours: what `conversation` holds comes before the messages, and `strategy` is how to come
+    to the answer.
     """
 
     messages: list[Message] = Field(min_length=1)
