@@ -620,6 +620,8 @@ class Assistant(Strict):
 
     @model_validator(mode="after")
     def _tools_fit(self) -> Self:
+        if len(set(self.tools)) < len(self.tools):
+            raise ValueError("a tool is named twice")
         if "retrieval" in self.tools and not self.knowledge:
             raise ValueError("the tool retrieval needs knowledge to search")
         if isinstance(self.strategy, React | ReactCotSc) and not self.tools:

@@ -96,6 +96,8 @@ def test_what_users_write_is_never_a_template(before, question, after):
 def test_an_assistants_tools_fit_its_strategy_and_knowledge():
     with pytest.raises(ValidationError, match="needs knowledge"):
         Assistant(name="a", model="m", tools=("retrieval",))
+    with pytest.raises(ValidationError, match="named twice"):
+        Assistant(name="a", model="m", tools=("time", "time"))
     with pytest.raises(ValidationError, match="needs tools"):
         Assistant(name="a", model="m", tools=(), strategy={"kind": "react"})
     with pytest.raises(ValidationError):
