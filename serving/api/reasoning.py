@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -26,6 +27,8 @@ from serving.assistants.tools.tool import Toolbox
 from serving.config import Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, ToolName
 from serving.engines.endpoint import Endpoint
 from serving.telemetry import metrics
+
+log = logging.getLogger("headrace.api")
 
 _STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 _TOOLS: tuple[ToolName, ...] = Assistant.model_fields["tools"].default
@@ -133,6 +136,8 @@ class Reasoner:
             }
             count_tokens(x, usage)
         x.timeline.end_of("reason")
+        made = " ".join(step.kind for step in work.steps)
+        log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)
         fields: dict[str, Any] = {}
         if job.annotate is not None:
             fields = (await job.annotate({0: answer.text})).get(0, {})

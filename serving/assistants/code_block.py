@@ -30,7 +30,7 @@ def code_block(output: str) -> str | None:
         named = [f for f in fences if f.info.strip().lower().partition(" ")[0] in _LANGUAGES]
         unnamed = [f for f in fences if not f.info.strip()]
         found = named or unnamed
-        return textwrap.dedent(found[-1].content) if found else None
+        return textwrap.dedent(found[-1].content).rstrip() + "\n" if found else None
     return _unfenced(output)
 
 

@@ -129,24 +129,21 @@ class Sandbox:
     async def run(self, program: str, deadline: float | None = None) -> Outcome:
         """Runs `program` until it ends, or its time is over, or `time.monotonic()` is `deadline`.
 
-        A caller that is cancelled leaves the program to its limits. Raises `SandboxFull`.
+        When the caller is cancelled, a program that waits is dropped and one that runs is left to its limits.
+        Raises `SandboxFull`.
         """
         if self._unfinished >= self._limits.workers + self._limits.waiting:
             raise SandboxFull("too many programs wait to be run")
         loop = asyncio.get_running_loop()
         self._unfinished += 1
-        future = loop.run_in_executor(self._threads, self._run, program, deadline)
-        future.add_done_callback(self._finished)
-        return await asyncio.shield(future)
+        try:
+            return await loop.run_in_executor(self._threads, self._run, program, deadline)
+        finally:
+            self._unfinished -= 1
 
     def close(self) -> None:
         """Waits for what runs, which is not long, and drops what waits."""
         self._threads.shutdown(cancel_futures=True)
-
-    def _finished(self, future: asyncio.Future[Outcome]) -> None:
-        self._unfinished -= 1
-        if not future.cancelled():
-            future.exception()  # nobody may be there to take it
 
     def _run(self, program: str, deadline: float | None) -> Outcome:
         limits = self._limits
@@ -192,9 +189,9 @@ def _kind(error: MontyRuntimeError) -> Kind:
 
 
 def _failed(kind: Kind, error: MontySyntaxError | MontyRuntimeError, program: str, printed: _Printed) -> Outcome:
-    frames = error.traceback()
-    lines = program.count("\n") + 1
-    line = next((f.line for f in reversed(frames) if f.line <= lines), None)
+    ours = program.count("\n") + 1  # what follows is the ending that asks for the answer
+    lines = [frame.line if kind != "syntax" else min(frame.line, ours) for frame in error.traceback()]
+    line = next((line for line in reversed(lines) if line <= ours), None)
     return Outcome(kind, None, printed.text, error.display("type-msg")[:MAX_MESSAGE], line)
 
 

@@ -1,7 +1,8 @@
 """Parsing in a child process, so that a hostile document can harm nothing but that child.
 
 The child gets the bytes on stdin and an empty environment; it may use so much memory, processor time and
-wall time, and `serving.confine` leaves it its pipes and the code of the parsers. `python -m serving.retrieval.sandbox` is the child.
+wall time, and `serving.confine` leaves it its pipes and the code of the parsers.
+`python -m serving.retrieval.sandbox` is the child.
 """
 
 from __future__ import annotations

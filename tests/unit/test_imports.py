@@ -16,7 +16,7 @@ LAYERS = [
     ("assistants",),
     ("retrieval", "engines", "hub", "tuning"),
     ("security", "store"),
-    ("telemetry", "config", "document"),
+    ("telemetry", "config", "document", "confine"),
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

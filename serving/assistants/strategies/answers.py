@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-_NUMBER = re.compile(r"[-−+]?[$€£]?(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+)")
+_NUMBER = re.compile(r"[-−+]?[$€£]?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?|\.\d+)")
 _MARK = re.compile(r"(?:####|\b(?:the )?(?:final )?answer(?: is\b:?|:))", re.IGNORECASE)
 _BOX = re.compile(r"\\boxed\{([^{}]*)\}")
-_DECORATION = " \t\r\n*_`\"'“”()[]{}\\"
+_DECORATION = " \t\r\n*_`\"'“”()[]{}\\#"
+LAST = 8192
+"""Characters at the end of a text in which its answer is looked for."""
+
 MAX_VALUE = 200
 """Characters of a value: votes compare answers, not essays."""
 
@@ -33,12 +36,15 @@ def find(text: str, *, whole: bool = True) -> Found | None:
     """
     if not whole:
         text = text.rpartition("\n")[0]
-    for mark in reversed(list(_MARK.finditer(text))):
-        line = next((line for line in text[mark.end() :].splitlines() if line.strip(_DECORATION + ".:")), "")
+    end = text[-LAST:]
+    stop = len(end)
+    for mark in reversed(list(_MARK.finditer(end))):
+        line = next((line for line in end[mark.end() : stop].splitlines() if line.strip(_DECORATION + ".:")), "")
         if line:
             shown = line.strip().strip("*").strip()
             return Found(shown, normalise(shown))
-    numbers = _NUMBER.findall(text) if whole else ()
+        stop = mark.start()
+    numbers = _NUMBER.findall(end) if whole else ()
     return Found(text.strip(), _number(numbers[-1])) if numbers else None
 
 

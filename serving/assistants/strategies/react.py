@@ -22,7 +22,7 @@ from pydantic import PrivateAttr
 from serving.assistants.items import Message
 from serving.assistants.strategies import answers, react_text, templates
 from serving.assistants.strategies.work import Answer, Work
-from serving.assistants.tools.tool import Toolbox
+from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox, shorten
 from serving.config import React, ReactCotSc
 
 MAX_CALLS = 16
@@ -37,7 +37,8 @@ class NoAnswer(Exception):
 
 async def solve(work: Work, messages: list[Message], settings: React | ReactCotSc, toolbox: Toolbox) -> Answer | None:
     """Returns the answer, None when `settings.steps` do not lead to one."""
-    agent = create_agent(_AgentModel(_Dialogue(work, messages, settings, toolbox)), _langchain(toolbox))
+    dialogue = _Dialogue(work, messages, settings, toolbox)
+    agent = create_agent(_AgentModel(dialogue), _langchain(toolbox))
     try:
         # LangSmith would be sent all of this if only the environment said so.
         with tracing_context(enabled=False):
@@ -45,7 +46,7 @@ async def solve(work: Work, messages: list[Message], settings: React | ReactCotS
     except NoAnswer:
         return None
     text = str(state["messages"][-1].content)
-    return Answer(text, answers.value(text))
+    return Answer(text, answers.value(text), "length" if dialogue.cut else "stop")
 
 
 def _langchain(toolbox: Toolbox) -> list[BaseTool]:
@@ -103,6 +104,7 @@ class _Dialogue:
         self._work = work
         self._toolbox = toolbox
         self._left = settings.steps
+        self.cut = False  # whether the answer was
         self._in_text = settings.protocol == "text"
         self._chat = messages
         if self._in_text:
@@ -122,7 +124,7 @@ class _Dialogue:
         raise NoAnswer
 
     async def _observe(self, message: ToolMessage) -> None:
-        text = str(message.content)
+        text = shorten(str(message.content), MAX_OBSERVATION)  # LangChain's own words repeat what the model wrote
         await self._work.note("observation", text, name=message.name or "")
         if self._in_text:
             self._chat = [*self._chat, {"role": "user", "content": f"Observation: {text}"}]
@@ -140,6 +142,7 @@ class _Dialogue:
             tokens = 0
         match parsed:
             case react_text.Final(answer=answer):
+                self.cut = said.finish_reason == "length"
                 return AIMessage(answer)
             case react_text.Action(tool=tool, arguments=arguments, said=text):
                 await self._work.note("action", arguments, name=tool, tokens=tokens)
@@ -161,6 +164,7 @@ class _Dialogue:
         (said, *_) = await self._work.generate(self._chat, tools=schemas)
         tokens = self._work.usage.completion_tokens - before
         if not said.calls:
+            self.cut = said.finish_reason == "length"
             return AIMessage(said.text)
         if said.text:
             await self._work.note("thought", said.text, tokens=tokens)

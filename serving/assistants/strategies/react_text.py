@@ -15,7 +15,7 @@ STOP = ("\nObservation:",)
 FORM = "Write Action and Action Input in a line each, or Final Answer"
 
 _MARK = re.compile(
-    r"^[ \t>*#]*(thought|action input|action|observation|final answer)[ \t]*\d*[ \t]*\**:\**",
+    r"^[ \t>*#]*(thought|action input|action|observation|final answer)[ \t]{0,4}\d{0,4}[ \t]{0,4}\*{0,4}:\*{0,4}",
     re.IGNORECASE | re.MULTILINE,
 )
 _CALL = re.compile(r"([\w.-]+)\s*(?:\[(.*)\]|\((.*)\))", re.DOTALL)

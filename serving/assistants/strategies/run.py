@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable
 
 from serving.assistants.items import Message
@@ -71,7 +72,8 @@ async def _solve(
             return voted.answer
         case ProgramAided():
             return await pal.solve(work, messages, strategy, sandbox)
-    # LangChain takes seconds to import: only those who use it wait for it.
+    # LangChain takes seconds to import: only those who use it wait for it, and nobody's stream stands still.
+    await asyncio.to_thread(importlib.import_module, "serving.assistants.strategies.react_cot_sc")
     from serving.assistants.strategies import react, react_cot_sc
 
     if isinstance(strategy, React):

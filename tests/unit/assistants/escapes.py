@@ -6,13 +6,16 @@ that holds nothing of the host. `BOMBS` never end, or need more than there is.
 
 from __future__ import annotations
 
-_MODULES = (
-    "_ctypes _io _posixsubprocess _thread atexit builtins cffi code codeop concurrent.futures ctypes curses dbm faulthandler "
-    "fcntl ftplib gc glob http.client http.server imp importlib importlib.util inspect linecache logging marshal mmap "
-    "multiprocessing nt numpy operator pdb pickle pkgutil platform posix pty pwd pydantic_monty requests resource runpy "
-    "select selectors serving shelve shutil signal site smtplib socket socketserver sqlite3 ssl subprocess sysconfig "
-    "tempfile termios threading traceback tty types urllib.request weakref webbrowser xml.etree.ElementTree zipimport"
-).split()
+import re
+
+_MODULES = """
+_ctypes _io _posixsubprocess _thread atexit builtins cffi code codeop concurrent.futures ctypes curses dbm
+faulthandler fcntl ftplib gc glob http.client http.server imp importlib importlib.util inspect linecache
+logging marshal mmap multiprocessing nt numpy operator pdb pickle pkgutil platform posix pty pwd
+pydantic_monty requests resource runpy select selectors serving shelve shutil signal site smtplib socket
+socketserver sqlite3 ssl subprocess sysconfig tempfile termios threading traceback tty types urllib.request
+weakref webbrowser xml.etree.ElementTree zipimport
+""".split()  # noqa: SIM905
 
 _EXPRESSIONS = {
     # Files.
@@ -36,7 +39,7 @@ _EXPRESSIONS = {
     "os-fork": "__import__('os').fork()",
     "os-kill": "__import__('os').kill(1, 0)",
     "os-environ": "dict(__import__('os').environ)",
-    "os-getenv": "__import__('os').getenv('PLANTED', 'none') + 'ESCAPED' if __import__('os').getenv('PLANTED') else None",
+    "os-getenv": "__import__('os').getenv('PLANTED') or 1 / 0",
     "os-listdir": "__import__('os').listdir('/')",
     "os-scandir": "[e.name for e in __import__('os').scandir('/')]",
     "os-stat": "__import__('os').stat('/etc/passwd').st_size",
@@ -254,9 +257,18 @@ answer = x[0].__lt__.__globals__
     "carriage-return": "# comment\rimport socket\ranswer = 'ESCAPED'",
 }
 
+
+def _importing(expression: str) -> str:
+    """The same with import statements: the sandbox has them, and `__import__` it has not."""
+    modules = re.findall(r"__import__\('(\w+)'\)", expression)
+    lines = [f"import {module}" for module in dict.fromkeys(modules)]
+    return "\n".join([*lines, "answer = " + re.sub(r"__import__\('(\w+)'\)", r"\1", expression)])
+
+
 ESCAPES = {
     **{f"import-{name}": f"import {name}\nanswer = 'ESCAPED'" for name in _MODULES},
     **{name: f"answer = {expression}" for name, expression in _EXPRESSIONS.items()},
+    **{f"{n}-by-import": _importing(e) for n, e in _EXPRESSIONS.items() if "__import__(" in e},
     **_PROGRAMS,
 }
 
@@ -282,7 +294,8 @@ BOMBS = {
     "ackermann": "def a(m, n):\n return n+1 if not m else a(m-1, 1) if not n else a(m-1, a(m, n-1))\na(4, 2)",
     "fibonacci": "def f(n): return n if n < 2 else f(n-1) + f(n-2)\nf(60)",
     "async-loop": "import asyncio\nasync def f():\n while True: await asyncio.sleep(0)\nasyncio.run(f())",
-    "async-gather": "import asyncio\nasync def f():\n while True: pass\nasync def m(): await asyncio.gather(f(), f())\nasyncio.run(m())",
+    "async-gather": "import asyncio\nasync def f():\n"
+    " while True: pass\nasync def m(): await asyncio.gather(f(), f())\nasyncio.run(m())",
     "sleep-for-ever": "import time\nwhile True: time.sleep(1000)",
     # Integers.
     "power": "x = 10 ** 10 ** 10",
@@ -298,7 +311,8 @@ BOMBS = {
     "to-text": "str(10 ** 1_000_000)",
     "from-text": "int('9' * 5_000_000)",
     "lcm": "import math\nx = 1\nfor i in range(1, 10**9): x = math.lcm(x, i)",
-    "decimal": "from decimal import Decimal, getcontext\ngetcontext().prec = 10**8\nx = Decimal(1) / Decimal(7)\nwhile True: x = x * x",
+    "decimal": "from decimal import Decimal, getcontext\ngetcontext().prec = 10**8\n"
+    "x = Decimal(1) / Decimal(7)\nwhile True: x = x * x",
     # Memory.
     "text": "x = 'x' * 10 ** 10",
     "text-doubled": "x = 'x'\nwhile True: x += x",
@@ -336,8 +350,10 @@ BOMBS = {
     "instances": "class A: pass\nx = []\nwhile True:\n a = A()\n a.b = 'x' * 100\n x.append(a)",
     "json": "import json\nx = json.dumps(['x' * 10**6] * 1000)",
     "deep-list-memory": "x = []\nwhile True: x = [x]",
-    "cache": "import functools\n@functools.lru_cache(None)\ndef f(n): return 'x' * 10000 + str(n)\ni = 0\nwhile True:\n f(i)\n i += 1",
-    "del-that-revives": "x = []\nclass A:\n def __del__(self):\n  x.append(A())\n  x.append('x' * 10**7)\nwhile True: A(); x.append('x' * 10**6)",
+    "cache": "import functools\n@functools.lru_cache(None)\ndef f(n): return 'x' * 10000 + str(n)\n"
+    "i = 0\nwhile True:\n f(i)\n i += 1",
+    "del-that-revives": "x = []\nclass A:\n def __del__(self):\n"
+    "  x.append(A())\n  x.append('x' * 10**7)\nwhile True: A(); x.append('x' * 10**6)",
     # Recursion.
     "recursion": "def f(): return f()\nf()",
     "recursion-lambda": "f = lambda n: f(n + 1) + f(n)\nf(0)",

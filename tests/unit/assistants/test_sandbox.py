@@ -5,34 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.assistants import sandbox as module
-from serving.assistants.sandbox import MAX_MESSAGE, Outcome, SandboxFull, SandboxLimits, SandboxUnavailable, open_sandbox
+from serving.assistants.sandbox import MAX_MESSAGE, SandboxFull, SandboxLimits, SandboxUnavailable, open_sandbox
+from tests.unit.assistants.conftest import LIMITS
 from tests.unit.assistants.escapes import BOMBS, ESCAPES, HARMLESS
+from tests.wait import eventually
 
-LIMITS = SandboxLimits(time_s=0.3)
 SECRET = "tangerine"
 
 
-@pytest.fixture(scope="module")
-def run():
-    os.environ["PLANTED"] = SECRET
-    with asyncio.Runner() as runner:
-        opened = open_sandbox(LIMITS)
-        sandbox = runner.run(opened.__aenter__())
-        yield lambda program: runner.run(sandbox.run(program))
-        runner.run(opened.__aexit__(None, None, None))
-    del os.environ["PLANTED"]
-
-
-def said(outcome):
-    return f"{outcome.value} {outcome.printed} {outcome.message}"
+@pytest.fixture(autouse=True, scope="module")
+def planted():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLANTED", SECRET)
+        yield
 
 
 def assert_bounded(outcome):
@@ -69,3 +65,176 @@ def test_a_bomb_is_bounded(run, name):
 def test_what_looks_dangerous_ends(run, name):
     assert_bounded(run(HARMLESS[name]))
     assert run("6 * 7").value == "42"
+
+
+@given(program=st.text(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_any_text_has_an_outcome(run, program):
+    assert_bounded(run(program))
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "line"),
+    [
+        ("x = (", "syntax", 1),
+        ("x = 1\n1 / 0", "runtime", 2),
+        ("def solution():\n    return missing", "runtime", 2),
+        ("raise TimeoutError('mine')", "time", 1),
+        ("x = 'a' * 10**9", "memory", 1),
+        ("\n\ndef f(): return f()\nf()", "recursion", 3),
+    ],
+)
+def test_an_error_says_what_and_where(run, program, kind, line):
+    outcome = run(program)
+    assert (outcome.kind, outcome.line, outcome.value, outcome.answer) == (kind, line, None, None)
+    assert outcome.message
+
+
+def test_what_was_printed_before_an_error_is_kept(run):
+    outcome = run("print('first')\n1 / 0")
+    assert (outcome.kind, outcome.printed) == ("runtime", "first\n")
+
+
+def test_programs_share_nothing(run):
+    assert run("planted = 'tangerine'\nimport json\njson.planted = 1").kind in ("value", "runtime")
+    for _ in range(LIMITS.workers * 2):
+        assert run("planted").kind == "runtime"
+        assert run("import json\njson.planted").kind == "runtime"
+
+
+@pytest.mark.parametrize(("size", "kind"), [(0, "value"), (1, "syntax")])
+def test_a_program_of_the_greatest_length(run, size, kind):
+    program = "1 #" + "é" * ((LIMITS.program_bytes - 3) // 2)
+    program += "x" * (LIMITS.program_bytes - len(program.encode()) + size)
+    assert run(program).kind == kind
+
+
+@pytest.mark.parametrize(("size", "kind"), [(0, "value"), (1, "output")])
+def test_an_answer_of_the_greatest_length(run, size, kind):
+    assert run(f"'é' * {LIMITS.value_characters + size}").kind == kind
+
+
+@pytest.mark.parametrize(("size", "kind"), [(0, "value"), (1, "output")])
+def test_output_of_the_greatest_length(run, size, kind):
+    outcome = run(f"print('x' * {LIMITS.printed_bytes + size}, end='')")
+    assert outcome.kind == kind
+
+
+def test_a_deadline_that_is_over(drive):
+    assert drive(lambda sandbox: sandbox.run("1", time.monotonic() - 1)).kind == "time"
+
+
+def test_a_deadline_before_the_limit():
+    async def ask():
+        async with open_sandbox(SandboxLimits(time_s=60, workers=1)) as sandbox:
+            return await sandbox.run("while True: pass", time.monotonic() + 0.1)
+
+    assert asyncio.run(ask()).kind == "time"
+
+
+async def test_no_more_wait_than_may():
+    async with open_sandbox(SandboxLimits(time_s=0.3, workers=1, waiting=2)) as sandbox:
+        running = [asyncio.ensure_future(sandbox.run("while True: pass")) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(SandboxFull):
+            await sandbox.run("1")
+        assert [o.kind for o in await asyncio.gather(*running)] == ["time"] * 3
+        assert (await sandbox.run("1")).value == "1"
+
+
+async def test_a_caller_that_is_cancelled_frees_its_place():
+    async with open_sandbox(SandboxLimits(time_s=0.3, workers=1, waiting=1)) as sandbox:
+        for _ in range(5):
+            callers = [asyncio.ensure_future(sandbox.run("while True: pass")) for _ in range(2)]
+            await asyncio.sleep(0)
+            for caller in callers:
+                caller.cancel()
+            await asyncio.gather(*callers, return_exceptions=True)
+        assert (await sandbox.run("6 * 7")).value == "42"
+
+
+def workers():
+    return [p for p in psutil.Process().children() if p.name() == "monty"]
+
+
+async def test_a_worker_that_is_killed_is_replaced():
+    before = {p.pid for p in workers()}
+    async with open_sandbox(SandboxLimits(time_s=60, workers=1)) as sandbox:
+        (worker,) = [p for p in workers() if p.pid not in before]
+        running = asyncio.ensure_future(sandbox.run("while True: pass"))
+        while worker.cpu_times().user < 0.1:
+            await asyncio.sleep(0.01)
+        os.kill(worker.pid, signal.SIGKILL)
+        outcome = await running
+        assert (outcome.kind, outcome.message) == ("crash", "the worker was ended")
+        assert (await sandbox.run("6 * 7")).value == "42"
+        (replacement,) = [p for p in workers() if p.pid not in before]
+        assert replacement.pid != worker.pid
+    assert {p.pid for p in workers()} <= before
+
+
+async def test_workers_that_died_while_nothing_ran_are_replaced():
+    before = {p.pid for p in workers()}
+    async with open_sandbox(SandboxLimits(workers=2)) as sandbox:
+        dead = [p for p in workers() if p.pid not in before]
+        for worker in dead:
+            worker.kill()
+        kinds = [(await sandbox.run("1")).kind for _ in range(4)]
+        assert set(kinds) <= {"crash", "value"}
+        assert kinds[-1] == "value"
+
+
+ENDLESS = """
+import asyncio, psutil
+from serving.assistants.sandbox import SandboxLimits, open_sandbox
+async def main():
+    async with open_sandbox(SandboxLimits(time_s=1, workers=2)) as sandbox:
+        print(*(p.pid for p in psutil.Process().children() if p.name() == "monty"), flush=True)
+        await sandbox.run("while True: pass")
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def test_workers_end_with_their_gateway():
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, text=True) as gateway:
+        pids = [int(pid) for pid in gateway.stdout.readline().split()]
+        gateway.kill()
+    assert len(pids) == 2
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+async def test_a_worker_stands_behind_every_wall(tmp_path):
+    before = {p.pid for p in workers()}
+    async with open_sandbox(SandboxLimits(workers=1)):
+        (worker,) = [p for p in workers() if p.pid not in before]
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines())
+        assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
+        assert worker.environ() == {}
+        assert worker.cwd() == "/"
+        opened = {name.name: str(name.readlink()) for name in Path(f"/proc/{worker.pid}/fd").iterdir()}
+        assert sorted(opened) == ["0", "1", "2"]
+        assert opened["2"] == os.devnull
+        assert worker.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
+        assert worker.rlimit(psutil.RLIMIT_AS)[1] < 1_000_000_000
+
+
+async def test_without_the_interpreter_there_is_no_sandbox(monkeypatch):
+    monkeypatch.setattr(module.shutil, "which", lambda name, path: None)
+    with pytest.raises(SandboxUnavailable, match="pydantic-monty-runtime"):
+        async with open_sandbox():
+            pass
+
+
+async def test_without_a_wall_there_is_no_sandbox(monkeypatch):
+    monkeypatch.setattr(module.shutil, "which", lambda name, path: "/nowhere/monty")
+    with pytest.raises(SandboxUnavailable, match="cannot be confined: /nowhere/monty cannot be run"):
+        async with open_sandbox():
+            pass
+
+
+async def test_a_kernel_without_landlock_is_reported(monkeypatch, caplog):
+    monkeypatch.setattr(module, "landlock_abi", lambda: 0)
+    async with open_sandbox(SandboxLimits(workers=1)) as sandbox:
+        assert (await sandbox.run("1")).value == "1"
+    assert "no Landlock" in caplog.text

@@ -9,11 +9,13 @@ import sys
 
 import pytest
 
+from serving.confine import Unconfined, landlock_abi
 from serving.retrieval import sandbox
 from serving.retrieval.builder import Bounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import parse
 from serving.retrieval.sandbox import SandboxLimits, parse_isolated
+from tests.unit.retrieval.test_parse import docx, encrypted_pdf, pdf
 
 
 def test_gives_what_parse_gives() -> None:
@@ -92,3 +94,60 @@ def test_the_child_loads_only_what_parsing_needs() -> None:
     code = f"import sys, serving.retrieval.sandbox; print([m for m in {heavy} if m in sys.modules])"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert child.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.pdf", pdf("First page.", "Second page.")),
+        ("a.docx", docx()),
+        ("a.html", b"<title>T</title><h1>One</h1><p>Text &amp; more.</p>"),
+        ("a.txt", "Grüße".encode("utf-16")),
+        ("a.md", b"# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"),
+    ],
+)
+def test_every_parser_works_behind_the_wall(name: str, data: bytes) -> None:
+    isolated = parse_isolated(data, name)
+    assert isolated.blocks
+    assert isolated == parse(data, name)
+
+
+def test_an_encrypted_pdf_is_recognised_behind_the_wall() -> None:
+    with pytest.raises(UnreadableDocument) as caught:
+        parse_isolated(encrypted_pdf(), "a.pdf")
+    assert caught.value.code == "encrypted"
+
+
+CONFINED = """
+from dataclasses import asdict
+from serving.retrieval import sandbox
+sandbox._confine(asdict(sandbox.SandboxLimits()))
+try:
+    {attempt}
+except OSError as e:
+    print("refused", e.errno)
+"""
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "import socket; socket.socket()",
+        "import os; os.fork()",
+        "import subprocess; subprocess.run(['/bin/true'])",
+        "open('/etc/passwd')",
+        "open('pyproject.toml')",
+        "import os; os.listdir('.')",
+    ],
+)
+def test_a_parser_that_is_taken_over_reaches_nothing(attempt: str) -> None:
+    if not landlock_abi() and ("open(" in attempt or "listdir" in attempt):
+        pytest.skip("this kernel has no Landlock")
+    child = subprocess.run([sys.executable, "-c", CONFINED.format(attempt=attempt)], capture_output=True, text=True)
+    assert child.stdout.startswith("refused"), child.stderr
+
+
+def test_a_child_that_cannot_be_confined_parses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_run", lambda stdin, limits: b'{"unconfined": "seccomp: Invalid argument"}')
+    with pytest.raises(Unconfined, match="seccomp"):
+        parse_isolated(b"text", "a.txt")

@@ -38,9 +38,18 @@ def test_an_answer_is_found(text, value):
     assert answers.find(text).value == value
 
 
-@pytest.mark.parametrize("text", ["", "I do not know", "The answer is", "####", "The answer is **.**"])
+@pytest.mark.parametrize("text", ["", "I do not know", "The answer is", "####", "The answer is **.**", "#### ####"])
 def test_no_answer_is_none(text):
     assert answers.find(text) is None
+
+
+@pytest.mark.parametrize(
+    "piece", ["####\n", "The answer is\n", "123,", "1,234,567,", "\\boxed{", "=", "$", "a" * 80 + "\n"]
+)
+def test_a_flood_is_read_in_no_time(piece):
+    flood = piece * (2_000_000 // len(piece))
+    answers.value(flood)  # the suite's timeout is the judge
+    assert answers.find(f"{flood}\n#### 7").value == "7"
 
 
 def test_a_marked_answer_is_shown_without_its_reasoning():

@@ -383,3 +383,16 @@ async def test_the_environment_sends_nothing_to_langsmith(monkeypatch):
     finally:
         utils.get_env_var.cache_clear()
     assert seen == [False]
+
+
+async def test_an_answer_that_was_cut_says_so():
+    answer, _ = await solve(Script(Completion("Final Answer: 4", "length")))
+    assert (answer.text, answer.finish_reason) == ("4", "length")
+    answer, _ = await solve(Script(Completion("It is", "length")), React(protocol="tools"))
+    assert (answer.text, answer.finish_reason) == ("It is", "length")
+
+
+async def test_what_langchain_says_of_an_endless_name_is_cut():
+    model = Script(calls(("x" * 100_000, "{}")), "42")
+    await solve(model, React(protocol="tools"), ODD)
+    assert len(model.asked[1]["messages"][-1]["content"]) == MAX_OBSERVATION

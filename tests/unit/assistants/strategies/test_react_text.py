@@ -90,3 +90,10 @@ def test_any_text_is_read(text):
 def test_marks_in_any_order_are_read(parts):
     parse(" ".join(parts))
     parse("\n".join(parts))
+
+
+@pytest.mark.parametrize("piece", [" ", "Action ", "Action:\n", "\n", "1", "*", "Action: a[", "```", "> "])
+def test_a_flood_is_read_in_no_time(piece):
+    flood = piece * (1_000_000 // len(piece))
+    for text in (flood, f"Action{flood}", f"Action: a\nAction Input: {flood}", f"{flood}Final Answer{flood}"):
+        parse(text)  # the suite's timeout is the judge
