@@ -12,10 +12,11 @@ from bench import results, sandbox, start
 from bench.engine import run as engine
 from bench.processes import BenchError
 from bench.relay import run as relay
+from bench.strategies import run as strategies
 from tools.report import ToolError
 
 RETRIEVAL = Path(__file__).parent / "retrieval"
-ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["engine"], ["sandbox"])
+ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["engine"], ["sandbox"], ["strategies"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="benchmark")
     relay.arguments(commands.add_parser("relay", help="the gateway against LiteLLM's proxy and vllm-router"))
     engine.arguments(commands.add_parser("engine", help="llama.cpp through Headrace against llama.cpp"))
+    strategies.arguments(commands.add_parser("strategies", help="accuracy, time and cost of reasoning strategies"))
     sandbox.arguments(commands.add_parser("sandbox", help="programs that a model wrote, run in the sandbox"))
     commands.add_parser("start", help="`make up`: seconds and memory, first and second time")
     names = sorted(p.stem for p in RETRIEVAL.glob("*.py") if not p.stem.startswith("_"))
@@ -39,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 relay.main(options)
             case "engine":
                 engine.main(options)
+            case "strategies":
+                strategies.main(options)
             case "sandbox":
                 sandbox.main(options)
             case "start":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -13,13 +14,15 @@ from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Annotate, Finished, Job, fixed_answer, sampling_fields
 from serving.api.http import JsonResponse, read_json
+from serving.api.reasoning import Reasoner, choose, tools_of
 from serving.api.recorder import check_storable, recorder
 from serving.api.schemas import ChatRequest, OtherPart
 from serving.api.services import Services
 from serving.api.turn import OpenTurn
 from serving.assistants import prompt
 from serving.assistants.resolver import Route
-from serving.config import Limits, TokenWindowMemory
+from serving.assistants.tools.builtin import Search
+from serving.config import Limits, React, ReactCotSc, TokenWindowMemory
 from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
@@ -30,13 +33,22 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     check_size(body, s.limits)
     route = resolve(s, x, body.model)
     check_storable(s, route, body)
+    strategy = choose(route, body)
     turn = await _open_turn(s, x, route, body)
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
-        hits = await _retrieve(s, x, route, body)
-        finished = recorder(s, x, route, body, hits or (), turn)
-        job = _job(body, route, hits, turn, _annotator(s, x, hits or (), turn), finished)
+        searches = isinstance(strategy, React | ReactCotSc) and "retrieval" in tools_of(route)
+        found: list[Hit] = []  # filled by the model's own searches
+        hits = None if searches else await _retrieve(s, x, route, body)
+        shown = found if searches else hits
+        finished = recorder(s, x, route, body, shown, turn)
+        job = _job(body, route, hits, turn, _annotator(s, x, shown, turn), finished)
+        if strategy is not None:
+            search = _search(s, x, route, found) if searches else None
+            reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, tools_of(route), search)
+            recall = reasoner.leaving_room(job.recall) if job.recall is not None else None
+            job = replace(job, solve=reasoner.solve, recall=recall)
         x.timeline.end_of("prompt")
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
@@ -148,8 +160,20 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _annotator(s: Services, x: Exchange, hits: Sequence[Hit], turn: OpenTurn | None) -> Annotate | None:
-    if not hits and turn is None:
+def _search(s: Services, x: Exchange, route: Route, found: list[Hit]) -> Search:
+    async def search(query: str) -> Sequence[Hit]:
+        if route.assistant is None:
+            raise AssertionError("only assistants retrieve")
+        hits = await s.retrieval.context(x.caller, route.assistant, query)
+        known = {hit.chunk_id for hit in found}
+        found.extend(hit for hit in hits if hit.chunk_id not in known)
+        return hits
+
+    return search
+
+
+def _annotator(s: Services, x: Exchange, hits: Sequence[Hit] | None, turn: OpenTurn | None) -> Annotate | None:
+    if hits is None and turn is None:
         return None
 
     async def annotate(texts: dict[int, str]) -> dict[int, dict[str, Any]]:
@@ -160,6 +184,8 @@ def _annotator(s: Services, x: Exchange, hits: Sequence[Hit], turn: OpenTurn | N
                 found = await s.retrieval.attribute(text, hits)
                 metrics.unsupported.labels(x.model).inc(len(found.unsupported))
                 fields[index] = citation_fields(found.citations, found.unsupported, len(hits))
+            elif hits is not None:
+                fields[index] = citation_fields((), (), 0)
             if turn is not None:
                 fields[index].setdefault("headrace", {})["memory"] = turn.report
         return fields

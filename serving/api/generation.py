@@ -59,6 +59,12 @@ class Outcome:
 Finished = Callable[[Outcome], Awaitable[None]]
 """Told of the end, before the caller learns of it; what it raises the caller gets instead."""
 
+Solve = Callable[[Exchange, "Job", Endpoint, "Said", dict[str, str]], Awaitable[dict[str, Any] | None]]
+"""Answers in place of one plain generation: gets the engine, its prompt, and the `id` and `model` to answer with.
+
+What it finds it puts into `Said`, and says when that is all, before the caller learns of it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -74,6 +80,7 @@ class Job:
     recall: Recall | None = None
     annotate: Annotate | None = None
     finished: Finished | None = None
+    solve: Solve | None = None
     transform: Callable[[dict[str, Any]], None] | None = None
 
 
@@ -101,8 +108,10 @@ class Generator:
                 if job.recall is not None:
                     await job.recall(endpoint, document)
                     x.timeline.end_of("memory")
-                said = _Said(x, job, ours["id"], document)
+                said = Said(x, job, ours["id"], document)
                 try:
+                    if job.solve is not None:
+                        return await job.solve(x, job, endpoint, said, ours)
                     if job.stream:
                         await self._stream(x, job, endpoint, said, ours)
                         return None
@@ -120,7 +129,7 @@ class Generator:
             raise unavailable(f"{e}.".capitalize()) from None
 
     async def _whole(
-        self, x: Exchange, job: Job, endpoint: Endpoint, said: _Said, ours: dict[str, str]
+        self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
     ) -> dict[str, Any]:
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:
             x.timeline.end_of("first_token")
@@ -145,7 +154,7 @@ class Generator:
         await said.all()
         return answer
 
-    async def _stream(self, x: Exchange, job: Job, endpoint: Endpoint, said: _Said, ours: dict[str, str]) -> None:
+    async def _stream(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]) -> None:
         said.prompt |= {"stream": True, "stream_options": {"include_usage": True}}
         hold_finish = job.annotate is not None or job.finished is not None
         relay = Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
@@ -179,7 +188,7 @@ class Generator:
         await x.write(rest, last=True)
 
 
-class _Said:
+class Said:
     """What an engine was sent and has said so far; tells `Job.finished` of the end, once."""
 
     def __init__(self, x: Exchange, job: Job, id: str, prompt: dict[str, Any]) -> None:
@@ -188,6 +197,7 @@ class _Said:
         self._id = id
         self.prompt = prompt
         self.so_far: Callable[[], tuple[list[dict[str, Any]], dict[str, Any]]] = lambda: ([], {})
+        self.steps: list[dict[str, Any]] = []
         self._told = False
 
     async def all(self) -> None:
@@ -196,13 +206,15 @@ class _Said:
         if not choices:
             raise upstream("The model's answer has no choices.")
         if self._job.finished is not None:
-            await self._tell(self._job.finished, Outcome(self._id, ending(choices), self.prompt, choices, usage))
+            end = ending(choices)
+            outcome = Outcome(self._id, end, self.prompt, choices, usage, steps=self.steps)
+            await self._tell(self._job.finished, outcome)
 
     async def broken_off(self, kind: Ending, code: str | None = None) -> None:
         """The engine or the caller broke off. That it cannot be stored does not hide why."""
         if self._job.finished is None or self._told:
             return
-        outcome = Outcome(self._id, kind, self.prompt, *self.so_far(), code)
+        outcome = Outcome(self._id, kind, self.prompt, *self.so_far(), code, self.steps)
         try:
             await self._tell(self._job.finished, outcome)
         except (ApiError, StoreError) as e:

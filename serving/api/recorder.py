@@ -33,7 +33,7 @@ def recorder(
     x: Exchange,
     route: Route,
     body: ChatRequest | CompletionRequest,
-    hits: Sequence[Hit] = (),
+    hits: Sequence[Hit] | None = None,
     turn: OpenTurn | None = None,
 ) -> Finished | None:
     """Returns what keeps the completion of a request, None when nothing of it is kept.
@@ -64,7 +64,7 @@ def _capture(
     x: Exchange,
     route: Route,
     body: ChatRequest | CompletionRequest,
-    hits: Sequence[Hit],
+    hits: Sequence[Hit] | None,
     turn: OpenTurn | None,
     outcome: Outcome,
 ) -> Capture:
@@ -84,7 +84,7 @@ def _capture(
         prompt_version=prompt.version(route.assistant) if route.assistant is not None else None,
         request=body.model_dump(exclude_unset=True, by_alias=True),
         prompt=outcome.prompt,
-        chunks=[asdict(hit) for hit in hits],
+        chunks=[asdict(hit) for hit in hits or ()],
         answer=outcome.choices,
         steps=list(outcome.steps),
         prompt_tokens=_tokens(outcome.usage, "prompt_tokens"),

@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from serving.config import StrategyKind
+
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Text = str
@@ -173,10 +175,15 @@ class ConversationReference(Body):
 
 
 class ChatRequest(Sampling):
-    """`POST /v1/chat/completions`; `conversation` is ours: what it holds comes before the messages."""
+    """`POST /v1/chat/completions`.
+
+    Two fields are ours: what `conversation` holds comes before the messages, and `strategy` is how to come
+    to the answer.
+    """
 
     messages: list[Message] = Field(min_length=1)
     conversation: ConversationId | ConversationReference | None = None
+    strategy: StrategyKind | None = None
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     logprobs: bool | None = None

@@ -10,6 +10,7 @@ from serving.api.admission import Admission
 from serving.api.generation import Generator
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
+from serving.assistants.sandbox_on_demand import SandboxOnDemand
 from serving.config import Catalog, ServingConfig
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
@@ -49,6 +50,7 @@ class Services:
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()
         self.generator = Generator(self.engines, self.upstream)
+        self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
         self.resolver = Resolver(Catalog())
         self.configured_at = 0
@@ -86,6 +88,7 @@ class Services:
         return True
 
     async def close(self) -> None:
-        """Closes connections."""
+        """Closes connections and ends what was started."""
+        await self.sandbox.close()
         await self.upstream.close()
         await self.database.close()

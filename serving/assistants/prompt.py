@@ -27,7 +27,8 @@ def messages(assistant: Assistant, hits: Sequence[Hit], conversation: list[dict[
 
 def version(assistant: Assistant) -> str:
     """Returns a digest of what an assistant puts before a model beside the request: 16 hexadecimal digits."""
-    parts = assistant.model_dump_json(include={"prompt", "knowledge", "top_k", "context_tokens", "memory"})
+    shapes = {"prompt", "knowledge", "top_k", "context_tokens", "memory", "strategy", "tools"}
+    parts = assistant.model_dump_json(include=shapes)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
@@ -48,10 +49,14 @@ def _with_excerpts(hits: Sequence[Hit], conversation: list[dict[str, Any]]) -> l
         return conversation
     excerpts = "\n\n".join(hit.text for hit in reversed(hits))
     before, after = f"{excerpts}\n\n{_QUESTION}", f"\n{_REQUEST}"
-    message = conversation[asked]
+    return [*conversation[:asked], around(conversation[asked], before, after), *conversation[asked + 1 :]]
+
+
+def around(message: dict[str, Any], before: str, after: str) -> dict[str, Any]:
+    """Returns `message` with text before and after what it says."""
     content = message["content"]
     if isinstance(content, str):
         content = before + content + after
     else:  # parts keep what they are; ours go around them
         content = [{"type": "text", "text": before}, *content, {"type": "text", "text": after}]
-    return [*conversation[:asked], {**message, "content": content}, *conversation[asked + 1 :]]
+    return {**message, "content": content}

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,11 @@ class Outcome:
         if self.kind != "value":
             return None
         return self.value if self.value is not None else self.printed.strip() or None
+
+    @property
+    def error(self) -> str:
+        """What was wrong, in a line."""
+        return f"{self.kind}: {self.message}{f' (line {self.line})' if self.line else ''}"
 
 
 class _Printed:
@@ -259,3 +264,7 @@ def _check(launcher: str) -> None:
         raise SandboxUnavailable(f"the sandbox's workers cannot be confined: {reason or done.returncode}")
     if not landlock_abi():
         _log.warning("this kernel has no Landlock: a worker that breaks out of the interpreter could read files")
+
+
+SandboxOf = Callable[[], Awaitable[Sandbox]]
+"""Gives the sandbox, which is not opened before somebody needs it. Raises `SandboxUnavailable`."""

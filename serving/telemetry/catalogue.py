@@ -22,6 +22,7 @@ STAGES = (
     "prompt",
     "queue",
     "memory",
+    "reason",
     "first_token",
     "decode",
     "cite",
@@ -106,6 +107,9 @@ UNSUPPORTED = Metric(
     "counter",
     "Sentences of answers that no retrieved chunk supports.",
     ("model",),
+)
+STRATEGY_STEPS = Metric(
+    "headrace_strategy_steps_total", "counter", "Steps that strategies made, by their kind.", ("strategy", "kind")
 )
 ENGINE_UP = Metric("headrace_engine_up", "gauge", "Engine replicas that answer, by model.", ("model",))
 ENGINE_SLOTS = Metric("headrace_engine_slots", "gauge", "Requests that the engines decode together.", ("model",))

@@ -1,0 +1,106 @@
+"""Runs strategies over tasks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.strategies.tasks import Task
+from serving.api.errors import ApiError
+from serving.assistants.sandbox import SandboxOf
+from serving.assistants.strategies.model import Model, PromptTooLong, Usage
+from serving.assistants.strategies.run import run
+from serving.assistants.strategies.work import Work
+from serving.assistants.tools.builtin import tools
+from serving.assistants.tools.tool import Toolbox
+from serving.config import Direct, React, ReactCotSc, Strategy
+
+TOKENS = 100_000_000
+"""What `direct`, which has no limit of its own, may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """US dollars for a million tokens."""
+
+    prompt: float = 0
+    completion: float = 0
+
+    def of(self, usage: Usage) -> float:
+        """Returns what so many tokens cost."""
+        return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """What became of a task; `value` is None without an answer, `error` is empty unless the model failed."""
+
+    wanted: str
+    value: str | None
+    seconds: float
+    usage: Usage
+    steps: tuple[str, ...]
+    error: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is the wanted one."""
+        return self.value == self.wanted
+
+
+async def solve(strategy: Strategy, task: Task, model: Model, sandbox: SandboxOf) -> Solved:
+    """Answers a task; an error of the model's is an outcome of its own, not a wrong answer."""
+
+    def toolbox(settings: React | ReactCotSc) -> Toolbox:
+        mine = tools(("calculator", "python"), sandbox=sandbox, search=None)
+        return Toolbox(mine, settings.tool_calls, settings.tool_seconds)
+
+    work = Work(model, TOKENS if isinstance(strategy, Direct) else strategy.tokens)
+    begun = time.perf_counter()
+    value, error = None, ""
+    try:
+        messages = [{"role": "user", "content": task.question}]
+        value = (await run(strategy, work, messages, sandbox=sandbox, toolbox=toolbox)).value
+    except (ApiError, PromptTooLong) as e:
+        error = type(e).__name__ if isinstance(e, PromptTooLong) else e.code
+    seconds = time.perf_counter() - begun
+    return Solved(task.value, value, seconds, work.usage, tuple(step.kind for step in work.steps), error)
+
+
+async def over(
+    strategy: Strategy, tasks: Sequence[Task], model: Model, sandbox: SandboxOf, told: Callable[[Solved], None]
+) -> list[Solved]:
+    """Answers tasks one after the other, so that times are of one request alone."""
+    found = []
+    for task in tasks:
+        found.append(await solve(strategy, task, model, sandbox))
+        told(found[-1])
+    return found
+
+
+def row(strategy: Strategy, found: Sequence[Solved], prices: Prices) -> dict[str, Any]:
+    """Returns the figures of a strategy."""
+    seconds = sorted(s.seconds for s in found)
+    usage = sum((s.usage for s in found), Usage())
+    right = sum(s.right for s in found)
+    return {
+        "strategy": strategy.kind,
+        "tasks": len(found),
+        "right": right,
+        "accuracy %": round(100 * right / len(found), 1),
+        "no answer": sum(s.value is None and not s.error for s in found),
+        "errors": sum(bool(s.error) for s in found),
+        "p50 s": round(rank(seconds, 50), 2),
+        "p95 s": round(rank(seconds, 95), 2),
+        "prompt tokens a task": round(usage.prompt_tokens / len(found), 1),
+        "completion tokens a task": round(usage.completion_tokens / len(found), 1),
+        "$ for 1000 tasks": round(1000 * prices.of(usage) / len(found), 4),
+    }
+
+
+def rank(ordered: Sequence[float], percent: float) -> float:
+    """Returns the nearest-rank percentile of sorted values."""
+    return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1]

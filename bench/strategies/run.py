@@ -1,0 +1,125 @@
+"""`python -m bench strategies`: strategies over GSM8K, or any tasks with a known answer, on one model."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from bench import machine, results
+from bench.engine.run import direct as llama_cpp
+from bench.processes import BenchError
+from bench.strategies import tasks as task_files
+from bench.strategies.measure import Prices, Solved, over, row
+from bench.strategies.tasks import Task
+from infra.config import SMOLLM2
+from serving.api.engine_model import EngineModel
+from serving.api.upstream import Upstream
+from serving.assistants.sandbox import Sandbox, SandboxUnavailable, open_sandbox
+from serving.config import STRATEGIES, Strategy
+from serving.engines.endpoint import Endpoint
+
+_STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    parser.add_argument("--strategies", type=_kinds, default=STRATEGIES, help=f"of {','.join(STRATEGIES)}; or all")
+    parser.add_argument("--file", type=Path, default=task_files.OURS, help="JSON lines with question and answer")
+    parser.add_argument("--tasks", type=_count, default=20, help="how many of the file")
+    parser.add_argument("--samples", type=int, default=5, help="of self-consistency")
+    parser.add_argument("--max-tokens", type=_count, default=256, help="of a completion")
+    parser.add_argument("--url", help="of an OpenAI-compatible endpoint, with /v1; by default llama.cpp is started")
+    parser.add_argument("--model", default=SMOLLM2.name, help="its name there")
+    parser.add_argument("--prompt-price", type=float, default=0, help="$ for a million tokens")
+    parser.add_argument("--completion-price", type=float, default=0, help="$ for a million tokens")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Runs the benchmark and writes its figures. The key of `--url` is read from HEADRACE_BENCH_KEY."""
+    chosen = task_files.load(options.file, options.tasks)
+    strategies = [_strategy(kind, options.samples) for kind in options.strategies]
+    prices = Prices(options.prompt_price, options.completion_price)
+    facts = machine.facts()
+    with _endpoint(options.url, options.model) as endpoint:
+        rows, rounds = asyncio.run(measure(strategies, chosen, endpoint, prices, options.max_tokens))
+    source = SMOLLM2.source if options.url is None else options.model
+    settings = {
+        "Model": source,
+        "Tasks": f"the first {len(chosen)} of {options.file.parent.name}/{options.file.name}",
+        "Completions": f"at most {options.max_tokens} tokens; {options.samples} samples vote",
+    }
+    results.write("strategies", rows, (), facts, settings=settings, rounds=rounds)
+
+
+async def measure(
+    strategies: Sequence[Strategy], tasks: Sequence[Task], endpoint: Endpoint, prices: Prices, max_tokens: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Returns a row for each strategy, and what became of each task."""
+    rows: list[dict[str, Any]] = []
+    rounds: list[dict[str, Any]] = []
+    client = Upstream()
+    try:
+        async with open_sandbox() as box:
+
+            async def sandbox() -> Sandbox:
+                return box
+
+            for strategy in strategies:
+
+                def told(solved: Solved, kind: str = strategy.kind) -> None:
+                    rounds.append({"strategy": kind, **asdict(solved)})
+                    print(rounds[-1], file=sys.stderr, flush=True)
+
+                # Temperature 0, so that a run can be repeated; samples that vote have their own.
+                model = EngineModel(client, endpoint, _sampling(endpoint, max_tokens))
+                rows.append(row(strategy, await over(strategy, tasks, model, sandbox, told), prices))
+    except SandboxUnavailable as e:
+        raise BenchError(str(e)) from None
+    finally:
+        await client.close()
+    return rows, rounds
+
+
+def _sampling(endpoint: Endpoint, max_tokens: int) -> dict[str, Any]:
+    return {"model": endpoint.model, "temperature": 0, "seed": 1, "max_tokens": max_tokens}
+
+
+def _strategy(kind: str, samples: int) -> Strategy:
+    votes = {"samples": samples} if kind in ("self_consistency", "react_cot_sc") else {}
+    return _STRATEGY.validate_python({"kind": kind, **votes})
+
+
+@contextlib.contextmanager
+def _endpoint(url: str | None, model: str) -> Iterator[Endpoint]:
+    if url is not None:
+        key = os.environ.get("HEADRACE_BENCH_KEY")
+        yield Endpoint(url.rstrip("/"), model, {"Authorization": f"Bearer {key}"} if key else {})
+        return
+    with llama_cpp() as side:
+        headers = {"Authorization": f"Bearer {side.target.key}"}
+        context = SMOLLM2.context // SMOLLM2.slots
+        yield Endpoint(f"{side.target.url}", SMOLLM2.name, headers, 1, context=context, tokenizer="llamacpp")
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(text.split(","))
+    unknown = sorted(set(kinds) - set(STRATEGIES))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no strategy {', '.join(unknown)}")
+    return kinds
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number

@@ -1,0 +1,210 @@
+"""Chat completions by a strategy: which one answers, and how its steps and its answer reach the caller."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from serving.api.engine_model import EngineModel, completion_tokens
+from serving.api.errors import invalid, too_many, unavailable
+from serving.api.exchange import Exchange
+from serving.api.frames import encode
+from serving.api.generation import Job, Recall, Said, count_tokens
+from serving.api.schemas import ChatRequest
+from serving.api.tokens import Tokens
+from serving.api.upstream import Upstream
+from serving.assistants import prompt
+from serving.assistants.resolver import Route
+from serving.assistants.sandbox import SandboxFull, SandboxOf, SandboxUnavailable
+from serving.assistants.strategies.model import PromptTooLong
+from serving.assistants.strategies.run import run
+from serving.assistants.strategies.work import Answer, Step, Work
+from serving.assistants.tools.builtin import Search, tools
+from serving.assistants.tools.tool import Toolbox
+from serving.config import Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, ToolName
+from serving.engines.endpoint import Endpoint
+from serving.telemetry import metrics
+
+log = logging.getLogger("headrace.api")
+
+_STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
+_TOOLS: tuple[ToolName, ...] = Assistant.model_fields["tools"].default
+
+
+def choose(route: Route, body: ChatRequest) -> Reasoning | None:
+    """Returns the strategy that answers: the request's, else the assistant's; None is direct. Raises a 400."""
+    assistant = route.assistant
+    strategy: Strategy = assistant.strategy if assistant is not None else Direct()
+    if body.strategy is not None and body.strategy != strategy.kind:
+        if assistant is not None and body.strategy not in assistant.strategies:
+            raise invalid(f"This assistant does not answer by {body.strategy}.", "strategy")
+        strategy = _STRATEGY.validate_python({"kind": body.strategy})
+    if isinstance(strategy, Direct):
+        return None
+    if isinstance(strategy, React | ReactCotSc) and not tools_of(route):
+        raise invalid(f"This assistant has no tools, which {strategy.kind} needs.", "strategy")
+    for name, given in (
+        ("n", (body.n or 1) > 1),
+        ("tools", body.tools),
+        ("logprobs", body.logprobs),
+        ("response_format", body.response_format is not None and body.response_format.type != "text"),
+    ):
+        if given:
+            raise invalid(
+                f"{name} is for the strategy direct alone; this request is answered by {strategy.kind}.", name
+            )
+    if prompt.question_of([{"role": m.role} for m in body.messages]) is None:
+        raise invalid("A strategy needs a message of the user.", "messages")
+    return strategy
+
+
+def tools_of(route: Route) -> tuple[ToolName, ...]:
+    """Returns the tools that `react` may call."""
+    return route.assistant.tools if route.assistant is not None else _TOOLS
+
+
+INSTRUCTIONS = 512
+"""Tokens of a prompt that are kept free of memory for a strategy's own words."""
+
+
+class Reasoner:
+    """Answers one request by `strategy`, on the engine that the request was given."""
+
+    def __init__(
+        self,
+        client: Upstream,
+        sandbox: SandboxOf,
+        strategy: Reasoning,
+        names: tuple[ToolName, ...],
+        search: Search | None,
+    ) -> None:
+        self._client = client
+        self._sandbox = sandbox
+        self._strategy = strategy
+        self._names = names
+        self._search = search
+
+    def leaving_room(self, recall: Recall) -> Recall:
+        """Returns `recall` with room left for what the strategy adds to the prompt, and for its completions."""
+
+        async def recall_less(endpoint: Endpoint, document: dict[str, Any]) -> None:
+            window = await Tokens(self._client, endpoint).window()
+            taken = completion_tokens(document.get("max_tokens"), window) + self._added()
+            less = {**document, "max_tokens": taken}
+            await recall(endpoint, less)
+            document["messages"] = less["messages"]
+
+        return recall_less
+
+    def _added(self) -> int:
+        """Tokens that instructions may have: a template, tools, and what a first observation needs."""
+        given = [getattr(self._strategy, f"{name}_template", None) for name in ("cot", "pal", "react")]
+        return INSTRUCTIONS + max(len(template.text) if template else 0 for template in given) // 2
+
+    async def solve(
+        self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
+    ) -> dict[str, Any] | None:
+        """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
+        strategy = self._strategy
+        teller = _Teller(x, job, ours)
+
+        async def on_step(step: Step) -> None:
+            metrics.child(metrics.strategy_steps, strategy.kind, step.kind).inc()
+            said.steps.append(_shown(step))
+            await teller.step(step)
+
+        sampling = {name: value for name, value in said.prompt.items() if name != "messages"}
+        model = EngineModel(self._client, endpoint, sampling)
+        work = Work(model, strategy.tokens, on_step)
+        said.so_far = lambda: ([], _usage(work))
+        try:
+            answer = await run(strategy, work, said.prompt["messages"], sandbox=self._sandbox, toolbox=self._toolbox)
+        except PromptTooLong:
+            raise invalid(
+                "The messages do not fit the model's context.", "messages", "context_length_exceeded"
+            ) from None
+        except SandboxFull:
+            raise too_many("Too many programs wait to be run; try again soon.") from None
+        except SandboxUnavailable:
+            raise unavailable("Programs cannot be run here now.") from None
+        finally:
+            count_tokens(x, _usage(work))
+        x.timeline.end_of("reason")
+        made = " ".join(step.kind for step in work.steps)
+        log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)
+        fields: dict[str, Any] = {}
+        if job.annotate is not None:
+            fields = (await job.annotate({0: answer.text})).get(0, {})
+            x.timeline.end_of("cite")
+        fields.setdefault("headrace", {})["strategy"] = strategy.kind
+        fields["headrace"]["steps"] = said.steps
+        message = {"role": "assistant", "content": answer.text, **fields}
+        choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
+        said.so_far = lambda: ([choice], _usage(work))
+        await said.all()
+        return await teller.answer(answer, fields, _usage(work), work.steps)
+
+    def _toolbox(self, settings: React | ReactCotSc) -> Toolbox:
+        mine = tools(self._names, sandbox=self._sandbox, search=self._search)
+        return Toolbox(mine, settings.tool_calls, settings.tool_seconds)
+
+
+class _Teller:
+    """Tells the caller of steps and answer, in a stream or whole."""
+
+    def __init__(self, x: Exchange, job: Job, ours: dict[str, str]) -> None:
+        self._x = x
+        self._job = job
+        self._base = {**ours, "created": int(time.time())}
+
+    async def step(self, step: Step) -> None:
+        """Streams a step as it is made."""
+        if self._job.stream:
+            await self._write({"reasoning_content": _said(step)})
+
+    async def answer(
+        self, answer: Answer, fields: dict[str, Any], usage: dict[str, int], steps: list[Step]
+    ) -> dict[str, Any] | None:
+        """Streams the answer and ends the stream, or returns it."""
+        if not self._job.stream:
+            reasoning = "".join(map(_said, steps))
+            message = {"role": "assistant", "content": answer.text, "reasoning_content": reasoning, **fields}
+            choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason, "logprobs": None}
+            return {**self._base, "object": "chat.completion", "choices": [choice], "usage": usage}
+        await self._write({"content": answer.text})
+        await self._write(fields, answer.finish_reason)
+        if self._job.want_usage:
+            await self._x.write(encode({**self._base, "object": _CHUNK, "choices": [], "usage": usage}))
+        await self._x.write(b"data: [DONE]\n\n", last=True)
+        return None
+
+    async def _write(self, delta: dict[str, Any], finish_reason: str | None = None) -> None:
+        if not self._x.started:
+            await self._x.start_stream()
+            delta = {"role": "assistant", **delta}
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        await self._x.write(encode({**self._base, "object": _CHUNK, "choices": [choice]}))
+
+
+_CHUNK = "chat.completion.chunk"
+
+
+def _usage(work: Work) -> dict[str, int]:
+    usage = work.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total,
+    }
+
+
+def _said(step: Step) -> str:
+    return f"{step.kind}{f' {step.name}' if step.name else ''}: {step.text}\n"
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    name = {"name": step.name} if step.name else {}
+    return {"kind": step.kind, **name, "text": step.text, "tokens": step.tokens, "seconds": round(step.seconds, 4)}

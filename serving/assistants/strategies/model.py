@@ -1,0 +1,79 @@
+"""A model as strategies see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from serving.assistants.items import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a model read and wrote."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call that a model asked for; `arguments` is what it wrote, JSON if all is well."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer of a model; `finish_reason` as in OpenAI's API."""
+
+    text: str
+    finish_reason: str = "stop"
+    calls: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What one request to a model gave."""
+
+    completions: tuple[Completion, ...]
+    usage: Usage
+
+
+class PromptTooLong(Exception):
+    """The prompt does not fit the model's context."""
+
+
+class Model(Protocol):
+    """Anything that answers a chat."""
+
+    async def generate(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+        max_tokens: int | None = None,
+        tools: Sequence[dict[str, Any]] = (),
+    ) -> Generation:
+        """Returns up to `n` completions: engines may give fewer.
+
+        `max_tokens` is of each completion and a bound beside the model's own; `tools` are in OpenAI's shape.
+        Raises `PromptTooLong`.
+        """
+        ...

@@ -1,0 +1,82 @@
+"""ReAct's text protocol, for models that do not call tools: Thought, Action, Action Input, Observation, Final Answer.
+
+Source: Yao et al. 2023, ReAct: Synergizing Reasoning and Acting in Language Models. The paper's own form, `Search[x]`
+and `Finish[x]`, is understood too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+STOP = ("\nObservation:",)
+"""What follows is for us to say, not for the model."""
+
+FORM = "Write Action and Action Input in a line each, or Final Answer"
+
+_MARK = re.compile(
+    r"^[ \t>*#]*(thought|action input|action|observation|final answer)[ \t]{0,4}\d{0,4}[ \t]{0,4}\*{0,4}:\*{0,4}",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CALL = re.compile(r"([\w.-]+)\s*(?:\[(.*)\]|\((.*)\))", re.DOTALL)
+_FENCE = re.compile(r"```[\w-]*\n?(.*?)\n?```", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """The model wants a tool. `said` is the text up to there, which is what the model has really said."""
+
+    thought: str
+    tool: str
+    arguments: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """The model answers."""
+
+    thought: str
+    answer: str
+
+
+def parse(text: str) -> Action | Final | None:
+    """Returns what a model's text asks for, the first of it; None when it does not keep to the form.
+
+    What comes after an action is not read: the model has made up its observation.
+    """
+    marks = list(_MARK.finditer(text))
+    thought = ""
+    for i, mark in enumerate(marks):
+        end = marks[i + 1].start() if i + 1 < len(marks) else len(text)
+        kind, body = mark[1].lower(), text[mark.end() : end].strip()
+        if i == 0:
+            thought = text[: mark.start()].strip()
+        if kind == "thought":
+            thought = f"{thought}\n{body}".strip()
+        elif kind == "observation":
+            return None
+        elif kind == "final answer":
+            answer = text[mark.end() :].strip()
+            return Final(thought, answer) if answer else None
+        elif kind == "action":
+            following = marks[i + 1] if i + 1 < len(marks) else None
+            arguments = ""
+            if following is not None and following[1].lower() == "action input":
+                end = marks[i + 2].start() if i + 2 < len(marks) else len(text)
+                arguments = text[following.end() : end].strip()
+            return _action(thought, body, arguments, text[:end].rstrip())
+    return None
+
+
+def _action(thought: str, body: str, arguments: str, said: str) -> Action | Final | None:
+    name = body.strip("`'\"*[] \t.")
+    call = _CALL.fullmatch(body.strip("`*. \t"))
+    if call is not None and not arguments:
+        name, arguments = call[1], (call[2] if call[2] is not None else call[3]).strip()
+    if not name:
+        return None
+    if name.lower() == "finish":
+        return Final(thought, arguments) if arguments else None
+    fenced = _FENCE.fullmatch(arguments)
+    return Action(thought, name.lower(), fenced[1] if fenced else arguments, said)

@@ -1,0 +1,81 @@
+"""Runs a strategy within its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable
+
+from serving.assistants.items import Message
+from serving.assistants.sandbox import SandboxOf
+from serving.assistants.strategies import cot, direct, pal, self_consistency
+from serving.assistants.strategies.work import Answer, Exhausted, Work
+from serving.assistants.tools.tool import Toolbox
+from serving.config import (
+    ChainOfThought,
+    Direct,
+    ProgramAided,
+    React,
+    ReactCotSc,
+    Reasoning,
+    SelfConsistency,
+    Strategy,
+)
+
+
+async def run(
+    strategy: Strategy,
+    work: Work,
+    messages: list[Message],
+    *,
+    sandbox: SandboxOf,
+    toolbox: Callable[[React | ReactCotSc], Toolbox],
+) -> Answer:
+    """Returns the answer, with `finish_reason` "length" when a limit came first: then it is the best until there.
+
+    Raises what the model raises, `PromptTooLong`, `SandboxFull` and `SandboxUnavailable`.
+    """
+    if isinstance(strategy, Direct):
+        return await direct.solve(work, messages)
+    scope = asyncio.timeout(strategy.seconds)
+    try:
+        async with scope:
+            answer = await _solve(strategy, work, messages, sandbox, toolbox)
+        reason = "the steps are used up"
+    except Exhausted as e:
+        answer, reason = None, str(e)
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        answer, reason = None, f"the limit of {strategy.seconds:g} s is reached"
+    if answer is not None:
+        return answer
+    await work.note("limit", reason)
+    draft = work.draft
+    return Answer(draft.text if draft else "", draft.value if draft else None, "length")
+
+
+async def _solve(
+    strategy: Reasoning,
+    work: Work,
+    messages: list[Message],
+    sandbox: SandboxOf,
+    toolbox: Callable[[React | ReactCotSc], Toolbox],
+) -> Answer | None:
+    match strategy:
+        case ChainOfThought():
+            return await cot.solve(work, messages, strategy.cot_template)
+        case SelfConsistency():
+            voted = await self_consistency.solve(
+                work, messages, strategy.cot_template, strategy.samples, strategy.vote_temperature
+            )
+            return voted.answer
+        case ProgramAided():
+            return await pal.solve(work, messages, strategy, sandbox)
+    # LangChain takes seconds to import: only those who use it wait for it, and nobody's stream stands still.
+    await asyncio.to_thread(importlib.import_module, "serving.assistants.strategies.react_cot_sc")
+    from serving.assistants.strategies import react, react_cot_sc
+
+    if isinstance(strategy, React):
+        return await react.solve(work, messages, strategy, toolbox(strategy))
+    return await react_cot_sc.solve(work, messages, strategy, toolbox(strategy))

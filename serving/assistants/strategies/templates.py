@@ -1,0 +1,67 @@
+"""The prompts of strategies. A changed text gets a new version, so that figures can be told apart."""
+
+from __future__ import annotations
+
+from string import Formatter
+
+from serving.assistants import prompt
+from serving.assistants.items import Message
+from serving.config import Template
+
+COT = Template(
+    name="cot",
+    version=1,
+    text="""{question}
+
+Let's think step by step. End with a line of this form: The answer is <answer>.""",
+)
+
+PAL = Template(
+    name="pal",
+    version=1,
+    text="""{question}
+
+Write a Python function solution() without arguments that computes the answer and returns it. Give each quantity of \
+the question a variable with a telling name. Import nothing but math. Answer with the program alone, between ```python \
+and ```.""",
+)
+
+REACT = Template(
+    name="react",
+    version=1,
+    text="""Answer the question. You can use these tools:
+
+{tools}
+
+Write in this form:
+
+Thought: what you need to find out
+Action: the name of one tool
+Action Input: what the tool gets
+Observation: what the tool says (you are told; do not write it)
+... (Thought, Action, Action Input and Observation can come several times)
+Thought: I know the answer
+Final Answer: the answer
+
+Question: {question}""",
+)
+
+
+def ask(template: Template, messages: list[Message], **values: str) -> list[Message]:
+    """Returns `messages` with `template` around the last one of the user, whose text is its `{question}`.
+
+    Raises `ValueError` when there is none.
+    """
+    asked = prompt.question_of(messages)
+    if asked is None:
+        raise ValueError("there is no question: the messages have none of a user")
+    around = [""]
+    for literal, place, _, _ in Formatter().parse(template.text):
+        around[-1] += literal
+        if place == "question":
+            around.append("")
+        elif place is not None:
+            around[-1] += values[place]
+    before, after = around
+    wrapped = prompt.around(messages[asked], before, after)
+    return [*messages[:asked], wrapped, *messages[asked + 1 :]]

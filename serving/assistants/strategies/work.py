@@ -1,0 +1,97 @@
+"""One answer in the making: its model, within limits, and the steps so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from serving.assistants.items import Message
+from serving.assistants.strategies.model import Completion, Model, PromptTooLong, Usage
+from serving.assistants.tools.tool import shorten
+
+MAX_TEXT = 4000
+"""Characters of a step that are kept."""
+
+StepKind = Literal["thought", "action", "observation", "program", "result", "vote", "switch", "limit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a strategy did; `name` is the tool's. `tokens` were written for it, `seconds` went by since the last."""
+
+    kind: StepKind
+    text: str
+    name: str = ""
+    tokens: int = 0
+    seconds: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a strategy came to: the text to show, and its value in a form that equal answers share."""
+
+    text: str
+    value: str | None
+    finish_reason: str = "stop"
+
+
+class Exhausted(Exception):
+    """A limit is reached. The message says which."""
+
+
+OnStep = Callable[[Step], Awaitable[None]]
+
+
+class Work:
+    """Counts what `model` reads and writes and stops it at `tokens`; `on_step` gets each step as it is made.
+
+    `draft` is the best answer so far: it stands when a limit is reached.
+    """
+
+    def __init__(self, model: Model, tokens: int, on_step: OnStep | None = None) -> None:
+        self._model = model
+        self._tokens = tokens
+        self._on_step = on_step
+        self._last = time.perf_counter()
+        self.steps: list[Step] = []
+        self.usage = Usage()
+        self.draft: Answer | None = None
+
+    async def generate(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+        tools: Sequence[dict[str, Any]] = (),
+    ) -> tuple[Completion, ...]:
+        """Returns 1 to `n` completions.
+
+        Raises `Exhausted` when no tokens are left or a prompt that has grown is too long for the model, and
+        `PromptTooLong` when the first is.
+        """
+        left = self._tokens - self.usage.total
+        if left < n:
+            raise Exhausted(f"the limit of {self._tokens} tokens is reached")
+        try:
+            generation = await self._model.generate(
+                messages, n=n, temperature=temperature, stop=stop, max_tokens=left // n, tools=tools
+            )
+        except PromptTooLong:
+            if not self.usage.total:
+                raise
+            raise Exhausted("the model's context is full") from None
+        self.usage += generation.usage
+        return generation.completions[:n]
+
+    async def note(self, kind: StepKind, text: str, *, name: str = "", tokens: int = 0) -> None:
+        """Records a step."""
+        now = time.perf_counter()
+        step = Step(kind, shorten(text, MAX_TEXT), name[:64], tokens, now - self._last)
+        self._last = now
+        self.steps.append(step)
+        if self._on_step is not None:
+            await self._on_step(step)
