@@ -105,9 +105,11 @@ class Conversations:
                 raise NotFound("conversation", id)
 
     @uninterrupted
-    async def add(self, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
+    async def add(
+        self, principal: Principal, id: str, items: Sequence[Body], *, connection: AsyncConnection | None = None
+    ) -> list[Item]:
         """Adds `items` behind all others, next to each other, all or none; raises `NotFound`."""
-        async with self._database.write() as connection:
+        async with self._database.write(connection) as connection:
             return await _add(connection, principal, id, items)
 
     @uninterrupted
