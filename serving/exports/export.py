@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
@@ -13,8 +14,7 @@ from serving.exports.completion import Completion
 from serving.exports.duplicates import Seen
 from serving.exports.folder import Folder
 from serving.exports.formats import FORMATS, Row
-from serving.exports.manifest import MANIFEST, Counts, File, Filters, Manifest, ModelVersion
-from serving.exports.redaction import Redactor
+from serving.exports.manifest import MANIFEST, Counts, File, Filters, Manifest, ModelVersion, Redaction
 from serving.exports.splits import split_of
 from serving.store.errors import InvalidValue, StoreError
 from serving.store.ids import now
@@ -25,6 +25,14 @@ MAX_VERSIONS = 10_000
 
 class NothingToExport(StoreError):
     """No completion gives a row; the message says what was read and why not."""
+
+
+class Redact(Protocol):
+    """What removes personal data from a completion's texts, and says what it removed."""
+
+    def redact(self, completion: Completion) -> Completion: ...
+
+    def report(self) -> Redaction: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class Order:
 
 
 async def export(
-    completions: AsyncIterator[Completion], order: Order, target: Path, redactor: Redactor | None
+    completions: AsyncIterator[Completion], order: Order, target: Path, redactor: Redact | None
 ) -> Manifest:
     """Writes the rows of `completions`, which come newest first, into the folder `target`, and returns its manifest.
 
@@ -96,7 +104,7 @@ async def export(
                     kind="lineage" if name.endswith(".lineage.jsonl") else "rows",
                     split=name.partition(".")[0],
                     rows=lines.rows,
-                    bytes=lines.bytes,
+                    bytes=lines.size,
                     sha256=lines.digest.hexdigest(),
                 )
                 for name, lines in sorted(folder.files.items())
@@ -106,7 +114,7 @@ async def export(
     return manifest
 
 
-def _rows(completion: Completion, order: Order, redactor: Redactor | None) -> tuple[list[Row], str]:
+def _rows(completion: Completion, order: Order, redactor: Redact | None) -> tuple[list[Row], str]:
     """Returns a completion's rows, or none and the count that says why."""
     if not completion.allowed:
         return [], "without_consent"

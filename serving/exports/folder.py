@@ -25,18 +25,20 @@ class Lines:
 
     file: BinaryIO
     rows: int = 0
-    bytes: int = 0
+    size: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
     def add(self, line: bytes) -> None:
         self.file.write(line)
         self.digest.update(line)
         self.rows += 1
-        self.bytes += len(line)
+        self.size += len(line)
 
 
 class Folder:
     """Files beside `target`, which `publish` makes `target`; what is not published goes when the block ends.
+
+    Nobody but its owner can look into it.
 
     Raises `Occupied` when the target is there and is no empty folder, and `OSError` when it cannot be written.
     """
@@ -63,7 +65,7 @@ class Folder:
     def add(self, name: str, line: bytes) -> None:
         """Appends a line to the file `name`, which begins with its first line."""
         if name not in self.files:
-            self.files[name] = Lines(self._open.enter_context((self._temporary / name).open("xb", opener=_private)))
+            self.files[name] = Lines(self._open.enter_context((self._temporary / name).open("xb")))
         self.files[name].add(line)
 
     def publish(self, manifest: str, content: bytes) -> None:
@@ -84,10 +86,6 @@ class Folder:
 
     def _empty(self) -> bool:
         return self._target.is_dir() and not any(self._target.iterdir())
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _sync(folder: Path) -> None:

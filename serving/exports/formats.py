@@ -122,9 +122,7 @@ def preferences(completion: Completion, min_score: float) -> Iterator[Row]:
     def pair(chosen: str, rejected: str, completions: tuple[str, ...], rating: Rating) -> Iterator[Row]:
         if _normal(chosen) == _normal(rejected):
             return
-        data = Preference(
-            prompt=prompt, chosen=(Answered(content=chosen),), rejected=(Answered(content=rejected),)
-        )
+        data = Preference(prompt=prompt, chosen=(Answered(content=chosen),), rejected=(Answered(content=rejected),))
         # Whichever way round: the same two answers are compared once.
         yield Row(data, _key(prompt, *sorted((_normal(chosen), _normal(rejected)))), completions, (rating.id,))
 

@@ -83,7 +83,7 @@ class Redactor:
             return text
         result = self._engine.anonymize(text, found, merge_entities_with_spaces=False)
         self._replaced.update(item.entity_type for item in result.items)
-        return result.text
+        return str(result.text)
 
     def report(self) -> Redaction:
         """Returns what was replaced until now."""

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select, tuple_
+from sqlalchemy import Select, and_, func, select, tuple_
 from sqlalchemy.engine import RowMapping
 
 from serving.exports.completion import Completion, Message, Rating, Rival
@@ -179,7 +179,7 @@ def _answer(choices: object) -> str | None:
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], Mapping):
         return None
     message = _message({"role": "assistant", **(choices[0].get("message") or {})})
-    return message and message.content
+    return message.content if message else None
 
 
 def _opening(id: str, messages: object) -> str:
@@ -187,7 +187,8 @@ def _opening(id: str, messages: object) -> str:
 
     Callers who keep the history themselves send it again with every question: what begins alike is one session.
     """
-    for i, message in enumerate(messages if isinstance(messages, list) else ()):
+    said = messages if isinstance(messages, list) else []
+    for i, message in enumerate(said):
         if isinstance(message, Mapping) and message.get("role") == "user":
-            return hashlib.sha256(json.dumps(messages[: i + 1]).encode()).hexdigest()
+            return hashlib.sha256(json.dumps(said[: i + 1]).encode()).hexdigest()
     return id

@@ -15,7 +15,7 @@ LAYERS = [
     ("api",),
     ("assistants",),
     ("retrieval", "engines", "hub", "tuning"),
-    ("security", "store"),
+    ("security", "store", "exports"),
     ("telemetry", "config", "document"),
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
