@@ -27,7 +27,7 @@ from serving.exports.manifest import Redaction
 EMAILS = {"address": r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}(?![\w-])"}
 URLS = {"credentials": r"\b[a-z][a-z0-9+.-]{1,31}://[^\s/@:]{0,256}:[^\s/@]{1,256}@[^\s\"'<>]{1,2048}"}
 SECRETS = {
-    "Headrace": r"(?<![\w-])hr_[A-Za-z0-9_-]{43}(?![\w-])",
+    "Headrace": r"hr_[A-Za-z0-9_-]{43}",
     "OpenAI": r"(?<![\w-])sk-[A-Za-z0-9_-]{20,256}",
     "Hugging Face": r"(?<!\w)hf_[A-Za-z0-9]{30,64}(?!\w)",
     "GitHub": r"(?<!\w)(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})(?!\w)",
