@@ -48,6 +48,9 @@ def main(method: str, folder: Path, gguf: Path, output: Path) -> None:
     data = load_dataset("json", data_files=files, cache_dir=str(output / "cache"))
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    # Its weights are whole again, but it still says that they are quantised.
+    model.hf_quantizer, model.is_quantized = None, False
+    del model.config.quantization_config
     kind, config, particular = METHODS[method]
     trainer = kind(
         model=model,
