@@ -11,8 +11,9 @@ from starlette.responses import Response
 from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
-from serving.api.generation import Annotate, Job, fixed_answer, sampling_fields
+from serving.api.generation import Annotate, Finished, Job, fixed_answer, sampling_fields
 from serving.api.http import JsonResponse, read_json
+from serving.api.recorder import check_storable, recorder
 from serving.api.schemas import ChatRequest, OtherPart
 from serving.api.services import Services
 from serving.api.turn import OpenTurn
@@ -28,12 +29,14 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     body = await read_json(request, ChatRequest, s.limits)
     check_size(body, s.limits)
     route = resolve(s, x, body.model)
+    check_storable(s, route, body)
     turn = await _open_turn(s, x, route, body)
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
         hits = await _retrieve(s, x, route, body)
-        job = _job(body, route, hits, turn, _annotator(s, x, hits or (), turn))
+        finished = recorder(s, x, route, body, hits or (), turn)
+        job = _job(body, route, hits, turn, _annotator(s, x, hits or (), turn), finished)
         x.timeline.end_of("prompt")
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
@@ -96,7 +99,12 @@ async def _retrieve(s: Services, x: Exchange, route: Route, body: ChatRequest) -
 
 
 def _job(
-    body: ChatRequest, route: Route, hits: Sequence[Hit] | None, turn: OpenTurn | None, annotate: Annotate | None
+    body: ChatRequest,
+    route: Route,
+    hits: Sequence[Hit] | None,
+    turn: OpenTurn | None,
+    annotate: Annotate | None,
+    finished: Finished | None,
 ) -> Job:
     conversation = [_message(m.model_dump(exclude_none=True)) for m in body.messages]
     document: dict[str, Any] = sampling_fields(body)
@@ -130,7 +138,7 @@ def _job(
         text_only=text_only,
         recall=turn.recall if turn is not None else None,
         annotate=annotate,
-        keep=turn.keep if turn is not None else None,
+        finished=finished,
     )
 
 

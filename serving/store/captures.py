@@ -6,16 +6,17 @@ A capture is written in the transaction that stores its turn of a conversation, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store import values
-from serving.store.conversations import Body, Conversations
+from serving.store.conversations import Body, add_items
 from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import now
@@ -25,7 +26,7 @@ from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
 
-Outcome = Literal["completed", "length", "content_filter", "tool_calls", "error", "cancelled"]
+Ending = Literal["completed", "length", "content_filter", "tool_calls", "error", "cancelled"]
 """How a completion ended: as its first choice did, by an engine's error, or by a caller that hung up."""
 
 Json = dict[str, Any]
@@ -61,7 +62,7 @@ class Capture:
     completion_tokens: int | None
     timings: dict[str, float]
     cost: float | None
-    outcome: Outcome
+    outcome: Ending
     error_code: str | None
     stored: bool
     consent: bool
@@ -72,9 +73,8 @@ class Capture:
 class Captures:
     """The captures of all tenants. What the API shows are those that are `stored`."""
 
-    def __init__(self, database: Database, conversations: Conversations) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._conversations = conversations
 
     @uninterrupted
     async def record(
@@ -85,22 +85,22 @@ class Captures:
         Raises `NotFound` when that conversation, or the capture's, is gone.
         """
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             item_id = None
             if turn is not None:
-                added = await self._conversations.add(principal, *turn, connection=connection)
+                added = add_items(connection, principal, *turn)
                 item_id = added[-1].id if added else None
             if capture is not None:
-                row = asdict(capture) | {"item_id": item_id}
+                # The columns of JSON are not copied.
+                row = {name: getattr(capture, name) for name in Capture.__slots__} | {"item_id": item_id}
                 try:
-                    await connection.execute(captures.insert().values(row))
+                    connection.execute(captures.insert().values(row))
                 except IntegrityError as e:
                     if capture.conversation_id is None or turn is not None:
                         raise
                     raise NotFound("conversation", capture.conversation_id) from e
 
-        async with self._database.write() as connection:
-            await work(connection)
+        await self._database.together(work)
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Capture:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import distinct, func, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
@@ -77,7 +78,7 @@ class Conversations:
         }
         async with self._database.write() as connection:
             await connection.execute(conversations.insert().values(row))
-            await _add(connection, principal, str(row["id"]), items)
+            await connection.run_sync(add_items, principal, str(row["id"]), items)
             return await _get(connection, principal, str(row["id"]))
 
     @uninterrupted
@@ -105,12 +106,9 @@ class Conversations:
                 raise NotFound("conversation", id)
 
     @uninterrupted
-    async def add(
-        self, principal: Principal, id: str, items: Sequence[Body], *, connection: AsyncConnection | None = None
-    ) -> list[Item]:
+    async def add(self, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
         """Adds `items` behind all others, next to each other, all or none; raises `NotFound`."""
-        async with self._database.write(connection) as connection:
-            return await _add(connection, principal, id, items)
+        return await self._database.together(lambda connection: add_items(connection, principal, id, items))
 
     @uninterrupted
     async def list_items(
@@ -181,7 +179,8 @@ async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Co
     return build(Conversation, row)
 
 
-async def _add(connection: AsyncConnection, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
+def add_items(connection: Connection, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
+    """Adds `items` to a conversation within a transaction; raises `NotFound`."""
     begins = [_begins_turn(items, i) for i in range(len(items))]
     numbers = {
         "last_seq": conversations.c.last_seq + len(items),
@@ -193,7 +192,7 @@ async def _add(connection: AsyncConnection, principal: Principal, id: str, items
         .values(numbers)
         .returning(conversations.c.last_seq, conversations.c.last_turn)
     )
-    row = (await connection.execute(numbered)).first()
+    row = connection.execute(numbered).first()
     if row is None:
         raise NotFound("conversation", id)
     at = now()
@@ -205,7 +204,7 @@ async def _add(connection: AsyncConnection, principal: Principal, id: str, items
         added.append(Item(new_id(prefix), id, seq, principal.tenant, turn, dict(item), at))
     if added:
         rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
-        await connection.execute(conversation_items.insert(), rows)
+        connection.execute(conversation_items.insert(), rows)
     return added
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from sqlalchemy import ColumnElement, Table, or_, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store import values
@@ -108,28 +108,27 @@ class Ratings:
             raise InvalidValue("id", "must be 1 to 64 of A-Z a-z 0-9 _ -")
         new = _checked(principal, target, rating, id or new_id("fb"))
 
-        async def work(connection: AsyncConnection) -> Feedback:
-            if (old := await _find(connection, principal, new.id)) is not None:
+        def work(connection: Connection) -> Feedback:
+            if (old := _find(connection, principal, new.id)) is not None:
                 return _same(old, new)
-            await _require(connection, principal, new)
+            _require(connection, principal, new)
             try:
-                async with connection.begin_nested():
-                    await connection.execute(feedback.insert().values(asdict(new)))
+                with connection.begin_nested():
+                    connection.execute(feedback.insert().values(asdict(new)))
             except IntegrityError:  # somebody was quicker: with the same id, or with deleting the target
-                if (old := await _find(connection, principal, new.id)) is not None:
+                if (old := _find(connection, principal, new.id)) is not None:
                     return _same(old, new)
-                await _require(connection, principal, new)
+                _require(connection, principal, new)
                 raise
             return new
 
-        async with self._database.write() as connection:
-            return await work(connection)
+        return await self._database.together(work)
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Feedback:
         """Returns a rating or raises `NotFound`."""
         async with self._database.read() as connection:
-            found = await _find(connection, principal, id)
+            found = await connection.run_sync(_find, principal, id)
         if found is None:
             raise NotFound("feedback", id)
         return found
@@ -207,24 +206,24 @@ def _same(old: Feedback, new: Feedback) -> Feedback:
     return old
 
 
-async def _find(connection: AsyncConnection, principal: Principal, id: str) -> Feedback | None:
-    row = (await connection.execute(select(feedback).where(*_mine(principal, id)))).mappings().first()
+def _find(connection: Connection, principal: Principal, id: str) -> Feedback | None:
+    row = connection.execute(select(feedback).where(*_mine(principal, id))).mappings().first()
     return build(Feedback, row) if row is not None else None
 
 
-async def _require(connection: AsyncConnection, principal: Principal, new: Feedback) -> None:
+def _require(connection: Connection, principal: Principal, new: Feedback) -> None:
     """Raises unless what is rated is there, and what was rejected answered the same prompt."""
     kind, id = new.target
     table = _TARGETS[kind][1]
     there = select(table.c.id).where(table.c.id == id, table.c.tenant == principal.tenant)
-    if (await connection.execute(there)).first() is None:
+    if connection.execute(there).first() is None:
         raise TargetNotFound(kind, id, "target.id")
     if new.rejected_id is None:
         return
     both = select(captures.c.id, captures.c.prompt).where(
         captures.c.id.in_((id, new.rejected_id)), captures.c.tenant == principal.tenant
     )
-    prompts = {row.id: row.prompt for row in await connection.execute(both)}
+    prompts = {row.id: row.prompt for row in connection.execute(both)}
     if new.rejected_id not in prompts:
         raise TargetNotFound("response", new.rejected_id, "rejected")
     if prompts[id].get("messages") != prompts[new.rejected_id].get("messages"):

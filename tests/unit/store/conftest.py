@@ -63,8 +63,8 @@ def conversations(database: Database) -> Conversations:
 
 
 @pytest.fixture
-def captures(database: Database, conversations: Conversations) -> Captures:
-    return Captures(database, conversations)
+def captures(database: Database) -> Captures:
+    return Captures(database)
 
 
 @pytest.fixture
