@@ -26,8 +26,8 @@ class Rival:
 class Rating:
     """What one caller said of a completion, at unix time `at`; what was not said is None.
 
-    `thumb` is True for up. `score` is from 0 to 1. `correction` is the better answer. `preferred` says which side of a
-    choice this completion was, and `rival` is the other side.
+    `allowed` is that caller's agreement to exports. `thumb` is True for up. `score` is from 0 to 1. `correction` is the
+    better answer. `preferred` says which side of a choice this completion was, and `rival` is the other side.
     """
 
     id: str
@@ -51,10 +51,10 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer: the exact `messages` that the model was sent, and what it `answer`ed.
+    """One answer whose caller agreed to exports: the exact `messages` that the model was sent, and its `answer`.
 
     `messages` is None when they are not text alone, and so is `answer`. `whole` says that the model ended the answer
-    by itself. Completions of one `session` never stand in two splits. `allowed` is the caller's agreement to exports.
+    by itself. Completions of one `session` never stand in two splits.
     """
 
     id: str
@@ -63,7 +63,6 @@ class Completion:
     messages: tuple[Message, ...] | None
     answer: str | None
     whole: bool
-    allowed: bool
     model: str
     assistant: str | None = None
     adapter: str | None = None

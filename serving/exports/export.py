@@ -1,4 +1,4 @@
-"""From completions to a folder of rows: consent, text, redaction, duplicates, splits, manifest."""
+"""From completions to a folder of rows: ratings, redaction, duplicates, splits, manifest."""
 
 from __future__ import annotations
 
@@ -47,16 +47,21 @@ class Order:
 
 
 async def export(
-    completions: AsyncIterator[Completion], order: Order, target: Path, redactor: Redact | None
+    completions: AsyncIterator[Completion],
+    order: Order,
+    target: Path,
+    redactor: Redact | None,
+    *,
+    without_consent: int = 0,
 ) -> Manifest:
     """Writes the rows of `completions`, which come newest first, into the folder `target`, and returns its manifest.
 
-    Of equal rows the first stays, so the newest. Raises `NothingToExport`, `Occupied` or `OSError`, and leaves nothing
-    then.
+    Of equal rows the first stays, so the newest. `without_consent` is how many completions there are besides, for the
+    manifest. Raises `NothingToExport`, `Occupied` or `OSError`, and leaves nothing then.
     """
     if order.format not in FORMATS:
         raise InvalidValue("format", f"must be one of {', '.join(FORMATS)}")
-    left: Counter[str] = Counter()
+    left: Counter[str] = Counter(without_consent=without_consent)
     versions: Counter[tuple[str, str | None, str | None]] = Counter()
     with Folder(target) as folder, Seen() as seen:
         async for completion in completions:
@@ -116,8 +121,6 @@ async def export(
 
 def _rows(completion: Completion, order: Order, redactor: Redact | None) -> tuple[list[Row], str]:
     """Returns a completion's rows, or none and the count that says why."""
-    if not completion.allowed:
-        return [], "without_consent"
     if not completion.whole:
         return [], "unfinished"
     if not completion.messages or not completion.answer or not completion.answer.strip():

@@ -24,10 +24,10 @@ class Filters(Strict):
 
 
 class Counts(Strict):
-    """Completions that were read, and why some gave no row; then rows."""
+    """Completions that passed the filters, and why some gave no row; then rows."""
 
-    completions: int = Field(default=0, ge=0)
-    without_consent: int = Field(default=0, ge=0)
+    without_consent: int = Field(default=0, ge=0, description="completions that were not read")
+    completions: int = Field(default=0, ge=0, description="completions that were read")
     unfinished: int = Field(default=0, ge=0, description="broken off, cut at a limit or filtered")
     not_text: int = Field(default=0, ge=0, description="with tools, images, several answers or none")
     without_rating: int = Field(default=0, ge=0, description="of the kind that the format needs, with consent")

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, not_, select, tuple_
 from sqlalchemy.engine import RowMapping
 
 from serving.exports.completion import Completion, Message, Rating, Rival
@@ -35,7 +35,6 @@ _READ = [
         "prompt",
         "answer",
         "outcome",
-        "consent",
         "model",
         "assistant",
         "adapter",
@@ -44,8 +43,12 @@ _READ = [
 ]
 
 
+# Who agreed asked for the completion to be stored; both columns, since the index has one of them.
+_AGREED = and_(captures.c.stored, captures.c.consent)
+
+
 async def completions(database: Database, filters: Filters) -> AsyncIterator[Completion]:
-    """Yields the tenant's completions that pass the filters of time and model, the newest first, with their ratings.
+    """Yields completions with consent that pass the filters of tenant, time and model, the newest first, as rated.
 
     What comes meanwhile is not seen, but what goes is gone.
     """
@@ -55,6 +58,14 @@ async def completions(database: Database, filters: Filters) -> AsyncIterator[Com
             yield _completion(row, ratings)
         last = page[-1][0]
         before = (last["created_at"], last["id"])
+
+
+@uninterrupted
+async def without_consent(database: Database, filters: Filters) -> int:
+    """Returns how many completions pass those filters and may not be exported."""
+    query = select(func.count()).where(*_passing(filters), not_(_AGREED))
+    async with database.read() as connection:
+        return int((await connection.execute(query)).scalar_one())
 
 
 @uninterrupted
@@ -74,17 +85,23 @@ async def _page(
     return [(row, by_capture[row["id"]]) for row in rows]
 
 
+def _passing(filters: Filters) -> list[ColumnElement[bool]]:
+    table = captures.c
+    passing = [table.tenant == filters.tenant]
+    if filters.since is not None:
+        passing.append(table.created_at >= filters.since)
+    if filters.until is not None:
+        passing.append(table.created_at < filters.until)
+    if filters.assistant is not None:
+        passing.append(table.assistant == filters.assistant)
+    if filters.model is not None:
+        passing.append(table.model == filters.model)
+    return passing
+
+
 def _captures(filters: Filters, before: tuple[float, str] | None) -> Select[Any]:
     table = captures.c
-    query = select(*_READ).where(table.tenant == filters.tenant)
-    if filters.since is not None:
-        query = query.where(table.created_at >= filters.since)
-    if filters.until is not None:
-        query = query.where(table.created_at < filters.until)
-    if filters.assistant is not None:
-        query = query.where(table.assistant == filters.assistant)
-    if filters.model is not None:
-        query = query.where(table.model == filters.model)
+    query = select(*_READ).where(*_passing(filters), _AGREED)
     if before is not None:
         query = query.where(tuple_(table.created_at, table.id) < before)
     return query.order_by(table.created_at.desc(), table.id.desc()).limit(PAGE)
@@ -124,7 +141,6 @@ def _completion(row: RowMapping, ratings: Sequence[Rating]) -> Completion:
         messages=_messages(row["prompt"].get("messages")),
         answer=_answer(row["answer"]),
         whole=row["outcome"] == "completed",
-        allowed=row["consent"],
         model=row["model"],
         assistant=row["assistant"],
         adapter=row["adapter"],

@@ -13,11 +13,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from serving.config import ServingConfig, Store
-from serving.exports import splits
+from serving.exports import source, splits
 from serving.exports.export import Order, Redact, export
 from serving.exports.formats import FORMATS
 from serving.exports.manifest import Filters
-from serving.exports.source import completions
 from serving.store import archive
 from serving.store.database import HEAD, Database
 from serving.store.errors import InvalidValue, NewerDatabase, StoreError, StoreUnavailable
@@ -86,7 +85,13 @@ async def _export(options: argparse.Namespace, database: Database) -> None:
     )
     order = Order(options.format, filters, splits.parse(options.split), options.seed, dict(options.licence))
     redactor = _redactor() if options.redact else None
-    manifest = await export(completions(database, filters), order, options.out, redactor)
+    manifest = await export(
+        source.completions(database, filters),
+        order,
+        options.out,
+        redactor,
+        without_consent=await source.without_consent(database, filters),
+    )
     for name, count in manifest.counts.model_dump().items():
         say(f"{count} {name.replace('_', ' ')}")
     for model in sorted({version.model for version in manifest.models if version.licence is None}):

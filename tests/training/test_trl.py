@@ -35,7 +35,6 @@ async def rated() -> AsyncIterator[Completion]:
             messages=(Message("system", "Be brief."), Message("user", f"What is the capital of {country}?")),
             answer=answer,
             whole=True,
-            allowed=True,
             model="smollm2",
             ratings=(
                 Rating(f"fb-{i}", at=i, thumb=i % 2 == 0),

@@ -11,7 +11,7 @@ _NUMBERS = count()
 
 
 def completion(question: str = "What is it?", answer: str | None = "It is blue.", **changes: Any) -> Completion:
-    """Returns an answer whose caller agreed to exports, in a session of its own."""
+    """Returns an answer in a session of its own."""
     number = next(_NUMBERS)
     fields: dict[str, Any] = {
         "id": f"chatcmpl-{number}",
@@ -20,7 +20,6 @@ def completion(question: str = "What is it?", answer: str | None = "It is blue."
         "messages": (Message("system", "Be brief."), Message("user", question)),
         "answer": answer,
         "whole": True,
-        "allowed": True,
         "model": "m",
     }
     return Completion(**fields | changes)

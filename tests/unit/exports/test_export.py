@@ -68,7 +68,6 @@ async def test_whatever_is_left_out_is_counted(tmp_path: Path) -> None:
         tmp_path,
         rated(UP),
         rated(UP),
-        rated(UP, question="a", allowed=False),
         rated(Rating("fb", at=1, thumb=True, allowed=False), question="b"),
         rated(UP, question="c", whole=False),
         rated(UP, question="d", messages=None),
@@ -78,8 +77,8 @@ async def test_whatever_is_left_out_is_counted(tmp_path: Path) -> None:
         completion("g"),
     )
     assert manifest.counts.model_dump() == {
-        "completions": 10,
-        "without_consent": 1,
+        "without_consent": 0,
+        "completions": 9,
         "unfinished": 1,
         "not_text": 4,
         "without_rating": 2,
@@ -106,8 +105,8 @@ async def test_prompts_need_no_rating_unless_a_tag_is_wanted(tmp_path: Path) -> 
 
 
 async def test_nothing_to_export_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(NothingToExport, match="1 without consent"):
-        await written(tmp_path, rated(UP, allowed=False))
+    with pytest.raises(NothingToExport, match="1 unfinished"):
+        await written(tmp_path, rated(UP, whole=False))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -132,7 +131,6 @@ completions = st.builds(
     answer=st.sampled_from(["It is blue.", "It is green.", "It  is blue."]),
     session=st.sampled_from([f"s{i}" for i in range(8)]),
     ratings=st.lists(st.builds(Rating, id=st.just("fb"), at=st.just(1.0), thumb=st.booleans()), max_size=1).map(tuple),
-    allowed=st.booleans(),
 )
 
 
@@ -144,7 +142,7 @@ async def test_sessions_stay_together_and_rows_come_once(tmp_path_factory, given
         manifest = await written(tmp_path, *given, format=format, seed=seed, split="train=0.5,test=0.5")
     except NothingToExport:
         return
-    session = {one.id: one.session for one in given if one.allowed}
+    session = {one.id: one.session for one in given}
     split_of: dict[str, str] = {}
     texts: list[str] = []
     for file in manifest.files:

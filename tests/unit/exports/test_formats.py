@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.exports.completion import Completion, Message, Rating, Rival
@@ -122,6 +122,7 @@ ratings = st.builds(
 messages = st.builds(Message, role=st.sampled_from(["system", "developer", "user", "assistant"]), content=st.text())
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(FORMATS)),
     st.lists(messages, min_size=1, max_size=4).map(tuple),
@@ -137,6 +138,7 @@ def test_every_row_fits_the_schema_of_its_format(format, said, answer, given_rat
         assert None not in row.values()
 
 
+@settings(deadline=None)
 @given(st.text(" \t\n\u00a0", max_size=5), st.text(" \t\n", max_size=5))
 def test_white_space_alone_makes_no_other_row(before: str, after: str) -> None:
     plain, padded = rated(UP), rated(UP, question=f"{before}What is  it?{after}", answer=f"{before}It\nis blue.{after}")

@@ -116,6 +116,16 @@ async def test_ratings_of_a_response_a_message_and_both_sides_of_a_choice(
     assert (other.id, other.preferred, other.thumb, other.rival) == ("choice", False, None, None)
 
 
+async def test_what_may_not_be_exported_is_counted_and_never_read(
+    database: Database, captures: Captures, alice: Principal
+) -> None:
+    for agreed in ({}, {"consent": False}, {"stored": False}, {"consent": False, "stored": False}):
+        await captures.record(alice, capture(alice, **agreed))
+    assert len(await read(database)) == 1
+    assert await source.without_consent(database, Filters(tenant="acme")) == 3
+    assert await source.without_consent(database, Filters(tenant="acme", model="other")) == 0
+
+
 @pytest.mark.parametrize("changes", [{"consent": False}, {"outcome": "cancelled"}])
 async def test_the_rejected_answer_needs_consent_and_an_end_too(
     database: Database, captures: Captures, ratings: Ratings, alice: Principal, changes: dict[str, Any]
