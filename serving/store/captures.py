@@ -25,6 +25,7 @@ from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
+PRUNED_TOGETHER = 200  # so that others need not wait long to write
 
 Ending = Literal["completed", "length", "content_filter", "tool_calls", "error", "cancelled"]
 """How a completion ended: as its first choice did, by an engine's error, or by a caller that hung up."""
@@ -94,7 +95,7 @@ class Captures:
                 # The columns of JSON are not copied.
                 row = {name: getattr(capture, name) for name in Capture.__slots__} | {"item_id": item_id}
                 try:
-                    connection.execute(captures.insert().values(row))
+                    connection.execute(captures.insert(), row)
                 except IntegrityError as e:
                     if capture.conversation_id is None or turn is not None:
                         raise
@@ -163,9 +164,14 @@ class Captures:
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:
         """Removes captures of all tenants older than that, with their feedback. Returns how many."""
-        old = captures.delete().where(captures.c.created_at < now() - older_than_s)
-        async with self._database.write() as connection:
-            return (await connection.execute(old)).rowcount
+        old = select(captures.c.id).where(captures.c.created_at < now() - older_than_s).limit(PRUNED_TOGETHER)
+        removed = 0
+        while True:
+            async with self._database.write() as connection:
+                found = (await connection.execute(captures.delete().where(captures.c.id.in_(old)))).rowcount
+            removed += found
+            if found < PRUNED_TOGETHER:
+                return removed
 
 
 async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Capture:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import distinct, func, select
+from sqlalchemy import and_, distinct, exists, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,6 +25,7 @@ from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
+PRUNED_TOGETHER = 50  # each with all its items: others need not wait long to write
 
 Body = Mapping[str, Any]
 """An item as OpenAI's API shows it, without its id."""
@@ -109,6 +110,28 @@ class Conversations:
     async def add(self, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
         """Adds `items` behind all others, next to each other, all or none; raises `NotFound`."""
         return await self._database.together(lambda connection: add_items(connection, principal, id, items))
+
+    @uninterrupted
+    async def prune(self, older_than_s: float) -> int:
+        """Removes conversations of all tenants whose newest item is older than that, with all that hangs on them.
+
+        Returns how many.
+        """
+        before = now() - older_than_s
+        newer = exists().where(
+            conversation_items.c.conversation_id == conversations.c.id, conversation_items.c.created_at >= before
+        )
+        old = and_(conversations.c.created_at < before, ~newer)
+        # Locked first, judged again after: an item may have come while we waited.
+        query = select(conversations.c.id).where(old).limit(PRUNED_TOGETHER).with_for_update(skip_locked=True)
+        removed = 0
+        while True:
+            async with self._database.write() as connection:
+                ids = (await connection.execute(query)).scalars().all()
+                gone = conversations.delete().where(conversations.c.id.in_(ids), old)
+                removed += (await connection.execute(gone)).rowcount
+            if len(ids) < PRUNED_TOGETHER:
+                return removed
 
     @uninterrupted
     async def list_items(

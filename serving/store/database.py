@@ -160,13 +160,16 @@ class Database:
             return [self._run(connection, waiting.work) for waiting in batch]
 
     def _run(self, connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
+        savepoint = connection.begin_nested()
         try:
-            with connection.begin_nested():
-                return work(connection), None
+            result = work(connection)
         except Exception as e:
             if self._explained().reason(e) is not None:
-                raise  # SQLite may have rolled back the transaction itself
+                raise  # SQLite may have undone the whole transaction, and would go on without one
+            savepoint.rollback()
             return None, e
+        savepoint.commit()
+        return result, None
 
     @uninterrupted
     async def check(self) -> None:

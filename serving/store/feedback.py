@@ -112,17 +112,13 @@ class Ratings:
             if (old := _find(connection, principal, new.id)) is not None:
                 return _same(old, new)
             _require(connection, principal, new)
-            try:
-                with connection.begin_nested():
-                    connection.execute(feedback.insert().values(asdict(new)))
-            except IntegrityError:  # somebody was quicker: with the same id, or with deleting the target
-                if (old := _find(connection, principal, new.id)) is not None:
-                    return _same(old, new)
-                _require(connection, principal, new)
-                raise
+            connection.execute(feedback.insert(), asdict(new))
             return new
 
-        return await self._database.together(work)
+        try:
+            return await self._database.together(work)
+        except IntegrityError:  # somebody was quicker: with the same id, or with deleting the target
+            return await self._database.together(work)
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Feedback:

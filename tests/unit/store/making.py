@@ -8,6 +8,12 @@ from serving.security.principal import Principal
 from serving.store.captures import Capture
 from serving.store.ids import new_id, now
 
+TURN = [
+    {"type": "message", "role": "user", "status": "completed", "content": [{"type": "input_text", "text": "hi"}]},
+    {"type": "message", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "ho"}]},
+]
+"""A question and its answer, as items."""
+
 
 def capture(principal: Principal, text: str = "hi", **changes: Any) -> Capture:
     """Returns the capture of an answer to `text`, not yet stored."""

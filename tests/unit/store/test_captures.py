@@ -12,12 +12,7 @@ from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.models import captures as captures_table
 from serving.store.uninterrupted import uninterrupted
-from tests.unit.store.making import capture
-
-TURN = [
-    {"type": "message", "role": "user", "status": "completed", "content": [{"type": "input_text", "text": "hi"}]},
-    {"type": "message", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "ho"}]},
-]
+from tests.unit.store.making import TURN, capture
 
 
 @uninterrupted
