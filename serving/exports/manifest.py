@@ -15,8 +15,8 @@ class Filters(Strict):
     """What was asked for; times are unix seconds, from `since` up to but not including `until`."""
 
     tenant: str
-    since: float | None = Field(default=None, ge=0)
-    until: float | None = Field(default=None, ge=0)
+    since: float | None = None
+    until: float | None = None
     assistant: str | None = None
     model: str | None = None
     min_score: float = Field(default=0.5, ge=0, le=1, description="a score from here on is a good one")

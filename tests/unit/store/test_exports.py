@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +223,30 @@ async def test_the_command_passes_its_filters_on(
     assert (manifest.seed, manifest.splits, manifest.models[0].licence) == (3, {"a": 1.0}, "Apache-2.0")
     assert await command(*asked, "--min-score", "0.76", out=tmp_path / "other") == 1
     assert not (tmp_path / "other").exists()
+
+
+async def test_texts_are_redacted(
+    command: Command, captures: Captures, ratings: Ratings, alice: Principal, tmp_path: Path
+) -> None:
+    one = capture(alice, "I am me@example.org")
+    await captures.record(alice, one)
+    await ratings.create(alice, ("response", one.id), Rating(thumb="up", consent=True))
+    assert await command("--format", "trl-sft", "--split", "train=1", "--redact") == 0
+    (row,) = rows(tmp_path / "out")
+    assert [message["content"] for message in row["messages"]] == ["I am <EMAIL_ADDRESS>", "echo I am <EMAIL_ADDRESS>"]
+    manifest = Manifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
+    assert manifest.redaction is not None
+    assert manifest.redaction.replaced == {"EMAIL_ADDRESS": 2}
+
+
+async def test_without_what_redacts_nothing_is_exported(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.delitem(sys.modules, "serving.exports.redaction", raising=False)
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
+    assert await command("--format", "trl-sft", "--redact") == 1
+    assert "python -m tools.environment redaction" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
