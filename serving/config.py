@@ -466,7 +466,7 @@ Memory = Annotated[NoMemory | BufferMemory | TokenWindowMemory, Field(discrimina
 """What of a conversation a model is shown again. Turns are shown whole or not at all."""
 
 
-Capture = Literal["all", "off"]
+Capture = Literal["all", "none"]
 """Which completions are stored with all that led to them."""
 
 

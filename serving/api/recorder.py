@@ -25,7 +25,7 @@ def check_storable(s: Services, route: Route, body: ChatRequest) -> None:
     """Raises a 400 for metadata out of bounds, and where an answer is to be stored that may not be."""
     values.metadata("metadata", body.metadata)
     if body.store and not _captures(s, route):
-        raise invalid("Answers of this model are not stored: capture is off for it.", "store", "not_stored")
+        raise invalid("Answers of this model are not stored: it captures nothing.", "store", "not_stored")
 
 
 def recorder(

@@ -29,7 +29,7 @@ class Counts(Strict):
     without_consent: int = Field(default=0, ge=0, description="completions that were not read")
     completions: int = Field(default=0, ge=0, description="completions that were read")
     unfinished: int = Field(default=0, ge=0, description="broken off, cut at a limit or filtered")
-    not_text: int = Field(default=0, ge=0, description="with tools, images, several answers or none")
+    not_text: int = Field(default=0, ge=0, description="with tools, images or no text at all")
     without_rating: int = Field(default=0, ge=0, description="of the kind that the format needs, with consent")
     duplicates: int = Field(default=0, ge=0, description="rows that an earlier row equals but for white space")
     rows: int = Field(default=0, ge=0)

@@ -138,7 +138,7 @@ def _completion(row: RowMapping, ratings: Sequence[Rating]) -> Completion:
         id=row["id"],
         session=row["conversation_id"] or _opening(row["id"], row["request"].get("messages")),
         at=row["created_at"],
-        messages=_messages(row["prompt"].get("messages")),
+        messages=_messages(row["prompt"]),
         answer=_answer(row["answer"]),
         whole=row["outcome"] == "completed",
         model=row["model"],
@@ -172,8 +172,10 @@ def _rating(row: RowMapping, column: str) -> Rating:
     )
 
 
-def _messages(messages: object) -> tuple[Message, ...] | None:
-    if not isinstance(messages, list):
+def _messages(prompt: Mapping[str, Any]) -> tuple[Message, ...] | None:
+    """Returns the messages of a prompt of text alone: without its tools an answer would be another task's."""
+    messages = prompt.get("messages")
+    if not isinstance(messages, list) or prompt.get("tools"):
         return None
     read = [_message(message) for message in messages]
     return tuple(m for m in read if m is not None) if all(read) else None
@@ -191,8 +193,8 @@ def _message(message: object) -> Message | None:
 
 
 def _answer(choices: object) -> str | None:
-    """Returns the text of the one choice; of several nobody knows which was rated."""
-    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], Mapping):
+    """Returns the text of the first choice, which is the one that ratings are of."""
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
         return None
     message = _message({"role": "assistant", **(choices[0].get("message") or {})})
     return message.content if message else None

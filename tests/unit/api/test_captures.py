@@ -67,7 +67,7 @@ def world(tmp_path_factory):
         models = tuple(RemoteModel(name=name, url=url) for name in KINDS)
         assistants = (
             Assistant(name="reads", model="stable", prompt="Be brief.", knowledge=("sea",), refusal="I do not know."),
-            Assistant(name="silent", model="echo", capture="off"),
+            Assistant(name="silent", model="echo", capture="none"),
         )
         catalog = Catalog(
             models=models, aliases=(Alias(name="stable", targets=(Target(model="echo"),)),), assistants=assistants
@@ -207,7 +207,7 @@ def test_a_store_that_fails_ends_the_answer_with_an_error(world, stream, monkeyp
 
 
 @both
-def test_capture_can_be_off(world, conversation, stream):
+def test_capture_can_be_none(world, conversation, stream):
     before = len(world.rows())
     assert world.ask("silent", stream=stream)
     assert world.ask("silent", stream=stream, conversation=conversation)

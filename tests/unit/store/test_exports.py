@@ -157,13 +157,13 @@ async def test_only_the_newest_ratings_of_a_completion_are_read(
     ("answer", "prompt"),
     [
         ([], {}),
-        ([{"message": {"content": "a"}}, {"message": {"content": "b"}}], {}),
         ([{"message": {"content": None, "tool_calls": [{"id": "c"}]}}], {}),
         ([{"message": None}], {}),
         (None, {"messages": [{"role": "tool", "content": "x"}]}),
         (None, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}),
         (None, {"messages": [{"role": "assistant", "content": "x", "tool_calls": [{"id": "c"}]}]}),
         (None, {"messages": "x"}),
+        (None, {"messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function"}]}),
         (None, {"prompt": "x"}),
     ],
 )
@@ -174,6 +174,14 @@ async def test_what_is_not_text_alone_is_none(
     await captures.record(alice, capture(alice, **changes))
     (one,) = await read(database)
     assert (one.messages if answer is None else one.answer) is None
+
+
+async def test_of_several_choices_the_first_is_the_answer(
+    database: Database, captures: Captures, alice: Principal
+) -> None:
+    choices = [{"index": i, "message": {"role": "assistant", "content": text}} for i, text in enumerate("ab")]
+    await captures.record(alice, capture(alice, answer=choices))
+    assert [one.answer for one in await read(database)] == ["a"]
 
 
 async def test_filters_choose_by_time_model_and_assistant(
