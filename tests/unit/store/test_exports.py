@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from serving.exports import source
 from serving.exports.completion import Completion, Message
@@ -21,6 +22,7 @@ from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.feedback import Rating, Ratings
+from serving.store.uninterrupted import uninterrupted
 from tests.unit.store.making import capture
 
 Command = Callable[..., int]
@@ -60,6 +62,28 @@ async def test_completions_come_newest_first_over_pages(
         await captures.record(alice, one)
     expected = sorted(made, key=lambda one: (one.created_at, one.id), reverse=True)
     assert [one.id for one in await read(database)] == [one.id for one in expected]
+
+
+async def test_a_page_is_read_in_the_order_of_an_index(database: Database) -> None:
+    """Else every page sorts all that is left, and time grows with the square of what is stored."""
+    filters = Filters(tenant="acme", since=1, until=9, assistant="docs", model="m")
+
+    @uninterrupted
+    async def plan() -> str:
+        async with database.read() as connection:
+            query = source._captures(filters, (5.0, "chatcmpl-x"))
+            compiled = query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+            if not database.is_sqlite:  # empty tables are read otherwise
+                await connection.execute(text("SET LOCAL enable_seqscan = off"))
+                await connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+            explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+            rows = await connection.exec_driver_sql(f"{explain} {compiled}")
+            return "\n".join(str(row) for row in rows)
+
+    found = await plan()
+    assert "ix_captures_tenant_created_at" in found
+    assert "B-TREE" not in found
+    assert "Sort" not in found
 
 
 async def test_the_prompt_is_what_the_model_got_and_the_session_what_the_caller_began(
@@ -179,7 +203,7 @@ async def test_what_is_not_text_alone_is_none(
 async def test_of_several_choices_the_first_is_the_answer(
     database: Database, captures: Captures, alice: Principal
 ) -> None:
-    choices = [{"index": i, "message": {"role": "assistant", "content": text}} for i, text in enumerate("ab")]
+    choices = [{"index": i, "message": {"role": "assistant", "content": word}} for i, word in enumerate("ab")]
     await captures.record(alice, capture(alice, answer=choices))
     assert [one.answer for one in await read(database)] == ["a"]
 
@@ -199,8 +223,8 @@ async def test_filters_choose_by_time_model_and_assistant(
 async def test_the_command_writes_what_both_agreed_to(
     command: Command, captures: Captures, ratings: Ratings, alice: Principal, tmp_path: Path, capsys: Any
 ) -> None:
-    for text, kept, said in (("a", True, True), ("b", True, False), ("c", False, True)):
-        one = capture(alice, text, consent=kept)
+    for word, kept, said in (("a", True, True), ("b", True, False), ("c", False, True)):
+        one = capture(alice, word, consent=kept)
         await captures.record(alice, one)
         await ratings.create(alice, ("response", one.id), Rating(thumb="up", consent=said))
     assert await command("--format", "trl-sft", "--split", "train=1") == 0
