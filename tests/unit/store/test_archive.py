@@ -28,9 +28,11 @@ from serving.store import pause as pause_module
 from serving.store.__main__ import main
 from serving.store.archive import BadArchive, NotEmpty, backup, restore
 from serving.store.blobs import Blobs
+from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.database import HEAD, Database
 from serving.store.errors import StoreUnavailable
+from serving.store.feedback import Rating, Ratings
 from serving.store.files import Files
 from serving.store.ids import new_id
 from serving.store.jobs import Jobs
@@ -40,6 +42,7 @@ from serving.store.pause import paused
 from serving.store.uninterrupted import uninterrupted
 from serving.store.vector_stores import INGEST, VectorStores
 from serving.store.worker import JobContext, Worker
+from tests.unit.store.making import TURN, capture
 
 MANIFEST = Manifest("test-embedder", 8, 200, 30, "1")
 ME = Principal(tenant="acme", user="alice", key_id="key_a")
@@ -57,6 +60,8 @@ class State:
         self.blobs = Blobs(data.place(self.store, data.FILES))
         self.keys = Keys(self.database)
         self.conversations = Conversations(self.database)
+        self.captures = Captures(self.database)
+        self.ratings = Ratings(self.database)
 
     async def upload(self, content: bytes, name: str = "a.md") -> str:
         id = new_id("file")
@@ -96,7 +101,11 @@ class State:
         for id in ids:
             await self.vector_stores.attach(ME, store.id, id, attributes={"n": 0.1, "b": True, "s": "x"})
         await self.upload(b"attached to nothing" * 100_000)
-        await self.conversations.create(ME, metadata={"a": "1"}, items=[{"type": "message", "role": "user"}])
+        talk = await self.conversations.create(ME, metadata={"a": "1"}, items=[{"type": "message", "role": "user"}])
+        made, other = capture(ME, conversation_id=talk.id), capture(ME)
+        await self.captures.record(ME, made, turn=(talk.id, TURN))
+        await self.captures.record(ME, other)
+        await self.ratings.create(ME, ("response", made.id), Rating(score=0.1, tags=["ü"], rejected_id=other.id))
         await self.work()
         await self.jobs.enqueue(ME, "other", {"deep": [{"x": None}]}, dedupe_key="d", delay_s=1e6)
         return store.id
