@@ -147,3 +147,25 @@ def test_what_follows_the_end_mark_is_dropped():
     relay.feed(stream(["a"]))
     assert relay.feed(chunk("late")) == b""
     assert relay.texts() == {0: "a"}
+
+
+def test_choices_are_kept_apart():
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{"}}
+    more = {"index": 0, "function": {"arguments": "}"}}
+    frames = [
+        chunk("a", index=0),
+        chunk("b", index=1),
+        chunk("c", index=0),
+        *(chunk(choices=[{"index": 1, "delta": {"tool_calls": [part]}}]) for part in (call, more)),
+        chunk(choices=[{"index": 0, "delta": {"refusal": "no"}}]),
+        chunk(finish="stop", index=0),
+    ]
+    relay = Relay(OURS, want_usage=False)
+    relay.feed(b"".join(frames))
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    first = {"role": "assistant", "content": "ac", "refusal": "no"}
+    second = {"role": "assistant", "content": "b", "tool_calls": calls}
+    assert relay.choices() == [
+        {"index": 0, "message": first, "finish_reason": "stop"},
+        {"index": 1, "message": second, "finish_reason": None},
+    ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 
-from serving.assistants.prompt import messages, question_of
-from serving.config import Assistant
+from serving.assistants.prompt import messages, question_of, version
+from serving.config import Assistant, NoMemory
 from serving.retrieval.types import Hit
 
 DOCS = Assistant(name="docs", model="m", prompt="Be brief.")
@@ -84,3 +84,12 @@ def test_a_conversation_without_a_user_message_gets_no_excerpts():
     conversation = [{"role": "assistant", "content": "Hello."}]
     assert question_of(conversation) is None
     assert messages(DOCS, [hit("Because.")], conversation) == [SYSTEM, *conversation]
+
+
+def test_a_version_follows_what_stands_before_a_model():
+    same = DOCS.model_copy(update={"name": "other", "description": "x", "temperature": 1.0, "refusal": "No."})
+    assert version(DOCS) == version(same)
+    changes = ({"prompt": "Be long."}, {"knowledge": ("a",)}, {"memory": NoMemory()}, {"top_k": 9})
+    versions = {version(DOCS.model_copy(update=change)) for change in changes}
+    assert len(versions) == len(changes)
+    assert version(DOCS) not in versions
