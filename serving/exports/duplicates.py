@@ -6,9 +6,14 @@ import sqlite3
 from types import TracebackType
 from typing import Self
 
+from serving.store.errors import StoreUnavailable
+
 
 class Seen:
-    """A set of digests in a temporary database, which SQLite deletes with its connection."""
+    """A set of digests in a temporary database, which SQLite deletes with its connection.
+
+    Raises `StoreUnavailable` when the folder of temporary files is full.
+    """
 
     def __enter__(self) -> Self:
         self._connection = sqlite3.connect("", isolation_level=None)
@@ -24,4 +29,7 @@ class Seen:
 
     def add(self, digest: bytes) -> bool:
         """Adds a digest and says whether it is new."""
-        return self._connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1
+        try:
+            return self._connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1
+        except sqlite3.Error as e:
+            raise StoreUnavailable(f"the rows seen cannot be noted in the folder of temporary files: {e}") from e

@@ -189,7 +189,12 @@ def _message(message: object) -> Message | None:
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
         content = "".join(part for part in parts if part) if all(isinstance(p, str) for p in parts) else None
-    return Message(message["role"], content) if isinstance(content, str) else None
+    return Message(message["role"], content) if isinstance(content, str) and _writable(content) else None
+
+
+def _writable(text: str) -> bool:
+    """JSON may escape half of a character's pair, which no file in UTF-8 can hold."""
+    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _answer(choices: object) -> str | None:

@@ -183,6 +183,7 @@ async def test_only_the_newest_ratings_of_a_completion_are_read(
         ([], {}),
         ([{"message": {"content": None, "tool_calls": [{"id": "c"}]}}], {}),
         ([{"message": None}], {}),
+        ([{"message": {"content": "half \ud83d"}}], {}),
         (None, {"messages": [{"role": "tool", "content": "x"}]}),
         (None, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}),
         (None, {"messages": [{"role": "assistant", "content": "x", "tool_calls": [{"id": "c"}]}]}),
