@@ -66,6 +66,9 @@ def tools_of(route: Route) -> tuple[ToolName, ...]:
     return route.assistant.tools if route.assistant is not None else _TOOLS
 
 
+_OURS = ("messages", "tool_choice", "response_format")
+"""Fields of an engine's document that are for the strategy to say."""
+
 INSTRUCTIONS = 512
 """Tokens of a prompt that are kept free of memory for a strategy's own words."""
 
@@ -115,7 +118,7 @@ class Reasoner:
             metrics.child(metrics.strategy_steps, strategy.kind, step.kind).inc()
             await teller.step(step)
 
-        sampling = {name: value for name, value in document.items() if name != "messages"}
+        sampling = {name: value for name, value in document.items() if name not in _OURS}
         model = EngineModel(self._client, endpoint, sampling)
         work = Work(model, strategy.tokens, on_step)
         try:
