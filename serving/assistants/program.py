@@ -10,19 +10,24 @@ import ast
 
 _VALUE = "_headrace_value"
 
-# Only the look-up of a name stands in a `try`: a NameError inside the program is the program's. A format string makes
-# the text, since a program can bind `str` to something else.
-_ENDING = """
+# Only the look-up of a name stands in a `try`: a NameError inside the program is the program's. A name that is nowhere
+# in the program is not looked up, since that asks the host. A format string makes the text, since a program can bind
+# `str` to something else.
+_SOLUTION = """
 try:
-    _headrace_answer = solution if {value} is None else None
+    _headrace_solution = solution if {value} is None else None
 except NameError:
-    _headrace_answer = None
-if _headrace_answer is not None:
-    {value} = _headrace_answer() if type(_headrace_answer) is type(lambda: 0) else _headrace_answer
+    _headrace_solution = None
+if _headrace_solution is not None:
+    {value} = _headrace_solution() if type(_headrace_solution) is type(lambda: 0) else _headrace_solution
+"""
+_ANSWER = """
 try:
     {value} = answer if {value} is None else {value}
 except NameError:
     pass
+"""
+_TEXT = """
 None if {value} is None else f"{{{value}}}"[:{characters}]
 """
 
@@ -34,7 +39,9 @@ def with_answer(program: str, characters: int) -> str:
     keep their numbers.
     """
     program = program.replace("\r\n", "\n").replace("\r", "\n")
-    return _with_value(program) + _ENDING.format(value=_VALUE, characters=characters)
+    names = {"solution": _SOLUTION, "answer": _ANSWER}
+    ending = "".join(lines for name, lines in names.items() if name in program) + _TEXT
+    return _with_value(program) + ending.format(value=_VALUE, characters=characters)
 
 
 def _with_value(program: str) -> str:

@@ -16,9 +16,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +41,9 @@ MAX_CHECKOUTS = 1000
 
 _GRACE_S = 0.25
 """How long after its time a worker that did not stop by itself is killed."""
+
+_PATIENCE_S = 5.0
+"""How long beyond its time a worker may be silent: its clock does not run while it reads a program."""
 
 _OWN_MEMORY = 512_000_000
 """Address space of a worker beyond what programs may use: code, stacks and what the allocator reserves."""
@@ -170,7 +172,14 @@ class Sandbox:
         except MontyRuntimeError as e:
             return _failed("output" if printed.full else _kind(e), e, program, printed)
         except MontyCrashedError as e:
+            if not e.timed_out:
+                _log.warning("a worker of the sandbox ended by itself: %s", e)
             return Outcome("time" if e.timed_out else "crash", printed=printed.text, message="the worker was ended")
+        except (RuntimeError, TimeoutError) as e:
+            _log.error("no worker of the sandbox can be started: %s", e)
+            return Outcome("crash", message="no worker could be started")
+        if value is not None and not isinstance(value, str):  # the ending gives no other: the worker was taken over
+            return Outcome("crash", message="the worker's answer is none")
         if value is not None and len(value) > limits.value_characters:
             return Outcome("output", printed=printed.text, message="the answer is too long")
         return Outcome("value", value, printed.text)
@@ -199,15 +208,14 @@ def _failed(kind: Kind, error: MontySyntaxError | MontyRuntimeError, program: st
 async def open_sandbox(limits: SandboxLimits | None = None) -> AsyncGenerator[Sandbox, None]:
     """Starts workers and ends them. Raises `SandboxUnavailable`."""
     limits = limits or SandboxLimits()
-    with tempfile.TemporaryDirectory(prefix="headrace-sandbox-") as folder:
-        launcher = _launcher(Path(folder), limits)
+    with _launcher(limits) as launcher:
         await asyncio.to_thread(_check, launcher)
         pool = Monty(
             binary_path=launcher,
             min_processes=limits.workers,
             max_processes=limits.workers,
             checkout_timeout=_START_S,
-            request_timeout=_START_S,
+            request_timeout=limits.time_s + _PATIENCE_S,
             max_checkouts_per_worker=MAX_CHECKOUTS,
             feed_duration_limit_grace=_GRACE_S,
         )
@@ -224,22 +232,26 @@ async def open_sandbox(limits: SandboxLimits | None = None) -> AsyncGenerator[Sa
             await asyncio.to_thread(pool.__exit__, None, None, None)
 
 
-def _launcher(folder: Path, limits: SandboxLimits) -> Path:
-    """Writes the program that the pool starts as `monty`: our worker, with what it may use."""
+@contextlib.contextmanager
+def _launcher(limits: SandboxLimits) -> Generator[str, None, None]:
+    """Yields the path of a program that the pool starts as `monty`: our worker, with what it may use.
+
+    It is in memory: a folder for temporary files may forbid programs, and is cleaned up on some hosts.
+    """
     monty = shutil.which("monty", path=f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', '')}")
     if monty is None:
         raise SandboxUnavailable("the program `monty` of pydantic-monty-runtime is not installed")
     memory = limits.memory_bytes + _OWN_MEMORY
     cpu = int(MAX_CHECKOUTS * (limits.time_s + _GRACE_S)) + 60
-    root = str(Path(__file__).parents[2])
+    root = shlex.quote(str(Path(__file__).parents[2]))
     command = [sys.executable, "-SBP", "-m", "serving.assistants.sandbox_worker", monty, str(memory), str(cpu)]
-    path = folder / "monty"
-    path.write_text(f"#!/bin/sh\nPYTHONPATH={shlex.quote(root)} exec {shlex.join(command)}\n")
-    path.chmod(0o700)
-    return path
+    with os.fdopen(os.memfd_create("monty"), "w") as script:
+        script.write(f"#!/bin/sh\nPYTHONPATH={root} exec {shlex.join(command)}\n")
+        script.flush()
+        yield f"/proc/{os.getpid()}/fd/{script.fileno()}"
 
 
-def _check(launcher: Path) -> None:
+def _check(launcher: str) -> None:
     """Starts one worker that ends at once, to learn why none can be started."""
     try:
         done = subprocess.run(

@@ -162,7 +162,7 @@ answer = str(1)
 """,
     "ending-names": """
 _headrace_value = None
-_headrace_answer = open
+_headrace_solution = open
 solution = lambda: open("/etc/passwd").read()
 """,
     "hidden-solution": """

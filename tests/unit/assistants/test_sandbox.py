@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -173,6 +174,17 @@ async def test_a_worker_that_is_killed_is_replaced():
     assert {p.pid for p in workers()} <= before
 
 
+async def test_a_worker_runs_so_many_programs_and_no_more(monkeypatch):
+    monkeypatch.setattr(module, "MAX_CHECKOUTS", 3)
+    before = {p.pid for p in workers()}
+    seen = set()
+    async with open_sandbox(SandboxLimits(workers=1)) as sandbox:
+        for number in range(10):
+            assert (await sandbox.run(str(number))).value == str(number)
+            seen |= {p.pid for p in workers()} - before
+    assert len(seen) >= 3
+
+
 async def test_workers_that_died_while_nothing_ran_are_replaced():
     before = {p.pid for p in workers()}
     async with open_sandbox(SandboxLimits(workers=2)) as sandbox:
@@ -182,6 +194,31 @@ async def test_workers_that_died_while_nothing_ran_are_replaced():
         kinds = [(await sandbox.run("1")).kind for _ in range(4)]
         assert set(kinds) <= {"crash", "value"}
         assert kinds[-1] == "value"
+
+
+@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 1\n", "no program"])
+async def test_a_worker_that_cannot_be_replaced(monkeypatch, caplog, script):
+    launchers = []
+    launcher = module._launcher
+
+    @contextlib.contextmanager
+    def remembered(limits):
+        with launcher(limits) as path:
+            launchers.append(Path(path))
+            yield path
+
+    monkeypatch.setattr(module, "_launcher", remembered)
+    before = {p.pid for p in workers()}
+    async with open_sandbox(SandboxLimits(workers=1)) as sandbox:
+        good = launchers[0].read_text()
+        launchers[0].write_text(script)
+        for worker in [p for p in workers() if p.pid not in before]:
+            worker.kill()
+        for _ in range(2):
+            assert (await sandbox.run("1")).kind == "crash"
+        assert "worker" in caplog.text
+        launchers[0].write_text(good)
+        assert (await sandbox.run("6 * 7")).value == "42"
 
 
 ENDLESS = """
