@@ -82,10 +82,11 @@ async def over(
 
 
 def row(strategy: Strategy, found: Sequence[Solved], prices: Prices) -> dict[str, Any]:
-    """Returns the figures of a strategy."""
+    """Returns the figures of a strategy; without prices there is no cost."""
     seconds = sorted(s.seconds for s in found)
     usage = sum((s.usage for s in found), Usage())
     right = sum(s.right for s in found)
+    cost = {"$ for 1000 tasks": round(1000 * prices.of(usage) / len(found), 4)} if prices != Prices() else {}
     return {
         "strategy": strategy.kind,
         "tasks": len(found),
@@ -97,7 +98,7 @@ def row(strategy: Strategy, found: Sequence[Solved], prices: Prices) -> dict[str
         "p95 s": round(rank(seconds, 95), 2),
         "prompt tokens a task": round(usage.prompt_tokens / len(found), 1),
         "completion tokens a task": round(usage.completion_tokens / len(found), 1),
-        "$ for 1000 tasks": round(1000 * prices.of(usage) / len(found), 4),
+        **cost,
     }
 
 

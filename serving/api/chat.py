@@ -39,8 +39,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
         searches = isinstance(strategy, React | ReactCotSc) and "retrieval" in tools_of(route)
-        found: list[Hit] = []  # filled by the model's own searches
-        hits = None if searches else await _retrieve(s, x, route, body)
+        # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
+        hits = None if searches and isinstance(strategy, React) else await _retrieve(s, x, route, body)
+        found = list(hits or ())  # and what the model's own searches find
         shown = found if searches else hits
         finished = recorder(s, x, route, body, shown, turn)
         job = _job(body, route, hits, turn, _annotator(s, x, shown, turn), finished)

@@ -66,6 +66,9 @@ def tools_of(route: Route) -> tuple[ToolName, ...]:
     return route.assistant.tools if route.assistant is not None else _TOOLS
 
 
+_OURS = ("messages", "tool_choice", "response_format")
+"""Fields of an engine's document that are for the strategy to say."""
+
 INSTRUCTIONS = 512
 """Tokens of a prompt that are kept free of memory for a strategy's own words."""
 
@@ -116,7 +119,7 @@ class Reasoner:
             said.steps.append(_shown(step))
             await teller.step(step)
 
-        sampling = {name: value for name, value in said.prompt.items() if name != "messages"}
+        sampling = {name: value for name, value in said.prompt.items() if name not in _OURS}
         model = EngineModel(self._client, endpoint, sampling)
         work = Work(model, strategy.tokens, on_step)
         said.so_far = lambda: ([], _usage(work))

@@ -11,7 +11,7 @@ import openai
 import pytest
 from aiohttp import web
 
-from serving.config import Assistant, Catalog, ProgramAided, React, RemoteModel, SelfConsistency
+from serving.config import Assistant, Catalog, ProgramAided, React, ReactCotSc, RemoteModel, SelfConsistency
 from serving.retrieval.types import Attribution, Citation, Hit, Position
 from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
@@ -109,6 +109,13 @@ def world(tmp_path_factory):
                 Assistant(name="strict", model="bare", strategies=("cot",), tools=()),
                 Assistant(name="toolless", model="bare", tools=()),
                 Assistant(name="reader", model="bare", knowledge=("docs",)),
+                Assistant(
+                    name="both",
+                    model="bare",
+                    knowledge=("docs",),
+                    tools=("retrieval",),
+                    strategy=ReactCotSc(first="self_consistency", samples=2),
+                ),
                 Assistant(
                     name="searcher",
                     model="bare",
@@ -337,6 +344,20 @@ def test_the_model_searches_by_itself(world):
     assert message["headrace"]["retrieved"] == 1
     message, _ = world.answer("Final Answer: 42 m", model="searcher")
     assert message["headrace"]["citations"] == []
+
+
+def test_samples_that_vote_have_the_excerpts_before_them(world):
+    message, _ = world.answer("#### 41", "#### 42 m", "#### 0", model="both", content="How deep is the sea?")
+    assert CHUNK.text in world.engine.asked[0]["messages"][0]["content"]
+    assert message["content"] == "41"
+    assert message["headrace"]["retrieved"] == 1
+
+
+def test_what_is_the_strategys_to_say_is_not_passed_on(world):
+    world.answer("#### 1", strategy="cot", tool_choice="required", response_format={"type": "text"}, top_p=0.5)
+    (asked,) = world.engine.asked
+    assert asked["top_p"] == 0.5
+    assert not {"tool_choice", "response_format", "tools"} & set(asked)
 
 
 def test_a_conversation_keeps_the_answer_and_shows_it_again(world):
