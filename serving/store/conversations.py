@@ -13,7 +13,6 @@ from typing import Any
 
 from sqlalchemy import and_, distinct, exists, func, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store import values
@@ -80,13 +79,12 @@ class Conversations:
         async with self._database.write() as connection:
             await connection.execute(conversations.insert().values(row))
             await connection.run_sync(add_items, principal, str(row["id"]), items)
-            return await _get(connection, principal, str(row["id"]))
+            return await connection.run_sync(_get, principal, str(row["id"]))
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Conversation:
         """Returns the tenant's conversation or raises `NotFound`."""
-        async with self._database.read() as connection:
-            return await _get(connection, principal, id)
+        return await self._database.query(lambda connection: _get(connection, principal, id))
 
     @uninterrupted
     async def update(
@@ -96,7 +94,7 @@ class Conversations:
         changes = {"metadata": values.metadata("metadata", metadata)}
         async with self._database.write() as connection:
             await connection.execute(conversations.update().where(*_mine(principal, id)).values(changes))
-            return await _get(connection, principal, id)
+            return await connection.run_sync(_get, principal, id)
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:
@@ -139,7 +137,7 @@ class Conversations:
     ) -> Page[Item]:
         """Returns items in their order or, by default, the newest first; raises `NotFound`."""
         async with self._database.read() as connection:
-            await _get(connection, principal, id)
+            await connection.run_sync(_get, principal, id)
             found = await page(
                 connection,
                 select(conversation_items),
@@ -163,8 +161,9 @@ class Conversations:
         if before is not None:
             query = query.where(conversation_items.c.seq < before)
         query = query.order_by(conversation_items.c.seq.desc()).limit(limit)
-        async with self._database.read() as connection:
-            return [build(Item, row) for row in (await connection.execute(query)).mappings()]
+        return await self._database.query(
+            lambda connection: [build(Item, row) for row in connection.execute(query).mappings()]
+        )
 
     @uninterrupted
     async def count_turns(self, principal: Principal, id: str, *, before: int | None = None) -> int:
@@ -172,8 +171,7 @@ class Conversations:
         query = select(func.count(distinct(conversation_items.c.turn))).where(*_inside(principal, id))
         if before is not None:
             query = query.where(conversation_items.c.seq < before)
-        async with self._database.read() as connection:
-            return int((await connection.execute(query)).scalar_one())
+        return int(await self._database.query(lambda connection: connection.execute(query).scalar_one()))
 
     @uninterrupted
     async def get_item(self, principal: Principal, id: str, item_id: str) -> Item:
@@ -192,11 +190,11 @@ class Conversations:
         async with self._database.write() as connection:
             if not (await connection.execute(this)).rowcount:
                 raise NotFound("conversation item", item_id)
-            return await _get(connection, principal, id)
+            return await connection.run_sync(_get, principal, id)
 
 
-async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Conversation:
-    row = (await connection.execute(select(conversations).where(*_mine(principal, id)))).mappings().first()
+def _get(connection: Connection, principal: Principal, id: str) -> Conversation:
+    row = connection.execute(select(conversations).where(*_mine(principal, id))).mappings().first()
     if row is None:
         raise NotFound("conversation", id)
     return build(Conversation, row)

@@ -71,17 +71,22 @@ class Database:
         )
         # SQLite has one writer: queueing here is fair, its own busy handler sleeps and retries.
         self._writing: AbstractAsyncContextManager[object] = nullcontext()
-        self._batches: Engine | None = None
+        self._blocking: Engine | None = None
         self._queue: deque[_Waiting] = deque()
         if self.is_sqlite:
             self._writing = asyncio.Lock()
             sqlite.configure(self._engine.sync_engine, busy_timeout_s=busy_timeout_s)
             self._reader = self._engine
             self._writer = self._engine.execution_options(**{sqlite.WRITE: True})
-            # Not the async driver's: it crosses to a thread several times for every statement.
-            batches = create_engine(self.url.set(drivername="sqlite+pysqlite"), pool_size=1, hide_parameters=True)
-            sqlite.configure(batches, busy_timeout_s=busy_timeout_s)
-            self._batches = batches.execution_options(**{sqlite.WRITE: True})
+            # The async driver crosses to a thread several times for every statement; here a transaction does once.
+            self._blocking = create_engine(
+                self.url.set(drivername="sqlite+pysqlite"),
+                pool_size=pool_size,
+                max_overflow=0,
+                pool_timeout=busy_timeout_s,
+                hide_parameters=True,
+            )
+            sqlite.configure(self._blocking, busy_timeout_s=busy_timeout_s)
         else:
             postgres.configure(self._engine.sync_engine, self._access)
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -127,6 +132,18 @@ class Database:
                 async with self._writer.begin() as connection:
                     yield connection
 
+    async def query(self, work: Callable[[Connection], T]) -> T:
+        """Runs `work` in a transaction as of `read`; the faster way for what most requests ask."""
+        require()
+        if self._blocking is None:
+            async with self.read() as connection:
+                return await connection.run_sync(work)
+        return await asyncio.to_thread(self._query, self._blocking, work)
+
+    def _query(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        with self._explained(), engine.begin() as connection:
+            return work(connection)
+
     async def together(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in a transaction that it may share with what others write at the same time.
 
@@ -135,7 +152,7 @@ class Database:
         PostgreSQL each has a transaction, and the server lets commits share a wait.
         """
         require()
-        if self._batches is None:
+        if self._blocking is None:
             async with self.write() as connection:
                 return await connection.run_sync(work)
         waiting = _Waiting(work)
@@ -144,7 +161,7 @@ class Database:
             if not waiting.done.done():
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), TOGETHER))]
                 try:
-                    ends = await asyncio.to_thread(self._commit, self._batches, batch)
+                    ends = await asyncio.to_thread(self._commit, self._blocking, batch)
                 except Exception as e:
                     ends = [(None, e)] * len(batch)
                 for member, (result, error) in zip(batch, ends, strict=True):
@@ -156,7 +173,8 @@ class Database:
 
     def _commit(self, engine: Engine, batch: Sequence[_Waiting]) -> list[tuple[Any, Exception | None]]:
         """Runs and commits a batch. Returns the result or the error of each."""
-        with self._explained(), engine.begin() as connection:
+        writer = engine.execution_options(**{sqlite.WRITE: True})
+        with self._explained(), writer.begin() as connection:
             return [self._run(connection, waiting.work) for waiting in batch]
 
     def _run(self, connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
@@ -204,8 +222,8 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
-        if self._batches is not None:
-            self._batches.dispose()
+        if self._blocking is not None:
+            self._blocking.dispose()
 
     async def __aenter__(self) -> Self:
         await self.start()
