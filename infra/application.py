@@ -32,6 +32,8 @@ def serving(
         key_secret=key_secret,
         bootstrap_key=api_key,
         limits=config.limits,
+        capture=config.capture,
+        retention=config.retention,
         gateway=config.gateway,
         retrieval=config.retrieval,
         multiprocess_dir=multiprocess_dir,

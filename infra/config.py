@@ -20,7 +20,18 @@ from infra.gpu.machines import CLOUDS
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake, from_pydantic
 from infra.onprem_config import OnPrem
-from serving.config import Alias, Assistant, Limits, LlamaCppModel, Model, Name, Replicas, Strict
+from serving.config import (
+    Alias,
+    Assistant,
+    Capture,
+    Limits,
+    LlamaCppModel,
+    Model,
+    Name,
+    Replicas,
+    Retention,
+    Strict,
+)
 
 NAMESPACE = "headrace"
 
@@ -84,6 +95,8 @@ class StackConfig(Strict):
         default=(Knowledge(name="docs", paths=("README.md", "docs")),), max_length=256
     )
     limits: Limits = Limits()
+    capture: Capture = Field(default="all", description="which completions are stored with all that led to them")
+    retention: Retention = Retention()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     ray: Ray = Ray()
@@ -172,6 +185,7 @@ STRUCTURED = frozenset(
         "assistants",
         "knowledge",
         "limits",
+        "retention",
         "gateway",
         "retrieval",
         "ray",

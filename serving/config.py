@@ -467,6 +467,10 @@ Memory = Annotated[NoMemory | BufferMemory | TokenWindowMemory, Field(discrimina
 """What of a conversation a model is shown again. Turns are shown whole or not at all."""
 
 
+Capture = Literal["all", "none"]
+"""Which completions are stored with all that led to them."""
+
+
 class Template(Strict):
     """A prompt with named places, such as `{question}`; a brace that stands for itself is doubled."""
 
@@ -602,6 +606,7 @@ class Assistant(Strict):
     top_k: int = Field(default=4, ge=1, le=50, description="chunks put into the prompt")
     context_tokens: int = Field(default=700, ge=50, le=1_000_000, description="budget of the retrieved text")
     memory: Memory = Field(default=TokenWindowMemory(), description="of the conversation that a request names")
+    capture: Capture | None = Field(default=None, description="instead of the stack's capture")
     strategy: Strategy = Field(default=Direct(), description="how it comes to its answers")
     strategies: tuple[StrategyKind, ...] = Field(
         default=STRATEGIES, max_length=len(STRATEGIES), description="what a request may choose instead"
@@ -718,6 +723,16 @@ class Store(Strict):
         return "://" in self.data
 
 
+class Retention(Strict):
+    """Days after which data of each class goes for ever; null keeps it."""
+
+    conversations: float | None = Field(
+        default=None, gt=0, le=36_500, description="since a conversation's newest item, with its captures and feedback"
+    )
+    captures: float | None = Field(default=None, gt=0, le=36_500, description="since the answer, with its feedback")
+    files: float | None = Field(default=None, gt=0, le=36_500, description="since the upload, from every vector store")
+
+
 class ServingConfig(Strict):
     """Everything the gateway and retrieval need that changes seldom."""
 
@@ -725,6 +740,8 @@ class ServingConfig(Strict):
     key_secret: SecretRef = Field(description="key of the hash under which API keys are stored")
     bootstrap_key: SecretRef | None = Field(default=None, description="the first API key, made by the stack")
     limits: Limits = Limits()
+    capture: Capture = Field(default="all", description="of bare models, and of assistants that do not say")
+    retention: Retention = Retention()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     multiprocess_dir: str | None = Field(default=None, description="prometheus-client's folder on this node")

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 
 import httpx
 
+from serving.signals import end_at_term
+
 MANAGED = {"managed_by": "headrace"}
 SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".docx"})
 """Kinds of files that are taken out of a folder; a file that is named itself is taken whatever it is called."""
@@ -357,8 +359,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (IngestError, OSError) as e:
         print(f"error: {e}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; run it again to go on", file=sys.stderr)
+        return 1
     return 0
 
 
 if __name__ == "__main__":
+    end_at_term()
     sys.exit(main())

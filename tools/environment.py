@@ -1,4 +1,4 @@
-"""Packages beside those that everyone has: groups that one target needs, and environments of their own.
+"""Packages beside those that everyone has: groups that one target or command needs, and environments of their own.
 
 `python -m tools.environment GROUP ...` adds groups to the environment that runs it.
 """
@@ -15,6 +15,8 @@ from tools.report import ToolError, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = CHECKOUT / "requirements"
+ADDED = (*CLOUDS, "redaction")
+"""Groups that fit into everyone's environment, and are brought where they are needed."""
 
 
 def add(group: str) -> None:
@@ -27,7 +29,7 @@ def add(group: str) -> None:
     stamp = Path(sys.prefix) / f".added-{group}-{_digest(requirements)}"
     if stamp.exists():
         return
-    say(f"{group}: installing what its stacks need")
+    say(f"{group}: installing its packages")
     # Thousands of generated modules, of which few are used: compiling them all takes longer than anything else.
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     try:
@@ -67,7 +69,7 @@ def _digest(requirements: Path) -> str:
 def main() -> int:
     """Adds the groups that are named."""
     parser = argparse.ArgumentParser(prog="python -m tools.environment", description=__doc__)
-    parser.add_argument("group", nargs="+", choices=CLOUDS)
+    parser.add_argument("group", nargs="+", choices=ADDED)
     try:
         for group in parser.parse_args().group:
             add(group)

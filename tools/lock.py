@@ -18,7 +18,7 @@ from pathlib import Path
 from infra.gpu.machines import CLOUDS
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("infra", *CLOUDS, "serving", "dev")
+GROUPS = ("infra", *CLOUDS, "serving", "redaction", "dev")
 WITHOUT_DEPENDENCIES = ("weights", "kserve")
 """Groups of packages of which only files are used, or types: installed without what they depend on."""
 STANDALONE = ("vllm", "training")

@@ -6,6 +6,7 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ PATIENCE = 3
 """Looks that a pod may take no step: much of what is wrong with new pods is gone a moment later."""
 CHUNK = 65536
 PORT = 8000
+READY_S = 900.0
+"""Longest wait for a pod that serves: one that restarts loads its models again."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,27 @@ class OnCluster:
         there = [pod for n in self.namespaces for pod in api.items(f"/api/v1/namespaces/{n}/pods")]
         found = {f"{p['metadata']['namespace']}/{p['metadata']['name']}": pods.stuck(p) for p in there}
         return {name: why for name, why in found.items() if why}
+
+    def wait_until_ready(self, patience_s: float = READY_S) -> None:
+        """Waits for a pod behind the API's Service: an `up` that changes nothing waits for none, and one may restart.
+
+        Raises `ToolError` when there is none after `patience_s`.
+        """
+        deadline = time.monotonic() + patience_s
+        said = ""
+        with connected(self.cluster) as api:
+            while True:
+                try:
+                    _pod(api, self.config.kubernetes.namespace)
+                    return
+                except (ToolError, Unusable) as e:
+                    why = str(e.mistake if isinstance(e, Unusable) else e)
+                if time.monotonic() > deadline:
+                    raise ToolError(f"{why}, {patience_s:.0f} s after all of the stack was there")
+                if why != said:
+                    said = why
+                    say(f"waiting: {why}")
+                time.sleep(POLL_S)
 
     @contextmanager
     def reachable(self) -> Iterator[str]:

@@ -56,6 +56,8 @@ def _up_on_cluster(workspace: Workspace, arguments: Sequence[str]) -> int:
         print(f"\nManifests are in {there.config.kubernetes.render}.")
         return 0
     if not ran or "HEADRACE_QUESTION" in os.environ:
+        with Watch(there):
+            there.wait_until_ready()
         with there.reachable() as url:
             _first_question(url, str(outputs["api_key"]))
     _print_outputs(workspace, outputs)

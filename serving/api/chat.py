@@ -12,9 +12,10 @@ from starlette.responses import Response
 from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
-from serving.api.generation import Annotate, Job, fixed_answer, sampling_fields
+from serving.api.generation import Annotate, Finished, Job, fixed_answer, sampling_fields
 from serving.api.http import JsonResponse, read_json
 from serving.api.reasoning import Reasoner, choose, tools_of
+from serving.api.recorder import check_storable, recorder
 from serving.api.schemas import ChatRequest, OtherPart
 from serving.api.services import Services
 from serving.api.turn import OpenTurn
@@ -31,6 +32,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     body = await read_json(request, ChatRequest, s.limits)
     check_size(body, s.limits)
     route = resolve(s, x, body.model)
+    check_storable(s, route, body)
     strategy = choose(route, body)
     turn = await _open_turn(s, x, route, body)
     x.timeline.end_of("receive")
@@ -40,8 +42,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
         hits = None if searches and isinstance(strategy, React) else await _retrieve(s, x, route, body)
         found = list(hits or ())  # and what the model's own searches find
-        cited = found if searches else hits
-        job = _job(body, route, hits, turn, _annotator(s, x, cited, turn))
+        shown = found if searches else hits
+        finished = recorder(s, x, route, body, shown, turn)
+        job = _job(body, route, hits, turn, _annotator(s, x, shown, turn), finished)
         if strategy is not None:
             search = _search(s, x, route, found) if searches else None
             reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, tools_of(route), search)
@@ -109,7 +112,12 @@ async def _retrieve(s: Services, x: Exchange, route: Route, body: ChatRequest) -
 
 
 def _job(
-    body: ChatRequest, route: Route, hits: Sequence[Hit] | None, turn: OpenTurn | None, annotate: Annotate | None
+    body: ChatRequest,
+    route: Route,
+    hits: Sequence[Hit] | None,
+    turn: OpenTurn | None,
+    annotate: Annotate | None,
+    finished: Finished | None,
 ) -> Job:
     conversation = [_message(m.model_dump(exclude_none=True)) for m in body.messages]
     document: dict[str, Any] = sampling_fields(body)
@@ -143,7 +151,7 @@ def _job(
         text_only=text_only,
         recall=turn.recall if turn is not None else None,
         annotate=annotate,
-        keep=turn.keep if turn is not None else None,
+        finished=finished,
     )
 
 

@@ -12,6 +12,7 @@ from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Job, sampling_fields
 from serving.api.http import JsonResponse, read_json
+from serving.api.recorder import recorder
 from serving.api.schemas import CompletionRequest
 from serving.api.services import Services
 
@@ -42,6 +43,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         document=document,
         stream=body.stream,
         want_usage=body.stream_options is not None and body.stream_options.include_usage,
+        finished=recorder(s, x, route, body),
         transform=legacy_logprobs if body.logprobs is not None else None,
     )
     async with x.cancelled_by_hang_up(), s.admission.admit():

@@ -12,7 +12,7 @@ from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response
-from serving.api.schemas import ConversationItemsRequest, ConversationRequest, ConversationUpdate, ItemBody
+from serving.api.schemas import ConversationItemsRequest, ConversationRequest, ItemBody, MetadataUpdate
 from serving.api.services import Services
 from serving.config import Limits
 from serving.store.conversations import Conversation, Item
@@ -33,7 +33,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 async def update(s: Services, request: Request, x: Exchange) -> Response:
     """Replaces a conversation's metadata."""
-    body = await read_json(request, ConversationUpdate, s.limits)
+    body = await read_json(request, MetadataUpdate, s.limits)
     id = request.path_params["conversation_id"]
     return JsonResponse(_conversation(await s.conversations.update(x.caller, id, metadata=body.metadata)))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,11 @@ from serving.api.upstream import Upstream, read_answer
 from serving.assistants.resolver import Route
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines
+from serving.store.captures import Ending
+from serving.store.errors import StoreError
 from serving.telemetry import metrics
+
+log = logging.getLogger("headrace.api")
 
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop", "n")
 
@@ -28,11 +34,36 @@ Annotate = Callable[[dict[int, str]], Awaitable[dict[int, dict[str, Any]]]]
 Recall = Callable[[Endpoint, dict[str, Any]], Awaitable[None]]
 """Puts memory into an engine's document, once it is known which engine reads it."""
 
-Keep = Callable[[dict[str, Any], str | None], Awaitable[None]]
-"""Stores the answer's message with its `finish_reason`; the caller learns of the end only after it."""
 
-Solve = Callable[[Exchange, "Job", Endpoint, dict[str, Any], dict[str, str]], Awaitable[dict[str, Any] | None]]
-"""Answers in place of one plain generation: gets the engine, its document, and the `id` and `model` to answer with."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one generation ended: `prompt` is what the engine was sent, `choices` what it said, whole or not.
+
+    `ending` is `error` with the error's `code` when it broke off, and `cancelled` when the caller hung up.
+    """
+
+    id: str
+    ending: Ending
+    prompt: dict[str, Any]
+    choices: list[dict[str, Any]]
+    usage: dict[str, Any]
+    code: str | None = None
+    steps: Sequence[dict[str, Any]] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the engine said all that it had to say."""
+        return self.ending not in ("error", "cancelled")
+
+
+Finished = Callable[[Outcome], Awaitable[None]]
+"""Told of the end, before the caller learns of it; what it raises the caller gets instead."""
+
+Solve = Callable[[Exchange, "Job", Endpoint, "Said", dict[str, str]], Awaitable[dict[str, Any] | None]]
+"""Answers in place of one plain generation: gets the engine, its prompt, and the `id` and `model` to answer with.
+
+What it finds it puts into `Said`, and says when that is all, before the caller learns of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +79,7 @@ class Job:
     text_only: bool = True
     recall: Recall | None = None
     annotate: Annotate | None = None
-    keep: Keep | None = None
+    finished: Finished | None = None
     solve: Solve | None = None
     transform: Callable[[dict[str, Any]], None] | None = None
 
@@ -77,56 +108,62 @@ class Generator:
                 if job.recall is not None:
                     await job.recall(endpoint, document)
                     x.timeline.end_of("memory")
-                if job.solve is not None:
-                    return await job.solve(x, job, endpoint, document, ours)
-                if job.stream:
-                    await self._stream(x, job, endpoint, document, ours)
-                    return None
-                return await self._whole(x, job, endpoint, document, ours)
+                said = Said(x, job, ours["id"], document)
+                try:
+                    if job.solve is not None:
+                        return await job.solve(x, job, endpoint, said, ours)
+                    if job.stream:
+                        await self._stream(x, job, endpoint, said, ours)
+                        return None
+                    return await self._whole(x, job, endpoint, said, ours)
+                except ApiError as e:
+                    await said.broken_off("error", e.code)
+                    raise
+                except asyncio.CancelledError:
+                    if x.disconnected:
+                        await said.broken_off("cancelled")
+                    raise
         except EngineBusy as e:
             raise too_many(f"{e}; try again soon.") from None
         except EngineUnavailable as e:
             raise unavailable(f"{e}.".capitalize()) from None
 
     async def _whole(
-        self, x: Exchange, job: Job, endpoint: Endpoint, document: dict[str, Any], ours: dict[str, str]
+        self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
     ) -> dict[str, Any]:
-        async with self._upstream.post(endpoint, job.path, document) as response:
+        async with self._upstream.post(endpoint, job.path, said.prompt) as response:
             x.timeline.end_of("first_token")
             answer = await read_answer(response)
         x.timeline.end_of("decode")
         choices = answer.get("choices")
-        if not isinstance(choices, list):
+        if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise upstream("The model's answer has no choices.")
         answer.update(ours)
         answer.pop("timings", None)
         if job.transform is not None:
             job.transform(answer)
-        count_tokens(x, answer.get("usage") or {})
+        usage = answer.get("usage") or {}
+        count_tokens(x, usage)
+        said.so_far = lambda: ([_choice(c) for c in choices], usage)
         if job.annotate is not None:
             texts = {c.get("index", 0): (c.get("message") or {}).get("content") or "" for c in choices}
             fields = await job.annotate(texts)
             for choice in choices:
                 choice.get("message", {}).update(fields.get(choice.get("index", 0), {}))
             x.timeline.end_of("cite")
-        if job.keep is not None:
-            if not choices:
-                raise upstream("The model's answer has no choices.")
-            await job.keep(choices[0].get("message") or {}, choices[0].get("finish_reason"))
-            x.timeline.end_of("store")
+        await said.all()
         return answer
 
-    async def _stream(
-        self, x: Exchange, job: Job, endpoint: Endpoint, document: dict[str, Any], ours: dict[str, str]
-    ) -> None:
-        document |= {"stream": True, "stream_options": {"include_usage": True}}
-        relay = Relay(ours, want_usage=job.want_usage, hold_finish=job.annotate is not None, transform=job.transform)
-        answer: dict[str, Any] | None = None
-        async with self._upstream.post(endpoint, job.path, document) as response:
+    async def _stream(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]) -> None:
+        said.prompt |= {"stream": True, "stream_options": {"include_usage": True}}
+        hold_finish = job.annotate is not None or job.finished is not None
+        relay = Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
+        said.so_far = lambda: (relay.choices(), relay.usage)
+        error: ApiError | None = None
+        async with self._upstream.post(endpoint, job.path, said.prompt) as response:
             await x.start_stream()
             try:
                 rest = await _copy(x, relay, response)
-                fields: dict[int, dict[str, Any]] = {}
                 if job.annotate is not None:
                     await x.write(rest)
                     rest = b""
@@ -134,9 +171,9 @@ class Generator:
                     for frame in relay.held:
                         for choice in frame["choices"]:
                             choice.setdefault("delta", {}).update(fields.get(choice.get("index", 0), {}))
+                    said.so_far = lambda: (_with(fields, relay.choices()), relay.usage)
                     x.timeline.end_of("cite")
                 rest += relay.tail()
-                answer = {**relay.message(), **fields.get(0, {})}
             except (FrameError, EngineError, aiohttp.ClientError, TimeoutError):
                 # The head is sent: one error frame, no end mark, so that nobody takes the answer for complete.
                 error = upstream("The model broke off in the middle of its answer.")
@@ -144,10 +181,69 @@ class Generator:
                 rest = error.frame()
         count_tokens(x, relay.usage)
         _observe(x, relay)
-        if job.keep is not None and answer is not None:
-            await job.keep(answer, relay.finish_reason)
-            x.timeline.end_of("store")
+        if error is None:
+            await said.all()
+        else:
+            await said.broken_off("error", error.code)
         await x.write(rest, last=True)
+
+
+class Said:
+    """What an engine was sent and has said so far; tells `Job.finished` of the end, once."""
+
+    def __init__(self, x: Exchange, job: Job, id: str, prompt: dict[str, Any]) -> None:
+        self._x = x
+        self._job = job
+        self._id = id
+        self.prompt = prompt
+        self.so_far: Callable[[], tuple[list[dict[str, Any]], dict[str, Any]]] = lambda: ([], {})
+        self.steps: list[dict[str, Any]] = []
+        self._told = False
+
+    async def all(self) -> None:
+        """The engine has said all; raises what `finished` raises."""
+        choices, usage = self.so_far()
+        if not choices:
+            raise upstream("The model's answer has no choices.")
+        if self._job.finished is not None:
+            end = ending(choices)
+            outcome = Outcome(self._id, end, self.prompt, choices, usage, steps=self.steps)
+            await self._tell(self._job.finished, outcome)
+
+    async def broken_off(self, kind: Ending, code: str | None = None) -> None:
+        """The engine or the caller broke off. That it cannot be stored does not hide why."""
+        if self._job.finished is None or self._told:
+            return
+        outcome = Outcome(self._id, kind, self.prompt, *self.so_far(), code, self.steps)
+        try:
+            await self._tell(self._job.finished, outcome)
+        except (ApiError, StoreError) as e:
+            log.warning("request %s: a completion that broke off is not stored: %s", self._x.request_id, e)
+
+    async def _tell(self, finished: Finished, outcome: Outcome) -> None:
+        self._told = True  # also when this is cancelled: what is stored is stored
+        try:
+            await finished(outcome)
+        except Exception:
+            self._told = False
+            raise
+        self._x.timeline.end_of("store")
+
+
+def ending(choices: Sequence[dict[str, Any]]) -> Ending:
+    """Returns how an answer ended, by the `finish_reason` of its first choice."""
+    reason = choices[0].get("finish_reason") if choices else None
+    return reason if reason in ("length", "content_filter", "tool_calls") else "completed"
+
+
+def _choice(choice: dict[str, Any]) -> dict[str, Any]:
+    """Returns a choice of a chat or a completion in the chat's shape, without log probabilities."""
+    message = choice.get("message") or {"role": "assistant", "content": choice.get("text")}
+    return {"index": choice.get("index", 0), "message": message, "finish_reason": choice.get("finish_reason")}
+
+
+def _with(fields: dict[int, dict[str, Any]], choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**c, "message": {**c["message"], **fields.get(c["index"], {})}} for c in choices]
 
 
 async def _copy(x: Exchange, relay: Relay, response: aiohttp.ClientResponse) -> bytes:
@@ -192,14 +288,16 @@ def count_tokens(x: Exchange, usage: dict[str, Any]) -> None:
 
 async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any]) -> dict[str, Any] | None:
     """Answers a chat with `text` without asking a model, in the shape that was asked for."""
-    base = {"id": x.new_id(job.prefix), "created": int(time.time()), "model": job.route.requested}
+    id = x.new_id(job.prefix)
+    base = {"id": id, "created": int(time.time()), "model": job.route.requested}
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-    if job.keep is not None:
-        await job.keep({"content": text, **fields}, "stop")
+    message = {"role": "assistant", "content": text, **fields}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    if job.finished is not None:
+        await job.finished(Outcome(id, "completed", {}, [choice], usage))
         x.timeline.end_of("store")
     if not job.stream:
-        message = {"role": "assistant", "content": text, **fields}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        choice["logprobs"] = None
         return {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
     base["object"] = "chat.completion.chunk"
     await x.start_stream()

@@ -71,7 +71,7 @@ def _operation(op: Operation) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             for name in re.findall(r"{(\w+)}", op.path)
         ]
-        + [{"name": p.name, "in": "query", "schema": p.schema} for p in op.query],
+        + [{"name": p.name, "in": "query", "schema": p.schema, "style": p.style} for p in op.query],
         "responses": {str(status): _response(op, status) for status in (*op.statuses, *_REFUSALS)},
     }
     if op.body is not None:
@@ -85,7 +85,7 @@ def _operation(op: Operation) -> dict[str, Any]:
 def _response(op: Operation, status: int) -> dict[str, Any]:
     if status in op.statuses:
         types = ["application/octet-stream"] if op.path.endswith("/content") else ["application/json"]
-        if op.path in ("/v1/chat/completions", "/v1/completions"):
+        if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions"):
             types.append("text/event-stream")
         return {"description": "the answer", "content": {t: {"schema": {}} for t in types}}
     schema = {"$ref": "#/components/schemas/Error"}

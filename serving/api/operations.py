@@ -9,7 +9,18 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api import chat, completions, conversations, embeddings, files, health, models, vector_stores
+from serving.api import (
+    chat,
+    completions,
+    conversations,
+    embeddings,
+    feedback,
+    files,
+    health,
+    models,
+    stored_completions,
+    vector_stores,
+)
 from serving.api import schemas as b
 from serving.api.exchange import Exchange
 from serving.api.services import Services
@@ -23,6 +34,7 @@ class Parameter:
 
     name: str
     schema: dict[str, object]
+    style: str = "form"  # how an object stands in a query: OpenAPI's name for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "de
 ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"})
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
 PAGE = (LIMIT, ORDER, AFTER)
+OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/healthz", health.alive, authenticated=False),
@@ -51,6 +64,26 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/models", models.list_all),
     Operation("GET", "/v1/models/{model}", models.get),
     Operation("POST", "/v1/chat/completions", chat.create, b.ChatRequest),
+    Operation(
+        "GET",
+        "/v1/chat/completions",
+        stored_completions.list_page,
+        query=(
+            *OLDEST_FIRST,
+            Parameter("model", {"type": "string", "maxLength": 256}),
+            Parameter(
+                "metadata",
+                {"type": "object", "maxProperties": 16, "additionalProperties": {"type": "string", "maxLength": 512}},
+                style="deepObject",
+            ),
+        ),
+    ),
+    Operation("GET", "/v1/chat/completions/{completion_id}", stored_completions.get),
+    Operation("POST", "/v1/chat/completions/{completion_id}", stored_completions.update, b.MetadataUpdate),
+    Operation("DELETE", "/v1/chat/completions/{completion_id}", stored_completions.delete),
+    Operation(
+        "GET", "/v1/chat/completions/{completion_id}/messages", stored_completions.list_messages, query=OLDEST_FIRST
+    ),
     Operation("POST", "/v1/completions", completions.create, b.CompletionRequest),
     Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest),
     Operation("POST", "/v1/files", files.create, upload=True),
@@ -83,10 +116,19 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, b.SearchRequest),
     Operation("POST", "/v1/conversations", conversations.create, b.ConversationRequest),
     Operation("GET", "/v1/conversations/{conversation_id}", conversations.get),
-    Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, b.ConversationUpdate),
+    Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, b.MetadataUpdate),
     Operation("DELETE", "/v1/conversations/{conversation_id}", conversations.delete),
     Operation("POST", "/v1/conversations/{conversation_id}/items", conversations.add_items, b.ConversationItemsRequest),
     Operation("GET", "/v1/conversations/{conversation_id}/items", conversations.list_items, query=PAGE),
     Operation("GET", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.get_item),
     Operation("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.delete_item),
+    Operation("POST", "/v1/feedback", feedback.create, b.FeedbackRequest),
+    Operation(
+        "GET",
+        "/v1/feedback",
+        feedback.list_page,
+        query=(*PAGE, Parameter("target", {"type": "string", "maxLength": 128})),
+    ),
+    Operation("GET", "/v1/feedback/{feedback_id}", feedback.get),
+    Operation("DELETE", "/v1/feedback/{feedback_id}", feedback.delete),
 )

@@ -9,17 +9,17 @@ from starlette.requests import Request
 
 from serving.api.errors import invalid
 from serving.api.http import JsonResponse
-from serving.store.rows import Page
+from serving.store.rows import Order, Page
 
 T = TypeVar("T")
 
 
-def page_query(request: Request, *, default: int = 20, most: int = 100) -> dict[str, Any]:
+def page_query(request: Request, *, default: int = 20, most: int = 100, order: Order = "desc") -> dict[str, Any]:
     """Returns `limit`, `order` and `after` of a list request; raises a 400."""
     query = request.query_params
     return {
         "limit": _limit(query.get("limit"), default, most),
-        "order": one_of(query.get("order"), "order", ("desc", "asc")) or "desc",
+        "order": one_of(query.get("order"), "order", ("desc", "asc")) or order,
         "after": text_query(request, "after", 64),
     }
 

@@ -12,7 +12,7 @@ from serving.api.engine_model import EngineModel, completion_tokens
 from serving.api.errors import invalid, too_many, unavailable
 from serving.api.exchange import Exchange
 from serving.api.frames import encode
-from serving.api.generation import Job, Recall, count_tokens
+from serving.api.generation import Job, Recall, Said, count_tokens
 from serving.api.schemas import ChatRequest
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream
@@ -108,7 +108,7 @@ class Reasoner:
         return INSTRUCTIONS + max(len(template.text) if template else 0 for template in given) // 2
 
     async def solve(
-        self, x: Exchange, job: Job, endpoint: Endpoint, document: dict[str, Any], ours: dict[str, str]
+        self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
     ) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
         strategy = self._strategy
@@ -116,13 +116,15 @@ class Reasoner:
 
         async def on_step(step: Step) -> None:
             metrics.child(metrics.strategy_steps, strategy.kind, step.kind).inc()
+            said.steps.append(_shown(step))
             await teller.step(step)
 
-        sampling = {name: value for name, value in document.items() if name not in _OURS}
+        sampling = {name: value for name, value in said.prompt.items() if name not in _OURS}
         model = EngineModel(self._client, endpoint, sampling)
         work = Work(model, strategy.tokens, on_step)
+        said.so_far = lambda: ([], _usage(work))
         try:
-            answer = await run(strategy, work, document["messages"], sandbox=self._sandbox, toolbox=self._toolbox)
+            answer = await run(strategy, work, said.prompt["messages"], sandbox=self._sandbox, toolbox=self._toolbox)
         except PromptTooLong:
             raise invalid(
                 "The messages do not fit the model's context.", "messages", "context_length_exceeded"
@@ -132,12 +134,7 @@ class Reasoner:
         except SandboxUnavailable:
             raise unavailable("Programs cannot be run here now.") from None
         finally:
-            usage = {
-                "prompt_tokens": work.usage.prompt_tokens,
-                "completion_tokens": work.usage.completion_tokens,
-                "total_tokens": work.usage.total,
-            }
-            count_tokens(x, usage)
+            count_tokens(x, _usage(work))
         x.timeline.end_of("reason")
         made = " ".join(step.kind for step in work.steps)
         log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)
@@ -146,11 +143,12 @@ class Reasoner:
             fields = (await job.annotate({0: answer.text})).get(0, {})
             x.timeline.end_of("cite")
         fields.setdefault("headrace", {})["strategy"] = strategy.kind
-        fields["headrace"]["steps"] = [_shown(step) for step in work.steps]
-        if job.keep is not None:
-            await job.keep({"content": answer.text, **fields}, answer.finish_reason)
-            x.timeline.end_of("store")
-        return await teller.answer(answer, fields, usage, work.steps)
+        fields["headrace"]["steps"] = said.steps
+        message = {"role": "assistant", "content": answer.text, **fields}
+        choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
+        said.so_far = lambda: ([choice], _usage(work))
+        await said.all()
+        return await teller.answer(answer, fields, _usage(work), work.steps)
 
     def _toolbox(self, settings: React | ReactCotSc) -> Toolbox:
         mine = tools(self._names, sandbox=self._sandbox, search=self._search)
@@ -195,6 +193,15 @@ class _Teller:
 
 
 _CHUNK = "chat.completion.chunk"
+
+
+def _usage(work: Work) -> dict[str, int]:
+    usage = work.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total,
+    }
 
 
 def _said(step: Step) -> str:

@@ -36,13 +36,13 @@ class Relay:
         self._splitter = Splitter()
         self._template: Template | None = None
         self._texts: dict[int, list[bytes]] = {}
-        self._calls: dict[str, dict[str, Any]] = {}
-        self._refusal = ""
+        self._calls: dict[tuple[int, str], dict[str, Any]] = {}  # by choice and number
+        self._refusals: dict[int, str] = {}
+        self._reasons: dict[int, str] = {}
         self._usage_frame: dict[str, Any] | None = None
         self.held: list[dict[str, Any]] = []
         self.usage: dict[str, Any] = {}
         self.done = False
-        self.finish_reason: str | None = None
         self.tokens = 0
         self.first_token: float | None = None
         self.last_token: float | None = None
@@ -107,7 +107,8 @@ class Relay:
         return encode(document)
 
     def _read(self, choice: dict[str, Any]) -> None:
-        texts = self._texts.setdefault(choice.get("index", 0), [])
+        index = choice.get("index", 0)
+        texts = self._texts.setdefault(index, [])
         delta = choice.get("delta")
         delta = delta if isinstance(delta, dict) else {"content": choice.get("text")}
         text = delta.get("content")
@@ -117,31 +118,40 @@ class Relay:
         elif calls := delta.get("tool_calls"):
             self.tokens += 1
             if isinstance(calls, list):
-                self._read_calls(calls)
+                self._read_calls(index, calls)
         if isinstance(refusal := delta.get("refusal"), str):
-            self._refusal += refusal
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+            self._refusals[index] = self._refusals.get(index, "") + refusal
+        if reason := choice.get("finish_reason"):
+            self._reasons[index] = reason
 
-    def _read_calls(self, parts: list[Any]) -> None:
+    def _read_calls(self, index: int, parts: list[Any]) -> None:
         """Joins the pieces in which a stream brings a call: its name once, its arguments bit by bit."""
         for part in parts:
             piece = part.get("function") if isinstance(part, dict) else None
             if not isinstance(piece, dict):
                 continue
-            call = self._calls.setdefault(str(part.get("index", 0)), {"id": "", "name": "", "arguments": ""})
+            number = str(part.get("index", 0))
+            call = self._calls.setdefault((index, number), {"id": "", "name": "", "arguments": ""})
             call["id"] = part.get("id") or call["id"]
             call["name"] = piece.get("name") or call["name"]
             call["arguments"] += str(piece.get("arguments") or "")
 
-    def message(self) -> dict[str, Any]:
-        """Returns what the stream of one choice said, as the message of a whole answer."""
-        message: dict[str, Any] = {"role": "assistant", "content": self.texts().get(0, "")}
-        if self._refusal:
-            message["refusal"] = self._refusal
-        if self._calls:
+    def choices(self) -> list[dict[str, Any]]:
+        """Returns what the stream said so far, as the choices of a whole answer."""
+        return [
+            {"index": index, "message": self._message(index, text), "finish_reason": self._reasons.get(index)}
+            for index, text in sorted(self.texts().items())
+        ]
+
+    def _message(self, index: int, text: str) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if refusal := self._refusals.get(index):
+            message["refusal"] = refusal
+        calls = [call for (of, _), call in self._calls.items() if of == index]
+        if calls:
             message["tool_calls"] = [
                 {"id": c["id"], "type": "function", "function": {"name": c["name"], "arguments": c["arguments"]}}
-                for c in self._calls.values()
+                for c in calls
             ]
         return message
 

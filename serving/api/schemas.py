@@ -24,6 +24,7 @@ from serving.config import StrategyKind
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Text = str
+Metadata = Annotated[dict[str, str], Field(max_length=16)]
 
 
 class Body(BaseModel):
@@ -190,6 +191,8 @@ class ChatRequest(Sampling):
     response_format: ResponseFormat | None = None
     tools: list[Tool] | None = Field(default=None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    store: bool | None = None
+    metadata: Metadata | None = None
 
     @model_validator(mode="after")
     def _logprobs(self) -> Self:
@@ -218,7 +221,6 @@ class EmbeddingRequest(Body):
 
 
 Attributes = Annotated[dict[str, str | float | bool | int], Field(max_length=16)]
-Metadata = Annotated[dict[str, str], Field(max_length=16)]
 
 
 class StaticChunking(Body):
@@ -391,8 +393,8 @@ class ConversationRequest(Body):
     metadata: Metadata | None = None
 
 
-class ConversationUpdate(Body):
-    """`POST /v1/conversations/{id}`."""
+class MetadataUpdate(Body):
+    """`POST /v1/conversations/{id}` and `POST /v1/chat/completions/{id}`."""
 
     metadata: Metadata | None
 
@@ -401,3 +403,24 @@ class ConversationItemsRequest(Body):
     """`POST /v1/conversations/{id}/items`."""
 
     items: list[ItemBody] = Field(min_length=1, max_length=20)
+
+
+class FeedbackTarget(Body):
+    """What is rated: a completion, an item of a conversation, or a conversation."""
+
+    type: Literal["response", "message", "session"]
+    id: str = Field(min_length=1, max_length=128)
+
+
+class FeedbackRequest(Body):
+    """`POST /v1/feedback`."""
+
+    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    target: FeedbackTarget
+    thumb: Literal["up", "down"] | None = None
+    score: float | None = Field(default=None, ge=0, le=1)
+    tags: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = Field(default=[], max_length=16)
+    comment: str | None = Field(default=None, min_length=1, max_length=10_000)
+    correction: str | None = Field(default=None, min_length=1, max_length=200_000)
+    rejected: str | None = Field(default=None, min_length=1, max_length=128)
+    consent: bool = False

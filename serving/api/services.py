@@ -18,9 +18,11 @@ from serving.security.keys import Authenticator
 from serving.security.principal import Principal
 from serving.store import data
 from serving.store.blobs import Blobs
+from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
+from serving.store.feedback import Ratings
 from serving.store.files import Files
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
@@ -40,6 +42,8 @@ class Services:
         self.vector_stores = VectorStores(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
         self.conversations = Conversations(self.database)
+        self.captures = Captures(self.database)
+        self.ratings = Ratings(self.database)
         self.keys = Keys(self.database)
         self.authenticator = Authenticator(self.keys, config.key_secret.read())
         self.admission = Admission(config.limits)

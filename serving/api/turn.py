@@ -6,6 +6,7 @@ engine did not finish is not kept, and neither is the question: the caller asks 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -18,18 +19,18 @@ from serving.assistants.items import Message
 from serving.config import Memory
 from serving.engines.endpoint import Endpoint
 from serving.security.principal import Principal
-from serving.store.conversations import Conversations
+from serving.store.conversations import Body, Conversations
 from serving.store.errors import NotFound
 
 
 class OpenTurn:
-    """A turn from its request to its end. `report` says how many earlier turns the model was shown, and not shown."""
+    """A turn of `conversation`. `report` says how many earlier turns the model was shown, and not shown."""
 
     def __init__(
         self, conversations: Conversations, client: Upstream, caller: Principal, remembers: Memory, body: ChatRequest
     ) -> None:
         given = body.conversation
-        self._id = given if isinstance(given, str) else given.id if given is not None else ""
+        self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
         self._conversations = conversations
         self._client = client
         self._caller = caller
@@ -40,9 +41,9 @@ class OpenTurn:
     async def check(self) -> None:
         """Raises a 404 when the caller has no such conversation."""
         try:
-            await self._conversations.get(self._caller, self._id)
+            await self._conversations.get(self._caller, self.conversation)
         except NotFound:
-            raise _gone() from None
+            raise gone() from None
 
     async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
         """Puts into the prompt of `document` what memory holds of the conversation and the engine's context allows.
@@ -56,7 +57,7 @@ class OpenTurn:
         tokens = Tokens(self._client, endpoint, document.get("tools"))
         room = memory.room(await tokens.window(), document.get("max_tokens"))
         going_on = []
-        async with aclosing(memory.newest_turns(self._conversations, self._caller, self._id)) as turns:
+        async with aclosing(memory.newest_turns(self._conversations, self._caller, self.conversation)) as turns:
             if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
                 going_on = [newest]
                 after = [*newest.messages, *after]
@@ -69,21 +70,19 @@ class OpenTurn:
 
     async def count(self, shown: int = 0, oldest: int | None = None) -> None:
         """Fills in `report`; `oldest` is the number of the oldest item that was shown."""
-        left_out = await self._conversations.count_turns(self._caller, self._id, before=oldest)
+        left_out = await self._conversations.count_turns(self._caller, self.conversation, before=oldest)
         self.report = {"turns": shown, "left_out": left_out}
 
-    async def keep(self, answer: Message, finish_reason: str | None) -> None:
-        """Stores what was asked and answered. Raises a 404 when the conversation was deleted meanwhile."""
-        status = "incomplete" if finish_reason in ("length", "content_filter") else "completed"
+    def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:
+        """Returns what is kept of what was asked and answered, and the conversation that keeps it; raises a 502."""
+        status = "incomplete" if choice.get("finish_reason") in ("length", "content_filter") else "completed"
         try:
-            kept = items.bodies(self._said) + items.bodies([{**answer, "role": "assistant"}], status=status)
+            answer = items.bodies([{**choice["message"], "role": "assistant"}], status=status)
+            return self.conversation, items.bodies(self._said) + answer
         except (AttributeError, LookupError, TypeError):
             raise upstream("The model's answer is no message of a chat.") from None
-        try:
-            await self._conversations.add(self._caller, self._id, kept)
-        except NotFound:
-            raise _gone() from None
 
 
-def _gone() -> ApiError:
+def gone() -> ApiError:
+    """What a request goes on with is not there, or another tenant's."""
     return ApiError(404, "not_found", "There is no such conversation.", param="conversation")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,13 @@ def messages(assistant: Assistant, hits: Sequence[Hit], conversation: list[dict[
     if assistant.prompt:
         return [{"role": "system", "content": assistant.prompt}, *conversation]
     return conversation
+
+
+def version(assistant: Assistant) -> str:
+    """Returns a digest of what an assistant puts before a model beside the request: 16 hexadecimal digits."""
+    shapes = {"prompt", "knowledge", "top_k", "context_tokens", "memory", "strategy", "tools"}
+    parts = assistant.model_dump_json(include=shapes)
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 def question_of(conversation: Sequence[dict[str, Any]]) -> int | None:

@@ -10,12 +10,16 @@ from serving.config import Alias, Assistant, Catalog, Target, names
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers one request; captures record every part of it."""
+    """What answers one request; captures record every part of it.
+
+    `model` can be the name of an adapter; `adapts` is then the model that carries it.
+    """
 
     requested: str
     assistant: Assistant | None
     alias: str
     model: str
+    adapts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Resolver:
 
     def __init__(self, catalog: Catalog) -> None:
         self._assistants = {a.name: a for a in catalog.assistants}
+        self._adapts = {name: m.name for m in catalog.models for name in names(m)[1:]}
         models = [(name, m.engine) for m in catalog.models for name in names(m)]
         self._aliases = {name: Alias(name=name, targets=(Target(model=name),)) for name, _ in models}
         self._aliases |= {a.name: a for a in catalog.aliases}
@@ -51,4 +56,4 @@ class Resolver:
         target = targets[0]
         if len(targets) > 1:
             target = random.choices(targets, [t.weight for t in targets])[0]  # noqa: S311
-        return Route(name, assistant, alias.name, target.model)
+        return Route(name, assistant, alias.name, target.model, self._adapts.get(target.model))

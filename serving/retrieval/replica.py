@@ -21,8 +21,10 @@ from serving.retrieval.passage import within
 from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
-from serving.store import data
+from serving.store import data, retention
 from serving.store.blobs import Blobs
+from serving.store.captures import Captures
+from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
@@ -51,6 +53,9 @@ class RetrievalReplica:
         self._stores = VectorStores(self._database, jobs)
         self._files = Files(self._database, jobs, self._stores)
         self._blobs = Blobs(data.place(config.store, data.FILES))
+        self._retention = config.retention
+        self._conversations = Conversations(self._database)
+        self._captures = Captures(self._database)
         self._embedder = Embedder()
         where = data.collections(config.store)
         self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
@@ -77,6 +82,9 @@ class RetrievalReplica:
             try:
                 await self._blobs.sweep(self._files.existing)
                 await self._jobs.prune(KEEP_JOBS_S)
+                removed = await retention.prune(self._retention, self._conversations, self._captures, self._files)
+                if any(removed.values()):
+                    log.info("retention ended: %s", removed)
             except StoreUnavailable as e:
                 log.warning("housekeeping was put off: %s", e)
             await asyncio.sleep(HOUSEKEEPING_S)

@@ -1,4 +1,4 @@
-"""`python -m serving.store`: migrate the schema, wait for it, back a stack up and restore it."""
+"""`python -m serving.store`: migrate the schema, wait for it, back a stack up and restore it, export feedback."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from serving.config import ServingConfig, Store
+from serving.exports import source, splits
+from serving.exports.export import Order, Redact, export
+from serving.exports.formats import FORMATS
+from serving.exports.manifest import Filters
+from serving.signals import end_at_term
 from serving.store import archive
 from serving.store.database import HEAD, Database
 from serving.store.errors import InvalidValue, NewerDatabase, StoreError, StoreUnavailable
@@ -61,8 +67,47 @@ async def _run(options: argparse.Namespace, store: Store) -> None:
             case "restore":
                 await archive.restore(store, database, options.source, force=options.force, say=say)
                 say("restored: start the stack, or restart it")
+            case "export":
+                await database.require_current()
+                await _export(options, database)
     finally:
         await database.close()
+
+
+async def _export(options: argparse.Namespace, database: Database) -> None:
+    filters = Filters(
+        tenant=options.tenant,
+        since=options.since,
+        until=options.until,
+        assistant=options.assistant,
+        model=options.model,
+        min_score=options.min_score,
+        tags=tuple(options.tags),
+    )
+    order = Order(options.format, filters, splits.parse(options.split), options.seed, dict(options.licence))
+    redactor = _redactor() if options.redact else None
+    manifest = await export(
+        source.completions(database, filters),
+        order,
+        options.out,
+        redactor,
+        without_consent=await source.without_consent(database, filters),
+    )
+    for name, count in manifest.counts.model_dump().items():
+        say(f"{count} {name.replace('_', ' ')}")
+    for model in sorted({version.model for version in manifest.models if version.licence is None}):
+        say(f"the licence of {model} is not known: say --licence {model}=…")
+    print(options.out)
+
+
+def _redactor() -> Redact:
+    try:
+        from serving.exports.redaction import Redactor
+    except ImportError as e:
+        raise LookupError(
+            f"redaction needs {e.name}: run `python -m tools.environment redaction`, or say --no-redact"
+        ) from None
+    return Redactor()
 
 
 async def patiently(step: Callable[[], Awaitable[None]], timeout_s: float) -> None:
@@ -130,8 +175,55 @@ def _parser() -> argparse.ArgumentParser:
     restore = add("restore", "make a stopped stack's state equal to an archive's")
     restore.add_argument("source", type=Path, help="the archive")
     restore.add_argument("--force", action="store_true", help="replace what is there")
+    out = add("export", "write feedback as training data, of those who agreed to it, into a new folder")
+    out.add_argument("--format", required=True, choices=FORMATS, help="what a row is")
+    out.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="is made; may be there if it is empty")
+    out.add_argument("--tenant", default="default", help="whose completions (%(default)s)")
+    out.add_argument("--since", type=_time, metavar="TIME", help="from 2026-05-01 on, or 2026-05-01T12:00+02:00")
+    out.add_argument("--until", type=_time, metavar="TIME", help="before this time; without a zone it is UTC")
+    out.add_argument("--assistant", help="answers of this assistant")
+    out.add_argument("--model", help="answers of this model")
+    out.add_argument("--min-score", type=_share, default=0.5, metavar="0..1", help="least good score (%(default)s)")
+    out.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="ratings with one of these tags")
+    out.add_argument("--split", default="train=0.9,test=0.1", metavar="SHARES", help="of the sessions (%(default)s)")
+    out.add_argument("--seed", type=int, default=0, help="another seed splits otherwise (%(default)s)")
+    out.add_argument(
+        "--licence",
+        type=_licence,
+        action="append",
+        default=[],
+        metavar="MODEL=SPDX",
+        help="licence of a model's base, for the manifest",
+    )
+    out.add_argument(
+        "--redact",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="replace personal data and secrets by their kind",
+    )
     return parser
 
 
+def _time(text: str) -> float:
+    """Returns unix seconds of ISO 8601's date or time."""
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
+def _licence(text: str) -> tuple[str, str]:
+    model, _, licence = text.partition("=")
+    if not model or not licence:
+        raise ValueError
+    return model, licence
+
+
 if __name__ == "__main__":
+    end_at_term()
     sys.exit(main())

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import distinct, func, select
+from sqlalchemy import and_, distinct, exists, func, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
@@ -24,6 +25,7 @@ from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
+PRUNED_TOGETHER = 50  # each with all its items: others need not wait long to write
 
 Body = Mapping[str, Any]
 """An item as OpenAI's API shows it, without its id."""
@@ -77,7 +79,7 @@ class Conversations:
         }
         async with self._database.write() as connection:
             await connection.execute(conversations.insert().values(row))
-            await _add(connection, principal, str(row["id"]), items)
+            await connection.run_sync(add_items, principal, str(row["id"]), items)
             return await _get(connection, principal, str(row["id"]))
 
     @uninterrupted
@@ -107,8 +109,29 @@ class Conversations:
     @uninterrupted
     async def add(self, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
         """Adds `items` behind all others, next to each other, all or none; raises `NotFound`."""
-        async with self._database.write() as connection:
-            return await _add(connection, principal, id, items)
+        return await self._database.together(lambda connection: add_items(connection, principal, id, items))
+
+    @uninterrupted
+    async def prune(self, older_than_s: float) -> int:
+        """Removes conversations of all tenants whose newest item is older than that, with all that hangs on them.
+
+        Returns how many.
+        """
+        before = now() - older_than_s
+        newer = exists().where(
+            conversation_items.c.conversation_id == conversations.c.id, conversation_items.c.created_at >= before
+        )
+        old = and_(conversations.c.created_at < before, ~newer)
+        # Locked first, judged again after: an item may have come while we waited.
+        query = select(conversations.c.id).where(old).limit(PRUNED_TOGETHER).with_for_update(skip_locked=True)
+        removed = 0
+        while True:
+            async with self._database.write() as connection:
+                ids = (await connection.execute(query)).scalars().all()
+                gone = conversations.delete().where(conversations.c.id.in_(ids), old)
+                removed += (await connection.execute(gone)).rowcount
+            if len(ids) < PRUNED_TOGETHER:
+                return removed
 
     @uninterrupted
     async def list_items(
@@ -179,7 +202,8 @@ async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Co
     return build(Conversation, row)
 
 
-async def _add(connection: AsyncConnection, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
+def add_items(connection: Connection, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
+    """Adds `items` to a conversation within a transaction; raises `NotFound`."""
     begins = [_begins_turn(items, i) for i in range(len(items))]
     numbers = {
         "last_seq": conversations.c.last_seq + len(items),
@@ -191,7 +215,7 @@ async def _add(connection: AsyncConnection, principal: Principal, id: str, items
         .values(numbers)
         .returning(conversations.c.last_seq, conversations.c.last_turn)
     )
-    row = (await connection.execute(numbered)).first()
+    row = connection.execute(numbered).first()
     if row is None:
         raise NotFound("conversation", id)
     at = now()
@@ -203,7 +227,7 @@ async def _add(connection: AsyncConnection, principal: Principal, id: str, items
         added.append(Item(new_id(prefix), id, seq, principal.tenant, turn, dict(item), at))
     if added:
         rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
-        await connection.execute(conversation_items.insert(), rows)
+        connection.execute(conversation_items.insert(), rows)
     return added
 
 

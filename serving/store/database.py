@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, select
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -26,6 +27,11 @@ from serving.store.errors import InvalidValue, NewerDatabase, OlderDatabase, Sto
 from serving.store.models import meta
 from serving.store.postgres import Access
 from serving.store.uninterrupted import finish, require, uninterrupted
+
+TOGETHER = 256
+"""Writers that share one commit at most: a batch must not keep others waiting for long."""
+
+T = TypeVar("T")
 
 _MIGRATING = threading.Lock()  # alembic keeps its context in module globals
 
@@ -65,11 +71,17 @@ class Database:
         )
         # SQLite has one writer: queueing here is fair, its own busy handler sleeps and retries.
         self._writing: AbstractAsyncContextManager[object] = nullcontext()
+        self._batches: Engine | None = None
+        self._queue: deque[_Waiting] = deque()
         if self.is_sqlite:
             self._writing = asyncio.Lock()
             sqlite.configure(self._engine.sync_engine, busy_timeout_s=busy_timeout_s)
             self._reader = self._engine
             self._writer = self._engine.execution_options(**{sqlite.WRITE: True})
+            # Not the async driver's: it crosses to a thread several times for every statement.
+            batches = create_engine(self.url.set(drivername="sqlite+pysqlite"), pool_size=1, hide_parameters=True)
+            sqlite.configure(batches, busy_timeout_s=busy_timeout_s)
+            self._batches = batches.execution_options(**{sqlite.WRITE: True})
         else:
             postgres.configure(self._engine.sync_engine, self._access)
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -115,6 +127,50 @@ class Database:
                 async with self._writer.begin() as connection:
                     yield connection
 
+    async def together(self, work: Callable[[Connection], T]) -> T:
+        """Runs `work` in a transaction that it may share with what others write at the same time.
+
+        In SQLite each commit waits for the disk, so those who wait for it share the next one, in a thread of its own.
+        What one of them raises undoes its own work alone; what is wrong with the database undoes that of all. In
+        PostgreSQL each has a transaction, and the server lets commits share a wait.
+        """
+        require()
+        if self._batches is None:
+            async with self.write() as connection:
+                return await connection.run_sync(work)
+        waiting = _Waiting(work)
+        self._queue.append(waiting)
+        async with self._writing:
+            if not waiting.done.done():
+                batch = [self._queue.popleft() for _ in range(min(len(self._queue), TOGETHER))]
+                try:
+                    ends = await asyncio.to_thread(self._commit, self._batches, batch)
+                except Exception as e:
+                    ends = [(None, e)] * len(batch)
+                for member, (result, error) in zip(batch, ends, strict=True):
+                    if error is None:
+                        member.done.set_result(result)
+                    else:
+                        member.done.set_exception(error)
+        return cast(T, await waiting.done)
+
+    def _commit(self, engine: Engine, batch: Sequence[_Waiting]) -> list[tuple[Any, Exception | None]]:
+        """Runs and commits a batch. Returns the result or the error of each."""
+        with self._explained(), engine.begin() as connection:
+            return [self._run(connection, waiting.work) for waiting in batch]
+
+    def _run(self, connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
+        savepoint = connection.begin_nested()
+        try:
+            result = work(connection)
+        except Exception as e:
+            if self._explained().reason(e) is not None:
+                raise  # SQLite may have undone the whole transaction, and would go on without one
+            savepoint.rollback()
+            return None, e
+        savepoint.commit()
+        return result, None
+
     @uninterrupted
     async def check(self) -> None:
         """Raises `StoreUnavailable` when the database does not answer or was never migrated."""
@@ -148,6 +204,8 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        if self._batches is not None:
+            self._batches.dispose()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -179,6 +237,16 @@ class Database:
                 _upgrade(connection)
 
 
+class _Waiting:
+    """One writer of a batch; `done` is set when its work is on disk, or undone."""
+
+    __slots__ = ("done", "work")
+
+    def __init__(self, work: Callable[[Connection], Any]) -> None:
+        self.work = work
+        self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
 class _Explained:
     """Turns driver errors that mean a broken database into `StoreUnavailable`."""
 
@@ -189,10 +257,11 @@ class _Explained:
         return None
 
     def __exit__(self, _type: object, error: BaseException | None, _tb: object) -> None:
-        if reason := self._reason(error):
+        if reason := self.reason(error):
             raise StoreUnavailable(reason) from error
 
-    def _reason(self, error: BaseException | None) -> str | None:
+    def reason(self, error: BaseException | None) -> str | None:
+        """Returns what is wrong with the database and what to do, None when it is sound."""
         if isinstance(error, PoolTimeout):
             return "every database connection is in use"
         if isinstance(error, IntegrityError):

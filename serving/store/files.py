@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -18,6 +19,8 @@ from serving.store.models import files, vector_store_files
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 from serving.store.vector_stores import VectorStores
+
+PRUNED_TOGETHER = 100
 
 DELETE_BLOB = "delete_blob"
 """Job kind: payload {"file_id"}. Its handler is `blob_deletion` in `serving.store.blobs`."""
@@ -109,6 +112,22 @@ class Files:
                 await self._vector_stores.detach(principal, store_id, id, connection=connection)
             await connection.execute(files.delete().where(files.c.id == id))
             await self._jobs.enqueue(principal, DELETE_BLOB, {"file_id": id}, connection=connection)
+
+    async def prune(self, older_than_s: float) -> int:
+        """Deletes files of all tenants that were uploaded longer ago than that. Returns how many."""
+        removed = 0
+        while old := await self._older(now() - older_than_s):
+            for tenant, id in old:
+                with suppress(NotFound):  # another process was quicker
+                    await self.delete(Principal(tenant=tenant, user="retention", key_id="retention"), id)
+                    removed += 1
+        return removed
+
+    @uninterrupted
+    async def _older(self, than: float) -> Sequence[tuple[str, str]]:
+        query = select(files.c.tenant, files.c.id).where(files.c.created_at < than).limit(PRUNED_TOGETHER)
+        async with self._database.read() as connection:
+            return [(tenant, id) for tenant, id in await connection.execute(query)]
 
     @uninterrupted
     async def existing(self, tenant: str, ids: Sequence[str]) -> set[str]:

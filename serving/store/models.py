@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+IDS = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 metadata = MetaData(
     naming_convention={
@@ -45,7 +45,7 @@ class Id(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return value if value is None or _ID.fullmatch(value) else ""
+        return value if value is None or IDS.fullmatch(value) else ""
 
 
 ID = Id()
@@ -187,4 +187,65 @@ conversation_items = Table(
     Column("body", JSON, nullable=False),  # OpenAI's item without its id; what a message says is a list of typed parts
     Column("created_at", Double, nullable=False),
     Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),  # turns are counted in it alone
+)
+
+captures = Table(
+    "captures",
+    metadata,
+    Column("id", ID, primary_key=True),  # the completion's own
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE")),
+    Column("item_id", ID, ForeignKey("conversation_items.id", ondelete="SET NULL")),  # the answer in the conversation
+    Column("requested", NAME, nullable=False),  # the request's model; what it led to follows
+    Column("assistant", NAME),
+    Column("alias", NAME, nullable=False),
+    Column("model", NAME, nullable=False),
+    Column("adapter", NAME),
+    Column("prompt_version", String(64)),
+    Column("request", JSON, nullable=False),
+    Column("prompt", JSON, nullable=False),  # the engine's document, as it was sent
+    Column("chunks", JSON, nullable=False),
+    Column("answer", JSON, nullable=False),  # a list of choices
+    Column("steps", JSON, nullable=False),
+    Column("prompt_tokens", BigInteger),
+    Column("completion_tokens", BigInteger),
+    Column("timings", JSON, nullable=False),  # seconds of each stage
+    Column("cost", Double),
+    Column("outcome", String(16), nullable=False),
+    Column("error_code", String(64)),
+    Column("stored", Boolean, nullable=False),  # shown by the API
+    Column("consent", Boolean, nullable=False),  # may go into exports
+    Column("metadata", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("ix_captures_tenant_created_at", "tenant", "stored", "created_at", "id"),
+    Index("ix_captures_created_at", "created_at"),
+    Index("ix_captures_conversation_id", "conversation_id"),
+    Index("ix_captures_item_id", "item_id"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("tenant", NAME, primary_key=True),
+    Column("id", ID, primary_key=True),  # the caller may choose it
+    Column("user", NAME, nullable=False),
+    # One of the three is what is rated; with it the rating goes.
+    Column("capture_id", ID, ForeignKey("captures.id", ondelete="CASCADE")),
+    Column("item_id", ID, ForeignKey("conversation_items.id", ondelete="CASCADE")),
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE")),
+    Column("rejected_id", ID, ForeignKey("captures.id", ondelete="CASCADE")),  # capture_id was preferred to it
+    Column("thumb", String(4)),
+    Column("score", Double),  # 0 to 1
+    Column("tags", JSON, nullable=False),
+    Column("comment", Text),
+    Column("correction", Text),
+    Column("consent", Boolean, nullable=False),  # may go into exports
+    Column("created_at", Double, nullable=False),
+    Index("ix_feedback_tenant_created_at", "tenant", "created_at", "id"),
+    Index("ix_feedback_capture_id", "capture_id"),
+    Index("ix_feedback_item_id", "item_id"),
+    Index("ix_feedback_conversation_id", "conversation_id"),
+    Index("ix_feedback_rejected_id", "rejected_id"),
 )

@@ -45,6 +45,7 @@ from tools.machines.machine import KEY, Machine
 WORKERS = ("op-w1", "op-w2")
 PLANES = ("op-cp1", "op-cp2", "op-cp3")
 STORAGE: dict[str, Any] = {"kind": "local", "volumes": 4, "size": "2Gi", "path": "/var/lib/headrace-volumes"}
+ENDED = ("Succeeded", "Failed")
 LINK_CUT_S = 20
 """SSH takes a connection for lost after 15."""
 
@@ -148,8 +149,11 @@ class Site:
     def serves(self, since: str) -> bool:
         """Whether all that runs of the application was started after a time, and is ready."""
         pods = json.loads(self.stack.kubectl("get", "pods", "--namespace=headrace", "-o=json"))["items"]
-        there = [c for p in pods if p["status"]["phase"] == "Running" for c in p["status"]["containerStatuses"]]
-        began = [c["state"].get("running", {}).get("startedAt", "") for c in there if c["ready"]]
+        # One whose first containers run once more is pending again, after a restart of its machine.
+        there = [
+            c for p in pods if p["status"]["phase"] not in ENDED for c in p["status"].get("containerStatuses", [{}])
+        ]
+        began = [c["state"].get("running", {}).get("startedAt", "") for c in there if c.get("ready")]
         return len(there) == len(began) > 0 and min(began) > since
 
     def versions(self) -> dict[str, str]:

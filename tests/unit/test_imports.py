@@ -15,8 +15,8 @@ LAYERS = [
     ("api",),
     ("assistants",),
     ("retrieval", "engines", "hub", "tuning"),
-    ("security", "store"),
-    ("telemetry", "config", "document", "confine"),
+    ("security", "store", "exports"),
+    ("telemetry", "config", "document", "confine", "signals"),
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -38,6 +38,7 @@ class Engine:
     def app(self):
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/v1/completions", self.complete)
         app.router.add_post("/tokenize", self.tokenize)
         return app
 
@@ -48,6 +49,15 @@ class Engine:
             return web.json_response({"count": 1, "max_model_len": 60, "tokens": [1]})
         count = sum(len(m["content"].split()) for m in body["messages"])
         return web.json_response({"count": count, "max_model_len": 60, "tokens": [1] * count})
+
+    async def complete(self, request):
+        body = await request.json()
+        choices = [{"index": 0, "text": text, "finish_reason": None} for text in (body["prompt"], " two")]
+        choices[-1]["finish_reason"] = "length"
+        if not body.get("stream"):
+            return web.json_response({"choices": [choices[-1] | {"text": body["prompt"] + " two"}]})
+        frames = b"".join(f"data: {json.dumps({'id': 'theirs', 'choices': [c]})}\n\n".encode() for c in choices)
+        return web.Response(body=frames + b"data: [DONE]\n\n", headers={"Content-Type": "text/event-stream"})
 
     async def chat(self, request):
         body = await request.json()
@@ -299,16 +309,16 @@ def test_a_hang_up_keeps_nothing(world, conversation):
 def test_the_turn_is_stored_before_the_caller_learns_of_the_end(world, conversation, stream, monkeypatch):
     """While the store holds the turn back, neither the body nor the chunk with finish_reason leaves."""
     adding, go = threading.Event(), threading.Event()
-    store = world.up.services.conversations
-    add = store.add
+    store = world.up.services.captures
+    record = store.record
 
-    async def held(*args):
+    async def held(*args, **more):
         adding.set()
         while not go.is_set():
             await asyncio.sleep(0.01)
-        return await add(*args)
+        return await record(*args, **more)
 
-    monkeypatch.setattr(store, "add", held)
+    monkeypatch.setattr(store, "record", held)
     body = {"model": "echo", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
     seen, ended = [], threading.Event()
 
@@ -331,10 +341,10 @@ def test_the_turn_is_stored_before_the_caller_learns_of_the_end(world, conversat
 
 @both
 def test_a_store_that_fails_ends_the_answer_with_an_error(world, conversation, stream, monkeypatch):
-    async def fails(*args):
+    async def fails(*args, **more):
         raise StoreUnavailable("the disk is full")
 
-    monkeypatch.setattr(world.up.services.conversations, "add", fails)
+    monkeypatch.setattr(world.up.services.captures, "record", fails)
     body = {"model": "echo", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
     response = world.http.post("/v1/chat/completions", json=body | {"stream": stream})
     assert response.status_code == (200 if stream else 503)

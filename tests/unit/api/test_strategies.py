@@ -392,3 +392,26 @@ def test_memory_leaves_room_for_the_strategy(world):
     assert message["headrace"]["memory"] == {"turns": 0, "left_out": 1}
     message, _ = world.answer("1", model="small", conversation=conversation, max_tokens=64)
     assert message["headrace"]["memory"] == {"turns": 2, "left_out": 0}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_capture_has_the_steps(world, stream):
+    response = world.ask(PROGRAM, model="pal", stream=stream, store=True)
+    first = response.text.partition("\n")[0].removeprefix("data: ") if stream else response.text
+    captured = captured_of(world, json.loads(first)["id"])
+    assert [step["kind"] for step in captured.steps] == ["program", "result"]
+    assert (captured.outcome, captured.prompt_tokens, captured.completion_tokens) == ("completed", 10, 5)
+    assert captured.answer[0]["message"]["content"] == "42"
+
+
+def test_a_strategy_that_breaks_off_is_captured_as_far_as_it_came(world):
+    response = world.ask("The answer is 1", "fail", model="voter", stream=True, store=True)
+    captured = captured_of(world, json.loads(response.text.partition("\n")[0].removeprefix("data: "))["id"])
+    assert (captured.outcome, captured.answer) == ("error", [])
+    assert captured.steps[0]["text"] == "The answer is 1"
+
+
+def captured_of(world, id):
+    loop, services = world.up.loop, world.up.services
+    caller = loop.do(services.authenticate(world.http.headers["authorization"]))
+    return loop.do(services.captures.get(caller, id))

@@ -11,6 +11,8 @@ import pytest
 
 import serving
 from serving.security.principal import Principal
+from serving.store.captures import Captures
+from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.files import Files
 from serving.store.ids import new_id
@@ -53,6 +55,16 @@ def vector_stores(database: Database, jobs: Jobs) -> VectorStores:
 @pytest.fixture
 def files(database: Database, jobs: Jobs, vector_stores: VectorStores) -> Files:
     return Files(database, jobs, vector_stores)
+
+
+@pytest.fixture
+def conversations(database: Database) -> Conversations:
+    return Conversations(database)
+
+
+@pytest.fixture
+def captures(database: Database) -> Captures:
+    return Captures(database)
 
 
 @pytest.fixture

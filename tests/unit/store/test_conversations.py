@@ -27,11 +27,6 @@ def texts(items: list[Item]) -> list[str]:
     return [item.body["content"][0]["text"] for item in items]
 
 
-@pytest.fixture
-def conversations(database: Database) -> Conversations:
-    return Conversations(database)
-
-
 @uninterrupted
 async def rows(database: Database) -> int:
     async with database.read() as connection:

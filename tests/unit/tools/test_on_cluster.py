@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import yaml
 
 from tests.plan.examples import KUBECONFIG, MADE, stack_settings
+from tools import on_cluster
 from tools.on_cluster import OnCluster
+from tools.report import ToolError
 from tools.workspace import Workspace
 
 
@@ -35,3 +42,58 @@ def test_it_is_there_once_it_was_made(example: Any, monkeypatch: pytest.MonkeyPa
     there = OnCluster.of(cast(Workspace, Stack(settings, kubeconfig=yaml.safe_dump(KUBECONFIG))))
     assert there is not None
     assert there.cluster.server == "https://cluster.invalid:6443"
+
+
+@pytest.fixture
+def endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OnCluster, list[bool | None]]]:
+    """A stack's cluster, and whether the pod behind its API is ready at each look; the last one stays.
+
+    None: the API server has no answer, as when a control plane restarts.
+    """
+    looks: list[bool | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            ready = looks.pop(0) if len(looks) > 1 else looks[0]
+            found = [{"conditions": {"ready": ready}, "targetRef": {"kind": "Pod", "name": "worker"}}]
+            body = json.dumps({"items": [{"endpoints": found}]}).encode()
+            self.send_response(503 if ready is None else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    monkeypatch.setattr(on_cluster, "POLL_S", 0.01)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        cluster = {"server": f"http://127.0.0.1:{server.server_port}"}
+        kubeconfig = {**KUBECONFIG, "clusters": [{"name": "c", "cluster": cluster}]}
+        settings = stack_settings(Path(MADE[0]))
+        there = OnCluster.of(cast(Workspace, Stack(settings, kubeconfig=yaml.safe_dump(kubeconfig))))
+        assert there is not None
+        yield there, looks
+        server.shutdown()
+        thread.join()
+
+
+def test_what_restarts_is_waited_for(
+    endpoints: tuple[OnCluster, list[bool | None]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    there, looks = endpoints
+    looks += [False, False, None, False, True]
+    there.wait_until_ready()
+    assert looks == [True]
+    said = capsys.readouterr().err
+    assert said.count("waiting: no pod behind Service headrace/headrace-serve-svc is ready") == 2, said
+    assert "with status 503" in said
+
+
+def test_what_never_comes_is_an_error(endpoints: tuple[OnCluster, list[bool | None]]) -> None:
+    there, looks = endpoints
+    looks.append(False)
+    with pytest.raises(ToolError, match=r"no pod behind Service .* is ready, 0 s after"):
+        there.wait_until_ready(patience_s=0)

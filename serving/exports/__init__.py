@@ -1,0 +1,1 @@
+"""Rated completions as training data: rows of a documented format, in files with a manifest."""

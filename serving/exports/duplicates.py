@@ -1,0 +1,27 @@
+"""Which rows were seen before, in a file: memory does not grow with them."""
+
+from __future__ import annotations
+
+import sqlite3
+from types import TracebackType
+from typing import Self
+
+
+class Seen:
+    """A set of digests in a temporary database, which SQLite deletes with its connection."""
+
+    def __enter__(self) -> Self:
+        self._connection = sqlite3.connect("", isolation_level=None)
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute("PRAGMA journal_mode = OFF")
+        self._connection.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY) WITHOUT ROWID")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def add(self, digest: bytes) -> bool:
+        """Adds a digest and says whether it is new."""
+        return self._connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1

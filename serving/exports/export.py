@@ -1,0 +1,140 @@
+"""From completions to a folder of rows: ratings, redaction, duplicates, splits, manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from serving.exports.completion import Completion
+from serving.exports.duplicates import Seen
+from serving.exports.folder import Folder
+from serving.exports.formats import FORMATS, Row
+from serving.exports.manifest import MANIFEST, Counts, File, Filters, Manifest, ModelVersion, Redaction
+from serving.exports.splits import split_of
+from serving.store.errors import InvalidValue, StoreError
+from serving.store.ids import now
+
+MAX_VERSIONS = 10_000
+"""Model versions that one manifest names."""
+
+
+class NothingToExport(StoreError):
+    """No completion gives a row; the message says what was read and why not."""
+
+
+class Redact(Protocol):
+    """What removes personal data from a completion's texts, and says what it removed."""
+
+    def redact(self, completion: Completion) -> Completion: ...
+
+    def report(self) -> Redaction: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to export. `licences` has the licence of models' bases, by model."""
+
+    format: str
+    filters: Filters
+    splits: Mapping[str, float]
+    seed: int = 0
+    licences: Mapping[str, str] = field(default_factory=dict)
+
+
+async def export(
+    completions: AsyncIterator[Completion],
+    order: Order,
+    target: Path,
+    redactor: Redact | None,
+    *,
+    without_consent: int = 0,
+) -> Manifest:
+    """Writes the rows of `completions`, which come newest first, into the folder `target`, and returns its manifest.
+
+    Of equal rows the first stays, so the newest. `without_consent` is how many completions there are besides, for the
+    manifest. Raises `NothingToExport`, `Occupied` or `OSError`, and leaves nothing then.
+    """
+    if order.format not in FORMATS:
+        raise InvalidValue("format", f"must be one of {', '.join(FORMATS)}")
+    left: Counter[str] = Counter(without_consent=without_consent)
+    versions: Counter[tuple[str, str | None, str | None]] = Counter()
+    with Folder(target) as folder, Seen() as seen:
+        async for completion in completions:
+            left["completions"] += 1
+            rows, why_not = _rows(completion, order, redactor)
+            if why_not:
+                left[why_not] += 1
+            split = split_of(completion.session, order.splits, order.seed)
+            for row in rows:
+                if not seen.add(row.key):
+                    left["duplicates"] += 1
+                    continue
+                folder.add(f"{split}.jsonl", orjson.dumps(row.data.model_dump(), option=orjson.OPT_APPEND_NEWLINE))
+                lineage = {"completions": row.completions, "ratings": row.ratings}
+                folder.add(f"{split}.lineage.jsonl", orjson.dumps(lineage, option=orjson.OPT_APPEND_NEWLINE))
+                left["rows"] += 1
+                versions[completion.model, completion.adapter, completion.prompt_version] += 1
+                if len(versions) > MAX_VERSIONS:
+                    raise InvalidValue("model", f"must leave at most {MAX_VERSIONS} versions of models")
+        counts = Counts(**left)
+        if not counts.rows:
+            raise NothingToExport(f"there is nothing to export: {_words(counts)}")
+        manifest = Manifest(
+            format=order.format,
+            row_schema=FORMATS[order.format].row.model_json_schema(),
+            created_at=now(),
+            filters=order.filters,
+            splits=dict(order.splits),
+            seed=order.seed,
+            redaction=redactor.report() if redactor else None,
+            counts=counts,
+            models=tuple(
+                ModelVersion(
+                    model=model,
+                    adapter=adapter,
+                    prompt_version=prompt,
+                    licence=order.licences.get(model),
+                    rows=rows,
+                )
+                for (model, adapter, prompt), rows in versions.most_common()
+            ),
+            files=tuple(
+                File(
+                    name=name,
+                    kind="lineage" if name.endswith(".lineage.jsonl") else "rows",
+                    split=name.partition(".")[0],
+                    rows=lines.rows,
+                    bytes=lines.size,
+                    sha256=lines.digest.hexdigest(),
+                )
+                for name, lines in sorted(folder.files.items())
+            ),
+        )
+        folder.publish(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+    return manifest
+
+
+def _rows(completion: Completion, order: Order, redactor: Redact | None) -> tuple[list[Row], str]:
+    """Returns a completion's rows, or none and the count that says why."""
+    if not completion.whole:
+        return [], "unfinished"
+    if not completion.messages or not completion.answer or not completion.answer.strip():
+        return [], "not_text"
+    tags = set(order.filters.tags)
+    wanted = tuple(r for r in completion.ratings if r.allowed and (not tags or tags.intersection(r.tags)))
+    make = FORMATS[order.format].rows
+    completion = replace(completion, ratings=wanted)
+    if (tags and not wanted) or not any(make(completion, order.filters.min_score)):
+        return [], "without_rating"
+    if redactor:
+        completion = redactor.redact(completion)
+    return list(make(completion, order.filters.min_score)), ""
+
+
+def _words(counts: Counts) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.model_dump().items())

@@ -1,0 +1,216 @@
+"""The formats of rows, and the rows that one completion gives in each.
+
+TRL's are those of its guide "Dataset formats and types" (https://huggingface.co/docs/trl/v1.16.0/dataset_formats), in
+their conversational form. OpenAI's are those of its guides to supervised fine-tuning
+(https://developers.openai.com/api/docs/guides/supervised-fine-tuning) and to direct preference optimization
+(https://developers.openai.com/api/docs/guides/direct-preference-optimization).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from serving.config import Strict
+from serving.exports.completion import Completion, Message, Rating
+
+
+class Said(Strict):
+    """A message of a prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Answered(Strict):
+    """A message of the model."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str = Field(min_length=1)
+
+
+Prompt = Annotated[tuple[Said, ...], Field(min_length=1)]
+Answer = Annotated[tuple[Answered, ...], Field(min_length=1, max_length=1)]
+
+
+class Chat(Strict):
+    """TRL's language modeling row, and OpenAI's row of supervised fine-tuning; the last message is the model's."""
+
+    messages: Annotated[tuple[Said, ...], Field(min_length=2)]
+
+
+class Preference(Strict):
+    """TRL's preference row, with an explicit prompt."""
+
+    prompt: Prompt
+    chosen: Answer
+    rejected: Answer
+
+
+class UnpairedPreference(Strict):
+    """TRL's unpaired preference row; `label` is true for a good answer."""
+
+    prompt: Prompt
+    completion: Answer
+    label: bool
+
+
+class PromptOnly(Strict):
+    """TRL's prompt-only row."""
+
+    prompt: Prompt
+
+
+class FineTuneInput(Strict):
+    """What both answers of OpenAI's preference row answer."""
+
+    messages: Prompt
+
+
+class FineTunePreference(Strict):
+    """OpenAI's row of direct preference optimization."""
+
+    input: FineTuneInput
+    preferred_output: Answer
+    non_preferred_output: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row, what makes it the same as another, and the ratings that it comes from (besides its completion)."""
+
+    data: Strict
+    key: bytes
+    completions: tuple[str, ...]
+    ratings: tuple[str, ...] = ()
+
+
+Rows = Callable[[Completion, float], Iterator[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a row is, and how a completion (and the least good score) gives rows."""
+
+    row: type[Strict]
+    rows: Rows
+
+
+def demonstrations(completion: Completion, min_score: float) -> Iterator[Row]:
+    """Yields the conversation with its newest correction, else with the answer if it was found good."""
+    prompt, answer = _texts(completion)
+    rating = _newest(completion, lambda r: r.correction is not None)
+    if rating is None:
+        rating = _judged(completion, min_score)
+        if rating is None or not rating.verdict(min_score):
+            return
+    target = answer if rating.correction is None else rating.correction
+    messages = (*prompt, Said(role="assistant", content=target))
+    yield Row(Chat(messages=messages), _key(prompt, target), (completion.id,), (rating.id,))
+
+
+def preferences(completion: Completion, min_score: float) -> Iterator[Row]:
+    """Yields a pair for the newest correction against the answer, and one for each choice of this answer."""
+    prompt, answer = _texts(completion)
+
+    def pair(chosen: str, rejected: str, completions: tuple[str, ...], rating: Rating) -> Iterator[Row]:
+        if _normal(chosen) == _normal(rejected):
+            return
+        data = Preference(prompt=prompt, chosen=(Answered(content=chosen),), rejected=(Answered(content=rejected),))
+        # Whichever way round: the same two answers are compared once.
+        yield Row(data, _key(prompt, *sorted((_normal(chosen), _normal(rejected)))), completions, (rating.id,))
+
+    corrected = _newest(completion, lambda r: r.correction is not None)
+    if corrected is not None and corrected.correction is not None:
+        yield from pair(corrected.correction, answer, (completion.id,), corrected)
+    for rating in sorted(completion.ratings, key=_age):
+        rival = rating.rival
+        if rating.preferred and rival is not None and rival.allowed and rival.answer:
+            yield from pair(answer, rival.answer, (completion.id, rival.id), rating)
+
+
+def unpaired(completion: Completion, min_score: float) -> Iterator[Row]:
+    """Yields the newest correction as good, and the answer as it was found: bad where it was only corrected."""
+    prompt, answer = _texts(completion)
+
+    def labelled(content: str, label: bool, rating: Rating) -> Row:
+        data = UnpairedPreference(prompt=prompt, completion=(Answered(content=content),), label=label)
+        return Row(data, _key(prompt, content), (completion.id,), (rating.id,))
+
+    corrected = _newest(completion, lambda r: r.correction is not None)
+    if corrected is not None and corrected.correction is not None:
+        yield labelled(corrected.correction, True, corrected)
+    judged = _judged(completion, min_score)
+    if judged is not None:
+        yield labelled(answer, bool(judged.verdict(min_score)), judged)
+    elif corrected is not None:
+        yield labelled(answer, False, corrected)
+
+
+def prompts(completion: Completion, min_score: float) -> Iterator[Row]:
+    """Yields what was asked, rated or not."""
+    prompt, _ = _texts(completion)
+    yield Row(PromptOnly(prompt=prompt), _key(prompt), (completion.id,))
+
+
+def fine_tune_preferences(completion: Completion, min_score: float) -> Iterator[Row]:
+    """Yields `preferences` in OpenAI's words."""
+    for row in preferences(completion, min_score):
+        pair = row.data
+        assert isinstance(pair, Preference)
+        data = FineTunePreference(
+            input=FineTuneInput(messages=pair.prompt),
+            preferred_output=pair.chosen,
+            non_preferred_output=pair.rejected,
+        )
+        yield replace(row, data=data)
+
+
+FORMATS: Mapping[str, Format] = {
+    "trl-sft": Format(Chat, demonstrations),
+    "trl-preference": Format(Preference, preferences),
+    "trl-unpaired-preference": Format(UnpairedPreference, unpaired),
+    "trl-prompt-only": Format(PromptOnly, prompts),
+    "openai-chat": Format(Chat, demonstrations),
+    "openai-preference": Format(FineTunePreference, fine_tune_preferences),
+}
+
+
+def _texts(completion: Completion) -> tuple[tuple[Said, ...], str]:
+    assert completion.messages is not None
+    assert completion.answer is not None
+    return tuple(_said(message) for message in completion.messages), completion.answer
+
+
+def _said(message: Message) -> Said:
+    # Chat templates and OpenAI's fine-tuning know the older name alone.
+    role = "system" if message.role == "developer" else message.role
+    return Said.model_validate({"role": role, "content": message.content})
+
+
+def _age(rating: Rating) -> tuple[float, str]:
+    return -rating.at, rating.id
+
+
+def _newest(completion: Completion, wanted: Callable[[Rating], bool]) -> Rating | None:
+    return min(filter(wanted, completion.ratings), key=_age, default=None)
+
+
+def _judged(completion: Completion, min_score: float) -> Rating | None:
+    return _newest(completion, lambda r: r.verdict(min_score) is not None)
+
+
+def _key(prompt: tuple[Said, ...], *answers: str) -> bytes:
+    """Digest of normalised content: rows that differ in white space or in Unicode's forms alone are the same."""
+    content = [[(said.role, _normal(said.content)) for said in prompt], *map(_normal, answers)]
+    return hashlib.sha256(json.dumps(content).encode()).digest()
+
+
+def _normal(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())

@@ -1,0 +1,212 @@
+"""Reads completions and their ratings out of the store, in pages: memory does not grow with what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, not_, select, tuple_
+from sqlalchemy.engine import RowMapping
+
+from serving.exports.completion import Completion, Message, Rating, Rival
+from serving.exports.manifest import Filters
+from serving.store.database import Database
+from serving.store.models import captures, feedback
+from serving.store.uninterrupted import uninterrupted
+
+PAGE = 50
+MAX_RATINGS = 64
+"""Ratings that count for one completion, the newest."""
+
+ROLES = {"system", "developer", "user", "assistant"}
+
+_RIVALS = captures.alias("rivals")
+_READ = [
+    captures.c[name]
+    for name in (
+        "id",
+        "item_id",
+        "conversation_id",
+        "created_at",
+        "request",
+        "prompt",
+        "answer",
+        "outcome",
+        "model",
+        "assistant",
+        "adapter",
+        "prompt_version",
+    )
+]
+
+
+# Who agreed asked for the completion to be stored; both columns, since the index has one of them.
+_AGREED = and_(captures.c.stored, captures.c.consent)
+
+
+async def completions(database: Database, filters: Filters) -> AsyncIterator[Completion]:
+    """Yields completions with consent that pass the filters of tenant, time and model, the newest first, as rated.
+
+    What comes meanwhile is not seen, but what goes is gone.
+    """
+    before: tuple[float, str] | None = None
+    while page := await _page(database, filters, before):
+        for row, ratings in page:
+            yield _completion(row, ratings)
+        last = page[-1][0]
+        before = (last["created_at"], last["id"])
+
+
+@uninterrupted
+async def without_consent(database: Database, filters: Filters) -> int:
+    """Returns how many completions pass those filters and may not be exported."""
+    query = select(func.count()).where(*_passing(filters), not_(_AGREED))
+    async with database.read() as connection:
+        return int((await connection.execute(query)).scalar_one())
+
+
+@uninterrupted
+async def _page(
+    database: Database, filters: Filters, before: tuple[float, str] | None
+) -> list[tuple[RowMapping, list[Rating]]]:
+    async with database.read() as connection:
+        rows = (await connection.execute(_captures(filters, before))).mappings().all()
+        by_capture: defaultdict[str, list[Rating]] = defaultdict(list)
+        by_item = {row["item_id"]: row["id"] for row in rows if row["item_id"] is not None}
+        ids = [row["id"] for row in rows]
+        for column, wanted in (("capture_id", ids), ("rejected_id", ids), ("item_id", list(by_item))):
+            found = await connection.execute(_ratings(filters.tenant, column, wanted))
+            for rating in found.mappings():
+                target = rating[column]
+                by_capture[by_item.get(target, target)].append(_rating(rating, column))
+    return [(row, by_capture[row["id"]]) for row in rows]
+
+
+def _passing(filters: Filters) -> list[ColumnElement[bool]]:
+    table = captures.c
+    passing = [table.tenant == filters.tenant]
+    if filters.since is not None:
+        passing.append(table.created_at >= filters.since)
+    if filters.until is not None:
+        passing.append(table.created_at < filters.until)
+    if filters.assistant is not None:
+        passing.append(table.assistant == filters.assistant)
+    if filters.model is not None:
+        passing.append(table.model == filters.model)
+    return passing
+
+
+def _captures(filters: Filters, before: tuple[float, str] | None) -> Select[Any]:
+    table = captures.c
+    query = select(*_READ).where(*_passing(filters), _AGREED)
+    if before is not None:
+        query = query.where(tuple_(table.created_at, table.id) < before)
+    return query.order_by(table.created_at.desc(), table.id.desc()).limit(PAGE)
+
+
+def _ratings(tenant: str, column: str, ids: Sequence[str]) -> Select[Any]:
+    """The newest ratings of each id; the number of a target's ratings is its raters' choice."""
+    target = feedback.c[column]
+    numbered = (
+        select(
+            feedback,
+            func.row_number()
+            .over(partition_by=target, order_by=(feedback.c.created_at.desc(), feedback.c.id))
+            .label("number"),
+        )
+        .where(feedback.c.tenant == tenant, target.in_(ids))
+        .subquery()
+    )
+    same = and_(_RIVALS.c.id == numbered.c.rejected_id, _RIVALS.c.tenant == tenant)
+    return (
+        select(
+            numbered,
+            _RIVALS.c.answer.label("rival_answer"),
+            _RIVALS.c.consent.label("rival_consent"),
+            _RIVALS.c.outcome.label("rival_outcome"),
+        )
+        .outerjoin(_RIVALS, same)
+        .where(numbered.c.number <= MAX_RATINGS)
+    )
+
+
+def _completion(row: RowMapping, ratings: Sequence[Rating]) -> Completion:
+    return Completion(
+        id=row["id"],
+        session=row["conversation_id"] or _opening(row["id"], row["request"].get("messages")),
+        at=row["created_at"],
+        messages=_messages(row["prompt"]),
+        answer=_answer(row["answer"]),
+        whole=row["outcome"] == "completed",
+        model=row["model"],
+        assistant=row["assistant"],
+        adapter=row["adapter"],
+        prompt_version=row["prompt_version"],
+        ratings=tuple(ratings),
+    )
+
+
+def _rating(row: RowMapping, column: str) -> Rating:
+    """What a rating says of the completion that its `column` names."""
+    chosen = row["rejected_id"] is not None
+    rejected = column == "rejected_id"
+    rival = None
+    if chosen and not rejected and row["rival_answer"] is not None:
+        allowed = row["rival_consent"] and row["rival_outcome"] == "completed"
+        rival = Rival(row["rejected_id"], _answer(row["rival_answer"]), allowed)
+    if rejected:  # the rest is said of the other side
+        return Rating(row["id"], row["created_at"], allowed=row["consent"], tags=tuple(row["tags"]), preferred=False)
+    return Rating(
+        id=row["id"],
+        at=row["created_at"],
+        allowed=row["consent"],
+        thumb=None if row["thumb"] is None else row["thumb"] == "up",
+        score=row["score"],
+        tags=tuple(row["tags"]),
+        correction=row["correction"] if (row["correction"] or "").strip() else None,
+        preferred=True if chosen else None,
+        rival=rival,
+    )
+
+
+def _messages(prompt: Mapping[str, Any]) -> tuple[Message, ...] | None:
+    """Returns the messages of a prompt of text alone: without its tools an answer would be another task's."""
+    messages = prompt.get("messages")
+    if not isinstance(messages, list) or prompt.get("tools"):
+        return None
+    read = [_message(message) for message in messages]
+    return tuple(m for m in read if m is not None) if all(read) else None
+
+
+def _message(message: object) -> Message | None:
+    """Returns a message of text alone, else None."""
+    if not isinstance(message, Mapping) or message.get("role") not in ROLES or message.get("tool_calls"):
+        return None
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
+        content = "".join(part for part in parts if part) if all(isinstance(p, str) for p in parts) else None
+    return Message(message["role"], content) if isinstance(content, str) else None
+
+
+def _answer(choices: object) -> str | None:
+    """Returns the text of the first choice, which is the one that ratings are of."""
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+        return None
+    message = _message({"role": "assistant", **(choices[0].get("message") or {})})
+    return message.content if message else None
+
+
+def _opening(id: str, messages: object) -> str:
+    """Names the session of a completion outside of conversations by what its caller said up to the first question.
+
+    Callers who keep the history themselves send it again with every question: what begins alike is one session.
+    """
+    said = messages if isinstance(messages, list) else []
+    for i, message in enumerate(said):
+        if isinstance(message, Mapping) and message.get("role") == "user":
+            return hashlib.sha256(json.dumps(said[: i + 1]).encode()).hexdigest()
+    return id

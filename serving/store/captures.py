@@ -1,0 +1,185 @@
+"""Captures: every completion with what led to it and what came of it, one row each.
+
+A capture is written in the transaction that stores its turn of a conversation, and goes with that conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.principal import Principal
+from serving.store import values
+from serving.store.conversations import Body, add_items
+from serving.store.database import Database
+from serving.store.errors import NotFound
+from serving.store.ids import now
+from serving.store.models import captures
+from serving.store.rows import Order, Page, build, page
+from serving.store.uninterrupted import uninterrupted
+
+MAX_PAGE = 100
+PRUNED_TOGETHER = 200  # so that others need not wait long to write
+
+Ending = Literal["completed", "length", "content_filter", "tool_calls", "error", "cancelled"]
+"""How a completion ended: as its first choice did, by an engine's error, or by a caller that hung up."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One completion, or what there was of it when it broke off.
+
+    `request` is the body as the caller sent it, `prompt` the document as the engine got it, `answer` the list of
+    choices; `timings` are the seconds of each stage. `stored` says that the API shows it, `consent` that exports may
+    hold it. Tokens are None where the engine did not say, `cost` where nobody knows a price.
+    """
+
+    id: str
+    tenant: str
+    user: str
+    request_id: str
+    conversation_id: str | None
+    item_id: str | None
+    requested: str
+    assistant: str | None
+    alias: str
+    model: str
+    adapter: str | None
+    prompt_version: str | None
+    request: Json
+    prompt: Json
+    chunks: list[Json]
+    answer: list[Json]
+    steps: list[Json]
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    timings: dict[str, float]
+    cost: float | None
+    outcome: Ending
+    error_code: str | None
+    stored: bool
+    consent: bool
+    metadata: dict[str, str]
+    created_at: float
+
+
+class Captures:
+    """The captures of all tenants. What the API shows are those that are `stored`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def record(
+        self, principal: Principal, capture: Capture | None, *, turn: tuple[str, Sequence[Body]] | None = None
+    ) -> None:
+        """Stores a capture and adds the items of `turn` to the conversation that it names; both or neither.
+
+        Raises `NotFound` when that conversation, or the capture's, is gone.
+        """
+
+        def work(connection: Connection) -> None:
+            item_id = None
+            if turn is not None:
+                added = add_items(connection, principal, *turn)
+                item_id = added[-1].id if added else None
+            if capture is not None:
+                # The columns of JSON are not copied.
+                row = {name: getattr(capture, name) for name in Capture.__slots__} | {"item_id": item_id}
+                try:
+                    connection.execute(captures.insert(), row)
+                except IntegrityError as e:
+                    if capture.conversation_id is None or turn is not None:
+                        raise
+                    raise NotFound("conversation", capture.conversation_id) from e
+
+        await self._database.together(work)
+
+    @uninterrupted
+    async def get(self, principal: Principal, id: str) -> Capture:
+        """Returns a stored completion or raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        model: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        order: Order = "asc",
+    ) -> Page[Capture]:
+        """Returns stored completions, those of one `model` and with all of `metadata` if given."""
+        query = select(captures)
+        if model is not None:
+            query = query.where(captures.c.requested == values.text("model", model))
+        for key, value in values.metadata("metadata", metadata).items():
+            query = query.where(self._has(key, value))
+        async with self._database.read() as connection:
+            found = await page(
+                connection,
+                query,
+                captures,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=MAX_PAGE,
+                order=order,
+                within=captures.c.stored,
+            )
+        return Page([build(Capture, row) for row in found.items], found.has_more)
+
+    def _has(self, key: str, value: str) -> ColumnElement[bool]:
+        # A JSON path cannot name every key: SQLite has no way to write a quote in one.
+        each = func.json_each if self._database.is_sqlite else func.json_each_text
+        pair = each(captures.c.metadata).table_valued("key", "value")
+        return exists(select(pair.c.key).where(pair.c.key == key, pair.c.value == value))
+
+    @uninterrupted
+    async def update(self, principal: Principal, id: str, *, metadata: Mapping[str, object] | None) -> Capture:
+        """Replaces a stored completion's metadata; raises `NotFound`."""
+        changes = {"metadata": values.metadata("metadata", metadata)}
+        async with self._database.write() as connection:
+            await connection.execute(captures.update().where(*_shown(principal, id)).values(changes))
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Deletes a stored completion with its feedback; raises `NotFound`."""
+        async with self._database.write() as connection:
+            if not (await connection.execute(captures.delete().where(*_shown(principal, id)))).rowcount:
+                raise NotFound("chat completion", id)
+
+    @uninterrupted
+    async def prune(self, older_than_s: float) -> int:
+        """Removes captures of all tenants older than that, with their feedback. Returns how many."""
+        old = select(captures.c.id).where(captures.c.created_at < now() - older_than_s).limit(PRUNED_TOGETHER)
+        removed = 0
+        while True:
+            async with self._database.write() as connection:
+                found = (await connection.execute(captures.delete().where(captures.c.id.in_(old)))).rowcount
+            removed += found
+            if found < PRUNED_TOGETHER:
+                return removed
+
+
+async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Capture:
+    row = (await connection.execute(select(captures).where(*_shown(principal, id)))).mappings().first()
+    if row is None:
+        raise NotFound("chat completion", id)
+    return build(Capture, row)
+
+
+def _shown(principal: Principal, id: str) -> tuple[ColumnElement[bool], ...]:
+    return captures.c.id == id, captures.c.tenant == principal.tenant, captures.c.stored

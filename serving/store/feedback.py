@@ -1,0 +1,230 @@
+"""What people say of answers and conversations. The caller may choose a rating's id: sent twice, it is there once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from sqlalchemy import ColumnElement, Table, or_, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from serving.security.principal import Principal
+from serving.store import values
+from serving.store.database import Database
+from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.ids import new_id, now
+from serving.store.models import IDS, captures, conversation_items, conversations, feedback
+from serving.store.rows import Order, Page, build, page
+from serving.store.uninterrupted import uninterrupted
+
+MAX_PAGE = 100
+MAX_TAGS = 16
+MAX_TAG = 64
+MAX_COMMENT = 10_000
+MAX_CORRECTION = 200_000
+
+Thumb = Literal["up", "down"]
+Kind = Literal["response", "message", "session"]
+
+_TARGETS: dict[Kind, tuple[str, Table]] = {
+    "response": ("capture_id", captures),
+    "message": ("item_id", conversation_items),
+    "session": ("conversation_id", conversations),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What is said of a target; at least one field says something.
+
+    `score` is from 0 (worst) to 1 (best); `correction` is the answer that should have been given; `rejected_id` is
+    the response to which the target, a response of the same prompt, was preferred.
+    """
+
+    thumb: Thumb | None = None
+    score: float | None = None
+    tags: Sequence[str] = ()
+    comment: str | None = None
+    correction: str | None = None
+    rejected_id: str | None = None
+    consent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A rating and its target: one of `capture_id`, `item_id` and `conversation_id`."""
+
+    id: str
+    tenant: str
+    user: str
+    capture_id: str | None
+    item_id: str | None
+    conversation_id: str | None
+    rejected_id: str | None
+    thumb: Thumb | None
+    score: float | None
+    tags: list[str]
+    comment: str | None
+    correction: str | None
+    consent: bool
+    created_at: float
+
+    @property
+    def target(self) -> tuple[Kind, str]:
+        """What is rated."""
+        for kind, (column, _) in _TARGETS.items():
+            if (id := getattr(self, column)) is not None:
+                return kind, id
+        raise AssertionError("every rating has a target")
+
+
+class TargetNotFound(NotFound):
+    """What a rating names is not there, or is another tenant's; `param` is the field that names it."""
+
+    def __init__(self, kind: str, id: str, param: str) -> None:
+        super().__init__(kind, id)
+        self.param = param
+
+
+class Ratings:
+    """The feedback of all tenants."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def create(
+        self, principal: Principal, target: tuple[Kind, str], rating: Rating, *, id: str | None = None
+    ) -> Feedback:
+        """Stores a rating and returns it; one that is already there, word for word, stays as it is.
+
+        Raises `Conflict` when `id` is another rating's, `TargetNotFound` for a target or a rejected response that is
+        not there, `InvalidValue` for what is out of bounds.
+        """
+        if id is not None and not IDS.fullmatch(id):
+            raise InvalidValue("id", "must be 1 to 64 of A-Z a-z 0-9 _ -")
+        new = _checked(principal, target, rating, id or new_id("fb"))
+
+        def work(connection: Connection) -> Feedback:
+            if (old := _find(connection, principal, new.id)) is not None:
+                return _same(old, new)
+            _require(connection, principal, new)
+            connection.execute(feedback.insert(), asdict(new))
+            return new
+
+        try:
+            return await self._database.together(work)
+        except IntegrityError:  # somebody was quicker: with the same id, or with deleting the target
+            return await self._database.together(work)
+
+    @uninterrupted
+    async def get(self, principal: Principal, id: str) -> Feedback:
+        """Returns a rating or raises `NotFound`."""
+        async with self._database.read() as connection:
+            found = await connection.run_sync(_find, principal, id)
+        if found is None:
+            raise NotFound("feedback", id)
+        return found
+
+    @uninterrupted
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        target: str | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
+    ) -> Page[Feedback]:
+        """Returns ratings, those of one target if its id is given."""
+        query = select(feedback)
+        if target is not None:
+            query = query.where(or_(*(feedback.c[column] == target for column, _ in _TARGETS.values())))
+        async with self._database.read() as connection:
+            found = await page(
+                connection, query, feedback, principal, after=after, limit=limit, max_limit=MAX_PAGE, order=order
+            )
+        return Page([build(Feedback, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Deletes a rating; raises `NotFound`."""
+        async with self._database.write() as connection:
+            if not (await connection.execute(feedback.delete().where(*_mine(principal, id)))).rowcount:
+                raise NotFound("feedback", id)
+
+
+def _checked(principal: Principal, target: tuple[Kind, str], rating: Rating, id: str) -> Feedback:
+    kind, target_id = target
+    tags = list(rating.tags)
+    if len(tags) > MAX_TAGS:
+        raise InvalidValue("tags", f"must have at most {MAX_TAGS} members")
+    for i, tag in enumerate(tags):
+        values.text(f"tags[{i}]", tag, max_length=MAX_TAG, min_length=1)
+    for name, most in (("comment", MAX_COMMENT), ("correction", MAX_CORRECTION)):
+        if (text := getattr(rating, name)) is not None:
+            values.text(name, text, max_length=most, min_length=1)
+    if rating.thumb not in (None, "up", "down"):
+        raise InvalidValue("thumb", "must be 'up' or 'down'")
+    if rating.score is not None and not (math.isfinite(rating.score) and 0 <= rating.score <= 1):
+        raise InvalidValue("score", "must be from 0 to 1")
+    if rating.rejected_id is not None and kind != "response":
+        raise InvalidValue("rejected", "only a response is preferred to another")
+    if rating.rejected_id == target_id:
+        raise InvalidValue("rejected", "must be another response than the target")
+    said = (rating.thumb, rating.score, rating.comment, rating.correction, rating.rejected_id)
+    if not tags and all(value is None for value in said):
+        raise InvalidValue("thumb", "one of thumb, score, tags, comment, correction and rejected must say something")
+    named: dict[str, str | None] = {column: None for column, _ in _TARGETS.values()}
+    named[_TARGETS[kind][0]] = target_id
+    return Feedback(
+        id=id,
+        tenant=principal.tenant,
+        user=principal.user,
+        **named,
+        rejected_id=rating.rejected_id,
+        thumb=rating.thumb,
+        score=rating.score,
+        tags=tags,
+        comment=rating.comment,
+        correction=rating.correction,
+        consent=rating.consent,
+        created_at=now(),
+    )
+
+
+def _same(old: Feedback, new: Feedback) -> Feedback:
+    if replace(new, created_at=old.created_at) != old:
+        raise Conflict("there is another feedback with this id")
+    return old
+
+
+def _find(connection: Connection, principal: Principal, id: str) -> Feedback | None:
+    row = connection.execute(select(feedback).where(*_mine(principal, id))).mappings().first()
+    return build(Feedback, row) if row is not None else None
+
+
+def _require(connection: Connection, principal: Principal, new: Feedback) -> None:
+    """Raises unless what is rated is there, and what was rejected answered the same prompt."""
+    kind, id = new.target
+    table = _TARGETS[kind][1]
+    there = select(table.c.id).where(table.c.id == id, table.c.tenant == principal.tenant)
+    if connection.execute(there).first() is None:
+        raise TargetNotFound(kind, id, "target.id")
+    if new.rejected_id is None:
+        return
+    both = select(captures.c.id, captures.c.prompt).where(
+        captures.c.id.in_((id, new.rejected_id)), captures.c.tenant == principal.tenant
+    )
+    prompts = {row.id: row.prompt for row in connection.execute(both)}
+    if new.rejected_id not in prompts:
+        raise TargetNotFound("response", new.rejected_id, "rejected")
+    if prompts[id].get("messages") != prompts[new.rejected_id].get("messages"):
+        raise InvalidValue("rejected", "answers another prompt than the target")
+
+
+def _mine(principal: Principal, id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return feedback.c.id == id, feedback.c.tenant == principal.tenant

@@ -1,0 +1,23 @@
+"""What a stack may not keep for ever goes: conversations, captures and files, each class after its days."""
+
+from __future__ import annotations
+
+from serving.config import Retention
+from serving.store.captures import Captures
+from serving.store.conversations import Conversations
+from serving.store.files import Files
+
+DAY_S = 86_400.0
+
+
+async def prune(retention: Retention, conversations: Conversations, captures: Captures, files: Files) -> dict[str, int]:
+    """Removes what is older than its class is kept. Returns how many of each class, of those that end at all.
+
+    Several processes may do it at once.
+    """
+    removals = {
+        "conversations": (retention.conversations, conversations.prune),
+        "captures": (retention.captures, captures.prune),
+        "files": (retention.files, files.prune),
+    }
+    return {name: await removal(days * DAY_S) for name, (days, removal) in removals.items() if days is not None}

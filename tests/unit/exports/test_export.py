@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.exports.completion import Completion, Rating
+from serving.exports.export import NothingToExport, Order, export
+from serving.exports.formats import FORMATS
+from serving.exports.manifest import Filters, Manifest
+from serving.exports.splits import parse
+from serving.store.errors import InvalidValue
+from tests.unit.exports.making import completion, rated
+
+UP = Rating("fb_up", at=2, thumb=True)
+
+
+async def each(given: list[Completion]) -> AsyncIterator[Completion]:
+    for one in given:
+        yield one
+
+
+async def written(tmp_path: Path, *given: Completion, format: str = "trl-sft", **changes: Any) -> Manifest:
+    filters = Filters(tenant="acme", **{k: changes.pop(k) for k in ("tags", "min_score") if k in changes})
+    order = Order(format, filters, parse(changes.pop("split", "train=1")), **changes)
+    return await export(each(list(given)), order, tmp_path / "out", None)
+
+
+def lines(tmp_path: Path, name: str) -> list[Any]:
+    return [json.loads(line) for line in (tmp_path / "out" / name).read_bytes().splitlines()]
+
+
+async def test_the_manifest_says_what_the_files_are(tmp_path: Path) -> None:
+    made = rated(UP, adapter="a", prompt_version="v1"), rated(UP, question="And now?")
+    returned = await written(tmp_path, *made, licences={"m": "Apache-2.0"})
+    manifest = Manifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
+    assert manifest == returned
+    for file in manifest.files:
+        content = (tmp_path / "out" / file.name).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
+        assert content.count(b"\n") == file.rows == 2
+    for row in lines(tmp_path, "train.jsonl"):
+        jsonschema.validate(row, manifest.row_schema)
+    assert {(v.model, v.adapter, v.prompt_version, v.licence, v.rows) for v in manifest.models} == {
+        ("m", "a", "v1", "Apache-2.0", 1),
+        ("m", None, None, "Apache-2.0", 1),
+    }
+
+
+async def test_a_row_is_traced_to_what_it_comes_from(tmp_path: Path) -> None:
+    one, other = rated(UP), rated(UP, question="And now?")
+    await written(tmp_path, one, other)
+    assert lines(tmp_path, "train.lineage.jsonl") == [
+        {"completions": [one.id], "ratings": ["fb_up"]},
+        {"completions": [other.id], "ratings": ["fb_up"]},
+    ]
+
+
+async def test_whatever_is_left_out_is_counted(tmp_path: Path) -> None:
+    manifest = await written(
+        tmp_path,
+        rated(UP),
+        rated(UP),
+        rated(Rating("fb", at=1, thumb=True, allowed=False), question="b"),
+        rated(UP, question="c", whole=False),
+        rated(UP, question="d", messages=None),
+        rated(UP, question="d", messages=()),
+        rated(UP, question="e", answer=None),
+        rated(UP, question="f", answer=" \n"),
+        completion("g"),
+    )
+    assert manifest.counts.model_dump() == {
+        "without_consent": 0,
+        "completions": 9,
+        "unfinished": 1,
+        "not_text": 4,
+        "without_rating": 2,
+        "duplicates": 1,
+        "rows": 1,
+    }
+
+
+async def test_of_two_rows_that_contradict_the_newer_stays(tmp_path: Path) -> None:
+    await written(tmp_path, rated(UP), rated(Rating("fb", at=1, thumb=False)), format="trl-unpaired-preference")
+    assert [row["label"] for row in lines(tmp_path, "train.jsonl")] == [True]
+
+
+async def test_only_ratings_with_a_wanted_tag_count(tmp_path: Path) -> None:
+    tagged = rated(Rating("fb", at=1, thumb=True, tags=("style", "short")))
+    manifest = await written(tmp_path, tagged, rated(UP, question="b"), completion("c"), tags=("short", "other"))
+    assert (manifest.counts.rows, manifest.counts.without_rating) == (1, 2)
+
+
+async def test_prompts_need_no_rating_unless_a_tag_is_wanted(tmp_path: Path) -> None:
+    assert (await written(tmp_path, completion(), format="trl-prompt-only")).counts.rows == 1
+    with pytest.raises(NothingToExport):
+        await written(tmp_path / "b", completion(), format="trl-prompt-only", tags=("short",))
+
+
+async def test_nothing_to_export_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NothingToExport, match="1 unfinished"):
+        await written(tmp_path, rated(UP, whole=False))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="trl-sft"):
+        await written(tmp_path, rated(UP), format="csv")
+
+
+async def test_a_source_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    async def broken() -> AsyncIterator[Completion]:
+        yield rated(UP)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await export(broken(), Order("trl-sft", Filters(tenant="t"), {"train": 1.0}), tmp_path / "out", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+completions = st.builds(
+    completion,
+    question=st.sampled_from(["a", "b", "c", "d", "e"]),
+    answer=st.sampled_from(["It is blue.", "It is green.", "It  is blue."]),
+    session=st.sampled_from([f"s{i}" for i in range(8)]),
+    ratings=st.lists(st.builds(Rating, id=st.just("fb"), at=st.just(1.0), thumb=st.booleans()), max_size=1).map(tuple),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(completions, max_size=30), st.sampled_from(sorted(FORMATS)), st.integers(0, 3))
+async def test_sessions_stay_together_and_rows_come_once(tmp_path_factory, given, format, seed) -> None:
+    tmp_path = tmp_path_factory.mktemp("export")
+    try:
+        manifest = await written(tmp_path, *given, format=format, seed=seed, split="train=0.5,test=0.5")
+    except NothingToExport:
+        return
+    session = {one.id: one.session for one in given}
+    split_of: dict[str, str] = {}
+    texts: list[str] = []
+    for file in manifest.files:
+        for line in lines(tmp_path, file.name):
+            if file.kind == "lineage":
+                for id in line["completions"]:
+                    assert split_of.setdefault(session[id], file.split) == file.split
+            else:
+                texts.append(" ".join(json.dumps(line).replace("  ", " ").split()))
+    assert len(texts) == len(set(texts)) == manifest.counts.rows
+
+
+async def test_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
+    given = [rated(UP, question=f"Question {i}?") for i in range(50)]
+    first = await written(tmp_path / "1", *given, split="train=0.5,test=0.5")
+    second = await written(tmp_path / "2", *given, split="train=0.5,test=0.5")
+    assert first.files == second.files
+    assert {file.split for file in first.files} == {"train", "test"}

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from serving.exports.folder import Folder, Occupied
+
+
+def test_it_appears_whole_with_its_parents(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b"
+    with Folder(target) as folder:
+        folder.add("train.jsonl", b"1\n")
+        folder.add("train.jsonl", b"2\n")
+        assert not target.exists()
+        folder.publish("manifest.json", b"{}")
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {
+        "train.jsonl": b"1\n2\n",
+        "manifest.json": b"{}",
+    }
+    lines = folder.files["train.jsonl"]
+    assert (lines.rows, lines.size, lines.digest.hexdigest()) == (2, 4, hashlib.sha256(b"1\n2\n").hexdigest())
+    assert list(target.parent.iterdir()) == [target]
+    assert target.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
+    with Folder(tmp_path) as folder:
+        folder.publish("manifest.json", b"{}")
+    assert (tmp_path / "manifest.json").is_file()
+
+
+def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Folder(tmp_path / "out") as folder:
+        folder.add("train.jsonl", b"1\n")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "full", "link"])
+def test_what_is_there_is_never_touched(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "out"
+    match kind:
+        case "file":
+            target.write_text("mine")
+        case "full":
+            target.mkdir()
+            (target / "mine").touch()
+        case "link":
+            target.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Occupied, match="name another"):
+        Folder(target)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_came_meanwhile_is_never_touched(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with Folder(target) as folder:
+        target.mkdir()
+        (target / "mine").touch()
+        with pytest.raises(Occupied):
+            folder.publish("manifest.json", b"{}")
+    assert [path.name for path in target.iterdir()] == ["mine"]
+    assert list(tmp_path.iterdir()) == [target]

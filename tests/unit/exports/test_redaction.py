@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.exports.completion import Message, Rating, Rival
+from serving.exports.redaction import Redactor
+from serving.security.keys import new_key
+from tests.unit.exports.making import completion
+
+KEY = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIE/a+b=\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.fixture(scope="module")
+def redactor() -> Redactor:
+    return Redactor()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mail a.b+c@ex-ample.co.uk, now", "mail <EMAIL_ADDRESS>, now"),
+        ("(jürgen@münchen.de)", "(<EMAIL_ADDRESS>)"),
+        ("call +49 30 901820 or (212) 555-0172.", "call <PHONE_NUMBER> or <PHONE_NUMBER>."),
+        ("to DE89 3704 0044 0532 0130 00", "to <IBAN_CODE>"),
+        ("card 4111 1111 1111 1111 it is", "card <CREDIT_CARD> it is"),
+        ("from 10.0.0.1 and 2001:db8::1", "from <IP_ADDRESS> and <IP_ADDRESS>"),
+        ("at postgres://me:secret@host/db today", "at <URL_WITH_CREDENTIALS> today"),
+        ("AKIAIOSFODNN7EXAMPLE", "<SECRET>"),
+        ("ghp_" + "a1" * 18, "<SECRET>"),
+        ("hf_" + "a1" * 17, "<SECRET>"),
+        ("sk-proj-" + "a1" * 20, "<SECRET>"),
+        ("Bearer eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeKKF2QT4", "Bearer <SECRET>"),
+        ("my password: hunter22", "my <SECRET>"),
+        ('{"api_key": "0123456789"}', '{"<SECRET>"}'),
+        (f"see {KEY} there", "see <SECRET> there"),
+    ],
+)
+def test_what_is_personal_or_secret_goes(redactor: Redactor, text: str, expected: str) -> None:
+    assert redactor.text(text) == expected
+
+
+def test_our_own_keys_go(redactor: Redactor) -> None:
+    assert redactor.text(f"it is {new_key()}, or {new_key()}") == "it is <SECRET>, or <SECRET>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "The capital of France is Paris, founded 250 BC.",
+        "Order 12345678 of 2024-01-02",
+        "not a card: 4111 1111 1111 1112",
+        "def f(token): return token",
+        "max_tokens=100000, and std::vector",
+        "https://example.org/a?b=c@d",
+        "the secret of success",
+        "hr_short",
+        "a@b",
+    ],
+)
+def test_the_rest_stays(redactor: Redactor, text: str) -> None:
+    assert redactor.text(text) == text
+
+
+def test_every_text_of_a_completion_is_redacted_and_counted() -> None:
+    redactor, mail = Redactor(), "me@example.org"
+    rating = Rating("fb", at=1, correction=mail, preferred=True, rival=Rival("r", mail, True))
+    one = redactor.redact(
+        completion(mail, mail, messages=(Message("user", mail),) * 2, ratings=(rating, Rating("b", 1)))
+    )
+    assert mail not in repr(one)
+    assert one.ratings[0].correction == "<EMAIL_ADDRESS>"
+    assert redactor.report().replaced == {"EMAIL_ADDRESS": 5}
+    assert redactor.redact(completion(messages=None, answer=None)).answer is None
+
+
+def test_nothing_is_asked_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert Redactor().text("me@example.org, +49 30 901820") == "<EMAIL_ADDRESS>, <PHONE_NUMBER>"
+
+
+@settings(max_examples=50, deadline=None)
+@given(before=st.text(max_size=20), after=st.text(max_size=20))
+def test_a_key_of_ours_goes_wherever_it_stands(redactor: Redactor, before: str, after: str) -> None:
+    key = new_key()
+    assert key not in redactor.text(f"{before}{key}{after}")
+
+
+@pytest.mark.parametrize("unit", ["a@", "1 ", "a.b@", "token", "a://b:", "-----BEGIN PRIVATE KEY-----", "eyJ.", "::1 "])
+@pytest.mark.timeout(60)
+def test_hostile_texts_end(redactor: Redactor, unit: str) -> None:
+    redactor.text(unit * (50_000 // len(unit)))

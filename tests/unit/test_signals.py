@@ -1,0 +1,43 @@
+"""Programs of pods end when they are asked to, and not only when their grace period is over."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port
+
+
+def commands(folder: Path) -> dict[str, list[str]]:
+    nobody = f"127.0.0.1:{free_port()}"
+    (folder / "key").write_text("a key")
+    (folder / "documents").mkdir()
+    (folder / "documents" / "one.md").write_text("One.")
+    what = ["--collection=c", f"--documents={folder / 'documents'}", f"--key={folder / 'key'}"]
+    return {
+        "serving.store": ["wait", f"--database=postgresql://headrace@{nobody}/headrace", f"--data={folder}"],
+        "serving.ingest": [f"--url=http://{nobody}", *what],
+    }
+
+
+@pytest.mark.parametrize("module", ["serving.store", "serving.ingest"])
+def test_a_program_that_waits_ends_when_it_is_told_to(module: str, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *commands(tmp_path)[module]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert "waiting" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+        assert (process.returncode, "error: interrupted" in said) == (1, True), said
+    finally:
+        process.kill()
+        process.wait()
