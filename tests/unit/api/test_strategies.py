@@ -109,6 +109,7 @@ def world(tmp_path_factory):
                 Assistant(name="strict", model="bare", strategies=("cot",), tools=()),
                 Assistant(name="toolless", model="bare", tools=()),
                 Assistant(name="reader", model="bare", knowledge=("docs",)),
+                Assistant(name="caller", model="bare", strategy=React(protocol="tools")),
                 Assistant(
                     name="both",
                     model="bare",
@@ -189,6 +190,17 @@ def test_tools_are_called_in_text(world):
     assert message["reasoning_content"] == "thought: compute\naction calculator: 6 * 7\nobservation calculator: 42\n"
     assert document["usage"]["total_tokens"] == 30
     assert world.engine.asked[0]["stop"] == ["!", "\nObservation:"]
+
+
+def test_tools_are_called_by_an_engine_that_can(world):
+    call = {"id": "x", "type": "function", "function": {"name": "calculator", "arguments": '{"expression": "6 * 7"}'}}
+    message, _ = world.answer({"content": None, "tool_calls": [call]}, "It is 42.", model="caller")
+    assert message["content"] == "It is 42."
+    assert kinds(message) == ["action", "observation"]
+    first, second = world.engine.asked
+    assert [t["function"]["name"] for t in first["tools"]] == ["calculator", "python", "time"]
+    assert second["messages"][-1]["role"] == "tool"
+    assert second["messages"][-1]["content"] == "42"
 
 
 def test_a_stream_brings_steps_then_the_answer(world):
