@@ -462,7 +462,29 @@ class TokenWindowMemory(Strict):
     tokens: int = Field(default=4096, ge=1, le=100_000_000)
 
 
-Memory = Annotated[NoMemory | BufferMemory | TokenWindowMemory, Field(discriminator="kind")]
+class Compressing(Strict):
+    """What every memory has that keeps a summary."""
+
+    summary_tokens: int = Field(default=256, ge=16, le=8192, description="longest summary, at most 1/4 of the context")
+    model: Name | None = Field(default=None, description="the alias (or model) that summarises; else the assistant's")
+
+
+class SummaryMemory(Compressing):
+    """A summary of the conversation so far, and the newest turn."""
+
+    kind: Literal["summary"] = "summary"
+
+
+class SummaryWindowMemory(Compressing):
+    """As many of the newest turns as `tokens` hold, and a summary of those before them."""
+
+    kind: Literal["summary_window"] = "summary_window"
+    tokens: int = Field(default=2048, ge=1, le=100_000_000)
+
+
+Memory = Annotated[
+    NoMemory | BufferMemory | TokenWindowMemory | SummaryMemory | SummaryWindowMemory, Field(discriminator="kind")
+]
 """What of a conversation a model is shown again. Turns are shown whole or not at all."""
 
 
@@ -618,6 +640,9 @@ class Catalog(Strict):
         for assistant in self.assistants:
             if assistant.model not in callable_:
                 problems.append(f"assistant '{assistant.name}': there is no model or alias '{assistant.model}'")
+            helper = getattr(assistant.memory, "model", None)
+            if helper is not None and helper not in callable_:
+                problems.append(f"assistant '{assistant.name}': there is no model or alias '{helper}' for its memory")
         if problems:
             raise ValueError("; ".join(problems))
         return self

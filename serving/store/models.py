@@ -188,3 +188,13 @@ conversation_items = Table(
     Column("created_at", Double, nullable=False),
     Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),  # turns are counted in it alone
 )
+
+conversation_summaries = Table(
+    "conversation_summaries",
+    metadata,
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),  # number of the last item that it covers
+    Column("updated_at", Double, nullable=False),
+)

@@ -1,0 +1,70 @@
+"""What memory of each kind puts into a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from serving.assistants import memory, summary
+from serving.assistants.items import Message
+from serving.assistants.memory import Fits, Turn
+from serving.config import Memory, SummaryMemory, SummaryWindowMemory
+from serving.security.principal import Principal
+from serving.store.conversations import Conversations
+from serving.store.summaries import Summaries
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A prompt that is being planned: memory comes between `before` and `after`, `room` is for all of it in tokens."""
+
+    before: list[Message]
+    after: list[Message]
+    room: int | None
+    fits: Fits
+
+    async def holds(self, messages: list[Message]) -> bool:
+        """Whether the prompt has room for `messages` too."""
+        return self.room is None or await self.fits([*self.before, *messages, *self.after], self.room)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Notes that come before `turns`; `covered` turns of the conversation are shown in notes alone."""
+
+    turns: list[Turn]
+    notes: list[Message] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    covered: int = 0
+
+
+class Recollection:
+    """Reads what was remembered."""
+
+    def __init__(self, conversations: Conversations, summaries: Summaries) -> None:
+        self._conversations = conversations
+        self._summaries = summaries
+
+    async def recall(
+        self, caller: Principal, id: str, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
+    ) -> Recalled:
+        """Returns what of the conversation `id`, whose `turns` come newest first, the prompt has room for."""
+        if isinstance(kind, SummaryMemory | SummaryWindowMemory):
+            return await self._summarised(caller, id, kind, turns, prompt)
+        return Recalled(await _turns(kind, turns, prompt, []))
+
+    async def _summarised(
+        self, caller: Principal, id: str, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
+    ) -> Recalled:
+        found = await self._summaries.get(caller, id)
+        note = [summary.note(found.text)] if found is not None else []
+        if found is None or not await prompt.holds(note):
+            return Recalled(await _turns(kind, turns, prompt, []), counts={"summarized": 0})
+        kept = await _turns(kind, memory.since(turns, found.last_seq), prompt, note)
+        covered = await self._conversations.count_turns(caller, id, before=found.last_seq + 1)
+        return Recalled(kept, note, {"summarized": covered}, covered)
+
+
+async def _turns(kind: Memory, turns: AsyncIterator[Turn], prompt: Open, notes: list[Message]) -> list[Turn]:
+    before = [*prompt.before, *notes]
+    return await memory.recall(kind, turns, before=before, after=prompt.after, room=prompt.room, fits=prompt.fits)

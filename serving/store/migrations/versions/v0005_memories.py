@@ -1,0 +1,27 @@
+"""What memory keeps beside the items of conversations."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "conversation_summaries",
+        sa.Column("conversation_id", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=256), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["conversation_id"],
+            ["conversations.id"],
+            name=op.f("fk_conversation_summaries_conversation_id_conversations"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("conversation_id", name=op.f("pk_conversation_summaries")),
+    )
