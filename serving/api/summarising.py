@@ -21,7 +21,7 @@ BATCH_TOKENS = 4096
 """Tokens of the longest prompt that asks for a summary: a CPU reads so many within a minute."""
 
 SHORTEST = 64
-"""Characters to which a line may be cut before the context counts as too small."""
+"""Characters to which a line may be cut before the old summary is."""
 
 
 class Summariser:
@@ -41,15 +41,14 @@ class Summariser:
             TokenWindowMemory(tokens=kind.tokens) if isinstance(kind, SummaryWindowMemory) else BufferMemory(turns=1)
         )
         before = prompt.messages(assistant, (), [])
-        if found := await self._summaries.get(context.principal, id):
-            before.append(summary.note(found.text))
         room = memory.room(answering.window, assistant.max_tokens) or 0
-        room -= answering.window // 4 + (assistant.context_tokens if assistant.knowledge else 0)
+        room = max(room - answering.window // 4 - (assistant.context_tokens if assistant.knowledge else 0), 0)
+        if found := await self._summaries.get(context.principal, id):
+            shown = [*before, summary.note(found.text)]
+            before = shown if await answering.tokens.fit(shown, room) else before
         last = (await self._conversations.get(context.principal, id)).last_seq
         async with aclosing(memory.newest_turns(self._conversations, context.principal, id)) as turns:
-            kept = await memory.recall(
-                window, turns, before=before, after=[], room=max(room, 0), fits=answering.tokens.fit
-            )
+            kept = await memory.recall(window, turns, before=before, after=[], room=room, fits=answering.tokens.fit)
         return kept[0].seq if kept else last + 1
 
     async def fold(
@@ -87,16 +86,19 @@ async def _batch(old: str, left: Sequence[Item], most: int, model: Helper) -> tu
     """Returns how many items the request takes, and the request: whole turns, unless the first is too long."""
     room = min(model.window - most, BATCH_TOKENS)
     count, longest = len(left), transcript.MAX_CHARACTERS
-    while longest >= SHORTEST:
+    while True:
         said = transcript.lines(items.messages(item.body for item in left[:count]))
         request = summary.request(old, [transcript.cut(line, longest) for line in said], most)
         if await model.tokens.fit(request, room):
             return count, request
         if count > 1:
             count = _whole_turns(left, count // 2)
-        else:
+        elif longest > SHORTEST:
             longest //= 2
-    raise PermanentError("context_too_small", "the model's context holds no request for a summary")
+        elif old:  # a model with a larger context, or none that kept to its bound, wrote it
+            old = old[: len(old) // 2]
+        else:
+            raise PermanentError("context_too_small", "the model's context holds no request for a summary")
 
 
 def _whole_turns(left: Sequence[Item], count: int) -> int:
