@@ -482,8 +482,19 @@ class SummaryWindowMemory(Compressing):
     tokens: int = Field(default=2048, ge=1, le=100_000_000)
 
 
+class FactsMemory(Strict):
+    """What is known about the user, who reads and edits it under `/v1/memories`, and the newest turns."""
+
+    kind: Literal["facts"] = "facts"
+    turns: int = Field(default=10, ge=0, le=10_000, description="newest turns, as they were said")
+    tokens: int = Field(default=512, ge=1, le=1_000_000, description="of the facts that the model is told")
+    limit: int = Field(default=100, ge=1, le=1000, description="facts kept; of those that a model found the oldest go")
+    model: Name | None = Field(default=None, description="the alias (or model) that finds facts; else the assistant's")
+
+
 Memory = Annotated[
-    NoMemory | BufferMemory | TokenWindowMemory | SummaryMemory | SummaryWindowMemory, Field(discriminator="kind")
+    NoMemory | BufferMemory | TokenWindowMemory | SummaryMemory | SummaryWindowMemory | FactsMemory,
+    Field(discriminator="kind"),
 ]
 """What of a conversation a model is shown again. Turns are shown whole or not at all."""
 

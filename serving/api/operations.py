@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api import chat, completions, conversations, embeddings, files, health, models, vector_stores
+from serving.api import chat, completions, conversations, embeddings, files, health, memories, models, vector_stores
 from serving.api import schemas as b
 from serving.api.exchange import Exchange
 from serving.api.services import Services
@@ -89,4 +89,13 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/conversations/{conversation_id}/items", conversations.list_items, query=PAGE),
     Operation("GET", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.get_item),
     Operation("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.delete_item),
+    Operation("POST", "/v1/memories", memories.create, b.MemoryRequest),
+    Operation(
+        "GET",
+        "/v1/memories",
+        memories.list_page,
+        query=(*PAGE, Parameter("assistant", {"type": "string", "maxLength": 128})),
+    ),
+    Operation("POST", "/v1/memories/{memory_id}", memories.update, b.MemoryUpdate),
+    Operation("DELETE", "/v1/memories/{memory_id}", memories.delete),
 )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from serving.assistants import memory, summary
+from serving.assistants import facts, memory, summary
 from serving.assistants.items import Message
 from serving.assistants.memory import Fits, Turn
-from serving.config import Memory, SummaryMemory, SummaryWindowMemory
+from serving.config import FactsMemory, Memory, SummaryMemory, SummaryWindowMemory
 from serving.security.principal import Principal
 from serving.store.conversations import Conversations
+from serving.store.memories import Memories
 from serving.store.summaries import Summaries
+
+MAX_FACTS = 2000
+"""Facts that are read: more than a profile can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +45,36 @@ class Recalled:
 class Recollection:
     """Reads what was remembered."""
 
-    def __init__(self, conversations: Conversations, summaries: Summaries) -> None:
+    def __init__(self, conversations: Conversations, summaries: Summaries, memories: Memories) -> None:
         self._conversations = conversations
         self._summaries = summaries
+        self._memories = memories
 
     async def recall(
-        self, caller: Principal, id: str, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
+        self, caller: Principal, id: str, assistant: str, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
     ) -> Recalled:
-        """Returns what of the conversation `id`, whose `turns` come newest first, the prompt has room for."""
+        """Returns what of the conversation `id`, whose `turns` come newest first, the prompt has room for.
+
+        `assistant` is the name of the one whose memory is of this `kind`.
+        """
         if isinstance(kind, SummaryMemory | SummaryWindowMemory):
             return await self._summarised(caller, id, kind, turns, prompt)
+        if isinstance(kind, FactsMemory):
+            return await self._known(caller, assistant, kind, turns, prompt)
         return Recalled(await _turns(kind, turns, prompt, []))
+
+    async def _known(
+        self, caller: Principal, assistant: str, kind: FactsMemory, turns: AsyncIterator[Turn], prompt: Open
+    ) -> Recalled:
+        texts = [fact.text for fact in await self._memories.profile(caller, assistant, limit=MAX_FACTS)]
+
+        async def fit(count: int) -> bool:
+            note = [facts.note(texts[:count])]
+            return await prompt.fits(note, kind.tokens) and await prompt.holds(note)
+
+        count = await _most(len(texts), fit)
+        note = [facts.note(texts[:count])] if count else []
+        return Recalled(await _turns(kind, turns, prompt, note), note, {"facts": count})
 
     async def _summarised(
         self, caller: Principal, id: str, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
@@ -63,6 +86,17 @@ class Recollection:
         kept = await _turns(kind, memory.since(turns, found.last_seq), prompt, note)
         covered = await self._conversations.count_turns(caller, id, before=found.last_seq + 1)
         return Recalled(kept, note, {"summarized": covered}, covered)
+
+
+async def _most(count: int, fit: Callable[[int], Awaitable[bool]]) -> int:
+    """Returns a number up to `count` that fits, and of which one more does not; 0 is taken to fit."""
+    if count == 0 or await fit(count):
+        return count
+    low, high = 0, count  # so many fit, so many do not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if await fit(middle) else (low, middle)
+    return low
 
 
 async def _turns(kind: Memory, turns: AsyncIterator[Turn], prompt: Open, notes: list[Message]) -> list[Turn]:

@@ -8,22 +8,31 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serving.api.extracting import Extractor
 from serving.api.helper import Helper, helper
 from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
-from serving.config import Assistant, SummaryMemory, SummaryWindowMemory
+from serving.config import (
+    Assistant,
+    BufferMemory,
+    FactsMemory,
+    NoMemory,
+    SummaryMemory,
+    SummaryWindowMemory,
+    TokenWindowMemory,
+)
 from serving.engines.pool import Engines
 from serving.security.principal import Principal
-from serving.store.conversations import Conversations, Item, Then
+from serving.store.conversations import Item, Then
 from serving.store.counted import counted
 from serving.store.errors import NotFound
 from serving.store.jobs import Jobs, Json
-from serving.store.summaries import Summaries
 from serving.store.worker import Handler, JobContext, PermanentError
 
 REMEMBER = "remember"
-"""Job kind: payload {"conversation_id", "assistant"}: bring memory up to date with the conversation."""
+"""Job kind: payload {"conversation_id", "assistant", "first", "last"}: bring memory up to date with the conversation,
+to which the items numbered `first` to `last` were added."""
 
 ATTEMPTS = 3
 
@@ -37,14 +46,15 @@ class Remembering:
     def __init__(
         self,
         jobs: Jobs,
-        conversations: Conversations,
-        summaries: Summaries,
+        summariser: Summariser,
+        extractor: Extractor,
         engines: Engines,
         client: Upstream,
         resolver: Callable[[], Resolver],
     ) -> None:
         self._jobs = jobs
-        self._summariser = Summariser(conversations, summaries)
+        self._summariser = summariser
+        self._extractor = extractor
         self._engines = engines
         self._client = client
         self._resolver = resolver
@@ -52,12 +62,14 @@ class Remembering:
 
     def after(self, principal: Principal, assistant: Assistant | None, id: str) -> Then | None:
         """Returns what belongs into the transaction that stores a turn; None when memory has nothing to do."""
-        if assistant is None or not isinstance(assistant.memory, SummaryMemory | SummaryWindowMemory):
+        if assistant is None or isinstance(assistant.memory, NoMemory | BufferMemory | TokenWindowMemory):
             return None
-        payload = {"conversation_id": id, "assistant": assistant.name}
+        name = assistant.name
 
         async def enqueue(connection: AsyncConnection, added: Sequence[Item]) -> None:
-            await self._enqueue(principal, payload, connection)
+            if added:
+                turn = {"first": added[0].seq, "last": added[-1].seq}
+                await self._enqueue(principal, {"conversation_id": id, "assistant": name} | turn, connection)
 
         return enqueue
 
@@ -75,6 +87,9 @@ class Remembering:
         try:
             if isinstance(assistant.memory, SummaryMemory | SummaryWindowMemory):
                 return await self._summarise(context, assistant, assistant.memory, id)
+            if isinstance(assistant.memory, FactsMemory):
+                async with self._helper(context, assistant, assistant.memory.model) as model:
+                    return await self._extractor.extract(context, assistant, assistant.memory, model)
         except NotFound:  # the conversation was deleted meanwhile, and with it what was to be remembered
             return None
         return None

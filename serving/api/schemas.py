@@ -394,3 +394,19 @@ class ConversationItemsRequest(Body):
     """`POST /v1/conversations/{id}/items`."""
 
     items: list[ItemBody] = Field(min_length=1, max_length=20)
+
+
+MemoryText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class MemoryRequest(Body):
+    """`POST /v1/memories`, which is ours: a statement about oneself, for an assistant."""
+
+    assistant: ModelName
+    text: MemoryText
+
+
+class MemoryUpdate(Body):
+    """`POST /v1/memories/{id}`."""
+
+    text: MemoryText

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from serving.api.admission import Admission
+from serving.api.extracting import Extractor
 from serving.api.generation import Generator
 from serving.api.recollection import Recollection
 from serving.api.remembering import Remembering
+from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
 from serving.config import Catalog, ServingConfig
@@ -26,6 +28,7 @@ from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
+from serving.store.memories import Memories
 from serving.store.summaries import Summaries
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
@@ -55,9 +58,15 @@ class Services:
         self.configured_at = 0
         self._configured = asyncio.Event()
         summaries = Summaries(self.database)
-        self.recollection = Recollection(self.conversations, summaries)
+        self.memories = Memories(self.database)
+        self.recollection = Recollection(self.conversations, summaries, self.memories)
         self.remembering = Remembering(
-            self.jobs, self.conversations, summaries, self.engines, self.upstream, lambda: self.resolver
+            self.jobs,
+            Summariser(self.conversations, summaries),
+            Extractor(self.conversations, self.memories),
+            self.engines,
+            self.upstream,
+            lambda: self.resolver,
         )
         self._working: asyncio.Task[None] | None = None
 

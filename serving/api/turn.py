@@ -63,7 +63,9 @@ class OpenTurn:
                 going_on = [newest]
                 after = [*newest.messages, *after]
             planned = Open(before, after, room, tokens.fit)
-            found = await self._services.recollection.recall(self._caller, self._id, self._memory, turns, planned)
+            name = self._assistant.name if self._assistant is not None else ""
+            recollection = self._services.recollection
+            found = await recollection.recall(self._caller, self._id, name, self._memory, turns, planned)
         document["messages"] = [*before, *found.notes, *memory.flat(found.turns), *after]
         shown = [*found.turns, *going_on]
         if endpoint.text_only and any(map(others, memory.flat(shown))):

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from serving.assistants import items
 from serving.assistants.items import Message
-from serving.config import BufferMemory, Memory, NoMemory, SummaryMemory, SummaryWindowMemory, TokenWindowMemory
+from serving.config import (
+    BufferMemory,
+    FactsMemory,
+    Memory,
+    NoMemory,
+    SummaryMemory,
+    SummaryWindowMemory,
+    TokenWindowMemory,
+)
 from serving.security.principal import Principal
 from serving.store.conversations import Conversations, Item
 
@@ -112,7 +120,7 @@ async def recall(
     while True:
         size = max(FIRST, 2 * len(kept))
         tried = list(kept)
-        while len(tried) < (min(size, memory.turns) if isinstance(memory, BufferMemory) else size):
+        while len(tried) < (min(size, memory.turns) if isinstance(memory, BufferMemory | FactsMemory) else size):
             turn = await anext(turns, None)
             if turn is None:
                 break

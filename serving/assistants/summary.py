@@ -33,4 +33,4 @@ def request(old: str, lines: Sequence[str], tokens: int) -> list[Message]:
 
 def note(summary: str) -> Message:
     """Returns the message that shows a model the summary: as data, which cannot end its own mark."""
-    return {"role": "system", "content": _NOTE.format(summary=summary.replace("</summary>", ""))}
+    return {"role": "system", "content": _NOTE.format(summary=summary.replace("</summary", "< /summary"))}

@@ -198,3 +198,19 @@ conversation_summaries = Table(
     Column("last_seq", BigInteger, nullable=False),  # number of the last item that it covers
     Column("updated_at", Double, nullable=False),
 )
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("assistant", NAME, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("key", String(64), nullable=False),  # SHA-256 of the text, whatever its case: each is there once
+    Column("made_by", String(16), nullable=False),
+    Column("conversation_id", ID),  # where it was found; no reference, for it outlives the conversation
+    Column("created_at", Double, nullable=False),
+    Index("uq_memories_key", "tenant", "user", "assistant", "key", unique=True),
+    Index("ix_memories_tenant_created_at", "tenant", "user", "created_at", "id"),
+)

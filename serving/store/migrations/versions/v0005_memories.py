@@ -25,3 +25,18 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("conversation_id", name=op.f("pk_conversation_summaries")),
     )
+    op.create_table(
+        "memories",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=256), nullable=False),
+        sa.Column("user", sa.String(length=256), nullable=False),
+        sa.Column("assistant", sa.String(length=256), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("made_by", sa.String(length=16), nullable=False),
+        sa.Column("conversation_id", sa.String(length=64)),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_memories")),
+    )
+    op.create_index("uq_memories_key", "memories", ["tenant", "user", "assistant", "key"], unique=True)
+    op.create_index("ix_memories_tenant_created_at", "memories", ["tenant", "user", "created_at", "id"], unique=False)
