@@ -492,8 +492,22 @@ class FactsMemory(Strict):
     model: Name | None = Field(default=None, description="the alias (or model) that finds facts; else the assistant's")
 
 
+class VectorMemory(Strict):
+    """Past turns that are like the question, and the newest turns."""
+
+    kind: Literal["vector"] = "vector"
+    turns: int = Field(default=4, ge=0, le=10_000, description="newest turns, as they were said")
+    top_k: int = Field(default=4, ge=1, le=50, description="past turns, at most")
+    min_score: float = Field(default=0.3, ge=-1, le=1, description="least cosine between a past turn and the question")
+    tokens: int = Field(default=1024, ge=1, le=1_000_000, description="of the past turns together")
+    scope: Literal["conversation", "principal"] = Field(
+        default="conversation", description="this conversation, or all that the user had with the assistant"
+    )
+    keep: int = Field(default=2000, ge=1, le=10_000, description="newest turns of a conversation that can be found")
+
+
 Memory = Annotated[
-    NoMemory | BufferMemory | TokenWindowMemory | SummaryMemory | SummaryWindowMemory | FactsMemory,
+    NoMemory | BufferMemory | TokenWindowMemory | SummaryMemory | SummaryWindowMemory | VectorMemory | FactsMemory,
     Field(discriminator="kind"),
 ]
 """What of a conversation a model is shown again. Turns are shown whole or not at all."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from serving.assistants import facts, memory, summary
+from serving.api.indexing import EMBEDDED, turn_text
+from serving.assistants import facts, memory, recalled, summary
 from serving.assistants.items import Message
 from serving.assistants.memory import Fits, Turn
-from serving.config import FactsMemory, Memory, SummaryMemory, SummaryWindowMemory
+from serving.config import FactsMemory, Memory, SummaryMemory, SummaryWindowMemory, VectorMemory
+from serving.retrieval.client import RetrievalClient, RetrievalUnavailable
 from serving.security.principal import Principal
 from serving.store.conversations import Conversations
 from serving.store.memories import Memories
 from serving.store.summaries import Summaries
+from serving.store.turn_vectors import TurnVector, TurnVectors
+
+log = logging.getLogger("headrace.memory")
+
+MAX_VECTORS = 5000
+"""Embeddings that are read for one question, the newest of the user."""
 
 MAX_FACTS = 2000
 """Facts that are read: more than a profile can hold."""
@@ -20,12 +30,16 @@ MAX_FACTS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A prompt that is being planned: memory comes between `before` and `after`, `room` is for all of it in tokens."""
+    """A prompt that is being planned: memory comes between `before` and `after`, `room` is for all of it in tokens.
+
+    `question` is what the user asks now, empty when the request says nothing of the user's.
+    """
 
     before: list[Message]
     after: list[Message]
     room: int | None
     fits: Fits
+    question: str = ""
 
     async def holds(self, messages: list[Message]) -> bool:
         """Whether the prompt has room for `messages` too."""
@@ -45,7 +59,16 @@ class Recalled:
 class Recollection:
     """Reads what was remembered."""
 
-    def __init__(self, conversations: Conversations, summaries: Summaries, memories: Memories) -> None:
+    def __init__(
+        self,
+        conversations: Conversations,
+        summaries: Summaries,
+        memories: Memories,
+        vectors: TurnVectors,
+        retrieval: RetrievalClient,
+    ) -> None:
+        self._vectors = vectors
+        self._retrieval = retrieval
         self._conversations = conversations
         self._summaries = summaries
         self._memories = memories
@@ -57,6 +80,8 @@ class Recollection:
 
         `assistant` is the name of the one whose memory is of this `kind`.
         """
+        if isinstance(kind, VectorMemory):
+            return await self._alike(caller, id, assistant, kind, turns, prompt)
         if isinstance(kind, SummaryMemory | SummaryWindowMemory):
             return await self._summarised(caller, id, kind, turns, prompt)
         if isinstance(kind, FactsMemory):
@@ -75,6 +100,52 @@ class Recollection:
         count = await _most(len(texts), fit)
         note = [facts.note(texts[:count])] if count else []
         return Recalled(await _turns(kind, turns, prompt, note), note, {"facts": count})
+
+    async def _alike(
+        self, caller: Principal, id: str, assistant: str, kind: VectorMemory, turns: AsyncIterator[Turn], prompt: Open
+    ) -> Recalled:
+        kept = await _turns(kind, turns, prompt, [])
+        shown = kept[0].seq if kept else None
+        found = await self._found(caller, id, assistant, kind, shown, prompt.question)
+        texts = [await turn_text(self._vectors, caller, v.conversation_id, v.turn) for v in found]
+        there = [(v, text) for v, text in zip(found, texts, strict=True) if text]
+        rest = replace(prompt, after=[*memory.flat(kept), *prompt.after])
+
+        def noted(count: int) -> list[Message]:
+            """The best `count`, in the order of their conversation."""
+            ordered = sorted(there[:count], key=lambda pair: (pair[0].conversation_id != id, pair[0].turn))
+            return [recalled.note([text for _, text in ordered])] if count else []
+
+        async def fit(count: int) -> bool:
+            return await prompt.fits(noted(count), kind.tokens) and await rest.holds(noted(count))
+
+        count = await _most(len(there), fit)
+        covered = sum(v.conversation_id == id for v, _ in there[:count])
+        return Recalled(kept, noted(count), {"recalled": count}, covered)
+
+    async def _found(
+        self, caller: Principal, id: str, assistant: str, kind: VectorMemory, shown: int | None, question: str
+    ) -> list[TurnVector]:
+        """Returns past turns that are like the question, the best first; none when retrieval does not answer."""
+        embedder = self._retrieval.embedder
+        if not question.strip():
+            return []
+        if kind.scope == "conversation":
+            past = await self._vectors.of_conversation(caller, id, embedder, limit=kind.keep)
+        else:
+            past = await self._vectors.of_user(caller, assistant, embedder, limit=MAX_VECTORS)
+        past = [v for v in past if v.conversation_id != id or shown is None or v.last_seq < shown]
+        if not past:
+            return []
+        try:
+            embedded, _ = await self._retrieval.embed([question[:EMBEDDED]])
+        except RetrievalUnavailable as e:
+            log.warning("nothing is recalled: %s", e)
+            return []
+        vectors = [v.vector for v in past]
+        # Off the loop: it takes a few milliseconds, and others' streams wait meanwhile.
+        best = await asyncio.to_thread(recalled.best, embedded[0], vectors, count=kind.top_k, least=kind.min_score)
+        return [past[i] for i in best]
 
     async def _summarised(
         self, caller: Principal, id: str, kind: Memory, turns: AsyncIterator[Turn], prompt: Open

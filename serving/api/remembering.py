@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.api.extracting import Extractor
 from serving.api.helper import Helper, helper
+from serving.api.indexing import Indexer
 from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
@@ -21,6 +22,7 @@ from serving.config import (
     SummaryMemory,
     SummaryWindowMemory,
     TokenWindowMemory,
+    VectorMemory,
 )
 from serving.engines.pool import Engines
 from serving.security.principal import Principal
@@ -48,6 +50,7 @@ class Remembering:
         jobs: Jobs,
         summariser: Summariser,
         extractor: Extractor,
+        indexer: Indexer,
         engines: Engines,
         client: Upstream,
         resolver: Callable[[], Resolver],
@@ -55,6 +58,7 @@ class Remembering:
         self._jobs = jobs
         self._summariser = summariser
         self._extractor = extractor
+        self._indexer = indexer
         self._engines = engines
         self._client = client
         self._resolver = resolver
@@ -87,6 +91,8 @@ class Remembering:
         try:
             if isinstance(assistant.memory, SummaryMemory | SummaryWindowMemory):
                 return await self._summarise(context, assistant, assistant.memory, id)
+            if isinstance(assistant.memory, VectorMemory):
+                return await self._indexer.index(context, assistant, assistant.memory, id)
             if isinstance(assistant.memory, FactsMemory):
                 async with self._helper(context, assistant, assistant.memory.model) as model:
                     return await self._extractor.extract(context, assistant, assistant.memory, model)

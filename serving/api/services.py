@@ -10,6 +10,7 @@ from typing import Any
 from serving.api.admission import Admission
 from serving.api.extracting import Extractor
 from serving.api.generation import Generator
+from serving.api.indexing import Indexer
 from serving.api.recollection import Recollection
 from serving.api.remembering import Remembering
 from serving.api.summarising import Summariser
@@ -30,6 +31,7 @@ from serving.store.jobs import Jobs
 from serving.store.keys import Keys
 from serving.store.memories import Memories
 from serving.store.summaries import Summaries
+from serving.store.turn_vectors import TurnVectors
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
 from serving.telemetry import metrics
@@ -59,11 +61,13 @@ class Services:
         self._configured = asyncio.Event()
         summaries = Summaries(self.database)
         self.memories = Memories(self.database)
-        self.recollection = Recollection(self.conversations, summaries, self.memories)
+        vectors = TurnVectors(self.database)
+        self.recollection = Recollection(self.conversations, summaries, self.memories, vectors, self.retrieval)
         self.remembering = Remembering(
             self.jobs,
             Summariser(self.conversations, summaries),
             Extractor(self.conversations, self.memories),
+            Indexer(vectors, self.retrieval),
             self.engines,
             self.upstream,
             lambda: self.resolver,

@@ -36,6 +36,7 @@ class OpenTurn:
         self._caller = caller
         self._assistant = assistant
         self._memory = assistant.memory if assistant is not None else TokenWindowMemory()
+        self._question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "")
         self._said = [message.model_dump(exclude_none=True) for message in body.messages]
         self.report: dict[str, int] = {"turns": 0, "left_out": 0}
 
@@ -62,7 +63,7 @@ class OpenTurn:
             if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
                 going_on = [newest]
                 after = [*newest.messages, *after]
-            planned = Open(before, after, room, tokens.fit)
+            planned = Open(before, after, room, tokens.fit, self._question)
             name = self._assistant.name if self._assistant is not None else ""
             recollection = self._services.recollection
             found = await recollection.recall(self._caller, self._id, name, self._memory, turns, planned)

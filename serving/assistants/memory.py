@@ -20,6 +20,7 @@ from serving.config import (
     SummaryMemory,
     SummaryWindowMemory,
     TokenWindowMemory,
+    VectorMemory,
 )
 from serving.security.principal import Principal
 from serving.store.conversations import Conversations, Item
@@ -106,6 +107,7 @@ async def recall(
     """
     if isinstance(memory, NoMemory):
         return []
+    most = memory.turns if isinstance(memory, BufferMemory | FactsMemory | VectorMemory) else None
     tokens = memory.tokens if isinstance(memory, TokenWindowMemory) else None
     if room is None and isinstance(memory, SummaryMemory | SummaryWindowMemory):
         tokens = UNKNOWN_ROOM
@@ -120,7 +122,7 @@ async def recall(
     while True:
         size = max(FIRST, 2 * len(kept))
         tried = list(kept)
-        while len(tried) < (min(size, memory.turns) if isinstance(memory, BufferMemory | FactsMemory) else size):
+        while len(tried) < (size if most is None else min(size, most)):
             turn = await anext(turns, None)
             if turn is None:
                 break

@@ -19,7 +19,7 @@ from serving.store import values
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.ids import new_id, now
-from serving.store.models import conversation_items, conversation_summaries, conversations
+from serving.store.models import conversation_items, conversation_summaries, conversations, turn_vectors
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
@@ -188,12 +188,15 @@ class Conversations:
         """
         this = conversation_items.delete().where(*_inside(principal, id), conversation_items.c.id == item_id)
         async with self._database.write() as connection:
-            seq = (await connection.execute(this.returning(conversation_items.c.seq))).scalar()
-            if seq is None:
+            place = conversation_items.c.seq, conversation_items.c.turn
+            row = (await connection.execute(this.returning(*place))).first()
+            if row is None:
                 raise NotFound("conversation item", item_id)
             await lock(connection, "memory", id)
-            covers = conversation_summaries.c.conversation_id == id, conversation_summaries.c.last_seq >= seq
+            covers = conversation_summaries.c.conversation_id == id, conversation_summaries.c.last_seq >= row.seq
             await connection.execute(conversation_summaries.delete().where(*covers))
+            embeds = turn_vectors.c.conversation_id == id, turn_vectors.c.turn == row.turn
+            await connection.execute(turn_vectors.delete().where(*embeds))
             return await _get(connection, principal, id)
 
 

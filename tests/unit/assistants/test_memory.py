@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.assistants.memory import ANSWER, UNKNOWN_ROOM, Turn, flat, newest_turns, recall, room, since
-from serving.config import BufferMemory, NoMemory, SummaryMemory, SummaryWindowMemory, TokenWindowMemory
+from serving.config import (
+    BufferMemory,
+    FactsMemory,
+    NoMemory,
+    SummaryMemory,
+    SummaryWindowMemory,
+    TokenWindowMemory,
+    VectorMemory,
+)
 from serving.security.principal import Principal
 from serving.store.conversations import Conversations
 from serving.store.database import Database
@@ -19,8 +27,11 @@ KINDS = st.one_of(
     st.builds(BufferMemory, turns=st.integers(1, 30)),
     st.builds(TokenWindowMemory, tokens=st.integers(1, 2000)),
     st.just(SummaryMemory()),
+    st.builds(FactsMemory, turns=st.integers(0, 30)),
+    st.builds(VectorMemory, turns=st.integers(0, 30)),
     st.builds(SummaryWindowMemory, tokens=st.integers(1, 2000)),
 )
+NEWEST = (BufferMemory, FactsMemory, VectorMemory)
 COSTS = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), max_size=60)
 
 
@@ -63,7 +74,7 @@ def test_the_window_is_never_exceeded_turns_stay_whole_and_the_newest_win(memory
     if isinstance(memory, NoMemory):
         assert kept == []
         return
-    if isinstance(memory, BufferMemory):
+    if isinstance(memory, NEWEST):
         assert len(kept) <= memory.turns
     elif isinstance(memory, TokenWindowMemory) and kept:
         assert cost(flat(kept)) + overhead <= memory.tokens
@@ -71,7 +82,7 @@ def test_the_window_is_never_exceeded_turns_stay_whole_and_the_newest_win(memory
     left = turns[: len(turns) - len(kept)]
     if left:
         more = [left[-1], *kept]
-        full = isinstance(memory, BufferMemory) and len(more) > memory.turns
+        full = isinstance(memory, NEWEST) and len(more) > memory.turns
         full |= isinstance(memory, TokenWindowMemory) and cost(flat(more)) + overhead > memory.tokens
         assert full or cost([*before, *flat(more), *after]) + overhead > space
 

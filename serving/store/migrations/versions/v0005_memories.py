@@ -40,3 +40,23 @@ def upgrade() -> None:
     )
     op.create_index("uq_memories_key", "memories", ["tenant", "user", "assistant", "key"], unique=True)
     op.create_index("ix_memories_tenant_created_at", "memories", ["tenant", "user", "created_at", "id"], unique=False)
+    op.create_table(
+        "turn_vectors",
+        sa.Column("conversation_id", sa.String(length=64), nullable=False),
+        sa.Column("turn", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("tenant", sa.String(length=256), nullable=False),
+        sa.Column("user", sa.String(length=256), nullable=False),
+        sa.Column("assistant", sa.String(length=256), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.Column("embedder", sa.String(length=64), nullable=False),
+        sa.Column("vector", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["conversation_id"],
+            ["conversations.id"],
+            name=op.f("fk_turn_vectors_conversation_id_conversations"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("conversation_id", "turn", name=op.f("pk_turn_vectors")),
+    )
+    op.create_index("ix_turn_vectors_user", "turn_vectors", ["tenant", "user", "assistant", "created_at"], unique=False)
