@@ -22,7 +22,7 @@ from serving.api.turn import OpenTurn
 from serving.assistants import prompt
 from serving.assistants.resolver import Route
 from serving.assistants.tools.builtin import Search
-from serving.config import Limits, React, ReactCotSc, TokenWindowMemory
+from serving.config import Limits, React, ReactCotSc
 from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
@@ -92,8 +92,7 @@ async def _open_turn(s: Services, x: Exchange, route: Route, body: ChatRequest) 
     """Returns the turn of a request that names a conversation; raises a 404."""
     if body.conversation is None:
         return None
-    remembers = route.assistant.memory if route.assistant is not None else TokenWindowMemory()
-    turn = OpenTurn(s.conversations, s.upstream, x.caller, remembers, body)
+    turn = OpenTurn(s, x.caller, route.assistant, body)
     await turn.check()
     return turn
 

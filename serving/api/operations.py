@@ -17,6 +17,7 @@ from serving.api import (
     feedback,
     files,
     health,
+    memories,
     models,
     stored_completions,
     vector_stores,
@@ -131,4 +132,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/v1/feedback/{feedback_id}", feedback.get),
     Operation("DELETE", "/v1/feedback/{feedback_id}", feedback.delete),
+    Operation("POST", "/v1/memories", memories.create, b.MemoryRequest),
+    Operation(
+        "GET",
+        "/v1/memories",
+        memories.list_page,
+        query=(*PAGE, Parameter("assistant", {"type": "string", "maxLength": 128})),
+    ),
+    Operation("POST", "/v1/memories/{memory_id}", memories.update, b.MemoryUpdate),
+    Operation("DELETE", "/v1/memories/{memory_id}", memories.delete),
 )

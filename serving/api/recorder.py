@@ -47,8 +47,9 @@ def recorder(
     async def finished(outcome: Outcome) -> None:
         capture = _capture(x, route, body, hits, turn, outcome) if captured else None
         said = turn.items(outcome.choices[0]) if turn is not None and outcome.whole else None
+        remember = s.remembering.after(x.caller, route.assistant, said[0]) if said is not None else None
         try:
-            await s.captures.record(x.caller, capture, turn=said)
+            await s.captures.record(x.caller, capture, turn=said, then=remember)
         except NotFound:
             raise gone() from None
 

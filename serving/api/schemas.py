@@ -424,3 +424,19 @@ class FeedbackRequest(Body):
     correction: str | None = Field(default=None, min_length=1, max_length=200_000)
     rejected: str | None = Field(default=None, min_length=1, max_length=128)
     consent: bool = False
+
+
+MemoryText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class MemoryRequest(Body):
+    """`POST /v1/memories`, which is ours: a statement about oneself, for an assistant."""
+
+    assistant: ModelName
+    text: MemoryText
+
+
+class MemoryUpdate(Body):
+    """`POST /v1/memories/{id}`."""
+
+    text: MemoryText

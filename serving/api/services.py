@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
 from serving.api.admission import Admission
+from serving.api.extracting import Extractor
 from serving.api.generation import Generator
+from serving.api.indexing import Indexer
+from serving.api.recollection import Recollection
+from serving.api.remembering import Remembering
+from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
 from serving.assistants.sandbox_on_demand import SandboxOnDemand
@@ -26,7 +32,11 @@ from serving.store.feedback import Ratings
 from serving.store.files import Files
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
+from serving.store.memories import Memories
+from serving.store.summaries import Summaries
+from serving.store.turn_vectors import TurnVectors
 from serving.store.vector_stores import VectorStores
+from serving.store.worker import Worker
 from serving.telemetry import metrics
 
 
@@ -54,18 +64,40 @@ class Services:
         self.retrieval = RetrievalClient(retrieval)
         self.resolver = Resolver(Catalog())
         self.configured_at = 0
+        self._configured = asyncio.Event()
+        summaries = Summaries(self.database)
+        self.memories = Memories(self.database)
+        vectors = TurnVectors(self.database)
+        self.recollection = Recollection(self.conversations, summaries, self.memories, vectors, self.retrieval)
+        self.remembering = Remembering(
+            self.jobs,
+            Summariser(self.conversations, summaries),
+            Extractor(self.conversations, self.memories),
+            Indexer(vectors, self.retrieval),
+            self.engines,
+            self.upstream,
+            lambda: self.resolver,
+        )
+        self._working: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Brings the database up to date and lets the first key in."""
+        """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
         await self.database.start()
         if self.config.bootstrap_key is not None:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
+        self._working = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        """Works on jobs, from the first catalogue on: without it no assistant is known."""
+        await self._configured.wait()
+        await Worker(self.jobs, self.remembering.handlers).run()
 
     def configure(self, catalog: Catalog) -> None:
         """Takes in a new catalogue; requests under way keep the one they began with."""
         self.engines.configure(catalog)
         self.resolver = Resolver(catalog)
         self.configured_at = int(time.time())
+        self._configured.set()
         metrics.introduce(entry.id for entry in self.resolver.listed)
 
     async def authenticate(self, authorization: str | None) -> Principal:
@@ -88,7 +120,10 @@ class Services:
         return True
 
     async def close(self) -> None:
-        """Closes connections and ends what was started."""
+        """Gives back what is being worked on, closes connections and ends what was started."""
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.gather(self._working, return_exceptions=True)
         await self.sandbox.close()
         await self.upstream.close()
         await self.database.close()

@@ -11,32 +11,36 @@ from contextlib import aclosing
 from typing import Any
 
 from serving.api.errors import ApiError, invalid, upstream
+from serving.api.recollection import Open, Recalled
 from serving.api.schemas import ChatRequest
+from serving.api.services import Services
 from serving.api.tokens import Tokens, others
-from serving.api.upstream import Upstream
 from serving.assistants import items, memory
 from serving.assistants.items import Message
-from serving.config import Memory
+from serving.config import Assistant, TokenWindowMemory
 from serving.engines.endpoint import Endpoint
 from serving.security.principal import Principal
-from serving.store.conversations import Body, Conversations
+from serving.store.conversations import Body
 from serving.store.errors import NotFound
 
 
 class OpenTurn:
-    """A turn of `conversation`. `report` says how many earlier turns the model was shown, and not shown."""
+    """A turn of `conversation`. `report` says how many earlier turns the model was shown, and not shown.
 
-    def __init__(
-        self, conversations: Conversations, client: Upstream, caller: Principal, remembers: Memory, body: ChatRequest
-    ) -> None:
+    A bare model (no `assistant`) has the memory that an assistant has by default.
+    """
+
+    def __init__(self, services: Services, caller: Principal, assistant: Assistant | None, body: ChatRequest) -> None:
         given = body.conversation
         self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
-        self._conversations = conversations
-        self._client = client
+        self._services = services
+        self._conversations = services.conversations
         self._caller = caller
-        self._memory = remembers
+        self._assistant = assistant
+        self._memory = assistant.memory if assistant is not None else TokenWindowMemory()
+        self._question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "")
         self._said = [message.model_dump(exclude_none=True) for message in body.messages]
-        self.report = {"turns": 0, "left_out": 0}
+        self.report: dict[str, int] = {"turns": 0, "left_out": 0}
 
     async def check(self) -> None:
         """Raises a 404 when the caller has no such conversation."""
@@ -54,24 +58,28 @@ class OpenTurn:
         prompt: list[Message] = document["messages"]
         instructions = next((i for i, m in enumerate(prompt) if m["role"] != "system"), len(prompt))
         before, after = prompt[:instructions], prompt[instructions:]
-        tokens = Tokens(self._client, endpoint, document.get("tools"))
+        tokens = Tokens(self._services.upstream, endpoint, document.get("tools"))
         room = memory.room(await tokens.window(), document.get("max_tokens"))
         going_on = []
         async with aclosing(memory.newest_turns(self._conversations, self._caller, self.conversation)) as turns:
             if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
                 going_on = [newest]
                 after = [*newest.messages, *after]
-            kept = await memory.recall(self._memory, turns, before=before, after=after, room=room, fits=tokens.fit)
-        document["messages"] = [*before, *memory.flat(kept), *after]
-        shown = [*kept, *going_on]
+            planned = Open(before, after, room, tokens.fit, self._question)
+            name = self._assistant.name if self._assistant is not None else ""
+            recollection = self._services.recollection
+            found = await recollection.recall(self._caller, self.conversation, name, self._memory, turns, planned)
+        document["messages"] = [*before, *found.notes, *memory.flat(found.turns), *after]
+        shown = [*found.turns, *going_on]
         if endpoint.text_only and any(map(others, memory.flat(shown))):
             raise invalid("This model takes text only.", "conversation", "unsupported_content")
-        await self.count(len(shown), shown[0].seq if shown else None)
+        await self.count(len(shown), shown[0].seq if shown else None, found)
 
-    async def count(self, shown: int = 0, oldest: int | None = None) -> None:
+    async def count(self, shown: int = 0, oldest: int | None = None, found: Recalled | None = None) -> None:
         """Fills in `report`; `oldest` is the number of the oldest item that was shown."""
+        found = found or Recalled([])
         left_out = await self._conversations.count_turns(self._caller, self.conversation, before=oldest)
-        self.report = {"turns": shown, "left_out": left_out}
+        self.report = {"turns": shown, "left_out": max(left_out - found.covered, 0), **found.counts}
 
     def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:
         """Returns what is kept of what was asked and answered, and the conversation that keeps it; raises a 502."""

@@ -1,7 +1,8 @@
 """What an assistant is shown again of a conversation, planned into the model's context window.
 
 The window is a hard budget. First comes what the answer may need, then the assistant's prompt, the retrieved text and
-the request; memory gets what is left. It holds whole turns, the newest without a gap.
+the request; memory gets what is left. It holds whole turns, the newest without a gap. A note (what a program made of
+earlier turns) comes before the turns, in the prompt and in the plan.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from dataclasses import dataclass
 
 from serving.assistants import items
 from serving.assistants.items import Message
-from serving.config import BufferMemory, Memory, NoMemory, TokenWindowMemory
+from serving.config import (
+    BufferMemory,
+    FactsMemory,
+    Memory,
+    NoMemory,
+    SummaryMemory,
+    SummaryWindowMemory,
+    TokenWindowMemory,
+    VectorMemory,
+)
 from serving.security.principal import Principal
 from serving.store.conversations import Conversations, Item
 
@@ -26,6 +36,9 @@ MAX_TURN = 512
 
 ANSWER = 512
 """Tokens kept free for an answer when nobody says how long it may be."""
+
+UNKNOWN_ROOM = 8192
+"""Tokens of turns that wait for their summary, where nobody knows the context of the model."""
 
 Fits = Callable[[list[Message], int], Awaitable[bool]]
 """Whether a prompt of these messages has at most so many tokens."""
@@ -57,6 +70,14 @@ async def newest_turns(conversations: Conversations, principal: Principal, id: s
         yield _turn(turn)
 
 
+async def since(turns: AsyncIterator[Turn], seq: int) -> AsyncIterator[Turn]:
+    """Yields the newest turns, as far as they begin after the item numbered `seq`."""
+    async for turn in turns:
+        if turn.seq <= seq:
+            return
+        yield turn
+
+
 def _turn(newest_first: Sequence[Item]) -> Turn:
     ordered = newest_first[::-1]
     return Turn(items.messages(item.body for item in ordered), ordered[0].seq)
@@ -81,14 +102,19 @@ async def recall(
     """Returns the turns, oldest first, that stand between `before` and `after` in the prompt.
 
     `turns` come newest first; `room` is what the whole prompt may have, in tokens. Nothing is recalled when the
-    prompt without memory does not fit.
+    prompt without memory does not fit. A memory that summarises shows all the turns that it is given: they are those
+    which no summary covers yet.
     """
     if isinstance(memory, NoMemory):
         return []
+    most = memory.turns if isinstance(memory, BufferMemory | FactsMemory | VectorMemory) else None
+    tokens = memory.tokens if isinstance(memory, TokenWindowMemory) else None
+    if room is None and isinstance(memory, SummaryMemory | SummaryWindowMemory):
+        tokens = UNKNOWN_ROOM
 
     async def fit(recalled: Sequence[Turn]) -> bool:
         messages = flat(recalled[::-1])
-        if isinstance(memory, TokenWindowMemory) and not await fits(messages, memory.tokens):
+        if tokens is not None and not await fits(messages, tokens):
             return False
         return room is None or await fits([*before, *messages, *after], room)
 
@@ -96,7 +122,7 @@ async def recall(
     while True:
         size = max(FIRST, 2 * len(kept))
         tried = list(kept)
-        while len(tried) < (min(size, memory.turns) if isinstance(memory, BufferMemory) else size):
+        while len(tried) < (size if most is None else min(size, most)):
             turn = await anext(turns, None)
             if turn is None:
                 break

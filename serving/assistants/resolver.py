@@ -46,6 +46,10 @@ class Resolver:
             + [Listed(name, "model", engine) for name, engine in models]
         )
 
+    def assistant(self, name: str) -> Assistant | None:
+        """Returns the assistant of that name, if there is one."""
+        return self._assistants.get(name)
+
     def resolve(self, name: str) -> Route | None:
         """Returns the route of `name`, or None when nothing has that name."""
         assistant = self._assistants.get(name)

@@ -18,6 +18,7 @@ from serving.retrieval.parse import PARSER_VERSION
 from serving.retrieval.sandbox import parse_isolated
 from serving.retrieval.types import Chunk
 from serving.store.blobs import Blobs, blob_deletion
+from serving.store.counted import counted
 from serving.store.errors import NotFound
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.jobs import Job, Jobs
@@ -55,11 +56,11 @@ class Ingestion:
             embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, PARSER_VERSION
         )
         self.handlers: Mapping[str, Handler] = {
-            INGEST: _counted(self._ingest),
-            UNINDEX: _counted(self._unindex),
-            DROP_INDEX: _counted(self._drop),
-            OPTIMIZE: _counted(self._optimize),
-            DELETE_BLOB: _counted(blob_deletion(blobs)),
+            INGEST: counted(self._ingest),
+            UNINDEX: counted(self._unindex),
+            DROP_INDEX: counted(self._drop),
+            OPTIMIZE: counted(self._optimize),
+            DELETE_BLOB: counted(blob_deletion(blobs)),
         }
 
     def open(self, store_id: str, *, create: bool = False) -> CollectionIndex:
@@ -132,16 +133,3 @@ class Ingestion:
 
 def _target(job: Job) -> tuple[str, str]:
     return job.payload["vector_store_id"], job.payload["file_id"]
-
-
-def _counted(handler: Handler) -> Handler:
-    async def run(context: JobContext) -> dict[str, Any] | None:
-        outcome = "failed"
-        try:
-            result = await handler(context)
-            outcome = "succeeded"
-            return result
-        finally:
-            metrics.jobs.labels(context.job.kind, outcome).inc()
-
-    return run

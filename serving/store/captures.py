@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store import values
-from serving.store.conversations import Body, add_items
+from serving.store.conversations import Body, Then, add_items
 from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import now
@@ -79,9 +79,14 @@ class Captures:
 
     @uninterrupted
     async def record(
-        self, principal: Principal, capture: Capture | None, *, turn: tuple[str, Sequence[Body]] | None = None
+        self,
+        principal: Principal,
+        capture: Capture | None,
+        *,
+        turn: tuple[str, Sequence[Body]] | None = None,
+        then: Then | None = None,
     ) -> None:
-        """Stores a capture and adds the items of `turn` to the conversation that it names; both or neither.
+        """Stores a capture, adds the items of `turn` to the conversation that it names and does `then`; all or none.
 
         Raises `NotFound` when that conversation, or the capture's, is gone.
         """
@@ -91,6 +96,8 @@ class Captures:
             if turn is not None:
                 added = add_items(connection, principal, *turn)
                 item_id = added[-1].id if added else None
+                if then is not None:
+                    then(connection, added)
             if capture is not None:
                 # The columns of JSON are not copied.
                 row = {name: getattr(capture, name) for name in Capture.__slots__} | {"item_id": item_id}

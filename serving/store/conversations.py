@@ -7,7 +7,7 @@ the next; what stands before the first is turn 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from serving.store import values
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.ids import new_id, now
-from serving.store.models import conversation_items, conversations
+from serving.store.models import conversation_items, conversation_summaries, conversations, turn_vectors
+from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
@@ -55,6 +56,10 @@ class Item:
     turn: int
     body: dict[str, Any]
     created_at: float
+
+
+Then = Callable[[Connection, Sequence[Item]], object]
+"""What else belongs into the transaction that adds items."""
 
 
 class Conversations:
@@ -105,9 +110,16 @@ class Conversations:
                 raise NotFound("conversation", id)
 
     @uninterrupted
-    async def add(self, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
+    async def add(self, principal: Principal, id: str, items: Sequence[Body], then: Then | None = None) -> list[Item]:
         """Adds `items` behind all others, next to each other, all or none; raises `NotFound`."""
-        return await self._database.together(lambda connection: add_items(connection, principal, id, items))
+
+        def work(connection: Connection) -> list[Item]:
+            added = add_items(connection, principal, id, items)
+            if then is not None:
+                then(connection, added)
+            return added
+
+        return await self._database.together(work)
 
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:
@@ -166,6 +178,16 @@ class Conversations:
         )
 
     @uninterrupted
+    async def following(self, principal: Principal, id: str, *, after: int = 0, limit: int = 20) -> list[Item]:
+        """Returns at most `limit` items numbered above `after`, the oldest first; none of another tenant's."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
+        query = select(conversation_items).where(*_inside(principal, id), conversation_items.c.seq > after)
+        query = query.order_by(conversation_items.c.seq).limit(limit)
+        async with self._database.read() as connection:
+            return [build(Item, row) for row in (await connection.execute(query)).mappings()]
+
+    @uninterrupted
     async def count_turns(self, principal: Principal, id: str, *, before: int | None = None) -> int:
         """Returns how many turns have items numbered below `before`."""
         query = select(func.count(distinct(conversation_items.c.turn))).where(*_inside(principal, id))
@@ -185,11 +207,21 @@ class Conversations:
 
     @uninterrupted
     async def delete_item(self, principal: Principal, id: str, item_id: str) -> Conversation:
-        """Deletes an item and returns its conversation; raises `NotFound`. Other items keep their numbers."""
+        """Deletes an item, with what memory made of it, and returns its conversation; raises `NotFound`.
+
+        Other items keep their numbers.
+        """
         this = conversation_items.delete().where(*_inside(principal, id), conversation_items.c.id == item_id)
         async with self._database.write() as connection:
-            if not (await connection.execute(this)).rowcount:
+            place = conversation_items.c.seq, conversation_items.c.turn
+            row = (await connection.execute(this.returning(*place))).first()
+            if row is None:
                 raise NotFound("conversation item", item_id)
+            await lock(connection, "memory", id)
+            covers = conversation_summaries.c.conversation_id == id, conversation_summaries.c.last_seq >= row.seq
+            await connection.execute(conversation_summaries.delete().where(*covers))
+            embeds = turn_vectors.c.conversation_id == id, turn_vectors.c.turn == row.turn
+            await connection.execute(turn_vectors.delete().where(*embeds))
             return await connection.run_sync(_get, principal, id)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from sqlalchemy import and_, func, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +22,7 @@ from serving.store.errors import InvalidValue, Lost
 from serving.store.ids import new_id, now
 from serving.store.job import MAX_ERROR, SERVER_ERROR, Job, Json, OnEnd, Status
 from serving.store.models import UNFINISHED, jobs
-from serving.store.postgres import lock
+from serving.store.postgres import lock_out
 from serving.store.rows import Page, build
 from serving.store.uninterrupted import uninterrupted
 
@@ -62,36 +63,12 @@ class Jobs:
         share the item; an item of None waits for, and holds up, every item of its key.
         While a job with the same tenant, kind and `dedupe_key` is unfinished, that one is returned instead.
         """
-        values.text("kind", kind, max_length=64, min_length=1)
-        if max_attempts < 1:
-            raise InvalidValue("max_attempts", "must be at least 1")
-        created = now()
-        row = {
-            "id": new_id("job"),
-            "tenant": principal.tenant,
-            "user": principal.user,
-            "kind": kind,
-            "payload": payload,
-            "status": "queued",
-            "attempts": 0,
-            "max_attempts": max_attempts,
-            "run_after": created + delay_s,
-            "done": 0,
-            "total": 0,
-            "message": "",
-            "dedupe_key": dedupe_key,
-            "group_key": group[0] if group else None,
-            "group_item": group[1] if group else None,
-            "created_at": created,
-        }
-        if dedupe_key is not None:
-            values.text("dedupe_key", dedupe_key, min_length=1)
+        row = _row(principal, kind, payload, group, dedupe_key, max_attempts, delay_s)
         async with self._database.write(connection) as connection:
-            if group is not None:  # numbers of one group become visible in their order: `claimable` relies on it
-                await lock(connection, "group", group[0])
             if dedupe_key is not None:
+                await connection.run_sync(_keep_order, row)
                 return await _insert_unless_twin(connection, row)
-            await connection.execute(jobs.insert().values(row))
+            await connection.run_sync(_insert, row)
             return await rows.one(connection, jobs.c.id == row["id"])
 
     @uninterrupted
@@ -299,6 +276,65 @@ class Jobs:
         if callback := self._on_end.get(job.kind):
             await callback(connection, ended)
         return ended
+
+
+def add_job(
+    connection: Connection,
+    principal: Principal,
+    kind: str,
+    payload: Json,
+    *,
+    group: tuple[str, str | None] | None = None,
+    max_attempts: int = 5,
+) -> None:
+    """Adds a job within a transaction, as `Jobs.enqueue` does."""
+    _insert(connection, _row(principal, kind, payload, group, None, max_attempts, 0))
+
+
+def _row(
+    principal: Principal,
+    kind: str,
+    payload: Json,
+    group: tuple[str, str | None] | None,
+    dedupe_key: str | None,
+    max_attempts: int,
+    delay_s: float,
+) -> Json:
+    values.text("kind", kind, max_length=64, min_length=1)
+    if max_attempts < 1:
+        raise InvalidValue("max_attempts", "must be at least 1")
+    if dedupe_key is not None:
+        values.text("dedupe_key", dedupe_key, min_length=1)
+    created = now()
+    return {
+        "id": new_id("job"),
+        "tenant": principal.tenant,
+        "user": principal.user,
+        "kind": kind,
+        "payload": payload,
+        "status": "queued",
+        "attempts": 0,
+        "max_attempts": max_attempts,
+        "run_after": created + delay_s,
+        "done": 0,
+        "total": 0,
+        "message": "",
+        "dedupe_key": dedupe_key,
+        "group_key": group[0] if group else None,
+        "group_item": group[1] if group else None,
+        "created_at": created,
+    }
+
+
+def _insert(connection: Connection, row: Json) -> None:
+    _keep_order(connection, row)
+    connection.execute(jobs.insert().values(row))
+
+
+def _keep_order(connection: Connection, row: Json) -> None:
+    """Makes numbers of one group visible in their order: `claimable` relies on it."""
+    if row["group_key"] is not None:
+        lock_out(connection, "group", row["group_key"])
 
 
 async def _insert_unless_twin(connection: AsyncConnection, row: Json) -> Job:

@@ -5,6 +5,7 @@ A change here needs a migration beside it: a test compares the two.
 
 from __future__ import annotations
 
+import base64
 import re
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -46,6 +48,19 @@ class Id(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return value if value is None or IDS.fullmatch(value) else ""
+
+
+class Base64(TypeDecorator[str]):
+    """Bytes, which are base 64 outside of the database: a backup's lines are JSON."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else base64.b64decode(value)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
+        return None if value is None else base64.b64encode(value).decode()
 
 
 ID = Id()
@@ -248,4 +263,45 @@ feedback = Table(
     Index("ix_feedback_item_id", "item_id"),
     Index("ix_feedback_conversation_id", "conversation_id"),
     Index("ix_feedback_rejected_id", "rejected_id"),
+)
+
+conversation_summaries = Table(
+    "conversation_summaries",
+    metadata,
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),  # number of the last item that it covers
+    Column("updated_at", Double, nullable=False),
+)
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("assistant", NAME, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("key", String(64), nullable=False),  # SHA-256 of the text, whatever its case: each is there once
+    Column("made_by", String(16), nullable=False),
+    Column("conversation_id", ID),  # where it was found; no reference, for it outlives the conversation
+    Column("created_at", Double, nullable=False),
+    Index("uq_memories_key", "tenant", "user", "assistant", "key", unique=True),
+    Index("ix_memories_tenant_created_at", "tenant", "user", "created_at", "id"),
+)
+
+turn_vectors = Table(
+    "turn_vectors",
+    metadata,
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("turn", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("assistant", NAME, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),  # number of the turn's last item when it was embedded
+    Column("embedder", String(64), nullable=False),
+    Column("vector", Base64, nullable=False),  # little-endian float16
+    Column("created_at", Double, nullable=False),
+    Index("ix_turn_vectors_user", "tenant", "user", "assistant", "created_at"),
 )

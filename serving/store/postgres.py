@@ -103,6 +103,11 @@ def configure(engine: Engine, access: Access) -> None:
 
 
 async def lock(connection: AsyncConnection, *name: str, shared: bool = False) -> None:
+    """As `lock_out`, for an asynchronous connection."""
+    await connection.run_sync(lock_out, *name, shared=shared)
+
+
+def lock_out(connection: Connection, *name: str, shared: bool = False) -> None:
     """Keeps other writers of the same `name` out until the transaction ends; `shared`, only those that are not.
 
     With SQLite nothing is left to do: there a writer is alone anyway.
@@ -110,7 +115,7 @@ async def lock(connection: AsyncConnection, *name: str, shared: bool = False) ->
     if connection.dialect.name == "postgresql":
         function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
         key = {"name": "/".join(name)}
-        await connection.execute(text(f"SELECT {function}(hashtextextended(:name, 0))"), key)
+        connection.execute(text(f"SELECT {function}(hashtextextended(:name, 0))"), key)
 
 
 def lock_for_migration(connection: Connection) -> None:

@@ -119,5 +119,8 @@ ENGINE_LOAD_SECONDS = Metric(
 )
 JOBS = Metric("headrace_jobs_total", "counter", "Background jobs that ended, by outcome.", ("kind", "outcome"))
 CHUNKS = Metric("headrace_ingested_chunks_total", "counter", "Chunks that were embedded and indexed.")
+MEMORY_DROPPED = Metric(
+    "headrace_memory_dropped_total", "counter", "Answers of models that were asked for facts and gave no JSON list."
+)
 
 CATALOGUE: tuple[Metric, ...] = tuple(v for v in dict(globals()).values() if isinstance(v, Metric))

@@ -56,6 +56,7 @@ engine_leases = _gauge(c.ENGINE_LEASES)
 engine_load_seconds = _gauge(c.ENGINE_LOAD_SECONDS)
 jobs = _counter(c.JOBS)
 chunks = _counter(c.CHUNKS)
+memory_dropped = _counter(c.MEMORY_DROPPED)
 
 Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
 

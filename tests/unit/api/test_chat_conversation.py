@@ -438,7 +438,7 @@ def test_a_model_that_takes_text_only_refuses_a_picture_of_the_history(world, co
     body = ChatRequest(model="m", messages=[{"role": "user", "content": "x"}], conversation=conversation)
     s = world.up.services
     caller = world.up.loop.do(s.authenticate(world.http.headers["authorization"]))
-    turn = OpenTurn(s.conversations, s.upstream, caller, TokenWindowMemory(), body)
+    turn = OpenTurn(s, caller, None, body)
     recalled = turn.recall(Endpoint("http://nobody/v1", "m", {}, text_only=True), {"messages": turn._said})
     if taken:
         world.up.loop.do(recalled)

@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.assistants.memory import ANSWER, Turn, flat, newest_turns, recall, room
-from serving.config import BufferMemory, NoMemory, TokenWindowMemory
+from serving.assistants.memory import ANSWER, UNKNOWN_ROOM, Turn, flat, newest_turns, recall, room, since
+from serving.config import (
+    BufferMemory,
+    FactsMemory,
+    NoMemory,
+    SummaryMemory,
+    SummaryWindowMemory,
+    TokenWindowMemory,
+    VectorMemory,
+)
 from serving.security.principal import Principal
 from serving.store.conversations import Conversations
 from serving.store.database import Database
@@ -18,7 +26,12 @@ KINDS = st.one_of(
     st.just(NoMemory()),
     st.builds(BufferMemory, turns=st.integers(1, 30)),
     st.builds(TokenWindowMemory, tokens=st.integers(1, 2000)),
+    st.just(SummaryMemory()),
+    st.builds(FactsMemory, turns=st.integers(0, 30)),
+    st.builds(VectorMemory, turns=st.integers(0, 30)),
+    st.builds(SummaryWindowMemory, tokens=st.integers(1, 2000)),
 )
+NEWEST = (BufferMemory, FactsMemory, VectorMemory)
 COSTS = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), max_size=60)
 
 
@@ -61,17 +74,37 @@ def test_the_window_is_never_exceeded_turns_stay_whole_and_the_newest_win(memory
     if isinstance(memory, NoMemory):
         assert kept == []
         return
-    if isinstance(memory, BufferMemory):
+    if isinstance(memory, NEWEST):
         assert len(kept) <= memory.turns
-    elif kept:
+    elif isinstance(memory, TokenWindowMemory) and kept:
         assert cost(flat(kept)) + overhead <= memory.tokens
     # And no turn more would have fitted.
     left = turns[: len(turns) - len(kept)]
     if left:
         more = [left[-1], *kept]
-        full = isinstance(memory, BufferMemory) and len(more) > memory.turns
+        full = isinstance(memory, NEWEST) and len(more) > memory.turns
         full |= isinstance(memory, TokenWindowMemory) and cost(flat(more)) + overhead > memory.tokens
         assert full or cost([*before, *flat(more), *after]) + overhead > space
+
+
+@given(st.sampled_from([SummaryMemory(), SummaryWindowMemory(tokens=1)]), st.integers(1, 3000))
+def test_turns_that_wait_for_a_summary_are_bounded_where_no_context_is_known(memory, each):
+    kept, _ = planned(memory, history([[each]] * 100), [], [], None)
+    assert len(kept) == min(UNKNOWN_ROOM // each, 100)
+
+
+@given(COSTS, st.integers(-1, 70))
+def test_turns_since_an_item_begin_after_it(costs, seq):
+    turns = history(costs)
+
+    async def newest_first():
+        for turn in reversed(turns):
+            yield turn
+
+    async def read():
+        return [turn async for turn in since(newest_first(), seq)]
+
+    assert asyncio.run(read()) == [turn for turn in reversed(turns) if turn.seq > seq]
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=40), st.integers(0, 2000), st.randoms())

@@ -1,0 +1,124 @@
+"""What memory does after an answer, as durable jobs: one for each turn, those of a conversation one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+from sqlalchemy.engine import Connection
+
+from serving.api.extracting import Extractor
+from serving.api.helper import Helper, helper
+from serving.api.indexing import Indexer
+from serving.api.summarising import Summariser
+from serving.api.upstream import Upstream
+from serving.assistants.resolver import Resolver
+from serving.config import (
+    Assistant,
+    BufferMemory,
+    FactsMemory,
+    NoMemory,
+    SummaryMemory,
+    SummaryWindowMemory,
+    TokenWindowMemory,
+    VectorMemory,
+)
+from serving.engines.pool import Engines
+from serving.security.principal import Principal
+from serving.store.conversations import Item, Then
+from serving.store.counted import counted
+from serving.store.errors import NotFound
+from serving.store.jobs import Jobs, Json, add_job
+from serving.store.worker import Handler, JobContext, PermanentError
+
+REMEMBER = "remember"
+"""Job kind: payload {"conversation_id", "assistant", "first", "last"}: bring memory up to date with the conversation,
+to which the items numbered `first` to `last` were added."""
+
+ATTEMPTS = 3
+
+STEPS = 8
+"""Summaries that one job asks for; what is left then waits behind the jobs of others."""
+
+
+class Remembering:
+    """Enqueues the jobs and does them. `resolver` returns the catalogue's, which changes."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        summariser: Summariser,
+        extractor: Extractor,
+        indexer: Indexer,
+        engines: Engines,
+        client: Upstream,
+        resolver: Callable[[], Resolver],
+    ) -> None:
+        self._jobs = jobs
+        self._summariser = summariser
+        self._extractor = extractor
+        self._indexer = indexer
+        self._engines = engines
+        self._client = client
+        self._resolver = resolver
+        self.handlers: dict[str, Handler] = {REMEMBER: counted(self._remember)}
+
+    def after(self, principal: Principal, assistant: Assistant | None, id: str) -> Then | None:
+        """Returns what belongs into the transaction that stores a turn; None when memory has nothing to do."""
+        if assistant is None or isinstance(assistant.memory, NoMemory | BufferMemory | TokenWindowMemory):
+            return None
+        name = assistant.name
+
+        def enqueue(connection: Connection, added: Sequence[Item]) -> None:
+            if added:
+                turn = {"first": added[0].seq, "last": added[-1].seq}
+                payload = {"conversation_id": id, "assistant": name} | turn
+                add_job(connection, principal, REMEMBER, payload, group=(id, None), max_attempts=ATTEMPTS)
+
+        return enqueue
+
+    async def _remember(self, context: JobContext) -> Json | None:
+        name, id = context.job.payload["assistant"], context.job.payload["conversation_id"]
+        assistant = self._resolver().assistant(name)
+        if assistant is None:
+            raise PermanentError("assistant_not_found", f"there is no assistant '{name}' any more")
+        try:
+            if isinstance(assistant.memory, SummaryMemory | SummaryWindowMemory):
+                return await self._summarise(context, assistant, assistant.memory, id)
+            if isinstance(assistant.memory, VectorMemory):
+                return await self._indexer.index(context, assistant, assistant.memory, id)
+            if isinstance(assistant.memory, FactsMemory):
+                async with self._helper(context, assistant, assistant.memory.model) as model:
+                    return await self._extractor.extract(context, assistant, assistant.memory, model)
+        except NotFound:  # the conversation was deleted meanwhile, and with it what was to be remembered
+            return None
+        return None
+
+    async def _summarise(
+        self, context: JobContext, assistant: Assistant, kind: SummaryMemory | SummaryWindowMemory, id: str
+    ) -> Json:
+        async with self._helper(context, assistant, None) as answering:
+            edge = await self._summariser.edge(context, assistant, id, answering)
+        if not await self._summariser.behind(context, id, edge):
+            return {"steps": 0}
+        steps = 0
+        async with self._helper(context, assistant, kind.model) as model:
+            while await self._summariser.fold(context, kind, id, edge, model):
+                steps += 1
+                if steps == STEPS:
+                    payload = context.job.payload
+                    await self._jobs.enqueue(
+                        context.principal, REMEMBER, payload, group=(id, None), max_attempts=ATTEMPTS
+                    )
+                    break
+        return {"steps": steps}
+
+    def _helper(
+        self, context: JobContext, assistant: Assistant, model: str | None
+    ) -> AbstractAsyncContextManager[Helper]:
+        """Leases `model`, by default the assistant's own; its tokens are booked on the assistant."""
+        route = self._resolver().resolve(model or assistant.model)
+        if route is None:  # the catalogue is checked: only a newer one can lack it
+            raise PermanentError("model_not_found", f"there is no model '{model}' any more")
+        return helper(self._engines, self._client, replace(route, requested=assistant.name), context.principal.tenant)

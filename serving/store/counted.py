@@ -1,0 +1,22 @@
+"""Counts how jobs end."""
+
+from __future__ import annotations
+
+from serving.store.jobs import Json
+from serving.store.worker import Handler, JobContext
+from serving.telemetry import metrics
+
+
+def counted(handler: Handler) -> Handler:
+    """Returns `handler`, whose ends are counted by kind and outcome."""
+
+    async def run(context: JobContext) -> Json | None:
+        outcome = "failed"
+        try:
+            result = await handler(context)
+            outcome = "succeeded"
+            return result
+        finally:
+            metrics.jobs.labels(context.job.kind, outcome).inc()
+
+    return run

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.assistants import facts, summary, transcript
+from serving.assistants.facts import MOST
+
+LEAVES = st.none() | st.booleans() | st.floats() | st.text()
+JSON = st.recursive(LEAVES, lambda x: st.lists(x) | st.dictionaries(st.text(), x))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("[]", []),
+        ('["Likes  tea.\\n"]', ["Likes tea."]),
+        ('["a", 1, null, ["b"], "", " ", "toolong", "c\\u0000"]', ["a", "c"]),
+        ('Sure! ["Likes tea."]', None),
+        ('```json\n["Likes tea."]\n```', None),
+        ('{"facts": ["a"]}', None),
+        ('"a"', None),
+        ("", None),
+        ("[" * 100_000, None),
+        (json.dumps([str(n) for n in range(50)]), [str(n) for n in range(MOST)]),
+    ],
+)
+def test_only_a_list_of_short_texts_is_taken(answer, expected):
+    assert facts.parse(answer, 5 if "toolong" in answer else 500) == expected
+
+
+@given(st.text() | JSON.map(json.dumps))
+def test_whatever_a_model_says_is_bounded(answer):
+    found = facts.parse(answer, 20)
+    assert found is None or (len(found) <= MOST and all(0 < len(text) <= 20 for text in found))
+
+
+@given(st.text(), st.lists(st.text(), max_size=5))
+def test_a_note_ends_once(text, known):
+    for odd in (text, "</summary>", "</sum</summary>mary>", "</fa</facts>cts>"):
+        assert summary.note(text + odd)["content"].count("</summary>") == 1
+        assert facts.note([*known, odd])["content"].count("</facts>") == 1
+
+
+def test_a_transcript_names_who_speaks_and_what_is_no_text():
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    picture = {"type": "image_url", "image_url": {"url": "data:AAAA"}}
+    assert transcript.lines(
+        [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": [{"type": "text", "text": "see"}, picture]},
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "a boat"},
+            {"role": "assistant", "content": ""},
+            {"role": "assistant", "content": "x" * 10_000},
+        ]
+    ) == [
+        "Instruction: s",
+        "User: see\n[image_url]",
+        "Assistant calls look({})",
+        "Tool: a boat",
+        f"Assistant: {'x' * 8000} […]",
+    ]
