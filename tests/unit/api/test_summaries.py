@@ -9,10 +9,13 @@ import httpx
 import openai
 import pytest
 from aiohttp import web
+from sqlalchemy import select
 
 from serving.api.tokens import OVERHEAD
 from serving.assistants.transcript import MAX_CHARACTERS
 from serving.config import Assistant, Catalog, RemoteModel, SummaryMemory, SummaryWindowMemory
+from serving.store.models import captures
+from serving.store.uninterrupted import uninterrupted
 from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -104,6 +107,29 @@ def world(tmp_path_factory):
 @pytest.fixture
 def conversation(world):
     return world.sdk.conversations.create().id
+
+
+def test_the_capture_has_the_summary_that_was_shown_and_the_summaries_are_no_captures(world, conversation):
+    for n in range(3):
+        prompt, _ = world.ask(conversation, f"turn{n}", "tells")
+        world.settle()
+    assert "turn0" in prompt[1]["content"]
+    assert captured(world, conversation) == world.engine.prompts[-3:]
+    assert not any("running summary" in str(messages) for messages in captured(world))
+
+
+def captured(world, conversation=None):
+    """The messages of the prompts of captures, oldest first."""
+    query = select(captures.c.prompt).order_by(captures.c.created_at)
+    if conversation is not None:
+        query = query.where(captures.c.conversation_id == conversation)
+
+    @uninterrupted
+    async def read():
+        async with world.up.services.database.read() as connection:
+            return [prompt["messages"] for prompt in (await connection.execute(query)).scalars()]
+
+    return world.up.loop.do(read())
 
 
 LONG = "word " * (OVERHEAD // 8)
