@@ -23,6 +23,7 @@ from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
+from serving.store.responses import Responses
 from serving.store.vector_stores import VectorStores
 from serving.telemetry import metrics
 
@@ -39,6 +40,7 @@ class Services:
         self.vector_stores = VectorStores(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
         self.conversations = Conversations(self.database)
+        self.responses = Responses(self.database, self.conversations)
         self.keys = Keys(self.database)
         self.authenticator = Authenticator(self.keys, config.key_secret.read())
         self.admission = Admission(config.limits)

@@ -26,7 +26,7 @@ from serving.store.uninterrupted import uninterrupted
 MAX_PAGE = 100
 
 Body = Mapping[str, Any]
-"""An item as OpenAI's API shows it, without its id."""
+"""An item as OpenAI's API shows it; one without an id gets one."""
 
 PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
 
@@ -105,9 +105,11 @@ class Conversations:
                 raise NotFound("conversation", id)
 
     @uninterrupted
-    async def add(self, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
+    async def add(
+        self, principal: Principal, id: str, items: Sequence[Body], *, within: AsyncConnection | None = None
+    ) -> list[Item]:
         """Adds `items` behind all others, next to each other, all or none; raises `NotFound`."""
-        async with self._database.write() as connection:
+        async with self._database.write(within) as connection:
             return await _add(connection, principal, id, items)
 
     @uninterrupted
@@ -199,8 +201,9 @@ async def _add(connection: AsyncConnection, principal: Principal, id: str, items
     added = []
     for item, begin in zip(items, begins, strict=True):
         seq, turn = seq + 1, turn + begin
-        prefix = PREFIXES[item["type"]]
-        added.append(Item(new_id(prefix), id, seq, principal.tenant, turn, dict(item), at))
+        body = dict(item)
+        item_id = body.pop("id", None) or new_id(PREFIXES[body["type"]])
+        added.append(Item(item_id, id, seq, principal.tenant, turn, body, at))
     if added:
         rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
         await connection.execute(conversation_items.insert(), rows)

@@ -188,3 +188,19 @@ conversation_items = Table(
     Column("created_at", Double, nullable=False),
     Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),  # turns are counted in it alone
 )
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    # What was said before it: another response, or a conversation's items with numbers below `conversation_before`.
+    Column("previous_id", ID),
+    Column("conversation_id", ID),
+    Column("conversation_before", BigInteger),
+    Column("turns", Integer, nullable=False),  # that begin in it
+    Column("body", JSON, nullable=False),  # OpenAI's response object, with its output
+    Column("input", JSON, nullable=False),  # OpenAI's items with their ids
+    Column("created_at", Double, nullable=False),
+    Index("ix_responses_previous_id", "previous_id"),
+)
