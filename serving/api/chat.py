@@ -15,7 +15,7 @@ from serving.api.generation import Annotate, Job, fixed_answer, sampling_fields
 from serving.api.http import JsonResponse, read_json
 from serving.api.schemas import ChatRequest, OtherPart
 from serving.api.services import Services
-from serving.api.turn import OpenTurn
+from serving.api.turn import OpenTurn, Recollection
 from serving.assistants import prompt
 from serving.assistants.resolver import Route
 from serving.config import Limits, TokenWindowMemory
@@ -32,8 +32,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
-        hits = await _retrieve(s, x, route, body)
-        job = _job(body, route, hits, turn, _annotator(s, x, hits or (), turn))
+        hits = await retrieve(s, x, route, body)
+        job = new_job(body, route, hits, turn, annotator(s, x, hits or (), turn))
         x.timeline.end_of("prompt")
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
@@ -41,7 +41,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
             if turn is not None:
                 await turn.count()
                 fields["headrace"]["memory"] = turn.report
-            answer = await fixed_answer(x, job, _refusal(route), fields)
+            answer = await fixed_answer(x, job, refusal(route), fields)
         else:
             answer = await s.generator.run(x, job)
     return JsonResponse(answer) if answer is not None else None
@@ -82,22 +82,25 @@ async def _open_turn(s: Services, x: Exchange, route: Route, body: ChatRequest) 
     return turn
 
 
-async def _retrieve(s: Services, x: Exchange, route: Route, body: ChatRequest) -> Sequence[Hit] | None:
+async def retrieve(
+    s: Services, x: Exchange, route: Route, body: ChatRequest, *, param: str = "messages"
+) -> Sequence[Hit] | None:
     """Returns what was found, empty when nothing is good enough, None when the assistant reads nothing."""
     assistant = route.assistant
     if assistant is None or not assistant.knowledge:
         return None
     question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "").strip()
     if not question:
-        raise invalid("This assistant needs a user message with text.", "messages")
+        raise invalid("This assistant needs a user message with text.", param)
     hits = await s.retrieval.context(x.caller, assistant, question)
     x.timeline.end_of("retrieve")
     return hits
 
 
-def _job(
+def new_job(
     body: ChatRequest, route: Route, hits: Sequence[Hit] | None, turn: OpenTurn | None, annotate: Annotate | None
 ) -> Job:
+    """Returns the generation that answers `body`."""
     conversation = [_message(m.model_dump(exclude_none=True)) for m in body.messages]
     document: dict[str, Any] = sampling_fields(body)
     max_tokens = body.max_completion_tokens or body.max_tokens
@@ -109,7 +112,7 @@ def _job(
             document.setdefault("temperature", assistant.temperature)
     if max_tokens is not None:
         document["max_tokens"] = max_tokens
-    for name in ("logprobs", "top_logprobs", "tool_choice"):
+    for name in ("logprobs", "top_logprobs", "tool_choice", "parallel_tool_calls"):
         if (value := getattr(body, name)) is not None:
             document[name] = value
     if body.tools:
@@ -140,7 +143,8 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _annotator(s: Services, x: Exchange, hits: Sequence[Hit], turn: OpenTurn | None) -> Annotate | None:
+def annotator(s: Services, x: Exchange, hits: Sequence[Hit], turn: Recollection | None) -> Annotate | None:
+    """Returns what puts citations and memory's report beside an answer, None when there are none."""
     if not hits and turn is None:
         return None
 
@@ -159,7 +163,8 @@ def _annotator(s: Services, x: Exchange, hits: Sequence[Hit], turn: OpenTurn | N
     return annotate
 
 
-def _refusal(route: Route) -> str:
+def refusal(route: Route) -> str:
+    """Returns what an assistant says when retrieval finds nothing."""
     if route.assistant is None:
         raise AssertionError("only assistants retrieve")
     return route.assistant.refusal

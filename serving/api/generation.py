@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
-from serving.api.errors import ApiError, too_many, unavailable, upstream
+from serving.api.errors import ApiError, invalid, too_many, unavailable, upstream
 from serving.api.exchange import Exchange
 from serving.api.frames import FrameError, encode
 from serving.api.relay import EngineError, Relay
 from serving.api.schemas import Sampling
+from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream, read_answer
 from serving.assistants.resolver import Route
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
@@ -47,6 +49,8 @@ class Job:
     annotate: Annotate | None = None
     keep: Keep | None = None
     transform: Callable[[dict[str, Any]], None] | None = None
+    relay: Relay | None = None  # of another kind of stream than a chat's
+    param: str = "messages"  # the request's field that holds what is asked
 
 
 def sampling_fields(body: Sampling) -> dict[str, Any]:
@@ -63,20 +67,34 @@ class Generator:
 
     async def run(self, x: Exchange, job: Job) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed to the caller. Raises `ApiError`."""
+        async with self._prepared(x, job) as (endpoint, document):
+            ours = {"id": x.new_id(job.prefix), "model": job.route.requested}
+            if job.stream:
+                await self._stream(x, job, endpoint, document, ours)
+                return None
+            return await self._whole(x, job, endpoint, document, ours)
+
+    async def count(self, x: Exchange, job: Job) -> int:
+        """Returns the tokens of a chat's prompt. Raises `ApiError`, a 400 where the engine counts none."""
+        async with self._prepared(x, job) as (endpoint, document):
+            tokens = await Tokens(self._upstream, endpoint, document.get("tools")).count(document["messages"])
+        if tokens is None:
+            raise invalid("This model does not count the tokens of this input.", "model", "unsupported_content")
+        return tokens
+
+    @asynccontextmanager
+    async def _prepared(self, x: Exchange, job: Job) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
+        """Holds an engine, and yields it with what it is asked."""
         try:
             async with self._engines.endpoint(job.route.model) as endpoint:
                 x.timeline.end_of("queue")
                 if endpoint.text_only and not job.text_only:
-                    raise ApiError(400, "unsupported_content", "This model takes text only.", param="messages")
-                ours = {"id": x.new_id(job.prefix), "model": job.route.requested}
+                    raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
                 document = {**job.document, "model": endpoint.model}
                 if job.recall is not None:
                     await job.recall(endpoint, document)
                     x.timeline.end_of("memory")
-                if job.stream:
-                    await self._stream(x, job, endpoint, document, ours)
-                    return None
-                return await self._whole(x, job, endpoint, document, ours)
+                yield endpoint, document
         except EngineBusy as e:
             raise too_many(f"{e}; try again soon.") from None
         except EngineUnavailable as e:
@@ -114,20 +132,22 @@ class Generator:
         self, x: Exchange, job: Job, endpoint: Endpoint, document: dict[str, Any], ours: dict[str, str]
     ) -> None:
         document |= {"stream": True, "stream_options": {"include_usage": True}}
-        relay = Relay(ours, want_usage=job.want_usage, hold_finish=job.annotate is not None, transform=job.transform)
+        relay = job.relay or Relay(
+            ours, want_usage=job.want_usage, hold_finish=job.annotate is not None, transform=job.transform
+        )
         answer: dict[str, Any] | None = None
         async with self._upstream.post(endpoint, job.path, document) as response:
             await x.start_stream()
+            await x.write(relay.head())
             try:
                 rest = await _copy(x, relay, response)
                 fields: dict[int, dict[str, Any]] = {}
-                if job.annotate is not None:
+                if job.annotate is not None or job.keep is not None:
                     await x.write(rest)
                     rest = b""
+                if job.annotate is not None:
                     fields = await job.annotate(relay.texts())
-                    for frame in relay.held:
-                        for choice in frame["choices"]:
-                            choice.setdefault("delta", {}).update(fields.get(choice.get("index", 0), {}))
+                    relay.annotate(fields)
                     x.timeline.end_of("cite")
                 rest += relay.tail()
                 answer = {**relay.message(), **fields.get(0, {})}
@@ -135,7 +155,7 @@ class Generator:
                 # The head is sent: one error frame, no end mark, so that nobody takes the answer for complete.
                 error = upstream("The model broke off in the middle of its answer.")
                 x.code = error.code
-                rest = error.frame()
+                rest = x.error_frame(error)
         count_tokens(x, relay.usage)
         _observe(x, relay)
         if job.keep is not None and answer is not None:

@@ -9,9 +9,10 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api import chat, completions, conversations, embeddings, files, health, models, vector_stores
+from serving.api import chat, completions, conversations, embeddings, files, health, models, responses, vector_stores
 from serving.api import schemas as b
 from serving.api.exchange import Exchange
+from serving.api.response_schemas import ResponseRequest
 from serving.api.services import Services
 
 Handler = Callable[[Services, Request, Exchange], Awaitable[Response | None]]
@@ -51,6 +52,17 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/models", models.list_all),
     Operation("GET", "/v1/models/{model}", models.get),
     Operation("POST", "/v1/chat/completions", chat.create, b.ChatRequest),
+    Operation("POST", "/v1/responses", responses.create, ResponseRequest),
+    Operation("POST", "/v1/responses/input_tokens", responses.count_input, ResponseRequest),
+    Operation(
+        "GET",
+        "/v1/responses/{response_id}",
+        responses.get,
+        query=(Parameter("stream", {"type": "string", "enum": ["false"]}),),
+    ),
+    Operation("DELETE", "/v1/responses/{response_id}", responses.delete),
+    Operation("POST", "/v1/responses/{response_id}/cancel", responses.cancel, statuses=()),
+    Operation("GET", "/v1/responses/{response_id}/input_items", responses.list_input, query=PAGE),
     Operation("POST", "/v1/completions", completions.create, b.CompletionRequest),
     Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest),
     Operation("POST", "/v1/files", files.create, upload=True),
