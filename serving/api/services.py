@@ -26,6 +26,7 @@ from serving.store.feedback import Ratings
 from serving.store.files import Files
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
+from serving.store.responses import Responses
 from serving.store.vector_stores import VectorStores
 from serving.telemetry import metrics
 
@@ -44,6 +45,7 @@ class Services:
         self.conversations = Conversations(self.database)
         self.captures = Captures(self.database)
         self.ratings = Ratings(self.database)
+        self.responses = Responses(self.database, self.conversations)
         self.keys = Keys(self.database)
         self.authenticator = Authenticator(self.keys, config.key_secret.read())
         self.admission = Admission(config.limits)

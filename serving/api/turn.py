@@ -1,4 +1,4 @@
-"""One turn of a stored conversation: what the model is shown before it, and what is kept of it.
+"""One turn of what is kept between requests: what the model is shown before it, and what is kept of it.
 
 A turn is kept whole or not at all, in one transaction, after the engine's last word and before the caller's. What an
 engine did not finish is not kept, and neither is the question: the caller asks again and it stands there once.
@@ -15,7 +15,9 @@ from serving.api.schemas import ChatRequest
 from serving.api.tokens import Tokens, others
 from serving.api.upstream import Upstream
 from serving.assistants import items, memory
+from serving.assistants.history import ConversationHistory, History
 from serving.assistants.items import Message
+from serving.assistants.memory import Turn
 from serving.config import Memory
 from serving.engines.endpoint import Endpoint
 from serving.security.principal import Principal
@@ -23,30 +25,21 @@ from serving.store.conversations import Body, Conversations
 from serving.store.errors import NotFound
 
 
-class OpenTurn:
-    """A turn of `conversation`. `report` says how many earlier turns the model was shown, and not shown."""
+class Recollection:
+    """What the model is shown of `history`, which the request names in the field `param`.
 
-    def __init__(
-        self, conversations: Conversations, client: Upstream, caller: Principal, remembers: Memory, body: ChatRequest
-    ) -> None:
-        given = body.conversation
-        self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
-        self._conversations = conversations
+    `report` says how many earlier turns the model was shown, and not shown.
+    """
+
+    def __init__(self, history: History, client: Upstream, remembers: Memory, param: str = "conversation") -> None:
+        self._history = history
         self._client = client
-        self._caller = caller
         self._memory = remembers
-        self._said = [message.model_dump(exclude_none=True) for message in body.messages]
+        self._param = param
         self.report = {"turns": 0, "left_out": 0}
 
-    async def check(self) -> None:
-        """Raises a 404 when the caller has no such conversation."""
-        try:
-            await self._conversations.get(self._caller, self.conversation)
-        except NotFound:
-            raise gone() from None
-
     async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
-        """Puts into the prompt of `document` what memory holds of the conversation and the engine's context allows.
+        """Puts into the prompt of `document` what memory holds of the history and the engine's context allows.
 
         Instructions stay before it: most chat templates take them at the beginning only. A request that begins with
         what a tool returned goes on with the newest turn, which therefore is part of it.
@@ -57,21 +50,41 @@ class OpenTurn:
         tokens = Tokens(self._client, endpoint, document.get("tools"))
         room = memory.room(await tokens.window(), document.get("max_tokens"))
         going_on = []
-        async with aclosing(memory.newest_turns(self._conversations, self._caller, self.conversation)) as turns:
+        async with aclosing(self._history.turns()) as turns:
             if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
                 going_on = [newest]
                 after = [*newest.messages, *after]
             kept = await memory.recall(self._memory, turns, before=before, after=after, room=room, fits=tokens.fit)
-        document["messages"] = [*before, *memory.flat(kept), *after]
+        document["messages"] = [*before, *items.paired(memory.flat(kept)), *after]
         shown = [*kept, *going_on]
         if endpoint.text_only and any(map(others, memory.flat(shown))):
-            raise invalid("This model takes text only.", "conversation", "unsupported_content")
-        await self.count(len(shown), shown[0].seq if shown else None)
+            raise invalid("This model takes text only.", self._param, "unsupported_content")
+        await self.count(shown)
 
-    async def count(self, shown: int = 0, oldest: int | None = None) -> None:
-        """Fills in `report`; `oldest` is the number of the oldest item that was shown."""
-        left_out = await self._conversations.count_turns(self._caller, self.conversation, before=oldest)
-        self.report = {"turns": shown, "left_out": left_out}
+    async def count(self, shown: Sequence[Turn] = ()) -> None:
+        """Fills in `report`; `shown` are the newest turns."""
+        self.report = {"turns": len(shown), "left_out": await self._history.left_out(shown)}
+
+
+class OpenTurn(Recollection):
+    """A chat completion's turn of `conversation`, from its request to its end."""
+
+    def __init__(
+        self, conversations: Conversations, client: Upstream, caller: Principal, remembers: Memory, body: ChatRequest
+    ) -> None:
+        given = body.conversation
+        self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
+        super().__init__(ConversationHistory(conversations, caller, self.conversation), client, remembers)
+        self._conversations = conversations
+        self._caller = caller
+        self._said = [message.model_dump(exclude_none=True) for message in body.messages]
+
+    async def check(self) -> None:
+        """Raises a 404 when the caller has no such conversation."""
+        try:
+            await self._conversations.get(self._caller, self.conversation)
+        except NotFound as e:
+            raise gone(e) from None
 
     def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:
         """Returns what is kept of what was asked and answered, and the conversation that keeps it; raises a 502."""
@@ -83,6 +96,7 @@ class OpenTurn:
             raise upstream("The model's answer is no message of a chat.") from None
 
 
-def gone() -> ApiError:
+def gone(error: NotFound) -> ApiError:
     """What a request goes on with is not there, or another tenant's."""
-    return ApiError(404, "not_found", "There is no such conversation.", param="conversation")
+    param = "previous_response_id" if error.kind == "response" else error.kind
+    return ApiError(404, "not_found", f"There is no such {error.kind}.", param=param)

@@ -33,16 +33,20 @@ Fits = Callable[[list[Message], int], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the user said and all that followed, oldest first; `seq` is the number of its first item."""
+    """What the user said and all that followed, oldest first; `seq` is the number of its first item, if it has one."""
 
     messages: list[Message]
-    seq: int
+    seq: int | None = None
 
 
-async def newest_turns(conversations: Conversations, principal: Principal, id: str) -> AsyncGenerator[Turn, None]:
-    """Yields the turns of a conversation, the newest first, and reads no more of it than is asked for."""
+async def newest_turns(
+    conversations: Conversations, principal: Principal, id: str, *, before: int | None = None
+) -> AsyncGenerator[Turn, None]:
+    """Yields the turns of a conversation, the newest first, and reads no more of it than is asked for.
+
+    With `before`, only items with a number below it.
+    """
     turn: list[Item] = []  # newest first
-    before: int | None = None
     more = True
     while more:
         page = await conversations.last(principal, id, before=before, limit=PAGE)
