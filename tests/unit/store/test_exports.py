@@ -81,7 +81,7 @@ async def test_a_page_is_read_in_the_order_of_an_index(database: Database) -> No
             return "\n".join(str(row) for row in rows)
 
     found = await plan()
-    assert "ix_captures_tenant_created_at" in found
+    assert "ix_captures_consent" in found
     assert "B-TREE" not in found
     assert "Sort" not in found
 
@@ -146,8 +146,8 @@ async def test_what_may_not_be_exported_is_counted_and_never_read(
 ) -> None:
     for agreed in ({}, {"consent": False}, {"stored": False}, {"consent": False, "stored": False}):
         await captures.record(alice, capture(alice, **agreed))
-    assert len(await read(database)) == 1
-    assert await source.without_consent(database, Filters(tenant="acme")) == 3
+    assert len(await read(database)) == 2
+    assert await source.without_consent(database, Filters(tenant="acme")) == 2
     assert await source.without_consent(database, Filters(tenant="acme", model="other")) == 0
 
 
