@@ -382,3 +382,19 @@ def captured_of(world, id):
     loop, services = world.up.loop, world.up.services
     caller = loop.do(services.authenticate(world.http.headers["authorization"]))
     return loop.do(services.captures.get(caller, id))
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
+@pytest.mark.parametrize("given", [{"model": "voter"}, {"model": "bare", "strategy": "cot"}], ids=str)
+def test_responses_are_answered_directly(world, given, path):
+    response = world.http.post(path, json={"input": "hi", **given})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "strategy")
+    assert "chat completion" in response.json()["error"]["message"]
+
+
+def test_a_response_of_an_assistant_with_a_strategy_can_be_direct(world):
+    world.engine.says = ["42"]
+    response = world.http.post("/v1/responses", json={"model": "voter", "input": "hi", "strategy": "direct"}).json()
+    assert response["output"][0]["content"][0]["text"] == "42"
+    refused = world.http.post("/v1/responses", json={"model": "strict", "input": "hi", "strategy": "pal"})
+    assert refused.json()["error"]["param"] == "strategy"
