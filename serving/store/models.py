@@ -282,6 +282,7 @@ responses = Table(
     Column("input", JSON, nullable=False),  # OpenAI's items with their ids
     Column("created_at", Double, nullable=False),
     Index("ix_responses_previous_id", "previous_id"),
+    Index("ix_responses_session_id", "session_id", "created_at"),
 )
 
 conversation_summaries = Table(

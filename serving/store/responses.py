@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CTE, Integer, literal, select
+from sqlalchemy import CTE, Integer, and_, exists, literal, select
 from sqlalchemy.engine import Connection
 
 from serving.security.principal import Principal
@@ -23,6 +23,7 @@ from serving.store.rows import Order, Page, build
 from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
+PRUNED_TOGETHER = 50  # so that others need not wait long to write
 
 MAX_CHAIN = 10_000
 """Responses of a chain that are looked at: what lies further back is forgotten."""
@@ -97,6 +98,29 @@ class Responses:
             await connection.execute(
                 captures.delete().where(captures.c.id == id, captures.c.tenant == principal.tenant)
             )
+
+    @uninterrupted
+    async def prune(self, older_than_s: float) -> int:
+        """Removes responses of all tenants whose session has none newer than that, with their captures and feedback.
+
+        Returns how many.
+        """
+        before = now() - older_than_s
+        others = responses.alias("others")
+        newer = exists().where(others.c.session_id == responses.c.session_id, others.c.created_at >= before)
+        old = and_(responses.c.created_at < before, ~newer)
+        # Locked first, judged again after: another may have followed while we waited.
+        query = select(responses.c.id).where(old).limit(PRUNED_TOGETHER).with_for_update(skip_locked=True, of=responses)
+        removed = 0
+        while True:
+            async with self._database.write() as connection:
+                ids = (await connection.execute(query)).scalars().all()
+                gone = responses.delete().where(responses.c.id.in_(ids), old).returning(responses.c.id)
+                pruned = (await connection.execute(gone)).scalars().all()
+                await connection.execute(captures.delete().where(captures.c.id.in_(pruned)))
+                removed += len(pruned)
+            if len(ids) < PRUNED_TOGETHER:
+                return removed
 
     async def list_input(
         self, principal: Principal, id: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"

@@ -439,3 +439,19 @@ def test_a_strategy_that_breaks_off_is_captured_as_far_as_it_came(world):
 
 def captured_of(world, id):
     return world.up.loop.do(world.up.services.captures.get(world.caller, id))
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
+@pytest.mark.parametrize("given", [{"model": "voter"}, {"model": "bare", "strategy": "cot"}], ids=str)
+def test_responses_are_answered_directly(world, given, path):
+    response = world.http.post(path, json={"input": "hi", **given})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "strategy")
+    assert "chat completion" in response.json()["error"]["message"]
+
+
+def test_a_response_of_an_assistant_with_a_strategy_can_be_direct(world):
+    world.engine.says = ["42"]
+    response = world.http.post("/v1/responses", json={"model": "voter", "input": "hi", "strategy": "direct"}).json()
+    assert response["output"][0]["content"][0]["text"] == "42"
+    refused = world.http.post("/v1/responses", json={"model": "strict", "input": "hi", "strategy": "pal"})
+    assert refused.json()["error"]["param"] == "strategy"

@@ -98,15 +98,16 @@ async def test_the_prompt_is_what_the_model_got_and_the_session_what_the_caller_
         capture(alice, created_at=3.0),
         capture(alice, "other", created_at=2.0),
         capture(alice, created_at=1.0, conversation_id=conversation.id),
+        capture(alice, created_at=0.5, session_id=conversation.id, request={"model": "m", "input": "hi"}),
     ):
         await captures.record(alice, one)
-    four, three, two, one = await read(database)
+    four, three, two, one, follows = await read(database)
     assert four.messages is not None
     assert [message.role for message in four.messages] == ["system", "user", "assistant", "user"]
     assert four.messages[0] == Message("system", "Chunks: 1")
     assert (four.answer, four.adapter, four.prompt_version) == ("echo hi", "a", "v")
     assert four.session == three.session != two.session
-    assert one.session == conversation.id
+    assert one.session == follows.session == conversation.id
 
 
 async def test_ratings_of_a_response_a_message_and_both_sides_of_a_choice(

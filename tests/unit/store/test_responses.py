@@ -4,17 +4,19 @@ import asyncio
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from serving.security.principal import Principal
+from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.ids import new_id
 from serving.store.models import conversation_items
 from serving.store.models import responses as table
-from serving.store.responses import Responses, split
+from serving.store.responses import NewResponse, Responses, split
 from serving.store.uninterrupted import uninterrupted
-from tests.unit.store.making import keep
+from tests.unit.store.making import capture, keep
 
 
 def says(role: str, text: str) -> dict[str, object]:
@@ -177,3 +179,37 @@ def test_turns_begin_with_what_a_user_or_a_program_says() -> None:
     assert split([user, user, assistant]) == [[], [user, user, assistant]]
     assert split([program, user, assistant, user]) == [[], [program, user, assistant], [user]]
     assert split([result, assistant, user]) == [[result, assistant], [user]]
+
+
+async def test_a_response_its_items_and_its_capture_are_there_together_or_not_at_all(
+    responses: Responses, conversations: Conversations, database: Database, alice: Principal
+) -> None:
+    captures = Captures(database)
+    talk = (await conversations.create(alice)).id
+    body = made(says("assistant", "ho"))
+    new = NewResponse(body, [says("user", "hi")], talk, conversation_id=talk)
+    mine = capture(alice, id=body["id"], conversation_id=talk, session_id=talk)
+    taken = capture(alice, id=mine.id)
+    await captures.record(alice, taken)
+    with pytest.raises(IntegrityError):
+        await captures.record(alice, mine, response=new)
+    assert await rows(database) == await rows(database, conversation_items) == 0
+    await captures.delete(alice, taken.id)
+    await captures.record(alice, mine, response=new)
+    assert (await captures.get(alice, mine.id)).item_id == body["output"][0]["id"]
+    assert (await responses.get(alice, mine.id)).session_id == talk
+    await responses.delete(alice, mine.id)
+    with pytest.raises(NotFound):
+        await captures.get(alice, mine.id)
+    assert await rows(database, conversation_items) == 2
+
+
+async def test_a_capture_is_another_tenants_whatever_its_response_was(
+    responses: Responses, database: Database, alice: Principal, mallory: Principal
+) -> None:
+    """Ids are random and never clash; if they did, deleting would stay inside the tenant."""
+    body = made()
+    await keep(responses, alice, body, [says("user", "hi")])
+    await Captures(database).record(mallory, capture(mallory, id=body["id"]))
+    await responses.delete(alice, str(body["id"]))
+    assert (await Captures(database).get(mallory, str(body["id"]))).tenant == mallory.tenant

@@ -25,5 +25,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_responses")),
     )
     op.create_index("ix_responses_previous_id", "responses", ["previous_id"], unique=False)
+    op.create_index("ix_responses_session_id", "responses", ["session_id", "created_at"], unique=False)
     op.add_column("captures", sa.Column("session_id", sa.String(length=64), nullable=True))
     op.create_index("ix_captures_consent", "captures", ["tenant", "consent", "created_at", "id"], unique=False)
