@@ -774,7 +774,10 @@ class Retention(Strict):
     """Days after which data of each class goes for ever; null keeps it."""
 
     conversations: float | None = Field(
-        default=None, gt=0, le=36_500, description="since a conversation's newest item, with its captures and feedback"
+        default=None,
+        gt=0,
+        le=36_500,
+        description="since a conversation's newest item or a chain's newest response, with captures and feedback",
     )
     captures: float | None = Field(default=None, gt=0, le=36_500, description="since the answer, with its feedback")
     files: float | None = Field(default=None, gt=0, le=36_500, description="since the upload, from every vector store")

@@ -105,7 +105,7 @@ class _Sent(Response):
 async def _fail(x: Exchange, error: ApiError) -> None:
     x.code = error.code
     if x.started:
-        await x.write(error.frame(), last=True)
+        await x.write(x.error_frame(error), last=True)
         return
     headers = [(b"content-type", b"application/json")]
     headers += [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]

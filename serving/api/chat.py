@@ -18,7 +18,7 @@ from serving.api.reasoning import Reasoner, choose, tools_of
 from serving.api.recorder import check_storable, recorder
 from serving.api.schemas import ChatRequest, OtherPart
 from serving.api.services import Services
-from serving.api.turn import OpenTurn
+from serving.api.turn import OpenTurn, Recollection
 from serving.assistants import prompt
 from serving.assistants.resolver import Route
 from serving.assistants.tools.builtin import Search
@@ -40,11 +40,12 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         x.timeline.end_of("admit")
         searches = isinstance(strategy, React | ReactCotSc) and "retrieval" in tools_of(route)
         # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
-        hits = None if searches and isinstance(strategy, React) else await _retrieve(s, x, route, body)
+        hits = None if searches and isinstance(strategy, React) else await retrieve(s, x, route, body)
         found = list(hits or ())  # and what the model's own searches find
         shown = found if searches else hits
         finished = recorder(s, x, route, body, shown, turn)
-        job = _job(body, route, hits, turn, _annotator(s, x, shown, turn), finished)
+        id = x.new_id("chatcmpl")
+        job = new_job(id, body, route, hits, turn, annotator(s, x, shown, turn), finished)
         if strategy is not None:
             search = _search(s, x, route, found) if searches else None
             reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, tools_of(route), search)
@@ -57,7 +58,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
             if turn is not None:
                 await turn.count()
                 fields["headrace"]["memory"] = turn.report
-            answer = await fixed_answer(x, job, _refusal(route), fields)
+            answer = await fixed_answer(x, job, refusal(route), fields)
         else:
             answer = await s.generator.run(x, job)
     return JsonResponse(answer) if answer is not None else None
@@ -97,27 +98,31 @@ async def _open_turn(s: Services, x: Exchange, route: Route, body: ChatRequest) 
     return turn
 
 
-async def _retrieve(s: Services, x: Exchange, route: Route, body: ChatRequest) -> Sequence[Hit] | None:
+async def retrieve(
+    s: Services, x: Exchange, route: Route, body: ChatRequest, *, param: str = "messages"
+) -> Sequence[Hit] | None:
     """Returns what was found, empty when nothing is good enough, None when the assistant reads nothing."""
     assistant = route.assistant
     if assistant is None or not assistant.knowledge:
         return None
     question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "").strip()
     if not question:
-        raise invalid("This assistant needs a user message with text.", "messages")
+        raise invalid("This assistant needs a user message with text.", param)
     hits = await s.retrieval.context(x.caller, assistant, question)
     x.timeline.end_of("retrieve")
     return hits
 
 
-def _job(
+def new_job(
+    id: str,
     body: ChatRequest,
     route: Route,
     hits: Sequence[Hit] | None,
-    turn: OpenTurn | None,
+    turn: Recollection | None,
     annotate: Annotate | None,
     finished: Finished | None,
 ) -> Job:
+    """Returns the generation that answers `body`."""
     conversation = [_message(m.model_dump(exclude_none=True)) for m in body.messages]
     document: dict[str, Any] = sampling_fields(body)
     max_tokens = body.max_completion_tokens or body.max_tokens
@@ -129,7 +134,7 @@ def _job(
             document.setdefault("temperature", assistant.temperature)
     if max_tokens is not None:
         document["max_tokens"] = max_tokens
-    for name in ("logprobs", "top_logprobs", "tool_choice"):
+    for name in ("logprobs", "top_logprobs", "tool_choice", "parallel_tool_calls"):
         if (value := getattr(body, name)) is not None:
             document[name] = value
     if body.tools:
@@ -142,7 +147,7 @@ def _job(
     )
     return Job(
         path="/chat/completions",
-        prefix="chatcmpl",
+        id=id,
         route=route,
         document=document,
         stream=body.stream,
@@ -172,7 +177,8 @@ def _search(s: Services, x: Exchange, route: Route, found: list[Hit]) -> Search:
     return search
 
 
-def _annotator(s: Services, x: Exchange, hits: Sequence[Hit] | None, turn: OpenTurn | None) -> Annotate | None:
+def annotator(s: Services, x: Exchange, hits: Sequence[Hit] | None, turn: Recollection | None) -> Annotate | None:
+    """Returns what puts citations and memory's report beside an answer, None when there are none."""
     if hits is None and turn is None:
         return None
 
@@ -193,7 +199,8 @@ def _annotator(s: Services, x: Exchange, hits: Sequence[Hit] | None, turn: OpenT
     return annotate
 
 
-def _refusal(route: Route) -> str:
+def refusal(route: Route) -> str:
+    """Returns what an assistant says when retrieval finds nothing."""
     if route.assistant is None:
         raise AssertionError("only assistants retrieve")
     return route.assistant.refusal

@@ -38,7 +38,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         document["logprobs"] = body.logprobs
     job = Job(
         path="/completions",
-        prefix="cmpl",
+        id=x.new_id("cmpl"),
         route=route,
         document=document,
         stream=body.stream,

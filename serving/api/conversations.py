@@ -75,18 +75,19 @@ async def delete_item(s: Services, request: Request, x: Exchange) -> Response:
 def _bodies(items: Sequence[ItemBody], limits: Limits) -> list[dict[str, Any]]:
     """Returns items as they are stored; raises a 400 for more text than one request may bring."""
     bodies = [item.model_dump(exclude_none=True) for item in items]
-    if _characters(bodies) > limits.characters:
+    if characters(bodies) > limits.characters:
         raise invalid(f"The items have more than {limits.characters} characters.", "items", "too_long")
     return bodies
 
 
-def _characters(value: object) -> int:
+def characters(value: object) -> int:
+    """Returns how long the texts of items are together."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
         # A picture is no text: the size of the body bounds it.
-        return sum(_characters(v) for k, v in value.items() if k not in ("image_url", "input_audio", "file_data"))
-    return sum(map(_characters, value)) if isinstance(value, list) else 0
+        return sum(characters(v) for k, v in value.items() if k not in ("image_url", "input_audio", "file_data"))
+    return sum(map(characters, value)) if isinstance(value, list) else 0
 
 
 def _conversation(conversation: Conversation) -> dict[str, Any]:

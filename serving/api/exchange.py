@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.types import Message, Receive, Send
 
+from serving.api.errors import ApiError
 from serving.security.principal import Principal
 from serving.telemetry import metrics
 from serving.telemetry.timeline import Timeline
@@ -22,6 +23,7 @@ class Exchange:
         "_send",
         "code",
         "disconnected",
+        "error_frame",
         "model",
         "principal",
         "request_id",
@@ -41,6 +43,7 @@ class Exchange:
         self.code = ""
         self.started = False
         self.disconnected = False
+        self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
         self._receive = receive
         self._send = send
 

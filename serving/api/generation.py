@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
-from serving.api.errors import ApiError, too_many, unavailable, upstream
+from serving.api.errors import ApiError, invalid, too_many, unavailable, upstream
 from serving.api.exchange import Exchange
 from serving.api.frames import FrameError, encode
 from serving.api.relay import EngineError, Relay
 from serving.api.schemas import Sampling
+from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream, read_answer
 from serving.assistants.resolver import Route
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
@@ -70,8 +72,8 @@ What it finds it puts into `Said`, and says when that is all, before the caller 
 class Job:
     """One generation: what to ask an engine, and how to shape what it says."""
 
+    id: str
     path: str
-    prefix: str
     route: Route
     document: dict[str, Any]
     stream: bool
@@ -82,6 +84,8 @@ class Job:
     finished: Finished | None = None
     solve: Solve | None = None
     transform: Callable[[dict[str, Any]], None] | None = None
+    relay: Relay | None = None  # of another kind of stream than a chat's
+    param: str = "messages"  # the request's field that holds what is asked
 
 
 def sampling_fields(body: Sampling) -> dict[str, Any]:
@@ -98,31 +102,45 @@ class Generator:
 
     async def run(self, x: Exchange, job: Job) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed to the caller. Raises `ApiError`."""
+        async with self._prepared(x, job) as (endpoint, document):
+            ours = {"id": job.id, "model": job.route.requested}
+            said = Said(x, job, document)
+            try:
+                if job.solve is not None:
+                    return await job.solve(x, job, endpoint, said, ours)
+                if job.stream:
+                    await self._stream(x, job, endpoint, said, ours)
+                    return None
+                return await self._whole(x, job, endpoint, said, ours)
+            except ApiError as e:
+                await said.broken_off("error", e.code)
+                raise
+            except asyncio.CancelledError:
+                if x.disconnected:
+                    await said.broken_off("cancelled")
+                raise
+
+    async def count(self, x: Exchange, job: Job) -> int:
+        """Returns the tokens of a chat's prompt. Raises `ApiError`, a 400 where the engine counts none."""
+        async with self._prepared(x, job) as (endpoint, document):
+            tokens = await Tokens(self._upstream, endpoint, document.get("tools")).count(document["messages"])
+        if tokens is None:
+            raise invalid("This model does not count the tokens of this input.", "model", "unsupported_content")
+        return tokens
+
+    @asynccontextmanager
+    async def _prepared(self, x: Exchange, job: Job) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
+        """Holds an engine, and yields it with what it is asked."""
         try:
             async with self._engines.endpoint(job.route.model) as endpoint:
                 x.timeline.end_of("queue")
                 if endpoint.text_only and not job.text_only:
-                    raise ApiError(400, "unsupported_content", "This model takes text only.", param="messages")
-                ours = {"id": x.new_id(job.prefix), "model": job.route.requested}
+                    raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
                 document = {**job.document, "model": endpoint.model}
                 if job.recall is not None:
                     await job.recall(endpoint, document)
                     x.timeline.end_of("memory")
-                said = Said(x, job, ours["id"], document)
-                try:
-                    if job.solve is not None:
-                        return await job.solve(x, job, endpoint, said, ours)
-                    if job.stream:
-                        await self._stream(x, job, endpoint, said, ours)
-                        return None
-                    return await self._whole(x, job, endpoint, said, ours)
-                except ApiError as e:
-                    await said.broken_off("error", e.code)
-                    raise
-                except asyncio.CancelledError:
-                    if x.disconnected:
-                        await said.broken_off("cancelled")
-                    raise
+                yield endpoint, document
         except EngineBusy as e:
             raise too_many(f"{e}; try again soon.") from None
         except EngineUnavailable as e:
@@ -157,20 +175,20 @@ class Generator:
     async def _stream(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]) -> None:
         said.prompt |= {"stream": True, "stream_options": {"include_usage": True}}
         hold_finish = job.annotate is not None or job.finished is not None
-        relay = Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
+        relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
         said.so_far = lambda: (relay.choices(), relay.usage)
         error: ApiError | None = None
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:
             await x.start_stream()
+            await x.write(relay.head())
             try:
                 rest = await _copy(x, relay, response)
-                if job.annotate is not None:
+                if job.annotate is not None or job.relay is not None:  # another's frames may be numbered
                     await x.write(rest)
                     rest = b""
+                if job.annotate is not None:
                     fields = await job.annotate(relay.texts())
-                    for frame in relay.held:
-                        for choice in frame["choices"]:
-                            choice.setdefault("delta", {}).update(fields.get(choice.get("index", 0), {}))
+                    relay.annotate(fields)
                     said.so_far = lambda: (_with(fields, relay.choices()), relay.usage)
                     x.timeline.end_of("cite")
                 rest += relay.tail()
@@ -178,7 +196,7 @@ class Generator:
                 # The head is sent: one error frame, no end mark, so that nobody takes the answer for complete.
                 error = upstream("The model broke off in the middle of its answer.")
                 x.code = error.code
-                rest = error.frame()
+                rest = x.error_frame(error)
         count_tokens(x, relay.usage)
         _observe(x, relay)
         if error is None:
@@ -191,10 +209,9 @@ class Generator:
 class Said:
     """What an engine was sent and has said so far; tells `Job.finished` of the end, once."""
 
-    def __init__(self, x: Exchange, job: Job, id: str, prompt: dict[str, Any]) -> None:
+    def __init__(self, x: Exchange, job: Job, prompt: dict[str, Any]) -> None:
         self._x = x
         self._job = job
-        self._id = id
         self.prompt = prompt
         self.so_far: Callable[[], tuple[list[dict[str, Any]], dict[str, Any]]] = lambda: ([], {})
         self.steps: list[dict[str, Any]] = []
@@ -207,14 +224,14 @@ class Said:
             raise upstream("The model's answer has no choices.")
         if self._job.finished is not None:
             end = ending(choices)
-            outcome = Outcome(self._id, end, self.prompt, choices, usage, steps=self.steps)
+            outcome = Outcome(self._job.id, end, self.prompt, choices, usage, steps=self.steps)
             await self._tell(self._job.finished, outcome)
 
     async def broken_off(self, kind: Ending, code: str | None = None) -> None:
         """The engine or the caller broke off. That it cannot be stored does not hide why."""
         if self._job.finished is None or self._told:
             return
-        outcome = Outcome(self._id, kind, self.prompt, *self.so_far(), code, self.steps)
+        outcome = Outcome(self._job.id, kind, self.prompt, *self.so_far(), code, self.steps)
         try:
             await self._tell(self._job.finished, outcome)
         except (ApiError, StoreError) as e:
@@ -288,22 +305,32 @@ def count_tokens(x: Exchange, usage: dict[str, Any]) -> None:
 
 async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any]) -> dict[str, Any] | None:
     """Answers a chat with `text` without asking a model, in the shape that was asked for."""
-    id = x.new_id(job.prefix)
-    base = {"id": id, "created": int(time.time()), "model": job.route.requested}
+    ours = {"id": job.id, "model": job.route.requested}
+    base = {**ours, "created": int(time.time())}
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-    message = {"role": "assistant", "content": text, **fields}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    choice = {"index": 0, "message": {"role": "assistant", "content": text, **fields}, "finish_reason": "stop"}
+    stream = b""
+    if job.stream:
+        relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)
+        stream = relay.head() + relay.feed(_as_stream(base, text, usage))
+        relay.annotate({0: fields})
+        stream += relay.tail()
     if job.finished is not None:
-        await job.finished(Outcome(id, "completed", {}, [choice], usage))
+        await job.finished(Outcome(job.id, "completed", {}, [choice], usage))
         x.timeline.end_of("store")
     if not job.stream:
         choice["logprobs"] = None
         return {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
-    base["object"] = "chat.completion.chunk"
     await x.start_stream()
-    for delta, reason in (({"role": "assistant", "content": text}, None), (fields, "stop")):
-        await x.write(encode({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}))
-    if job.want_usage:
-        await x.write(encode({**base, "choices": [], "usage": usage}))
-    await x.write(b"data: [DONE]\n\n", last=True)
+    await x.write(stream, last=True)
     return None
+
+
+def _as_stream(base: dict[str, Any], text: str, usage: dict[str, int]) -> bytes:
+    """Returns an answer of `text` as an engine would stream it."""
+    base = {**base, "object": "chat.completion.chunk"}
+    begin = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
+    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    frames = [{**base, "choices": [choice]} for choice in (begin, end)]
+    frames.append({**base, "choices": [], "usage": usage})
+    return b"".join(map(encode, frames)) + b"data: [DONE]\n\n"

@@ -85,7 +85,7 @@ def _operation(op: Operation) -> dict[str, Any]:
 def _response(op: Operation, status: int) -> dict[str, Any]:
     if status in op.statuses:
         types = ["application/octet-stream"] if op.path.endswith("/content") else ["application/json"]
-        if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions"):
+        if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
             types.append("text/event-stream")
         return {"description": "the answer", "content": {t: {"schema": {}} for t in types}}
     schema = {"$ref": "#/components/schemas/Error"}

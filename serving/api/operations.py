@@ -19,11 +19,13 @@ from serving.api import (
     health,
     memories,
     models,
+    responses,
     stored_completions,
     vector_stores,
 )
 from serving.api import schemas as b
 from serving.api.exchange import Exchange
+from serving.api.response_schemas import ResponseRequest
 from serving.api.services import Services
 
 Handler = Callable[[Services, Request, Exchange], Awaitable[Response | None]]
@@ -85,6 +87,17 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET", "/v1/chat/completions/{completion_id}/messages", stored_completions.list_messages, query=OLDEST_FIRST
     ),
+    Operation("POST", "/v1/responses", responses.create, ResponseRequest),
+    Operation("POST", "/v1/responses/input_tokens", responses.count_input, ResponseRequest),
+    Operation(
+        "GET",
+        "/v1/responses/{response_id}",
+        responses.get,
+        query=(Parameter("stream", {"type": "string", "enum": ["false"]}),),
+    ),
+    Operation("DELETE", "/v1/responses/{response_id}", responses.delete),
+    Operation("POST", "/v1/responses/{response_id}/cancel", responses.cancel, statuses=()),
+    Operation("GET", "/v1/responses/{response_id}/input_items", responses.list_input, query=PAGE),
     Operation("POST", "/v1/completions", completions.create, b.CompletionRequest),
     Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest),
     Operation("POST", "/v1/files", files.create, upload=True),

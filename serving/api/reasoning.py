@@ -24,7 +24,7 @@ from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Answer, Step, Work
 from serving.assistants.tools.builtin import Search, tools
 from serving.assistants.tools.tool import Toolbox
-from serving.config import Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, ToolName
+from serving.config import Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind, ToolName
 from serving.engines.endpoint import Endpoint
 from serving.telemetry import metrics
 
@@ -36,12 +36,7 @@ _TOOLS: tuple[ToolName, ...] = Assistant.model_fields["tools"].default
 
 def choose(route: Route, body: ChatRequest) -> Reasoning | None:
     """Returns the strategy that answers: the request's, else the assistant's; None is direct. Raises a 400."""
-    assistant = route.assistant
-    strategy: Strategy = assistant.strategy if assistant is not None else Direct()
-    if body.strategy is not None and body.strategy != strategy.kind:
-        if assistant is not None and body.strategy not in assistant.strategies:
-            raise invalid(f"This assistant does not answer by {body.strategy}.", "strategy")
-        strategy = _STRATEGY.validate_python({"kind": body.strategy})
+    strategy = strategy_of(route, body.strategy)
     if isinstance(strategy, Direct):
         return None
     if isinstance(strategy, React | ReactCotSc) and not tools_of(route):
@@ -59,6 +54,17 @@ def choose(route: Route, body: ChatRequest) -> Reasoning | None:
     if prompt.question_of([{"role": m.role} for m in body.messages]) is None:
         raise invalid("A strategy needs a message of the user.", "messages")
     return strategy
+
+
+def strategy_of(route: Route, asked: StrategyKind | None) -> Strategy:
+    """Returns the strategy that is asked for, else the assistant's; raises a 400 for one that it does not have."""
+    assistant = route.assistant
+    strategy: Strategy = assistant.strategy if assistant is not None else Direct()
+    if asked is None or asked == strategy.kind:
+        return strategy
+    if assistant is not None and asked not in assistant.strategies:
+        raise invalid(f"This assistant does not answer by {asked}.", "strategy")
+    return _STRATEGY.validate_python({"kind": asked})
 
 
 def tools_of(route: Route) -> tuple[ToolName, ...]:

@@ -1,4 +1,4 @@
-"""Keeps a completion: its capture and its turn of a conversation, before the caller learns of its end."""
+"""Keeps an answer: its capture, and its turn of a conversation or its response, before the caller learns of its end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Finished, Outcome
+from serving.api.reply import Reply
+from serving.api.response_schemas import ResponseRequest
 from serving.api.schemas import ChatRequest, CompletionRequest
 from serving.api.services import Services
 from serving.api.turn import OpenTurn, gone
@@ -32,26 +34,28 @@ def recorder(
     s: Services,
     x: Exchange,
     route: Route,
-    body: ChatRequest | CompletionRequest,
+    body: ChatRequest | CompletionRequest | ResponseRequest,
     hits: Sequence[Hit] | None = None,
-    turn: OpenTurn | None = None,
+    place: OpenTurn | Reply | None = None,
 ) -> Finished | None:
-    """Returns what keeps the completion of a request, None when nothing of it is kept.
+    """Returns what keeps the answer of a request, None when nothing of it is kept.
 
-    What broke off is captured as far as it went, and is no turn of a conversation.
+    What broke off is captured as far as it went, and is neither a turn of a conversation nor a response.
     """
     captured = _captures(s, route)
-    if not captured and turn is None:
+    if not captured and place is None:
         return None
 
     async def finished(outcome: Outcome) -> None:
-        capture = _capture(x, route, body, hits, turn, outcome) if captured else None
-        said = turn.items(outcome.choices[0]) if turn is not None and outcome.whole else None
-        remember = s.remembering.after(x.caller, route.assistant, said[0]) if said is not None else None
+        turn = place.items(outcome.choices[0]) if isinstance(place, OpenTurn) and outcome.whole else None
+        response = place.kept(outcome) if isinstance(place, Reply) and outcome.whole else None
+        capture = _capture(x, route, body, hits, place, outcome) if captured else None
+        id = place.conversation if place is not None and outcome.whole else None
+        remember = s.remembering.after(x.caller, route.assistant, id) if id is not None else None
         try:
-            await s.captures.record(x.caller, capture, turn=said, then=remember)
-        except NotFound:
-            raise gone() from None
+            await s.captures.record(x.caller, capture, turn=turn, response=response, then=remember)
+        except NotFound as e:
+            raise gone(e) from None
 
     return finished
 
@@ -64,19 +68,20 @@ def _captures(s: Services, route: Route) -> bool:
 def _capture(
     x: Exchange,
     route: Route,
-    body: ChatRequest | CompletionRequest,
+    body: ChatRequest | CompletionRequest | ResponseRequest,
     hits: Sequence[Hit] | None,
-    turn: OpenTurn | None,
+    place: OpenTurn | Reply | None,
     outcome: Outcome,
 ) -> Capture:
-    stored = isinstance(body, ChatRequest) and body.store is True
+    agreed = not isinstance(body, CompletionRequest) and body.store is True
     return Capture(
         id=outcome.id,
         tenant=x.caller.tenant,
         user=x.caller.user,
         request_id=x.request_id,
-        conversation_id=turn.conversation if turn is not None else None,
+        conversation_id=place.conversation if place is not None else None,
         item_id=None,
+        session_id=place.session if isinstance(place, Reply) else None,
         requested=route.requested,
         assistant=route.assistant.name if route.assistant is not None else None,
         alias=route.alias,
@@ -94,9 +99,9 @@ def _capture(
         cost=None,
         outcome=outcome.ending,
         error_code=outcome.code,
-        stored=stored,
-        consent=stored,
-        metadata=(body.metadata or {}) if isinstance(body, ChatRequest) else {},
+        stored=agreed and isinstance(body, ChatRequest),
+        consent=agreed,
+        metadata=(body.metadata or {}) if not isinstance(body, CompletionRequest) else {},
         created_at=now(),
     )
 

@@ -59,7 +59,7 @@ class Relay:
             if template is not None and (text := template.text(frame)) is not None:
                 self._texts[template.index].append(text)
                 self.tokens += 1
-                out.append(template.fill(text))
+                out.append(self._added(template, text))
             elif frame:
                 out.append(self._other(frame))
         if self.tokens > before:
@@ -104,6 +104,14 @@ class Relay:
         if self._hold_finish and any(c.get("finish_reason") for c in choices):
             self.held.append(document)
             return b""
+        return self._frame(document)
+
+    def _added(self, template: Template, text: bytes) -> bytes:
+        """Returns the caller's frame for a text, as it stands in JSON."""
+        return template.fill(text)
+
+    def _frame(self, document: dict[str, Any]) -> bytes:
+        """Returns the caller's frame for a decoded one, whose choices were read."""
         return encode(document)
 
     def _read(self, choice: dict[str, Any]) -> None:
@@ -159,14 +167,27 @@ class Relay:
         """Returns the text of each choice so far, by index."""
         return {index: b"".join(parts).decode(errors="replace") for index, parts in self._texts.items()}
 
+    def head(self) -> bytes:
+        """Returns the frames that come before the engine's first."""
+        return b""
+
+    def annotate(self, fields: dict[int, dict[str, Any]]) -> None:
+        """Puts fields beside the text of each choice, by index, before its end."""
+        for document in self.held:
+            for choice in document["choices"]:
+                choice.setdefault("delta", {}).update(fields.get(choice.get("index", 0), {}))
+
     def tail(self) -> bytes:
         """Returns the last frames: what was held, usage when it was asked for, and the end mark.
 
         Raises `FrameError` when the engine's stream was cut off: such a stream must never look complete.
         """
-        if not self.done:
-            raise FrameError("the engine's stream was cut off")
+        self._check_whole()
         out = [encode(document) for document in self.held]
         if self._want_usage and self._usage_frame is not None:
             out.append(encode(self._usage_frame))
         return b"".join([*out, b"data: [DONE]\n\n"])
+
+    def _check_whole(self) -> None:
+        if not self.done:
+            raise FrameError("the engine's stream was cut off")

@@ -193,6 +193,7 @@ class ChatRequest(Sampling):
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     store: bool | None = None
     metadata: Metadata | None = None
+    parallel_tool_calls: bool | None = None
 
     @model_validator(mode="after")
     def _logprobs(self) -> Self:
@@ -373,7 +374,8 @@ class FunctionCallOutputItem(Body):
     status: ItemStatus = "completed"
 
 
-def _item_type(value: Any) -> Any:
+def item_type(value: Any) -> Any:
+    """Returns the type of an item."""
     given = value.get("type", "message") if isinstance(value, dict) else getattr(value, "type", None)
     return given if isinstance(given, str) else None
 
@@ -382,7 +384,7 @@ ItemBody = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
     | Annotated[FunctionCallOutputItem, Tag("function_call_output")],
-    Discriminator(_item_type),  # OpenAI's clients may leave the type of a message out
+    Discriminator(item_type),  # OpenAI's clients may leave the type of a message out
 ]
 
 

@@ -11,7 +11,7 @@ from serving.api.admission import Admission
 from serving.api.extracting import Extractor
 from serving.api.generation import Generator
 from serving.api.indexing import Indexer
-from serving.api.recollection import Recollection
+from serving.api.recalling import Recaller
 from serving.api.remembering import Remembering
 from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
@@ -33,6 +33,7 @@ from serving.store.files import Files
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
 from serving.store.memories import Memories
+from serving.store.responses import Responses
 from serving.store.summaries import Summaries
 from serving.store.turn_vectors import TurnVectors
 from serving.store.vector_stores import VectorStores
@@ -54,6 +55,7 @@ class Services:
         self.conversations = Conversations(self.database)
         self.captures = Captures(self.database)
         self.ratings = Ratings(self.database)
+        self.responses = Responses(self.database, self.conversations)
         self.keys = Keys(self.database)
         self.authenticator = Authenticator(self.keys, config.key_secret.read())
         self.admission = Admission(config.limits)
@@ -68,7 +70,7 @@ class Services:
         summaries = Summaries(self.database)
         self.memories = Memories(self.database)
         vectors = TurnVectors(self.database)
-        self.recollection = Recollection(self.conversations, summaries, self.memories, vectors, self.retrieval)
+        self.recaller = Recaller(self.conversations, summaries, self.memories, vectors, self.retrieval)
         self.remembering = Remembering(
             self.jobs,
             Summariser(self.conversations, summaries),

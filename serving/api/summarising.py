@@ -49,7 +49,8 @@ class Summariser:
         last = (await self._conversations.get(context.principal, id)).last_seq
         async with aclosing(memory.newest_turns(self._conversations, context.principal, id)) as turns:
             kept = await memory.recall(window, turns, before=before, after=[], room=room, fits=answering.tokens.fit)
-        return kept[0].seq if kept else last + 1
+        oldest = kept[0].seq if kept else None
+        return oldest if oldest is not None else last + 1
 
     async def fold(
         self, context: JobContext, kind: SummaryMemory | SummaryWindowMemory, id: str, edge: int, model: Helper

@@ -41,7 +41,8 @@ class Tokens:
 
     async def fit(self, messages: list[dict[str, Any]], limit: int) -> bool:
         """Whether `messages` have at most `limit` tokens."""
-        return self.bound(messages) <= limit or await self._count(messages) <= limit
+        bound = self.bound(messages)
+        return bound <= limit or (await self.count(messages) or bound) <= limit
 
     def bound(self, messages: list[dict[str, Any]]) -> int:
         """Returns a number that the tokens do not exceed, without asking: a token has at least one byte of UTF-8."""
@@ -49,9 +50,10 @@ class Tokens:
         texts = [{**m, "content": _texts(m)} for m in messages] if count else messages
         return len(orjson.dumps([texts, self._tools])) + count * OTHER_PART + OVERHEAD
 
-    async def _count(self, messages: list[dict[str, Any]]) -> int:
+    async def count(self, messages: list[dict[str, Any]]) -> int | None:
+        """Returns the tokens of a prompt, None when nobody can be asked or it has more than text."""
         if self._endpoint.tokenizer is None or any(map(others, messages)):
-            return self.bound(messages)
+            return None
         try:
             if self._endpoint.tokenizer == "vllm":
                 asked = {"model": self._endpoint.model, "messages": messages, "add_generation_prompt": True}
@@ -62,9 +64,9 @@ class Tokens:
             # Marks of the template are one token each, and the template's own text can hold them.
             marked = {"content": prompt, "add_special": True, "parse_special": True}
             tokens = (await self._ask("/tokenize", marked)).get("tokens")
-            return len(tokens) if isinstance(tokens, list) else self.bound(messages)
+            return len(tokens) if isinstance(tokens, list) else None
         except ApiError:  # a template can refuse a part of a conversation, for example one without a user
-            return self.bound(messages)
+            return None
 
     async def _ask(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
         async with self._client.post(self._endpoint, path, document) as response:

@@ -1,4 +1,4 @@
-"""One turn of a stored conversation: what the model is shown before it, and what is kept of it.
+"""One turn of what is kept between requests: what the model is shown before it, and what is kept of it.
 
 A turn is kept whole or not at all, in one transaction, after the engine's last word and before the caller's. What an
 engine did not finish is not kept, and neither is the question: the caller asks again and it stands there once.
@@ -11,12 +11,14 @@ from contextlib import aclosing
 from typing import Any
 
 from serving.api.errors import ApiError, invalid, upstream
-from serving.api.recollection import Open, Recalled
+from serving.api.recalling import Open, Recalled
 from serving.api.schemas import ChatRequest
 from serving.api.services import Services
 from serving.api.tokens import Tokens, others
 from serving.assistants import items, memory
+from serving.assistants.history import ConversationHistory, History
 from serving.assistants.items import Message
+from serving.assistants.memory import Turn
 from serving.config import Assistant, TokenWindowMemory
 from serving.engines.endpoint import Endpoint
 from serving.security.principal import Principal
@@ -24,33 +26,33 @@ from serving.store.conversations import Body
 from serving.store.errors import NotFound
 
 
-class OpenTurn:
-    """A turn of `conversation`. `report` says how many earlier turns the model was shown, and not shown.
+class Recollection:
+    """What the model is shown of `history`, which the request names in the field `param`.
 
-    A bare model (no `assistant`) has the memory that an assistant has by default.
+    `report` says how many earlier turns the model was shown, and not shown. A bare model (no `assistant`) has the
+    memory that an assistant has by default.
     """
 
-    def __init__(self, services: Services, caller: Principal, assistant: Assistant | None, body: ChatRequest) -> None:
-        given = body.conversation
-        self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
+    def __init__(
+        self,
+        services: Services,
+        caller: Principal,
+        assistant: Assistant | None,
+        history: History,
+        body: ChatRequest,
+        param: str = "conversation",
+    ) -> None:
+        self._history = history
         self._services = services
-        self._conversations = services.conversations
         self._caller = caller
-        self._assistant = assistant
+        self._assistant = assistant.name if assistant is not None else ""
         self._memory = assistant.memory if assistant is not None else TokenWindowMemory()
         self._question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "")
-        self._said = [message.model_dump(exclude_none=True) for message in body.messages]
+        self._param = param
         self.report: dict[str, int] = {"turns": 0, "left_out": 0}
 
-    async def check(self) -> None:
-        """Raises a 404 when the caller has no such conversation."""
-        try:
-            await self._conversations.get(self._caller, self.conversation)
-        except NotFound:
-            raise gone() from None
-
     async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
-        """Puts into the prompt of `document` what memory holds of the conversation and the engine's context allows.
+        """Puts into the prompt of `document` what memory holds of the history and the engine's context allows.
 
         Instructions stay before it: most chat templates take them at the beginning only. A request that begins with
         what a tool returned goes on with the newest turn, which therefore is part of it.
@@ -61,25 +63,43 @@ class OpenTurn:
         tokens = Tokens(self._services.upstream, endpoint, document.get("tools"))
         room = memory.room(await tokens.window(), document.get("max_tokens"))
         going_on = []
-        async with aclosing(memory.newest_turns(self._conversations, self._caller, self.conversation)) as turns:
+        async with aclosing(self._history.turns()) as turns:
             if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
                 going_on = [newest]
                 after = [*newest.messages, *after]
             planned = Open(before, after, room, tokens.fit, self._question)
-            name = self._assistant.name if self._assistant is not None else ""
-            recollection = self._services.recollection
-            found = await recollection.recall(self._caller, self.conversation, name, self._memory, turns, planned)
-        document["messages"] = [*before, *found.notes, *memory.flat(found.turns), *after]
+            id, kind = self._history.conversation, self._memory
+            found = await self._services.recaller.recall(self._caller, id, self._assistant, kind, turns, planned)
+        document["messages"] = [*before, *found.notes, *items.paired(memory.flat(found.turns)), *after]
         shown = [*found.turns, *going_on]
         if endpoint.text_only and any(map(others, memory.flat(shown))):
-            raise invalid("This model takes text only.", "conversation", "unsupported_content")
-        await self.count(len(shown), shown[0].seq if shown else None, found)
+            raise invalid("This model takes text only.", self._param, "unsupported_content")
+        await self.count(shown, found)
 
-    async def count(self, shown: int = 0, oldest: int | None = None, found: Recalled | None = None) -> None:
-        """Fills in `report`; `oldest` is the number of the oldest item that was shown."""
+    async def count(self, shown: Sequence[Turn] = (), found: Recalled | None = None) -> None:
+        """Fills in `report`; `shown` are the newest turns, and `found` is what memory gave."""
         found = found or Recalled([])
-        left_out = await self._conversations.count_turns(self._caller, self.conversation, before=oldest)
-        self.report = {"turns": shown, "left_out": max(left_out - found.covered, 0), **found.counts}
+        left_out = await self._history.left_out(shown)
+        self.report = {"turns": len(shown), "left_out": max(left_out - found.covered, 0), **found.counts}
+
+
+class OpenTurn(Recollection):
+    """A chat completion's turn of `conversation`, from its request to its end."""
+
+    def __init__(self, services: Services, caller: Principal, assistant: Assistant | None, body: ChatRequest) -> None:
+        given = body.conversation
+        self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
+        self._conversations = services.conversations
+        history = ConversationHistory(self._conversations, caller, self.conversation)
+        super().__init__(services, caller, assistant, history, body)
+        self._said = [message.model_dump(exclude_none=True) for message in body.messages]
+
+    async def check(self) -> None:
+        """Raises a 404 when the caller has no such conversation."""
+        try:
+            await self._conversations.get(self._caller, self.conversation)
+        except NotFound as e:
+            raise gone(e) from None
 
     def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:
         """Returns what is kept of what was asked and answered, and the conversation that keeps it; raises a 502."""
@@ -91,6 +111,7 @@ class OpenTurn:
             raise upstream("The model's answer is no message of a chat.") from None
 
 
-def gone() -> ApiError:
+def gone(error: NotFound) -> ApiError:
     """What a request goes on with is not there, or another tenant's."""
-    return ApiError(404, "not_found", "There is no such conversation.", param="conversation")
+    param = "previous_response_id" if error.kind == "response" else error.kind
+    return ApiError(404, "not_found", f"There is no such {error.kind}.", param=param)

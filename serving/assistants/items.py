@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 Message = dict[str, Any]
@@ -25,6 +26,30 @@ def messages(bodies: Iterable[Mapping[str, Any]]) -> list[Message]:
             role = "system" if body["role"] == "developer" else body["role"]
             shown.append({"role": role, "content": _content(body["content"])})
     return shown
+
+
+def paired(shown: Sequence[Message]) -> list[Message]:
+    """Returns `shown` without calls that nobody answered and results that nobody called for: engines refuse both."""
+    kept: list[Message] = []
+    waiting: set[str] = set()
+    for i, message in enumerate(shown):
+        if message["role"] == "tool":
+            if message["tool_call_id"] in waiting:
+                waiting.discard(message["tool_call_id"])
+                kept.append(message)
+            continue
+        waiting = set()
+        if calls := message.get("tool_calls"):
+            results = {m["tool_call_id"] for m in takewhile(lambda m: m["role"] == "tool", shown[i + 1 :])}
+            calls = [call for call in calls if call["id"] in results]
+            waiting = {call["id"] for call in calls}
+            message = {name: value for name, value in message.items() if name != "tool_calls"}
+            if calls:
+                message["tool_calls"] = calls
+            elif not message.get("content"):
+                continue
+        kept.append(message)
+    return kept
 
 
 def bodies(conversation: Iterable[Message], *, status: str = "completed") -> list[dict[str, Any]]:

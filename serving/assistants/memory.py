@@ -46,16 +46,20 @@ Fits = Callable[[list[Message], int], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the user said and all that followed, oldest first; `seq` is the number of its first item."""
+    """What the user said and all that followed, oldest first; `seq` is the number of its first item, if it has one."""
 
     messages: list[Message]
-    seq: int
+    seq: int | None = None
 
 
-async def newest_turns(conversations: Conversations, principal: Principal, id: str) -> AsyncGenerator[Turn, None]:
-    """Yields the turns of a conversation, the newest first, and reads no more of it than is asked for."""
+async def newest_turns(
+    conversations: Conversations, principal: Principal, id: str, *, before: int | None = None
+) -> AsyncGenerator[Turn, None]:
+    """Yields the turns of a conversation, the newest first, and reads no more of it than is asked for.
+
+    With `before`, only items with a number below it.
+    """
     turn: list[Item] = []  # newest first
-    before: int | None = None
     more = True
     while more:
         page = await conversations.last(principal, id, before=before, limit=PAGE)
@@ -73,7 +77,7 @@ async def newest_turns(conversations: Conversations, principal: Principal, id: s
 async def since(turns: AsyncIterator[Turn], seq: int) -> AsyncIterator[Turn]:
     """Yields the newest turns, as far as they begin after the item numbered `seq`."""
     async for turn in turns:
-        if turn.seq <= seq:
+        if turn.seq is not None and turn.seq <= seq:
             return
         yield turn
 

@@ -30,6 +30,7 @@ _READ = [
         "id",
         "item_id",
         "conversation_id",
+        "session_id",
         "created_at",
         "request",
         "prompt",
@@ -43,8 +44,7 @@ _READ = [
 ]
 
 
-# Who agreed asked for the completion to be stored; both columns, since the index has one of them.
-_AGREED = and_(captures.c.stored, captures.c.consent)
+_AGREED = captures.c.consent  # who agreed asked for the completion or the response to be stored
 
 
 async def completions(database: Database, filters: Filters) -> AsyncIterator[Completion]:
@@ -136,7 +136,7 @@ def _ratings(tenant: str, column: str, ids: Sequence[str]) -> Select[Any]:
 def _completion(row: RowMapping, ratings: Sequence[Rating]) -> Completion:
     return Completion(
         id=row["id"],
-        session=row["conversation_id"] or _opening(row["id"], row["request"].get("messages")),
+        session=row["session_id"] or row["conversation_id"] or _opening(row["id"], row["request"].get("messages")),
         at=row["created_at"],
         messages=_messages(row["prompt"]),
         answer=_answer(row["answer"]),

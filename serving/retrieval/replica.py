@@ -29,6 +29,7 @@ from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
 from serving.store.jobs import Jobs
+from serving.store.responses import Responses
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
 from serving.telemetry import metrics
@@ -55,6 +56,7 @@ class RetrievalReplica:
         self._blobs = Blobs(data.place(config.store, data.FILES))
         self._retention = config.retention
         self._conversations = Conversations(self._database)
+        self._responses = Responses(self._database, self._conversations)
         self._captures = Captures(self._database)
         self._embedder = Embedder()
         where = data.collections(config.store)
@@ -82,7 +84,9 @@ class RetrievalReplica:
             try:
                 await self._blobs.sweep(self._files.existing)
                 await self._jobs.prune(KEEP_JOBS_S)
-                removed = await retention.prune(self._retention, self._conversations, self._captures, self._files)
+                removed = await retention.prune(
+                    self._retention, self._conversations, self._responses, self._captures, self._files
+                )
                 if any(removed.values()):
                     log.info("retention ended: %s", removed)
             except StoreUnavailable as e:

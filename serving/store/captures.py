@@ -1,6 +1,7 @@
 """Captures: every completion with what led to it and what came of it, one row each.
 
-A capture is written in the transaction that stores its turn of a conversation, and goes with that conversation.
+A capture is written in the transaction that stores its turn of a conversation or its response. It goes with that
+conversation.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import now
 from serving.store.models import captures
+from serving.store.responses import NewResponse, add_response
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
@@ -38,8 +40,9 @@ class Capture:
     """One completion, or what there was of it when it broke off.
 
     `request` is the body as the caller sent it, `prompt` the document as the engine got it, `answer` the list of
-    choices; `timings` are the seconds of each stage. `stored` says that the API shows it, `consent` that exports may
-    hold it. Tokens are None where the engine did not say, `cost` where nobody knows a price.
+    choices; `timings` are the seconds of each stage. `stored` says that the API of stored completions shows it,
+    `consent` that exports may hold it. Responses that go on with each other have one `session_id`. Tokens are None
+    where the engine did not say, `cost` where nobody knows a price.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Capture:
     request_id: str
     conversation_id: str | None
     item_id: str | None
+    session_id: str | None
     requested: str
     assistant: str | None
     alias: str
@@ -84,27 +88,29 @@ class Captures:
         capture: Capture | None,
         *,
         turn: tuple[str, Sequence[Body]] | None = None,
+        response: NewResponse | None = None,
         then: Then | None = None,
     ) -> None:
-        """Stores a capture, adds the items of `turn` to the conversation that it names and does `then`; all or none.
+        """Stores a capture with the answer's own place, and does `then` with the items that were added, all or nothing.
 
-        Raises `NotFound` when that conversation, or the capture's, is gone.
+        That is a `turn`, whose items are added to the conversation that it names, or a `response`. Raises `NotFound`
+        when that conversation, the capture's, or the response before it is gone.
         """
 
         def work(connection: Connection) -> None:
-            item_id = None
-            if turn is not None:
-                added = add_items(connection, principal, *turn)
-                item_id = added[-1].id if added else None
-                if then is not None:
-                    then(connection, added)
+            added = add_items(connection, principal, *turn) if turn is not None else []
+            if response is not None:
+                added = add_response(connection, principal, response)
+            if then is not None:
+                then(connection, added)
             if capture is not None:
                 # The columns of JSON are not copied.
-                row = {name: getattr(capture, name) for name in Capture.__slots__} | {"item_id": item_id}
+                row = {name: getattr(capture, name) for name in Capture.__slots__}
+                row["item_id"] = added[-1].id if added else None
                 try:
                     connection.execute(captures.insert(), row)
                 except IntegrityError as e:
-                    if capture.conversation_id is None or turn is not None:
+                    if capture.conversation_id is None or added:
                         raise
                     raise NotFound("conversation", capture.conversation_id) from e
 

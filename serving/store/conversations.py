@@ -28,7 +28,7 @@ MAX_PAGE = 100
 PRUNED_TOGETHER = 50  # each with all its items: others need not wait long to write
 
 Body = Mapping[str, Any]
-"""An item as OpenAI's API shows it, without its id."""
+"""An item as OpenAI's API shows it; one without an id gets one."""
 
 PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
 
@@ -253,8 +253,9 @@ def add_items(connection: Connection, principal: Principal, id: str, items: Sequ
     added = []
     for item, begin in zip(items, begins, strict=True):
         seq, turn = seq + 1, turn + begin
-        prefix = PREFIXES[item["type"]]
-        added.append(Item(new_id(prefix), id, seq, principal.tenant, turn, dict(item), at))
+        body = dict(item)
+        item_id = body.pop("id", None) or new_id(PREFIXES[body["type"]])
+        added.append(Item(item_id, id, seq, principal.tenant, turn, body, at))
     if added:
         rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
         connection.execute(conversation_items.insert(), rows)

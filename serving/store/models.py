@@ -213,6 +213,7 @@ captures = Table(
     Column("request_id", String(64), nullable=False),
     Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE")),
     Column("item_id", ID, ForeignKey("conversation_items.id", ondelete="SET NULL")),  # the answer in the conversation
+    Column("session_id", ID),  # of a response: what it shares with those that it follows and that follow it
     Column("requested", NAME, nullable=False),  # the request's model; what it led to follows
     Column("assistant", NAME),
     Column("alias", NAME, nullable=False),
@@ -230,11 +231,12 @@ captures = Table(
     Column("cost", Double),
     Column("outcome", String(16), nullable=False),
     Column("error_code", String(64)),
-    Column("stored", Boolean, nullable=False),  # shown by the API
+    Column("stored", Boolean, nullable=False),  # shown by the API of stored completions
     Column("consent", Boolean, nullable=False),  # may go into exports
     Column("metadata", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     Index("ix_captures_tenant_created_at", "tenant", "stored", "created_at", "id"),
+    Index("ix_captures_consent", "tenant", "consent", "created_at", "id"),
     Index("ix_captures_created_at", "created_at"),
     Index("ix_captures_conversation_id", "conversation_id"),
     Index("ix_captures_item_id", "item_id"),
@@ -263,6 +265,24 @@ feedback = Table(
     Index("ix_feedback_item_id", "item_id"),
     Index("ix_feedback_conversation_id", "conversation_id"),
     Index("ix_feedback_rejected_id", "rejected_id"),
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    # What was said before it: another response, or a conversation's items with numbers below `conversation_before`.
+    Column("previous_id", ID),
+    Column("conversation_id", ID),
+    Column("conversation_before", BigInteger),
+    Column("session_id", ID, nullable=False),  # the conversation or the first response, also when it is gone
+    Column("turns", Integer, nullable=False),  # that begin in it
+    Column("body", JSON, nullable=False),  # OpenAI's response object, with its output
+    Column("input", JSON, nullable=False),  # OpenAI's items with their ids
+    Column("created_at", Double, nullable=False),
+    Index("ix_responses_previous_id", "previous_id"),
+    Index("ix_responses_session_id", "session_id", "created_at"),
 )
 
 conversation_summaries = Table(

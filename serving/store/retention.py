@@ -1,4 +1,4 @@
-"""What a stack may not keep for ever goes: conversations, captures and files, each class after its days."""
+"""What a stack may not keep for ever goes: conversations, responses, captures and files, each class after its days."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from serving.config import Retention
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.files import Files
+from serving.store.responses import Responses
 
 DAY_S = 86_400.0
 
 
-async def prune(retention: Retention, conversations: Conversations, captures: Captures, files: Files) -> dict[str, int]:
+async def prune(
+    retention: Retention, conversations: Conversations, responses: Responses, captures: Captures, files: Files
+) -> dict[str, int]:
     """Removes what is older than its class is kept. Returns how many of each class, of those that end at all.
 
     Several processes may do it at once.
     """
     removals = {
         "conversations": (retention.conversations, conversations.prune),
+        "responses": (retention.conversations, responses.prune),
         "captures": (retention.captures, captures.prune),
         "files": (retention.files, files.prune),
     }

@@ -167,6 +167,66 @@ def test_a_conversation_goes_on(sdk, stream):
         ask(sdk, "smollm2", "x", max_tokens=1, extra_body={"conversation": id})
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_responses_are_a_chain(sdk, stream):
+    """The tour of the Responses API: ask, go on, read what is kept, delete out of the middle."""
+    ids = []
+    for turn, text in enumerate(("My name is Ada.", "I live in Orrin.", "Who am I?")):
+        previous = ids[-1] if ids else openai.omit
+        asked = {"model": "smollm2", "input": text, "max_output_tokens": 16, "previous_response_id": previous}
+        if stream:
+            events = list(sdk.responses.create(**asked, stream=True))
+            assert [e.sequence_number for e in events] == list(range(len(events)))
+            response = events[-1].response
+            assert events[-1].type == f"response.{response.status}"
+            deltas = "".join(e.delta for e in events if e.type == "response.output_text.delta")
+            assert deltas == response.output_text
+        else:
+            response = sdk.responses.create(**asked)
+        assert response.output_text
+        assert response.status in ("completed", "incomplete")
+        assert 0 < response.usage.output_tokens <= 16
+        if turn:
+            assert response.model_extra["headrace"]["memory"] == {"turns": turn, "left_out": 0}
+        assert sdk.responses.retrieve(response.id).output == response.output
+        assert [i.content[0].text for i in sdk.responses.input_items.list(response.id)] == [text]
+        ids.append(response.id)
+    sdk.responses.delete(ids[1])
+    count = sdk.responses.input_tokens.count
+    alone = count(model="smollm2", input="Go on.").input_tokens
+    shorter, longer = (count(model="smollm2", input="Go on.", previous_response_id=id).input_tokens for id in ids[::2])
+    assert alone < shorter < longer
+    with pytest.raises(openai.BadRequestError):
+        sdk.responses.cancel(ids[0])
+    with pytest.raises(openai.NotFoundError):
+        sdk.responses.create(model="smollm2", input="x", previous_response_id=ids[1])
+
+
+def test_a_response_in_a_conversation_with_a_schema(sdk):
+    id = sdk.conversations.create().id
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    response = sdk.responses.create(
+        model="smollm2",
+        input="The capital of France, as JSON.",
+        conversation=id,
+        max_output_tokens=64,
+        temperature=0,
+        text={"format": {"type": "json_schema", "name": "capital", "schema": schema}},
+    )
+    assert set(json.loads(response.output_text)) == {"city"}
+    assert next(i.id for i in sdk.conversations.items.list(id)) == response.output[0].id
+    sdk.conversations.delete(id)
+
+
+def test_a_response_cites(sdk):
+    response = sdk.responses.create(model="docs", input="On which port does the API listen by default?")
+    text = response.output[0].content[0]
+    assert text.annotations, response
+    for cited in text.annotations:
+        assert (cited.type, cited.url[:10]) == ("url_citation", "/v1/files/")
+        assert 0 <= cited.start_index < cited.end_index <= len(text.text)
+
+
 def test_a_deleted_file_is_found_no_more(sdk):
     file = sdk.files.create(file=("gone.md", b"# Gone\n\nThe vanishing marker is zyxomma."), purpose="assistants")
     store = sdk.vector_stores.create(name="short-lived", file_ids=[file.id])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.api.recollection import Open, Recollection
+from serving.api.recalling import Open, Recaller
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream
 from serving.assistants.memory import flat, newest_turns
@@ -77,7 +77,7 @@ def test_no_kind_exceeds_the_window(llama, stores, kind, turns, question, summar
 async def recalled(endpoint, database, kind, turns, question, summary, facts, answer):
     conversations, summaries = Conversations(database), Summaries(database)
     memories, vectors = Memories(database), TurnVectors(database)
-    recollection = Recollection(conversations, summaries, memories, vectors, RetrievalClient(Handle()))
+    recaller = Recaller(conversations, summaries, memories, vectors, RetrievalClient(Handle()))
     made = await conversations.create(ME)
     for asked, said in turns:
         texts = (("user", "input_text", asked), ("assistant", "output_text", said))
@@ -100,7 +100,7 @@ async def recalled(endpoint, database, kind, turns, question, summary, facts, an
         room = CONTEXT - answer
         prompt = Open(before, after, room, tokens.fit, question)
         async with aclosing(newest_turns(conversations, ME, made.id)) as newest:
-            found = await recollection.recall(ME, made.id, assistant, kind, newest, prompt)
+            found = await recaller.recall(ME, made.id, assistant, kind, newest, prompt)
         shown = [*before, *found.notes, *flat(found.turns), *after]
         alone = not found.notes and not found.turns  # what the caller asks with is the caller's
         assert alone or await tokens._count(shown) <= room

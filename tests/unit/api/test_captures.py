@@ -396,3 +396,85 @@ def test_a_rating_sent_many_times_at_once_is_there_once(world):
     assert {a.status_code for a in answers} == {200}
     assert len({a.text for a in answers}) == 1
     assert len(world.http.get(f"/v1/feedback?target={id}").json()["data"]) == 1
+
+
+def respond(world, model="echo", stream=False, **more):
+    """Asks for a response, reads it to its end and returns it."""
+    response = world.post("/v1/responses", model=model, input="hi", stream=stream, **more)
+    if not stream:
+        return response.json()
+    return json.loads(response.text.strip().splitlines()[-1].removeprefix("data: "))["response"]
+
+
+@both
+@pytest.mark.parametrize("store", [None, True, False, "null"], ids=str)
+def test_a_response_is_captured_and_only_who_says_so_agrees_to_exports(world, store, stream):
+    said = {} if store is None else {"store": None if store == "null" else store}
+    made = respond(world, stream=stream, metadata={"a": "b"}, **said)
+    [found, *_] = world.rows()
+    assert (found.id, found.session_id, found.conversation_id) == (made["id"], made["id"], None)
+    assert (found.stored, found.consent) == (False, store is True)
+    assert (found.outcome, found.metadata) == ("completed", {"a": "b"})
+    assert found.request == {"model": "echo", "input": "hi", "stream": stream, "metadata": {"a": "b"}, **said}
+    assert found.prompt["messages"] == world.engine.prompts[-1] == QUESTION
+    assert found.answer[0]["message"]["content"] == made["output"][0]["content"][0]["text"]
+    assert made["store"] == (store is not False)
+    kept = world.http.get(f"/v1/responses/{made['id']}")
+    assert kept.status_code == (404 if store is False else 200)
+    # The routes of stored completions know nothing of it.
+    assert world.http.get(f"/v1/chat/completions/{made['id']}").status_code == 404
+    assert made["id"] not in [c["id"] for c in world.http.get("/v1/chat/completions?order=desc").json()["data"]]
+
+
+@both
+def test_responses_that_go_on_with_each_other_are_one_session(world, conversation, stream):
+    first = respond(world, stream=stream)["id"]
+    second = respond(world, stream=stream, previous_response_id=first)["id"]
+    world.http.delete(f"/v1/responses/{first}")
+    respond(world, stream=stream, previous_response_id=second, store=False)
+    assert [row.session_id for row in world.rows()[:2]] == [first, first]
+    inside = respond(world, stream=stream, conversation=conversation)
+    respond(world, stream=stream, previous_response_id=inside["id"])
+    after, within = world.rows()[:2]
+    assert (within.conversation_id, within.item_id) == (conversation, inside["output"][-1]["id"])
+    assert (after.conversation_id, after.item_id) == (None, None)
+    assert after.session_id == within.session_id == conversation
+
+
+@both
+def test_a_response_is_rated_and_its_rating_goes_with_it(world, conversation, stream):
+    made = respond(world, stream=stream, conversation=conversation)
+    targets = {"response": made["id"], "message": made["output"][-1]["id"]}
+    for kind, id in targets.items():
+        assert world.post("/v1/feedback", target={"type": kind, "id": id}, thumb="up").status_code == 200
+    assert world.http.delete(f"/v1/responses/{made['id']}").status_code == 200
+    rated = {kind: world.http.get(f"/v1/feedback?target={id}").json()["data"] for kind, id in targets.items()}
+    assert (rated["response"], len(rated["message"])) == ([], 1)
+    assert made["id"] not in [row.id for row in world.rows()]
+
+
+@pytest.mark.parametrize(("model", "stream"), [("cut", True), ("status-500", True), ("status-500", False)])
+def test_a_response_that_broke_off_is_captured_and_not_kept(world, conversation, model, stream):
+    world.post("/v1/responses", model=model, input="hi", stream=stream, conversation=conversation, store=True)
+    [found, *_] = world.rows()
+    assert (found.outcome, found.conversation_id, found.item_id) == ("error", conversation, None)
+    assert world.http.get(f"/v1/responses/{found.id}").status_code == 404
+    assert world.sdk.conversations.items.list(conversation).data == []
+
+
+@both
+def test_a_response_of_an_assistant_that_captures_nothing_is_kept(world, stream):
+    before = len(world.rows())
+    made = respond(world, "silent", stream, store=True)
+    assert len(world.rows()) == before
+    assert world.http.get(f"/v1/responses/{made['id']}").status_code == 200
+
+
+@both
+def test_a_fixed_answer_is_a_response_too(world, stream):
+    response = world.post("/v1/responses", model="reads", input="What is fire?", stream=stream, store=True)
+    [found, *_] = world.rows()
+    assert f'"{found.id}"' in response.text
+    assert (found.prompt, found.chunks, found.consent) == ({}, [], True)
+    [item] = world.http.get(f"/v1/responses/{found.id}").json()["output"]
+    assert item["content"][0]["text"] == "I do not know."

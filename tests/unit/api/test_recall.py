@@ -130,6 +130,18 @@ def test_conversations_of_the_user_with_the_assistant(world):
     assert "Rex" in prompt[1]["content"]
 
 
+@pytest.mark.parametrize(("model", "recalled"), [("everywhere", True), ("finds", False)])
+def test_a_chain_of_responses_recalls_conversations_where_the_scope_is_the_user(world, model, recalled):
+    world.ask(world.new(), SAID[0], model)
+    body = {"model": model, "max_output_tokens": 20}
+    first = world.http.post("/v1/responses", json=body | {"input": "Hello."}).json()["id"]
+    question = {"input": "What is the name of my dog?", "previous_response_id": first}
+    answer = world.http.post("/v1/responses", json=body | question).json()
+    assert (answer["headrace"]["memory"]["recalled"] > 0) == recalled
+    assert ("Rex" in str(world.engine.prompts[-1])) == recalled
+    assert not world.up.loop.do(world.up.services.jobs.unfinished())
+
+
 def test_what_is_recalled_has_a_budget_and_stands_in_order(world):
     conversation = world.new()
     for text in SAID * 2:

@@ -7,12 +7,25 @@ import json
 import threading
 
 import httpx
+import numpy as np
 import openai
 import pytest
 from aiohttp import web
 
-from serving.config import Assistant, Catalog, ProgramAided, React, ReactCotSc, RemoteModel, SelfConsistency
+from serving.config import (
+    Assistant,
+    Catalog,
+    FactsMemory,
+    ProgramAided,
+    React,
+    ReactCotSc,
+    RemoteModel,
+    SelfConsistency,
+    SummaryMemory,
+    VectorMemory,
+)
 from serving.retrieval.types import Attribution, Citation, Hit, Position
+from serving.store.summaries import Summaries
 from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -55,12 +68,14 @@ class Engine:
 
 
 class Retrieval:
-    """Finds a chunk for the sea; cites it for every answer with a number."""
+    """Finds a chunk for the sea; cites it for every answer with a number. All texts are alike to it."""
 
     def __init__(self):
         self.call = self
 
     async def remote(self, method, *args):
+        if method == "embed":
+            return np.ones((len(args[0]), 384), dtype=np.float32), 0
         if method == "attribute":
             answer, hits = args
             if "42" not in answer:
@@ -91,6 +106,13 @@ class World:
         document = response.json()
         return document["choices"][0]["message"], document
 
+    def settle(self):
+        eventually(lambda: not self.up.loop.do(self.up.services.jobs.unfinished()), "memory's jobs end", 30)
+
+    @property
+    def caller(self):
+        return self.up.loop.do(self.up.services.authenticate(self.http.headers["authorization"]))
+
 
 def kinds(message):
     return [step["kind"] for step in message["headrace"]["steps"]]
@@ -117,6 +139,9 @@ def world(tmp_path_factory):
                     tools=("retrieval",),
                     strategy=ReactCotSc(first="self_consistency", samples=2),
                 ),
+                Assistant(name="facts", model="small", memory=FactsMemory(turns=0, tokens=2000)),
+                Assistant(name="summary", model="small", memory=SummaryMemory()),
+                Assistant(name="vector", model="small", memory=VectorMemory(turns=0, tokens=2000, min_score=-1)),
                 Assistant(
                     name="searcher",
                     model="bare",
@@ -394,6 +419,41 @@ def test_memory_leaves_room_for_the_strategy(world):
     assert message["headrace"]["memory"] == {"turns": 2, "left_out": 0}
 
 
+X = "x" * 400
+
+
+def know(world, conversation):
+    """The profile has three facts."""
+    for n in range(3):
+        assert world.http.post("/v1/memories", json={"assistant": "facts", "text": f"{X} {n}"}).status_code == 200
+
+
+def tell(world, conversation):
+    """The conversation has a turn, and a summary of it."""
+    world.answer("ho", conversation=conversation)
+    services, do = world.up.services, world.up.loop.do
+    said = do(services.conversations.following(world.caller, conversation))
+    do(Summaries(services.database).put(world.caller, None, said, 3 * X))
+
+
+def say(world, conversation):
+    """The conversation has a turn with an embedding."""
+    world.answer(X, model="vector", conversation=conversation, content=X + X)
+    world.settle()
+
+
+@pytest.mark.parametrize(("kind", "remember"), [("facts", know), ("summary", tell), ("vector", say)])
+def test_memory_of_each_kind_leaves_room_for_the_strategy(world, kind, remember):
+    conversation = world.sdk.conversations.create().id
+    remember(world, conversation)
+    shown = {}
+    for strategy in ("cot", "direct"):
+        world.answer("#### 1", model=kind, strategy=strategy, conversation=conversation, max_tokens=64)
+        shown[strategy] = json.dumps(world.engine.asked[0]["messages"]).count(X)
+        world.settle()
+    assert shown["cot"] < shown["direct"] == 3
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_capture_has_the_steps(world, stream):
     response = world.ask(PROGRAM, model="pal", stream=stream, store=True)
@@ -412,6 +472,20 @@ def test_a_strategy_that_breaks_off_is_captured_as_far_as_it_came(world):
 
 
 def captured_of(world, id):
-    loop, services = world.up.loop, world.up.services
-    caller = loop.do(services.authenticate(world.http.headers["authorization"]))
-    return loop.do(services.captures.get(caller, id))
+    return world.up.loop.do(world.up.services.captures.get(world.caller, id))
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
+@pytest.mark.parametrize("given", [{"model": "voter"}, {"model": "bare", "strategy": "cot"}], ids=str)
+def test_responses_are_answered_directly(world, given, path):
+    response = world.http.post(path, json={"input": "hi", **given})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "strategy")
+    assert "chat completion" in response.json()["error"]["message"]
+
+
+def test_a_response_of_an_assistant_with_a_strategy_can_be_direct(world):
+    world.engine.says = ["42"]
+    response = world.http.post("/v1/responses", json={"model": "voter", "input": "hi", "strategy": "direct"}).json()
+    assert response["output"][0]["content"][0]["text"] == "42"
+    refused = world.http.post("/v1/responses", json={"model": "strict", "input": "hi", "strategy": "pal"})
+    assert refused.json()["error"]["param"] == "strategy"

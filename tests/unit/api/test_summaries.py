@@ -9,10 +9,13 @@ import httpx
 import openai
 import pytest
 from aiohttp import web
+from sqlalchemy import select
 
 from serving.api.tokens import OVERHEAD
 from serving.assistants.transcript import MAX_CHARACTERS
 from serving.config import Assistant, Catalog, RemoteModel, SummaryMemory, SummaryWindowMemory
+from serving.store.models import captures
+from serving.store.uninterrupted import uninterrupted
 from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -104,6 +107,65 @@ def world(tmp_path_factory):
 @pytest.fixture
 def conversation(world):
     return world.sdk.conversations.create().id
+
+
+def test_the_capture_has_the_summary_that_was_shown_and_the_summaries_are_no_captures(world, conversation):
+    for n in range(3):
+        prompt, _ = world.ask(conversation, f"turn{n}", "tells")
+        world.settle()
+    assert "turn0" in prompt[1]["content"]
+    assert captured(world, conversation) == world.engine.prompts[-3:]
+    assert not any("running summary" in str(messages) for messages in captured(world))
+
+
+def respond(world, text, **more):
+    """Returns (prompt, answer, report) of a response."""
+    answer = world.sdk.responses.create(model="tells", input=text, max_output_tokens=20, **more)
+    memory = (answer.model_extra or {}).get("headrace", {}).get("memory")
+    return world.engine.prompts[-1], answer, memory
+
+
+def test_responses_in_a_conversation_are_summarised_with_its_other_turns(world, conversation):
+    for n in range(3):
+        respond(world, f"turn{n}", conversation=conversation)
+        world.settle()
+    prompt, report = world.ask(conversation, "turn3", "tells")
+    world.settle()
+    assert report == {"turns": 1, "left_out": 0, "summarized": 2}
+    prompt, _, report = respond(world, "turn4", conversation=conversation)
+    assert report == {"turns": 1, "left_out": 0, "summarized": 3}
+    assert "turn0 turn1 turn2" in prompt[1]["content"]
+    assert [m["content"] for m in prompt[2:]] == ["turn3", "echo", "turn4"]
+    world.settle()
+
+
+def test_a_chain_of_responses_has_no_summary_and_is_shown_as_it_was_said(world):
+    seen, previous, report = len(world.engine.summarised), None, None
+    for n in range(9):
+        text = f"turn{n} {'word ' * 60}"
+        prompt, answer, report = respond(world, text, previous_response_id=previous)
+        previous = answer.id
+        assert words(prompt) <= WINDOW - 20
+    assert not world.up.loop.do(world.jobs.unfinished())
+    assert len(world.engine.summarised) == seen
+    assert report["summarized"] == 0
+    assert report["left_out"] > 0
+    assert report["turns"] + report["left_out"] == 8
+    assert str(prompt[1]["content"]).split()[0] == f"turn{report['left_out']}"
+
+
+def captured(world, conversation=None):
+    """The messages of the prompts of captures, oldest first."""
+    query = select(captures.c.prompt).order_by(captures.c.created_at)
+    if conversation is not None:
+        query = query.where(captures.c.conversation_id == conversation)
+
+    @uninterrupted
+    async def read():
+        async with world.up.services.database.read() as connection:
+            return [prompt["messages"] for prompt in (await connection.execute(query)).scalars()]
+
+    return world.up.loop.do(read())
 
 
 LONG = "word " * (OVERHEAD // 8)

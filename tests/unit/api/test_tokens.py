@@ -56,7 +56,7 @@ def tokens_of(endpoint, messages, tools=None):
             document = {"model": "small", "messages": messages, "max_tokens": 1} | ({"tools": tools} if tools else {})
             async with client.post(endpoint, "/chat/completions", document) as response:
                 read = (await read_answer(response))["usage"]["prompt_tokens"]
-            return await tokens._count(messages), read, tokens.bound(messages)
+            return await tokens.count(messages) or tokens.bound(messages), read, tokens.bound(messages)
         finally:
             await client.close()
 
@@ -87,7 +87,7 @@ def test_the_bound_is_one(llama, messages):
     async def count():
         client = Upstream()
         tokens = Tokens(client, llama)
-        counted = await tokens._count(messages)
+        counted = await tokens.count(messages)
         await client.close()
         return counted, tokens.bound(messages)
 

@@ -1,12 +1,15 @@
-"""Captures for tests of the store."""
+"""Captures and responses for tests of the store."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from serving.security.principal import Principal
-from serving.store.captures import Capture
+from serving.store.captures import Capture, Captures
+from serving.store.conversations import Body
 from serving.store.ids import new_id, now
+from serving.store.responses import NewResponse, Responses
 
 TURN = [
     {"type": "message", "role": "user", "status": "completed", "content": [{"type": "input_text", "text": "hi"}]},
@@ -26,6 +29,7 @@ def capture(principal: Principal, text: str = "hi", **changes: Any) -> Capture:
         "request_id": "r",
         "conversation_id": None,
         "item_id": None,
+        "session_id": None,
         "requested": "m",
         "assistant": None,
         "alias": "m",
@@ -49,3 +53,17 @@ def capture(principal: Principal, text: str = "hi", **changes: Any) -> Capture:
         "created_at": now(),
     }
     return Capture(**fields | changes)
+
+
+async def keep(
+    responses: Responses,
+    principal: Principal,
+    body: dict[str, Any],
+    input: Sequence[Body],
+    *,
+    previous_id: str | None = None,
+    conversation_id: str | None = None,
+) -> None:
+    """Keeps a response without a capture."""
+    new = NewResponse(body, input, conversation_id or previous_id or body["id"], previous_id, conversation_id)
+    await Captures(responses._database).record(principal, None, response=new)

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from serving.security.principal import Principal
 from serving.store.captures import Captures
-from serving.store.conversations import Conversations
+from serving.store.conversations import Conversations, Item
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
+from serving.store.jobs import Jobs, add_job
 from serving.store.models import captures as captures_table
 from serving.store.uninterrupted import uninterrupted
 from tests.unit.store.making import TURN, capture
@@ -113,3 +115,30 @@ async def test_only_old_captures_are_pruned(captures: Captures, alice: Principal
     await captures.record(mallory, capture(mallory, created_at=1000.0, stored=False))
     assert await captures.prune(3600) == 2
     assert (await captures.list(alice)).items == [new]
+
+
+async def test_what_follows_a_turn_shares_its_fate(
+    captures: Captures, conversations: Conversations, jobs: Jobs, alice: Principal, database: Database
+) -> None:
+    id = (await conversations.create(alice)).id
+
+    def enqueue(connection: Connection, added: Sequence[Item]) -> None:
+        add_job(connection, alice, "work", {"first": added[0].seq, "last": added[-1].seq}, group=(id, None))
+
+    def fail(connection: Connection, added: Sequence[Item]) -> None:
+        enqueue(connection, added)
+        raise InvalidValue("work", "no")
+
+    with pytest.raises(InvalidValue):
+        await captures.record(alice, capture(alice, conversation_id=id), turn=(id, TURN), then=fail)
+    assert (await rows(database), (await jobs.list(alice)).items) == (0, [])
+    assert (await conversations.list_items(alice, id)).items == []
+    for _ in range(2):
+        await captures.record(alice, capture(alice, conversation_id=id), turn=(id, TURN), then=enqueue)
+    made = (await jobs.list(alice)).items
+    assert [job.payload for job in made] == [{"first": 3, "last": 4}, {"first": 1, "last": 2}]
+    assert (await rows(database), len((await conversations.list_items(alice, id)).items)) == (2, 4)
+    first = await jobs.claim(["work"], "w", 60)
+    assert first is not None
+    assert first.payload["first"] == 1
+    assert await jobs.claim(["work"], "w", 60) is None  # one after another

@@ -81,7 +81,7 @@ async def test_a_page_is_read_in_the_order_of_an_index(database: Database) -> No
             return "\n".join(str(row) for row in rows)
 
     found = await plan()
-    assert "ix_captures_tenant_created_at" in found
+    assert "ix_captures_consent" in found
     assert "B-TREE" not in found
     assert "Sort" not in found
 
@@ -98,15 +98,16 @@ async def test_the_prompt_is_what_the_model_got_and_the_session_what_the_caller_
         capture(alice, created_at=3.0),
         capture(alice, "other", created_at=2.0),
         capture(alice, created_at=1.0, conversation_id=conversation.id),
+        capture(alice, created_at=0.5, session_id=conversation.id, request={"model": "m", "input": "hi"}),
     ):
         await captures.record(alice, one)
-    four, three, two, one = await read(database)
+    four, three, two, one, follows = await read(database)
     assert four.messages is not None
     assert [message.role for message in four.messages] == ["system", "user", "assistant", "user"]
     assert four.messages[0] == Message("system", "Chunks: 1")
     assert (four.answer, four.adapter, four.prompt_version) == ("echo hi", "a", "v")
     assert four.session == three.session != two.session
-    assert one.session == conversation.id
+    assert one.session == follows.session == conversation.id
 
 
 async def test_ratings_of_a_response_a_message_and_both_sides_of_a_choice(
@@ -146,8 +147,8 @@ async def test_what_may_not_be_exported_is_counted_and_never_read(
 ) -> None:
     for agreed in ({}, {"consent": False}, {"stored": False}, {"consent": False, "stored": False}):
         await captures.record(alice, capture(alice, **agreed))
-    assert len(await read(database)) == 1
-    assert await source.without_consent(database, Filters(tenant="acme")) == 3
+    assert len(await read(database)) == 2
+    assert await source.without_consent(database, Filters(tenant="acme")) == 2
     assert await source.without_consent(database, Filters(tenant="acme", model="other")) == 0
 
 

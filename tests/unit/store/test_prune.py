@@ -14,6 +14,7 @@ from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.files import Files
 from serving.store.jobs import Jobs
+from serving.store.responses import NewResponse, Responses
 from serving.store.retention import DAY_S, prune
 from serving.store.uninterrupted import uninterrupted
 from tests.unit.store.making import TURN, capture
@@ -41,6 +42,7 @@ async def aged(database: Database, table: Table, by_s: float) -> None:
 async def test_each_class_has_its_days(
     database: Database, captures: Captures, conversations: Conversations, files: Files, add_file, alice: Principal
 ) -> None:
+    responses = Responses(database, conversations)
     quiet, lively = [(await conversations.create(alice, items=TURN)).id for _ in range(2)]
     await captures.record(alice, capture(alice, conversation_id=quiet))
     loose = capture(alice)
@@ -49,13 +51,21 @@ async def test_each_class_has_its_days(
     for table in (models.conversations, models.conversation_items, models.captures, models.files):
         await aged(database, table, 2 * DAY_S)
     await conversations.add(alice, lively, TURN)  # a new item keeps an old conversation
-    assert await prune(Retention(), conversations, captures, files) == {}
+    assert await prune(Retention(), conversations, responses, captures, files) == {}
     kept = Retention(conversations=2.5, captures=2.5, files=2.5)
-    assert await prune(kept, conversations, captures, files) == {"conversations": 0, "captures": 0, "files": 0}
-    assert await prune(Retention(conversations=1.5), conversations, captures, files) == {"conversations": 1}
+    assert await prune(kept, conversations, responses, captures, files) == {
+        "conversations": 0,
+        "responses": 0,
+        "captures": 0,
+        "files": 0,
+    }
+    assert await prune(Retention(conversations=1.5), conversations, responses, captures, files) == {
+        "conversations": 1,
+        "responses": 0,
+    }
     assert [c.id for c in (await captures.list(alice)).items] == [loose.id]
     assert len(await conversations.last(alice, lively)) == 4
-    assert await prune(Retention(captures=1.5, files=1.5), conversations, captures, files) == {
+    assert await prune(Retention(captures=1.5, files=1.5), conversations, responses, captures, files) == {
         "captures": 1,
         "files": 1,
     }
@@ -73,3 +83,24 @@ async def test_more_goes_than_fits_in_one_transaction(
         await conversations.create(alice)
     assert await captures.prune(-1) == 7
     assert await conversations.prune(-1) == 7
+
+
+async def test_responses_of_a_session_go_together_with_their_captures(
+    database: Database, captures: Captures, conversations: Conversations, alice: Principal, monkeypatch
+) -> None:
+    monkeypatch.setattr("serving.store.responses.PRUNED_TOGETHER", 2)
+    responses = Responses(database, conversations)
+
+    async def add(id: str, session: str, previous: str | None = None) -> None:
+        new = NewResponse({"id": id, "output": []}, TURN, session, previous)
+        await captures.record(alice, capture(alice, id=id, session_id=session), response=new)
+
+    for n in range(5):
+        await add(f"resp_old{n}", "resp_old0", f"resp_old{n - 1}" if n else None)
+    await add("resp_first", "resp_first")
+    await aged(database, models.responses, 100)
+    await add("resp_second", "resp_first", "resp_first")
+    assert await responses.prune(200) == 0
+    assert await responses.prune(50) == 5
+    assert len(await responses.chain(alice, "resp_second", limit=10)) == 2
+    assert {one.id for one in (await captures.list(alice)).items} == {"resp_first", "resp_second"}

@@ -56,7 +56,7 @@ class Recalled:
     covered: int = 0
 
 
-class Recollection:
+class Recaller:
     """Reads what was remembered."""
 
     def __init__(
@@ -74,11 +74,12 @@ class Recollection:
         self._memories = memories
 
     async def recall(
-        self, caller: Principal, id: str, assistant: str, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
+        self, caller: Principal, id: str | None, assistant: str, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
     ) -> Recalled:
         """Returns what of the conversation `id`, whose `turns` come newest first, the prompt has room for.
 
-        `assistant` is the name of the one whose memory is of this `kind`.
+        `assistant` is the name of the one whose memory is of this `kind`. Turns of no conversation (None) have no
+        summary and no embeddings: they are shown as they were said.
         """
         if isinstance(kind, VectorMemory):
             return await self._alike(caller, id, assistant, kind, turns, prompt)
@@ -102,7 +103,13 @@ class Recollection:
         return Recalled(await _turns(kind, turns, prompt, note), note, {"facts": count})
 
     async def _alike(
-        self, caller: Principal, id: str, assistant: str, kind: VectorMemory, turns: AsyncIterator[Turn], prompt: Open
+        self,
+        caller: Principal,
+        id: str | None,
+        assistant: str,
+        kind: VectorMemory,
+        turns: AsyncIterator[Turn],
+        prompt: Open,
     ) -> Recalled:
         kept = await _turns(kind, turns, prompt, [])
         shown = kept[0].seq if kept else None
@@ -124,16 +131,18 @@ class Recollection:
         return Recalled(kept, noted(count), {"recalled": count}, covered)
 
     async def _found(
-        self, caller: Principal, id: str, assistant: str, kind: VectorMemory, shown: int | None, question: str
+        self, caller: Principal, id: str | None, assistant: str, kind: VectorMemory, shown: int | None, question: str
     ) -> list[TurnVector]:
         """Returns past turns that are like the question, the best first; none when retrieval does not answer."""
         embedder = self._retrieval.embedder
         if not question.strip():
             return []
-        if kind.scope == "conversation":
+        if kind.scope == "principal":
+            past = await self._vectors.of_user(caller, assistant, embedder, limit=MAX_VECTORS)
+        elif id is not None:
             past = await self._vectors.of_conversation(caller, id, embedder, limit=kind.keep)
         else:
-            past = await self._vectors.of_user(caller, assistant, embedder, limit=MAX_VECTORS)
+            return []
         past = [v for v in past if v.conversation_id != id or shown is None or v.last_seq < shown]
         if not past:
             return []
@@ -148,11 +157,11 @@ class Recollection:
         return [past[i] for i in best]
 
     async def _summarised(
-        self, caller: Principal, id: str, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
+        self, caller: Principal, id: str | None, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
     ) -> Recalled:
-        found = await self._summaries.get(caller, id)
+        found = await self._summaries.get(caller, id) if id is not None else None
         note = [summary.note(found.text)] if found is not None else []
-        if found is None or not await prompt.holds(note):
+        if id is None or found is None or not await prompt.holds(note):
             return Recalled(await _turns(kind, turns, prompt, []), counts={"summarized": 0})
         kept = await _turns(kind, memory.since(turns, found.last_seq), prompt, note)
         covered = await self._conversations.count_turns(caller, id, before=found.last_seq + 1)

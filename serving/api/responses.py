@@ -1,0 +1,193 @@
+"""`/v1/responses`: one request, its answer, and what was said before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api import chat
+from serving.api.citations import citation_fields
+from serving.api.errors import invalid
+from serving.api.exchange import Exchange
+from serving.api.generation import Job, fixed_answer
+from serving.api.http import JsonResponse, read_json
+from serving.api.paging import one_of, page_query, page_response
+from serving.api.reasoning import strategy_of
+from serving.api.recorder import recorder
+from serving.api.reply import Reply
+from serving.api.response_input import answers_to_earlier_calls, chat_request, check, check_answers, own_items
+from serving.api.response_relay import ResponseRelay
+from serving.api.response_schemas import ResponseRequest
+from serving.api.schemas import ChatRequest
+from serving.api.services import Services
+from serving.api.turn import Recollection, gone
+from serving.assistants.history import ChainHistory, ConversationHistory, History
+from serving.assistants.resolver import Route
+from serving.config import Direct
+from serving.engines.endpoint import Endpoint
+from serving.retrieval.types import Hit
+from serving.store.errors import NotFound
+from serving.store.responses import StoredResponse
+from serving.telemetry import metrics
+
+
+async def create(s: Services, request: Request, x: Exchange) -> Response | None:
+    """Answers an input, streamed or whole, and keeps both."""
+    body = await read_json(request, ResponseRequest, s.limits)
+    asked = await _read(s, x, body)
+    reply = Reply(body, asked.own, asked.previous)
+    async with x.cancelled_by_hang_up(), s.admission.admit():
+        x.timeline.end_of("admit")
+        hits = await _retrieve(s, x, asked)
+        job = _job(s, x, asked, reply.id, hits)
+        job = replace(job, finished=recorder(s, x, asked.route, body, hits, reply))
+        if job.stream:
+            relay = ResponseRelay(reply)
+            x.error_frame = relay.failed
+            job = replace(job, relay=relay)
+        x.timeline.end_of("prompt")
+        if hits is not None and not hits:
+            metrics.retrieval_empty.inc()
+            answer = await fixed_answer(x, job, chat.refusal(asked.route), await _refusal_fields(asked))
+        else:
+            answer = await s.generator.run(x, job)
+    return JsonResponse(reply.shown()) if answer is not None else None
+
+
+async def count_input(s: Services, request: Request, x: Exchange) -> Response:
+    """Counts the tokens that a model would read, with what it is shown of earlier turns and documents."""
+    body = await read_json(request, ResponseRequest, s.limits)
+    asked = await _read(s, x, body)
+    async with x.cancelled_by_hang_up(), s.admission.admit():
+        x.timeline.end_of("admit")
+        hits = await _retrieve(s, x, asked)
+        unanswerable = hits is not None and not hits
+        count = 0 if unanswerable else await s.generator.count(x, _job(s, x, asked, "", hits))
+    return JsonResponse({"object": "response.input_tokens", "input_tokens": count})
+
+
+async def get(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns a kept response."""
+    if one_of(request.query_params.get("stream"), "stream", ("true", "false")) == "true":
+        raise invalid("Only responses in the background can be streamed again, and there are none.", "stream")
+    return JsonResponse((await s.responses.get(x.caller, request.path_params["response_id"])).body)
+
+
+async def delete(s: Services, request: Request, x: Exchange) -> Response:
+    """Deletes a response; those that followed it stay."""
+    id = request.path_params["response_id"]
+    await s.responses.delete(x.caller, id)
+    return JsonResponse({"id": id, "object": "response", "deleted": True})
+
+
+async def cancel(s: Services, request: Request, x: Exchange) -> Response:
+    """Refuses: only responses in the background can be cancelled, and there are none."""
+    await s.responses.get(x.caller, request.path_params["response_id"])
+    raise invalid("Cannot cancel a synchronous response.")
+
+
+async def list_input(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists a response's own input."""
+    id = request.path_params["response_id"]
+    return page_response(await s.responses.list_input(x.caller, id, **page_query(request)), dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that was checked: its own items, the chat that answers it, and what it goes on with."""
+
+    own: list[dict[str, Any]]
+    chat: ChatRequest
+    route: Route
+    previous: StoredResponse | None
+    recollection: Recollection | None
+    goes_on: bool  # with what a tool returned
+
+
+async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
+    """Returns what is asked; raises a 400, or a 404 for what the caller does not have."""
+    own = own_items(body)
+    check(body, own, s.limits)
+    earlier = answers_to_earlier_calls(own)
+    route = chat.resolve(s, x, body.model)
+    if not isinstance(strategy := strategy_of(route, body.strategy), Direct):
+        raise invalid(
+            f"Responses are answered directly, and this one by {strategy.kind}: ask for a chat completion.", "strategy"
+        )
+    previous, history = await _goes_on_with(s, x, body)
+    check_answers(own, earlier, await _newest(history) if earlier and history is not None else ())
+    asked = chat_request(body, own, earlier)
+    x.timeline.end_of("receive")
+    return _Asked(own, asked, route, previous, _recollection(s, x, route, body, asked, history), bool(earlier))
+
+
+async def _retrieve(s: Services, x: Exchange, asked: _Asked) -> Sequence[Hit] | None:
+    """Returns what was found as `chat.retrieve` does; what a tool returned is no question."""
+    if asked.goes_on and not any(m.role == "user" for m in asked.chat.messages):
+        return None
+    return await chat.retrieve(s, x, asked.route, asked.chat, param="input")
+
+
+def _job(s: Services, x: Exchange, asked: _Asked, id: str, hits: Sequence[Hit] | None) -> Job:
+    annotate = chat.annotator(s, x, hits, asked.recollection)
+    job = chat.new_job(id, asked.chat, asked.route, hits, asked.recollection, annotate, None)
+    return replace(job, param="input")
+
+
+async def _refusal_fields(asked: _Asked) -> dict[str, Any]:
+    """Returns what stands beside an answer when retrieval found nothing to answer from."""
+    fields = citation_fields((), (), 0)
+    if asked.recollection is not None:
+        await asked.recollection.count()
+        fields["headrace"]["memory"] = asked.recollection.report
+    return fields
+
+
+async def _goes_on_with(
+    s: Services, x: Exchange, body: ResponseRequest
+) -> tuple[StoredResponse | None, History | None]:
+    """Returns the response before, and what was said before; raises a 404."""
+    try:
+        if body.previous_response_id is not None:
+            previous = await s.responses.get(x.caller, body.previous_response_id)
+            return previous, ChainHistory(s.responses, s.conversations, x.caller, previous.id)
+        if (id := body.conversation_id) is not None:
+            return None, ConversationHistory(s.conversations, x.caller, (await s.conversations.get(x.caller, id)).id)
+    except NotFound as e:
+        raise gone(e) from None
+    return None, None
+
+
+async def _newest(history: History) -> list[dict[str, Any]]:
+    """Returns the messages of the newest turn."""
+    async with aclosing(history.turns()) as turns:
+        turn = await anext(turns, None)
+    return turn.messages if turn is not None else []
+
+
+def _recollection(
+    s: Services, x: Exchange, route: Route, body: ResponseRequest, asked: ChatRequest, history: History | None
+) -> Recollection | None:
+    if history is None:
+        return None
+    param = "conversation" if body.conversation is not None else "previous_response_id"
+    kind = _Untruncated if body.truncation == "disabled" else Recollection
+    return kind(s, x.caller, route.assistant, history, asked, param)
+
+
+class _Untruncated(Recollection):
+    """Shows the model everything or nothing."""
+
+    async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
+        await super().recall(endpoint, document)
+        if left_out := self.report["left_out"]:
+            raise invalid(
+                f"{left_out} earlier turns do not fit into the model's memory, and truncation is disabled.",
+                "truncation",
+                "context_length_exceeded",
+            )

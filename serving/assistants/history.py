@@ -1,0 +1,103 @@
+"""What was said before a request: a conversation, or a chain of responses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from serving.assistants import items
+from serving.assistants.items import Message
+from serving.assistants.memory import MAX_TURN, Turn, newest_turns
+from serving.security.principal import Principal
+from serving.store.conversations import Body, Conversations
+from serving.store.responses import MAX_CHAIN, Responses, split
+
+PAGE = 8
+"""Responses of a chain that are read together."""
+
+
+class History(Protocol):
+    """Turns that a model can be shown again."""
+
+    @property
+    def conversation(self) -> str | None:
+        """The conversation that all of them are of, None when there is none."""
+        ...
+
+    def turns(self) -> AsyncGenerator[Turn, None]:
+        """Yields the turns, the newest first, and reads no more than is asked for."""
+        ...
+
+    async def left_out(self, shown: Sequence[Turn]) -> int:
+        """Returns how many turns there are before `shown`, which are the newest."""
+        ...
+
+
+class ConversationHistory:
+    """The turns of a conversation."""
+
+    def __init__(self, conversations: Conversations, principal: Principal, id: str) -> None:
+        self.conversation = id
+        self._conversations = conversations
+        self._principal = principal
+
+    def turns(self) -> AsyncGenerator[Turn, None]:
+        """Yields the turns, the newest first."""
+        return newest_turns(self._conversations, self._principal, self.conversation)
+
+    async def left_out(self, shown: Sequence[Turn]) -> int:
+        """Returns how many turns there are before `shown`."""
+        oldest = shown[0].seq if shown else None
+        return await self._conversations.count_turns(self._principal, self.conversation, before=oldest)
+
+
+class ChainHistory:
+    """The turns of a response and of those before it, up to the conversation that the first was made in."""
+
+    conversation = None
+
+    def __init__(self, responses: Responses, conversations: Conversations, principal: Principal, id: str) -> None:
+        self._responses = responses
+        self._conversations = conversations
+        self._principal = principal
+        self._id = id
+
+    async def turns(self) -> AsyncGenerator[Turn, None]:
+        """Yields the turns, the newest first; a turn can have several responses, for example around a call."""
+        rest: list[Body] = []  # of a turn that began earlier
+        next_id: str | None = self._id
+        oldest = None
+        seen = 0
+        while next_id is not None and seen < MAX_CHAIN:
+            page = await self._responses.chain(self._principal, next_id, limit=PAGE)
+            for oldest in page:
+                head, *begun = split(oldest.items)
+                for turn in reversed(begun):
+                    yield Turn(_messages([*turn, *rest]))
+                    rest = []
+                rest = [*head, *rest]
+                if len(rest) > MAX_TURN:
+                    return
+            seen += len(page)
+            next_id = page[-1].previous_id if page else None
+        if oldest is not None and oldest.conversation_id is not None:
+            before = oldest.conversation_before
+            async with aclosing(
+                newest_turns(self._conversations, self._principal, oldest.conversation_id, before=before)
+            ) as earlier:
+                async for said in earlier:
+                    yield Turn([*said.messages, *items.messages(rest)], said.seq)
+                    rest = []
+        if rest and (messages := _messages(rest)):
+            yield Turn(messages)
+
+    async def left_out(self, shown: Sequence[Turn]) -> int:
+        """Returns how many turns there are before `shown`."""
+        return max(await self._responses.count_turns(self._principal, self._id) - len(shown), 0)
+
+
+def _messages(bodies: Sequence[Body]) -> list[Message]:
+    """Returns a turn without results whose call was deleted: engines refuse them."""
+    calls = {body["call_id"] for body in bodies if body["type"] == "function_call"}
+    return items.messages(b for b in bodies if b["type"] != "function_call_output" or b["call_id"] in calls)

@@ -1,0 +1,226 @@
+"""Responses: what was asked and answered, one row each, linked into chains.
+
+A response holds its own items only; what was said before it stands in the responses before it, or in the
+conversation that it was made in. Several responses may follow one, so chains are the branches of a tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import CTE, Integer, and_, exists, literal, select
+from sqlalchemy.engine import Connection
+
+from serving.security.principal import Principal
+from serving.store.conversations import Body, Conversations, Item, add_items
+from serving.store.database import Database
+from serving.store.errors import InvalidValue, NotFound
+from serving.store.ids import now
+from serving.store.models import captures, responses
+from serving.store.rows import Order, Page, build
+from serving.store.uninterrupted import uninterrupted
+
+MAX_PAGE = 100
+PRUNED_TOGETHER = 50  # so that others need not wait long to write
+
+MAX_CHAIN = 10_000
+"""Responses of a chain that are looked at: what lies further back is forgotten."""
+
+_OPENING = ("user", "system", "developer")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """A response: `body` is OpenAI's object with its output, `input` its own items, `turns` those that begin in it.
+
+    It goes on with the response `previous_id`, or with the items of `conversation_id` numbered below
+    `conversation_before`. Those that go on with each other have one `session_id`.
+    """
+
+    id: str
+    tenant: str
+    previous_id: str | None
+    conversation_id: str | None
+    conversation_before: int | None
+    session_id: str
+    turns: int
+    body: dict[str, Any]
+    input: list[dict[str, Any]]
+    created_at: float
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """What was said in it, oldest first."""
+        return [*self.input, *self.body["output"]]
+
+
+@dataclass(frozen=True, slots=True)
+class NewResponse:
+    """A response to be kept, as `StoredResponse` has it. It goes on with a response, a conversation or nothing."""
+
+    body: dict[str, Any]
+    input: Sequence[Body]
+    session_id: str
+    previous_id: str | None = None
+    conversation_id: str | None = None
+
+
+class Responses:
+    """The responses of all tenants. They are kept by `Captures.record`, together with their captures."""
+
+    def __init__(self, database: Database, conversations: Conversations) -> None:
+        self._database = database
+        self._conversations = conversations
+
+    @uninterrupted
+    async def get(self, principal: Principal, id: str) -> StoredResponse:
+        """Returns the tenant's response or raises `NotFound`."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(responses).where(*_mine(principal, id)))).mappings().first()
+        if row is None:
+            raise NotFound("response", id)
+        return build(StoredResponse, row)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Deletes a response with its capture and the feedback on it; raises `NotFound`.
+
+        Those that followed it go on with what was before it.
+        """
+        async with self._database.write() as connection:
+            row = await connection.run_sync(_lock, principal, id)
+            before = {name: row[name] for name in ("previous_id", "conversation_id", "conversation_before")}
+            followers = responses.update().where(responses.c.previous_id == id)
+            await connection.execute(followers.values(before))
+            await connection.execute(responses.delete().where(*_mine(principal, id)))
+            await connection.execute(
+                captures.delete().where(captures.c.id == id, captures.c.tenant == principal.tenant)
+            )
+
+    @uninterrupted
+    async def prune(self, older_than_s: float) -> int:
+        """Removes responses of all tenants whose session has none newer than that, with their captures and feedback.
+
+        Returns how many.
+        """
+        before = now() - older_than_s
+        others = responses.alias("others")
+        newer = exists().where(others.c.session_id == responses.c.session_id, others.c.created_at >= before)
+        old = and_(responses.c.created_at < before, ~newer)
+        # Locked first, judged again after: another may have followed while we waited.
+        query = select(responses.c.id).where(old).limit(PRUNED_TOGETHER).with_for_update(skip_locked=True, of=responses)
+        removed = 0
+        while True:
+            async with self._database.write() as connection:
+                ids = (await connection.execute(query)).scalars().all()
+                gone = responses.delete().where(responses.c.id.in_(ids), old).returning(responses.c.id)
+                pruned = (await connection.execute(gone)).scalars().all()
+                await connection.execute(captures.delete().where(captures.c.id.in_(pruned)))
+                removed += len(pruned)
+            if len(ids) < PRUNED_TOGETHER:
+                return removed
+
+    async def list_input(
+        self, principal: Principal, id: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> Page[dict[str, Any]]:
+        """Returns a response's own input in its order or, by default, the newest first; raises `NotFound`."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
+        items = (await self.get(principal, id)).input
+        if order == "desc":
+            items = items[::-1]
+        if after is not None:
+            place = next((n for n, item in enumerate(items) if item["id"] == after), None)
+            if place is None:
+                raise InvalidValue("after", "there is no such object")
+            items = items[place + 1 :]
+        return Page(items[:limit], len(items) > limit)
+
+    @uninterrupted
+    async def chain(self, principal: Principal, id: str, *, limit: int) -> list[StoredResponse]:
+        """Returns the response and those before it, the newest first, at most `limit`; none of another tenant's."""
+        links = _links(principal, id, limit)
+        query = select(responses).join(links, responses.c.id == links.c.id).order_by(links.c.depth)
+        async with self._database.read() as connection:
+            return [build(StoredResponse, row) for row in (await connection.execute(query)).mappings()]
+
+    @uninterrupted
+    async def count_turns(self, principal: Principal, id: str) -> int:
+        """Returns how many turns the response and all before it have, those of the conversation included."""
+        links = _links(principal, id, MAX_CHAIN)
+        columns = responses.c.turns, responses.c.conversation_id, responses.c.conversation_before
+        query = select(*columns).join(links, responses.c.id == links.c.id).order_by(links.c.depth)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        count: int = sum(row.turns for row in rows)
+        if rows and (conversation_id := rows[-1].conversation_id) is not None:
+            before = rows[-1].conversation_before
+            count += await self._conversations.count_turns(principal, conversation_id, before=before)
+        return count
+
+
+def add_response(connection: Connection, principal: Principal, new: NewResponse) -> list[Item]:
+    """Keeps a response within a transaction, and adds its items to its conversation; returns those.
+
+    Raises `NotFound` when the conversation, or the response before it, is not there any more.
+    """
+    items = [*new.input, *new.body["output"]]
+    head, *begun = split(items)
+    first = bool(head) and new.previous_id is None and new.conversation_id is None
+    if new.previous_id is not None:
+        _lock(connection, principal, new.previous_id)
+    added = add_items(connection, principal, new.conversation_id, items) if new.conversation_id is not None else []
+    row = {
+        "id": new.body["id"],
+        "tenant": principal.tenant,
+        "previous_id": new.previous_id,
+        "conversation_id": new.conversation_id,
+        "conversation_before": added[0].seq if added else None,
+        "session_id": new.session_id,
+        "turns": len(begun) + first,
+        "body": new.body,
+        "input": list(new.input),
+        "created_at": now(),
+    }
+    connection.execute(responses.insert(), row)
+    return added
+
+
+def split(items: Sequence[Body]) -> list[list[Body]]:
+    """Returns the turns that `items` hold. The first list, which may be empty, goes on with a turn before them.
+
+    A turn begins with what a user or a program says, and goes on up to the next.
+    """
+    turns: list[list[Body]] = [[]]
+    opening = False
+    for item in items:
+        opens = item.get("role") in _OPENING
+        if opens and not opening:
+            turns.append([])
+        opening = opens
+        turns[-1].append(item)
+    return turns
+
+
+def _links(principal: Principal, id: str, limit: int) -> CTE:
+    """The ids of a chain with their depth, which begins at 1."""
+    first = select(responses.c.id, responses.c.previous_id, literal(1, Integer).label("depth"))
+    links = first.where(*_mine(principal, id)).cte("links", recursive=True)
+    further = select(responses.c.id, responses.c.previous_id, links.c.depth + 1)
+    joined = further.join(links, responses.c.id == links.c.previous_id)
+    return links.union_all(joined.where(responses.c.tenant == principal.tenant, links.c.depth < limit))
+
+
+def _lock(connection: Connection, principal: Principal, id: str) -> Any:
+    """Returns a response's row, which nobody else deletes or follows before the transaction ends."""
+    query = select(responses).where(*_mine(principal, id)).with_for_update()
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise NotFound("response", id)
+    return row
+
+
+def _mine(principal: Principal, id: str) -> tuple[Any, Any]:
+    return responses.c.id == id, responses.c.tenant == principal.tenant
