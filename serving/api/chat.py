@@ -54,11 +54,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         x.timeline.end_of("prompt")
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
-            fields = citation_fields((), (), 0)
-            if turn is not None:
-                await turn.count()
-                fields["headrace"]["memory"] = turn.report
-            answer = await fixed_answer(x, job, refusal(route), fields)
+            answer = await fixed_answer(x, job, refusal(route), await refusal_fields(turn))
         else:
             answer = await s.generator.run(x, job)
     return JsonResponse(answer) if answer is not None else None
@@ -204,3 +200,12 @@ def refusal(route: Route) -> str:
     if route.assistant is None:
         raise AssertionError("only assistants retrieve")
     return route.assistant.refusal
+
+
+async def refusal_fields(turn: Recollection | None) -> dict[str, Any]:
+    """Returns what stands beside an answer when retrieval found nothing to answer from."""
+    fields = citation_fields((), (), 0)
+    if turn is not None:
+        await turn.count()
+        fields["headrace"]["memory"] = turn.report
+    return fields

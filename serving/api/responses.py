@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api import chat
-from serving.api.citations import citation_fields
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Job, fixed_answer
@@ -53,7 +52,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         x.timeline.end_of("prompt")
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
-            answer = await fixed_answer(x, job, chat.refusal(asked.route), await _refusal_fields(asked))
+            answer = await fixed_answer(
+                x, job, chat.refusal(asked.route), await chat.refusal_fields(asked.recollection)
+            )
         else:
             answer = await s.generator.run(x, job)
     return JsonResponse(reply.shown()) if answer is not None else None
@@ -137,15 +138,6 @@ def _job(s: Services, x: Exchange, asked: _Asked, id: str, hits: Sequence[Hit] |
     annotate = chat.annotator(s, x, hits, asked.recollection)
     job = chat.new_job(id, asked.chat, asked.route, hits, asked.recollection, annotate, None)
     return replace(job, param="input")
-
-
-async def _refusal_fields(asked: _Asked) -> dict[str, Any]:
-    """Returns what stands beside an answer when retrieval found nothing to answer from."""
-    fields = citation_fields((), (), 0)
-    if asked.recollection is not None:
-        await asked.recollection.count()
-        fields["headrace"]["memory"] = asked.recollection.report
-    return fields
 
 
 async def _goes_on_with(
