@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serving.api.helper import Helper
 from serving.api.recollection import Open, Recollection
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream
+from serving.assistants import facts, summary
 from serving.assistants.memory import flat, newest_turns
 from serving.config import (
     BufferMemory,
@@ -69,12 +71,12 @@ def stores(tmp_path_factory):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(KINDS, st.lists(st.tuples(SAID, SAID), max_size=12), SAID, SAID, st.lists(SAID, max_size=8), st.integers(1, 400))
-def test_no_kind_exceeds_the_window(llama, stores, kind, turns, question, summary, facts, answer):  # noqa: F811
+def test_no_kind_exceeds_the_window(llama, stores, kind, turns, question, told, known, answer):  # noqa: F811
     loop, database = stores
-    loop.do(recalled(llama, database, kind, turns, question, summary, facts, answer))
+    loop.do(recalled(llama, database, kind, turns, question, told, known, answer))
 
 
-async def recalled(endpoint, database, kind, turns, question, summary, facts, answer):
+async def recalled(endpoint, database, kind, turns, question, told, known, answer):
     conversations, summaries = Conversations(database), Summaries(database)
     memories, vectors = Memories(database), TurnVectors(database)
     recollection = Recollection(conversations, summaries, memories, vectors, RetrievalClient(Handle()))
@@ -85,9 +87,9 @@ async def recalled(endpoint, database, kind, turns, question, summary, facts, an
         await conversations.add(ME, made.id, items)
     items = await conversations.following(ME, made.id, limit=100)
     if len(items) > 2:
-        await summaries.put(ME, None, items[: len(items) // 4 * 2], summary)
+        await summaries.put(ME, None, items[: len(items) // 4 * 2], told)
     assistant = made.id  # a profile of its own
-    for fact in facts:
+    for fact in known:
         if text := " ".join(fact.replace("\0", "").split()):
             await memories.add(ME, assistant, text)
     waiting = await vectors.waiting(ME, made.id, "all-minilm-l6-v2", keep=100, limit=100)
@@ -122,3 +124,14 @@ def test_the_budget_is_used(llama, stores):  # noqa: F811
     ):
         found = loop.do(recalled(llama, database, kind, said, "and now?", "they talked", ["likes tea"], 16))
         assert (found.counts, len(found.turns)) == (counts, shown)
+
+
+async def test_a_real_model_is_held_to_a_list_of_facts_and_writes_a_summary(llama):  # noqa: F811
+    client = Upstream()
+    model = Helper(client, llama, Tokens(client, llama), CONTEXT, "a", "acme")
+    lines = ["User: I live in Bern and my dog is called Rex.", "Assistant: Bern is nice."]
+    try:
+        assert facts.parse(await model.ask(facts.request([], lines), 250, facts.SCHEMA), 500) is not None
+        assert await model.ask(summary.request("", lines, 40), 40)
+    finally:
+        await client.close()
