@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from serving.api.helper import Helper
@@ -46,6 +46,7 @@ KINDS = st.one_of(
     st.builds(FactsMemory, turns=st.integers(0, 20), tokens=BUDGET),
     st.builds(VectorMemory, turns=st.integers(0, 5), tokens=BUDGET, top_k=st.integers(1, 20), min_score=st.just(-1.0)),
 )
+LONG = ("word " * 40, "word " * 10)
 SAID = st.text(max_size=30) | TEXTS | st.integers(1, 60).map(lambda n: "word " * n)
 
 
@@ -71,6 +72,10 @@ def stores(tmp_path_factory):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(KINDS, st.lists(st.tuples(SAID, SAID), max_size=12), SAID, SAID, st.lists(SAID, max_size=8), st.integers(1, 400))
+# Each part fits by itself, and all together do not.
+@example(VectorMemory(turns=3, tokens=CONTEXT, top_k=20, min_score=-1), [LONG] * 8, "and?", "", [], 16)
+@example(SummaryMemory(), [LONG] * 12, "and?", "word " * 250, [], 16)
+@example(FactsMemory(turns=20, tokens=CONTEXT), [LONG] * 6, "and?", "", [f"{n} {'fact ' * 80}" for n in range(4)], 16)
 def test_no_kind_exceeds_the_window(llama, stores, kind, turns, question, told, known, answer):  # noqa: F811
     loop, database = stores
     loop.do(recalled(llama, database, kind, turns, question, told, known, answer))
