@@ -6,6 +6,7 @@ import io
 import json
 import time
 
+import httpx
 import openai
 import pytest
 
@@ -132,6 +133,13 @@ def test_a_file_is_uploaded_searched_and_cited(sdk, stack):
         extra = last.choices[0].delta.model_extra
         assert extra["annotations"][0]["url_citation"]["url"] == f"/v1/files/{file.id}/content"
         assert extra["headrace"]["citations"]
+
+        response = sdk.responses.create(
+            model="reader", input="When does the lighthouse keeper of Orrin light the lamp?"
+        )
+        said = response.output[0].content[0]
+        assert any(c.url == f"/v1/files/{file.id}/content" for c in said.annotations), response
+        assert all(0 <= c.start_index < c.end_index <= len(said.text) for c in said.annotations)
     finally:
         sdk.files.delete(file.id)
     with pytest.raises(openai.NotFoundError):
@@ -218,15 +226,6 @@ def test_a_response_in_a_conversation_with_a_schema(sdk):
     sdk.conversations.delete(id)
 
 
-def test_a_response_cites(sdk):
-    response = sdk.responses.create(model="docs", input="On which port does the API listen by default?")
-    text = response.output[0].content[0]
-    assert text.annotations, response
-    for cited in text.annotations:
-        assert (cited.type, cited.url[:10]) == ("url_citation", "/v1/files/")
-        assert 0 <= cited.start_index < cited.end_index <= len(text.text)
-
-
 def test_a_deleted_file_is_found_no_more(sdk):
     file = sdk.files.create(file=("gone.md", b"# Gone\n\nThe vanishing marker is zyxomma."), purpose="assistants")
     store = sdk.vector_stores.create(name="short-lived", file_ids=[file.id])
@@ -241,3 +240,35 @@ def test_a_deleted_file_is_found_no_more(sdk):
     sdk.vector_stores.delete(store.id)
     with pytest.raises(openai.NotFoundError):
         sdk.vector_stores.search(store.id, query="x")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_program_is_run_where_it_can_reach_nothing(sdk, stream):
+    """The smallest of models seldom writes a program that runs: what counts is that each one was tried."""
+    answer = ask(sdk, "smollm2", "What is 6 * 7?", max_tokens=48, stream=stream, extra_body={"strategy": "pal"})
+    last = list(answer)[-1].choices[0].delta if stream else answer.choices[0].message
+    steps = [step["kind"] for step in last.model_extra["headrace"]["steps"]]
+    assert last.model_extra["headrace"]["strategy"] == "pal"
+    assert set(steps) & {"program", "thought"}, steps
+
+
+def test_an_answer_is_kept_and_rated(sdk, stack):
+    answer = ask(sdk, "smollm2", "Name a heron.", max_tokens=8, store=True, metadata={"tour": "herons"})
+    kept = sdk.chat.completions.retrieve(answer.id)
+    assert kept.choices[0].message.content == answer.choices[0].message.content
+    assert [c.id for c in sdk.chat.completions.list(metadata={"tour": "herons"})][-1] == answer.id
+    assert sdk.chat.completions.messages.list(answer.id).data[0].content == "Name a heron."
+    rating = {
+        "id": f"rated-{answer.id}",
+        "target": {"type": "response", "id": answer.id},
+        "thumb": "down",
+        "correction": "The grey heron.",
+        "consent": True,
+    }
+    with httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {stack.key}"}, timeout=60) as http:
+        first, again = (http.post("/v1/feedback", json=rating).json() for _ in range(2))
+        assert (first["thumb"], first["correction"], again) == ("down", "The grey heron.", first)
+        assert http.post("/v1/feedback", json={**rating, "thumb": "up"}).status_code == 409
+        assert [f["id"] for f in http.get("/v1/feedback", params={"target": answer.id}).json()["data"]] == [first["id"]]
+        assert sdk.chat.completions.delete(answer.id).deleted
+        assert http.get(f"/v1/feedback/{first['id']}").status_code == 404

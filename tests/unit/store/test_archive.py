@@ -37,8 +37,11 @@ from serving.store.files import Files
 from serving.store.ids import new_id
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
+from serving.store.memories import Memories
 from serving.store.models import meta, metadata
 from serving.store.pause import paused
+from serving.store.summaries import Summaries
+from serving.store.turn_vectors import TurnVectors
 from serving.store.uninterrupted import uninterrupted
 from serving.store.vector_stores import INGEST, VectorStores
 from serving.store.worker import JobContext, Worker
@@ -102,6 +105,11 @@ class State:
             await self.vector_stores.attach(ME, store.id, id, attributes={"n": 0.1, "b": True, "s": "x"})
         await self.upload(b"attached to nothing" * 100_000)
         talk = await self.conversations.create(ME, metadata={"a": "1"}, items=[{"type": "message", "role": "user"}])
+        await Summaries(self.database).put(ME, None, await self.conversations.following(ME, talk.id), "they met")
+        await Memories(self.database).add(ME, "a", "likes tea")
+        vectors = TurnVectors(self.database)
+        [turn] = await vectors.waiting(ME, talk.id, "e", keep=1, limit=1)
+        await vectors.put(ME, talk.id, "a", "e", {turn: "AP/+"}, keep=1)
         made, other = capture(ME, conversation_id=talk.id), capture(ME)
         await self.captures.record(ME, made, turn=(talk.id, TURN))
         await self.captures.record(ME, other)
