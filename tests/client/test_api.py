@@ -116,7 +116,8 @@ def test_a_file_is_uploaded_searched_and_cited(sdk, stack):
         assert settled(sdk, store, file).status == "completed"
         found = sdk.vector_stores.search(store.id, query="When is the lamp of the lighthouse lit?", max_num_results=3)
         assert found.data[0].file_id == file.id
-        answer = ask(sdk, "reader", "When does the lighthouse keeper of Orrin light the lamp?")
+        question = "When does the lighthouse keeper of Orrin light the lamp?"
+        answer = ask(sdk, "reader", question)
         message = answer.choices[0].message
         cited = [a.url_citation for a in message.annotations]
         assert any(c.url == f"/v1/files/{file.id}/content" for c in cited), message
@@ -128,7 +129,7 @@ def test_a_file_is_uploaded_searched_and_cited(sdk, stack):
         assert position["end"] > position["start"] >= 0
         assert sdk.files.content(file.id).content == text
 
-        chunks = list(ask(sdk, "reader", "When does the lighthouse keeper of Orrin light the lamp?", stream=True))
+        chunks = list(ask(sdk, "reader", question, stream=True))
         last = [c for c in chunks if c.choices and c.choices[0].finish_reason][-1]
         extra = last.choices[0].delta.model_extra
         assert extra["annotations"][0]["url_citation"]["url"] == f"/v1/files/{file.id}/content"
