@@ -7,12 +7,14 @@ from contextlib import aclosing
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from serving.api.helper import Helper
 from serving.api.recalling import Open, Recaller
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream
+from serving.assistants import facts, summary
 from serving.assistants.memory import flat, newest_turns
 from serving.config import (
     BufferMemory,
@@ -44,6 +46,7 @@ KINDS = st.one_of(
     st.builds(FactsMemory, turns=st.integers(0, 20), tokens=BUDGET),
     st.builds(VectorMemory, turns=st.integers(0, 5), tokens=BUDGET, top_k=st.integers(1, 20), min_score=st.just(-1.0)),
 )
+LONG = ("word " * 40, "word " * 10)
 SAID = st.text(max_size=30) | TEXTS | st.integers(1, 60).map(lambda n: "word " * n)
 
 
@@ -69,12 +72,16 @@ def stores(tmp_path_factory):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(KINDS, st.lists(st.tuples(SAID, SAID), max_size=12), SAID, SAID, st.lists(SAID, max_size=8), st.integers(1, 400))
-def test_no_kind_exceeds_the_window(llama, stores, kind, turns, question, summary, facts, answer):  # noqa: F811
+# Each part fits by itself, and all together do not.
+@example(VectorMemory(turns=3, tokens=CONTEXT, top_k=20, min_score=-1), [LONG] * 8, "and?", "", [], 16)
+@example(SummaryMemory(), [LONG] * 12, "and?", "word " * 250, [], 16)
+@example(FactsMemory(turns=20, tokens=CONTEXT), [LONG] * 6, "and?", "", [f"{n} {'fact ' * 80}" for n in range(4)], 16)
+def test_no_kind_exceeds_the_window(llama, stores, kind, turns, question, told, known, answer):  # noqa: F811
     loop, database = stores
-    loop.do(recalled(llama, database, kind, turns, question, summary, facts, answer))
+    loop.do(recalled(llama, database, kind, turns, question, told, known, answer))
 
 
-async def recalled(endpoint, database, kind, turns, question, summary, facts, answer):
+async def recalled(endpoint, database, kind, turns, question, told, known, answer):
     conversations, summaries = Conversations(database), Summaries(database)
     memories, vectors = Memories(database), TurnVectors(database)
     recaller = Recaller(conversations, summaries, memories, vectors, RetrievalClient(Handle()))
@@ -85,9 +92,9 @@ async def recalled(endpoint, database, kind, turns, question, summary, facts, an
         await conversations.add(ME, made.id, items)
     items = await conversations.following(ME, made.id, limit=100)
     if len(items) > 2:
-        await summaries.put(ME, None, items[: len(items) // 4 * 2], summary)
+        await summaries.put(ME, None, items[: len(items) // 4 * 2], told)
     assistant = made.id  # a profile of its own
-    for fact in facts:
+    for fact in known:
         if text := " ".join(fact.replace("\0", "").split()):
             await memories.add(ME, assistant, text)
     waiting = await vectors.waiting(ME, made.id, "all-minilm-l6-v2", keep=100, limit=100)
@@ -103,7 +110,7 @@ async def recalled(endpoint, database, kind, turns, question, summary, facts, an
             found = await recaller.recall(ME, made.id, assistant, kind, newest, prompt)
         shown = [*before, *found.notes, *flat(found.turns), *after]
         alone = not found.notes and not found.turns  # what the caller asks with is the caller's
-        assert alone or await tokens._count(shown) <= room
+        assert alone or (await tokens.count(shown) or tokens.bound(shown)) <= room
         assert len(found.turns) + found.covered <= len(turns)
         return found
     finally:
@@ -122,3 +129,14 @@ def test_the_budget_is_used(llama, stores):  # noqa: F811
     ):
         found = loop.do(recalled(llama, database, kind, said, "and now?", "they talked", ["likes tea"], 16))
         assert (found.counts, len(found.turns)) == (counts, shown)
+
+
+async def test_a_real_model_is_held_to_a_list_of_facts_and_writes_a_summary(llama):  # noqa: F811
+    client = Upstream()
+    model = Helper(client, llama, Tokens(client, llama), CONTEXT, "a", "acme")
+    lines = ["User: I live in Bern and my dog is called Rex.", "Assistant: Bern is nice."]
+    try:
+        assert facts.parse(await model.ask(facts.request([], lines), 250, facts.SCHEMA), 500) is not None
+        assert await model.ask(summary.request("", lines, 40), 40)
+    finally:
+        await client.close()

@@ -35,8 +35,11 @@ from serving.store.files import Files
 from serving.store.ids import new_id
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
+from serving.store.memories import Memories
 from serving.store.models import meta, metadata
 from serving.store.pause import paused
+from serving.store.summaries import Summaries
+from serving.store.turn_vectors import TurnVectors
 from serving.store.uninterrupted import uninterrupted
 from serving.store.vector_stores import INGEST, VectorStores
 from serving.store.worker import JobContext, Worker
@@ -96,7 +99,12 @@ class State:
         for id in ids:
             await self.vector_stores.attach(ME, store.id, id, attributes={"n": 0.1, "b": True, "s": "x"})
         await self.upload(b"attached to nothing" * 100_000)
-        await self.conversations.create(ME, metadata={"a": "1"}, items=[{"type": "message", "role": "user"}])
+        said = await self.conversations.create(ME, metadata={"a": "1"}, items=[{"type": "message", "role": "user"}])
+        await Summaries(self.database).put(ME, None, await self.conversations.following(ME, said.id), "they met")
+        await Memories(self.database).add(ME, "a", "likes tea")
+        vectors = TurnVectors(self.database)
+        [turn] = await vectors.waiting(ME, said.id, "e", keep=1, limit=1)
+        await vectors.put(ME, said.id, "a", "e", {turn: "AP/+"}, keep=1)
         await self.work()
         await self.jobs.enqueue(ME, "other", {"deep": [{"x": None}]}, dedupe_key="d", delay_s=1e6)
         return store.id

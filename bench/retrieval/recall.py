@@ -1,0 +1,87 @@
+"""What memory costs as a conversation grows: `python -m bench retrieval recall [--turns N]`.
+
+One conversation with memory of kind `vector` in SQLite, with random vectors in the embedder's place: rows, and the
+median milliseconds of storing a turn, embedding it behind, reading all vectors and finding the best of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+
+from serving.assistants.recalled import best, pack
+from serving.security.principal import Principal
+from serving.store.conversations import Conversations
+from serving.store.database import Database
+from serving.store.turn_vectors import TurnVectors
+
+ME = Principal("bench", "bench", "bench")
+EMBEDDER, KEEP, SHOWN = "random", 10_000, 4
+REPEATS = 20
+
+
+def item(role: str, kind: str, n: int) -> dict[str, Any]:
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": f"{n} {'word ' * 50}"}]}
+
+
+async def timed(times: list[float], work: Callable[[], Awaitable[Any]]) -> Any:
+    started = time.perf_counter()
+    result = await work()
+    times.append(1000 * (time.perf_counter() - started))
+    return result
+
+
+async def run(turns: int) -> None:
+    random = np.random.default_rng(0)
+
+    def vector() -> Any:
+        row = random.standard_normal(384).astype(np.float32)
+        return row / np.linalg.norm(row)
+
+    with tempfile.TemporaryDirectory() as folder:
+        async with Database(f"sqlite:///{folder}/h.db") as database:
+            conversations, vectors = Conversations(database), TurnVectors(database)
+            id = (await conversations.create(ME)).id
+
+            async def store(n: int) -> None:
+                await conversations.add(ME, id, [item("user", "input_text", n), item("assistant", "output_text", n)])
+
+            async def embed() -> None:
+                waiting = await vectors.waiting(ME, id, EMBEDDER, keep=KEEP, limit=32)
+                packed = {turn: pack(vector()) for turn in waiting}
+                await vectors.put(ME, id, "a", EMBEDDER, packed, keep=KEEP)
+
+            storing: list[float] = []
+            embedding: list[float] = []
+            for n in range(1, turns + 1):
+                await timed(storing, lambda n=n: store(n))  # type: ignore[misc]
+                await timed(embedding, embed)
+                if n % max(turns // 5, 1):
+                    continue
+                reading: list[float] = []
+                finding: list[float] = []
+                for _ in range(REPEATS):
+                    found = await timed(reading, lambda: vectors.of_conversation(ME, id, EMBEDDER, limit=KEEP))
+                    started = time.perf_counter()
+                    best(vector(), [v.vector for v in found], count=SHOWN, least=-1)
+                    finding.append(1000 * (time.perf_counter() - started))
+                shown = {"store": storing[-100:], "embed": embedding[-100:], "read": reading, "find": finding}
+                figures = ", ".join(f"{name} {statistics.median(times):.1f} ms" for name, times in shown.items())
+                print(f"{n} turns, {len(found)} vectors, {3 * n} rows: {figures}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=5000)
+    asyncio.run(run(parser.parse_args().turns))
+
+
+if __name__ == "__main__":
+    main()

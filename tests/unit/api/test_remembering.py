@@ -1,0 +1,151 @@
+"""What a long conversation costs: rows for each turn, counted over a thousand turns of each kind that works behind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from serving.api.extracting import Extractor
+from serving.api.indexing import Indexer
+from serving.api.remembering import REMEMBER, Remembering
+from serving.api.summarising import Summariser
+from serving.assistants.resolver import Resolver
+from serving.config import Alias, Assistant, BufferMemory, Catalog, RemoteModel, Target, VectorMemory
+from serving.retrieval.client import RetrievalClient
+from serving.security.principal import Principal
+from serving.store.conversations import Conversations
+from serving.store.database import Database
+from serving.store.jobs import Jobs
+from serving.store.memories import Memories
+from serving.store.models import metadata
+from serving.store.summaries import Summaries
+from serving.store.turn_vectors import TurnVectors
+from serving.store.uninterrupted import uninterrupted
+from serving.store.worker import JobContext, PermanentError
+
+ME = Principal("acme", "alice", "k")
+TURNS, KEEP = 1000, 400
+
+
+class Handle:
+    """A retrieval deployment that embeds at random."""
+
+    def __init__(self):
+        self.call = self
+        self.random = np.random.default_rng(0)
+
+    async def remote(self, method, texts):
+        return self.random.standard_normal((len(texts), 384)).astype(np.float32), 0
+
+
+class World:
+    def __init__(self, database):
+        self.database, self.jobs = database, Jobs(database)
+        self.conversations = Conversations(database)
+        self.vectors = TurnVectors(database)
+        self.catalog = Catalog()
+        self.remembering = Remembering(
+            self.jobs,
+            Summariser(self.conversations, Summaries(database)),
+            Extractor(self.conversations, Memories(database)),
+            Indexer(self.vectors, RetrievalClient(Handle())),
+            None,
+            None,
+            lambda: Resolver(self.catalog),
+        )
+
+    async def turn(self, id, assistant, n):
+        said = [("user", "input_text", f"question {n}"), ("assistant", "output_text", f"answer {n}")]
+        items = [{"type": "message", "role": r, "content": [{"type": t, "text": x}]} for r, t, x in said]
+        await self.conversations.add(ME, id, items, self.remembering.after(ME, assistant, id))
+
+    async def work(self):
+        """Does one job, if there is any, and returns how it ended."""
+        job = await self.jobs.claim([REMEMBER], "me", 60)
+        if job is None:
+            return None
+        result = await self.remembering.handlers[REMEMBER](JobContext(self.jobs, job, 60))
+        return await self.jobs.complete(job, result)
+
+    @uninterrupted
+    async def rows(self):
+        async with self.database.read() as connection:
+            counts = {t.name: select(func.count()).select_from(t) for t in metadata.sorted_tables}
+            return {name: (await connection.execute(count)).scalar_one() for name, count in counts.items()}
+
+
+@pytest.fixture
+async def world(tmp_path):
+    async with Database(f"sqlite:///{tmp_path}/h.db") as database:
+        yield World(database)
+
+
+def catalog(memory):
+    model = RemoteModel(name="m", url="http://127.0.0.1:9/v1")
+    return Catalog(models=(model,), assistants=(Assistant(name="a", model="m", memory=memory),))
+
+
+async def test_a_thousand_turns_are_at_most_four_rows_each(world):
+    world.catalog = catalog(VectorMemory(keep=KEEP))
+    [assistant] = world.catalog.assistants
+    made = await world.conversations.create(ME)
+    before = sum((await world.rows()).values())
+    for n in range(TURNS):
+        await world.turn(made.id, assistant, n)
+        if n + 1 in (TURNS // 2, TURNS):  # the jobs between find nothing left to do
+            assert (await world.work()).result == {"embedded": KEEP}
+            assert sum((await world.rows()).values()) - before == 3 * (n + 1) + KEEP
+    rows = await world.rows()
+    assert sum(rows.values()) - before <= 4 * TURNS
+    assert rows["conversation_items"] == 2 * TURNS
+    assert rows["jobs"] == TURNS
+    assert rows["turn_vectors"] == KEEP
+    await world.conversations.delete(ME, made.id)
+    assert sum((await world.rows()).values()) == before - 1 + TURNS  # a job goes seven days after its end
+
+
+async def test_memory_that_does_nothing_behind_makes_no_job(world):
+    world.catalog = catalog(BufferMemory())
+    made = await world.conversations.create(ME)
+    await world.turn(made.id, world.catalog.assistants[0], 0)
+    await world.turn(made.id, None, 1)
+    assert await world.work() is None
+
+
+async def test_turns_that_were_missed_are_made_up_for_by_one_job(world):
+    world.catalog = catalog(VectorMemory())
+    [assistant] = world.catalog.assistants
+    made = await world.conversations.create(ME)
+    for n in range(70):
+        await world.turn(made.id, assistant if n == 69 else None, n)
+    assert (await world.work()).result == {"embedded": 70}
+    assert await world.work() is None
+
+
+async def test_jobs_of_what_is_gone(world):
+    world.catalog = catalog(VectorMemory())
+    [assistant] = world.catalog.assistants
+    made = await world.conversations.create(ME)
+    await world.turn(made.id, assistant, 0)
+    await world.conversations.delete(ME, made.id)
+    assert (await world.work()).status == "succeeded"
+    made = await world.conversations.create(ME)
+    await world.turn(made.id, assistant, 0)
+    world.catalog = Catalog()
+    with pytest.raises(PermanentError, match="no assistant"):
+        await world.work()
+
+
+@pytest.mark.parametrize("kind", ["summary", "summary_window", "facts"])
+def test_a_catalogue_refuses_a_memory_whose_model_is_not_there(kind):
+    model = RemoteModel(name="m", url="http://127.0.0.1:9/v1")
+    aliases = (Alias(name="small", targets=(Target(model="m"),)),)
+    for name, right in (("small", True), ("m", True), ("a", False), ("none", False)):
+        assistant = {"name": "a", "model": "m", "memory": {"kind": kind, "model": name}}
+        given = {"models": (model,), "aliases": aliases, "assistants": (assistant,)}
+        if right:
+            Catalog.model_validate(given)
+        else:
+            with pytest.raises(ValueError, match=f"no model or alias '{name}' for its memory"):
+                Catalog.model_validate(given)
