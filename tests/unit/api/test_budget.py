@@ -110,7 +110,7 @@ async def recalled(endpoint, database, kind, turns, question, told, known, answe
             found = await recaller.recall(ME, made.id, assistant, kind, newest, prompt)
         shown = [*before, *found.notes, *flat(found.turns), *after]
         alone = not found.notes and not found.turns  # what the caller asks with is the caller's
-        assert alone or await tokens._count(shown) <= room
+        assert alone or (await tokens.count(shown) or tokens.bound(shown)) <= room
         assert len(found.turns) + found.covered <= len(turns)
         return found
     finally:
