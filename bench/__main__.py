@@ -11,12 +11,13 @@ from pathlib import Path
 from bench import results, sandbox, start
 from bench.engine import run as engine
 from bench.processes import BenchError
+from bench.relay import kept
 from bench.relay import run as relay
 from bench.strategies import run as strategies
 from tools.report import ToolError
 
 RETRIEVAL = Path(__file__).parent / "retrieval"
-ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["engine"], ["sandbox"], ["strategies"])
+ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["kept"], ["engine"], ["sandbox"], ["strategies"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="benchmark")
     relay.arguments(commands.add_parser("relay", help="the gateway against LiteLLM's proxy and vllm-router"))
+    kept.arguments(commands.add_parser("kept", help="what captures and conversations add to a stream"))
     engine.arguments(commands.add_parser("engine", help="llama.cpp through Headrace against llama.cpp"))
     strategies.arguments(commands.add_parser("strategies", help="accuracy, time and cost of reasoning strategies"))
     sandbox.arguments(commands.add_parser("sandbox", help="programs that a model wrote, run in the sandbox"))
@@ -39,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         match options.command:
             case "relay":
                 relay.main(options)
+            case "kept":
+                kept.main(options)
             case "engine":
                 engine.main(options)
             case "strategies":

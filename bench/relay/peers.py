@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.load import Target
 from bench.processes import Pids, started
@@ -32,6 +33,8 @@ class Peer:
     pids: Pids
     settings: str
     versions: dict[str, str] = field(default_factory=dict)
+    fields: tuple[dict[str, Any], ...] = ({},)
+    """What its requests have beside the scenario's; they take them in turn."""
 
 
 def _version(folder: Path, package: str) -> dict[str, str]:

@@ -63,18 +63,19 @@ def running(names: Sequence[str], given: stack.Stack | None) -> Iterator[list[Pe
         if "headrace" in names:
             up.append(headrace(given or ended.enter_context(stack.running())))
         for peer in up:
-            _warm_up(peer)
+            warm_up(peer)
         yield up
 
 
-def _warm_up(peer: Peer) -> None:
+def warm_up(peer: Peer) -> None:
     seen = _load(peer, BURST_32, seconds=10, requests=WARM_UP)
     if seen.errors or not seen.streams:
         raise BenchError(f"{peer.name} does not relay: {dict(seen.errors)}")
 
 
 def _load(peer: Peer, scenario: Scenario, *, seconds: float, requests: int | None = None) -> load.Result:
-    documents, clients = scenario.documents, scenario.clients
+    documents = [{**document, **fields} for document in scenario.documents for fields in peer.fields]
+    clients = scenario.clients
     return asyncio.run(
         load.run(peer.target, documents, clients=clients, seconds=seconds, requests=requests, expected=upstream.TEXT)
     )
@@ -89,12 +90,12 @@ def measure(peer: Peer, scenario: Scenario, seconds: float) -> dict[str, Any]:
     return figures | {"cpu_ms_per_stream": round(1000 * cpu / len(seen.streams), 2) if seen.streams else None}
 
 
-def rounds(up: Sequence[Peer], count: int, seconds: float) -> Rounds:
+def rounds(up: Sequence[Peer], count: int, seconds: float, scenarios: Sequence[Scenario] = SCENARIOS) -> Rounds:
     """Measures every peer in every scenario `count` times, in turns whose order rotates."""
     found: Rounds = defaultdict(list)
     for number in range(count):
         order = [*up[number % len(up) :], *up[: number % len(up)]]
-        for scenario in SCENARIOS:
+        for scenario in scenarios:
             for peer in order:
                 figures = measure(peer, scenario, seconds)
                 found[peer.name, scenario].append(figures)
@@ -125,21 +126,22 @@ def goals(found: Rounds) -> list[Goal]:
     """Returns the goals that the measured peers allow to judge."""
     judged = []
     for peer, least in (("litellm", 20.0), ("vllm-router", 0.5)):
-        if ratios := _pairs(found, "headrace", peer, BURST_32, "streams_per_s", lambda a, b: a / b):
+        if ratios := pairs(found, "headrace", peer, BURST_32, "streams_per_s", lambda a, b: a / b):
             ratio = statistics.median(ratios)
-            text = f"at 32 clients at least {least:g} x {peer}'s streams/s ({_range(ratios)})"
+            text = f"at 32 clients at least {least:g} x {peer}'s streams/s ({between(ratios)})"
             judged.append(Goal(text, round(ratio, 2), ratio >= least))
-    if added := _pairs(found, "headrace", "upstream", BURST_1, "first_token_p50_ms", lambda a, b: a - b):
-        text = f"TTFT p50 added at 1 client at most 5 ms ({_range(added)})"
+    if added := pairs(found, "headrace", "upstream", BURST_1, "first_token_p50_ms", lambda a, b: a - b):
+        text = f"TTFT p50 added at 1 client at most 5 ms ({between(added)})"
         judged.append(Goal(text, round(statistics.median(added), 2), statistics.median(added) <= 5))
     errors = sum(sum(m["errors"].values()) for (name, _), ms in found.items() for m in ms if name == "headrace")
     judged.append(Goal("streams through Headrace that were not whole: 0", errors, errors == 0))
     return judged
 
 
-def _pairs(
+def pairs(
     found: Rounds, one: str, other: str, scenario: Scenario, key: str, of: Callable[[float, float], float]
 ) -> list[float]:
+    """Returns a figure of two peers brought together, one a round; empty where one was not measured."""
     left, right = found.get((one, scenario), []), found.get((other, scenario), [])
     return [of(a[key], b[key]) for a, b in zip(left, right, strict=True)] if left and right else []
 
@@ -148,7 +150,8 @@ def _median(measured: Sequence[dict[str, Any]], key: str) -> float:
     return float(statistics.median([m[key] for m in measured if m[key] is not None] or [float("nan")]))
 
 
-def _range(values: Sequence[float]) -> str:
+def between(values: Sequence[float]) -> str:
+    """Says the range of a figure."""
     return f"rounds from {min(values):.2f} to {max(values):.2f}"
 
 

@@ -25,7 +25,8 @@ import yaml
 
 from serving.assistants import prompt
 from serving.config import Assistant, LlamaCppModel
-from serving.engines.llamacpp import _start as start_engine
+from serving.engines.llamacpp_server import serve
+from serving.engines.source import resolve
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
@@ -36,7 +37,7 @@ from serving.retrieval.replica import for_prompt
 from serving.retrieval.types import Attribution, Citation, Hit
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-QUESTIONS = CHECKOUT / "tests" / "local" / "questions.jsonl"
+QUESTIONS = CHECKOUT / "tests" / "client" / "questions.jsonl"
 TENANT = "bench"
 
 
@@ -82,7 +83,8 @@ class Desk:
         self.embedder = Embedder()
         self._index = _ingested(folder, root, self.embedder)
         self._key = secrets.token_urlsafe(32)
-        self._engine = start_engine(model, self._key)
+        settings = {"context": model.context, "slots": model.slots, "threads": model.threads}
+        self._engine = serve(Path(resolve(model.source)), model.name, "127.0.0.1", 0, [self._key], **settings)
 
     def hits(self, assistant: Assistant, question: str) -> list[Hit]:
         """Returns what the retrieval replica would."""
