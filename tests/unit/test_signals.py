@@ -24,10 +24,12 @@ def commands(folder: Path) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.parametrize("prefix", [(), ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")], ids=["plain", "background"])
 @pytest.mark.parametrize("module", ["serving.store", "serving.ingest"])
-def test_a_program_that_waits_ends_when_it_is_told_to(module: str, tmp_path: Path) -> None:
+def test_a_program_that_waits_ends_when_it_is_told_to(module: str, prefix: tuple[str, ...], tmp_path: Path) -> None:
+    """Also where Ctrl-C is ignored, as a shell does it for jobs in its background."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *commands(tmp_path)[module]],
+        [*prefix, sys.executable, "-m", module, *commands(tmp_path)[module]],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
