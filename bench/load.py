@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import re
 import time
 from collections import Counter
@@ -92,7 +93,7 @@ class Result:
 
 def quantile(ordered: Sequence[float], q: float) -> float:
     """Returns the nearest-rank quantile, or NaN of nothing."""
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
+    return ordered[max(math.ceil(q * len(ordered)), 1) - 1] if ordered else float("nan")
 
 
 def whole(body: bytes, expected: str | None) -> int:

@@ -566,7 +566,12 @@ class Effort(Strict):
     """What an answer may take; what is found until then is the answer, marked as cut short."""
 
     seconds: float = Field(default=120, gt=0, le=3600)
-    tokens: int = Field(default=32_768, ge=1, le=100_000_000, description="read and written by the model, all together")
+    tokens: int = Field(
+        default=32_768,
+        ge=1,
+        le=100_000_000,
+        description="read and written by the model, which is asked no more after them",
+    )
 
 
 class _Thinks(Strict):

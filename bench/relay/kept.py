@@ -55,6 +55,8 @@ def goals(found: Rounds) -> list[Goal]:
         share = run.pairs(found, name, "plain", BURST_32, "streams_per_s", lambda a, b: a / b)
         text = f"{name}: at 32 clients at least {SHARE:g} of the plain streams/s ({run.between(share)})"
         judged.append(Goal(text, round(statistics.median(share), 2), statistics.median(share) >= SHARE))
+    errors = sum(sum(figures["errors"].values()) for measured in found.values() for figures in measured)
+    judged.append(Goal("streams that were not whole: 0", errors, errors == 0))
     return judged
 
 

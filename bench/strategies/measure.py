@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.load import quantile
 from bench.strategies.tasks import Task
 from serving.api.errors import ApiError
 from serving.assistants.sandbox import SandboxOf
@@ -94,14 +94,9 @@ def row(strategy: Strategy, found: Sequence[Solved], prices: Prices) -> dict[str
         "accuracy %": round(100 * right / len(found), 1),
         "no answer": sum(s.value is None and not s.error for s in found),
         "errors": sum(bool(s.error) for s in found),
-        "p50 s": round(rank(seconds, 50), 2),
-        "p95 s": round(rank(seconds, 95), 2),
+        "p50 s": round(quantile(seconds, 0.5), 2),
+        "p95 s": round(quantile(seconds, 0.95), 2),
         "prompt tokens a task": round(usage.prompt_tokens / len(found), 1),
         "completion tokens a task": round(usage.completion_tokens / len(found), 1),
         **cost,
     }
-
-
-def rank(ordered: Sequence[float], percent: float) -> float:
-    """Returns the nearest-rank percentile of sorted values."""
-    return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1]

@@ -1,4 +1,4 @@
-"""What chat completions and completions share: from a validated request to the engine and back."""
+"""What chat completions, completions and responses share: from a validated request to the engine and back."""
 
 from __future__ import annotations
 
@@ -112,8 +112,10 @@ class Generator:
                     await self._stream(x, job, endpoint, said, ours)
                     return None
                 return await self._whole(x, job, endpoint, said, ours)
-            except ApiError as e:
-                await said.broken_off("error", e.code)
+            except StoreError:
+                raise  # nor could it be stored that it was not
+            except Exception as e:
+                await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
                 raise
             except asyncio.CancelledError:
                 if x.disconnected:
@@ -161,7 +163,7 @@ class Generator:
         if job.transform is not None:
             job.transform(answer)
         usage = answer.get("usage") or {}
-        count_tokens(x, usage)
+        count_tokens(x.model, x.caller.tenant, usage)
         said.so_far = lambda: ([_choice(c) for c in choices], usage)
         if job.annotate is not None:
             texts = {c.get("index", 0): (c.get("message") or {}).get("content") or "" for c in choices}
@@ -197,8 +199,9 @@ class Generator:
                 error = upstream("The model broke off in the middle of its answer.")
                 x.code = error.code
                 rest = x.error_frame(error)
-        count_tokens(x, relay.usage)
-        _observe(x, relay)
+            finally:
+                count_tokens(x.model, x.caller.tenant, relay.usage)
+                _observe(x, relay)
         if error is None:
             await said.all()
         else:
@@ -294,13 +297,12 @@ def _observe(x: Exchange, relay: Relay) -> None:
         )
 
 
-def count_tokens(x: Exchange, usage: dict[str, Any]) -> None:
-    """Books the tokens that the engine reported."""
-    tenant = x.caller.tenant
+def count_tokens(model: str, tenant: str, usage: dict[str, Any]) -> None:
+    """Books the tokens that an engine reported."""
     for metric, field in ((metrics.prompt_tokens, "prompt_tokens"), (metrics.completion_tokens, "completion_tokens")):
         value = usage.get(field)
         if isinstance(value, int) and value > 0:
-            metrics.child(metric, x.model, tenant).inc(value)
+            metrics.child(metric, model, tenant).inc(value)
 
 
 async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any]) -> dict[str, Any] | None:

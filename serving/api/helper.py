@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.api.errors import upstream
+from serving.api.generation import count_tokens
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream, read_answer
 from serving.assistants.items import Message
 from serving.assistants.resolver import Route
 from serving.engines.endpoint import Endpoint
 from serving.engines.pool import Engines
-from serving.telemetry import metrics
 
 UNKNOWN_WINDOW = 4096
 """Tokens of a prompt with its answer, where nobody knows the model's context."""
@@ -46,13 +46,7 @@ class Helper:
             document["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
         async with self.client.post(self.endpoint, "/chat/completions", document) as response:
             answer = await read_answer(response)
-        for metric, name in (
-            (metrics.prompt_tokens, "prompt_tokens"),
-            (metrics.completion_tokens, "completion_tokens"),
-        ):
-            value = (answer.get("usage") or {}).get(name)
-            if isinstance(value, int) and value > 0:
-                metrics.child(metric, self.model, self.tenant).inc(value)
+        count_tokens(self.model, self.tenant, answer.get("usage") or {})
         try:
             content = answer["choices"][0]["message"]["content"]
         except (LookupError, TypeError):

@@ -140,7 +140,7 @@ class Reasoner:
         except SandboxUnavailable:
             raise unavailable("Programs cannot be run here now.") from None
         finally:
-            count_tokens(x, _usage(work))
+            count_tokens(x.model, x.caller.tenant, _usage(work))
         x.timeline.end_of("reason")
         made = " ".join(step.kind for step in work.steps)
         log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)

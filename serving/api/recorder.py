@@ -14,7 +14,7 @@ from serving.api.response_schemas import ResponseRequest
 from serving.api.schemas import ChatRequest, CompletionRequest
 from serving.api.services import Services
 from serving.api.turn import OpenTurn, gone
-from serving.assistants import prompt
+from serving.assistants.prompt_version import version
 from serving.assistants.resolver import Route
 from serving.retrieval.types import Hit
 from serving.store import values
@@ -87,7 +87,7 @@ def _capture(
         alias=route.alias,
         model=route.adapts or route.model,
         adapter=route.model if route.adapts else None,
-        prompt_version=prompt.version(route.assistant) if route.assistant is not None else None,
+        prompt_version=version(route.assistant) if route.assistant is not None else None,
         request=body.model_dump(exclude_unset=True, by_alias=True),
         prompt=outcome.prompt,
         chunks=[asdict(hit) for hit in hits or ()],

@@ -122,11 +122,12 @@ class Relay:
         text = delta.get("content")
         if isinstance(text, str) and text:
             texts.append(text.encode())
+        else:
+            text = None
+        if isinstance(calls := delta.get("tool_calls"), list):
+            self._read_calls(index, calls)
+        if text or calls:
             self.tokens += 1
-        elif calls := delta.get("tool_calls"):
-            self.tokens += 1
-            if isinstance(calls, list):
-                self._read_calls(index, calls)
         if isinstance(refusal := delta.get("refusal"), str):
             self._refusals[index] = self._refusals.get(index, "") + refusal
         if reason := choice.get("finish_reason"):

@@ -62,10 +62,6 @@ class Reply:
             "metadata": body.metadata or {},
         }
 
-    def document(self) -> dict[str, Any]:
-        """Returns the object as it is stored."""
-        return self._document
-
     def kept(self, outcome: Outcome) -> NewResponse | None:
         """Returns what is kept of it when the engine has said all, None for nothing; raises a 502 for no message.
 

@@ -92,7 +92,7 @@ class ResponseRelay(Relay):
             text, calls = delta.get("content"), delta.get("tool_calls")
             if isinstance(text, str) and text:
                 out += [self._open_text(), self._delta(orjson.dumps(text)[1:-1])]
-            elif isinstance(calls, list):
+            if isinstance(calls, list):
                 out += [self._piece(part) for part in calls if isinstance(part, dict)]
         return b"".join(out)
 

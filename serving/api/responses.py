@@ -122,7 +122,9 @@ async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
         )
     previous, history = await _goes_on_with(s, x, body)
     check_answers(own, earlier, await _newest(history) if earlier and history is not None else ())
-    asked = chat_request(body, own, earlier)
+    # Kept in the order in which the model is shown them: a result follows its call.
+    own = [own[place] for place in earlier] + [item for place, item in enumerate(own) if place not in earlier]
+    asked = chat_request(body, own, range(len(earlier)))
     x.timeline.end_of("receive")
     return _Asked(own, asked, route, previous, _recollection(s, x, route, body, asked, history), bool(earlier))
 

@@ -20,6 +20,8 @@ from pydantic import (
 )
 
 from serving.config import StrategyKind
+from serving.store.feedback import MAX_COMMENT, MAX_CORRECTION, MAX_TAG, MAX_TAGS
+from serving.store.memories import MAX_TEXT
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -421,14 +423,16 @@ class FeedbackRequest(Body):
     target: FeedbackTarget
     thumb: Literal["up", "down"] | None = None
     score: float | None = Field(default=None, ge=0, le=1)
-    tags: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = Field(default=[], max_length=16)
-    comment: str | None = Field(default=None, min_length=1, max_length=10_000)
-    correction: str | None = Field(default=None, min_length=1, max_length=200_000)
+    tags: list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG)]] = Field(
+        default=[], max_length=MAX_TAGS
+    )
+    comment: str | None = Field(default=None, min_length=1, max_length=MAX_COMMENT)
+    correction: str | None = Field(default=None, min_length=1, max_length=MAX_CORRECTION)
     rejected: str | None = Field(default=None, min_length=1, max_length=128)
     consent: bool = False
 
 
-MemoryText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+MemoryText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 
 
 class MemoryRequest(Body):

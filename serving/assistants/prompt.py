@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from serving.config import Assistant
 from serving.retrieval.types import Hit
 
-_QUESTION = "Question: "
-_REQUEST = "Answer with the sentence of the text above that answers it."
+QUESTION = "Question: "
+REQUEST = "Answer with the sentence of the text above that answers it."
 
 
 def messages(assistant: Assistant, hits: Sequence[Hit], conversation: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -23,13 +22,6 @@ def messages(assistant: Assistant, hits: Sequence[Hit], conversation: list[dict[
     if assistant.prompt:
         return [{"role": "system", "content": assistant.prompt}, *conversation]
     return conversation
-
-
-def version(assistant: Assistant) -> str:
-    """Returns a digest of what an assistant puts before a model beside the request: 16 hexadecimal digits."""
-    shapes = {"prompt", "knowledge", "top_k", "context_tokens", "memory", "strategy", "tools"}
-    parts = assistant.model_dump_json(include=shapes)
-    return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 def question_of(conversation: Sequence[dict[str, Any]]) -> int | None:
@@ -48,7 +40,7 @@ def _with_excerpts(hits: Sequence[Hit], conversation: list[dict[str, Any]]) -> l
     if asked is None:
         return conversation
     excerpts = "\n\n".join(hit.text for hit in reversed(hits))
-    before, after = f"{excerpts}\n\n{_QUESTION}", f"\n{_REQUEST}"
+    before, after = f"{excerpts}\n\n{QUESTION}", f"\n{REQUEST}"
     return [*conversation[:asked], around(conversation[asked], before, after), *conversation[asked + 1 :]]
 
 

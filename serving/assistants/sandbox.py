@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -128,8 +127,8 @@ class Sandbox:
         self._threads = ThreadPoolExecutor(limits.workers, "sandbox")
         self._unfinished = 0
 
-    async def run(self, program: str, deadline: float | None = None) -> Outcome:
-        """Runs `program` until it ends, or its time is over, or `time.monotonic()` is `deadline`.
+    async def run(self, program: str) -> Outcome:
+        """Runs `program` until it ends or its time is over.
 
         When the caller is cancelled, a program that waits is dropped and one that runs is left to its limits.
         Raises `SandboxFull`.
@@ -139,7 +138,7 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         self._unfinished += 1
         try:
-            return await loop.run_in_executor(self._threads, self._run, program, deadline)
+            return await loop.run_in_executor(self._threads, self._run, program)
         finally:
             self._unfinished -= 1
 
@@ -147,11 +146,8 @@ class Sandbox:
         """Waits for what runs, which is not long, and drops what waits."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _run(self, program: str, deadline: float | None) -> Outcome:
+    def _run(self, program: str) -> Outcome:
         limits = self._limits
-        seconds = limits.time_s if deadline is None else min(limits.time_s, deadline - time.monotonic())
-        if seconds <= 0:
-            return Outcome("time", message="the time was over before the program could run")
         if len(program) > limits.program_bytes or len(program.encode(errors="replace")) > limits.program_bytes:
             return Outcome("syntax", message=f"the program has more than {limits.program_bytes} bytes")
         printed = _Printed(limits.printed_bytes)
@@ -159,7 +155,7 @@ class Sandbox:
             with self._pool.checkout(
                 script_name="program.py",
                 limits={
-                    "max_feed_duration_secs": seconds,
+                    "max_feed_duration_secs": limits.time_s,
                     "max_memory": limits.memory_bytes,
                     "max_recursion_depth": limits.recursion,
                     "max_suspensions": 100,

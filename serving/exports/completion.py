@@ -24,15 +24,14 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What one caller said of a completion, at unix time `at`; what was not said is None.
+    """What a caller who agreed to exports said of a completion, at unix time `at`; what was not said is None.
 
-    `allowed` is that caller's agreement to exports. `thumb` is True for up. `score` is from 0 to 1. `correction` is the
+    `thumb` is True for up. `score` is from 0 to 1. `correction` is the
     better answer. `preferred` says which side of a choice this completion was, and `rival` is the other side.
     """
 
     id: str
     at: float
-    allowed: bool = True
     thumb: bool | None = None
     score: float | None = None
     tags: tuple[str, ...] = ()

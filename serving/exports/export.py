@@ -126,7 +126,7 @@ def _rows(completion: Completion, order: Order, redactor: Redact | None) -> tupl
     if not completion.messages or not completion.answer or not completion.answer.strip():
         return [], "not_text"
     tags = set(order.filters.tags)
-    wanted = tuple(r for r in completion.ratings if r.allowed and (not tags or tags.intersection(r.tags)))
+    wanted = tuple(r for r in completion.ratings if not tags or tags.intersection(r.tags))
     make = FORMATS[order.format].rows
     completion = replace(completion, ratings=wanted)
     if (tags and not wanted) or not any(make(completion, order.filters.min_score)):

@@ -108,7 +108,7 @@ def _captures(filters: Filters, before: tuple[float, str] | None) -> Select[Any]
 
 
 def _ratings(tenant: str, column: str, ids: Sequence[str]) -> Select[Any]:
-    """The newest ratings of each id; the number of a target's ratings is its raters' choice."""
+    """The newest ratings of each id that may be exported; the number of a target's ratings is its raters' choice."""
     target = feedback.c[column]
     numbered = (
         select(
@@ -117,7 +117,7 @@ def _ratings(tenant: str, column: str, ids: Sequence[str]) -> Select[Any]:
             .over(partition_by=target, order_by=(feedback.c.created_at.desc(), feedback.c.id))
             .label("number"),
         )
-        .where(feedback.c.tenant == tenant, target.in_(ids))
+        .where(feedback.c.tenant == tenant, feedback.c.consent, target.in_(ids))
         .subquery()
     )
     same = and_(_RIVALS.c.id == numbered.c.rejected_id, _RIVALS.c.tenant == tenant)
@@ -140,7 +140,7 @@ def _completion(row: RowMapping, ratings: Sequence[Rating]) -> Completion:
         at=row["created_at"],
         messages=_messages(row["prompt"]),
         answer=_answer(row["answer"]),
-        whole=row["outcome"] == "completed",
+        whole=row["outcome"] in ("completed", "tool_calls"),
         model=row["model"],
         assistant=row["assistant"],
         adapter=row["adapter"],
@@ -158,11 +158,10 @@ def _rating(row: RowMapping, column: str) -> Rating:
         allowed = row["rival_consent"] and row["rival_outcome"] == "completed"
         rival = Rival(row["rejected_id"], _answer(row["rival_answer"]), allowed)
     if rejected:  # the rest is said of the other side
-        return Rating(row["id"], row["created_at"], allowed=row["consent"], tags=tuple(row["tags"]), preferred=False)
+        return Rating(row["id"], row["created_at"], tags=tuple(row["tags"]), preferred=False)
     return Rating(
         id=row["id"],
         at=row["created_at"],
-        allowed=row["consent"],
         thumb=None if row["thumb"] is None else row["thumb"] == "up",
         score=row["score"],
         tags=tuple(row["tags"]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.engine import Connection
@@ -21,6 +21,7 @@ from serving.store.conversations import Body, Then, add_items
 from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import now
+from serving.store.job import Json
 from serving.store.models import captures
 from serving.store.responses import NewResponse, add_response
 from serving.store.rows import Order, Page, build, page
@@ -31,8 +32,6 @@ PRUNED_TOGETHER = 200  # so that others need not wait long to write
 
 Ending = Literal["completed", "length", "content_filter", "tool_calls", "error", "cancelled"]
 """How a completion ended: as its first choice did, by an engine's error, or by a caller that hung up."""
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

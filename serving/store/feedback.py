@@ -219,10 +219,10 @@ def _require(connection: Connection, principal: Principal, new: Feedback) -> Non
     both = select(captures.c.id, captures.c.prompt).where(
         captures.c.id.in_((id, new.rejected_id)), captures.c.tenant == principal.tenant
     )
-    prompts = {row.id: row.prompt for row in connection.execute(both)}
+    prompts = {row.id: [row.prompt.get(name) for name in ("messages", "prompt")] for row in connection.execute(both)}
     if new.rejected_id not in prompts:
         raise TargetNotFound("response", new.rejected_id, "rejected")
-    if prompts[id].get("messages") != prompts[new.rejected_id].get("messages"):
+    if prompts[id] != prompts[new.rejected_id]:
         raise InvalidValue("rejected", "answers another prompt than the target")
 
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-_NUMBER = re.compile(r"[-−+]?[$€£]?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?|\.\d+)")
+_NUMBER = re.compile(r"[-−+]?[$€£]?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?|\.\d+)")
+_GOES_ON = re.compile(r"\s*[/:-]\s*\d")
+"""After a number: it is a fraction, a time or a date."""
 _MARK = re.compile(r"(?:####|\b(?:the )?(?:final )?answer(?: is\b:?|:))", re.IGNORECASE)
 _BOX = re.compile(r"\\boxed\{([^{}]*)\}")
 _DECORATION = " \t\r\n*_`\"'“”()[]{}\\#"
@@ -55,8 +57,9 @@ def normalise(answer: str) -> str:
     `$1,234.0 a day` is `1234`. Any other answer is its words in lower case.
     """
     answer = _BOX.sub(r"\1", answer)
-    number = _NUMBER.match(answer.rpartition("=")[2].strip(_DECORATION))
-    if number:
+    last = answer.rpartition("=")[2].strip(_DECORATION)
+    number = _NUMBER.match(last)
+    if number and not _GOES_ON.match(last, number.end()):
         return _number(number.group())
     return " ".join(answer.strip(_DECORATION + ".,;:!").casefold().split())[:MAX_VALUE]
 

@@ -150,7 +150,8 @@ class _Dialogue:
                 return _calls([(f"call_{self._left}", tool, arguments)])
         complaint = f"Error: {react_text.FORM}."
         await self._work.note("observation", complaint)
-        self._work.draft = Answer(said.text, None, said.finish_reason)
+        if self._work.draft is None or self._work.draft.value is None:  # votes that were counted are worth more
+            self._work.draft = Answer(said.text, None, said.finish_reason)
         self._chat = [
             *self._chat,
             {"role": "assistant", "content": said.text},

@@ -1,4 +1,4 @@
-"""The prompts of strategies. A changed text gets a new version, so that figures can be told apart."""
+"""The prompts of strategies."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ OnStep = Callable[[Step], Awaitable[None]]
 
 
 class Work:
-    """Counts what `model` reads and writes and stops it at `tokens`; `on_step` gets each step as it is made.
+    """Counts what `model` reads and writes and asks it no more after `tokens`; `on_step` gets each step as it is made.
 
     `draft` is the best answer so far: it stands when a limit is reached.
     """
@@ -55,6 +55,7 @@ class Work:
         self._tokens = tokens
         self._on_step = on_step
         self._last = time.perf_counter()
+        self._answered = False
         self.steps: list[Step] = []
         self.usage = Usage()
         self.draft: Answer | None = None
@@ -81,9 +82,10 @@ class Work:
                 messages, n=n, temperature=temperature, stop=stop, max_tokens=left // n, tools=tools
             )
         except PromptTooLong:
-            if not self.usage.total:
+            if not self._answered:
                 raise
             raise Exhausted("the model's context is full") from None
+        self._answered = True
         self.usage += generation.usage
         return generation.completions[:n]
 

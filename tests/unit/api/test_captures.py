@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from serving.config import Alias, Assistant, Catalog, RemoteModel, Target
+from serving.retrieval.client import RetrievalUnavailable
 from serving.security.principal import Principal
 from serving.store.captures import Capture
 from serving.store.errors import StoreUnavailable
@@ -478,3 +479,15 @@ def test_a_fixed_answer_is_a_response_too(world, stream):
     assert (found.prompt, found.chunks, found.consent) == ({}, [], True)
     [item] = world.http.get(f"/v1/responses/{found.id}").json()["output"]
     assert item["content"][0]["text"] == "I do not know."
+
+
+@both
+def test_an_answer_that_cannot_be_cited_is_captured_as_far_as_it_came(world, stream, monkeypatch):
+    async def fails(answer, hits):
+        raise RetrievalUnavailable("gone")
+
+    monkeypatch.setattr(world.up.services.retrieval, "attribute", fails)
+    world.ask("reads", [{"role": "user", "content": "How deep is the sea?"}], stream)
+    newest = world.rows()[0]
+    assert (newest.outcome, newest.error_code) == ("error", None)
+    assert newest.answer[0]["message"]["content"]

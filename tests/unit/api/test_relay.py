@@ -156,7 +156,8 @@ def test_choices_are_kept_apart():
         chunk("a", index=0),
         chunk("b", index=1),
         chunk("c", index=0),
-        *(chunk(choices=[{"index": 1, "delta": {"tool_calls": [part]}}]) for part in (call, more)),
+        chunk(choices=[{"index": 1, "delta": {"content": "!", "tool_calls": [call]}}]),
+        chunk(choices=[{"index": 1, "delta": {"tool_calls": [more]}}]),
         chunk(choices=[{"index": 0, "delta": {"refusal": "no"}}]),
         chunk(finish="stop", index=0),
     ]
@@ -164,7 +165,7 @@ def test_choices_are_kept_apart():
     relay.feed(b"".join(frames))
     calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     first = {"role": "assistant", "content": "ac", "refusal": "no"}
-    second = {"role": "assistant", "content": "b", "tool_calls": calls}
+    second = {"role": "assistant", "content": "b!", "tool_calls": calls}
     assert relay.choices() == [
         {"index": 0, "message": first, "finish_reason": "stop"},
         {"index": 1, "message": second, "finish_reason": None},

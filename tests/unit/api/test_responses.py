@@ -116,7 +116,6 @@ def deltas(message, *, calls_first=False):
     for index, one in enumerate(message.get("tool_calls") or ()):
         function = one.get("function", {"name": "", "arguments": ""})
         head = {**one, "index": index, "function": {"name": function["name"], "arguments": ""}}
-        pieces = [{"index": index, "function": {"arguments": function["arguments"][n::]}} for n in (0,)]
         half = len(function["arguments"]) // 2
         pieces = [
             {"index": index, "function": {"arguments": a}}
@@ -445,6 +444,17 @@ def test_a_call_and_its_result_go_together(world, deleted):
     assert not any("tool_calls" in m for m in world.engine.prompt)
 
 
+def test_a_result_after_words_is_shown_with_its_call_for_ever(world):
+    first = world.ask("look", "calls", tools=[TOOL])
+    outputs = [{"type": "function_call_output", "call_id": c.call_id, "output": "a boat"} for c in first.output]
+    second = world.ask([{"role": "user", "content": "and?"}, *outputs], previous_response_id=first.id)
+    world.ask("third", previous_response_id=second.id)
+    shown = world.engine.prompt
+    call = next(i for i, message in enumerate(shown) if message.get("tool_calls"))
+    answered = [m["tool_call_id"] for m in shown[call + 1 :] if m["role"] == "tool"]
+    assert answered == [c["id"] for c in shown[call]["tool_calls"]] == [c.call_id for c in first.output]
+
+
 def test_a_call_that_nobody_answers_is_not_shown_again(world):
     first = world.ask("look", "calls", tools=[TOOL])
     world.ask("never mind", previous_response_id=first.id)
@@ -523,7 +533,7 @@ def test_an_assistant_says_when_its_documents_do_not_help(world, stream):
 
 
 @both
-def test_store_false_keeps_nothing(world, stream):
+def test_store_false_keeps_no_response(world, stream):
     first = world.ask("one").id
     response = world.ask("two", stream=stream, store=False, previous_response_id=first)
     assert [c for r, c in world.shown() if r == "user"] == ["one", "two"]

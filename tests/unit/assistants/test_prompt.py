@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 
-from serving.assistants.prompt import messages, question_of, version
+from serving.assistants.prompt import messages, question_of
+from serving.assistants.prompt_version import version
 from serving.config import Assistant, NoMemory
 from serving.retrieval.types import Hit
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,6 @@ async def test_whatever_is_left_out_is_counted(tmp_path: Path) -> None:
         tmp_path,
         rated(UP),
         rated(UP),
-        rated(Rating("fb", at=1, thumb=True, allowed=False), question="b"),
         rated(UP, question="c", whole=False),
         rated(UP, question="d", messages=None),
         rated(UP, question="d", messages=()),
@@ -78,18 +78,21 @@ async def test_whatever_is_left_out_is_counted(tmp_path: Path) -> None:
     )
     assert manifest.counts.model_dump() == {
         "without_consent": 0,
-        "completions": 9,
+        "completions": 8,
         "unfinished": 1,
         "not_text": 4,
-        "without_rating": 2,
+        "without_rating": 1,
         "duplicates": 1,
         "rows": 1,
     }
 
 
-async def test_of_two_rows_that_contradict_the_newer_stays(tmp_path: Path) -> None:
-    await written(tmp_path, rated(UP), rated(Rating("fb", at=1, thumb=False)), format="trl-unpaired-preference")
-    assert [row["label"] for row in lines(tmp_path, "train.jsonl")] == [True]
+async def test_of_two_rows_that_contradict_the_one_of_the_newer_answer_stays(tmp_path: Path) -> None:
+    """Answers come newest first; when they were rated says nothing of them."""
+    newer, older = rated(Rating("fb", at=3, thumb=False)), rated(Rating("fb", at=9, thumb=True))
+    answers = replace(newer, at=2.0), replace(older, at=1.0)
+    await written(tmp_path, *answers, format="trl-unpaired-preference")
+    assert [row["label"] for row in lines(tmp_path, "train.jsonl")] == [False]
 
 
 async def test_only_ratings_with_a_wanted_tag_count(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from serving.store.keys import Keys
 from serving.store.memories import Memories
 from serving.store.models import meta, metadata
 from serving.store.pause import paused
+from serving.store.responses import NewResponse
 from serving.store.summaries import Summaries
 from serving.store.turn_vectors import TurnVectors
 from serving.store.uninterrupted import uninterrupted
@@ -113,6 +114,8 @@ class State:
         made, other = capture(ME, conversation_id=talk.id), capture(ME)
         await self.captures.record(ME, made, turn=(talk.id, TURN))
         await self.captures.record(ME, other)
+        response = NewResponse({"id": "resp_1", "output": []}, TURN, "resp_1")
+        await self.captures.record(ME, capture(ME, id="resp_1", session_id="resp_1"), response=response)
         await self.ratings.create(ME, ("response", made.id), Rating(score=0.1, tags=["ü"], rejected_id=other.id))
         await self.work()
         await self.jobs.enqueue(ME, "other", {"deep": [{"x": None}]}, dedupe_key="d", delay_s=1e6)

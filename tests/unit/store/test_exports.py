@@ -127,13 +127,14 @@ async def test_ratings_of_a_response_a_message_and_both_sides_of_a_choice(
     await ratings.create(alice, ("message", items[1].id), replace(yes, thumb="up"), id="message")
     await ratings.create(alice, ("message", items[0].id), replace(yes, thumb="down"), id="question")
     await ratings.create(alice, ("session", conversation.id), replace(yes, thumb="down"), id="session")
-    await ratings.create(alice, ("response", kept.id), Rating(score=0.25, correction=" \n"), id="response")
+    await ratings.create(alice, ("response", kept.id), replace(yes, score=0.25, correction=" \n"), id="response")
+    await ratings.create(alice, ("response", kept.id), Rating(thumb="down"), id="no-consent")
     await ratings.create(alice, ("response", kept.id), replace(yes, rejected_id=lost.id, thumb="up"), id="choice")
     preferred, rejected = await read(database)
     found = {rating.id: rating for rating in preferred.ratings}
     assert found.keys() == {"message", "response", "choice"}
-    assert (found["message"].thumb, found["message"].allowed, found["message"].tags) == (True, True, ("t",))
-    assert (found["response"].score, found["response"].allowed, found["response"].correction) == (0.25, False, None)
+    assert (found["message"].thumb, found["message"].tags) == (True, ("t",))
+    assert (found["response"].score, found["response"].correction) == (0.25, None)
     choice = found["choice"]
     assert choice.preferred
     assert choice.rival is not None
@@ -173,7 +174,9 @@ async def test_only_the_newest_ratings_of_a_completion_are_read(
         one = capture(alice)
         await captures.record(alice, one)
         for i in range(4):
-            await ratings.create(alice, ("response", one.id), Rating(score=i / 4))
+            await ratings.create(alice, ("response", one.id), Rating(score=i / 4, consent=True))
+        for _ in range(3):  # take the place of none that may be exported
+            await ratings.create(alice, ("response", one.id), Rating(comment="mine alone"))
     for completion in await read(database):
         assert sorted(rating.score or 0 for rating in completion.ratings) == [0.5, 0.75]
 

@@ -158,6 +158,13 @@ async def test_a_choice_is_between_two_answers_to_one_prompt(
             await ratings.create(alice, to, Rating(rejected_id=wrong))  # type: ignore[arg-type]
     await captures.delete(alice, other.id)
     assert (await ratings.list(alice)).items == []
+    plain = [capture(alice, prompt={"prompt": text}) for text in ("a", "a", "b")]  # of `/v1/completions`
+    for completion in plain:
+        await captures.record(alice, completion)
+    same, other_prompt = plain[1].id, plain[2].id
+    await ratings.create(alice, ("response", plain[0].id), Rating(rejected_id=same))
+    with pytest.raises(InvalidValue, match="rejected"):
+        await ratings.create(alice, ("response", plain[0].id), Rating(rejected_id=other_prompt))
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,16 @@ async def test_each_class_has_its_days(
     await captures.record(alice, capture(alice, conversation_id=quiet))
     loose = capture(alice)
     await captures.record(alice, loose)
+    response = NewResponse({"id": "resp_1", "output": []}, TURN, "resp_1")
+    await captures.record(alice, capture(alice, id="resp_1", session_id="resp_1"), response=response)
     file = await add_file(alice)
-    for table in (models.conversations, models.conversation_items, models.captures, models.files):
+    for table in (
+        models.conversations,
+        models.conversation_items,
+        models.responses,
+        models.captures,
+        models.files,
+    ):
         await aged(database, table, 2 * DAY_S)
     await conversations.add(alice, lively, TURN)  # a new item keeps an old conversation
     assert await prune(Retention(), conversations, responses, captures, files) == {}
@@ -61,7 +69,7 @@ async def test_each_class_has_its_days(
     }
     assert await prune(Retention(conversations=1.5), conversations, responses, captures, files) == {
         "conversations": 1,
-        "responses": 0,
+        "responses": 1,
     }
     assert [c.id for c in (await captures.list(alice)).items] == [loose.id]
     assert len(await conversations.last(alice, lively)) == 4

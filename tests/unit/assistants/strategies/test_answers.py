@@ -65,7 +65,19 @@ def test_of_a_text_that_was_cut_only_a_finished_mark_counts():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("18 dollars for 2 days", "18"), ("She makes $18 a day", "18"), ("Yes.", "yes"), ("x = 5", "5"), ("", "")],
+    [
+        ("18 dollars for 2 days", "18"),
+        ("She makes $18 a day", "18"),
+        ("Yes.", "yes"),
+        ("x = 5", "5"),
+        ("", ""),
+        ("1/2", "1/2"),
+        ("2026-11-26", "2026-11-26"),
+        ("10:30", "10:30"),
+        ("1e-05", "0.00001"),
+        ("1e+20", "100000000000000000000"),
+        ("2e+16", "20000000000000000"),
+    ],
 )
 def test_the_value_of_an_answer(text, value):
     assert answers.value(text) == value

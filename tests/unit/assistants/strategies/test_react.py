@@ -366,6 +366,12 @@ async def test_when_react_cannot_either_the_samples_stand():
     assert (answer.value, answer.finish_reason) == ("1", "stop")
 
 
+async def test_what_react_babbles_takes_the_place_of_no_vote():
+    model = Script("#### 1", "#### 2", "#### 3", "rubbish", "rubbish", "rubbish")
+    answer, _ = await solve(model, ReactCotSc(first="self_consistency", samples=3, tokens=45), ODD)
+    assert (answer.value, answer.finish_reason) == ("1", "length")
+
+
 async def test_the_environment_sends_nothing_to_langsmith(monkeypatch):
     from langsmith import utils
 

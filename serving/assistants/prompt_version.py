@@ -1,0 +1,24 @@
+"""Which prompt an answer came from: captures keep it, so that ratings of different prompts can be told apart."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+from serving.assistants import facts, prompt, summary
+from serving.assistants.strategies import templates
+from serving.config import Assistant
+
+_SETTINGS = {"prompt", "knowledge", "top_k", "context_tokens", "memory", "strategy", "tools"}
+_TEXTS = (
+    *(template.text for template in (templates.COT, templates.PAL, templates.REACT)),
+    *(prompt.QUESTION, prompt.REQUEST, facts.TASK, facts.NOTE, summary.TASK, summary.NOTE),
+)
+"""What Headrace itself may say to a model: another release may say it otherwise."""
+
+
+@lru_cache(maxsize=1024)
+def version(assistant: Assistant) -> str:
+    """Returns a digest of what an assistant puts before a model beside the request: 16 hexadecimal digits."""
+    parts = "\0".join((assistant.model_dump_json(include=_SETTINGS), *_TEXTS))
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
