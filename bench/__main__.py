@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import results, sandbox, start
+from bench import recall, results, sandbox, start
 from bench.engine import run as engine
 from bench.processes import BenchError
 from bench.relay import kept
@@ -17,7 +17,16 @@ from bench.strategies import run as strategies
 from tools.report import ToolError
 
 RETRIEVAL = Path(__file__).parent / "retrieval"
-ALL = (["start"], ["relay"], ["relay", "--requests", "50000"], ["kept"], ["engine"], ["sandbox"], ["strategies"])
+ALL = (
+    ["start"],
+    ["relay"],
+    ["relay", "--requests", "50000"],
+    ["kept"],
+    ["engine"],
+    ["sandbox"],
+    ["strategies"],
+    ["recall"],
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     engine.arguments(commands.add_parser("engine", help="llama.cpp through Headrace against llama.cpp"))
     strategies.arguments(commands.add_parser("strategies", help="accuracy, time and cost of reasoning strategies"))
     sandbox.arguments(commands.add_parser("sandbox", help="programs that a model wrote, run in the sandbox"))
+    recall.arguments(commands.add_parser("recall", help="what memory of a conversation costs as it grows"))
     commands.add_parser("start", help="`make up`: seconds and memory, first and second time")
     names = sorted(p.stem for p in RETRIEVAL.glob("*.py") if not p.stem.startswith("_"))
     retrieval = commands.add_parser("retrieval", help=f"quality and speed of search: {', '.join(names)}")
@@ -49,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 strategies.main(options)
             case "sandbox":
                 sandbox.main(options)
+            case "recall":
+                recall.main(options)
             case "start":
                 start.main()
             case "retrieval":

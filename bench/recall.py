@@ -1,4 +1,4 @@
-"""What memory costs as a conversation grows: `python -m bench retrieval recall [--turns N]`.
+"""What memory costs as a conversation grows: `python -m bench recall [--turns N]`.
 
 One conversation with memory of kind `vector` in SQLite, with random vectors in the embedder's place: rows, and the
 median milliseconds of storing a turn, embedding it behind, reading all vectors and finding the best of them.
@@ -77,11 +77,11 @@ async def run(turns: int) -> None:
                 print(f"{n} turns, {len(found)} vectors, {3 * n} rows: {figures}", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=5000)
-    asyncio.run(run(parser.parse_args().turns))
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    parser.add_argument("--turns", type=int, default=2000)
 
 
-if __name__ == "__main__":
-    main()
+def main(options: argparse.Namespace) -> None:
+    """Prints the figures as the conversation grows."""
+    asyncio.run(run(options.turns))
