@@ -193,8 +193,7 @@ class Database:
     async def check(self) -> None:
         """Raises `StoreUnavailable` when the database does not answer or was never migrated."""
         try:
-            async with self.read() as connection:
-                await connection.execute(select(meta.c.value).limit(1))
+            await self.query(lambda connection: connection.execute(select(meta.c.value).limit(1)).first())
         except DBAPIError as e:
             raise StoreUnavailable("the database was never migrated") from e
 
@@ -212,8 +211,9 @@ class Database:
     @uninterrupted
     async def require_current(self) -> None:
         """Raises `NewerDatabase` or `OlderDatabase` unless the schema is this version's."""
-        async with self.read() as connection:
-            found = await connection.run_sync(_format)
+        # Not by the async driver: one that cannot open its file leaves a thread that outlives the event loop, whose
+        # traceback would then follow, or cut, the program's last line.
+        found = await self.query(_format)
         _refuse_newer(found)
         if found < HEAD:
             raise OlderDatabase(

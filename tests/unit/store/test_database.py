@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,20 @@ async def test_downgrade_is_refused(database: Database, url: str) -> None:
         await older.migrate()
     await older.close()
     assert path_of(database).read_bytes() == before
+
+
+@sqlite_only
+async def test_a_database_that_cannot_be_opened_leaves_no_thread(url: str) -> None:
+    # A thread that answers after the loop is closed prints a traceback over the last line of `python -m serving.store`.
+    before = set(threading.enumerate())
+    database = Database(url)  # in a folder that does not exist
+    with pytest.raises(StoreUnavailable, match="check that its folder exists"):
+        await database.require_current()
+    with pytest.raises(StoreUnavailable, match="check that its folder exists"):
+        await database.check()
+    await database.close()
+    new = [thread.name for thread in set(threading.enumerate()) - before]
+    assert [name for name in new if name.endswith("(_connection_worker_thread)")] == []
 
 
 @sqlite_only
