@@ -23,7 +23,7 @@ WITHOUT_DEPENDENCIES = ("weights", "kserve")
 """Groups of packages of which only files are used, or types: installed without what they depend on."""
 STANDALONE = ("vllm", "training")
 """Groups of images that are too large for everyone's environment."""
-APART = ("checkov", "test-s3", "bench-litellm", "bench-vllm-router")
+APART = ("checkov", "test-s3", "comply", "bench-litellm", "bench-vllm-router")
 """Groups of programs that run in environments of their own, whatever versions ours has."""
 
 _EVERYWHERE = ("--universal",)
