@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -99,6 +100,7 @@ def test_settings(documents: Path) -> dict[str, object]:
         "aliases": [{"name": "default", "targets": [{"model": "smollm2"}]}],
         "assistants": [
             *settings["assistants"],
+            *tutorial_assistants(),
             {"name": "plain", "model": "default", "prompt": "Be brief."},
             {"name": "reader", "model": "default", "knowledge": ["documents"], "temperature": 0, "max_tokens": 80},
         ],
@@ -107,6 +109,20 @@ def test_settings(documents: Path) -> dict[str, object]:
             {"name": "documents", "paths": [str(documents)]},
         ],
     }
+
+
+TUTORIAL = CHECKOUT / "docs" / "tutorial-assistant.md"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Returns the blocks of code in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def tutorial_assistants() -> list[dict[str, object]]:
+    """Returns the assistants that the second tutorial tells readers to add."""
+    (settings,) = blocks(TUTORIAL, "yaml")
+    return list(yaml.safe_load(settings)["config"]["headrace:assistants"])
 
 
 def write_documents(root: Path) -> Path:
