@@ -34,7 +34,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     route = resolve(s, x, body.model)
     check_storable(s, route, body)
     strategy = choose(route, body)
-    turn = await _open_turn(s, x, route, body)
+    turn = OpenTurn(s, x.caller, route.assistant, body) if body.conversation is not None else None
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
@@ -83,15 +83,6 @@ def check_size(body: ChatRequest, limits: Limits) -> None:
         raise invalid(f"n is at most {limits.n}.", "n")
     if body.conversation is not None and (body.n or 1) > 1:
         raise invalid("A conversation goes on with one answer: n must be 1.", "n")
-
-
-async def _open_turn(s: Services, x: Exchange, route: Route, body: ChatRequest) -> OpenTurn | None:
-    """Returns the turn of a request that names a conversation; raises a 404."""
-    if body.conversation is None:
-        return None
-    turn = OpenTurn(s, x.caller, route.assistant, body)
-    await turn.check()
-    return turn
 
 
 async def retrieve(

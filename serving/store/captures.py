@@ -34,6 +34,9 @@ Ending = Literal["completed", "length", "content_filter", "tool_calls", "error",
 """How a completion ended: as its first choice did, by an engine's error, or by a caller that hung up."""
 
 
+_INSERT = captures.insert()  # made once: see conversations.py
+
+
 @dataclass(frozen=True, slots=True)
 class Capture:
     """One completion, or what there was of it when it broke off.
@@ -107,7 +110,7 @@ class Captures:
                 row = {name: getattr(capture, name) for name in Capture.__slots__}
                 row["item_id"] = added[-1].id if added else None
                 try:
-                    connection.execute(captures.insert(), row)
+                    connection.execute(_INSERT, row)
                 except IntegrityError as e:
                     if capture.conversation_id is None or added:
                         raise

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Hashable
 from dataclasses import dataclass, fields
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Select, Table, and_, or_, select
 from sqlalchemy.engine import RowMapping
@@ -26,8 +28,12 @@ class Page(Generic[T]):
 
 def build(kind: type[T], row: RowMapping, **extra: object) -> T:
     """Makes dataclass `kind` from the columns of the same names."""
-    names = {f.name for f in fields(kind)} - extra.keys()  # type: ignore[arg-type]
-    return kind(**{name: row[name] for name in names}, **extra)
+    return kind(**{name: row[name] for name in _names(cast(Hashable, kind)) if name not in extra}, **extra)
+
+
+@functools.cache  # a tuple per table
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
 
 
 async def page(
