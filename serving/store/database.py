@@ -73,6 +73,7 @@ class Database:
         # SQLite has one writer: queueing here is fair, its own busy handler sleeps and retries.
         self._writing: AbstractAsyncContextManager[object] = nullcontext()
         self._blocking: Engine | None = None
+        self._committing: Engine | None = None
         self._queue: deque[_Waiting] = deque()
         if self.is_sqlite:
             self._writing = asyncio.Lock()
@@ -80,19 +81,24 @@ class Database:
             self._reader = self._engine
             self._writer = self._engine.execution_options(**{sqlite.WRITE: True})
             # The async driver crosses to a thread several times for every statement; here a transaction does once.
-            self._blocking = create_engine(
-                self.url.set(drivername="sqlite+pysqlite"),
-                pool_size=pool_size,
-                max_overflow=0,
-                pool_timeout=busy_timeout_s,
-                hide_parameters=True,
-                **encoding.ENGINE,
-            )
-            sqlite.configure(self._blocking, busy_timeout_s=busy_timeout_s)
+            self._blocking = self._blocking_engine(sqlite.READING, pool_size)
+            self._committing = self._blocking_engine(sqlite.WRITING, 1)
         else:
             postgres.configure(self._engine.sync_engine, self._access)
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
+
+    def _blocking_engine(self, driver: str, pool_size: int) -> Engine:
+        engine = create_engine(
+            self.url.set(drivername=driver),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=self._busy_timeout_s,
+            hide_parameters=True,
+            **encoding.ENGINE,
+        )
+        sqlite.configure(engine, busy_timeout_s=self._busy_timeout_s)
+        return engine
 
     @classmethod
     def of(cls, store: Store) -> Self:
@@ -155,7 +161,7 @@ class Database:
         changes nothing else: it runs again when another's fails beside it.
         """
         require()
-        if self._blocking is None:
+        if self._committing is None:
             async with self.write() as connection:
                 return await connection.run_sync(work)
         waiting = _Waiting(work)
@@ -164,7 +170,7 @@ class Database:
             if not waiting.done.done():
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), TOGETHER))]
                 try:
-                    ends = await asyncio.to_thread(self._commit, self._blocking, batch)
+                    ends = await asyncio.to_thread(self._commit, self._committing, batch)
                 except Exception as e:
                     ends = [(None, e)] * len(batch)
                 for member, (result, error) in zip(batch, ends, strict=True):
@@ -176,9 +182,8 @@ class Database:
 
     def _commit(self, engine: Engine, batch: Sequence[_Waiting]) -> list[tuple[Any, Exception | None]]:
         """Runs and commits a batch. Returns the result or the error of each."""
-        writer = engine.execution_options(**{sqlite.WRITE: True})
         try:
-            with self._explained(), writer.begin() as connection:
+            with self._explained(), engine.begin() as connection:
                 return [(waiting.work(connection), None) for waiting in batch]
         except StoreUnavailable:
             raise
@@ -186,7 +191,7 @@ class Database:
             if len(batch) == 1:
                 return [(None, e)]
         # Hardly any work fails, so savepoints, a quarter of a batch's time, are for when one did.
-        with self._explained(), writer.begin() as connection:
+        with self._explained(), engine.begin() as connection:
             return [self._run(connection, waiting.work) for waiting in batch]
 
     def _run(self, connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
@@ -234,8 +239,9 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
-        if self._blocking is not None:
-            self._blocking.dispose()
+        for engine in (self._blocking, self._committing):
+            if engine is not None:
+                engine.dispose()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 from aiohttp import web
+from sqlalchemy import event
 
 from serving.api.errors import ApiError
 from serving.api.schemas import ChatRequest
@@ -405,6 +406,25 @@ def test_another_tenants_conversation_is_a_404(world):
         world.ask(theirs)
     assert error.value.param == "conversation"
     assert world.up.loop.do(world.up.services.conversations.last(mallory, theirs)) == []
+
+
+@both
+def test_an_answer_reads_its_conversation_once(world, conversation, stream):
+    """And stores in one transaction: see the store's test of a turn."""
+    database = world.up.services.database
+    seen = []
+
+    def execute(_connection, _cursor, statement, *_):
+        if "conversation" in statement or "captures" in statement:  # the workers look for jobs meanwhile
+            seen.append(statement.split()[0])
+
+    for each in (database._engine.sync_engine, database._blocking, database._committing):
+        event.listen(each, "before_cursor_execute", execute)
+    for turn in range(2):
+        _, _, extra = world.ask(conversation, "hi", stream=stream)
+        assert extra["memory"] == {"turns": turn, "left_out": 0}
+        assert seen == ["SELECT", "UPDATE", "INSERT", "INSERT"]
+        seen.clear()
 
 
 @both
