@@ -31,6 +31,7 @@ class Upstream:
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
             trust_env=False,
         )
+        self.windows: dict[tuple[str, str], tuple[float, int]] = {}  # kept for `Tokens`
 
     async def close(self) -> None:
         """Closes every connection."""
