@@ -16,10 +16,10 @@ from sqlalchemy.engine import Connection
 from serving.security.principal import Principal
 from serving.store.conversations import Body, Conversations, Item, add_items
 from serving.store.database import Database
-from serving.store.errors import InvalidValue, NotFound
+from serving.store.errors import NotFound
 from serving.store.ids import now
 from serving.store.models import captures, responses
-from serving.store.rows import Order, Page, build
+from serving.store.rows import Order, Page, build, part
 from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
@@ -126,17 +126,8 @@ class Responses:
         self, principal: Principal, id: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[dict[str, Any]]:
         """Returns a response's own input in its order or, by default, the newest first; raises `NotFound`."""
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
         items = (await self.get(principal, id)).input
-        if order == "desc":
-            items = items[::-1]
-        if after is not None:
-            place = next((n for n, item in enumerate(items) if item["id"] == after), None)
-            if place is None:
-                raise InvalidValue("after", "there is no such object")
-            items = items[place + 1 :]
-        return Page(items[:limit], len(items) > limit)
+        return part(items, after=after, limit=limit, max_limit=MAX_PAGE, order=order)
 
     @uninterrupted
     async def chain(self, principal: Principal, id: str, *, limit: int) -> list[StoredResponse]:
