@@ -22,7 +22,7 @@ from serving.api.turn import OpenTurn, Recollection
 from serving.assistants import prompt
 from serving.assistants.resolver import Route
 from serving.assistants.tools.builtin import Search
-from serving.config import Limits, React, ReactCotSc
+from serving.config import Limits, React, ReactCotSc, Reasoning
 from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
@@ -38,7 +38,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
-        searches = isinstance(strategy, React | ReactCotSc) and "retrieval" in tools_of(route)
+        searches = searches_by_itself(route, strategy)
         # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
         hits = None if searches and isinstance(strategy, React) else await retrieve(s, x, route, body)
         found = list(hits or ())  # and what the model's own searches find
@@ -47,10 +47,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         id = x.new_id("chatcmpl")
         job = new_job(id, body, route, hits, turn, annotator(s, x, shown, turn), finished)
         if strategy is not None:
-            search = _search(s, x, route, found) if searches else None
-            reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, tools_of(route), search)
-            recall = reasoner.leaving_room(job.recall) if job.recall is not None else None
-            job = replace(job, solve=reasoner.solve, recall=recall)
+            job = by_strategy(s, x, job, strategy, found)
         x.timeline.end_of("prompt")
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
@@ -159,6 +156,20 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     if message["role"] == "developer":  # OpenAI's newer name for the same role; most engines know only the older
         message["role"] = "system"
     return message
+
+
+def searches_by_itself(route: Route, strategy: Reasoning | None) -> bool:
+    """Whether the model asks for what it needs of the documents."""
+    return isinstance(strategy, React | ReactCotSc) and "retrieval" in tools_of(route)
+
+
+def by_strategy(s: Services, x: Exchange, job: Job, strategy: Reasoning, found: list[Hit]) -> Job:
+    """Returns `job` answered by `strategy`; what the model's own searches find is added to `found`."""
+    route = job.route
+    search = _search(s, x, route, found) if searches_by_itself(route, strategy) else None
+    reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, tools_of(route), search)
+    recall = reasoner.leaving_room(job.recall) if job.recall is not None else None
+    return replace(job, solve=reasoner.solve, recall=recall)
 
 
 def _search(s: Services, x: Exchange, route: Route, found: list[Hit]) -> Search:

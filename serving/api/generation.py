@@ -14,7 +14,7 @@ import aiohttp
 
 from serving.api.errors import ApiError, invalid, too_many, unavailable, upstream
 from serving.api.exchange import Exchange
-from serving.api.frames import FrameError, encode
+from serving.api.frames import FrameError
 from serving.api.relay import EngineError, Relay
 from serving.api.schemas import Sampling
 from serving.api.tokens import Tokens
@@ -314,7 +314,7 @@ async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any])
     stream = b""
     if job.stream:
         relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)
-        stream = relay.head() + relay.feed(_as_stream(base, text, usage))
+        stream = relay.head() + relay.answer(text, "stop", usage)
         relay.annotate({0: fields})
         stream += relay.tail()
     if job.finished is not None:
@@ -326,13 +326,3 @@ async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any])
     await x.start_stream()
     await x.write(stream, last=True)
     return None
-
-
-def _as_stream(base: dict[str, Any], text: str, usage: dict[str, int]) -> bytes:
-    """Returns an answer of `text` as an engine would stream it."""
-    base = {**base, "object": "chat.completion.chunk"}
-    begin = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
-    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
-    frames = [{**base, "choices": [choice]} for choice in (begin, end)]
-    frames.append({**base, "choices": [], "usage": usage})
-    return b"".join(map(encode, frames)) + b"data: [DONE]\n\n"

@@ -9,6 +9,7 @@ from typing import Any
 from serving.api.errors import ApiError, upstream
 from serving.api.generation import Outcome
 from serving.api.response_schemas import FunctionChoice, ResponseRequest
+from serving.api.steps import reasoning_item
 from serving.assistants import items
 from serving.store.conversations import PREFIXES, Body
 from serving.store.ids import new_id
@@ -71,7 +72,9 @@ class Reply:
             choice = outcome.choices[0]
             message, reason = choice.get("message") or {}, choice.get("finish_reason")
             self.headrace = message.get("headrace")
-            self.finish([_identified(item) for item in output_items(message, reason)], reason, outcome.usage)
+            reasoning = [reasoning_item(step) for step in outcome.steps]
+            said = [_identified(item) for item in output_items(message, reason)]
+            self.finish([*reasoning, *said], reason, outcome.usage)
         document = self._document
         if not document["store"]:
             return None

@@ -53,7 +53,7 @@ class StoredResponse:
     @property
     def items(self) -> list[dict[str, Any]]:
         """What was said in it, oldest first."""
-        return [*self.input, *self.body["output"]]
+        return [*self.input, *_said(self.body)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
 
     Raises `NotFound` when the conversation, or the response before it, is not there any more.
     """
-    items = [*new.input, *new.body["output"]]
+    items = [*new.input, *_said(new.body)]
     head, *begun = split(items)
     first = bool(head) and new.previous_id is None and new.conversation_id is None
     if new.previous_id is not None:
@@ -186,6 +186,11 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
     }
     connection.execute(responses.insert(), row)
     return added
+
+
+def _said(body: Body) -> list[dict[str, Any]]:
+    """Returns a response's output without its reasoning, which nobody is shown again."""
+    return [item for item in body["output"] if item["type"] != "reasoning"]
 
 
 def split(items: Sequence[Body]) -> list[list[Body]]:
