@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from decimal import Decimal
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal, Self, get_args
@@ -109,7 +110,27 @@ class Hosted(Strict):
     autoscaling: Autoscaling | None = Field(default=None, description="instead of a fixed number of replicas")
 
 
-class LlamaCppModel(Hosted):
+Amount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=9)]
+
+
+class Price(Strict):
+    """What a million tokens of a model cost, as decimal numbers: no amount is rounded to binary."""
+
+    input: Amount = Field(description="of tokens that the model reads")
+    output: Amount = Field(description="of tokens that the model writes")
+    cached_input: Amount | None = Field(
+        default=None, description="of tokens that it has read before, where its engine says so; by default input's"
+    )
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="its code in ISO 4217")
+
+
+class Priced(Strict):
+    """What tokens may have a price."""
+
+    price: Price | None = Field(default=None, description="of its tokens and its adapters'; by default unknown")
+
+
+class LlamaCppModel(Hosted, Priced):
     """A GGUF model served by llama.cpp inside a Serve replica, on CPU."""
 
     engine: Literal["llamacpp"] = "llamacpp"
@@ -128,7 +149,7 @@ Tokenizer = Literal["llamacpp", "vllm"]
 """Whose HTTP routes count the tokens of a prompt."""
 
 
-class RemoteModel(Strict):
+class RemoteModel(Priced):
     """A model behind any OpenAI-compatible HTTP endpoint."""
 
     engine: Literal["remote"] = "remote"
@@ -239,7 +260,7 @@ class Lora(Strict):
     )
 
 
-class VllmModel(Hosted):
+class VllmModel(Hosted, Priced):
     """A model served by vLLM, as a child process of a Serve replica, on the GPUs that Ray assigned to it."""
 
     engine: Literal["vllm"] = "vllm"
@@ -334,7 +355,7 @@ class KServeScaling(Bounds):
     target: int = Field(default=80, ge=1, le=100, description="percent of the replicas' request to aim at")
 
 
-class KServeModel(Strict):
+class KServeModel(Priced):
     """A model that KServe runs as an InferenceService, in its Standard mode; the gateway relays to its address."""
 
     engine: Literal["kserve"] = "kserve"

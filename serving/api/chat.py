@@ -12,7 +12,7 @@ from starlette.responses import Response
 from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
-from serving.api.generation import Annotate, Finished, Job, fixed_answer, sampling_fields
+from serving.api.generation import CHAT, Annotate, Finished, Job, fixed_answer, sampling_fields
 from serving.api.http import JsonResponse, read_json
 from serving.api.reasoning import Reasoner, choose, tools_of
 from serving.api.recorder import check_storable, recorder
@@ -139,7 +139,7 @@ def new_job(
         isinstance(part, OtherPart) for m in body.messages if isinstance(m.content, list) for part in m.content
     )
     return Job(
-        path="/chat/completions",
+        path=CHAT,
         id=id,
         route=route,
         document=document,

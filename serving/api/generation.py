@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from serving.api.cost import Cost, cost_of
 from serving.api.errors import ApiError, invalid, too_many, unavailable, upstream
 from serving.api.exchange import Exchange
 from serving.api.frames import FrameError
@@ -29,6 +30,8 @@ from serving.telemetry import metrics
 log = logging.getLogger("headrace.api")
 
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop", "n")
+
+CHAT = "/chat/completions"
 
 Annotate = Callable[[dict[int, str]], Awaitable[dict[int, dict[str, Any]]]]
 """From the text of each choice to the fields that its message gets beside it (citations)."""
@@ -51,6 +54,7 @@ class Outcome:
     usage: dict[str, Any]
     code: str | None = None
     steps: Sequence[dict[str, Any]] = ()
+    cost: Cost | None = None
 
     @property
     def whole(self) -> bool:
@@ -163,20 +167,19 @@ class Generator:
         if job.transform is not None:
             job.transform(answer)
         usage = answer.get("usage") or {}
-        count_tokens(x.model, x.caller.tenant, usage)
+        book(x, job, usage)
         said.so_far = lambda: ([_choice(c) for c in choices], usage)
-        if job.annotate is not None:
+        if said.has_more_to_say:
             texts = {c.get("index", 0): (c.get("message") or {}).get("content") or "" for c in choices}
-            fields = await job.annotate(texts)
+            fields = await said.beside(texts, usage)
             for choice in choices:
                 choice.get("message", {}).update(fields.get(choice.get("index", 0), {}))
-            x.timeline.end_of("cite")
         await said.all()
         return answer
 
     async def _stream(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]) -> None:
         said.prompt |= {"stream": True, "stream_options": {"include_usage": True}}
-        hold_finish = job.annotate is not None or job.finished is not None
+        hold_finish = said.has_more_to_say or job.finished is not None
         relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
         said.so_far = lambda: (relay.choices(), relay.usage)
         error: ApiError | None = None
@@ -188,11 +191,10 @@ class Generator:
                 if job.annotate is not None or job.relay is not None:  # another's frames may be numbered
                     await x.write(rest)
                     rest = b""
-                if job.annotate is not None:
-                    fields = await job.annotate(relay.texts())
+                if said.has_more_to_say:
+                    fields = await said.beside(relay.texts(), relay.usage)
                     relay.annotate(fields)
                     said.so_far = lambda: (_with(fields, relay.choices()), relay.usage)
-                    x.timeline.end_of("cite")
                 rest += relay.tail()
             except (FrameError, EngineError, aiohttp.ClientError, TimeoutError):
                 # The head is sent: one error frame, no end mark, so that nobody takes the answer for complete.
@@ -200,7 +202,7 @@ class Generator:
                 x.code = error.code
                 rest = x.error_frame(error)
             finally:
-                count_tokens(x.model, x.caller.tenant, relay.usage)
+                book(x, job, relay.usage)
                 _observe(x, relay)
         if error is None:
             await said.all()
@@ -220,6 +222,21 @@ class Said:
         self.steps: list[dict[str, Any]] = []
         self._told = False
 
+    @property
+    def has_more_to_say(self) -> bool:
+        """Whether something stands beside an answer: its citations, its memory, its cost."""
+        return self._job.annotate is not None or (self._job.route.price is not None and self._job.path == CHAT)
+
+    async def beside(self, texts: dict[int, str], usage: dict[str, Any]) -> dict[int, dict[str, Any]]:
+        """Returns the fields beside each of a chat's choices; what all of them cost stands beside the first."""
+        fields: dict[int, dict[str, Any]] = {}
+        if self._job.annotate is not None:
+            fields = await self._job.annotate(texts)
+            self._x.timeline.end_of("cite")
+        if (cost := cost_of(usage, self._job.route.price)) is not None:
+            fields.setdefault(0, {}).setdefault("headrace", {})["cost"] = cost.shown
+        return fields
+
     async def all(self) -> None:
         """The engine has said all; raises what `finished` raises."""
         choices, usage = self.so_far()
@@ -227,14 +244,17 @@ class Said:
             raise upstream("The model's answer has no choices.")
         if self._job.finished is not None:
             end = ending(choices)
-            outcome = Outcome(self._job.id, end, self.prompt, choices, usage, steps=self.steps)
+            cost = cost_of(usage, self._job.route.price)
+            outcome = Outcome(self._job.id, end, self.prompt, choices, usage, steps=self.steps, cost=cost)
             await self._tell(self._job.finished, outcome)
 
     async def broken_off(self, kind: Ending, code: str | None = None) -> None:
         """The engine or the caller broke off. That it cannot be stored does not hide why."""
         if self._job.finished is None or self._told:
             return
-        outcome = Outcome(self._job.id, kind, self.prompt, *self.so_far(), code, self.steps)
+        choices, usage = self.so_far()
+        cost = cost_of(usage, self._job.route.price)
+        outcome = Outcome(self._job.id, kind, self.prompt, choices, usage, code, self.steps, cost)
         try:
             await self._tell(self._job.finished, outcome)
         except (ApiError, StoreError) as e:
@@ -295,6 +315,13 @@ def _observe(x: Exchange, relay: Relay) -> None:
         metrics.child(metrics.inter_token_seconds, x.model).observe(
             (relay.last_token - relay.first_token) / (tokens - 1)
         )
+
+
+def book(x: Exchange, job: Job, usage: dict[str, Any]) -> None:
+    """Books the tokens of an answer, and their cost where it is known."""
+    count_tokens(x.model, x.caller.tenant, usage)
+    if (cost := cost_of(usage, job.route.price)) is not None:
+        metrics.child(metrics.cost, x.model, cost.currency).inc(float(cost.amount))
 
 
 def count_tokens(model: str, tenant: str, usage: dict[str, Any]) -> None:

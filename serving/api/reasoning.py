@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from serving.api.engine_model import EngineModel, completion_tokens
 from serving.api.errors import invalid, too_many, unavailable
 from serving.api.exchange import Exchange
-from serving.api.generation import Job, Recall, Said, count_tokens
+from serving.api.generation import Job, Recall, Said, book
 from serving.api.relay import Relay
 from serving.api.schemas import ChatRequest
 from serving.api.steps import said as in_words
@@ -150,7 +150,7 @@ class Reasoner:
         except SandboxUnavailable:
             raise unavailable("Programs cannot be run here now.") from None
         finally:
-            count_tokens(x.model, x.caller.tenant, _usage(work))
+            book(x, job, _usage(work))
         x.timeline.end_of("reason")
         made = " ".join(step.kind for step in work.steps)
         log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)
@@ -158,10 +158,7 @@ class Reasoner:
         if relay is not None:
             await _begin(x, relay)
             await x.write(relay.answer(answer.text, answer.finish_reason, usage))
-        fields: dict[str, Any] = {}
-        if job.annotate is not None:
-            fields = (await job.annotate({0: answer.text})).get(0, {})
-            x.timeline.end_of("cite")
+        fields = (await said.beside({0: answer.text}, usage)).get(0, {})
         fields.setdefault("headrace", {})["strategy"] = strategy.kind
         fields["headrace"]["steps"] = said.steps
         message = {"role": "assistant", "content": answer.text, **fields}
@@ -176,7 +173,13 @@ class Reasoner:
         await said.all()
         reasoning = "".join(f"{in_words(step)}\n" for step in said.steps)
         choice |= {"message": {**message, "reasoning_content": reasoning}, "logprobs": None}
-        return {**ours, "object": "chat.completion", "created": int(time.time()), "choices": [choice], "usage": usage}
+        return {
+            **ours,
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "choices": [choice],
+            "usage": usage or None,
+        }
 
     def _toolbox(self, settings: React | ReactCotSc) -> Toolbox:
         mine = tools(self._names, sandbox=self._sandbox, search=self._search)
@@ -191,10 +194,14 @@ async def _begin(x: Exchange, relay: Relay) -> None:
 
 
 def _usage(work: Work) -> dict[str, Any]:
+    """Returns the tokens of all that the model was asked, none where the engine says nothing of them."""
     usage = work.usage
+    if not usage.total:
+        return {}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": sum(step.tokens for step in work.steps)},
     }

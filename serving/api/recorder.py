@@ -96,7 +96,7 @@ def _capture(
         prompt_tokens=_tokens(outcome.usage, "prompt_tokens"),
         completion_tokens=_tokens(outcome.usage, "completion_tokens"),
         timings=dict(x.timeline.stages),
-        cost=None,
+        cost=float(outcome.cost.amount) if outcome.cost is not None else None,
         outcome=outcome.ending,
         error_code=outcome.code,
         stored=agreed and isinstance(body, ChatRequest),

@@ -42,6 +42,7 @@ class Engines:
         for name, model in models.items():
             there = kserve.remote(model) if isinstance(model, KServeModel) else model
             if isinstance(there, RemoteModel):
+                there = there.model_copy(update={"price": None})  # another price is no other endpoint
                 known = self._remotes.get(name)
                 remotes[name] = known if known and known.model == there else _Remote(there)
         self._models, self._remotes = models, remotes

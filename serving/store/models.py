@@ -228,7 +228,7 @@ captures = Table(
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
     Column("timings", JSON, nullable=False),  # seconds of each stage
-    Column("cost", Double),
+    Column("cost", Double),  # in the currency of the model's price then; the answer has it exactly
     Column("outcome", String(16), nullable=False),
     Column("error_code", String(64)),
     Column("stored", Boolean, nullable=False),  # shown by the API of stored completions

@@ -77,6 +77,12 @@ PROMPT_TOKENS = Metric(
 COMPLETION_TOKENS = Metric(
     "headrace_completion_tokens_total", "counter", "Tokens that models wrote.", ("model", "tenant")
 )
+COST = Metric(
+    "headrace_cost_total",
+    "counter",
+    "What answers of models with a price cost, in the currency of the price.",
+    ("model", "currency"),
+)
 IN_FLIGHT = Metric("headrace_requests_in_flight", "gauge", "Requests being worked on.")
 WAITING = Metric("headrace_requests_waiting", "gauge", "Requests waiting for admission.")
 ERRORS = Metric(

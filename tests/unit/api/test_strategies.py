@@ -169,8 +169,8 @@ def test_a_request_chooses_its_strategy(world):
     assert message["headrace"]["strategy"] == "cot"
     assert document["model"] == "bare"
     assert document["id"].startswith("chatcmpl-")
-    reasoning = {"completion_tokens_details": {"reasoning_tokens": 5}}
-    assert document["usage"] == {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, **reasoning}
+    details = {"completion_tokens_details": {"reasoning_tokens": 5}, "prompt_tokens_details": {"cached_tokens": 0}}
+    assert document["usage"] == {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, **details}
     (asked,) = world.engine.asked
     assert asked["messages"][0]["content"].startswith("What is 6 * 7?\n")
     assert not asked.get("stream")
@@ -186,8 +186,8 @@ def test_an_assistant_has_its_strategy_and_usage_is_the_sum(world):
     message, document = world.answer("#### 7", "#### 42", "#### 42", model="voter", seed=3, max_tokens=100)
     assert message["content"] == "42"
     assert kinds(message) == ["thought", "thought", "thought", "vote"]
-    reasoning = {"completion_tokens_details": {"reasoning_tokens": 15}}
-    assert document["usage"] == {"prompt_tokens": 30, "completion_tokens": 15, "total_tokens": 45, **reasoning}
+    details = {"completion_tokens_details": {"reasoning_tokens": 15}, "prompt_tokens_details": {"cached_tokens": 0}}
+    assert document["usage"] == {"prompt_tokens": 30, "completion_tokens": 15, "total_tokens": 45, **details}
     asked = world.engine.asked
     assert [a.get("n") for a in asked] == [3, 2, None]
     assert [a["seed"] for a in asked] == [3, 4, 5]  # one seed would give one sample three times

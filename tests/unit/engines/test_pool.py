@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from infra.config import load
 from serving.assistants.resolver import Resolver
-from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Lora, Target, VllmModel
+from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Lora, Price, RemoteModel, Target, VllmModel
 from serving.document import model_application
+from serving.engines.endpoint import EngineBusy
 from serving.engines.pool import Engines
 
 LLAMA = VllmModel(name="llama", source="hf://a/b", loras=(Lora(name="llama-law", source="hf://a/law"),))
@@ -85,3 +86,14 @@ def test_an_adapters_name_is_given_once() -> None:
         found
     )
     assert any("there is no model or alias 'llama-tax'; did you mean 'llama-law'?" in m for m in found), found
+
+
+async def test_another_price_forgets_no_request_under_way() -> None:
+    far = RemoteModel(name="far", url="http://127.0.0.1:9/v1", max_in_flight=1)
+    engines = Engines(lambda name: Replicas(), 1)
+    engines.configure(Catalog(models=(far,)))
+    async with engines.endpoint("far"):
+        engines.configure(Catalog(models=(far.model_copy(update={"price": Price(input=1, output=1)}),)))
+        with pytest.raises(EngineBusy):
+            async with engines.endpoint("far"):
+                pass
