@@ -111,6 +111,7 @@ class Hosted(Strict):
 
 
 Amount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=9)]
+"""Of money: up to 6 digits before the point and 9 after it."""
 
 
 class Price(Strict):

@@ -170,10 +170,10 @@ class Generator:
         book(x, job, usage)
         said.so_far = lambda: ([_choice(c) for c in choices], usage)
         if said.has_more_to_say:
-            texts = {c.get("index", 0): (c.get("message") or {}).get("content") or "" for c in choices}
+            texts = {c.get("index", 0): _message(c).get("content") or "" for c in choices}
             fields = await said.beside(texts, usage)
             for choice in choices:
-                choice.get("message", {}).update(fields.get(choice.get("index", 0), {}))
+                _message(choice).update(fields.get(choice.get("index", 0), {}))
         await said.all()
         return answer
 
@@ -274,6 +274,12 @@ def ending(choices: Sequence[dict[str, Any]]) -> Ending:
     """Returns how an answer ended, by the `finish_reason` of its first choice."""
     reason = choices[0].get("finish_reason") if choices else None
     return reason if reason in ("length", "content_filter", "tool_calls") else "completed"
+
+
+def _message(choice: dict[str, Any]) -> dict[str, Any]:
+    """Returns the message of a choice, an empty one where an engine gives none."""
+    message = choice.get("message")
+    return message if isinstance(message, dict) else {}
 
 
 def _choice(choice: dict[str, Any]) -> dict[str, Any]:

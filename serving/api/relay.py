@@ -185,7 +185,7 @@ class Relay:
         """Takes an answer that no engine streams and returns its frames, without the last: `tail` has them."""
         delta = {} if self._stepped else {"role": "assistant"}
         frames = [self._own({**delta, "content": text}), self._own({}, finish_reason)]
-        frames.append(encode({**self._base(), "choices": [], "usage": usage}))
+        frames.append(encode({**self._base(), "choices": [], "usage": usage or None}))
         return self.feed(b"".join([*frames, b"data: [DONE]\n\n"]))
 
     def _own(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:

@@ -73,7 +73,9 @@ async def count_input(s: Services, request: Request, x: Exchange) -> Response:
     body = await read_json(request, ResponseRequest, s.limits)
     asked = await _read(s, x, body)
     if asked.strategy is not None:
-        raise invalid(f"Nobody knows how much {asked.strategy.kind} will read: it goes by the model.", "strategy")
+        raise invalid(
+            f"What {asked.strategy.kind} will read is known afterwards only; direct answers are counted.", "strategy"
+        )
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
         hits = await _retrieve(s, x, asked)

@@ -265,3 +265,28 @@ def test_costs_are_counted_once(world):
     world.chat("voter", stream=True)
     assert counted("stable", "USD") - before[0] == pytest.approx(2 * 0.0000027)
     assert counted("voter", "EUR") - before[1] == pytest.approx(0.0000675)
+
+
+@pytest.mark.parametrize("message", [None, "ho", []])
+def test_a_message_that_is_none_has_nothing_beside_it(world, message):
+    usage = {"prompt_tokens": 1, "completion_tokens": 1}
+    world.thinking.says = [{"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}]
+    response = world.http.post(
+        "/v1/chat/completions", json={"model": "thinks", "messages": [{"role": "user", "content": "hi"}]}
+    )
+    assert response.status_code == 200
+    assert response.json()["choices"][0]["message"] == message
+
+
+def test_the_usage_of_a_stream_is_null_where_the_engine_says_none(world):
+    answer = {"choices": [{"index": 0, "message": {"content": "#### 1"}, "finish_reason": "stop"}]}
+    world.thinking.says = [answer] * 3
+    *_, last = world.sdk.chat.completions.create(
+        model="voter",
+        messages=[{"role": "user", "content": "?"}],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    assert (last.choices, last.usage) == ([], None)
+    world.thinking.says = [answer] * 3
+    assert world.respond("voter").usage is None
