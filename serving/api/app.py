@@ -16,12 +16,13 @@ from starlette.types import Receive, Scope, Send
 
 from serving.api.errors import ApiError, not_found, unavailable
 from serving.api.exchange import Exchange
+from serving.api.idempotency import repeatable
 from serving.api.operations import OPERATIONS, Operation
 from serving.api.services import Services
 from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
 from serving.security.keys import AuthenticationError
-from serving.store.errors import Conflict, InvalidValue, NotFound, StoreUnavailable
+from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, StoreUnavailable
 
 log = logging.getLogger("headrace.api")
 
@@ -83,13 +84,15 @@ class Api:
             await _fail(x, _as_api_error(e, x))
 
     def _endpoint(self, op: Operation) -> Endpoint:
+        handler = repeatable(op)
+
         async def endpoint(request: Request) -> Response:
             x: Exchange = request.scope["headrace"]
             x.route = op.path
             if op.authenticated:
                 x.principal = await self._services.authenticate(request.headers.get("authorization"))
             x.timeline.end_of("identify")
-            response = await op.handler(self._services, request, x)
+            response = await handler(self._services, request, x)
             return response if response is not None else _Sent()
 
         return endpoint
@@ -124,6 +127,8 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return not_found(e.kind)
     if isinstance(e, Conflict):
         return ApiError(409, "conflict", str(e))
+    if isinstance(e, Lost):
+        return ApiError(409, "conflict", "Another request with this Idempotency-Key took over.")
     if isinstance(e, CollectionNotFound):
         return unavailable("The assistant's documents are not loaded yet.")
     if isinstance(e, RetrievalUnavailable):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import orjson
 
 from serving.api.errors import ApiError, invalid, too_many, unavailable, upstream
 from serving.api.exchange import Exchange
@@ -41,7 +42,8 @@ Recall = Callable[[Endpoint, dict[str, Any]], Awaitable[None]]
 class Outcome:
     """How one generation ended: `prompt` is what the engine was sent, `choices` what it said, whole or not.
 
-    `ending` is `error` with the error's `code` when it broke off, and `cancelled` when the caller hung up.
+    `ending` is `error` with the error's `code` when it broke off, and `cancelled` when the caller hung up. `last` is
+    what the caller is sent next, when it is whole: the answer, or the rest of its stream.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Outcome:
     usage: dict[str, Any]
     code: str | None = None
     steps: Sequence[dict[str, Any]] = ()
+    last: Callable[[], bytes] = bytes
 
     @property
     def whole(self) -> bool:
@@ -171,7 +174,7 @@ class Generator:
             for choice in choices:
                 choice.get("message", {}).update(fields.get(choice.get("index", 0), {}))
             x.timeline.end_of("cite")
-        await said.all()
+        await said.all(lambda: orjson.dumps(answer))
         return answer
 
     async def _stream(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]) -> None:
@@ -203,7 +206,7 @@ class Generator:
                 count_tokens(x.model, x.caller.tenant, relay.usage)
                 _observe(x, relay)
         if error is None:
-            await said.all()
+            await said.all(lambda: rest)
         else:
             await said.broken_off("error", error.code)
         await x.write(rest, last=True)
@@ -220,14 +223,14 @@ class Said:
         self.steps: list[dict[str, Any]] = []
         self._told = False
 
-    async def all(self) -> None:
-        """The engine has said all; raises what `finished` raises."""
+    async def all(self, last: Callable[[], bytes]) -> None:
+        """The engine has said all, and the caller is sent `last` next; raises what `finished` raises."""
         choices, usage = self.so_far()
         if not choices:
             raise upstream("The model's answer has no choices.")
         if self._job.finished is not None:
             end = ending(choices)
-            outcome = Outcome(self._job.id, end, self.prompt, choices, usage, steps=self.steps)
+            outcome = Outcome(self._job.id, end, self.prompt, choices, usage, steps=self.steps, last=last)
             await self._tell(self._job.finished, outcome)
 
     async def broken_off(self, kind: Ending, code: str | None = None) -> None:
@@ -311,6 +314,7 @@ async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any])
     base = {**ours, "created": int(time.time())}
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **fields}, "finish_reason": "stop"}
+    answer = {**base, "object": "chat.completion", "choices": [{**choice, "logprobs": None}], "usage": usage}
     stream = b""
     if job.stream:
         relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)
@@ -318,11 +322,11 @@ async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any])
         relay.annotate({0: fields})
         stream += relay.tail()
     if job.finished is not None:
-        await job.finished(Outcome(job.id, "completed", {}, [choice], usage))
+        last = (lambda: stream) if job.stream else (lambda: orjson.dumps(answer))
+        await job.finished(Outcome(job.id, "completed", {}, [choice], usage, last=last))
         x.timeline.end_of("store")
     if not job.stream:
-        choice["logprobs"] = None
-        return {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
+        return answer
     await x.start_stream()
     await x.write(stream, last=True)
     return None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
+from serving.api.idempotency import MAX_KEY
+
 if TYPE_CHECKING:
     from serving.api.operations import Operation
 
@@ -37,6 +39,14 @@ _UPLOAD = {
     },
 }
 _REFUSALS = (400, 401, 404, 405, 408, 409, 413, 415, 429, 500, 502, 503, 504)
+
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "of the caller's choice: a repetition with the same key and body gets the first one's answer",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!#-~]([ -~]*[!-~])?$"},
+}
+_REPLAYED = {"description": "that the answer is an earlier request's", "schema": {"type": "string", "enum": ["true"]}}
 
 
 @functools.cache
@@ -71,8 +81,9 @@ def _operation(op: Operation) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             for name in re.findall(r"{(\w+)}", op.path)
         ]
-        + [{"name": p.name, "in": "query", "schema": p.schema, "style": p.style} for p in op.query],
-        "responses": {str(status): _response(op, status) for status in (*op.statuses, *_REFUSALS)},
+        + [{"name": p.name, "in": "query", "schema": p.schema, "style": p.style} for p in op.query]
+        + ([_KEY] if op.once is not None else []),
+        "responses": {str(status): _response(op, status) for status in (*op.statuses, *_refusals(op))},
     }
     if op.body is not None:
         schema = {"$ref": f"#/components/schemas/{op.body.__name__}"}
@@ -82,12 +93,17 @@ def _operation(op: Operation) -> dict[str, Any]:
     return described
 
 
+def _refusals(op: Operation) -> tuple[int, ...]:
+    return _REFUSALS if op.once is None else tuple(sorted((*_REFUSALS, 422)))
+
+
 def _response(op: Operation, status: int) -> dict[str, Any]:
     if status in op.statuses:
         types = ["application/octet-stream"] if op.path.endswith("/content") else ["application/json"]
         if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
             types.append("text/event-stream")
-        return {"description": "the answer", "content": {t: {"schema": {}} for t in types}}
+        answer: dict[str, Any] = {"description": "the answer", "content": {t: {"schema": {}} for t in types}}
+        return answer if op.once is None else answer | {"headers": {"Idempotency-Replayed": _REPLAYED}}
     schema = {"$ref": "#/components/schemas/Error"}
     return {"description": "an error", "content": {"application/json": {"schema": schema}}}
 

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+import orjson
 from pydantic import TypeAdapter
 
 from serving.api.engine_model import EngineModel, completion_tokens
@@ -153,8 +154,9 @@ class Reasoner:
         message = {"role": "assistant", "content": answer.text, **fields}
         choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
         said.so_far = lambda: ([choice], _usage(work))
-        await said.all()
-        return await teller.answer(answer, fields, _usage(work), work.steps)
+        last = teller.answer(answer, fields, _usage(work), work.steps)
+        await said.all(lambda: last if isinstance(last, bytes) else orjson.dumps(last))
+        return await teller.tell(last)
 
     def _toolbox(self, settings: React | ReactCotSc) -> Toolbox:
         mine = tools(self._names, sandbox=self._sandbox, search=self._search)
@@ -171,31 +173,41 @@ class _Teller:
 
     async def step(self, step: Step) -> None:
         """Streams a step as it is made."""
-        if self._job.stream:
-            await self._write({"reasoning_content": _said(step)})
+        if not self._job.stream:
+            return
+        delta = {"reasoning_content": _said(step)}
+        if not self._x.started:
+            await self._x.start_stream()
+            delta = {"role": "assistant", **delta}
+        await self._x.write(self._frame(delta))
 
-    async def answer(
+    def answer(
         self, answer: Answer, fields: dict[str, Any], usage: dict[str, int], steps: list[Step]
-    ) -> dict[str, Any] | None:
-        """Streams the answer and ends the stream, or returns it."""
+    ) -> dict[str, Any] | bytes:
+        """Returns the answer, or the rest of the stream with it."""
         if not self._job.stream:
             reasoning = "".join(map(_said, steps))
             message = {"role": "assistant", "content": answer.text, "reasoning_content": reasoning, **fields}
             choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason, "logprobs": None}
             return {**self._base, "object": "chat.completion", "choices": [choice], "usage": usage}
-        await self._write({"content": answer.text})
-        await self._write(fields, answer.finish_reason)
+        first = {} if self._x.started else {"role": "assistant"}
+        rest = self._frame({**first, "content": answer.text}) + self._frame(fields, answer.finish_reason)
         if self._job.want_usage:
-            await self._x.write(encode({**self._base, "object": _CHUNK, "choices": [], "usage": usage}))
-        await self._x.write(b"data: [DONE]\n\n", last=True)
-        return None
+            rest += encode({**self._base, "object": _CHUNK, "choices": [], "usage": usage})
+        return rest + b"data: [DONE]\n\n"
 
-    async def _write(self, delta: dict[str, Any], finish_reason: str | None = None) -> None:
+    async def tell(self, last: dict[str, Any] | bytes) -> dict[str, Any] | None:
+        """Ends the stream with its rest, or returns the answer."""
+        if not isinstance(last, bytes):
+            return last
         if not self._x.started:
             await self._x.start_stream()
-            delta = {"role": "assistant", **delta}
+        await self._x.write(last, last=True)
+        return None
+
+    def _frame(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        await self._x.write(encode({**self._base, "object": _CHUNK, "choices": [choice]}))
+        return encode({**self._base, "object": _CHUNK, "choices": [choice]})
 
 
 _CHUNK = "chat.completion.chunk"

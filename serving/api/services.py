@@ -30,6 +30,7 @@ from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
 from serving.store.feedback import Ratings
 from serving.store.files import Files
+from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
 from serving.store.memories import Memories
@@ -57,6 +58,7 @@ class Services:
         self.ratings = Ratings(self.database)
         self.responses = Responses(self.database, self.conversations)
         self.keys = Keys(self.database)
+        self.idempotency_keys = IdempotencyKeys(self.database)
         self.authenticator = Authenticator(self.keys, config.key_secret.read())
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)

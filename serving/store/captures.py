@@ -100,8 +100,6 @@ class Captures:
             added = add_items(connection, principal, *turn) if turn is not None else []
             if response is not None:
                 added = add_response(connection, principal, response)
-            if then is not None:
-                then(connection, added)
             if capture is not None:
                 # The columns of JSON are not copied.
                 row = {name: getattr(capture, name) for name in Capture.__slots__}
@@ -112,6 +110,8 @@ class Captures:
                     if capture.conversation_id is None or added:
                         raise
                     raise NotFound("conversation", capture.conversation_id) from e
+            if then is not None:
+                then(connection, added)
 
         await self._database.together(work)
 

@@ -19,7 +19,13 @@ from serving.store import values
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.ids import new_id, now
-from serving.store.models import conversation_items, conversation_summaries, conversations, turn_vectors
+from serving.store.models import (
+    conversation_items,
+    conversation_summaries,
+    conversations,
+    idempotency_answers,
+    turn_vectors,
+)
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
@@ -222,6 +228,9 @@ class Conversations:
             await connection.execute(conversation_summaries.delete().where(*covers))
             embeds = turn_vectors.c.conversation_id == id, turn_vectors.c.turn == row.turn
             await connection.execute(turn_vectors.delete().where(*embeds))
+            await connection.execute(
+                idempotency_answers.delete().where(idempotency_answers.c.conversation_id == id)  # one may quote it
+            )
             return await connection.run_sync(_get, principal, id)
 
 

@@ -6,8 +6,9 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
@@ -34,6 +35,9 @@ TOGETHER = 256
 T = TypeVar("T")
 
 _MIGRATING = threading.Lock()  # alembic keeps its context in module globals
+
+_around: ContextVar[tuple[Database, AsyncConnection] | None] = ContextVar("around", default=None)
+"""The transaction of `Database.atomically` that this task is in."""
 
 
 class Database:
@@ -112,6 +116,9 @@ class Database:
         As `write`, only inside an `uninterrupted` function.
         """
         require()
+        if (around := self._around()) is not None:
+            yield around
+            return
         with self._explained():
             async with self._reader.begin() as connection:
                 yield connection
@@ -127,15 +134,36 @@ class Database:
         if within is not None:
             yield within
             return
+        if (around := self._around()) is not None:
+            async with around.begin_nested():
+                yield around
+            return
         async with self._writing:
             with self._explained():
                 async with self._writer.begin() as connection:
                     yield connection
 
+    @uninterrupted
+    async def atomically(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Runs `work`, in which all that its task reads and writes here is one transaction.
+
+        What raises inside is undone alone where `work` goes on after it. Others may wait for the end: `work` is short.
+        """
+        async with self.write() as connection:
+            token = _around.set((self, connection))
+            try:
+                return await work()
+            finally:
+                _around.reset(token)
+
+    def _around(self) -> AsyncConnection | None:
+        around = _around.get()
+        return around[1] if around is not None and around[0] is self else None
+
     async def query(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in a transaction as of `read`; the faster way for what most requests ask."""
         require()
-        if self._blocking is None:
+        if self._blocking is None or self._around() is not None:
             async with self.read() as connection:
                 return await connection.run_sync(work)
         return await asyncio.to_thread(self._query, self._blocking, work)
@@ -152,7 +180,7 @@ class Database:
         PostgreSQL each has a transaction, and the server lets commits share a wait.
         """
         require()
-        if self._blocking is None:
+        if self._blocking is None or self._around() is not None:
             async with self.write() as connection:
                 return await connection.run_sync(work)
         waiting = _Waiting(work)
