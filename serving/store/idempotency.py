@@ -147,7 +147,8 @@ def _insert(connection: Connection, claim: Claim) -> bool:
     at = now()
     row: dict[str, Any] = asdict(claim) | {"lease_until": at + LEASE_S, "created_at": at}
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return bool(connection.execute(dialect.insert(idempotency_keys).values(row).on_conflict_do_nothing()).rowcount)
+    insert = dialect.insert(idempotency_keys).values(row).on_conflict_do_nothing().returning(idempotency_keys.c.id)
+    return connection.execute(insert).first() is not None
 
 
 def _find(connection: Connection, id: str) -> Earlier | None:
