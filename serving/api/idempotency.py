@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("headrace.api")
 
 MAX_KEY = 255
+KEY = r'^(?:[!#-~][ -~]*|"(?:[ !#-[\]-~]|\\["\\])+")$'
+"""The header's value: a string of RFC 9651, or what stands in one without its quotes."""
+
 RETRY_AFTER_S = 2
 
 _HEADER = b"idempotency-key"
-_BARE = re.compile(r"[\x21\x23-\x7e][\x20-\x7e]*")
-_QUOTED = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])+"')  # a string of RFC 9651
 _ESCAPED = re.compile(r"\\(.)")
 
 _TOLD_OF = {"conversations": "conversation_id", "memories": "memory_id", "feedback": "feedback_id"}
@@ -181,16 +182,12 @@ def _answer(earlier: Earlier, claim: Claim) -> Response:
 def _key(given: list[bytes]) -> str:
     """Returns the key of the header, with or without quotes; raises a 400."""
     text = given[0].decode("latin-1")
-    if _QUOTED.fullmatch(text):
-        text = _ESCAPED.sub(r"\1", text[1:-1])
-    elif not _BARE.fullmatch(text):
-        text = ""
-    if len(given) > 1 or not 1 <= len(text) <= MAX_KEY:
+    if len(given) > 1 or len(text) > MAX_KEY or not re.fullmatch(KEY, text):
         raise invalid(
             f"Idempotency-Key must be given once, as 1 to {MAX_KEY} printable ASCII characters.",
             code="invalid_idempotency_key",
         )
-    return text
+    return _ESCAPED.sub(r"\1", text[1:-1]) if text.startswith('"') else text
 
 
 def _fingerprint(request: Request, body: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from serving.api.idempotency import MAX_KEY
+from serving.api.idempotency import KEY, MAX_KEY
 
 if TYPE_CHECKING:
     from serving.api.operations import Operation
@@ -43,8 +43,8 @@ _REFUSALS = (400, 401, 404, 405, 408, 409, 413, 415, 429, 500, 502, 503, 504)
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "of the caller's choice: a repetition with the same key and body gets the first one's answer",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!#-~]([ -~]*[!-~])?$"},
+    "description": f"the caller's choice, 1 to {MAX_KEY} characters: a repetition with it gets the first one's answer",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": KEY},
 }
 _REPLAYED = {"description": "that the answer is an earlier request's", "schema": {"type": "string", "enum": ["true"]}}
 

@@ -157,7 +157,7 @@ async def test_of_fifty_at_once_one_takes_the_key(new_url: Callable[[], str], al
             await stores[0].keep(claims[found.index(None)], ANSWER, "x", {})
 
 
-async def test_of_fifty_at_once_who_give_it_back_each_has_it_once(keys: IdempotencyKeys, alice: Principal) -> None:
+async def test_of_those_who_give_it_back_each_has_it_once(keys: IdempotencyKeys, alice: Principal) -> None:
     """Never two at a time, whatever the order of claims and releases."""
     holding = 0
 
@@ -170,7 +170,7 @@ async def test_of_fifty_at_once_who_give_it_back_each_has_it_once(keys: Idempote
         holding -= 1
         await keys.release(claim)
 
-    await asyncio.wait_for(asyncio.gather(*(work(claim_of(alice, "k", "f")) for _ in range(50))), 60)
+    await asyncio.wait_for(asyncio.gather(*(work(claim_of(alice, "k", "f")) for _ in range(12))), 60)
 
 
 RACE = """
