@@ -60,8 +60,9 @@ class Gateway:
 
     async def __init__(self, config: ServingConfig, retrieval: Any) -> None:  # type: ignore[misc]  # Serve awaits it
         from serving.api.services import Services
+        from serving.engines.replica import node_address
 
-        self._services = Services(config, retrieval, serve.get_app_handle)
+        self._services = Services(config, retrieval, serve.get_app_handle, node_address())
         await self._services.start()
 
     def reconfigure(self, catalog: dict[str, Any]) -> None:

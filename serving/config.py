@@ -701,6 +701,13 @@ class Limits(Strict):
     queue_timeout_s: float = Field(default=30, gt=0)
     body_timeout_s: float = Field(default=30, gt=0, description="longest wait for the rest of a request body")
     lease_timeout_s: float = Field(default=60, gt=0, description="longest wait for a model replica")
+    stream_keep_s: float = Field(
+        default=120, gt=0, le=3600, description="a resumable stream is kept this long after its end"
+    )
+    stream_buffer_bytes: int = Field(default=1_000_000, ge=1024, description="kept of one resumable stream: the newest")
+    stream_buffers_bytes: int = Field(
+        default=64_000_000, ge=1024, description="kept of all resumable streams, per gateway replica"
+    )
 
 
 class Replicas(Hosted):

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from serving.api.errors import ApiError, not_found, unavailable
+from serving.api import detaching
+from serving.api.errors import ApiError, invalid, not_found, unavailable
 from serving.api.exchange import Exchange
 from serving.api.operations import OPERATIONS, Operation
 from serving.api.services import Services
@@ -47,10 +48,17 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await self._lifespan(receive, send)
             return
         if scope["type"] != "http":
             return
+        resumable = detaching.wanted(scope)
+        if resumable:
+            await self._services.detaching.serve(self._handle, scope, receive, send, lambda: self._stream_id(scope))
+        else:
+            await self._handle(scope, receive, send, unclear=resumable is None)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, *, unclear: bool = False) -> None:
         given = _request_id(scope)
         x = Exchange(given or secrets.token_hex(12), receive, send)
         scope["headrace"] = x
@@ -58,10 +66,16 @@ class Api:
         try:
             if given is None:
                 await _fail(x, ApiError(400, "invalid_request_id", "x-request-id must be 1 to 64 of A-Z a-z 0-9 . _ -"))
+            elif unclear:
+                await _fail(x, invalid("headrace-resumable must be true or false.", "headrace-resumable"))
             else:
                 await self._answer(x, scope, receive)
         finally:
             x.account()
+
+    def _stream_id(self, scope: Scope) -> str:
+        x: Exchange = scope["headrace"]
+        return self._services.stream_ids.new(self._services.peers.address, x.caller)
 
     async def _answer(self, x: Exchange, scope: Scope, receive: Receive) -> None:
         try:
@@ -81,6 +95,16 @@ class Api:
             x.disconnected = True
         except Exception as e:
             await _fail(x, _as_api_error(e, x))
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            kind = (await receive())["type"]
+            if kind == "lifespan.shutdown":
+                # Serve waits for the connections that it knows; streams whose caller is away have the same grace.
+                await self._services.detaching.drain()
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
 
     def _endpoint(self, op: Operation) -> Endpoint:
         async def endpoint(request: Request) -> Response:
@@ -153,11 +177,3 @@ def _request_id(scope: Scope) -> str | None:
             given: str = value.decode("latin-1")
             return given if _REQUEST_ID.fullmatch(given) else None
     return secrets.token_hex(12)
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        kind = (await receive())["type"]
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return

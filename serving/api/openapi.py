@@ -36,7 +36,7 @@ _UPLOAD = {
         "purpose": {"type": "string", "enum": ["assistants", "user_data"]},
     },
 }
-_REFUSALS = (400, 401, 404, 405, 408, 409, 413, 415, 429, 500, 502, 503, 504)
+_REFUSALS = (400, 401, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
 
 
 @functools.cache
@@ -71,7 +71,8 @@ def _operation(op: Operation) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             for name in re.findall(r"{(\w+)}", op.path)
         ]
-        + [{"name": p.name, "in": "query", "schema": p.schema, "style": p.style} for p in op.query],
+        + [{"name": p.name, "in": "query", "schema": p.schema, "style": p.style} for p in op.query]
+        + [{"name": p.name, "in": "header", "schema": p.schema} for p in op.headers],
         "responses": {str(status): _response(op, status) for status in (*op.statuses, *_REFUSALS)},
     }
     if op.body is not None:
@@ -87,6 +88,8 @@ def _response(op: Operation, status: int) -> dict[str, Any]:
         types = ["application/octet-stream"] if op.path.endswith("/content") else ["application/json"]
         if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
             types.append("text/event-stream")
+        if op.method == "GET" and op.path == "/v1/streams/{stream_id}":
+            types = ["text/event-stream"]
         return {"description": "the answer", "content": {t: {"schema": {}} for t in types}}
     schema = {"$ref": "#/components/schemas/Error"}
     return {"description": "an error", "content": {"application/json": {"schema": schema}}}

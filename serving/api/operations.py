@@ -21,6 +21,7 @@ from serving.api import (
     models,
     responses,
     stored_completions,
+    streams,
     vector_stores,
 )
 from serving.api import schemas as b
@@ -33,7 +34,7 @@ Handler = Callable[[Services, Request, Exchange], Awaitable[Response | None]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter."""
+    """A parameter in the query or in a header."""
 
     name: str
     schema: dict[str, object]
@@ -49,11 +50,13 @@ class Operation:
     handler: Handler
     body: type[BaseModel] | None = None
     query: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
     upload: bool = False
     authenticated: bool = True
     statuses: tuple[int, ...] = (200,)
 
 
+RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
 ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"})
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
@@ -66,7 +69,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/openapi.json", health.openapi, authenticated=False),
     Operation("GET", "/v1/models", models.list_all),
     Operation("GET", "/v1/models/{model}", models.get),
-    Operation("POST", "/v1/chat/completions", chat.create, b.ChatRequest),
+    Operation("POST", "/v1/chat/completions", chat.create, b.ChatRequest, headers=RESUMABLE),
     Operation(
         "GET",
         "/v1/chat/completions",
@@ -87,7 +90,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET", "/v1/chat/completions/{completion_id}/messages", stored_completions.list_messages, query=OLDEST_FIRST
     ),
-    Operation("POST", "/v1/responses", responses.create, ResponseRequest),
+    Operation("POST", "/v1/responses", responses.create, ResponseRequest, headers=RESUMABLE),
     Operation("POST", "/v1/responses/input_tokens", responses.count_input, ResponseRequest),
     Operation(
         "GET",
@@ -98,7 +101,14 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("DELETE", "/v1/responses/{response_id}", responses.delete),
     Operation("POST", "/v1/responses/{response_id}/cancel", responses.cancel, statuses=()),
     Operation("GET", "/v1/responses/{response_id}/input_items", responses.list_input, query=PAGE),
-    Operation("POST", "/v1/completions", completions.create, b.CompletionRequest),
+    Operation("POST", "/v1/completions", completions.create, b.CompletionRequest, headers=RESUMABLE),
+    Operation(
+        "GET",
+        "/v1/streams/{stream_id}",
+        streams.follow,
+        headers=(Parameter("last-event-id", {"type": "string", "maxLength": 512}),),
+    ),
+    Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel),
     Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest),
     Operation("POST", "/v1/files", files.create, upload=True),
     Operation("GET", "/v1/files", files.list_page, query=PAGE),

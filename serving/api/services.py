@@ -8,11 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from serving.api.admission import Admission
+from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
 from serving.api.generation import Generator
 from serving.api.indexing import Indexer
 from serving.api.recalling import Recaller
 from serving.api.remembering import Remembering
+from serving.api.stream_buffer import Buffers
+from serving.api.stream_ids import StreamIds
+from serving.api.stream_peers import Peers
 from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
@@ -42,9 +46,14 @@ from serving.telemetry import metrics
 
 
 class Services:
-    """The gateway's parts, wired. `start()` before the first request, `close()` after the last."""
+    """The gateway's parts, wired. `start()` before the first request, `close()` after the last.
 
-    def __init__(self, config: ServingConfig, retrieval: Any, handle_of: Callable[[str], Handle]) -> None:
+    `host` is the address under which other gateways reach this one.
+    """
+
+    def __init__(
+        self, config: ServingConfig, retrieval: Any, handle_of: Callable[[str], Handle], host: str = "127.0.0.1"
+    ) -> None:
         self.config = config
         self.limits = config.limits
         self.database = Database.of(config.store)
@@ -62,6 +71,10 @@ class Services:
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()
         self.generator = Generator(self.engines, self.upstream)
+        self.stream_ids = StreamIds(config.key_secret.read())
+        buffers = Buffers(config.limits)
+        self.detaching = Detaching(buffers)
+        self.peers = Peers(buffers, self.stream_ids, host)
         self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
         self.resolver = Resolver(Catalog())
@@ -87,6 +100,7 @@ class Services:
         await self.database.start()
         if self.config.bootstrap_key is not None:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
+        await self.peers.start()
         self._working = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
@@ -126,6 +140,8 @@ class Services:
         if self._working is not None:
             self._working.cancel()
             await asyncio.gather(self._working, return_exceptions=True)
+        await self.detaching.close()
+        await self.peers.close()
         await self.sandbox.close()
         await self.upstream.close()
         await self.database.close()

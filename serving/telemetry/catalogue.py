@@ -117,6 +117,19 @@ ENGINE_LEASES = Metric("headrace_engine_leases", "gauge", "Requests that hold an
 ENGINE_LOAD_SECONDS = Metric(
     "headrace_engine_load_seconds", "gauge", "Time that the newest engine took to load its model.", ("model",)
 )
+ENGINE_REPLACED = Metric(
+    "headrace_engine_replaced_total",
+    "counter",
+    "Requests that were given another engine replica, since theirs was gone before the first byte of its answer.",
+    ("model",),
+)
+STREAM_RESUMES = Metric(
+    "headrace_stream_resumes_total",
+    "counter",
+    "Connections that asked to go on with a stream: kept by this gateway, by another one, or lost.",
+    ("outcome",),
+)
+STREAM_BUFFER_BYTES = Metric("headrace_stream_buffer_bytes", "gauge", "Bytes that gateways keep of resumable streams.")
 JOBS = Metric("headrace_jobs_total", "counter", "Background jobs that ended, by outcome.", ("kind", "outcome"))
 CHUNKS = Metric("headrace_ingested_chunks_total", "counter", "Chunks that were embedded and indexed.")
 MEMORY_DROPPED = Metric(

@@ -51,7 +51,7 @@ def engine(loop: Loop, app: web.Application) -> Iterator[int]:
     """Serves `app` and yields its port."""
 
     async def start() -> tuple[web.AppRunner, int]:
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -74,8 +74,8 @@ class Gateway:
 def gateway(
     loop: Loop, folder: Path, catalog: Catalog, *, limits: Limits | None = None, retrieval: Any = None
 ) -> Iterator[Gateway]:
-    """Serves the API over a new SQLite database in `folder`."""
-    key = new_key()
+    """Serves the API over the SQLite database in `folder`, a new one unless another gateway has made it."""
+    key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
     (folder / "hash").write_text("h" * 40)
     (folder / "key").write_text(key)
     config = ServingConfig(
