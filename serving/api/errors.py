@@ -50,6 +50,13 @@ class ApiError(Exception):
         return b"data: " + self.body() + b"\n\n"
 
 
+class EngineLost(ApiError):
+    """The engine cannot be reached, or was gone before the first byte of its answer: another may be asked."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(502, "engine_error", message)
+
+
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
     """The request is well-formed but asks for something impossible."""
     return ApiError(400, code, message, param=param)

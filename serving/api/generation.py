@@ -12,13 +12,13 @@ from typing import Any
 
 import aiohttp
 
-from serving.api.errors import ApiError, invalid, too_many, unavailable, upstream
+from serving.api.errors import ApiError, EngineLost, invalid, too_many, unavailable, upstream
 from serving.api.exchange import Exchange
 from serving.api.frames import FrameError, encode
 from serving.api.relay import EngineError, Relay
 from serving.api.schemas import Sampling
 from serving.api.tokens import Tokens
-from serving.api.upstream import Upstream, read_answer
+from serving.api.upstream import Upstream, first_piece, read_answer
 from serving.assistants.resolver import Route
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines
@@ -27,6 +27,9 @@ from serving.store.errors import StoreError
 from serving.telemetry import metrics
 
 log = logging.getLogger("headrace.api")
+
+ELSEWHERE = 2
+"""Other engine replicas that a request may go to, where one is gone before the first byte of its answer."""
 
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop", "n")
 
@@ -102,25 +105,35 @@ class Generator:
 
     async def run(self, x: Exchange, job: Job) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed to the caller. Raises `ApiError`."""
-        async with self._prepared(x, job) as (endpoint, document):
-            ours = {"id": job.id, "model": job.route.requested}
-            said = Said(x, job, document)
-            try:
-                if job.solve is not None:
-                    return await job.solve(x, job, endpoint, said, ours)
-                if job.stream:
-                    await self._stream(x, job, endpoint, said, ours)
-                    return None
-                return await self._whole(x, job, endpoint, said, ours)
-            except StoreError:
-                raise  # nor could it be stored that it was not
-            except Exception as e:
-                await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
-                raise
-            except asyncio.CancelledError:
-                if x.disconnected:
-                    await said.broken_off("cancelled")
-                raise
+        lost: list[str] = []
+        while True:
+            async with self._prepared(x, job, lost) as (endpoint, document):
+                said = Said(x, job, document)
+                try:
+                    return await self._answer(x, job, endpoint, said)
+                except StoreError:
+                    raise  # nor could it be stored that it was not
+                except Exception as e:
+                    untouched = endpoint.leased and not x.started and not said.steps
+                    if not (untouched and isinstance(e, EngineLost) and len(lost) < ELSEWHERE):
+                        await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
+                        raise
+                except asyncio.CancelledError:
+                    if x.disconnected:
+                        await said.broken_off("cancelled")
+                    raise
+            lost.append(endpoint.url)
+            metrics.child(metrics.engine_replaced, job.route.model).inc()
+            log.warning("request %s: a replica of %s is gone: going elsewhere", x.request_id, job.route.model)
+
+    async def _answer(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said) -> dict[str, Any] | None:
+        ours = {"id": job.id, "model": job.route.requested}
+        if job.solve is not None:
+            return await job.solve(x, job, endpoint, said, ours)
+        if job.stream:
+            await self._stream(x, job, endpoint, said, ours)
+            return None
+        return await self._whole(x, job, endpoint, said, ours)
 
     async def count(self, x: Exchange, job: Job) -> int:
         """Returns the tokens of a chat's prompt. Raises `ApiError`, a 400 where the engine counts none."""
@@ -131,10 +144,12 @@ class Generator:
         return tokens
 
     @asynccontextmanager
-    async def _prepared(self, x: Exchange, job: Job) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
-        """Holds an engine, and yields it with what it is asked."""
+    async def _prepared(
+        self, x: Exchange, job: Job, lost: Sequence[str] = ()
+    ) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
+        """Holds an engine that is not `lost`, and yields it with what it is asked."""
         try:
-            async with self._engines.endpoint(job.route.model) as endpoint:
+            async with self._engines.endpoint(job.route.model, lost) as endpoint:
                 x.timeline.end_of("queue")
                 if endpoint.text_only and not job.text_only:
                     raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
@@ -181,10 +196,11 @@ class Generator:
         said.so_far = lambda: (relay.choices(), relay.usage)
         error: ApiError | None = None
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:
+            piece = await first_piece(response)
             await x.start_stream()
             await x.write(relay.head())
             try:
-                rest = await _copy(x, relay, response)
+                rest = await _copy(x, relay, piece, response)
                 if job.annotate is not None or job.relay is not None:  # another's frames may be numbered
                     await x.write(rest)
                     rest = b""
@@ -266,22 +282,21 @@ def _with(fields: dict[int, dict[str, Any]], choices: list[dict[str, Any]]) -> l
     return [{**c, "message": {**c["message"], **fields.get(c["index"], {})}} for c in choices]
 
 
-async def _copy(x: Exchange, relay: Relay, response: aiohttp.ClientResponse) -> bytes:
-    """Passes the stream on; returns what came with the end mark, so that it leaves with the tail.
+async def _copy(x: Exchange, relay: Relay, piece: bytes, response: aiohttp.ClientResponse) -> bytes:
+    """Passes on the stream that begins with `piece`; returns what came with the end mark: it leaves with the tail.
 
     Each send is a system call here and wakes HAProxy and the caller: a short stream has four instead of six.
     """
     rest = b""
-    async for chunk in response.content.iter_any():
-        data = relay.feed(chunk)
-        if not data:
-            continue
-        if "first_token" not in x.timeline.stages and relay.first_token is not None:
+    while piece:
+        data = relay.feed(piece)
+        if data and "first_token" not in x.timeline.stages and relay.first_token is not None:
             x.timeline.end_of("first_token")
         if relay.done:
             rest += data
         else:
             await x.write(data)
+        piece = await response.content.readany()
     x.timeline.end_of("decode" if "first_token" in x.timeline.stages else "first_token")
     return rest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,13 @@ class Gateway:
 
 @contextmanager
 def gateway(
-    loop: Loop, folder: Path, catalog: Catalog, *, limits: Limits | None = None, retrieval: Any = None
+    loop: Loop,
+    folder: Path,
+    catalog: Catalog,
+    *,
+    limits: Limits | None = None,
+    retrieval: Any = None,
+    handle_of: Callable[[str], Any] = lambda name: None,
 ) -> Iterator[Gateway]:
     """Serves the API over the SQLite database in `folder`, a new one unless another gateway has made it."""
     key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
@@ -86,7 +92,7 @@ def gateway(
     )
 
     async def start() -> tuple[Services, uvicorn.Server, asyncio.Task[None]]:
-        services = Services(config, retrieval, lambda name: None)  # type: ignore[arg-type,return-value]
+        services = Services(config, retrieval, handle_of)
         await services.start()
         services.configure(catalog)
         server = uvicorn.Server(uvicorn.Config(Api(services), port=0, log_level="critical", lifespan="off"))

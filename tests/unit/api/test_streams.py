@@ -19,6 +19,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.api.app import Api
 from serving.api.errors import ApiError
 from serving.api.stream_buffer import OVERHEAD, READERS, Buffers
 from serving.api.stream_ids import StreamIds, last_event
@@ -401,6 +402,7 @@ def test_a_stream_that_is_left_alone_ends_and_is_captured(world):
     with world.shut():
         id, seen = begin(world.one)
         completion = re.search(rb'"id":"(chatcmpl-[^"]*)"', seen)[1].decode()
+        assert world.services[0].admission._active == 1
     at_rest(world)
     assert follow(world.other, id).content.endswith(b"data: [DONE]\n\n")
     rating = {"target": {"type": "response", "id": completion}, "thumb": "up"}
@@ -419,6 +421,27 @@ def test_a_plain_stream_and_one_that_has_not_begun_still_end_with_their_caller(w
         eventually(lambda: world.engine.open == 1, "the engine is asked", 20)
         caller.close()
         at_rest(world)
+
+
+def test_a_gateway_that_ends_waits_for_streams_whose_caller_is_away(world):
+    left = []
+
+    async def receive():
+        return {"type": "lifespan.shutdown"}
+
+    async def send(message):
+        left.append((message["type"], world.engine.open))
+
+    with world.shut():
+        begin(world.one)
+        ending = asyncio.run_coroutine_threadsafe(
+            Api(world.services[0])({"type": "lifespan"}, receive, send), world.loop.loop
+        )
+        world.loop.do(asyncio.sleep(0))
+        assert not left
+        world.open_gate()
+        ending.result(20)
+    assert left == [("lifespan.shutdown.complete", 0)]
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "elsewhere"])
