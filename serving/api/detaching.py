@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.api.errors import ApiError
 from serving.api.stream_buffer import Buffers, Stream
 
 HEADER = b"headrace-resumable"
@@ -133,9 +134,13 @@ class _Request:
             work.result()
             return
         await self._send(self._head)
-        async for piece in self._pieces:
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        last = b""
+        try:
+            async for piece in self._pieces:
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        except ApiError as e:  # the caller was slow, and others came after it
+            last = e.frame()
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _hang_up(self) -> None:
         await self._received.wait()

@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
-from serving.api.errors import invalid, too_many
+from serving.api.errors import ApiError, invalid, too_many
 from serving.api.frames import Splitter
 from serving.api.stream_ids import stream_lost
 from serving.config import Limits
@@ -57,13 +57,12 @@ class Buffers:
 
     def fits(self, size: int) -> bool:
         """Makes room for `size` bytes, and says whether there is."""
-        bound = self._limits.stream_buffers_bytes
-        if self.size + size > bound:
-            for stream in [s for s in self._ended.values() if not s.readers]:
-                self.forget(stream.id)
-                if self.size + size <= bound:
-                    break
-        return self.size + size <= bound
+        while self.size + size > self._limits.stream_buffers_bytes:
+            oldest = next((s.id for s in self._ended.values() if not s.readers), None)
+            if oldest is None:
+                return False
+            self.forget(oldest)
+        return True
 
     def add(self, size: int) -> None:
         """Counts bytes that are kept, or with a minus bytes that no longer are."""
@@ -81,15 +80,15 @@ class _Reader:
 class Stream:
     """The newest frames of one stream, numbered from 1: at most `limit` bytes of them.
 
-    Over the limit the oldest go; what a reader has yet to be given does not, and then the writer waits, as it would
-    for a slow caller.
+    Over the limit the oldest go. What the newest reader has yet to be given does not: then the writer waits, as it
+    would for a slow caller. Readers before it do not hold it up: their connections may be dead without knowing it.
     """
 
     def __init__(self, id: str, buffers: Buffers, limit: int) -> None:
         self.id = id
         self.stop = asyncio.Event()  # set when nobody wants the answer any more
         self.over = asyncio.Event()  # set when no frame will come any more
-        self.readers: set[_Reader] = set()
+        self.readers: dict[_Reader, None] = {}  # in the order in which they came
         self.size = 0
         self._buffers = buffers
         self._limit = limit
@@ -118,20 +117,21 @@ class Stream:
     def reader(self, after: int) -> Iterator[AsyncIterator[bytes]]:
         """Gives the frames after number `after`, and then those to come, in pieces of whole frames.
 
-        Raises a 410 when they are no longer there, a 400 when `after` has not been, a 429 over `READERS`.
+        Raises a 410 when they are no longer there, which the pieces can raise too, a 400 when `after` has not been, a
+        429 over `READERS`.
         """
         if after >= self._next:
             raise invalid("Last-Event-ID is of an event that has not been.", "last-event-id")
         if after + 1 < self._first:
-            raise stream_lost("The events after this one are no longer kept.")
+            raise _gone()
         if len(self.readers) >= READERS:
             raise too_many("Too many connections follow this stream.")
         reader = _Reader(after + 1)
-        self.readers.add(reader)
+        self.readers[reader] = None
         try:
             yield self._pieces(reader)
         finally:
-            self.readers.discard(reader)
+            del self.readers[reader]
             self._tell()
 
     async def _pieces(self, reader: _Reader) -> AsyncIterator[bytes]:
@@ -141,6 +141,8 @@ class Stream:
                     return
                 await self._changed.wait()
                 continue
+            if reader.next < self._first:
+                raise _gone()
             piece = b"".join(self._frames[at] for at in range(reader.next - self._first, len(self._frames)))
             reader.next = self._next
             self._tell()
@@ -154,13 +156,14 @@ class Stream:
         while (over := self.size + size > self._limit) or not self._buffers.fits(size):
             if not self._frames:
                 return
-            if all(reader.next > self._first for reader in self.readers):
+            newest = next(reversed(self.readers), None)
+            if newest is None or newest.next > self._first:
                 self._resize(-len(self._frames.popleft()))
             elif over:
                 self._tell()
                 await self._changed.wait()
             else:
-                return  # the replica's bound alone holds no reader up
+                return  # the bound of all streams holds no reader of one up
 
     def _resize(self, by: int) -> None:
         self.size += by
@@ -169,3 +172,7 @@ class Stream:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _gone() -> ApiError:
+    return stream_lost("The events after this one are no longer kept.")

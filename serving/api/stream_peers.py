@@ -117,15 +117,17 @@ class Peers:
         return id
 
     async def _read(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
         try:
             with self._buffers.get(self._check(request)).reader(int(request.query["after"])) as pieces:
-                response = web.StreamResponse()
                 await response.prepare(request)
                 async for piece in pieces:
                     await response.write(piece)
-                return response
         except ApiError as e:
-            return _as_answer(e)
+            if not response.prepared:
+                return _as_answer(e)
+            await response.write(e.frame())
+        return response
 
     async def _stop(self, request: web.Request) -> web.StreamResponse:
         try:

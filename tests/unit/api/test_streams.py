@@ -248,6 +248,20 @@ async def test_a_reader_that_goes_lets_the_writer_on():
     await writing
 
 
+async def test_a_connection_that_is_dead_without_knowing_it_does_not_hold_up_the_one_after_it():
+    stream = Buffers(Limits(stream_buffer_bytes=OVERHEAD + 200)).begin("s")
+    with stream.reader(0) as dead, stream.reader(0) as alive:
+        writing = asyncio.create_task(stream.add(b"data: x\n\n" * 50))
+        found = []
+        while len(found) < 50:
+            found += frames(await anext(alive))
+        await writing
+        assert numbers("s", found) == list(range(1, 51))
+        with pytest.raises(ApiError) as lost:
+            await anext(dead)
+        assert lost.value.code == "stream_lost"
+
+
 async def test_over_the_bound_of_all_the_one_that_ended_first_goes_first():
     buffers = Buffers(Limits(stream_buffers_bytes=3 * (OVERHEAD + 100)))
     for name in "abc":
