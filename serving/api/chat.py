@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api import choices
 from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
@@ -57,7 +58,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
             answer = await fixed_answer(x, job, refusal(route), await refusal_fields(turn))
         else:
             answer = await s.generator.run(x, job)
-    return JsonResponse(answer) if answer is not None else None
+    if answer is None:
+        return None
+    return JsonResponse({**answer, "choices": [choices.shown(choice) for choice in answer["choices"]]})
 
 
 def resolve(s: Services, x: Exchange, name: str) -> Route:

@@ -321,7 +321,6 @@ async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any])
         await job.finished(Outcome(job.id, "completed", {}, [choice], usage))
         x.timeline.end_of("store")
     if not job.stream:
-        choice["logprobs"] = None
         return {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
     await x.start_stream()
     await x.write(stream, last=True)

@@ -181,7 +181,7 @@ class _Teller:
         if not self._job.stream:
             reasoning = "".join(map(_said, steps))
             message = {"role": "assistant", "content": answer.text, "reasoning_content": reasoning, **fields}
-            choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason, "logprobs": None}
+            choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
             return {**self._base, "object": "chat.completion", "choices": [choice], "usage": usage}
         await self._write({"content": answer.text})
         await self._write(fields, answer.finish_reason)

@@ -39,7 +39,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers an input, streamed or whole, and keeps both."""
     body = await read_json(request, ResponseRequest, s.limits)
     asked = await _read(s, x, body)
-    reply = Reply(body, asked.own, asked.previous)
+    reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
         hits = await _retrieve(s, x, asked)

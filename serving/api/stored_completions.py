@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api import choices
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
@@ -78,7 +79,7 @@ def _completion(capture: Capture) -> dict[str, Any]:
         "object": "chat.completion",
         "created": int(capture.created_at),
         "model": capture.requested,
-        "choices": [{**choice, "logprobs": None} for choice in capture.answer],
+        "choices": [choices.shown(choice) for choice in capture.answer],
         "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
         "metadata": capture.metadata,
         "headrace": {"outcome": capture.outcome, "request_id": capture.request_id},

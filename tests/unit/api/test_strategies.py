@@ -177,7 +177,7 @@ def test_a_request_chooses_its_strategy(world):
 
 def test_direct_is_as_it_was(world):
     message, _ = world.answer("It is 42.", strategy="direct")
-    assert message == {"role": "assistant", "content": "It is 42."}
+    assert message == {"role": "assistant", "content": "It is 42.", "refusal": None, "annotations": []}
     assert world.engine.asked[0]["messages"][0]["content"] == "What is 6 * 7?"
 
 

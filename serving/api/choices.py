@@ -1,0 +1,14 @@
+"""Choices of a chat completion as callers see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def shown(choice: dict[str, Any]) -> dict[str, Any]:
+    """Returns a choice with the fields that OpenAI always sends, null or empty where the engine said nothing.
+
+    Source: OpenAI's OpenAPI document, `CreateChatCompletionResponse`.
+    """
+    message = {"refusal": None, "annotations": [], **(choice.get("message") or {})}
+    return {"logprobs": None, **choice, "message": message}
