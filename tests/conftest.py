@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import Stack, own_stack, write_documents
+from tests.stack import Stack, own_stack, ticking, write_documents
 
 CLUSTER_TIMEOUT_S = 1500
 
@@ -52,7 +52,7 @@ def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pyt
     if name:
         yield Stack(name).outputs()
         return
-    with own_stack("test", documents) as up:
+    with ticking() as ticker, own_stack("test", documents, [ticker]) as up:
         yield up
 
 

@@ -7,6 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,6 +102,8 @@ def test_settings(documents: Path) -> dict[str, object]:
         "assistants": [
             *settings["assistants"],
             {"name": "plain", "model": "default", "prompt": "Be brief."},
+            {"name": "terse", "model": "default", "prompt": "Be brief.", "temperature": 0, "max_tokens": 200},
+            {"name": "friend", "model": "default", "memory": {"kind": "facts"}},
             {"name": "reader", "model": "default", "knowledge": ["documents"], "temperature": 0, "max_tokens": 80},
         ],
         "knowledge": [
@@ -121,15 +125,30 @@ def write_documents(root: Path) -> Path:
     return folder
 
 
-class own_stack:
-    """A stack that is brought up on entering and purged on leaving."""
+@contextmanager
+def ticking() -> Iterator[dict[str, str]]:
+    """Runs the model `ticker` (see ticker.py) on this host; yields its entry in the configuration."""
+    [port] = free_ports(1)
+    program = Path(__file__).with_name("ticker.py")
+    process = subprocess.Popen([sys.executable, program, "127.0.0.1", str(port)], stdin=subprocess.DEVNULL)
+    try:
+        yield {"name": "ticker", "engine": "remote", "url": f"http://127.0.0.1:{port}/v1"}
+    finally:
+        process.terminate()
+        process.wait()
 
-    def __init__(self, name: str, documents: Path) -> None:
+
+class own_stack:
+    """A stack that is brought up on entering and purged on leaving. `models` are beside those of `test_settings`."""
+
+    def __init__(self, name: str, documents: Path, models: Sequence[dict[str, str]] = ()) -> None:
         self.stack = Stack(name)
         self.documents = documents
+        self.models = models
 
     def __enter__(self) -> Stack:
-        self.stack.configure(**test_settings(self.documents))
+        settings = test_settings(self.documents)
+        self.stack.configure(**{**settings, "models": [*settings["models"], *self.models]})
         try:
             self.stack.run("up")
             return self.stack.outputs()
