@@ -2,7 +2,7 @@
 
 `--target local` (the default) brings up a stack of this host's own on free ports and purges it at the end;
 `--target cluster` uses the stack on the test cluster. `HEADRACE_TEST_STACK=NAME` uses a stack of this checkout that is
-already up and leaves it up, which is quick while writing a test.
+already up and leaves it up, which is quick while writing a test; what asks the model `ticker` needs one there too.
 """
 
 from __future__ import annotations
