@@ -59,7 +59,7 @@ def test_what_applies_passes(stack, model, suite, subtests):
     )
     assert done.returncode in (0, 1), done.stderr
     results = json.loads(done.stdout)["results"]
-    assert len(results) > len(EXCEPTIONS[model]) / 2
+    assert results
     for result in results:
         with subtests.test(result["id"]):
             problems = result.get("errors", []) + result.get("warnings", [])
