@@ -561,6 +561,9 @@ ToolsTemplate = Annotated[Template, _with("tools", "question")]
 ToolName = Literal["calculator", "python", "retrieval", "time"]
 """A tool that is built in."""
 
+Approval = Literal["tainted", "always", "never"]
+"""When somebody must approve of a call: of one with effects after the model has read what others wrote, or always."""
+
 
 class Effort(Strict):
     """What an answer may take; what is found until then is the answer, marked as cut short."""
@@ -587,6 +590,9 @@ class _Acts(Strict):
     steps: int = Field(default=6, ge=1, le=64, description="times that the model may say what to do next")
     tool_calls: int = Field(default=12, ge=1, le=256)
     tool_seconds: float = Field(default=10, gt=0, le=600, description="of one call")
+    tool_characters: int = Field(
+        default=24_000, ge=1000, le=1_000_000, description="of what the tools say, together: 4000 of one call at most"
+    )
     protocol: Literal["text", "tools"] = Field(
         default="text",
         description="`tools` for an engine that calls tools as OpenAI's API has it; any model can `text`",

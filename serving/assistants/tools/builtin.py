@@ -62,7 +62,7 @@ def tools(names: Sequence[ToolName], *, sandbox: SandboxOf, search: Search | Non
     built_in = {
         "calculator": Tool("calculator", "computes an arithmetic expression.", Expression, compute),
         "python": Tool("python", "runs a short Python program, without files and network.", Program, python),
-        "retrieval": Tool("retrieval", "searches the documents.", Query, retrieve),
+        "retrieval": Tool("retrieval", "searches the documents.", Query, retrieve, untrusted=True),
         "time": Tool("time", "tells the date and the time of a time zone.", Zone, tell_time),
     }
     return [built_in[name] for name in names]
