@@ -17,9 +17,11 @@ import time
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal, Self, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from serving import url
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 """Name of a model, alias, assistant or collection: lower case, digits and `._-`; 1-63 characters."""
@@ -565,6 +567,125 @@ Approval = Literal["tainted", "always", "never"]
 """When somebody must approve of a call: of one with effects after the model has read what others wrote, or always."""
 
 
+TOOLS: tuple[ToolName, ...] = get_args(ToolName)
+
+
+class _Tool(Strict):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="as the model calls it")
+    description: str = Field(min_length=1, max_length=2000, description="tells the model what it is for")
+    approval: Approval = Field(
+        default="tainted",
+        description="when a call waits for approval: `tainted` is one that changes something after the model has "
+        "read what others wrote",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _own_name(cls, value: str) -> str:
+        if value in TOOLS:
+            raise ValueError(f"'{value}' is a tool that is built in")
+        return value
+
+
+def _prefix(value: str) -> str:
+    found = url.parse(value)
+    if found.query is not None or "#" in value:
+        raise ValueError("a URL that is allowed ends with its path")
+    return str(found)
+
+
+UrlPrefix = Annotated[str, AfterValidator(_prefix)]
+"""Scheme, host, port and the beginning of a path, by whole segments."""
+
+HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+OWN_HEADERS = frozenset(
+    (
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""Headers of a request that say how it is sent, or where to."""
+
+
+class HttpTool(_Tool):
+    """HTTP requests to URLs that are allowed; what comes back is shown to the model as text."""
+
+    kind: Literal["http"] = "http"
+    allow: tuple[UrlPrefix, ...] = Field(
+        min_length=1, max_length=64, description="beginnings of URLs, such as https://api.example.com/v1"
+    )
+    methods: tuple[HttpMethod, ...] = Field(
+        default=("GET",), min_length=1, max_length=6, description="all but GET and HEAD change something"
+    )
+    headers: dict[str, SecretRef] = Field(
+        default_factory=dict, max_length=16, description="sent with each request, never shown to the model"
+    )
+    private: bool = Field(default=False, description="whether hosts may be on loopback or in private networks")
+    timeout_s: float = Field(default=8, gt=0, le=600, description="of one call, redirects included")
+    max_bytes: int = Field(default=200_000, ge=1000, le=5_000_000, description="of a body that are read")
+    max_redirects: int = Field(default=0, ge=0, le=5, description="each to a URL that is allowed")
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
+                raise ValueError("names of headers are letters, digits and -")
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(f"{name} is set by the tool")
+        return value
+
+
+class SqlTool(_Tool):
+    """Queries of a database that can do nothing but read."""
+
+    kind: Literal["sql"] = "sql"
+    database: str = Field(
+        pattern=r"^(sqlite:////|postgresql://).+",
+        max_length=1000,
+        description="sqlite:////file or postgresql://user@host/database, without a password",
+    )
+    password: SecretRef | None = Field(default=None, description="of the database's user")
+    tables: tuple[Annotated[str, StringConstraints(pattern=r"^\w{1,63}(\.\w{1,63})?$")], ...] = Field(
+        default=(), max_length=32, description="tables and views that the model is told of, with their columns"
+    )
+    max_rows: int = Field(default=50, ge=1, le=1000, description="of a result that are shown")
+    timeout_s: float = Field(default=5, gt=0, le=600, description="of one query")
+
+    @field_validator("database")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.password is not None:
+            raise ValueError("must not contain a password; use password")
+        given = {pair.partition("=")[0] for pair in parts.query.split("&") if pair}
+        if given - {"sslmode", "sslrootcert"} or parts.fragment:
+            raise ValueError("takes the parameters sslmode and sslrootcert alone")
+        if parts.scheme == "sqlite" and given:
+            raise ValueError("sqlite takes no parameters")
+        if parts.scheme == "postgresql" and not (parts.username and parts.hostname and parts.path.strip("/")):
+            raise ValueError("must name user, host and database: postgresql://user@host/database")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.password is not None and self.database.startswith("sqlite"):
+            raise ValueError("password is for PostgreSQL")
+        return self
+
+
+CatalogTool = Annotated[HttpTool | SqlTool, Field(discriminator="kind")]
+"""A tool of the stack's own."""
+
+
 class Effort(Strict):
     """What an answer may take; what is found until then is the answer, marked as cut short."""
 
@@ -669,8 +790,10 @@ class Assistant(Strict):
     strategies: tuple[StrategyKind, ...] = Field(
         default=STRATEGIES, max_length=len(STRATEGIES), description="what a request may choose instead"
     )
-    tools: tuple[ToolName, ...] = Field(
-        default=("calculator", "python", "time"), max_length=4, description="what `react` may call"
+    tools: tuple[str, ...] = Field(
+        default=("calculator", "python", "time"),
+        max_length=32,
+        description="what `react` may call: `calculator`, `python`, `retrieval`, `time`, and tools of `headrace:tools`",
     )
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -809,11 +932,12 @@ class ServingConfig(Strict):
 
 
 class Catalog(Strict):
-    """What changes often: models, aliases and assistants. Each name means one thing."""
+    """What changes often: models, aliases, assistants and their tools. Each name means one thing."""
 
     models: tuple[Model, ...] = Field(default=(), max_length=256)
     aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
     assistants: tuple[Assistant, ...] = Field(default=(), max_length=256)
+    tools: tuple[CatalogTool, ...] = Field(default=(), max_length=64)
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -841,6 +965,38 @@ class Catalog(Strict):
             helper = getattr(assistant.memory, "model", None)
             if helper is not None and helper not in callable_:
                 problems.append(f"assistant '{assistant.name}': there is no model or alias '{helper}' for its memory")
+        known = [*TOOLS, *(tool.name for tool in self.tools)]
+        for i, name in enumerate(known):
+            if name in known[:i]:
+                problems.append(f"tools[{i - len(TOOLS)}].name: '{name}' is used twice")
+        for assistant in self.assistants:
+            for name in assistant.tools:
+                if name not in known:
+                    there = ", ".join(known)
+                    problems.append(f"assistant '{assistant.name}': there is no tool '{name}'; there are {there}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def refuse_own_store(store: Store, catalog: Catalog) -> None:
+    """Raises `ValueError` when a tool's database is the stack's own.
+
+    There are all tenants' conversations, and only the store keeps them apart: a model could be talked into telling
+    one what another said.
+    """
+    for tool in catalog.tools:
+        if isinstance(tool, SqlTool) and _place(tool.database) == _place(store.database):
+            raise ValueError(
+                f"the tool '{tool.name}' must not read the stack's own database: what all tenants said is there"
+            )
+
+
+def _place(database: str) -> tuple[object, ...]:
+    """Returns what two URLs of one database share, as far as URLs can tell."""
+    parts = urlsplit(database)
+    if parts.scheme.startswith("sqlite"):
+        return ("sqlite", Path(unquote(parts.path)[1:]).resolve())
+    host = (parts.hostname or "localhost").removesuffix(".")
+    host = "localhost" if host in ("127.0.0.1", "::1") else host
+    return ("postgresql", host, parts.port or 5432, unquote(parts.path.strip("/")) or parts.username)

@@ -24,14 +24,14 @@ from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Answer, Step, Work
 from serving.assistants.tools.builtin import Search, tools
 from serving.assistants.tools.tool import Toolbox
-from serving.config import Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind, ToolName
+from serving.config import Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.endpoint import Endpoint
 from serving.telemetry import metrics
 
 log = logging.getLogger("headrace.api")
 
 _STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
-_TOOLS: tuple[ToolName, ...] = Assistant.model_fields["tools"].default
+_TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
 
 
 def choose(route: Route, body: ChatRequest) -> Reasoning | None:
@@ -67,7 +67,7 @@ def strategy_of(route: Route, asked: StrategyKind | None) -> Strategy:
     return _STRATEGY.validate_python({"kind": asked})
 
 
-def tools_of(route: Route) -> tuple[ToolName, ...]:
+def tools_of(route: Route) -> tuple[str, ...]:
     """Returns the tools that `react` may call."""
     return route.assistant.tools if route.assistant is not None else _TOOLS
 
@@ -87,7 +87,7 @@ class Reasoner:
         client: Upstream,
         sandbox: SandboxOf,
         strategy: Reasoning,
-        names: tuple[ToolName, ...],
+        names: tuple[str, ...],
         search: Search | None,
     ) -> None:
         self._client = client

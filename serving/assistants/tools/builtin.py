@@ -12,7 +12,6 @@ from serving.assistants.calculator import MAX_CHARACTERS, calculate
 from serving.assistants.code_block import code_block
 from serving.assistants.sandbox import Outcome, Sandbox, SandboxFull, SandboxOf, SandboxUnavailable
 from serving.assistants.tools.tool import Parameters, Tool, ToolError
-from serving.config import ToolName
 from serving.retrieval.types import Hit
 
 Search = Callable[[str], Awaitable[Sequence[Hit]]]
@@ -43,7 +42,7 @@ class Zone(Parameters):
     zone: str = Field(default="UTC", max_length=64, description="such as Europe/Berlin")
 
 
-def tools(names: Sequence[ToolName], *, sandbox: SandboxOf, search: Search | None) -> list[Tool]:
+def tools(names: Sequence[str], *, sandbox: SandboxOf, search: Search | None) -> list[Tool]:
     """Returns the tools of these names. `retrieval` needs `search`."""
 
     async def compute(given: Expression) -> str:
