@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.approving import Approving, taint
 from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
@@ -31,9 +32,10 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers a conversation, streamed or whole."""
     body = await read_json(request, ChatRequest, s.limits)
     check_size(body, s.limits)
-    route = resolve(s, x, body.model)
+    route, catalogue = resolve(s, x, body.model), s.tools  # of one catalogue: another may come while this waits
     check_storable(s, route, body)
     strategy = choose(route, body)
+    approving = Approving(s.approvals, x.caller, route, body.approvals or ())
     turn = await _open_turn(s, x, route, body)
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), s.admission.admit():
@@ -48,7 +50,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         job = new_job(id, body, route, hits, turn, annotator(s, x, shown, turn), finished)
         if strategy is not None:
             search = _search(s, x, route, found) if searches else None
-            reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, tools_of(route), search)
+            names = tools_of(route)
+            tainted = taint(route, names, body, hits, turn)
+            reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, names, search, catalogue, approving, tainted)
             recall = reasoner.leaving_room(job.recall) if job.recall is not None else None
             job = replace(job, solve=reasoner.solve, recall=recall)
         x.timeline.end_of("prompt")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from serving.api.approving import Approving
 from serving.api.engine_model import EngineModel, completion_tokens
 from serving.api.errors import invalid, too_many, unavailable
 from serving.api.exchange import Exchange
@@ -23,8 +25,9 @@ from serving.assistants.strategies.model import PromptTooLong
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Answer, Step, Work
 from serving.assistants.tools.builtin import Search, tools
+from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.tool import Toolbox
-from serving.config import Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
+from serving.config import TOOLS, Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.endpoint import Endpoint
 from serving.telemetry import metrics
 
@@ -37,6 +40,8 @@ _TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
 def choose(route: Route, body: ChatRequest) -> Reasoning | None:
     """Returns the strategy that answers: the request's, else the assistant's; None is direct. Raises a 400."""
     strategy = strategy_of(route, body.strategy)
+    if body.approvals and not isinstance(strategy, React | ReactCotSc):
+        raise invalid(f"approvals is for strategies that call tools, which {strategy.kind} does not.", "approvals")
     if isinstance(strategy, Direct):
         return None
     if isinstance(strategy, React | ReactCotSc) and not tools_of(route):
@@ -89,12 +94,18 @@ class Reasoner:
         strategy: Reasoning,
         names: tuple[str, ...],
         search: Search | None,
+        catalogue: CatalogTools,
+        approving: Approving,
+        tainted: Callable[[], bool],
     ) -> None:
         self._client = client
         self._sandbox = sandbox
         self._strategy = strategy
         self._names = names
         self._search = search
+        self._catalogue = catalogue
+        self._approving = approving
+        self._tainted = tainted
 
     def leaving_room(self, recall: Recall) -> Recall:
         """Returns `recall` with room left for what the strategy adds to the prompt, and for its completions."""
@@ -129,8 +140,21 @@ class Reasoner:
         model = EngineModel(self._client, endpoint, sampling)
         work = Work(model, strategy.tokens, on_step)
         said.so_far = lambda: ([], _usage(work))
+        others = await self._catalogue.get(self._names) if isinstance(strategy, React | ReactCotSc) else []
+
+        def toolbox(settings: React | ReactCotSc) -> Toolbox:
+            built_in = [name for name in self._names if name in TOOLS]
+            return Toolbox(
+                [*tools(built_in, sandbox=self._sandbox, search=self._search), *others],
+                settings.tool_calls,
+                settings.tool_seconds,
+                characters=settings.tool_characters,
+                tainted=self._tainted(),
+                approved=self._approving.approved,
+            )
+
         try:
-            answer = await run(strategy, work, said.prompt["messages"], sandbox=self._sandbox, toolbox=self._toolbox)
+            answer = await run(strategy, work, said.prompt["messages"], sandbox=self._sandbox, toolbox=toolbox)
         except PromptTooLong:
             raise invalid(
                 "The messages do not fit the model's context.", "messages", "context_length_exceeded"
@@ -150,15 +174,13 @@ class Reasoner:
             x.timeline.end_of("cite")
         fields.setdefault("headrace", {})["strategy"] = strategy.kind
         fields["headrace"]["steps"] = said.steps
+        if answer.pending:
+            fields["headrace"]["approvals"] = self._approving.offers(answer.pending)
         message = {"role": "assistant", "content": answer.text, **fields}
         choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
         said.so_far = lambda: ([choice], _usage(work))
         await said.all()
         return await teller.answer(answer, fields, _usage(work), work.steps)
-
-    def _toolbox(self, settings: React | ReactCotSc) -> Toolbox:
-        mine = tools(self._names, sandbox=self._sandbox, search=self._search)
-        return Toolbox(mine, settings.tool_calls, settings.tool_seconds)
 
 
 class _Teller:

@@ -17,9 +17,11 @@ from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
 from serving.assistants.sandbox_on_demand import SandboxOnDemand
-from serving.config import Catalog, ServingConfig
+from serving.assistants.tools.catalogue import CatalogTools
+from serving.config import Catalog, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
+from serving.security.approvals import Approvals
 from serving.security.keys import Authenticator
 from serving.security.principal import Principal
 from serving.store import data
@@ -57,7 +59,9 @@ class Services:
         self.ratings = Ratings(self.database)
         self.responses = Responses(self.database, self.conversations)
         self.keys = Keys(self.database)
-        self.authenticator = Authenticator(self.keys, config.key_secret.read())
+        secret = config.key_secret.read()
+        self.authenticator = Authenticator(self.keys, secret)
+        self.approvals = Approvals(secret)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()
@@ -65,6 +69,7 @@ class Services:
         self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
         self.resolver = Resolver(Catalog())
+        self.tools = CatalogTools()
         self.configured_at = 0
         self._configured = asyncio.Event()
         summaries = Summaries(self.database)
@@ -95,9 +100,14 @@ class Services:
         await Worker(self.jobs, self.remembering.handlers).run()
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in a new catalogue; requests under way keep the one they began with."""
+        """Takes in a new catalogue; requests under way keep the one they began with.
+
+        Raises `ValueError` when a tool's database is the stack's own.
+        """
+        refuse_own_store(self.config.store, catalog)
         self.engines.configure(catalog)
         self.resolver = Resolver(catalog)
+        self.tools = CatalogTools(catalog.tools)
         self.configured_at = int(time.time())
         self._configured.set()
         metrics.introduce(entry.id for entry in self.resolver.listed)
