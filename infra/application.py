@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from infra.config import StackConfig
-from serving.config import Catalog, SecretRef, ServingConfig, Store
+from serving.config import Catalog, SecretRef, ServingConfig, Store, refuse_own_store
 
 
 def build(checkout: Path) -> str:
@@ -19,14 +19,15 @@ def build(checkout: Path) -> str:
 
 
 def catalog(config: StackConfig) -> Catalog:
-    """What changes often: models, aliases and assistants."""
-    return Catalog(models=config.models, aliases=config.aliases, assistants=config.assistants)
+    """What changes often: models, aliases, assistants and their tools."""
+    return Catalog(models=config.models, aliases=config.aliases, assistants=config.assistants, tools=config.tools)
 
 
 def serving(
     config: StackConfig, *, store: Store, key_secret: SecretRef, api_key: SecretRef, multiprocess_dir: str | None
 ) -> ServingConfig:
-    """What changes seldom."""
+    """What changes seldom. Raises `ValueError` when a tool's database is the stack's own."""
+    refuse_own_store(store, catalog(config))
     return ServingConfig(
         store=store,
         key_secret=key_secret,

@@ -583,14 +583,17 @@ class _Tool(Strict):
     @classmethod
     def _own_name(cls, value: str) -> str:
         if value in TOOLS:
-            raise ValueError(f"'{value}' is a tool that is built in")
+            raise ValueError("must not be the name of a tool that is built in")
         return value
 
 
 def _prefix(value: str) -> str:
-    found = url.parse(value)
+    try:
+        found = url.parse(value)
+    except url.BadUrl as e:
+        raise ValueError(f"must be a URL that everybody reads alike: {e}") from None
     if found.query is not None or "#" in value:
-        raise ValueError("a URL that is allowed ends with its path")
+        raise ValueError("must end with its path")
     return str(found)
 
 
