@@ -989,14 +989,22 @@ def refuse_own_store(store: Store, catalog: Catalog) -> None:
     one what another said.
     """
     for tool in catalog.tools:
-        if isinstance(tool, SqlTool) and _place(tool.database) == _place(store.database):
+        if isinstance(tool, SqlTool) and same_database(tool.database, store.database):
             raise ValueError(
                 f"the tool '{tool.name}' must not read the stack's own database: what all tenants said is there"
             )
 
 
+def same_database(one: str, other: str) -> bool:
+    """Whether two URLs are of one database, as far as URLs can tell; one that is none is of no other's."""
+    try:
+        return _place(one) == _place(other)
+    except ValueError:
+        return False
+
+
 def _place(database: str) -> tuple[object, ...]:
-    """Returns what two URLs of one database share, as far as URLs can tell."""
+    """Returns what the URLs of one database share. Raises `ValueError`."""
     parts = urlsplit(database)
     if parts.scheme.startswith("sqlite"):
         return ("sqlite", Path(unquote(parts.path)[1:]).resolve())
