@@ -190,7 +190,11 @@ class ChatRequest(Sampling):
     messages: list[Message] = Field(min_length=1)
     conversation: ConversationId | ConversationReference | None = None
     strategy: StrategyKind | None = None
-    approvals: list[ApprovalId] | None = Field(default=None, max_length=16)
+    approvals: list[ApprovalId] | None = Field(
+        default=None,
+        max_length=16,
+        description="of calls that wait, by the ids that an answer has in `headrace.approvals`",
+    )
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     logprobs: bool | None = None
