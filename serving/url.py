@@ -8,6 +8,7 @@ standard (hosts that end in a number are IPv4 addresses).
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import quote, unquote
@@ -101,6 +102,9 @@ def _path(text: str) -> str:
     seen = path
     while (decoded := unquote(seen, errors="replace")) != seen:  # a server may decode more than once
         seen = decoded
+    if "\ufffd" in seen:
+        raise BadUrl("the URL's path is not UTF-8")
+    seen = unicodedata.normalize("NFKC", seen)  # some servers take a wide full stop for a full stop
     if seen.count("/") != path.count("/") or "\\" in seen:
         raise BadUrl("the URL's path holds an encoded slash or a backslash")
     # What follows a semicolon is a parameter to some servers: to them `..;a` is `..`.

@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from multidict import CIMultiDict
 from yarl import URL
 
 from serving import url
@@ -133,9 +134,11 @@ class _Requests:
     async def _request(
         self, target: url.Url, method: str, body: bytes | None, secrets: Mapping[str, str], sockets: _Sockets
     ) -> str:
-        headers = {"Accept": "text/*, application/json", "Accept-Encoding": "identity", "User-Agent": "headrace"}
+        headers = CIMultiDict({"Accept": "text/*, application/json", "User-Agent": "headrace"})
         if body is not None:
             headers["Content-Type"] = "application/json" if _is_json(body) else "text/plain; charset=utf-8"
+        headers.update(secrets)
+        headers["Accept-Encoding"] = "identity"
         connector = aiohttp.TCPConnector(
             resolver=self._resolver, socket_factory=sockets, use_dns_cache=False, force_close=True
         )
@@ -150,7 +153,7 @@ class _Requests:
                 async with session.request(
                     method,
                     URL(str(target), encoded=True),
-                    headers={**headers, **secrets},
+                    headers=headers,
                     data=body,
                     allow_redirects=False,
                 ) as response:

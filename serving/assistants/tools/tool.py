@@ -144,7 +144,7 @@ class Toolbox:
         calls: int,
         seconds: float,
         *,
-        characters: int = 48_000,
+        characters: int = 24_000,
         tainted: bool = False,
         approved: Iterable[tuple[str, str]] = (),
     ) -> None:

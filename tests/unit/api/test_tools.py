@@ -257,6 +257,12 @@ def test_documents_taint(world):
     assert world.outside.tickets == []
 
 
+def test_excerpts_in_the_prompt_taint(world):
+    message = world.answer(world.post(), model="reader", strategy="react_cot_sc")
+    assert message["headrace"]["approvals"]
+    assert world.outside.tickets == []
+
+
 def test_a_capture_has_the_step_and_no_secret(world):
     response = world.ask(world.read(), world.post(), store=True)
     captured = world.up.loop.do(world.up.services.captures.get(world.caller, response.json()["id"]))

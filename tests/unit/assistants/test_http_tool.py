@@ -136,6 +136,14 @@ async def test_a_post_with_its_secret(server, tmp_path):
     assert "s3cret" not in json.dumps(tool.schema)
 
 
+async def test_a_header_that_is_set_replaces_ours(server, tmp_path):
+    (tmp_path / "agent").write_text("ours/1")
+    server.answers["/a"] = "hello"
+    await server.get("/a", headers={"user-agent": SecretRef(ref=f"file:{tmp_path / 'agent'}")})
+    ((_, _, _, headers),) = server.asked
+    assert [value for name, value in headers.items() if name.lower() == "user-agent"] == ["ours/1"]
+
+
 async def test_a_secret_that_the_server_repeats_is_not_shown(server, tmp_path):
     (tmp_path / "token").write_text(TOKEN)
 
