@@ -64,8 +64,9 @@ class Gateway:
         self._services = Services(config, retrieval, serve.get_app_handle)
         await self._services.start()
 
-    def reconfigure(self, catalog: dict[str, Any]) -> None:
+    async def reconfigure(self, catalog: dict[str, Any]) -> None:
         """Takes in a new catalogue without a restart."""
+        # A coroutine, since Serve would call a plain method in another thread, and services belong to the loop.
         self._services.configure(Catalog.model_validate(catalog))
 
     def __serve_build_asgi_app__(self) -> Any:
