@@ -11,7 +11,7 @@ from infra.cluster_config import MOUNTED, Existing
 from infra.gpu import cost, fit, placement
 from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
-from serving.config import TOOLS, HttpTool, KServeModel, LlamaCppModel, SecretRef, Strict, VllmModel, names
+from serving.config import TOOLS, HttpTool, KServeModel, LlamaCppModel, McpTool, SecretRef, Strict, VllmModel, names
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
@@ -77,6 +77,14 @@ def _tool_names(config: StackConfig) -> list[Mistake]:
         for i, name in enumerate(names)
         if name in names[:i]
     ]
+    mistakes += [
+        Mistake(
+            f"tools[{i}].name", f"'{name}' could be a tool of the MCP server '{server.name}'", "choose another name"
+        )
+        for server in config.tools
+        for i, name in enumerate(names)
+        if isinstance(server, McpTool) and name.startswith(f"{server.name}_")
+    ]
     return mistakes + [
         Mistake.unknown(f"assistants[{i}].tools[{j}]", name, "tool", known)
         for i, assistant in enumerate(config.assistants)
@@ -98,7 +106,7 @@ def _references(config: StackConfig) -> list[tuple[str, str]]:
     return found + [
         (f"tools[{i}].headers.{name}", value.ref)
         for i, tool in enumerate(config.tools)
-        if isinstance(tool, HttpTool)
+        if isinstance(tool, HttpTool | McpTool)
         for name, value in tool.headers.items()
     ]
 

@@ -93,7 +93,7 @@ class StackConfig(Strict):
     aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
     assistants: tuple[Assistant, ...] = Field(default=(DOCS,), max_length=256)
     tools: tuple[CatalogTool, ...] = Field(
-        default=(), max_length=64, description="HTTP and SQL tools that assistants may name, by kind"
+        default=(), max_length=64, description="what assistants may name: HTTP requests, SQL queries, MCP servers"
     )
     knowledge: tuple[Knowledge, ...] = Field(
         default=(Knowledge(name="docs", paths=("README.md", "docs")),), max_length=256

@@ -11,7 +11,7 @@ from infra.addons.addon import Addon
 from infra.cluster_config import Existing
 from infra.config import StackConfig
 from infra.targets.provisioned import Egress
-from serving.config import HttpTool, KServeModel, RemoteModel, VllmModel
+from serving.config import HttpTool, KServeModel, McpTool, RemoteModel, VllmModel
 
 Values = dict[str, Any]
 
@@ -82,6 +82,8 @@ def _models(config: StackConfig) -> list[Values]:
     for tool in config.tools:
         if isinstance(tool, HttpTool):
             ends += [_end(prefix, own) for prefix in tool.allow]
+        elif isinstance(tool, McpTool):
+            ends.append(_end(tool.url, own))
         elif tool.database.startswith("postgresql"):
             ends.append(_end(tool.database, own))
     rules = [_rule(to, port) for to, port in ends]

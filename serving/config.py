@@ -685,8 +685,59 @@ class SqlTool(_Tool):
         return self
 
 
-CatalogTool = Annotated[HttpTool | SqlTool, Field(discriminator="kind")]
-"""A tool of the stack's own."""
+ServersTool = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+"""Name of a tool, as an MCP server has it."""
+
+
+class McpTool(_Tool):
+    """The tools of an MCP server, which is reached by Streamable HTTP; a model sees them as `<name>_<tool>`."""
+
+    kind: Literal["mcp"] = "mcp"
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="the beginning of its tools' names")
+    description: str = Field(default="", max_length=2000, description="what the model is told while it cannot be used")
+    url: str = Field(description="its endpoint, such as https://tools.example.com/mcp")
+    headers: dict[str, SecretRef] = Field(
+        default_factory=dict, max_length=16, description="sent with each request, such as Authorization"
+    )
+    tools: tuple[ServersTool, ...] | None = Field(
+        default=None, min_length=1, max_length=64, description="those that may be called; by default all, 64 at most"
+    )
+    read_only: tuple[ServersTool, ...] = Field(
+        default=(),
+        max_length=64,
+        description="those that change nothing; what the server says of them does not count",
+    )
+    private: bool = Field(default=False, description="whether it may be on loopback or in private networks")
+    timeout_s: float = Field(default=8, gt=0, le=600, description="of one call, and of asking what its tools are")
+    max_bytes: int = Field(default=1_000_000, ge=10_000, le=64_000_000, description="of one answer")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        return str(url.parse(value))
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
+                raise ValueError("names of headers are letters, digits and -")
+            if name.lower() in OWN_HEADERS | {"accept", "content-type"} or name.lower().startswith("mcp-"):
+                raise ValueError(f"{name} is set by the gateway")
+        if len({name.lower() for name in value}) < len(value):
+            raise ValueError("a header is named twice")
+        return value
+
+    @model_validator(mode="after")
+    def _vouched(self) -> Self:
+        unknown = sorted(set(self.read_only) - set(self.tools)) if self.tools is not None else []
+        if unknown:
+            raise ValueError(f"read_only names what tools leaves out: {', '.join(unknown)}")
+        return self
+
+
+CatalogTool = Annotated[HttpTool | SqlTool | McpTool, Field(discriminator="kind")]
+"""A tool of the stack's own, or what a server of tools has."""
 
 
 class Effort(Strict):
@@ -972,6 +1023,10 @@ class Catalog(Strict):
         for i, name in enumerate(known):
             if name in known[:i]:
                 problems.append(f"tools[{i - len(TOOLS)}].name: '{name}' is used twice")
+        for tool in self.tools:
+            for name in known if isinstance(tool, McpTool) else ():
+                if name.startswith(f"{tool.name}_"):
+                    problems.append(f"tools: '{name}' could be a tool of the MCP server '{tool.name}'")
         for assistant in self.assistants:
             for name in assistant.tools:
                 if name not in known:

@@ -149,7 +149,7 @@ class Reasoner:
                 settings.tool_calls,
                 settings.tool_seconds,
                 characters=settings.tool_characters,
-                tainted=self._tainted(),
+                tainted=self._tainted() or self._catalogue.told_by_others(self._names),
                 approved=self._approving.approved,
             )
 

@@ -18,7 +18,8 @@ from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
 from serving.assistants.sandbox_on_demand import SandboxOnDemand
 from serving.assistants.tools.catalogue import CatalogTools
-from serving.config import Catalog, ServingConfig, refuse_own_store
+from serving.assistants.tools.mcp import McpServers
+from serving.config import Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
@@ -69,7 +70,8 @@ class Services:
         self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
         self.resolver = Resolver(Catalog())
-        self.tools = CatalogTools()
+        self.mcp = McpServers()
+        self.tools = CatalogTools(self.mcp)
         self.configured_at = 0
         self._configured = asyncio.Event()
         summaries = Summaries(self.database)
@@ -107,7 +109,8 @@ class Services:
         refuse_own_store(self.config.store, catalog)
         self.engines.configure(catalog)
         self.resolver = Resolver(catalog)
-        self.tools = CatalogTools(catalog.tools)
+        self.mcp.configure(tool for tool in catalog.tools if isinstance(tool, McpTool))
+        self.tools = CatalogTools(self.mcp, catalog.tools)
         self.configured_at = int(time.time())
         self._configured.set()
         metrics.introduce(entry.id for entry in self.resolver.listed)
@@ -137,5 +140,6 @@ class Services:
             self._working.cancel()
             await asyncio.gather(self._working, return_exceptions=True)
         await self.sandbox.close()
+        await self.mcp.close()
         await self.upstream.close()
         await self.database.close()

@@ -21,6 +21,7 @@ MODEL = {"name": "m", "engine": "llamacpp", "source": "file:///m.gguf"}
 REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1"}
 
 SQL = {"kind": "sql", "name": "sales", "description": "x", "database": "postgresql://reader@db/sales"}
+MCP = {"kind": "mcp", "name": "wiki", "url": "https://wiki.example.com/mcp"}
 WEB = {"kind": "http", "name": "web", "description": "x", "allow": ["https://a.b/"]}
 
 
@@ -98,7 +99,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"tools": [{**SQL, "kind": "nosql"}]},
-            "headrace:tools[0].kind: names no known kind; use one of 'http', 'sql'",
+            "headrace:tools[0].kind: names no known kind; use one of 'http', 'sql', 'mcp'",
         ),
         ({"tools": [SQL, SQL]}, "headrace:tools[1].name: 'sales' is already tools[0].name; choose another name"),
         (
@@ -112,6 +113,14 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         (
             {"assistants": [{"name": "a", "model": "smollm2", "tools": ["sails"]}], "tools": [SQL]},
             "headrace:assistants[0].tools[0]: there is no tool 'sails'; did you mean 'sales'?",
+        ),
+        (
+            {"tools": [MCP, {**WEB, "name": "wiki_search"}]},
+            "headrace:tools[1].name: 'wiki_search' could be a tool of the MCP server 'wiki'; choose another name",
+        ),
+        (
+            {"tools": [{**MCP, "headers": {"X": {"ref": "env:KEY"}}}]},
+            "headrace:tools[0].headers.X.ref: no environment variable reaches a local stack; use {ref: file:/path}",
         ),
         (
             {"tools": [{**WEB, "headers": {"X": {"ref": "env:KEY"}}}]},
