@@ -55,9 +55,9 @@ def invalid(message: str, param: str | None = None, code: str = "invalid_value")
     return ApiError(400, code, message, param=param)
 
 
-def not_found(what: str) -> ApiError:
-    """There is no such object, or it is another tenant's."""
-    return ApiError(404, "not_found", f"There is no such {what}.")
+def not_found(what: str, param: str | None = None) -> ApiError:
+    """There is no such object, or it is another tenant's; `param` is the body's field that names it."""
+    return ApiError(404, "not_found", f"There is no such {what}.", param=param)
 
 
 def too_many(message: str, retry_after_s: int = 1) -> ApiError:

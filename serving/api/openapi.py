@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
+
+from serving.api.answers import answer_schema
+from serving.api.links import links, operation_id, path_parameters
 
 if TYPE_CHECKING:
     from serving.api.operations import Operation
@@ -50,7 +52,9 @@ def document() -> dict[str, Any]:
     )
     paths: dict[str, Any] = {}
     for op in OPERATIONS:
-        paths.setdefault(op.path, {})[op.method.lower()] = _operation(op)
+        described = paths.setdefault(op.path, {})[op.method.lower()] = _operation(op)
+        if (following := links(op, OPERATIONS)) and op.statuses:
+            described["responses"][str(op.statuses[0])]["links"] = following
     return {
         "openapi": "3.1.0",
         "info": {"title": "Headrace", "version": _version(), "license": {"name": "Apache-2.0"}},
@@ -65,11 +69,11 @@ def document() -> dict[str, Any]:
 def _operation(op: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": (op.handler.__doc__ or "").strip().partition("\n")[0],
-        "operationId": f"{op.handler.__module__.rpartition('.')[2]}_{op.handler.__name__}",
+        "operationId": operation_id(op),
         "security": [{"key": []}] if op.authenticated else [],
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-            for name in re.findall(r"{(\w+)}", op.path)
+            for name in path_parameters(op)
         ]
         + [{"name": p.name, "in": "query", "schema": p.schema, "style": p.style} for p in op.query],
         "responses": {str(status): _response(op, status) for status in (*op.statuses, *_REFUSALS)},
@@ -84,10 +88,13 @@ def _operation(op: Operation) -> dict[str, Any]:
 
 def _response(op: Operation, status: int) -> dict[str, Any]:
     if status in op.statuses:
-        types = ["application/octet-stream"] if op.path.endswith("/content") else ["application/json"]
+        if op.path.endswith("/content"):
+            content: dict[str, Any] = {"application/octet-stream": {"schema": {}}}
+        else:
+            content = {"application/json": {"schema": answer_schema(op)}}
         if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
-            types.append("text/event-stream")
-        return {"description": "the answer", "content": {t: {"schema": {}} for t in types}}
+            content["text/event-stream"] = {"schema": {}}
+        return {"description": "the answer", "content": content}
     schema = {"$ref": "#/components/schemas/Error"}
     return {"description": "an error", "content": {"application/json": {"schema": schema}}}
 

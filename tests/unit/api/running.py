@@ -72,14 +72,20 @@ class Gateway:
 
 @contextmanager
 def gateway(
-    loop: Loop, folder: Path, catalog: Catalog, *, limits: Limits | None = None, retrieval: Any = None
+    loop: Loop,
+    folder: Path,
+    catalog: Catalog,
+    *,
+    limits: Limits | None = None,
+    retrieval: Any = None,
+    database: str | None = None,
 ) -> Iterator[Gateway]:
-    """Serves the API over a new SQLite database in `folder`."""
+    """Serves the API over `database`, by default a new one of SQLite in `folder`."""
     key = new_key()
     (folder / "hash").write_text("h" * 40)
     (folder / "key").write_text(key)
     config = ServingConfig(
-        store=Store(database=f"sqlite:///{folder / 'h.db'}", data=str(folder)),
+        store=Store(database=database or f"sqlite:///{folder / 'h.db'}", data=str(folder)),
         key_secret=SecretRef(ref=f"file:{folder / 'hash'}"),
         bootstrap_key=SecretRef(ref=f"file:{folder / 'key'}"),
         limits=limits or Limits(),
