@@ -16,9 +16,11 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from serving.config import Store
@@ -130,6 +132,18 @@ class Postgres(Server):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(3)  # "immediate": no checkpoint, recovery at the next start
             self.process.wait()
+
+    def crash(self) -> None:
+        """Ends all of the server's processes by SIGKILL: the first one first, which would start others again."""
+        assert self.process is not None
+        first = psutil.Process(self.process.pid)
+        others = first.children(recursive=True)
+        self.process.kill()
+        self.process.wait()
+        for process in others:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(others, timeout=UP_S)
 
     def sql(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Runs one statement outside of any transaction."""
