@@ -40,11 +40,12 @@ CHECKS = [
 ]
 BATCH = 50
 """Scenarios before the number of cases is looked at."""
-REACHED = 0.7
+REACHED = 0.5
 """The part of the links' targets that links must have reached with success, else the campaign shows little."""
 SIMPLE = {
     "POST /v1/chat/completions": {"model": "m", "store": True, "messages": [{"role": "user", "content": "hi"}]},
     "POST /v1/responses": {"model": "m", "input": "hi"},
+    "POST /v1/conversations/{conversation_id}/items": {"items": [{"role": "user", "content": "hi"}]},
 }
 """Requests that are answered, by operation."""
 
@@ -93,10 +94,15 @@ def aimed(case: Any) -> None:
         given = {name: body[name] for name in ("conversation", "previous_response_id") if name in body}
         if "conversation" in given:
             given.pop("previous_response_id", None)
-        case.body = SIMPLE[case.operation.label] | given | {"stream": body.get("stream") is True}
+        if "model" in SIMPLE[case.operation.label]:
+            given["stream"] = body.get("stream") is True
+        case.body = SIMPLE[case.operation.label] | given
     elif case.operation.label == "POST /v1/feedback":
         body["thumb"] = "up"
         body.pop("rejected", None)
+    elif case.operation.label == "POST /v1/vector_stores":
+        if not str(body.get("file_ids")).startswith("['file_"):  # no link brought them
+            body.pop("file_ids", None)
     elif case.operation.label == "POST /v1/files":
         case.body = {"file": b"# A river\n\nIt flows.\n", "purpose": "assistants"}
 
