@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 
 from infra.config import StackConfig
-from serving.config import Catalog, SecretRef, ServingConfig, Store
+from infra.mistakes import Mistake
+from serving.config import Catalog, SecretRef, ServingConfig, SqlTool, Store, same_database
 
 
 def build(checkout: Path) -> str:
@@ -19,8 +20,18 @@ def build(checkout: Path) -> str:
 
 
 def catalog(config: StackConfig) -> Catalog:
-    """What changes often: models, aliases and assistants."""
-    return Catalog(models=config.models, aliases=config.aliases, assistants=config.assistants)
+    """What changes often: models, aliases, assistants and their tools."""
+    return Catalog(models=config.models, aliases=config.aliases, assistants=config.assistants, tools=config.tools)
+
+
+def own_database(config: StackConfig, database: str) -> list[Mistake]:
+    """Tools that would read the stack's own `database`; the gateway refuses them too."""
+    problem = "is the stack's own database, where the words of all tenants are"
+    return [
+        Mistake(f"tools[{i}].database", problem, "name another database")
+        for i, tool in enumerate(config.tools)
+        if isinstance(tool, SqlTool) and same_database(tool.database, database)
+    ]
 
 
 def serving(

@@ -49,12 +49,16 @@ def store(config: StackConfig) -> Store:
     """Where state lives. A Job migrates the schema, before replicas of a new version serve."""
     database = config.database
     return Store(
-        database=database.url or postgres.url(config),
+        database=_database(config),
         password=reference(DATABASE_PASSWORD) if database.kind == "cloudnativepg" else database.password,
         migrate=False,
         data=config.data.uri or DATA,
         endpoint=config.data.endpoint or None,
     )
+
+
+def _database(config: StackConfig) -> str:
+    return config.database.url or postgres.url(config)
 
 
 def image(named: Image) -> str:
@@ -182,8 +186,8 @@ def knowledge(config: StackConfig, checkout: Path) -> list[Values]:
 
 
 def mistakes(config: StackConfig, checkout: Path) -> list[Mistake]:
-    """Documents that cannot travel into the cluster as ConfigMaps."""
-    found = []
+    """Documents that cannot travel into the cluster as ConfigMaps, and tools that would read the stack's database."""
+    found = application.own_database(config, _database(config))
     total = 0
     fix = "leave it out, and upload it through the files API"
     for i, collection in enumerate(config.knowledge):

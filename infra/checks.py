@@ -11,7 +11,7 @@ from infra.cluster_config import MOUNTED, Existing
 from infra.gpu import cost, fit, placement
 from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
-from serving.config import KServeModel, LlamaCppModel, SecretRef, VllmModel, names
+from serving.config import TOOLS, HttpTool, KServeModel, LlamaCppModel, McpTool, SecretRef, Strict, VllmModel, names
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
@@ -69,11 +69,45 @@ def _assistant_knowledge(config: StackConfig) -> list[Mistake]:
     ]
 
 
+def _tool_names(config: StackConfig) -> list[Mistake]:
+    names = [tool.name for tool in config.tools]
+    known = [*TOOLS, *names]
+    mistakes = [
+        Mistake(f"tools[{i}].name", f"'{name}' is already tools[{names.index(name)}].name", "choose another name")
+        for i, name in enumerate(names)
+        if name in names[:i]
+    ]
+    mistakes += [
+        Mistake(
+            f"tools[{i}].name", f"'{name}' could be a tool of the MCP server '{server.name}'", "choose another name"
+        )
+        for server in config.tools
+        for i, name in enumerate(names)
+        if isinstance(server, McpTool) and name.startswith(f"{server.name}_")
+    ]
+    return mistakes + [
+        Mistake.unknown(f"assistants[{i}].tools[{j}]", name, "tool", known)
+        for i, assistant in enumerate(config.assistants)
+        for j, name in enumerate(assistant.tools)
+        if name not in known
+    ]
+
+
 def _references(config: StackConfig) -> list[tuple[str, str]]:
     """What replicas read secrets by: (key, reference)."""
-    holders = [("database", config.database), *((f"models[{i}]", model) for i, model in enumerate(config.models))]
-    return [
+    holders: list[tuple[str, Strict]] = [
+        ("database", config.database),
+        *((f"models[{i}]", model) for i, model in enumerate(config.models)),
+    ]
+    holders += [(f"tools[{i}]", tool) for i, tool in enumerate(config.tools)]
+    found = [
         (f"{at}.{name}", value.ref) for at, holder in holders for name, value in holder if isinstance(value, SecretRef)
+    ]
+    return found + [
+        (f"tools[{i}].headers.{name}", value.ref)
+        for i, tool in enumerate(config.tools)
+        if isinstance(tool, HttpTool | McpTool)
+        for name, value in tool.headers.items()
     ]
 
 
@@ -260,8 +294,9 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"models", "aliases"}), _alias_targets),
     (frozenset({"models", "aliases", "assistants"}), _assistant_models),
     (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
-    (frozenset({"target", "models", "database"}), _environment),
-    (frozenset({"target", "models", "database"}), _files_of_pods),
+    (frozenset({"assistants", "tools"}), _tool_names),
+    (frozenset({"target", "models", "database", "tools"}), _environment),
+    (frozenset({"target", "models", "database", "tools"}), _files_of_pods),
     (frozenset({"ports"}), _ports),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pool_sizes),

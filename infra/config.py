@@ -24,6 +24,7 @@ from serving.config import (
     Alias,
     Assistant,
     Capture,
+    CatalogTool,
     Limits,
     LlamaCppModel,
     Model,
@@ -91,6 +92,9 @@ class StackConfig(Strict):
     models: tuple[Model, ...] = Field(default=(SMOLLM2,), max_length=256)
     aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
     assistants: tuple[Assistant, ...] = Field(default=(DOCS,), max_length=256)
+    tools: tuple[CatalogTool, ...] = Field(
+        default=(), max_length=64, description="what assistants may name: HTTP requests, SQL queries, MCP servers"
+    )
     knowledge: tuple[Knowledge, ...] = Field(
         default=(Knowledge(name="docs", paths=("README.md", "docs")),), max_length=256
     )
@@ -183,6 +187,7 @@ STRUCTURED = frozenset(
         "models",
         "aliases",
         "assistants",
+        "tools",
         "knowledge",
         "limits",
         "retention",
@@ -220,11 +225,12 @@ def _parsed(key: str, value: Any, mistakes: list[Mistake]) -> Any:
 def _take_secrets(
     values: dict[str, Any], secret_keys: frozenset[str], folder: str, mistakes: list[Mistake]
 ) -> dict[str, SecretStr]:
-    """Replaces API keys in `models` by references to files, and takes out the cluster's secrets, in place."""
+    """Replaces secrets in `models` and `tools` by references to files, and takes out the cluster's, in place."""
     secrets: dict[str, SecretStr] = {}
     for setting, field_name, name in CLUSTER_SECRETS:
         reference = None if name == KUBECONFIG else {"ref": f"file:{folder}/{name}"}
         secrets |= _take_one(values, setting, field_name, name, reference, secret_keys, mistakes)
+    secrets |= _take_tools(values, secret_keys, folder, mistakes)
     models = values.get("models")
     if not isinstance(models, list):
         return secrets
@@ -242,6 +248,39 @@ def _take_secrets(
                 at = f"models[{i}].{field_name}"
                 fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: file:/path}}"
                 mistakes.append(Mistake(at, "stands there in plain text", fix))
+    return secrets
+
+
+def _take_tools(
+    values: dict[str, Any], secret_keys: frozenset[str], folder: str, mistakes: list[Mistake]
+) -> dict[str, SecretStr]:
+    """Replaces passwords and headers in `tools` by references to files."""
+    tools = values.get("tools")
+    if not isinstance(tools, list):
+        return {}
+    secrets: dict[str, SecretStr] = {}
+
+    def taken(holder: dict[str, Any], field_name: str, file: str, at: str) -> dict[str, Any]:
+        value = holder.get(field_name)
+        if not isinstance(value, str):
+            return holder
+        secrets[file] = SecretStr(value)
+        if "tools" not in secret_keys:
+            fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: file:/path}}"
+            mistakes.append(Mistake(at, "stands there in plain text", fix))
+        return {**holder, field_name: {"ref": f"file:{folder}/{file}"}}
+
+    values["tools"] = kept = []
+    for i, tool in enumerate(tools):
+        if isinstance(tool, dict):
+            prefix = f"tool-{tool.get('name')}"
+            tool = taken(tool, "password", f"{prefix}-password", f"tools[{i}].password")
+            headers = tool.get("headers")
+            if isinstance(headers, dict):
+                for name in headers:
+                    headers = taken(headers, name, f"{prefix}-header-{name}".lower(), f"tools[{i}].headers.{name}")
+                tool = {**tool, "headers": headers}
+        kept.append(tool)
     return secrets
 
 

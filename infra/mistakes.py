@@ -69,7 +69,8 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], values: Mapping[str,
             return Mistake(key, _not(details, hidden, "known"), f"use {context['expected']}")
         case "union_tag_invalid" | "union_tag_not_found":
             tags = context.get("expected_tags", "'llamacpp', 'remote'")
-            return Mistake(f"{key}.engine", "names no known engine", f"use one of {tags}")
+            tag = str(context.get("discriminator", "engine")).strip("'")
+            return Mistake(f"{key}.{tag}", f"names no known {tag}", f"use one of {tags}")
         case "string_pattern_mismatch":
             return Mistake(key, _not(details, hidden, "well formed"), f"it must match {context['pattern']}")
     text = re.sub(r"^(Value error,|Input|Tuple|List|String) ", "", details["msg"])

@@ -11,7 +11,7 @@ from infra.addons.addon import Addon
 from infra.cluster_config import Existing
 from infra.config import StackConfig
 from infra.targets.provisioned import Egress
-from serving.config import KServeModel, RemoteModel, VllmModel
+from serving.config import HttpTool, KServeModel, McpTool, RemoteModel, VllmModel
 
 Values = dict[str, Any]
 
@@ -69,7 +69,7 @@ def _database(config: StackConfig) -> Values:
 
 
 def _models(config: StackConfig) -> list[Values]:
-    """Egress to models that are elsewhere, and to where weights come from."""
+    """Egress to models that are elsewhere, to where weights come from, and to what tools reach."""
     ends = []
     own = config.kubernetes.namespace
     for model in config.models:
@@ -79,6 +79,13 @@ def _models(config: StackConfig) -> list[Values]:
             ends.append(_end(model.url, own) if model.url else (namespace(_service_namespace(model, own)), 8080))
         elif isinstance(model, VllmModel) and model.source.partition("://")[0] in ("hf", "s3", "gs"):
             ends.append((ANYWHERE, 443))
+    for tool in config.tools:
+        if isinstance(tool, HttpTool):
+            ends += [_end(prefix, own) for prefix in tool.allow]
+        elif isinstance(tool, McpTool):
+            ends.append(_end(tool.url, own))
+        elif tool.database.startswith("postgresql"):
+            ends.append(_end(tool.database, own))
     rules = [_rule(to, port) for to, port in ends]
     return [rule for i, rule in enumerate(rules) if rule not in rules[:i]]
 

@@ -60,12 +60,14 @@ class Gateway:
 
     async def __init__(self, config: ServingConfig, retrieval: Any) -> None:  # type: ignore[misc]  # Serve awaits it
         from serving.api.services import Services
+        from serving.engines.replica import node_address
 
-        self._services = Services(config, retrieval, serve.get_app_handle)
+        self._services = Services(config, retrieval, serve.get_app_handle, node_address())
         await self._services.start()
 
-    def reconfigure(self, catalog: dict[str, Any]) -> None:
+    async def reconfigure(self, catalog: dict[str, Any]) -> None:
         """Takes in a new catalogue without a restart."""
+        # A coroutine, since Serve would call a plain method in another thread, and services belong to the loop.
         self._services.configure(Catalog.model_validate(catalog))
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -14,12 +14,15 @@ from __future__ import annotations
 import os
 import re
 import time
+from decimal import Decimal
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal, Self, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from serving import url
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 """Name of a model, alias, assistant or collection: lower case, digits and `._-`; 1-63 characters."""
@@ -109,7 +112,28 @@ class Hosted(Strict):
     autoscaling: Autoscaling | None = Field(default=None, description="instead of a fixed number of replicas")
 
 
-class LlamaCppModel(Hosted):
+Amount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=9)]
+"""Of money: up to 6 digits before the point and 9 after it."""
+
+
+class Price(Strict):
+    """What a million tokens of a model cost, as decimal numbers: no amount is rounded to binary."""
+
+    input: Amount = Field(description="of tokens that the model reads")
+    output: Amount = Field(description="of tokens that the model writes")
+    cached_input: Amount | None = Field(
+        default=None, description="of tokens that it has read before, where its engine says so; by default input's"
+    )
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="its code in ISO 4217")
+
+
+class Priced(Strict):
+    """What tokens may have a price."""
+
+    price: Price | None = Field(default=None, description="of its tokens and its adapters'; by default unknown")
+
+
+class LlamaCppModel(Hosted, Priced):
     """A GGUF model served by llama.cpp inside a Serve replica, on CPU."""
 
     engine: Literal["llamacpp"] = "llamacpp"
@@ -128,7 +152,7 @@ Tokenizer = Literal["llamacpp", "vllm"]
 """Whose HTTP routes count the tokens of a prompt."""
 
 
-class RemoteModel(Strict):
+class RemoteModel(Priced):
     """A model behind any OpenAI-compatible HTTP endpoint."""
 
     engine: Literal["remote"] = "remote"
@@ -239,7 +263,7 @@ class Lora(Strict):
     )
 
 
-class VllmModel(Hosted):
+class VllmModel(Hosted, Priced):
     """A model served by vLLM, as a child process of a Serve replica, on the GPUs that Ray assigned to it."""
 
     engine: Literal["vllm"] = "vllm"
@@ -334,7 +358,7 @@ class KServeScaling(Bounds):
     target: int = Field(default=80, ge=1, le=100, description="percent of the replicas' request to aim at")
 
 
-class KServeModel(Strict):
+class KServeModel(Priced):
     """A model that KServe runs as an InferenceService, in its Standard mode; the gateway relays to its address."""
 
     engine: Literal["kserve"] = "kserve"
@@ -561,6 +585,182 @@ ToolsTemplate = Annotated[Template, _with("tools", "question")]
 ToolName = Literal["calculator", "python", "retrieval", "time"]
 """A tool that is built in."""
 
+Approval = Literal["tainted", "always", "never"]
+"""When somebody must approve of a call: of one with effects after the model has read what others wrote, or always."""
+
+
+TOOLS: tuple[ToolName, ...] = get_args(ToolName)
+
+
+class _Tool(Strict):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="as the model calls it")
+    description: str = Field(min_length=1, max_length=2000, description="tells the model what it is for")
+    approval: Approval = Field(
+        default="tainted",
+        description="when a call waits for approval: `tainted` is one that changes something after the model has "
+        "read what others wrote",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _own_name(cls, value: str) -> str:
+        if value in TOOLS:
+            raise ValueError("must not be the name of a tool that is built in")
+        return value
+
+
+def _prefix(value: str) -> str:
+    try:
+        found = url.parse(value)
+    except url.BadUrl as e:
+        raise ValueError(f"must be a URL that everybody reads alike: {e}") from None
+    if found.query is not None or "#" in value:
+        raise ValueError("must end with its path")
+    return str(found)
+
+
+UrlPrefix = Annotated[str, AfterValidator(_prefix)]
+"""Scheme, host, port and the beginning of a path, by whole segments."""
+
+HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+OWN_HEADERS = frozenset(
+    (
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""Headers of a request that say how it is sent, or where to."""
+
+
+class HttpTool(_Tool):
+    """HTTP requests to URLs that are allowed; what comes back is shown to the model as text."""
+
+    kind: Literal["http"] = "http"
+    allow: tuple[UrlPrefix, ...] = Field(
+        min_length=1, max_length=64, description="beginnings of URLs, such as https://api.example.com/v1"
+    )
+    methods: tuple[HttpMethod, ...] = Field(
+        default=("GET",), min_length=1, max_length=6, description="all but GET and HEAD change something"
+    )
+    headers: dict[str, SecretRef] = Field(
+        default_factory=dict, max_length=16, description="sent with each request, never shown to the model"
+    )
+    private: bool = Field(default=False, description="whether hosts may be on loopback or in private networks")
+    timeout_s: float = Field(default=8, gt=0, le=600, description="of one call, redirects included")
+    max_bytes: int = Field(default=200_000, ge=1000, le=5_000_000, description="of a body that are read")
+    max_redirects: int = Field(default=0, ge=0, le=5, description="each to a URL that is allowed")
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
+                raise ValueError("names of headers are letters, digits and -")
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(f"{name} is set by the tool")
+        return value
+
+
+class SqlTool(_Tool):
+    """Queries of a database that can do nothing but read."""
+
+    kind: Literal["sql"] = "sql"
+    database: str = Field(
+        pattern=r"^(sqlite:////|postgresql://).+",
+        max_length=1000,
+        description="sqlite:////file or postgresql://user@host/database, without a password",
+    )
+    password: SecretRef | None = Field(default=None, description="of the database's user")
+    tables: tuple[Annotated[str, StringConstraints(pattern=r"^\w{1,63}(\.\w{1,63})?$")], ...] = Field(
+        default=(), max_length=32, description="tables and views that the model is told of, with their columns"
+    )
+    max_rows: int = Field(default=50, ge=1, le=1000, description="of a result that are shown")
+    timeout_s: float = Field(default=5, gt=0, le=600, description="of one query")
+
+    @field_validator("database")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.password is not None:
+            raise ValueError("must not contain a password; use password")
+        given = {pair.partition("=")[0] for pair in parts.query.split("&") if pair}
+        if given - {"sslmode", "sslrootcert"} or parts.fragment:
+            raise ValueError("takes the parameters sslmode and sslrootcert alone")
+        if parts.scheme == "sqlite" and given:
+            raise ValueError("sqlite takes no parameters")
+        if parts.scheme == "postgresql" and not (parts.username and parts.hostname and parts.path.strip("/")):
+            raise ValueError("must name user, host and database: postgresql://user@host/database")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.password is not None and self.database.startswith("sqlite"):
+            raise ValueError("password is for PostgreSQL")
+        return self
+
+
+ServersTool = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+"""Name of a tool, as an MCP server has it."""
+
+
+class McpTool(_Tool):
+    """The tools of an MCP server, which is reached by Streamable HTTP; a model sees them as `<name>_<tool>`."""
+
+    kind: Literal["mcp"] = "mcp"
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="the beginning of its tools' names")
+    description: str = Field(default="", max_length=2000, description="what the model is told while it cannot be used")
+    url: str = Field(description="its endpoint, such as https://tools.example.com/mcp")
+    headers: dict[str, SecretRef] = Field(
+        default_factory=dict, max_length=16, description="sent with each request, such as Authorization"
+    )
+    tools: tuple[ServersTool, ...] | None = Field(
+        default=None, min_length=1, max_length=64, description="those that may be called; by default all, 64 at most"
+    )
+    read_only: tuple[ServersTool, ...] = Field(
+        default=(),
+        max_length=64,
+        description="those that change nothing; what the server says of them does not count",
+    )
+    private: bool = Field(default=False, description="whether it may be on loopback or in private networks")
+    timeout_s: float = Field(default=8, gt=0, le=600, description="of one call, and of asking what its tools are")
+    max_bytes: int = Field(default=1_000_000, ge=10_000, le=64_000_000, description="of one answer")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        return str(url.parse(value))
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
+                raise ValueError("names of headers are letters, digits and -")
+            if name.lower() in OWN_HEADERS | {"accept", "content-type"} or name.lower().startswith("mcp-"):
+                raise ValueError(f"{name} is set by the gateway")
+        if len({name.lower() for name in value}) < len(value):
+            raise ValueError("a header is named twice")
+        return value
+
+    @model_validator(mode="after")
+    def _vouched(self) -> Self:
+        unknown = sorted(set(self.read_only) - set(self.tools)) if self.tools is not None else []
+        if unknown:
+            raise ValueError(f"read_only names what tools leaves out: {', '.join(unknown)}")
+        return self
+
+
+CatalogTool = Annotated[HttpTool | SqlTool | McpTool, Field(discriminator="kind")]
+"""A tool of the stack's own, or what a server of tools has."""
+
 
 class Effort(Strict):
     """What an answer may take; what is found until then is the answer, marked as cut short."""
@@ -587,6 +787,9 @@ class _Acts(Strict):
     steps: int = Field(default=6, ge=1, le=64, description="times that the model may say what to do next")
     tool_calls: int = Field(default=12, ge=1, le=256)
     tool_seconds: float = Field(default=10, gt=0, le=600, description="of one call")
+    tool_characters: int = Field(
+        default=24_000, ge=1000, le=1_000_000, description="of what the tools say, together: 4000 of one call at most"
+    )
     protocol: Literal["text", "tools"] = Field(
         default="text",
         description="`tools` for an engine that calls tools as OpenAI's API has it; any model can `text`",
@@ -663,8 +866,10 @@ class Assistant(Strict):
     strategies: tuple[StrategyKind, ...] = Field(
         default=STRATEGIES, max_length=len(STRATEGIES), description="what a request may choose instead"
     )
-    tools: tuple[ToolName, ...] = Field(
-        default=("calculator", "python", "time"), max_length=4, description="what `react` may call"
+    tools: tuple[str, ...] = Field(
+        default=("calculator", "python", "time"),
+        max_length=32,
+        description="what `react` may call: `calculator`, `python`, `retrieval`, `time`, and tools of `headrace:tools`",
     )
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -701,6 +906,13 @@ class Limits(Strict):
     queue_timeout_s: float = Field(default=30, gt=0)
     body_timeout_s: float = Field(default=30, gt=0, description="longest wait for the rest of a request body")
     lease_timeout_s: float = Field(default=60, gt=0, description="longest wait for a model replica")
+    stream_keep_s: float = Field(
+        default=120, gt=0, le=3600, description="a resumable stream is kept this long after its end"
+    )
+    stream_buffer_bytes: int = Field(default=1_000_000, ge=1024, description="kept of one resumable stream: the newest")
+    stream_buffers_bytes: int = Field(
+        default=64_000_000, ge=1024, description="kept of all resumable streams, per gateway replica"
+    )
 
 
 class Replicas(Hosted):
@@ -803,11 +1015,12 @@ class ServingConfig(Strict):
 
 
 class Catalog(Strict):
-    """What changes often: models, aliases and assistants. Each name means one thing."""
+    """What changes often: models, aliases, assistants and their tools. Each name means one thing."""
 
     models: tuple[Model, ...] = Field(default=(), max_length=256)
     aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
     assistants: tuple[Assistant, ...] = Field(default=(), max_length=256)
+    tools: tuple[CatalogTool, ...] = Field(default=(), max_length=64)
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -835,6 +1048,50 @@ class Catalog(Strict):
             helper = getattr(assistant.memory, "model", None)
             if helper is not None and helper not in callable_:
                 problems.append(f"assistant '{assistant.name}': there is no model or alias '{helper}' for its memory")
+        known = [*TOOLS, *(tool.name for tool in self.tools)]
+        for i, name in enumerate(known):
+            if name in known[:i]:
+                problems.append(f"tools[{i - len(TOOLS)}].name: '{name}' is used twice")
+        for tool in self.tools:
+            for name in known if isinstance(tool, McpTool) else ():
+                if name.startswith(f"{tool.name}_"):
+                    problems.append(f"tools: '{name}' could be a tool of the MCP server '{tool.name}'")
+        for assistant in self.assistants:
+            for name in assistant.tools:
+                if name not in known:
+                    there = ", ".join(known)
+                    problems.append(f"assistant '{assistant.name}': there is no tool '{name}'; there are {there}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def refuse_own_store(store: Store, catalog: Catalog) -> None:
+    """Raises `ValueError` when a tool's database is the stack's own.
+
+    There are all tenants' conversations, and only the store keeps them apart: a model could be talked into telling
+    one what another said.
+    """
+    for tool in catalog.tools:
+        if isinstance(tool, SqlTool) and same_database(tool.database, store.database):
+            raise ValueError(
+                f"the tool '{tool.name}' must not read the stack's own database: what all tenants said is there"
+            )
+
+
+def same_database(one: str, other: str) -> bool:
+    """Whether two URLs are of one database, as far as URLs can tell; one that is none is of no other's."""
+    try:
+        return _place(one) == _place(other)
+    except ValueError:
+        return False
+
+
+def _place(database: str) -> tuple[object, ...]:
+    """Returns what the URLs of one database share. Raises `ValueError`."""
+    parts = urlsplit(database)
+    if parts.scheme.startswith("sqlite"):
+        return ("sqlite", Path(unquote(parts.path)[1:]).resolve())
+    host = (parts.hostname or "localhost").removesuffix(".")
+    host = "localhost" if host in ("127.0.0.1", "::1") else host
+    return ("postgresql", host, parts.port or 5432, unquote(parts.path.strip("/")) or parts.username)

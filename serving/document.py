@@ -30,8 +30,8 @@ POOL_LABEL = "headrace.io/pool"
 PLACEMENT = set(Hosted.model_fields)
 """Where replicas run is Serve's business: in what replicas are told it would only restart them."""
 
-BEFOREHAND = {"geometry", "full_context_requests", "max_surge_percent"}
-"""What a vLLM replica is never told: it serves the fit check and the roll-out."""
+BEFOREHAND = {"geometry", "full_context_requests", "max_surge_percent", "price"}
+"""What a model's replica is never told: it serves the fit check, the roll-out and the gateway."""
 
 
 def serve_document(

@@ -2,7 +2,7 @@
 
 `--target local` (the default) brings up a stack of this host's own on free ports and purges it at the end;
 `--target cluster` uses the stack on the test cluster. `HEADRACE_TEST_STACK=NAME` uses a stack of this checkout that is
-already up and leaves it up, which is quick while writing a test.
+already up and leaves it up, which is quick while writing a test; what asks the model `ticker` needs one there too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import Stack, own_stack, write_documents
+from tests.stack import Stack, own_stack, ticking, write_documents
 
 CLUSTER_TIMEOUT_S = 1500
 
@@ -52,7 +52,7 @@ def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pyt
     if name:
         yield Stack(name).outputs()
         return
-    with own_stack("test", documents) as up:
+    with ticking() as ticker, own_stack("test", documents, [ticker]) as up:
         yield up
 
 

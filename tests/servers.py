@@ -7,7 +7,6 @@ its own, and also stands in for Google's; Azure's is Microsoft's emulator, an np
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import secrets
@@ -16,13 +15,16 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from serving.config import Store
-from tools import cache, environment
+from tests import node
+from tools import environment
 
 UP_S = 60
 NOBODY = 65534
@@ -130,6 +132,18 @@ class Postgres(Server):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(3)  # "immediate": no checkpoint, recovery at the next start
             self.process.wait()
+
+    def crash(self) -> None:
+        """Ends all of the server's processes by SIGKILL: the first one first, which would start others again."""
+        assert self.process is not None
+        first = psutil.Process(self.process.pid)
+        others = first.children(recursive=True)
+        self.process.kill()
+        self.process.wait()
+        for process in others:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(others, timeout=UP_S)
 
     def sql(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Runs one statement outside of any transaction."""
@@ -278,7 +292,8 @@ class Azure(ObjectStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._program = _azurite()
+        installed = node.packages(Path(__file__).with_name("azurite"))
+        self._program = installed / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
         self._key, other = (base64.b64encode(secrets.token_bytes(64)).decode() for _ in range(2))
         self._accounts = f"headrace:{self._key};other:{other}"
         self.start()
@@ -326,21 +341,3 @@ def _postgres_programs() -> Path:
     if not installed:
         pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
     return installed[-1].parent
-
-
-def _azurite() -> Path:
-    """Returns Azurite's program for blobs. It is installed at its first use, in the cache."""
-    npm = shutil.which("npm")
-    if not npm:
-        pytest.skip("npm, which installs Azurite, is not installed")
-    source = Path(__file__).with_name("azurite")
-    lock = source / "package-lock.json"
-    folder = cache.root() / "azurite" / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
-    with cache.lock("azurite"):
-        if not (folder / "whole").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(source, folder)
-            install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-            subprocess.run(install, cwd=folder, check=True, stdin=subprocess.DEVNULL)
-            (folder / "whole").touch()
-    return folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"

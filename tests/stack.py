@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,7 +102,10 @@ def test_settings(documents: Path) -> dict[str, object]:
         "aliases": [{"name": "default", "targets": [{"model": "smollm2"}]}],
         "assistants": [
             *settings["assistants"],
+            *tutorial_assistants(),
             {"name": "plain", "model": "default", "prompt": "Be brief."},
+            {"name": "terse", "model": "default", "prompt": "Be brief.", "temperature": 0, "max_tokens": 200},
+            {"name": "friend", "model": "default", "memory": {"kind": "facts"}},
             {"name": "reader", "model": "default", "knowledge": ["documents"], "temperature": 0, "max_tokens": 80},
         ],
         "knowledge": [
@@ -107,6 +113,20 @@ def test_settings(documents: Path) -> dict[str, object]:
             {"name": "documents", "paths": [str(documents)]},
         ],
     }
+
+
+TUTORIAL = CHECKOUT / "docs" / "tutorial-assistant.md"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Returns the blocks of code in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def tutorial_assistants() -> list[dict[str, object]]:
+    """Returns the assistants that the second tutorial tells readers to add."""
+    (settings,) = blocks(TUTORIAL, "yaml")
+    return list(yaml.safe_load(settings)["config"]["headrace:assistants"])
 
 
 def write_documents(root: Path) -> Path:
@@ -121,15 +141,30 @@ def write_documents(root: Path) -> Path:
     return folder
 
 
-class own_stack:
-    """A stack that is brought up on entering and purged on leaving."""
+@contextmanager
+def ticking() -> Iterator[dict[str, str]]:
+    """Runs the model `ticker` (see ticker.py) on this host; yields its entry in the configuration."""
+    [port] = free_ports(1)
+    program = Path(__file__).with_name("ticker.py")
+    process = subprocess.Popen([sys.executable, program, "127.0.0.1", str(port)], stdin=subprocess.DEVNULL)
+    try:
+        yield {"name": "ticker", "engine": "remote", "url": f"http://127.0.0.1:{port}/v1"}
+    finally:
+        process.terminate()
+        process.wait()
 
-    def __init__(self, name: str, documents: Path) -> None:
+
+class own_stack:
+    """A stack that is brought up on entering and purged on leaving. `models` are beside those of `test_settings`."""
+
+    def __init__(self, name: str, documents: Path, models: Sequence[dict[str, str]] = ()) -> None:
         self.stack = Stack(name)
         self.documents = documents
+        self.models = models
 
     def __enter__(self) -> Stack:
-        self.stack.configure(**test_settings(self.documents))
+        settings = test_settings(self.documents)
+        self.stack.configure(**{**settings, "models": [*settings["models"], *self.models]})
         try:
             self.stack.run("up")
             return self.stack.outputs()

@@ -97,7 +97,7 @@ def http_api() -> str:
         for method, operation in methods.items():
             lines += [f"## {method.upper()} {path}", _operation(f"{method.upper()} {path}", operation)]
             for parameter in operation["parameters"]:
-                if parameter["in"] == "query":
+                if parameter["in"] != "path":
                     lines.append(_parameter(parameter))
             if body := _body(operation):
                 lines.append(schema.bullets("", schemas[body], {"$defs": schemas}, "The body's field "))
@@ -125,7 +125,9 @@ def _operation(route: str, operation: Mapping[str, Any]) -> str:
 
 
 def _parameter(parameter: Mapping[str, Any]) -> str:
-    return f"- The query parameter `{parameter['name']}` is {schema.described(parameter['schema'], {})}."
+    kind = "query parameter" if parameter["in"] == "query" else "header"
+    words = parameter.get("description") or schema.described(parameter["schema"], {})
+    return f"- The {kind} `{parameter['name']}` is {words}."
 
 
 def _body(operation: Mapping[str, Any]) -> str | None:

@@ -56,7 +56,7 @@ async def solve(strategy: Strategy, task: Task, model: Model, sandbox: SandboxOf
 
     def toolbox(settings: React | ReactCotSc) -> Toolbox:
         mine = tools(("calculator", "python"), sandbox=sandbox, search=None)
-        return Toolbox(mine, settings.tool_calls, settings.tool_seconds)
+        return Toolbox(mine, settings.tool_calls, settings.tool_seconds, characters=settings.tool_characters)
 
     work = Work(model, TOKENS if isinstance(strategy, Direct) else strategy.tokens)
     begun = time.perf_counter()

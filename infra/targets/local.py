@@ -155,7 +155,7 @@ def _program(name: str) -> str:
 
 
 def _serving(config: StackConfig, layout: Layout) -> ServingConfig:
-    store = Store(database=f"sqlite:///{layout.data / 'headrace.db'}", data=str(layout.data))
+    store = Store(database=_database(layout), data=str(layout.data))
     return application.serving(
         config,
         store=store,
@@ -163,6 +163,10 @@ def _serving(config: StackConfig, layout: Layout) -> ServingConfig:
         api_key=SecretRef(ref=f"file:{layout.secrets / 'api_key'}"),
         multiprocess_dir=str(layout.metrics),
     )
+
+
+def _database(layout: Layout) -> str:
+    return f"sqlite:///{layout.data / 'headrace.db'}"
 
 
 def _scrape(config: StackConfig, ray: RayHead) -> Output[str]:
@@ -178,8 +182,10 @@ def _scrape(config: StackConfig, ray: RayHead) -> Output[str]:
 
 
 def mistakes(loaded: Loaded, stack: str) -> list[Mistake]:
-    """What this host lacks for the stack."""
-    return preflight.mistakes(loaded.config, Layout.of(stack, loaded.config.state), PROGRAMS)
+    """What this host lacks for the stack, and tools that would read the stack's database."""
+    layout = Layout.of(stack, loaded.config.state)
+    found = application.own_database(loaded.config, _database(layout))
+    return [*found, *preflight.mistakes(loaded.config, layout, PROGRAMS)]
 
 
 def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Target:

@@ -14,14 +14,16 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from serving.api.errors import ApiError, not_found, unavailable
+from serving.api import detaching
+from serving.api.errors import ApiError, invalid, not_found, unavailable
 from serving.api.exchange import Exchange
+from serving.api.idempotency import repeatable
 from serving.api.operations import OPERATIONS, Operation
 from serving.api.services import Services
 from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
 from serving.security.keys import AuthenticationError
-from serving.store.errors import Conflict, InvalidValue, NotFound, StoreUnavailable
+from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, StoreUnavailable
 
 log = logging.getLogger("headrace.api")
 
@@ -47,10 +49,17 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await self._lifespan(receive, send)
             return
         if scope["type"] != "http":
             return
+        resumable = detaching.wanted(scope)
+        if resumable:
+            await self._services.detaching.serve(self._handle, scope, receive, send, lambda: self._stream_id(scope))
+        else:
+            await self._handle(scope, receive, send, unclear=resumable is None)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, *, unclear: bool = False) -> None:
         given = _request_id(scope)
         x = Exchange(given or secrets.token_hex(12), receive, send)
         scope["headrace"] = x
@@ -58,10 +67,16 @@ class Api:
         try:
             if given is None:
                 await _fail(x, ApiError(400, "invalid_request_id", "x-request-id must be 1 to 64 of A-Z a-z 0-9 . _ -"))
+            elif unclear:
+                await _fail(x, invalid("headrace-resumable must be true or false.", "headrace-resumable"))
             else:
                 await self._answer(x, scope, receive)
         finally:
             x.account()
+
+    def _stream_id(self, scope: Scope) -> str:
+        x: Exchange = scope["headrace"]
+        return self._services.stream_ids.new(self._services.peers.address, x.caller)
 
     async def _answer(self, x: Exchange, scope: Scope, receive: Receive) -> None:
         try:
@@ -82,14 +97,26 @@ class Api:
         except Exception as e:
             await _fail(x, _as_api_error(e, x))
 
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            kind = (await receive())["type"]
+            if kind == "lifespan.shutdown":
+                # Serve waits for the connections that it knows; streams whose caller is away have the same grace.
+                await self._services.detaching.drain()
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+
     def _endpoint(self, op: Operation) -> Endpoint:
+        handler = repeatable(op)
+
         async def endpoint(request: Request) -> Response:
             x: Exchange = request.scope["headrace"]
             x.route = op.path
             if op.authenticated:
                 x.principal = await self._services.authenticate(request.headers.get("authorization"))
             x.timeline.end_of("identify")
-            response = await op.handler(self._services, request, x)
+            response = await handler(self._services, request, x)
             return response if response is not None else _Sent()
 
         return endpoint
@@ -124,6 +151,8 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return not_found(e.kind)
     if isinstance(e, Conflict):
         return ApiError(409, "conflict", str(e))
+    if isinstance(e, Lost):
+        return ApiError(409, "conflict", "Another request with this Idempotency-Key took over.")
     if isinstance(e, CollectionNotFound):
         return unavailable("The assistant's documents are not loaded yet.")
     if isinstance(e, RetrievalUnavailable):
@@ -153,11 +182,3 @@ def _request_id(scope: Scope) -> str | None:
             given: str = value.decode("latin-1")
             return given if _REQUEST_ID.fullmatch(given) else None
     return secrets.token_hex(12)
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        kind = (await receive())["type"]
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return

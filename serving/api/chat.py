@@ -9,12 +9,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.approving import Approving, taint
 from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
-from serving.api.generation import Annotate, Finished, Job, fixed_answer, sampling_fields
+from serving.api.generation import CHAT, Annotate, Finished, Job, fixed_answer, sampling_fields
 from serving.api.http import JsonResponse, read_json
-from serving.api.reasoning import Reasoner, choose, tools_of
+from serving.api.reasoning import Acting, Reasoner, choose, tools_of
 from serving.api.recorder import check_storable, recorder
 from serving.api.schemas import ChatRequest, OtherPart
 from serving.api.services import Services
@@ -22,7 +23,7 @@ from serving.api.turn import OpenTurn, Recollection
 from serving.assistants import prompt
 from serving.assistants.resolver import Route
 from serving.assistants.tools.builtin import Search
-from serving.config import Limits, React, ReactCotSc
+from serving.config import Limits, React, ReactCotSc, Reasoning
 from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
@@ -31,14 +32,15 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers a conversation, streamed or whole."""
     body = await read_json(request, ChatRequest, s.limits)
     check_size(body, s.limits)
-    route = resolve(s, x, body.model)
+    route, catalogue = resolve(s, x, body.model), s.tools  # of one catalogue: another may come while this waits
     check_storable(s, route, body)
     strategy = choose(route, body)
-    turn = await _open_turn(s, x, route, body)
+    approving = Approving(s.approvals, x.caller, route, body.approvals or ())
+    turn = OpenTurn(s, x.caller, route.assistant, body) if body.conversation is not None else None
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
-        searches = isinstance(strategy, React | ReactCotSc) and "retrieval" in tools_of(route)
+        searches = searches_by_itself(route, strategy)
         # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
         hits = None if searches and isinstance(strategy, React) else await retrieve(s, x, route, body)
         found = list(hits or ())  # and what the model's own searches find
@@ -47,10 +49,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         id = x.new_id("chatcmpl")
         job = new_job(id, body, route, hits, turn, annotator(s, x, shown, turn), finished)
         if strategy is not None:
-            search = _search(s, x, route, found) if searches else None
-            reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, tools_of(route), search)
-            recall = reasoner.leaving_room(job.recall) if job.recall is not None else None
-            job = replace(job, solve=reasoner.solve, recall=recall)
+            acting = Acting(catalogue, approving, taint(route, tools_of(route), body, hits, turn))
+            job = by_strategy(s, x, job, strategy, found, acting)
         x.timeline.end_of("prompt")
         if hits is not None and not hits:
             metrics.retrieval_empty.inc()
@@ -83,15 +83,6 @@ def check_size(body: ChatRequest, limits: Limits) -> None:
         raise invalid(f"n is at most {limits.n}.", "n")
     if body.conversation is not None and (body.n or 1) > 1:
         raise invalid("A conversation goes on with one answer: n must be 1.", "n")
-
-
-async def _open_turn(s: Services, x: Exchange, route: Route, body: ChatRequest) -> OpenTurn | None:
-    """Returns the turn of a request that names a conversation; raises a 404."""
-    if body.conversation is None:
-        return None
-    turn = OpenTurn(s, x.caller, route.assistant, body)
-    await turn.check()
-    return turn
 
 
 async def retrieve(
@@ -142,7 +133,7 @@ def new_job(
         isinstance(part, OtherPart) for m in body.messages if isinstance(m.content, list) for part in m.content
     )
     return Job(
-        path="/chat/completions",
+        path=CHAT,
         id=id,
         route=route,
         document=document,
@@ -159,6 +150,20 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     if message["role"] == "developer":  # OpenAI's newer name for the same role; most engines know only the older
         message["role"] = "system"
     return message
+
+
+def searches_by_itself(route: Route, strategy: Reasoning | None) -> bool:
+    """Whether the model asks for what it needs of the documents."""
+    return isinstance(strategy, React | ReactCotSc) and "retrieval" in tools_of(route)
+
+
+def by_strategy(s: Services, x: Exchange, job: Job, strategy: Reasoning, found: list[Hit], acting: Acting) -> Job:
+    """Returns `job` answered by `strategy`; what the model's own searches find is added to `found`."""
+    route = job.route
+    search = _search(s, x, route, found) if searches_by_itself(route, strategy) else None
+    reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, tools_of(route), search, acting)
+    recall = reasoner.leaving_room(job.recall) if job.recall is not None else None
+    return replace(job, solve=reasoner.solve, recall=recall)
 
 
 def _search(s: Services, x: Exchange, route: Route, found: list[Hit]) -> Search:

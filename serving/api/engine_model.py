@@ -82,7 +82,8 @@ def _generation(answer: dict[str, Any]) -> Generation:
     try:
         completions = tuple(_completion(choice) for choice in answer["choices"])
         usage = answer.get("usage") or {}
-        counted = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+        counted = Usage(*(int(n or 0) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)))
     except (AttributeError, LookupError, TypeError, ValueError):
         raise upstream("The model's answer is no message of a chat.") from None
     if not completions:

@@ -50,14 +50,21 @@ class ApiError(Exception):
         return b"data: " + self.body() + b"\n\n"
 
 
+class EngineLost(ApiError):
+    """The engine cannot be reached, or was gone before the first byte of its answer: another may be asked."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(502, "engine_error", message)
+
+
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
     """The request is well-formed but asks for something impossible."""
     return ApiError(400, code, message, param=param)
 
 
-def not_found(what: str) -> ApiError:
-    """There is no such object, or it is another tenant's."""
-    return ApiError(404, "not_found", f"There is no such {what}.")
+def not_found(what: str, param: str | None = None) -> ApiError:
+    """There is no such object, or it is another tenant's; `param` is the body's field that names it."""
+    return ApiError(404, "not_found", f"There is no such {what}.", param=param)
 
 
 def too_many(message: str, retry_after_s: int = 1) -> ApiError:

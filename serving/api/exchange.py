@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from starlette.types import Message, Receive, Send
 
@@ -13,6 +14,9 @@ from serving.api.errors import ApiError
 from serving.security.principal import Principal
 from serving.telemetry import metrics
 from serving.telemetry.timeline import Timeline
+
+if TYPE_CHECKING:
+    from serving.api.idempotency import Hold
 
 
 class Exchange:
@@ -24,6 +28,7 @@ class Exchange:
         "code",
         "disconnected",
         "error_frame",
+        "hold",
         "model",
         "principal",
         "request_id",
@@ -44,6 +49,7 @@ class Exchange:
         self.started = False
         self.disconnected = False
         self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
+        self.hold: Hold | None = None  # on the idempotency key that it came with
         self._receive = receive
         self._send = send
 
@@ -78,6 +84,16 @@ class Exchange:
         """Sends a piece of the body."""
         if data or last:
             await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    def overhear(self, listen: Callable[[bytes], None]) -> None:
+        """Lets `listen` have every piece of the body before it is sent."""
+        send = self._send
+
+        async def heard(message: Message) -> None:
+            listen(message.get("body", b""))
+            await send(message)
+
+        self._send = heard
 
     @contextlib.asynccontextmanager
     async def cancelled_by_hang_up(self) -> AsyncIterator[None]:

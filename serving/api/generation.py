@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import orjson
 
-from serving.api.errors import ApiError, invalid, too_many, unavailable, upstream
+from serving.api.choices import shown
+from serving.api.cost import Cost, cost_of
+from serving.api.errors import ApiError, EngineLost, invalid, too_many, unavailable, upstream
 from serving.api.exchange import Exchange
-from serving.api.frames import FrameError, encode
+from serving.api.frames import FrameError
 from serving.api.relay import EngineError, Relay
 from serving.api.schemas import Sampling
 from serving.api.tokens import Tokens
-from serving.api.upstream import Upstream, read_answer
+from serving.api.upstream import Upstream, first_piece, read_answer
 from serving.assistants.resolver import Route
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines
@@ -28,7 +31,12 @@ from serving.telemetry import metrics
 
 log = logging.getLogger("headrace.api")
 
+ELSEWHERE = 2
+"""Other engine replicas that a request may go to, where one is gone before the first byte of its answer."""
+
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop", "n")
+
+CHAT = "/chat/completions"
 
 Annotate = Callable[[dict[int, str]], Awaitable[dict[int, dict[str, Any]]]]
 """From the text of each choice to the fields that its message gets beside it (citations)."""
@@ -41,7 +49,8 @@ Recall = Callable[[Endpoint, dict[str, Any]], Awaitable[None]]
 class Outcome:
     """How one generation ended: `prompt` is what the engine was sent, `choices` what it said, whole or not.
 
-    `ending` is `error` with the error's `code` when it broke off, and `cancelled` when the caller hung up.
+    `ending` is `error` with the error's `code` when it broke off, and `cancelled` when the caller hung up. `last` is
+    what the caller is sent next, when it is whole: the answer, or the rest of its stream.
     """
 
     id: str
@@ -51,6 +60,8 @@ class Outcome:
     usage: dict[str, Any]
     code: str | None = None
     steps: Sequence[dict[str, Any]] = ()
+    cost: Cost | None = None
+    last: Callable[[], bytes] = bytes
 
     @property
     def whole(self) -> bool:
@@ -102,25 +113,35 @@ class Generator:
 
     async def run(self, x: Exchange, job: Job) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed to the caller. Raises `ApiError`."""
-        async with self._prepared(x, job) as (endpoint, document):
-            ours = {"id": job.id, "model": job.route.requested}
-            said = Said(x, job, document)
-            try:
-                if job.solve is not None:
-                    return await job.solve(x, job, endpoint, said, ours)
-                if job.stream:
-                    await self._stream(x, job, endpoint, said, ours)
-                    return None
-                return await self._whole(x, job, endpoint, said, ours)
-            except StoreError:
-                raise  # nor could it be stored that it was not
-            except Exception as e:
-                await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
-                raise
-            except asyncio.CancelledError:
-                if x.disconnected:
-                    await said.broken_off("cancelled")
-                raise
+        lost: list[str] = []
+        while True:
+            async with self._prepared(x, job, lost) as (endpoint, document):
+                said = Said(x, job, document)
+                try:
+                    return await self._answer(x, job, endpoint, said)
+                except StoreError:
+                    raise  # nor could it be stored that it was not
+                except Exception as e:
+                    untouched = endpoint.leased and not x.started and not said.steps
+                    if not (untouched and isinstance(e, EngineLost) and len(lost) < ELSEWHERE):
+                        await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
+                        raise
+                except asyncio.CancelledError:
+                    if x.disconnected:
+                        await said.broken_off("cancelled")
+                    raise
+            lost.append(endpoint.url)
+            metrics.child(metrics.engine_replaced, job.route.model).inc()
+            log.warning("request %s: a replica of %s is gone: going elsewhere", x.request_id, job.route.model)
+
+    async def _answer(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said) -> dict[str, Any] | None:
+        ours = {"id": job.id, "model": job.route.requested}
+        if job.solve is not None:
+            return await job.solve(x, job, endpoint, said, ours)
+        if job.stream:
+            await self._stream(x, job, endpoint, said, ours)
+            return None
+        return await self._whole(x, job, endpoint, said, ours)
 
     async def count(self, x: Exchange, job: Job) -> int:
         """Returns the tokens of a chat's prompt. Raises `ApiError`, a 400 where the engine counts none."""
@@ -131,10 +152,12 @@ class Generator:
         return tokens
 
     @asynccontextmanager
-    async def _prepared(self, x: Exchange, job: Job) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
-        """Holds an engine, and yields it with what it is asked."""
+    async def _prepared(
+        self, x: Exchange, job: Job, lost: Sequence[str] = ()
+    ) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
+        """Holds an engine that is not `lost`, and yields it with what it is asked."""
         try:
-            async with self._engines.endpoint(job.route.model) as endpoint:
+            async with self._engines.endpoint(job.route.model, lost) as endpoint:
                 x.timeline.end_of("queue")
                 if endpoint.text_only and not job.text_only:
                     raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
@@ -163,36 +186,37 @@ class Generator:
         if job.transform is not None:
             job.transform(answer)
         usage = answer.get("usage") or {}
-        count_tokens(x.model, x.caller.tenant, usage)
+        book(x, job, usage)
         said.so_far = lambda: ([_choice(c) for c in choices], usage)
-        if job.annotate is not None:
-            texts = {c.get("index", 0): (c.get("message") or {}).get("content") or "" for c in choices}
-            fields = await job.annotate(texts)
+        if said.has_more_to_say:
+            texts = {c.get("index", 0): _message(c).get("content") or "" for c in choices}
+            fields = await said.beside(texts, usage)
             for choice in choices:
-                choice.get("message", {}).update(fields.get(choice.get("index", 0), {}))
-            x.timeline.end_of("cite")
-        await said.all()
+                _message(choice).update(fields.get(choice.get("index", 0), {}))
+        if job.path == CHAT:
+            answer = {**answer, "choices": [shown(choice) for choice in choices]}
+        await said.all(lambda: orjson.dumps(answer))
         return answer
 
     async def _stream(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]) -> None:
         said.prompt |= {"stream": True, "stream_options": {"include_usage": True}}
-        hold_finish = job.annotate is not None or job.finished is not None
+        hold_finish = said.has_more_to_say or job.finished is not None
         relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
         said.so_far = lambda: (relay.choices(), relay.usage)
         error: ApiError | None = None
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:
+            piece = await first_piece(response)
             await x.start_stream()
             await x.write(relay.head())
             try:
-                rest = await _copy(x, relay, response)
+                rest = await _copy(x, relay, piece, response)
                 if job.annotate is not None or job.relay is not None:  # another's frames may be numbered
                     await x.write(rest)
                     rest = b""
-                if job.annotate is not None:
-                    fields = await job.annotate(relay.texts())
+                if said.has_more_to_say:
+                    fields = await said.beside(relay.texts(), relay.usage)
                     relay.annotate(fields)
                     said.so_far = lambda: (_with(fields, relay.choices()), relay.usage)
-                    x.timeline.end_of("cite")
                 rest += relay.tail()
             except (FrameError, EngineError, aiohttp.ClientError, TimeoutError):
                 # The head is sent: one error frame, no end mark, so that nobody takes the answer for complete.
@@ -200,10 +224,10 @@ class Generator:
                 x.code = error.code
                 rest = x.error_frame(error)
             finally:
-                count_tokens(x.model, x.caller.tenant, relay.usage)
+                book(x, job, relay.usage)
                 _observe(x, relay)
         if error is None:
-            await said.all()
+            await said.all(lambda: rest)
         else:
             await said.broken_off("error", error.code)
         await x.write(rest, last=True)
@@ -220,21 +244,39 @@ class Said:
         self.steps: list[dict[str, Any]] = []
         self._told = False
 
-    async def all(self) -> None:
-        """The engine has said all; raises what `finished` raises."""
+    @property
+    def has_more_to_say(self) -> bool:
+        """Whether something stands beside an answer: its citations, its memory, its cost."""
+        return self._job.annotate is not None or (self._job.route.price is not None and self._job.path == CHAT)
+
+    async def beside(self, texts: dict[int, str], usage: dict[str, Any]) -> dict[int, dict[str, Any]]:
+        """Returns the fields beside each of a chat's choices; what all of them cost stands beside the first."""
+        fields: dict[int, dict[str, Any]] = {}
+        if self._job.annotate is not None:
+            fields = await self._job.annotate(texts)
+            self._x.timeline.end_of("cite")
+        if (cost := cost_of(usage, self._job.route.price)) is not None:
+            fields.setdefault(0, {}).setdefault("headrace", {})["cost"] = cost.shown
+        return fields
+
+    async def all(self, last: Callable[[], bytes]) -> None:
+        """The engine has said all, and the caller is sent `last` next; raises what `finished` raises."""
         choices, usage = self.so_far()
         if not choices:
             raise upstream("The model's answer has no choices.")
         if self._job.finished is not None:
             end = ending(choices)
-            outcome = Outcome(self._job.id, end, self.prompt, choices, usage, steps=self.steps)
+            cost = cost_of(usage, self._job.route.price)
+            outcome = Outcome(self._job.id, end, self.prompt, choices, usage, steps=self.steps, cost=cost, last=last)
             await self._tell(self._job.finished, outcome)
 
     async def broken_off(self, kind: Ending, code: str | None = None) -> None:
         """The engine or the caller broke off. That it cannot be stored does not hide why."""
         if self._job.finished is None or self._told:
             return
-        outcome = Outcome(self._job.id, kind, self.prompt, *self.so_far(), code, self.steps)
+        choices, usage = self.so_far()
+        cost = cost_of(usage, self._job.route.price)
+        outcome = Outcome(self._job.id, kind, self.prompt, choices, usage, code, self.steps, cost)
         try:
             await self._tell(self._job.finished, outcome)
         except (ApiError, StoreError) as e:
@@ -256,6 +298,12 @@ def ending(choices: Sequence[dict[str, Any]]) -> Ending:
     return reason if reason in ("length", "content_filter", "tool_calls") else "completed"
 
 
+def _message(choice: dict[str, Any]) -> dict[str, Any]:
+    """Returns the message of a choice, an empty one where an engine gives none."""
+    message = choice.get("message")
+    return message if isinstance(message, dict) else {}
+
+
 def _choice(choice: dict[str, Any]) -> dict[str, Any]:
     """Returns a choice of a chat or a completion in the chat's shape, without log probabilities."""
     message = choice.get("message") or {"role": "assistant", "content": choice.get("text")}
@@ -266,22 +314,21 @@ def _with(fields: dict[int, dict[str, Any]], choices: list[dict[str, Any]]) -> l
     return [{**c, "message": {**c["message"], **fields.get(c["index"], {})}} for c in choices]
 
 
-async def _copy(x: Exchange, relay: Relay, response: aiohttp.ClientResponse) -> bytes:
-    """Passes the stream on; returns what came with the end mark, so that it leaves with the tail.
+async def _copy(x: Exchange, relay: Relay, piece: bytes, response: aiohttp.ClientResponse) -> bytes:
+    """Passes on the stream that begins with `piece`; returns what came with the end mark: it leaves with the tail.
 
     Each send is a system call here and wakes HAProxy and the caller: a short stream has four instead of six.
     """
     rest = b""
-    async for chunk in response.content.iter_any():
-        data = relay.feed(chunk)
-        if not data:
-            continue
-        if "first_token" not in x.timeline.stages and relay.first_token is not None:
+    while piece:
+        data = relay.feed(piece)
+        if data and "first_token" not in x.timeline.stages and relay.first_token is not None:
             x.timeline.end_of("first_token")
         if relay.done:
             rest += data
         else:
             await x.write(data)
+        piece = await response.content.readany()
     x.timeline.end_of("decode" if "first_token" in x.timeline.stages else "first_token")
     return rest
 
@@ -295,6 +342,13 @@ def _observe(x: Exchange, relay: Relay) -> None:
         metrics.child(metrics.inter_token_seconds, x.model).observe(
             (relay.last_token - relay.first_token) / (tokens - 1)
         )
+
+
+def book(x: Exchange, job: Job, usage: dict[str, Any]) -> None:
+    """Books the tokens of an answer, and their cost where it is known."""
+    count_tokens(x.model, x.caller.tenant, usage)
+    if (cost := cost_of(usage, job.route.price)) is not None:
+        metrics.child(metrics.cost, x.model, cost.currency).inc(float(cost.amount))
 
 
 def count_tokens(model: str, tenant: str, usage: dict[str, Any]) -> None:
@@ -311,28 +365,19 @@ async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any])
     base = {**ours, "created": int(time.time())}
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **fields}, "finish_reason": "stop"}
+    answer = {**base, "object": "chat.completion", "choices": [shown(choice)], "usage": usage}
     stream = b""
     if job.stream:
         relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)
-        stream = relay.head() + relay.feed(_as_stream(base, text, usage))
+        stream = relay.head() + relay.answer(text, "stop", usage)
         relay.annotate({0: fields})
         stream += relay.tail()
     if job.finished is not None:
-        await job.finished(Outcome(job.id, "completed", {}, [choice], usage))
+        last = (lambda: stream) if job.stream else (lambda: orjson.dumps(answer))
+        await job.finished(Outcome(job.id, "completed", {}, [choice], usage, last=last))
         x.timeline.end_of("store")
     if not job.stream:
-        choice["logprobs"] = None
-        return {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
+        return answer
     await x.start_stream()
     await x.write(stream, last=True)
     return None
-
-
-def _as_stream(base: dict[str, Any], text: str, usage: dict[str, int]) -> bytes:
-    """Returns an answer of `text` as an engine would stream it."""
-    base = {**base, "object": "chat.completion.chunk"}
-    begin = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
-    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
-    frames = [{**base, "choices": [choice]} for choice in (begin, end)]
-    frames.append({**base, "choices": [], "usage": usage})
-    return b"".join(map(encode, frames)) + b"data: [DONE]\n\n"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
-import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
+
+from serving.api.answers import answer_schema
+from serving.api.idempotency import KEY, MAX_KEY
+from serving.api.links import links, operation_id, path_parameters
 
 if TYPE_CHECKING:
     from serving.api.operations import Operation
@@ -36,7 +39,15 @@ _UPLOAD = {
         "purpose": {"type": "string", "enum": ["assistants", "user_data"]},
     },
 }
-_REFUSALS = (400, 401, 404, 405, 408, 409, 413, 415, 429, 500, 502, 503, 504)
+_REFUSALS = (400, 401, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
+
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": f"the caller's choice, 1 to {MAX_KEY} characters: a repetition with it gets the first one's answer",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": KEY},
+}
+_REPLAYED = {"description": "that the answer is an earlier request's", "schema": {"type": "string", "enum": ["true"]}}
 
 
 @functools.cache
@@ -50,7 +61,9 @@ def document() -> dict[str, Any]:
     )
     paths: dict[str, Any] = {}
     for op in OPERATIONS:
-        paths.setdefault(op.path, {})[op.method.lower()] = _operation(op)
+        described = paths.setdefault(op.path, {})[op.method.lower()] = _operation(op)
+        if (following := links(op, OPERATIONS)) and op.statuses:
+            described["responses"][str(op.statuses[0])]["links"] = following
     return {
         "openapi": "3.1.0",
         "info": {"title": "Headrace", "version": _version(), "license": {"name": "Apache-2.0"}},
@@ -65,14 +78,16 @@ def document() -> dict[str, Any]:
 def _operation(op: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": (op.handler.__doc__ or "").strip().partition("\n")[0],
-        "operationId": f"{op.handler.__module__.rpartition('.')[2]}_{op.handler.__name__}",
+        "operationId": operation_id(op),
         "security": [{"key": []}] if op.authenticated else [],
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-            for name in re.findall(r"{(\w+)}", op.path)
+            for name in path_parameters(op)
         ]
-        + [{"name": p.name, "in": "query", "schema": p.schema, "style": p.style} for p in op.query],
-        "responses": {str(status): _response(op, status) for status in (*op.statuses, *_REFUSALS)},
+        + [{"name": p.name, "in": "query", "schema": p.schema, "style": p.style} for p in op.query]
+        + [{"name": p.name, "in": "header", "schema": p.schema} for p in op.headers]
+        + ([_KEY] if op.once is not None else []),
+        "responses": {str(status): _response(op, status) for status in (*op.statuses, *_refusals(op))},
     }
     if op.body is not None:
         schema = {"$ref": f"#/components/schemas/{op.body.__name__}"}
@@ -82,12 +97,22 @@ def _operation(op: Operation) -> dict[str, Any]:
     return described
 
 
+def _refusals(op: Operation) -> tuple[int, ...]:
+    return _REFUSALS if op.once is None else tuple(sorted((*_REFUSALS, 422)))
+
+
 def _response(op: Operation, status: int) -> dict[str, Any]:
     if status in op.statuses:
-        types = ["application/octet-stream"] if op.path.endswith("/content") else ["application/json"]
+        if op.path.endswith("/content"):
+            content: dict[str, Any] = {"application/octet-stream": {"schema": {}}}
+        else:
+            content = {"application/json": {"schema": answer_schema(op)}}
         if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
-            types.append("text/event-stream")
-        return {"description": "the answer", "content": {t: {"schema": {}} for t in types}}
+            content["text/event-stream"] = {"schema": {}}
+        if op.method == "GET" and op.path == "/v1/streams/{stream_id}":
+            content = {"text/event-stream": {"schema": {}}}
+        answer: dict[str, Any] = {"description": "the answer", "content": content}
+        return answer if op.once is None else answer | {"headers": {"Idempotency-Replayed": _REPLAYED}}
     schema = {"$ref": "#/components/schemas/Error"}
     return {"description": "an error", "content": {"application/json": {"schema": schema}}}
 

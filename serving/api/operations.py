@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -21,6 +22,7 @@ from serving.api import (
     models,
     responses,
     stored_completions,
+    streams,
     vector_stores,
 )
 from serving.api import schemas as b
@@ -31,9 +33,13 @@ from serving.api.services import Services
 Handler = Callable[[Services, Request, Exchange], Awaitable[Response | None]]
 
 
+Once = Literal["lease", "transaction"]
+"""The request holds its key while it runs, or it is one transaction."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter."""
+    """A parameter in the query or in a header."""
 
     name: str
     schema: dict[str, object]
@@ -49,11 +55,14 @@ class Operation:
     handler: Handler
     body: type[BaseModel] | None = None
     query: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
     upload: bool = False
     authenticated: bool = True
     statuses: tuple[int, ...] = (200,)
+    once: Once | None = None  # how a repetition with the same Idempotency-Key is told from a new request
 
 
+RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
 ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"})
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
@@ -66,7 +75,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/openapi.json", health.openapi, authenticated=False),
     Operation("GET", "/v1/models", models.list_all),
     Operation("GET", "/v1/models/{model}", models.get),
-    Operation("POST", "/v1/chat/completions", chat.create, b.ChatRequest),
+    Operation("POST", "/v1/chat/completions", chat.create, b.ChatRequest, headers=RESUMABLE, once="lease"),
     Operation(
         "GET",
         "/v1/chat/completions",
@@ -87,7 +96,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET", "/v1/chat/completions/{completion_id}/messages", stored_completions.list_messages, query=OLDEST_FIRST
     ),
-    Operation("POST", "/v1/responses", responses.create, ResponseRequest),
+    Operation("POST", "/v1/responses", responses.create, ResponseRequest, headers=RESUMABLE, once="lease"),
     Operation("POST", "/v1/responses/input_tokens", responses.count_input, ResponseRequest),
     Operation(
         "GET",
@@ -98,14 +107,21 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("DELETE", "/v1/responses/{response_id}", responses.delete),
     Operation("POST", "/v1/responses/{response_id}/cancel", responses.cancel, statuses=()),
     Operation("GET", "/v1/responses/{response_id}/input_items", responses.list_input, query=PAGE),
-    Operation("POST", "/v1/completions", completions.create, b.CompletionRequest),
+    Operation("POST", "/v1/completions", completions.create, b.CompletionRequest, headers=RESUMABLE, once="lease"),
+    Operation(
+        "GET",
+        "/v1/streams/{stream_id}",
+        streams.follow,
+        headers=(Parameter("last-event-id", {"type": "string", "maxLength": 512}),),
+    ),
+    Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel),
     Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest),
     Operation("POST", "/v1/files", files.create, upload=True),
     Operation("GET", "/v1/files", files.list_page, query=PAGE),
     Operation("GET", "/v1/files/{file_id}", files.get),
     Operation("DELETE", "/v1/files/{file_id}", files.delete),
     Operation("GET", "/v1/files/{file_id}/content", files.content),
-    Operation("POST", "/v1/vector_stores", vector_stores.create, b.VectorStoreRequest),
+    Operation("POST", "/v1/vector_stores", vector_stores.create, b.VectorStoreRequest, once="transaction"),
     Operation(
         "GET",
         "/v1/vector_stores",
@@ -115,7 +131,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/vector_stores/{store_id}", vector_stores.get),
     Operation("POST", "/v1/vector_stores/{store_id}", vector_stores.update, b.VectorStoreUpdate),
     Operation("DELETE", "/v1/vector_stores/{store_id}", vector_stores.delete),
-    Operation("POST", "/v1/vector_stores/{store_id}/files", vector_stores.attach, b.VectorStoreFileRequest),
+    Operation(
+        "POST", "/v1/vector_stores/{store_id}/files", vector_stores.attach, b.VectorStoreFileRequest, once="transaction"
+    ),
     Operation(
         "GET",
         "/v1/vector_stores/{store_id}/files",
@@ -128,15 +146,21 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.get_file),
     Operation("DELETE", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.detach),
     Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, b.SearchRequest),
-    Operation("POST", "/v1/conversations", conversations.create, b.ConversationRequest),
+    Operation("POST", "/v1/conversations", conversations.create, b.ConversationRequest, once="transaction"),
     Operation("GET", "/v1/conversations/{conversation_id}", conversations.get),
     Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, b.MetadataUpdate),
     Operation("DELETE", "/v1/conversations/{conversation_id}", conversations.delete),
-    Operation("POST", "/v1/conversations/{conversation_id}/items", conversations.add_items, b.ConversationItemsRequest),
+    Operation(
+        "POST",
+        "/v1/conversations/{conversation_id}/items",
+        conversations.add_items,
+        b.ConversationItemsRequest,
+        once="transaction",
+    ),
     Operation("GET", "/v1/conversations/{conversation_id}/items", conversations.list_items, query=PAGE),
     Operation("GET", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.get_item),
     Operation("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.delete_item),
-    Operation("POST", "/v1/feedback", feedback.create, b.FeedbackRequest),
+    Operation("POST", "/v1/feedback", feedback.create, b.FeedbackRequest, once="transaction"),
     Operation(
         "GET",
         "/v1/feedback",
@@ -145,7 +169,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/v1/feedback/{feedback_id}", feedback.get),
     Operation("DELETE", "/v1/feedback/{feedback_id}", feedback.delete),
-    Operation("POST", "/v1/memories", memories.create, b.MemoryRequest),
+    Operation("POST", "/v1/memories", memories.create, b.MemoryRequest, once="transaction"),
     Operation(
         "GET",
         "/v1/memories",

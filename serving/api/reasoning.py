@@ -1,19 +1,26 @@
-"""Chat completions by a strategy: which one answers, and how its steps and its answer reach the caller."""
+"""Answers by a strategy: which one answers, and how its steps and its answer reach the caller."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from pydantic import TypeAdapter
 
+from serving.api import choices
+from serving.api.approving import Approving
 from serving.api.engine_model import EngineModel, completion_tokens
 from serving.api.errors import invalid, too_many, unavailable
 from serving.api.exchange import Exchange
-from serving.api.frames import encode
-from serving.api.generation import Job, Recall, Said, count_tokens
+from serving.api.generation import Job, Recall, Said, book
+from serving.api.relay import Relay
 from serving.api.schemas import ChatRequest
+from serving.api.steps import said as in_words
+from serving.api.steps import shown
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream
 from serving.assistants import prompt
@@ -21,22 +28,29 @@ from serving.assistants.resolver import Route
 from serving.assistants.sandbox import SandboxFull, SandboxOf, SandboxUnavailable
 from serving.assistants.strategies.model import PromptTooLong
 from serving.assistants.strategies.run import run
-from serving.assistants.strategies.work import Answer, Step, Work
+from serving.assistants.strategies.work import Step, Work
 from serving.assistants.tools.builtin import Search, tools
+from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.tool import Toolbox
-from serving.config import Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind, ToolName
+from serving.config import TOOLS, Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.endpoint import Endpoint
 from serving.telemetry import metrics
 
 log = logging.getLogger("headrace.api")
 
 _STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
-_TOOLS: tuple[ToolName, ...] = Assistant.model_fields["tools"].default
+_TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
 
 
-def choose(route: Route, body: ChatRequest) -> Reasoning | None:
-    """Returns the strategy that answers: the request's, else the assistant's; None is direct. Raises a 400."""
+def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = None) -> Reasoning | None:
+    """Returns the strategy that answers: the request's, else the assistant's; None is direct. Raises a 400.
+
+    `fields` are those of the caller's request that are called something else in a chat.
+    """
+    fields = fields or {}
     strategy = strategy_of(route, body.strategy)
+    if body.approvals and not isinstance(strategy, React | ReactCotSc):
+        raise invalid(f"approvals is for strategies that call tools, which {strategy.kind} does not.", "approvals")
     if isinstance(strategy, Direct):
         return None
     if isinstance(strategy, React | ReactCotSc) and not tools_of(route):
@@ -48,11 +62,12 @@ def choose(route: Route, body: ChatRequest) -> Reasoning | None:
         ("response_format", body.response_format is not None and body.response_format.type != "text"),
     ):
         if given:
+            name = fields.get(name, name)
             raise invalid(
                 f"{name} is for the strategy direct alone; this request is answered by {strategy.kind}.", name
             )
     if prompt.question_of([{"role": m.role} for m in body.messages]) is None:
-        raise invalid("A strategy needs a message of the user.", "messages")
+        raise invalid("A strategy needs a message of the user.", fields.get("messages", "messages"))
     return strategy
 
 
@@ -67,7 +82,7 @@ def strategy_of(route: Route, asked: StrategyKind | None) -> Strategy:
     return _STRATEGY.validate_python({"kind": asked})
 
 
-def tools_of(route: Route) -> tuple[ToolName, ...]:
+def tools_of(route: Route) -> tuple[str, ...]:
     """Returns the tools that `react` may call."""
     return route.assistant.tools if route.assistant is not None else _TOOLS
 
@@ -79,6 +94,15 @@ INSTRUCTIONS = 512
 """Tokens of a prompt that are kept free of memory for a strategy's own words."""
 
 
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """What one request's tools may do: those of the catalogue, what the caller approved of, and when to ask."""
+
+    catalogue: CatalogTools
+    approving: Approving
+    tainted: Callable[[], bool]
+
+
 class Reasoner:
     """Answers one request by `strategy`, on the engine that the request was given."""
 
@@ -87,14 +111,16 @@ class Reasoner:
         client: Upstream,
         sandbox: SandboxOf,
         strategy: Reasoning,
-        names: tuple[ToolName, ...],
+        names: tuple[str, ...],
         search: Search | None,
+        acting: Acting,
     ) -> None:
         self._client = client
         self._sandbox = sandbox
         self._strategy = strategy
         self._names = names
         self._search = search
+        self._acting = acting
 
     def leaving_room(self, recall: Recall) -> Recall:
         """Returns `recall` with room left for what the strategy adds to the prompt, and for its completions."""
@@ -118,102 +144,94 @@ class Reasoner:
     ) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
         strategy = self._strategy
-        teller = _Teller(x, job, ours)
+        relay = (job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)) if job.stream else None
 
         async def on_step(step: Step) -> None:
             metrics.child(metrics.strategy_steps, strategy.kind, step.kind).inc()
-            said.steps.append(_shown(step))
-            await teller.step(step)
+            said.steps.append(shown(step))
+            if relay is not None:
+                await _begin(x, relay)
+                await x.write(relay.step(said.steps[-1]))
 
         sampling = {name: value for name, value in said.prompt.items() if name not in _OURS}
         model = EngineModel(self._client, endpoint, sampling)
         work = Work(model, strategy.tokens, on_step)
         said.so_far = lambda: ([], _usage(work))
+        others = await self._acting.catalogue.get(self._names) if isinstance(strategy, React | ReactCotSc) else []
+
+        def toolbox(settings: React | ReactCotSc) -> Toolbox:
+            built_in = [name for name in self._names if name in TOOLS]
+            return Toolbox(
+                [*tools(built_in, sandbox=self._sandbox, search=self._search), *others],
+                settings.tool_calls,
+                settings.tool_seconds,
+                characters=settings.tool_characters,
+                tainted=self._acting.tainted() or self._acting.catalogue.told_by_others(self._names),
+                approved=self._acting.approving.approved,
+            )
+
         try:
-            answer = await run(strategy, work, said.prompt["messages"], sandbox=self._sandbox, toolbox=self._toolbox)
+            answer = await run(strategy, work, said.prompt["messages"], sandbox=self._sandbox, toolbox=toolbox)
         except PromptTooLong:
             raise invalid(
-                "The messages do not fit the model's context.", "messages", "context_length_exceeded"
+                "What is asked does not fit the model's context.", job.param, "context_length_exceeded"
             ) from None
         except SandboxFull:
             raise too_many("Too many programs wait to be run; try again soon.") from None
         except SandboxUnavailable:
             raise unavailable("Programs cannot be run here now.") from None
         finally:
-            count_tokens(x.model, x.caller.tenant, _usage(work))
+            book(x, job, _usage(work))
         x.timeline.end_of("reason")
         made = " ".join(step.kind for step in work.steps)
         log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)
-        fields: dict[str, Any] = {}
-        if job.annotate is not None:
-            fields = (await job.annotate({0: answer.text})).get(0, {})
-            x.timeline.end_of("cite")
+        usage = _usage(work)
+        if relay is not None:
+            await _begin(x, relay)
+            await x.write(relay.answer(answer.text, answer.finish_reason, usage))
+        fields = (await said.beside({0: answer.text}, usage)).get(0, {})
         fields.setdefault("headrace", {})["strategy"] = strategy.kind
         fields["headrace"]["steps"] = said.steps
+        if answer.pending:
+            fields["headrace"]["approvals"] = self._acting.approving.offers(answer.pending)
         message = {"role": "assistant", "content": answer.text, **fields}
         choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
-        said.so_far = lambda: ([choice], _usage(work))
-        await said.all()
-        return await teller.answer(answer, fields, _usage(work), work.steps)
-
-    def _toolbox(self, settings: React | ReactCotSc) -> Toolbox:
-        mine = tools(self._names, sandbox=self._sandbox, search=self._search)
-        return Toolbox(mine, settings.tool_calls, settings.tool_seconds)
-
-
-class _Teller:
-    """Tells the caller of steps and answer, in a stream or whole."""
-
-    def __init__(self, x: Exchange, job: Job, ours: dict[str, str]) -> None:
-        self._x = x
-        self._job = job
-        self._base = {**ours, "created": int(time.time())}
-
-    async def step(self, step: Step) -> None:
-        """Streams a step as it is made."""
-        if self._job.stream:
-            await self._write({"reasoning_content": _said(step)})
-
-    async def answer(
-        self, answer: Answer, fields: dict[str, Any], usage: dict[str, int], steps: list[Step]
-    ) -> dict[str, Any] | None:
-        """Streams the answer and ends the stream, or returns it."""
-        if not self._job.stream:
-            reasoning = "".join(map(_said, steps))
-            message = {"role": "assistant", "content": answer.text, "reasoning_content": reasoning, **fields}
-            choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason, "logprobs": None}
-            return {**self._base, "object": "chat.completion", "choices": [choice], "usage": usage}
-        await self._write({"content": answer.text})
-        await self._write(fields, answer.finish_reason)
-        if self._job.want_usage:
-            await self._x.write(encode({**self._base, "object": _CHUNK, "choices": [], "usage": usage}))
-        await self._x.write(b"data: [DONE]\n\n", last=True)
-        return None
-
-    async def _write(self, delta: dict[str, Any], finish_reason: str | None = None) -> None:
-        if not self._x.started:
-            await self._x.start_stream()
-            delta = {"role": "assistant", **delta}
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        await self._x.write(encode({**self._base, "object": _CHUNK, "choices": [choice]}))
+        said.so_far = lambda: ([choice], usage)
+        if relay is not None:
+            relay.annotate({0: fields})
+            rest = relay.tail()
+            await said.all(lambda: rest)
+            await x.write(rest, last=True)
+            return None
+        reasoning = "".join(f"{in_words(step)}\n" for step in said.steps)
+        told = choices.shown({**choice, "message": {**message, "reasoning_content": reasoning}})
+        whole = {
+            **ours,
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "choices": [told],
+            "usage": usage or None,
+        }
+        await said.all(lambda: orjson.dumps(whole))
+        return whole
 
 
-_CHUNK = "chat.completion.chunk"
+async def _begin(x: Exchange, relay: Relay) -> None:
+    """Begins the stream, if it has not begun: what fails before is an error of its own."""
+    if not x.started:
+        await x.start_stream()
+        await x.write(relay.head())
 
 
-def _usage(work: Work) -> dict[str, int]:
+def _usage(work: Work) -> dict[str, Any]:
+    """Returns the tokens of all that the model was asked, none where the engine says nothing of them."""
     usage = work.usage
+    if not usage.total:
+        return {}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": sum(step.tokens for step in work.steps)},
     }
-
-
-def _said(step: Step) -> str:
-    return f"{step.kind}{f' {step.name}' if step.name else ''}: {step.text}\n"
-
-
-def _shown(step: Step) -> dict[str, Any]:
-    name = {"name": step.name} if step.name else {}
-    return {"kind": step.kind, **name, "text": step.text, "tokens": step.tokens, "seconds": round(step.seconds, 4)}

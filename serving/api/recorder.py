@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import orjson
+
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Finished, Outcome
@@ -43,7 +45,7 @@ def recorder(
     What broke off is captured as far as it went, and is neither a turn of a conversation nor a response.
     """
     captured = _captures(s, route)
-    if not captured and place is None:
+    if not captured and place is None and x.hold is None:
         return None
 
     async def finished(outcome: Outcome) -> None:
@@ -51,9 +53,22 @@ def recorder(
         response = place.kept(outcome) if isinstance(place, Reply) and outcome.whole else None
         capture = _capture(x, route, body, hits, place, outcome) if captured else None
         id = place.conversation if place is not None and outcome.whole else None
-        remember = s.remembering.after(x.caller, route.assistant, id) if id is not None else None
+        then = s.remembering.after(x.caller, route.assistant, id) if id is not None else None
+        hold = x.hold if outcome.whole else None
+        if hold is not None:
+            told_of = {
+                "conversation_id": id,
+                "capture_id": capture.id if capture is not None else None,
+                "response_id": outcome.id if response is not None else None,
+            }
+            # A response that is not streamed is not what the engine said.
+            last = orjson.dumps(place.shown()) if isinstance(place, Reply) and not body.stream else outcome.last()
+            answer = hold.answer(last, stream=body.stream)
+            then = hold.keeping(answer, outcome.id, told_of, then)
         try:
-            await s.captures.record(x.caller, capture, turn=turn, response=response, then=remember)
+            await s.captures.record(x.caller, capture, turn=turn, response=response, then=then)
+            if hold is not None:
+                hold.kept = True
         except NotFound as e:
             raise gone(e) from None
 
@@ -96,7 +111,7 @@ def _capture(
         prompt_tokens=_tokens(outcome.usage, "prompt_tokens"),
         completion_tokens=_tokens(outcome.usage, "completion_tokens"),
         timings=dict(x.timeline.stages),
-        cost=None,
+        cost=float(outcome.cost.amount) if outcome.cost is not None else None,
         outcome=outcome.ending,
         error_code=outcome.code,
         stored=agreed and isinstance(body, ChatRequest),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from serving.api import steps
 from serving.api.frames import DONE, FrameError, Splitter, Template, decode, encode, payload
 
 
@@ -40,6 +41,8 @@ class Relay:
         self._refusals: dict[int, str] = {}
         self._reasons: dict[int, str] = {}
         self._usage_frame: dict[str, Any] | None = None
+        self._created = int(time.time())
+        self._stepped = False  # steps came before the answer
         self.held: list[dict[str, Any]] = []
         self.usage: dict[str, Any] = {}
         self.done = False
@@ -171,6 +174,26 @@ class Relay:
     def head(self) -> bytes:
         """Returns the frames that come before the engine's first."""
         return b""
+
+    def step(self, step: dict[str, Any]) -> bytes:
+        """Returns the frames of a step of a strategy, as it is shown; steps come before the answer."""
+        delta = {} if self._stepped else {"role": "assistant"}
+        self._stepped = True
+        return self._own({**delta, "reasoning_content": f"{steps.said(step)}\n"})
+
+    def answer(self, text: str, finish_reason: str, usage: dict[str, Any]) -> bytes:
+        """Takes an answer that no engine streams and returns its frames, without the last: `tail` has them."""
+        delta = {} if self._stepped else {"role": "assistant"}
+        frames = [self._own({**delta, "content": text}), self._own({}, finish_reason)]
+        frames.append(encode({**self._base(), "choices": [], "usage": usage or None}))
+        return self.feed(b"".join([*frames, b"data: [DONE]\n\n"]))
+
+    def _own(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        return encode({**self._base(), "choices": [choice]})
+
+    def _base(self) -> dict[str, Any]:
+        return {**self._ours, "created": self._created, "object": "chat.completion.chunk"}
 
     def annotate(self, fields: dict[int, dict[str, Any]]) -> None:
         """Puts fields beside the text of each choice, by index, before its end."""

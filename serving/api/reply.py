@@ -9,7 +9,9 @@ from typing import Any
 from serving.api.errors import ApiError, upstream
 from serving.api.generation import Outcome
 from serving.api.response_schemas import FunctionChoice, ResponseRequest
+from serving.api.steps import reasoning_item
 from serving.assistants import items
+from serving.config import Assistant
 from serving.store.conversations import PREFIXES, Body
 from serving.store.ids import new_id
 from serving.store.responses import NewResponse, StoredResponse
@@ -24,13 +26,22 @@ class Reply:
     the first response of the chain.
     """
 
-    def __init__(self, body: ResponseRequest, own: Sequence[Body] = (), previous: StoredResponse | None = None) -> None:
+    def __init__(
+        self,
+        body: ResponseRequest,
+        own: Sequence[Body] = (),
+        previous: StoredResponse | None = None,
+        assistant: Assistant | None = None,
+    ) -> None:
         self.id = new_id("resp")
         self.headrace: dict[str, Any] | None = None
         self._own = own
         self.conversation = body.conversation_id
         self.session = previous.session_id if previous is not None else self.conversation or self.id
         choice = body.tool_choice or "auto"
+        temperature = body.temperature
+        if temperature is None and assistant is not None:
+            temperature = assistant.temperature
         text = {"format": {"type": "text"}}
         if body.text is not None and body.text.format is not None:
             text = body.text.model_dump(exclude_none=True, by_alias=True)
@@ -42,21 +53,28 @@ class Reply:
             "background": False,
             "completed_at": None,
             "error": None,
+            "frequency_penalty": 0,
             "incomplete_details": None,
             "instructions": body.instructions,
             "max_output_tokens": body.max_output_tokens,
+            "max_tool_calls": None,
             "model": body.model,
             "output": [],
             "parallel_tool_calls": body.parallel_tool_calls is not False,
+            "presence_penalty": 0,
             "previous_response_id": body.previous_response_id,
+            "prompt_cache_key": None,
             "conversation": {"id": self.conversation} if self.conversation is not None else None,
             "reasoning": {"effort": None, "summary": None},
+            "safety_identifier": None,
+            "service_tier": "default",
             "store": body.keeps,
-            "temperature": body.temperature,
+            "temperature": 1 if temperature is None else temperature,  # clients want a number: OpenAI's default
             "text": text,
             "tool_choice": choice.model_dump() if isinstance(choice, FunctionChoice) else choice,
-            "tools": [tool.model_dump(exclude_none=True) for tool in body.tools or ()],
-            "top_p": body.top_p,
+            "tools": [tool.model_dump() for tool in body.tools or ()],
+            "top_logprobs": 0,
+            "top_p": 1 if body.top_p is None else body.top_p,
             "truncation": body.truncation or "auto",
             "usage": None,
             "metadata": body.metadata or {},
@@ -71,7 +89,9 @@ class Reply:
             choice = outcome.choices[0]
             message, reason = choice.get("message") or {}, choice.get("finish_reason")
             self.headrace = message.get("headrace")
-            self.finish([_identified(item) for item in output_items(message, reason)], reason, outcome.usage)
+            reasoning = [reasoning_item(step) for step in outcome.steps]
+            said = [_identified(item) for item in output_items(message, reason)]
+            self.finish([*reasoning, *said], reason, outcome.usage)
         document = self._document
         if not document["store"]:
             return None

@@ -109,6 +109,8 @@ def chat_request(body: ResponseRequest, own: Sequence[Body], earlier: Sequence[i
         "tool_choice": _tool_choice(body),
         "parallel_tool_calls": body.parallel_tool_calls,
         "response_format": _format(body),
+        "strategy": body.strategy,
+        "approvals": body.approvals,
     }
     return validate(ChatRequest, {name: value for name, value in chat.items() if value is not None})
 

@@ -10,6 +10,7 @@ from serving.api.errors import ApiError
 from serving.api.frames import Template
 from serving.api.relay import Relay
 from serving.api.reply import Reply, output_items
+from serving.api.steps import reasoning_item
 from serving.store.conversations import PREFIXES
 from serving.store.ids import new_id
 
@@ -21,7 +22,7 @@ class ResponseRelay(Relay):
 
     Events are numbered from 0 without a gap. An item's index is its place in the order in which items were opened:
     the message with the first text, each call with its first piece. Items are closed together at the end, when
-    citations are known.
+    citations are known; a step of a strategy is closed at once.
     """
 
     def __init__(self, reply: Reply) -> None:
@@ -29,6 +30,7 @@ class ResponseRelay(Relay):
         self._reply = reply
         self._sequence = 0
         self._left = 0  # events that have left: the number of the next one if the stream fails
+        self._reasoning: list[dict[str, Any]] = []
         self._opened: dict[str, str] = {}  # ids of items, in order
         self._text_head = b""
         self._beside: dict[str, Any] = {}
@@ -44,6 +46,26 @@ class ResponseRelay(Relay):
         events = super().feed(chunk)
         self._left = self._sequence
         return events
+
+    def step(self, step: dict[str, Any]) -> bytes:
+        """Returns the events of a step of a strategy, an item of its own."""
+        item = reasoning_item(step)
+        [part] = item["summary"]
+        place = {"item_id": item["id"], "output_index": len(self._opened)}
+        here = {**place, "summary_index": 0}
+        self._reasoning.append(item)
+        self._opened[item["id"]] = item["id"]
+        begun = {**item, "summary": [], "status": "in_progress"}
+        events = [
+            self._event("response.output_item.added", output_index=place["output_index"], item=begun),
+            self._event("response.reasoning_summary_part.added", **here, part={**part, "text": ""}),
+            self._event("response.reasoning_summary_text.delta", **here, delta=part["text"]),
+            self._event("response.reasoning_summary_text.done", **here, text=part["text"]),
+            self._event("response.reasoning_summary_part.done", **here, part=part),
+            self._event("response.output_item.done", output_index=place["output_index"], item=item),
+        ]
+        self._left = self._sequence
+        return b"".join(events)
 
     def annotate(self, fields: dict[int, dict[str, Any]]) -> None:
         """Takes the annotations of the text, and what the response carries beside it."""
@@ -69,8 +91,8 @@ class ResponseRelay(Relay):
             items[n] = {"id": self._opened[key], **item}
         places = list(self._opened.values())
         items.sort(key=lambda item: places.index(item["id"]))
-        out += [self._close(index, item) for index, item in enumerate(items)]
-        self._reply.finish(items, reason, self.usage)
+        out += [self._close(index, item) for index, item in enumerate(items, len(self._reasoning))]
+        self._reply.finish([*self._reasoning, *items], reason, self.usage)
         return b"".join([*out, self._of_response(f"response.{self._reply.status}")])
 
     def failed(self, error: ApiError) -> bytes:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
 from serving.api.schemas import (
+    ApprovalId,
     Body,
     ConversationId,
     ConversationReference,
@@ -30,7 +31,7 @@ ResponseId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class ReasoningItem(Body):
-    """What a model thought. Models here are not shown it again."""
+    """What a model thought, or a step of a strategy. Models are not shown it again, and it is not kept again."""
 
     type: Literal["reasoning"]
 
@@ -93,7 +94,8 @@ class ResponseRequest(Body):
     background: bool | None = None
     previous_response_id: ResponseId | None = None
     conversation: ConversationId | ConversationReference | None = None
-    strategy: StrategyKind | None = Field(default=None, description="direct alone: others are for chat completions")
+    strategy: StrategyKind | None = None
+    approvals: list[ApprovalId] | None = Field(default=None, max_length=16)
     prompt: dict[str, Any] | None = Field(default=None, description="not supported")
     max_output_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     temperature: float | None = Field(default=None, ge=0, le=2)

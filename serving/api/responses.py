@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api import chat
+from serving.api.approving import Approving, taint
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Job, fixed_answer
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response
-from serving.api.reasoning import strategy_of
+from serving.api.reasoning import Acting, choose, tools_of
 from serving.api.recorder import recorder
 from serving.api.reply import Reply
 from serving.api.response_input import answers_to_earlier_calls, chat_request, check, check_answers, own_items
@@ -27,24 +28,35 @@ from serving.api.services import Services
 from serving.api.turn import Recollection, gone
 from serving.assistants.history import ChainHistory, ConversationHistory, History
 from serving.assistants.resolver import Route
-from serving.config import Direct
+from serving.assistants.tools.catalogue import CatalogTools
+from serving.config import React, Reasoning
 from serving.engines.endpoint import Endpoint
 from serving.retrieval.types import Hit
 from serving.store.errors import NotFound
 from serving.store.responses import StoredResponse
 from serving.telemetry import metrics
 
+_FIELDS = {"messages": "input", "response_format": "text.format"}
+"""Fields of a response's request that are called something else in a chat's."""
+
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers an input, streamed or whole, and keeps both."""
     body = await read_json(request, ResponseRequest, s.limits)
     asked = await _read(s, x, body)
-    reply = Reply(body, asked.own, asked.previous)
+    reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
-        hits = await _retrieve(s, x, asked)
-        job = _job(s, x, asked, reply.id, hits)
-        job = replace(job, finished=recorder(s, x, asked.route, body, hits, reply))
+        searches = chat.searches_by_itself(asked.route, asked.strategy)
+        hits = None if searches and isinstance(asked.strategy, React) else await _retrieve(s, x, asked)
+        found = list(hits or ())
+        shown = found if searches else hits
+        job = _job(s, x, asked, reply.id, hits, shown)
+        job = replace(job, finished=recorder(s, x, asked.route, body, shown, reply))
+        if asked.strategy is not None:
+            tainted = taint(asked.route, tools_of(asked.route), asked.chat, hits, asked.recollection)
+            acting = Acting(asked.catalogue, asked.approving, tainted)
+            job = chat.by_strategy(s, x, job, asked.strategy, found, acting)
         if job.stream:
             relay = ResponseRelay(reply)
             x.error_frame = relay.failed
@@ -64,11 +76,15 @@ async def count_input(s: Services, request: Request, x: Exchange) -> Response:
     """Counts the tokens that a model would read, with what it is shown of earlier turns and documents."""
     body = await read_json(request, ResponseRequest, s.limits)
     asked = await _read(s, x, body)
+    if asked.strategy is not None:
+        raise invalid(
+            f"What {asked.strategy.kind} will read is known afterwards only; direct answers are counted.", "strategy"
+        )
     async with x.cancelled_by_hang_up(), s.admission.admit():
         x.timeline.end_of("admit")
         hits = await _retrieve(s, x, asked)
         unanswerable = hits is not None and not hits
-        count = 0 if unanswerable else await s.generator.count(x, _job(s, x, asked, "", hits))
+        count = 0 if unanswerable else await s.generator.count(x, _job(s, x, asked, "", hits, hits))
     return JsonResponse({"object": "response.input_tokens", "input_tokens": count})
 
 
@@ -105,9 +121,12 @@ class _Asked:
     own: list[dict[str, Any]]
     chat: ChatRequest
     route: Route
+    strategy: Reasoning | None
     previous: StoredResponse | None
     recollection: Recollection | None
     goes_on: bool  # with what a tool returned
+    catalogue: CatalogTools
+    approving: Approving
 
 
 async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
@@ -115,18 +134,17 @@ async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
     own = own_items(body)
     check(body, own, s.limits)
     earlier = answers_to_earlier_calls(own)
-    route = chat.resolve(s, x, body.model)
-    if not isinstance(strategy := strategy_of(route, body.strategy), Direct):
-        raise invalid(
-            f"Responses are answered directly, and this one by {strategy.kind}: ask for a chat completion.", "strategy"
-        )
+    route, catalogue = chat.resolve(s, x, body.model), s.tools  # of one catalogue: another may come while this waits
     previous, history = await _goes_on_with(s, x, body)
     check_answers(own, earlier, await _newest(history) if earlier and history is not None else ())
     # Kept in the order in which the model is shown them: a result follows its call.
     own = [own[place] for place in earlier] + [item for place, item in enumerate(own) if place not in earlier]
     asked = chat_request(body, own, range(len(earlier)))
+    strategy = choose(route, asked, _FIELDS)
+    approving = Approving(s.approvals, x.caller, route, asked.approvals or ())
     x.timeline.end_of("receive")
-    return _Asked(own, asked, route, previous, _recollection(s, x, route, body, asked, history), bool(earlier))
+    recollection = _recollection(s, x, route, body, asked, history)
+    return _Asked(own, asked, route, strategy, previous, recollection, bool(earlier), catalogue, approving)
 
 
 async def _retrieve(s: Services, x: Exchange, asked: _Asked) -> Sequence[Hit] | None:
@@ -136,8 +154,10 @@ async def _retrieve(s: Services, x: Exchange, asked: _Asked) -> Sequence[Hit] | 
     return await chat.retrieve(s, x, asked.route, asked.chat, param="input")
 
 
-def _job(s: Services, x: Exchange, asked: _Asked, id: str, hits: Sequence[Hit] | None) -> Job:
-    annotate = chat.annotator(s, x, hits, asked.recollection)
+def _job(
+    s: Services, x: Exchange, asked: _Asked, id: str, hits: Sequence[Hit] | None, shown: Sequence[Hit] | None
+) -> Job:
+    annotate = chat.annotator(s, x, shown, asked.recollection)
     job = chat.new_job(id, asked.chat, asked.route, hits, asked.recollection, annotate, None)
     return replace(job, param="input")
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from serving.config import StrategyKind
+from serving.security.approvals import MAX_ID
 from serving.store.feedback import MAX_COMMENT, MAX_CORRECTION, MAX_TAG, MAX_TAGS
 from serving.store.memories import MAX_TEXT
 
@@ -176,16 +177,24 @@ class ConversationReference(Body):
     id: ConversationId
 
 
+ApprovalId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
+
+
 class ChatRequest(Sampling):
     """`POST /v1/chat/completions`.
 
-    Two fields are ours: what `conversation` holds comes before the messages, and `strategy` is how to come
-    to the answer.
+    Three fields are ours: what `conversation` holds comes before the messages, `strategy` is how to come
+    to the answer, and `approvals` are ids of calls of tools that may be made.
     """
 
     messages: list[Message] = Field(min_length=1)
     conversation: ConversationId | ConversationReference | None = None
     strategy: StrategyKind | None = None
+    approvals: list[ApprovalId] | None = Field(
+        default=None,
+        max_length=16,
+        description="of calls that wait, by the ids that an answer has in `headrace.approvals`",
+    )
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     logprobs: bool | None = None

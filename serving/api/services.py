@@ -8,18 +8,25 @@ from collections.abc import Callable
 from typing import Any
 
 from serving.api.admission import Admission
+from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
 from serving.api.generation import Generator
 from serving.api.indexing import Indexer
 from serving.api.recalling import Recaller
 from serving.api.remembering import Remembering
+from serving.api.stream_buffer import Buffers
+from serving.api.stream_ids import StreamIds
+from serving.api.stream_peers import Peers
 from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
 from serving.assistants.sandbox_on_demand import SandboxOnDemand
-from serving.config import Catalog, ServingConfig
+from serving.assistants.tools.catalogue import CatalogTools
+from serving.assistants.tools.mcp import McpServers
+from serving.config import Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
+from serving.security.approvals import Approvals
 from serving.security.keys import Authenticator
 from serving.security.principal import Principal
 from serving.store import data
@@ -30,6 +37,7 @@ from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
 from serving.store.feedback import Ratings
 from serving.store.files import Files
+from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
 from serving.store.memories import Memories
@@ -42,9 +50,14 @@ from serving.telemetry import metrics
 
 
 class Services:
-    """The gateway's parts, wired. `start()` before the first request, `close()` after the last."""
+    """The gateway's parts, wired. `start()` before the first request, `close()` after the last.
 
-    def __init__(self, config: ServingConfig, retrieval: Any, handle_of: Callable[[str], Handle]) -> None:
+    `host` is the address under which other gateways reach this one.
+    """
+
+    def __init__(
+        self, config: ServingConfig, retrieval: Any, handle_of: Callable[[str], Handle], host: str = "127.0.0.1"
+    ) -> None:
         self.config = config
         self.limits = config.limits
         self.database = Database.of(config.store)
@@ -57,14 +70,23 @@ class Services:
         self.ratings = Ratings(self.database)
         self.responses = Responses(self.database, self.conversations)
         self.keys = Keys(self.database)
-        self.authenticator = Authenticator(self.keys, config.key_secret.read())
+        self.idempotency_keys = IdempotencyKeys(self.database)
+        secret = config.key_secret.read()
+        self.authenticator = Authenticator(self.keys, secret)
+        self.approvals = Approvals(secret)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()
         self.generator = Generator(self.engines, self.upstream)
+        self.stream_ids = StreamIds(secret)
+        buffers = Buffers(config.limits)
+        self.detaching = Detaching(buffers)
+        self.peers = Peers(buffers, self.stream_ids, host)
         self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
         self.resolver = Resolver(Catalog())
+        self.mcp = McpServers()
+        self.tools = CatalogTools(self.mcp)
         self.configured_at = 0
         self._configured = asyncio.Event()
         summaries = Summaries(self.database)
@@ -87,6 +109,7 @@ class Services:
         await self.database.start()
         if self.config.bootstrap_key is not None:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
+        await self.peers.start()
         self._working = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
@@ -95,9 +118,15 @@ class Services:
         await Worker(self.jobs, self.remembering.handlers).run()
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in a new catalogue; requests under way keep the one they began with."""
+        """Takes in a new catalogue; requests under way keep the one they began with.
+
+        Raises `ValueError` when a tool's database is the stack's own.
+        """
+        refuse_own_store(self.config.store, catalog)
         self.engines.configure(catalog)
         self.resolver = Resolver(catalog)
+        self.mcp.configure(tool for tool in catalog.tools if isinstance(tool, McpTool))
+        self.tools = CatalogTools(self.mcp, catalog.tools)
         self.configured_at = int(time.time())
         self._configured.set()
         metrics.introduce(entry.id for entry in self.resolver.listed)
@@ -126,6 +155,9 @@ class Services:
         if self._working is not None:
             self._working.cancel()
             await asyncio.gather(self._working, return_exceptions=True)
+        await self.detaching.close()
+        await self.peers.close()
         await self.sandbox.close()
+        await self.mcp.close()
         await self.upstream.close()
         await self.database.close()

@@ -8,14 +8,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.errors import invalid
+from serving.api import choices
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response, text_query
 from serving.api.schemas import MetadataUpdate
 from serving.api.services import Services
-from serving.store.captures import Capture
-from serving.store.rows import Page
+from serving.store.captures import MAX_PAGE, Capture
+from serving.store.rows import part
 
 _METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 
@@ -53,15 +53,7 @@ async def list_messages(s: Services, request: Request, x: Exchange) -> Response:
     query = page_query(request, order="asc")
     capture = await s.captures.get(x.caller, request.path_params["completion_id"])
     messages = [_message(capture, i, m) for i, m in enumerate(capture.request["messages"])]
-    if query["order"] == "desc":
-        messages.reverse()
-    start = 0
-    if query["after"] is not None:
-        start = next((i for i, m in enumerate(messages, 1) if m["id"] == query["after"]), 0)
-        if not start:
-            raise invalid("There is no such message.", "after")
-    end = start + query["limit"]
-    return page_response(Page(messages[start:end], len(messages) > end), dict)
+    return page_response(part(messages, max_limit=MAX_PAGE, **query), dict)
 
 
 def _message(capture: Capture, i: int, message: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +70,7 @@ def _completion(capture: Capture) -> dict[str, Any]:
         "object": "chat.completion",
         "created": int(capture.created_at),
         "model": capture.requested,
-        "choices": [{**choice, "logprobs": None} for choice in capture.answer],
+        "choices": [choices.shown(choice) for choice in capture.answer],
         "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
         "metadata": capture.metadata,
         "headrace": {"outcome": capture.outcome, "request_id": capture.request_id},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,11 @@ OVERHEAD = 256
 OTHER_PART = 2048
 """Tokens that a picture, a recording or a file is taken for: no tokenizer counts them."""
 
+WINDOW_S = 60.0
+"""Seconds in which another engine, with another window, can have come up at the same address unnoticed."""
+
+WINDOWS = 256
+
 
 class Tokens:
     """Counts prompts for `endpoint`; `tools` are part of each.
@@ -30,14 +36,24 @@ class Tokens:
         self._tools = {"tools": tools} if tools else {}
 
     async def window(self) -> int | None:
-        """Returns the tokens of a prompt with its answer; None when nobody knows."""
+        """Returns the tokens of a prompt with its answer; None when nobody knows.
+
+        What an engine says of it counts for WINDOW_S: a strategy or a conversation would ask at every step.
+        """
         endpoint = self._endpoint
-        if endpoint.context is None and endpoint.tokenizer == "vllm":
-            try:
-                return _number(await self._ask("/tokenize", {"model": endpoint.model, "prompt": "x"}), "max_model_len")
-            except ApiError:
-                return None
-        return endpoint.context
+        if endpoint.context is not None or endpoint.tokenizer != "vllm":
+            return endpoint.context
+        known, key, now = self._client.windows, (endpoint.url, endpoint.model), time.monotonic()
+        if key in known and now < known[key][0]:
+            return known[key][1]
+        try:
+            window = _number(await self._ask("/tokenize", {"model": endpoint.model, "prompt": "x"}), "max_model_len")
+        except ApiError:
+            return None
+        if len(known) >= WINDOWS:  # replicas come and go, each at a port of its own
+            known.clear()
+        known[key] = now + WINDOW_S, window
+        return window
 
     async def fit(self, messages: list[dict[str, Any]], limit: int) -> bool:
         """Whether `messages` have at most `limit` tokens."""

@@ -6,8 +6,8 @@ engine did not finish is not kept, and neither is the question: the caller asks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from serving.api.errors import ApiError, invalid, upstream
@@ -55,7 +55,8 @@ class Recollection:
         """Puts into the prompt of `document` what memory holds of the history and the engine's context allows.
 
         Instructions stay before it: most chat templates take them at the beginning only. A request that begins with
-        what a tool returned goes on with the newest turn, which therefore is part of it.
+        what a tool returned goes on with the newest turn, which therefore is part of it. Raises a 404 when the caller
+        has no such conversation: that shows as its turns are read, and needs no look of its own.
         """
         prompt: list[Message] = document["messages"]
         instructions = next((i for i, m in enumerate(prompt) if m["role"] != "system"), len(prompt))
@@ -63,13 +64,14 @@ class Recollection:
         tokens = Tokens(self._services.upstream, endpoint, document.get("tools"))
         room = memory.room(await tokens.window(), document.get("max_tokens"))
         going_on = []
-        async with aclosing(self._history.turns()) as turns:
-            if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
-                going_on = [newest]
-                after = [*newest.messages, *after]
-            planned = Open(before, after, room, tokens.fit, self._question)
-            id, kind = self._history.conversation, self._memory
-            found = await self._services.recaller.recall(self._caller, id, self._assistant, kind, turns, planned)
+        with _there():
+            async with aclosing(self._history.turns()) as turns:
+                if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
+                    going_on = [newest]
+                    after = [*newest.messages, *after]
+                planned = Open(before, after, room, tokens.fit, self._question)
+                id, kind = self._history.conversation, self._memory
+                found = await self._services.recaller.recall(self._caller, id, self._assistant, kind, turns, planned)
         document["messages"] = [*before, *found.notes, *items.paired(memory.flat(found.turns)), *after]
         shown = [*found.turns, *going_on]
         if endpoint.text_only and any(map(others, memory.flat(shown))):
@@ -77,9 +79,10 @@ class Recollection:
         await self.count(shown, found)
 
     async def count(self, shown: Sequence[Turn] = (), found: Recalled | None = None) -> None:
-        """Fills in `report`; `shown` are the newest turns, and `found` is what memory gave."""
+        """Fills in `report`; `shown` are the newest turns, and `found` is what memory gave. Raises as `recall`."""
         found = found or Recalled([])
-        left_out = await self._history.left_out(shown)
+        with _there():
+            left_out = await self._history.left_out(shown)
         self.report = {"turns": len(shown), "left_out": max(left_out - found.covered, 0), **found.counts}
 
 
@@ -89,17 +92,9 @@ class OpenTurn(Recollection):
     def __init__(self, services: Services, caller: Principal, assistant: Assistant | None, body: ChatRequest) -> None:
         given = body.conversation
         self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
-        self._conversations = services.conversations
-        history = ConversationHistory(self._conversations, caller, self.conversation)
+        history = ConversationHistory(services.conversations, caller, self.conversation)
         super().__init__(services, caller, assistant, history, body)
         self._said = [message.model_dump(exclude_none=True) for message in body.messages]
-
-    async def check(self) -> None:
-        """Raises a 404 when the caller has no such conversation."""
-        try:
-            await self._conversations.get(self._caller, self.conversation)
-        except NotFound as e:
-            raise gone(e) from None
 
     def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:
         """Returns what is kept of what was asked and answered, and the conversation that keeps it; raises a 502."""
@@ -109,6 +104,14 @@ class OpenTurn(Recollection):
             return self.conversation, items.bodies(self._said) + answer
         except (AttributeError, LookupError, TypeError):
             raise upstream("The model's answer is no message of a chat.") from None
+
+
+@contextmanager
+def _there() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as e:
+        raise gone(e) from None
 
 
 def gone(error: NotFound) -> ApiError:

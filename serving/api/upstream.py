@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from serving.api.errors import ApiError, invalid, too_many, upstream
+from serving.api.errors import ApiError, EngineLost, invalid, too_many, upstream
 from serving.engines.endpoint import Endpoint
 
 MAX_ANSWER = 64_000_000
@@ -31,6 +31,7 @@ class Upstream:
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
             trust_env=False,
         )
+        self.windows: dict[tuple[str, str], tuple[float, int]] = {}  # kept for `Tokens`
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -43,7 +44,8 @@ class Upstream:
         """Sends a request and yields the response once its status is 200.
 
         Tries again only before the first byte of an answer: when nothing listens or the engine says 502, 503
-        or 504. Raises `ApiError`. Leaving the context early closes the connection, which stops the engine.
+        or 504. Raises `ApiError`, which is an `EngineLost` when no byte came. Leaving the context early closes the
+        connection, which stops the engine.
         """
         response = await self._send(endpoint, path, document)
         try:
@@ -66,12 +68,12 @@ class Upstream:
                     )
             except aiohttp.ClientConnectorError:
                 if last:
-                    raise upstream("The model's endpoint cannot be reached.") from None
+                    raise EngineLost("The model's endpoint cannot be reached.") from None
             except TimeoutError:
                 raise ApiError(504, "engine_timeout", "The model's endpoint did not answer in time.") from None
             except aiohttp.ClientError:
                 if last:
-                    raise upstream("The model's endpoint broke off before it answered.") from None
+                    raise EngineLost("The model's endpoint broke off before it answered.") from None
             else:
                 if response.status not in (502, 503, 504) or last:
                     return response
@@ -85,11 +87,23 @@ def _timeout(connect_s: float, idle_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=idle_s)
 
 
-async def read_answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """Returns the JSON object of a whole answer; raises a 502."""
+async def first_piece(response: aiohttp.ClientResponse) -> bytes:
+    """Returns the first bytes of an answer. Raises `EngineLost` when there is none, or a 504."""
     try:
-        body = await response.content.read(MAX_ANSWER)
-        rest = body
+        piece = await response.content.readany()
+    except TimeoutError:
+        raise ApiError(504, "engine_timeout", "The model's endpoint did not answer in time.") from None
+    except aiohttp.ClientError:
+        piece = b""
+    if not piece:
+        raise EngineLost("The model's endpoint broke off before it answered.")
+    return piece
+
+
+async def read_answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """Returns the JSON object of a whole answer; raises a 502, or what `first_piece` raises."""
+    body = rest = await first_piece(response)
+    try:
         while rest and len(body) < MAX_ANSWER:
             rest = await response.content.read(MAX_ANSWER - len(body))
             body += rest

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.errors import not_found
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response, text_query
 from serving.api.schemas import SearchRequest, VectorStoreFileRequest, VectorStoreRequest, VectorStoreUpdate
 from serving.api.services import Services
+from serving.store.errors import NotFound
 from serving.store.vector_stores import VectorStore, VectorStoreFile
 
 STATUSES = ("in_progress", "completed", "failed", "cancelled")
@@ -20,8 +24,9 @@ STATUSES = ("in_progress", "completed", "failed", "cancelled")
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Makes a vector store, with files if any are named."""
     body = await read_json(request, VectorStoreRequest, s.limits)
-    for file_id in body.file_ids or ():
-        await s.files.get(x.caller, file_id)  # before anything is made: a wrong id leaves no store behind
+    for place, file_id in enumerate(body.file_ids or ()):
+        with _naming(f"file_ids[{place}]"):
+            await s.files.get(x.caller, file_id)  # before anything is made: a wrong id leaves no store behind
     store = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata)
     for file_id in body.file_ids or ():
         await s.vector_stores.attach(x.caller, store.id, file_id)
@@ -59,13 +64,14 @@ async def attach(s: Services, request: Request, x: Exchange) -> Response:
     """Puts a file into a vector store; it is ingested in the background."""
     body = await read_json(request, VectorStoreFileRequest, s.limits)
     chunking = body.chunking_strategy
-    file = await s.vector_stores.attach(
-        x.caller,
-        request.path_params["store_id"],
-        body.file_id,
-        attributes=body.attributes,
-        chunking=chunking.model_dump() if chunking is not None else None,
-    )
+    with _naming("file_id"):
+        file = await s.vector_stores.attach(
+            x.caller,
+            request.path_params["store_id"],
+            body.file_id,
+            attributes=body.attributes,
+            chunking=chunking.model_dump() if chunking is not None else None,
+        )
     return JsonResponse(_file(file))
 
 
@@ -125,6 +131,15 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
             "next_page": None,
         }
     )
+
+
+@contextmanager
+def _naming(param: str) -> Iterator[None]:
+    """Says of a file that is not there which field of the body names it: the path is right."""
+    try:
+        yield
+    except NotFound as e:
+        raise not_found(e.kind, param if e.kind == "file" else None) from None
 
 
 def _store(store: VectorStore) -> dict[str, Any]:

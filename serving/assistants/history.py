@@ -8,13 +8,13 @@ from typing import Protocol
 
 from serving.assistants import items
 from serving.assistants.items import Message
-from serving.assistants.memory import MAX_TURN, Turn, newest_turns
+from serving.assistants.memory import MAX_TURN, PAGE, Turn, newest_turns
 from serving.security.principal import Principal
-from serving.store.conversations import Body, Conversations
+from serving.store.conversations import Body, Conversations, Item
 from serving.store.responses import MAX_CHAIN, Responses, split
 
-PAGE = 8
-"""Responses of a chain that are read together."""
+RESPONSES = 8
+"""Of a chain that are read together."""
 
 
 class History(Protocol):
@@ -35,21 +35,31 @@ class History(Protocol):
 
 
 class ConversationHistory:
-    """The turns of a conversation."""
+    """The turns of a conversation; raises `NotFound` where the caller has no such."""
 
     def __init__(self, conversations: Conversations, principal: Principal, id: str) -> None:
         self.conversation = id
         self._conversations = conversations
         self._principal = principal
+        self._count: int | None = None  # of its turns, once it was read
 
-    def turns(self) -> AsyncGenerator[Turn, None]:
+    async def turns(self) -> AsyncGenerator[Turn, None]:
         """Yields the turns, the newest first."""
-        return newest_turns(self._conversations, self._principal, self.conversation)
+        page = await self._newest(PAGE)
+        async with aclosing(newest_turns(self._conversations, self._principal, self.conversation, page=page)) as turns:
+            async for turn in turns:
+                yield turn
 
     async def left_out(self, shown: Sequence[Turn]) -> int:
         """Returns how many turns there are before `shown`."""
-        oldest = shown[0].seq if shown else None
-        return await self._conversations.count_turns(self._principal, self.conversation, before=oldest)
+        if self._count is None:
+            await self._newest(1)
+        return max((self._count or 0) - len(shown), 0)
+
+    async def _newest(self, limit: int) -> list[Item]:
+        newest = await self._conversations.newest(self._principal, self.conversation, limit=limit)
+        self._count = newest.turns
+        return newest.items
 
 
 class ChainHistory:
@@ -70,7 +80,7 @@ class ChainHistory:
         oldest = None
         seen = 0
         while next_id is not None and seen < MAX_CHAIN:
-            page = await self._responses.chain(self._principal, next_id, limit=PAGE)
+            page = await self._responses.chain(self._principal, next_id, limit=RESPONSES)
             for oldest in page:
                 head, *begun = split(oldest.items)
                 for turn in reversed(begun):

@@ -23,13 +23,13 @@ from serving.config import (
     VectorMemory,
 )
 from serving.security.principal import Principal
-from serving.store.conversations import Conversations, Item
+from serving.store.conversations import MAX_PAGE, Conversations, Item
 
 FIRST = 4
 """Turns that are read and counted together; after them twice as many at each step, so that counts are few."""
 
-PAGE = 32
-"""Items that are read together."""
+PAGE = 12
+"""Items that are read first; after them twice as many at each step, up to what the store reads together."""
 
 MAX_TURN = 512
 """Items of the longest turn that is remembered: one without an end must not be read to its end."""
@@ -53,23 +53,30 @@ class Turn:
 
 
 async def newest_turns(
-    conversations: Conversations, principal: Principal, id: str, *, before: int | None = None
+    conversations: Conversations,
+    principal: Principal,
+    id: str,
+    *,
+    before: int | None = None,
+    page: Sequence[Item] | None = None,
 ) -> AsyncGenerator[Turn, None]:
     """Yields the turns of a conversation, the newest first, and reads no more of it than is asked for.
 
-    With `before`, only items with a number below it.
+    With `before`, only items with a number below it. `page` are its PAGE newest items where they were read already.
     """
     turn: list[Item] = []  # newest first
-    more = True
-    while more:
-        page = await conversations.last(principal, id, before=before, limit=PAGE)
+    limit = PAGE
+    while len(turn) <= MAX_TURN:
+        if page is None:
+            page = await conversations.last(principal, id, before=before, limit=limit)
         for item in page:
             if turn and item.turn != turn[-1].turn:
                 yield _turn(turn)
                 turn = []
             turn.append(item)
-        more = len(page) == PAGE and len(turn) <= MAX_TURN
-        before = page[-1].seq if page else None
+        if len(page) < limit:
+            break
+        before, limit, page = page[-1].seq, min(2 * limit, MAX_PAGE), None
     if 0 < len(turn) <= MAX_TURN:
         yield _turn(turn)
 

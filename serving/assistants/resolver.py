@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from serving.config import Alias, Assistant, Catalog, Target, names
+from serving.config import Alias, Assistant, Catalog, Price, Target, names
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """What answers one request; captures record every part of it.
 
-    `model` can be the name of an adapter; `adapts` is then the model that carries it.
+    `model` can be the name of an adapter; `adapts` is then the model that carries it, whose `price` it has.
     """
 
     requested: str
@@ -20,6 +20,7 @@ class Route:
     alias: str
     model: str
     adapts: str | None = None
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Resolver:
     def __init__(self, catalog: Catalog) -> None:
         self._assistants = {a.name: a for a in catalog.assistants}
         self._adapts = {name: m.name for m in catalog.models for name in names(m)[1:]}
+        self._prices = {name: m.price for m in catalog.models for name in names(m)}
         models = [(name, m.engine) for m in catalog.models for name in names(m)]
         self._aliases = {name: Alias(name=name, targets=(Target(model=name),)) for name, _ in models}
         self._aliases |= {a.name: a for a in catalog.aliases}
@@ -60,4 +62,5 @@ class Resolver:
         target = targets[0]
         if len(targets) > 1:
             target = random.choices(targets, [t.weight for t in targets])[0]  # noqa: S311
-        return Route(name, assistant, alias.name, target.model, self._adapts.get(target.model))
+        model = target.model
+        return Route(name, assistant, alias.name, model, self._adapts.get(model), self._prices[model])

@@ -14,7 +14,7 @@ class Endpoint:
     `url` is the base with the version (`http://host:port/v1`), `model` its name there, `headers` what it wants
     to be asked with (they can hold a key, so they stay out of `repr`). Times are seconds.
     `context` is the tokens of one request with its answer, and `tokenizer` says whose routes count them; each is None
-    where it is not known.
+    where it is not known. One that is `leased` is a replica of ours, and there may be others like it.
     """
 
     url: str
@@ -27,6 +27,7 @@ class Endpoint:
     text_only: bool = False
     context: int | None = None
     tokenizer: Tokenizer | None = None
+    leased: bool = False
 
 
 class EngineUnavailable(Exception):

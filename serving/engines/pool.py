@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -12,6 +12,9 @@ from serving.config import Catalog, KServeModel, LlamaCppModel, Model, RemoteMod
 from serving.document import model_application
 from serving.engines import kserve
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
+
+LEASES = 3
+"""Leases that are asked for at most, until one is of a replica that can be used."""
 
 
 class Handle(Protocol):
@@ -42,14 +45,15 @@ class Engines:
         for name, model in models.items():
             there = kserve.remote(model) if isinstance(model, KServeModel) else model
             if isinstance(there, RemoteModel):
+                there = there.model_copy(update={"price": None})  # another price is no other endpoint
                 known = self._remotes.get(name)
                 remotes[name] = known if known and known.model == there else _Remote(there)
         self._models, self._remotes = models, remotes
         self._handles = {name: h for name, h in self._handles.items() if name in models}
 
     @contextlib.asynccontextmanager
-    async def endpoint(self, name: str) -> AsyncIterator[Endpoint]:
-        """Holds an endpoint of model `name` for one request.
+    async def endpoint(self, name: str, lost: Collection[str] = ()) -> AsyncIterator[Endpoint]:
+        """Holds an endpoint of model `name` for one request, none of the replicas whose URLs are in `lost`.
 
         Raises `EngineBusy` or `EngineUnavailable`.
         """
@@ -63,28 +67,17 @@ class Engines:
             raise EngineUnavailable(f"the model {name} is not deployed")
         if isinstance(model, KServeModel):
             raise EngineUnavailable(f"the address of the model {name} is not known yet")
-        async with self._lease(name, model) as endpoint:
+        async with self._lease(name, model, lost) as endpoint:
             yield endpoint
 
     @contextlib.asynccontextmanager
-    async def _lease(self, name: str, model: Model) -> AsyncIterator[Endpoint]:
+    async def _lease(self, name: str, model: Model, lost: Collection[str]) -> AsyncIterator[Endpoint]:
         """Takes a replica of `model`; `name` is the model's or one of its adapters'."""
-        generator = self._handle(model.name).lease.remote()
-        try:
-            granted = await asyncio.wait_for(anext(generator), self._lease_timeout_s)
-        except TimeoutError:
-            generator.cancel()
-            raise EngineBusy(f"no replica of {name} took the request in {self._lease_timeout_s:g} s") from None
-        except asyncio.CancelledError:
-            generator.cancel()
-            raise
-        except Exception as e:
-            generator.cancel()
-            raise EngineUnavailable(f"no replica of {name} can take the request") from e
+        generator, granted = await self._granted(name, model, lost)
         try:
             headers = {"Authorization": f"Bearer {granted['key']}"}
             # Engines close kept connections without a word: one more try before the first byte.
-            here = Endpoint(granted["url"], name, headers, retries=1)
+            here = Endpoint(granted["url"], name, headers, retries=1, leased=True)
             if isinstance(model, LlamaCppModel):
                 # llama.cpp gives each slot an equal part of its context.
                 yield replace(here, text_only=True, context=model.context // model.slots, tokenizer="llamacpp")
@@ -95,6 +88,29 @@ class Engines:
         finally:
             # Dropping the generator would leave the replica's slot taken: only cancel() frees it.
             generator.cancel()
+
+    async def _granted(self, name: str, model: Model, lost: Collection[str]) -> tuple[Any, dict[str, str]]:
+        """Returns a lease and what it grants. Those of lost replicas are held meanwhile, so that Serve looks on."""
+        failure: Exception | None = None
+        with contextlib.ExitStack() as passed_over:
+            for _ in range(LEASES):
+                generator = self._handle(model.name).lease.remote()
+                try:
+                    granted: dict[str, str] = await asyncio.wait_for(anext(generator), self._lease_timeout_s)
+                except TimeoutError:
+                    generator.cancel()
+                    raise EngineBusy(f"no replica of {name} took the request in {self._lease_timeout_s:g} s") from None
+                except asyncio.CancelledError:
+                    generator.cancel()
+                    raise
+                except Exception as e:
+                    generator.cancel()
+                    failure = e
+                    continue
+                if granted["url"] not in lost:
+                    return generator, granted
+                passed_over.callback(generator.cancel)
+        raise EngineUnavailable(f"no replica of {name} can take the request") from failure
 
     def _handle(self, name: str) -> Any:
         handle = self._handles.get(name)

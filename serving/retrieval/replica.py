@@ -28,6 +28,7 @@ from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
+from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs import Jobs
 from serving.store.responses import Responses
 from serving.store.vector_stores import VectorStores
@@ -58,6 +59,7 @@ class RetrievalReplica:
         self._conversations = Conversations(self._database)
         self._responses = Responses(self._database, self._conversations)
         self._captures = Captures(self._database)
+        self._idempotency_keys = IdempotencyKeys(self._database)
         self._embedder = Embedder()
         where = data.collections(config.store)
         self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
@@ -84,6 +86,7 @@ class RetrievalReplica:
             try:
                 await self._blobs.sweep(self._files.existing)
                 await self._jobs.prune(KEEP_JOBS_S)
+                await self._idempotency_keys.prune()
                 removed = await retention.prune(
                     self._retention, self._conversations, self._responses, self._captures, self._files
                 )

@@ -34,6 +34,9 @@ Ending = Literal["completed", "length", "content_filter", "tool_calls", "error",
 """How a completion ended: as its first choice did, by an engine's error, or by a caller that hung up."""
 
 
+_INSERT = captures.insert()  # made once: see conversations.py
+
+
 @dataclass(frozen=True, slots=True)
 class Capture:
     """One completion, or what there was of it when it broke off.
@@ -41,7 +44,8 @@ class Capture:
     `request` is the body as the caller sent it, `prompt` the document as the engine got it, `answer` the list of
     choices; `timings` are the seconds of each stage. `stored` says that the API of stored completions shows it,
     `consent` that exports may hold it. Responses that go on with each other have one `session_id`. Tokens are None
-    where the engine did not say, `cost` where nobody knows a price.
+    where the engine did not say. `cost` is in the currency of the model's price then, which `answer` names beside the
+    exact amount, as far as a double holds it; None where nobody knows a price or the tokens.
     """
 
     id: str
@@ -100,18 +104,18 @@ class Captures:
             added = add_items(connection, principal, *turn) if turn is not None else []
             if response is not None:
                 added = add_response(connection, principal, response)
-            if then is not None:
-                then(connection, added)
             if capture is not None:
                 # The columns of JSON are not copied.
                 row = {name: getattr(capture, name) for name in Capture.__slots__}
                 row["item_id"] = added[-1].id if added else None
                 try:
-                    connection.execute(captures.insert(), row)
+                    connection.execute(_INSERT, row)
                 except IntegrityError as e:
                     if capture.conversation_id is None or added:
                         raise
                     raise NotFound("conversation", capture.conversation_id) from e
+            if then is not None:
+                then(connection, added)
 
         await self._database.together(work)
 

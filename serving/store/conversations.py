@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, distinct, exists, func, select
+from sqlalchemy import Integer, and_, bindparam, distinct, exists, func, select, true
 from sqlalchemy.engine import Connection
 
 from serving.security.principal import Principal
@@ -19,7 +19,13 @@ from serving.store import values
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.ids import new_id, now
-from serving.store.models import conversation_items, conversation_summaries, conversations, turn_vectors
+from serving.store.models import (
+    conversation_items,
+    conversation_summaries,
+    conversations,
+    idempotency_answers,
+    turn_vectors,
+)
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
@@ -58,8 +64,41 @@ class Item:
     created_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest items of a conversation, the newest first, and how many turns all its items are."""
+
+    turns: int
+    items: list[Item]
+
+
 Then = Callable[[Connection, Sequence[Item]], object]
 """What else belongs into the transaction that adds items."""
+
+# Every turn runs these: made once, a statement keeps what SQLAlchemy finds out about it, which is most of its time.
+_MINE = conversations.c.id == bindparam("of"), conversations.c.tenant == bindparam("by")
+_INSIDE = conversation_items.c.conversation_id == bindparam("of"), conversation_items.c.tenant == bindparam("by")
+_COLUMNS = tuple(conversation_items.c[name] for name in Item.__slots__)
+_TURNS = select(func.count(distinct(conversation_items.c.turn))).where(*_INSIDE)
+_LIMIT = bindparam("items", type_=Integer)
+_LAST = select(*_COLUMNS).where(*_INSIDE).order_by(conversation_items.c.seq.desc()).limit(_LIMIT)
+_LATEST = _LAST.subquery("latest")
+_NEWEST = (
+    select(_TURNS.scalar_subquery(), *_LATEST.c)
+    .select_from(conversations.outerjoin(_LATEST, true()))
+    .where(*_MINE)
+    .order_by(_LATEST.c.seq.desc())
+)
+_NUMBER = (
+    conversations.update()
+    .where(*_MINE)
+    .values(
+        last_seq=conversations.c.last_seq + bindparam("items"),
+        last_turn=conversations.c.last_turn + bindparam("turns"),
+    )
+    .returning(conversations.c.last_seq, conversations.c.last_turn)
+)
+_ADD = conversation_items.insert()
 
 
 class Conversations:
@@ -167,15 +206,22 @@ class Conversations:
     @uninterrupted
     async def last(self, principal: Principal, id: str, *, before: int | None = None, limit: int = 20) -> list[Item]:
         """Returns at most `limit` items numbered below `before`, the newest first; none of another tenant's."""
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
-        query = select(conversation_items).where(*_inside(principal, id))
+        query, given = _LAST, _page(principal, id, limit)
         if before is not None:
             query = query.where(conversation_items.c.seq < before)
-        query = query.order_by(conversation_items.c.seq.desc()).limit(limit)
-        return await self._database.query(
-            lambda connection: [build(Item, row) for row in connection.execute(query).mappings()]
-        )
+        return await self._database.query(lambda connection: [Item(*row) for row in connection.execute(query, given)])
+
+    @uninterrupted
+    async def newest(self, principal: Principal, id: str, *, limit: int = 20) -> Newest:
+        """Returns at most `limit` items, the newest first, with the number of turns; raises `NotFound`.
+
+        One statement, so that both tell of the same moment.
+        """
+        given = _page(principal, id, limit)
+        rows = await self._database.query(lambda connection: connection.execute(_NEWEST, given).all())
+        if not rows:
+            raise NotFound("conversation", id)
+        return Newest(rows[0][0], [Item(*row[1:]) for row in rows if row.seq is not None])
 
     @uninterrupted
     async def following(self, principal: Principal, id: str, *, after: int = 0, limit: int = 20) -> list[Item]:
@@ -190,10 +236,10 @@ class Conversations:
     @uninterrupted
     async def count_turns(self, principal: Principal, id: str, *, before: int | None = None) -> int:
         """Returns how many turns have items numbered below `before`."""
-        query = select(func.count(distinct(conversation_items.c.turn))).where(*_inside(principal, id))
+        query, given = _TURNS, {"of": id, "by": principal.tenant}
         if before is not None:
             query = query.where(conversation_items.c.seq < before)
-        return int(await self._database.query(lambda connection: connection.execute(query).scalar_one()))
+        return int(await self._database.query(lambda connection: connection.execute(query, given).scalar_one()))
 
     @uninterrupted
     async def get_item(self, principal: Principal, id: str, item_id: str) -> Item:
@@ -222,7 +268,17 @@ class Conversations:
             await connection.execute(conversation_summaries.delete().where(*covers))
             embeds = turn_vectors.c.conversation_id == id, turn_vectors.c.turn == row.turn
             await connection.execute(turn_vectors.delete().where(*embeds))
+            await connection.execute(
+                idempotency_answers.delete().where(idempotency_answers.c.conversation_id == id)  # one may quote it
+            )
             return await connection.run_sync(_get, principal, id)
+
+
+def _page(principal: Principal, id: str, limit: int) -> dict[str, Any]:
+    """Returns the values of a statement that reads a page."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
+    return {"of": id, "by": principal.tenant, "items": limit}
 
 
 def _get(connection: Connection, principal: Principal, id: str) -> Conversation:
@@ -235,17 +291,8 @@ def _get(connection: Connection, principal: Principal, id: str) -> Conversation:
 def add_items(connection: Connection, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
     """Adds `items` to a conversation within a transaction; raises `NotFound`."""
     begins = [_begins_turn(items, i) for i in range(len(items))]
-    numbers = {
-        "last_seq": conversations.c.last_seq + len(items),
-        "last_turn": conversations.c.last_turn + sum(begins),
-    }
-    numbered = (
-        conversations.update()
-        .where(*_mine(principal, id))
-        .values(numbers)
-        .returning(conversations.c.last_seq, conversations.c.last_turn)
-    )
-    row = connection.execute(numbered).first()
+    of = {"of": id, "by": principal.tenant}
+    row = connection.execute(_NUMBER, of | {"items": len(items), "turns": sum(begins)}).first()
     if row is None:
         raise NotFound("conversation", id)
     at = now()
@@ -258,7 +305,7 @@ def add_items(connection: Connection, principal: Principal, id: str, items: Sequ
         added.append(Item(item_id, id, seq, principal.tenant, turn, body, at))
     if added:
         rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
-        connection.execute(conversation_items.insert(), rows)
+        connection.execute(_ADD, rows)
     return added
 
 

@@ -6,8 +6,9 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from serving.config import Store
-from serving.store import postgres, sqlite
+from serving.store import encoding, postgres, sqlite
 from serving.store.errors import InvalidValue, NewerDatabase, OlderDatabase, StoreUnavailable
 from serving.store.models import meta
 from serving.store.postgres import Access
@@ -34,6 +35,9 @@ TOGETHER = 256
 T = TypeVar("T")
 
 _MIGRATING = threading.Lock()  # alembic keeps its context in module globals
+
+_around: ContextVar[tuple[Database, AsyncConnection] | None] = ContextVar("around", default=None)
+"""The transaction of `Database.atomically` that this task is in."""
 
 
 class Database:
@@ -67,11 +71,13 @@ class Database:
             max_overflow=0,
             pool_timeout=busy_timeout_s,
             hide_parameters=True,
+            **encoding.ENGINE,
             **particular,
         )
         # SQLite has one writer: queueing here is fair, its own busy handler sleeps and retries.
         self._writing: AbstractAsyncContextManager[object] = nullcontext()
         self._blocking: Engine | None = None
+        self._committing: Engine | None = None
         self._queue: deque[_Waiting] = deque()
         if self.is_sqlite:
             self._writing = asyncio.Lock()
@@ -79,18 +85,24 @@ class Database:
             self._reader = self._engine
             self._writer = self._engine.execution_options(**{sqlite.WRITE: True})
             # The async driver crosses to a thread several times for every statement; here a transaction does once.
-            self._blocking = create_engine(
-                self.url.set(drivername="sqlite+pysqlite"),
-                pool_size=pool_size,
-                max_overflow=0,
-                pool_timeout=busy_timeout_s,
-                hide_parameters=True,
-            )
-            sqlite.configure(self._blocking, busy_timeout_s=busy_timeout_s)
+            self._blocking = self._blocking_engine(sqlite.READING, pool_size)
+            self._committing = self._blocking_engine(sqlite.WRITING, 1)
         else:
             postgres.configure(self._engine.sync_engine, self._access)
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
+
+    def _blocking_engine(self, driver: str, pool_size: int) -> Engine:
+        engine = create_engine(
+            self.url.set(drivername=driver),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=self._busy_timeout_s,
+            hide_parameters=True,
+            **encoding.ENGINE,
+        )
+        sqlite.configure(engine, busy_timeout_s=self._busy_timeout_s)
+        return engine
 
     @classmethod
     def of(cls, store: Store) -> Self:
@@ -112,6 +124,9 @@ class Database:
         As `write`, only inside an `uninterrupted` function.
         """
         require()
+        if (around := self._around()) is not None:
+            yield around
+            return
         with self._explained():
             async with self._reader.begin() as connection:
                 yield connection
@@ -127,15 +142,36 @@ class Database:
         if within is not None:
             yield within
             return
+        if (around := self._around()) is not None:
+            async with around.begin_nested():
+                yield around
+            return
         async with self._writing:
             with self._explained():
                 async with self._writer.begin() as connection:
                     yield connection
 
+    @uninterrupted
+    async def atomically(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Runs `work`, in which all that its task reads and writes here is one transaction.
+
+        What raises inside is undone alone where `work` goes on after it. Others may wait for the end: `work` is short.
+        """
+        async with self.write() as connection:
+            token = _around.set((self, connection))
+            try:
+                return await work()
+            finally:
+                _around.reset(token)
+
+    def _around(self) -> AsyncConnection | None:
+        around = _around.get()
+        return around[1] if around is not None and around[0] is self else None
+
     async def query(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in a transaction as of `read`; the faster way for what most requests ask."""
         require()
-        if self._blocking is None:
+        if self._blocking is None or self._around() is not None:
             async with self.read() as connection:
                 return await connection.run_sync(work)
         return await asyncio.to_thread(self._query, self._blocking, work)
@@ -149,10 +185,11 @@ class Database:
 
         In SQLite each commit waits for the disk, so those who wait for it share the next one, in a thread of its own.
         What one of them raises undoes its own work alone; what is wrong with the database undoes that of all. In
-        PostgreSQL each has a transaction, and the server lets commits share a wait.
+        PostgreSQL each has a transaction, and the server lets commits share a wait. `work` uses its connection and
+        changes nothing else: it runs again when another's fails beside it.
         """
         require()
-        if self._blocking is None:
+        if self._committing is None or self._around() is not None:
             async with self.write() as connection:
                 return await connection.run_sync(work)
         waiting = _Waiting(work)
@@ -161,7 +198,7 @@ class Database:
             if not waiting.done.done():
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), TOGETHER))]
                 try:
-                    ends = await asyncio.to_thread(self._commit, self._blocking, batch)
+                    ends = await asyncio.to_thread(self._commit, self._committing, batch)
                 except Exception as e:
                     ends = [(None, e)] * len(batch)
                 for member, (result, error) in zip(batch, ends, strict=True):
@@ -173,8 +210,16 @@ class Database:
 
     def _commit(self, engine: Engine, batch: Sequence[_Waiting]) -> list[tuple[Any, Exception | None]]:
         """Runs and commits a batch. Returns the result or the error of each."""
-        writer = engine.execution_options(**{sqlite.WRITE: True})
-        with self._explained(), writer.begin() as connection:
+        try:
+            with self._explained(), engine.begin() as connection:
+                return [(waiting.work(connection), None) for waiting in batch]
+        except StoreUnavailable:
+            raise
+        except Exception as e:
+            if len(batch) == 1:
+                return [(None, e)]
+        # Hardly any work fails, so savepoints, a quarter of a batch's time, are for when one did.
+        with self._explained(), engine.begin() as connection:
             return [self._run(connection, waiting.work) for waiting in batch]
 
     def _run(self, connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
@@ -222,8 +267,9 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
-        if self._blocking is not None:
-            self._blocking.dispose()
+        for engine in (self._blocking, self._committing):
+            if engine is not None:
+                engine.dispose()
 
     async def __aenter__(self) -> Self:
         await self.start()

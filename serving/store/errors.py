@@ -33,7 +33,7 @@ class Conflict(StoreError):
 
 
 class Lost(StoreError):
-    """A worker no longer holds its job: the lease was taken over, or the job ended or was cancelled."""
+    """A worker no longer holds its job, or a request its key: the lease was taken over, or the job ended."""
 
 
 class InvalidValue(ValueError):

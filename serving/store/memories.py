@@ -19,7 +19,7 @@ from serving.store import values
 from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.ids import new_id, now
-from serving.store.models import memories
+from serving.store.models import idempotency_answers, memories
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
@@ -159,6 +159,7 @@ async def _forget(connection: AsyncConnection, principal: Principal, assistant: 
 async def _change(connection: AsyncConnection, id: str, text: str) -> Fact:
     changes = {"text": text, "key": _key(text), "made_by": "user"}
     await connection.execute(memories.update().where(memories.c.id == id).values(changes))
+    await connection.execute(idempotency_answers.delete().where(idempotency_answers.c.memory_id == id))
     return build(Fact, (await connection.execute(select(memories).where(memories.c.id == id))).mappings().one())
 
 

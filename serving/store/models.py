@@ -16,6 +16,7 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -228,7 +229,7 @@ captures = Table(
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
     Column("timings", JSON, nullable=False),  # seconds of each stage
-    Column("cost", Double),
+    Column("cost", Double),  # in the currency of the model's price then; the answer has it exactly
     Column("outcome", String(16), nullable=False),
     Column("error_code", String(64)),
     Column("stored", Boolean, nullable=False),  # shown by the API of stored completions
@@ -324,4 +325,39 @@ turn_vectors = Table(
     Column("vector", Base64, nullable=False),  # little-endian float16
     Column("created_at", Double, nullable=False),
     Index("ix_turn_vectors_user", "tenant", "user", "assistant", "created_at"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("id", String(64), primary_key=True),  # SHA-256 of the tenant, the user and the key that the caller chose
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("fingerprint", String(64), nullable=False),  # SHA-256 of the request
+    Column("owner", ID, nullable=False),  # whoever carries the request out
+    Column("lease_until", Double),  # none once it is carried out
+    Column("made_id", ID),  # of what it made
+    Column("created_at", Double, nullable=False),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+idempotency_answers = Table(
+    "idempotency_answers",
+    metadata,
+    Column("key_id", String(64), ForeignKey("idempotency_keys.id", ondelete="CASCADE"), primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("content_type", String(64), nullable=False),
+    Column("body", Base64, nullable=False),
+    # What the answer tells of; with it the answer goes, and the key stays.
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE")),
+    Column("capture_id", ID, ForeignKey("captures.id", ondelete="CASCADE")),
+    Column("response_id", ID, ForeignKey("responses.id", ondelete="CASCADE")),
+    Column("memory_id", ID, ForeignKey("memories.id", ondelete="CASCADE")),
+    Column("feedback_id", ID),
+    ForeignKeyConstraint(("tenant", "feedback_id"), ("feedback.tenant", "feedback.id"), ondelete="CASCADE"),
+    Index("ix_idempotency_answers_conversation_id", "conversation_id"),
+    Index("ix_idempotency_answers_capture_id", "capture_id"),
+    Index("ix_idempotency_answers_response_id", "response_id"),
+    Index("ix_idempotency_answers_memory_id", "memory_id"),
+    Index("ix_idempotency_answers_feedback_id", "tenant", "feedback_id"),
 )

@@ -16,10 +16,10 @@ from sqlalchemy.engine import Connection
 from serving.security.principal import Principal
 from serving.store.conversations import Body, Conversations, Item, add_items
 from serving.store.database import Database
-from serving.store.errors import InvalidValue, NotFound
+from serving.store.errors import NotFound
 from serving.store.ids import now
 from serving.store.models import captures, responses
-from serving.store.rows import Order, Page, build
+from serving.store.rows import Order, Page, build, part
 from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
@@ -53,7 +53,7 @@ class StoredResponse:
     @property
     def items(self) -> list[dict[str, Any]]:
         """What was said in it, oldest first."""
-        return [*self.input, *self.body["output"]]
+        return [*self.input, *_said(self.body)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +126,8 @@ class Responses:
         self, principal: Principal, id: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[dict[str, Any]]:
         """Returns a response's own input in its order or, by default, the newest first; raises `NotFound`."""
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
         items = (await self.get(principal, id)).input
-        if order == "desc":
-            items = items[::-1]
-        if after is not None:
-            place = next((n for n, item in enumerate(items) if item["id"] == after), None)
-            if place is None:
-                raise InvalidValue("after", "there is no such object")
-            items = items[place + 1 :]
-        return Page(items[:limit], len(items) > limit)
+        return part(items, after=after, limit=limit, max_limit=MAX_PAGE, order=order)
 
     @uninterrupted
     async def chain(self, principal: Principal, id: str, *, limit: int) -> list[StoredResponse]:
@@ -166,7 +157,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
 
     Raises `NotFound` when the conversation, or the response before it, is not there any more.
     """
-    items = [*new.input, *new.body["output"]]
+    items = [*new.input, *_said(new.body)]
     head, *begun = split(items)
     first = bool(head) and new.previous_id is None and new.conversation_id is None
     if new.previous_id is not None:
@@ -186,6 +177,11 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
     }
     connection.execute(responses.insert(), row)
     return added
+
+
+def _said(body: Body) -> list[dict[str, Any]]:
+    """Returns a response's output without its reasoning, which nobody is shown again."""
+    return [item for item in body["output"] if item["type"] != "reasoning"]
 
 
 def split(items: Sequence[Body]) -> list[list[Body]]:

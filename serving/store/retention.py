@@ -1,4 +1,7 @@
-"""What a stack may not keep for ever goes: conversations, responses, captures and files, each class after its days."""
+"""What a stack may not keep for ever goes: conversations, responses, captures and files, each class after its days.
+
+Idempotency keys are of no class: they go when they are over (`IdempotencyKeys.prune`).
+"""
 
 from __future__ import annotations
 

@@ -77,6 +77,12 @@ PROMPT_TOKENS = Metric(
 COMPLETION_TOKENS = Metric(
     "headrace_completion_tokens_total", "counter", "Tokens that models wrote.", ("model", "tenant")
 )
+COST = Metric(
+    "headrace_cost_total",
+    "counter",
+    "What answers of models with a price cost, in the currency of the price.",
+    ("model", "currency"),
+)
 IN_FLIGHT = Metric("headrace_requests_in_flight", "gauge", "Requests being worked on.")
 WAITING = Metric("headrace_requests_waiting", "gauge", "Requests waiting for admission.")
 ERRORS = Metric(
@@ -117,6 +123,19 @@ ENGINE_LEASES = Metric("headrace_engine_leases", "gauge", "Requests that hold an
 ENGINE_LOAD_SECONDS = Metric(
     "headrace_engine_load_seconds", "gauge", "Time that the newest engine took to load its model.", ("model",)
 )
+ENGINE_REPLACED = Metric(
+    "headrace_engine_replaced_total",
+    "counter",
+    "Requests that were given another engine replica, since theirs was gone before the first byte of its answer.",
+    ("model",),
+)
+STREAM_RESUMES = Metric(
+    "headrace_stream_resumes_total",
+    "counter",
+    "Connections that asked to go on with a stream: kept by this gateway, by another one, or lost.",
+    ("outcome",),
+)
+STREAM_BUFFER_BYTES = Metric("headrace_stream_buffer_bytes", "gauge", "Bytes that gateways keep of resumable streams.")
 JOBS = Metric("headrace_jobs_total", "counter", "Background jobs that ended, by outcome.", ("kind", "outcome"))
 CHUNKS = Metric("headrace_ingested_chunks_total", "counter", "Chunks that were embedded and indexed.")
 MEMORY_DROPPED = Metric(

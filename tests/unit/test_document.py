@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from serving.config import (
     KServeModel,
     KServeScaling,
     LlamaCppModel,
+    Price,
     RemoteModel,
     Replicas,
     SecretRef,
@@ -140,6 +142,17 @@ def test_what_only_the_fit_check_needs_restarts_nothing() -> None:
         {a["name"]: a["args"] for a in made["applications"]} for made in (document(), document(catalog=catalog))
     )
     assert before == after
+
+
+def test_another_price_restarts_nothing_and_reaches_the_gateway() -> None:
+    price = Price(input=Decimal("0.15"), output=Decimal("0.6"))
+    priced = tuple(m.model_copy(update={"price": price}) for m in CATALOG.models)
+    before, after = document(), document(catalog=CATALOG.model_copy(update={"models": priced}))
+    for one, other in zip(before["applications"], after["applications"], strict=True):
+        assert one["args"] == other["args"]
+    [gateway, *models] = ([d.get("user_config") for d in a["deployments"]] for a in after["applications"])
+    assert {m["price"]["input"] for m in gateway[0]["models"]} == {"0.15"}
+    assert models == [[None], [None]]
 
 
 def test_models_elsewhere_are_known_to_the_gateway_alone() -> None:

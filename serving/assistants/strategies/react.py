@@ -22,7 +22,7 @@ from pydantic import PrivateAttr
 from serving.assistants.items import Message
 from serving.assistants.strategies import answers, react_text, templates
 from serving.assistants.strategies.work import Answer, Work
-from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox, shorten
+from serving.assistants.tools.tool import MAX_OBSERVATION, PendingCall, Toolbox, shorten
 from serving.config import React, ReactCotSc
 
 MAX_CALLS = 16
@@ -35,8 +35,19 @@ class NoAnswer(Exception):
     """The steps are used up."""
 
 
+class _Waits(Exception):
+    """Calls wait for approval."""
+
+    def __init__(self, calls: Sequence[PendingCall]) -> None:
+        super().__init__()
+        self.calls = tuple(calls)
+
+
 async def solve(work: Work, messages: list[Message], settings: React | ReactCotSc, toolbox: Toolbox) -> Answer | None:
-    """Returns the answer, None when `settings.steps` do not lead to one."""
+    """Returns the answer, None when `settings.steps` do not lead to one.
+
+    Where a call waits for approval, neither it nor another call of the same message is made, and the answer says so.
+    """
     dialogue = _Dialogue(work, messages, settings, toolbox)
     agent = create_agent(_AgentModel(dialogue), _langchain(toolbox))
     try:
@@ -45,8 +56,18 @@ async def solve(work: Work, messages: list[Message], settings: React | ReactCotS
             state = await agent.ainvoke({"messages": [HumanMessage("")]}, {"recursion_limit": 2 * settings.steps + 8})
     except NoAnswer:
         return None
+    except _Waits as e:
+        return await _waiting(work, e.calls)
     text = str(state["messages"][-1].content)
     return Answer(text, answers.value(text), "length" if dialogue.cut else "stop")
+
+
+async def _waiting(work: Work, calls: tuple[PendingCall, ...]) -> Answer:
+    for call in calls:
+        await work.note("approval", call.arguments, name=call.tool)
+    names = ", ".join(dict.fromkeys(call.tool for call in calls))
+    text = f"I have not called {names}: that waits for approval."
+    return Answer(text, None, pending=calls)
 
 
 def _langchain(toolbox: Toolbox) -> list[BaseTool]:
@@ -146,6 +167,7 @@ class _Dialogue:
                 return AIMessage(answer)
             case react_text.Action(tool=tool, arguments=arguments, said=text):
                 await self._work.note("action", arguments, name=tool, tokens=tokens)
+                self._await_approval([(tool, arguments)])
                 self._chat = [*self._chat, {"role": "assistant", "content": text}]
                 return _calls([(f"call_{self._left}", tool, arguments)])
         complaint = f"Error: {react_text.FORM}."
@@ -173,12 +195,17 @@ class _Dialogue:
         calls = [(f"call_{self._left}_{i}", c.name, c.arguments) for i, c in enumerate(said.calls[:MAX_CALLS])]
         for i, (_, name, arguments) in enumerate(calls):
             await self._work.note("action", arguments, name=name, tokens=tokens if i == 0 else 0)
+        self._await_approval([(name, arguments) for _, name, arguments in calls])
         asked = [
             {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
             for id, name, arguments in calls
         ]
         self._chat = [*self._chat, {"role": "assistant", "content": said.text or None, "tool_calls": asked}]
         return _calls(calls)
+
+    def _await_approval(self, calls: Sequence[tuple[str, str]]) -> None:
+        if pending := self._toolbox.pending(calls):
+            raise _Waits(pending)
 
 
 def _calls(calls: Sequence[tuple[str, str, str]]) -> AIMessage:

@@ -16,14 +16,22 @@ COT = Template(
 Let's think step by step. End with a line of this form: The answer is <answer>.""",
 )
 
+# An example, as the paper's prompts have: small models write the form that they see, not the one that is described.
 PAL = Template(
     name="pal",
-    version=1,
-    text="""{question}
+    version=2,
+    text="""Write a Python function solution() that computes the answer and returns it. Import nothing but math.
 
-Write a Python function solution() without arguments that computes the answer and returns it. Give each quantity of \
-the question a variable with a telling name. Import nothing but math. Answer with the program alone, between ```python \
-and ```.""",
+Question: A baker sells 12 loaves at 5 coins each. How many coins is that?
+```python
+def solution():
+    loaves = 12
+    coins_each = 5
+    return loaves * coins_each
+```
+
+Question: {question}
+Write the program.""",
 )
 
 REACT = Template(

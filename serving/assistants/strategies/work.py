@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from serving.assistants.items import Message
 from serving.assistants.strategies.model import Completion, Model, PromptTooLong, Usage
-from serving.assistants.tools.tool import shorten
+from serving.assistants.tools.tool import PendingCall, shorten
 
 MAX_TEXT = 4000
 """Characters of a step that are kept."""
 
-StepKind = Literal["thought", "action", "observation", "program", "result", "vote", "switch", "limit"]
+StepKind = Literal["thought", "action", "observation", "program", "result", "vote", "switch", "limit", "approval"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a strategy came to: the text to show, and its value in a form that equal answers share."""
+    """What a strategy came to: the text to show, and its value in a form that equal answers share.
+
+    `pending` are calls that wait for approval: then the text says so.
+    """
 
     text: str
     value: str | None
     finish_reason: str = "stop"
+    pending: tuple[PendingCall, ...] = ()
 
 
 class Exhausted(Exception):

@@ -12,7 +12,6 @@ from serving.assistants.calculator import MAX_CHARACTERS, calculate
 from serving.assistants.code_block import code_block
 from serving.assistants.sandbox import Outcome, Sandbox, SandboxFull, SandboxOf, SandboxUnavailable
 from serving.assistants.tools.tool import Parameters, Tool, ToolError
-from serving.config import ToolName
 from serving.retrieval.types import Hit
 
 Search = Callable[[str], Awaitable[Sequence[Hit]]]
@@ -43,7 +42,7 @@ class Zone(Parameters):
     zone: str = Field(default="UTC", max_length=64, description="such as Europe/Berlin")
 
 
-def tools(names: Sequence[ToolName], *, sandbox: SandboxOf, search: Search | None) -> list[Tool]:
+def tools(names: Sequence[str], *, sandbox: SandboxOf, search: Search | None) -> list[Tool]:
     """Returns the tools of these names. `retrieval` needs `search`."""
 
     async def compute(given: Expression) -> str:
@@ -62,7 +61,7 @@ def tools(names: Sequence[ToolName], *, sandbox: SandboxOf, search: Search | Non
     built_in = {
         "calculator": Tool("calculator", "computes an arithmetic expression.", Expression, compute),
         "python": Tool("python", "runs a short Python program, without files and network.", Program, python),
-        "retrieval": Tool("retrieval", "searches the documents.", Query, retrieve),
+        "retrieval": Tool("retrieval", "searches the documents.", Query, retrieve, untrusted=True),
         "time": Tool("time", "tells the date and the time of a time zone.", Zone, tell_time),
     }
     return [built_in[name] for name in names]

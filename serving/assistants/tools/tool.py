@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jsonschema
+from jsonschema.validators import extend
 from pydantic import BaseModel, ConfigDict, ValidationError
+from referencing import Registry
+
+from serving.config import Approval
 
 log = logging.getLogger("headrace.tools")
 
 MAX_OBSERVATION = 4000
 """Characters of a tool's result that the model is shown."""
+
+MAX_ARGUMENTS = 100_000
+"""Characters of what a model may write as arguments."""
+
+# A pattern of a stranger's schema can take for ever to match; whoever wrote it checks what they get anyway.
+_Validator = extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator, {"pattern": lambda *_: None, "patternProperties": lambda *_: None}
+)
 
 
 class Parameters(BaseModel):
@@ -28,18 +42,48 @@ class ToolError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A call that was not made, since somebody must approve of it first; `arguments` are canonical JSON."""
+
+    tool: str
+    arguments: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the arguments, in hex."""
+        return hashlib.sha256(self.arguments.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
-    """Something that a model may call; `call` gets an object of `parameters` and returns text."""
+    """Something that a model may call; `call` gets what `read` returns, and returns text.
+
+    `parameters` is a model, or a JSON Schema (draft 2020-12) of an object. `effects` says whether a call, or this
+    call, changes something outside; `untrusted` whether what comes back was written by others. `approval` says when
+    somebody must approve of a call.
+    """
 
     name: str
     description: str
-    parameters: type[Parameters]
+    parameters: type[Parameters] | dict[str, Any]
     call: Callable[[Any], Awaitable[str]]
+    effects: bool | Callable[[Any], bool] = False
+    untrusted: bool = False
+    approval: Approval = "tainted"
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of its parameters."""
+        if isinstance(self.parameters, dict):
+            properties = self.parameters.get("properties")
+            return list(properties) if isinstance(properties, dict) else []
+        return list(self.parameters.model_fields)
 
     @property
     def schema(self) -> dict[str, Any]:
         """The tool in the shape of OpenAI's API."""
-        parameters = self.parameters.model_json_schema()
+        given = self.parameters
+        parameters = given if isinstance(given, dict) else given.model_json_schema()
         return {
             "type": "function",
             "function": {"name": self.name, "description": self.description, "parameters": parameters},
@@ -48,16 +92,18 @@ class Tool:
     @property
     def line(self) -> str:
         """The tool in a line of a prompt."""
-        fields = list(self.parameters.model_fields)
+        fields = self.fields
         takes = fields[0] if len(fields) == 1 else f"JSON with {', '.join(fields)}" if fields else "nothing"
         return f"{self.name} (Action Input: {takes}): {self.description}"
 
-    def read(self, arguments: str) -> Parameters:
+    def read(self, arguments: str) -> Parameters | dict[str, Any]:
         """Returns what a model wrote as arguments: a JSON object, or the one text that the tool takes, as it is.
 
         Raises `ToolError`.
         """
-        fields = list(self.parameters.model_fields)
+        if len(arguments) > MAX_ARGUMENTS:
+            raise ToolError(f"the arguments have more than {MAX_ARGUMENTS} characters")
+        fields = self.fields
         try:
             document = json.loads(arguments)
         except (ValueError, RecursionError):
@@ -67,6 +113,9 @@ class Tool:
                 raise ToolError("the arguments are not a JSON object")
             # A text in quotes is meant without them; a number that stands for a text is meant as it was written.
             document = {fields[0]: document if isinstance(document, str) else arguments.strip()} if document else {}
+        if isinstance(self.parameters, dict):
+            _check(document, self.parameters)
+            return document
         try:
             return self.parameters.model_validate(document)
         except ValidationError as e:
@@ -74,21 +123,73 @@ class Tool:
             where = ".".join(map(str, first["loc"]))[:100]
             raise ToolError(f"the arguments are wrong: {where}: {first['msg']}") from None
 
+    def needs_approval(self, given: Parameters | dict[str, Any], *, tainted: bool) -> bool:
+        """Whether somebody must approve of a call with `given`; `tainted` when the model has read untrusted text."""
+        if self.approval == "tainted":
+            return tainted and (self.effects(given) if callable(self.effects) else self.effects)
+        return self.approval == "always"
+
 
 class Toolbox:
-    """The tools of one turn; together they are called at most `calls` times, each for `seconds` at most."""
+    """The tools of one turn; together they are called at most `calls` times, each for `seconds` at most, and what
+    they say has at most `characters`.
 
-    def __init__(self, tools: Sequence[Tool], calls: int, seconds: float) -> None:
+    The turn is `tainted` once the model has read what others wrote. `approved` holds names of tools and digests of
+    arguments: each stands for one call.
+    """
+
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        calls: int,
+        seconds: float,
+        *,
+        characters: int = 24_000,
+        tainted: bool = False,
+        approved: Iterable[tuple[str, str]] = (),
+    ) -> None:
         self.tools = {tool.name: tool for tool in tools}
+        self.tainted = tainted
         self._calls = self._left = calls
         self._seconds = seconds
+        self._characters = self._characters_left = characters
+        self._approved = list(approved)
+
+    def pending(self, calls: Iterable[tuple[str, str]]) -> list[PendingCall]:
+        """Returns those of `calls`, by name and arguments, that somebody must approve of before they are made."""
+        approved = list(self._approved)
+        found = []
+        for name, arguments in calls:
+            tool = self.tools.get(name)
+            try:
+                waits = self._pending(tool, tool.read(arguments), approved) if tool is not None else None
+            except ToolError:
+                continue  # the call itself says what is wrong
+            if waits is not None:
+                found.append(waits)
+        return found
+
+    def _pending(
+        self, tool: Tool, given: Parameters | dict[str, Any], approved: list[tuple[str, str]]
+    ) -> PendingCall | None:
+        """Returns the call if it must wait, else takes what allows it out of `approved`."""
+        if not tool.needs_approval(given, tainted=self.tainted):
+            return None
+        waits = PendingCall(tool.name, canonical(given))
+        if (tool.name, waits.digest) not in approved:
+            return waits
+        approved.remove((tool.name, waits.digest))
+        return None
 
     async def call(self, name: str, arguments: str) -> str:
         """Returns what the tool says, or what was wrong: a model can go on after either."""
         try:
-            return shorten(await self._call(name, arguments), MAX_OBSERVATION)
+            said = await self._call(name, arguments)
         except ToolError as e:
-            return shorten(f"Error: {e}.", MAX_OBSERVATION)
+            said = f"Error: {e}."
+        said = shorten(said, min(MAX_OBSERVATION, max(self._characters_left, 100)))
+        self._characters_left -= len(said)
+        return said
 
     async def _call(self, name: str, arguments: str) -> str:
         tool = self.tools.get(name)
@@ -96,12 +197,16 @@ class Toolbox:
             raise ToolError(f"there is no tool {name[:64]!r}; there are {', '.join(self.tools)}")
         if self._left == 0:
             raise ToolError(f"all {self._calls} tool calls are used up: answer now")
+        if self._characters_left <= 0:
+            raise ToolError(f"tools have said {self._characters} characters, which is all: answer now")
         self._left -= 1
-        parameters = tool.read(arguments)
+        given = tool.read(arguments)
+        if self._pending(tool, given, self._approved) is not None:
+            raise ToolError(f"{name} was not called: somebody must approve of it first")
         scope = asyncio.timeout(self._seconds)
         try:
             async with scope:
-                result: object = await tool.call(parameters)
+                result: object = await tool.call(given)
         except ToolError:
             raise
         except Exception as e:
@@ -109,9 +214,29 @@ class Toolbox:
                 raise ToolError(f"{name} took longer than {self._seconds:g} s") from None
             log.warning("the tool %s failed", name, exc_info=e)
             raise ToolError(f"{name} failed") from None
+        finally:
+            self.tainted = self.tainted or tool.untrusted  # an error's text can be a stranger's too
         if not isinstance(result, str):
             raise ToolError(f"{name} returned {type(result).__name__}, not text")
         return result or "(nothing)"
+
+
+def canonical(given: Parameters | dict[str, Any]) -> str:
+    """Returns the arguments of a call in a form that equal arguments share: JSON in ASCII with sorted keys."""
+    document = given if isinstance(given, dict) else given.model_dump(mode="json")
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def _check(document: dict[str, Any], schema: dict[str, Any]) -> None:
+    """Raises `ToolError` when `document` is not what `schema` says, or the schema is none."""
+    try:
+        # A registry of its own: nothing is fetched from where a schema refers to.
+        problem = next(_Validator(schema, registry=Registry()).iter_errors(document), None)
+    except (Exception, RecursionError) as e:
+        log.warning("a tool's schema cannot be used: %s", type(e).__name__)
+        raise ToolError("the schema of its arguments cannot be used") from None
+    if problem is not None:
+        raise ToolError(f"the arguments are wrong: {problem.json_path[:100]}: {problem.message[:500]}")
 
 
 def shorten(text: str, limit: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +47,11 @@ async def _cancel_all() -> None:
 
 
 @contextmanager
-def engine(loop: Loop, app: web.Application) -> Iterator[int]:
-    """Serves `app` and yields its port."""
+def engine(loop: Loop, app: web.Application, *, cancels: bool = False) -> Iterator[int]:
+    """Serves `app` and yields its port. With `cancels` a handler is cancelled when its caller hangs up."""
 
     async def start() -> tuple[web.AppRunner, int]:
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=cancels)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -72,21 +72,28 @@ class Gateway:
 
 @contextmanager
 def gateway(
-    loop: Loop, folder: Path, catalog: Catalog, *, limits: Limits | None = None, retrieval: Any = None
+    loop: Loop,
+    folder: Path,
+    catalog: Catalog,
+    *,
+    limits: Limits | None = None,
+    retrieval: Any = None,
+    handle_of: Callable[[str], Any] = lambda name: None,
+    database: str | None = None,
 ) -> Iterator[Gateway]:
-    """Serves the API over a new SQLite database in `folder`."""
-    key = new_key()
+    """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
+    key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
     (folder / "hash").write_text("h" * 40)
     (folder / "key").write_text(key)
     config = ServingConfig(
-        store=Store(database=f"sqlite:///{folder / 'h.db'}", data=str(folder)),
+        store=Store(database=database or f"sqlite:///{folder / 'h.db'}", data=str(folder)),
         key_secret=SecretRef(ref=f"file:{folder / 'hash'}"),
         bootstrap_key=SecretRef(ref=f"file:{folder / 'key'}"),
         limits=limits or Limits(),
     )
 
     async def start() -> tuple[Services, uvicorn.Server, asyncio.Task[None]]:
-        services = Services(config, retrieval, lambda name: None)  # type: ignore[arg-type,return-value]
+        services = Services(config, retrieval, handle_of)
         await services.start()
         services.configure(catalog)
         server = uvicorn.Server(uvicorn.Config(Api(services), port=0, log_level="critical", lifespan="off"))

@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 from aiohttp import web
+from sqlalchemy import event
 
 from serving.api.errors import ApiError
 from serving.api.schemas import ChatRequest
@@ -25,7 +26,7 @@ from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"at": "the sea"}'}}
-MODELS = ["echo", "calls", "long", "cut", "status-500", "slow", "no-choices", "odd", "counted"]
+MODELS = ["echo", "calls", "long", "cut", "status-500", "slow", "paused", "no-choices", "odd", "counted"]
 
 
 class Engine:
@@ -86,6 +87,9 @@ class Engine:
             await response.write(frame(delta))
         if kind == "cut":
             return response
+        if kind == "paused":
+            while not self.release.is_set():
+                await asyncio.sleep(0.01)
         await response.write(frame({}, reason))
         await response.write(b"data: [DONE]\n\n")
         return response
@@ -319,7 +323,8 @@ def test_the_turn_is_stored_before_the_caller_learns_of_the_end(world, conversat
         return await record(*args, **more)
 
     monkeypatch.setattr(store, "record", held)
-    body = {"model": "echo", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
+    world.engine.release.clear()
+    body = {"model": "paused", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
     seen, ended = [], threading.Event()
 
     def read():
@@ -329,9 +334,10 @@ def test_the_turn_is_stored_before_the_caller_learns_of_the_end(world, conversat
 
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(read)
-        assert adding.wait(10)
         if stream:
-            eventually(lambda: " hi" in "".join(seen), "the text has left", 5)
+            eventually(lambda: " hi" in "".join(seen), "the text has left", 10)
+        world.engine.release.set()
+        assert adding.wait(10)
         assert not ended.wait(0.3)
         assert 'finish_reason":"stop' not in "".join(seen)
         go.set()
@@ -405,6 +411,25 @@ def test_another_tenants_conversation_is_a_404(world):
         world.ask(theirs)
     assert error.value.param == "conversation"
     assert world.up.loop.do(world.up.services.conversations.last(mallory, theirs)) == []
+
+
+@both
+def test_an_answer_reads_its_conversation_once(world, conversation, stream):
+    """And stores in one transaction: see the store's test of a turn."""
+    database = world.up.services.database
+    seen = []
+
+    def execute(_connection, _cursor, statement, *_):
+        if "conversation" in statement or "captures" in statement:  # the workers look for jobs meanwhile
+            seen.append(statement.split()[0])
+
+    for each in (database._engine.sync_engine, database._blocking, database._committing):
+        event.listen(each, "before_cursor_execute", execute)
+    for turn in range(2):
+        _, _, extra = world.ask(conversation, "hi", stream=stream)
+        assert extra["memory"] == {"turns": turn, "left_out": 0}
+        assert seen == ["SELECT", "UPDATE", "INSERT", "INSERT"]
+        seen.clear()
 
 
 @both

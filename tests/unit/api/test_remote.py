@@ -127,7 +127,8 @@ def ask(client, model, **options):
 def test_a_whole_answer_and_a_stream(world):
     client, upstream, _ = world
     answer = ask(client, "good").json()
-    assert answer["choices"][0]["message"]["content"] == "hello"
+    said = {"role": "assistant", "content": "hello", "refusal": None, "annotations": []}
+    assert answer["choices"] == [{"index": 0, "message": said, "finish_reason": "stop", "logprobs": None}]
     assert answer["model"] == "good"
     assert answer["id"].startswith("chatcmpl-")
     text = ask(client, "good", stream=True).text

@@ -184,6 +184,7 @@ def world(tmp_path_factory):
         reads = {"knowledge": ("sea",), "refusal": "I do not know."}
         assistants += [Assistant(name=name, model=name[6:], **reads) for name in ("reads-echo", "reads-calls")]
         assistants.append(Assistant(name="reads-counts", model="counts", **reads))
+        assistants.append(Assistant(name="cool", model="echo", temperature=0.25))
         catalog = Catalog(models=tuple(models), assistants=tuple(assistants))
         limits = Limits(messages=30, characters=10_000)
         folder = tmp_path_factory.mktemp("gateway")
@@ -213,6 +214,20 @@ def test_an_answer(world, stream):
     assert world.engine.asked[-1]["temperature"] == 0.5
     assert Response.model_validate(response.model_dump(), strict=True)
     assert world.sdk.responses.retrieve(response.id) == response
+
+
+@both
+def test_a_response_has_every_field_that_clients_check(world, stream):
+    """What is not set is OpenAI's default, and an assistant's temperature is that of its responses."""
+    fields = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_logprobs", "service_tier")
+    plain = world.ask("hi", stream=stream, tools=[TOOL]).model_dump(exclude_unset=True)
+    assert [plain[name] for name in fields] == [1, 1, 0, 0, 0, "default"]
+    unset = ("max_tool_calls", "prompt_cache_key", "safety_identifier")
+    assert [plain[name] for name in unset] == [None] * 3
+    assert plain["tools"] == [{**TOOL, "description": None, "strict": None}]
+    assert "temperature" not in world.engine.asked[-1], "the engine keeps its own"
+    assert world.ask("hi", "cool", stream).temperature == world.engine.asked[-1]["temperature"] == 0.25
+    assert world.ask("hi", "cool", stream, temperature=0, top_p=0).temperature == 0
 
 
 def test_the_events_of_a_text(world):

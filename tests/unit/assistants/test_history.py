@@ -53,9 +53,9 @@ async def read(history):
 
 
 @pytest.mark.parametrize("kept_in", ["chain", "conversation and chain"])
-@pytest.mark.parametrize("page", [1, 2, history.PAGE])
+@pytest.mark.parametrize("page", [1, 2, history.RESPONSES])
 async def test_a_chain_has_the_turns_of_a_conversation(stores, monkeypatch, page, kept_in):
-    monkeypatch.setattr(history, "PAGE", page)
+    monkeypatch.setattr(history, "RESPONSES", page)
     conversations, responses = stores
     batches = [
         ([says("user", "1")], [says("assistant", "one")]),

@@ -10,20 +10,22 @@ from pydantic import ValidationError
 
 from infra.config import load
 from serving.assistants.resolver import Resolver
-from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Lora, Target, VllmModel
+from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Lora, Price, RemoteModel, Target, VllmModel
 from serving.document import model_application
-from serving.engines.pool import Engines
+from serving.engines.endpoint import EngineBusy, EngineUnavailable
+from serving.engines.pool import LEASES, Engines
 
 LLAMA = VllmModel(name="llama", source="hf://a/b", loras=(Lora(name="llama-law", source="hf://a/law"),))
 SMALL = LlamaCppModel(name="small", source="file:///small.gguf")
 
 
 class Replicas:
-    """A Serve handle that grants one lease after the other, and counts those that are held."""
+    """A Serve handle that grants one lease after the other, of the replicas in `script`, and counts those held."""
 
-    def __init__(self) -> None:
-        self.held = 0
+    def __init__(self, *script: str | Exception) -> None:
+        self.held = self.most = 0
         self.lease = self
+        self._script = iter(script)
 
     def options(self, *, stream: bool) -> Replicas:
         assert stream
@@ -31,10 +33,14 @@ class Replicas:
 
     def remote(self) -> Replicas:
         self.held += 1
+        self.most = max(self.most, self.held)
         return self
 
     async def __anext__(self) -> dict[str, str]:
-        return {"url": "http://10.0.0.1:8000/v1", "key": "k"}
+        replica = next(self._script, "http://10.0.0.1:8000/v1")
+        if isinstance(replica, Exception):
+            raise replica
+        return {"url": replica, "key": "k"}
 
     def __aiter__(self) -> AsyncIterator[dict[str, str]]:
         return self
@@ -61,6 +67,35 @@ async def test_an_adapter_is_asked_for_at_its_models_replica() -> None:
         assert small.text_only
 
 
+async def test_a_lost_replica_is_passed_over_and_its_lease_held_meanwhile() -> None:
+    replicas = Replicas("a", "a", "b")
+    engines = Engines(lambda name: replicas, 1)
+    engines.configure(Catalog(models=(LLAMA,)))
+    async with engines.endpoint("llama", ("a",)) as endpoint:
+        assert (endpoint.url, endpoint.leased, replicas.held, replicas.most) == ("b", True, 1, 3)
+    assert replicas.held == 0
+
+
+async def test_a_lease_that_fails_is_asked_for_again() -> None:
+    replicas = Replicas(RuntimeError("the replica died"), "b")
+    engines = Engines(lambda name: replicas, 1)
+    engines.configure(Catalog(models=(LLAMA,)))
+    async with engines.endpoint("llama") as endpoint:
+        assert (endpoint.url, replicas.held) == ("b", 1)
+    assert replicas.held == 0
+
+
+@pytest.mark.parametrize("script", [["a"] * LEASES, [RuntimeError("died")] * LEASES, ["a", RuntimeError("died"), "a"]])
+async def test_where_no_other_replica_is_there_nothing_stays_held(script: list[str | Exception]) -> None:
+    replicas = Replicas(*script)
+    engines = Engines(lambda name: replicas, 1)
+    engines.configure(Catalog(models=(LLAMA,)))
+    with pytest.raises(EngineUnavailable, match="no replica of llama can take the request"):
+        async with engines.endpoint("llama", ("a",)):
+            pass
+    assert replicas.held == 0
+
+
 def test_an_adapter_is_a_name_like_a_models() -> None:
     catalog = Catalog(
         models=(LLAMA,),
@@ -85,3 +120,14 @@ def test_an_adapters_name_is_given_once() -> None:
         found
     )
     assert any("there is no model or alias 'llama-tax'; did you mean 'llama-law'?" in m for m in found), found
+
+
+async def test_another_price_forgets_no_request_under_way() -> None:
+    far = RemoteModel(name="far", url="http://127.0.0.1:9/v1", max_in_flight=1)
+    engines = Engines(lambda name: Replicas(), 1)
+    engines.configure(Catalog(models=(far,)))
+    async with engines.endpoint("far"):
+        engines.configure(Catalog(models=(far.model_copy(update={"price": Price(input=1, output=1)}),)))
+        with pytest.raises(EngineBusy):
+            async with engines.endpoint("far"):
+                pass

@@ -1,6 +1,25 @@
 from pathlib import Path
 
-from infra.application import build
+import pytest
+
+from infra.application import build, own_database
+from infra.config import StackConfig
+
+
+@pytest.mark.parametrize(
+    ("database", "refused"),
+    [
+        ("postgresql+psycopg://owner@db.data.svc:5432/headrace", True),
+        ("postgresql://owner@db.data.svc:5432/shop", False),
+        ("sqlite:////h.db", False),
+        ("postgresql://owner@db:port/headrace", False),
+    ],
+)
+def test_a_tool_never_reads_the_stacks_own_database(database: str, refused: bool) -> None:
+    tool = {"kind": "sql", "name": "own", "description": "x", "database": "postgresql://reader@db.data.svc/headrace"}
+    found = [str(m) for m in own_database(StackConfig.model_validate({"tools": [tool]}), database)]
+    said = "headrace:tools[0].database: is the stack's own database, where the words of all tenants are; name another"
+    assert [m.startswith(said) for m in found] == [True] * refused
 
 
 def test_the_build_follows_the_program_and_nothing_else(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ def mistakes(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> list[
 MODEL = {"name": "m", "engine": "llamacpp", "source": "file:///m.gguf"}
 REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1"}
 
+SQL = {"kind": "sql", "name": "sales", "description": "x", "database": "postgresql://reader@db/sales"}
+MCP = {"kind": "mcp", "name": "wiki", "url": "https://wiki.example.com/mcp"}
+WEB = {"kind": "http", "name": "web", "description": "x", "allow": ["https://a.b/"]}
+
 
 def test_an_empty_configuration_is_the_working_local_stack() -> None:
     result = load({}, frozenset(), FOLDER)
@@ -52,6 +56,15 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             "headrace:models[0].engine: names no known engine; use one of 'llamacpp', ",
         ),
         ({"models": [{"name": "m", "engine": "llamacpp"}]}, "headrace:models[0].source: is missing; add it"),
+        ({"models": [{**REMOTE, "price": {"input": 1}}]}, "headrace:models[0].price.output: is missing; add it"),
+        (
+            {"models": [{**REMOTE, "price": {"input": -1, "output": 1}}]},
+            "headrace:models[0].price.input: '-1' is not allowed; it should be greater than or equal to 0",
+        ),
+        (
+            {"models": [{**REMOTE, "price": {"input": 1, "output": 1, "currency": "dollar"}}]},
+            "headrace:models[0].price.currency: 'dollar' is not well formed; it must match",
+        ),
         ({"models": [{**MODEL, "slot": 2}]}, "headrace:models[0].slot: is no known setting; did you mean 'slots'?"),
         (
             {"models": [{**MODEL, "name": "My Model"}]},
@@ -92,6 +105,35 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         (
             {"models": [{**REMOTE, "api_key": {"ref": "env:KEY"}}]},
             "headrace:models[0].api_key.ref: no environment variable reaches a local stack; use {ref: file:/path}",
+        ),
+        (
+            {"tools": [{**SQL, "kind": "nosql"}]},
+            "headrace:tools[0].kind: names no known kind; use one of 'http', 'sql', 'mcp'",
+        ),
+        ({"tools": [SQL, SQL]}, "headrace:tools[1].name: 'sales' is already tools[0].name; choose another name"),
+        (
+            {"tools": [{**SQL, "name": "time"}]},
+            "headrace:tools[0].name: 'time' is not allowed; it must not be the name of a tool",
+        ),
+        (
+            {"tools": [{**WEB, "allow": ["https://a.b/../c"]}]},
+            "headrace:tools[0].allow[0]: 'https://a.b/../c' is not allowed; it must be a URL that everyb",
+        ),
+        (
+            {"assistants": [{"name": "a", "model": "smollm2", "tools": ["sails"]}], "tools": [SQL]},
+            "headrace:assistants[0].tools[0]: there is no tool 'sails'; did you mean 'sales'?",
+        ),
+        (
+            {"tools": [MCP, {**WEB, "name": "wiki_search"}]},
+            "headrace:tools[1].name: 'wiki_search' could be a tool of the MCP server 'wiki'; choose another name",
+        ),
+        (
+            {"tools": [{**MCP, "headers": {"X": {"ref": "env:KEY"}}}]},
+            "headrace:tools[0].headers.X.ref: no environment variable reaches a local stack; use {ref: file:/path}",
+        ),
+        (
+            {"tools": [{**WEB, "headers": {"X": {"ref": "env:KEY"}}}]},
+            "headrace:tools[0].headers.X.ref: no environment variable reaches a local stack; use {ref: file:/path}",
         ),
         ({"gateway": {"replicas": 2}}, "headrace:gateway.cpus: is missing; add it"),
         (
@@ -154,6 +196,28 @@ def test_a_token_of_the_hub_is_kept_encrypted_and_never_repeated() -> None:
     plain = load(raw, frozenset(), FOLDER)
     assert any(str(m).startswith("headrace:models[0].token: stands there in plain text") for m in plain.mistakes)
     assert "planted" not in str(plain.mistakes)
+
+
+def test_secrets_of_tools_are_kept_encrypted_and_never_repeated() -> None:
+    tools = [{**SQL, "password": "planted"}, {**WEB, "headers": {"Authorization": "Bearer planted"}}]
+    kept = load({"tools": json.dumps(tools)}, frozenset({"tools"}), FOLDER)
+    assert not kept.mistakes
+    sql, web = kept.config.tools
+    assert sql.model_dump()["password"] == {"ref": f"file:{FOLDER}/tool-sales-password"}
+    assert web.model_dump()["headers"] == {"Authorization": {"ref": f"file:{FOLDER}/tool-web-header-authorization"}}
+    assert kept.secrets["tool-web-header-authorization"].get_secret_value() == "Bearer planted"
+    assert "planted" not in repr(kept)
+    plain = load({"tools": tools}, frozenset(), FOLDER)
+    keys = [str(m).split(": ")[0] for m in plain.mistakes]
+    assert keys == ["headrace:tools[0].password", "headrace:tools[1].headers.Authorization"]
+    assert "planted" not in str(plain.mistakes)
+
+
+@pytest.mark.parametrize(
+    "tools", ["x", {}, ["x"], [{"name": {}, "headers": "x", "password": 5}], [{"headers": {"a": []}}]]
+)
+def test_tools_that_are_none(tools: Any) -> None:
+    assert all(key.startswith("headrace:tools") for key in mistakes({"tools": tools}))
 
 
 def test_values_below_an_encrypted_setting_are_never_repeated() -> None:

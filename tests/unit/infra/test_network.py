@@ -52,6 +52,23 @@ def test_two_models_of_one_host_are_one_rule() -> None:
     assert len(peers(models=models, assistants=[])["models"]) == 1
 
 
+def test_what_tools_reach() -> None:
+    shared = {"description": "x"}
+    tools = [
+        {**shared, "kind": "http", "name": "a", "allow": ["https://a.example.com/v1", "http://shop.web.svc:8080/"]},
+        {**shared, "kind": "sql", "name": "b", "database": "postgresql://u@db.data.svc/x"},
+        {**shared, "kind": "sql", "name": "c", "database": "sqlite:////c.db"},
+        {"kind": "mcp", "name": "d", "url": "http://mcp.tools.svc:8000/mcp"},
+    ]
+    found = [(rule["to"][0], rule["ports"][0]["port"]) for rule in peers(tools=tools)["models"]]
+    assert found == [
+        (network.ANYWHERE, 443),
+        (network.namespace("web"), 8080),
+        (network.namespace("data"), 5432),
+        (network.namespace("tools"), 8000),
+    ]
+
+
 def test_a_database_by_url() -> None:
     found = peers(database={"kind": "url", "url": "postgresql://u@db.data.svc/x"})["database"]
     assert found == {"to": [network.namespace("data")], "port": 5432}

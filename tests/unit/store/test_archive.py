@@ -34,6 +34,7 @@ from serving.store.database import HEAD, Database
 from serving.store.errors import StoreUnavailable
 from serving.store.feedback import Rating, Ratings
 from serving.store.files import Files
+from serving.store.idempotency import Answer, IdempotencyKeys, claim_of
 from serving.store.ids import new_id
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
@@ -114,6 +115,10 @@ class State:
         made, other = capture(ME, conversation_id=talk.id), capture(ME)
         await self.captures.record(ME, made, turn=(talk.id, TURN))
         await self.captures.record(ME, other)
+        claim = claim_of(ME, "k", "f" * 64)
+        await IdempotencyKeys(self.database).claim(claim)
+        answer = Answer("application/json", b'{"id":"\xc3\xbc"}')
+        await IdempotencyKeys(self.database).keep(claim, answer, other.id, {"capture_id": other.id})
         response = NewResponse({"id": "resp_1", "output": []}, TURN, "resp_1")
         await self.captures.record(ME, capture(ME, id="resp_1", session_id="resp_1"), response=response)
         await self.ratings.create(ME, ("response", made.id), Rating(score=0.1, tags=["ü"], rejected_id=other.id))

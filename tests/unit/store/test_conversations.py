@@ -3,17 +3,20 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from serving.security.principal import Principal
-from serving.store.conversations import Conversations, Item
+from serving.store.captures import Captures
+from serving.store.conversations import Conversations, Item, Newest
 from serving.store.database import HEAD, Database
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.models import conversation_items, files, meta
 from serving.store.uninterrupted import uninterrupted
+from tests.unit.store.making import TURN, capture
 
 RELEASED = Path(__file__).parents[2] / "fixtures" / "release-0.1.0" / "data" / "headrace.db"
 
@@ -180,6 +183,43 @@ async def test_a_thousand_turns_are_a_row_each_and_read_in_part(
     assert await conversations.count_turns(alice, made.id) == 1000
     [newest, *_] = await conversations.last(alice, made.id, limit=2)
     assert (newest.seq, newest.turn) == (2000, 1000)
+
+
+async def test_the_newest_items_come_with_the_number_of_turns(
+    conversations: Conversations, alice: Principal, mallory: Principal
+) -> None:
+    made = await conversations.create(alice)
+    assert await conversations.newest(alice, made.id) == Newest(0, [])
+    said = [says(role, f"{role} {n}") for n in range(5) for role in ("user", "assistant")]
+    added = await conversations.add(alice, made.id, said)
+    for limit in (1, 4, 10, 11):
+        assert await conversations.newest(alice, made.id, limit=limit) == Newest(5, added[::-1][:limit])
+    await conversations.delete_item(alice, made.id, added[4].id)
+    await conversations.delete_item(alice, made.id, added[5].id)
+    assert (await conversations.newest(alice, made.id)).turns == 4
+    for principal, id in ((mallory, made.id), (alice, "conv_none"), (alice, "\ud800")):
+        with pytest.raises(NotFound):
+            await conversations.newest(principal, id)
+    for bad in (0, 101):
+        with pytest.raises(InvalidValue):
+            await conversations.newest(alice, made.id, limit=bad)
+
+
+@pytest.mark.parametrize("turns", [0, 300])
+async def test_a_turn_is_four_statements_in_two_transactions(
+    conversations: Conversations, alice: Principal, database: Database, turns: int
+) -> None:
+    """To PostgreSQL each is a round trip, and so is each BEGIN and COMMIT: they are most of what a turn waits for."""
+    made = await conversations.create(alice, items=TURN * turns)
+    seen = Counter[str]()
+    engines = [e for e in (database._engine.sync_engine, database._blocking, database._committing) if e is not None]
+    for engine in engines:
+        event.listen(engine, "begin", lambda connection: seen.update(["transactions"]))
+        event.listen(engine, "before_cursor_execute", lambda *args: seen.update([args[2].split()[0]]))
+    newest = await conversations.newest(alice, made.id)
+    await Captures(database).record(alice, capture(alice, conversation_id=made.id), turn=(made.id, TURN))
+    assert newest.turns == turns
+    assert seen == {"transactions": 2, "SELECT": 1, "UPDATE": 1, "INSERT": 2}
 
 
 @pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)

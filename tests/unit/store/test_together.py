@@ -53,7 +53,7 @@ async def test_an_error_is_its_own_writers_alone(database: Database) -> None:
 @sqlite_only
 async def test_those_who_wait_share_a_commit(database: Database) -> None:
     commits = Counter[str]()
-    engine = database._blocking
+    engine = database._committing
     assert engine is not None
     event.listen(engine, "commit", lambda connection: commits.update(["commit"]))
     async with database._writing:
@@ -81,7 +81,7 @@ async def test_a_full_disk_undoes_the_whole_batch(database: Database) -> None:
     connection = sqlite3.connect(str(database.url.database))
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.close()
-    engine = database._blocking
+    engine = database._committing
     assert engine is not None
 
     def limit(connection: Connection) -> None:

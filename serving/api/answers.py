@@ -1,0 +1,144 @@
+"""JSON Schemas of what the API answers, for its OpenAPI document. Clients must expect further fields.
+
+Where an engine has its say (choices, usage), only what the API itself vouches for is described.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from serving.api.links import operation_id
+
+if TYPE_CHECKING:
+    from serving.api.operations import Operation
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_MAYBE: Schema = {"type": ["string", "null"]}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_YES: Schema = {"const": True}
+_METADATA: Schema = {"type": "object", "additionalProperties": _TEXT}
+_ANY: Schema = {}
+
+
+def _object(kind: str | None, **fields: Schema) -> Schema:
+    """Returns the schema of an object whose `fields` are always there; `kind` is what OpenAI calls it."""
+    named = {"object": {"const": kind}, **fields} if kind is not None else fields
+    return {"type": "object", "required": list(named), "properties": named}
+
+
+def _list(of: Schema) -> Schema:
+    return {"type": "array", "items": of}
+
+
+def _page(of: Schema) -> Schema:
+    return _object("list", data=_list(of), first_id=_MAYBE, last_id=_MAYBE, has_more={"type": "boolean"})
+
+
+def _deleted(kind: str) -> Schema:
+    return _object(kind, id=_TEXT, deleted=_YES)
+
+
+_MODEL = _object("model", id=_TEXT, created=_COUNT, owned_by=_TEXT)
+_CHOICES = _list({"type": "object"})
+_CHAT = _object("chat.completion", id=_TEXT, model=_TEXT, choices=_CHOICES)
+_STORED = _object("chat.completion", id=_TEXT, created=_COUNT, model=_TEXT, choices=_CHOICES, metadata=_METADATA)
+_RESPONSE = _object(
+    "response",
+    id=_TEXT,
+    created_at=_COUNT,
+    status={"enum": ["completed", "incomplete", "failed", "in_progress"]},
+    model=_TEXT,
+    output=_list(_object(None, id=_TEXT, type=_TEXT)),
+    previous_response_id=_MAYBE,
+    metadata=_METADATA,
+)
+_ITEM = _object(None, id=_TEXT, type={"enum": ["message", "function_call", "function_call_output", "reasoning"]})
+_FILE = _object("file", id=_TEXT, bytes=_COUNT, created_at=_COUNT, filename=_TEXT, purpose=_TEXT, status=_TEXT)
+_COUNTS = _object(None, in_progress=_COUNT, completed=_COUNT, failed=_COUNT, cancelled=_COUNT, total=_COUNT)
+_STORE = _object(
+    "vector_store", id=_TEXT, name=_TEXT, created_at=_COUNT, status=_TEXT, metadata=_METADATA, file_counts=_COUNTS
+)
+_STORE_FILE = _object(
+    "vector_store.file",
+    id=_TEXT,
+    vector_store_id=_TEXT,
+    created_at=_COUNT,
+    status={"enum": ["in_progress", "completed", "failed", "cancelled"]},
+    attributes={"type": "object"},
+)
+_SEARCH = _object(
+    "vector_store.search_results.page", search_query=_list(_TEXT), data=_list({"type": "object"}), has_more=_ANY
+)
+_CONVERSATION = _object("conversation", id=_TEXT, created_at=_COUNT, metadata=_METADATA)
+_FEEDBACK = _object(
+    "feedback",
+    id=_TEXT,
+    created_at=_COUNT,
+    target=_object(None, type={"enum": ["response", "message", "session"]}, id=_TEXT),
+    thumb={"enum": ["up", "down", None]},
+    score={"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    tags=_list(_TEXT),
+    comment=_MAYBE,
+    correction=_MAYBE,
+    rejected=_MAYBE,
+    consent={"type": "boolean"},
+)
+_MEMORY = _object(
+    "memory", id=_TEXT, created_at=_COUNT, assistant=_TEXT, text=_TEXT, made_by={"enum": ["model", "user"]}
+)
+
+_ANSWERS: dict[str, Schema] = {
+    "models_list_all": _object("list", data=_list(_MODEL)),
+    "models_get": _MODEL,
+    "chat_create": _CHAT,
+    "stored_completions_list_page": _page(_STORED),
+    "stored_completions_get": _STORED,
+    "stored_completions_update": _STORED,
+    "stored_completions_delete": _deleted("chat.completion.deleted"),
+    "stored_completions_list_messages": _page(_object(None, id=_TEXT, role=_TEXT)),
+    "responses_create": _RESPONSE,
+    "responses_count_input": _object("response.input_tokens", input_tokens=_COUNT),
+    "responses_get": _RESPONSE,
+    "responses_delete": _deleted("response"),
+    "responses_list_input": _page(_ITEM),
+    "streams_cancel": _deleted("stream"),
+    "completions_create": _object(None, id=_TEXT, model=_TEXT, choices=_CHOICES),
+    "embeddings_create": _object("list", model=_TEXT, data=_list(_object("embedding", index=_COUNT, embedding=_ANY))),
+    "files_create": _FILE,
+    "files_list_page": _page(_FILE),
+    "files_get": _FILE,
+    "files_delete": _deleted("file"),
+    "vector_stores_create": _STORE,
+    "vector_stores_list_page": _page(_STORE),
+    "vector_stores_get": _STORE,
+    "vector_stores_update": _STORE,
+    "vector_stores_delete": _deleted("vector_store.deleted"),
+    "vector_stores_attach": _STORE_FILE,
+    "vector_stores_list_files": _page(_STORE_FILE),
+    "vector_stores_get_file": _STORE_FILE,
+    "vector_stores_detach": _deleted("vector_store.file.deleted"),
+    "vector_stores_search": _SEARCH,
+    "conversations_create": _CONVERSATION,
+    "conversations_get": _CONVERSATION,
+    "conversations_update": _CONVERSATION,
+    "conversations_delete": _deleted("conversation.deleted"),
+    "conversations_add_items": _page(_ITEM),
+    "conversations_list_items": _page(_ITEM),
+    "conversations_get_item": _ITEM,
+    "conversations_delete_item": _CONVERSATION,
+    "feedback_create": _FEEDBACK,
+    "feedback_list_page": _page(_FEEDBACK),
+    "feedback_get": _FEEDBACK,
+    "feedback_delete": _deleted("feedback.deleted"),
+    "memories_create": _MEMORY,
+    "memories_list_page": _page(_MEMORY),
+    "memories_update": _MEMORY,
+    "memories_delete": _deleted("memory.deleted"),
+}
+
+
+def answer_schema(op: Operation) -> Schema:
+    """Returns the schema of an operation's JSON answer, which allows anything where none is written down."""
+    return _ANSWERS.get(operation_id(op), {})

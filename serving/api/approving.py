@@ -1,0 +1,61 @@
+"""What a request approves of, and what its answer asks to be approved of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from serving.api.errors import invalid
+from serving.api.schemas import ChatRequest
+from serving.api.turn import Recollection
+from serving.assistants.resolver import Route
+from serving.assistants.tools.tool import PendingCall
+from serving.retrieval.types import Hit
+from serving.security.approvals import ApprovalError, Approvals
+from serving.security.principal import Principal
+
+_OWN_WORDS = frozenset(("calculator", "python", "time"))
+"""Tools that bring in nothing that others wrote."""
+
+
+class Approving:
+    """Reads the approvals that a request gives; raises a 400 that says which of them is not valid, and why."""
+
+    def __init__(self, approvals: Approvals, caller: Principal, route: Route, given: Sequence[str]) -> None:
+        self._approvals = approvals
+        self._caller = caller
+        self._assistant = route.assistant.name if route.assistant is not None else ""
+        self.approved = [self._read(i, id) for i, id in enumerate(given)]
+
+    def _read(self, i: int, id: str) -> tuple[str, str]:
+        try:
+            return self._approvals.read(id, self._caller, self._assistant)
+        except ApprovalError as e:
+            at = f"approvals[{i}]"
+            raise invalid(f"{at} {e}.", at, e.code) from None
+
+    def offers(self, calls: Sequence[PendingCall]) -> list[dict[str, Any]]:
+        """Returns what stands beside an answer: how to approve of each of `calls`."""
+        found = []
+        for call in calls:
+            id, expires_at = self._approvals.offer(self._caller, self._assistant, call.tool, call.digest)
+            found.append({"id": id, "tool": call.tool, "arguments": call.arguments, "expires_at": expires_at})
+        return found
+
+
+def taint(
+    route: Route, names: Sequence[str], body: ChatRequest, hits: Sequence[Hit] | None, turn: Recollection | None
+) -> Callable[[], bool]:
+    """Returns what tells, once memory is in the prompt, whether it holds what others wrote.
+
+    What an assistant said that reads what others wrote counts as theirs, and so does what a tool of the caller's said.
+    """
+    assistant = route.assistant
+    reads = (assistant is not None and bool(assistant.knowledge)) or not _OWN_WORDS.issuperset(names)
+    said = any(m.role == "tool" or (m.role == "assistant" and reads) for m in body.messages)
+
+    def tainted() -> bool:
+        recalled = turn is not None and any(n for name, n in turn.report.items() if name != "left_out")
+        return said or bool(hits) or (recalled and reads)
+
+    return tainted

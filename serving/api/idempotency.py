@@ -1,0 +1,205 @@
+"""The header `Idempotency-Key`: a request that is repeated is carried out once, and answered alike.
+
+After draft-ietf-httpapi-idempotency-key-header-07. A generation holds its key while it runs, and its answer is kept
+with its capture and its turn. What only writes to the store is one transaction with its answer, in which a repetition
+waits for the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import orjson
+from sqlalchemy.engine import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from serving.api.errors import ApiError, invalid
+from serving.api.exchange import Exchange
+from serving.api.http import read_body
+from serving.api.services import Services
+from serving.store.conversations import Item, Then
+from serving.store.errors import Lost, StoreError, StoreUnavailable
+from serving.store.idempotency import LEASE_S, MAX_BODY, Answer, Claim, Earlier, IdempotencyKeys, claim_of, keep
+
+if TYPE_CHECKING:
+    from serving.api.operations import Handler, Operation
+
+log = logging.getLogger("headrace.api")
+
+MAX_KEY = 255
+KEY = r'^(?:[!#-~][ -~]*|"(?:[ !#-[\]-~]|\\["\\])+")$'
+"""The header's value: a string of RFC 9651, or what stands in one without its quotes."""
+
+RETRY_AFTER_S = 2
+
+_HEADER = b"idempotency-key"
+_ESCAPED = re.compile(r"\\(.)")
+
+_TOLD_OF = {"conversations": "conversation_id", "memories": "memory_id", "feedback": "feedback_id"}
+
+
+def repeatable(op: Operation) -> Handler:
+    """Returns the operation's handler, which heeds the header if the operation takes it.
+
+    Without the header it does nothing more than before. An upload refuses the header: whoever sends it counts on it.
+    """
+    if op.once is None and not op.upload:
+        return op.handler
+
+    async def handler(s: Services, request: Request, x: Exchange) -> Response | None:
+        given = [value for name, value in request.scope["headers"] if name == _HEADER]
+        if not given:
+            return await op.handler(s, request, x)
+        if op.once is None:
+            raise invalid("Uploads cannot be repeated by a key.", code="idempotency_not_supported")
+        key = _key(given)
+        body = await read_body(request, s.limits)
+        claim = claim_of(x.caller, key, _fingerprint(request, body))
+        again = _with(body, request)
+        if op.once == "transaction":
+            return await s.database.atomically(lambda: _in_transaction(op, s, again, x, claim))
+        if (earlier := await s.idempotency_keys.claim(claim)) is not None:
+            return _answer(earlier, claim)
+        async with _holding(s.idempotency_keys, claim) as x.hold:
+            x.overhear(x.hold.hear)
+            return await op.handler(s, again, x)
+
+    return handler
+
+
+class Hold:
+    """A request's hold on its key, and what its caller was sent so far."""
+
+    def __init__(self, keys: IdempotencyKeys, claim: Claim) -> None:
+        self._keys = keys
+        self._claim = claim
+        self._sent: list[bytes] = []
+        self._size = 0
+        self.kept = False
+
+    def hear(self, data: bytes) -> None:
+        """Notes what is sent, as far as it may be kept."""
+        self._size += len(data)
+        if self._size <= MAX_BODY:
+            self._sent.append(data)
+
+    def answer(self, last: bytes, *, stream: bool) -> Answer | None:
+        """Returns the answer, when `last` is all of it that is still to be sent; None where it is too large."""
+        if self._size + len(last) > MAX_BODY:
+            return None
+        kind = "text/event-stream; charset=utf-8" if stream else "application/json"
+        return Answer(kind, b"".join([*self._sent, last]))
+
+    def keeping(
+        self, answer: Answer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
+    ) -> Then:
+        """Returns `then` and what keeps the answer in its transaction."""
+
+        def both(connection: Connection, added: Sequence[Item]) -> None:
+            if then is not None:
+                then(connection, added)
+            keep(connection, self._claim, answer, made_id, told_of)
+
+        return both
+
+    async def renew(self) -> None:
+        """Holds the key until cancelled."""
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            try:
+                await self._keys.renew(self._claim)
+            except StoreUnavailable as e:
+                log.warning("an idempotency key is not held on to: %s", e)
+            except Lost:  # the answer will not be kept, nor what it did
+                return
+
+    async def release(self) -> None:
+        """Gives the key back unless the answer was kept."""
+        if self.kept:
+            return
+        try:
+            await self._keys.release(self._claim)
+        except StoreError as e:
+            log.warning("an idempotency key is given back in %d s only: %s", LEASE_S, e)
+
+
+@asynccontextmanager
+async def _holding(keys: IdempotencyKeys, claim: Claim) -> AsyncIterator[Hold]:
+    hold = Hold(keys, claim)
+    renewing = asyncio.create_task(hold.renew())
+    try:
+        yield hold
+    finally:
+        renewing.cancel()
+        await hold.release()
+
+
+async def _in_transaction(op: Operation, s: Services, request: Request, x: Exchange, claim: Claim) -> Response:
+    if (earlier := await s.idempotency_keys.claim(claim)) is not None:
+        return _answer(earlier, claim)
+    response = await op.handler(s, request, x)
+    if response is None:
+        raise AssertionError("an operation of one transaction does not stream")
+    body = bytes(response.body)
+    made_id = request.path_params.get("conversation_id") or orjson.loads(body)["id"]
+    column = _TOLD_OF.get(op.path.split("/")[2])
+    answer = Answer("application/json", body)
+    await s.idempotency_keys.keep(claim, answer, made_id, {column: made_id} if column else {})
+    return response
+
+
+def _answer(earlier: Earlier, claim: Claim) -> Response:
+    """Returns the answer of the request that has the key; raises a 422 or a 409."""
+    if earlier.fingerprint != claim.fingerprint:
+        raise ApiError(422, "idempotency_key_reused", "Another request was sent with this Idempotency-Key.")
+    if earlier.in_flight:
+        raise ApiError(
+            409,
+            "idempotency_key_in_use",
+            "The first request with this Idempotency-Key is still being answered.",
+            headers={"Retry-After": str(RETRY_AFTER_S)},
+        )
+    if earlier.answer is None:
+        raise ApiError(
+            409,
+            "idempotency_answer_not_kept",
+            f"This request was carried out and made {earlier.made_id}. Its answer is not kept: it was too large, "
+            "or what it told of was deleted.",
+            headers={"x-should-retry": "false"},  # OpenAI's SDKs would repeat every other 409
+        )
+    headers = {"content-type": earlier.answer.content_type, "idempotency-replayed": "true"}
+    return Response(earlier.answer.body, headers=headers)
+
+
+def _key(given: list[bytes]) -> str:
+    """Returns the key of the header, with or without quotes; raises a 400."""
+    text = given[0].decode("latin-1")
+    if len(given) > 1 or len(text) > MAX_KEY or not re.fullmatch(KEY, text):
+        raise invalid(
+            f"Idempotency-Key must be given once, as 1 to {MAX_KEY} printable ASCII characters.",
+            code="invalid_idempotency_key",
+        )
+    return _ESCAPED.sub(r"\1", text[1:-1]) if text.startswith('"') else text
+
+
+def _fingerprint(request: Request, body: bytes) -> str:
+    """Tells requests apart: by their path, their query and every byte of their bodies."""
+    place = orjson.dumps([request.url.path, request.url.query])
+    return hashlib.sha256(place + b"\n" + body).hexdigest()
+
+
+def _with(body: bytes, request: Request) -> Request:
+    """Returns the request, whose body was read, as if it had not been."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)

@@ -1,0 +1,161 @@
+"""JSON Schemas that others wrote, made safe to show to a model and to check arguments by."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+MAX_NODES = 500
+"""Schemas within a schema, references followed."""
+
+MAX_DEPTH = 16
+MAX_CHARACTERS = 8000
+"""Of a schema written as JSON."""
+
+MAX_TEXT = 1000
+"""Characters of a description."""
+
+_SCHEMAS = ("items", "additionalProperties")
+_LISTS = ("allOf", "anyOf", "prefixItems")
+_NUMBERS = (
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+)
+_TEXTS = ("title", "description")
+_VALUES = ("type", "enum", "const", "required", "format", "default")
+
+
+class UnusableSchema(ValueError):
+    """A schema is broken, points elsewhere or is too large. The message says which."""
+
+
+def restrict(schema: object) -> dict[str, Any]:
+    """Returns the schema of an object in a part of JSON Schema 2020-12 that is cheap to check by.
+
+    References are written out; where one leads into itself, anything is allowed. Regular expressions and keywords
+    under which a laxer part would make the whole stricter (`not`, `if`, `contains`) are left out, `oneOf` becomes
+    `anyOf`: what the schema allows stays allowed. Who wrote it checks the rest. Raises `UnusableSchema`.
+    """
+    if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
+        raise UnusableSchema("it is not the schema of an object")
+    made = _Writer(schema).write(schema, frozenset(), 0)
+    if not isinstance(made, dict):
+        raise UnusableSchema("it is not the schema of an object")
+    made["type"] = "object"
+    try:
+        characters = len(json.dumps(made))
+        Draft202012Validator.check_schema(made)
+    except (SchemaError, ValueError, RecursionError):
+        raise UnusableSchema("it is not a JSON Schema") from None
+    if characters > MAX_CHARACTERS:
+        raise UnusableSchema(f"it has more than {MAX_CHARACTERS} characters")
+    return made
+
+
+def clean(text: str, limit: int = MAX_TEXT) -> str:
+    """Returns at most `limit` characters of `text`, without those that nobody sees but a model reads.
+
+    These are Unicode's control, format, private and unassigned characters; white space becomes a space.
+    """
+    seen = "".join(
+        " " if c.isspace() else c for c in text[: 4 * limit] if c.isspace() or unicodedata.category(c)[0] != "C"
+    )
+    return " ".join(seen.split())[:limit]
+
+
+class _Writer:
+    """Writes one schema out."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._left = MAX_NODES
+
+    def write(self, schema: object, within: frozenset[str], depth: int) -> dict[str, Any] | bool:
+        """Returns `schema` written out, found inside the references `within`."""
+        if isinstance(schema, bool):
+            return schema
+        if not isinstance(schema, Mapping):
+            raise UnusableSchema("it is not a JSON Schema")
+        self._left -= 1
+        if self._left < 0:
+            raise UnusableSchema(f"it has more than {MAX_NODES} parts")
+        if depth > MAX_DEPTH:
+            raise UnusableSchema(f"it is nested deeper than {MAX_DEPTH}")
+        if "$dynamicRef" in schema or "$recursiveRef" in schema:
+            raise UnusableSchema("it has dynamic references")
+        made = self._keywords(schema, within, depth)
+        if "$ref" in schema:
+            target = self._follow(schema["$ref"], within, depth)
+            made = {"allOf": [target, *made.pop("allOf", [])], **made}
+        return made
+
+    def _keywords(self, schema: Mapping[str, Any], within: frozenset[str], depth: int) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for word in _TEXTS:
+            if isinstance(schema.get(word), str):
+                made[word] = clean(schema[word])
+        for word in _VALUES:
+            if word in schema:
+                made[word] = schema[word]
+        for word in _NUMBERS:
+            value = schema.get(word)
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+                made[word] = value
+        given = dict(schema)
+        if isinstance(given.get("items"), list):  # before draft 2020-12
+            given["prefixItems"] = given.pop("items")
+        if "patternProperties" in given:
+            given.pop("additionalProperties", None)
+        for word in _SCHEMAS:
+            if word in given:
+                made[word] = self.write(given[word], within, depth + 1)
+        for word in (*_LISTS, "oneOf"):
+            if word in given:
+                if not isinstance(given[word], list):
+                    raise UnusableSchema("it is not a JSON Schema")
+                parts = [self.write(part, within, depth + 1) for part in given[word]]
+                if word == "oneOf" and "anyOf" in made:
+                    made.setdefault("allOf", []).append({"anyOf": parts})
+                else:
+                    made["anyOf" if word == "oneOf" else word] = parts
+        if "properties" in given:
+            properties = given["properties"]
+            if not isinstance(properties, Mapping):
+                raise UnusableSchema("it is not a JSON Schema")
+            for name in properties:
+                if clean(name) != name:
+                    raise UnusableSchema("a property's name is long or cannot be seen")
+            made["properties"] = {name: self.write(part, within, depth + 1) for name, part in properties.items()}
+        return made
+
+    def _follow(self, ref: object, within: frozenset[str], depth: int) -> dict[str, Any] | bool:
+        if not isinstance(ref, str) or (ref != "#" and not ref.startswith("#/")):
+            raise UnusableSchema("it refers to something outside of it")
+        if ref in within:
+            return {}
+        found: Any = self._root
+        for step in ref.split("/")[1:]:
+            key = unquote(step).replace("~1", "/").replace("~0", "~")
+            if isinstance(found, list) and key.isdecimal() and int(key[:6]) < len(found):
+                found = found[int(key[:6])]
+            elif isinstance(found, Mapping) and key in found:
+                found = found[key]
+            else:
+                raise UnusableSchema("a reference leads nowhere")
+        return self.write(found, within | {ref}, depth + 1)

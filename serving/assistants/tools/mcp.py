@@ -1,0 +1,346 @@
+"""Tools of MCP servers: one session with each server per process, opened when it is first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import math
+import re
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from serving.assistants.tools.address import may_connect
+from serving.assistants.tools.json_schema import UnusableSchema, clean, restrict
+from serving.assistants.tools.mcp_failure import McpFailure
+from serving.assistants.tools.tool import Tool, ToolError
+from serving.config import McpTool
+
+if TYPE_CHECKING:
+    import mcp_types
+
+    from serving.assistants.tools.mcp_session import Session
+
+T = TypeVar("T")
+
+log = logging.getLogger("headrace.tools")
+
+MAX_TOOLS = 64
+"""Tools of one server."""
+
+MAX_CHARACTERS = 48_000
+"""Of what a model is told of the tools of one server."""
+
+MAX_IN_FLIGHT = 64
+"""Requests to one server at once."""
+
+LIFETIME_S = 300.0
+"""Seconds after which a server is asked for its tools again, whether or not it said that they are others now."""
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+"""Seconds until a server that cannot be reached is tried again: after each failure twice as many."""
+
+_SDK = "serving.assistants.tools.mcp_session"
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_CONTROLS = dict.fromkeys((*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0)))
+
+
+class McpServers:
+    """The servers of a catalogue."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, McpServer] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def configure(self, settings: Iterable[McpTool]) -> None:
+        """Ends the sessions with servers that are not named any more, after the calls under way."""
+        kept = {each.model_dump_json() for each in settings}
+        for key in [key for key in self._servers if key not in kept]:
+            self._do(self._servers.pop(key).close())
+        if kept:
+            # The SDK takes seconds to import: better before somebody waits for it, and nobody's stream stands still.
+            self._do(asyncio.to_thread(importlib.import_module, _SDK))
+
+    async def tools(self, settings: McpTool) -> list[Tool]:
+        """Returns the tools of a server; of one that cannot be asked, those it last had, or one that says so."""
+        key = settings.model_dump_json()
+        server = self._servers.get(key)
+        if server is None:
+            server = self._servers[key] = McpServer(settings)
+        return await server.tools()
+
+    def _do(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Ends all sessions."""
+        closing = [server.close(at_once=True) for server in self._servers.values()]
+        await asyncio.gather(*closing, *self._tasks, return_exceptions=True)
+
+
+class McpServer:
+    """One server: its session, and what it said that its tools are."""
+
+    def __init__(self, settings: McpTool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._session: Session | None = None
+        self._opening: asyncio.Task[Session] | None = None
+        self._listing: asyncio.Task[list[Tool]] | None = None
+        self._ending: dict[asyncio.Task[None], Session] = {}
+        self._failure = ""
+        self._wait = FIRST_WAIT_S
+        self._again_at = -math.inf
+        self._tools: list[Tool] | None = None
+        self._stale_at = -math.inf
+        self._in_flight = 0
+
+    async def tools(self) -> list[Tool]:
+        """Returns its tools; when it cannot be asked, those it last had, or one that says so."""
+        if self._tools is not None and self._clock() < self._stale_at:
+            return self._tools
+        if self._listing is None:
+            self._listing = asyncio.create_task(self._list())
+        try:
+            # Who hangs up meanwhile must not stop it for the others.
+            return await asyncio.shield(self._listing)
+        except ToolError as e:
+            return self._tools if self._tools is not None else [self._apology(str(e))]
+
+    def _forget_tools(self) -> None:
+        """Has the server asked for its tools again, the next time that they are needed."""
+        self._stale_at = -math.inf
+
+    def _apology(self, why: str) -> Tool:
+        async def call(_: Any) -> str:
+            raise ToolError(why)
+
+        nothing: dict[str, Any] = {"type": "object", "properties": {}}
+        return Tool(
+            self._settings.name,
+            f"{self._settings.description} (cannot be used now)".strip(),
+            nothing,
+            call,
+            untrusted=True,
+        )
+
+    async def _list(self) -> list[Tool]:
+        try:
+            # Not when the answer comes: what changes meanwhile must not be lost.
+            self._stale_at = self._clock() + LIFETIME_S
+            listed = await self._ask(lambda session: session.tools())
+        except ToolError as e:
+            self._forget_tools()
+            raise e if isinstance(e, _Unreachable) else self._failed(str(e)) from None
+        finally:
+            self._listing = None
+        self._tools = self._made(listed)
+        return self._tools
+
+    def _made(self, listed: list[mcp_types.Tool]) -> list[Tool]:
+        settings = self._settings
+        made: dict[str, Tool] = {}
+        characters = 0
+        for each in listed:
+            if settings.tools is not None and each.name not in settings.tools:
+                continue
+            try:
+                tool = self._tool(each)
+                characters += len(json.dumps(tool.schema))
+                if tool.name in made:
+                    raise _LeftOut("another has its name")
+                if len(made) == MAX_TOOLS or characters > MAX_CHARACTERS:
+                    raise _LeftOut("there are too many")
+            except _LeftOut as e:
+                log.warning("MCP server %s: its tool %.100r is left out: %s", settings.name, each.name, e)
+                continue
+            made[tool.name] = tool
+        for name in sorted(set(settings.tools or ()) - {each.name for each in listed}):
+            log.warning("MCP server %s: it has no tool %r", settings.name, name)
+        log.info("MCP server %s: %d tools", settings.name, len(made))
+        return list(made.values())
+
+    def _tool(self, listed: mcp_types.Tool) -> Tool:
+        settings = self._settings
+        name = f"{settings.name}_{re.sub(r'[^a-zA-Z0-9_-]', '_', listed.name[:100])}"
+        if not _NAME.fullmatch(name):
+            raise _LeftOut("its name is too long")
+        try:
+            parameters = restrict(listed.input_schema)
+        except UnusableSchema as e:
+            raise _LeftOut(f"its schema cannot be used: {e}") from None
+
+        async def call(arguments: dict[str, Any]) -> str:
+            return _text(await self._ask(lambda session: session.call(listed.name, arguments)))
+
+        return Tool(
+            name,
+            clean(listed.description or listed.title or "") or "(no description)",
+            parameters,
+            call,
+            # What a server says of itself lowers no guard: its annotations are not looked at.
+            effects=listed.name not in settings.read_only,
+            untrusted=True,
+            approval=settings.approval,
+        )
+
+    async def _ask(self, question: Callable[[Session], Awaitable[T]]) -> T:
+        """Asks the server; raises `ToolError`."""
+        name = self._settings.name
+        if self._in_flight >= MAX_IN_FLIGHT:
+            raise ToolError(f"{name} is busy: {MAX_IN_FLIGHT} calls are under way")
+        self._in_flight += 1
+        try:
+            return await self._answer(question)
+        finally:
+            self._in_flight -= 1
+
+    async def _answer(self, question: Callable[[Session], Awaitable[T]]) -> T:
+        for again in (True, False):
+            session = await self._opened()
+            try:
+                answer = await question(session)
+            except McpFailure as e:
+                # A new session is cheap, and cures what a server forgot.
+                self._retire(session)
+                if e.sent or not again:
+                    raise ToolError(f"{self._settings.name} failed: {_seen(str(e))}") from None
+            except asyncio.CancelledError:
+                self._retire(session)
+                raise
+            else:
+                self._wait = FIRST_WAIT_S
+                return answer
+        raise AssertionError("the second time raises or returns")
+
+    async def _opened(self) -> Session:
+        if self._session is not None and self._session.usable:
+            return self._session
+        if self._opening is None:
+            if self._clock() < self._again_at:
+                raise _Unreachable(self._failure)
+            self._opening = asyncio.create_task(self._open())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Session:
+        settings = self._settings
+        try:
+            sdk = await asyncio.to_thread(importlib.import_module, _SDK)
+            headers = await asyncio.to_thread(lambda: {name: ref.read() for name, ref in settings.headers.items()})
+            session: Session = sdk.Session(
+                settings.url,
+                headers=headers,
+                resolve=partial(_resolve, private=settings.private),
+                seconds=settings.timeout_s,
+                max_bytes=settings.max_bytes,
+                connections=MAX_IN_FLIGHT + 2,
+                changed=self._forget_tools,
+            )
+            await session.open()
+        except LookupError as e:
+            log.error("MCP server %s: %s", settings.name, e)
+            raise self._failed(f"{settings.name} is not set up") from None
+        except McpFailure as e:
+            log.warning("MCP server %s: no session: %s", settings.name, _seen(str(e)))
+            raise self._failed(f"{settings.name} cannot be reached: {_seen(str(e))}") from None
+        except Exception as e:
+            log.error("MCP server %s: no session: %s", settings.name, type(e).__name__)  # its text could hold a header
+            raise self._failed(f"{settings.name} cannot be reached") from None
+        finally:
+            self._opening = None
+        self._session = session
+        return session
+
+    def _failed(self, message: str) -> _Unreachable:
+        """Lets some time pass until the server is tried again."""
+        self._failure = message
+        self._again_at = self._clock() + self._wait
+        self._wait = min(2 * self._wait, LONGEST_WAIT_S)
+        return _Unreachable(message)
+
+    def _retire(self, session: Session) -> None:
+        """Ends a session once its requests under way are done; the next request opens another."""
+        if self._session is not session:
+            return
+        self._session = None
+        self._forget_tools()
+        task = asyncio.create_task(session.close())
+        self._ending[task] = session
+        task.add_done_callback(self._ending.pop)
+
+    async def close(self, *, at_once: bool = False) -> None:
+        """Ends what is open, after the requests under way unless `at_once`."""
+        begun: list[asyncio.Task[Any] | None] = [self._opening, self._listing]
+        under_way = [task for task in begun if task is not None]
+        if at_once:
+            for task in under_way:
+                task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        if self._session is not None:
+            self._retire(self._session)
+        if at_once:
+            await asyncio.gather(*(session.close(at_once=True) for session in self._ending.values()))
+        await asyncio.gather(*self._ending)
+
+
+async def _resolve(host: str, port: int, *, private: bool) -> list[str]:
+    """Returns the addresses of a host; raises `OSError` when there is none that may be connected to."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = dict.fromkeys(str(where[0]) for *_, where in found)
+    allowed = [address for address in addresses if may_connect(address, private=private)]
+    if not allowed:
+        raise OSError("its address is not one that this tool may connect to")
+    return allowed
+
+
+class _Unreachable(ToolError):
+    """There is no session with a server, and for some time none is tried."""
+
+
+class _LeftOut(Exception):
+    """A tool is not shown to models. The message says why."""
+
+
+def _text(result: mcp_types.CallToolResult) -> str:
+    """Returns what a tool said as text; raises `ToolError` when it says that it failed."""
+    parts = list(filter(None, map(_part, result.content)))
+    if not parts and result.structured_content is not None:
+        parts = [json.dumps(result.structured_content, ensure_ascii=False)]
+    text = "\n".join(parts).translate(_CONTROLS)
+    if result.is_error:
+        raise ToolError(text or "it failed")
+    return text
+
+
+def _part(content: mcp_types.ContentBlock) -> str:
+    """Returns a text as it is, and of anything else what it is."""
+    match content.type:
+        case "text":
+            return content.text
+        case "image" | "audio":
+            return f"[{content.type}: {_kind(content.mime_type)}, {_bytes(content.data)}]"
+        case "resource_link":
+            return f"[resource: {_seen(content.uri)}, {_kind(content.mime_type)}]"
+    resource = content.resource
+    blob = getattr(resource, "blob", None)
+    if blob is None:
+        return str(getattr(resource, "text", ""))
+    return f"[resource: {_seen(resource.uri)}, {_kind(resource.mime_type)}, {_bytes(blob)}]"
+
+
+def _kind(mime_type: str | None) -> str:
+    return _seen(mime_type or "of unknown kind")
+
+
+def _bytes(encoded: str) -> str:
+    return f"{len(encoded) * 3 // 4 - encoded[-2:].count('=')} bytes"
+
+
+def _seen(text: str) -> str:
+    return clean(text, 200)

@@ -1,0 +1,67 @@
+"""Approvals of calls that a model wants to make: signed, so that any replica honours them and nothing is stored."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from collections.abc import Callable
+
+from serving.security.principal import Principal
+from serving.store.ids import now
+
+PREFIX = "apr_"
+LIFETIME_S = 600
+MAX_ID = 2048
+"""Characters of an approval's id."""
+
+_MAC = 32  # bytes of HMAC-SHA256
+
+
+class ApprovalError(Exception):
+    """An approval that is not valid. The message says which kind of invalid, without what it holds."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Approvals:
+    """Offers approvals to callers, and reads those that they give; `clock` tells seconds since 1970.
+
+    An approval holds for a caller's tenant and user, an assistant, a tool and its arguments' digest, until it expires.
+    """
+
+    def __init__(self, secret: str, clock: Callable[[], float] = now) -> None:
+        # A key of its own: what is signed here is never taken for the hash of an API key.
+        self._key = hmac.digest(secret.encode(), b"headrace approvals 1", "sha256")
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return "Approvals()"
+
+    def offer(self, caller: Principal, assistant: str, tool: str, digest: str) -> tuple[str, int]:
+        """Returns the id to approve of a call with, and when it expires, in seconds since 1970."""
+        expires_at = int(self._clock()) + LIFETIME_S
+        claims = json.dumps([caller.tenant, caller.user, assistant, tool, digest, expires_at]).encode()
+        return PREFIX + base64.urlsafe_b64encode(self._mac(claims) + claims).rstrip(b"=").decode(), expires_at
+
+    def read(self, id: str, caller: Principal, assistant: str) -> tuple[str, str]:
+        """Returns the tool and the digest of its arguments that `id` approves of. Raises `ApprovalError`."""
+        given = id.removeprefix(PREFIX)
+        try:
+            signed = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            signed = b""
+        mac, claims = signed[:_MAC], signed[_MAC:]
+        if not id.startswith(PREFIX) or len(id) > MAX_ID or not hmac.compare_digest(mac, self._mac(claims)):
+            raise ApprovalError("invalid_approval", "is no id of an approval")
+        tenant, user, its_assistant, tool, digest, expires_at = json.loads(claims)
+        if (tenant, user, its_assistant) != (caller.tenant, caller.user, assistant):
+            raise ApprovalError("foreign_approval", "was offered to another caller or by another assistant")
+        if self._clock() >= expires_at:
+            raise ApprovalError("expired_approval", "has expired: ask again")
+        return tool, digest
+
+    def _mac(self, claims: bytes) -> bytes:
+        return hmac.digest(self._key, claims, "sha256")

@@ -1,0 +1,32 @@
+"""How values of JSON columns become text and back: by orjson, which takes a quarter of the time of `json`.
+
+What orjson refuses (integers beyond 64 bits, unpaired surrogates, NaN) goes through `json` as ever: rows that were
+written before, or restored from a backup, stay readable.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+
+def dumps(value: Any) -> str:
+    """Returns `value` as JSON; raises `TypeError` for what JSON cannot hold."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value)
+
+
+def loads(text: str | bytes) -> Any:
+    """Returns the value of a JSON text; raises `ValueError` where it is none."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)
+
+
+ENGINE = {"json_serializer": dumps, "json_deserializer": loads}
+"""Arguments of `create_engine`."""

@@ -1,0 +1,108 @@
+"""OpenAI's SDK for Python drives every route of the API. What the answers are, test_api.py checks."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+from openai import BaseModel
+
+from tests.routes import not_asked
+
+
+class Recording(openai.OpenAI):
+    """The client, which remembers what it asked."""
+
+    requests: list[tuple[str, str]]
+
+    def _prepare_request(self, request):  # the SDK's own hook for those who extend it
+        self.requests.append((request.method, request.url.path))
+
+
+class Plain(BaseModel):
+    """An answer that is not in OpenAI's API."""
+
+    id: str = ""
+
+
+def test_every_route(stack):
+    with Recording(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0, timeout=120) as sdk:
+        sdk.requests = []
+        for path in ("/healthz", "/readyz", "/openapi.json"):
+            assert sdk.get(f"{stack.url}{path}", cast_to=Plain)
+        models(sdk)
+        completions(sdk)
+        responses(sdk)
+        conversations(sdk)
+        files(sdk)
+        memories(sdk)
+        assert not_asked(sdk.requests) == []
+
+
+def models(sdk):
+    for model in sdk.models.list():
+        assert sdk.models.retrieve(model.id) == model
+    assert sdk.embeddings.create(model="all-minilm-l6-v2", input="a heron").data
+    assert sdk.completions.create(model="smollm2", prompt="Herons", max_tokens=2).choices
+
+
+def completions(sdk):
+    messages = [{"role": "user", "content": "Name a heron."}]
+    kept = sdk.chat.completions.create(model="smollm2", messages=messages, max_tokens=2, store=True)
+    assert sdk.chat.completions.retrieve(kept.id).choices[0].message.content == kept.choices[0].message.content
+    assert sdk.chat.completions.update(kept.id, metadata={"tour": kept.id}).metadata == {"tour": kept.id}
+    assert [c.id for c in sdk.chat.completions.list(metadata={"tour": kept.id})] == [kept.id]
+    assert [m.content for m in sdk.chat.completions.messages.list(kept.id)] == ["Name a heron."]
+
+    rating = {"target": {"type": "response", "id": kept.id}, "thumb": "up"}
+    rated = sdk.post("/feedback", body=rating, cast_to=Plain)
+    assert sdk.get("/feedback", cast_to=Plain, options={"params": {"target": kept.id}}).model_extra["data"]
+    assert sdk.get(f"/feedback/{rated.id}", cast_to=Plain) == rated
+    assert sdk.delete(f"/feedback/{rated.id}", cast_to=Plain).model_extra["deleted"]
+    assert sdk.chat.completions.delete(kept.id).deleted
+
+
+def responses(sdk):
+    made = sdk.responses.create(model="smollm2", input="Name a heron.", max_output_tokens=2)
+    assert sdk.responses.retrieve(made.id).output == made.output
+    assert len(list(sdk.responses.input_items.list(made.id))) == 1
+    assert sdk.responses.input_tokens.count(model="smollm2", input="Name a heron.").input_tokens > 0
+    with pytest.raises(openai.BadRequestError, match="synchronous"):
+        sdk.responses.cancel(made.id)
+    sdk.responses.delete(made.id)
+
+
+def conversations(sdk):
+    id = sdk.conversations.create().id
+    sdk.conversations.items.create(id, items=[{"role": "user", "content": "Hello."}])
+    [item] = sdk.conversations.items.list(id)
+    assert sdk.conversations.items.retrieve(item.id, conversation_id=id) == item
+    assert sdk.conversations.items.delete(item.id, conversation_id=id).id == id
+    assert sdk.conversations.update(id, metadata={"a": "b"}) == sdk.conversations.retrieve(id)
+    assert sdk.conversations.delete(id).deleted
+
+
+def files(sdk):
+    file = sdk.files.create(file=("heron.md", b"# Heron\n\nThe heron stands still.\n"), purpose="assistants")
+    store = sdk.vector_stores.create(name="every-route")
+    assert sdk.files.retrieve(file.id) == file
+    assert file.id in [f.id for f in sdk.files.list()]
+    assert sdk.files.content(file.id).content.startswith(b"# Heron")
+
+    sdk.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id, poll_interval_ms=100)
+    assert sdk.vector_stores.files.retrieve(file.id, vector_store_id=store.id).status == "completed"
+    assert [f.id for f in sdk.vector_stores.files.list(store.id)] == [file.id]
+    assert [hit.file_id for hit in sdk.vector_stores.search(store.id, query="Who stands still?")] == [file.id]
+    assert sdk.vector_stores.update(store.id, name="renamed").name == sdk.vector_stores.retrieve(store.id).name
+    assert store.id in [s.id for s in sdk.vector_stores.list()]
+    assert sdk.vector_stores.files.delete(file.id, vector_store_id=store.id).deleted
+    assert sdk.vector_stores.delete(store.id).deleted
+    assert sdk.files.delete(file.id).deleted
+
+
+def memories(sdk):
+    made = sdk.post("/memories", body={"assistant": "friend", "text": "Likes herons."}, cast_to=Plain)
+    changed = sdk.post(f"/memories/{made.id}", body={"text": "Likes ibises."}, cast_to=Plain)
+    assert changed.model_extra["text"] == "Likes ibises."
+    listed = sdk.get("/memories", cast_to=Plain, options={"params": {"assistant": "friend"}}).model_extra["data"]
+    assert made.id in [m["id"] for m in listed]
+    assert sdk.delete(f"/memories/{made.id}", cast_to=Plain).model_extra["deleted"]

@@ -1,0 +1,31 @@
+"""A real MCP server as a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+class Process:
+    """A server as a process of its own, which can be started again on its port."""
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.unit.assistants.mcp_server", str(self.port), *self._options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/mcp"

@@ -1,0 +1,80 @@
+"""A model that says one word a second: a stream as long as its caller asks for, that costs no processor time.
+
+It calls the first of its tools where it must call one, which the small model of the tests does not do; and it takes
+pictures, at which it does not look. Run in a pod of the serving image, or as `ticker.py ADDRESS PORT`; speaks as much
+of OpenAI's API as the `remote` engine uses.
+"""
+
+import json
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Ticker(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self._answer({"object": "list", "data": [{"id": "ticker", "object": "model"}]})
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        limit = asked.get("max_tokens") or asked.get("max_completion_tokens")
+        words, reason = limit or 4, "length" if limit else "stop"
+        usage = {"prompt_tokens": 1, "completion_tokens": words, "total_tokens": 1 + words}
+        calls = None
+        if asked.get("tools") and asked.get("tool_choice") not in (None, "auto", "none"):
+            calls, reason = [_call(asked["tools"][0]["function"])], "tool_calls"
+        if not asked.get("stream"):
+            said = {"content": None, "tool_calls": calls} if calls else {"content": " ".join(map(str, range(words)))}
+            message = {"role": "assistant", **said}
+            body = self._body("chat.completion", {"message": message, "finish_reason": reason})
+            self._answer({**body, "usage": usage})
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for call in calls or ():
+            self._event(self._body("chat.completion.chunk", {"delta": {"tool_calls": [call]}, "finish_reason": None}))
+        for i in range(0 if calls else words):
+            self._event(self._body("chat.completion.chunk", {"delta": {"content": f"{i} "}, "finish_reason": None}))
+            time.sleep(1)
+        self._event(self._body("chat.completion.chunk", {"delta": {}, "finish_reason": reason}))
+        self._event({**self._body("chat.completion.chunk", {}), "choices": [], "usage": usage})
+        self._chunk(b"data: [DONE]\n\n")
+        self._chunk(b"")
+
+    def _body(self, kind, choice):
+        return {"id": "t", "object": kind, "created": 0, "model": "ticker", "choices": [{"index": 0, **choice}]}
+
+    def _event(self, body):
+        self._chunk(b"data: " + json.dumps(body).encode() + b"\n\n")
+
+    def _chunk(self, data):
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.wfile.flush()
+
+    def _answer(self, body):
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        return
+
+
+def _call(function):
+    """Returns a call with an argument, a word, for each of the function's parameters."""
+    parameters = (function.get("parameters") or {}).get("properties") or {}
+    arguments = {name: schema.get("enum", ["Orrin"])[0] for name, schema in parameters.items()}
+    made = {"name": function["name"], "arguments": json.dumps(arguments)}
+    return {"index": 0, "id": "call_0", "type": "function", "function": made}
+
+
+if __name__ == "__main__":
+    address, port = sys.argv[1:] or ("", "8080")
+    ThreadingHTTPServer((address, int(port)), Ticker).serve_forever()

@@ -1,0 +1,176 @@
+"""Schemas that others wrote: what is taken over stays true, and nothing in them can take long."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from serving.assistants.tools.json_schema import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    MAX_NODES,
+    MAX_TEXT,
+    UnusableSchema,
+    clean,
+    restrict,
+)
+
+NAMES = st.sampled_from(["a", "b", "c"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "x", "xyz"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def keywords(inner):
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["object", "array", "string", "integer", "null", ["string", "object"]]),
+            "properties": st.dictionaries(NAMES, inner, max_size=3),
+            "patternProperties": st.dictionaries(st.sampled_from(["^a", "b"]), inner, max_size=2),
+            "additionalProperties": inner,
+            "required": st.lists(NAMES, unique=True, max_size=2),
+            "items": inner,
+            "prefixItems": st.lists(inner, min_size=1, max_size=2),
+            "contains": inner,
+            "allOf": st.lists(inner, min_size=1, max_size=2),
+            "anyOf": st.lists(inner, min_size=1, max_size=2),
+            "oneOf": st.lists(inner, min_size=1, max_size=2),
+            "not": inner,
+            "if": inner,
+            "then": inner,
+            "else": inner,
+            "enum": st.lists(VALUES, min_size=1, max_size=3),
+            "const": VALUES,
+            "minimum": st.integers(-3, 3),
+            "maxLength": st.integers(0, 3),
+            "minItems": st.integers(0, 2),
+            "pattern": st.sampled_from(["^x", "z$"]),
+            "$ref": st.sampled_from(["#/$defs/d", "#/$defs/e"]),
+            "title": st.text(max_size=5),
+        },
+    )
+
+
+FLAT = keywords(st.booleans()).map(lambda schema: {word: schema[word] for word in schema if word != "$ref"})
+SCHEMAS = st.booleans() | keywords(st.booleans())
+
+
+@st.composite
+def roots(draw):
+    return {**draw(keywords(SCHEMAS)), "type": "object", "$defs": {"d": draw(FLAT), "e": draw(FLAT)}}
+
+
+@settings(max_examples=50, deadline=None)
+@given(roots(), st.dictionaries(NAMES, VALUES, max_size=3))
+def test_what_a_schema_allows_stays_allowed(schema, arguments):
+    made = restrict(schema)
+    Draft202012Validator.check_schema(made)
+    assert "$ref" not in json.dumps(made)
+    allowed = Draft202012Validator(schema).is_valid(arguments)
+    assert not allowed or Draft202012Validator(made).is_valid(arguments)
+
+
+def test_what_is_checked_is_checked():
+    schema = {
+        "type": "object",
+        "properties": {
+            "n": {"type": "integer", "minimum": 1, "maximum": 3},
+            "mode": {"$ref": "#/$defs/mode"},
+            "either": {"oneOf": [{"type": "string"}, {"type": "null"}]},
+            "list": {"type": "array", "items": [{"type": "integer"}], "minItems": 1},
+        },
+        "required": ["n"],
+        "additionalProperties": False,
+        "$defs": {"mode": {"enum": ["fast", "slow"]}},
+    }
+    validator = Draft202012Validator(restrict(schema))
+    assert validator.is_valid({"n": 1, "mode": "fast", "either": None, "list": [1, "any"]})
+    for wrong in ({}, {"n": 0}, {"n": 1, "mode": "x"}, {"n": 1, "either": 5}, {"n": 1, "list": []}, {"n": 1, "m": 2}):
+        assert not validator.is_valid(wrong), wrong
+
+
+def test_a_schema_without_a_type_is_one_of_an_object():
+    assert restrict({}) == {"type": "object"}
+
+
+def nested(depth):
+    schema = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
+def tenfold(times):
+    """Each definition names the next one ten times: written out, there are 10 ** times."""
+    defs = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 10} for i in range(times)}
+    return {"type": "object", "$ref": "#/$defs/d0", "$defs": {**defs, f"d{times}": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        (None, "not the schema of an object"),
+        (True, "not the schema of an object"),
+        ([], "not the schema of an object"),
+        ({"type": "string"}, "not the schema of an object"),
+        ({"type": ["object"]}, "not the schema of an object"),
+        ({"properties": []}, "not a JSON Schema"),
+        ({"properties": {"a": 5}}, "not a JSON Schema"),
+        ({"properties": {"a": {"type": "strange"}}}, "not a JSON Schema"),
+        ({"allOf": {}}, "not a JSON Schema"),
+        ({"required": "a"}, "not a JSON Schema"),
+        ({"enum": "a"}, "not a JSON Schema"),
+        ({"multipleOf": 0}, "not a JSON Schema"),
+        ({"const": 10**5000}, "not a JSON Schema"),
+        ({"$ref": "http://169.254.169.254/"}, "outside"),
+        ({"$ref": "file:///etc/passwd"}, "outside"),
+        ({"$ref": "#anchor"}, "outside"),
+        ({"$ref": 5}, "outside"),
+        ({"$ref": "#/$defs/none"}, "nowhere"),
+        ({"$ref": "#/allOf/7", "allOf": [{}]}, "nowhere"),
+        ({"$dynamicRef": "#a"}, "dynamic"),
+        ({"properties": {"a\u202eb": {}}}, "cannot be seen"),
+        ({"properties": {"a" * (MAX_TEXT + 1): {}}}, "long"),
+        ({"properties": {str(i): {} for i in range(MAX_NODES)}}, f"more than {MAX_NODES} parts"),
+        ({"properties": {"a": {"enum": ["x" * MAX_CHARACTERS]}}}, f"more than {MAX_CHARACTERS} characters"),
+        (nested(MAX_DEPTH + 1), "deeper"),
+        (nested(5000), "deeper"),
+        (tenfold(5), "more than"),
+    ],
+    ids=range(27),
+)
+def test_what_cannot_be_used_is_refused(schema, why):
+    with pytest.raises(UnusableSchema, match=why):
+        restrict(schema)
+
+
+def test_a_reference_into_itself_allows_anything():
+    tree = {"type": "object", "properties": {"name": {"type": "string"}, "children": {"items": {"$ref": "#"}}}}
+    validator = Draft202012Validator(restrict(tree))
+    assert validator.is_valid({"name": "a", "children": [{"children": [{"children": 5}]}]})
+    assert not validator.is_valid({"name": "a", "children": [{"name": 5}]})
+    assert restrict({"$ref": "#"}) == {"type": "object", "allOf": [{"allOf": [{}]}]}
+
+
+def test_numbers_that_are_none_are_left_out():
+    assert restrict({"minProperties": float("nan"), "maxProperties": True, "minLength": "5"}) == {"type": "object"}
+
+
+@given(st.text(max_size=50), st.integers(1, 20))
+def test_a_text_holds_nothing_unseen(text, limit):
+    made = clean(text, limit)
+    assert len(made) <= limit
+    assert made.isprintable()
+    assert clean(made, limit) == made
+
+
+def test_a_text_is_read_as_it_was_meant():
+    assert clean("  Füße\n\tund  日本 🙂 ") == "Füße und 日本 🙂"
+    assert clean("a\u200b\u202e\U000e0041b\x1b\x00\ue000c") == "abc"

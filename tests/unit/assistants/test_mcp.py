@@ -1,0 +1,473 @@
+"""Tools of MCP servers: real ones, and what pretends to be one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import itertools
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+from aiohttp import web
+
+from serving.assistants.tools import mcp
+from serving.assistants.tools.mcp import McpServer, McpServers
+from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox
+from serving.config import McpTool, SecretRef
+from tests.mcp_process import Process
+
+
+@pytest.fixture(scope="module", params=["modern", "legacy"])
+def process(request):
+    """A server of either kind: without sessions, or with a handshake and sessions."""
+    process = Process(request.param)
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def modern():
+    process = Process()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def servers():
+    servers = McpServers()
+    yield servers
+    await servers.close()
+    assert {asyncio.current_task()} == asyncio.all_tasks()  # nothing of it is left
+
+
+@contextlib.asynccontextmanager
+async def pretender(handler):
+    """Serves what `handler` answers to anything, and yields its URL."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/mcp"
+    await runner.cleanup()
+
+
+def settings(url, **more):
+    more = {"approval": "never", "private": True, "timeout_s": 20, **more}
+    return McpTool(name="t", url=url, **more)
+
+
+async def box(servers, given):
+    return Toolbox(await servers.tools(given), 1000, 60, characters=10_000_000)
+
+
+async def test_its_tools_are_there(servers, process, caplog):
+    caplog.set_level(logging.INFO, "headrace.tools")
+    given = settings(process.url, read_only=("add",), approval="tainted")
+    tools = {tool.name: tool for tool in await servers.tools(given)}
+    assert {"t_add", "t_calls", "t_dotted_name_x"} < set(tools)
+    assert all(tool.untrusted for tool in tools.values())
+    assert all(tool.effects is (name != "t_add") for name, tool in tools.items())  # "lies" says that it only reads
+    assert {tool.approval for tool in tools.values()} == {"tainted"}
+    assert tools["t_add"].description == "Adds two[31m numbers. Ignore me."
+    assert tools["t_add"].parameters == {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"allOf": [{"type": "integer"}]}},
+        "required": ["a"],
+    }
+    assert tools["t_calls"].description == "Tells how often it was asked"
+    assert tools["t_fail"].description == "(no description)"
+    assert len(tools["t_long"].description) == 1000
+    for name, why in {
+        "dotted_name_x": "another has its name",
+        "nnn": "its name is too long",
+        "wide": "its schema cannot be used: it has more than 500 parts",
+        "remote": "its schema cannot be used: it refers to something outside of it",
+        "broken": "its schema cannot be used: it is not a JSON Schema",
+    }.items():
+        assert any(f"its tool '{name}" in line and line.endswith(why) for line in caplog.messages)
+        assert name == "dotted_name_x" or f"t_{name}" not in tools
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("add", '{"a": 1, "b": 2}', "3"),
+        ("add", '{"a": "x"}', "Error: the arguments are wrong: $.a: 'x' is not of type 'integer'."),
+        ("add", "{}", "Error: the arguments are wrong: $: 'a' is a required property."),
+        ("fail", "", "Error: the printer is on fire."),
+        ("structured", "", '{"größe": [1, 2]}'),
+        (
+            "things",
+            "",
+            "one\n[image: image/png, 5 bytes]\n[audio: audio/wav, 5 bytes]\n[resource: file:///l, of unknown kind]\n"
+            "[resource: file:///a.bin, application/x, 5 bytes]\na page",
+        ),
+    ],
+)
+async def test_tools_are_called(servers, process, name, arguments, said):
+    assert await (await box(servers, settings(process.url))).call(f"t_{name}", arguments) == said
+
+
+async def test_what_fails_is_said_and_the_next_call_works(servers, process):
+    tools = await box(servers, settings(process.url))
+    assert (await tools.call("t_raise", "")).startswith("Error: t failed: ")
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+
+
+async def test_arguments_are_checked_before_the_server_is_asked(servers, process):
+    tools = await box(servers, settings(process.url))
+    before = int(await tools.call("t_calls", ""))
+    await tools.call("t_add", '{"a": "x"}')
+    assert int(await tools.call("t_calls", "")) == before + 1
+
+
+async def test_many_call_at_once_over_one_session(servers):
+    for options in ((), ("legacy",)):  # each its own: the server counts to 32 once
+        process = Process(*options)
+        try:
+            given = settings(process.url)
+            toolboxes = await asyncio.gather(*(box(servers, given) for _ in range(32)))
+            (server,) = servers._servers.values()
+            session = server._session
+            calls = (tools.call("t_together", json.dumps({"n": i})) for i, tools in enumerate(toolboxes))
+            assert await asyncio.gather(*calls) == [str(i) for i in range(32)]  # none answers before all have come
+            assert server._session is session
+            servers.configure([])
+        finally:
+            process.stop()
+
+
+async def test_more_calls_than_a_server_may_have_are_refused(servers, process, monkeypatch):
+    tools = await box(servers, settings(process.url, timeout_s=20))
+    monkeypatch.setattr(mcp, "MAX_IN_FLIGHT", 2)
+    hanging = [asyncio.create_task(tools.call("t_hang", "")) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert await tools.call("t_add", '{"a": 1}') == "Error: t is busy: 2 calls are under way."
+    for each in hanging:
+        each.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+
+
+async def test_a_tool_that_hangs_holds_nobody_up(servers, process):
+    patient, hasty = settings(process.url), settings(process.url, timeout_s=1)
+    tools, others = await box(servers, hasty), await box(servers, patient)
+    hanging = asyncio.create_task(tools.call("t_hang", ""))
+    assert await others.call("t_add", '{"a": 1}') == "1"
+    assert await tools.call("t_add", '{"a": 2}') == "2"
+    assert not hanging.done()
+    assert await hanging == "Error: t failed: it did not answer within 1 s."
+    assert await tools.call("t_add", '{"a": 3}') == "3"
+
+
+async def test_who_is_cancelled_leaves_the_others_alone(servers, process):
+    tools = await box(servers, settings(process.url))
+    hanging = asyncio.create_task(tools.call("t_hang", ""))
+    other = asyncio.create_task(tools.call("t_add", '{"a": 1}'))
+    await asyncio.sleep(0)
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+    assert await other == "1"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await tools.call("t_hang", "")
+    assert asyncio.current_task().cancelling() == 0
+    assert await tools.call("t_add", '{"a": 2}') == "2"
+
+
+async def test_who_hangs_up_does_not_stop_the_opening_for_others(servers, process):
+    given = settings(process.url)
+    hasty, patient = asyncio.create_task(servers.tools(given)), asyncio.create_task(servers.tools(given))
+    await asyncio.sleep(0)
+    hasty.cancel()
+    assert "t_add" in {tool.name for tool in await patient}
+
+
+async def test_a_flood_is_cut_off(servers, process):
+    tools = await box(servers, settings(process.url, timeout_s=60))
+    said = await tools.call("t_flood", "")
+    assert said.startswith("Error: t failed: ")
+    assert len(said) < MAX_OBSERVATION
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+
+
+@pytest.mark.parametrize("kind", ["modern", "legacy"])
+async def test_a_tool_that_disappears(servers, kind):
+    process = Process(kind)
+    try:
+        given = settings(process.url)
+        tools = await box(servers, given)
+        assert await tools.call("t_vanish", "") == "gone"
+        # The server says that its tools are others; nobody waits for the end of the list's lifetime.
+        async with asyncio.timeout(20):
+            while "t_calls" in {tool.name for tool in await servers.tools(given)}:
+                await asyncio.sleep(0.05)
+        assert (await tools.call("t_calls", "")).startswith("Error: t failed: ")  # a turn that began before
+    finally:
+        process.stop()
+
+
+@pytest.mark.parametrize("kind", ["modern", "legacy"])
+async def test_a_server_that_starts_again_between_calls_is_not_noticed(servers, kind):
+    process = Process(kind)
+    try:
+        tools = await box(servers, settings(process.url))
+        assert await tools.call("t_add", '{"a": 1}') == "1"
+        process.stop()
+        process.start()
+        assert await tools.call("t_add", '{"a": 2}') == "2"
+    finally:
+        process.stop()
+
+
+async def test_a_server_that_is_gone_comes_back(process_of_its_own, caplog):
+    clock = Clock()
+    server = McpServer(settings(process_of_its_own.url), clock)
+    process_of_its_own.stop()
+    (apology,) = await server.tools()
+    assert apology.name == "t"
+    assert (await Toolbox([apology], 9, 9).call("t", "")).startswith("Error: t cannot be reached: ")
+    process_of_its_own.start()
+    assert [tool.name for tool in await server.tools()] == ["t"]  # it is not tried again at once
+    clock.now += 2 * mcp.LONGEST_WAIT_S
+    tools = Toolbox(await server.tools(), 9, 60)
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+    process_of_its_own.stop()
+    assert (await tools.call("t_add", '{"a": 1}')).startswith("Error: t ")
+    assert "t_add" in {tool.name for tool in await server.tools()}  # what it last had
+    await server.close(at_once=True)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def process_of_its_own():
+    process = Process()
+    yield process
+    process.stop()
+
+
+async def test_a_server_that_fails_is_tried_ever_more_seldom():
+    tries = []
+
+    async def fail(request):
+        tries.append(request.method)
+        return web.Response(status=500)
+
+    async with pretender(fail) as url:
+        clock = Clock()
+        server = McpServer(settings(url), clock)
+        per_open = None
+        waits = []
+        for _ in range(200):
+            before = len(tries)
+            await asyncio.gather(*(server.tools() for _ in range(8)))
+            if len(tries) > before:
+                per_open = per_open or len(tries)
+                assert len(tries) == before + per_open  # eight ask, one tries
+                waits.append(clock.now)
+            clock.now += 1
+        assert [b - a for a, b in itertools.pairwise(waits)] == [1, 2, 4, 8, 16, 32, 60, 60]
+        await server.close(at_once=True)
+
+
+async def test_its_tools_are_asked_for_again_after_a_while(modern):
+    clock = Clock()
+    server = McpServer(settings(modern.url), clock)
+    first = await server.tools()
+    clock.now += mcp.LIFETIME_S - 1
+    assert await server.tools() is first
+    clock.now += 2
+    again = await server.tools()
+    assert again is not first
+    assert [tool.name for tool in again] == [tool.name for tool in first]
+    await server.close(at_once=True)
+
+
+async def test_only_tools_that_are_allowed_are_there(servers, modern, caplog):
+    tools = await box(servers, settings(modern.url, tools=("add", "nothing")))
+    assert list(tools.tools) == ["t_add"]
+    assert "MCP server t: it has no tool 'nothing'" in caplog.messages
+    assert (await tools.call("t_fail", "")).startswith("Error: there is no tool")
+
+
+async def test_credentials(servers, tmp_path, monkeypatch, caplog):
+    process = Process("secret-1")
+    try:
+        (tmp_path / "key").write_text("Bearer secret-1")
+        right = settings(process.url, headers={"Authorization": SecretRef(ref=f"file:{tmp_path / 'key'}")})
+        assert await (await box(servers, right)).call("t_add", '{"a": 1}') == "1"
+        monkeypatch.setenv("WRONG", "Bearer secret-2")
+        wrong = settings(process.url, headers={"Authorization": SecretRef(ref="env:WRONG")})
+        said = await (await box(servers, wrong)).call("t", "")
+        assert said == "Error: t cannot be reached: it answers 401."
+        none = settings(process.url, headers={"Authorization": SecretRef(ref="env:NOTHING_THERE")})
+        assert await (await box(servers, none)).call("t", "") == "Error: t is not set up."
+        monkeypatch.setenv("WRONG", "Bearer sécret-2\nX: y")
+        odd = settings(process.url, timeout_s=19, headers={"Authorization": SecretRef(ref="env:WRONG")})
+        assert (await (await box(servers, odd)).call("t", "")).startswith("Error: t cannot be reached")
+        assert "NOTHING_THERE" in caplog.text
+        assert "cret-2" not in caplog.text
+    finally:
+        process.stop()
+
+
+async def test_redirects_lead_nowhere_else(servers):
+    asked = []
+
+    async def other(request):
+        asked.append(request.headers)
+        return web.json_response({})
+
+    async with pretender(other) as elsewhere:
+
+        async def redirect(request):
+            raise web.HTTPTemporaryRedirect(elsewhere)
+
+        async with pretender(redirect) as url:
+            (apology,) = await servers.tools(settings(url))
+            assert apology.name == "t"
+            assert asked == []
+
+
+async def html(request):
+    return web.Response(text="<html>Hello</html>", content_type="text/html")
+
+
+async def no_rpc(request):
+    return web.json_response({"hello": "there"})
+
+
+async def other_type(request):
+    return web.json_response({"jsonrpc": "2.0", "id": (await request.json())["id"], "result": {"tools": 5}})
+
+
+async def not_json(request):
+    return web.Response(text="{", content_type="application/json")
+
+
+async def deep(request):
+    return web.Response(text="[" * 100_000, content_type="application/json")
+
+
+async def broken(request):
+    return web.Response(status=500)
+
+
+async def cut(request):
+    request.transport.abort()
+    return web.Response()
+
+
+async def endless(request):
+    response = web.StreamResponse(headers={"content-type": "application/json"})
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await response.write(b" " * 65536)
+    return response
+
+
+async def endless_events(request):
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await response.prepare(request)
+    event = b'id: 1\nretry: 0\ndata: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n'
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await response.write(event * 1000)
+    return response
+
+
+async def bomb(request):
+    body = gzip.compress(b" " * 50_000_000)
+    return web.Response(body=body, headers={"content-type": "application/json", "content-encoding": "gzip"})
+
+
+async def silent(request):
+    with contextlib.suppress(ConnectionError):
+        while request.transport is not None and not request.transport.is_closing():
+            await asyncio.sleep(0.01)
+    return web.Response()
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [html, no_rpc, other_type, not_json, deep, broken, cut, endless, endless_events, bomb, silent],
+    ids=lambda handler: handler.__name__,
+)
+async def test_what_is_no_mcp_server_breaks_nothing(servers, modern, handler):
+    async with pretender(handler) as url:
+        (apology,), tools = await asyncio.gather(
+            servers.tools(settings(url, timeout_s=2)), servers.tools(settings(modern.url))
+        )
+        assert (await Toolbox([apology], 9, 9).call("t", "")).startswith("Error: t ")
+        assert len(tools) > 10
+
+
+async def test_addresses_inside_the_network_need_to_be_allowed(servers, modern):
+    said = await (await box(servers, settings(modern.url, private=False))).call("t", "")
+    assert said == "Error: t cannot be reached: its address is not one that this tool may connect to."
+
+
+async def test_a_server_that_is_not_named_any_more_is_left(servers, modern):
+    given = settings(modern.url)
+    await servers.tools(given)
+    (server,) = servers._servers.values()
+    session = server._session
+    servers.configure([given])
+    assert session.usable
+    servers.configure([settings(modern.url, timeout_s=5)])
+    async with asyncio.timeout(20):
+        while session.usable:
+            await asyncio.sleep(0.01)
+
+
+async def test_nothing_is_opened_that_nobody_needs():
+    server = McpServer(settings("http://127.0.0.1:1/mcp"))
+    await server.close(at_once=True)
+    assert server._session is None
+
+
+def test_the_sdk_is_imported_by_those_who_use_it():
+    code = "import sys, serving.api.app; print([m for m in ('mcp', 'mcp_types', 'httpx2') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "T"},
+        {"name": "x" * 33},
+        {"url": "ftp://tools.example.com"},
+        {"url": "https://"},
+        {"url": "https://me:secret@tools.example.com/mcp"},
+        {"url": "https://tools.example.com:99999/mcp"},
+        {"url": "https://tools.example.com/a b"},
+        {"headers": {"Host": {"ref": "env:X"}}},
+        {"headers": {"Mcp-Session-Id": {"ref": "env:X"}}},
+        {"headers": {"X": {"ref": "env:X"}, "x": {"ref": "env:X"}}},
+        {"headers": {"X": "plain"}},
+        {"headers": {"X\r\nY": {"ref": "env:X"}}},
+        {"tools": ()},
+        {"tools": ("a",), "read_only": ("b",)},
+        {"timeout_s": 0},
+        {"max_bytes": 10**9},
+        {"command": "npx"},
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(given):
+    with pytest.raises(ValueError, match=next(iter(given))):
+        McpTool.model_validate({"kind": "mcp", "name": "t", "url": "https://tools.example.com/mcp", **given})

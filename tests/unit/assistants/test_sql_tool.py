@@ -1,0 +1,443 @@
+"""The SQL tool: real databases, what can be read of them, and everything that must not work."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+import threading
+
+import pytest
+
+from serving.assistants.tools.rows import MAX_SHOWN
+from serving.assistants.tools.sql import sql_tool
+from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox
+from serving.config import Catalog, SecretRef, SqlTool, Store, refuse_own_store
+
+SETUP = """
+CREATE TABLE rivers (id INTEGER PRIMARY KEY, name TEXT, km REAL);
+INSERT INTO rivers VALUES (1, 'Aare', 288.0), (2, 'Inn', 518.5), (3, 'Rhône', NULL);
+"""
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+async def ask(settings, sql):
+    """Returns what a model is told."""
+    return await Toolbox([await sql_tool(settings)], 1, 60).call(settings.name, json.dumps({"sql": sql}))
+
+
+def settings(url, **more):
+    return SqlTool.model_validate({"name": "rivers", "description": "Rivers.", "database": url, **more})
+
+
+def read(said):
+    """Returns (head, columns, rows)."""
+    head, *lines = said.split("\n")
+    columns, *rows = map(json.loads, lines)
+    return head, columns, rows
+
+
+# SQLite
+
+
+@pytest.fixture
+def file(tmp_path):
+    with sqlite3.connect(tmp_path / "rivers.db") as connection:
+        connection.executescript(SETUP)
+        connection.execute("CREATE TABLE odd (a)")
+        odd = [b"\x00" * 7, "x" * 5000, "\x00", float("inf"), 2**62, -1.5, None, "a\nb"]
+        connection.executemany("INSERT INTO odd VALUES (?)", [(value,) for value in odd])
+        connection.execute("INSERT INTO odd VALUES (CAST(x'ff41' AS TEXT))")
+    connection.close()
+    return tmp_path / "rivers.db"
+
+
+@pytest.fixture
+def lite(file):
+    return settings(f"sqlite:///{file}", tables=["rivers"], timeout_s=5)
+
+
+async def test_rows_are_read(lite):
+    said = await ask(lite, "SELECT * FROM rivers ORDER BY km DESC;")
+    assert read(said) == ("3 rows:", ["id", "name", "km"], [[2, "Inn", 518.5], [1, "Aare", 288.0], [3, "Rhône", None]])
+
+
+async def test_the_model_is_told_of_tables(lite):
+    tool = await sql_tool(lite)
+    assert tool.description == "Rivers. SQLite's SQL, read only. rivers(id INTEGER, name TEXT, km REAL)"
+    assert tool.untrusted
+    assert not tool.effects
+
+
+async def test_values_of_any_type(lite):
+    _, _, rows = read(await ask(lite, "SELECT a FROM odd"))
+    values = [value for (value,) in rows]
+    assert values[0] == "(7 bytes)"
+    assert (len(values[1]), values[1][-1]) == (501, "…")
+    assert values[2:] == ["\x00", "inf", 2**62, -1.5, None, "a\nb", "\ufffdA"]
+
+
+TRICKS = [
+    "INSERT INTO rivers VALUES (9, 'x', 1)",
+    "UPDATE rivers SET name = 'x'",
+    "DELETE FROM rivers",
+    "REPLACE INTO rivers VALUES (1, 'x', 1)",
+    "WITH x AS (SELECT 1) DELETE FROM rivers",
+    "INSERT INTO rivers SELECT * FROM rivers RETURNING id",
+    "DROP TABLE rivers",
+    "ALTER TABLE rivers RENAME TO lakes",
+    "CREATE TABLE x (a)",
+    "CREATE TEMP TABLE x AS SELECT 1",
+    "CREATE VIEW x AS SELECT 1",
+    "CREATE TRIGGER x AFTER INSERT ON rivers BEGIN DELETE FROM rivers; END",
+    "CREATE VIRTUAL TABLE x USING fts5(a)",
+    "CREATE INDEX x ON rivers(name)",
+    "REINDEX",
+    "ANALYZE",
+    "VACUUM",
+    "VACUUM INTO '{folder}/copy.db'",
+    "ATTACH '{folder}/other.db' AS other",
+    "ATTACH 'file:{folder}/other.db?mode=rwc' AS other",
+    "DETACH main",
+    "PRAGMA query_only = OFF",
+    "PRAGMA writable_schema = ON",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA user_version = 5",
+    "PRAGMA table_info(rivers)",
+    "SELECT * FROM pragma_user_version",
+    "SELECT load_extension('{folder}/x.so')",
+    "SELECT LOAD_EXTENSION('x')",
+    "SELECT fts3_tokenizer('simple', x'41414141')",
+    "SELECT writefile('{folder}/x', 'y')",
+    "SELECT readfile('/etc/passwd')",
+    "BEGIN IMMEDIATE",
+    "SAVEPOINT x",
+    "COMMIT",
+    "SELECT 1; DELETE FROM rivers",
+    "SELECT 1; SELECT 2",
+    "EXPLAIN DELETE FROM rivers",
+    "INSERT INTO sqlite_master VALUES (1, 2, 3, 4, 5)",
+    "SELECT * FROM rivers WHERE id IN (DELETE FROM rivers RETURNING id)",
+    "",
+    "-- nothing",
+    ";",
+    "SELECT '\0'",
+    "SELECT '\ud800'",
+    "SELECT " + "(" * 2000 + "1" + ")" * 2000,
+    "SELECT randomblob(1000000000)",
+    "SELECT zeroblob(2000000)",
+    "SELECT " + ",".join("1" * 201),
+    "SELECT " + "1," * 6000 + "1",
+]
+
+
+@pytest.mark.parametrize("trick", TRICKS, ids=range(len(TRICKS)))
+async def test_nothing_is_written_to_sqlite(lite, file, tmp_path, trick):
+    before = hashlib.sha256(file.read_bytes()).digest()
+    said = await ask(lite, trick.format(folder=tmp_path) if "{folder}" in trick else trick)
+    assert said.startswith("Error: "), said
+    assert hashlib.sha256(file.read_bytes()).digest() == before
+    assert [f.name for f in tmp_path.iterdir()] == ["rivers.db"]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        ENDLESS,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0",
+        "SELECT count(*) FROM odd a, odd b, odd c, odd d, odd e, odd f, odd g, odd h, odd i, odd j, odd k",
+    ],
+)
+async def test_a_query_without_end_is_ended(lite, sql):
+    said = await ask(lite.model_copy(update={"timeout_s": 0.2}), sql)
+    assert said == "Error: the query took longer than 0.2 s."
+
+
+async def test_a_query_that_nobody_waits_for_is_ended(lite):
+    asked = asyncio.create_task(ask(lite.model_copy(update={"timeout_s": 500}), ENDLESS))
+    while not any(thread.name.startswith("sql-tool") for thread in threading.enumerate()):
+        await asyncio.sleep(0)
+    for _ in range(6):  # more than there are threads
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        asked = asyncio.create_task(ask(lite.model_copy(update={"timeout_s": 500}), ENDLESS))
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    assert read(await ask(lite, "SELECT 1"))[2] == [[1]]
+
+
+async def test_what_is_shown_has_a_bound(lite):
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"  # without end
+    head, _, rows = read(await ask(lite, numbers))
+    assert head == "the first 50 rows; there are more:"
+    assert rows == [[i] for i in range(1, 51)]
+    assert read(await ask(lite, f"{numbers} LIMIT 50"))[0] == "50 rows:"
+    wide = await ask(lite, "SELECT a.a || a.a, b.a || b.a FROM odd a, odd b WHERE length(a.a) = 5000 AND b.a = a.a")
+    assert len(wide) < 1200
+    many = f"SELECT hex(zeroblob(200)) FROM ({numbers} LIMIT 49)"
+    head, _, rows = read(said := await ask(lite, many))
+    assert head == f"the first {len(rows)} rows; there are more:"
+    assert 0 < len(rows) < 49
+    assert len(said) < MAX_OBSERVATION
+    assert len(said) <= MAX_SHOWN + 100
+
+
+async def test_a_file_that_is_not_there_is_not_made(tmp_path):
+    missing = settings(f"sqlite:///{tmp_path}/no.db")
+    assert await ask(missing, "SELECT 1") == "Error: unable to open database file."
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_that_is_none(tmp_path):
+    (tmp_path / "a.db").write_text("no database at all" * 100)
+    assert (await ask(settings(f"sqlite:///{tmp_path}/a.db"), "SELECT * FROM x")).startswith("Error: ")
+
+
+async def test_a_file_of_any_name(tmp_path):
+    odd = tmp_path / "a ?mode=rwc#%41.db"
+    sqlite3.connect(odd).executescript(SETUP).connection.close()
+    url = f"sqlite:///{tmp_path}/a%20%3Fmode=rwc%23%2541.db"
+    assert read(await ask(settings(url), "SELECT count(*) FROM rivers"))[2] == [[3]]
+
+
+# PostgreSQL
+
+
+@pytest.fixture(scope="module")
+def database(postgres):
+    """A database with rivers, and a user who may read and even write them."""
+    url = postgres.database()
+    name = url.rpartition("/")[2]
+    postgres.sql("CREATE ROLE angler LOGIN PASSWORD 'worm'")
+    for statement in (
+        "CREATE TABLE rivers (id integer PRIMARY KEY, name text, km double precision)",
+        "INSERT INTO rivers VALUES (1, 'Aare', 288.0), (2, 'Inn', 518.5), (3, 'Rhône', NULL)",
+        "GRANT ALL ON rivers TO angler",
+        "GRANT ALL ON SCHEMA public TO angler",
+        "CREATE SEQUENCE numbers",
+        "GRANT ALL ON SEQUENCE numbers TO angler",
+        "CREATE FUNCTION wipe() RETURNS bigint LANGUAGE sql VOLATILE SECURITY DEFINER AS "
+        "'WITH gone AS (DELETE FROM rivers RETURNING 1) SELECT count(*) FROM gone'",
+    ):
+        postgres.sql(statement, name)
+    yield name
+    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    postgres.sql("DROP ROLE angler")
+
+
+@pytest.fixture
+def angler(postgres, database, monkeypatch):
+    monkeypatch.setenv("WORM", "worm")
+    url = f"postgresql://angler@127.0.0.1:{postgres.port}/{database}"
+    return settings(url, password=SecretRef(ref="env:WORM"), tables=["rivers"], timeout_s=20)
+
+
+def kept(postgres, database):
+    return postgres.sql("SELECT * FROM rivers ORDER BY id", database), postgres.sql(
+        "SELECT last_value FROM numbers", database
+    )
+
+
+async def test_rows_of_postgresql(angler):
+    tool = await sql_tool(angler)
+    assert tool.description.endswith("read only. rivers(id integer, name text, km double precision)")
+    said = await ask(angler, "SELECT * FROM rivers ORDER BY km DESC NULLS LAST; ")
+    assert read(said) == (
+        "3 rows:",
+        ["id", "name", "km"],
+        [["2", "Inn", "518.5"], ["1", "Aare", "288"], ["3", "Rhône", None]],
+    )
+    assert read(await ask(angler, "TABLE rivers -- all"))[0] == "3 rows:"
+    assert read(await ask(angler, "VALUES (1, '%s'), (2, '%')"))[2] == [["1", "%s"], ["2", "%"]]
+
+
+async def test_values_of_any_type_of_postgresql(angler):
+    sql = (
+        "SELECT '\\x000102'::bytea AS a, repeat('x', 5000) AS a, ARRAY[1, 2], ROW(1, 'x'), '{\"a\": 1}'::jsonb, "
+        "'infinity'::float8, '2026-01-02'::date, NULL, true, 10::numeric ^ 30, '1 day'::interval, 'x', int4range(1, 5)"
+    )
+    _, columns, ((*values,),) = read(await ask(angler, sql))
+    assert columns[:2] == ["a", "a"]
+    assert values[0] == "(3 bytes)"
+    assert (len(values[1]), values[1][-1]) == (501, "…")
+    assert values[2:5] == ["{1,2}", "(1,x)", '{"a": 1}']
+    assert values[5:9] == ["Infinity", "2026-01-02", None, "true"]
+    assert values[10:] == ["1 day", "x", "[1,5)"]
+
+
+POSTGRES_TRICKS = [
+    "INSERT INTO rivers VALUES (9, 'x', 1)",
+    "UPDATE rivers SET name = 'x'",
+    "DELETE FROM rivers RETURNING id",
+    "WITH gone AS (DELETE FROM rivers RETURNING id) SELECT * FROM gone",
+    "SELECT * FROM rivers FOR UPDATE",
+    "TRUNCATE rivers",
+    "DROP TABLE rivers",
+    "CREATE TABLE x AS SELECT 1",
+    "SELECT 1 INTO x",
+    "SELECT nextval('numbers')",
+    "SELECT setval('numbers', 99)",
+    "SELECT wipe()",
+    "COMMIT",
+    "ROLLBACK; DELETE FROM rivers",
+    "SELECT 1; DELETE FROM rivers",
+    "SELECT 1; COMMIT; DELETE FROM rivers; SELECT 1",
+    "SET TRANSACTION READ WRITE",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+    "SET default_transaction_read_only = off",
+    "SELECT set_config('transaction_read_only', 'off', false), wipe()",
+    "SELECT set_config('transaction_read_only', 'off', true), nextval('numbers')",
+    "DO $$ BEGIN DELETE FROM rivers; END $$",
+    "DO $$ BEGIN COMMIT; DELETE FROM rivers; END $$",
+    "CALL wipe()",
+    "EXPLAIN ANALYZE DELETE FROM rivers",
+    "COPY rivers TO PROGRAM 'cat'",
+    "COPY (SELECT 1) TO STDOUT",
+    "COPY rivers FROM STDIN",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT lo_import('/etc/passwd')",
+    "SELECT lo_export(1, '/tmp/x')",
+    "PREPARE x AS DELETE FROM rivers",
+    "EXECUTE x",
+    "LISTEN x",
+    "LOCK TABLE rivers IN ACCESS EXCLUSIVE MODE",
+    "VACUUM rivers",
+    "GRANT ALL ON rivers TO PUBLIC",
+    "CREATE EXTENSION dblink",
+    "SELECT 1) AS x; DELETE FROM rivers; --",
+    "SELECT 1) AS given(c0) UNION ALL SELECT repeat('x', 10000) FROM (SELECT 1",
+    "SELECT 1 /*",
+    "SELECT 1 AS a, $1",
+    "SELECT",
+    "",
+    ";",
+    "-- nothing",
+    "SELECT '\ud800'",
+    "SELECT " + ", ".join("1" * 201),
+]
+
+
+@pytest.mark.parametrize("trick", POSTGRES_TRICKS, ids=range(len(POSTGRES_TRICKS)))
+async def test_nothing_is_written_to_postgresql(postgres, database, angler, trick):
+    before = kept(postgres, database)
+    said = await ask(angler, trick)
+    assert said.startswith("Error: "), said
+    assert kept(postgres, database) == before
+
+
+@pytest.mark.parametrize(
+    "sql", [ENDLESS, "SELECT pg_sleep(1000)", "SELECT set_config('statement_timeout', '0', false), pg_sleep(1000)"]
+)
+async def test_a_query_of_postgresql_without_end_is_ended(postgres, angler, sql):
+    assert (
+        await ask(angler.model_copy(update={"timeout_s": 1, "tables": ()}), sql)
+        == "Error: the query took longer than 1 s."
+    )
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'angler' AND state = 'active'"
+    async with asyncio.timeout(20):
+        while postgres.sql(busy) != [(0,)]:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_postgresql_shows_has_a_bound(angler):
+    head, _, rows = read(await ask(angler, "SELECT * FROM generate_series(1, 100000)"))
+    assert (head, len(rows)) == ("the first 50 rows; there are more:", 50)
+    said = await ask(angler, "SELECT repeat('x', 5000000) FROM generate_series(1, 30)")
+    assert len(said) < MAX_OBSERVATION
+    assert "there are more" in said
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        "ALTER ROLE poacher SUPERUSER",
+        "ALTER ROLE poacher REPLICATION",
+        "GRANT pg_write_server_files TO poacher",
+        "GRANT pg_execute_server_program TO poacher",
+        "GRANT headrace TO poacher",
+    ],
+)
+async def test_a_user_with_too_many_rights_is_refused(postgres, angler, grant):
+    postgres.sql("CREATE ROLE poacher LOGIN PASSWORD 'worm'")
+    postgres.sql(grant)
+    url = angler.database.replace("angler", "poacher")
+    said = await ask(angler.model_copy(update={"tables": (), "database": url}), "SELECT 1")
+    postgres.sql("DROP ROLE poacher")
+    assert "too much to read with" in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"password": None}, {"password": SecretRef(ref="env:NOT_THERE")}, {"database": "postgresql://a@127.0.0.1:1/b"}],
+    ids=str,
+)
+async def test_a_database_that_does_not_answer(angler, change, monkeypatch):
+    monkeypatch.delenv("PGPASSWORD")
+    monkeypatch.setenv("NOT_IT", "wrong")
+    said = await ask(angler.model_copy(update={"tables": (), **change}), "SELECT 1")
+    assert said.startswith("Error: ")
+    assert "worm" not in said
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "python"},
+        {"database": "sqlite:///relative.db"},
+        {"database": "sqlite://"},
+        {"database": "sqlite:////a.db?mode=rwc"},
+        {"database": "mysql://a@b/c"},
+        {"database": "postgresql://a:secret@b/c"},
+        {"database": "postgresql://b/c"},
+        {"database": "postgresql://a@b"},
+        {"database": "postgresql://a@b/c?options=-c%20x"},
+        {"database": "postgresql://a@b/c?passfile=/x"},
+        {"database": "postgresql://a@b/c?password=x"},
+        {"database": "postgresql://a@b/c?host=/tmp"},
+        {"database": "postgresql://a@b/c#d"},
+        {"password": {"ref": "env:A"}},
+        {"tables": ["a b"]},
+        {"tables": ["a;b"]},
+        {"tables": ["a.b.c"]},
+        {"max_rows": 0},
+        {"timeout_s": 0},
+    ],
+    ids=str,
+)
+def test_settings_that_are_refused(wrong):
+    with pytest.raises(ValueError):
+        settings(**{"url": "sqlite:////a.db", **{"url" if k == "database" else k: v for k, v in wrong.items()}})
+
+
+@pytest.mark.parametrize(
+    ("store", "tool"),
+    [
+        ("sqlite:////a/h.db", "sqlite:////a/h.db"),
+        ("sqlite:////a/h.db", "sqlite:////a/../a/./h.db"),
+        ("sqlite+aiosqlite:////a/h.db", "sqlite:////a/%68.db"),
+        ("postgresql://h@db/headrace", "postgresql://reader@DB:5432/headrace"),
+        ("postgresql+psycopg://h@127.0.0.1/headrace", "postgresql://r@localhost/headrace?sslmode=require"),
+    ],
+)
+def test_the_stacks_own_database_is_refused(store, tool):
+    with pytest.raises(ValueError, match=r"'rivers' must not read the stack's own database: what all tenants said"):
+        refuse_own_store(Store(database=store, data="/a"), Catalog(tools=(settings(tool),)))
+
+
+@pytest.mark.parametrize(
+    ("store", "tool"),
+    [
+        ("sqlite:////a/h.db", "sqlite:////a/i.db"),
+        ("postgresql://h@db/headrace", "postgresql://h@db/shop"),
+        ("postgresql://h@db/headrace", "postgresql://h@db:5433/headrace"),
+        ("sqlite:////a/h.db", "postgresql://h@db/headrace"),
+    ],
+)
+def test_another_database_is_not(store, tool):
+    refuse_own_store(Store(database=store, data="/a"), Catalog(tools=(settings(tool),)))

@@ -1,0 +1,75 @@
+"""Approvals: signed, for one caller, assistant, tool and arguments, and for ten minutes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.security.approvals import MAX_ID, ApprovalError, Approvals
+from serving.security.principal import Principal
+
+ALICE = Principal(tenant="acme", user="alice", key_id="key_a")
+SECRET, DIGEST = "s" * 40, "d" * 64
+
+
+def code(approvals, id, caller=ALICE, assistant="docs"):
+    with pytest.raises(ApprovalError) as error:
+        approvals.read(id, caller, assistant)
+    assert id == "" or id not in str(error.value)
+    return error.value.code
+
+
+def test_any_replica_reads_it():
+    id, expires_at = Approvals(SECRET, lambda: 1000.9).offer(ALICE, "docs", "post", DIGEST)
+    assert expires_at == 1600
+    other_key = replace(ALICE, key_id="key_b")
+    assert Approvals(SECRET, lambda: 1599.9).read(id, other_key, "docs") == ("post", DIGEST)
+
+
+def test_it_expires():
+    id, _ = Approvals(SECRET, lambda: 1000).offer(ALICE, "docs", "post", DIGEST)
+    assert code(Approvals(SECRET, lambda: 1600), id) == "expired_approval"
+
+
+@pytest.mark.parametrize(
+    ("caller", "assistant"),
+    [(replace(ALICE, tenant="evil"), "docs"), (replace(ALICE, user="bob"), "docs"), (ALICE, "other"), (ALICE, "")],
+)
+def test_it_is_for_one_caller_and_assistant(caller, assistant):
+    approvals = Approvals(SECRET)
+    id, _ = approvals.offer(ALICE, "docs", "post", DIGEST)
+    assert code(approvals, id, caller, assistant) == "foreign_approval"
+
+
+def test_another_secret_or_the_secret_itself_signs_nothing():
+    id, _ = Approvals("t" * 40).offer(ALICE, "docs", "post", DIGEST)
+    assert code(Approvals(SECRET), id) == "invalid_approval"
+    assert "s" * 40 not in repr(Approvals(SECRET))
+
+
+@pytest.mark.parametrize(
+    "id", ["", "apr_", "apr_AAAA", "x", "apr_" + "A" * 100, "apr_é", "apr_" + "A" * MAX_ID, "apr_!", "\ud800"]
+)
+def test_what_is_none(id):
+    assert code(Approvals(SECRET), id) == "invalid_approval"
+
+
+@given(st.data())
+def test_a_changed_character_is_noticed(data):
+    approvals = Approvals(SECRET)
+    id, _ = approvals.offer(ALICE, "docs", "post", DIGEST)
+    place = data.draw(st.integers(0, len(id) - 2))  # bits of the last may mean nothing
+    character = data.draw(st.sampled_from("ABab01-_=x").filter(lambda c: c != id[place]))
+    assert code(approvals, id[:place] + character + id[place + 1 :]) == "invalid_approval"
+
+
+@given(*[st.text(max_size=20)] * 4)
+def test_whatever_the_names_are(tenant, user, assistant, tool):
+    caller = Principal(tenant=tenant, user=user, key_id="k")
+    approvals = Approvals(SECRET)
+    id, _ = approvals.offer(caller, assistant, tool, DIGEST)
+    assert approvals.read(id, caller, assistant) == (tool, DIGEST)
+    assert id.isascii()
