@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import httpx
 import openai
 import pytest
 from openai import BaseModel
@@ -32,6 +35,7 @@ def test_every_route(stack):
         models(sdk)
         completions(sdk)
         responses(sdk)
+        streams(sdk)
         conversations(sdk)
         files(sdk)
         memories(sdk)
@@ -69,6 +73,17 @@ def responses(sdk):
     with pytest.raises(openai.BadRequestError, match="synchronous"):
         sdk.responses.cancel(made.id)
     sdk.responses.delete(made.id)
+
+
+def streams(sdk):
+    asked = {"model": "smollm2", "messages": [{"role": "user", "content": "Name a heron."}], "max_tokens": 4}
+    stream = sdk.chat.completions.create(**asked, stream=True, extra_headers={"headrace-resumable": "true"})
+    id = stream.response.headers["headrace-stream"]
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    again = sdk.get(f"/streams/{id}", cast_to=httpx.Response).text
+    chunks = [json.loads(line[6:]) for line in again.splitlines() if line.startswith("data: {")]
+    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == said
+    assert sdk.delete(f"/streams/{id}", cast_to=Plain).model_extra["deleted"]
 
 
 def conversations(sdk):

@@ -270,6 +270,19 @@ test("a response calls a function, and its output goes back", async () => {
   assert.ok(answered.output_text);
 });
 
+test("a stream is read again after its connection", async () => {
+  const request = { model, messages: user("Name a heron."), max_tokens: 4, stream: true };
+  const options = { headers: { "headrace-resumable": "true" } };
+  const { data, response } = await client.chat.completions.create(request, options).withResponse();
+  const id = response.headers.get("headrace-stream");
+  const said = (await collect(data)).map((chunk) => chunk.choices[0].delta.content ?? "").join("");
+  const again = await (await client.get(`/streams/${id}`).asResponse()).text();
+  const chunks = [...again.matchAll(/^data: ({.*})$/gm)].map((line) => JSON.parse(line[1]));
+  assert.equal(chunks.map((chunk) => chunk.choices[0].delta.content ?? "").join(""), said);
+  assert.equal((await client.delete(`/streams/${id}`)).deleted, true);
+  await rejected(client.delete(`/streams/${id}`), OpenAI.APIError, { status: 410 });
+});
+
 test("memories, which are Headrace's own", async () => {
   const made = await client.post("/memories", { body: { assistant: "friend", text: "Likes herons." } });
   assert.equal((await client.post(`/memories/${made.id}`, { body: { text: "Likes ibises." } })).text, "Likes ibises.");
