@@ -11,6 +11,6 @@ def shown(choice: dict[str, Any]) -> dict[str, Any]:
     Source: OpenAI's OpenAPI document, `CreateChatCompletionResponse`.
     """
     message = choice.get("message")
-    if isinstance(message, dict):  # else it is the engine's mistake, and shown as it is
-        message = {"refusal": None, "annotations": [], **message}
+    if message is None or isinstance(message, dict):  # anything else is shown as the engine has it
+        message = {"refusal": None, "annotations": [], **(message or {})}
     return {"logprobs": None, **choice, "message": message}

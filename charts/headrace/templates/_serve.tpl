@@ -97,8 +97,8 @@ files/serving.schema.json, which is made from those classes.
 {{- $models = append $models $model -}}
 {{- if has .engine (list "llamacpp" "vllm") -}}
 {{- $vllm := eq .engine "vllm" -}}
-{{- /* What serves the fit check and the roll-out is nothing that a replica needs to know. */ -}}
-{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" -}}
+{{- /* What serves the fit check, the roll-out and the bill is nothing that a replica needs to know. */ -}}
+{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" "price" -}}
 {{- $gpus := 0 -}}{{- if $vllm -}}{{- $gpus = mul .tensor_parallel .pipeline_parallel -}}{{- end -}}
 {{- $deployment := merge (dict
       "name" "Model"

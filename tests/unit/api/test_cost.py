@@ -275,7 +275,7 @@ def test_a_message_that_is_none_has_nothing_beside_it(world, message):
         "/v1/chat/completions", json={"model": "thinks", "messages": [{"role": "user", "content": "hi"}]}
     )
     assert response.status_code == 200
-    assert response.json()["choices"][0]["message"] == message
+    assert "headrace" not in (response.json()["choices"][0]["message"] or {})
 
 
 def test_the_usage_of_a_stream_is_null_where_the_engine_says_none(world):

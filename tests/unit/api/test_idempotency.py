@@ -291,10 +291,12 @@ def test_a_key_is_held_as_long_as_the_answer_takes(world, monkeypatch):
     monkeypatch.setattr("serving.api.idempotency.LEASE_S", 0.03)
     world.engine.release.clear()
     body, key = {"model": "slow", "messages": HI}, world.key()
+    caller = world.do(world.up.services.authenticate(world.http.headers["authorization"]))
 
     @uninterrupted
     async def read():
         query = select(func.max(models.idempotency_keys.c.lease_until))
+        query = query.where(models.idempotency_keys.c.id == claim_of(caller, key, "").id)
         return await world.up.services.database.query(lambda connection: connection.execute(query).scalar_one())
 
     with ThreadPoolExecutor() as pool:
