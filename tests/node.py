@@ -11,6 +11,8 @@ import pytest
 
 from tools import cache
 
+INSTALL_S = 300
+
 
 def program(name: str) -> str:
     """Returns the path of `node` or `npm`; the test is skipped on a machine without it."""
@@ -32,6 +34,6 @@ def packages(source: Path) -> Path:
             for name in (".npmrc", "package.json", "package-lock.json"):
                 shutil.copy(source / name, folder)
             install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-            subprocess.run(install, cwd=folder, check=True, stdin=subprocess.DEVNULL)
+            subprocess.run(install, cwd=folder, check=True, stdin=subprocess.DEVNULL, timeout=INSTALL_S)
             (folder / "whole").touch()
     return folder

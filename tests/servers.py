@@ -137,6 +137,7 @@ class Postgres(Server):
         """Ends all of the server's processes by SIGKILL: the first one first, which would start others again."""
         assert self.process is not None
         first = psutil.Process(self.process.pid)
+        first.suspend()  # it starts no other meanwhile
         others = first.children(recursive=True)
         self.process.kill()
         self.process.wait()

@@ -17,6 +17,7 @@ import httpx
 import yaml
 
 from infra.targets.layout import CHECKOUT, Layout
+from tests.wait import eventually
 
 UP_S = 400
 
@@ -141,6 +142,12 @@ def write_documents(root: Path) -> Path:
     return folder
 
 
+def listens(port: int) -> bool:
+    """Whether something on this host takes connections there."""
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def ticking() -> Iterator[dict[str, str]]:
     """Runs the model `ticker` (see ticker.py) on this host; yields its entry in the configuration."""
@@ -148,6 +155,8 @@ def ticking() -> Iterator[dict[str, str]]:
     program = Path(__file__).with_name("ticker.py")
     process = subprocess.Popen([sys.executable, program, "127.0.0.1", str(port)], stdin=subprocess.DEVNULL)
     try:
+        eventually(lambda: process.poll() is not None or listens(port), "the ticker listens", 20)
+        assert process.poll() is None, "the ticker ended"
         yield {"name": "ticker", "engine": "remote", "url": f"http://127.0.0.1:{port}/v1"}
     finally:
         process.terminate()

@@ -119,7 +119,8 @@ class _Request:
         elif message["type"] == "http.response.start" and _is_stream(message):
             stream = self._buffers.begin(self._new_id())
             stream.stop = self._stop
-            self._head = {**message, "headers": [*message["headers"], (ID_HEADER, stream.id.encode())]}
+            headers = [h for h in message["headers"] if h[0] != b"content-length"]  # each frame is longer by its number
+            self._head = {**message, "headers": [*headers, (ID_HEADER, stream.id.encode())]}
             self._stream = stream
             if not self._stop.is_set():  # a reader from the first frame on: none is lost to this connection
                 self._pieces = self._following.enter_context(stream.reader(0))

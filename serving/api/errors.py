@@ -51,10 +51,14 @@ class ApiError(Exception):
 
 
 class EngineLost(ApiError):
-    """The engine cannot be reached, or was gone before the first byte of its answer: another may be asked."""
+    """The engine cannot be reached, or was gone before the first byte of its answer: another may be asked.
 
-    def __init__(self, message: str) -> None:
+    One that had been `asked` may have died of the request.
+    """
+
+    def __init__(self, message: str, *, asked: bool) -> None:
         super().__init__(502, "engine_error", message)
+        self.asked = asked
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:

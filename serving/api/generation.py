@@ -34,6 +34,9 @@ log = logging.getLogger("headrace.api")
 ELSEWHERE = 2
 """Other engine replicas that a request may go to, where one is gone before the first byte of its answer."""
 
+ELSEWHERE_ASKED = 1
+"""As `ELSEWHERE`, where those before had got the request: it may be what they died of."""
+
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop", "n")
 
 CHAT = "/chat/completions"
@@ -114,25 +117,31 @@ class Generator:
     async def run(self, x: Exchange, job: Job) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed to the caller. Raises `ApiError`."""
         lost: list[str] = []
+        asked = 0  # of them, those that may have died of this request
+        said: Said | None = None
         while True:
-            async with self._prepared(x, job, lost) as (endpoint, document):
-                said = Said(x, job, document)
-                try:
+            try:
+                async with self._prepared(x, job, lost) as (endpoint, document):
+                    if lost:
+                        metrics.child(metrics.engine_replaced, job.route.model).inc()
+                        log.warning("request %s: a replica of %s is gone: another", x.request_id, job.route.model)
+                    said = Said(x, job, document)
                     return await self._answer(x, job, endpoint, said)
-                except StoreError:
-                    raise  # nor could it be stored that it was not
-                except Exception as e:
-                    untouched = endpoint.leased and not x.started and not said.steps
-                    if not (untouched and isinstance(e, EngineLost) and len(lost) < ELSEWHERE):
-                        await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
-                        raise
-                except asyncio.CancelledError:
-                    if x.disconnected:
-                        await said.broken_off("cancelled")
-                    raise
-            lost.append(endpoint.url)
-            metrics.child(metrics.engine_replaced, job.route.model).inc()
-            log.warning("request %s: a replica of %s is gone: going elsewhere", x.request_id, job.route.model)
+            except StoreError:
+                raise  # nor could it be stored that it was not
+            except Exception as e:
+                untouched = said is not None and endpoint.leased and not x.started and not said.steps
+                if isinstance(e, EngineLost) and untouched and len(lost) < ELSEWHERE and asked < ELSEWHERE_ASKED:
+                    lost.append(endpoint.url)
+                    asked += e.asked
+                    continue
+                if said is not None:
+                    await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
+                raise
+            except asyncio.CancelledError:
+                if said is not None and x.disconnected:
+                    await said.broken_off("cancelled")
+                raise
 
     async def _answer(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said) -> dict[str, Any] | None:
         ours = {"id": job.id, "model": job.route.requested}

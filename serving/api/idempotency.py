@@ -83,6 +83,7 @@ class Hold:
         self._claim = claim
         self._sent: list[bytes] = []
         self._size = 0
+        self._pinned = False
         self.kept = False
 
     def hear(self, data: bytes) -> None:
@@ -110,10 +111,21 @@ class Hold:
 
         return both
 
+    async def pin(self) -> None:
+        """Holds the key whatever comes: what is done next must not be done again. Raises a 409 when it is lost."""
+        if not self._pinned:
+            try:
+                await self._keys.pin(self._claim)
+            except Lost:
+                raise ApiError(409, "conflict", "Another request with this Idempotency-Key took over.") from None
+            self._pinned = True
+
     async def renew(self) -> None:
         """Holds the key until cancelled."""
         while True:
             await asyncio.sleep(LEASE_S / 3)
+            if self._pinned:
+                return
             try:
                 await self._keys.renew(self._claim)
             except StoreUnavailable as e:
@@ -122,11 +134,14 @@ class Hold:
                 return
 
     async def release(self) -> None:
-        """Gives the key back unless the answer was kept."""
+        """Gives the key back unless the answer was kept, or the key is held whatever comes."""
         if self.kept:
             return
         try:
-            await self._keys.release(self._claim)
+            if self._pinned:
+                await self._keys.keep(self._claim, None, None, {})
+            else:
+                await self._keys.release(self._claim)
         except StoreError as e:
             log.warning("an idempotency key is given back in %d s only: %s", LEASE_S, e)
 
@@ -172,7 +187,9 @@ def _answer(earlier: Earlier, claim: Claim) -> Response:
             409,
             "idempotency_answer_not_kept",
             f"This request was carried out and made {earlier.made_id}. Its answer is not kept: it was too large, "
-            "or what it told of was deleted.",
+            "or what it told of was deleted."
+            if earlier.made_id is not None
+            else "This request broke off after a tool of its had changed something: it is not carried out again.",
             headers={"x-should-retry": "false"},  # OpenAI's SDKs would repeat every other 409
         )
     headers = {"content-type": earlier.answer.content_type, "idempotency-replayed": "true"}
@@ -200,6 +217,8 @@ def _with(body: bytes, request: Request) -> Request:
     """Returns the request, whose body was read, as if it had not been."""
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        nonlocal body
+        given, body = body, b""  # not kept as long as the answer takes
+        return {"type": "http.request", "body": given, "more_body": False}
 
     return Request(request.scope, receive)

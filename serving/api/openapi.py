@@ -47,6 +47,7 @@ _KEY = {
     "description": f"the caller's choice, 1 to {MAX_KEY} characters: a repetition with it gets the first one's answer",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": KEY},
 }
+_STREAM = {"description": "the id of the stream, if it is resumable", "schema": {"type": "string"}}
 _REPLAYED = {"description": "that the answer is an earlier request's", "schema": {"type": "string", "enum": ["true"]}}
 
 
@@ -112,7 +113,9 @@ def _response(op: Operation, status: int) -> dict[str, Any]:
         if op.method == "GET" and op.path == "/v1/streams/{stream_id}":
             content = {"text/event-stream": {"schema": {}}}
         answer: dict[str, Any] = {"description": "the answer", "content": content}
-        return answer if op.once is None else answer | {"headers": {"Idempotency-Replayed": _REPLAYED}}
+        headers = {"Idempotency-Replayed": _REPLAYED} if op.once is not None else {}
+        headers |= {"headrace-stream": _STREAM} if any(p.name == "headrace-resumable" for p in op.headers) else {}
+        return answer | ({"headers": headers} if headers else {})
     schema = {"$ref": "#/components/schemas/Error"}
     return {"description": "an error", "content": {"application/json": {"schema": schema}}}
 

@@ -166,8 +166,12 @@ class Reasoner:
                 settings.tool_calls,
                 settings.tool_seconds,
                 characters=settings.tool_characters,
-                tainted=self._acting.tainted() or self._acting.catalogue.told_by_others(self._names),
+                # A request that approves of calls was one before: what it did then unasked waits now, not done twice.
+                tainted=self._acting.tainted()
+                or self._acting.catalogue.told_by_others(self._names)
+                or bool(self._acting.approving.approved),
                 approved=self._acting.approving.approved,
+                changing=x.hold.pin if x.hold is not None else None,
             )
 
         try:

@@ -21,7 +21,10 @@ READERS = 8
 
 
 class Buffers:
-    """The streams of this replica, by id. Over `stream_buffers_bytes` the one that ended first goes first."""
+    """The streams of this replica, by id.
+
+    Over `stream_buffers_bytes` the one that ended first goes first, of those that nobody reads while there are some.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -40,7 +43,19 @@ class Buffers:
         self._ended[stream.id] = stream
         stream.end()
         self.fits(0)
-        asyncio.get_running_loop().call_later(self._limits.stream_keep_s, self.forget, stream.id)
+        self._keep(stream.id)
+
+    def _keep(self, id: str) -> None:
+        """Keeps an ended stream for a while, and as long as somebody reads it."""
+
+        def over() -> None:
+            stream = self._ended.get(id)
+            if stream is not None and stream.readers:
+                self._keep(id)
+            else:
+                self.forget(id)
+
+        asyncio.get_running_loop().call_later(self._limits.stream_keep_s, over)
 
     def get(self, id: str) -> Stream:
         """Returns a stream; raises a 410."""
@@ -53,12 +68,13 @@ class Buffers:
         """Drops a stream that has ended."""
         stream = self._ended.pop(id, None)
         if stream is not None:
-            self.add(-stream.size)
+            stream.drop()
 
     def fits(self, size: int) -> bool:
         """Makes room for `size` bytes, and says whether there is."""
         while self.size + size > self._limits.stream_buffers_bytes:
-            oldest = next((s.id for s in self._ended.values() if not s.readers), None)
+            unread = (s.id for s in self._ended.values() if not s.readers)
+            oldest = next(unread, None) or next(iter(self._ended), None)
             if oldest is None:
                 return False
             self.forget(oldest)
@@ -111,6 +127,12 @@ class Stream:
     def end(self) -> None:
         """No frame comes any more."""
         self.over.set()
+        self._tell()
+
+    def drop(self) -> None:
+        """Keeps no frame any more: who still reads is told that the stream is lost."""
+        self._frames.clear()
+        self._resize(-self.size)
         self._tell()
 
     @contextlib.contextmanager

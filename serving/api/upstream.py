@@ -68,12 +68,12 @@ class Upstream:
                     )
             except aiohttp.ClientConnectorError:
                 if last:
-                    raise EngineLost("The model's endpoint cannot be reached.") from None
+                    raise EngineLost("The model's endpoint cannot be reached.", asked=False) from None
             except TimeoutError:
                 raise ApiError(504, "engine_timeout", "The model's endpoint did not answer in time.") from None
             except aiohttp.ClientError:
                 if last:
-                    raise EngineLost("The model's endpoint broke off before it answered.") from None
+                    raise EngineLost("The model's endpoint broke off before it answered.", asked=True) from None
             else:
                 if response.status not in (502, 503, 504) or last:
                     return response
@@ -96,7 +96,7 @@ async def first_piece(response: aiohttp.ClientResponse) -> bytes:
     except aiohttp.ClientError:
         piece = b""
     if not piece:
-        raise EngineLost("The model's endpoint broke off before it answered.")
+        raise EngineLost("The model's endpoint broke off before it answered.", asked=True)
     return piece
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.errors import not_found
+from serving.api.errors import invalid, not_found
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response, text_query
@@ -18,12 +18,17 @@ from serving.api.services import Services
 from serving.store.errors import NotFound
 from serving.store.vector_stores import VectorStore, VectorStoreFile
 
+FILES_AT_ONCE = 50
+"""With an idempotency key all of a request is one transaction, and SQLite lets nobody else write meanwhile."""
+
 STATUSES = ("in_progress", "completed", "failed", "cancelled")
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Makes a vector store, with files if any are named."""
     body = await read_json(request, VectorStoreRequest, s.limits)
+    if "idempotency-key" in request.headers and len(body.file_ids or ()) > FILES_AT_ONCE:
+        raise invalid(f"With an Idempotency-Key at most {FILES_AT_ONCE} files are taken at once.", "file_ids")
     for place, file_id in enumerate(body.file_ids or ()):
         with _naming(f"file_ids[{place}]"):
             await s.files.get(x.caller, file_id)  # before anything is made: a wrong id leaves no store behind

@@ -13,8 +13,11 @@ from serving.document import model_application
 from serving.engines import kserve
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 
-LEASES = 3
-"""Leases that are asked for at most, until one is of a replica that can be used."""
+LEASES = 16
+"""Leases that are asked for at most, until one is of a replica that can be used.
+
+Serve gives a lease to the replica with the shorter queue. One whose engine is gone has a short one until Serve sees it:
+leases that are held lengthen it."""
 
 
 class Handle(Protocol):

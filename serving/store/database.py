@@ -143,8 +143,16 @@ class Database:
             yield within
             return
         if (around := self._around()) is not None:
-            async with around.begin_nested():
+            savepoint = await around.begin_nested()
+            try:
                 yield around
+            except BaseException as e:
+                if reason := self._explained().reason(e):
+                    await around.rollback()  # SQLite may have undone all of it, and would go on without a transaction
+                    raise StoreUnavailable(reason) from e
+                await savepoint.rollback()
+                raise
+            await savepoint.commit()
             return
         async with self._writing:
             with self._explained():

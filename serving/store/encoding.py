@@ -1,7 +1,7 @@
 """How values of JSON columns become text and back: by orjson, which takes a quarter of the time of `json`.
 
-What orjson refuses (integers beyond 64 bits, unpaired surrogates, NaN) goes through `json` as ever: rows that were
-written before, or restored from a backup, stay readable.
+What orjson refuses goes through `json`: unpaired surrogates, and NaN in rows that were written before. NaN is written
+as null, and integers beyond 64 bits are read as the nearest double.
 """
 
 from __future__ import annotations

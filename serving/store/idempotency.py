@@ -103,13 +103,22 @@ class IdempotencyKeys:
             raise Lost(claim.id)
 
     @uninterrupted
+    async def pin(self, claim: Claim) -> None:
+        """Holds the key until it is over, whatever becomes of the request; raises `Lost` when another one has it."""
+        pinned = idempotency_keys.update().where(_held(claim)).values(lease_until=now() + KEPT_S)
+        if not await self._database.together(lambda connection: connection.execute(pinned).rowcount):
+            raise Lost(claim.id)
+
+    @uninterrupted
     async def release(self, claim: Claim) -> None:
         """Gives a key back whose request was not carried out."""
         released = idempotency_keys.delete().where(_held(claim))
         await self._database.together(lambda connection: connection.execute(released))
 
     @uninterrupted
-    async def keep(self, claim: Claim, answer: Answer, made_id: str | None, told_of: Mapping[str, str | None]) -> None:
+    async def keep(
+        self, claim: Claim, answer: Answer | None, made_id: str | None, told_of: Mapping[str, str | None]
+    ) -> None:
         """As `keep`, in a transaction of its own."""
         await self._database.together(lambda connection: keep(connection, claim, answer, made_id, told_of))
 

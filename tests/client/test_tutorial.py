@@ -1,4 +1,4 @@
-"""The second tutorial, as its reader runs it: what the page shows works, and shows what the page says."""
+"""The second tutorial, as its reader goes through it: one Python session, and a shell beside it."""
 
 from __future__ import annotations
 
@@ -6,65 +6,109 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 
 from tests.stack import CHECKOUT, TUTORIAL, blocks
 
+TYPED = """
+import sys
+session = {}
+for program in iter(sys.stdin.readline, ""):
+    exec(eval(program), session)
+    print("typed", flush=True)
+"""
+
+
+class Session:
+    """Python as a reader keeps it open: a program at a time, each with the names of those before it."""
+
+    def __init__(self, stack) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", TYPED],
+            env={**os.environ, "URL": stack.url, "KEY": stack.key},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def type(self, program: str) -> list[str]:
+        """Returns the lines that a program prints."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(repr(program) + "\n")
+        self._process.stdin.flush()
+        lines: list[str] = []
+        while (line := self._process.stdout.readline()) != "typed\n":
+            assert line, "the program failed"
+            lines.append(line.rstrip("\n"))
+        return lines
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@dataclass
+class Tour:
+    """What the programs of the page printed, and the rows that its export wrote (none where it cannot run)."""
+
+    lines: list[str]
+    rows: list[dict[str, list[dict[str, str]]]]
+    conversation: str
+    completion: str
+
 
 @pytest.fixture(scope="module")
-def tour(stack):
-    """The lines that the page's programs print, without the last one: it deletes what the export reads."""
-    *programs, _ = blocks(TUTORIAL, "python")
-    yield _run(programs, stack).splitlines()
-    with stack.client() as client:
-        for id in ("tutorial-1", "tutorial-2"):
-            client.delete(f"/v1/feedback/{id}")
+def tour(stack, request, tmp_path_factory) -> Tour:
+    folder = tmp_path_factory.mktemp("tutorial") / "miller"
+    *programs, last = blocks(TUTORIAL, "python")
+    session = Session(stack)
+    try:
+        lines = [line for program in programs for line in session.type(program)]
+        rows = [] if request.config.getoption("--target") == "cluster" else _exported(stack, folder)
+        conversation, completion = session.type("print(conversation.id)\nprint(computed.id)")
+        session.type(last)
+    finally:
+        session.close()
+    return Tour(lines, rows, conversation, completion)
 
 
-def _run(programs: list[str], stack) -> str:
-    env = {**os.environ, "URL": stack.url, "KEY": stack.key}
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(programs)], env=env, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_it_remembers(tour):
-    assert "turns shown again: 1" in tour
-
-
-def test_it_computes(tour):
-    assert "miller: 8760" in tour
-    assert "result 8760" in tour
-
-
-def test_a_rating_that_is_sent_twice_is_there_once(tour):
-    assert "ratings: ['tutorial-1', 'tutorial-2']" in tour
-
-
-def test_the_export_has_a_row_for_each(tour, stack, request, tmp_path):
-    if request.config.getoption("--target") == "cluster":
-        pytest.skip("the page exports from a stack on this host")
+def _exported(stack, folder):
     _, command = blocks(TUTORIAL, "sh")[0].split("\n", 1)  # the first line installs what `make test` has installed
     for theirs, ours in (
         (".headrace/local", f".headrace/{stack.name}"),
-        ("exports/miller", str(tmp_path / "miller")),
+        ("exports/miller", str(folder)),
         (".venv/bin/python", sys.executable),
     ):
         assert theirs in command
         command = command.replace(theirs, ours)
     subprocess.run(command, shell=True, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=120)
-    rows = [json.loads(line) for line in (tmp_path / "miller" / "train.jsonl").read_text().splitlines()]
-    assert sorted(row["messages"][-1]["content"] for row in rows) == ["8760", "Your name is Ada."]
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
 
 
-def test_the_conversation_goes_with_all_of_it(stack):
-    programs = [program.replace("tutorial-", "tutorial-again-") for program in blocks(TUTORIAL, "python")]
-    printed = _run([*programs, "print(conversation.id, computed.id)"], stack)
-    conversation, completion = printed.split()[-2:]
+def test_it_remembers(tour):
+    assert "turns shown again: 1" in tour.lines
+
+
+def test_it_computes(tour):
+    assert "miller: 8760" in tour.lines
+    assert "result 8760" in tour.lines
+
+
+def test_a_rating_that_is_sent_twice_is_there_once(tour):
+    assert "ratings: ['tutorial-1', 'tutorial-2']" in tour.lines
+
+
+def test_the_export_has_a_row_for_each(tour, request):
+    if request.config.getoption("--target") == "cluster":
+        pytest.skip("the page exports from a stack on this host")
+    assert sorted(row["messages"][-1]["content"] for row in tour.rows) == ["8760", "Your name is Ada."]
+
+
+def test_the_conversation_goes_with_all_of_it(tour, stack):
     with stack.client() as client:
-        assert client.get(f"/v1/conversations/{conversation}").status_code == 404
-        assert client.get(f"/v1/chat/completions/{completion}").status_code == 404
-        assert client.get("/v1/feedback/tutorial-again-1").status_code == 404
+        assert client.get(f"/v1/conversations/{tour.conversation}").status_code == 404
+        assert client.get(f"/v1/chat/completions/{tour.completion}").status_code == 404
+        assert client.get("/v1/feedback/tutorial-1").status_code == 404

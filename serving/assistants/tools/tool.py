@@ -126,8 +126,12 @@ class Tool:
     def needs_approval(self, given: Parameters | dict[str, Any], *, tainted: bool) -> bool:
         """Whether somebody must approve of a call with `given`; `tainted` when the model has read untrusted text."""
         if self.approval == "tainted":
-            return tainted and (self.effects(given) if callable(self.effects) else self.effects)
+            return tainted and self.changes(given)
         return self.approval == "always"
+
+    def changes(self, given: Parameters | dict[str, Any]) -> bool:
+        """Whether a call with `given` may change something outside."""
+        return self.effects(given) if callable(self.effects) else self.effects
 
 
 class Toolbox:
@@ -135,7 +139,7 @@ class Toolbox:
     they say has at most `characters`.
 
     The turn is `tainted` once the model has read what others wrote. `approved` holds names of tools and digests of
-    arguments: each stands for one call.
+    arguments: each stands for one call. `changing` is told before a call that may change something outside.
     """
 
     def __init__(
@@ -147,6 +151,7 @@ class Toolbox:
         characters: int = 24_000,
         tainted: bool = False,
         approved: Iterable[tuple[str, str]] = (),
+        changing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.tools = {tool.name: tool for tool in tools}
         self.tainted = tainted
@@ -154,6 +159,7 @@ class Toolbox:
         self._seconds = seconds
         self._characters = self._characters_left = characters
         self._approved = list(approved)
+        self._changing = changing
 
     def pending(self, calls: Iterable[tuple[str, str]]) -> list[PendingCall]:
         """Returns those of `calls`, by name and arguments, that somebody must approve of before they are made."""
@@ -203,6 +209,8 @@ class Toolbox:
         given = tool.read(arguments)
         if self._pending(tool, given, self._approved) is not None:
             raise ToolError(f"{name} was not called: somebody must approve of it first")
+        if self._changing is not None and tool.changes(given):
+            await self._changing()
         scope = asyncio.timeout(self._seconds)
         try:
             async with scope:

@@ -36,7 +36,10 @@ class Replicas:
         kind = request.match_info["kind"]
         self.asked.append(kind)
         stream = (await request.json()).get("stream", False)
-        if kind == "dies":
+        if kind == "acts" and self.asked.count("acts") == 1:
+            message = {"role": "assistant", "content": "Action: time\nAction Input: UTC"}
+            return web.json_response({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+        if kind in ("dies", "dies-too", "acts"):
             request.transport.abort()
             return web.Response()
         if kind == "says-no":
@@ -44,7 +47,7 @@ class Replicas:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream" if stream else "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        if kind == "head":  # its answer begins, and holds nothing
+        if kind in ("head", "head-too"):  # its answer begins, and holds nothing
             await response.write(b"")
             request.transport.abort()
             return response
@@ -161,8 +164,31 @@ def test_it_ends_somewhere(world, stream):
     answer = ask(world, "/v1/chat/completions", stream, *lost, "good")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
     assert world[1].next == ["good"]
-    answer = ask(world, "/v1/chat/completions", stream, *["closed"] * 4)
+    before = replaced()
+    named = {"store": True, "metadata": {"test": f"ends-{stream}"}}
+    answer = ask(world, "/v1/chat/completions", stream, *["closed"] * 4, **named)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert replaced() == before  # nobody took its place
+    kept = world[0].get("/v1/chat/completions", params={"metadata[test]": f"ends-{stream}"}).json()["data"]
+    assert [completion["headrace"]["outcome"] for completion in kept] == ["error"]
+
+
+@both
+@pytest.mark.parametrize("gone", ["dies", "head"])
+def test_what_may_have_killed_two_is_not_given_to_a_third(world, stream, gone):
+    answer = ask(world, "/v1/chat/completions", stream, gone, f"{gone}-too", "good")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
+    assert world[1].next == ["good"]
+
+
+@both
+def test_a_strategy_goes_elsewhere_before_its_first_step_only(world, stream):
+    said = {"strategy": "react"}
+    answer = ask(world, "/v1/chat/completions", stream, "closed", "acts", **said)
+    assert answer.status_code == (200 if stream else 502)  # `acts` dies when it is asked again
+    assert '"engine_error"' in answer.text
+    assert ask(world, "/v1/chat/completions", stream, "acts", "good", **said).text.count("engine_error") == 1
+    assert world[1].next == ["good"]
 
 
 @routes

@@ -200,7 +200,7 @@ def test_one_that_is_still_answered_is_a_409_and_then_the_answer(world):
     body, key = {"model": "slow", "messages": HI}, world.key()
     with ThreadPoolExecutor() as pool:
         first = pool.submit(world.post, CHAT, body, key)
-        eventually(lambda: len(world.engine.prompts) > prompts, "the first is with the engine", 5)
+        eventually(lambda: len(world.engine.prompts) > prompts, "the first is with the engine")
         early = refused(world.post(CHAT, body, key, world.other), 409, "idempotency_key_in_use")
         assert int(early.headers["retry-after"]) > 0
         refused(world.post(CHAT, body | {"n": 1}, key), 422, "idempotency_key_reused")
@@ -264,13 +264,35 @@ def test_a_stream_that_broke_off_gives_the_key_back(world):
     assert len(world.engine.prompts) == prompts + 2
 
 
+def test_many_files_would_hold_up_everybody(world):
+    body = {"name": "many", "file_ids": [f"file-{n}" for n in range(51)]}
+    error = refused(world.post("/v1/vector_stores", body, world.key()), 400, "invalid_value").json()["error"]
+    assert error["param"] == "file_ids"
+    refused(world.post("/v1/vector_stores", body), 404, "not_found")
+
+
+def test_a_stream_that_is_replayed_is_resumable(world):
+    headers = {"Idempotency-Key": world.key(), "headrace-resumable": "true"}
+    body = {"model": "echo", "messages": HI, "stream": True}
+    first, again = (world.http.post(world.up.url + CHAT, json=body, headers=headers) for _ in range(2))
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "content-length" not in again.headers
+    ids = [response.headers["headrace-stream"] for response in (first, again)]
+    assert ids[0] != ids[1]
+    assert again.text.replace(ids[1], ids[0]) == first.text
+    followed = world.http.get(f"{world.up.url}/v1/streams/{ids[1]}", headers={"Last-Event-ID": f"{ids[1]}.1"})
+    assert again.text.endswith(followed.text)
+
+
 def test_a_hang_up_gives_the_key_back(world):
     world.engine.release.clear()
     body, key = {"model": "slow", "messages": HI}, world.key()
     with pytest.raises(httpx.ReadTimeout):
-        world.http.post(world.up.url + CHAT, json=body, headers={"Idempotency-Key": key}, timeout=0.5)
+        world.http.post(
+            world.up.url + CHAT, json=body, headers={"Idempotency-Key": key}, timeout=httpx.Timeout(20, read=0.5)
+        )
     world.engine.release.set()
-    eventually(lambda: world.post(CHAT, body, key).status_code == 200, "the key is free", 5)
+    eventually(lambda: world.post(CHAT, body, key).status_code == 200, "the key is free")
 
 
 def test_a_gateway_that_died_holds_its_key_for_a_while_only(world, monkeypatch):
@@ -301,9 +323,9 @@ def test_a_key_is_held_as_long_as_the_answer_takes(world, monkeypatch):
 
     with ThreadPoolExecutor() as pool:
         first = pool.submit(world.post, CHAT, body, key)
-        eventually(lambda: world.do(read()) is not None, "the key is taken", 5)
+        eventually(lambda: world.do(read()) is not None, "the key is taken")
         lease = world.do(read())
-        eventually(lambda: world.do(read()) > lease, "the key is held on to", 5)
+        eventually(lambda: world.do(read()) > lease, "the key is held on to")
         world.engine.release.set()
         same(first.result(), world.post(CHAT, body, key))
 
@@ -313,17 +335,20 @@ def test_what_is_answered_and_what_is_kept_do_not_differ(world, stream):
     """One whose key was taken over stores nothing: the other's answer is the only one."""
     world.engine.release.clear()
     prompts, conversation = len(world.engine.prompts), world.conversation()
-    captures = world.count(models.captures)
+    captures, key = world.count(models.captures), world.key()
     body = {"model": "slow", "messages": HI, "conversation": conversation, "stream": stream}
+    caller = world.do(world.up.services.authenticate(world.http.headers["authorization"]))
 
     @uninterrupted
     async def take_over():
         async with world.up.services.database.write() as connection:
-            await connection.execute(models.idempotency_keys.update().values(owner="another", lease_until=1.0))
+            mine = models.idempotency_keys.c.id == claim_of(caller, key, "").id
+            taken = models.idempotency_keys.update().where(mine).values(owner="another", lease_until=1.0)
+            await connection.execute(taken)
 
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(world.post, CHAT, body, key := world.key())
-        eventually(lambda: len(world.engine.prompts) > prompts, "the first is with the engine", 5)
+        first = pool.submit(world.post, CHAT, body, key)
+        eventually(lambda: len(world.engine.prompts) > prompts, "the first is with the engine")
         world.do(take_over())
         world.engine.release.set()
         assert '"conflict"' in first.result().text
@@ -490,7 +515,7 @@ def test_openais_sdk_repeats_with_a_key_of_its_own(world, stream):
             return next(part.id for part in answer) if stream else answer.id
 
         first = pool.submit(ask)
-        eventually(lambda: len(world.engine.prompts) > prompts, "the first is with the engine", 5)
+        eventually(lambda: len(world.engine.prompts) > prompts, "the first is with the engine")
         second = pool.submit(ask)
         world.engine.release.set()
         assert first.result() == second.result()

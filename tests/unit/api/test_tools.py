@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import time
 from dataclasses import replace
@@ -186,6 +187,39 @@ def test_an_approval_is_for_these_arguments(world):
     message = world.answer(world.read(), world.post("b"), approvals=[offer["id"]])
     assert json.loads(message["headrace"]["approvals"][0]["arguments"])["body"] == "b"
     assert world.outside.tickets == []
+
+
+def test_what_was_done_before_an_approval_is_not_done_again_unasked(world):
+    turn = [world.post("first"), world.read(), world.post("second")]
+    (offer,) = world.answer(*turn)["headrace"]["approvals"]
+    assert world.outside.tickets == [(TOKEN, "first")]
+    message = world.answer(*turn, approvals=[offer["id"]])
+    assert json.loads(message["headrace"]["approvals"][0]["arguments"])["body"] == "first"
+    assert world.outside.tickets == [(TOKEN, "first")]
+
+
+def test_a_repetition_changes_nothing_a_second_time(world):
+    """The engine fails after the ticket was opened: the key is taken, though there is no answer to keep."""
+    world.outside.says = [world.post("once")]
+    body = {"model": "clerk", "messages": [{"role": "user", "content": "Open a ticket."}]}
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    assert world.http.post("/v1/chat/completions", json=body, headers=headers).status_code == 502
+    world.outside.says = [world.post("once"), FINAL]
+    again = world.http.post("/v1/chat/completions", json=body, headers=headers)
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "idempotency_answer_not_kept")
+    assert "changed something" in again.json()["error"]["message"]
+    assert again.headers["x-should-retry"] == "false"
+    assert world.outside.tickets == [(TOKEN, "once")]
+
+
+def test_an_answer_that_changed_something_is_kept(world):
+    world.outside.says = [world.post("once"), FINAL]
+    body = {"model": "clerk", "messages": [{"role": "user", "content": "Open a ticket."}]}
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    first, again = (world.http.post("/v1/chat/completions", json=body, headers=headers) for _ in range(2))
+    assert first.status_code == 200
+    assert again.content == first.content
+    assert world.outside.tickets == [(TOKEN, "once")]
 
 
 def test_a_stream_offers_approvals_too(world):

@@ -85,7 +85,9 @@ async def test_a_lease_that_fails_is_asked_for_again() -> None:
     assert replicas.held == 0
 
 
-@pytest.mark.parametrize("script", [["a"] * LEASES, [RuntimeError("died")] * LEASES, ["a", RuntimeError("died"), "a"]])
+@pytest.mark.parametrize(
+    "script", [["a"] * LEASES, [RuntimeError("died")] * LEASES, ["a", RuntimeError("died"), *["a"] * (LEASES - 2)]]
+)
 async def test_where_no_other_replica_is_there_nothing_stays_held(script: list[str | Exception]) -> None:
     replicas = Replicas(*script)
     engines = Engines(lambda name: replicas, 1)

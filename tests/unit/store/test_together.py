@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,38 @@ async def test_a_writer_that_is_cancelled_is_written_and_holds_nobody_up(databas
     assert found[1::2] == [f"k{n}" for n in range(1, 40, 2)]
     assert await keys(database) == {f"k{n}" for n in range(40)}
     assert await write(database, "last") == "last"
+
+
+@sqlite_only
+async def test_a_full_disk_ends_all_that_was_to_be_one_transaction(database: Database) -> None:
+    store, ada = Conversations(database), Principal(tenant="t", user="ada", key_id="k", scopes=frozenset())
+    with closing(sqlite3.connect(str(database.url.database))) as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages + 20}")
+
+    event.listen(database._engine.sync_engine, "connect", limit)
+    await database._engine.dispose()  # the bound is the connection's
+    large = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x" * 3_000_000}]}]
+
+    async def create() -> None:
+        await store.create(ada, items=large)
+
+    async def goes_on() -> None:
+        with suppress(Exception):
+            await create()
+        await store.create(ada, metadata={"left": "over"})
+        raise ValueError
+
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        await database.atomically(create)
+    with pytest.raises(Exception):  # noqa: B017 (whatever it is)
+        await database.atomically(goes_on)
+    event.remove(database._engine.sync_engine, "connect", limit)
+    await database._engine.dispose()
+    with closing(sqlite3.connect(str(database.url.database))) as connection:
+        assert connection.execute("SELECT count(*) FROM conversations").fetchone() == (0,)
 
 
 @sqlite_only
