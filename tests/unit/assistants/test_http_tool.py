@@ -442,6 +442,7 @@ async def test_head_has_no_body(server):
         {"methods": ["CONNECT"]},
         {"headers": {"Host": {"ref": "env:A"}}},
         {"headers": {"transfer-encoding": {"ref": "env:A"}}},
+        {"headers": {"X-Key": {"ref": "env:A"}, "x-key": {"ref": "env:B"}}},
         {"headers": {"A\r\nB": {"ref": "env:A"}}},
         {"headers": {"Authorization": "plain"}},
         {"max_redirects": 6},
