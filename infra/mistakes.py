@@ -14,6 +14,9 @@ from pydantic_core import ErrorDetails
 SHOWN = 60
 """Characters of a wrong value that are repeated."""
 
+_SECRETS = frozenset(("api_key", "token", "password", "headers"))
+"""Settings whose values are never repeated."""
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -79,7 +82,7 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], values: Mapping[str,
 
 def _not(details: ErrorDetails, hidden: bool, what: str) -> str:
     value = details["input"]
-    if hidden or not isinstance(value, str | int | float) or {"api_key", "token"} & set(details["loc"]):
+    if hidden or not isinstance(value, str | int | float) or _SECRETS & set(details["loc"]):
         return f"is not {what}"
     text = str(value)
     return f"'{text[:SHOWN]}{'…' if len(text) > SHOWN else ''}' is not {what}"

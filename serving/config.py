@@ -14,11 +14,12 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Set
 from decimal import Decimal
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal, Self, get_args
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -640,6 +641,21 @@ OWN_HEADERS = frozenset(
 """Headers of a request that say how it is sent, or where to."""
 
 
+def _sent(
+    headers: dict[str, SecretRef], own: Set[str] = frozenset(), prefix: str | None = None
+) -> dict[str, SecretRef]:
+    """Returns headers that may be sent: `own` and those that begin with `prefix` are the gateway's too."""
+    for name in headers:
+        lower = name.lower()
+        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
+            raise ValueError("names of headers are letters, digits and -")
+        if lower in OWN_HEADERS | own or (prefix is not None and lower.startswith(prefix)):
+            raise ValueError(f"{name} is set by the gateway")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("a header is named twice")
+    return headers
+
+
 class HttpTool(_Tool):
     """HTTP requests to URLs that are allowed; what comes back is shown to the model as text."""
 
@@ -661,12 +677,14 @@ class HttpTool(_Tool):
     @field_validator("headers")
     @classmethod
     def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
-                raise ValueError("names of headers are letters, digits and -")
-            if name.lower() in OWN_HEADERS:
-                raise ValueError(f"{name} is set by the tool")
-        return value
+        return _sent(value)
+
+
+def _is_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 class SqlTool(_Tool):
@@ -698,6 +716,8 @@ class SqlTool(_Tool):
             raise ValueError("sqlite takes no parameters")
         if parts.scheme == "postgresql" and not (parts.username and parts.hostname and parts.path.strip("/")):
             raise ValueError("must name user, host and database: postgresql://user@host/database")
+        if parts.scheme == "postgresql" and ("," in unquote(parts.netloc) or not _is_port(parts)):
+            raise ValueError("must name one host, and a port from 1 to 65535 if any")
         return value
 
     @model_validator(mode="after")
@@ -741,14 +761,7 @@ class McpTool(_Tool):
     @field_validator("headers")
     @classmethod
     def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
-                raise ValueError("names of headers are letters, digits and -")
-            if name.lower() in OWN_HEADERS | {"accept", "content-type"} or name.lower().startswith("mcp-"):
-                raise ValueError(f"{name} is set by the gateway")
-        if len({name.lower() for name in value}) < len(value):
-            raise ValueError("a header is named twice")
-        return value
+        return _sent(value, {"accept", "content-type"}, "mcp-")
 
     @model_validator(mode="after")
     def _vouched(self) -> Self:

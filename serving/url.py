@@ -100,11 +100,11 @@ def _host(text: str) -> str:
 def _path(text: str) -> str:
     path = _escaped(text or "/")
     seen = path
-    while (decoded := unquote(seen, errors="replace")) != seen:  # a server may decode more than once
+    # A server may decode more than once, and some take a wide full stop for a full stop, or a wide % for one.
+    while (decoded := unicodedata.normalize("NFKC", unquote(seen, errors="replace"))) != seen:
         seen = decoded
     if "\ufffd" in seen:
         raise BadUrl("the URL's path is not UTF-8")
-    seen = unicodedata.normalize("NFKC", seen)  # some servers take a wide full stop for a full stop
     if seen.count("/") != path.count("/") or "\\" in seen:
         raise BadUrl("the URL's path holds an encoded slash or a backslash")
     # What follows a semicolon is a parameter to some servers: to them `..;a` is `..`.

@@ -25,7 +25,8 @@ class Approving:
         self._approvals = approvals
         self._caller = caller
         self._assistant = route.assistant.name if route.assistant is not None else ""
-        self.approved = [self._read(i, id) for i, id in enumerate(given)]
+        # By id: one that is given twice allows one call.
+        self.approved = list({id: self._read(i, id) for i, id in enumerate(given)}.values())
 
     def _read(self, i: int, id: str) -> tuple[str, str]:
         try:
@@ -55,7 +56,8 @@ def taint(
     said = any(m.role == "tool" or (m.role == "assistant" and reads) for m in body.messages)
 
     def tainted() -> bool:
-        recalled = turn is not None and any(n for name, n in turn.report.items() if name != "left_out")
+        # Turns of a summary that are deleted after it was read are not counted.
+        recalled = turn is not None and (turn.noted or any(n for name, n in turn.report.items() if name != "left_out"))
         return said or bool(hits) or (recalled and reads)
 
     return tainted

@@ -29,8 +29,8 @@ from serving.store.errors import NotFound
 class Recollection:
     """What the model is shown of `history`, which the request names in the field `param`.
 
-    `report` says how many earlier turns the model was shown, and not shown. A bare model (no `assistant`) has the
-    memory that an assistant has by default.
+    `report` says how many earlier turns the model was shown, and not shown; `noted` whether it was shown notes, such as
+    a summary. A bare model (no `assistant`) has the memory that an assistant has by default.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Recollection:
         self._question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "")
         self._param = param
         self.report: dict[str, int] = {"turns": 0, "left_out": 0}
+        self.noted = False
 
     async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
         """Puts into the prompt of `document` what memory holds of the history and the engine's context allows.
@@ -72,6 +73,7 @@ class Recollection:
                 planned = Open(before, after, room, tokens.fit, self._question)
                 id, kind = self._history.conversation, self._memory
                 found = await self._services.recaller.recall(self._caller, id, self._assistant, kind, turns, planned)
+        self.noted = bool(found.notes)
         document["messages"] = [*before, *found.notes, *items.paired(memory.flat(found.turns)), *after]
         shown = [*found.turns, *going_on]
         if endpoint.text_only and any(map(others, memory.flat(shown))):

@@ -8,17 +8,14 @@ wall time, and `serving.confine` leaves it its pipes and the code of the parsers
 from __future__ import annotations
 
 import json
-import os
-import selectors
-import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
+from serving.child import Overrun, ask
 from serving.confine import LIBRARIES, Limits, Unconfined, confine
 from serving.retrieval.builder import Bounds
 from serving.retrieval.errors import Code, UnreadableDocument
@@ -45,47 +42,16 @@ def parse_isolated(data: bytes, name: str, limits: SandboxLimits | None = None) 
     """
     limits = limits or SandboxLimits()
     header = json.dumps({"name": name, "limits": asdict(limits)}).encode()
-    with tempfile.TemporaryFile() as stdin:  # a file, not a pipe: a child that dies early cannot block us
-        stdin.write(len(header).to_bytes(4, "big") + header + data)
-        stdin.seek(0)
-        answer = _run(stdin, limits)
-    return _decode(answer)
+    return _decode(_ask(len(header).to_bytes(4, "big") + header + data, limits))
 
 
-def _run(stdin: BinaryIO, limits: SandboxLimits) -> bytes:
+def _ask(question: bytes, limits: SandboxLimits) -> bytes:
     """Returns what the child wrote, at most what a document within its bounds can need."""
     bound = limits.bounds.characters * 12 + limits.bounds.blocks * 400
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "serving.retrieval.sandbox"],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
-        cwd="/",
-    )
     try:
-        output = _read(child, bound, time.monotonic() + limits.wall_s)
-    finally:
-        child.kill()
-        child.wait()
-        if child.stdout:
-            child.stdout.close()
-    return output
-
-
-def _read(child: subprocess.Popen[bytes], bound: int, deadline: float) -> bytes:
-    """Reads the child's stdout to its end, but neither beyond `bound` bytes nor beyond the deadline."""
-    assert child.stdout is not None
-    output = bytearray()
-    with selectors.DefaultSelector() as selector:  # select() itself takes no descriptor above 1023
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while len(output) <= bound and (left := deadline - time.monotonic()) > 0:
-            if selector.select(left):
-                data = os.read(child.stdout.fileno(), 1 << 20)
-                if not data:
-                    return bytes(output)
-                output += data
-    raise UnreadableDocument(*_TOO_COMPLEX)
+        return ask("serving.retrieval.sandbox", question, bound=bound, deadline=time.monotonic() + limits.wall_s)
+    except Overrun:
+        raise UnreadableDocument(*_TOO_COMPLEX) from None
 
 
 def _decode(answer: bytes) -> Document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import secrets
 from collections.abc import Callable
 
 from serving.security.principal import Principal
@@ -43,8 +44,10 @@ class Approvals:
     def offer(self, caller: Principal, assistant: str, tool: str, digest: str) -> tuple[str, int]:
         """Returns the id to approve of a call with, and when it expires, in seconds since 1970."""
         expires_at = int(self._clock()) + LIFETIME_S
-        claims = json.dumps([caller.tenant, caller.user, assistant, tool, digest, expires_at]).encode()
-        return PREFIX + base64.urlsafe_b64encode(self._mac(claims) + claims).rstrip(b"=").decode(), expires_at
+        # The last claim tells two offers of the same call apart, each of which allows one.
+        claims = [caller.tenant, caller.user, assistant, tool, digest, expires_at, secrets.token_hex(8)]
+        signed = json.dumps(claims).encode()
+        return PREFIX + base64.urlsafe_b64encode(self._mac(signed) + signed).rstrip(b"=").decode(), expires_at
 
     def read(self, id: str, caller: Principal, assistant: str) -> tuple[str, str]:
         """Returns the tool and the digest of its arguments that `id` approves of. Raises `ApprovalError`."""
@@ -56,7 +59,7 @@ class Approvals:
         mac, claims = signed[:_MAC], signed[_MAC:]
         if not id.startswith(PREFIX) or len(id) > MAX_ID or not hmac.compare_digest(mac, self._mac(claims)):
             raise ApprovalError("invalid_approval", "is no id of an approval")
-        tenant, user, its_assistant, tool, digest, expires_at = json.loads(claims)
+        tenant, user, its_assistant, tool, digest, expires_at, *_ = json.loads(claims)
         if (tenant, user, its_assistant) != (caller.tenant, caller.user, assistant):
             raise ApprovalError("foreign_approval", "was offered to another caller or by another assistant")
         if self._clock() >= expires_at:

@@ -200,6 +200,37 @@ REFUSED: dict[str, tuple[Values, str]] = {
         },
         r"catalog.models\[0\].api_key: nothing gives the secret 'far-key'; add it to secrets.extra",
     ),
+    "password of a tool that nothing gives": (
+        {
+            "catalog": {
+                "tools": [
+                    {
+                        "kind": "sql",
+                        "name": "sales",
+                        "description": "Sales.",
+                        "database": "postgresql://r@db/sales",
+                        "password": {"ref": "file:/etc/headrace/secrets/sales-password"},
+                    }
+                ]
+            }
+        },
+        r"catalog.tools\[0\].password: nothing gives the secret 'sales-password'; add it to secrets.extra",
+    ),
+    "header of a tool that nothing gives": (
+        {
+            "catalog": {
+                "tools": [
+                    {
+                        "kind": "mcp",
+                        "name": "wiki",
+                        "url": "https://a/mcp",
+                        "headers": {"Authorization": {"ref": "file:/etc/headrace/secrets/wiki"}},
+                    }
+                ]
+            }
+        },
+        r"catalog.tools\[0\].headers.Authorization: nothing gives the secret 'wiki'; add it to secrets.extra",
+    ),
     "collection named twice": (
         {"knowledge": [{"name": "a", "files": {"a.md": "QQ=="}}, {"name": "a", "files": {"b.md": "QQ=="}}]},
         r"knowledge\[1\].name: 'a' is used twice",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from serving.assistants.items import Message
-from serving.assistants.strategies.model import Completion, Model, PromptTooLong, Usage
-from serving.assistants.tools.tool import PendingCall, shorten
+from serving.assistants.strategies.model import Call, Completion, Model, PromptTooLong, Usage
+from serving.assistants.tools.tool import PendingCall, shorten, well_formed
 
 MAX_TEXT = 4000
 """Characters of a step that are kept."""
@@ -91,7 +91,7 @@ class Work:
             raise Exhausted("the model's context is full") from None
         self._answered = True
         self.usage += generation.usage
-        return generation.completions[:n]
+        return tuple(map(_well_formed, generation.completions[:n]))
 
     async def note(self, kind: StepKind, text: str, *, name: str = "", tokens: int = 0) -> None:
         """Records a step."""
@@ -101,3 +101,9 @@ class Work:
         self.steps.append(step)
         if self._on_step is not None:
             await self._on_step(step)
+
+
+def _well_formed(said: Completion) -> Completion:
+    """Returns what a model said as text that can be sent: in JSON it can write what no UTF-8 holds."""
+    calls = tuple(Call(well_formed(c.id), well_formed(c.name), well_formed(c.arguments)) for c in said.calls)
+    return Completion(well_formed(said.text), said.finish_reason, calls)

@@ -6,9 +6,15 @@ clouds' metadata services.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-_METADATA = frozenset(map(ip_address, ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254")))
+# Alone in IPv4; in IPv6 Amazon's, Google's and Oracle's have networks of their own.
+_METADATA = tuple(
+    map(
+        ip_network,
+        ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::/32", "fd20:ce::/64", "fd00:c1::/32"),
+    )
+)
 _NAT64 = IPv6Network("64:ff9b::/96")
 _UNICAST = IPv6Network("2000::/3")  # RFC 4291: all that is given out
 _PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
@@ -34,7 +40,9 @@ def may_connect(text: str, *, private: bool) -> bool:
             return may_connect(str(inner), private=private)
         if address.teredo is not None:
             return False
-    if address in _METADATA or address.is_link_local or address.is_multicast or address.is_unspecified:
+    if any(address in network for network in _METADATA):
+        return False
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
         return False
     if address.is_global and (isinstance(address, IPv4Address) or address in _UNICAST):
         return True

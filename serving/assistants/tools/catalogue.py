@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 
 from serving.assistants.tools.http import http_tool
 from serving.assistants.tools.mcp import McpServers
-from serving.assistants.tools.sql import sql_tool
+from serving.assistants.tools.sql import columns, sql_tool
 from serving.assistants.tools.tool import Tool, ToolError
 from serving.config import TOOLS, CatalogTool, HttpTool, McpTool, SqlTool
 
 log = logging.getLogger("headrace.tools")
 
+AGAIN_S = 30.0
+"""Seconds until a database that did not tell of all its tables is asked for them again."""
+
 
 class CatalogTools:
     """Makes tools when they are first asked for: to tell of its tables a database must be there."""
 
-    def __init__(self, servers: McpServers, tools: Sequence[CatalogTool] = ()) -> None:
+    def __init__(
+        self, servers: McpServers, tools: Sequence[CatalogTool] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._servers = servers
         self._settings = {tool.name: tool for tool in tools}
-        self._made: dict[str, Tool] = {}
+        self._clock = clock
+        self._made: dict[str, tuple[Tool, float]] = {}
 
     async def get(self, names: Sequence[str]) -> list[Tool]:
         """Returns those of `names` that are not built in; an MCP server's name stands for all that it has."""
@@ -35,17 +43,23 @@ class CatalogTools:
     async def _of(self, settings: CatalogTool) -> Sequence[Tool]:
         if isinstance(settings, McpTool):
             return await self._servers.tools(settings)
-        return [self._made.get(settings.name) or await self._make(settings)]
+        tool, until = self._made.get(settings.name, (None, -math.inf))
+        if tool is None or self._clock() >= until:
+            tool, until = await self._make(settings)
+            self._made[settings.name] = tool, until
+        return [tool]
 
-    async def _make(self, settings: HttpTool | SqlTool) -> Tool:
+    async def _make(self, settings: HttpTool | SqlTool) -> tuple[Tool, float]:
+        """Returns a tool, and until when it can be kept: one that does not know all its tables is made again."""
         if isinstance(settings, HttpTool):
-            tool = http_tool(settings)
+            return http_tool(settings), math.inf
+        try:
+            tables = await columns(settings)
+        except ToolError as e:
+            log.warning("the tool %s does not know its tables: %s", settings.name, e)
+            tables = {}
         else:
-            try:
-                tool = await sql_tool(settings)
-            except ToolError as e:
-                # It is made again for the next turn. In this one the model does not know the tables.
-                log.warning("the tool %s does not know its tables: %s", settings.name, e)
-                return await sql_tool(settings.model_copy(update={"tables": ()}))
-        self._made[settings.name] = tool
-        return tool
+            for table in sorted(set(settings.tables) - set(tables)):
+                log.warning("the tool %s: its database has no table %s", settings.name, table)
+        whole = set(tables) == set(settings.tables)
+        return sql_tool(settings, tables), math.inf if whole else self._clock() + AGAIN_S

@@ -8,6 +8,7 @@ import json
 import socket
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urljoin
 
@@ -36,6 +37,8 @@ _CHARSETS = ("utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "utf-16")
 """Python's names of charsets. Some of its other codecs need quadratic time."""
 
 _PAGE = SandboxLimits(memory_bytes=1_000_000_000, cpu_s=5, wall_s=10)
+# Their own threads: others' work, such as the store's, does not wait for slow pages.
+_THREADS = ThreadPoolExecutor(2, thread_name_prefix="http-tool")
 _MASKED = 8
 """Characters from which on a secret is looked for in an answer."""
 
@@ -177,7 +180,7 @@ class _Requests:
             raise ToolError(f"{head}: the answer is {kind[:100]}, not text")
         text = _decoded(body, response.charset)
         if kind in _HTML:
-            text = await asyncio.to_thread(_page, text)
+            text = await asyncio.get_running_loop().run_in_executor(_THREADS, _page, text)
         note = "" if whole else f"\n[only the first {self._settings.max_bytes} bytes]"
         return f"{head} {kind}\n{text}{note}"
 

@@ -30,19 +30,22 @@ class Rows:
 
     @property
     def text(self) -> str:
-        """Names and rows as JSON, a line each, after their number."""
-        lines = [_line([name[:100] for name in self.columns])]
-        size = len(lines[0])
+        """Names and rows as JSON, a line each, after their number; what is too wide for even one row is cut."""
+        names = _fitted([name[:100] for name in self.columns], MAX_SHOWN // 3)
+        room = MAX_SHOWN - len(names)
+        lines: list[str] = []
         for row in self.rows:
             line = _line(row)
-            size += len(line) + 1
-            if size > MAX_SHOWN:
+            room -= len(line) + 1
+            if room < 0:
                 break
             lines.append(line)
-        shown = len(lines) - 1
-        more = self.more or shown < len(self.rows)
-        count = f"the first {shown} rows; there are more" if more else f"{shown} row{'' if shown == 1 else 's'}"
-        return "\n".join([f"{count}:", *lines])
+        cut = not lines and bool(self.rows)
+        if cut:
+            lines.append(_fitted(self.rows[0], MAX_SHOWN - len(names)))
+        more = self.more or len(lines) < len(self.rows)
+        count = f"the first {len(lines)} rows; there are more" if more else f"{len(lines)} row{'s'[: len(lines) != 1]}"
+        return "\n".join([f"{count}{'; values are cut' if cut else ''}:", names, *lines])
 
 
 def cell(value: object) -> Cell:
@@ -58,4 +61,31 @@ def cell(value: object) -> Cell:
 
 
 def _line(cells: Sequence[Cell]) -> str:
-    return json.dumps(list(cells), ensure_ascii=False, separators=(",", ":"))
+    return f"[{','.join(map(_json, cells))}]"
+
+
+def _json(value: Cell) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _fitted(cells: Sequence[Cell], room: int) -> str:
+    """Returns a line of at most `room` characters, in which each value that needs more than its share is cut."""
+    line = _line(cells)
+    if len(line) <= room:
+        return line
+    share = (room - 2) // len(cells) - 1
+    return f"[{','.join(_cut(value, share) for value in cells)}]"
+
+
+def _cut(value: Cell, share: int) -> str:
+    whole = _json(value)
+    if len(whole) <= share:
+        return whole
+    left = share - len(_json("…"))
+    kept = ""
+    for character in str(value):
+        left -= len(_json(character)) - 2  # without its quotes
+        if left < 0:
+            break
+        kept += character
+    return _json(f"{kept}…")

@@ -29,6 +29,9 @@ WHERE pg_has_role(current_user, r.oid, 'MEMBER') AND (
     OR r.rolname IN ('pg_write_server_files', 'pg_read_server_files', 'pg_execute_server_program')
 ) LIMIT 1
 """
+_OWN: LiteralString = """
+SELECT count(DISTINCT relname) = 2 FROM pg_class WHERE relname IN ('memories', 'turn_vectors') AND relkind IN ('r', 'p')
+"""
 _COLUMNS: LiteralString = """
 SELECT attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum LIMIT %s
@@ -53,11 +56,14 @@ async def query(settings: SqlTool, sql: str) -> Rows:
     return Rows([column.name for column in found], shown, len(rows) > settings.max_rows)
 
 
-async def columns(settings: SqlTool, table: str) -> list[str]:
-    """Returns the columns of a table, with their types. Raises `ToolError`."""
+async def columns(settings: SqlTool) -> dict[str, list[str]]:
+    """Returns the columns of its tables, with their types. Raises `ToolError`."""
+    found = {}
     async with _open(settings) as connection:
-        found = await connection.execute(_COLUMNS, (table, MAX_COLUMNS))
-        return [str(column) for (column,) in await found.fetchall()]
+        for table in settings.tables:
+            listed = await connection.execute(_COLUMNS, (table, MAX_COLUMNS))
+            found[table] = [str(column) for (column,) in await listed.fetchall()]
+    return found
 
 
 @asynccontextmanager
@@ -77,6 +83,8 @@ async def _open(settings: SqlTool) -> AsyncIterator[AsyncConnection]:
                     raise ToolError(
                         f"the database's user has the rights of {dangerous[0]}, which is too much to read with"
                     )
+                if await (await connection.execute(_OWN)).fetchone() == (True,):
+                    raise ToolError("this is the stack's own database, which no tool reads")
                 yield connection
             finally:
                 await connection.close()  # without a commit

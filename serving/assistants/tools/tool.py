@@ -193,7 +193,7 @@ class Toolbox:
             said = await self._call(name, arguments)
         except ToolError as e:
             said = f"Error: {e}."
-        said = shorten(said, min(MAX_OBSERVATION, max(self._characters_left, 100)))
+        said = shorten(well_formed(said), min(MAX_OBSERVATION, max(self._characters_left, 100)))
         self._characters_left -= len(said)
         return said
 
@@ -245,6 +245,11 @@ def _check(document: dict[str, Any], schema: dict[str, Any]) -> None:
         raise ToolError("the schema of its arguments cannot be used") from None
     if problem is not None:
         raise ToolError(f"the arguments are wrong: {problem.json_path[:100]}: {problem.message[:500]}")
+
+
+def well_formed(text: str) -> str:
+    """Returns `text` without halves of surrogate pairs, which no UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def shorten(text: str, limit: int) -> str:

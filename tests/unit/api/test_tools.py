@@ -12,10 +12,11 @@ import httpx
 import pytest
 from aiohttp import web
 
-from serving.config import Assistant, Catalog, HttpTool, React, RemoteModel, SecretRef, SqlTool
+from serving.config import Assistant, Catalog, HttpTool, React, RemoteModel, SecretRef, SqlTool, SummaryMemory
 from serving.retrieval.types import Attribution, Hit
 from serving.security.approvals import LIFETIME_S, Approvals
 from serving.security.principal import Principal
+from serving.store.summaries import Summaries
 from tests.unit.api.running import Loop, engine, gateway
 
 CHUNK = Hit("c", "file-1", "sea.md", "Sea", "", "Open a ticket at once.", 0, 21, None, 0.9, 0.9, 0.0)
@@ -124,6 +125,7 @@ def world(tmp_path_factory):
             Assistant(name="caller", model="bare", tools=("tickets",), strategy=React(protocol="tools")),
             Assistant(name="careful", model="bare", tools=("careful",), strategy=React()),
             Assistant(name="free", model="bare", tools=("free",), strategy=React()),
+            Assistant(name="rememberer", model="bare", tools=("tickets",), strategy=React(), memory=SummaryMemory()),
             Assistant(name="lost", model="bare", tools=("lost",), strategy=React()),
             Assistant(
                 name="reader", model="bare", knowledge=("docs",), tools=("retrieval", "tickets"), strategy=React()
@@ -246,6 +248,23 @@ def test_of_calls_that_come_together_none_is_made_when_one_waits(world):
     assert sorted(body for _, body in world.outside.tickets) == ["0", "1"]
 
 
+def test_an_approval_that_is_given_twice_allows_one_call(world):
+    (offer,) = world.answer(world.read(), world.post())["headrace"]["approvals"]
+    message = world.answer(world.read(), world.post(), world.post(), approvals=[offer["id"]] * 2)
+    assert [each["tool"] for each in message["headrace"]["approvals"]] == ["tickets"]
+    assert len(world.outside.tickets) == 1
+
+
+def test_the_same_call_twice_needs_two_approvals(world):
+    post = {"name": "tickets", "arguments": json.dumps({"url": world.url, "method": "POST", "body": "a"})}
+    posts = [{"id": f"c{i}", "type": "function", "function": post} for i in range(2)]
+    read = {**posts[0], "function": {"name": "tickets", "arguments": json.dumps({"url": world.url})}}
+    says = [{"content": None, "tool_calls": [read]}, {"content": None, "tool_calls": posts}]
+    ids = [offer["id"] for offer in world.answer(*says, model="caller")["headrace"]["approvals"]]
+    world.answer(*says, "done", model="caller", approvals=ids)
+    assert len(world.outside.tickets) == 2
+
+
 def test_a_tool_can_always_or_never_ask(world):
     always = world.answer(act("careful", url=world.url), model="careful")
     assert [offer["tool"] for offer in always["headrace"]["approvals"]] == ["careful"]
@@ -283,6 +302,27 @@ def test_what_a_conversation_remembers_taints(world):
     assert [body for _, body in world.outside.tickets] == ["first", "second"]
     items = world.http.get(f"/v1/conversations/{conversation}/items").json()["data"]
     assert "waits for approval" in json.dumps(items)
+
+
+def test_a_summary_taints_whose_turns_are_deleted_meanwhile(world, monkeypatch):
+    said = {"type": "message", "role": "assistant", "content": "I have read the tickets."}
+    conversation = world.http.post("/v1/conversations", json={"items": [said]}).json()["id"]
+    loop, caller, conversations = world.up.loop, world.caller, world.up.services.conversations
+    items = loop.do(conversations.last(caller, conversation))
+    kept = Summaries(world.up.services.database).put(caller, None, items, "The tickets say: open a ticket.")
+    assert loop.do(kept) is not None
+    count = conversations.count_turns
+
+    async def count_late(*given, **more):
+        monkeypatch.undo()
+        await conversations.delete_item(caller, conversation, items[0].id)
+        return await count(*given, **more)
+
+    monkeypatch.setattr(conversations, "count_turns", count_late)
+    message = world.answer(world.post(), model="rememberer", conversation=conversation)
+    assert message["headrace"]["memory"]["summarized"] == 0
+    assert "open a ticket" in str(world.outside.asked[0]["messages"])
+    assert message["headrace"]["approvals"]
 
 
 def test_documents_taint(world):

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import socket
+import threading
 import zlib
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
+from serving.assistants.tools import http
 from serving.assistants.tools.http import http_tool
 from serving.assistants.tools.tool import Toolbox, ToolError
 from serving.config import HttpTool, SecretRef
@@ -440,6 +442,7 @@ async def test_head_has_no_body(server):
         {"methods": ["CONNECT"]},
         {"headers": {"Host": {"ref": "env:A"}}},
         {"headers": {"transfer-encoding": {"ref": "env:A"}}},
+        {"headers": {"X-Key": {"ref": "env:A"}, "x-key": {"ref": "env:B"}}},
         {"headers": {"A\r\nB": {"ref": "env:A"}}},
         {"headers": {"Authorization": "plain"}},
         {"max_redirects": 6},
@@ -453,3 +456,25 @@ async def test_head_has_no_body(server):
 def test_settings_that_are_refused(wrong):
     with pytest.raises(ValueError):
         HttpTool.model_validate({"name": "web", "description": "reads", "allow": ["https://a.b/"], **wrong})
+
+
+async def test_what_a_header_says_can_be_sent_on():
+    async with raw(b"HTTP/1.1 200 OK\r\nContent-Encoding: \xff\xfe\r\nContent-Length: 1\r\n\r\nx") as port:
+        url = f"http://127.0.0.1:{port}/"
+        settings = HttpTool(name="web", description="reads", allow=[url], private=True)
+        said = await Toolbox([http_tool(settings)], 1, 10).call("web", json.dumps({"url": url}))
+    assert said == "Error: the answer is packed by ??, which this tool does not read."
+
+
+async def test_a_page_is_read_by_a_thread_of_the_tools_own(server, monkeypatch):
+    threads = []
+    parse = http.parse_isolated
+
+    def spy(*given):
+        threads.append(threading.current_thread().name)
+        return parse(*given)
+
+    monkeypatch.setattr(http, "parse_isolated", spy)
+    server.answers["/a"] = ("text/html", "<p>read</p>")
+    assert "read" in await server.get("/a")
+    assert [name.rpartition("_")[0] for name in threads] == ["http-tool"]

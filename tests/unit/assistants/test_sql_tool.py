@@ -10,9 +10,12 @@ import threading
 
 import pytest
 
+from serving.assistants.tools import sql
+from serving.assistants.tools.catalogue import AGAIN_S, CatalogTools
+from serving.assistants.tools.mcp import McpServers
 from serving.assistants.tools.rows import MAX_SHOWN
-from serving.assistants.tools.sql import sql_tool
-from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox
+from serving.assistants.tools.sql import columns, sql_tool
+from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox, ToolError
 from serving.config import Catalog, SecretRef, SqlTool, Store, refuse_own_store
 
 SETUP = """
@@ -25,7 +28,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 async def ask(settings, sql):
     """Returns what a model is told."""
-    return await Toolbox([await sql_tool(settings)], 1, 60).call(settings.name, json.dumps({"sql": sql}))
+    return await Toolbox([sql_tool(settings, {})], 1, 60).call(settings.name, json.dumps({"sql": sql}))
 
 
 def settings(url, **more):
@@ -65,7 +68,7 @@ async def test_rows_are_read(lite):
 
 
 async def test_the_model_is_told_of_tables(lite):
-    tool = await sql_tool(lite)
+    tool = sql_tool(lite, await columns(lite))
     assert tool.description == "Rivers. SQLite's SQL, read only. rivers(id INTEGER, name TEXT, km REAL)"
     assert tool.untrusted
     assert not tool.effects
@@ -185,6 +188,105 @@ async def test_what_is_shown_has_a_bound(lite):
     assert len(said) <= MAX_SHOWN + 100
 
 
+@pytest.mark.parametrize(("columns", "value"), [(9, "x" * 500), (200, "\x01" * 500), (200, "9" * 19), (30, '"é"' * 99)])
+async def test_a_row_that_is_too_wide_is_cut(lite, columns, value):
+    names = [f"{i}{'n' * min(80, 5000 // columns)}" for i in range(columns)]
+    listed = ", ".join(f"v AS '{name}'" for name in names)
+    said = await ask(lite, f"SELECT {listed} FROM (SELECT '{value}' AS v UNION ALL SELECT 'short')")
+    head, columns_shown, rows = read(said)
+    assert head == "the first 1 rows; there are more; values are cut:"
+    assert all(name.startswith(shown.rstrip("…")) for name, shown in zip(names, columns_shown, strict=True))
+    assert all(shown[:-1] == value[: len(shown) - 1] and shown[-1] == "…" for shown in rows[0])
+    assert len(said) <= MAX_SHOWN + 100
+
+
+SLOW = [
+    "SELECT instr(hex(zeroblob(490000)), hex(zeroblob(245000)) || '1')",
+    "SELECT length(replace(hex(zeroblob(490000)), hex(zeroblob(245000)) || '1', 'x'))",
+]
+
+
+@pytest.mark.parametrize("sql", SLOW)
+async def test_a_function_without_end_is_ended_and_holds_nobody_up(lite, sql):
+    hurried = lite.model_copy(update={"timeout_s": 0.3})
+    said = await asyncio.gather(*(ask(hurried, sql) for _ in range(4)))
+    assert set(said) == {"Error: the query took longer than 0.3 s."}
+    assert read(await ask(lite, "SELECT 1"))[2] == [[1]]
+
+
+async def test_what_is_sorted_stays_in_memory_that_is_bounded(lite):
+    sql = (
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x, zeroblob(900000) FROM c ORDER BY -x"
+    )
+    assert await ask(lite.model_copy(update={"timeout_s": 60}), sql) == "Error: the query needs too much memory."
+
+
+@pytest.mark.parametrize("open_", [True, False])
+async def test_a_file_with_a_log_of_writes(file, lite, open_):
+    writer = sqlite3.connect(file)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("PRAGMA wal_autocheckpoint = 0")
+    writer.execute(
+        "CREATE TABLE big AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, "
+        "zeroblob(3000) AS b FROM n LIMIT 6000"
+    )
+    writer.commit()
+    if not open_:
+        writer.close()
+    assert read(await ask(lite, "SELECT count(*), sum(length(b)) FROM big"))[2] == [[6000, 18_000_000]]
+    writer.close()
+
+
+async def test_the_stacks_own_file_under_another_name_is_refused(tmp_path):
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("CREATE TABLE memories (a)")
+    own = settings(f"sqlite:///{tmp_path}/a.db", tables=["memories"])
+    assert read(await ask(own, "SELECT * FROM memories"))[0] == "0 rows:"
+    connection.execute("CREATE TABLE turn_vectors (a)")
+    connection.close()
+    assert await ask(own, "SELECT * FROM memories") == "Error: this is the stack's own database, which no tool reads."
+    with pytest.raises(ToolError, match="own database"):
+        await columns(own)
+
+
+class Clock:
+    """A clock that is set."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+async def test_a_database_that_does_not_tell_of_its_tables_is_asked_again_after_a_while(tmp_path):
+    file, clock = tmp_path / "a.db", Clock()
+    tools = CatalogTools(McpServers(), [settings(f"sqlite:///{file}", tables=["rivers", "lakes"])], clock)
+
+    async def told():
+        [tool] = await tools.get(["rivers"])
+        return tool.description.removeprefix("Rivers. SQLite's SQL, read only.").strip()
+
+    assert await told() == ""
+    sqlite3.connect(file).executescript(SETUP).connection.close()
+    assert await told() == ""
+    clock.now += AGAIN_S
+    rivers = "rivers(id INTEGER, name TEXT, km REAL)"
+    assert await told() == rivers  # and nothing of lakes, which are not there
+    sqlite3.connect(file).executescript("CREATE TABLE lakes (name TEXT)").connection.close()
+    assert await told() == rivers
+    clock.now += AGAIN_S
+    assert await told() == f"{rivers}; lakes(name TEXT)"
+    file.unlink()
+    clock.now += 1e9
+    assert await told() == f"{rivers}; lakes(name TEXT)"
+
+
+async def test_a_database_has_seconds_to_tell_of_its_tables(monkeypatch, lite):
+    monkeypatch.setattr(sql, "COLUMNS_S", 0.001)
+    with pytest.raises(ToolError, match=r"longer than 0\.001 s"):
+        await columns(lite.model_copy(update={"timeout_s": 600}))
+
+
 async def test_a_file_that_is_not_there_is_not_made(tmp_path):
     missing = settings(f"sqlite:///{tmp_path}/no.db")
     assert await ask(missing, "SELECT 1") == "Error: unable to open database file."
@@ -242,7 +344,7 @@ def kept(postgres, database):
 
 
 async def test_rows_of_postgresql(angler):
-    tool = await sql_tool(angler)
+    tool = sql_tool(angler, await columns(angler))
     assert tool.description.endswith("read only. rivers(id integer, name text, km double precision)")
     said = await ask(angler, "SELECT * FROM rivers ORDER BY km DESC NULLS LAST; ")
     assert read(said) == (
@@ -382,6 +484,20 @@ async def test_a_database_that_does_not_answer(angler, change, monkeypatch):
     assert "worm" not in said
 
 
+async def test_the_stacks_own_database_under_another_name_is_refused(postgres, database, angler):
+    postgres.sql("CREATE TABLE memories ()", database)
+    assert read(await ask(angler, "TABLE rivers"))[0] == "3 rows:"
+    postgres.sql("CREATE TABLE turn_vectors ()", database)
+    said = await ask(angler, "TABLE rivers")
+    postgres.sql("DROP TABLE memories, turn_vectors", database)
+    assert said == "Error: this is the stack's own database, which no tool reads."
+
+
+async def test_tables_that_postgresql_does_not_have_are_not_told_of(angler):
+    found = await columns(angler.model_copy(update={"tables": ("rivers", "lakes", "public.rivers")}))
+    assert found.keys() == {"rivers", "public.rivers"}
+
+
 # Settings
 
 
@@ -401,6 +517,12 @@ async def test_a_database_that_does_not_answer(angler, change, monkeypatch):
         {"database": "postgresql://a@b/c?password=x"},
         {"database": "postgresql://a@b/c?host=/tmp"},
         {"database": "postgresql://a@b/c#d"},
+        {"database": "postgresql://a@b:5432,b:5432/c"},
+        {"database": "postgresql://a@b,b/c"},
+        {"database": "postgresql://a@b%2Cb/c"},
+        {"database": "postgresql://a@b:0/c"},
+        {"database": "postgresql://a@b:99999/c"},
+        {"database": "postgresql://a@b:x/c"},
         {"password": {"ref": "env:A"}},
         {"tables": ["a b"]},
         {"tables": ["a;b"]},

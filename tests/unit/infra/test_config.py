@@ -220,6 +220,23 @@ def test_tools_that_are_none(tools: Any) -> None:
     assert all(key.startswith("headrace:tools") for key in mistakes({"tools": tools}))
 
 
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {**SQL, "password": 48151623},
+        {**SQL, "password": {"ref": "48151623"}},
+        {**WEB, "headers": "Bearer 48151623"},
+        {**WEB, "headers": {"Authorization": 48151623}},
+        {**MCP, "headers": {"Authorization": {"ref": "Bearer 48151623"}}},
+    ],
+    ids=str,
+)
+def test_a_secret_of_a_tool_that_is_none_is_not_repeated(tool: Any) -> None:
+    found = mistakes({"tools": [tool]})
+    assert any("headrace:tools[0]." in mistake for mistake in found)
+    assert "48151623" not in str(found)
+
+
 def test_values_below_an_encrypted_setting_are_never_repeated() -> None:
     found = mistakes({"models": [{**REMOTE, "model": "x", "retries": "planted"}]}, frozenset({"models"}))
     assert "headrace:models[0].retries" in str(found)

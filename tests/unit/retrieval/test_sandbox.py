@@ -74,7 +74,7 @@ def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(keywords["env"])  # type: ignore[arg-type]
         return popen(*args, **keywords)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(sandbox.subprocess, "Popen", spy)
+    monkeypatch.setattr(subprocess, "Popen", spy)
     parse_isolated(b"text", "a.txt")
     assert "tangerine" in os.environ.values()
     assert "tangerine" not in str(seen)
@@ -148,6 +148,6 @@ def test_a_parser_that_is_taken_over_reaches_nothing(attempt: str) -> None:
 
 
 def test_a_child_that_cannot_be_confined_parses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "_run", lambda stdin, limits: b'{"unconfined": "seccomp: Invalid argument"}')
+    monkeypatch.setattr(sandbox, "_ask", lambda question, limits: b'{"unconfined": "seccomp: Invalid argument"}')
     with pytest.raises(Unconfined, match="seccomp"):
         parse_isolated(b"text", "a.txt")

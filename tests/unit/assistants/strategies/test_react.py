@@ -98,6 +98,26 @@ def observations(work):
     return [step.text for step in work.steps if step.kind == "observation"]
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        Completion("half \udc9d", calls=(Call("\ud800", "echo", '{"text": "a \ud800"}'),)),
+        Completion("half \udc9d", calls=(Call("a", "echo", '{"text": "\\ud800"}'),)),
+        Completion("half \udc9d", calls=(Call("a", "no\ud800", "{}"),)),
+        Completion(act("echo", "a \ud800")),
+    ],
+    ids=["arguments", "escaped", "name", "text"],
+)
+async def test_halves_of_surrogate_pairs_go_no_further(says):
+    protocol = "tools" if says.calls else "text"
+    model = Script(says, Completion("Final Answer: \ud800"))
+    answer, work = await solve(model, React(protocol=protocol), ODD)
+    json.dumps([answer.text, model.asked[1]["messages"]], ensure_ascii=False).encode()
+    for step in work.steps:
+        (step.name + step.text).encode()
+    assert "observation" in kinds(work)
+
+
 async def test_a_tool_is_called_and_read(sandbox):
     model = Script(act("calculator", "6 * 7"), FINAL)
     answer, work = await solve(model, sandbox=sandbox)
