@@ -191,7 +191,9 @@ def test_a_reference_into_itself_allows_anything():
     assert restrict({"$ref": "#"}) == {"type": "object", "allOf": [{"allOf": [{}]}]}
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), True, "5", 10**400, 2**64, -(2**63), 1e300])
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), True, "5", 10**400, 2**64, -(2**63), 1e300], ids=range(8)
+)
 def test_numbers_that_are_none_or_not_the_same_to_everybody_are_left_out(number):
     assert restrict({"minProperties": number}) == {"type": "object"}
 
