@@ -462,3 +462,182 @@ def test_the_sdk_is_imported_by_those_who_use_it():
 def test_settings_that_cannot_be_meant_are_refused(given):
     with pytest.raises(ValueError, match=next(iter(given))):
         McpTool.model_validate({"kind": "mcp", "name": "t", "url": "https://tools.example.com/mcp", **given})
+
+
+def speaks(tools=(), call=None):
+    """Answers as a server with `tools`, whose calls `call` answers."""
+
+    async def answer(request):
+        if request.method != "POST":
+            return web.Response(status=405)
+        asked = await request.json()
+        match asked["method"]:
+            case "initialize":
+                version = asked["params"]["protocolVersion"]
+                about = {"name": "tests", "version": "1"}
+                result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": about}
+            case "tools/list":
+                result = {"tools": list(tools)}
+            case "tools/call":
+                answered = await call(request)
+                return web.json_response({"jsonrpc": "2.0", "id": asked["id"], **answered})
+            case _ if "id" not in asked:
+                return web.Response(status=202)
+            case _:
+                error = {"code": -32601, "message": "no such method"}
+                return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "error": error})
+        return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "result": result})
+
+    return answer
+
+
+def listed(name, **schema):
+    return {"name": name, "inputSchema": {"type": "object", **schema}}
+
+
+def said(text, *, failed=False):
+    return {"result": {"content": [{"type": "text", "text": text}], "isError": failed}}
+
+
+async def test_a_tool_that_nobody_can_be_told_of_is_left_out_alone(servers):
+    tools = [
+        listed("huge", minProperties=10**400),
+        listed("large", properties={"a": {"enum": [2**64]}}),
+        listed("types", properties={"a": {"type": [{"a": i} for i in range(500)]}}),
+        listed("good"),
+    ]
+    async with pretender(speaks(tools)) as url:
+        assert [tool.name for tool in await servers.tools(settings(url))] == ["t_huge", "t_good"]
+
+
+async def test_what_cannot_be_read_breaks_no_turn(servers, modern, monkeypatch, caplog):
+    clock = Clock()
+    server = McpServer(settings(modern.url), clock)
+
+    def broken(schema):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mcp, "restrict", broken)
+        said = await Toolbox(await server.tools(), 9, 9).call("t", "")
+    assert said == "Error: the tools of t cannot be read."
+    assert "MCP server t: its tools cannot be read: ZeroDivisionError" in caplog.messages
+    clock.now += mcp.FIRST_WAIT_S
+    known = await server.tools()
+    assert len(known) > 10
+    monkeypatch.setattr(mcp, "restrict", broken)
+    clock.now += mcp.LIFETIME_S
+    assert await server.tools() is known
+    await server.close(at_once=True)
+
+
+async def test_many_tools_are_not_looked_at(servers, caplog):
+    tools = [listed(f"n{i}", properties={"a": {"type": 5}}) for i in range(mcp.MAX_TOOLS - 2)]
+    async with pretender(speaks([listed("first"), *tools, *(listed(f"m{i}") for i in range(8000))])) as url:
+        assert [tool.name for tool in await servers.tools(settings(url))] == ["t_first", "t_m0"]
+        assert "MCP server t: all but the first 64 of its tools are left out" in caplog.messages
+        assert len(caplog.messages) == mcp.MAX_TOOLS - 1
+        assert [tool.name for tool in await servers.tools(settings(url, tools=("m7999",)))] == ["t_m7999"]
+
+
+async def test_tools_that_are_left_out_take_no_room(servers, caplog):
+    large = {"properties": {"a": {"enum": ["x" * 7500]}}}
+    tools = [*(listed(f"large{i}", **large) for i in range(8)), listed("small")]
+    async with pretender(speaks(tools)) as url:
+        names = [tool.name for tool in await servers.tools(settings(url))]
+    assert names == [*(f"t_large{i}" for i in range(6)), "t_small"]
+    assert [line.partition(": ")[2] for line in caplog.messages] == [
+        f"its tool 'large{i}' is left out: with it they have more than 48000 characters" for i in (6, 7)
+    ]
+
+
+async def left(server):
+    """Waits until the server has no session, nor ends one."""
+    async with asyncio.timeout(20):
+        while server._session is not None or server._ending:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_turn_calls_tools_of_a_server_that_is_not_named_any_more(servers, process):
+    tools = await box(servers, settings(process.url))
+    (server,) = servers._servers.values()
+    hanging = asyncio.create_task(tools.call("t_hang", ""))
+    await asyncio.sleep(0)
+    session = server._session
+    servers.configure([])
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+    assert session.usable  # a call is under way
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    await left(server)
+    assert await tools.call("t_add", '{"a": 2}') == "2"
+    await left(server)
+    await servers.close()
+    assert await tools.call("t_add", '{"a": 3}') == "Error: t is not used any more."
+
+
+async def test_a_call_under_way_at_a_server_that_is_not_named_any_more_ends_with_the_rest(servers, modern):
+    tools = await box(servers, settings(modern.url))
+    servers.configure([])
+    hanging = asyncio.create_task(tools.call("t_hang", ""))
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+    await servers.close()
+    assert (await hanging).startswith("Error: t failed: ")
+
+
+async def test_a_turn_that_began_with_another_catalogue_leaves_no_session(servers, modern):
+    servers.configure([])
+    tools = await box(servers, settings(modern.url))
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+    assert not servers._servers
+    (server,) = servers._left
+    await left(server)
+
+
+async def test_who_goes_before_a_session_is_there_leaves_none_behind(servers, modern):
+    asking = asyncio.create_task(servers.tools(settings(modern.url)))
+    await asyncio.sleep(0)
+    (server,) = servers._servers.values()
+    listing = server._listing
+    servers.configure([])
+    asking.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait({listing})
+    await left(server)
+
+
+async def test_a_server_that_is_busy_has_not_failed(modern, monkeypatch):
+    server = McpServer(settings(modern.url), Clock())
+    with monkeypatch.context() as patched:
+        patched.setattr(mcp, "MAX_IN_FLIGHT", 0)
+        assert [tool.name for tool in await server.tools()] == ["t"]
+    assert len(await server.tools()) > 10
+    await server.close(at_once=True)
+
+
+async def test_credentials_that_a_server_repeats_are_masked(servers, monkeypatch, caplog):
+    monkeypatch.setenv("KEY", "Bearer 0123456789")
+
+    async def call(request):
+        named = (await request.json())["params"]["name"]
+        text = f"You sent {request.headers['authorization']}"
+        if named == "error":
+            return {"error": {"code": -32000, "message": text}}
+        return said(text, failed=named == "fail")
+
+    async def refuse(request):
+        error = {"code": -32000, "message": f"not you, {request.headers['authorization']}"}
+        return web.json_response({"jsonrpc": "2.0", "id": (await request.json())["id"], "error": error})
+
+    headers = {"Authorization": SecretRef(ref="env:KEY")}
+    tools = [{**listed(name), "description": "Knows 0123456789"} for name in ("say", "fail", "error")]
+    async with pretender(speaks(tools, call)) as url:
+        tools = await box(servers, settings(url, headers=headers))
+        assert tools.tools["t_say"].description == "Knows [secret]"
+        assert await tools.call("t_say", "") == "You sent [secret]"
+        assert await tools.call("t_fail", "") == "Error: You sent [secret]."
+        assert await tools.call("t_error", "") == "Error: t failed: You sent [secret]."
+    async with pretender(refuse) as url:
+        tools = await box(servers, settings(url, headers=headers))
+        assert await tools.call("t", "") == "Error: t cannot be reached: not you, [secret]."
+    assert "0123456789" not in caplog.text
