@@ -8,13 +8,14 @@ import gzip
 import itertools
 import json
 import logging
+import ssl
 import subprocess
 import sys
 
 import pytest
 from aiohttp import web
 
-from serving.assistants.tools import mcp
+from serving.assistants.tools import mcp, mcp_session
 from serving.assistants.tools.mcp import McpServer, McpServers
 from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox
 from serving.config import McpTool, SecretRef
@@ -641,3 +642,45 @@ async def test_credentials_that_a_server_repeats_are_masked(servers, monkeypatch
         tools = await box(servers, settings(url, headers=headers))
         assert await tools.call("t", "") == "Error: t cannot be reached: not you, [secret]."
     assert "0123456789" not in caplog.text
+
+
+async def test_a_call_may_take_as_long_as_it_is_given(servers, monkeypatch):
+    monkeypatch.setattr(mcp_session, "_QUIET_S", 0.05)
+
+    async def call(request):
+        await asyncio.sleep(0.5)
+        return said("done")
+
+    async with pretender(speaks([listed("slow")], call)) as url:
+        assert await (await box(servers, settings(url))).call("t_slow", "") == "done"
+
+
+async def test_no_server_can_say_that_it_was_not_asked(servers):
+    codes = iter([-31001, -31002, -31003, -31004])
+    calls = []
+
+    async def call(request):
+        calls.append(request)
+        return {"error": {"code": next(codes), "message": "no"}}
+
+    async with pretender(speaks([listed("twice")], call)) as url:
+        tools = await box(servers, settings(url))
+        for count in range(1, 5):
+            assert await tools.call("t_twice", "") == "Error: t failed: no."
+            assert len(calls) == count
+
+
+async def test_authorities_are_not_read_again_for_each_session(servers, modern, monkeypatch):
+    def read():
+        raise AssertionError
+
+    monkeypatch.setattr(ssl, "create_default_context", read)
+    assert len(await servers.tools(settings(modern.url))) > 10
+
+
+async def test_a_session_that_breaks_is_not_asked(servers, process):
+    tools = await box(servers, settings(process.url))
+    (server,) = servers._servers.values()
+    server._session._task.cancel()
+    await asyncio.sleep(0)  # it has begun to end
+    assert await tools.call("t_add", '{"a": 1}') == "1"
