@@ -155,15 +155,18 @@ async def test_more_calls_than_a_server_may_have_are_refused(servers, process, m
     assert await tools.call("t_add", '{"a": 1}') == "1"
 
 
-async def test_a_tool_that_hangs_holds_nobody_up(servers, process):
-    patient, hasty = settings(process.url), settings(process.url, timeout_s=5)
-    tools, others = await box(servers, hasty), await box(servers, patient)
-    hanging = asyncio.create_task(tools.call("t_hang", ""))
-    assert await others.call("t_add", '{"a": 1}') == "1"
-    assert await tools.call("t_add", '{"a": 2}') == "2"
-    assert not hanging.done()
-    assert await hanging == "Error: t failed: it did not answer within 5 s."
-    assert await tools.call("t_add", '{"a": 3}') == "3"
+async def test_a_tool_that_hangs_holds_nobody_up(servers, modern, legacy):
+    async def hangs(process):
+        patient, hasty = settings(process.url), settings(process.url, timeout_s=5)
+        tools, others = await box(servers, hasty), await box(servers, patient)
+        hanging = asyncio.create_task(tools.call("t_hang", ""))
+        assert await others.call("t_add", '{"a": 1}') == "1"
+        assert await tools.call("t_add", '{"a": 2}') == "2"
+        assert not hanging.done()
+        assert await hanging == "Error: t failed: it did not answer within 5 s."
+        assert await tools.call("t_add", '{"a": 3}') == "3"
+
+    await asyncio.gather(hangs(modern), hangs(legacy))
 
 
 async def test_who_is_cancelled_leaves_the_others_alone(servers, process):
@@ -596,14 +599,17 @@ async def test_a_turn_that_began_with_another_catalogue_leaves_no_session(server
 
 
 async def test_who_goes_before_a_session_is_there_leaves_none_behind(servers, modern):
-    asking = asyncio.create_task(servers.tools(settings(modern.url)))
-    await asyncio.sleep(0)
+    tools = await box(servers, settings(modern.url))
     (server,) = servers._servers.values()
-    listing = server._listing
     servers.configure([])
-    asking.cancel()
+    await left(server)
+    calling = asyncio.create_task(tools.call("t_add", '{"a": 1}'))
     async with asyncio.timeout(20):
-        await asyncio.wait({listing})
+        while server._opening is None:
+            await asyncio.sleep(0)
+    opening = server._opening
+    calling.cancel()
+    assert (await opening).usable is False
     await left(server)
 
 
