@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
+
+START_S = 60
+"""Seconds within which a server must listen."""
 
 
 class Process:
@@ -18,6 +22,9 @@ class Process:
         command = [sys.executable, "-m", "tests.unit.assistants.mcp_server", str(self.port), *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], START_S)[0]:
+            self.stop()
+            raise TimeoutError("the MCP server does not start")
         self.port = int(self._process.stdout.readline())
 
     def stop(self) -> None:

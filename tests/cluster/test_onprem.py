@@ -339,7 +339,7 @@ def test_a_machine_that_restarts_comes_back(small: Site) -> None:
     since = datetime.now(UTC).isoformat()
     small.machines["op-w1"].up()
     until(lambda: small.ready()["op-w1"], 120)
-    until(lambda: small.serves(since), 240)
+    until(lambda: small.serves(since), 600)
     assert is_cited(small.stack.up("--expect-no-changes"))
 
 

@@ -19,6 +19,7 @@ from yarl import URL
 
 from serving import url
 from serving.assistants.tools.address import may_connect
+from serving.assistants.tools.masking import masked
 from serving.assistants.tools.tool import MAX_ARGUMENTS, Tool, ToolError
 from serving.config import HttpTool
 from serving.confine import Unconfined
@@ -39,8 +40,6 @@ _CHARSETS = ("utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "utf-16")
 _PAGE = SandboxLimits(memory_bytes=1_000_000_000, cpu_s=5, wall_s=10)
 # Their own threads: others' work, such as the store's, does not wait for slow pages.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="http-tool")
-_MASKED = 8
-"""Characters from which on a secret is looked for in an answer."""
 
 
 def http_tool(settings: HttpTool, resolver: AbstractResolver | None = None) -> Tool:
@@ -117,7 +116,7 @@ class _Requests:
             raise ToolError(f"it took longer than {self._settings.timeout_s:g} s") from None
         except (aiohttp.ClientError, ValueError) as e:
             raise ToolError(f"the answer cannot be read: {type(e).__name__}") from None
-        return _masked(said, secrets)
+        return masked(said, secrets.values())
 
     def _allowed(self, text: str) -> url.Url:
         try:
@@ -223,15 +222,6 @@ def _page(html: str) -> str:
     except UnreadableDocument as e:
         raise ToolError(f"the page cannot be read: {e.message}") from None
     return f"{page.title}\n{page.text}"
-
-
-def _masked(text: str, secrets: Mapping[str, str]) -> str:
-    """Returns `text` without the secrets that were sent, which some servers repeat."""
-    for secret in secrets.values():
-        for part in (secret, *secret.split()):
-            if len(part) >= _MASKED:
-                text = text.replace(part, "[secret]")
-    return text
 
 
 def _encoded(text: str) -> bytes:

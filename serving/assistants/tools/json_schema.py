@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import math
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
+import orjson
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
@@ -21,6 +22,8 @@ MAX_CHARACTERS = 8000
 
 MAX_TEXT = 1000
 """Characters of a description."""
+
+T = TypeVar("T")
 
 _SCHEMAS = ("items", "additionalProperties")
 _LISTS = ("allOf", "anyOf", "prefixItems")
@@ -39,6 +42,9 @@ _NUMBERS = (
 )
 _TEXTS = ("title", "description")
 _VALUES = ("type", "enum", "const", "required", "format", "default")
+_TYPES = ("null", "boolean", "object", "array", "number", "string", "integer")
+_LARGE = 2**63
+"""Numbers from here on are not the same to everybody who reads JSON."""
 
 
 class UnusableSchema(ValueError):
@@ -50,22 +56,29 @@ def restrict(schema: object) -> dict[str, Any]:
 
     References are written out; where one leads into itself, anything is allowed. Regular expressions and keywords
     under which a laxer part would make the whole stricter (`not`, `if`, `contains`) are left out, `oneOf` becomes
-    `anyOf`: what the schema allows stays allowed. Who wrote it checks the rest. Raises `UnusableSchema`.
+    `anyOf`: what the schema allows stays allowed. Left out are also numbers that not every reader of JSON has, and
+    values with characters that nobody sees. Who wrote it checks the rest. Raises `UnusableSchema`.
     """
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise UnusableSchema("it is not the schema of an object")
-    made = _Writer(schema).write(schema, frozenset(), 0)
-    if not isinstance(made, dict):
-        raise UnusableSchema("it is not the schema of an object")
-    made["type"] = "object"
     try:
-        characters = len(json.dumps(made))
+        made = _Writer(schema).write(schema, frozenset(), 0)
+        if not isinstance(made, dict):
+            raise UnusableSchema("it is not the schema of an object")
+        made["type"] = "object"
+        if len(json.dumps(made)) > MAX_CHARACTERS:
+            raise _too_long()
         Draft202012Validator.check_schema(made)
-    except (SchemaError, ValueError, RecursionError):
+        orjson.dumps(made)  # as models are sent it
+    except UnusableSchema:
+        raise
+    except (SchemaError, TypeError, ValueError, RecursionError, OverflowError):
         raise UnusableSchema("it is not a JSON Schema") from None
-    if characters > MAX_CHARACTERS:
-        raise UnusableSchema(f"it has more than {MAX_CHARACTERS} characters")
     return made
+
+
+def _too_long() -> UnusableSchema:
+    return UnusableSchema(f"it has more than {MAX_CHARACTERS} characters")
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
@@ -76,15 +89,17 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     seen = "".join(
         " " if c.isspace() else c for c in text[: 4 * limit] if c.isspace() or unicodedata.category(c)[0] != "C"
     )
-    return " ".join(seen.split())[:limit]
+    return " ".join(seen.split())[:limit].rstrip()
 
 
 class _Writer:
-    """Writes one schema out."""
+    """Writes one schema out, and stops where it gets too long: references can lead to one long part many times."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
         self._left = MAX_NODES
+        self._room = MAX_CHARACTERS
+        self._clean = functools.cache(clean)
 
     def write(self, schema: object, within: frozenset[str], depth: int) -> dict[str, Any] | bool:
         """Returns `schema` written out, found inside the references `within`."""
@@ -109,18 +124,21 @@ class _Writer:
         made: dict[str, Any] = {}
         for word in _TEXTS:
             if isinstance(schema.get(word), str):
-                made[word] = clean(schema[word])
+                made[word] = self._counted(self._clean(schema[word]))
+        # Before JSON Schema's own schema is asked: it compares each with each.
+        if not _has_types(schema.get("type", [])) or not _has_texts(schema.get("required", [])):
+            raise UnusableSchema("it is not a JSON Schema")
         for word in _VALUES:
-            if word in schema:
+            if word in schema and not _hides(self._counted(schema[word])):
                 made[word] = schema[word]
         for word in _NUMBERS:
             value = schema.get(word)
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGE:
                 made[word] = value
-        given = dict(schema)
+        given = {word: schema[word] for word in (*_SCHEMAS, *_LISTS, "oneOf", "properties") if word in schema}
         if isinstance(given.get("items"), list):  # before draft 2020-12
             given["prefixItems"] = given.pop("items")
-        if "patternProperties" in given:
+        if "patternProperties" in schema:
             given.pop("additionalProperties", None)
         for word in _SCHEMAS:
             if word in given:
@@ -138,15 +156,27 @@ class _Writer:
             properties = given["properties"]
             if not isinstance(properties, Mapping):
                 raise UnusableSchema("it is not a JSON Schema")
-            for name in properties:
-                if clean(name) != name:
-                    raise UnusableSchema("a property's name is long or cannot be seen")
-            made["properties"] = {name: self.write(part, within, depth + 1) for name, part in properties.items()}
+            made["properties"] = {
+                self._name(name): self.write(part, within, depth + 1) for name, part in properties.items()
+            }
         return made
+
+    def _name(self, name: str) -> str:
+        if clean(name) != name:
+            raise UnusableSchema("a property's name is long or cannot be seen")
+        return self._counted(name)
+
+    def _counted(self, value: T) -> T:
+        self._room -= len(json.dumps(value))
+        if self._room < 0:
+            raise _too_long()
+        return value
 
     def _follow(self, ref: object, within: frozenset[str], depth: int) -> dict[str, Any] | bool:
         if not isinstance(ref, str) or (ref != "#" and not ref.startswith("#/")):
             raise UnusableSchema("it refers to something outside of it")
+        if len(ref) > MAX_TEXT:
+            raise UnusableSchema("a reference is too long")
         if ref in within:
             return {}
         found: Any = self._root
@@ -159,3 +189,21 @@ class _Writer:
             else:
                 raise UnusableSchema("a reference leads nowhere")
         return self.write(found, within | {ref}, depth + 1)
+
+
+def _has_types(value: object) -> bool:
+    types = value if isinstance(value, list) else [value]
+    return len(types) <= len(_TYPES) and all(each in _TYPES for each in types)
+
+
+def _has_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _hides(value: object) -> bool:
+    """Whether a text in `value` holds a character that nobody sees but a model reads; see `clean`."""
+    if isinstance(value, str):
+        return any(unicodedata.category(c)[0] == "C" and not c.isspace() for c in value)
+    if isinstance(value, Mapping):
+        return any(_hides(each) for pair in value.items() for each in pair)
+    return isinstance(value, list) and any(map(_hides, value))

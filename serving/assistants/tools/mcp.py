@@ -10,12 +10,14 @@ import math
 import re
 import socket
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from serving.assistants.tools.address import may_connect
-from serving.assistants.tools.json_schema import UnusableSchema, clean, restrict
+from serving.assistants.tools.json_schema import MAX_TEXT, UnusableSchema, clean, restrict
+from serving.assistants.tools.masking import masked
 from serving.assistants.tools.mcp_failure import McpFailure
 from serving.assistants.tools.tool import Tool, ToolError
 from serving.config import McpTool
@@ -30,7 +32,7 @@ T = TypeVar("T")
 log = logging.getLogger("headrace.tools")
 
 MAX_TOOLS = 64
-"""Tools of one server."""
+"""Tools of one server that are looked at."""
 
 MAX_CHARACTERS = 48_000
 """Of what a model is told of the tools of one server."""
@@ -54,14 +56,17 @@ class McpServers:
 
     def __init__(self) -> None:
         self._servers: dict[str, McpServer] = {}
+        self._named: set[str] | None = None
+        # Not named any more; turns under way can still call their tools.
+        self._left: weakref.WeakSet[McpServer] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def configure(self, settings: Iterable[McpTool]) -> None:
         """Ends the sessions with servers that are not named any more, after the calls under way."""
-        kept = {each.model_dump_json() for each in settings}
-        for key in [key for key in self._servers if key not in kept]:
-            self._do(self._servers.pop(key).close())
-        if kept:
+        self._named = {each.model_dump_json() for each in settings}
+        for key in [key for key in self._servers if key not in self._named]:
+            self._leave(self._servers.pop(key))
+        if self._named:
             # The SDK takes seconds to import: better before somebody waits for it, and nobody's stream stands still.
             self._do(asyncio.to_thread(importlib.import_module, _SDK))
 
@@ -70,8 +75,16 @@ class McpServers:
         key = settings.model_dump_json()
         server = self._servers.get(key)
         if server is None:
-            server = self._servers[key] = McpServer(settings)
+            server = McpServer(settings)
+            if self._named is None or key in self._named:
+                self._servers[key] = server
+            else:  # a turn that began with another catalogue
+                self._leave(server)
         return await server.tools()
+
+    def _leave(self, server: McpServer) -> None:
+        self._left.add(server)
+        self._do(server.close())
 
     def _do(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -80,7 +93,7 @@ class McpServers:
 
     async def close(self) -> None:
         """Ends all sessions."""
-        closing = [server.close(at_once=True) for server in self._servers.values()]
+        closing = [server.close(at_once=True) for server in (*self._servers.values(), *self._left)]
         await asyncio.gather(*closing, *self._tasks, return_exceptions=True)
 
 
@@ -100,6 +113,8 @@ class McpServer:
         self._tools: list[Tool] | None = None
         self._stale_at = -math.inf
         self._in_flight = 0
+        self._secrets: tuple[str, ...] = ()
+        self._closed = self._shut = False
 
     async def tools(self) -> list[Tool]:
         """Returns its tools; when it cannot be asked, those it last had, or one that says so."""
@@ -135,32 +150,42 @@ class McpServer:
             # Not when the answer comes: what changes meanwhile must not be lost.
             self._stale_at = self._clock() + LIFETIME_S
             listed = await self._ask(lambda session: session.tools())
+            # Not on the event loop: it is others who say how much there is to do.
+            self._tools = await asyncio.to_thread(self._made, listed)
+        except (_Unreachable, _Busy):
+            self._forget_tools()
+            raise
         except ToolError as e:
             self._forget_tools()
-            raise e if isinstance(e, _Unreachable) else self._failed(str(e)) from None
+            raise self._failed(str(e)) from None
+        except Exception as e:
+            self._forget_tools()
+            log.error("MCP server %s: its tools cannot be read: %s", self._settings.name, type(e).__name__)
+            raise self._failed(f"the tools of {self._settings.name} cannot be read") from None
         finally:
             self._listing = None
-        self._tools = self._made(listed)
         return self._tools
 
     def _made(self, listed: list[mcp_types.Tool]) -> list[Tool]:
         settings = self._settings
         made: dict[str, Tool] = {}
-        characters = 0
-        for each in listed:
-            if settings.tools is not None and each.name not in settings.tools:
-                continue
+        room = MAX_CHARACTERS
+        wanted = [each for each in listed if settings.tools is None or each.name in settings.tools]
+        if len(wanted) > MAX_TOOLS:
+            log.warning("MCP server %s: all but the first %d of its tools are left out", settings.name, MAX_TOOLS)
+        for each in wanted[:MAX_TOOLS]:
             try:
                 tool = self._tool(each)
-                characters += len(json.dumps(tool.schema))
                 if tool.name in made:
                     raise _LeftOut("another has its name")
-                if len(made) == MAX_TOOLS or characters > MAX_CHARACTERS:
-                    raise _LeftOut("there are too many")
+                characters = len(json.dumps(tool.schema))
+                if characters > room:
+                    raise _LeftOut(f"with it they have more than {MAX_CHARACTERS} characters")
             except _LeftOut as e:
                 log.warning("MCP server %s: its tool %.100r is left out: %s", settings.name, each.name, e)
                 continue
             made[tool.name] = tool
+            room -= characters
         for name in sorted(set(settings.tools or ()) - {each.name for each in listed}):
             log.warning("MCP server %s: it has no tool %r", settings.name, name)
         log.info("MCP server %s: %d tools", settings.name, len(made))
@@ -177,11 +202,15 @@ class McpServer:
             raise _LeftOut(f"its schema cannot be used: {e}") from None
 
         async def call(arguments: dict[str, Any]) -> str:
-            return _text(await self._ask(lambda session: session.call(listed.name, arguments)))
+            failed, text = _text(await self._ask(lambda session: session.call(listed.name, arguments)))
+            text = masked(text, self._secrets)
+            if failed:
+                raise ToolError(text or "it failed")
+            return text
 
         return Tool(
             name,
-            clean(listed.description or listed.title or "") or "(no description)",
+            self._seen(listed.description or listed.title or "", MAX_TEXT) or "(no description)",
             parameters,
             call,
             # What a server says of itself lowers no guard: its annotations are not looked at.
@@ -194,12 +223,13 @@ class McpServer:
         """Asks the server; raises `ToolError`."""
         name = self._settings.name
         if self._in_flight >= MAX_IN_FLIGHT:
-            raise ToolError(f"{name} is busy: {MAX_IN_FLIGHT} calls are under way")
+            raise _Busy(f"{name} is busy: {MAX_IN_FLIGHT} calls are under way")
         self._in_flight += 1
         try:
             return await self._answer(question)
         finally:
             self._in_flight -= 1
+            self._leave()
 
     async def _answer(self, question: Callable[[Session], Awaitable[T]]) -> T:
         for again in (True, False):
@@ -210,7 +240,7 @@ class McpServer:
                 # A new session is cheap, and cures what a server forgot.
                 self._retire(session)
                 if e.sent or not again:
-                    raise ToolError(f"{self._settings.name} failed: {_seen(str(e))}") from None
+                    raise ToolError(f"{self._settings.name} failed: {self._seen(str(e))}") from None
             except asyncio.CancelledError:
                 self._retire(session)
                 raise
@@ -220,6 +250,8 @@ class McpServer:
         raise AssertionError("the second time raises or returns")
 
     async def _opened(self) -> Session:
+        if self._shut:
+            raise _Unreachable(f"{self._settings.name} is not used any more")
         if self._session is not None and self._session.usable:
             return self._session
         if self._opening is None:
@@ -233,6 +265,7 @@ class McpServer:
         try:
             sdk = await asyncio.to_thread(importlib.import_module, _SDK)
             headers = await asyncio.to_thread(lambda: {name: ref.read() for name, ref in settings.headers.items()})
+            self._secrets = tuple(headers.values())
             session: Session = sdk.Session(
                 settings.url,
                 headers=headers,
@@ -247,15 +280,21 @@ class McpServer:
             log.error("MCP server %s: %s", settings.name, e)
             raise self._failed(f"{settings.name} is not set up") from None
         except McpFailure as e:
-            log.warning("MCP server %s: no session: %s", settings.name, _seen(str(e)))
-            raise self._failed(f"{settings.name} cannot be reached: {_seen(str(e))}") from None
+            why = self._seen(str(e))
+            log.warning("MCP server %s: no session: %s", settings.name, why)
+            raise self._failed(f"{settings.name} cannot be reached: {why}") from None
         except Exception as e:
             log.error("MCP server %s: no session: %s", settings.name, type(e).__name__)  # its text could hold a header
             raise self._failed(f"{settings.name} cannot be reached") from None
         finally:
             self._opening = None
         self._session = session
+        self._leave()  # who asked for it can have gone
         return session
+
+    def _seen(self, text: str, limit: int = 200) -> str:
+        """Returns what may be seen of a text of the server."""
+        return clean(masked(text, self._secrets), limit)
 
     def _failed(self, message: str) -> _Unreachable:
         """Lets some time pass until the server is tried again."""
@@ -274,18 +313,25 @@ class McpServer:
         self._ending[task] = session
         task.add_done_callback(self._ending.pop)
 
+    def _leave(self) -> None:
+        """Ends the session of a closed server, unless somebody waits for an answer."""
+        if self._closed and not self._in_flight and self._session is not None:
+            self._retire(self._session)
+
     async def close(self, *, at_once: bool = False) -> None:
-        """Ends what is open, after the requests under way unless `at_once`."""
-        begun: list[asyncio.Task[Any] | None] = [self._opening, self._listing]
-        under_way = [task for task in begun if task is not None]
+        """Ends the session; unless `at_once` after the requests under way, and later ones have one of their own."""
+        self._closed = True
         if at_once:
+            self._shut = True
+            begun: list[asyncio.Task[Any] | None] = [self._opening, self._listing]
+            under_way = [task for task in begun if task is not None]
             for task in under_way:
                 task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
-        if self._session is not None:
-            self._retire(self._session)
-        if at_once:
+            await asyncio.gather(*under_way, return_exceptions=True)
+            if self._session is not None:
+                self._retire(self._session)
             await asyncio.gather(*(session.close(at_once=True) for session in self._ending.values()))
+        self._leave()
         await asyncio.gather(*self._ending)
 
 
@@ -303,19 +349,20 @@ class _Unreachable(ToolError):
     """There is no session with a server, and for some time none is tried."""
 
 
+class _Busy(ToolError):
+    """A server has enough to do; it has not failed."""
+
+
 class _LeftOut(Exception):
     """A tool is not shown to models. The message says why."""
 
 
-def _text(result: mcp_types.CallToolResult) -> str:
-    """Returns what a tool said as text; raises `ToolError` when it says that it failed."""
+def _text(result: mcp_types.CallToolResult) -> tuple[bool, str]:
+    """Returns whether a tool says that it failed, and what it said as text."""
     parts = list(filter(None, map(_part, result.content)))
     if not parts and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False)]
-    text = "\n".join(parts).translate(_CONTROLS)
-    if result.is_error:
-        raise ToolError(text or "it failed")
-    return text
+    return bool(result.is_error), "\n".join(parts).translate(_CONTROLS)
 
 
 def _part(content: mcp_types.ContentBlock) -> str:

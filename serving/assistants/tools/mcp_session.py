@@ -35,7 +35,10 @@ CLOSE_S = 2.0
 """Seconds that the end of a session may take."""
 
 _QUIET_S = 300.0
-"""Seconds after which a stream without a byte counts as broken."""
+"""Seconds after which a stream without a byte counts as broken, where a call may not take longer."""
+
+_TLS = ssl.create_default_context()
+"""Made once, and by who imports: to read all authorities takes long on an event loop."""
 
 T = TypeVar("T")
 
@@ -59,12 +62,12 @@ class Session:
         changed: Callable[[], None],
     ) -> None:
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-        inner = httpx2.AsyncHTTPTransport(verify=ssl.create_default_context(), trust_env=False, limits=limits)
+        inner = httpx2.AsyncHTTPTransport(verify=_TLS, trust_env=False, limits=limits)
         transport = McpTransport(inner, resolve, max_bytes)
         self._http = httpx2.AsyncClient(
             transport=transport,
             headers={**headers, "accept-encoding": "identity"},
-            timeout=httpx2.Timeout(seconds, read=_QUIET_S),
+            timeout=httpx2.Timeout(seconds, read=max(_QUIET_S, seconds)),
             trust_env=False,
         )
         self._client = Client(
@@ -104,6 +107,7 @@ class Session:
                 await self._end.wait()
             finally:
                 listening.cancel()
+                self._end.set()  # what breaks takes its time, and is not usable meanwhile
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         failure = None if task.cancelled() else task.exception()
@@ -156,7 +160,11 @@ class Session:
         return await self._ask(lambda session: session.send_request(request, CallToolResult))
 
     async def _ask(self, question: Callable[[ClientSession], Coroutine[Any, Any, T]]) -> T:
-        task = asyncio.create_task(question(self._client.session))
+        try:
+            session = self._client.session
+        except RuntimeError:  # it has just broken, and is still being taken down
+            raise McpFailure("the session ended", sent=False) from None
+        task = asyncio.create_task(question(session))
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
         task.add_done_callback(_forget)

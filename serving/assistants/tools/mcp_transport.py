@@ -6,20 +6,24 @@ What fails here becomes an error answer to the one request: an exception would e
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import httpx2
 
-NOT_SENT = -31001
+_CODES = -secrets.randbits(60)
+"""Ours begin where no server knows: with one of them it could have a call made twice."""
+
+NOT_SENT = _CODES - 1
 """JSON-RPC code: the server was not asked."""
 
-SESSION_GONE = -31002
+SESSION_GONE = _CODES - 2
 """JSON-RPC code: the server does not know the session (any more), so it did nothing."""
 
-NO_ANSWER = -31003
+NO_ANSWER = _CODES - 3
 """JSON-RPC code: the server may have been asked, and did not answer."""
 
-REFUSED = -31004
+REFUSED = _CODES - 4
 """JSON-RPC code: the server does not let us in."""
 
 PAUSE_S = 1.0

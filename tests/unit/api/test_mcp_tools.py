@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import httpx
@@ -57,7 +58,10 @@ def steps(message):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     loop, model, process = Loop(), Model(), Process()
-    with engine(loop, model.app()) as port:
+    with contextlib.ExitStack() as ending:
+        ending.callback(loop.stop)
+        ending.callback(process.stop)
+        port = ending.enter_context(engine(loop, model.app()))
         server = McpTool(name="t", url=process.url, private=True, timeout_s=20, read_only=("add",))
         gone = McpTool(name="gone", description="Weather.", url="http://127.0.0.1:9/mcp", private=True)
         catalog = Catalog(
@@ -73,8 +77,6 @@ def world(tmp_path_factory):
             headers = {"Authorization": f"Bearer {up.key}"}
             with httpx.Client(base_url=up.url, headers=headers, timeout=60) as http:
                 yield World(model, http, process, up, catalog)
-    process.stop()
-    loop.stop()
 
 
 def test_a_tool_is_called_in_text(world):

@@ -54,6 +54,7 @@ class Tools:
         tools = [
             Tool(name="add", description="Adds two\x1b[31m\u202e numbers.\n\nIgnore\u200b me.", input_schema=add),
             Tool(name="calls", title="Tells how often it was asked", input_schema=ANY),
+            Tool(name="fleeting", input_schema=ANY),
             Tool(name="fail", input_schema=ANY),
             Tool(name="raise", input_schema=ANY),
             Tool(name="hang", input_schema=ANY),
@@ -93,17 +94,19 @@ class Tools:
             case "hang":
                 await asyncio.sleep(3600)
             case "flood":
-                return text("x" * 100_000_000)
+                return text("x" * 5_000_000)
             case "structured":
                 return CallToolResult(content=[], structured_content={"größe": [1, 2]})
             case "together":
                 self.waiting += 1
+                here = self.all_here
                 if self.waiting == 32:
-                    self.all_here.set()
-                await self.all_here.wait()
+                    here.set()
+                    self.waiting, self.all_here = 0, asyncio.Event()
+                await here.wait()
                 return text(str(given["n"]))
             case "vanish":
-                self.gone.add("calls")
+                self.gone.add("fleeting")
                 await ctx.session.send_tool_list_changed()
                 await self.bus.publish(ToolsListChanged())
                 return text("gone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -113,6 +114,12 @@ def tenfold(times):
     return {"type": "object", "$ref": "#/$defs/d0", "$defs": {**defs, f"d{times}": {"type": "object"}}}
 
 
+def shared(value):
+    """Many parts refer to one with a long value."""
+    parts = {f"p{i}": {"$ref": "#/$defs/long"} for i in range(200)}
+    return {"type": "object", "properties": parts, "$defs": {"long": {"enum": [value]}}}
+
+
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
@@ -129,6 +136,10 @@ def tenfold(times):
         ({"enum": "a"}, "not a JSON Schema"),
         ({"multipleOf": 0}, "not a JSON Schema"),
         ({"const": 10**5000}, "not a JSON Schema"),
+        ({"const": 2**64}, "not a JSON Schema"),  # no engine could be sent it
+        ({"properties": {"a": {"enum": [{"b": 2**64}]}}}, "not a JSON Schema"),
+        ({"properties": {"a": {"type": ["string"] * 2}}}, "not a JSON Schema"),
+        ({"default": nested(5000)}, "not a JSON Schema"),
         ({"$ref": "http://169.254.169.254/"}, "outside"),
         ({"$ref": "file:///etc/passwd"}, "outside"),
         ({"$ref": "#anchor"}, "outside"),
@@ -143,12 +154,33 @@ def tenfold(times):
         (nested(MAX_DEPTH + 1), "deeper"),
         (nested(5000), "deeper"),
         (tenfold(5), "more than"),
+        (shared("x" * 100_000), f"more than {MAX_CHARACTERS} characters"),
+        ({"$ref": "#/$defs/" + "a" * MAX_TEXT}, "too long"),
     ],
-    ids=range(27),
+    ids=range(33),
 )
 def test_what_cannot_be_used_is_refused(schema, why):
     with pytest.raises(UnusableSchema, match=why):
         restrict(schema)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": [{"a": i} for i in range(500)]},
+        {"type": ["string"] * 8},
+        {"required": [{"a": i} for i in range(500)]},
+        {"enum": ["x"] * MAX_CHARACTERS},
+    ],
+    ids=range(4),
+)
+def test_what_takes_long_to_compare_is_refused_before(part, monkeypatch):
+    def asked(schema):
+        raise AssertionError("JSON Schema's own schema was asked")
+
+    monkeypatch.setattr(Draft202012Validator, "check_schema", asked)
+    with pytest.raises(UnusableSchema):
+        restrict({"properties": {"a": part}})
 
 
 def test_a_reference_into_itself_allows_anything():
@@ -159,8 +191,29 @@ def test_a_reference_into_itself_allows_anything():
     assert restrict({"$ref": "#"}) == {"type": "object", "allOf": [{"allOf": [{}]}]}
 
 
-def test_numbers_that_are_none_are_left_out():
-    assert restrict({"minProperties": float("nan"), "maxProperties": True, "minLength": "5"}) == {"type": "object"}
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), True, "5", 10**400, 2**64, -(2**63), 1e300], ids=range(8)
+)
+def test_numbers_that_are_none_or_not_the_same_to_everybody_are_left_out(number):
+    assert restrict({"minProperties": number}) == {"type": "object"}
+
+
+def test_a_long_part_is_not_written_as_often_as_it_is_referred_to():
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnusableSchema, match="characters"):
+            restrict(shared("x" * 200_000))
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("hidden", ["a\u200bb", "\U000e0041", "\x1b[31m", "\u202e"])
+def test_values_that_nobody_sees_are_left_out(hidden):
+    schema = {"enum": [{"a": ["x", hidden]}], "const": {hidden: 1}, "default": hidden, "format": hidden}
+    assert restrict({**schema, "required": [hidden]}) == {"type": "object"}
+    kept = {"enum": [{}, {"a": "\n日本\t🙂"}], "required": ["a"]}
+    assert restrict(kept) == {"type": "object", **kept}
 
 
 @given(st.text(max_size=50), st.integers(1, 20))
@@ -169,6 +222,10 @@ def test_a_text_holds_nothing_unseen(text, limit):
     assert len(made) <= limit
     assert made.isprintable()
     assert clean(made, limit) == made
+
+
+def test_a_text_that_is_cut_ends_with_what_is_seen():
+    assert clean("a b", 2) == "a"
 
 
 def test_a_text_is_read_as_it_was_meant():

@@ -8,25 +8,18 @@ import gzip
 import itertools
 import json
 import logging
+import ssl
 import subprocess
 import sys
 
 import pytest
 from aiohttp import web
 
-from serving.assistants.tools import mcp
+from serving.assistants.tools import mcp, mcp_session
 from serving.assistants.tools.mcp import McpServer, McpServers
 from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox
 from serving.config import McpTool, SecretRef
 from tests.mcp_process import Process
-
-
-@pytest.fixture(scope="module", params=["modern", "legacy"])
-def process(request):
-    """A server of either kind: without sessions, or with a handshake and sessions."""
-    process = Process(request.param)
-    yield process
-    process.stop()
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +27,19 @@ def modern():
     process = Process()
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="module")
+def legacy():
+    process = Process("legacy")
+    yield process
+    process.stop()
+
+
+@pytest.fixture(params=["modern", "legacy"])
+def process(request):
+    """A server of either kind: without sessions, or with a handshake and sessions."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -127,20 +133,14 @@ async def test_arguments_are_checked_before_the_server_is_asked(servers, process
     assert int(await tools.call("t_calls", "")) == before + 1
 
 
-async def test_many_call_at_once_over_one_session(servers):
-    for options in ((), ("legacy",)):  # each its own: the server counts to 32 once
-        process = Process(*options)
-        try:
-            given = settings(process.url)
-            toolboxes = await asyncio.gather(*(box(servers, given) for _ in range(32)))
-            (server,) = servers._servers.values()
-            session = server._session
-            calls = (tools.call("t_together", json.dumps({"n": i})) for i, tools in enumerate(toolboxes))
-            assert await asyncio.gather(*calls) == [str(i) for i in range(32)]  # none answers before all have come
-            assert server._session is session
-            servers.configure([])
-        finally:
-            process.stop()
+async def test_many_call_at_once_over_one_session(servers, process):
+    given = settings(process.url)
+    toolboxes = await asyncio.gather(*(box(servers, given) for _ in range(32)))
+    (server,) = servers._servers.values()
+    session = server._session
+    calls = (tools.call("t_together", json.dumps({"n": i})) for i, tools in enumerate(toolboxes))
+    assert await asyncio.gather(*calls) == [str(i) for i in range(32)]  # none answers before all have come
+    assert server._session is session
 
 
 async def test_more_calls_than_a_server_may_have_are_refused(servers, process, monkeypatch):
@@ -155,15 +155,18 @@ async def test_more_calls_than_a_server_may_have_are_refused(servers, process, m
     assert await tools.call("t_add", '{"a": 1}') == "1"
 
 
-async def test_a_tool_that_hangs_holds_nobody_up(servers, process):
-    patient, hasty = settings(process.url), settings(process.url, timeout_s=1)
-    tools, others = await box(servers, hasty), await box(servers, patient)
-    hanging = asyncio.create_task(tools.call("t_hang", ""))
-    assert await others.call("t_add", '{"a": 1}') == "1"
-    assert await tools.call("t_add", '{"a": 2}') == "2"
-    assert not hanging.done()
-    assert await hanging == "Error: t failed: it did not answer within 1 s."
-    assert await tools.call("t_add", '{"a": 3}') == "3"
+async def test_a_tool_that_hangs_holds_nobody_up(servers, modern, legacy):
+    async def hangs(process):
+        patient, hasty = settings(process.url), settings(process.url, timeout_s=5)
+        tools, others = await box(servers, hasty), await box(servers, patient)
+        hanging = asyncio.create_task(tools.call("t_hang", ""))
+        assert await others.call("t_add", '{"a": 1}') == "1"
+        assert await tools.call("t_add", '{"a": 2}') == "2"
+        assert not hanging.done()
+        assert await hanging == "Error: t failed: it did not answer within 5 s."
+        assert await tools.call("t_add", '{"a": 3}') == "3"
+
+    await asyncio.gather(hangs(modern), hangs(legacy))
 
 
 async def test_who_is_cancelled_leaves_the_others_alone(servers, process):
@@ -198,33 +201,25 @@ async def test_a_flood_is_cut_off(servers, process):
     assert await tools.call("t_add", '{"a": 1}') == "1"
 
 
-@pytest.mark.parametrize("kind", ["modern", "legacy"])
-async def test_a_tool_that_disappears(servers, kind):
-    process = Process(kind)
-    try:
-        given = settings(process.url)
-        tools = await box(servers, given)
-        assert await tools.call("t_vanish", "") == "gone"
-        # The server says that its tools are others; nobody waits for the end of the list's lifetime.
-        async with asyncio.timeout(20):
-            while "t_calls" in {tool.name for tool in await servers.tools(given)}:
-                await asyncio.sleep(0.05)
-        assert (await tools.call("t_calls", "")).startswith("Error: t failed: ")  # a turn that began before
-    finally:
-        process.stop()
+async def test_a_tool_that_disappears(servers, process):
+    given = settings(process.url)
+    tools = await box(servers, given)
+    assert await tools.call("t_fleeting", "") == "done"
+    # The server says that its tools are others; nobody waits for the end of the list's lifetime.
+    async with asyncio.timeout(20):
+        while "t_fleeting" in {tool.name for tool in await servers.tools(given)}:
+            # Again, since one with another session listens a little later than it is there.
+            assert await tools.call("t_vanish", "") == "gone"
+            await asyncio.sleep(0.05)
+    assert (await tools.call("t_fleeting", "")).startswith("Error: t failed: ")  # a turn that began before
 
 
-@pytest.mark.parametrize("kind", ["modern", "legacy"])
-async def test_a_server_that_starts_again_between_calls_is_not_noticed(servers, kind):
-    process = Process(kind)
-    try:
-        tools = await box(servers, settings(process.url))
-        assert await tools.call("t_add", '{"a": 1}') == "1"
-        process.stop()
-        process.start()
-        assert await tools.call("t_add", '{"a": 2}') == "2"
-    finally:
-        process.stop()
+async def test_a_server_that_starts_again_between_calls_is_not_noticed(servers, process):
+    tools = await box(servers, settings(process.url))
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+    process.stop()
+    process.start()
+    assert await tools.call("t_add", '{"a": 2}') == "2"
 
 
 async def test_a_server_that_is_gone_comes_back(process_of_its_own, caplog):
@@ -471,3 +466,227 @@ def test_the_sdk_is_imported_by_those_who_use_it():
 def test_settings_that_cannot_be_meant_are_refused(given):
     with pytest.raises(ValueError, match=next(iter(given))):
         McpTool.model_validate({"kind": "mcp", "name": "t", "url": "https://tools.example.com/mcp", **given})
+
+
+def speaks(tools=(), call=None):
+    """Answers as a server with `tools`, whose calls `call` answers."""
+
+    async def answer(request):
+        if request.method != "POST":
+            return web.Response(status=405)
+        asked = await request.json()
+        match asked["method"]:
+            case "initialize":
+                version = asked["params"]["protocolVersion"]
+                about = {"name": "tests", "version": "1"}
+                result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": about}
+            case "tools/list":
+                result = {"tools": list(tools)}
+            case "tools/call":
+                answered = await call(request)
+                return web.json_response({"jsonrpc": "2.0", "id": asked["id"], **answered})
+            case _ if "id" not in asked:
+                return web.Response(status=202)
+            case _:
+                error = {"code": -32601, "message": "no such method"}
+                return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "error": error})
+        return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "result": result})
+
+    return answer
+
+
+def listed(name, **schema):
+    return {"name": name, "inputSchema": {"type": "object", **schema}}
+
+
+def said(text, *, failed=False):
+    return {"result": {"content": [{"type": "text", "text": text}], "isError": failed}}
+
+
+async def test_a_tool_that_nobody_can_be_told_of_is_left_out_alone(servers):
+    tools = [
+        listed("huge", minProperties=10**400),
+        listed("large", properties={"a": {"enum": [2**64]}}),
+        listed("types", properties={"a": {"type": [{"a": i} for i in range(500)]}}),
+        listed("good"),
+    ]
+    async with pretender(speaks(tools)) as url:
+        assert [tool.name for tool in await servers.tools(settings(url))] == ["t_huge", "t_good"]
+
+
+async def test_what_cannot_be_read_breaks_no_turn(servers, modern, monkeypatch, caplog):
+    clock = Clock()
+    server = McpServer(settings(modern.url), clock)
+
+    def broken(schema):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mcp, "restrict", broken)
+        said = await Toolbox(await server.tools(), 9, 9).call("t", "")
+    assert said == "Error: the tools of t cannot be read."
+    assert "MCP server t: its tools cannot be read: ZeroDivisionError" in caplog.messages
+    clock.now += mcp.FIRST_WAIT_S
+    known = await server.tools()
+    assert len(known) > 10
+    monkeypatch.setattr(mcp, "restrict", broken)
+    clock.now += mcp.LIFETIME_S
+    assert await server.tools() is known
+    await server.close(at_once=True)
+
+
+async def test_many_tools_are_not_looked_at(servers, caplog):
+    tools = [listed(f"n{i}", properties={"a": {"type": 5}}) for i in range(mcp.MAX_TOOLS - 2)]
+    async with pretender(speaks([listed("first"), *tools, *(listed(f"m{i}") for i in range(8000))])) as url:
+        assert [tool.name for tool in await servers.tools(settings(url))] == ["t_first", "t_m0"]
+        assert "MCP server t: all but the first 64 of its tools are left out" in caplog.messages
+        assert len(caplog.messages) == mcp.MAX_TOOLS - 1
+        assert [tool.name for tool in await servers.tools(settings(url, tools=("m7999",)))] == ["t_m7999"]
+
+
+async def test_tools_that_are_left_out_take_no_room(servers, caplog):
+    large = {"properties": {"a": {"enum": ["x" * 7500]}}}
+    tools = [*(listed(f"large{i}", **large) for i in range(8)), listed("small")]
+    async with pretender(speaks(tools)) as url:
+        names = [tool.name for tool in await servers.tools(settings(url))]
+    assert names == [*(f"t_large{i}" for i in range(6)), "t_small"]
+    assert [line.partition(": ")[2] for line in caplog.messages] == [
+        f"its tool 'large{i}' is left out: with it they have more than 48000 characters" for i in (6, 7)
+    ]
+
+
+async def left(server):
+    """Waits until the server has no session, nor ends one."""
+    async with asyncio.timeout(20):
+        while server._session is not None or server._ending:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_turn_calls_tools_of_a_server_that_is_not_named_any_more(servers, process):
+    tools = await box(servers, settings(process.url))
+    (server,) = servers._servers.values()
+    hanging = asyncio.create_task(tools.call("t_hang", ""))
+    await asyncio.sleep(0)
+    session = server._session
+    servers.configure([])
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+    assert session.usable  # a call is under way
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    await left(server)
+    assert await tools.call("t_add", '{"a": 2}') == "2"
+    await left(server)
+    await servers.close()
+    assert await tools.call("t_add", '{"a": 3}') == "Error: t is not used any more."
+
+
+async def test_a_call_under_way_at_a_server_that_is_not_named_any_more_ends_with_the_rest(servers, modern):
+    tools = await box(servers, settings(modern.url))
+    servers.configure([])
+    hanging = asyncio.create_task(tools.call("t_hang", ""))
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+    await servers.close()
+    assert (await hanging).startswith("Error: t failed: ")
+
+
+async def test_a_turn_that_began_with_another_catalogue_leaves_no_session(servers, modern):
+    servers.configure([])
+    tools = await box(servers, settings(modern.url))
+    assert await tools.call("t_add", '{"a": 1}') == "1"
+    assert not servers._servers
+    (server,) = servers._left
+    await left(server)
+
+
+async def test_who_goes_before_a_session_is_there_leaves_none_behind(servers, modern):
+    tools = await box(servers, settings(modern.url))
+    (server,) = servers._servers.values()
+    servers.configure([])
+    await left(server)
+    calling = asyncio.create_task(tools.call("t_add", '{"a": 1}'))
+    async with asyncio.timeout(20):
+        while server._opening is None:
+            await asyncio.sleep(0)
+    opening = server._opening
+    calling.cancel()
+    assert (await opening).usable is False
+    await left(server)
+
+
+async def test_a_server_that_is_busy_has_not_failed(modern, monkeypatch):
+    server = McpServer(settings(modern.url), Clock())
+    with monkeypatch.context() as patched:
+        patched.setattr(mcp, "MAX_IN_FLIGHT", 0)
+        assert [tool.name for tool in await server.tools()] == ["t"]
+    assert len(await server.tools()) > 10
+    await server.close(at_once=True)
+
+
+async def test_credentials_that_a_server_repeats_are_masked(servers, monkeypatch, caplog):
+    monkeypatch.setenv("KEY", "Bearer 0123456789")
+
+    async def call(request):
+        named = (await request.json())["params"]["name"]
+        text = f"You sent {request.headers['authorization']}"
+        if named == "error":
+            return {"error": {"code": -32000, "message": text}}
+        return said(text, failed=named == "fail")
+
+    async def refuse(request):
+        error = {"code": -32000, "message": f"not you, {request.headers['authorization']}"}
+        return web.json_response({"jsonrpc": "2.0", "id": (await request.json())["id"], "error": error})
+
+    headers = {"Authorization": SecretRef(ref="env:KEY")}
+    tools = [{**listed(name), "description": "Knows 0123456789"} for name in ("say", "fail", "error")]
+    async with pretender(speaks(tools, call)) as url:
+        tools = await box(servers, settings(url, headers=headers))
+        assert tools.tools["t_say"].description == "Knows [secret]"
+        assert await tools.call("t_say", "") == "You sent [secret]"
+        assert await tools.call("t_fail", "") == "Error: You sent [secret]."
+        assert await tools.call("t_error", "") == "Error: t failed: You sent [secret]."
+    async with pretender(refuse) as url:
+        tools = await box(servers, settings(url, headers=headers))
+        assert await tools.call("t", "") == "Error: t cannot be reached: not you, [secret]."
+    assert "0123456789" not in caplog.text
+
+
+async def test_a_call_may_take_as_long_as_it_is_given(servers, monkeypatch):
+    monkeypatch.setattr(mcp_session, "_QUIET_S", 0.05)
+
+    async def call(request):
+        await asyncio.sleep(0.5)
+        return said("done")
+
+    async with pretender(speaks([listed("slow")], call)) as url:
+        assert await (await box(servers, settings(url))).call("t_slow", "") == "done"
+
+
+async def test_no_server_can_say_that_it_was_not_asked(servers):
+    codes = iter([-31001, -31002, -31003, -31004])
+    calls = []
+
+    async def call(request):
+        calls.append(request)
+        return {"error": {"code": next(codes), "message": "no"}}
+
+    async with pretender(speaks([listed("twice")], call)) as url:
+        tools = await box(servers, settings(url))
+        for count in range(1, 5):
+            assert await tools.call("t_twice", "") == "Error: t failed: no."
+            assert len(calls) == count
+
+
+async def test_authorities_are_not_read_again_for_each_session(servers, modern, monkeypatch):
+    def read():
+        raise AssertionError
+
+    monkeypatch.setattr(ssl, "create_default_context", read)
+    assert len(await servers.tools(settings(modern.url))) > 10
+
+
+async def test_a_session_that_breaks_is_not_asked(servers, process):
+    tools = await box(servers, settings(process.url))
+    (server,) = servers._servers.values()
+    server._session._task.cancel()
+    await asyncio.sleep(0)  # it has begun to end
+    assert await tools.call("t_add", '{"a": 1}') == "1"
