@@ -17,6 +17,9 @@ SHOWN = 60
 _SECRETS = frozenset(("api_key", "token", "password", "headers"))
 """Settings whose values are never repeated."""
 
+_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/\s]*@")
+"""A password in a URL, which is left out where the URL is repeated."""
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -84,7 +87,7 @@ def _not(details: ErrorDetails, hidden: bool, what: str) -> str:
     value = details["input"]
     if hidden or not isinstance(value, str | int | float) or _SECRETS & set(details["loc"]):
         return f"is not {what}"
-    text = str(value)
+    text = _PASSWORD.sub(r"\1…@", str(value))
     return f"'{text[:SHOWN]}{'…' if len(text) > SHOWN else ''}' is not {what}"
 
 

@@ -225,6 +225,8 @@ def test_tools_that_are_none(tools: Any) -> None:
     [
         {**SQL, "password": 48151623},
         {**SQL, "password": {"ref": "48151623"}},
+        {**SQL, "database": "postgresql://ada:48151623@db/x"},
+        {**SQL, "database": "postgresql://ada:48@151623@db/x"},
         {**WEB, "headers": "Bearer 48151623"},
         {**WEB, "headers": {"Authorization": 48151623}},
         {**MCP, "headers": {"Authorization": {"ref": "Bearer 48151623"}}},
