@@ -84,6 +84,7 @@ class Hold:
         self._sent: list[bytes] = []
         self._size = 0
         self._pinned = False
+        self._prolonging = asyncio.Lock()  # a renewal that ends after the pin would shorten it
         self.kept = False
 
     def hear(self, data: bytes) -> None:
@@ -113,7 +114,9 @@ class Hold:
 
     async def pin(self) -> None:
         """Holds the key whatever comes: what is done next must not be done again. Raises a 409 when it is lost."""
-        if not self._pinned:
+        async with self._prolonging:
+            if self._pinned:
+                return
             try:
                 await self._keys.pin(self._claim)
             except Lost:
@@ -124,14 +127,15 @@ class Hold:
         """Holds the key until cancelled."""
         while True:
             await asyncio.sleep(LEASE_S / 3)
-            if self._pinned:
-                return
-            try:
-                await self._keys.renew(self._claim)
-            except StoreUnavailable as e:
-                log.warning("an idempotency key is not held on to: %s", e)
-            except Lost:  # the answer will not be kept, nor what it did
-                return
+            async with self._prolonging:
+                if self._pinned:
+                    return
+                try:
+                    await self._keys.renew(self._claim)
+                except StoreUnavailable as e:
+                    log.warning("an idempotency key is not held on to: %s", e)
+                except Lost:  # the answer will not be kept, nor what it did
+                    return
 
     async def release(self) -> None:
         """Gives the key back unless the answer was kept, or the key is held whatever comes."""

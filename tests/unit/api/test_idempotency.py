@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import openai
 import pytest
 from sqlalchemy import event, func, select
 
+from serving.api.idempotency import Hold
 from serving.api.operations import OPERATIONS
 from serving.config import Assistant, Catalog, FactsMemory, RemoteModel
 from serving.store import idempotency, models
@@ -328,6 +330,30 @@ def test_a_key_is_held_as_long_as_the_answer_takes(world, monkeypatch):
         eventually(lambda: world.do(read()) > lease, "the key is held on to")
         world.engine.release.set()
         same(first.result(), world.post(CHAT, body, key))
+
+
+async def test_no_renewal_ends_after_a_pin(monkeypatch):
+    """It would shorten what was to be held whatever comes."""
+    monkeypatch.setattr("serving.api.idempotency.LEASE_S", 0.03)
+    begun, go, done = asyncio.Event(), asyncio.Event(), []
+
+    class Keys:
+        async def renew(self, claim):
+            begun.set()
+            await go.wait()
+            done.append("renewed")
+
+        async def pin(self, claim):
+            done.append("pinned")
+
+    hold = Hold(Keys(), None)
+    renewing = asyncio.create_task(hold.renew())
+    await begun.wait()
+    pinning = asyncio.create_task(hold.pin())
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(pinning, renewing)
+    assert done == ["renewed", "pinned"]
 
 
 @both

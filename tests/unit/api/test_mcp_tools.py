@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 
 import httpx
 import pytest
-from aiohttp import web
 
 from serving.config import Assistant, Catalog, McpTool, React, RemoteModel
 from tests.mcp_process import Process
 from tests.unit.api.running import Loop, engine, gateway
-
-FINAL = "Final Answer: done"
-
-
-def act(tool, **arguments):
-    return f"Thought: so\nAction: {tool}\nAction Input: {json.dumps(arguments)}"
-
-
-class Model:
-    """Says what `says` has next."""
-
-    def __init__(self):
-        self.says, self.asked = [], []
-
-    def app(self):
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", self.chat)
-        return app
-
-    async def chat(self, request):
-        self.asked.append(await request.json())
-        said = self.says.pop(0)
-        message = said if isinstance(said, dict) else {"content": said}
-        choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
-        return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+from tests.unit.api.test_tools import FINAL, Model, act
 
 
 class World:

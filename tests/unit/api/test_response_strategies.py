@@ -9,12 +9,11 @@ import openai
 import pytest
 from openai.types.responses import Response
 
-from serving.config import Assistant, Catalog, ProgramAided, React, ReactCotSc, RemoteModel, SelfConsistency
 from serving.store.errors import StoreUnavailable
 from serving.store.models import captures
 from serving.store.uninterrupted import uninterrupted
 from tests.unit.api.running import Loop, engine, gateway
-from tests.unit.api.test_strategies import CHUNK, PROGRAM, Engine, Retrieval
+from tests.unit.api.test_strategies import CHUNK, PROGRAM, Engine, Retrieval, catalog
 from tests.wait import eventually
 
 STEP = [
@@ -81,22 +80,8 @@ def thoughts(response):
 def world(tmp_path_factory):
     loop, scripted = Loop(), Engine()
     with engine(loop, scripted.app()) as port:
-        url = f"http://127.0.0.1:{port}/v1"
-        knows = {"model": "bare", "knowledge": ("docs",), "tools": ("retrieval",)}
-        catalog = Catalog(
-            models=(RemoteModel(name="bare", url=url), RemoteModel(name="small", url=url, context=2048)),
-            assistants=(
-                Assistant(name="voter", model="bare", prompt="Be brief.", strategy=SelfConsistency(samples=3)),
-                Assistant(name="pal", model="bare", strategy=ProgramAided(repairs=0)),
-                Assistant(name="strict", model="bare", strategies=("cot",), tools=()),
-                Assistant(name="toolless", model="bare", tools=()),
-                Assistant(name="caller", model="bare", strategy=React(protocol="tools")),
-                Assistant(name="reader", model="bare", knowledge=("docs",)),
-                Assistant(name="both", strategy=ReactCotSc(first="self_consistency", samples=2), **knows),
-                Assistant(name="searcher", strategy=React(steps=3), **knows),
-            ),
-        )
-        with gateway(loop, tmp_path_factory.mktemp("responses"), catalog, retrieval=Retrieval()) as up:
+        models = catalog(f"http://127.0.0.1:{port}/v1")
+        with gateway(loop, tmp_path_factory.mktemp("responses"), models, retrieval=Retrieval()) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
             with (
                 openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,

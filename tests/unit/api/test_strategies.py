@@ -118,40 +118,44 @@ def kinds(message):
     return [step["kind"] for step in message["headrace"]["steps"]]
 
 
+def catalog(url):
+    """Returns assistants of every strategy on the engine at `url`."""
+    return Catalog(
+        models=(RemoteModel(name="bare", url=url), RemoteModel(name="small", url=url, context=2048)),
+        assistants=(
+            Assistant(name="voter", model="bare", prompt="Be brief.", strategy=SelfConsistency(samples=3)),
+            Assistant(name="pal", model="bare", strategy=ProgramAided(repairs=0)),
+            Assistant(name="strict", model="bare", strategies=("cot",), tools=()),
+            Assistant(name="toolless", model="bare", tools=()),
+            Assistant(name="reader", model="bare", knowledge=("docs",)),
+            Assistant(name="caller", model="bare", strategy=React(protocol="tools")),
+            Assistant(
+                name="both",
+                model="bare",
+                knowledge=("docs",),
+                tools=("retrieval",),
+                strategy=ReactCotSc(first="self_consistency", samples=2),
+            ),
+            Assistant(name="facts", model="small", memory=FactsMemory(turns=0, tokens=2000)),
+            Assistant(name="summary", model="small", memory=SummaryMemory()),
+            Assistant(name="vector", model="small", memory=VectorMemory(turns=0, tokens=2000, min_score=-1)),
+            Assistant(
+                name="searcher",
+                model="bare",
+                knowledge=("docs",),
+                tools=("retrieval",),
+                strategy=React(steps=3),
+            ),
+        ),
+    )
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     loop, scripted = Loop(), Engine()
     with engine(loop, scripted.app()) as port:
-        url = f"http://127.0.0.1:{port}/v1"
-        catalog = Catalog(
-            models=(RemoteModel(name="bare", url=url), RemoteModel(name="small", url=url, context=2048)),
-            assistants=(
-                Assistant(name="voter", model="bare", prompt="Be brief.", strategy=SelfConsistency(samples=3)),
-                Assistant(name="pal", model="bare", strategy=ProgramAided(repairs=0)),
-                Assistant(name="strict", model="bare", strategies=("cot",), tools=()),
-                Assistant(name="toolless", model="bare", tools=()),
-                Assistant(name="reader", model="bare", knowledge=("docs",)),
-                Assistant(name="caller", model="bare", strategy=React(protocol="tools")),
-                Assistant(
-                    name="both",
-                    model="bare",
-                    knowledge=("docs",),
-                    tools=("retrieval",),
-                    strategy=ReactCotSc(first="self_consistency", samples=2),
-                ),
-                Assistant(name="facts", model="small", memory=FactsMemory(turns=0, tokens=2000)),
-                Assistant(name="summary", model="small", memory=SummaryMemory()),
-                Assistant(name="vector", model="small", memory=VectorMemory(turns=0, tokens=2000, min_score=-1)),
-                Assistant(
-                    name="searcher",
-                    model="bare",
-                    knowledge=("docs",),
-                    tools=("retrieval",),
-                    strategy=React(steps=3),
-                ),
-            ),
-        )
-        with gateway(loop, tmp_path_factory.mktemp("strategies"), catalog, retrieval=Retrieval()) as up:
+        models = catalog(f"http://127.0.0.1:{port}/v1")
+        with gateway(loop, tmp_path_factory.mktemp("strategies"), models, retrieval=Retrieval()) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
             sdk = openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0)
             with httpx.Client(base_url=up.url, headers=headers, timeout=30) as http:
