@@ -29,6 +29,7 @@ from serving.api import schemas as b
 from serving.api.exchange import Exchange
 from serving.api.response_schemas import ResponseRequest
 from serving.api.services import Services
+from serving.security.principal import Scope
 
 Handler = Callable[[Services, Request, Exchange], Awaitable[Response | None]]
 
@@ -60,6 +61,7 @@ class Operation:
     authenticated: bool = True
     statuses: tuple[int, ...] = (200,)
     once: Once | None = None  # how a repetition with the same Idempotency-Key is told from a new request
+    scope: Scope | None = None  # what the caller's key must be good for, None where any key will do
 
 
 RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
@@ -75,7 +77,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/openapi.json", health.openapi, authenticated=False),
     Operation("GET", "/v1/models", models.list_all),
     Operation("GET", "/v1/models/{model}", models.get),
-    Operation("POST", "/v1/chat/completions", chat.create, b.ChatRequest, headers=RESUMABLE, once="lease"),
+    Operation(
+        "POST", "/v1/chat/completions", chat.create, b.ChatRequest, headers=RESUMABLE, once="lease", scope="inference"
+    ),
     Operation(
         "GET",
         "/v1/chat/completions",
@@ -89,50 +93,77 @@ OPERATIONS: tuple[Operation, ...] = (
                 style="deepObject",
             ),
         ),
+        scope="data:read",
     ),
-    Operation("GET", "/v1/chat/completions/{completion_id}", stored_completions.get),
-    Operation("POST", "/v1/chat/completions/{completion_id}", stored_completions.update, b.MetadataUpdate),
-    Operation("DELETE", "/v1/chat/completions/{completion_id}", stored_completions.delete),
+    Operation("GET", "/v1/chat/completions/{completion_id}", stored_completions.get, scope="data:read"),
     Operation(
-        "GET", "/v1/chat/completions/{completion_id}/messages", stored_completions.list_messages, query=OLDEST_FIRST
+        "POST", "/v1/chat/completions/{completion_id}", stored_completions.update, b.MetadataUpdate, scope="data"
     ),
-    Operation("POST", "/v1/responses", responses.create, ResponseRequest, headers=RESUMABLE, once="lease"),
-    Operation("POST", "/v1/responses/input_tokens", responses.count_input, ResponseRequest),
+    Operation("DELETE", "/v1/chat/completions/{completion_id}", stored_completions.delete, scope="data"),
+    Operation(
+        "GET",
+        "/v1/chat/completions/{completion_id}/messages",
+        stored_completions.list_messages,
+        query=OLDEST_FIRST,
+        scope="data:read",
+    ),
+    Operation(
+        "POST", "/v1/responses", responses.create, ResponseRequest, headers=RESUMABLE, once="lease", scope="inference"
+    ),
+    Operation("POST", "/v1/responses/input_tokens", responses.count_input, ResponseRequest, scope="inference"),
     Operation(
         "GET",
         "/v1/responses/{response_id}",
         responses.get,
         query=(Parameter("stream", {"type": "string", "enum": ["false"]}),),
+        scope="data:read",
     ),
-    Operation("DELETE", "/v1/responses/{response_id}", responses.delete),
-    Operation("POST", "/v1/responses/{response_id}/cancel", responses.cancel, statuses=()),
-    Operation("GET", "/v1/responses/{response_id}/input_items", responses.list_input, query=PAGE),
-    Operation("POST", "/v1/completions", completions.create, b.CompletionRequest, headers=RESUMABLE, once="lease"),
+    Operation("DELETE", "/v1/responses/{response_id}", responses.delete, scope="data"),
+    Operation("POST", "/v1/responses/{response_id}/cancel", responses.cancel, statuses=(), scope="inference"),
+    Operation("GET", "/v1/responses/{response_id}/input_items", responses.list_input, query=PAGE, scope="data:read"),
+    Operation(
+        "POST",
+        "/v1/completions",
+        completions.create,
+        b.CompletionRequest,
+        headers=RESUMABLE,
+        once="lease",
+        scope="inference",
+    ),
     Operation(
         "GET",
         "/v1/streams/{stream_id}",
         streams.follow,
         headers=(Parameter("last-event-id", {"type": "string", "maxLength": 512}),),
+        scope="inference",
     ),
-    Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel),
-    Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest),
-    Operation("POST", "/v1/files", files.create, upload=True),
-    Operation("GET", "/v1/files", files.list_page, query=PAGE),
-    Operation("GET", "/v1/files/{file_id}", files.get),
-    Operation("DELETE", "/v1/files/{file_id}", files.delete),
-    Operation("GET", "/v1/files/{file_id}/content", files.content),
-    Operation("POST", "/v1/vector_stores", vector_stores.create, b.VectorStoreRequest, once="transaction"),
+    Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel, scope="inference"),
+    Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest, scope="inference"),
+    Operation("POST", "/v1/files", files.create, upload=True, scope="data"),
+    Operation("GET", "/v1/files", files.list_page, query=PAGE, scope="data:read"),
+    Operation("GET", "/v1/files/{file_id}", files.get, scope="data:read"),
+    Operation("DELETE", "/v1/files/{file_id}", files.delete, scope="data"),
+    Operation("GET", "/v1/files/{file_id}/content", files.content, scope="data:read"),
+    Operation(
+        "POST", "/v1/vector_stores", vector_stores.create, b.VectorStoreRequest, once="transaction", scope="data"
+    ),
     Operation(
         "GET",
         "/v1/vector_stores",
         vector_stores.list_page,
         query=(*PAGE, Parameter("name", {"type": "string", "maxLength": 256})),
+        scope="data:read",
     ),
-    Operation("GET", "/v1/vector_stores/{store_id}", vector_stores.get),
-    Operation("POST", "/v1/vector_stores/{store_id}", vector_stores.update, b.VectorStoreUpdate),
-    Operation("DELETE", "/v1/vector_stores/{store_id}", vector_stores.delete),
+    Operation("GET", "/v1/vector_stores/{store_id}", vector_stores.get, scope="data:read"),
+    Operation("POST", "/v1/vector_stores/{store_id}", vector_stores.update, b.VectorStoreUpdate, scope="data"),
+    Operation("DELETE", "/v1/vector_stores/{store_id}", vector_stores.delete, scope="data"),
     Operation(
-        "POST", "/v1/vector_stores/{store_id}/files", vector_stores.attach, b.VectorStoreFileRequest, once="transaction"
+        "POST",
+        "/v1/vector_stores/{store_id}/files",
+        vector_stores.attach,
+        b.VectorStoreFileRequest,
+        once="transaction",
+        scope="data",
     ),
     Operation(
         "GET",
@@ -142,40 +173,48 @@ OPERATIONS: tuple[Operation, ...] = (
             *PAGE,
             Parameter("filter", {"type": "string", "enum": ["in_progress", "completed", "failed", "cancelled"]}),
         ),
+        scope="data:read",
     ),
-    Operation("GET", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.get_file),
-    Operation("DELETE", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.detach),
-    Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, b.SearchRequest),
-    Operation("POST", "/v1/conversations", conversations.create, b.ConversationRequest, once="transaction"),
-    Operation("GET", "/v1/conversations/{conversation_id}", conversations.get),
-    Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, b.MetadataUpdate),
-    Operation("DELETE", "/v1/conversations/{conversation_id}", conversations.delete),
+    Operation("GET", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.get_file, scope="data:read"),
+    Operation("DELETE", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.detach, scope="data"),
+    Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, b.SearchRequest, scope="data:read"),
+    Operation(
+        "POST", "/v1/conversations", conversations.create, b.ConversationRequest, once="transaction", scope="data"
+    ),
+    Operation("GET", "/v1/conversations/{conversation_id}", conversations.get, scope="data:read"),
+    Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, b.MetadataUpdate, scope="data"),
+    Operation("DELETE", "/v1/conversations/{conversation_id}", conversations.delete, scope="data"),
     Operation(
         "POST",
         "/v1/conversations/{conversation_id}/items",
         conversations.add_items,
         b.ConversationItemsRequest,
         once="transaction",
+        scope="data",
     ),
-    Operation("GET", "/v1/conversations/{conversation_id}/items", conversations.list_items, query=PAGE),
-    Operation("GET", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.get_item),
-    Operation("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.delete_item),
-    Operation("POST", "/v1/feedback", feedback.create, b.FeedbackRequest, once="transaction"),
+    Operation(
+        "GET", "/v1/conversations/{conversation_id}/items", conversations.list_items, query=PAGE, scope="data:read"
+    ),
+    Operation("GET", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.get_item, scope="data:read"),
+    Operation("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.delete_item, scope="data"),
+    Operation("POST", "/v1/feedback", feedback.create, b.FeedbackRequest, once="transaction", scope="feedback"),
     Operation(
         "GET",
         "/v1/feedback",
         feedback.list_page,
         query=(*PAGE, Parameter("target", {"type": "string", "maxLength": 128})),
+        scope="feedback",
     ),
-    Operation("GET", "/v1/feedback/{feedback_id}", feedback.get),
-    Operation("DELETE", "/v1/feedback/{feedback_id}", feedback.delete),
-    Operation("POST", "/v1/memories", memories.create, b.MemoryRequest, once="transaction"),
+    Operation("GET", "/v1/feedback/{feedback_id}", feedback.get, scope="feedback"),
+    Operation("DELETE", "/v1/feedback/{feedback_id}", feedback.delete, scope="feedback"),
+    Operation("POST", "/v1/memories", memories.create, b.MemoryRequest, once="transaction", scope="data"),
     Operation(
         "GET",
         "/v1/memories",
         memories.list_page,
         query=(*PAGE, Parameter("assistant", {"type": "string", "maxLength": 128})),
+        scope="data:read",
     ),
-    Operation("POST", "/v1/memories/{memory_id}", memories.update, b.MemoryUpdate),
-    Operation("DELETE", "/v1/memories/{memory_id}", memories.delete),
+    Operation("POST", "/v1/memories/{memory_id}", memories.update, b.MemoryUpdate, scope="data"),
+    Operation("DELETE", "/v1/memories/{memory_id}", memories.delete, scope="data"),
 )

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Role = Literal["user", "operator", "admin"]
+"""What a person or a program is in a tenant.
+
+A user has what is their own and what was shared with them. An operator also sees what the tenant's users spend and how
+it goes, an admin also manages its users, keys and budgets.
+"""
+
+Scope = Literal["inference", "data:read", "data", "feedback", "operate", "admin", "platform"]
+"""What a key or a token is good for.
+
+`inference` asks models; `data:read` reads what is stored, and `data` changes it too; `feedback` rates; `operate` reads
+usage and the audit log, and exports; `admin` manages a tenant; `platform` manages tenants, and none of the others says
+anything about another tenant than one's own.
+"""
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+SCOPES_OF: dict[Role, frozenset[Scope]] = {
+    "user": frozenset(("inference", "data:read", "data", "feedback")),
+    "operator": frozenset(("inference", "data:read", "data", "feedback", "operate")),
+    "admin": frozenset(("inference", "data:read", "data", "feedback", "operate", "admin")),
+}
+"""The most that each role can do. A key has these or fewer; `platform` is the stack's own key's alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified caller. Every store and retrieval call takes one; another tenant's object is not found."""
+    """A verified caller. Every store and retrieval call takes one; another tenant's object is not found.
+
+    `groups` are the user's, for the access lists of documents.
+    """
 
     tenant: str
     user: str
     key_id: str
     scopes: frozenset[str] = frozenset()
+    role: Role = "user"
+    groups: frozenset[str] = frozenset()
