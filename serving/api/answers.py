@@ -5,9 +5,10 @@ Where an engine has its say (choices, usage), only what the API itself vouches f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from serving.api.links import operation_id
+from serving.security.principal import SCOPES, Role
 
 if TYPE_CHECKING:
     from serving.api.operations import Operation
@@ -88,6 +89,26 @@ _FEEDBACK = _object(
 _MEMORY = _object(
     "memory", id=_TEXT, created_at=_COUNT, assistant=_TEXT, text=_TEXT, made_by={"enum": ["model", "user"]}
 )
+_MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
+_TENANT = _object("tenant", id=_TEXT, name=_TEXT, created_at=_COUNT, disabled={"type": "boolean"})
+_ROLE: Schema = {"enum": list(get_args(Role))}
+_USER = _object(
+    "user", id=_TEXT, tenant=_TEXT, role=_ROLE, groups=_list(_TEXT), created_at=_COUNT, disabled={"type": "boolean"}
+)
+_KEY_FIELDS: dict[str, Schema] = {
+    "id": _TEXT,
+    "tenant": _TEXT,
+    "user": _TEXT,
+    "name": _TEXT,
+    "scopes": _list({"enum": list(SCOPES)}),
+    "created_at": _COUNT,
+    "expires_at": _MAYBE_COUNT,
+    "revoked_at": _MAYBE_COUNT,
+    "last_used_at": _MAYBE_COUNT,
+    "rotated_to": _MAYBE,
+}
+_KEY = _object("key", **_KEY_FIELDS)
+_NEW_KEY = _object("key", **_KEY_FIELDS, key=_TEXT)
 
 _ANSWERS: dict[str, Schema] = {
     "models_list_all": _object("list", data=_list(_MODEL)),
@@ -136,6 +157,20 @@ _ANSWERS: dict[str, Schema] = {
     "memories_list_page": _page(_MEMORY),
     "memories_update": _MEMORY,
     "memories_delete": _deleted("memory.deleted"),
+    "me_get": _object("me", id=_TEXT, tenant=_TEXT, role=_ROLE, groups=_list(_TEXT), scopes=_list(_TEXT), key_id=_TEXT),
+    "admin_tenants_create": _TENANT,
+    "admin_tenants_list_page": _page(_TENANT),
+    "admin_tenants_get": _TENANT,
+    "admin_tenants_update": _TENANT,
+    "admin_users_create": _USER,
+    "admin_users_list_page": _page(_USER),
+    "admin_users_get": _USER,
+    "admin_users_update": _USER,
+    "admin_keys_create": _NEW_KEY,
+    "admin_keys_list_page": _page(_KEY),
+    "admin_keys_get": _KEY,
+    "admin_keys_revoke": _KEY,
+    "admin_keys_rotate": _NEW_KEY,
 }
 
 

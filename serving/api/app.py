@@ -19,6 +19,7 @@ from serving.api.errors import ApiError, invalid, not_found, unavailable
 from serving.api.exchange import Exchange
 from serving.api.idempotency import repeatable
 from serving.api.operations import OPERATIONS, Operation
+from serving.api.scopes import require
 from serving.api.services import Services
 from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
@@ -115,6 +116,7 @@ class Api:
             x.route = op.path
             if op.authenticated:
                 x.principal = await self._services.authenticate(request.headers.get("authorization"))
+                require(op.scope, x.principal)
             x.timeline.end_of("identify")
             response = await handler(self._services, request, x)
             return response if response is not None else _Sent()

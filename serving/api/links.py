@@ -24,6 +24,9 @@ _MAKERS = {
     "conversations_create": "conversation_id",
     "feedback_create": "feedback_id",
     "memories_create": "memory_id",
+    "admin_tenants_create": "tenant_id",
+    "admin_users_create": "user_id",
+    "admin_keys_create": "key_id",
 }
 """By the operation that makes a thing, the path parameter by which others name it."""
 

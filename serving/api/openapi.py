@@ -39,7 +39,7 @@ _UPLOAD = {
         "purpose": {"type": "string", "enum": ["assistants", "user_data"]},
     },
 }
-_REFUSALS = (400, 401, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
+_REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
 
 _KEY = {
     "name": "Idempotency-Key",

@@ -11,6 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api import (
+    admin_keys,
+    admin_tenants,
+    admin_users,
     chat,
     completions,
     conversations,
@@ -18,6 +21,7 @@ from serving.api import (
     feedback,
     files,
     health,
+    me,
     memories,
     models,
     responses,
@@ -25,6 +29,7 @@ from serving.api import (
     streams,
     vector_stores,
 )
+from serving.api import admin_schemas as a
 from serving.api import schemas as b
 from serving.api.exchange import Exchange
 from serving.api.response_schemas import ResponseRequest
@@ -70,6 +75,10 @@ ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default"
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
 PAGE = (LIMIT, ORDER, AFTER)
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
+
+LONG_AFTER = Parameter("after", {"type": "string", "maxLength": 256})  # where an id is a name
+NAMES = (LIMIT, ORDER, LONG_AFTER)
+TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})  # whose, for the stack's own key
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/healthz", health.alive, authenticated=False),
@@ -217,4 +226,26 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("POST", "/v1/memories/{memory_id}", memories.update, b.MemoryUpdate, scope="data"),
     Operation("DELETE", "/v1/memories/{memory_id}", memories.delete, scope="data"),
+    Operation("GET", "/v1/me", me.get),
+    Operation("POST", "/v1/admin/tenants", admin_tenants.create, a.TenantRequest, scope="platform"),
+    Operation("GET", "/v1/admin/tenants", admin_tenants.list_page, query=NAMES, scope="platform"),
+    Operation("GET", "/v1/admin/tenants/{tenant_id}", admin_tenants.get, scope="platform"),
+    Operation("POST", "/v1/admin/tenants/{tenant_id}", admin_tenants.update, a.TenantUpdate, scope="platform"),
+    Operation("POST", "/v1/admin/users", admin_users.create, a.UserRequest, query=(TENANT,), scope="admin"),
+    Operation("GET", "/v1/admin/users", admin_users.list_page, query=(*NAMES, TENANT), scope="admin"),
+    Operation("GET", "/v1/admin/users/{user_id}", admin_users.get, query=(TENANT,), scope="admin"),
+    Operation("POST", "/v1/admin/users/{user_id}", admin_users.update, a.UserUpdate, query=(TENANT,), scope="admin"),
+    Operation("POST", "/v1/admin/keys", admin_keys.create, a.KeyRequest, query=(TENANT,), scope="admin"),
+    Operation(
+        "GET",
+        "/v1/admin/keys",
+        admin_keys.list_page,
+        query=(*PAGE, Parameter("user", {"type": "string", "maxLength": 256}), TENANT),
+        scope="admin",
+    ),
+    Operation("GET", "/v1/admin/keys/{key_id}", admin_keys.get, query=(TENANT,), scope="admin"),
+    Operation("DELETE", "/v1/admin/keys/{key_id}", admin_keys.revoke, query=(TENANT,), scope="admin"),
+    Operation(
+        "POST", "/v1/admin/keys/{key_id}/rotate", admin_keys.rotate, a.RotationRequest, query=(TENANT,), scope="admin"
+    ),
 )

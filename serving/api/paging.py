@@ -14,13 +14,15 @@ from serving.store.rows import Order, Page
 T = TypeVar("T")
 
 
-def page_query(request: Request, *, default: int = 20, most: int = 100, order: Order = "desc") -> dict[str, Any]:
+def page_query(
+    request: Request, *, default: int = 20, most: int = 100, order: Order = "desc", longest_id: int = 64
+) -> dict[str, Any]:
     """Returns `limit`, `order` and `after` of a list request; raises a 400."""
     query = request.query_params
     return {
         "limit": _limit(query.get("limit"), default, most),
         "order": one_of(query.get("order"), "order", ("desc", "asc")) or order,
-        "after": text_query(request, "after", 64),
+        "after": text_query(request, "after", longest_id),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,14 +40,18 @@ from serving.store.feedback import Ratings
 from serving.store.files import Files
 from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs import Jobs
-from serving.store.keys import Keys
+from serving.store.keys import USED_S, Keys
 from serving.store.memories import Memories
 from serving.store.responses import Responses
 from serving.store.summaries import Summaries
+from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
+from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
 from serving.telemetry import metrics
+
+log = logging.getLogger("headrace.api")
 
 
 class Services:
@@ -69,6 +74,8 @@ class Services:
         self.captures = Captures(self.database)
         self.ratings = Ratings(self.database)
         self.responses = Responses(self.database, self.conversations)
+        self.tenants = Tenants(self.database)
+        self.users = Users(self.database)
         self.keys = Keys(self.database)
         self.idempotency_keys = IdempotencyKeys(self.database)
         secret = config.key_secret.read()
@@ -103,6 +110,7 @@ class Services:
             lambda: self.resolver,
         )
         self._working: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
@@ -111,6 +119,16 @@ class Services:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
         await self.peers.start()
         self._working = asyncio.create_task(self._work())
+        self._noting = asyncio.create_task(self._note_used())
+
+    async def _note_used(self) -> None:
+        """Stores when keys were last used, off the requests' path."""
+        while True:
+            await asyncio.sleep(USED_S)
+            try:
+                await self.authenticator.note_used()
+            except StoreUnavailable as e:
+                log.warning("when keys were last used is not stored: %s", e)
 
     async def _work(self) -> None:
         """Works on jobs, from the first catalogue on: without it no assistant is known."""
@@ -152,9 +170,10 @@ class Services:
 
     async def close(self) -> None:
         """Gives back what is being worked on, closes connections and ends what was started."""
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        tasks = [task for task in (self._working, self._noting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.detaching.close()
         await self.peers.close()
         await self.sandbox.close()

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from serving.security.principal import Principal
+from serving.security.principal import SCOPES, Principal, allowed
 from serving.store.ids import now
-from serving.store.keys import ApiKey, Keys
+from serving.store.keys import ApiKey, Held, Keys
 
 PREFIX = "hr_"
 T = TypeVar("T")
@@ -32,7 +32,8 @@ class Authenticator:
     """Makes keys and checks them. Not for several threads.
 
     Verified keys are remembered for `ttl_s` seconds, refused ones for `refused_ttl_s`, at most `size` of each:
-    a revoked key works that much longer. Only digests are kept in memory.
+    a revoked key works that much longer, and so does what a user's role or groups were. Only digests are kept in
+    memory.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Authenticator:
         self._secret = secret.encode()
         self._verified: _Cache[Principal] = _Cache(ttl_s, size)
         self._refused: _Cache[bool] = _Cache(refused_ttl_s, size)
+        self._used: set[str] = set()
 
     def __repr__(self) -> str:
         return "Authenticator()"
@@ -59,22 +61,30 @@ class Authenticator:
         return principal
 
     async def verify(self, key: str) -> Principal | None:
-        """Returns the key's principal, or None when the key is malformed, unknown, revoked or expired."""
+        """Returns the key's principal, or None when the key is malformed, unknown, revoked, expired or disabled."""
         if not _KEY.fullmatch(key):
             return None
         digest = self._digest(key)
         if (known := self._verified.get(digest)) is not None:
+            self._used.add(known.key_id)
             return known
         if self._refused.get(digest):
             return None
         found = await self._keys.by_hash(digest.hex())
         at = now()
-        if found is None or not hmac.compare_digest(found.hash, digest.hex()) or not found.valid(at):
+        if found is None or not hmac.compare_digest(found.key.hash, digest.hex()) or not _good(found, at):
             self._refused.put(digest, True)
             return None
-        remaining = found.expires_at - at if found.expires_at is not None else None
-        self._verified.put(digest, found.principal, remaining)
-        return found.principal
+        principal, end = _principal(found), found.key.expires_at
+        self._verified.put(digest, principal, end - at if end is not None else None)
+        self._used.add(principal.key_id)
+        return principal
+
+    async def note_used(self) -> None:
+        """Stores which keys were used since the last time; called once a minute, so that no request waits for it."""
+        used, self._used = self._used, set()
+        if used:
+            await self._keys.used(used, now())
 
     async def issue(
         self,
@@ -85,7 +95,10 @@ class Authenticator:
         scopes: Iterable[str] = (),
         expires_at: float | None = None,
     ) -> tuple[ApiKey, str]:
-        """Makes a key for the principal's tenant. The key itself is returned here and never again."""
+        """Makes a key for a user of the principal's tenant. The key itself is returned here and never again.
+
+        It is good for `scopes`, as far as its user's role allows at each time. Raises `NotFound` for no such user.
+        """
         key = new_key()
         row = await self._keys.add(
             principal,
@@ -97,16 +110,30 @@ class Authenticator:
         )
         return row, key
 
-    async def ensure_bootstrap(
-        self, key: str, *, tenant: str = "default", user: str = "admin", scopes: Iterable[str] = ("admin",)
-    ) -> None:
+    async def rotate(self, principal: Principal, id: str, *, overlap_s: float) -> tuple[ApiKey, str]:
+        """Makes the key that follows another, which works for `overlap_s` seconds more; as `Keys.rotate`."""
+        key = new_key()
+        return await self._keys.rotate(principal, id, self._digest(key).hex(), overlap_s=overlap_s), key
+
+    async def ensure_bootstrap(self, key: str) -> None:
         """Stores the key that the stack made, once; another one than before revokes the one before."""
         if not _KEY.fullmatch(key):
             raise ValueError("the bootstrap key must be 'hr_' and 43 base64url characters")
-        await self._keys.add_bootstrap(tenant, user, self._digest(key).hex(), scopes)
+        await self._keys.add_bootstrap(self._digest(key).hex())
 
     def _digest(self, key: str) -> bytes:
         return hmac.digest(self._secret, key.encode(), "sha256")
+
+
+def _good(found: Held, at: float) -> bool:
+    return found.key.valid(at) and not found.disabled
+
+
+def _principal(found: Held) -> Principal:
+    key = found.key
+    # The stack's own key is good for everything, whatever was written beside it when there were fewer scopes.
+    scopes = frozenset(SCOPES) if key.bootstrap else allowed(key.scopes, found.role)
+    return Principal(key.tenant, key.user, key.id, scopes, found.role, frozenset(found.groups))
 
 
 class _Cache(Generic[T]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -28,6 +29,12 @@ SCOPES_OF: dict[Role, frozenset[Scope]] = {
     "admin": frozenset(("inference", "data:read", "data", "feedback", "operate", "admin")),
 }
 """The most that each role can do. A key has these or fewer; `platform` is the stack's own key's alone."""
+
+
+def allowed(scopes: Iterable[str], role: Role) -> frozenset[str]:
+    """Returns what a key or token with `scopes` is good for while its user has `role`; `data` implies `data:read`."""
+    named = frozenset(scopes)
+    return (named | {"data:read"} if "data" in named else named) & SCOPES_OF[role]
 
 
 @dataclass(frozen=True, slots=True)

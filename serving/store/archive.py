@@ -268,10 +268,10 @@ def _kept() -> Any:
 
 @uninterrupted
 async def _holds(database: Database, places: dict[str, Place]) -> str:
-    """Returns what data there is, in words; API keys alone are none, for a stack makes its first one by itself."""
+    """Returns what data there is, in words; keys and their users are none: a stack makes its first ones by itself."""
     async with database.read() as connection:
         for table in metadata.sorted_tables:
-            if table.name not in ("meta", "keys"):
+            if table.name not in ("meta", "keys", "tenants", "users"):
                 count = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
                 if count:
                     return f"{count} rows of {table.name}"

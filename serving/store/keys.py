@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, or_, select
 
-from serving.security.principal import Principal
+from serving.security.principal import SCOPES, Principal, Role
 from serving.store import values
 from serving.store.database import Database
-from serving.store.errors import NotFound
+from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.ids import new_id, now
-from serving.store.models import keys
+from serving.store.models import keys, tenants, users
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
+from serving.store.tenants import DEFAULT
 from serving.store.uninterrupted import uninterrupted
+from serving.store.users import ADMIN
+
+USED_S = 60
+"""How exactly it is known when a key was last used, in seconds."""
+
+MAX_OVERLAP_S = 30 * 86400
+"""How long a key that was rotated works on at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A stored key; `hash` is its HMAC-SHA256 in hexadecimal and stays out of `repr`."""
+    """A stored key; `hash` is its HMAC-SHA256 in hexadecimal and stays out of `repr`.
+
+    `rotated_to` is the key that follows it, and `last_used_at` is exact to `USED_S` seconds.
+    """
 
     id: str
     tenant: str
@@ -31,15 +42,24 @@ class ApiKey:
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    last_used_at: float | None
+    rotated_to: str | None
     hash: str = field(repr=False)
 
     def valid(self, at: float) -> bool:
         """Whether the key may be used at unix time `at`."""
         return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
 
-    @property
-    def principal(self) -> Principal:
-        return Principal(tenant=self.tenant, user=self.user, key_id=self.id, scopes=frozenset(self.scopes))
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A key, and what its user is now."""
+
+    key: ApiKey
+    role: Role
+    groups: list[str]
+    disabled: bool
+    """Whether the user is, or the tenant."""
 
 
 class Keys:
@@ -59,18 +79,25 @@ class Keys:
         scopes: Iterable[str] = (),
         expires_at: float | None = None,
     ) -> ApiKey:
-        """Stores a key of the principal's tenant, for `user` (by default the principal's)."""
+        """Stores a key of the principal's tenant, for `user` (by default the principal's).
+
+        Raises `NotFound` when the tenant has no such user.
+        """
         row = _row(principal.tenant, user if user is not None else principal.user, hash, name, scopes)
         row["expires_at"] = expires_at
+        whose = select(users.c.user).where(users.c.tenant == row["tenant"], users.c.user == row["user"])
         async with self._database.write() as connection:
+            if (await connection.execute(whose)).first() is None:
+                raise NotFound("user", str(row["user"]))
             await connection.execute(keys.insert().values(row))
         return await self.get(principal, str(row["id"]))
 
     @uninterrupted
-    async def add_bootstrap(self, tenant: str, user: str, hash: str, scopes: Iterable[str]) -> None:
+    async def add_bootstrap(self, hash: str) -> None:
         """Stores the stack's own key once; a new one revokes the one before. Safe from several replicas.
 
-        A key that was stored before stays as it is, revoked or not: an old replica cannot bring it back.
+        A key that was stored before stays as it is, revoked or not: an old replica cannot bring it back. Its tenant
+        and its user have been there since the schema has.
         """
         async with self._database.write() as connection:
             await lock(connection, "bootstrap")
@@ -79,51 +106,121 @@ class Keys:
             await connection.execute(
                 keys.update().where(keys.c.bootstrap, keys.c.revoked_at.is_(None)).values(revoked_at=now())
             )
-            row = _row(tenant, user, hash, "bootstrap", scopes)
+            row = _row(DEFAULT, ADMIN, hash, "bootstrap", SCOPES)
             await connection.execute(keys.insert().values(row | {"bootstrap": True}))
 
     @uninterrupted
-    async def by_hash(self, hash: str) -> ApiKey | None:
-        """Returns the key of any tenant with this hash, valid or not."""
+    async def by_hash(self, hash: str) -> Held | None:
+        """Returns the key of any tenant with this hash, valid or not, and what its user is now."""
+        query = (
+            select(keys, users.c.role, users.c.groups, users.c.disabled_at, tenants.c.disabled_at.label("closed_at"))
+            .join(users, and_(users.c.tenant == keys.c.tenant, users.c.user == keys.c.user))
+            .join(tenants, tenants.c.id == keys.c.tenant)
+            .where(keys.c.hash == hash)
+        )
         async with self._database.read() as connection:
-            row = (await connection.execute(select(keys).where(keys.c.hash == hash))).mappings().first()
-        return build(ApiKey, row) if row is not None else None
+            row = (await connection.execute(query)).mappings().first()
+        if row is None:
+            return None
+        disabled = row["disabled_at"] is not None or row["closed_at"] is not None
+        return Held(build(ApiKey, row), row["role"], row["groups"], disabled)
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> ApiKey:
-        query = select(keys).where(keys.c.id == id, keys.c.tenant == principal.tenant)
+        """Returns a key of the principal's tenant; raises `NotFound`."""
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).mappings().first()
+            row = (await connection.execute(select(keys).where(*_mine(principal, id)))).mappings().first()
         if row is None:
             raise NotFound("key", id)
         return build(ApiKey, row)
 
     @uninterrupted
     async def list(
-        self, principal: Principal, *, after: str | None = None, limit: int = 20, order: Order = "desc"
+        self,
+        principal: Principal,
+        *,
+        user: str | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
     ) -> Page[ApiKey]:
+        """Returns the tenant's keys, those of one user if it is given."""
+        query = select(keys) if user is None else select(keys).where(keys.c.user == user)
         async with self._database.read() as connection:
-            found = await page(
-                connection, select(keys), keys, principal, after=after, limit=limit, max_limit=100, order=order
-            )
+            found = await page(connection, query, keys, principal, after=after, limit=limit, max_limit=100, order=order)
         return Page([build(ApiKey, row) for row in found.items], found.has_more)
 
     @uninterrupted
     async def revoke(self, principal: Principal, id: str) -> ApiKey:
-        """Ends a key for good; a cached verification ends within the cache's seconds."""
-        mine = (keys.c.id == id, keys.c.tenant == principal.tenant)
+        """Ends a key for good; a cached verification ends within the cache's seconds.
+
+        Raises `NotFound`, and `Conflict` for the stack's own key.
+        """
         async with self._database.write() as connection:
-            await connection.execute(keys.update().where(*mine, keys.c.revoked_at.is_(None)).values(revoked_at=now()))
-        return await self.get(principal, id)
+            await connection.execute(
+                keys.update()
+                .where(*_mine(principal, id), ~keys.c.bootstrap, keys.c.revoked_at.is_(None))
+                .values(revoked_at=now())
+            )
+        key = await self.get(principal, id)
+        if key.bootstrap and key.revoked_at is None:
+            raise Conflict(_STACKS)
+        return key
+
+    @uninterrupted
+    async def rotate(self, principal: Principal, id: str, hash: str, *, overlap_s: float) -> ApiKey:
+        """Stores a key that follows another: of its user, with its name and scopes, for as long as that was made for.
+
+        The other ends `overlap_s` seconds from now, or earlier if it was to. Raises `NotFound`, and `Conflict` for one
+        that is no longer valid, that was rotated before, or that is the stack's own.
+        """
+        if not 0 <= overlap_s <= MAX_OVERLAP_S:
+            raise InvalidValue("overlap_s", f"must be from 0 to {MAX_OVERLAP_S}")
+        async with self._database.write() as connection:
+            # Of two rotations at once the second must find the first.
+            await lock(connection, "keys", principal.tenant)
+            found = (await connection.execute(select(keys).where(*_mine(principal, id)))).mappings().first()
+            if found is None:
+                raise NotFound("key", id)
+            old, at = build(ApiKey, found), now()
+            if old.bootstrap:
+                raise Conflict(_STACKS)
+            if old.rotated_to is not None or not old.valid(at):
+                raise Conflict("this key was rotated before, or it has ended")
+            row = _row(old.tenant, old.user, hash, old.name, old.scopes)
+            row["expires_at"] = at + old.expires_at - old.created_at if old.expires_at is not None else None
+            await connection.execute(keys.insert().values(row))
+            end = at + overlap_s if old.expires_at is None else min(old.expires_at, at + overlap_s)
+            changes = {"rotated_to": row["id"], "expires_at": end}
+            await connection.execute(keys.update().where(*_mine(principal, id)).values(changes))
+        return await self.get(principal, str(row["id"]))
+
+    @uninterrupted
+    async def used(self, ids: Collection[str], at: float) -> None:
+        """Notes that keys were used; one that another replica noted within `USED_S` seconds stays as it is."""
+        late = or_(keys.c.last_used_at.is_(None), keys.c.last_used_at <= at - USED_S)
+        async with self._database.write() as connection:
+            for id in sorted(ids):  # in one order, so that replicas do not lock each other out
+                await connection.execute(keys.update().where(keys.c.id == id, late).values(last_used_at=at))
+
+
+_STACKS = "this is the stack's own key, which the stack replaces"
+
+
+def _mine(principal: Principal, id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return keys.c.id == id, keys.c.tenant == principal.tenant
 
 
 def _row(tenant: str, user: str, hash: str, name: str, scopes: Iterable[str]) -> dict[str, object]:
+    found = sorted(set(scopes))
+    if unknown := [scope for scope in found if scope not in SCOPES]:
+        raise InvalidValue("scopes", f"has {len(unknown)} that {'is' if len(unknown) == 1 else 'are'} unknown")
     return {
         "id": new_id("key"),
         "hash": hash,
         "tenant": values.text("tenant", tenant, min_length=1),
         "user": values.text("user", user, min_length=1),
         "name": values.text("name", name),
-        "scopes": sorted(values.text("scopes", scope, max_length=64, min_length=1) for scope in scopes),
+        "scopes": found,
         "created_at": now(),
     }

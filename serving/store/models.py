@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 IDS = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 metadata = MetaData(
     naming_convention={
@@ -49,6 +50,16 @@ class Id(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return value if value is None or IDS.fullmatch(value) else ""
+
+
+class Name(TypeDecorator[str]):
+    """A name that callers ask by. As `Id`: what no name can be matches no row."""
+
+    impl = String(256)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value if value is None or ("\0" not in value and not _SURROGATES.search(value)) else ""
 
 
 class Base64(TypeDecorator[str]):
@@ -74,6 +85,32 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Name(), primary_key=True),  # what `tenant` is everywhere else
+    Column("name", NAME, nullable=False),  # for people
+    Column("created_at", Double, nullable=False),
+    Column("disabled_at", Double),
+    Index("ix_tenants_created_at", "created_at", "id"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("tenant", Name(), ForeignKey("tenants.id"), primary_key=True),
+    Column("user", Name(), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("groups", JSON, nullable=False),
+    # Who it is at an identity provider; none where only keys are used.
+    Column("issuer", String(512)),
+    Column("subject", Name()),
+    Column("created_at", Double, nullable=False),
+    Column("disabled_at", Double),
+    Index("ix_users_tenant_created_at", "tenant", "created_at", "user"),
+    Index("uq_users_subject", "issuer", "subject", unique=True),
+)
+
 keys = Table(
     "keys",
     metadata,
@@ -87,6 +124,8 @@ keys = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),
+    Column("last_used_at", Double),  # to the minute
+    Column("rotated_to", ID),  # the key that follows it
     Index("ix_keys_tenant_created_at", "tenant", "created_at", "id"),
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, or_, select, true
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -61,7 +61,7 @@ async def page(
     connection: AsyncConnection,
     query: Select[Any],
     table: Table,
-    principal: Principal,
+    principal: Principal | None,
     *,
     after: str | None,
     limit: int,
@@ -73,11 +73,12 @@ async def page(
 ) -> Page[RowMapping]:
     """Runs `query` over the tenant's rows of `table`, sorted by `order_column`, from behind the row `after`.
 
+    Without a principal, over the rows of all tenants: for what the platform alone may see.
     `within` narrows the rows to one parent's, where ids are unique only there.
     """
     _check(limit, max_limit, order)
     at, id = table.c[order_column], table.c[id_column]
-    mine = table.c.tenant == principal.tenant
+    mine = table.c.tenant == principal.tenant if principal is not None else true()
     if within is not None:
         mine = and_(mine, within)
     query = query.where(mine)

@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.security.keys import AuthenticationError, Authenticator, new_key
-from serving.security.principal import Principal
+from serving.security.principal import SCOPES, SCOPES_OF, Principal, Role, allowed
 from serving.store.database import Database
 from serving.store.errors import NotFound
-from serving.store.keys import ApiKey, Keys
+from serving.store.keys import Held, Keys
+from serving.store.tenants import Tenants
+from serving.store.users import Users
 
 SECRET = "k" * 32
 ADMIN = Principal(tenant="acme", user="admin", key_id="key_0")
@@ -23,7 +27,7 @@ class Counted(Keys):
 
     lookups = 0
 
-    async def by_hash(self, hash: str) -> ApiKey | None:
+    async def by_hash(self, hash: str) -> Held | None:
         self.lookups += 1
         return await super().by_hash(hash)
 
@@ -35,7 +39,10 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def keys(database: Database) -> Counted:
+async def keys(database: Database) -> Counted:
+    await Tenants(database).create(ADMIN.tenant)
+    for user, role in (("admin", "admin"), ("robot", "user")):
+        await Users(database).create(ADMIN, user, role=role)
     return Counted(database)
 
 
@@ -55,10 +62,10 @@ def test_keys_have_256_random_bits() -> None:
 
 async def test_issue_and_verify(keys: Counted) -> None:
     authenticator = Authenticator(keys, SECRET)
-    row, key = await authenticator.issue(ADMIN, name="ci", user="robot", scopes=["read"])
+    row, key = await authenticator.issue(ADMIN, name="ci", user="robot", scopes=["data:read"])
     for header in (f"Bearer {key}", f"bearer {key}", f"BEARER  {key} "):
         principal = await authenticator.authenticate(header)
-    assert principal == Principal(tenant="acme", user="robot", key_id=row.id, scopes=frozenset({"read"}))
+    assert principal == Principal(tenant="acme", user="robot", key_id=row.id, scopes=frozenset({"data:read"}))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +171,8 @@ async def test_bootstrap_from_several_replicas(keys: Counted, database: Database
     await asyncio.gather(*(replica.ensure_bootstrap(key) for replica in replicas))
     default = Principal(tenant="default", user="admin", key_id="")
     assert len((await keys.list(default)).items) == 1
-    assert (await replicas[0].authenticate(f"Bearer {key}")).scopes == {"admin"}
+    caller = await replicas[0].authenticate(f"Bearer {key}")
+    assert (caller.scopes, caller.role) == (set(SCOPES), "admin")
 
 
 async def test_new_bootstrap_key_revokes_the_old_one(keys: Counted) -> None:
@@ -188,6 +196,72 @@ async def test_keys_of_other_tenants(keys: Counted) -> None:
             await call
     assert (await keys.list(other)).items == []
     assert await authenticator.verify(key)
+
+
+@pytest.mark.parametrize("role", SCOPES_OF)
+@given(named=st.lists(st.sampled_from([*SCOPES, "root", ""])))
+def test_a_key_is_good_for_no_more_than_its_user(role: Role, named: list[str]) -> None:
+    good = allowed(named, role)
+    assert good <= SCOPES_OF[role]
+    assert good <= {*named, "data:read"}
+    assert "platform" not in good
+    assert ("data:read" in good) == bool({"data", "data:read"} & set(named))
+    assert allowed(good, role) == good
+
+
+async def test_what_a_key_is_good_for_follows_its_user(keys: Counted, database: Database, clock: list[float]) -> None:
+    authenticator, users = Authenticator(keys, SECRET, ttl_s=10), Users(database)
+    _, key = await authenticator.issue(ADMIN, user="robot", scopes=SCOPES)
+
+    async def seen() -> Principal | None:
+        clock[0] += 10
+        return await authenticator.verify(key)
+
+    caller = await seen()
+    assert caller is not None
+    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["user"], "user", frozenset())
+    await users.update(ADMIN, "robot", role="admin", groups=["g"])
+    assert await authenticator.verify(key) == caller, "it is remembered"
+    caller = await seen()
+    assert caller is not None
+    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["admin"], "admin", {"g"})
+    await users.update(ADMIN, "robot", disabled=True)
+    assert await seen() is None
+    await users.update(ADMIN, "robot", role="user", disabled=False)
+    caller = await seen()
+    assert caller is not None
+    assert caller.scopes == SCOPES_OF["user"]
+    await Tenants(database).update("acme", disabled=True)
+    assert await seen() is None
+
+
+async def test_use_is_noted_off_the_requests_path(keys: Counted, clock: list[float]) -> None:
+    authenticator = Authenticator(keys, SECRET)
+    row, key = await authenticator.issue(ADMIN)
+    await authenticator.note_used()
+    assert (await keys.get(ADMIN, row.id)).last_used_at is None
+    for _ in range(3):
+        await authenticator.verify(key)
+    assert (await keys.get(ADMIN, row.id)).last_used_at is None, "no request writes"
+    clock[0] += 5
+    await authenticator.note_used()
+    assert (await keys.get(ADMIN, row.id)).last_used_at == clock[0]
+    clock[0] += 100
+    await authenticator.note_used()
+    assert (await keys.get(ADMIN, row.id)).last_used_at == clock[0] - 100
+    await authenticator.verify(new_key())
+    await authenticator.note_used()
+
+
+async def test_a_rotated_key_works_until_the_overlap_ends(keys: Counted, clock: list[float]) -> None:
+    authenticator = Authenticator(keys, SECRET)
+    row, old = await authenticator.issue(ADMIN, user="robot", scopes=["inference"])
+    made, new = await authenticator.rotate(ADMIN, row.id, overlap_s=60)
+    for key, id in ((old, row.id), (new, made.id)):
+        assert await authenticator.verify(key) == Principal("acme", "robot", id, frozenset({"inference"}))
+    clock[0] += 60
+    assert await authenticator.verify(old) is None
+    assert await authenticator.verify(new)
 
 
 def test_weak_secrets_and_bad_bootstrap_keys_are_refused(keys: Counted) -> None:

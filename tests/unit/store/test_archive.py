@@ -43,8 +43,10 @@ from serving.store.models import meta, metadata
 from serving.store.pause import paused
 from serving.store.responses import NewResponse
 from serving.store.summaries import Summaries
+from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
 from serving.store.uninterrupted import uninterrupted
+from serving.store.users import Users
 from serving.store.vector_stores import INGEST, VectorStores
 from serving.store.worker import JobContext, Worker
 from tests.unit.store.making import TURN, capture
@@ -100,7 +102,9 @@ class State:
     async def fill(self) -> str:
         """Makes something of everything; returns the id of the vector store."""
         await self.database.migrate()
-        await self.keys.add(ME, "a" * 64, name="schlüssel \U0001f511", scopes=["read"])
+        await Tenants(self.database).create(ME.tenant, name="Acme \U0001f511")
+        await Users(self.database).create(ME, ME.user, role="admin", groups=["ü"], subject=("https://id", "ü"))
+        await self.keys.add(ME, "a" * 64, name="schlüssel \U0001f511", scopes=["data:read"])
         ids = [await self.upload(text.encode(), name) for text, name in (("the heron stands", "h.md"), ("a mill", "ü"))]
         store = await self.vector_stores.create(ME, name="birds", metadata={"a": "1"})
         for id in ids:
@@ -249,7 +253,7 @@ async def test_a_stack_that_only_has_its_first_key_is_empty(new_state: States, t
     path = await state.save(tmp_path / "a.tar")
     fresh = new_state()
     await fresh.database.migrate()
-    await fresh.keys.add_bootstrap("acme", "admin", "b" * 64, ["admin"])
+    await fresh.keys.add_bootstrap("b" * 64)
     await fresh.load(path)
     assert await fresh.rows() == await state.rows()
 

@@ -1,0 +1,12 @@
+"""What a caller's key must be good for, route by route."""
+
+from __future__ import annotations
+
+from serving.api.errors import ApiError
+from serving.security.principal import Principal, Scope
+
+
+def require(scope: Scope | None, caller: Principal) -> None:
+    """Raises a 403 unless the caller's key is good for `scope`; None asks for nothing."""
+    if scope is not None and scope not in caller.scopes:
+        raise ApiError(403, "insufficient_scope", f"This route needs a key with the scope {scope}.")

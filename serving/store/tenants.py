@@ -1,0 +1,88 @@
+"""Tenants: the teams that share a stack. Each sees its own, and nothing of the others."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from serving.store import values
+from serving.store.database import Database
+from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.ids import now
+from serving.store.models import tenants
+from serving.store.rows import Order, Page, build, page
+from serving.store.uninterrupted import uninterrupted
+
+DEFAULT = "default"
+"""The tenant that is always there: that of the stack's own key."""
+
+ID = r"^[a-z][a-z0-9-]{0,62}$"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant; `name` is for people. The keys of a disabled one are good for nothing."""
+
+    id: str
+    name: str
+    created_at: float
+    disabled_at: float | None
+
+
+class Tenants:
+    """All tenants. Only the platform may see others than its own: who calls this has looked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def create(self, id: str, *, name: str = "") -> Tenant:
+        """Makes a tenant; raises `Conflict` when there is one with this id."""
+        if not re.fullmatch(ID, id):
+            raise InvalidValue("id", "must be a letter a-z and up to 62 of a-z 0-9 -")
+        row = {"id": id, "name": values.text("name", name) or id, "created_at": now()}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(tenants.insert().values(row))
+        except IntegrityError:
+            raise Conflict("there is a tenant with this id") from None
+        return await self.get(id)
+
+    @uninterrupted
+    async def get(self, id: str) -> Tenant:
+        """Returns a tenant; raises `NotFound`."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(tenants).where(tenants.c.id == id))).mappings().first()
+        if row is None:
+            raise NotFound("tenant", id)
+        return build(Tenant, row)
+
+    @uninterrupted
+    async def list(self, *, after: str | None = None, limit: int = 20, order: Order = "desc") -> Page[Tenant]:
+        async with self._database.read() as connection:
+            found = await page(
+                connection, select(tenants), tenants, None, after=after, limit=limit, max_limit=100, order=order
+            )
+        return Page([build(Tenant, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def update(self, id: str, *, name: str | None = None, disabled: bool | None = None) -> Tenant:
+        """Changes what is given. Raises `NotFound`, and `Conflict` for disabling the tenant of the stack's own key."""
+        if disabled and id == DEFAULT:
+            raise Conflict("the tenant of the stack's own key cannot be disabled")
+        changes: dict[str, object] = {}
+        if name is not None:
+            changes["name"] = values.text("name", name, min_length=1)
+        async with self._database.write() as connection:
+            query = select(tenants.c.disabled_at).where(tenants.c.id == id)
+            found = (await connection.execute(query)).first()
+            if found is None:
+                raise NotFound("tenant", id)
+            if disabled is not None and disabled != (found.disabled_at is not None):
+                changes["disabled_at"] = now() if disabled else None
+            if changes:
+                await connection.execute(tenants.update().where(tenants.c.id == id).values(changes))
+        return await self.get(id)

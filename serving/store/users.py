@@ -1,0 +1,185 @@
+"""Users: people and programs of a tenant, with a role and groups. What keys and tokens are good for depends on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import get_args
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.principal import Principal, Role
+from serving.store import values
+from serving.store.database import Database
+from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.ids import now
+from serving.store.models import tenants, users
+from serving.store.postgres import lock
+from serving.store.rows import Order, Page, build, page
+from serving.store.tenants import DEFAULT
+from serving.store.uninterrupted import uninterrupted
+
+ADMIN = "admin"
+"""The user of the stack's own key, in its tenant."""
+
+ID = r"^[A-Za-z0-9][A-Za-z0-9._@+:|=-]{0,127}$"
+MAX_GROUPS = 256
+MAX_GROUP = 256
+MAX_ISSUER = 512
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user. `issuer` and `subject` say who it is at an identity provider, if it signs in there."""
+
+    tenant: str
+    user: str
+    role: Role
+    groups: list[str]
+    issuer: str | None
+    subject: str | None
+    created_at: float
+    disabled_at: float | None
+
+
+class Users:
+    """The users of all tenants."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def create(
+        self,
+        principal: Principal,
+        user: str,
+        *,
+        role: Role = "user",
+        groups: Iterable[str] = (),
+        subject: tuple[str, str] | None = None,
+    ) -> User:
+        """Makes a user of the principal's tenant; `subject` is an identity provider's issuer and its name there.
+
+        Raises `Conflict` when the user or the subject is there, `NotFound` when the tenant is not.
+        """
+        if not re.fullmatch(ID, user, re.ASCII):
+            raise InvalidValue("id", "must be a letter or digit and up to 127 of A-Z a-z 0-9 . _ @ + : | = -")
+        row: dict[str, object] = {
+            "tenant": principal.tenant,
+            "user": user,
+            "role": _role(role),
+            "groups": _groups(groups),
+            "created_at": now(),
+        }
+        if subject is not None:
+            row["issuer"] = values.text("issuer", subject[0], max_length=MAX_ISSUER, min_length=1)
+            row["subject"] = values.text("subject", subject[1], min_length=1)
+        try:
+            async with self._database.write() as connection:
+                there = select(tenants.c.id).where(tenants.c.id == principal.tenant)
+                if (await connection.execute(there)).first() is None:
+                    raise NotFound("tenant", principal.tenant)
+                await connection.execute(users.insert().values(row))
+        except IntegrityError:
+            raise Conflict("there is such a user") from None
+        return await self.get(principal, user)
+
+    @uninterrupted
+    async def get(self, principal: Principal, user: str) -> User:
+        """Returns a user; raises `NotFound`."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(users).where(*_of(principal, user)))).mappings().first()
+        if row is None:
+            raise NotFound("user", user)
+        return build(User, row)
+
+    @uninterrupted
+    async def by_subject(self, issuer: str, subject: str) -> User | None:
+        """Returns whoever an identity provider names so, of any tenant, disabled or not."""
+        query = select(users).where(users.c.issuer == issuer, users.c.subject == subject)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return build(User, row) if row is not None else None
+
+    @uninterrupted
+    async def list(
+        self, principal: Principal, *, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> Page[User]:
+        async with self._database.read() as connection:
+            found = await page(
+                connection,
+                select(users),
+                users,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=100,
+                order=order,
+                id_column="user",
+            )
+        return Page([build(User, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def update(
+        self,
+        principal: Principal,
+        user: str,
+        *,
+        role: Role | None = None,
+        groups: Iterable[str] | None = None,
+        disabled: bool | None = None,
+    ) -> User:
+        """Changes what is given, for keys and tokens that are in use too.
+
+        Raises `NotFound`, and `Conflict` for what would leave the tenant without an admin, or the stack without its
+        own.
+        """
+        changes: dict[str, object] = {}
+        if role is not None:
+            changes["role"] = _role(role)
+        if groups is not None:
+            changes["groups"] = _groups(groups)
+        async with self._database.write() as connection:
+            # Of two admins who remove each other one is late.
+            await lock(connection, "admins", principal.tenant)
+            row = (await connection.execute(select(users).where(*_of(principal, user)))).mappings().first()
+            if row is None:
+                raise NotFound("user", user)
+            if disabled is not None and disabled != (row["disabled_at"] is not None):
+                changes["disabled_at"] = now() if disabled else None
+            if changes:
+                await connection.execute(users.update().where(*_of(principal, user)).values(changes))
+            was = row["role"] == "admin" and row["disabled_at"] is None
+            if was and (role not in (None, "admin") or disabled):
+                if (principal.tenant, user) == (DEFAULT, ADMIN):
+                    raise Conflict("the user of the stack's own key stays an admin")
+                await _require_admin(connection, principal)
+        return await self.get(principal, user)
+
+
+async def _require_admin(connection: AsyncConnection, principal: Principal) -> None:
+    admins = (users.c.tenant == principal.tenant, users.c.role == "admin", users.c.disabled_at.is_(None))
+    if not (await connection.execute(select(func.count()).select_from(users).where(*admins))).scalar():
+        raise Conflict("this is the tenant's last admin: make another one first")
+
+
+def _of(principal: Principal, user: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return users.c.tenant == principal.tenant, users.c.user == user
+
+
+def _role(role: Role) -> Role:
+    if role not in ROLES:
+        raise InvalidValue("role", f"must be one of {', '.join(ROLES)}")
+    return role
+
+
+def _groups(groups: Iterable[str]) -> list[str]:
+    found = sorted({values.text("groups", group, max_length=MAX_GROUP, min_length=1) for group in groups})
+    if len(found) > MAX_GROUPS:
+        raise InvalidValue("groups", f"must have at most {MAX_GROUPS} members")
+    return found

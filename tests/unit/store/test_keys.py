@@ -1,0 +1,203 @@
+"""Keys at rest: whose they are, their rotation, when they were used, and what became of those of earlier versions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+from alembic import command
+from sqlalchemy import create_engine, text
+
+from serving.security.principal import Principal
+from serving.store.database import Database, alembic_config
+from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.keys import MAX_OVERLAP_S, USED_S, Keys
+from serving.store.tenants import Tenants
+from serving.store.users import Users
+
+ALICE = Principal(tenant="acme", user="alice", key_id="")
+EVIL = Principal(tenant="evil", user="mallory", key_id="")
+
+
+@pytest.fixture
+async def keys(database: Database) -> Keys:
+    for who in (ALICE, EVIL):
+        await Tenants(database).create(who.tenant)
+        await Users(database).create(who, who.user)
+    return Keys(database)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    time = [1000.0]
+    monkeypatch.setattr("serving.store.keys.now", lambda: time[0])
+    return time
+
+
+async def test_a_key_is_for_a_user_that_is_there(keys: Keys) -> None:
+    for user in ("bob", "mallory", "\0"):
+        with pytest.raises((NotFound, InvalidValue)):
+            await keys.add(ALICE, "a" * 64, user=user)
+    assert (await keys.list(ALICE)).items == []
+    with pytest.raises(InvalidValue, match="scopes"):
+        await keys.add(ALICE, "a" * 64, scopes=["inference", "root"])
+    made = await keys.add(ALICE, "a" * 64, scopes=["data", "inference", "data"])
+    assert made.scopes == ["data", "inference"]
+
+
+async def test_a_key_is_found_with_what_its_user_is_now(keys: Keys, database: Database) -> None:
+    await keys.add(ALICE, "a" * 64)
+    users, tenants = Users(database), Tenants(database)
+
+    async def held() -> tuple[str, list[str], bool]:
+        found = await keys.by_hash("a" * 64)
+        assert found is not None
+        return found.role, found.groups, found.disabled
+
+    assert await held() == ("user", [], False)
+    await users.update(ALICE, "alice", role="operator", groups=["g"])
+    assert await held() == ("operator", ["g"], False)
+    await users.update(ALICE, "alice", disabled=True)
+    assert await held() == ("operator", ["g"], True)
+    await users.update(ALICE, "alice", disabled=False)
+    await tenants.update("acme", disabled=True)
+    assert (await held())[2]
+    await tenants.update("acme", disabled=False)
+    assert not (await held())[2]
+    assert await keys.by_hash("b" * 64) is None
+
+
+async def test_keys_of_one_user(keys: Keys, database: Database) -> None:
+    await Users(database).create(ALICE, "bob")
+    mine = await keys.add(ALICE, "a" * 64)
+    bobs = await keys.add(ALICE, "b" * 64, user="bob")
+    assert {k.id for k in (await keys.list(ALICE)).items} == {mine.id, bobs.id}
+    assert [k.id for k in (await keys.list(ALICE, user="bob")).items] == [bobs.id]
+    assert (await keys.list(ALICE, user="nobody")).items == []
+
+
+async def test_rotation_overlaps(keys: Keys, clock: list[float]) -> None:
+    old = await keys.add(ALICE, "a" * 64, name="ci", scopes=["inference"], expires_at=5000)
+    clock[0] = 2000
+    new = await keys.rotate(ALICE, old.id, "b" * 64, overlap_s=60)
+    assert (new.user, new.name, new.scopes, new.expires_at) == ("alice", "ci", ["inference"], 6000)
+    ending = await keys.get(ALICE, old.id)
+    assert (ending.expires_at, ending.rotated_to) == (2060, new.id)
+    assert ending.valid(2059)
+    assert not ending.valid(2060)
+    with pytest.raises(Conflict):
+        await keys.rotate(ALICE, old.id, "c" * 64, overlap_s=60)
+    # No overlap lengthens a key's life.
+    clock[0] = 5990
+    assert (await keys.rotate(ALICE, new.id, "d" * 64, overlap_s=1000)).expires_at == 9990
+    assert (await keys.get(ALICE, new.id)).expires_at == 6000
+
+
+async def test_rotation_of_what_cannot_be_rotated(keys: Keys, clock: list[float]) -> None:
+    ended = await keys.add(ALICE, "a" * 64, expires_at=clock[0])
+    revoked = await keys.add(ALICE, "b" * 64)
+    await keys.revoke(ALICE, revoked.id)
+    for id in (ended.id, revoked.id):
+        with pytest.raises(Conflict):
+            await keys.rotate(ALICE, id, "c" * 64, overlap_s=0)
+    good = await keys.add(ALICE, "d" * 64)
+    for overlap_s in (-1, MAX_OVERLAP_S + 1, float("nan")):
+        with pytest.raises(InvalidValue):
+            await keys.rotate(ALICE, good.id, "c" * 64, overlap_s=overlap_s)
+    for id in (good.id, "key_none", "\0"):
+        with pytest.raises(NotFound):
+            await keys.rotate(EVIL, id, "c" * 64, overlap_s=0)
+    assert await keys.by_hash("c" * 64) is None
+    assert (await keys.rotate(ALICE, good.id, "c" * 64, overlap_s=0)).expires_at is None
+    assert not (await keys.get(ALICE, good.id)).valid(clock[0])
+
+
+async def test_of_two_rotations_one_is_late(keys: Keys) -> None:
+    old = await keys.add(ALICE, "a" * 64)
+    ends = await asyncio.gather(
+        *(keys.rotate(ALICE, old.id, str(n) * 64, overlap_s=1) for n in range(3)), return_exceptions=True
+    )
+    assert sorted(type(end).__name__ for end in ends) == ["ApiKey", "Conflict", "Conflict"]
+    assert len((await keys.list(ALICE)).items) == 2
+
+
+async def test_the_stacks_own_key_is_the_stacks(keys: Keys) -> None:
+    await keys.add_bootstrap("a" * 64)
+    stack = Principal("default", "admin", "")
+    [own] = (await keys.list(stack)).items
+    for call in (keys.revoke(stack, own.id), keys.rotate(stack, own.id, "b" * 64, overlap_s=1)):
+        with pytest.raises(Conflict, match="own key"):
+            await call
+    assert (await keys.get(stack, own.id)).valid(1e12)
+
+
+async def test_use_is_noted_once_a_minute(keys: Keys) -> None:
+    one, two = await keys.add(ALICE, "a" * 64), await keys.add(ALICE, "b" * 64)
+
+    async def noted() -> list[float | None]:
+        return [(await keys.get(ALICE, key.id)).last_used_at for key in (one, two)]
+
+    assert await noted() == [None, None]
+    await keys.used([one.id], 1000)
+    assert await noted() == [1000, None]
+    await keys.used([one.id, two.id, "key_gone"], 1000 + USED_S - 1)
+    assert await noted() == [1000, 1000 + USED_S - 1]
+    await keys.used([two.id, one.id], 1000 + USED_S)
+    assert await noted() == [1000 + USED_S, 1000 + USED_S - 1]
+
+
+OLD_KEYS = [
+    # id, tenant, user, scopes, bootstrap
+    ("own", "default", "admin", ["admin"], True),
+    ("all", "team 1", "ann", [], False),
+    ("chief", "team 1", "bob", ["admin", "read"], False),
+    ("both", "team 1", "bob", [], False),
+    ("read", "team 1", "eve", ["read"], False),
+    ("odd", "Ü/x", "u", ["write", "inference"], False),
+]
+
+
+async def test_keys_of_earlier_versions_have_users(new_url: Callable[[], str]) -> None:
+    database = Database(new_url())
+    engine = create_engine(database.url.set(drivername="sqlite+pysqlite") if database.is_sqlite else database.url)
+    if database.is_sqlite:
+        from serving.store import sqlite
+
+        sqlite.prepare(database.url)
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0006")
+        connection.execute(text("INSERT INTO meta VALUES ('format', '6')"))
+        for id, tenant, user, scopes, bootstrap in OLD_KEYS:
+            connection.execute(
+                text(
+                    'INSERT INTO keys (id, hash, tenant, "user", name, scopes, bootstrap, created_at) '
+                    "VALUES (:id, :hash, :tenant, :user, '', :scopes, :bootstrap, 1)"
+                ),
+                {"id": id, "hash": id, "tenant": tenant, "user": user, "bootstrap": bootstrap}
+                | {"scopes": json.dumps(scopes)},
+            )
+    engine.dispose()
+    async with database:
+        keys = Keys(database)
+        found = {id: await keys.by_hash(id) for id, *_ in OLD_KEYS}
+        assert {id: (h.role, h.disabled) for id, h in found.items() if h} == {
+            "own": ("admin", False),
+            "all": ("user", False),
+            "chief": ("admin", False),
+            "both": ("admin", False),
+            "read": ("user", False),
+            "odd": ("user", False),
+        }
+        user = ["data", "data:read", "feedback", "inference"]
+        admin = sorted([*user, "admin", "operate"])
+        assert {id: h.key.scopes for id, h in found.items() if h} == {
+            "own": admin,
+            "all": user,
+            "chief": admin,
+            "both": user,
+            "read": ["data:read"],
+            "odd": ["inference"],
+        }
+        assert {t.id for t in (await Tenants(database).list()).items} == {"default", "team 1", "Ü/x"}
