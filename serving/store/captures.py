@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +23,7 @@ from serving.store.errors import NotFound
 from serving.store.ids import now
 from serving.store.job import Json
 from serving.store.models import captures
+from serving.store.owners import own
 from serving.store.responses import NewResponse, add_response
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
@@ -152,7 +153,7 @@ class Captures:
                 limit=limit,
                 max_limit=MAX_PAGE,
                 order=order,
-                within=captures.c.stored,
+                within=and_(captures.c.stored, own(captures, principal)),
             )
         return Page([build(Capture, row) for row in found.items], found.has_more)
 
@@ -198,4 +199,4 @@ async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Ca
 
 
 def _shown(principal: Principal, id: str) -> tuple[ColumnElement[bool], ...]:
-    return captures.c.id == id, captures.c.tenant == principal.tenant, captures.c.stored
+    return captures.c.id == id, own(captures, principal), captures.c.stored

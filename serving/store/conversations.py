@@ -26,6 +26,7 @@ from serving.store.models import (
     idempotency_answers,
     turn_vectors,
 )
+from serving.store.owners import binds, own, own_bound
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
@@ -45,6 +46,7 @@ class Conversation:
 
     id: str
     tenant: str
+    user: str | None
     metadata: dict[str, str]
     last_seq: int
     last_turn: int
@@ -76,8 +78,12 @@ Then = Callable[[Connection, Sequence[Item]], object]
 """What else belongs into the transaction that adds items."""
 
 # Every turn runs these: made once, a statement keeps what SQLAlchemy finds out about it, which is most of its time.
-_MINE = conversations.c.id == bindparam("of"), conversations.c.tenant == bindparam("by")
-_INSIDE = conversation_items.c.conversation_id == bindparam("of"), conversation_items.c.tenant == bindparam("by")
+_MINE = conversations.c.id == bindparam("of"), own_bound(conversations)
+_INSIDE = (
+    conversation_items.c.conversation_id == bindparam("of"),
+    conversation_items.c.tenant == bindparam("own_tenant"),
+    exists().where(*_MINE).correlate(None),
+)
 _COLUMNS = tuple(conversation_items.c[name] for name in Item.__slots__)
 _TURNS = select(func.count(distinct(conversation_items.c.turn))).where(*_INSIDE)
 _LIMIT = bindparam("items", type_=Integer)
@@ -115,6 +121,7 @@ class Conversations:
         row = {
             "id": new_id("conv"),
             "tenant": principal.tenant,
+            "user": principal.user,
             "metadata": values.metadata("metadata", metadata),
             "last_seq": 0,
             "last_turn": 0,
@@ -127,7 +134,7 @@ class Conversations:
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Conversation:
-        """Returns the tenant's conversation or raises `NotFound`."""
+        """Returns the user's conversation or raises `NotFound`."""
         return await self._database.query(lambda connection: _get(connection, principal, id))
 
     @uninterrupted
@@ -205,7 +212,7 @@ class Conversations:
 
     @uninterrupted
     async def last(self, principal: Principal, id: str, *, before: int | None = None, limit: int = 20) -> list[Item]:
-        """Returns at most `limit` items numbered below `before`, the newest first; none of another tenant's."""
+        """Returns at most `limit` items numbered below `before`, the newest first; none of another user's."""
         query, given = _LAST, _page(principal, id, limit)
         if before is not None:
             query = query.where(conversation_items.c.seq < before)
@@ -225,7 +232,7 @@ class Conversations:
 
     @uninterrupted
     async def following(self, principal: Principal, id: str, *, after: int = 0, limit: int = 20) -> list[Item]:
-        """Returns at most `limit` items numbered above `after`, the oldest first; none of another tenant's."""
+        """Returns at most `limit` items numbered above `after`, the oldest first; none of another user's."""
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
         query = select(conversation_items).where(*_inside(principal, id), conversation_items.c.seq > after)
@@ -236,7 +243,7 @@ class Conversations:
     @uninterrupted
     async def count_turns(self, principal: Principal, id: str, *, before: int | None = None) -> int:
         """Returns how many turns have items numbered below `before`."""
-        query, given = _TURNS, {"of": id, "by": principal.tenant}
+        query, given = _TURNS, {"of": id, **binds(principal)}
         if before is not None:
             query = query.where(conversation_items.c.seq < before)
         return int(await self._database.query(lambda connection: connection.execute(query, given).scalar_one()))
@@ -278,7 +285,7 @@ def _page(principal: Principal, id: str, limit: int) -> dict[str, Any]:
     """Returns the values of a statement that reads a page."""
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
-    return {"of": id, "by": principal.tenant, "items": limit}
+    return {"of": id, "items": limit, **binds(principal)}
 
 
 def _get(connection: Connection, principal: Principal, id: str) -> Conversation:
@@ -291,7 +298,7 @@ def _get(connection: Connection, principal: Principal, id: str) -> Conversation:
 def add_items(connection: Connection, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
     """Adds `items` to a conversation within a transaction; raises `NotFound`."""
     begins = [_begins_turn(items, i) for i in range(len(items))]
-    of = {"of": id, "by": principal.tenant}
+    of = {"of": id, **binds(principal)}
     row = connection.execute(_NUMBER, of | {"items": len(items), "turns": sum(begins)}).first()
     if row is None:
         raise NotFound("conversation", id)
@@ -315,8 +322,13 @@ def _begins_turn(items: Sequence[Body], i: int) -> bool:
 
 
 def _mine(principal: Principal, id: str) -> tuple[Any, Any]:
-    return conversations.c.id == id, conversations.c.tenant == principal.tenant
+    return conversations.c.id == id, own(conversations, principal)
 
 
-def _inside(principal: Principal, id: str) -> tuple[Any, Any]:
-    return conversation_items.c.conversation_id == id, conversation_items.c.tenant == principal.tenant
+def _inside(principal: Principal, id: str) -> tuple[Any, Any, Any]:
+    of = conversation_items.c
+    return (
+        of.conversation_id == id,
+        of.tenant == principal.tenant,
+        exists().where(*_mine(principal, id)).correlate(None),
+    )

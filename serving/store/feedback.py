@@ -17,6 +17,7 @@ from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.ids import new_id, now
 from serving.store.models import IDS, captures, conversation_items, conversations, feedback
+from serving.store.owners import own
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
@@ -82,7 +83,7 @@ class Feedback:
 
 
 class TargetNotFound(NotFound):
-    """What a rating names is not there, or is another tenant's; `param` is the field that names it."""
+    """What a rating names is not there, or is another's; `param` is the field that names it."""
 
     def __init__(self, kind: str, id: str, param: str) -> None:
         super().__init__(kind, id)
@@ -145,7 +146,15 @@ class Ratings:
             query = query.where(or_(*(feedback.c[column] == target for column, _ in _TARGETS.values())))
         async with self._database.read() as connection:
             found = await page(
-                connection, query, feedback, principal, after=after, limit=limit, max_limit=MAX_PAGE, order=order
+                connection,
+                query,
+                feedback,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=MAX_PAGE,
+                order=order,
+                within=own(feedback, principal),
             )
         return Page([build(Feedback, row) for row in found.items], found.has_more)
 
@@ -211,13 +220,17 @@ def _require(connection: Connection, principal: Principal, new: Feedback) -> Non
     """Raises unless what is rated is there, and what was rejected answered the same prompt."""
     kind, id = new.target
     table = _TARGETS[kind][1]
-    there = select(table.c.id).where(table.c.id == id, table.c.tenant == principal.tenant)
+    there = select(table.c.id).where(table.c.id == id)
+    if table is conversation_items:
+        there = there.join(conversations).where(own(conversations, principal))
+    else:
+        there = there.where(own(table, principal))
     if connection.execute(there).first() is None:
         raise TargetNotFound(kind, id, "target.id")
     if new.rejected_id is None:
         return
     both = select(captures.c.id, captures.c.prompt).where(
-        captures.c.id.in_((id, new.rejected_id)), captures.c.tenant == principal.tenant
+        captures.c.id.in_((id, new.rejected_id)), own(captures, principal)
     )
     prompts = {row.id: [row.prompt.get(name) for name in ("messages", "prompt")] for row in connection.execute(both)}
     if new.rejected_id not in prompts:
@@ -227,4 +240,4 @@ def _require(connection: Connection, principal: Principal, new: Feedback) -> Non
 
 
 def _mine(principal: Principal, id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return feedback.c.id == id, feedback.c.tenant == principal.tenant
+    return feedback.c.id == id, own(feedback, principal)

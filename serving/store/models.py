@@ -134,12 +134,14 @@ files = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
+    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
     Column("filename", NAME, nullable=False),
     Column("purpose", String(64), nullable=False),
     Column("status", String(16), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("kind", String(64), nullable=False),  # content type found by looking at the content
+    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
     Column("created_at", Double, nullable=False),
     Index("ix_files_tenant_created_at", "tenant", "created_at", "id"),
 )
@@ -149,8 +151,10 @@ vector_stores = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
+    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
     Column("name", NAME, nullable=False),
     Column("metadata", JSON, nullable=False),
+    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
     Column("created_at", Double, nullable=False),
     Column("last_active_at", Double, nullable=False),
     Index("ix_vector_stores_tenant_created_at", "tenant", "created_at", "id"),
@@ -170,6 +174,7 @@ vector_store_files = Table(
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("job_id", ID, nullable=False),  # the ingestion whose end decides the status
+    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
     Column("created_at", Double, nullable=False),
     Index("ix_vector_store_files_file_id", "file_id"),
     Index("ix_vector_store_files_job_id", "job_id"),
@@ -224,6 +229,7 @@ conversations = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
+    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
     Column("metadata", JSON, nullable=False),
     Column("last_seq", BigInteger, nullable=False),  # number of its newest item; never given again
     Column("last_turn", BigInteger, nullable=False),
@@ -312,6 +318,7 @@ responses = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
+    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
     # What was said before it: another response, or a conversation's items with numbers below `conversation_before`.
     Column("previous_id", ID),
     Column("conversation_id", ID),

@@ -19,6 +19,7 @@ from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import now
 from serving.store.models import captures, responses
+from serving.store.owners import own
 from serving.store.rows import Order, Page, build, part
 from serving.store.uninterrupted import uninterrupted
 
@@ -41,6 +42,7 @@ class StoredResponse:
 
     id: str
     tenant: str
+    user: str | None
     previous_id: str | None
     conversation_id: str | None
     conversation_before: int | None
@@ -76,7 +78,7 @@ class Responses:
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> StoredResponse:
-        """Returns the tenant's response or raises `NotFound`."""
+        """Returns the user's response or raises `NotFound`."""
         async with self._database.read() as connection:
             row = (await connection.execute(select(responses).where(*_mine(principal, id)))).mappings().first()
         if row is None:
@@ -131,7 +133,7 @@ class Responses:
 
     @uninterrupted
     async def chain(self, principal: Principal, id: str, *, limit: int) -> list[StoredResponse]:
-        """Returns the response and those before it, the newest first, at most `limit`; none of another tenant's."""
+        """Returns the response and those before it, the newest first, at most `limit`; none of another user's."""
         links = _links(principal, id, limit)
         query = select(responses).join(links, responses.c.id == links.c.id).order_by(links.c.depth)
         async with self._database.read() as connection:
@@ -166,6 +168,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
     row = {
         "id": new.body["id"],
         "tenant": principal.tenant,
+        "user": principal.user,
         "previous_id": new.previous_id,
         "conversation_id": new.conversation_id,
         "conversation_before": added[0].seq if added else None,
@@ -206,7 +209,7 @@ def _links(principal: Principal, id: str, limit: int) -> CTE:
     links = first.where(*_mine(principal, id)).cte("links", recursive=True)
     further = select(responses.c.id, responses.c.previous_id, links.c.depth + 1)
     joined = further.join(links, responses.c.id == links.c.previous_id)
-    return links.union_all(joined.where(responses.c.tenant == principal.tenant, links.c.depth < limit))
+    return links.union_all(joined.where(own(responses, principal), links.c.depth < limit))
 
 
 def _lock(connection: Connection, principal: Principal, id: str) -> Any:
@@ -219,4 +222,4 @@ def _lock(connection: Connection, principal: Principal, id: str) -> Any:
 
 
 def _mine(principal: Principal, id: str) -> tuple[Any, Any]:
-    return responses.c.id == id, responses.c.tenant == principal.tenant
+    return responses.c.id == id, own(responses, principal)

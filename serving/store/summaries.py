@@ -18,6 +18,7 @@ from serving.store.conversations import Item
 from serving.store.database import Database
 from serving.store.ids import now
 from serving.store.models import conversation_items, conversation_summaries, conversations
+from serving.store.owners import own
 from serving.store.postgres import lock
 from serving.store.rows import build
 from serving.store.uninterrupted import uninterrupted
@@ -45,7 +46,7 @@ class Summaries:
 
     @uninterrupted
     async def get(self, principal: Principal, conversation_id: str) -> Summary | None:
-        """Returns the conversation's summary; None when there is none yet, or the tenant has no such conversation."""
+        """Returns the conversation's summary; None when there is none yet, or the user has no such conversation."""
         async with self._database.read() as connection:
             return await _get(connection, principal, conversation_id)
 
@@ -65,9 +66,7 @@ class Summaries:
         }
         async with self._database.write() as connection:
             await lock(connection, "memory", id)
-            there = select(conversations.c.id).where(
-                conversations.c.id == id, conversations.c.tenant == principal.tenant
-            )
+            there = select(conversations.c.id).where(conversations.c.id == id, own(conversations, principal))
             # Kept from going: the row that is written next refers to it.
             if (await connection.execute(there.with_for_update(read=True, key_share=True))).first() is None:
                 return None
@@ -86,8 +85,7 @@ class Summaries:
 
 
 async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Summary | None:
-    query = select(conversation_summaries).where(
-        conversation_summaries.c.conversation_id == id, conversation_summaries.c.tenant == principal.tenant
-    )
+    query = select(conversation_summaries).join(conversations)
+    query = query.where(conversations.c.id == id, own(conversations, principal))
     row = (await connection.execute(query)).mappings().first()
     return build(Summary, row) if row is not None else None

@@ -17,6 +17,7 @@ from serving.store.conversations import Item
 from serving.store.database import Database
 from serving.store.ids import now
 from serving.store.models import conversation_items, conversations, turn_vectors
+from serving.store.owners import own
 from serving.store.postgres import lock
 from serving.store.rows import build
 from serving.store.uninterrupted import uninterrupted
@@ -53,7 +54,7 @@ class TurnVectors:
         item, vector = conversation_items.c, turn_vectors.c
         last = (
             select(conversations.c.last_turn)
-            .where(conversations.c.id == id, conversations.c.tenant == principal.tenant)
+            .where(conversations.c.id == id, own(conversations, principal))
             .scalar_subquery()
         )
         turns = (
@@ -71,11 +72,10 @@ class TurnVectors:
 
     @uninterrupted
     async def items(self, principal: Principal, id: str, turn: int, *, limit: int) -> list[Item]:
-        """Returns the first `limit` items of a turn; none of another tenant's."""
+        """Returns the first `limit` items of a turn; none of another user's."""
         item = conversation_items.c
-        query = select(conversation_items).where(
-            item.conversation_id == id, item.tenant == principal.tenant, item.turn == turn
-        )
+        query = select(conversation_items).join(conversations)
+        query = query.where(conversations.c.id == id, own(conversations, principal), item.turn == turn)
         async with self._database.read() as connection:
             found = await connection.execute(query.order_by(item.seq).limit(limit))
             return [build(Item, row) for row in found.mappings()]
@@ -98,7 +98,7 @@ class TurnVectors:
         item, at = conversation_items.c, now()
         async with self._database.write() as connection:
             await lock(connection, "memory", id)
-            mine = conversations.c.id == id, conversations.c.tenant == principal.tenant
+            mine = conversations.c.id == id, own(conversations, principal)
             # Kept from going: the rows that are written next refer to it.
             newest = select(conversations.c.last_turn).where(*mine).with_for_update(read=True, key_share=True)
             last = (await connection.execute(newest)).scalar()
@@ -134,10 +134,16 @@ class TurnVectors:
 
     @uninterrupted
     async def of_conversation(self, principal: Principal, id: str, embedder: str, *, limit: int) -> list[TurnVector]:
-        """Returns the newest embeddings of a conversation; none of another tenant's."""
+        """Returns the newest embeddings of a conversation; none of another user's."""
         vector = turn_vectors.c
-        mine = and_(vector.conversation_id == id, vector.tenant == principal.tenant, vector.embedder == embedder)
-        query = select(*_SHOWN).where(mine).order_by(vector.turn.desc()).limit(limit)
+        mine = and_(conversations.c.id == id, own(conversations, principal), vector.embedder == embedder)
+        query = (
+            select(*_SHOWN)
+            .select_from(turn_vectors.join(conversations))
+            .where(mine)
+            .order_by(vector.turn.desc())
+            .limit(limit)
+        )
         async with self._database.read() as connection:
             return [TurnVector(*row) for row in await connection.execute(query)]
 

@@ -23,6 +23,10 @@ class Engine:
         app.router.add_post("/tokenize", self._tokenize)
         return app
 
+    def said(self, messages: list[dict[str, Any]]) -> str:
+        """Returns the answer."""
+        return f"echo {messages[-1].get('content')}"
+
     def _count(self) -> None:
         self.frames += 1
         self._on_frame(self.frames)
@@ -41,7 +45,7 @@ class Engine:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        text = f"echo {body['messages'][-1].get('content')}"
+        text = self.said(body["messages"])
         message = {"role": "assistant", "content": text}
         if not body.get("stream"):
             self._count()
