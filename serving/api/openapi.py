@@ -103,6 +103,8 @@ def _refusals(op: Operation) -> tuple[int, ...]:
 
 
 def _response(op: Operation, status: int) -> dict[str, Any]:
+    if status == 303:
+        return {"description": "where the browser goes", "headers": {"Location": {"schema": {"type": "string"}}}}
     if status in op.statuses:
         if op.path.endswith("/content"):
             content: dict[str, Any] = {"application/octet-stream": {"schema": {}}}

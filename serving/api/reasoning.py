@@ -31,7 +31,7 @@ from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Step, Work
 from serving.assistants.tools.builtin import Search, tools
 from serving.assistants.tools.catalogue import CatalogTools
-from serving.assistants.tools.tool import Tool, Toolbox
+from serving.assistants.tools.tool import Toolbox
 from serving.config import TOOLS, Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.endpoint import Endpoint
 from serving.telemetry import metrics
@@ -127,23 +127,17 @@ class Reasoner:
 
         async def recall_less(endpoint: Endpoint, document: dict[str, Any]) -> None:
             window = await Tokens(self._client, endpoint).window()
-            taken = completion_tokens(document.get("max_tokens"), window) + await self._added()
+            taken = completion_tokens(document.get("max_tokens"), window) + self._added()
             less = {**document, "max_tokens": taken}
             await recall(endpoint, less)
             document["messages"] = less["messages"]
 
         return recall_less
 
-    async def _added(self) -> int:
+    def _added(self) -> int:
         """Tokens that instructions may have: a template, tools, and what a first observation needs."""
         given = [getattr(self._strategy, f"{name}_template", None) for name in ("cot", "pal", "react")]
-        template = max(len(template.text) if template else 0 for template in given)
-        told = sum(len(orjson.dumps(tool.schema)) for tool in await self._others())
-        return INSTRUCTIONS + (template + told) // 2
-
-    async def _others(self) -> list[Tool]:
-        """Returns the tools that are not built in."""
-        return await self._acting.catalogue.get(self._names) if isinstance(self._strategy, React | ReactCotSc) else []
+        return INSTRUCTIONS + max(len(template.text) if template else 0 for template in given) // 2
 
     async def solve(
         self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
@@ -163,7 +157,7 @@ class Reasoner:
         model = EngineModel(self._client, endpoint, sampling)
         work = Work(model, strategy.tokens, on_step)
         said.so_far = lambda: ([], _usage(work))
-        others = await self._others()
+        others = await self._acting.catalogue.get(self._names) if isinstance(strategy, React | ReactCotSc) else []
 
         def toolbox(settings: React | ReactCotSc) -> Toolbox:
             built_in = [name for name in self._names if name in TOOLS]

@@ -16,7 +16,6 @@ from serving.config import (
     Assistant,
     Catalog,
     FactsMemory,
-    HttpTool,
     ProgramAided,
     React,
     ReactCotSc,
@@ -137,7 +136,6 @@ def catalog(url):
                 tools=("retrieval",),
                 strategy=ReactCotSc(first="self_consistency", samples=2),
             ),
-            Assistant(name="told", model="small", tools=("wordy",)),
             Assistant(name="facts", model="small", memory=FactsMemory(turns=0, tokens=2000)),
             Assistant(name="summary", model="small", memory=SummaryMemory()),
             Assistant(name="vector", model="small", memory=VectorMemory(turns=0, tokens=2000, min_score=-1)),
@@ -149,7 +147,6 @@ def catalog(url):
                 strategy=React(steps=3),
             ),
         ),
-        tools=(HttpTool(name="wordy", description="z" * 700, allow=("https://example.com/",)),),
     )
 
 
@@ -426,16 +423,6 @@ def test_memory_leaves_room_for_the_strategy(world):
     assert message["headrace"]["memory"] == {"turns": 0, "left_out": 1}
     message, _ = world.answer("1", model="small", conversation=conversation, max_tokens=64)
     assert message["headrace"]["memory"] == {"turns": 2, "left_out": 0}
-
-
-def test_memory_leaves_room_for_what_tools_say_of_themselves(world):
-    conversation = world.sdk.conversations.create().id
-    world.answer("ho", conversation=conversation, content="y" * 700)
-    turns = {}
-    for strategy, says in (("react", "Final Answer: 1"), ("cot", "#### 1")):
-        message, _ = world.answer(says, model="told", strategy=strategy, conversation=conversation, max_tokens=64)
-        turns[strategy] = message["headrace"]["memory"]["turns"]
-    assert turns == {"react": 0, "cot": 2}
 
 
 X = "x" * 400
