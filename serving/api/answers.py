@@ -88,6 +88,32 @@ _FEEDBACK = _object(
 _MEMORY = _object(
     "memory", id=_TEXT, created_at=_COUNT, assistant=_TEXT, text=_TEXT, made_by={"enum": ["model", "user"]}
 )
+_QUOTA = _object(
+    "quota",
+    quota_id=_TEXT,
+    subject={"enum": ["tenant", "user", "key", "model"]},
+    id=_TEXT,
+    window={"enum": ["minute", "day", "month", "concurrent"]},
+    measure={"enum": ["requests", "tokens", "money", "streams"]},
+    currency=_MAYBE,
+    limit={"type": ["integer", "string"]},
+    used={"type": ["integer", "string", "null"]},
+    reserved={"type": ["integer", "string", "null"]},
+    resets_at=_MAYBE,
+)
+_USAGE = _object(
+    "usage",
+    id=_TEXT,
+    requests=_COUNT,
+    prompt_tokens=_COUNT,
+    completion_tokens=_COUNT,
+    cost=_list(_object(None, amount=_TEXT, currency=_TEXT)),
+)
+_OWN_USAGE: Schema = {
+    **_page(_USAGE),
+    "required": [*_page(_USAGE)["required"], "quotas"],
+    "properties": {**_page(_USAGE)["properties"], "quotas": _list(_QUOTA)},
+}
 
 _ANSWERS: dict[str, Schema] = {
     "models_list_all": _object("list", data=_list(_MODEL)),
@@ -136,6 +162,11 @@ _ANSWERS: dict[str, Schema] = {
     "memories_list_page": _page(_MEMORY),
     "memories_update": _MEMORY,
     "memories_delete": _deleted("memory.deleted"),
+    "usage_own": _OWN_USAGE,
+    "usage_of_all": _page(_USAGE),
+    "quotas_list_page": _page(_QUOTA),
+    "quotas_put": _object("list", data=_list(_QUOTA)),
+    "quotas_delete": _deleted("quota.deleted"),
 }
 
 

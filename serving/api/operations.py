@@ -20,13 +20,16 @@ from serving.api import (
     health,
     memories,
     models,
+    quotas,
     responses,
     stored_completions,
     streams,
+    usage,
     vector_stores,
 )
 from serving.api import schemas as b
 from serving.api.exchange import Exchange
+from serving.api.quota_schemas import QuotasRequest
 from serving.api.response_schemas import ResponseRequest
 from serving.api.services import Services
 from serving.security.principal import Scope
@@ -70,6 +73,21 @@ ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default"
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
 PAGE = (LIMIT, ORDER, AFTER)
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
+TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})
+USER = Parameter("user", {"type": "string", "maxLength": 256})
+_DAY: dict[str, object] = {"type": "string", "format": "date"}
+DAYS = (
+    Parameter("start", _DAY),
+    Parameter("end", _DAY),
+    LIMIT,
+    Parameter("after", {"type": "string", "maxLength": 256}),
+)
+
+
+def by(*allowed: str) -> Parameter:
+    """Returns the parameter that says what is counted together."""
+    return Parameter("by", {"type": "string", "enum": list(allowed), "default": "day"})
+
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/healthz", health.alive, authenticated=False),
@@ -217,4 +235,26 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("POST", "/v1/memories/{memory_id}", memories.update, b.MemoryUpdate, scope="data"),
     Operation("DELETE", "/v1/memories/{memory_id}", memories.delete, scope="data"),
+    Operation("GET", "/v1/usage", usage.own, query=(*DAYS, by(*usage.OWN))),
+    Operation("GET", "/v1/admin/usage", usage.of_all, query=(*DAYS, by(*usage.ALL), USER, TENANT), scope="operate"),
+    Operation(
+        "GET",
+        "/v1/admin/quotas",
+        quotas.list_page,
+        query=(
+            *PAGE,
+            TENANT,
+            Parameter("subject", {"type": "string", "enum": ["tenant", "user", "key", "model"]}),
+            Parameter("id", {"type": "string", "maxLength": 256}),
+        ),
+        scope="admin",
+    ),
+    Operation("PUT", "/v1/admin/quotas", quotas.put, QuotasRequest, query=(TENANT,), scope="admin"),
+    Operation(
+        "DELETE",
+        "/v1/admin/quotas",
+        quotas.delete,
+        query=(Parameter("quota_id", {"type": "string", "maxLength": 64}), TENANT),
+        scope="admin",
+    ),
 )

@@ -29,6 +29,7 @@ from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
 from serving.security.keys import Authenticator
 from serving.security.principal import Principal
+from serving.security.quotas.keeper import Keeper
 from serving.store import data
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
@@ -41,9 +42,11 @@ from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs import Jobs
 from serving.store.keys import Keys
 from serving.store.memories import Memories
+from serving.store.quotas import QuotaStore
 from serving.store.responses import Responses
 from serving.store.summaries import Summaries
 from serving.store.turn_vectors import TurnVectors
+from serving.store.usage import Usage
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
 from serving.telemetry import metrics
@@ -71,6 +74,9 @@ class Services:
         self.responses = Responses(self.database, self.conversations)
         self.keys = Keys(self.database)
         self.idempotency_keys = IdempotencyKeys(self.database)
+        self.quotas = QuotaStore(self.database)
+        self.usage = Usage(self.database)
+        self.keeper = Keeper(self.quotas, self.usage, config.quotas)
         secret = config.key_secret.read()
         self.authenticator = Authenticator(self.keys, secret)
         self.approvals = Approvals(secret)
@@ -109,6 +115,7 @@ class Services:
         await self.database.start()
         if self.config.bootstrap_key is not None:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
+        await self.keeper.start()
         await self.peers.start()
         self._working = asyncio.create_task(self._work())
 
@@ -160,4 +167,5 @@ class Services:
         await self.sandbox.close()
         await self.mcp.close()
         await self.upstream.close()
+        await self.keeper.close()
         await self.database.close()
