@@ -29,6 +29,7 @@ from serving.config import (
     LlamaCppModel,
     Model,
     Name,
+    Quotas,
     Replicas,
     Retention,
     Strict,
@@ -101,6 +102,7 @@ class StackConfig(Strict):
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="which completions are stored with all that led to them")
     retention: Retention = Retention()
+    quotas: Quotas = Quotas()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     ray: Ray = Ray()
@@ -191,6 +193,7 @@ STRUCTURED = frozenset(
         "knowledge",
         "limits",
         "retention",
+        "quotas",
         "gateway",
         "retrieval",
         "ray",

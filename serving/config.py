@@ -1123,6 +1123,74 @@ class Cors(Strict):
     credentials: bool = Field(default=False, description="whether they may also use a browser's session")
 
 
+Window = Literal["minute", "day", "month", "concurrent"]
+"""What a quota is for: a minute, a day or a month of the calendar in UTC, or all that goes on at once."""
+
+Measure = Literal["requests", "tokens", "money", "streams"]
+
+Subject = Literal["tenant", "user", "key", "model"]
+"""Whose a quota is; users, keys and models are those of a tenant."""
+
+MONEY_PLACES = 9
+"""Decimal places of an amount of money, as of a price."""
+
+MOST_UNITS = 2**53
+"""Above every limit, also of money in billionths: JSON readers and databases agree about integers below it."""
+
+
+class QuotaLimit(Strict):
+    """One limit. Money has a currency; streams are counted at once, and everything else in a window of time."""
+
+    window: Window
+    measure: Measure
+    limit: Decimal = Field(ge=0, description="a whole number, or an amount of money with at most 9 decimal places")
+    currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$", description="of money, its code in ISO 4217")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.measure == "streams") != (self.window == "concurrent"):
+            raise ValueError("streams, and they alone, have the window concurrent")
+        if self.measure == "money" and self.window == "minute":
+            raise ValueError("money is for a day or a month")
+        if (self.measure == "money") != (self.currency is not None):
+            raise ValueError("money, and money alone, has a currency")
+        places = MONEY_PLACES if self.measure == "money" else 0
+        units = self.limit.scaleb(places) if self.limit.is_finite() else Decimal(MOST_UNITS)
+        if units >= MOST_UNITS or units != int(units):
+            raise ValueError(f"limit must be below {MOST_UNITS} and have at most {places} decimal places")
+        return self
+
+    @property
+    def units(self) -> int:
+        """The limit as a whole number; of money in billionths of its currency."""
+        return int(self.limit.scaleb(MONEY_PLACES) if self.measure == "money" else self.limit)
+
+
+class Quotas(Strict):
+    """What each tenant, user and key may use as long as nobody set another limit for it."""
+
+    tenant: tuple[QuotaLimit, ...] = Field(default=(), max_length=16, description="of each tenant")
+    user: tuple[QuotaLimit, ...] = Field(default=(), max_length=16, description="of each user")
+    key: tuple[QuotaLimit, ...] = Field(default=(), max_length=16, description="of each API key")
+    warn_at: float = Field(
+        default=0.8, gt=0, le=1, description="share of a day's or month's quota that brings a warning"
+    )
+    answer_tokens: int = Field(
+        default=4096,
+        ge=1,
+        le=1_000_000,
+        description="set aside for an answer without max_tokens whose model has no known context",
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        for subject in ("tenant", "user", "key"):
+            named = [(each.window, each.measure, each.currency) for each in getattr(self, subject)]
+            if len(set(named)) < len(named):
+                raise ValueError(f"{subject} has two limits of one window and measure")
+        return self
+
+
 class ServingConfig(Strict):
     """Everything the gateway and retrieval need that changes seldom."""
 
@@ -1134,6 +1202,7 @@ class ServingConfig(Strict):
     retention: Retention = Retention()
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
+    quotas: Quotas = Quotas()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     multiprocess_dir: str | None = Field(default=None, description="prometheus-client's folder on this node")

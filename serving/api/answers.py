@@ -109,6 +109,32 @@ _KEY_FIELDS: dict[str, Schema] = {
 }
 _KEY = _object("key", **_KEY_FIELDS)
 _NEW_KEY = _object("key", **_KEY_FIELDS, key=_TEXT)
+_QUOTA = _object(
+    "quota",
+    quota_id=_TEXT,
+    subject={"enum": ["tenant", "user", "key", "model"]},
+    id=_TEXT,
+    window={"enum": ["minute", "day", "month", "concurrent"]},
+    measure={"enum": ["requests", "tokens", "money", "streams"]},
+    currency=_MAYBE,
+    limit={"type": ["integer", "string"]},
+    used={"type": ["integer", "string", "null"]},
+    reserved={"type": ["integer", "string", "null"]},
+    resets_at=_MAYBE,
+)
+_USAGE = _object(
+    "usage",
+    id=_TEXT,
+    requests=_COUNT,
+    prompt_tokens=_COUNT,
+    completion_tokens=_COUNT,
+    cost=_list(_object(None, amount=_TEXT, currency=_TEXT)),
+)
+_OWN_USAGE: Schema = {
+    **_page(_USAGE),
+    "required": [*_page(_USAGE)["required"], "quotas"],
+    "properties": {**_page(_USAGE)["properties"], "quotas": _list(_QUOTA)},
+}
 
 _ANSWERS: dict[str, Schema] = {
     "models_list_all": _object("list", data=_list(_MODEL)),
@@ -183,6 +209,11 @@ _ANSWERS: dict[str, Schema] = {
     "admin_keys_get": _KEY,
     "admin_keys_revoke": _KEY,
     "admin_keys_rotate": _NEW_KEY,
+    "usage_own": _OWN_USAGE,
+    "usage_of_all": _page(_USAGE),
+    "quotas_list_page": _page(_QUOTA),
+    "quotas_put": _object("list", data=_list(_QUOTA)),
+    "quotas_delete": _deleted("quota.deleted"),
 }
 
 

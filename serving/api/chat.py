@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.approving import Approving, taint
+from serving.api.charging import charged
 from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
@@ -38,7 +39,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     approving = Approving(s.approvals, x.caller, route, body.approvals or ())
     turn = OpenTurn(s, x.caller, route.assistant, body) if body.conversation is not None else None
     x.timeline.end_of("receive")
-    async with x.cancelled_by_hang_up(), s.admission.admit():
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream), s.admission.admit():
         x.timeline.end_of("admit")
         searches = searches_by_itself(route, strategy)
         # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
@@ -163,7 +164,7 @@ def by_strategy(s: Services, x: Exchange, job: Job, strategy: Reasoning, found: 
     search = _search(s, x, route, found) if searches_by_itself(route, strategy) else None
     reasoner = Reasoner(s.upstream, s.sandbox.get, strategy, tools_of(route), search, acting)
     recall = reasoner.leaving_room(job.recall) if job.recall is not None else None
-    return replace(job, solve=reasoner.solve, recall=recall)
+    return replace(job, solve=reasoner.solve, recall=recall, effort=strategy.tokens)
 
 
 def _search(s: Services, x: Exchange, route: Route, found: list[Hit]) -> Search:

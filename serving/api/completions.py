@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.charging import charged
 from serving.api.chat import resolve
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
@@ -46,7 +47,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         finished=recorder(s, x, route, body),
         transform=legacy_logprobs if body.logprobs is not None else None,
     )
-    async with x.cancelled_by_hang_up(), s.admission.admit():
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream), s.admission.admit():
         x.timeline.end_of("admit")
         answer = await s.generator.run(x, job)
     return JsonResponse(answer) if answer is not None else None

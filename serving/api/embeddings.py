@@ -9,12 +9,16 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.charging import charged
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import count_tokens
 from serving.api.http import JsonResponse, read_json
 from serving.api.schemas import EmbeddingRequest
 from serving.api.services import Services
+
+MARKS = 2
+"""Tokens that an embedder puts around each text."""
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
@@ -33,9 +37,11 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     if sum(map(len, texts)) > s.limits.characters:
         raise invalid(f"The inputs have more than {s.limits.characters} characters.", "input", "too_long")
     x.timeline.end_of("receive")
-    async with x.cancelled_by_hang_up(), s.admission.admit():
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x) as charge, s.admission.admit():
         x.timeline.end_of("admit")
+        await charge.reserve_tokens(sum(len(text.encode(errors="replace")) + MARKS for text in texts))
         vectors, tokens = await s.retrieval.embed(texts)
+        charge.book({"prompt_tokens": tokens, "completion_tokens": 0}, None)
         x.timeline.end_of("retrieve")
     if body.dimensions is not None and body.dimensions != vectors.shape[1]:
         raise invalid(f"This model has {vectors.shape[1]} dimensions.", "dimensions")

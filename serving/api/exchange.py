@@ -16,6 +16,7 @@ from serving.telemetry import metrics
 from serving.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
+    from serving.api.charging import Charge
     from serving.api.idempotency import Hold
 
 
@@ -25,6 +26,7 @@ class Exchange:
     __slots__ = (
         "_receive",
         "_send",
+        "charge",
         "code",
         "disconnected",
         "error_frame",
@@ -50,6 +52,7 @@ class Exchange:
         self.disconnected = False
         self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
         self.hold: Hold | None = None  # on the idempotency key that it came with
+        self.charge: Charge | None = None  # to its caller's quotas
         self._receive = receive
         self._send = send
 
@@ -69,6 +72,8 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
+            if self.charge is not None:
+                message["headers"] = [*message.get("headers", ()), *self.charge.headers()]
         await self._send(message)
 
     async def start_stream(self) -> None:

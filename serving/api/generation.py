@@ -100,6 +100,7 @@ class Job:
     transform: Callable[[dict[str, Any]], None] | None = None
     relay: Relay | None = None  # of another kind of stream than a chat's
     param: str = "messages"  # the request's field that holds what is asked
+    effort: int = 0  # tokens of a strategy
 
 
 def sampling_fields(body: Sampling) -> dict[str, Any]:
@@ -122,6 +123,8 @@ class Generator:
         while True:
             try:
                 async with self._prepared(x, job, lost) as (endpoint, document):
+                    if x.charge is not None:
+                        await x.charge.reserve(job, endpoint, document)
                     if lost:
                         metrics.child(metrics.engine_replaced, job.route.model).inc()
                         log.warning("request %s: a replica of %s is gone: another", x.request_id, job.route.model)
@@ -139,6 +142,8 @@ class Generator:
                     await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
                 raise
             except asyncio.CancelledError:
+                if said is not None and x.charge is not None and not said.so_far()[0]:
+                    x.charge.lose()
                 if said is not None and x.disconnected:
                     await said.broken_off("cancelled")
                 raise
@@ -356,7 +361,10 @@ def _observe(x: Exchange, relay: Relay) -> None:
 def book(x: Exchange, job: Job, usage: dict[str, Any]) -> None:
     """Books the tokens of an answer, and their cost where it is known."""
     count_tokens(x.model, x.caller.tenant, usage)
-    if (cost := cost_of(usage, job.route.price)) is not None:
+    cost = cost_of(usage, job.route.price)
+    if x.charge is not None and (usage or job.solve is None):
+        x.charge.book(usage, cost)
+    if cost is not None:
         metrics.child(metrics.cost, x.model, cost.currency).inc(float(cost.amount))
 
 

@@ -24,15 +24,18 @@ from serving.api import (
     me,
     memories,
     models,
+    quotas,
     responses,
     sign_in,
     stored_completions,
     streams,
+    usage,
     vector_stores,
 )
 from serving.api import admin_schemas as a
 from serving.api import schemas as b
 from serving.api.exchange import Exchange
+from serving.api.quota_schemas import QuotasRequest
 from serving.api.response_schemas import ResponseRequest
 from serving.api.services import Services
 from serving.security.principal import Scope
@@ -77,6 +80,20 @@ AFTER = Parameter("after", {"type": "string", "maxLength": 64})
 SIGN_IN_ANSWER: dict[str, object] = {"type": "string", "maxLength": 2048}
 PAGE = (LIMIT, ORDER, AFTER)
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
+USER = Parameter("user", {"type": "string", "maxLength": 256})
+_DAY: dict[str, object] = {"type": "string", "format": "date"}
+DAYS = (
+    Parameter("start", _DAY),
+    Parameter("end", _DAY),
+    LIMIT,
+    Parameter("after", {"type": "string", "maxLength": 256}),
+)
+
+
+def by(*allowed: str) -> Parameter:
+    """Returns the parameter that says what is counted together."""
+    return Parameter("by", {"type": "string", "enum": list(allowed), "default": "day"})
+
 
 LONG_AFTER = Parameter("after", {"type": "string", "maxLength": 256})  # where an id is a name
 NAMES = (LIMIT, ORDER, LONG_AFTER)
@@ -276,5 +293,27 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("DELETE", "/v1/admin/keys/{key_id}", admin_keys.revoke, query=(TENANT,), scope="admin"),
     Operation(
         "POST", "/v1/admin/keys/{key_id}/rotate", admin_keys.rotate, a.RotationRequest, query=(TENANT,), scope="admin"
+    ),
+    Operation("GET", "/v1/usage", usage.own, query=(*DAYS, by(*usage.OWN))),
+    Operation("GET", "/v1/admin/usage", usage.of_all, query=(*DAYS, by(*usage.ALL), USER, TENANT), scope="operate"),
+    Operation(
+        "GET",
+        "/v1/admin/quotas",
+        quotas.list_page,
+        query=(
+            *PAGE,
+            TENANT,
+            Parameter("subject", {"type": "string", "enum": ["tenant", "user", "key", "model"]}),
+            Parameter("id", {"type": "string", "maxLength": 256}),
+        ),
+        scope="admin",
+    ),
+    Operation("PUT", "/v1/admin/quotas", quotas.put, QuotasRequest, query=(TENANT,), scope="admin"),
+    Operation(
+        "DELETE",
+        "/v1/admin/quotas",
+        quotas.delete,
+        query=(Parameter("quota_id", {"type": "string", "maxLength": 64}), TENANT),
+        scope="admin",
     ),
 )

@@ -65,10 +65,14 @@ def recorder(
             last = orjson.dumps(place.shown()) if isinstance(place, Reply) and not body.stream else outcome.last()
             answer = hold.answer(last, stream=body.stream)
             then = hold.keeping(answer, outcome.id, told_of, then)
+        if x.charge is not None:
+            then = x.charge.counting(then)
         try:
             await s.captures.record(x.caller, capture, turn=turn, response=response, then=then)
             if hold is not None:
                 hold.kept = True
+            if x.charge is not None:
+                x.charge.counted = True
         except NotFound as e:
             raise gone(e) from None
 

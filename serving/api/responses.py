@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from serving.api import chat
 from serving.api.approving import Approving, taint
+from serving.api.charging import charged
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Job, fixed_answer
@@ -45,7 +46,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     body = await read_json(request, ResponseRequest, s.limits)
     asked = await _read(s, x, body)
     reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
-    async with x.cancelled_by_hang_up(), s.admission.admit():
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream), s.admission.admit():
         x.timeline.end_of("admit")
         searches = chat.searches_by_itself(asked.route, asked.strategy)
         hits = None if searches and isinstance(asked.strategy, React) else await _retrieve(s, x, asked)
@@ -80,7 +81,7 @@ async def count_input(s: Services, request: Request, x: Exchange) -> Response:
         raise invalid(
             f"What {asked.strategy.kind} will read is known afterwards only; direct answers are counted.", "strategy"
         )
-    async with x.cancelled_by_hang_up(), s.admission.admit():
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x), s.admission.admit():
         x.timeline.end_of("admit")
         hits = await _retrieve(s, x, asked)
         unanswerable = hits is not None and not hits

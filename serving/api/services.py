@@ -36,6 +36,7 @@ from serving.security.keys import Authenticator
 from serving.security.person import Anybody, People
 from serving.security.principal import Principal
 from serving.security.provider import Provider
+from serving.security.quotas.keeper import Keeper
 from serving.security.tokens import Tokens
 from serving.store import data
 from serving.store.blobs import Blobs
@@ -49,11 +50,13 @@ from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs import Jobs
 from serving.store.keys import USED_S, Keys
 from serving.store.memories import Memories
+from serving.store.quotas import QuotaStore
 from serving.store.responses import Responses
 from serving.store.sessions import Sessions
 from serving.store.summaries import Summaries
 from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
+from serving.store.usage import Usage
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
@@ -86,6 +89,9 @@ class Services:
         self.users = Users(self.database)
         self.keys = Keys(self.database)
         self.idempotency_keys = IdempotencyKeys(self.database)
+        self.quotas = QuotaStore(self.database)
+        self.usage = Usage(self.database)
+        self.keeper = Keeper(self.quotas, self.usage, config.quotas)
         secret = config.key_secret.read()
         self.authenticator = Authenticator(self.keys, secret)
         people: People = Anybody()
@@ -132,6 +138,7 @@ class Services:
         await self.database.start()
         if self.config.bootstrap_key is not None:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
+        await self.keeper.start()
         await self.peers.start()
         self._working = asyncio.create_task(self._work())
         self._noting = asyncio.create_task(self._note_used())
@@ -208,4 +215,5 @@ class Services:
         await self.upstream.close()
         for provider in self.providers:
             await provider.close()
+        await self.keeper.close()
         await self.database.close()

@@ -61,10 +61,8 @@ class Tokens:
         return bound <= limit or (await self.count(messages) or bound) <= limit
 
     def bound(self, messages: list[dict[str, Any]]) -> int:
-        """Returns a number that the tokens do not exceed, without asking: a token has at least one byte of UTF-8."""
-        count = sum(len(others(message)) for message in messages)
-        texts = [{**m, "content": _texts(m)} for m in messages] if count else messages
-        return len(orjson.dumps([texts, self._tools])) + count * OTHER_PART + OVERHEAD
+        """Returns a number that the tokens do not exceed, without asking."""
+        return bound(messages, self._tools)
 
     async def count(self, messages: list[dict[str, Any]]) -> int | None:
         """Returns the tokens of a prompt, None when nobody can be asked or it has more than text."""
@@ -87,6 +85,13 @@ class Tokens:
     async def _ask(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
         async with self._client.post(self._endpoint, path, document) as response:
             return await read_answer(response)
+
+
+def bound(messages: list[dict[str, Any]], beside: Any) -> int:
+    """Returns a number that the tokens of a prompt do not exceed: a token has at least one byte of UTF-8."""
+    count = sum(len(others(message)) for message in messages)
+    texts = [{**m, "content": _texts(m)} for m in messages] if count else messages
+    return len(orjson.dumps([texts, beside])) + count * OTHER_PART + OVERHEAD
 
 
 def _number(answer: dict[str, Any], field: str) -> int:

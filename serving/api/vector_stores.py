@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.charging import charged
 from serving.api.errors import invalid, not_found
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
@@ -20,6 +21,9 @@ from serving.store.vector_stores import VectorStore, VectorStoreFile
 
 FILES_AT_ONCE = 50
 """With an idempotency key all of a request is one transaction, and SQLite lets nobody else write meanwhile."""
+
+SEARCH = "vector_store.search"
+"""What usage and quotas call a search, which asks no model."""
 
 STATUSES = ("in_progress", "completed", "failed", "cancelled")
 
@@ -107,7 +111,7 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
     body = await read_json(request, SearchRequest, s.limits)
     store = await s.vector_stores.get(x.caller, request.path_params["store_id"])
     x.timeline.end_of("receive")
-    async with x.cancelled_by_hang_up(), s.admission.admit():
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, model=SEARCH), s.admission.admit():
         x.timeline.end_of("admit")
         hits = await s.retrieval.search(x.caller, store.id, body.query, body.max_num_results)
         x.timeline.end_of("retrieve")

@@ -141,5 +141,17 @@ CHUNKS = Metric("headrace_ingested_chunks_total", "counter", "Chunks that were e
 MEMORY_DROPPED = Metric(
     "headrace_memory_dropped_total", "counter", "Answers of models that were asked for facts and gave no JSON list."
 )
+QUOTA_REFUSED = Metric(
+    "headrace_quota_refused_total",
+    "counter",
+    "Requests that were refused since too little was left of a quota.",
+    ("tenant", "measure", "window"),
+)
+QUOTA_WARNINGS = Metric(
+    "headrace_quota_warnings_total",
+    "counter",
+    "Answers that warned of a quota of a day or month that is nearly used.",
+    ("tenant", "measure", "window"),
+)
 
 CATALOGUE: tuple[Metric, ...] = tuple(v for v in dict(globals()).values() if isinstance(v, Metric))

@@ -61,6 +61,8 @@ stream_buffer_bytes = _gauge(c.STREAM_BUFFER_BYTES)
 jobs = _counter(c.JOBS)
 chunks = _counter(c.CHUNKS)
 memory_dropped = _counter(c.MEMORY_DROPPED)
+quota_refused = _counter(c.QUOTA_REFUSED)
+quota_warnings = _counter(c.QUOTA_WARNINGS)
 
 Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
 

@@ -1,0 +1,227 @@
+"""Charges a request to its caller's quotas: what it may use at most when it is admitted, what it used at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import AsyncIterator, Iterable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy.engine import Connection
+
+from serving.api.cost import Cost
+from serving.api.errors import ApiError, unavailable
+from serving.api.exchange import Exchange
+from serving.api.tokens import bound
+from serving.config import MONEY_PLACES, Price
+from serving.engines.endpoint import Endpoint
+from serving.security.principal import Principal
+from serving.security.quotas.keeper import Keeper, QuotaExceeded, QuotaUnavailable, Reservation
+from serving.security.quotas.quota import Quota
+from serving.security.quotas.share import Share
+from serving.security.quotas.windows import day
+from serving.store.conversations import Item, Then
+from serving.store.ids import now
+from serving.store.usage import Used, Whose, count
+from serving.telemetry import metrics
+
+if TYPE_CHECKING:
+    from serving.api.generation import Job
+
+_SHOWN = ("requests", "tokens")
+"""Measures of a minute's quota that OpenAI's headers show."""
+
+
+@contextlib.asynccontextmanager
+async def charged(
+    keeper: Keeper, x: Exchange, *, stream: bool = False, model: str | None = None
+) -> AsyncIterator[Charge]:
+    """Charges what happens inside to the caller; raises a 429 when a quota does not allow it.
+
+    `model` is what is asked, by default the exchange's.
+    """
+    charge = x.charge = Charge(keeper, x.caller, x.model if model is None else model)
+    try:
+        await charge.admit(stream=stream)
+        yield charge
+    finally:
+        charge.end()
+
+
+class Charge:
+    """What one request reserved, and what is known of what it used. `counted` says that its usage is in the store."""
+
+    def __init__(self, keeper: Keeper, caller: Principal, model: str) -> None:
+        self._keeper = keeper
+        self._caller = caller
+        self._model = model
+        self._quotas = keeper.of(caller, model)
+        self._metered = [each for each in self._quotas if each.measure in ("tokens", "money")]
+        self._admitted = False
+        self._flat: list[Reservation] = []
+        self._most: list[Reservation] = []
+        self._used = Used(requests=1)
+        self._currency = ""
+        self._known = True
+        self.counted = False
+
+    async def admit(self, *, stream: bool = False) -> None:
+        """Reserves a request, and a stream if it is one; raises a 429 or a 503."""
+        for each in self._metered:
+            if self._keeper.share(each).exhausted:
+                raise self._refusal(self._keeper.exceeded(each, 1))
+        measures = ("requests", "streams") if stream else ("requests",)
+        self._flat = await self._reserve([(each, 1) for each in self._quotas if each.measure in measures])
+        self._admitted = True
+
+    async def reserve(self, job: Job, endpoint: Endpoint, document: dict[str, Any]) -> None:
+        """Reserves the most that an engine may read and write for a document; raises a 429 or a 503."""
+        if self._metered:
+            read, written, tokens = most(document, endpoint.context, self._keeper.defaults.answer_tokens)
+            price = job.route.price
+            money = _money(read, written, price)
+            if job.effort:  # a strategy may go past its effort by one completion
+                tokens += job.effort
+                money += _money(job.effort, job.effort, price) if price is not None else 0
+            await self._reserve_most(tokens, money, price.currency if price is not None else "")
+
+    async def reserve_tokens(self, tokens: int) -> None:
+        """Reserves tokens that have no price; raises a 429 or a 503."""
+        await self._reserve_most(tokens, 0, "")
+
+    async def _reserve_most(self, tokens: int, money: int, currency: str) -> None:
+        for each in self._most:  # of an engine that was lost
+            self._keeper.settle(each, 0)
+        self._most = []
+        needs = [
+            (each, tokens if each.measure == "tokens" else money)
+            for each in self._metered
+            if each.measure == "tokens" or each.currency == currency
+        ]
+        self._most = await self._reserve(needs)
+
+    async def _reserve(self, needs: Sequence[tuple[Quota, int]]) -> list[Reservation]:
+        if not needs:
+            return []
+        try:
+            return await self._keeper.reserve(needs)
+        except QuotaExceeded as e:
+            raise self._refusal(e) from None
+        except QuotaUnavailable as e:
+            raise unavailable(f"Whether the quota of {e.quota.words} allows this cannot be looked up now.") from None
+
+    def _refusal(self, e: QuotaExceeded) -> ApiError:
+        metrics.child(metrics.quota_refused, e.quota.tenant, e.quota.measure, e.quota.window).inc()
+        headers = {"Retry-After": str(math.ceil(e.retry_after_s))}
+        if e.spent and e.quota.is_budget:
+            headers["x-should-retry"] = "false"  # OpenAI's SDKs would ask again at once
+            return ApiError(
+                429, "insufficient_quota", f"Too little is left of the quota of {e.quota.words}.", headers=headers
+            )
+        return ApiError(
+            429, "rate_limit_exceeded", f"The quota of {e.quota.words} is reached; try again later.", headers=headers
+        )
+
+    def book(self, usage: dict[str, Any], cost: Cost | None) -> None:
+        """Adds what an engine reported; where it does not say, all that was reserved counts as used."""
+        read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if not (type(read) is int and type(written) is int and read >= 0 and written >= 0):
+            self._known = False
+            return
+        self._used += Used(0, read, written, _units(cost.amount) if cost is not None else 0)
+        if cost is not None:
+            self._currency = cost.currency
+
+    def lose(self) -> None:
+        """The engine was asked, and nobody heard what it used."""
+        self._known = False
+
+    def counting(self, then: Then | None) -> Then:
+        """Returns `then` and what counts the request in its transaction. Set `counted` once that is done."""
+        counted = [self._count()]
+
+        def both(connection: Connection, added: Sequence[Item]) -> None:
+            if then is not None:
+                then(connection, added)
+            count(connection, counted)  # last: others wait for the counter
+
+        return both
+
+    def end(self) -> None:
+        """Settles what was reserved, and counts what was used."""
+        for each in self._flat:
+            self._keeper.settle(each, 0 if each.share.quota.measure == "streams" else each.units)
+        tokens = self._used.prompt_tokens + self._used.completion_tokens
+        for each in self._most:
+            used = tokens if each.share.quota.measure == "tokens" else self._used.cost
+            self._keeper.settle(each, used if self._known else max(used, each.units))
+        self._flat, self._most = [], []
+        if self._admitted and not self.counted:
+            self._keeper.count(*self._count())
+            self.counted = True
+
+    def _count(self) -> tuple[Whose, Used]:
+        caller = self._caller
+        return Whose(caller.tenant, day(now()), caller.user, caller.key_id, self._model, self._currency), self._used
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Returns OpenAI's headers for the quotas of a minute, and warnings of those of a day or month."""
+        found: list[tuple[bytes, bytes]] = []
+        shares = [self._keeper.share(each) for each in self._quotas]
+        for measure in _SHOWN:
+            of = [s for s in shares if s.quota.window == "minute" and s.quota.measure == measure]
+            if of:
+                found += _rate(measure, min(of, key=lambda share: share.left), now())
+        warned = [s for s in shares if s.quota.is_budget and s.use >= self._keeper.defaults.warn_at]
+        if warned:
+            for share in warned:
+                metrics.child(metrics.quota_warnings, share.quota.tenant, share.quota.measure, share.quota.window).inc()
+            found.append((b"headrace-quota-warning", ", ".join(_warnings(warned)).encode()))
+        return found
+
+
+def most(document: dict[str, Any], context: int | None, answer_tokens: int) -> tuple[int, int, int]:
+    """Returns the tokens that an engine may read, and write, and both, for a document at most.
+
+    `context` are those of one prompt with its answer; where neither it nor the request bounds an answer, an answer
+    has `answer_tokens`.
+    """
+    prompt = document.get("prompt")
+    if prompt is None:
+        beside = [document.get("tools"), document.get("response_format")]
+        prompts, read = 1, bound(document.get("messages", []), beside)
+    else:
+        prompts = 1 if isinstance(prompt, str) else len(prompt)
+        read = len(orjson.dumps(prompt))
+    answers = prompts * (document.get("n") or 1)
+    written = document.get("max_tokens") or context or answer_tokens
+    if context is None:
+        return read, answers * written, read + answers * written
+    read, written = min(read, prompts * context), answers * min(written, context)
+    return read, written, min(read + written, context) if answers == 1 else read + written
+
+
+def _money(read: int, written: int, price: Price | None) -> int:
+    if price is None:
+        return 0
+    dearest = max(price.input, price.cached_input or Decimal(0))
+    return _units((read * dearest + written * price.output).scaleb(-6))
+
+
+def _units(amount: Decimal) -> int:
+    """Returns an amount of money in billionths, rounded up."""
+    return math.ceil(amount.scaleb(MONEY_PLACES))
+
+
+def _rate(measure: str, share: Share, at: float) -> Iterable[tuple[bytes, bytes]]:
+    shown = {"limit": share.quota.limit, "remaining": share.left, "reset": f"{max(math.ceil(share.end - at), 0)}s"}
+    return ((f"x-ratelimit-{name}-{measure}".encode(), str(value).encode()) for name, value in shown.items())
+
+
+def _warnings(shares: Iterable[Share]) -> Iterable[str]:
+    for share in shares:
+        quota = share.quota
+        what = " ".join(part for part in (quota.subject, quota.window, quota.measure, quota.currency) if part)
+        yield f"{what} {min(math.floor(share.use * 100), 100)}%"

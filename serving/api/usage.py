@@ -1,0 +1,86 @@
+"""`/v1/usage` and `/v1/admin/usage`: what was used, and what it cost."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.errors import invalid
+from serving.api.exchange import Exchange
+from serving.api.http import JsonResponse
+from serving.api.paging import one_of, page_query, text_query
+from serving.api.quotas import of_tenant, shown
+from serving.api.services import Services
+from serving.security.principal import Principal
+from serving.security.quotas.quota import amount
+from serving.store.rows import Page
+from serving.store.usage import UsageOf
+
+OWN = ("day", "key", "model")
+ALL = ("user", *OWN)
+
+MAX_DAYS = 400
+
+
+async def own(s: Services, request: Request, x: Exchange) -> Response:
+    """Says what the caller used by day, key or model, and which quotas hold for the caller."""
+    found = await _usage(s, request, x.caller, OWN, user=x.caller.user)
+    quotas = await shown(s, s.keeper.of(x.caller, ""))
+    return JsonResponse({**_page(found), "quotas": quotas})
+
+
+async def of_all(s: Services, request: Request, x: Exchange) -> Response:
+    """Says what a tenant used by day, user, key or model."""
+    found = await _usage(s, request, of_tenant(request, x), ALL, user=text_query(request, "user", 256))
+    return JsonResponse(_page(found))
+
+
+async def _usage(
+    s: Services, request: Request, principal: Principal, allowed: tuple[str, ...], *, user: str | None
+) -> Page[UsageOf]:
+    by: Any = one_of(request.query_params.get("by"), "by", allowed) or "day"
+    today = datetime.now(UTC).date()
+    first, last = _day(request, "start", today.replace(day=1)), _day(request, "end", today)
+    if (last - first).days >= MAX_DAYS:
+        raise invalid(f"start and end are less than {MAX_DAYS} days apart.", "start")
+    await s.keeper.tell()  # what this gateway counted is in the answer
+    return await s.usage.list_usage(
+        principal,
+        by=by,
+        first_day=first.isoformat(),
+        last_day=last.isoformat(),
+        user=user,
+        after=text_query(request, "after", 256),
+        limit=page_query(request)["limit"],
+    )
+
+
+def _day(request: Request, name: str, default: date) -> date:
+    given = text_query(request, name, 10)
+    try:
+        return date.fromisoformat(given) if given is not None else default
+    except ValueError:
+        raise invalid(f"{name} must be a day, as 2026-01-31.", name) from None
+
+
+def _page(page: Page[UsageOf]) -> dict[str, Any]:
+    data = [
+        {
+            "object": "usage",
+            "id": each.id,
+            "requests": each.requests,
+            "prompt_tokens": each.prompt_tokens,
+            "completion_tokens": each.completion_tokens,
+            "cost": [
+                {"amount": f"{amount(units, 'money').normalize():f}", "currency": currency}
+                for currency, units in sorted(each.cost.items())
+            ],
+        }
+        for each in page.items
+    ]
+    ids = [each.id for each in page.items]
+    ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
+    return {"object": "list", "data": data, **ends, "has_more": page.has_more}

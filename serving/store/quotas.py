@@ -1,0 +1,266 @@
+"""Quotas: what was set, and how much of each window is in whose hands.
+
+What gateways do with it is `serving.security.quotas`. A window's `taken` never exceeds the limit by what is handed
+out here; it does by what a request used above what was reserved for it, and by what a minute's quota let through
+while this store was gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Table, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from serving.config import Subject
+from serving.security.principal import Principal
+from serving.security.quotas.quota import Quota
+from serving.security.quotas.share import PART, Posting, Standing, Want
+from serving.store import values
+from serving.store.database import Database
+from serving.store.errors import Conflict, NotFound
+from serving.store.ids import now
+from serving.store.models import meta, quota_streams, quota_windows, quotas
+from serving.store.postgres import lock, lock_out
+from serving.store.rows import Order, Page, build, page
+from serving.store.uninterrupted import uninterrupted
+
+MAX_PAGE = 100
+MOST = 10_000
+"""Quotas of one tenant: every gateway has all of them in memory."""
+
+LEASE_S = 15.0
+"""How long a gateway that died holds its streams."""
+
+KEPT_S = 7 * 86_400.0
+"""How long a window is kept after its end."""
+
+_REVISION = "quotas"  # of all quotas, in `meta`: gateways read them anew when it is another
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Units that were handed out, and how the window stands then."""
+
+    units: int
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The first quota of which too little is left; nothing was handed out of any."""
+
+    quota_id: str
+    standing: Standing
+
+
+class QuotaStore:
+    """The quotas of all tenants."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def put(self, principal: Principal, given: Sequence[Quota]) -> None:
+        """Sets quotas of the principal's tenant, all or none. Raises `Conflict` when the tenant has too many."""
+        for each in given:
+            values.text("id", each.subject_id, min_length=1)
+        async with self._database.write() as connection:
+            await lock(connection, _REVISION)
+            for each in given:
+                row = {name: getattr(each, name) for name in Quota.__slots__} | {
+                    "tenant": principal.tenant,
+                    "created_at": now(),
+                }
+                insert = _dialect(connection.dialect.name).insert(quotas).values(row)
+                await connection.execute(
+                    insert.on_conflict_do_update(index_elements=["id"], set_={"limit": row["limit"]})
+                )
+            count = select(func.count()).select_from(quotas).where(quotas.c.tenant == principal.tenant)
+            if (await connection.execute(count)).scalar_one() > MOST:
+                raise Conflict(f"a tenant has at most {MOST} quotas")
+            await connection.run_sync(_revise)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Removes a quota, so that the default holds if there is one; raises `NotFound`."""
+        async with self._database.write() as connection:
+            await lock(connection, _REVISION)
+            mine = (quotas.c.id == id, quotas.c.tenant == principal.tenant)
+            if not (await connection.execute(quotas.delete().where(*mine))).rowcount:
+                raise NotFound("quota", id)
+            await connection.run_sync(_revise)
+
+    @uninterrupted
+    async def list_quotas(
+        self,
+        principal: Principal,
+        *,
+        subject: Subject | None = None,
+        subject_id: str | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
+    ) -> Page[Quota]:
+        """Returns quotas of the principal's tenant, those of one kind of subject or one subject if named."""
+        query = select(quotas)
+        if subject is not None:
+            query = query.where(quotas.c.subject == subject)
+        if subject_id is not None:
+            query = query.where(quotas.c.subject_id == values.text("id", subject_id))
+        async with self._database.read() as connection:
+            found = await page(
+                connection, query, quotas, principal, after=after, limit=limit, max_limit=MAX_PAGE, order=order
+            )
+        return Page([build(Quota, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def revision(self) -> int:
+        """Returns a number that is another after every change of a quota."""
+        return await self._database.query(_revision)
+
+    @uninterrupted
+    async def all(self) -> tuple[int, list[Quota]]:
+        """Returns the quotas of all tenants, with their revision."""
+
+        def work(connection: Connection) -> tuple[int, list[Quota]]:
+            rows = connection.execute(select(quotas)).mappings()
+            return _revision(connection), [build(Quota, row) for row in rows]
+
+        return await self._database.query(work)
+
+    @uninterrupted
+    async def standings(self, windows: Iterable[tuple[str, int]]) -> dict[str, Standing]:
+        """Returns how windows stand, by the ids of their quotas."""
+        wanted = dict(windows)
+        query = select(quota_windows).where(quota_windows.c.quota_id.in_(list(wanted)))
+
+        def work(connection: Connection) -> dict[str, Standing]:
+            rows = connection.execute(query).all()
+            return {row.quota_id: Standing(row.taken, row.used) for row in rows if row.start == wanted[row.quota_id]}
+
+        return await self._database.query(work)
+
+    @uninterrupted
+    async def take(self, gateway: str, wants: Sequence[Want], at: float) -> list[Granted] | Refused:
+        """Hands units of each window out to a gateway, or of none. The order of `wants` is that of their quotas' ids.
+
+        Less is handed out than is wanted at most when little is left, and what is needed at least.
+        """
+
+        def work(connection: Connection) -> list[Granted] | Refused:
+            found = []
+            for want in wants:
+                standing = _standing(connection, want, gateway, at)
+                if standing.taken + want.need > want.quota.limit:
+                    return Refused(want.quota.id, standing)
+                left = (want.quota.limit - standing.taken) // PART
+                units = max(want.need, min(want.most, left))
+                found.append(Granted(units, Standing(standing.taken + units, standing.used)))
+            for want, granted in zip(wants, found, strict=True):
+                _add(connection, want.quota, want.start, want.end, gateway, at, taken=granted.units, used=0)
+            return found
+
+        return await self._database.together(work)
+
+    @uninterrupted
+    async def post(self, gateway: str, postings: Sequence[Posting], at: float) -> list[Standing]:
+        """Takes back what was not used and notes what was; prolongs the gateway's leases. Returns how windows stand."""
+        ordered = sorted(postings, key=lambda each: each.quota.id)
+
+        def work(connection: Connection) -> dict[tuple[str, int], Standing]:
+            mine = quota_streams.c.gateway == gateway
+            connection.execute(quota_streams.update().where(mine).values(lease_until=at + LEASE_S))
+            stand = {}
+            for each in ordered:
+                _add(connection, each.quota, each.start, each.end, gateway, at, taken=-each.back, used=each.used)
+                stand[each.quota.id, each.start] = _read(connection, each.quota, each.start, at)
+            return stand
+
+        stand = await self._database.together(work)
+        return [stand[each.quota.id, each.start] for each in postings]
+
+    @uninterrupted
+    async def prune(self, at: float) -> int:
+        """Removes windows that ended long ago, and what gateways held that are gone. Returns how many."""
+        async with self._database.write() as connection:
+            old = delete(quota_windows).where(quota_windows.c.ends_at < at - KEPT_S)
+            gone = delete(quota_streams).where(quota_streams.c.lease_until < at - KEPT_S)
+            return (await connection.execute(old)).rowcount + (await connection.execute(gone)).rowcount
+
+
+def _dialect(name: str) -> Any:
+    return postgresql if name == "postgresql" else sqlite
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    return _dialect(connection.dialect.name).insert(table)
+
+
+def _revision(connection: Connection) -> int:
+    return int(connection.execute(select(meta.c.value).where(meta.c.key == _REVISION)).scalar() or 0)
+
+
+def _revise(connection: Connection) -> None:
+    value = str(_revision(connection) + 1)
+    insert = _insert(connection, meta).values(key=_REVISION, value=value)
+    connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+
+def _standing(connection: Connection, want: Want, gateway: str, at: float) -> Standing:
+    """Returns how a window stands, and keeps others from changing it until the transaction ends."""
+    if want.quota.window == "concurrent":
+        lock_out(connection, "quota", want.quota.id)
+    else:
+        query = select(quota_windows).where(
+            quota_windows.c.quota_id == want.quota.id, quota_windows.c.start == want.start
+        )
+        for _ in range(2):
+            row = connection.execute(query.with_for_update()).first()
+            if row is not None:
+                return Standing(row.taken, row.used)
+            new = _window(want.quota, want.start, want.end)
+            connection.execute(_insert(connection, quota_windows).values(new).on_conflict_do_nothing())
+    return _read(connection, want.quota, want.start, at)
+
+
+def _read(connection: Connection, quota: Quota, start: int, at: float) -> Standing:
+    if quota.window == "concurrent":
+        of = quota_streams.c
+        query = select(func.coalesce(func.sum(of.held), 0)).where(of.quota_id == quota.id, of.lease_until >= at)
+        held = int(connection.execute(query).scalar_one())
+        return Standing(held, 0)
+    of = quota_windows.c
+    row = connection.execute(select(of.taken, of.used).where(of.quota_id == quota.id, of.start == start)).first()
+    return Standing(row.taken, row.used) if row is not None else Standing(0, 0)
+
+
+def _window(quota: Quota, start: int, end: float) -> dict[str, Any]:
+    key = {"quota_id": quota.id, "start": start, "tenant": quota.tenant}
+    return {**key, "taken": 0, "used": 0, "ends_at": end}
+
+
+def _add(
+    connection: Connection,
+    quota: Quota,
+    start: int,
+    end: float,
+    gateway: str,
+    at: float,
+    *,
+    taken: int,
+    used: int,
+) -> None:
+    if quota.window == "concurrent":
+        row = {"quota_id": quota.id, "gateway": gateway, "tenant": quota.tenant, "held": taken}
+        insert = _insert(connection, quota_streams).values({**row, "lease_until": at + LEASE_S})
+        changed = {"held": quota_streams.c.held + taken, "lease_until": at + LEASE_S}
+        connection.execute(insert.on_conflict_do_update(index_elements=["quota_id", "gateway"], set_=changed))
+        return
+    of = quota_windows.c
+    insert = _insert(connection, quota_windows).values({**_window(quota, start, end), "taken": taken, "used": used})
+    changed = {"taken": of.taken + taken, "used": of.used + used}
+    connection.execute(insert.on_conflict_do_update(index_elements=["quota_id", "start"], set_=changed))
