@@ -361,3 +361,31 @@ idempotency_answers = Table(
     Index("ix_idempotency_answers_memory_id", "memory_id"),
     Index("ix_idempotency_answers_feedback_id", "tenant", "feedback_id"),
 )
+
+audit = Table(
+    "audit",
+    metadata,
+    # Rows are added and never changed: triggers refuse the rest, but for what `serving.store.audit.unlocked` surrounds.
+    Column("tenant", NAME, primary_key=True),  # "" has what belongs to no tenant
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),  # milliseconds: what is hashed has no fractions
+    Column("actor", String(64)),  # a pseudonym
+    Column("key_id", String(64)),
+    Column("action", String(64), nullable=False),
+    Column("target", String(128)),
+    Column("subject", String(64)),  # the pseudonym of whom it is about
+    Column("outcome", String(16), nullable=False),
+    Column("request_id", String(64)),
+    Column("detail", JSON, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index("ix_audit_at", "at"),
+)
+
+audit_pseudonyms = Table(
+    "audit_pseudonyms",
+    metadata,
+    Column("tenant", NAME, primary_key=True),
+    Column("user", NAME, primary_key=True),
+    Column("salt", String(64), nullable=False),  # without it nobody finds the user of a pseudonym again
+)
