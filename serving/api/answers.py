@@ -89,6 +89,21 @@ _MEMORY = _object(
     "memory", id=_TEXT, created_at=_COUNT, assistant=_TEXT, text=_TEXT, made_by={"enum": ["model", "user"]}
 )
 
+_EVENT = _object(
+    "audit.event",
+    id=_TEXT,
+    created_at=_COUNT,
+    action=_TEXT,
+    outcome=_TEXT,
+    actor=_MAYBE,
+    key_id=_MAYBE,
+    target=_MAYBE,
+    subject=_MAYBE,
+    request_id=_MAYBE,
+    detail={"type": "object"},
+    hash=_TEXT,
+)
+
 _ANSWERS: dict[str, Schema] = {
     "models_list_all": _object("list", data=_list(_MODEL)),
     "models_get": _MODEL,
@@ -136,6 +151,14 @@ _ANSWERS: dict[str, Schema] = {
     "memories_list_page": _page(_MEMORY),
     "memories_update": _MEMORY,
     "memories_delete": _deleted("memory.deleted"),
+    "audit_list_page": _page(_EVENT),
+    "audit_verify": _object(
+        "audit.verification",
+        valid={"type": "boolean"},
+        events=_COUNT,
+        last=_object(None, seq=_COUNT, hash=_TEXT),
+        problems=_list(_object(None, seq=_COUNT, message=_TEXT)),
+    ),
 }
 
 

@@ -27,6 +27,7 @@ from serving.config import Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
+from serving.security.audit import AuditLog
 from serving.security.keys import Authenticator
 from serving.security.principal import Principal
 from serving.store import data
@@ -74,6 +75,7 @@ class Services:
         secret = config.key_secret.read()
         self.authenticator = Authenticator(self.keys, secret)
         self.approvals = Approvals(secret)
+        self.audit = AuditLog(self.database, secret)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()
@@ -103,6 +105,7 @@ class Services:
             lambda: self.resolver,
         )
         self._working: asyncio.Task[None] | None = None
+        self._auditing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
@@ -111,6 +114,7 @@ class Services:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
         await self.peers.start()
         self._working = asyncio.create_task(self._work())
+        self._auditing = asyncio.create_task(self.audit.keep(self.config.retention.audit))
 
     async def _work(self) -> None:
         """Works on jobs, from the first catalogue on: without it no assistant is known."""
@@ -155,6 +159,10 @@ class Services:
         if self._working is not None:
             self._working.cancel()
             await asyncio.gather(self._working, return_exceptions=True)
+        if self._auditing is not None:
+            self._auditing.cancel()
+            await asyncio.gather(self._auditing, return_exceptions=True)
+            await self.audit.flush()
         await self.detaching.close()
         await self.peers.close()
         await self.sandbox.close()

@@ -36,6 +36,8 @@ FLUSH_S = 60.0
 ANCHOR_S = 3600.0
 """How often the ends of the chains are written to the log of the process, which the database's owner cannot change."""
 
+DAY_S = 86_400.0
+
 MAX_COUNTED = 1000
 """Kinds of events that are counted until the next time; the rest is counted as one."""
 
@@ -111,8 +113,8 @@ class AuditLog:
             self._counted += counted
             log.warning("%d kinds of events wait to be recorded: %s", len(counted), e)
 
-    async def keep(self) -> None:
-        """Flushes and anchors for ever."""
+    async def keep(self, days: float | None) -> None:
+        """Flushes and anchors for ever, and removes events that are older than `days`."""
         since = 0.0
         while True:
             await asyncio.sleep(FLUSH_S)
@@ -122,6 +124,8 @@ class AuditLog:
                 if since >= ANCHOR_S:
                     since = 0.0
                     await self._say_anchors()
+                    if days is not None:
+                        await self.prune(days * DAY_S)
             except Exception as e:  # it outlives whatever is wrong with the database
                 log.warning("the audit log was not kept: %s", e, exc_info=not isinstance(e, StoreUnavailable))
 

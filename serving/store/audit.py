@@ -75,7 +75,12 @@ class AuditRows:
     async def append(self, entries: Sequence[Entry]) -> None:
         """Adds events in a transaction that others may share. Raises `InvalidValue` for what is out of bounds."""
         checked = [_checked(entry) for entry in entries]
-        await self._database.together(lambda connection: [add(connection, self._key, entry) for entry in checked])
+
+        def work(connection: Connection) -> None:
+            for entry in checked:
+                add(connection, self._key, entry)
+
+        await self._database.together(work)
 
     @uninterrupted
     async def page(
