@@ -1012,6 +1012,7 @@ class Retention(Strict):
     )
     captures: float | None = Field(default=None, gt=0, le=36_500, description="since the answer, with its feedback")
     files: float | None = Field(default=None, gt=0, le=36_500, description="since the upload, from every vector store")
+    audit: float | None = Field(default=400, gt=0, le=36_500, description="since the event in the audit log")
 
 
 Claim = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]

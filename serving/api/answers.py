@@ -136,6 +136,21 @@ _OWN_USAGE: Schema = {
     "properties": {**_page(_USAGE)["properties"], "quotas": _list(_QUOTA)},
 }
 
+_EVENT = _object(
+    "audit.event",
+    id=_TEXT,
+    created_at=_COUNT,
+    action=_TEXT,
+    outcome=_TEXT,
+    actor=_MAYBE,
+    key_id=_MAYBE,
+    target=_MAYBE,
+    subject=_MAYBE,
+    request_id=_MAYBE,
+    detail={"type": "object"},
+    hash=_TEXT,
+)
+
 _ANSWERS: dict[str, Schema] = {
     "models_list_all": _object("list", data=_list(_MODEL)),
     "models_get": _MODEL,
@@ -214,6 +229,14 @@ _ANSWERS: dict[str, Schema] = {
     "quotas_list_page": _page(_QUOTA),
     "quotas_put": _object("list", data=_list(_QUOTA)),
     "quotas_delete": _deleted("quota.deleted"),
+    "audit_list_page": _page(_EVENT),
+    "audit_verify": _object(
+        "audit.verification",
+        valid={"type": "boolean"},
+        events=_COUNT,
+        last=_object(None, seq=_COUNT, hash=_TEXT),
+        problems=_list(_object(None, seq=_COUNT, message=_TEXT)),
+    ),
 }
 
 

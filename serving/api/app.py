@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.api import detaching
 from serving.api.errors import ApiError, invalid, not_found, unavailable
 from serving.api.exchange import Exchange
+from serving.api.http import made_id
 from serving.api.idempotency import repeatable
-from serving.api.operations import OPERATIONS, Operation
+from serving.api.operations import OPERATIONS, Handler, Operation
 from serving.api.scopes import require
 from serving.api.services import Services
 from serving.config import Cors
@@ -28,6 +29,7 @@ from serving.retrieval.errors import CollectionNotFound
 from serving.security.browser import Forged
 from serving.security.keys import AuthenticationError
 from serving.security.person import TokenError
+from serving.security.principal import Principal
 from serving.security.provider import ProviderUnavailable
 from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, StoreUnavailable
 
@@ -125,13 +127,38 @@ class Api:
             x: Exchange = request.scope["headrace"]
             x.route = op.path
             if op.authenticated:
-                x.principal = await self._services.caller(request)
+                x.principal = await self._identify(request)
                 require(op.scope, x.principal)
             x.timeline.end_of("identify")
-            response = await handler(self._services, request, x)
+            response = await self._audited(op, handler, request, x)
             return response if response is not None else _Sent()
 
         return endpoint
+
+    async def _identify(self, request: Request) -> Principal:
+        try:
+            return await self._services.caller(request)
+        except (AuthenticationError, TokenError):
+            given = request.headers.get("authorization")
+            self._services.audit.count("authentication", "invalid" if given else "missing")
+            raise
+
+    async def _audited(self, op: Operation, handler: Handler, request: Request, x: Exchange) -> Response | None:
+        """Handles a request, and records that it did where the audit log has such events.
+
+        What is refused is counted: nobody can fill the log with it.
+        """
+        if op.audited is None:
+            return await handler(self._services, request, x)
+        try:
+            response = await handler(self._services, request, x)
+        except Exception as e:
+            reason = e.code if isinstance(e, ApiError) else type(e).__name__
+            self._services.audit.count(op.audited, reason, x.caller.tenant)
+            raise
+        target = next(iter(request.path_params.values()), None) or made_id(response)
+        await self._services.audit.record(x.caller, op.audited, target, request_id=x.request_id)
+        return response
 
 
 def _for_pages(app: ASGIApp, cors: Cors) -> ASGIApp:

@@ -12,7 +12,9 @@ from serving.assistants.resolver import Route
 from serving.assistants.tools.tool import PendingCall
 from serving.retrieval.types import Hit
 from serving.security.approvals import ApprovalError, Approvals
+from serving.security.audit import AuditLog
 from serving.security.principal import Principal
+from serving.store.audit import MAX_DETAIL
 
 _OWN_WORDS = frozenset(("calculator", "python", "time"))
 """Tools that bring in nothing that others wrote."""
@@ -34,6 +36,12 @@ class Approving:
         except ApprovalError as e:
             at = f"approvals[{i}]"
             raise invalid(f"{at} {e}.", at, e.code) from None
+
+    async def record(self, audit: AuditLog, request_id: str) -> None:
+        """Puts what is approved of on record, before any of it is done."""
+        for tool, _ in self.approved:
+            detail = {"assistant": self._assistant[:MAX_DETAIL], "tool": tool[:MAX_DETAIL]}
+            await audit.record(self._caller, "tool.approve", detail=detail, request_id=request_id)
 
     def offers(self, calls: Sequence[PendingCall]) -> list[dict[str, Any]]:
         """Returns what stands beside an answer: how to approve of each of `calls`."""

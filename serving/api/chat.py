@@ -37,6 +37,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     check_storable(s, route, body)
     strategy = choose(route, body)
     approving = Approving(s.approvals, x.caller, route, body.approvals or ())
+    await approving.record(s.audit, x.request_id)
     turn = OpenTurn(s, x.caller, route.assistant, body) if body.conversation is not None else None
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream), s.admission.admit():

@@ -27,6 +27,13 @@ class JsonResponse(Response):
         return content if isinstance(content, bytes) else orjson.dumps(content)
 
 
+def made_id(response: Response | None) -> str | None:
+    """Returns the id of what an answer tells of, None where it tells of no single thing."""
+    document = orjson.loads(response.body) if isinstance(response, JsonResponse) else None
+    id = document.get("id") if isinstance(document, dict) else None
+    return id if isinstance(id, str) else None
+
+
 async def read_body(request: Request, limits: Limits) -> bytes:
     """Returns the whole body.
 

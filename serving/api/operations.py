@@ -14,6 +14,7 @@ from serving.api import (
     admin_keys,
     admin_tenants,
     admin_users,
+    audit,
     chat,
     completions,
     conversations,
@@ -71,6 +72,7 @@ class Operation:
     statuses: tuple[int, ...] = (200,)
     once: Once | None = None  # how a repetition with the same Idempotency-Key is told from a new request
     scope: Scope | None = None  # what the caller's key must be good for, None where any key will do
+    audited: str | None = None  # the action that the audit log calls it, None where it has no events of it
 
 
 RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
@@ -79,6 +81,7 @@ ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default"
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
 SIGN_IN_ANSWER: dict[str, object] = {"type": "string", "maxLength": 2048}
 PAGE = (LIMIT, ORDER, AFTER)
+TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
 USER = Parameter("user", {"type": "string", "maxLength": 256})
 _DAY: dict[str, object] = {"type": "string", "format": "date"}
@@ -194,13 +197,19 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel, scope="inference"),
     Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest, scope="inference"),
-    Operation("POST", "/v1/files", files.create, upload=True, scope="data"),
+    Operation("POST", "/v1/files", files.create, upload=True, scope="data", audited="file.create"),
     Operation("GET", "/v1/files", files.list_page, query=PAGE, scope="data:read"),
     Operation("GET", "/v1/files/{file_id}", files.get, scope="data:read"),
-    Operation("DELETE", "/v1/files/{file_id}", files.delete, scope="data"),
+    Operation("DELETE", "/v1/files/{file_id}", files.delete, scope="data", audited="file.delete"),
     Operation("GET", "/v1/files/{file_id}/content", files.content, scope="data:read"),
     Operation(
-        "POST", "/v1/vector_stores", vector_stores.create, b.VectorStoreRequest, once="transaction", scope="data"
+        "POST",
+        "/v1/vector_stores",
+        vector_stores.create,
+        b.VectorStoreRequest,
+        once="transaction",
+        scope="data",
+        audited="vector_store.create",
     ),
     Operation(
         "GET",
@@ -211,7 +220,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/v1/vector_stores/{store_id}", vector_stores.get, scope="data:read"),
     Operation("POST", "/v1/vector_stores/{store_id}", vector_stores.update, b.VectorStoreUpdate, scope="data"),
-    Operation("DELETE", "/v1/vector_stores/{store_id}", vector_stores.delete, scope="data"),
+    Operation(
+        "DELETE",
+        "/v1/vector_stores/{store_id}",
+        vector_stores.delete,
+        scope="data",
+        audited="vector_store.delete",
+    ),
     Operation(
         "POST",
         "/v1/vector_stores/{store_id}/files",
@@ -316,4 +331,19 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(Parameter("quota_id", {"type": "string", "maxLength": 64}), TENANT),
         scope="admin",
     ),
+    Operation(
+        "GET",
+        "/v1/admin/audit",
+        audit.list_page,
+        query=(
+            LIMIT,
+            Parameter("after", {"type": "string", "pattern": "^[0-9]{1,15}$"}),
+            TENANT,
+            Parameter("user", {"type": "string", "maxLength": 256}),
+            Parameter("action", {"type": "string", "maxLength": 64}),
+        ),
+        scope="operate",
+        audited="audit.read",
+    ),
+    Operation("GET", "/v1/admin/audit/verify", audit.verify, query=(TENANT,), scope="operate", audited="audit.verify"),
 )

@@ -143,6 +143,7 @@ async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
     asked = chat_request(body, own, range(len(earlier)))
     strategy = choose(route, asked, _FIELDS)
     approving = Approving(s.approvals, x.caller, route, asked.approvals or ())
+    await approving.record(s.audit, x.request_id)
     x.timeline.end_of("receive")
     recollection = _recollection(s, x, route, body, asked, history)
     return _Asked(own, asked, route, strategy, previous, recollection, bool(earlier), catalogue, approving)

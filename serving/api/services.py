@@ -30,6 +30,7 @@ from serving.config import Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
+from serving.security.audit import AuditLog
 from serving.security.browser import Browser
 from serving.security.identity import Identity
 from serving.security.keys import Authenticator
@@ -102,6 +103,7 @@ class Services:
         )
         self.browser = Browser(config.oidc, config.cors, self.providers, self.sessions, people, secret)
         self.approvals = Approvals(secret)
+        self.audit = AuditLog(self.database, secret)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()
@@ -132,6 +134,7 @@ class Services:
         )
         self._working: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
+        self._auditing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
@@ -142,6 +145,7 @@ class Services:
         await self.peers.start()
         self._working = asyncio.create_task(self._work())
         self._noting = asyncio.create_task(self._note_used())
+        self._auditing = asyncio.create_task(self.audit.keep(self.config.retention.audit))
 
     async def _note_used(self) -> None:
         """Stores when keys were last used, off the requests' path."""
@@ -204,10 +208,12 @@ class Services:
 
     async def close(self) -> None:
         """Gives back what is being worked on, closes connections and ends what was started."""
-        tasks = [task for task in (self._working, self._noting) if task is not None]
+        tasks = [task for task in (self._working, self._noting, self._auditing) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._auditing is not None:
+            await self.audit.flush()
         await self.detaching.close()
         await self.peers.close()
         await self.sandbox.close()

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.config import Store
 from serving.store import data
+from serving.store.audit import UNLOCKED, unlocked
 from serving.store.database import HEAD, Database
 from serving.store.errors import StoreError
 from serving.store.ids import new_id
@@ -41,7 +42,7 @@ CHUNK = 1 << 20
 IN_MEMORY = 8 << 20  # a larger member waits on disk until its size is known
 ROWS = 500  # read and written together
 
-_KEPT = ("format", PAUSED)
+_KEPT = ("format", PAUSED, UNLOCKED)
 """Rows of `meta` that belong to the database that holds them."""
 
 Say = Callable[[str], None]
@@ -235,7 +236,7 @@ async def _dump(database: Database, writer: _Writer) -> dict[str, int]:
 @uninterrupted
 async def _load(database: Database, members: Iterator[tuple[Member, BinaryIO]]) -> None:
     """Replaces every row, in one transaction."""
-    async with database.write() as connection:
+    async with database.write() as connection, unlocked(connection, "restore"):
         for table in reversed(metadata.sorted_tables):
             await connection.execute(table.delete() if table is not meta else meta.delete().where(~_kept()))
         tables = {f"{DATABASE}/{table.name}.jsonl": table for table in metadata.sorted_tables}
@@ -268,10 +269,10 @@ def _kept() -> Any:
 
 @uninterrupted
 async def _holds(database: Database, places: dict[str, Place]) -> str:
-    """Returns what data there is, in words; keys and their users are none: a stack makes its first ones by itself."""
+    """Returns what data there is, in words; what a stack begins by itself is none: its key, its user, its audit log."""
     async with database.read() as connection:
         for table in metadata.sorted_tables:
-            if table.name not in ("meta", "keys", "tenants", "users"):
+            if table.name not in ("meta", "keys", "tenants", "users", "audit", "audit_pseudonyms"):
                 count = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
                 if count:
                     return f"{count} rows of {table.name}"

@@ -424,6 +424,8 @@ sessions = Table(
     Index("ix_sessions_user", "tenant", "user", "created_at"),
     Index("ix_sessions_expires_at", "expires_at"),
     Index("ix_sessions_used_at", "used_at"),
+)
+
 quotas = Table(
     "quotas",
     metadata,
@@ -476,4 +478,32 @@ usage = Table(
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
     Column("cost", BigInteger, nullable=False),  # in billionths of the currency
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    # Rows are added and never changed: triggers refuse the rest, but for what `serving.store.audit.unlocked` surrounds.
+    Column("tenant", NAME, primary_key=True),  # "" has what belongs to no tenant
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),  # milliseconds: what is hashed has no fractions
+    Column("actor", String(64)),  # a pseudonym
+    Column("key_id", String(64)),
+    Column("action", String(64), nullable=False),
+    Column("target", String(128)),
+    Column("subject", String(64)),  # the pseudonym of whom it is about
+    Column("outcome", String(16), nullable=False),
+    Column("request_id", String(64)),
+    Column("detail", JSON, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index("ix_audit_at", "at"),
+)
+
+audit_pseudonyms = Table(
+    "audit_pseudonyms",
+    metadata,
+    Column("tenant", NAME, primary_key=True),
+    Column("user", NAME, primary_key=True),
+    Column("salt", String(64), nullable=False),  # without it nobody finds the user of a pseudonym again
 )

@@ -1,0 +1,327 @@
+"""The audit log: what was done to a stack, by whom, in a chain that shows whether it was changed.
+
+`python -m serving.security.audit` verifies it, in the database or as a file, and exports it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import ValidationError
+
+from serving.config import SecretRef, ServingConfig, Store
+from serving.security.chain import Anchor, Problem, Verifier, anchor, as_document, chain_key
+from serving.security.principal import Principal
+from serving.signals import end_at_term
+from serving.store.audit import PLATFORM, AuditRows, Detail, Entry, Row, entry_of
+from serving.store.database import Database
+from serving.store.errors import InvalidValue, StoreError, StoreUnavailable
+from serving.store.ids import now
+from serving.store.rows import Page
+
+log = logging.getLogger("headrace.audit")
+
+FLUSH_S = 60.0
+"""How often what was only counted becomes an event."""
+
+ANCHOR_S = 3600.0
+"""How often the ends of the chains are written to the log of the process, which the database's owner cannot change."""
+
+DAY_S = 86_400.0
+
+MAX_COUNTED = 1000
+"""Kinds of events that are counted until the next time; the rest is counted as one."""
+
+CONFIG = Path("/etc/headrace/config/serving.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What is known of one chain after it was read."""
+
+    tenant: str
+    events: int
+    head: tuple[int, str]
+    problems: list[Problem]
+
+
+class AuditLog:
+    """Records events and verifies chains. `secret` is the stack's key secret."""
+
+    def __init__(self, database: Database, secret: str) -> None:
+        self._key = chain_key(secret)
+        self._rows = AuditRows(database, self._key)
+        self._counted: Counter[tuple[str, str, str]] = Counter()
+        self._anchored: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return "AuditLog()"
+
+    @property
+    def key(self) -> bytes:
+        """What `serving.store.audit.add` needs where an event belongs into a transaction."""
+        return self._key
+
+    async def record(
+        self,
+        principal: Principal,
+        action: str,
+        target: str | None = None,
+        *,
+        subject: str | None = None,
+        outcome: str = "ok",
+        detail: Detail | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Records what a principal did, and returns once it is on disk.
+
+        `target` is an id, `subject` the name of a user whom it is about; `detail` has names, numbers and booleans, and
+        no text that people wrote. Raises `StoreUnavailable`: what cannot be recorded is not to be done.
+        """
+        entry = entry_of(
+            principal, action, target=target, subject=subject, outcome=outcome, request_id=request_id, detail=detail
+        )
+        await self._rows.append([entry])
+
+    def count(self, action: str, reason: str, tenant: str = PLATFORM) -> None:
+        """Notes something that strangers can do as often as they like: it becomes one event a minute, with a number."""
+        kind = (tenant, action, reason)
+        if kind not in self._counted and len(self._counted) >= MAX_COUNTED:
+            kind = (PLATFORM, action, "others")
+        self._counted[kind] += 1
+
+    async def flush(self) -> None:
+        """Records what was counted. What cannot be recorded now stays counted."""
+        counted, self._counted = self._counted, Counter()
+        entries = [
+            Entry(tenant, action, outcome="denied", detail={"reason": reason, "count": count})
+            for (tenant, action, reason), count in counted.items()
+        ]
+        try:
+            if entries:
+                await self._rows.append(entries)
+        except StoreUnavailable as e:
+            self._counted += counted
+            log.warning("%d kinds of events wait to be recorded: %s", len(counted), e)
+
+    async def keep(self, days: float | None) -> None:
+        """Flushes and anchors for ever, and removes events that are older than `days`."""
+        since = 0.0
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            since += FLUSH_S
+            try:
+                await self.flush()
+                if since >= ANCHOR_S:
+                    since = 0.0
+                    await self._say_anchors()
+                    if days is not None:
+                        await self.prune(days * DAY_S)
+            except Exception as e:  # it outlives whatever is wrong with the database
+                log.warning("the audit log was not kept: %s", e, exc_info=not isinstance(e, StoreUnavailable))
+
+    async def _say_anchors(self) -> None:
+        for made in await self.anchors():
+            if self._anchored.get(made.tenant) != made.seq:
+                self._anchored[made.tenant] = made.seq
+                log.info("how far the audit log has come: %s", json.dumps({"anchor": as_document(made)}))
+
+    async def page(self, tenant: str, **query: Any) -> Page[Row]:
+        """As `AuditRows.page`."""
+        return await self._rows.page(tenant, **query)
+
+    async def pseudonym(self, tenant: str, user: str) -> str:
+        """As `AuditRows.pseudonym`."""
+        return await self._rows.pseudonym(tenant, user)
+
+    async def prune(self, older_than_s: float) -> int:
+        """As `AuditRows.prune`."""
+        return await self._rows.prune(older_than_s)
+
+    def events(self, tenant: str) -> AsyncIterator[Row]:
+        """As `AuditRows.events`."""
+        return self._rows.events(tenant)
+
+    async def tenants(self) -> list[str]:
+        """Returns whose chains there are."""
+        return sorted(await self._rows.heads())
+
+    async def anchors(self) -> list[Anchor]:
+        """Returns how far each chain has come: keep it where the database's owner cannot write."""
+        at = int(now() * 1000)
+        return [anchor(self._key, tenant, *head, at) for tenant, head in sorted((await self._rows.heads()).items())]
+
+    async def verify(self, tenant: str, anchors: Sequence[Anchor] = ()) -> Verification:
+        """Reads a whole chain and returns what is wrong with it."""
+        verifier = Verifier(self._key, tenant, anchors)
+        async for event in self._rows.events(tenant):
+            verifier.read(event)
+        return Verification(tenant, verifier.events, verifier.head, verifier.end())
+
+
+async def export(audit: AuditLog, tenants: Sequence[str], out: TextIO) -> int:
+    """Writes chains as lines of JSON, an event each, with an anchor behind each chain. Returns how many events."""
+    count = 0
+    for tenant in tenants:
+        last: Row | None = None
+        async for last in audit.events(tenant):
+            out.write(json.dumps(last, sort_keys=True) + "\n")
+            count += 1
+        if last is not None:
+            end = anchor(audit.key, tenant, last["seq"], last["hash"], int(now() * 1000))
+            out.write(json.dumps({"anchor": as_document(end)}, sort_keys=True) + "\n")
+    return count
+
+
+def verify_export(key: bytes, lines: Iterator[str], anchors: Sequence[Anchor] = ()) -> list[Verification]:
+    """Verifies what `export` wrote. Raises `InvalidValue` where a line is none of an export's."""
+    chains: dict[str, Verifier] = {}
+    ended: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        document = _line(number, line)
+        end = anchor_of(document)
+        tenant = end.tenant if end is not None else str(document.get("tenant"))
+        if tenant not in chains:
+            chains[tenant] = Verifier(key, tenant, anchors)
+        if end is None:
+            chains[tenant].read(document)
+        elif end != anchor(key, tenant, *chains[tenant].head, end.at):
+            chains[tenant].problems.append(Problem(tenant, end.seq, "is not the end that the export had"))
+        else:
+            ended.add(tenant)
+    for tenant, verifier in chains.items():
+        if tenant not in ended:
+            verifier.problems.append(Problem(tenant, verifier.head[0], "is followed by no end: the export was cut"))
+    for tenant in {a.tenant for a in anchors} - set(chains):
+        chains[tenant] = Verifier(key, tenant, anchors)
+    return [Verification(t, v.events, v.head, v.end()) for t, v in sorted(chains.items())]
+
+
+def anchor_of(document: dict[str, Any]) -> Anchor | None:
+    """Returns the anchor that a line holds, None where it holds none."""
+    try:
+        return Anchor(**document["anchor"])
+    except (KeyError, TypeError):
+        return None
+
+
+def _line(number: int, line: str) -> dict[str, Any]:
+    try:
+        document = json.loads(line)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise InvalidValue("file", f"line {number} is no JSON object")
+    return document
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns 0 when all is well, 1 when a chain is not as it was written, 2 when that is not known."""
+    options = _parser().parse_args(arguments)
+    try:
+        return asyncio.run(_run(options))
+    except (StoreError, InvalidValue, LookupError, OSError, ValidationError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+
+
+async def _run(options: argparse.Namespace) -> int:
+    if options.command == "verify" and options.file is not None:
+        anchors = list(_anchors(options))
+        with options.file.open(encoding="utf-8") as lines:
+            return _report(verify_export(chain_key(_configured(options)[1]), lines, anchors))
+    store, secret = _configured(options)
+    if store is None:
+        raise LookupError("name a --config, or --database and --key-secret")
+    database = Database.of(store.model_copy(update={"statement_timeout_s": 3600.0}))
+    try:
+        await database.require_current()
+        audit = AuditLog(database, secret)
+        tenants = [options.tenant] if options.tenant is not None else await audit.tenants()
+        match options.command:
+            case "verify":
+                anchors = [a for a in _anchors(options) if options.tenant in (None, a.tenant)]
+                known = sorted({*tenants, *(a.tenant for a in anchors)})
+                return _report([await audit.verify(tenant, anchors) for tenant in known])
+            case "anchor":
+                for made in await audit.anchors():
+                    if made.tenant in tenants:
+                        print(json.dumps({"anchor": as_document(made)}, sort_keys=True))
+            case "export":
+                with options.out.open("x", encoding="utf-8") as out:
+                    options.out.chmod(0o600)
+                    count = await export(audit, tenants, out)
+                print(f"{count} events of {len(tenants)} chains", file=sys.stderr)
+    finally:
+        await database.close()
+    return 0
+
+
+def _report(found: Sequence[Verification]) -> int:
+    for chain in found:
+        name = chain.tenant or "(platform)"
+        print(f"{name}: {chain.events} events, the last is {chain.head[0]}, {len(chain.problems)} problems")
+        for problem in chain.problems:
+            print(f"{name}: event {problem.seq} {problem.message}")
+    return 1 if any(chain.problems for chain in found) else 0
+
+
+def _anchors(options: argparse.Namespace) -> Iterator[Anchor]:
+    for path in options.anchors:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            # Lines of an export are taken too, and so are those of a process's log from the brace on.
+            found = anchor_of(_line(number, line[max(line.find("{"), 0) :]))
+            if found is not None:
+                yield found
+
+
+def _configured(options: argparse.Namespace) -> tuple[Store | None, str]:
+    if options.key_secret is not None:
+        store = Store(database=options.database, data="/nowhere") if options.database is not None else None
+        return store, SecretRef(ref=f"file:{options.key_secret.absolute()}").read()
+    try:
+        config = ServingConfig.model_validate_json(options.config.read_bytes())
+    except OSError as e:
+        raise LookupError(f"{options.config}: {e.strerror}; name a --config, or --key-secret") from None
+    return config.store, config.key_secret.read()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.security.audit",
+        description="Verifies a stack's audit log, exports it, and says how far it has come.",
+        epilog="Exit status: 0 all is well, 1 a chain is not as it was written, 2 that could not be found out.",
+    )
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--config", type=Path, default=CONFIG, help="the stack's ServingConfig, JSON (%(default)s)")
+    where.add_argument("--database", help="instead of --config: sqlite:////path or postgresql://user@host/name")
+    where.add_argument("--key-secret", type=Path, metavar="FILE", help="instead of --config: the stack's key secret")
+    where.add_argument("--tenant", help="one tenant's chain, '' the platform's; all of them by default")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+
+    def add(name: str, help: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=help, description=help, parents=[where])
+
+    verify = add("verify", "say whether events were changed, inserted, moved or removed")
+    verify.add_argument("--file", type=Path, help="an export instead of the database")
+    verify.add_argument(
+        "--anchors", type=Path, action="append", default=[], metavar="FILE", help="what `anchor` or `export` wrote once"
+    )
+    add("anchor", "print how far each chain has come: keep it elsewhere, and later nobody can cut the chain before it")
+    out = add("export", "write chains as lines of JSON into a new file")
+    out.add_argument("out", type=Path, help="the file")
+    return parser
+
+
+if __name__ == "__main__":
+    end_at_term()
+    sys.exit(main())

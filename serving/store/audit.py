@@ -1,0 +1,263 @@
+"""The audit log's rows: a chain for each tenant, to which events are added and from which only time removes any.
+
+Those who write to one chain at once wait for each other: each event follows the one before it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.chain import GENESIS, PRUNED, event_hash
+from serving.security.principal import Principal
+from serving.store import values
+from serving.store.database import Database
+from serving.store.errors import InvalidValue
+from serving.store.ids import now
+from serving.store.models import audit, audit_pseudonyms, meta
+from serving.store.postgres import lock_out
+from serving.store.rows import Page
+from serving.store.uninterrupted import uninterrupted
+
+PLATFORM = ""
+"""The chain of what belongs to no tenant: no tenant's name is empty."""
+
+MAX_PAGE = 100
+READ_TOGETHER = 1000
+MAX_DETAILS = 16
+MAX_DETAIL = 128
+"""Characters of a text in `detail`, which names things and quotes nobody."""
+
+UNLOCKED = "audit_unlocked"
+
+Row = dict[str, Any]
+Detail = Mapping[str, str | int | bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event that is still to be recorded. `actor` and `subject` are names of the tenant's users.
+
+    `target` is the id of what was acted upon. Nothing here may be personal but the two names, which are stored as
+    pseudonyms.
+    """
+
+    tenant: str
+    action: str
+    actor: str | None = None
+    key_id: str | None = None
+    target: str | None = None
+    subject: str | None = None
+    outcome: str = "ok"
+    request_id: str | None = None
+    detail: Detail | None = None
+
+
+class AuditRows:
+    """The chains of all tenants. `key` is what they are hashed with."""
+
+    def __init__(self, database: Database, key: bytes) -> None:
+        self._database = database
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "AuditRows()"
+
+    @uninterrupted
+    async def append(self, entries: Sequence[Entry]) -> None:
+        """Adds events in a transaction that others may share. Raises `InvalidValue` for what is out of bounds."""
+        checked = [_checked(entry) for entry in entries]
+
+        def work(connection: Connection) -> None:
+            for entry in checked:
+                add(connection, self._key, entry)
+
+        await self._database.together(work)
+
+    @uninterrupted
+    async def page(
+        self,
+        tenant: str,
+        *,
+        user: str | None = None,
+        action: str | None = None,
+        after: int | None = None,
+        limit: int = 20,
+    ) -> Page[Row]:
+        """Returns the newest events of a chain numbered below `after`, those of one action if given.
+
+        With `user`, those that the user did or that are about the user.
+        """
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
+        query = select(audit).where(audit.c.tenant == tenant)
+        if after is not None:
+            query = query.where(audit.c.seq < after)
+        if action is not None:
+            query = query.where(audit.c.action == action)
+        query = query.order_by(audit.c.seq.desc()).limit(limit + 1)
+
+        def work(connection: Connection) -> list[Row]:
+            narrowed = query
+            if user is not None:
+                name = _pseudonym(connection, self._key, tenant, user, make=False)
+                narrowed = query.where((audit.c.actor == name) | (audit.c.subject == name))
+            return [dict(row) for row in connection.execute(narrowed).mappings()]
+
+        rows = await self._database.query(work)
+        return Page(rows[:limit], len(rows) > limit)
+
+    async def events(self, tenant: str) -> AsyncIterator[Row]:
+        """Yields a chain's events from the first on."""
+        seq = 0
+        while rows := await self._following(tenant, seq):
+            for row in rows:
+                yield row
+            seq = rows[-1]["seq"]
+
+    @uninterrupted
+    async def _following(self, tenant: str, seq: int) -> list[Row]:
+        query = select(audit).where(audit.c.tenant == tenant, audit.c.seq > seq)
+        query = query.order_by(audit.c.seq).limit(READ_TOGETHER)
+        return await self._database.query(lambda c: [dict(row) for row in c.execute(query).mappings()])
+
+    @uninterrupted
+    async def heads(self) -> dict[str, tuple[int, str]]:
+        """Returns number and hash of each chain's last event."""
+        last = select(audit.c.tenant, func.max(audit.c.seq).label("seq")).group_by(audit.c.tenant).subquery()
+        same = and_(audit.c.tenant == last.c.tenant, audit.c.seq == last.c.seq)
+        query = select(audit.c.tenant, audit.c.seq, audit.c.hash).join(last, same)
+        found = await self._database.query(lambda connection: connection.execute(query).all())
+        return {tenant: (seq, hash) for tenant, seq, hash in found}
+
+    @uninterrupted
+    async def pseudonym(self, tenant: str, user: str) -> str:
+        """Returns what stands for a user in the chain, which is made now if the user has none."""
+
+        def work(connection: Connection) -> str:
+            return str(_pseudonym(connection, self._key, tenant, user))
+
+        return await self._database.together(work)
+
+    @uninterrupted
+    async def prune(self, older_than_s: float) -> int:
+        """Removes events of all chains older than that, which an event says. Returns how many.
+
+        The newest event of a chain stays whatever its age.
+        """
+        before = int((now() - older_than_s) * 1000)
+        removed = 0
+        for tenant in await self.heads():
+            async with self._database.write() as connection:
+                removed += await connection.run_sync(self._prune, tenant, before)
+        return removed
+
+    def _prune(self, connection: Connection, tenant: str, before: int) -> int:
+        head = _head(connection, tenant)
+        newer = select(func.min(audit.c.seq)).where(audit.c.tenant == tenant, audit.c.at >= before)
+        through = min(connection.execute(newer).scalar() or head[0], head[0]) - 1
+        last = select(audit.c.hash).where(audit.c.tenant == tenant, audit.c.seq == through)
+        if (hash := connection.execute(last).scalar()) is None:
+            return 0
+        detail = {"through": through, "hash": hash}
+        add(connection, self._key, Entry(tenant, PRUNED, detail=detail))
+        connection.execute(meta.insert().values(key=UNLOCKED, value="prune"))
+        gone = connection.execute(audit.delete().where(audit.c.tenant == tenant, audit.c.seq <= through)).rowcount
+        connection.execute(meta.delete().where(meta.c.key == UNLOCKED))
+        return gone
+
+
+def entry_of(
+    principal: Principal,
+    action: str,
+    *,
+    target: str | None = None,
+    subject: str | None = None,
+    outcome: str = "ok",
+    request_id: str | None = None,
+    detail: Detail | None = None,
+) -> Entry:
+    """Returns what a principal did, in the principal's tenant."""
+    return Entry(
+        principal.tenant, action, principal.user, principal.key_id, target, subject, outcome, request_id, detail
+    )
+
+
+def add(connection: Connection, key: bytes, entry: Entry) -> None:
+    """Adds an event within a transaction, of which it shares the fate."""
+    entry = _checked(entry)
+    seq, previous = _head(connection, entry.tenant)
+    row: Row = {
+        "tenant": entry.tenant,
+        "seq": seq + 1,
+        "at": int(now() * 1000),
+        "actor": _pseudonym(connection, key, entry.tenant, entry.actor),
+        "key_id": entry.key_id,
+        "action": entry.action,
+        "target": entry.target,
+        "subject": _pseudonym(connection, key, entry.tenant, entry.subject),
+        "outcome": entry.outcome,
+        "request_id": entry.request_id,
+        "detail": dict(entry.detail or {}),
+        "previous": previous,
+    }
+    connection.execute(audit.insert(), row | {"hash": event_hash(key, row)})
+
+
+@asynccontextmanager
+async def unlocked(connection: AsyncConnection, why: str) -> AsyncIterator[None]:
+    """Lets a transaction replace the log, as a restored backup does. Others see nothing of it."""
+    await connection.execute(meta.insert().values(key=UNLOCKED, value=why))
+    yield
+    await connection.execute(meta.delete().where(meta.c.key == UNLOCKED))
+
+
+def _head(connection: Connection, tenant: str) -> tuple[int, str]:
+    lock_out(connection, "audit", tenant)
+    last = select(audit.c.seq, audit.c.hash).where(audit.c.tenant == tenant).order_by(audit.c.seq.desc()).limit(1)
+    row = connection.execute(last).first()
+    return (row.seq, row.hash) if row is not None else (0, GENESIS)
+
+
+def _pseudonym(connection: Connection, key: bytes, tenant: str, user: str | None, *, make: bool = True) -> str | None:
+    """Returns a user's pseudonym; the salt's row is the only way back, and goes when the user is forgotten."""
+    if user is None:
+        return None
+    mine = audit_pseudonyms.c.tenant == tenant, audit_pseudonyms.c.user == user
+    salt = connection.execute(select(audit_pseudonyms.c.salt).where(*mine)).scalar()
+    if salt is None:
+        if not make:
+            return ""
+        lock_out(connection, "audit", tenant)
+        salt = connection.execute(select(audit_pseudonyms.c.salt).where(*mine)).scalar()
+    if salt is None:
+        salt = secrets.token_hex(32)
+        connection.execute(audit_pseudonyms.insert().values(tenant=tenant, user=user, salt=salt))
+    return "user_" + hmac.digest(key, f"{salt}\0{tenant}\0{user}".encode(), "sha256").hex()[:32]
+
+
+def _checked(entry: Entry) -> Entry:
+    values.text("tenant", entry.tenant)
+    values.text("action", entry.action, max_length=64, min_length=1)
+    values.text("outcome", entry.outcome, max_length=16, min_length=1)
+    for name, longest in (("actor", 256), ("key_id", 64), ("target", 128), ("subject", 256), ("request_id", 64)):
+        if (value := getattr(entry, name)) is not None:
+            values.text(name, value, max_length=longest)
+    detail = entry.detail or {}
+    if len(detail) > MAX_DETAILS:
+        raise InvalidValue("detail", f"must have at most {MAX_DETAILS} pairs")
+    for name, value in detail.items():
+        values.text("detail", name, max_length=64, min_length=1)
+        if isinstance(value, str):
+            values.text("detail", value, max_length=MAX_DETAIL)
+        elif value is not None and (not isinstance(value, int) or abs(value) > values.MAX_NUMBER):
+            raise InvalidValue("detail", "must hold texts, whole numbers up to 2^53 and booleans")
+    return entry

@@ -1,0 +1,87 @@
+"""What is done through the API is on record, without names."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from serving.config import Catalog
+from tests.unit.api.running import Gateway, Loop, gateway
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory):
+    loop = Loop()
+    with gateway(loop, tmp_path_factory.mktemp("audit"), Catalog()) as made:
+        yield made
+    loop.stop()
+
+
+@pytest.fixture
+def client(served: Gateway):
+    with httpx.Client(base_url=served.url, headers={"authorization": f"Bearer {served.key}"}) as client:
+        yield client
+
+
+def events(client: httpx.Client, **query: str) -> list[dict]:
+    answer = client.get("/v1/admin/audit", params=query)
+    assert answer.status_code == 200
+    return answer.json()["data"]
+
+
+def test_files_and_vector_stores_are_on_record(client: httpx.Client):
+    file = client.post("/v1/files", data={"purpose": "assistants"}, files={"file": ("my.md", b"# words")}).json()["id"]
+    store = client.post("/v1/vector_stores", json={"name": "mine"}, headers={"x-request-id": "r-1"}).json()["id"]
+    assert client.delete(f"/v1/vector_stores/{store}").status_code == 200
+    assert client.delete(f"/v1/files/{file}").status_code == 200
+    found = events(client)
+    assert [(e["action"], e["target"], e["outcome"]) for e in found[:4]] == [
+        ("file.delete", file, "ok"),
+        ("vector_store.delete", store, "ok"),
+        ("vector_store.create", store, "ok"),
+        ("file.create", file, "ok"),
+    ]
+    assert found[2]["request_id"] == "r-1"
+    assert all(e["actor"].startswith("user_") for e in found)
+    assert "my.md" not in str(found)
+    assert [e["action"] for e in events(client, user="admin", action="file.create")] == ["file.create"]
+    assert events(client, user="nobody") == []
+    newest = events(client, limit="1")[0]["id"]
+    assert events(client, after=newest, limit="1")[0]["id"] == str(int(newest) - 1)
+
+
+def test_reading_the_log_is_on_record(client: httpx.Client):
+    events(client)
+    assert events(client)[0]["action"] == "audit.read"
+
+
+def test_the_log_verifies(client: httpx.Client):
+    events(client)
+    found = client.get("/v1/admin/audit/verify").json()
+    assert (found["valid"], found["problems"]) == (True, [])
+    assert found["events"] == found["last"]["seq"] >= 1
+
+
+def test_what_is_refused_is_counted(served: Gateway, client: httpx.Client):
+    for _ in range(3):
+        assert client.delete("/v1/files/file-none").status_code == 404
+        assert httpx.get(f"{served.url}/v1/models", headers={"authorization": "Bearer hr_wrong"}).status_code == 401
+    served.loop.do(served.services.audit.flush())
+    [event] = events(client, action="file.delete")[:1]
+    assert (event["outcome"], event["detail"]) == ("denied", {"count": 3, "reason": "NotFound"})
+    [event] = served.loop.do(served.services.audit.page("")).items
+    assert event["detail"] == {"count": 3, "reason": "invalid"}
+
+
+@pytest.mark.parametrize("query", ["after=x", "after=-1", "limit=0", "limit=101", f"action={'x' * 65}", "after=²"])
+def test_bad_questions_are_refused(client: httpx.Client, query: str):
+    answer = client.get(f"/v1/admin/audit?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == query.partition("=")[0]
+
+
+@pytest.mark.parametrize("path", ["/v1/admin/audit", "/v1/admin/audit/verify"])
+@pytest.mark.parametrize("tenant", ["other", ""])
+def test_another_tenants_log_is_the_platforms_alone(client: httpx.Client, path: str, tenant: str):
+    answer = client.get(path, params={"tenant": tenant})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "insufficient_scope")

@@ -1,0 +1,247 @@
+"""Events of several writers stand in one chain, which only grows."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Table, text
+from sqlalchemy.exc import DBAPIError
+
+from serving.security import audit as program
+from serving.security.audit import AuditLog, export, verify_export
+from serving.security.principal import Principal
+from serving.store.audit import PLATFORM, Entry
+from serving.store.database import Database
+from serving.store.errors import InvalidValue, StoreError
+from serving.store.models import audit as table
+from serving.store.models import audit_pseudonyms
+from serving.store.uninterrupted import uninterrupted
+
+SECRET = "s" * 40
+
+
+@pytest.fixture
+def log(database: Database) -> AuditLog:
+    return AuditLog(database, SECRET)
+
+
+async def change(database: Database, statement: str, table: Table = table) -> None:
+    """Does what an owner of the database can."""
+
+    @uninterrupted
+    async def run() -> None:
+        async with database.write() as connection:
+            await connection.execute(text("INSERT INTO meta VALUES ('audit_unlocked', 'test')"))
+            await connection.execute(text(statement))
+            await connection.execute(text("DELETE FROM meta WHERE key = 'audit_unlocked'"))
+
+    await run()
+
+
+async def test_events_hold_no_name(log: AuditLog, alice: Principal, mallory: Principal):
+    await log.record(alice, "key.create", "key_1", subject="bob", detail={"scopes": 3}, request_id="r1")
+    await log.record(mallory, "file.delete", "file-1", outcome="denied")
+    [event] = (await log.page("acme")).items
+    assert (event["seq"], event["action"], event["target"], event["outcome"]) == (1, "key.create", "key_1", "ok")
+    assert event["actor"] == await log.pseudonym("acme", "alice")
+    assert event["subject"] == await log.pseudonym("acme", "bob") != event["actor"]
+    assert not {"alice", "bob"} & set(json.dumps(event).split('"'))
+    assert await log.pseudonym("evil", "alice") != event["actor"]
+    for user, found in (("alice", 1), ("bob", 1), ("carol", 0)):
+        assert len((await log.page("acme", user=user)).items) == found
+
+
+async def test_a_forgotten_salt_leaves_a_chain_that_verifies(database: Database, log: AuditLog, alice: Principal):
+    await log.record(alice, "key.create")
+    before = (await log.page("acme")).items[0]["actor"]
+    await change(database, "DELETE FROM audit_pseudonyms", audit_pseudonyms)
+    assert (await log.verify("acme")).problems == []
+    assert await log.pseudonym("acme", "alice") != before
+    assert (await log.page("acme", user="alice")).items == []
+
+
+async def test_eight_writers_make_one_chain(new_url: Callable[[], str]):
+    url = new_url()
+    databases = [Database(url) for _ in range(8)]
+    for database in databases:
+        await database.migrate()
+    logs = [AuditLog(database, SECRET) for database in databases]
+    callers = [Principal(tenant, f"u{n}", "k") for n, tenant in enumerate("aabaabaa")]
+    await asyncio.gather(
+        *(
+            log.record(caller, "x", detail={"n": n})
+            for log, caller in zip(logs, callers, strict=True)
+            for n in range(20)
+        )
+    )
+    for tenant, events in (("a", 120), ("b", 40)):
+        found = await logs[0].verify(tenant)
+        assert (found.events, found.head[0], found.problems) == (events, events, [])
+    for database in databases:
+        await database.close()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE audit SET action = 'y'", "DELETE FROM audit", "TRUNCATE audit"])
+async def test_the_table_only_grows(database: Database, log: AuditLog, alice: Principal, statement: str):
+    await log.record(alice, "x")
+
+    @uninterrupted
+    async def run() -> None:
+        async with database.write() as connection:
+            await connection.execute(text(statement))
+
+    with pytest.raises((DBAPIError, StoreError)):
+        await run()
+    assert [e["action"] for e in (await log.page("acme")).items] == ["x"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET action = 'y' WHERE seq = 2",
+        "UPDATE audit SET detail = '{}' WHERE seq = 1",
+        "UPDATE audit SET at = at + 1 WHERE seq = 3",
+        "UPDATE audit SET seq = seq + 10",
+        "DELETE FROM audit WHERE seq = 2",
+        "DELETE FROM audit WHERE seq = 1",
+        "DELETE FROM audit WHERE seq = 3",
+        "DELETE FROM audit",
+    ],
+)
+async def test_what_an_owner_of_the_database_does_is_found(
+    database: Database, log: AuditLog, alice: Principal, statement: str
+):
+    for n in range(3):
+        await log.record(alice, "x", detail={"n": n})
+    anchors = await log.anchors()
+    assert (await log.verify("acme", anchors)).problems == []
+    await change(database, statement)
+    assert (await log.verify("acme", anchors)).problems
+
+
+async def test_time_removes_a_beginning(database: Database, log: AuditLog, alice: Principal):
+    for _ in range(4):
+        await log.record(alice, "x")
+    anchors = await log.anchors()
+    assert await log.prune(3600) == 0
+    assert await log.prune(-1) == 3  # the newest stays
+    [pruned, last] = (await log.page("acme")).items
+    assert (pruned["action"], pruned["detail"]["through"], last["seq"]) == ("audit.prune", 3, 4)
+    assert (await log.verify("acme", anchors)).problems == []
+    assert await log.prune(-1) == 1
+    await log.record(alice, "y")
+    assert (await log.verify("acme", anchors)).problems == []
+
+
+async def test_what_strangers_do_is_counted(log: AuditLog):
+    for _ in range(3):
+        log.count("authentication", "unknown")
+    for n in range(2000):
+        log.count("authentication", f"reason {n}")
+    await log.flush()
+    await log.flush()
+    assert (await log.verify(PLATFORM)).events == 1001
+    found = {e["detail"]["reason"]: e["detail"]["count"] async for e in log.events(PLATFORM)}
+    assert found["unknown"] == 3
+    assert sum(found.values()) == 2003
+
+
+async def test_what_is_counted_outlives_a_store_that_is_away(tmp_path: Path):
+    database = Database(f"sqlite:///{tmp_path}/gone/a.db")
+    log = AuditLog(database, SECRET)
+    log.count("authentication", "unknown")
+    await log.flush()
+    await database.migrate()
+    await log.flush()
+    assert [e["detail"]["count"] async for e in log.events(PLATFORM)] == [1]
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"action": ""},
+        {"action": "x" * 65},
+        {"target": "x" * 129},
+        {"detail": {"a": "x" * 129}},
+        {"detail": {"a": 1.5}},
+        {"detail": {"a": 2**54}},
+        {"detail": {"a": []}},
+        {"detail": {"a": "\0"}},
+        {"detail": {str(n): n for n in range(17)}},
+    ],
+)
+async def test_what_is_out_of_bounds_is_refused(database: Database, log: AuditLog, entry: dict):
+    with pytest.raises(InvalidValue):
+        await log._rows.append([Entry("acme", **{"action": "x", **entry})])
+    assert await log.anchors() == []
+
+
+async def test_pages_go_back(log: AuditLog, alice: Principal):
+    for n in range(5):
+        await log.record(alice, f"x{n % 2}")
+    page = await log.page("acme", limit=2)
+    assert ([e["seq"] for e in page.items], page.has_more) == ([5, 4], True)
+    page = await log.page("acme", limit=3, after=4)
+    assert ([e["seq"] for e in page.items], page.has_more) == ([3, 2, 1], False)
+    assert [e["seq"] for e in (await log.page("acme", action="x1")).items] == [4, 2]
+    for limit in (0, 101):
+        with pytest.raises(InvalidValue):
+            await log.page("acme", limit=limit)
+
+
+async def test_exports_verify_by_themselves(log: AuditLog, alice: Principal, mallory: Principal):
+    for n in range(3):
+        await log.record(alice, "x", detail={"ü": n})
+        await log.record(mallory, "y")
+    out = io.StringIO()
+    assert await export(log, await log.tenants(), out) == 6
+    lines = out.getvalue().splitlines()
+    assert [(v.tenant, v.events, v.problems) for v in verify_export(log.key, iter(lines))] == [
+        ("acme", 3, []),
+        ("evil", 3, []),
+    ]
+    for i in range(len(lines)):
+        cut = lines[:i] + lines[i + 1 :]
+        assert any(v.problems for v in verify_export(log.key, iter(cut))), lines[i]
+    later = io.StringIO()
+    await log.record(alice, "x")
+    await export(log, ["acme"], later)
+    anchors = await log.anchors()
+    assert any(v.problems for v in verify_export(log.key, iter(lines), anchors))
+    assert not any(v.problems for v in verify_export(log.key, iter(later.getvalue().splitlines()), anchors[:1]))
+
+
+async def test_the_command(new_url: Callable[[], str], tmp_path: Path, capsys, alice: Principal):
+    url = new_url()
+    (tmp_path / "secret").write_text(SECRET)
+    where = ["--database", url, "--key-secret", str(tmp_path / "secret")]
+    async with Database(url) as database:
+        log = AuditLog(database, SECRET)
+        for _ in range(3):
+            await log.record(alice, "x")
+
+        async def run(*arguments: str) -> int:
+            return await asyncio.to_thread(program.main, arguments)
+
+        assert await run("verify", *where) == 0
+        assert "acme: 3 events, the last is 3, 0 problems" in capsys.readouterr().out
+        assert await run("anchor", *where) == 0
+        (tmp_path / "anchors").write_text(capsys.readouterr().out)
+        assert await run("export", *where, str(tmp_path / "out.jsonl")) == 0
+        offline = ["--key-secret", str(tmp_path / "secret"), "--file", str(tmp_path / "out.jsonl")]
+        assert await run("verify", *offline, "--anchors", str(tmp_path / "anchors")) == 0
+        await change(database, "DELETE FROM audit WHERE seq = 3")
+        assert await run("verify", *where) == 0
+        assert await run("verify", *where, "--anchors", str(tmp_path / "anchors")) == 1
+        assert await run("verify", *where, "--anchors", str(tmp_path / "out.jsonl")) == 1
+        (tmp_path / "other").write_text("t" * 40)
+        assert await run("verify", *offline[2:], "--key-secret", str(tmp_path / "other")) == 1
+        assert await run("export", *where, str(tmp_path / "out.jsonl")) == 2  # it is there
+        assert await run("verify", "--key-secret", str(tmp_path / "secret"), "--file", str(tmp_path / "secret")) == 2
+        assert "line 1 is no JSON object" in capsys.readouterr().err
