@@ -1019,6 +1019,9 @@ class ServingConfig(Strict):
 
     store: Store
     key_secret: SecretRef = Field(description="key of the hash under which API keys are stored")
+    key_secret_previous: SecretRef | None = Field(
+        default=None, description="another one, under which stored keys verify too; used keys change to key_secret"
+    )
     bootstrap_key: SecretRef | None = Field(default=None, description="the first API key, made by the stack")
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="of bare models, and of assistants that do not say")

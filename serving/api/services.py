@@ -72,7 +72,8 @@ class Services:
         self.keys = Keys(self.database)
         self.idempotency_keys = IdempotencyKeys(self.database)
         secret = config.key_secret.read()
-        self.authenticator = Authenticator(self.keys, secret)
+        previous = config.key_secret_previous
+        self.authenticator = Authenticator(self.keys, secret, previous=previous.read() if previous else None)
         self.approvals = Approvals(secret)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
 
@@ -88,6 +88,16 @@ class Keys:
         async with self._database.read() as connection:
             row = (await connection.execute(select(keys).where(keys.c.hash == hash))).mappings().first()
         return build(ApiKey, row) if row is not None else None
+
+    @uninterrupted
+    async def rehash(self, before: str, hash: str) -> ApiKey | None:
+        """Stores a key's hash under another secret in place of the one `before`; None when there is no such key."""
+        found = await self.by_hash(before)
+        if found is None:  # most often a key that nobody knows, or else another replica was first
+            return await self.by_hash(hash)
+        async with self._database.write() as connection:
+            await connection.execute(keys.update().where(keys.c.hash == before).values(hash=hash))
+        return replace(found, hash=hash)
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> ApiKey:
