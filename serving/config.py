@@ -913,6 +913,7 @@ class Limits(Strict):
     messages: int = Field(default=2_000, ge=1)
     characters: int = Field(default=2_000_000, ge=1, description="of all messages together")
     json_depth: int = Field(default=64, ge=4, le=512)
+    json_containers: int = Field(default=100_000, ge=1, description="objects and lists in a body")
     n: int = Field(default=8, ge=1, le=128)
     embedding_inputs: int = Field(default=256, ge=1)
     in_flight: int = Field(default=64, ge=1, description="requests worked on at once, per gateway replica")
@@ -1197,6 +1198,9 @@ class ServingConfig(Strict):
 
     store: Store
     key_secret: SecretRef = Field(description="key of the hash under which API keys are stored")
+    key_secret_previous: SecretRef | None = Field(
+        default=None, description="another one, under which stored keys verify too; used keys change to key_secret"
+    )
     bootstrap_key: SecretRef | None = Field(default=None, description="the first API key, made by the stack")
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="of bare models, and of assistants that do not say")

@@ -18,7 +18,7 @@ from serving.api.generation import CHAT, Annotate, Finished, Job, fixed_answer, 
 from serving.api.http import JsonResponse, read_json
 from serving.api.reasoning import Acting, Reasoner, choose, tools_of
 from serving.api.recorder import check_storable, recorder
-from serving.api.schemas import ChatRequest, OtherPart
+from serving.api.schemas import ChatRequest, NamedChoice, OtherPart
 from serving.api.services import Services
 from serving.api.turn import OpenTurn, Recollection
 from serving.assistants import prompt
@@ -79,6 +79,7 @@ def check_size(body: ChatRequest, limits: Limits) -> None:
     for message in body.messages:
         content = message.content
         size += len(content) if isinstance(content, str) else len(message.text())
+        size += sum(len(call.function.arguments) for call in message.tool_calls or ())
     if size > limits.characters:
         raise invalid(f"The messages have more than {limits.characters} characters.", "messages", "too_long")
     if body.n is not None and body.n > limits.n:
@@ -125,7 +126,7 @@ def new_job(
         document["max_tokens"] = max_tokens
     for name in ("logprobs", "top_logprobs", "tool_choice", "parallel_tool_calls"):
         if (value := getattr(body, name)) is not None:
-            document[name] = value
+            document[name] = value.model_dump() if isinstance(value, NamedChoice) else value
     if body.tools:
         document["tools"] = [t.model_dump(exclude_none=True) for t in body.tools]
     if body.response_format is not None:

@@ -81,7 +81,7 @@ async def read_json(request: Request, model: type[M], limits: Limits) -> M:
         raise invalid("The request body is not valid JSON.", code="invalid_json") from None
     if not isinstance(document, dict):
         raise invalid("The request body must be a JSON object.", code="invalid_json")
-    check_depth(document, limits.json_depth)
+    check_shape(document, limits)
     return validate(model, document)
 
 
@@ -125,10 +125,14 @@ def _field_names(model: type[BaseModel]) -> frozenset[str]:
     return _names[model]
 
 
-def check_depth(document: Any, limit: int) -> None:
-    """Raises a 400 when `document` nests deeper than `limit`."""
-    level = [document]
-    for _ in range(limit):
+def check_shape(document: Any, limits: Limits) -> None:
+    """Raises a 400 when `document` nests deeper than `json_depth`, or has more than `json_containers`."""
+    level, left = [document], limits.json_containers
+    for _ in range(limits.json_depth):
+        left -= len(level)
+        if left < 0:
+            message = f"The request body has more than {limits.json_containers} objects and lists."
+            raise invalid(message, code="invalid_json")
         deeper: list[Any] = []
         for item in level:
             children = item.values() if isinstance(item, dict) else item
@@ -136,4 +140,4 @@ def check_depth(document: Any, limit: int) -> None:
         if not deeper:
             return
         level = deeper
-    raise invalid(f"The request body nests deeper than {limit} levels.", code="invalid_json")
+    raise invalid(f"The request body nests deeper than {limits.json_depth} levels.", code="invalid_json")

@@ -46,7 +46,7 @@ InputItem = Annotated[
 
 
 Input = Annotated[
-    Annotated[Text, Tag("a string")] | Annotated[list[InputItem], Field(min_length=1), Tag("a list")],
+    Annotated[Text, Tag("a string")] | Annotated[list[InputItem], Field(fail_fast=True, min_length=1), Tag("a list")],
     Discriminator(lambda value: "a list" if isinstance(value, list) else "a string"),  # a mistake is told of that one
 ]
 
@@ -101,7 +101,7 @@ class ResponseRequest(Body):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    tools: list[FunctionTool] | None = Field(default=None, max_length=128)
+    tools: Annotated[list[FunctionTool], Field(fail_fast=True)] | None = Field(default=None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -19,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from serving.api.schema_limits import BoundedSchema, check_together
 from serving.config import StrategyKind
 from serving.security.approvals import MAX_ID
 from serving.store.feedback import MAX_COMMENT, MAX_CORRECTION, MAX_TAG, MAX_TAGS
@@ -43,16 +46,73 @@ class TextPart(Body):
     text: Text
 
 
+def _content_itself(value: Any) -> Any:
+    if isinstance(value, str) and not value.startswith("data:"):
+        raise ValueError("Send the content itself, as data:<type>;base64,<content>: nothing is fetched by its URL.")
+    return value
+
+
+DataUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^data:[a-z]+/[A-Za-z0-9.+-]+;base64,[A-Za-z0-9+/]*={0,2}$"),
+    BeforeValidator(_content_itself),
+]
+"""A content itself, never its address: an engine would fetch it from inside the walls."""
+
+Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+Detail = Literal["low", "high", "auto", "original"]
+FileId = Annotated[str, StringConstraints(max_length=128)]
+FileName = Annotated[str, StringConstraints(max_length=256)]
+
+
+class ImageUrl(Body):
+    """An image."""
+
+    url: DataUrl
+    detail: Detail | None = None
+
+
+class AudioData(Body):
+    """A recording."""
+
+    data: Base64
+    format: str = Field(pattern=r"^[a-z0-9]{1,16}$")
+
+
+class FileData(Body):
+    """A document."""
+
+    file_data: DataUrl | Base64 | None = None
+    file_id: FileId | None = None
+    filename: FileName | None = None
+
+
 class OtherPart(Body):
-    """An image, audio or file inside a message: passed on to engines that take it."""
-
-    type: Literal["image_url", "input_audio", "file"]
-    image_url: dict[str, Any] | None = None
-    input_audio: dict[str, Any] | None = None
-    file: dict[str, Any] | None = None
+    """What is no text inside a message: passed on to engines that take it."""
 
 
-Part = Annotated[TextPart | OtherPart, Field(discriminator="type")]
+class ImagePart(OtherPart):
+    """An image inside a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class AudioPart(OtherPart):
+    """A recording inside a message."""
+
+    type: Literal["input_audio"]
+    input_audio: AudioData
+
+
+class FilePart(OtherPart):
+    """A document inside a message."""
+
+    type: Literal["file"]
+    file: FileData
+
+
+Part = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
 
 
 class FunctionCall(Body):
@@ -74,7 +134,7 @@ class Message(Body):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[Part] | None = None
+    content: Text | Annotated[list[Part], Field(fail_fast=True, max_length=1000)] | None = None
     name: str | None = Field(default=None, max_length=64)
     tool_calls: list[ToolCall] | None = Field(default=None, max_length=128)
     tool_call_id: str | None = Field(default=None, max_length=128)
@@ -99,7 +159,7 @@ class Function(Body):
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str | None = Field(default=None, max_length=20_000)
-    parameters: dict[str, Any] | None = None
+    parameters: BoundedSchema | None = None
     strict: bool | None = None
 
 
@@ -110,12 +170,33 @@ class Tool(Body):
     function: Function
 
 
+def _together(tools: list[Tool]) -> list[Tool]:
+    check_together(tool.function.parameters for tool in tools if tool.function.parameters is not None)
+    return tools
+
+
+Tools = Annotated[list[Tool], Field(fail_fast=True, max_length=128), AfterValidator(_together)]
+
+
+class NamedFunction(Body):
+    """A function by its name."""
+
+    name: str = Field(max_length=64)
+
+
+class NamedChoice(Body):
+    """The function that the model must call."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
 class JsonSchema(Body):
     """A JSON Schema that the answer must satisfy."""
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str | None = Field(default=None, max_length=20_000)
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: BoundedSchema = Field(alias="schema")
     strict: bool | None = None
 
 
@@ -187,7 +268,7 @@ class ChatRequest(Sampling):
     to the answer, and `approvals` are ids of calls of tools that may be made.
     """
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Annotated[list[Message], Field(fail_fast=True)] = Field(min_length=1)
     conversation: ConversationId | ConversationReference | None = None
     strategy: StrategyKind | None = None
     approvals: list[ApprovalId] | None = Field(
@@ -200,8 +281,8 @@ class ChatRequest(Sampling):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     response_format: ResponseFormat | None = None
-    tools: list[Tool] | None = Field(default=None, max_length=128)
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    tools: Tools | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     store: bool | None = None
     metadata: Metadata | None = None
     parallel_tool_calls: bool | None = None
@@ -226,7 +307,7 @@ class EmbeddingRequest(Body):
     """`POST /v1/embeddings`."""
 
     model: ModelName
-    input: Text | Annotated[list[Text], Field(min_length=1)]
+    input: Text | Annotated[list[Text], Field(fail_fast=True, min_length=1)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1)
     user: str | None = Field(default=None, max_length=512)
@@ -269,7 +350,7 @@ class VectorStoreRequest(Body):
 
     name: str = Field(min_length=1, max_length=256)
     metadata: Metadata | None = None
-    file_ids: list[str] | None = Field(default=None, max_length=500)
+    file_ids: list[FileId] | None = Field(default=None, max_length=500)
 
 
 class VectorStoreUpdate(Body):
@@ -319,29 +400,36 @@ class Refusal(Body):
 
 
 class InputImage(Body):
-    """An image, by its URL (which can hold it: `data:`)."""
+    """An image, in a URL that holds it."""
 
     type: Literal["input_image"]
-    image_url: str | None = None
-    file_id: str | None = Field(default=None, max_length=128)
-    detail: Literal["low", "high", "auto", "original"] = "auto"
+    image_url: DataUrl | None = None
+    file_id: FileId | None = None
+    detail: Detail = "auto"
 
 
 class InputAudio(Body):
     """A recording."""
 
     type: Literal["input_audio"]
-    input_audio: dict[str, Any]
+    input_audio: AudioData
 
 
 class InputFile(Body):
     """A document."""
 
     type: Literal["input_file"]
-    file_data: str | None = None
-    file_id: str | None = Field(default=None, max_length=128)
-    file_url: str | None = Field(default=None, max_length=8192)
-    filename: str | None = Field(default=None, max_length=256)
+    file_data: DataUrl | Base64 | None = None
+    file_id: FileId | None = None
+    filename: FileName | None = None
+    file_url: str | None = Field(default=None, description="not supported")
+
+    @field_validator("file_url", mode="before")
+    @classmethod
+    def _file_url(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("Nothing is fetched by its URL: send file_data.")
+        return value
 
 
 Content = Annotated[InputText | OutputText | Refusal | InputImage | InputAudio | InputFile, Field(discriminator="type")]
@@ -355,7 +443,7 @@ class MessageItem(Body):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     status: ItemStatus = "completed"
-    content: Text | Annotated[list[Content], Field(max_length=1000)]
+    content: Text | Annotated[list[Content], Field(fail_fast=True, max_length=1000)]
 
     @model_validator(mode="after")
     def _parts(self) -> Self:
@@ -381,7 +469,7 @@ class FunctionCallOutputItem(Body):
 
     type: Literal["function_call_output"]
     call_id: CallId
-    output: Text | Annotated[list[Content], Field(max_length=1000)]
+    output: Text | Annotated[list[Content], Field(fail_fast=True, max_length=1000)]
     status: ItemStatus = "completed"
 
 

@@ -94,7 +94,8 @@ class Services:
         self.usage = Usage(self.database)
         self.keeper = Keeper(self.quotas, self.usage, config.quotas)
         secret = config.key_secret.read()
-        self.authenticator = Authenticator(self.keys, secret)
+        previous = config.key_secret_previous
+        self.authenticator = Authenticator(self.keys, secret, previous=previous.read() if previous else None)
         people: People = Anybody()
         self.providers = [Provider(issuer) for issuer in config.oidc.issuers]
         self.identity = Identity(self.authenticator, Tokens(self.providers, people))

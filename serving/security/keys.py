@@ -34,15 +34,26 @@ class Authenticator:
     Verified keys are remembered for `ttl_s` seconds, refused ones for `refused_ttl_s`, at most `size` of each:
     a revoked key works that much longer, and so does what a user's role or groups were. Only digests are kept in
     memory.
+
+    Keys that were hashed with the secret `previous` verify too, and are hashed anew when they are used.
     """
 
     def __init__(
-        self, keys: Keys, secret: str, *, ttl_s: float = 10, refused_ttl_s: float = 1, size: int = 4096
+        self,
+        keys: Keys,
+        secret: str,
+        *,
+        previous: str | None = None,
+        ttl_s: float = 10,
+        refused_ttl_s: float = 1,
+        size: int = 4096,
     ) -> None:
-        if len(secret) < 32:
-            raise ValueError("the key secret must have at least 32 characters")
+        for each in (secret, previous):
+            if each is not None and len(each) < 32:
+                raise ValueError("the key secret must have at least 32 characters")
         self._keys = keys
         self._secret = secret.encode()
+        self._previous = previous.encode() if previous is not None else None
         self._verified: _Cache[Principal] = _Cache(ttl_s, size)
         self._refused: _Cache[bool] = _Cache(refused_ttl_s, size)
         self._used: set[str] = set()
@@ -70,7 +81,7 @@ class Authenticator:
             return known
         if self._refused.get(digest):
             return None
-        found = await self._keys.by_hash(digest.hex())
+        found = await self._found(key, digest)
         at = now()
         if found is None or not hmac.compare_digest(found.key.hash, digest.hex()) or not _good(found, at):
             self._refused.put(digest, True)
@@ -119,7 +130,17 @@ class Authenticator:
         """Stores the key that the stack made, once; another one than before revokes the one before."""
         if not _KEY.fullmatch(key):
             raise ValueError("the bootstrap key must be 'hr_' and 43 base64url characters")
-        await self._keys.add_bootstrap(self._digest(key).hex())
+        digest = self._digest(key)
+        await self._found(key, digest)
+        await self._keys.add_bootstrap(digest.hex())
+
+    async def _found(self, key: str, digest: bytes) -> Held | None:
+        """Returns the stored key, valid or not, hashed with today's secret from now on."""
+        found = await self._keys.by_hash(digest.hex())
+        if found is None and self._previous is not None:
+            before = hmac.digest(self._previous, key.encode(), "sha256")
+            found = await self._keys.rehash(before.hex(), digest.hex())
+        return found
 
     def _digest(self, key: str) -> bytes:
         return hmac.digest(self._secret, key.encode(), "sha256")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
@@ -124,6 +124,16 @@ class Keys:
             return None
         disabled = row["disabled_at"] is not None or row["closed_at"] is not None
         return Held(build(ApiKey, row), row["role"], row["groups"], disabled)
+
+    @uninterrupted
+    async def rehash(self, before: str, hash: str) -> Held | None:
+        """Stores a key's hash under another secret in place of the one `before`; None when there is no such key."""
+        found = await self.by_hash(before)
+        if found is None:  # most often a key that nobody knows, or else another replica was first
+            return await self.by_hash(hash)
+        async with self._database.write() as connection:
+            await connection.execute(keys.update().where(keys.c.hash == before).values(hash=hash))
+        return replace(found, key=replace(found.key, hash=hash))
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> ApiKey:

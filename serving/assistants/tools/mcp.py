@@ -113,7 +113,7 @@ class McpServer:
         self._tools: list[Tool] | None = None
         self._stale_at = -math.inf
         self._in_flight = 0
-        self._secrets: tuple[str, ...] = ()
+        self._secrets: dict[str, str] = {}  # by header, as the newest session was opened with them
         self._closed = self._shut = False
 
     async def tools(self) -> list[Tool]:
@@ -203,7 +203,7 @@ class McpServer:
 
         async def call(arguments: dict[str, Any]) -> str:
             failed, text = _text(await self._ask(lambda session: session.call(listed.name, arguments)))
-            text = masked(text, self._secrets)
+            text = masked(text, self._secrets.values())
             if failed:
                 raise ToolError(text or "it failed")
             return text
@@ -252,20 +252,34 @@ class McpServer:
     async def _opened(self) -> Session:
         if self._shut:
             raise _Unreachable(f"{self._settings.name} is not used any more")
-        if self._session is not None and self._session.usable:
-            return self._session
+        session = self._session
+        if session is not None and session.usable:
+            if not await self._rotated():
+                return session
+            self._retire(session)
         if self._opening is None:
             if self._clock() < self._again_at:
                 raise _Unreachable(self._failure)
             self._opening = asyncio.create_task(self._open())
         return await asyncio.shield(self._opening)
 
+    async def _rotated(self) -> bool:
+        """Whether the secrets in its headers are others than those that the session was opened with."""
+        try:
+            return bool(self._settings.headers) and await self._headers() != self._secrets
+        except LookupError:  # about to be written: what is known goes on
+            return False
+
+    async def _headers(self) -> dict[str, str]:
+        refs = self._settings.headers
+        return await asyncio.to_thread(lambda: {name: ref.read() for name, ref in refs.items()})
+
     async def _open(self) -> Session:
         settings = self._settings
         try:
             sdk = await asyncio.to_thread(importlib.import_module, _SDK)
-            headers = await asyncio.to_thread(lambda: {name: ref.read() for name, ref in settings.headers.items()})
-            self._secrets = tuple(headers.values())
+            headers = await self._headers()
+            self._secrets = headers
             session: Session = sdk.Session(
                 settings.url,
                 headers=headers,
@@ -294,7 +308,7 @@ class McpServer:
 
     def _seen(self, text: str, limit: int = 200) -> str:
         """Returns what may be seen of a text of the server."""
-        return clean(masked(text, self._secrets), limit)
+        return clean(masked(text, self._secrets.values()), limit)
 
     def _failed(self, message: str) -> _Unreachable:
         """Lets some time pass until the server is tried again."""

@@ -83,14 +83,18 @@ def gateway(
     oidc: Oidc | None = None,
     cors: Cors | None = None,
     port: int = 0,
+    key_secret: str = "h" * 40,
+    previous: str | None = None,
 ) -> Iterator[Gateway]:
     """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
     key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
-    (folder / "hash").write_text("h" * 40)
+    (folder / "hash").write_text(key_secret)
+    (folder / "previous").write_text(previous or "")
     (folder / "key").write_text(key)
     config = ServingConfig(
         store=Store(database=database or f"sqlite:///{folder / 'h.db'}", data=str(folder)),
         key_secret=SecretRef(ref=f"file:{folder / 'hash'}"),
+        key_secret_previous=SecretRef(ref=f"file:{folder / 'previous'}") if previous else None,
         bootstrap_key=SecretRef(ref=f"file:{folder / 'key'}"),
         limits=limits or Limits(),
         oidc=oidc or Oidc(),

@@ -320,6 +320,25 @@ async def test_credentials(servers, tmp_path, monkeypatch, caplog):
         process.stop()
 
 
+async def test_a_rotated_credential_is_used_from_the_next_call_on(servers, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("Bearer secret-1")
+    seen = []
+
+    async def call(request):
+        seen.append(request.headers["authorization"])
+        return said("done")
+
+    async with pretender(speaks([listed("say")], call)) as url:
+        tools = await box(servers, settings(url, headers={"Authorization": SecretRef(ref=f"file:{key}")}))
+        assert await tools.call("t_say", "") == "done"
+        key.unlink()  # as it is for a moment when a file is written in another's place
+        assert await tools.call("t_say", "") == "done"
+        key.write_text("Bearer secret-2")
+        assert [await tools.call("t_say", "") for _ in range(2)] == ["done"] * 2
+    assert seen == ["Bearer secret-1"] * 2 + ["Bearer secret-2"] * 2
+
+
 async def test_redirects_lead_nowhere_else(servers):
     asked = []
 
