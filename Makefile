@@ -94,7 +94,10 @@ soak: venv clouds ## the long campaigns, on this host and on a Kubernetes that i
 release-fixture: venv ## write the fixture that the next version must come up on
 	$(BIN)/python -m tools.fixture $(ARGS)
 
-venv: $(STAMP)
+venv: $(STAMP) $(BIN)/headrace
+
+$(BIN)/headrace: tools/headrace.sh $(STAMP)
+	@install -m 755 $< $@
 
 # The checkout is put on the environment's path, so nothing depends on the working directory.
 $(STAMP): $(LOCKED)

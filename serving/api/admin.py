@@ -11,6 +11,7 @@ from serving.api.exchange import Exchange
 from serving.api.paging import text_query
 from serving.api.services import Services
 from serving.security.principal import Principal
+from serving.store.errors import NotFound
 
 MAX_TENANT = 256
 
@@ -24,5 +25,8 @@ async def acting(s: Services, request: Request, x: Exchange) -> Principal:
     if tenant is None or tenant == x.caller.tenant:
         return x.caller
     if "platform" not in x.caller.scopes:
-        raise not_found("tenant")
-    return replace(x.caller, tenant=(await s.tenants.get(tenant)).id)
+        raise not_found("tenant", "tenant")
+    try:
+        return replace(x.caller, tenant=(await s.tenants.get(tenant)).id)
+    except NotFound:
+        raise not_found("tenant", "tenant") from None

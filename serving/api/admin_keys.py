@@ -10,12 +10,13 @@ from starlette.responses import Response
 
 from serving.api.admin import acting
 from serving.api.admin_schemas import KeyRequest, RotationRequest
-from serving.api.errors import ApiError, invalid
+from serving.api.errors import ApiError, invalid, not_found
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response, text_query
 from serving.api.services import Services
 from serving.security.principal import SCOPES_OF, allowed
+from serving.store.errors import NotFound
 from serving.store.ids import now
 from serving.store.keys import ApiKey
 
@@ -25,7 +26,10 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     _refuse_repetition(request)
     principal = await acting(s, request, x)
     body = await read_json(request, KeyRequest, s.limits)
-    user = await s.users.get(principal, body.user)
+    try:
+        user = await s.users.get(principal, body.user)
+    except NotFound:
+        raise not_found("user", "user") from None
     most = SCOPES_OF[user.role]
     if body.scopes is None:
         scopes = most & x.caller.scopes

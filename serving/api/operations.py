@@ -305,7 +305,7 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="admin",
     ),
     Operation("GET", "/v1/admin/keys/{key_id}", admin_keys.get, query=(TENANT,), scope="admin"),
-    Operation("DELETE", "/v1/admin/keys/{key_id}", admin_keys.revoke, query=(TENANT,), scope="admin"),
+    Operation("POST", "/v1/admin/keys/{key_id}/revoke", admin_keys.revoke, query=(TENANT,), scope="admin"),
     Operation(
         "POST", "/v1/admin/keys/{key_id}/rotate", admin_keys.rotate, a.RotationRequest, query=(TENANT,), scope="admin"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 
 import httpx
 import openai
@@ -40,6 +41,7 @@ def test_every_route(stack):
         conversations(sdk)
         files(sdk)
         memories(sdk)
+        administration(sdk)
         assert not_asked(sdk.requests) == []
 
 
@@ -131,3 +133,31 @@ def memories(sdk):
     listed = sdk.get("/memories", cast_to=Plain, options={"params": {"assistant": "friend"}}).model_extra["data"]
     assert made.id in [m["id"] for m in listed]
     assert sdk.delete(f"/memories/{made.id}", cast_to=Plain).model_extra["deleted"]
+
+
+def administration(sdk):
+    """Tenants and users stay, so each run has its own."""
+    assert sdk.get("/me", cast_to=Plain).model_extra["tenant"] == "default"
+    name = f"tour-{secrets.token_hex(8)}"
+    tenant = sdk.post("/admin/tenants", body={"id": name}, cast_to=Plain)
+    assert sdk.get(f"/admin/tenants/{name}", cast_to=Plain) == tenant
+    newest = {"params": {"limit": 1}}
+    assert sdk.get("/admin/tenants", cast_to=Plain, options=newest).model_extra["data"][0]["id"] == name
+
+    of = {"params": {"tenant": name}}
+    user = sdk.post("/admin/users", body={"id": "ada"}, cast_to=Plain, options=of)
+    assert sdk.get("/admin/users/ada", cast_to=Plain, options=of) == user
+    assert [u["id"] for u in sdk.get("/admin/users", cast_to=Plain, options=of).model_extra["data"]] == ["ada"]
+    changed = sdk.post("/admin/users/ada", body={"groups": ["herons"]}, cast_to=Plain, options=of)
+    assert changed.model_extra["groups"] == ["herons"]
+
+    made = sdk.post("/admin/keys", body={"user": "ada"}, cast_to=Plain, options=of)
+    theirs = sdk.with_options(api_key=made.model_extra["key"]).get("/me", cast_to=Plain)
+    assert (theirs.id, theirs.model_extra["tenant"]) == ("ada", name)
+    second = sdk.post(f"/admin/keys/{made.id}/rotate", body={"overlap_s": 60}, cast_to=Plain, options=of)
+    assert sdk.get(f"/admin/keys/{made.id}", cast_to=Plain, options=of).model_extra["rotated_to"] == second.id
+    listed = sdk.get("/admin/keys", cast_to=Plain, options=of).model_extra["data"]
+    assert {key["id"] for key in listed} == {made.id, second.id}
+    assert sdk.post(f"/admin/keys/{second.id}/revoke", cast_to=Plain, options=of).model_extra["revoked_at"]
+    closed = sdk.post(f"/admin/tenants/{name}", body={"disabled": True}, cast_to=Plain)
+    assert closed.model_extra["disabled"]

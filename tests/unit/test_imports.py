@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    ("ui",),
+    ("ui", "cli"),
     ("api",),
     ("assistants",),
     ("retrieval", "engines", "hub", "tuning"),

@@ -300,6 +300,30 @@ test("memories, which are Headrace's own", async () => {
   await rejected(client.delete(`/memories/${made.id}`), OpenAI.NotFoundError, { status: 404 });
 });
 
+test("tenants, users and keys, which are Headrace's own", async () => {
+  assert.equal((await client.get("/me")).tenant, "default");
+  const id = `tour-${crypto.randomUUID()}`; // tenants and users stay
+  assert.equal((await client.post("/admin/tenants", { body: { id } })).name, id);
+  assert.equal((await client.get(`/admin/tenants/${id}`)).disabled, false);
+  assert.equal((await client.get("/admin/tenants", { query: { limit: 1 } })).data[0].id, id);
+  const query = { tenant: id };
+  await client.post("/admin/users", { query, body: { id: "ada" } });
+  assert.equal((await client.get("/admin/users/ada", { query })).role, "user");
+  assert.deepEqual((await client.get("/admin/users", { query })).data.map((user) => user.id), ["ada"]);
+  const changed = await client.post("/admin/users/ada", { query, body: { groups: ["herons"] } });
+  assert.deepEqual(changed.groups, ["herons"]);
+
+  const made = await client.post("/admin/keys", { query, body: { user: "ada", scopes: ["inference"] } });
+  const theirs = connect({ apiKey: made.key });
+  assert.deepEqual((await theirs.get("/me")).scopes, ["inference"]);
+  await rejected(theirs.get("/memories"), OpenAI.PermissionDeniedError, { status: 403, code: "insufficient_scope" });
+  const second = await client.post(`/admin/keys/${made.id}/rotate`, { query, body: { overlap_s: 60 } });
+  assert.equal((await client.get(`/admin/keys/${made.id}`, { query })).rotated_to, second.id);
+  assert.equal((await client.get("/admin/keys", { query })).data.length, 2);
+  assert.ok((await client.post(`/admin/keys/${second.id}/revoke`, { query })).revoked_at);
+  assert.equal((await client.post(`/admin/tenants/${id}`, { body: { disabled: true } })).disabled, true);
+});
+
 test("errors are of the SDK's types", async () => {
   const wrong = connect({ apiKey: "sk-wrong" });
   await rejected(wrong.models.list(), OpenAI.AuthenticationError, { status: 401, type: "authentication_error" });

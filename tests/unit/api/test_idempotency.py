@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 
 import httpx
@@ -20,6 +21,7 @@ from serving.store import idempotency, models
 from serving.store.errors import StoreUnavailable
 from serving.store.idempotency import claim_of
 from serving.store.uninterrupted import uninterrupted
+from tests.identity import key_of
 from tests.unit.api.running import Loop, engine, gateway
 from tests.unit.api.test_chat_conversation import Engine, Retrieval, both
 from tests.wait import eventually
@@ -446,7 +448,7 @@ def test_what_is_deleted_is_not_kept_for_repetition(world, what):
 
 def test_a_key_is_its_users_own(world):
     owner = world.do(world.up.services.authenticate(world.http.headers["authorization"]))
-    _, key_of_other = world.do(world.up.services.authenticator.issue(owner, name="n", user="another"))
+    key_of_other = world.do(key_of(world.up.services, replace(owner, user="another")))
     body, key = GENERATIONS[CHAT], world.key()
     first = world.post(CHAT, body, key)
     headers = {"Authorization": f"Bearer {key_of_other}", "Idempotency-Key": key}

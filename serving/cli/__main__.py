@@ -1,0 +1,90 @@
+"""The `headrace` command: tenants, users, keys and what they use, over the API of a running stack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from serving.cli import audit, export, forget, keys, quotas, tenants, usage, users, whoami
+from serving.cli.client import Stack
+
+MAX_KEY_FILE = 4096
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  export HEADRACE_URL=http://127.0.0.1:8080 HEADRACE_API_KEY=hr_…
+  headrace whoami
+  headrace tenants create acme --name "Acme Inc"
+  headrace --key-file admin.key users list --tenant acme --json
+
+Exit status: 0 done, 1 the stack refused or cannot be reached (the last line says why), 2 wrong arguments.""",
+)
+@click.option(
+    "--url",
+    envvar="HEADRACE_URL",
+    metavar="URL",
+    help="Where the stack is, without /v1; by default what HEADRACE_URL says.",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The file with the API key; by default the key is what HEADRACE_API_KEY says. "
+    "There is no option for the key itself: others on the host can read arguments.",
+)
+@click.pass_context
+def headrace(context: click.Context, url: str | None, key_file: Path | None) -> None:
+    """Administers a running Headrace stack: who may use it, for what, and how much.
+
+    What a command may do depends on the API key: the stack's own key administers every tenant (--tenant says which),
+    a key with the scope admin its own tenant, and one with operate sees usage and the audit log.
+    """
+    context.obj = Stack(url, lambda: _key(key_file))
+    context.call_on_close(context.obj.close)
+
+
+def _key(file: Path | None) -> str:
+    """Returns the API key. Raises a `UsageError` when there is none."""
+    if file is None:
+        key = os.environ.get("HEADRACE_API_KEY", "")
+    else:
+        try:
+            with file.open(encoding="ascii") as content:
+                key = content.read(MAX_KEY_FILE)
+        except (OSError, UnicodeDecodeError):
+            raise click.UsageError(f"The key file {file} cannot be read as an API key.") from None
+    key = key.strip()
+    if not key:
+        raise click.UsageError("No API key: set HEADRACE_API_KEY, or give --key-file.")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise click.UsageError("The API key is one line of printable ASCII characters.")
+    return key
+
+
+for command in (
+    whoami.whoami,
+    tenants.tenants,
+    users.users,
+    keys.keys,
+    usage.usage,
+    quotas.quotas,
+    export.export,
+    forget.forget,
+    audit.audit,
+):
+    headrace.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command and ends the process with its exit status."""
+    headrace.main(arguments, prog_name="headrace")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""`headrace export`."""
+
+from __future__ import annotations
+
+import click
+
+from serving.signals import end_at_term
+from serving.store.__main__ import main
+
+
+@click.command(
+    add_help_option=False,  # what it takes says the program that it runs
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Example: headrace export --format trl-preference --out pairs --tenant acme, or headrace export --help",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def export(context: click.Context, arguments: tuple[str, ...]) -> None:
+    """Writes feedback as training data, as `python -m serving.store export` does, whose ARGUMENTS it takes.
+
+    Unlike the other commands it reads the database, where it runs, and needs no API key.
+    """
+    end_at_term()
+    context.exit(main(["export", *arguments]))

@@ -1,0 +1,20 @@
+"""Callers for tests: a tenant and a user of its own for each, and a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from serving.api.services import Services
+from serving.security.principal import SCOPES_OF, Principal, Role
+from serving.store.errors import Conflict
+
+
+async def key_of(s: Services, who: Principal, *, role: Role = "user", scopes: Iterable[str] | None = None) -> str:
+    """Returns a new key of `who`, by default for all that the role allows; makes the tenant and the user if need be."""
+    with suppress(Conflict):
+        await s.tenants.create(who.tenant)
+    with suppress(Conflict):
+        await s.users.create(who, who.user, role=role)
+    _, key = await s.authenticator.issue(who, scopes=SCOPES_OF[role] if scopes is None else scopes)
+    return key
