@@ -23,7 +23,7 @@ from serving.api.services import Services
 from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
 from serving.security.keys import AuthenticationError
-from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, StoreUnavailable
+from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, NotOwner, StoreUnavailable
 
 log = logging.getLogger("headrace.api")
 
@@ -149,6 +149,8 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return ApiError(400, "invalid_value", e.message, param=e.param)
     if isinstance(e, NotFound):
         return not_found(e.kind)
+    if isinstance(e, NotOwner):
+        return ApiError(403, "not_owner", "Only its owner and the tenant's admins may change this.")
     if isinstance(e, Conflict):
         return ApiError(409, "conflict", str(e))
     if isinstance(e, Lost):

@@ -22,6 +22,7 @@ from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
 from serving.store import data, retention
+from serving.store.access import names_of
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
@@ -132,8 +133,14 @@ class RetrievalReplica:
         self, principal: Principal, store_id: str, query: str, vector: NDArray[np.float32], count: int
     ) -> list[Hit]:
         started = time.perf_counter()
+        withheld = await self._stores.withheld(principal, store_id)
+        if withheld is None:
+            return []
+        names = names_of(principal)
         hits = await asyncio.to_thread(
-            lambda: self._index(store_id).search(principal.tenant, query, vector, count, "hybrid")
+            lambda: self._index(store_id).search(
+                principal.tenant, query, vector, count, "hybrid", names=names, withheld=withheld
+            )
         )
         metrics.retrieval_seconds.labels("hybrid").observe(time.perf_counter() - started)
         return hits
