@@ -30,6 +30,10 @@ SCOPES_OF: dict[Role, frozenset[Scope]] = {
 """The most that each role can do. A key has these or fewer; `platform` is the stack's own key's alone."""
 
 
+STACK = "default"
+"""The stack's own tenant: its own key is of it, and the collections of the configuration."""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A verified caller. Every store and retrieval call takes one; another tenant's object is not found.

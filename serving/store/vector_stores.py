@@ -117,6 +117,14 @@ class VectorStores:
             return Page(await rows.with_usage(connection, found.items), found.has_more)
 
     @uninterrupted
+    async def named(self, tenant: str, name: str) -> str | None:
+        """Returns the id of a tenant's vector store of that name, the oldest, whoever may read it."""
+        of = vector_stores.c
+        query = select(of.id).where(of.tenant == tenant, of.name == name).order_by(of.created_at, of.id).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalar()
+
+    @uninterrupted
     async def update(
         self,
         principal: Principal,
