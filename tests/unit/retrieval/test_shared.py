@@ -19,6 +19,7 @@ from serving.retrieval.types import Hit
 from serving.security.principal import STACK, Principal
 from serving.store.access import Access
 from serving.store.ids import new_id
+from tests.wait import eventually
 
 ADMIN = Principal(STACK, "admin", "key_0", role="admin")
 ANNA = Principal(STACK, "anna", "key_1")
@@ -57,8 +58,12 @@ class World:
         return id
 
     async def ingested(self) -> None:
-        while await self.replica._jobs.unfinished():
-            await asyncio.sleep(0.02)
+        loop = asyncio.get_running_loop()
+
+        def done() -> bool:
+            return not asyncio.run_coroutine_threadsafe(self.replica._jobs.unfinished(), loop).result()
+
+        await asyncio.to_thread(eventually, done, "all is ingested")
 
     async def found(self, who: Principal, store: str) -> set[str]:
         return {hit.file_id for hit in await self.replica.search(who, store, QUESTION, 10)}
