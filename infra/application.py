@@ -7,7 +7,7 @@ from pathlib import Path
 
 from infra.config import StackConfig
 from infra.mistakes import Mistake
-from serving.config import Catalog, SecretRef, ServingConfig, SqlTool, Store, same_database
+from serving.config import Catalog, RestrictedCollection, SecretRef, ServingConfig, SqlTool, Store, same_database
 
 
 def build(checkout: Path) -> str:
@@ -20,8 +20,15 @@ def build(checkout: Path) -> str:
 
 
 def catalog(config: StackConfig) -> Catalog:
-    """What changes often: models, aliases, assistants and their tools."""
-    return Catalog(models=config.models, aliases=config.aliases, assistants=config.assistants, tools=config.tools)
+    """What changes often: models, aliases, assistants and their tools, and who may read which collection."""
+    restricted = [RestrictedCollection(name=k.name, access=k.access) for k in config.knowledge if k.access is not None]
+    return Catalog(
+        models=config.models,
+        aliases=config.aliases,
+        assistants=config.assistants,
+        tools=config.tools,
+        collections=tuple(restricted) or None,
+    )
 
 
 def own_database(config: StackConfig, database: str) -> list[Mistake]:

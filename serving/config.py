@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Set
+from collections.abc import Collection, Set
 from decimal import Decimal
 from pathlib import Path
 from string import Formatter
@@ -1213,6 +1213,30 @@ class ServingConfig(Strict):
     multiprocess_dir: str | None = Field(default=None, description="prometheus-client's folder on this node")
 
 
+Audience = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=256)]
+
+
+class KnowledgeAccess(Strict):
+    """Who an assistant may read a collection to. An empty list is everybody."""
+
+    tenants: Audience = Field(default=(), description="whose users; others find nothing there")
+    users: Audience = Field(default=(), description="with `groups`: who of those")
+    groups: Audience = Field(default=(), description="with `users`: who of those")
+
+    def allows(self, tenant: str, user: str, groups: Collection[str]) -> bool:
+        """Whether a user of a tenant, who is in `groups`, is told what the collection holds."""
+        if self.tenants and tenant not in self.tenants:
+            return False
+        return not (self.users or self.groups) or user in self.users or not set(self.groups).isdisjoint(groups)
+
+
+class RestrictedCollection(Strict):
+    """A collection that not everybody is told of."""
+
+    name: Name
+    access: KnowledgeAccess
+
+
 class Catalog(Strict):
     """What changes often: models, aliases, assistants and their tools. Each name means one thing."""
 
@@ -1220,6 +1244,9 @@ class Catalog(Strict):
     aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
     assistants: tuple[Assistant, ...] = Field(default=(), max_length=256)
     tools: tuple[CatalogTool, ...] = Field(default=(), max_length=64)
+    collections: tuple[RestrictedCollection, ...] | None = Field(
+        default=None, max_length=256, description="the collections that not everybody is told of"
+    )
 
     @model_validator(mode="after")
     def _names(self) -> Self:

@@ -117,7 +117,8 @@ def _operation(route: str, operation: Mapping[str, Any]) -> str:
     sentences = [f"`{route}`: {summary}", f"`{route}` {key}."]
     if "multipart/form-data" in content:
         sentences.append(
-            f"`{route}` takes multipart/form-data with the parts `file` and `purpose` (`assistants` or `user_data`)."
+            f"`{route}` takes multipart/form-data with the parts `file` and `purpose` (`assistants` or `user_data`), "
+            "and `access` (JSON), which may be left out."
         )
     elif content:
         sentences.append(f"`{route}` takes a JSON body.")

@@ -31,7 +31,7 @@ from serving.security.keys import AuthenticationError
 from serving.security.person import TokenError
 from serving.security.principal import Principal
 from serving.security.provider import ProviderUnavailable
-from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, StoreUnavailable
+from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, NotOwner, StoreUnavailable
 
 log = logging.getLogger("headrace.api")
 
@@ -209,6 +209,8 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return ApiError(400, "invalid_value", e.message, param=e.param)
     if isinstance(e, NotFound):
         return not_found(e.kind)
+    if isinstance(e, NotOwner):
+        return ApiError(403, "not_owner", "Only its owner and the tenant's admins may change this.")
     if isinstance(e, Conflict):
         return ApiError(409, "conflict", str(e))
     if isinstance(e, Lost):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -16,19 +17,23 @@ from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, check_encoding, too_large
 from serving.api.paging import one_of, page_query, page_response
+from serving.api.schemas import AccessList
 from serving.api.services import Services
 from serving.retrieval.builder import Bounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect
+from serving.store.access import MAX_NAMES, Access, shown
 from serving.store.files import File
 from serving.store.ids import new_id
 
 PURPOSES = ("assistants", "user_data")
 
+_LIST: TypeAdapter[AccessList | None] = TypeAdapter(AccessList | None)
+
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Uploads a file."""
-    upload, purpose = await _form(s, request)
+    upload, purpose, access = await _form(s, request)
     x.timeline.end_of("receive")
     try:
         name = _name(upload.filename)
@@ -42,13 +47,20 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     finally:
         await upload.close()
     file = await s.files.create(
-        x.caller, file_id, filename=name, purpose=purpose, bytes=blob.bytes, sha256=blob.sha256, kind=kind
+        x.caller,
+        file_id,
+        filename=name,
+        purpose=purpose,
+        bytes=blob.bytes,
+        sha256=blob.sha256,
+        kind=kind,
+        access=access,
     )
     return JsonResponse(_render(file))
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the tenant's files."""
+    """Lists the files that the caller may read."""
     purpose = one_of(request.query_params.get("purpose"), "purpose", PURPOSES)
     return page_response(await s.files.list(x.caller, purpose=purpose, **page_query(request)), _render)
 
@@ -77,7 +89,7 @@ async def content(s: Services, request: Request, x: Exchange) -> Response:
     return StreamingResponse(body, headers=headers, media_type="application/octet-stream")
 
 
-async def _form(s: Services, request: Request) -> tuple[UploadFile, str]:
+async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access | None]:
     check_encoding(request.headers)
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ApiError(415, "unsupported_media_type", "The request body must be multipart/form-data.")
@@ -100,7 +112,23 @@ async def _form(s: Services, request: Request) -> tuple[UploadFile, str]:
     if not isinstance(purpose, str) or purpose not in PURPOSES:
         await upload.close()
         raise invalid(f"purpose must be one of {', '.join(PURPOSES)}.", "purpose")
-    return upload, purpose
+    try:
+        return upload, purpose, _access(form.get("access"))
+    except ApiError:
+        await upload.close()
+        raise
+
+
+def _access(given: object) -> Access | None:
+    """Returns the access list of a form, which is a field of JSON."""
+    if given is None:
+        return None
+    try:
+        listed = _LIST.validate_json(given if isinstance(given, str) else "")
+    except ValidationError:
+        message = "access must be JSON: null or an object with lists of users and groups, each at most"
+        raise invalid(f"{message} {MAX_NAMES} names of 1 to 256 characters.", "access") from None
+    return listed.stored if listed is not None else None
 
 
 async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -128,5 +156,5 @@ def _render(file: File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": file.status,
-        "headrace": {"sha256": file.sha256, "kind": file.kind},
+        "headrace": {"sha256": file.sha256, "kind": file.kind, "access": shown(file.access)},
     }

@@ -37,6 +37,11 @@ _UPLOAD = {
     "properties": {
         "file": {"type": "string", "format": "binary"},
         "purpose": {"type": "string", "enum": ["assistants", "user_data"]},
+        "access": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "the access list, as a vector store's",
+        },
     },
 }
 _REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)

@@ -24,6 +24,7 @@ from pydantic import (
 from serving.api.schema_limits import BoundedSchema, check_together
 from serving.config import StrategyKind
 from serving.security.approvals import MAX_ID
+from serving.store.access import MAX_NAMES, Access
 from serving.store.feedback import MAX_COMMENT, MAX_CORRECTION, MAX_TAG, MAX_TAGS
 from serving.store.memories import MAX_TEXT
 
@@ -345,7 +346,34 @@ class StaticStrategy(Body):
 ChunkingStrategy = Annotated[AutoStrategy | StaticStrategy, Field(discriminator="type")]
 
 
-class VectorStoreRequest(Body):
+Names = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(max_length=MAX_NAMES)]
+
+
+class AccessList(Body):
+    """Who may read something beside its owner: users and groups of the tenant."""
+
+    users: Names = []
+    groups: Names = []
+
+    @property
+    def stored(self) -> Access:
+        return Access(self.users, self.groups)
+
+
+class Listed(Body):
+    """What has an access list, which is ours; null is everybody of the tenant."""
+
+    access: AccessList | None = None
+
+    @property
+    def list_given(self) -> Access | Literal["unchanged"] | None:
+        """The list, `unchanged` when the request says nothing of it."""
+        if "access" not in self.model_fields_set:
+            return "unchanged"
+        return self.access.stored if self.access is not None else None
+
+
+class VectorStoreRequest(Listed):
     """`POST /v1/vector_stores`."""
 
     name: str = Field(min_length=1, max_length=256)
@@ -353,14 +381,14 @@ class VectorStoreRequest(Body):
     file_ids: list[FileId] | None = Field(default=None, max_length=500)
 
 
-class VectorStoreUpdate(Body):
+class VectorStoreUpdate(Listed):
     """`POST /v1/vector_stores/{id}`."""
 
     name: str | None = Field(default=None, min_length=1, max_length=256)
     metadata: Metadata | None = None
 
 
-class VectorStoreFileRequest(Body):
+class VectorStoreFileRequest(Listed):
     """`POST /v1/vector_stores/{id}/files`."""
 
     file_id: str = Field(min_length=1, max_length=128)

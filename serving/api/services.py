@@ -170,6 +170,7 @@ class Services:
         refuse_own_store(self.config.store, catalog)
         self.engines.configure(catalog)
         self.resolver = Resolver(catalog)
+        self.retrieval.configure(catalog)
         self.mcp.configure(tool for tool in catalog.tools if isinstance(tool, McpTool))
         self.tools = CatalogTools(self.mcp, catalog.tools)
         self.configured_at = int(time.time())

@@ -16,6 +16,7 @@ from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response, text_query
 from serving.api.schemas import SearchRequest, VectorStoreFileRequest, VectorStoreRequest, VectorStoreUpdate
 from serving.api.services import Services
+from serving.store.access import shown
 from serving.store.errors import NotFound
 from serving.store.vector_stores import VectorStore, VectorStoreFile
 
@@ -36,14 +37,15 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     for place, file_id in enumerate(body.file_ids or ()):
         with _naming(f"file_ids[{place}]"):
             await s.files.get(x.caller, file_id)  # before anything is made: a wrong id leaves no store behind
-    store = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata)
+    access = body.access.stored if body.access is not None else None
+    store = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata, access=access)
     for file_id in body.file_ids or ():
         await s.vector_stores.attach(x.caller, store.id, file_id)
     return JsonResponse(_store(await s.vector_stores.get(x.caller, store.id)))
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the tenant's vector stores, or those of one name."""
+    """Lists the vector stores that the caller may read, or those of one name."""
     name = text_query(request, "name", 256)
     return page_response(await s.vector_stores.list(x.caller, name=name, **page_query(request)), _store)
 
@@ -54,10 +56,10 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def update(s: Services, request: Request, x: Exchange) -> Response:
-    """Changes a vector store's name or metadata."""
+    """Changes a vector store's name, metadata or access list."""
     body = await read_json(request, VectorStoreUpdate, s.limits)
     store = await s.vector_stores.update(
-        x.caller, request.path_params["store_id"], name=body.name, metadata=body.metadata
+        x.caller, request.path_params["store_id"], name=body.name, metadata=body.metadata, access=body.list_given
     )
     return JsonResponse(_store(store))
 
@@ -80,6 +82,7 @@ async def attach(s: Services, request: Request, x: Exchange) -> Response:
             body.file_id,
             attributes=body.attributes,
             chunking=chunking.model_dump() if chunking is not None else None,
+            access=body.list_given,
         )
     return JsonResponse(_file(file))
 
@@ -169,6 +172,7 @@ def _store(store: VectorStore) -> dict[str, Any]:
             "cancelled": counts.cancelled,
             "total": counts.total,
         },
+        "headrace": {"access": shown(store.access)},
     }
 
 
@@ -184,4 +188,5 @@ def _file(file: VectorStoreFile) -> dict[str, Any]:
         "last_error": {"code": file.error_code, "message": file.error_message} if failed else None,
         "attributes": file.attributes,
         "chunking_strategy": file.chunking or {"type": "auto"},
+        "headrace": {"access": shown(file.access)},
     }

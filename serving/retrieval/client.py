@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
-from serving.config import Assistant
+from serving.config import Assistant, Catalog, KnowledgeAccess
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
@@ -31,12 +31,25 @@ class RetrievalClient:
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
+        self._access: Mapping[str, KnowledgeAccess] = {}
+
+    def configure(self, catalog: Catalog) -> None:
+        """Takes in who may be told of which collection."""
+        self._access = {collection.name: collection.access for collection in catalog.collections or ()}
 
     async def context(self, principal: Principal, assistant: Assistant, question: str) -> list[Hit]:
         """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
 
-        Raises `CollectionNotFound` when a collection of the assistant is not there.
+        Collections that the principal may not be told of are not searched. Raises `CollectionNotFound` when one of
+        the others is not there.
         """
+        access = self._access
+        who = principal.tenant, principal.user, principal.groups
+        told = tuple(name for name in assistant.knowledge if name not in access or access[name].allows(*who))
+        if not told:
+            return []
+        if told != assistant.knowledge:
+            assistant = assistant.model_copy(update={"knowledge": told})
         hits: list[Hit] = await self._call("context", principal, assistant, question)
         return hits
 

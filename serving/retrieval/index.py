@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,12 @@ _PROBES = 64
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _MANIFEST = b"headrace"
+ACCESS = pa.field("access", pa.string(), nullable=False)
+"""Digests of the names that may read a chunk (see `serving.store.access`), empty for the whole tenant.
+
+LanceDB's expressions, which no value can break out of, find a text in a text, but nothing in a list.
+"""
+
 _RESULT = ["chunk_id", "file_id", "file_name", "title", "heading", "body", "start", "end", "page", "vector"]
 
 
@@ -84,6 +91,7 @@ class CollectionIndex:
         self._id = collection_id
         self._table = table
         self.manifest = manifest
+        self._lists = False
         self._legs = ThreadPoolExecutor(max_workers=2, thread_name_prefix="search")
 
     @classmethod
@@ -119,14 +127,26 @@ class CollectionIndex:
         return cls(connect, collection_id, table, found)
 
     @_explained
-    def upsert_file(self, tenant: str, file_id: str, file_name: str, chunks: Sequence[Chunk], vectors: Vector) -> None:
+    def upsert_file(
+        self,
+        tenant: str,
+        file_id: str,
+        file_name: str,
+        chunks: Sequence[Chunk],
+        vectors: Vector,
+        access: Sequence[str] | None = None,
+    ) -> None:
         """Replaces all chunks of a file in one version of the table: readers see the old file or the new.
 
-        `vectors` has the shape (len(chunks), dimensions). Two writers of the same file must be kept apart.
+        `vectors` has the shape (len(chunks), dimensions). Two writers of the same file must be kept apart. A table
+        that is older than access lists gets their column.
         """
         if vectors.shape != (len(chunks), self.manifest.dimensions):
             raise ValueError("vectors do not match the chunks")
-        rows = _rows(tenant, file_id, file_name, chunks, vectors, self._table.schema)
+        if not self._has_lists():
+            with suppress(ValueError):  # another process was faster
+                self._table.add_columns({ACCESS.name: "''"})
+        rows = _rows(tenant, file_id, file_name, chunks, vectors, access, self._table.schema)
         merge = self._table.merge_insert(["tenant", "chunk_id"])
         merge = merge.when_matched_update_all().when_not_matched_insert_all()
         merge.when_not_matched_by_source_delete(_of_file(tenant, file_id)).execute(rows)
@@ -154,13 +174,22 @@ class CollectionIndex:
         top_k: int,
         mode: Mode = "hybrid",
         file_ids: Collection[str] | None = None,
+        *,
+        names: Collection[str] = (),
+        withheld: Collection[str] = (),
     ) -> list[Hit]:
-        """Returns at most `top_k` chunks of the tenant, best first, of the given files only if any are given."""
+        """Returns at most `top_k` chunks of the tenant, best first, of the given files only if any are given.
+
+        Chunks with a list are found by whoever has one of its `names`; those of files that are `withheld` by nobody.
+        """
         if file_ids is not None and not file_ids:
             return []
-        where = col("tenant") == lit(tenant)
+        mine = col("tenant") == lit(tenant)
         if file_ids is not None:
-            where = where & col("file_id").isin(list(file_ids))
+            mine = mine & col("file_id").isin(list(file_ids))
+        if withheld:
+            mine = mine & ~col("file_id").isin(list(withheld))
+        where = mine & _readable(names) if self._has_lists() else mine
         exact = file_ids is not None  # few rows pass: the vector index would miss them, a scan is quick
         depth = max(DEPTH, top_k)
         dense = self._legs.submit(self._dense, query_vector, where, depth, exact) if mode != "bm25" else None
@@ -201,6 +230,11 @@ class CollectionIndex:
             vector_index=any(name.startswith("vector_") for name in names),
         )
 
+    def _has_lists(self) -> bool:
+        """Whether the table has the column of access lists, which it keeps once it has it."""
+        self._lists = self._lists or ACCESS.name in self._table.schema.names
+        return self._lists
+
     def _index_vectors(self, existing: list[str]) -> None:
         """Trains anew when the table has quadrupled: the index's name keeps the rows that it was trained on."""
         rows = self._table.count_rows()
@@ -238,6 +272,18 @@ def _require_id(collection_id: str) -> None:
         raise CollectionNotFound("a collection id is letters, digits, _ and -, at most 128 characters")
 
 
+def _readable(names: Collection[str]) -> Expr:
+    where = col(ACCESS.name) == lit("")
+    for name in names:
+        where = where | col(ACCESS.name).contains(_digest(name))
+    return where
+
+
+def _digest(name: str) -> str:
+    """128 bits of SHA-256 in hexadecimal, in brackets: no part of one is another's."""
+    return f"[{hashlib.sha256(name.encode()).hexdigest()[:32]}]"
+
+
 def _of_file(tenant: str, file_id: str) -> Expr:
     return (col("tenant") == lit(tenant)) & (col("file_id") == lit(file_id))
 
@@ -248,13 +294,19 @@ def _schema(manifest: Manifest) -> pa.Schema:
         for name in ("chunk_id", "file_id", "tenant", "file_name", "title", "heading", "body")
     ]
     columns += [pa.field(name, pa.int64(), nullable=False) for name in ("start", "end", "ordinal")]
-    columns.append(pa.field("page", pa.int32()))
+    columns += [pa.field("page", pa.int32()), ACCESS]
     columns.append(pa.field("vector", pa.list_(pa.float32(), manifest.dimensions), nullable=False))
     return pa.schema(columns, metadata={_MANIFEST: manifest.to_json().encode()})
 
 
 def _rows(
-    tenant: str, file_id: str, file_name: str, chunks: Sequence[Chunk], vectors: Vector, schema: pa.Schema
+    tenant: str,
+    file_id: str,
+    file_name: str,
+    chunks: Sequence[Chunk],
+    vectors: Vector,
+    access: Sequence[str] | None,
+    schema: pa.Schema,
 ) -> pa.Table:
     n = len(chunks)
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
@@ -270,6 +322,7 @@ def _rows(
         "end": [c.end for c in chunks],
         "ordinal": [c.ordinal for c in chunks],
         "page": [c.page for c in chunks],
+        "access": ["".join(map(_digest, access or ()))] * n,
         "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
     }
     return pa.table(columns, schema=schema)

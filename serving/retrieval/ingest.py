@@ -71,8 +71,9 @@ class Ingestion:
         store_id, file_id = _target(context.job)
         principal = context.principal
         try:
-            file = await self._files.get(principal, file_id)
-            attachment = await self._stores.get_file(principal, store_id, file_id)
+            # Whoever attached it may be of a group that the job does not know.
+            file = await self._files.get_any(principal.tenant, file_id)
+            attachment = await self._stores.get_any_file(principal.tenant, store_id, file_id)
             data = await self._blobs.read(principal, file_id)
         except NotFound:
             raise PermanentError("file_not_found", "the file was deleted meanwhile") from None
@@ -83,7 +84,8 @@ class Ingestion:
         vectors = await self._vectors(context, chunks)
         await context.check()
         index = await asyncio.to_thread(lambda: self.open(store_id, create=True))
-        await asyncio.to_thread(index.upsert_file, principal.tenant, file_id, file.filename, chunks, vectors)
+        of = principal.tenant, file_id, file.filename
+        await asyncio.to_thread(index.upsert_file, *of, chunks, vectors, attachment.access)
         metrics.chunks.inc(len(chunks))
         await self._jobs.enqueue(
             principal, OPTIMIZE, {"vector_store_id": store_id}, group=(store_id, None), dedupe_key=store_id

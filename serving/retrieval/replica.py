@@ -20,8 +20,9 @@ from serving.retrieval.ingest import Ingestion
 from serving.retrieval.passage import within
 from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
-from serving.security.principal import Principal
+from serving.security.principal import STACK, Principal
 from serving.store import data, retention
+from serving.store.access import names_of
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
@@ -64,7 +65,7 @@ class RetrievalReplica:
         where = data.collections(config.store)
         self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
         self._indexes: OrderedDict[str, CollectionIndex] = OrderedDict()
-        self._names: dict[tuple[str, str], tuple[float, str]] = {}
+        self._names: dict[str, tuple[float, str]] = {}
         self._worker = Worker(jobs, self._ingestion.handlers)
         self._working: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -101,8 +102,13 @@ class RetrievalReplica:
         return True
 
     async def context(self, principal: Principal, assistant: Assistant, question: str) -> list[Hit]:
-        """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough."""
-        stores = [await self._store_named(principal, name) for name in assistant.knowledge]
+        """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
+
+        Collections are the stack's own tenant's. Users of other tenants find what has no list there.
+        """
+        stores = [await self._store_named(name) for name in assistant.knowledge]
+        if principal.tenant != STACK:
+            principal = Principal(STACK, user="", key_id=principal.key_id)
         vector = (await asyncio.to_thread(self._embedder.embed, [question]))[0]
         found = await asyncio.gather(*(self._search(principal, s, question, vector, assistant.top_k) for s in stores))
         hits = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[: assistant.top_k]
@@ -132,8 +138,14 @@ class RetrievalReplica:
         self, principal: Principal, store_id: str, query: str, vector: NDArray[np.float32], count: int
     ) -> list[Hit]:
         started = time.perf_counter()
+        withheld = await self._stores.withheld(principal, store_id)
+        if withheld is None:
+            return []
+        names = names_of(principal)
         hits = await asyncio.to_thread(
-            lambda: self._index(store_id).search(principal.tenant, query, vector, count, "hybrid")
+            lambda: self._index(store_id).search(
+                principal.tenant, query, vector, count, "hybrid", names=names, withheld=withheld
+            )
         )
         metrics.retrieval_seconds.labels("hybrid").observe(time.perf_counter() - started)
         return hits
@@ -146,16 +158,16 @@ class RetrievalReplica:
                 self._indexes.popitem(last=False)
         return index
 
-    async def _store_named(self, principal: Principal, name: str) -> str:
-        """Returns the id of the tenant's vector store of that name; the oldest when there are several."""
-        known = self._names.get((principal.tenant, name))
+    async def _store_named(self, name: str) -> str:
+        """Returns the id of the stack's vector store of that name; the oldest when there are several."""
+        known = self._names.get(name)
         if known is not None and known[0] > time.monotonic():
             return known[1]
-        page = await self._stores.list(principal, name=name, limit=1, order="asc")
-        if not page.items:
+        found = await self._stores.named(STACK, name)
+        if found is None:
             raise CollectionNotFound(f"the collection {name} is not there")
-        self._names[principal.tenant, name] = (time.monotonic() + NAMES_TTL_S, page.items[0].id)
-        return page.items[0].id
+        self._names[name] = (time.monotonic() + NAMES_TTL_S, found)
+        return found
 
 
 def for_prompt(question: str, hits: Sequence[Hit], assistant: Assistant, embedder: Embedder) -> list[Hit]:

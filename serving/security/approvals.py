@@ -57,11 +57,14 @@ class Approvals:
         except ValueError:
             signed = b""
         mac, claims = signed[:_MAC], signed[_MAC:]
+        no_id = ApprovalError("invalid_approval", "is no id of an approval")
         if not id.startswith(PREFIX) or len(id) > MAX_ID or not hmac.compare_digest(mac, self._mac(claims)):
-            raise ApprovalError("invalid_approval", "is no id of an approval")
+            raise no_id
         tenant, user, its_assistant, tool, digest, expires_at, *_ = json.loads(claims)
-        if (tenant, user, its_assistant) != (caller.tenant, caller.user, assistant):
-            raise ApprovalError("foreign_approval", "was offered to another caller or by another assistant")
+        if (tenant, user) != (caller.tenant, caller.user):
+            raise no_id
+        if its_assistant != assistant:
+            raise ApprovalError("foreign_approval", "was offered by another assistant")
         if self._clock() >= expires_at:
             raise ApprovalError("expired_approval", "has expired: ask again")
         return tool, digest

@@ -31,6 +31,10 @@ SCOPES_OF: dict[Role, frozenset[Scope]] = {
 """The most that each role can do. A key has these or fewer; `platform` is the stack's own key's alone."""
 
 
+STACK = "default"
+"""The stack's own tenant: its own key is of it, and the collections of the configuration."""
+
+
 def allowed(scopes: Iterable[str], role: Role) -> frozenset[str]:
     """Returns what a key or token with `scopes` is good for while its user has `role`; `data` implies `data:read`."""
     named = frozenset(scopes)

@@ -1,4 +1,4 @@
-"""Every way in which a store call fails. The API maps each to one status: 404, 400, 409 and 503."""
+"""Every way in which a store call fails. The API maps each to one status: 404, 400, 403, 409 and 503."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ class OlderDatabase(StoreUnavailable):
 
 
 class NotFound(StoreError):
-    """There is no such object, or it belongs to another tenant: the caller cannot tell which. A 404."""
+    """There is no such object, or it is another's: the caller cannot tell which. A 404."""
 
     def __init__(self, kind: str, id: str) -> None:
         super().__init__(f"no such {kind}")
         self.kind = kind
         self.id = id
+
+
+class NotOwner(StoreError):
+    """The caller may see the object and not change it. A 403."""
 
 
 class Conflict(StoreError):

@@ -27,6 +27,8 @@ MAX_TAG = 64
 MAX_COMMENT = 10_000
 MAX_CORRECTION = 200_000
 
+TAKEN = "there is another feedback with this id"
+
 Thumb = Literal["up", "down"]
 Kind = Literal["response", "message", "session"]
 
@@ -119,7 +121,10 @@ class Ratings:
         try:
             return await self._database.together(work)
         except IntegrityError:  # somebody was quicker: with the same id, or with deleting the target
-            return await self._database.together(work)
+            try:
+                return await self._database.together(work)
+            except IntegrityError:  # the id is another user's
+                raise Conflict(TAKEN) from None
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Feedback:
@@ -207,7 +212,7 @@ def _checked(principal: Principal, target: tuple[Kind, str], rating: Rating, id:
 
 def _same(old: Feedback, new: Feedback) -> Feedback:
     if replace(new, created_at=old.created_at) != old:
-        raise Conflict("there is another feedback with this id")
+        raise Conflict(TAKEN)
     return old
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store import values
+from serving.store.access import Access, listed, reachable, readable, require_owner
 from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import now
@@ -28,16 +29,21 @@ DELETE_BLOB = "delete_blob"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """OpenAI's file object, with `sha256` of its bytes and `kind`, the content type found in the content."""
+    """OpenAI's file object, with `sha256` of its bytes and `kind`, the content type found in the content.
+
+    `access` is the list of names of `serving.store.access`.
+    """
 
     id: str
     tenant: str
+    user: str | None
     filename: str
     purpose: str
     status: str
     bytes: int
     sha256: str
     kind: str
+    access: list[str] | None
     created_at: float
 
 
@@ -51,18 +57,29 @@ class Files:
 
     @uninterrupted
     async def create(
-        self, principal: Principal, id: str, *, filename: str, purpose: str, bytes: int, sha256: str, kind: str
+        self,
+        principal: Principal,
+        id: str,
+        *,
+        filename: str,
+        purpose: str,
+        bytes: int,
+        sha256: str,
+        kind: str,
+        access: Access | None = None,
     ) -> File:
         """Adds the row of a file whose content was written to `Blobs` under the same `id`."""
         row = {
             "id": id,
             "tenant": principal.tenant,
+            "user": principal.user,
             "filename": values.text("filename", filename, min_length=1),
             "purpose": values.text("purpose", purpose, max_length=64, min_length=1),
             "status": "processed",
             "bytes": bytes,
             "sha256": sha256,
             "kind": values.text("kind", kind, max_length=64),
+            "access": listed(access, principal.user),
             "created_at": now(),
         }
         async with self._database.write() as connection:
@@ -71,9 +88,15 @@ class Files:
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> File:
-        """Returns the tenant's file or raises `NotFound`."""
+        """Returns a file that the principal may read, or raises `NotFound`."""
         async with self._database.read() as connection:
             return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def get_any(self, tenant: str, id: str) -> File:
+        """Returns a file for work in the background, whoever may read it; raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _one(connection, id, files.c.tenant == tenant)
 
     @uninterrupted
     async def list(
@@ -90,7 +113,15 @@ class Files:
             query = query.where(files.c.purpose == values.text("purpose", purpose, max_length=64))
         async with self._database.read() as connection:
             found = await page(
-                connection, query, files, principal, after=after, limit=limit, max_limit=10_000, order=order
+                connection,
+                query,
+                files,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=10_000,
+                order=order,
+                within=readable(files, principal),
             )
         return Page([build(File, row) for row in found.items], found.has_more)
 
@@ -98,10 +129,12 @@ class Files:
     async def delete(self, principal: Principal, id: str) -> None:
         """Deletes the row, detaches the file everywhere, and enqueues the removal of its index and content.
 
-        All in one transaction: from here on nobody finds the file, whatever happens to this process.
+        All in one transaction: from here on nobody finds the file, whatever happens to this process. Raises
+        `NotFound`, and `NotOwner` where it is another's who shares it.
         """
         async with self._database.write() as connection:
-            await _get(connection, principal, id, lock=True)
+            found = await _one(connection, id, reachable(files, principal), lock=True)
+            require_owner(principal, found.user)
             # In one order for everybody: two deletions that meet in two stores would wait for each other for ever.
             stores = await connection.execute(
                 select(vector_store_files.c.vector_store_id)
@@ -109,7 +142,7 @@ class Files:
                 .order_by(vector_store_files.c.vector_store_id)
             )
             for store_id in stores.scalars().all():
-                await self._vector_stores.detach(principal, store_id, id, connection=connection)
+                await self._vector_stores.forget(principal, store_id, id, connection)
             await connection.execute(files.delete().where(files.c.id == id))
             await self._jobs.enqueue(principal, DELETE_BLOB, {"file_id": id}, connection=connection)
 
@@ -119,7 +152,7 @@ class Files:
         while old := await self._older(now() - older_than_s):
             for tenant, id in old:
                 with suppress(NotFound):  # another process was quicker
-                    await self.delete(Principal(tenant=tenant, user="retention", key_id="retention"), id)
+                    await self.delete(Principal(tenant=tenant, user="retention", key_id="retention", role="admin"), id)
                     removed += 1
         return removed
 
@@ -137,8 +170,12 @@ class Files:
             return set((await connection.execute(query)).scalars())
 
 
-async def _get(connection: AsyncConnection, principal: Principal, id: str, *, lock: bool = False) -> File:
-    query = select(files).where(files.c.id == id, files.c.tenant == principal.tenant)
+async def _get(connection: AsyncConnection, principal: Principal, id: str) -> File:
+    return await _one(connection, id, readable(files, principal))
+
+
+async def _one(connection: AsyncConnection, id: str, where: ColumnElement[bool], *, lock: bool = False) -> File:
+    query = select(files).where(files.c.id == id, where)
     if lock:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().first()

@@ -10,6 +10,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
+from serving.store.access import reachable, readable, require_owner
 from serving.store.errors import NotFound
 from serving.store.job import Job
 from serving.store.models import vector_store_files, vector_stores
@@ -42,12 +43,17 @@ class FileCounts:
 
 @dataclass(frozen=True, slots=True)
 class VectorStore:
-    """OpenAI's vector store object; `usage_bytes` is what its files take in the index."""
+    """OpenAI's vector store object; `usage_bytes` is what its files take in the index.
+
+    `access` is the list of names of `serving.store.access`.
+    """
 
     id: str
     tenant: str
+    user: str | None
     name: str
     metadata: dict[str, str]
+    access: list[str] | None
     created_at: float
     last_active_at: float
     file_counts: FileCounts
@@ -69,6 +75,7 @@ class VectorStoreFile:
     attributes: dict[str, Attribute]
     chunking: dict[str, Any]
     usage_bytes: int
+    access: list[str] | None
     error_code: str | None
     error_message: str | None
     job_id: str
@@ -90,8 +97,8 @@ async def ingestion_ended(connection: AsyncConnection, job: Job) -> None:
     )
 
 
-def owned(principal: Principal, id: str) -> ColumnElement[bool]:
-    return and_(vector_stores.c.id == id, vector_stores.c.tenant == principal.tenant)
+def shared(principal: Principal, id: str) -> ColumnElement[bool]:
+    return and_(vector_stores.c.id == id, readable(vector_stores, principal))
 
 
 async def touch(connection: AsyncConnection, id: str, at: float) -> None:
@@ -99,23 +106,53 @@ async def touch(connection: AsyncConnection, id: str, at: float) -> None:
 
 
 async def require(connection: AsyncConnection, principal: Principal, id: str) -> None:
-    """Raises `NotFound` unless the tenant has this store; unlike `get`, counts none of its files."""
-    if (await connection.execute(select(vector_stores.c.id).where(owned(principal, id)))).first() is None:
+    """Raises `NotFound` unless the principal may read this store; unlike `get`, counts none of its files."""
+    if (await connection.execute(select(vector_stores.c.id).where(shared(principal, id)))).first() is None:
         raise NotFound("vector store", id)
 
 
+async def require_change(connection: AsyncConnection, principal: Principal, id: str) -> str | None:
+    """Returns a store's owner; raises `NotFound`, and `NotOwner` where it is another's who shares it."""
+    mine = and_(vector_stores.c.id == id, reachable(vector_stores, principal))
+    row = (await connection.execute(select(vector_stores.c.user).where(mine))).first()
+    if row is None:
+        raise NotFound("vector store", id)
+    require_owner(principal, row.user)
+    owner: str | None = row.user
+    return owner
+
+
 async def get(connection: AsyncConnection, principal: Principal, id: str) -> VectorStore:
-    row = (await connection.execute(select(vector_stores).where(owned(principal, id)))).mappings().one_or_none()
+    return await one(connection, id, readable(vector_stores, principal))
+
+
+async def one(connection: AsyncConnection, id: str, where: ColumnElement[bool]) -> VectorStore:
+    query = select(vector_stores).where(vector_stores.c.id == id, where)
+    row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise NotFound("vector store", id)
     return (await with_usage(connection, [row]))[0]
 
 
 async def get_file(connection: AsyncConnection, principal: Principal, id: str, file_id: str) -> VectorStoreFile | None:
+    """Returns a file in a store, if the principal may read both."""
+    query = select(vector_store_files).join(vector_stores)
+    query = query.where(
+        vector_store_files.c.vector_store_id == id,
+        vector_store_files.c.file_id == file_id,
+        readable(vector_store_files, principal),
+        readable(vector_stores, principal),
+    )
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return build(VectorStoreFile, row) if row is not None else None
+
+
+async def get_any_file(connection: AsyncConnection, tenant: str, id: str, file_id: str) -> VectorStoreFile | None:
+    """Returns a file in a store, whoever may read them."""
     query = select(vector_store_files).where(
         vector_store_files.c.vector_store_id == id,
         vector_store_files.c.file_id == file_id,
-        vector_store_files.c.tenant == principal.tenant,
+        vector_store_files.c.tenant == tenant,
     )
     row = (await connection.execute(query)).mappings().one_or_none()
     return build(VectorStoreFile, row) if row is not None else None

@@ -6,15 +6,16 @@ the attachment's status in the job's own last transaction, however the job ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store import values
 from serving.store import vector_store as rows
+from serving.store.access import Access, listed, reachable, readable, require_owner
 from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import new_id, now
@@ -46,6 +47,8 @@ __all__ = [
 
 MAX_PAGE = 100
 
+Unchanged = Literal["unchanged"]
+
 
 class VectorStores:
     """The vector stores of all tenants. Make one wherever jobs are run or cancelled: it follows their ends."""
@@ -57,14 +60,21 @@ class VectorStores:
 
     @uninterrupted
     async def create(
-        self, principal: Principal, *, name: str = "", metadata: Mapping[str, object] | None = None
+        self,
+        principal: Principal,
+        *,
+        name: str = "",
+        metadata: Mapping[str, object] | None = None,
+        access: Access | None = None,
     ) -> VectorStore:
         at = now()
         row = {
             "id": new_id("vs"),
             "tenant": principal.tenant,
+            "user": principal.user,
             "name": values.text("name", name),
             "metadata": values.metadata("metadata", metadata),
+            "access": listed(access, principal.user),
             "created_at": at,
             "last_active_at": at,
         }
@@ -74,7 +84,7 @@ class VectorStores:
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> VectorStore:
-        """Returns the tenant's vector store or raises `NotFound`."""
+        """Returns a vector store that the principal may read, or raises `NotFound`."""
         async with self._database.read() as connection:
             return await rows.get(connection, principal, id)
 
@@ -88,7 +98,7 @@ class VectorStores:
         limit: int = 20,
         order: Order = "desc",
     ) -> Page[VectorStore]:
-        """Returns the tenant's vector stores; `name` keeps those of exactly this name (names may repeat)."""
+        """Returns those that the principal may read; `name` keeps those of exactly this name (names may repeat)."""
         query = select(vector_stores)
         if name is not None:
             query = query.where(vector_stores.c.name == values.text("name", name))
@@ -102,8 +112,17 @@ class VectorStores:
                 limit=limit,
                 max_limit=MAX_PAGE,
                 order=order,
+                within=readable(vector_stores, principal),
             )
             return Page(await rows.with_usage(connection, found.items), found.has_more)
+
+    @uninterrupted
+    async def named(self, tenant: str, name: str) -> str | None:
+        """Returns the id of a tenant's vector store of that name, the oldest, whoever may read it."""
+        of = vector_stores.c
+        query = select(of.id).where(of.tenant == tenant, of.name == name).order_by(of.created_at, of.id).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalar()
 
     @uninterrupted
     async def update(
@@ -113,27 +132,31 @@ class VectorStores:
         *,
         name: str | None = None,
         metadata: Mapping[str, object] | None = None,
+        access: Access | Unchanged | None = "unchanged",
     ) -> VectorStore:
-        """Changes what is given; `metadata` replaces the whole."""
+        """Changes what is given; `metadata` and `access` replace the whole. Raises `NotFound` or `NotOwner`."""
         changes: dict[str, object] = {"last_active_at": now()}
         if name is not None:
             changes["name"] = values.text("name", name)
         if metadata is not None:
             changes["metadata"] = values.metadata("metadata", metadata)
         async with self._database.write() as connection:
-            await connection.execute(vector_stores.update().where(rows.owned(principal, id)).values(changes))
-            return await rows.get(connection, principal, id)
+            owner = await rows.require_change(connection, principal, id)
+            if access != "unchanged":
+                changes["access"] = listed(access, owner or principal.user)
+            await connection.execute(vector_stores.update().where(vector_stores.c.id == id).values(changes))
+            return await rows.one(connection, id, reachable(vector_stores, principal))
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:
         """Deletes the store and its attachments (not the files) and enqueues the removal of its index."""
         async with self._database.write() as connection:
             await lock(connection, "group", id)
-            await rows.require(connection, principal, id)
+            await rows.require_change(connection, principal, id)
             await self._jobs.cancel_group(principal, id, connection=connection)
             inside = vector_store_files.c.vector_store_id == id
             await connection.execute(vector_store_files.delete().where(inside))
-            await connection.execute(vector_stores.delete().where(rows.owned(principal, id)))
+            await connection.execute(vector_stores.delete().where(vector_stores.c.id == id))
             await self._jobs.enqueue(
                 principal, DROP_INDEX, {"vector_store_id": id}, group=(id, None), connection=connection
             )
@@ -147,24 +170,31 @@ class VectorStores:
         *,
         attributes: Mapping[str, object] | None = None,
         chunking: dict[str, Any] | None = None,
+        access: Access | Unchanged | None = "unchanged",
     ) -> VectorStoreFile:
         """Puts a file into the store and enqueues its ingestion.
 
-        A file that is already there stays as it is, unless it had failed or was cancelled, or its attributes or
-        chunking change: then it is ingested anew. Raises `NotFound` for the store or the file.
+        A file that is already there stays as it is, unless it had failed or was cancelled, or its attributes, its
+        chunking or its list change: then it is ingested anew. It begins with the file's own list, and only the file's
+        owner gives it another. Raises `NotFound` for the store or the file, and `NotOwner`.
         """
         checked = values.attributes("attributes", attributes)
         async with self._database.write() as connection:
             # The file before the store, as when a file is deleted: both wait in the same order.
-            mine = select(files.c.id).where(files.c.id == file_id, files.c.tenant == principal.tenant)
+            mine = select(files.c.user, files.c.access).where(files.c.id == file_id, readable(files, principal))
             there = (await connection.execute(mine.with_for_update(read=True, key_share=True))).first()
             await lock(connection, "group", id)
-            await rows.require(connection, principal, id)
+            await rows.require_change(connection, principal, id)
             if there is None:
                 raise NotFound("file", file_id)
-            old = await rows.get_file(connection, principal, id, file_id)
+            old = await rows.get_any_file(connection, principal.tenant, id, file_id)
+            if access != "unchanged":
+                require_owner(principal, there.user)
+                names = listed(access, there.user or principal.user)
+            else:
+                names = old.access if old is not None else there.access
             if old is not None:
-                same = (old.attributes, old.chunking) == (checked, chunking or {})
+                same = (old.attributes, old.chunking, old.access) == (checked, chunking or {}, names)
                 if same and old.status in ("in_progress", "completed"):
                     return old
                 await self._remove(connection, principal, old)
@@ -184,6 +214,7 @@ class VectorStores:
                 "attributes": checked,
                 "chunking": chunking or {},
                 "usage_bytes": 0,
+                "access": names,
                 "error_code": None,
                 "error_message": None,
                 "job_id": job.id,
@@ -201,6 +232,28 @@ class VectorStores:
         if found is None:
             raise NotFound("vector store file", file_id)
         return found
+
+    @uninterrupted
+    async def get_any_file(self, tenant: str, id: str, file_id: str) -> VectorStoreFile:
+        """Returns a file's attachment for work in the background, whoever may read it; raises `NotFound`."""
+        async with self._database.read() as connection:
+            found = await rows.get_any_file(connection, tenant, id, file_id)
+        if found is None:
+            raise NotFound("vector store file", file_id)
+        return found
+
+    @uninterrupted
+    async def withheld(self, principal: Principal, id: str) -> Sequence[str] | None:
+        """Returns the files that a search must leave out, or None when the principal may not read the store at all.
+
+        They are those whose list, which the index does not know yet, leaves the principal out.
+        """
+        of = vector_store_files.c
+        changing = select(of.file_id).where(of.vector_store_id == id, of.status != "completed")
+        async with self._database.read() as connection:
+            if (await connection.execute(select(vector_stores.c.id).where(rows.shared(principal, id)))).first() is None:
+                return None
+            return (await connection.execute(changing.where(~readable(vector_store_files, principal)))).scalars().all()
 
     @uninterrupted
     async def list_files(
@@ -229,7 +282,7 @@ class VectorStores:
                 max_limit=MAX_PAGE,
                 order=order,
                 id_column="file_id",
-                within=vector_store_files.c.vector_store_id == id,
+                within=and_(vector_store_files.c.vector_store_id == id, readable(vector_store_files, principal)),
             )
         return Page([build(VectorStoreFile, row) for row in found.items], found.has_more)
 
@@ -238,6 +291,7 @@ class VectorStores:
         """Cancels a file's ingestion; one that is running ends when its worker notices."""
         async with self._database.write() as connection:
             await lock(connection, "group", id)
+            await rows.require_change(connection, principal, id)
             found = await rows.get_file(connection, principal, id, file_id)
             if found is None:
                 raise NotFound("vector store file", file_id)
@@ -245,24 +299,29 @@ class VectorStores:
             return await rows.get_file(connection, principal, id, file_id) or found
 
     @uninterrupted
-    async def detach(
-        self, principal: Principal, id: str, file_id: str, *, connection: AsyncConnection | None = None
-    ) -> None:
-        """Takes a file out of the store and enqueues the removal of its chunks. Raises `NotFound`."""
-        async with self._database.write(connection) as connection:
+    async def detach(self, principal: Principal, id: str, file_id: str) -> None:
+        """Takes a file out of the store and enqueues the removal of its chunks. Raises `NotFound` or `NotOwner`."""
+        async with self._database.write() as connection:
             await lock(connection, "group", id)
+            await rows.require_change(connection, principal, id)
             found = await rows.get_file(connection, principal, id, file_id)
             if found is None:
                 raise NotFound("vector store file", file_id)
-            await self._remove(connection, principal, found)
-            await self._jobs.enqueue(
-                principal,
-                UNINDEX,
-                {"vector_store_id": id, "file_id": file_id},
-                group=(id, file_id),
-                connection=connection,
-            )
-            await rows.touch(connection, id, now())
+            await self._take_out(connection, principal, found)
+
+    async def forget(self, principal: Principal, id: str, file_id: str, connection: AsyncConnection) -> None:
+        """As `detach`, of a file that goes altogether, from whoever's store."""
+        await lock(connection, "group", id)
+        found = await rows.get_any_file(connection, principal.tenant, id, file_id)
+        if found is not None:
+            await self._take_out(connection, principal, found)
+
+    async def _take_out(self, connection: AsyncConnection, principal: Principal, file: VectorStoreFile) -> None:
+        await self._remove(connection, principal, file)
+        target = {"vector_store_id": file.vector_store_id, "file_id": file.file_id}
+        group = (file.vector_store_id, file.file_id)
+        await self._jobs.enqueue(principal, UNINDEX, target, group=group, connection=connection)
+        await rows.touch(connection, file.vector_store_id, now())
 
     async def _remove(self, connection: AsyncConnection, principal: Principal, file: VectorStoreFile) -> None:
         if file.status == "in_progress":

@@ -76,15 +76,20 @@ class User:
 
 @dataclass(frozen=True)
 class Made:
-    """An id, and who made it; `within` is the id of what it is a part of."""
+    """An id, and who made it; `within` is the id of what it is a part of; `listed` when only its maker may read it."""
 
     kind: str
     id: str
     by: User
     within: str = ""
+    listed: bool = False
 
     def shown_to(self, user: User) -> bool:
-        return self.by == user or self.kind == "model" or (self.kind in SHARED and self.by.tenant == user.tenant)
+        return (
+            self.by == user
+            or self.kind == "model"
+            or (self.kind in SHARED and not self.listed and self.by.tenant == user.tenant)
+        )
 
 
 SHARED = {"file", "vector store", "attachment"}
@@ -179,7 +184,9 @@ class World:
             return
         body = answer.json()
         for made in body["data"] if kind == "item" else [body]:
-            self.made[kind].append(Made(kind, made["id"], request.user, request.ids.get(PLACES.get(kind, ""), "")))
+            within = request.ids.get(PLACES.get(kind, ""), "")
+            listed = (made.get("headrace") or {}).get("access") is not None
+            self.made[kind].append(Made(kind, made["id"], request.user, within, listed))
         if kind == "conversation" and (items := request.json.get("items")):
             assert items
             listed = self.http.get(f"/v1/conversations/{body['id']}/items", headers=request.headers).json()["data"]
@@ -213,7 +220,7 @@ class Request:
             return {
                 "headers": self.headers,
                 "data": fields,
-                "files": {"file": (f"{self.user.shared}.txt", fields["text"])},
+                "files": {"file": (f"{fields['text']}.txt", fields["text"])},
             }
         if self.op.method == "POST":
             return {"headers": self.headers, "json": fields}
@@ -267,8 +274,12 @@ def fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fi
                 ),
             )
         return {"target": kind}, lambda ids: said | {"target": {"type": type, "id": ids["target"]}}
+    if route == "POST /v1/files":
+        form = {"purpose": "assistants", "text": shared}
+        return {}, lambda ids: form if stream else {"purpose": "assistants", "text": own, "access": "{}"}
     if route == "POST /v1/vector_stores":
-        base = {"name": shared, "metadata": {"w": shared}}
+        word, access = (own, {"access": {}}) if draw(st.booleans()) else (shared, {})
+        base = {"name": word, "metadata": {"w": word}} | access
         return ({"file": "file"}, lambda ids: base | {"file_ids": [ids["file"]]}) if stream else ({}, lambda ids: base)
     if route == "POST /v1/vector_stores/{store_id}/files":
         return {"file": "file"}, lambda ids: {"file_id": ids["file"], "attributes": {"w": shared}}
@@ -292,7 +303,6 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "POST /v1/chat/completions/{completion_id}": lambda own, shared: {"metadata": {"w": own}},
     "POST /v1/completions": lambda own, shared: {"model": "m", "prompt": own},
     "POST /v1/embeddings": lambda own, shared: {"model": "all-minilm-l6-v2", "input": own},
-    "POST /v1/files": lambda own, shared: {"purpose": "assistants", "text": shared},
     "POST /v1/vector_stores/{store_id}": lambda own, shared: {"name": shared, "metadata": {"w": shared}},
     "POST /v1/vector_stores/{store_id}/search": lambda own, shared: {"query": own},
     "POST /v1/conversations": lambda own, shared: {"metadata": {"w": own}, "items": says(own)},

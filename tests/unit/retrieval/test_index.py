@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import lancedb
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serving.retrieval import index as index_module
 from serving.retrieval.errors import CollectionNotFound, IncompatibleCollection
@@ -217,3 +220,39 @@ def test_a_collection_id_is_no_path(tmp_path: Path, name: str) -> None:
 def test_vectors_must_match(index: CollectionIndex) -> None:
     with pytest.raises(ValueError, match="vectors"):
         index.upsert_file("t", "a", "a", [], np.zeros((1, 8), np.float32))
+
+
+NAMES = st.sampled_from([f"user:{name}" for name in HOSTILE] + ["user:a", "group:a", "group:b", "user:"])
+
+
+@given(st.lists(st.none() | st.frozensets(NAMES, min_size=1), min_size=1, max_size=5), st.frozensets(NAMES), st.data())
+@settings(max_examples=15, deadline=None)
+def test_a_search_finds_what_its_names_may_read(
+    tmp_path_factory: pytest.TempPathFactory,
+    lists: list[frozenset[str] | None],
+    names: frozenset[str],
+    data: st.DataObject,
+) -> None:
+    index = CollectionIndex.open(str(tmp_path_factory.mktemp("index")), "vs_1", MANIFEST, create=True)
+    for n, access in enumerate(lists):
+        chunk = Chunk(0, "T", "H", f"word {n}", 0, 6, None)
+        index.upsert_file("t", f"f{n}", "f.md", [chunk], EAST[None], sorted(access) if access is not None else None)
+    if data.draw(st.booleans()):
+        index.optimize()
+    withheld = data.draw(st.sets(st.sampled_from([f"f{n}" for n in range(len(lists))])))
+    mine = {f"f{n}" for n, access in enumerate(lists) if access is None or access & names} - withheld
+    for mode in get_args(Mode):
+        found = index.search("t", "word", EAST, 50, mode, names=names, withheld=withheld)
+        assert {hit.file_id for hit in found} == mine
+        assert index.search("u", "word", EAST, 50, mode, names=names) == []
+
+
+def test_a_collection_without_lists_stays_readable_and_gets_them(tmp_path: Path, index: CollectionIndex) -> None:
+    put(index, "old", "an old word")
+    database = lancedb.connect(str(tmp_path))
+    database.open_table("vs_1").drop_columns(["access"])
+    older, reader = (CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST) for _ in range(2))
+    assert texts(search(reader, "word")) == {"an old word"}
+    older.upsert_file("t", "new", "new.md", [Chunk(0, "", "", "a new word", 0, 10, None)], EAST[None], ["user:a"])
+    assert texts(search(reader, "word")) == {"an old word"}
+    assert texts(reader.search("t", "word", EAST, 50, names=["user:a"])) == {"an old word", "a new word"}

@@ -13,7 +13,7 @@ from serving.security.principal import Principal
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations, Item
 from serving.store.database import Database
-from serving.store.errors import StoreError
+from serving.store.errors import Conflict, StoreError
 from serving.store.feedback import Rating, Ratings
 from serving.store.models import conversations as conversation_rows
 from serving.store.models import responses as response_rows
@@ -155,6 +155,18 @@ async def test_anothers_is_an_unknown_one_by_the_same_statements(
     after = {name: await said(asks[kind][name](alice, made[kind])) for kind, name in READS}
     assert after == before
     assert all(not isinstance(answer, tuple) and answer for answer in after.values())
+
+
+async def test_an_id_that_another_chose_is_taken(
+    database: Database, made: dict[str, str], alice: Principal, bob: Principal, mallory: Principal
+) -> None:
+    ratings, up = Ratings(database), Rating(thumb="up")
+    before = await ratings.get(alice, made["feedback"])
+    with pytest.raises(Conflict):
+        await ratings.create(bob, ("response", "chatcmpl_of_bob"), up, id=before.id)
+    assert await ratings.get(alice, before.id) == before
+    await Captures(database).record(mallory, capture(mallory, id="chatcmpl_m"))
+    assert (await ratings.create(mallory, ("response", "chatcmpl_m"), up, id=before.id)).tenant == mallory.tenant
 
 
 async def test_a_list_holds_ones_own(

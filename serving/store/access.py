@@ -1,0 +1,94 @@
+"""Access lists of documents: who may read them, as a list of names in a column.
+
+A name is `user:…` or `group:…`, and the owner's is always among them. No list at all is everybody of the tenant. The
+index of a vector store holds the same lists, beside each chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, exists, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from serving.security.principal import Principal
+from serving.store import values
+from serving.store.errors import InvalidValue, NotOwner
+
+MAX_NAMES = 100
+"""Users, and groups, of one list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may read something beside its owner."""
+
+    users: Sequence[str] = ()
+    groups: Sequence[str] = ()
+
+
+def listed(access: Access | None, owner: str) -> list[str] | None:
+    """Returns the names of a list, sorted, with its owner's; raises `InvalidValue` for what is out of bounds."""
+    if access is None:
+        return None
+    users, groups = _checked("access.users", access.users), _checked("access.groups", access.groups)
+    return sorted({f"user:{user}" for user in (*users, owner)} | {f"group:{group}" for group in groups})
+
+
+def shown(names: Sequence[str] | None) -> dict[str, list[str]] | None:
+    """Returns a list as the API has it."""
+    if names is None:
+        return None
+    split = [name.partition(":") for name in names]
+    return {kind + "s": [name for of, _, name in split if of == kind] for kind in ("user", "group")}
+
+
+def names_of(principal: Principal) -> list[str]:
+    """Returns the names that a principal has in lists."""
+    return [f"user:{principal.user}", *(f"group:{group}" for group in sorted(principal.groups))]
+
+
+def readable(table: Table, principal: Principal) -> ColumnElement[bool]:
+    """The rows of the principal's tenant that it may read."""
+    name = _Elements(table.c.access).table_valued("value")
+    named = exists(select(name.c.value).where(name.c.value.in_(names_of(principal))))
+    return and_(table.c.tenant == principal.tenant, or_(table.c.access.is_(None), named))
+
+
+def reachable(table: Table, principal: Principal) -> ColumnElement[bool]:
+    """The rows that the principal may read, or change as an admin of the tenant."""
+    return table.c.tenant == principal.tenant if principal.role == "admin" else readable(table, principal)
+
+
+def require_owner(principal: Principal, owner: str | None) -> None:
+    """Raises `NotOwner` unless the principal may change what is `owner`'s. What has no owner is everybody's."""
+    if owner not in (None, principal.user) and principal.role != "admin":
+        raise NotOwner()
+
+
+def _checked(param: str, names: Iterable[str]) -> list[str]:
+    checked = [values.text(param, name, min_length=1) for name in names]
+    if len(checked) > MAX_NAMES:
+        raise InvalidValue(param, f"must have at most {MAX_NAMES} members")
+    return checked
+
+
+class _Elements(FunctionElement[Any]):
+    """The texts in an array of JSON, a row each; none of NULL."""
+
+    inherit_cache = True
+    name = "elements"
+
+
+@compiles(_Elements, "sqlite")
+def _sqlite(element: _Elements, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_Elements, "postgresql")
+def _postgresql(element: _Elements, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_array_elements_text({compiler.process(element.clauses, **kw)})"

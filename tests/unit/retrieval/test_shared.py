@@ -1,0 +1,158 @@
+"""Documents with access lists, from the upload to what a search finds: one replica with the shipped embedder."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.config import Assistant, Catalog, KnowledgeAccess, RestrictedCollection, SecretRef, ServingConfig, Store
+from serving.retrieval.client import RetrievalClient
+from serving.retrieval.replica import RetrievalReplica
+from serving.retrieval.types import Hit
+from serving.security.principal import STACK, Principal
+from serving.store.access import Access
+from serving.store.ids import new_id
+from tests.wait import eventually
+
+ADMIN = Principal(STACK, "admin", "key_0", role="admin")
+ANNA = Principal(STACK, "anna", "key_1")
+BOB = Principal(STACK, "bob", "key_2", groups=frozenset(("legal",)))
+NAMESAKE = Principal("acme", "anna", "key_3", groups=frozenset(("legal",)))
+QUESTION = "What does the heron eat?"
+
+
+@pytest.fixture
+async def replica(tmp_path: Path) -> AsyncIterator[RetrievalReplica]:
+    config = ServingConfig(
+        store=Store(database=f"sqlite:///{tmp_path / 'h.db'}", data=str(tmp_path)),
+        key_secret=SecretRef(ref="file:/none"),
+        bootstrap_key=SecretRef(ref="file:/none"),
+    )
+    replica = RetrievalReplica(config)
+    await replica.start()
+    yield replica
+    tasks = [task for task in (replica._working, replica._housekeeping) if task is not None]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await replica._database.close()
+
+
+class World:
+    def __init__(self, replica: RetrievalReplica) -> None:
+        self.replica = replica
+        self.stores, self.files = replica._stores, replica._files
+
+    async def upload(self, text: str, access: Access | None = None) -> str:
+        id = new_id("file")
+        blob = await self.replica._blobs.write(ADMIN, id, io.BytesIO(text.encode()), max_bytes=1000)
+        form = {"filename": f"{text}.txt", "purpose": "assistants", "kind": "text/plain"}
+        await self.files.create(ADMIN, id, bytes=blob.bytes, sha256=blob.sha256, access=access, **form)
+        return id
+
+    async def ingested(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def done() -> bool:
+            return not asyncio.run_coroutine_threadsafe(self.replica._jobs.unfinished(), loop).result()
+
+        await asyncio.to_thread(eventually, done, "all is ingested")
+
+    async def found(self, who: Principal, store: str) -> set[str]:
+        return {hit.file_id for hit in await self.replica.search(who, store, QUESTION, 10)}
+
+
+async def test_a_search_finds_what_lists_allow_from_the_change_on(replica: RetrievalReplica) -> None:
+    world = World(replica)
+    store = (await world.stores.create(ADMIN, name="birds")).id
+    everybodys = await world.upload("The heron eats fish.")
+    legals = await world.upload("The heron eats frogs.", Access(groups=["legal"]))
+    for file in (everybodys, legals):
+        await world.stores.attach(ADMIN, store, file)
+    await world.ingested()
+    assert await world.found(ADMIN, store) == await world.found(BOB, store) == {everybodys, legals}
+    assert await world.found(ANNA, store) == {everybodys}
+    assert await world.found(NAMESAKE, store) == set()
+
+    # Narrower holds at once, wider once the index knows it.
+    replica._working.cancel()  # type: ignore[union-attr]  # nothing is ingested now
+    await asyncio.gather(replica._working, return_exceptions=True)  # type: ignore[arg-type]
+    await world.stores.attach(ADMIN, store, everybodys, access=Access(users=["anna"]))
+    assert await world.found(BOB, store) == {legals}
+    assert await world.found(ANNA, store) == {everybodys}
+    await world.stores.update(ADMIN, store, access=Access(groups=["legal"]))
+    assert await world.found(ANNA, store) == set()
+    replica._working = asyncio.create_task(replica._worker.run())
+    await world.stores.attach(ADMIN, store, legals, access=None)
+    await world.stores.update(ADMIN, store, access=None)
+    await world.ingested()
+    assert await world.found(ANNA, store) == {everybodys, legals}
+    assert await world.found(BOB, store) == {legals}
+
+
+async def test_collections_of_the_configuration_are_every_tenants_but_not_what_is_listed_there(
+    replica: RetrievalReplica,
+) -> None:
+    world = World(replica)
+    store = (await world.stores.create(ADMIN, name="birds")).id
+    everybodys = await world.upload("The heron eats fish.")
+    annas = await world.upload("The heron eats frogs.", Access(users=["anna"], groups=["legal"]))
+    for file in (everybodys, annas):
+        await world.stores.attach(ADMIN, store, file)
+    await world.stores.create(NAMESAKE, name="birds")  # of the same name, and another's
+    await world.ingested()
+    assistant = Assistant(name="a", model="m", knowledge=("birds",), context_tokens=500)
+    for who, files in ((ANNA, {everybodys, annas}), (BOB, {everybodys, annas}), (NAMESAKE, {everybodys})):
+        assert {hit.file_id for hit in await replica.context(who, assistant, QUESTION)} == files
+
+
+class Told:
+    """A retrieval deployment that says which collections it is asked to search."""
+
+    def __init__(self) -> None:
+        self.call = self
+
+    async def remote(self, method: str, who: Principal, assistant: Assistant, question: str) -> Any:
+        return list(assistant.knowledge)
+
+
+async def test_a_collection_is_searched_for_those_who_may_be_told_of_it() -> None:
+    client = RetrievalClient(Told())
+    assistant = Assistant(name="a", model="m", knowledge=("open", "law"))
+
+    async def told(who: Principal, assistant: Assistant = assistant) -> list[Hit]:
+        return await client.context(who, assistant, QUESTION)
+
+    assert await told(NAMESAKE) == ["open", "law"]
+    access = KnowledgeAccess(tenants=(STACK,), groups=("legal",), users=("admin",))
+    client.configure(Catalog(collections=(RestrictedCollection(name="law", access=access),)))
+    for who, names in ((ADMIN, ["open", "law"]), (BOB, ["open", "law"]), (ANNA, ["open"]), (NAMESAKE, ["open"])):
+        assert await told(who) == names
+    assert await told(ANNA, assistant.model_copy(update={"knowledge": ("law",)})) == []
+    client.configure(Catalog())
+    assert await told(ANNA) == ["open", "law"]
+
+
+FEW = st.lists(st.sampled_from("abc"), max_size=2, unique=True).map(tuple)
+
+
+@given(FEW, FEW, FEW, st.sampled_from("abc"), st.sampled_from("abc"), st.frozensets(st.sampled_from("abc")))
+def test_tenants_narrow_and_users_and_groups_are_either(
+    tenants: tuple[str, ...],
+    users: tuple[str, ...],
+    groups: tuple[str, ...],
+    tenant: str,
+    user: str,
+    of: frozenset[str],
+) -> None:
+    inside = not tenants or tenant in tenants
+    named = (not users and not groups) or user in users or any(group in groups for group in of)
+    access = KnowledgeAccess(tenants=tenants, users=users, groups=groups)
+    assert access.allows(tenant, user, of) == (inside and named)
