@@ -39,7 +39,19 @@ def test_every_route(stack):
         conversations(sdk)
         files(sdk)
         memories(sdk)
+        quotas(sdk)
         assert not_asked(sdk.requests) == []
+
+
+def quotas(sdk):
+    minute = {"subject": "model", "id": "tour", "window": "minute", "measure": "requests", "limit": 1}
+    made = sdk.put("/admin/quotas", body={"quotas": [minute]}, cast_to=Plain).model_extra["data"][0]
+    listed = sdk.get("/admin/quotas", cast_to=Plain, options={"params": {"subject": "model", "id": "tour"}})
+    assert [quota["limit"] for quota in listed.model_extra["data"]] == [1]
+    params = {"params": {"quota_id": made["quota_id"]}}
+    assert sdk.delete("/admin/quotas", cast_to=Plain, options=params).model_extra["deleted"]
+    assert sdk.get("/usage", cast_to=Plain).model_extra["data"]
+    assert sdk.get("/admin/usage", cast_to=Plain, options={"params": {"by": "user"}}).model_extra["data"]
 
 
 def models(sdk):
