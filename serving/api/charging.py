@@ -108,8 +108,10 @@ class Charge:
         try:
             return await self._keeper.reserve(needs)
         except QuotaExceeded as e:
+            self._admitted = False  # what is refused is not counted
             raise self._refusal(e) from None
         except QuotaUnavailable as e:
+            self._admitted = False
             raise unavailable(f"Whether the quota of {e.quota.words} allows this cannot be looked up now.") from None
 
     def _refusal(self, e: QuotaExceeded) -> ApiError:

@@ -42,6 +42,7 @@ def test_every_route(stack):
         files(sdk)
         memories(sdk)
         administration(sdk)
+        quotas(sdk)
         assert not_asked(sdk.requests) == []
 
 
@@ -52,6 +53,17 @@ def sign_in(sdk, url):
             sdk.get(f"{url}/auth/{path}", cast_to=Plain)
     with pytest.raises(openai.NotFoundError, match="no single sign-on"):
         sdk.post(f"{url}/auth/logout", cast_to=Plain)
+
+
+def quotas(sdk):
+    minute = {"subject": "model", "id": "tour", "window": "minute", "measure": "requests", "limit": 1}
+    made = sdk.put("/admin/quotas", body={"quotas": [minute]}, cast_to=Plain).model_extra["data"][0]
+    listed = sdk.get("/admin/quotas", cast_to=Plain, options={"params": {"subject": "model", "id": "tour"}})
+    assert [quota["limit"] for quota in listed.model_extra["data"]] == [1]
+    params = {"params": {"quota_id": made["quota_id"]}}
+    assert sdk.delete("/admin/quotas", cast_to=Plain, options=params).model_extra["deleted"]
+    assert sdk.get("/usage", cast_to=Plain).model_extra["data"]
+    assert sdk.get("/admin/usage", cast_to=Plain, options={"params": {"by": "user"}}).model_extra["data"]
 
 
 def models(sdk):

@@ -62,6 +62,17 @@ test("models", async () => {
   assert.equal((await client.models.retrieve("docs")).id, "docs");
 });
 
+test("quotas and usage", async () => {
+  const minute = { subject: "model", id: "tour.js", window: "minute", measure: "requests", limit: 1 };
+  const made = (await client.put("/admin/quotas", { body: { quotas: [minute] } })).data[0];
+  const listed = await client.get("/admin/quotas", { query: { subject: "model", id: "tour.js" } });
+  assert.deepEqual(listed.data.map((quota) => quota.limit), [1]);
+  const query = { quota_id: made.quota_id };
+  assert.equal((await client.delete("/admin/quotas", { query })).deleted, true);
+  assert.equal((await client.get("/usage")).object, "list");
+  assert.equal((await client.get("/admin/usage", { query: { by: "user" } })).object, "list");
+});
+
 test("a chat", async () => {
   const answer = await client.chat.completions.create({ model, messages: user("Name a heron."), max_tokens: 8 });
   assert.match(answer.id, /^chatcmpl-/);

@@ -1,0 +1,152 @@
+"""Quotas and usage as callers of the API meet them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import httpx
+import pytest
+from aiohttp import web
+
+from serving.api.charging import most
+from serving.config import Catalog, Price, RemoteModel
+from tests.unit.api.running import Loop, engine, gateway
+
+PRICE = Price(input=Decimal(1), output=Decimal(2))
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}
+
+
+async def answer(request: web.Request) -> web.StreamResponse:
+    document = await request.json()
+    if document.get("stream"):
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n')
+        usage = b'{"prompt_tokens":20,"completion_tokens":30,"total_tokens":50}'
+        await response.write(b'data: {"choices":[],"usage":' + usage + b"}\n\ndata: [DONE]\n\n")
+        return response
+    message = {"role": "assistant", "content": "Hi"}
+    usage = {"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50}
+    return web.json_response({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage})
+
+
+@pytest.fixture
+def http(tmp_path):
+    loop = Loop()
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    with engine(loop, app) as port:
+        catalog = Catalog(models=(RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", price=PRICE),))
+        with gateway(loop, tmp_path, catalog) as served:
+            headers = {"Authorization": f"Bearer {served.key}"}
+            with httpx.Client(base_url=f"{served.url}/v1", headers=headers, trust_env=False, timeout=30) as client:
+                yield client
+    loop.stop()
+
+
+def limit(http: httpx.Client, *quotas: dict[str, object]) -> list[dict[str, object]]:
+    answer = http.put("/admin/quotas", json={"quotas": list(quotas)})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+def ask(http: httpx.Client, **more: object) -> httpx.Response:
+    return http.post("/chat/completions", json={**ASKED, **more})
+
+
+DAY = {"subject": "tenant", "id": "default", "window": "day", "measure": "tokens", "limit": 1000}
+
+
+def test_a_minutes_requests_are_shown_and_then_refused(http):
+    limit(http, {"subject": "model", "id": "m", "window": "minute", "measure": "requests", "limit": 2})
+    found = [ask(http, stream=streamed) for streamed in (False, True, False)]
+    if [each.status_code for each in found] != [200, 200, 429]:  # a minute ended between them
+        found = [ask(http) for _ in range(3)]
+    assert [each.headers["x-ratelimit-remaining-requests"] for each in found] == ["1", "0", "0"]
+    assert found[0].headers["x-ratelimit-limit-requests"] == "2"
+    error = found[2].json()["error"]
+    assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+    assert 1 <= int(found[2].headers["retry-after"]) <= 60
+    assert http.get("/models").status_code == 200
+
+
+def test_a_budget_warns_then_stops_and_counts_what_was_used(http):
+    [shown] = limit(http, {**DAY, "limit": 3000})
+    assert (shown["limit"], shown["used"], shown["currency"]) == (3000, 0, None)
+    found = []
+    while (last := ask(http, stream=len(found) % 2 == 1)).status_code == 200:
+        found.append(last)
+    assert "headrace-quota-warning" not in found[0].headers
+    assert last.headers["headrace-quota-warning"].startswith("tenant day tokens 8")
+    assert last.json()["error"]["code"] == "insufficient_quota"
+    assert last.headers["x-should-retry"] == "false"
+    assert 2500 < 50 * len(found) <= 3000
+    usage = http.get("/usage").json()
+    [day] = usage["data"]
+    counts = (day["requests"], day["prompt_tokens"], day["completion_tokens"])
+    assert counts == (len(found), 20 * len(found), 30 * len(found))  # what is refused is not counted
+    assert day["cost"] == [{"amount": f"{Decimal(80 * len(found)).scaleb(-6).normalize():f}", "currency": "USD"}]
+    [quota] = usage["quotas"]
+    assert (quota["used"], quota["reserved"]) == (50 * len(found), 0)
+    assert [each["id"] for each in http.get("/admin/usage", params={"by": "user"}).json()["data"]] == ["admin"]
+
+
+def test_money_is_reserved_as_it_may_be_spent_and_a_removed_quota_holds_no_longer(http):
+    [quota] = limit(http, {**DAY, "measure": "money", "currency": "USD", "limit": 0.0001}, {**DAY, "window": "month"})[
+        :1
+    ]
+    assert quota["limit"] == "0.0001"
+    refused = ask(http)  # 100 tokens of an answer cost 0.0002
+    assert refused.json()["error"]["code"] == "insufficient_quota"
+    assert "money in USD per day of this tenant" in refused.json()["error"]["message"]
+    listed = http.get("/admin/quotas", params={"subject": "tenant", "limit": 1}).json()
+    assert listed["has_more"]
+    deleted = http.delete("/admin/quotas", params={"quota_id": quota["quota_id"]})
+    assert deleted.json() == {"id": quota["quota_id"], "object": "quota.deleted", "deleted": True}
+    assert http.delete("/admin/quotas", params={"quota_id": quota["quota_id"]}).status_code == 404
+    assert ask(http).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"limit": -1},
+        {"limit": 1.5},
+        {"limit": 2**53},
+        {"limit": "NaN"},
+        {"measure": "money"},
+        {"measure": "streams"},
+        {"window": "minute", "measure": "money", "currency": "USD"},
+        {"currency": "USD"},
+        {"subject": "planet"},
+        {"id": "another"},
+        {"id": ""},
+    ],
+)
+def test_what_no_quota_can_be_is_a_400(http, wrong):
+    answer = http.put("/admin/quotas", json={"quotas": [{**DAY, **wrong}]})
+    assert answer.status_code == 400, answer.text
+    assert http.get("/admin/quotas").json()["data"] == []
+
+
+@pytest.mark.parametrize("path", ["/usage", "/admin/usage"])
+def test_wrong_questions_about_usage(http, path):
+    for params in ({"by": "planet"}, {"start": "yesterday"}, {"start": "1999-01-01"}, {"limit": 0}):
+        assert http.get(path, params=params).status_code == 400
+    assert http.get(path, params={"start": "2026-01-31", "end": "2026-01-01"}).json()["data"] == []
+
+
+def test_another_tenant_is_for_the_platforms_key(http):
+    answer = http.get("/admin/quotas", params={"tenant": "acme"})
+    assert answer.status_code == 200 or answer.json()["error"]["code"] == "insufficient_scope"
+
+
+def test_the_most_that_a_document_may_use():
+    chat = {"messages": [{"role": "user", "content": "x" * 1000}]}
+    read, written, both = most({**chat, "max_tokens": 10}, None, 4096)
+    assert 1000 < read < 1500
+    assert (written, both) == (10, read + 10)
+    assert most({**chat, "n": 3}, None, 100)[1] == 300
+    assert most(chat, 512, 4096) == (512, 512, 512)
+    assert most({**chat, "max_tokens": 10}, 512, 4096) == (512, 10, 512)
+    assert most({"prompt": ["a", "b"], "max_tokens": 5, "n": 2}, None, 1)[1] == 20

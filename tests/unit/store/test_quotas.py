@@ -1,0 +1,295 @@
+"""Quotas over several gateways and one store, and what is left of them when a gateway is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import select
+
+from serving.config import QuotaLimit, Quotas
+from serving.security.principal import Principal
+from serving.security.quotas import keeper as keeping
+from serving.security.quotas.keeper import Keeper, QuotaExceeded, QuotaUnavailable
+from serving.security.quotas.quota import Quota, quota
+from serving.store.database import Database
+from serving.store.errors import NotFound, StoreUnavailable
+from serving.store.models import quota_windows
+from serving.store.quotas import LEASE_S, QuotaStore
+from serving.store.uninterrupted import uninterrupted
+from serving.store.usage import Usage, Used, Whose
+
+NOON = 1_800_014_400.0
+SECONDS = 86_400.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def limited(limit: int | str, window: str = "day", measure: str = "tokens", **more: str) -> Quota:
+    given = QuotaLimit(window=window, measure=measure, limit=Decimal(limit), **more)  # type: ignore[arg-type]
+    return quota("acme", "tenant", "acme", given)
+
+
+def keeper(database: Database, clock: Clock, defaults: Quotas | None = None) -> Keeper:
+    return Keeper(QuotaStore(database), Usage(database), defaults or Quotas(), clock=clock)
+
+
+@asynccontextmanager
+async def gateways(url: str, clock: Clock, many: int = 3) -> AsyncIterator[list[Keeper]]:
+    async with AsyncExitStack() as stack:
+        databases = [await stack.enter_async_context(Database(url)) for _ in range(many)]
+        yield [keeper(each, clock) for each in databases]
+
+
+@uninterrupted
+async def standing(database: Database) -> list[tuple[int, int]]:
+    async with database.read() as connection:
+        rows = await connection.execute(select(quota_windows.c.taken, quota_windows.c.used))
+        return [(row.taken, row.used) for row in rows]
+
+
+async def test_many_clients_of_three_gateways_stay_within_a_budget_and_all_comes_back(url, clock):
+    budgets = sorted((limited(20_000), limited("0.5", measure="money", currency="EUR")), key=lambda each: each.id)
+    random.seed(7)
+    used = dict.fromkeys((each.id for each in budgets), 0)
+
+    async def client(gateway: Keeper) -> None:
+        for _ in range(8):
+            need = random.randint(1, 400)
+            with suppress(QuotaExceeded):
+                units = [need if each.measure == "tokens" else need * 25_000 for each in budgets]
+                held = await gateway.reserve(list(zip(budgets, units, strict=True)))
+                await asyncio.sleep(0)
+                for each, most in zip(held, units, strict=True):
+                    part = most // 2
+                    used[each.share.quota.id] += part
+                    gateway.settle(each, part)
+
+    async with gateways(url, clock) as three:
+        await asyncio.gather(*(client(three[number % 3]) for number in range(64)))
+        assert all(used[each.id] <= each.limit for each in budgets)
+        assert all(used[each.id] > each.limit // 2 for each in budgets)  # it came to the end
+        for gateway in three:
+            await gateway.tell(all=True)
+        async with Database(url) as database:
+            assert sorted(await standing(database)) == sorted((units, units) for units in used.values())
+
+
+async def test_the_last_unit_can_be_had_from_any_gateway(url, clock):
+    budget = limited(10)
+    async with gateways(url, clock) as (first, second, _):
+        [held] = await first.reserve([(budget, 8)])
+        with pytest.raises(QuotaExceeded) as reserved:
+            await second.reserve([(budget, 3)])
+        assert (reserved.value.spent, reserved.value.retry_after_s) == (False, 1)
+        first.settle(held, 7)
+        await first.tell()
+        clock.time += 1
+        [held] = await second.reserve([(budget, 3)])
+        second.settle(held, 3)
+        await second.tell()
+        clock.time += 1
+        with pytest.raises(QuotaExceeded) as spent:
+            await first.reserve([(budget, 1)])
+        assert spent.value.spent
+        assert spent.value.retry_after_s == NOON // SECONDS * SECONDS + SECONDS - clock.time
+        clock.time += SECONDS
+        await first.reserve([(budget, 10)])
+
+
+async def test_nothing_is_reserved_where_one_quota_refuses_and_hang_ups_give_back(database, clock):
+    gateway = keeper(database, clock)
+    both = sorted((limited(10), limited(5, "month")), key=lambda each: each.id)
+    with pytest.raises(QuotaExceeded):
+        await gateway.reserve([(each, 6) for each in both])
+    asking = asyncio.create_task(gateway.reserve([(each, 5) for each in both]))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    clock.time += 2
+    assert len(await gateway.reserve([(each, 5) for each in both])) == 2
+
+
+async def test_a_reservation_that_ends_in_the_next_window_counts_in_its_own(database, clock):
+    gateway, budget = keeper(database, clock), limited(10)
+    [held] = await gateway.reserve([(budget, 10)])
+    clock.time += SECONDS
+    await gateway.reserve([(budget, 10)])
+    gateway.settle(held, 4)
+    await gateway.tell(all=True)
+    assert sorted(await standing(database)) == [(4, 4), (10, 0)]
+
+
+async def test_streams_of_a_gateway_that_died_end_with_its_lease(url, clock):
+    streams = limited(3, "concurrent", "streams")
+    async with gateways(url, clock) as (dead, alive, third):
+        await dead.reserve([(streams, 1)])
+        await dead.reserve([(streams, 1)])
+        [held] = await alive.reserve([(streams, 1)])
+        with pytest.raises(QuotaExceeded):
+            await third.reserve([(streams, 1)])
+        clock.time += LEASE_S - 1
+        await alive.tell()  # prolongs its own
+        clock.time += 2
+        await third.reserve([(streams, 1)])
+        await third.reserve([(streams, 1)])
+        with pytest.raises(QuotaExceeded):
+            await third.reserve([(streams, 1)])
+        alive.settle(held, 0)
+        await alive.tell()
+        clock.time += 1
+        await third.reserve([(streams, 1)])
+
+
+async def test_without_the_store_a_minute_is_local_and_a_budget_fails_closed(database, clock, monkeypatch):
+    gateway = keeper(database, clock)
+    minute, budget, streams = limited(5, "minute", "requests"), limited(100), limited(2, "concurrent", "streams")
+    [held] = await gateway.reserve([(budget, 10)])
+    take = gateway._store.take
+
+    async def gone(*args: object) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(gateway._store, "take", gone)
+    gateway.settle(held, 0)
+    await gateway.reserve([(budget, 10)])  # what is in hand
+    with pytest.raises(QuotaUnavailable):
+        await gateway.reserve([(budget, 1)])
+    for _ in range(5):
+        for each in await gateway.reserve([(minute, 1)]):
+            gateway.settle(each, 1)
+    with pytest.raises(QuotaExceeded):
+        await gateway.reserve([(minute, 1)])
+    await gateway.reserve([(streams, 1)])
+    [stream] = await gateway.reserve([(streams, 1)])
+    with pytest.raises(QuotaExceeded):
+        await gateway.reserve([(streams, 1)])
+    gateway.settle(stream, 0)
+    await gateway.reserve([(streams, 1)])
+
+    monkeypatch.setattr(gateway._store, "take", take)
+    clock.time += keeping.GONE_S
+    await gateway.tell()  # and the store learns of what went by
+    assert (5, 5) in await standing(database)
+    await gateway.reserve([(budget, 1)])
+
+
+async def test_a_change_holds_on_every_gateway_at_its_next_look(url, clock):
+    alice = Principal("acme", "alice", "key_a")
+    async with gateways(url, clock) as (first, second, _):
+        assert first.of(alice, "m") == ()
+        await first._store.put(alice, [limited(100)])
+        for gateway in (first, second):
+            await gateway.tell()
+        [budget] = second.of(alice, "m")
+        [held] = await second.reserve([(budget, 60)])
+        second.settle(held, 60)
+        await first._store.put(alice, [limited(50)])
+        await second.tell()
+        [budget] = second.of(alice, "m")
+        with pytest.raises(QuotaExceeded):
+            await second.reserve([(budget, 1)])
+        await first._store.delete(alice, budget.id)
+        with pytest.raises(NotFound):
+            await first._store.delete(Principal("evil", "alice", "k"), budget.id)
+        await second.tell()
+        assert second.of(alice, "m") == ()
+
+
+KILLED = """
+import asyncio, json, sys
+from decimal import Decimal
+from serving.config import QuotaLimit, Quotas
+from serving.security.quotas.keeper import Keeper, QuotaExceeded
+from serving.security.quotas.quota import quota
+from serving.store.database import Database
+from serving.store.quotas import QuotaStore
+from serving.store.usage import Usage
+
+budget = quota("acme", "tenant", "acme", QuotaLimit(window="day", measure="tokens", limit=Decimal(sys.argv[2])))
+
+async def client(gateway):
+    while True:
+        try:
+            [held] = await gateway.reserve([(budget, 50)])
+        except QuotaExceeded:
+            print("refused", flush=True)
+            await asyncio.sleep(0.01)
+            continue
+        print(30, flush=True)  # used, before anybody else learns of it
+        await asyncio.sleep(0.001)
+        gateway.settle(held, 30)
+
+async def main():
+    async with Database(sys.argv[1]) as database:
+        gateway = Keeper(QuotaStore(database), Usage(database), Quotas())
+        await gateway.start()
+        await asyncio.gather(*(client(gateway) for _ in range(8)))
+
+asyncio.run(main())
+"""
+
+
+async def test_three_gateways_that_are_killed_used_no_more_than_the_budget(url, spawn):
+    """Each process says what it uses before its gateway books it: what they said is the truth."""
+    async with Database(url):
+        pass
+    limit = 6_000
+    processes = [spawn(KILLED, url, str(limit)) for _ in range(3)]
+    said = 0
+
+    async def read(process, until: str | int) -> None:
+        nonlocal said
+        lines = 0
+        while lines != until:
+            line = (await asyncio.to_thread(process.stdout.readline)).strip()
+            if not line or line == until:
+                return
+            if line != "refused":
+                said += int(line)
+                lines += 1
+
+    await asyncio.gather(*(read(process, 10) for process in processes))
+    processes[0].send_signal(signal.SIGKILL)
+    await read(processes[0], "")
+    await asyncio.gather(*(read(process, "refused") for process in processes[1:]))
+    for process in processes[1:]:
+        process.send_signal(signal.SIGKILL)
+    await asyncio.gather(*(read(process, "") for process in processes[1:]))
+    assert limit // 4 < said <= limit
+
+
+async def test_usage_adds_up_and_is_paged(database, clock):
+    gateway, alice = keeper(database, clock), Principal("acme", "alice", "key_a")
+    await gateway.start()
+    for model in ("a", "b", "a"):
+        whose = Whose("acme", "2026-01-31", "alice", "key_a", model, "EUR" if model == "a" else "")
+        gateway.count(whose, Used(1, 10, 5, 7))
+    gateway.count(Whose("evil", "2026-01-31", "alice", "key_m", "a", ""), Used(1, 1, 1, 0))
+    await gateway.close()
+    usage, days = Usage(database), {"first_day": "2026-01-01", "last_day": "2026-01-31"}
+    [first] = (page := await usage.list_usage(alice, by="model", **days, limit=1)).items
+    assert page.has_more
+    assert (first.id, first.requests, first.prompt_tokens, first.cost) == ("a", 2, 20, {"EUR": 14})
+    [second] = (await usage.list_usage(alice, by="model", **days, after="a")).items
+    assert (second.id, second.completion_tokens, second.cost) == ("b", 5, {})
+    [user] = (await usage.list_usage(alice, by="user", **days)).items
+    assert user.requests == 3
+    assert (await usage.list_usage(alice, by="day", first_day="2026-02-01", last_day="2026-02-02")).items == []
