@@ -24,6 +24,7 @@ _MAKERS = {
     "conversations_create": "conversation_id",
     "feedback_create": "feedback_id",
     "memories_create": "memory_id",
+    "erasures_create": "erasure_id",
 }
 """By the operation that makes a thing, the path parameter by which others name it."""
 

@@ -455,3 +455,10 @@ class MemoryUpdate(Body):
     """`POST /v1/memories/{id}`."""
 
     text: MemoryText
+
+
+class ErasureRequest(Body):
+    """`POST /v1/admin/erasures`."""
+
+    user: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
+    dry_run: bool = False

@@ -26,6 +26,7 @@ from serving.store.uninterrupted import uninterrupted
 from serving.store.vector_store import (
     DROP_INDEX,
     INGEST,
+    PURGE_INDEX,
     UNINDEX,
     FileCounts,
     FileStatus,
@@ -36,6 +37,7 @@ from serving.store.vector_store import (
 __all__ = [
     "DROP_INDEX",
     "INGEST",
+    "PURGE_INDEX",
     "UNINDEX",
     "FileCounts",
     "FileStatus",
