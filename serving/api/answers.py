@@ -151,6 +151,20 @@ _EVENT = _object(
     hash=_TEXT,
 )
 
+_ERASURE = _object(
+    "erasure",
+    id=_TEXT,
+    created_at=_COUNT,
+    finished_at={"type": ["integer", "null"]},
+    user=_MAYBE,
+    subject=_TEXT,
+    dry_run={"type": "boolean"},
+    status={"enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
+    step=_TEXT,
+    counts={"type": ["object", "null"], "additionalProperties": _COUNT},
+    error=_MAYBE,
+)
+
 _ANSWERS: dict[str, Schema] = {
     "models_list_all": _object("list", data=_list(_MODEL)),
     "models_get": _MODEL,
@@ -229,6 +243,9 @@ _ANSWERS: dict[str, Schema] = {
     "quotas_list_page": _page(_QUOTA),
     "quotas_put": _object("list", data=_list(_QUOTA)),
     "quotas_delete": _deleted("quota.deleted"),
+    "erasures_create": _ERASURE,
+    "erasures_list_page": _page(_ERASURE),
+    "erasures_get": _ERASURE,
     "audit_list_page": _page(_EVENT),
     "audit_verify": _object(
         "audit.verification",

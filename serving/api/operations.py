@@ -19,6 +19,7 @@ from serving.api import (
     completions,
     conversations,
     embeddings,
+    erasures,
     feedback,
     files,
     health,
@@ -346,4 +347,15 @@ OPERATIONS: tuple[Operation, ...] = (
         audited="audit.read",
     ),
     Operation("GET", "/v1/admin/audit/verify", audit.verify, query=(TENANT,), scope="operate", audited="audit.verify"),
+    Operation(
+        "POST",
+        "/v1/admin/erasures",
+        erasures.create,
+        b.ErasureRequest,
+        query=(TENANT,),
+        scope="admin",
+        audited="erasure.create",
+    ),
+    Operation("GET", "/v1/admin/erasures", erasures.list_page, query=(LIMIT, AFTER, TENANT), scope="admin"),
+    Operation("GET", "/v1/admin/erasures/{erasure_id}", erasures.get, query=(TENANT,), scope="admin"),
 )

@@ -571,3 +571,12 @@ class MemoryUpdate(Body):
     """`POST /v1/memories/{id}`."""
 
     text: MemoryText
+
+
+class ErasureRequest(Body):
+    """`POST /v1/admin/erasures`; a field that is misspelt is refused, for `dry_run` could be meant."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
+    dry_run: bool = False

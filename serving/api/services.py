@@ -44,6 +44,7 @@ from serving.store.blobs import Blobs
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.database import Database
+from serving.store.erasure import Erasures
 from serving.store.errors import StoreUnavailable
 from serving.store.feedback import Ratings
 from serving.store.files import Files
@@ -105,6 +106,7 @@ class Services:
         self.browser = Browser(config.oidc, config.cors, self.providers, self.sessions, people, secret)
         self.approvals = Approvals(secret)
         self.audit = AuditLog(self.database, secret)
+        self.erasures = Erasures(self.database, self.jobs, self.files, self.audit.key)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()

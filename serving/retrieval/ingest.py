@@ -22,7 +22,7 @@ from serving.store.counted import counted
 from serving.store.errors import NotFound
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.jobs import Job, Jobs
-from serving.store.vector_stores import DROP_INDEX, INGEST, UNINDEX, VectorStores
+from serving.store.vector_stores import DROP_INDEX, INGEST, PURGE_INDEX, UNINDEX, VectorStores
 from serving.store.worker import Handler, JobContext, PermanentError
 from serving.telemetry import metrics
 
@@ -59,6 +59,7 @@ class Ingestion:
             INGEST: counted(self._ingest),
             UNINDEX: counted(self._unindex),
             DROP_INDEX: counted(self._drop),
+            PURGE_INDEX: counted(self._purge),
             OPTIMIZE: counted(self._optimize),
             DELETE_BLOB: counted(blob_deletion(blobs)),
         }
@@ -124,6 +125,13 @@ class Ingestion:
         except CollectionNotFound:
             return
         await asyncio.to_thread(index.drop)
+
+    async def _purge(self, context: JobContext) -> None:
+        try:
+            index = await asyncio.to_thread(self.open, context.job.payload["vector_store_id"])
+        except CollectionNotFound:
+            return
+        await asyncio.to_thread(index.purge)
 
     async def _optimize(self, context: JobContext) -> None:
         try:

@@ -20,6 +20,7 @@ from serving.retrieval.ingest import Ingestion
 from serving.retrieval.passage import within
 from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
+from serving.security.chain import chain_key
 from serving.security.principal import STACK, Principal
 from serving.store import data, retention
 from serving.store.access import names_of
@@ -27,6 +28,7 @@ from serving.store.blobs import Blobs
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.database import Database
+from serving.store.erasure import Erasures
 from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
 from serving.store.idempotency import IdempotencyKeys
@@ -66,7 +68,8 @@ class RetrievalReplica:
         self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
         self._indexes: OrderedDict[str, CollectionIndex] = OrderedDict()
         self._names: dict[str, tuple[float, str]] = {}
-        self._worker = Worker(jobs, self._ingestion.handlers)
+        erasures = Erasures(self._database, jobs, self._files, chain_key(config.key_secret.read()))
+        self._worker = Worker(jobs, {**self._ingestion.handlers, **erasures.handlers})
         self._working: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
 

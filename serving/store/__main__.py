@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from serving.config import ServingConfig, Store
+from serving.config import SecretRef, ServingConfig, Store
 from serving.exports import source, splits
 from serving.exports.export import Order, Redact, export
 from serving.exports.formats import FORMATS
 from serving.exports.manifest import Filters
 from serving.signals import end_at_term
-from serving.store import archive
+from serving.store import archive, sealed
 from serving.store.database import HEAD, Database
 from serving.store.errors import InvalidValue, NewerDatabase, StoreError, StoreUnavailable
 
@@ -35,7 +35,10 @@ AWS_SECRET_ACCESS_KEY), GOOGLE_APPLICATION_CREDENTIALS or AZURE_STORAGE_ACCOUNT_
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        asyncio.run(_run(options, _store(options)))
+        if options.command == "key":
+            sealed.write_key(options.file)
+        else:
+            asyncio.run(_run(options, _store(options)))
     except (StoreError, InvalidValue, LookupError, OSError, ValidationError) as e:
         say(f"error: {e}")
         return 1
@@ -61,11 +64,15 @@ async def _run(options: argparse.Namespace, store: Store) -> None:
                 await patiently(database.require_current, options.timeout)
                 say(f"the database answers and has format {HEAD}")
             case "backup":
-                path = await archive.backup(store, database, options.target, patience_s=options.patience, say=say)
+                path = await archive.backup(
+                    store, database, options.target, patience_s=options.patience, say=say, key=_key(options.key)
+                )
                 say(f"written: {path.stat().st_size:,} bytes")
                 print(path)
             case "restore":
-                await archive.restore(store, database, options.source, force=options.force, say=say)
+                await archive.restore(
+                    store, database, options.source, force=options.force, say=say, key=_key(options.key)
+                )
                 say("restored: start the stack, or restart it")
             case "export":
                 await database.require_current()
@@ -131,6 +138,13 @@ async def patiently(step: Callable[[], Awaitable[None]], timeout_s: float) -> No
         await asyncio.sleep(RETRY_S)
 
 
+def _key(given: str | None) -> bytes | None:
+    if given is None:
+        return None
+    ref = given if given.startswith("env:") else f"file:{Path(given).absolute()}"
+    return sealed.read_key(SecretRef(ref=ref).read())
+
+
 def _store(options: argparse.Namespace) -> Store:
     if options.database or options.data:
         if not (options.database and options.data):
@@ -172,9 +186,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="longest wait for background work that runs (%(default)s)",
     )
+    key = commands.add_parser("key", help="make a file with a new key, for backups that are sealed")
+    key.add_argument("file", type=Path, help="the file to write")
     restore = add("restore", "make a stopped stack's state equal to an archive's")
     restore.add_argument("source", type=Path, help="the archive")
     restore.add_argument("--force", action="store_true", help="replace what is there")
+    for command in (backup, restore):
+        command.add_argument(
+            "--key", metavar="KEY", help="seals the archive, or opens it: a file that `key` made, or env:NAME"
+        )
     out = add("export", "write feedback as training data, of those who agreed to it, into a new folder")
     out.add_argument("--format", required=True, choices=FORMATS, help="what a row is")
     out.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="is made; may be there if it is empty")

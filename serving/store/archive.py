@@ -33,6 +33,7 @@ from serving.store.models import meta, metadata
 from serving.store.pause import KEY as PAUSED
 from serving.store.pause import paused
 from serving.store.places import TEMPORARY, Place
+from serving.store.sealed import Sealing, is_sealed, unseal
 from serving.store.uninterrupted import finish, uninterrupted
 
 ARCHIVE_FORMAT: Final = 1
@@ -78,13 +79,17 @@ class Manifest(BaseModel):
     members: list[Member]
 
 
-async def backup(store: Store, database: Database, target: Path, *, patience_s: float, say: Say) -> Path:
+async def backup(
+    store: Store, database: Database, target: Path, *, patience_s: float, say: Say, key: bytes | None = None
+) -> Path:
     """Writes an archive of a stack, which may run, and returns its path; in a folder it is named after the time.
 
-    Background work pauses meanwhile. A backup that fails leaves no archive.
+    With a `key` it is sealed (`serving.store.sealed`). Background work pauses meanwhile. A backup that fails leaves no
+    archive.
     """
     if target.is_dir():
-        target = target / time.strftime("headrace-%Y%m%dT%H%M%SZ.tar", time.gmtime())
+        suffix = ".tar" if key is None else ".tar.sealed"
+        target = target / time.strftime(f"headrace-%Y%m%dT%H%M%SZ{suffix}", time.gmtime())
     if target.exists():
         raise NotEmpty(f"{target} exists: name another file")
     partial = target.with_name(f".{target.name}.{new_id('part')}")
@@ -92,7 +97,9 @@ async def backup(store: Store, database: Database, target: Path, *, patience_s: 
     try:
         with partial.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            sealing = Sealing(file, key) if key is not None else None
+            out = file if sealing is None else cast(BinaryIO, sealing)
+            with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 async with paused(database, patience_s=patience_s, say=say) as still:
                     writer = _Writer(tar)
                     rows = await _dump(database, writer)
@@ -102,6 +109,8 @@ async def backup(store: Store, database: Database, target: Path, *, patience_s: 
                         say(f"{count} objects of {folder}")
                     still()
                 writer.finish(rows)
+            if sealing is not None:
+                sealing.finish()
             file.flush()
             os.fsync(file.fileno())
         partial.rename(target)
@@ -110,12 +119,15 @@ async def backup(store: Store, database: Database, target: Path, *, patience_s: 
     return target
 
 
-async def restore(store: Store, database: Database, source: Path, *, force: bool, say: Say) -> Manifest:
-    """Makes the stack's data equal to the archive's. Raises `BadArchive` or `NotEmpty` before anything is changed.
+async def restore(
+    store: Store, database: Database, source: Path, *, force: bool, say: Say, key: bytes | None = None
+) -> Manifest:
+    """Makes the stack's data equal to the archive's.
 
-    With `force` what is there is replaced. Nobody else may use the stack meanwhile.
+    Raises `BadArchive`, `Unreadable` or `NotEmpty` before anything is changed. With `force` what is there is replaced.
+    Nobody else may use the stack meanwhile.
     """
-    with source.open("rb") as file:
+    with source.open("rb") as raw, _opened(raw, key) as file:
         manifest = check(file)
         say(f"the archive is whole: {len(manifest.members)} members, {sum(manifest.rows.values())} rows")
         await database.migrate()
@@ -133,6 +145,17 @@ async def restore(store: Store, database: Database, source: Path, *, force: bool
             say("rows are there")
             await finish(asyncio.to_thread(_remove, data.FILES, places[data.FILES], wanted))
     return manifest
+
+
+def _opened(file: BinaryIO, key: bytes | None) -> BinaryIO:
+    """Returns what an archive's file holds. One that is not sealed is not taken for one that is to be."""
+    if not is_sealed(file):
+        if key is not None:
+            raise BadArchive("the archive is not sealed: leave the key away if it is the right one")
+        return file
+    if key is None:
+        raise BadArchive("the archive is sealed: name its key with --key")
+    return unseal(file, key)
 
 
 def check(file: BinaryIO) -> Manifest:

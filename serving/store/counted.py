@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serving.store.jobs import Json
-from serving.store.worker import Handler, JobContext
+from serving.store.worker import Handler, JobContext, Postponed
 from serving.telemetry import metrics
 
 
@@ -16,6 +16,9 @@ def counted(handler: Handler) -> Handler:
             result = await handler(context)
             outcome = "succeeded"
             return result
+        except Postponed:
+            outcome = "postponed"
+            raise
         finally:
             metrics.jobs.labels(context.job.kind, outcome).inc()
 

@@ -25,7 +25,7 @@ from sqlalchemy.pool import NullPool
 from serving.config import Store
 from serving.store import encoding, postgres, sqlite
 from serving.store.errors import InvalidValue, NewerDatabase, OlderDatabase, StoreUnavailable
-from serving.store.models import meta
+from serving.store.models import meta, metadata
 from serving.store.postgres import Access
 from serving.store.uninterrupted import finish, require, uninterrupted
 
@@ -272,6 +272,24 @@ class Database:
             raise OlderDatabase(
                 f"the database has format {found} and this Headrace needs {HEAD}: run `python -m serving.store migrate`"
             )
+
+    async def rewrite(self) -> None:
+        """Writes the database anew without what was deleted, of which deleting alone leaves the bytes on disk.
+
+        Others wait meanwhile. Raises `StoreUnavailable`, also where a reader that does not end keeps old bytes alive.
+        """
+        async with self._writing:
+            await finish(asyncio.to_thread(self._rewrite))
+
+    def _rewrite(self) -> None:
+        with self._explained():
+            if self.is_sqlite:
+                sqlite.rewrite(self.url, wait_s=max(self._busy_timeout_s, 60))
+                return
+            arguments = self._access.arguments(statement_timeout_s=0)
+            engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
+            postgres.configure(engine, self._access)
+            postgres.rewrite(engine, [table.name for table in metadata.sorted_tables])
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -230,13 +230,13 @@ class Jobs:
             )
 
     @uninterrupted
-    async def release(self, job: Job) -> Job:
-        """Gives a job back unfinished: a cancelled one ends, others run again at once without losing an attempt."""
+    async def release(self, job: Job, *, delay_s: float = 0) -> Job:
+        """Gives a job back unfinished: a cancelled one ends, others run again after `delay_s` and lose no attempt."""
         async with self._database.write() as connection:
             held = await rows.hold(connection, job)
             if held.cancel_requested:
                 return await self._end(connection, held, "cancelled")
-            return await rows.requeue(connection, held, run_after=now(), attempts=held.attempts - 1)
+            return await rows.requeue(connection, held, run_after=now() + delay_s, attempts=held.attempts - 1)
 
     async def _bury(self, connection: AsyncConnection, job: Job) -> bool:
         """Ends a job whose worker died, if it may not run again."""

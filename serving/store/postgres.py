@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -121,6 +122,16 @@ def lock_out(connection: Connection, *name: str, shared: bool = False) -> None:
 def lock_for_migration(connection: Connection) -> None:
     """Keeps other migrations of this database waiting until the transaction ends."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": 0x48454144})  # "HEAD"
+
+
+def rewrite(engine: Engine, tables: Sequence[str]) -> None:
+    """Writes tables anew, one after the other, without their dead rows; each is locked meanwhile.
+
+    What the server keeps of its log (WAL), and its backups, hold deleted rows until they go themselves.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for table in tables:
+            connection.execute(text(f'VACUUM (FULL) "{table}"'))
 
 
 def explain(error: BaseException, url: URL, *, lost: bool = False) -> str | None:

@@ -14,6 +14,8 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import PoolProxiedConnection
 
+from serving.store.errors import StoreUnavailable
+
 WRITE = "headrace_write"
 """Execution option of a connection whose transactions write."""
 
@@ -109,6 +111,18 @@ def use_wal(engine: Engine, *, wait_s: float) -> None:
                 if primary_code(e) != "SQLITE_BUSY" or time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+    finally:
+        connection.close()
+
+
+def rewrite(url: URL, *, wait_s: float) -> None:
+    """Leaves nothing of what was deleted in the file or its WAL; `wait_s` is for those who read or write meanwhile."""
+    connection = sqlite3.connect(str(url.database), timeout=wait_s, isolation_level=None)
+    try:
+        connection.execute("VACUUM")
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreUnavailable(f"database {url.database} cannot be rewritten: somebody reads an old state of it")
     finally:
         connection.close()
 

@@ -23,6 +23,8 @@ UNINDEX = "unindex_file"
 """Job kind: payload {"vector_store_id", "file_id"}: remove the file's chunks from the index."""
 DROP_INDEX = "drop_index"
 """Job kind: payload {"vector_store_id"}: remove the whole index."""
+PURGE_INDEX = "purge_index"
+"""Job kind: payload {"vector_store_id"}: leave nothing on disk of what was removed from the index."""
 
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 

@@ -27,6 +27,7 @@ from serving.store.uninterrupted import uninterrupted
 from serving.store.vector_store import (
     DROP_INDEX,
     INGEST,
+    PURGE_INDEX,
     UNINDEX,
     FileCounts,
     FileStatus,
@@ -37,6 +38,7 @@ from serving.store.vector_store import (
 __all__ = [
     "DROP_INDEX",
     "INGEST",
+    "PURGE_INDEX",
     "UNINDEX",
     "FileCounts",
     "FileStatus",

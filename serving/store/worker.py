@@ -26,6 +26,14 @@ class PermanentError(Exception):
         self.message = message
 
 
+class Postponed(Exception):
+    """Raised by a handler that must wait for other jobs: it is called again after `delay_s`, and loses no attempt."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(f"postponed by {delay_s} s")
+        self.delay_s = delay_s
+
+
 class JobContext:
     """What a handler is given: the job, whom it works for, and a way to report progress."""
 
@@ -139,6 +147,8 @@ class Worker:
                 await self._jobs.complete(job, handling.result())
             elif isinstance(error, Lost):
                 await self._jobs.release(job)
+            elif isinstance(error, Postponed):
+                await self._jobs.release(job, delay_s=error.delay_s)
             elif isinstance(error, PermanentError):
                 await self._jobs.fail(job, error.message, code=error.code, retryable=False)
             else:

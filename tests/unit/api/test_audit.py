@@ -85,3 +85,35 @@ def test_bad_questions_are_refused(client: httpx.Client, query: str):
 def test_another_tenants_log_is_the_platforms_alone(client: httpx.Client, path: str, tenant: str):
     answer = client.get(path, params={"tenant": tenant})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "insufficient_scope")
+
+
+def test_erasures_begin_and_are_looked_up(client: httpx.Client):
+    made = client.post("/v1/admin/erasures", json={"user": "bob"})
+    assert made.status_code == 200
+    erasure = made.json()
+    assert (erasure["user"], erasure["status"], erasure["dry_run"], erasure["counts"]) == ("bob", "queued", False, None)
+    assert client.post("/v1/admin/erasures", json={"user": "bob"}).json() == erasure  # it is under way
+    counted = client.post("/v1/admin/erasures", json={"user": "bob", "dry_run": True}).json()
+    assert [e["id"] for e in client.get("/v1/admin/erasures").json()["data"]] == [counted["id"], erasure["id"]]
+    assert client.get(f"/v1/admin/erasures/{erasure['id']}").json() == erasure
+    found = events(client, action="erasure.create")
+    assert {e["target"] for e in found} == {erasure["id"], counted["id"]}
+    assert "bob" not in str(found)
+
+
+@pytest.mark.parametrize("id", ["job_none", "x" * 300, "%00"])
+def test_an_unknown_erasure_is_a_404(client: httpx.Client, id: str):
+    answer = client.get(f"/v1/admin/erasures/{id}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("body", [{}, {"user": ""}, {"user": "x" * 257}, {"user": "a\0b"}, {"user": "a", "more": 1}])
+def test_bad_erasures_are_refused(client: httpx.Client, body: dict):
+    assert client.post("/v1/admin/erasures", json=body).status_code == 400
+
+
+def test_a_lone_surrogate_names_no_user(client: httpx.Client):
+    answer = client.post(
+        "/v1/admin/erasures", content=b'{"user": "a\\ud800"}', headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 400

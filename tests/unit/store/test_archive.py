@@ -22,6 +22,7 @@ from serving.config import Store
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import Manifest
 from serving.retrieval.types import Chunk
+from serving.security.audit import AuditLog
 from serving.security.principal import Principal
 from serving.store import archive, data
 from serving.store import pause as pause_module
@@ -42,6 +43,7 @@ from serving.store.memories import Memories
 from serving.store.models import meta, metadata
 from serving.store.pause import paused
 from serving.store.responses import NewResponse
+from serving.store.sealed import Unreadable, new_key, read_key
 from serving.store.summaries import Summaries
 from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
@@ -102,6 +104,7 @@ class State:
     async def fill(self) -> str:
         """Makes something of everything; returns the id of the vector store."""
         await self.database.migrate()
+        await AuditLog(self.database, "s" * 40).record(ME, "key.create", "key_a", subject="bob")
         await Tenants(self.database).create(ME.tenant, name="Acme \U0001f511")
         await Users(self.database).create(ME, ME.user, role="admin", groups=["ü"], subject=("https://id", "ü"))
         await self.keys.add(ME, "a" * 64, name="schlüssel \U0001f511", scopes=["data:read"])
@@ -541,3 +544,55 @@ async def test_wait_ends_when_another_migrates(url: str) -> None:
     newer = await asyncio.to_thread(program, "wait", "--database", url, "--data", "/none")
     assert newer.returncode == 1
     assert "format 99" in newer.stderr
+
+
+async def test_a_sealed_archive_needs_its_key(tmp_path: Path):
+    mine = State(f"sqlite:///{tmp_path}/mine.db", str(tmp_path / "mine"))
+    await mine.fill()
+    (tmp_path / "key").write_text(new_key())
+    (tmp_path / "other").write_text(new_key())
+    key, other = [read_key((tmp_path / name).read_text()) for name in ("key", "other")]
+    rows = await mine.rows()
+    source = await backup(mine.store, mine.database, tmp_path, patience_s=5, say=lambda _: None, key=key)
+    assert source.name.endswith(".tar.sealed")
+    sealed = source.read_bytes()
+    assert b"heron" not in sealed
+    theirs = State(f"sqlite:///{tmp_path}/theirs.db", str(tmp_path / "theirs"))
+    await theirs.database.migrate()
+    empty = await theirs.rows()
+    plain = await mine.save(tmp_path / "plain.tar")
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(sealed[:-2000] + bytes([sealed[-2000] ^ 1]) + sealed[-1999:])
+    cut = tmp_path / "cut"
+    cut.write_bytes(sealed[:-1])
+    for path, given, error in (
+        (source, None, BadArchive),
+        (source, other, Unreadable),
+        (damaged, key, Unreadable),
+        (cut, key, Unreadable),
+        (plain, key, BadArchive),
+    ):
+        with pytest.raises(error):
+            await restore(theirs.store, theirs.database, path, force=False, say=lambda _: None, key=given)
+        assert await theirs.rows() == empty
+    await restore(theirs.store, theirs.database, source, force=False, say=lambda _: None, key=key)
+    assert await theirs.rows() == rows
+    assert (await AuditLog(theirs.database, "s" * 40).verify("acme")).problems == []
+    for state in (mine, theirs):
+        await state.database.close()
+
+
+def test_the_command_seals(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    key, folder = tmp_path / "key", tmp_path / "to"
+    folder.mkdir()
+    where = ["--database", f"sqlite:///{tmp_path}/a.db", "--data", str(tmp_path / "data")]
+    assert main(["key", str(key)]) == 0
+    assert main(["migrate", *where]) == 0
+    capsys.readouterr()
+    assert main(["backup", *where, "--key", str(key), str(folder)]) == 0
+    path = capsys.readouterr().out.strip()
+    assert main(["restore", *where, path]) == 1
+    assert "name its key with --key" in capsys.readouterr().err
+    assert main(["restore", *where, "--key", str(key), path]) == 0
+    assert main(["restore", *where, "--key", "env:NO_SUCH_KEY", path]) == 1
+    assert main(["key", str(key)]) == 1  # it is there

@@ -1,0 +1,258 @@
+"""Erasure: removes a user from every table, and from every file and index through the jobs that do that anyway.
+
+An erasure is a job, which names the user until nothing is left. It is done again after a crash: each step removes what
+is there. What belongs to a user is said in this one place, by a condition for each table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, func, not_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.security.principal import Principal
+from serving.store import values
+from serving.store.audit import Entry, add
+from serving.store.counted import counted
+from serving.store.database import Database
+from serving.store.errors import StoreError
+from serving.store.files import Files
+from serving.store.ids import now
+from serving.store.jobs import Job, Jobs
+from serving.store.models import (
+    UNFINISHED,
+    audit_pseudonyms,
+    captures,
+    conversation_items,
+    conversation_summaries,
+    conversations,
+    feedback,
+    files,
+    idempotency_keys,
+    jobs,
+    keys,
+    memories,
+    responses,
+    turn_vectors,
+    vector_store_files,
+)
+from serving.store.rows import Page
+from serving.store.uninterrupted import uninterrupted
+from serving.store.vector_stores import INGEST, PURGE_INDEX
+from serving.store.worker import Handler, JobContext, Postponed
+
+ERASE = "erase_user"
+"""Job kind: payload {"user", "subject", "dry_run"}; result {"counts"}: how many of each class there were."""
+
+SETTLE_S = 15.0
+"""Seconds in which gateways still know a key that was deleted: what comes in them is removed too."""
+
+WAIT_S = 1.0
+TOGETHER = 200  # rows, so that others need not wait long to write
+FILES_TOGETHER = 20
+
+
+class NotErased(StoreError):
+    """Something of the user is left; the message says what."""
+
+
+def theirs(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
+    """What of a table is a user's."""
+    mine = and_(captures.c.tenant == tenant, captures.c.user == user)
+    if table is conversations:
+        talks = select(captures.c.conversation_id).where(mine, captures.c.conversation_id.is_not(None))
+        recalled = select(turn_vectors.c.conversation_id).where(theirs(turn_vectors, tenant, user))
+        return and_(table.c.tenant == tenant, or_(table.c.id.in_(talks), table.c.id.in_(recalled)))
+    if table is responses:
+        talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
+        asked = select(captures.c.id).where(mine)
+        return and_(table.c.tenant == tenant, or_(table.c.id.in_(asked), table.c.conversation_id.in_(talks)))
+    if table in (conversation_items, conversation_summaries):
+        talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
+        return and_(table.c.tenant == tenant, table.c.conversation_id.in_(talks))
+    if table is files:
+        ingested = select(jobs.c.group_item).where(
+            jobs.c.tenant == tenant, jobs.c.user == user, jobs.c.kind == INGEST, jobs.c.group_item.is_not(None)
+        )
+        return and_(table.c.tenant == tenant, table.c.id.in_(ingested))
+    if table is jobs:
+        about = and_(jobs.c.kind == ERASE, jobs.c.payload["user"].as_string() == user)
+        return and_(table.c.tenant == tenant, or_(table.c.user == user, about))
+    return and_(table.c.tenant == tenant, table.c.user == user)
+
+
+_CLASSES: dict[str, Table] = {
+    "files": files,
+    "conversation_items": conversation_items,
+    "conversation_summaries": conversation_summaries,
+    "responses": responses,
+    "conversations": conversations,
+    "captures": captures,
+    "feedback": feedback,
+    "memories": memories,
+    "turn_vectors": turn_vectors,
+    "idempotency_keys": idempotency_keys,
+    "keys": keys,
+    "jobs": jobs,
+}
+
+_REMOVED: tuple[tuple[Table, str], ...] = (
+    (keys, "id"),  # first, so that nothing more comes
+    (responses, "id"),  # before that by which they are found
+    (conversations, "id"),
+    (captures, "id"),
+    (feedback, "id"),
+    (memories, "id"),
+    (turn_vectors, "conversation_id"),
+    (idempotency_keys, "id"),
+    (jobs, "id"),
+)
+"""In this order, by these columns. Items, summaries and vectors go with conversations; files have more to them."""
+
+
+class Erasures:
+    """The erasures of all tenants. `audit_key` is what the audit log is hashed with."""
+
+    def __init__(
+        self, database: Database, jobs: Jobs, files: Files, audit_key: bytes, *, settle_s: float = SETTLE_S
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._files = files
+        self._audit_key = audit_key
+        self._settle_s = settle_s
+        self.handlers: dict[str, Handler] = {ERASE: counted(self._erase)}
+
+    async def request(self, principal: Principal, user: str, subject: str, *, dry_run: bool) -> Job:
+        """Adds the job that erases a user of the principal's tenant, or with `dry_run` only counts what there is.
+
+        `subject` is the user's pseudonym in the audit log. While such a job is unfinished, that one is returned.
+        """
+        values.text("user", user, min_length=1)
+        payload = {"user": user, "subject": subject, "dry_run": dry_run}
+        return await self._jobs.enqueue(principal, ERASE, payload, dedupe_key=f"{subject}/{dry_run}", max_attempts=20)
+
+    async def get(self, principal: Principal, id: str) -> Job | None:
+        """Returns the tenant's erasure, None for a job of another kind; raises `NotFound`."""
+        job = await self._jobs.get(principal, id)
+        return job if job.kind == ERASE else None
+
+    async def list(self, principal: Principal, *, after: str | None = None, limit: int = 20) -> Page[Job]:
+        """Returns the tenant's erasures, the newest first."""
+        return await self._jobs.list(principal, kind=ERASE, after=after, limit=limit)
+
+    @uninterrupted
+    async def counts(self, tenant: str, user: str, *, but: str = "") -> dict[str, int]:
+        """Returns how many rows of each class are a user's; the job `but` is not counted."""
+        found = {}
+        async with self._database.read() as connection:
+            for name, table in _CLASSES.items():
+                query = select(func.count()).select_from(table).where(_but(table, theirs(table, tenant, user), but))
+                found[name] = int((await connection.execute(query)).scalar_one())
+        return found
+
+    async def _erase(self, context: JobContext) -> dict[str, Any]:
+        job = context.job
+        user = job.payload.get("user")
+        if user is None:  # nothing was left, and the process ended before its bytes were overwritten
+            await self._database.rewrite()
+            return {"counts": job.payload["counts"]}
+        if job.payload["dry_run"]:
+            return {"counts": await self.counts(job.tenant, user, but=job.id)}
+        counts = job.payload.get("counts")
+        if counts is None:
+            counts = await self.counts(job.tenant, user, but=job.id)
+            await self._note(job, {**job.payload, "counts": counts})
+        await self._remove(context, user)
+        if now() - (job.started_at or now()) < self._settle_s:
+            raise Postponed(self._settle_s)
+        await self._followed(job)
+        if left := {name: n for name, n in (await self.counts(job.tenant, user, but=job.id)).items() if n}:
+            raise NotErased(f"there are still {left}")
+        await self._record(job, user, counts)
+        await self._database.rewrite()
+        return {"counts": counts}
+
+    async def _remove(self, context: JobContext, user: str) -> None:
+        job = context.job
+        removed = 0
+        while found := await self._database.atomically(lambda: self._some_files(job, user)):
+            removed += found
+            await context.progress(removed, job.total, "files")
+        for step, (table, key) in enumerate(_REMOVED, 1):
+            while await self._some_rows(table, key, job, user):
+                await context.check()
+            await context.progress(step, len(_REMOVED), table.name)
+
+    @uninterrupted
+    async def _some_files(self, job: Job, user: str) -> int:
+        """Deletes some files with all that hangs on them, through jobs that bear this job's id as their user."""
+        worker = Principal(tenant=job.tenant, user=job.id, key_id=job.id)
+        async with self._database.write() as connection:
+            mine = select(files.c.id).where(theirs(files, job.tenant, user)).limit(FILES_TOGETHER)
+            ids = (await connection.execute(mine)).scalars().all()
+            holding = select(vector_store_files.c.vector_store_id).where(vector_store_files.c.file_id.in_(ids))
+            stores = (await connection.execute(holding.distinct())).scalars().all()
+            for id in ids:
+                await self._files.delete(worker, id)
+            for store in sorted(stores):  # after the jobs that take the files out, in whose group it is
+                await self._jobs.enqueue(worker, PURGE_INDEX, {"vector_store_id": store}, group=(store, None))
+        return len(ids)
+
+    @uninterrupted
+    async def _some_rows(self, table: Table, key: str, job: Job, user: str) -> int:
+        column = table.c[key]
+        where = _but(table, theirs(table, job.tenant, user), job.id)
+        if table is jobs:  # what runs holds up the job that undoes it, by its row
+            where = and_(where, jobs.c.status != "running")
+        async with self._database.write() as connection:
+            some = select(column).where(where).limit(TOGETHER)
+            found = (await connection.execute(some)).scalars().all()
+            await connection.execute(table.delete().where(column.in_(found), table.c.tenant == job.tenant, where))
+        return len(found)
+
+    @uninterrupted
+    async def _followed(self, job: Job) -> None:
+        """Raises unless every job that followed from this one has done its part; those that failed begin again."""
+        following = and_(jobs.c.tenant == job.tenant, jobs.c.user == job.id)
+        async with self._database.write() as connection:
+            count = select(func.count()).select_from(jobs).where(following, UNFINISHED)
+            waiting = (await connection.execute(count)).scalar_one()
+            again = jobs.update().where(following, jobs.c.status == "failed")
+            failed = await connection.execute(again.values(status="queued", attempts=0, finished_at=None))
+        if failed.rowcount:
+            raise NotErased(f"{failed.rowcount} files or indexes could not be cleared, and are tried again")
+        if waiting:
+            raise Postponed(WAIT_S)
+
+    @uninterrupted
+    async def _record(self, job: Job, user: str, counts: dict[str, int]) -> None:
+        """Says in the audit log that the user is gone, and lets go of the name, in one transaction."""
+        done = Entry(job.tenant, "user.erase", actor=job.user, target=job.id, subject=user, detail=counts)
+        async with self._database.write() as connection:
+            await connection.run_sync(add, self._audit_key, done)
+            salt = and_(audit_pseudonyms.c.tenant == job.tenant, audit_pseudonyms.c.user == user)
+            await connection.execute(audit_pseudonyms.delete().where(salt))
+            await _note(connection, job, {k: v for k, v in job.payload.items() if k != "user"} | {"counts": counts})
+            if job.user == user:
+                await connection.execute(jobs.update().where(jobs.c.id == job.id).values(user=""))
+
+    @uninterrupted
+    async def _note(self, job: Job, payload: dict[str, Any]) -> None:
+        async with self._database.write() as connection:
+            await _note(connection, job, payload)
+
+
+async def _note(connection: AsyncConnection, job: Job, payload: dict[str, Any]) -> None:
+    await connection.execute(jobs.update().where(jobs.c.id == job.id).values(payload=payload))
+
+
+def of_tenant(principal: Principal, tenant: str) -> Principal:
+    """Returns the principal as one who works in a tenant that it administers."""
+    return replace(principal, tenant=tenant)
+
+
+def _but(table: Table, where: ColumnElement[bool], id: str) -> ColumnElement[bool]:
+    return and_(where, not_(jobs.c.id == id)) if table is jobs else where

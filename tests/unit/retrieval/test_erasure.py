@@ -1,0 +1,326 @@
+"""Forgetting: markers of a user are planted in every store, and then no byte of the stack's data holds one."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pytest
+from sqlalchemy import select
+
+import serving
+from serving.config import Store
+from serving.retrieval.embed import Embedder
+from serving.retrieval.ingest import Ingestion
+from serving.security.audit import AuditLog
+from serving.security.principal import Principal
+from serving.store import data
+from serving.store.blobs import Blobs
+from serving.store.captures import Captures
+from serving.store.conversations import Conversations
+from serving.store.database import Database
+from serving.store.erasure import Erasures
+from serving.store.errors import NotFound
+from serving.store.feedback import Rating, Ratings
+from serving.store.files import Files
+from serving.store.idempotency import Answer, IdempotencyKeys, claim_of
+from serving.store.ids import new_id
+from serving.store.jobs import Job, Jobs
+from serving.store.keys import Keys
+from serving.store.memories import Memories
+from serving.store.models import metadata
+from serving.store.responses import NewResponse
+from serving.store.summaries import Summaries
+from serving.store.turn_vectors import TurnVectors
+from serving.store.uninterrupted import uninterrupted
+from serving.store.vector_stores import VectorStores
+from serving.store.worker import Worker
+from tests.unit.store.making import capture
+
+ADMIN = Principal(tenant="acme", user="root", key_id="key_r", role="admin")
+ALICE = Principal(tenant="acme", user="zqxalice", key_id="key_a")
+BOB = Principal(tenant="acme", user="wvybob", key_id="key_b")
+NAMESAKE = Principal(tenant="other", user="zqxalice", key_id="key_n")
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return Embedder()
+
+
+class Stack:
+    """The stores, and the worker of a retrieval replica."""
+
+    def __init__(self, store: Store, embedder: Embedder, *, settle_s: float = 0) -> None:
+        self.store = store
+        self.database = Database.of(store)
+        self.jobs = Jobs(self.database, backoff_s=0.01)
+        self.vector_stores = VectorStores(self.database, self.jobs)
+        self.files = Files(self.database, self.jobs, self.vector_stores)
+        self.blobs = Blobs(data.place(store, data.FILES))
+        self.conversations = Conversations(self.database)
+        self.captures = Captures(self.database)
+        self.audit = AuditLog(self.database, "s" * 40)
+        self.erasures = Erasures(self.database, self.jobs, self.files, self.audit.key, settle_s=settle_s)
+        where = data.collections(store)
+        self.ingestion = Ingestion(where, embedder, self.files, self.vector_stores, self.blobs, self.jobs)
+
+    async def work(self) -> None:
+        worker = Worker(self.jobs, {**self.ingestion.handlers, **self.erasures.handlers}, poll_s=0.01)
+        running = asyncio.create_task(worker.run())
+        while await self.jobs.unfinished():
+            await asyncio.sleep(0.01)
+        worker.stop()
+        await running
+
+    async def plant(self, who: Principal, store_id: str) -> None:
+        """Says the user's name, which is the marker, in every place that can hold a text."""
+        mark = f"{who.user} said so"
+        talk = await self.conversations.create(who, metadata={"a": mark})
+        items = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": mark}]}]
+        made = capture(who, mark, conversation_id=talk.id, metadata={"m": mark}, chunks=[{"text": mark}])
+        await self.captures.record(who, made, turn=(talk.id, items))
+        added = await self.conversations.following(who, talk.id)
+        await Summaries(self.database).put(who, None, added, mark)
+        await Memories(self.database).add(who, "a", mark)
+        vectors = TurnVectors(self.database)
+        [turn] = await vectors.waiting(who, talk.id, "e", keep=1, limit=1)
+        await vectors.put(who, talk.id, "a", "e", {turn: "AP/+"}, keep=1)
+        loose = capture(who, mark)
+        await self.captures.record(who, loose)
+        id = new_id("resp")
+        response = NewResponse(
+            {"id": id, "output": [{"id": new_id("msg"), "type": "message", "content": mark}]}, items, id
+        )
+        await self.captures.record(who, capture(who, mark, id=id, session_id=id), response=response)
+        rating = Rating(thumb="down", comment=mark, correction=mark, tags=(mark,))
+        await Ratings(self.database).create(who, ("response", loose.id), rating)
+        claim = claim_of(who, "k", "f" * 64)
+        await IdempotencyKeys(self.database).claim(claim)
+        answer = Answer("application/json", json.dumps({"text": mark}).encode())
+        await IdempotencyKeys(self.database).keep(claim, answer, loose.id, {"capture_id": loose.id})
+        await Keys(self.database).add(who, os.urandom(32).hex(), name=mark)
+        await self.jobs.cancel(who, (await self.jobs.enqueue(who, "other", {"text": mark})).id)
+        content = f"# {mark}\n\nA page of {who.user}.\n".encode()
+        file = new_id("file")
+        blob = await self.blobs.write(who, file, io.BytesIO(content), max_bytes=10_000)
+        given: dict[str, Any] = {"purpose": "assistants", "bytes": blob.bytes, "sha256": blob.sha256}
+        await self.files.create(who, file, filename=f"{who.user}.md", kind="text/markdown", **given)
+        await self.vector_stores.attach(who, store_id, file, attributes={"by": mark})
+        await self.work()
+        assert (await self.vector_stores.get_file(who, store_id, file)).status == "completed"
+
+    async def erase(self, user: str = ALICE.user, *, dry_run: bool = False) -> Job:
+        subject = await self.audit.pseudonym("acme", user)
+        job = await self.erasures.request(ADMIN, user, subject, dry_run=dry_run)
+        await self.work()
+        return await self.jobs.get(ADMIN, job.id)
+
+    @uninterrupted
+    async def rows(self) -> dict[str, list[dict[str, Any]]]:
+        async with self.database.read() as connection:
+            return {
+                table.name: [dict(row) for row in (await connection.execute(select(table))).mappings()]
+                for table in metadata.sorted_tables
+            }
+
+    def chunks(self, store_id: str) -> list[dict[str, Any]]:
+        """Every row of every version of an index that is left."""
+        table = lancedb.connect(f"{self.store.data}/collections").open_table(store_id)
+        rows = []
+        for version in table.list_versions():
+            table.checkout(version["version"])
+            rows += table.to_arrow().drop_columns(["vector"]).to_pylist()
+        return rows
+
+
+def holding(folder: Path, marker: str) -> list[str]:
+    """Returns the files below a folder that hold a marker, in whatever case or encoding of ours."""
+    spellings = [marker.encode(), marker.upper().encode(), marker.encode("utf-16-le")]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [
+        path.name
+        for path in files
+        if any(s in path.read_bytes() or s.decode("latin-1") in str(path) for s in spellings)
+    ]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def stack(request: pytest.FixtureRequest, tmp_path: Path, embedder: Embedder) -> AsyncIterator[Stack]:
+    url = f"sqlite:///{tmp_path}/headrace.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").database()
+    made = Stack(Store(database=url, data=str(tmp_path)), embedder)
+    async with made.database:
+        yield made
+
+
+async def plant(stack: Stack) -> str:
+    store = await stack.vector_stores.create(BOB, name="shared")
+    for who in (ALICE, BOB):
+        await stack.plant(who, store.id)
+    other = await stack.vector_stores.create(NAMESAKE, name="theirs")
+    await stack.plant(NAMESAKE, other.id)
+    return store.id
+
+
+def of(rows: dict[str, list[dict[str, Any]]], mark: str, tenant: str) -> dict[str, int]:
+    found = {name: sum(mark in str(r) and r.get("tenant") == tenant for r in of) for name, of in rows.items()}
+    return {name: count for name, count in found.items() if count}
+
+
+async def test_nothing_of_a_forgotten_user_is_left(stack: Stack, tmp_path: Path):
+    store_id = await plant(stack)
+    before = await stack.rows()
+    planted = of(before, ALICE.user, "acme")
+    assert len(planted) >= 12, planted  # every table that can hold something of a user does
+    files = {p.name: p.read_bytes() for p in (tmp_path / "files" / "acme").iterdir()}
+    job = await stack.erase()
+    assert (job.status, job.error_message) == ("succeeded", None)
+    after = await stack.rows()
+    assert of(after, ALICE.user, "acme") == {}
+    left = {p.name: p.read_bytes() for p in (tmp_path / "files" / "acme").iterdir()}
+    assert list(left.values()) == [content for content in files.values() if BOB.user.encode() in content]
+    assert [row["file_name"] for row in stack.chunks(store_id)] == [f"{BOB.user}.md"]
+    # Others have what they had.
+    for name, rows in before.items():
+        if name not in ("jobs", "audit", "meta", "vector_stores"):
+            others = [row for row in rows if BOB.user in str(row) or row.get("tenant") == "other"]
+            assert [row for row in others if row not in after[name]] == [], name
+    assert of(after, NAMESAKE.user, "other") == of(before, NAMESAKE.user, "other")
+    # It is on record, without the name.
+    events = (await stack.audit.page("acme")).items
+    assert [(e["action"], e["target"], e["detail"]["conversations"]) for e in events] == [("user.erase", job.id, 1)]
+    assert events[0]["subject"] == job.payload["subject"]
+    assert (await stack.audit.verify("acme")).problems == []
+    assert (await stack.audit.page("acme", user=ALICE.user)).items == []
+
+
+async def test_no_byte_of_a_forgotten_user_is_left(tmp_path: Path, embedder: Embedder):
+    stack = Stack(Store(database=f"sqlite:///{tmp_path}/headrace.db", data=str(tmp_path)), embedder)
+    async with stack.database:
+        store = await stack.vector_stores.create(BOB, name="shared")
+        for who in (ALICE, BOB):
+            await stack.plant(who, store.id)
+        assert {"headrace.db-wal"} < set(holding(tmp_path, ALICE.user))
+        bobs = set(holding(tmp_path, BOB.user))
+        assert (await stack.erase()).status == "succeeded"
+        assert holding(tmp_path, ALICE.user) == []
+        assert {name for name in bobs if name.startswith("file-")} <= set(holding(tmp_path, BOB.user))
+    assert holding(tmp_path, ALICE.user) == []
+
+
+async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
+    await plant(stack)
+    before = await stack.rows()
+    job = await stack.erase(dry_run=True)
+    after = await stack.rows()
+    assert {name: rows for name, rows in after.items() if name not in ("jobs", "audit_pseudonyms")} == {
+        name: rows for name, rows in before.items() if name not in ("jobs", "audit_pseudonyms")
+    }
+    counts = (job.result or {})["counts"]
+    assert counts | {"jobs": 0} == {
+        "files": 1,
+        "conversation_items": 1,
+        "conversation_summaries": 1,
+        "responses": 1,
+        "conversations": 1,
+        "captures": 3,
+        "feedback": 1,
+        "memories": 1,
+        "turn_vectors": 1,
+        "idempotency_keys": 1,
+        "keys": 1,
+        "jobs": 0,
+    }
+    job = await stack.erase()
+    assert (job.result or {})["counts"] == counts | {"jobs": counts["jobs"] + 1}  # the dry run names the user too
+    assert "zqxalice" not in str([row for row in (await stack.rows())["jobs"] if row["tenant"] == "acme"])
+
+
+async def test_nobody_is_erased_once(stack: Stack):
+    job = await stack.erase("nobody")
+    assert job.status == "succeeded"
+    assert set((job.result or {})["counts"].values()) == {0}
+    assert (await stack.erase("nobody")).id != job.id
+
+
+async def test_an_admin_can_be_forgotten_by_oneself(stack: Stack):
+    await Memories(stack.database).add(ADMIN, "a", "is the root")
+    job = await stack.erase(ADMIN.user)
+    assert job.status == "succeeded"
+    assert of(await stack.rows(), "root", "acme") == {}
+
+
+async def test_erasures_are_a_tenants_own(stack: Stack):
+    job = await stack.erase()
+    assert [j.id for j in (await stack.erasures.list(ADMIN)).items] == [job.id]
+    assert (await stack.erasures.list(NAMESAKE)).items == []
+    with pytest.raises(NotFound):
+        await stack.erasures.get(NAMESAKE, job.id)
+
+
+_WORK = """
+import asyncio, os, signal, sys
+from serving.config import Store
+from serving.retrieval.embed import Embedder
+from serving.store import erasure
+from tests.unit.retrieval.test_erasure import Stack
+
+async def run(url, folder, step):
+    stack = Stack(Store(database=url, data=folder), Embedder())
+    steps = 0
+    inner = stack.erasures._some_rows
+    async def die(*given):
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await inner(*given)
+    stack.erasures._some_rows = die
+    if step == 0:
+        stack.database.rewrite = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    await stack.database.start()
+    await stack.work()
+
+asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+@pytest.mark.parametrize("step", [0, 3])
+async def test_an_erasure_goes_on_after_kill_9(stack: Stack, tmp_path: Path, step: int):
+    await plant(stack)
+    subject = await stack.audit.pseudonym("acme", ALICE.user)
+    job = await stack.erasures.request(ADMIN, ALICE.user, subject, dry_run=False)
+    root = str(Path(serving.__file__).parents[1])
+    process = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", _WORK, stack.store.database, str(tmp_path), str(step)],
+        env=os.environ | {"PYTHONPATH": root},
+        timeout=120,
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert (await stack.jobs.get(ADMIN, job.id)).status == "running"
+    await expire(stack)
+    await stack.work()
+    ended = await stack.jobs.get(ADMIN, job.id)
+    assert (ended.status, ended.attempts) == ("succeeded", 2)
+    assert of(await stack.rows(), ALICE.user, "acme") == {}
+    assert len((await stack.audit.page("acme")).items) == 1
+
+
+@uninterrupted
+async def expire(stack: Stack) -> None:
+    """What time does to the lease of a process that died."""
+    jobs = metadata.tables["jobs"]
+    async with stack.database.write() as connection:
+        await connection.execute(jobs.update().where(jobs.c.status == "running").values(lease_until=0))
