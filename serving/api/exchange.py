@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.types import Message, Receive, Send
 
 from serving.api.errors import ApiError
+from serving.api.response_headers import completed
 from serving.security.principal import Principal
 from serving.telemetry import metrics
 from serving.telemetry.timeline import Timeline
@@ -36,10 +37,12 @@ class Exchange:
         "started",
         "status",
         "timeline",
+        "tls",
     )
 
-    def __init__(self, request_id: str, receive: Receive, send: Send) -> None:
+    def __init__(self, request_id: str, receive: Receive, send: Send, *, tls: bool = False) -> None:
         self.request_id = request_id
+        self.tls = tls
         self.timeline = Timeline()
         self.principal: Principal | None = None
         self.route = "unknown"
@@ -69,6 +72,7 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
+            message = {**message, "headers": completed(message.get("headers", ()), tls=self.tls)}
         await self._send(message)
 
     async def start_stream(self) -> None:
