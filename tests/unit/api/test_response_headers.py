@@ -67,6 +67,17 @@ def test_tls_is_promised_where_the_edge_speaks_it(running):
     assert answer.headers["strict-transport-security"] == "max-age=31536000"
 
 
+def test_an_uploaded_page_is_a_download_and_never_a_page(running):
+    page = b"<script>alert(1)</script>"
+    made = running.post("/v1/files", files={"file": ("a;b.html", page)}, data={"purpose": "user_data"})
+    answer = running.get(f"/v1/files/{made.json()['id']}/content")
+    assert answer.content == page
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''a%3Bb.html"
+    assert answer.headers["content-type"] == "application/octet-stream"
+    for header, value in ALWAYS:
+        assert answer.headers.get_list(header.decode()) == [value.decode()]
+
+
 def test_an_answer_can_say_otherwise():
     own = [(b"Content-Security-Policy", b"default-src 'self'"), (b"cache-control", b"private")]
     found = completed(own, tls=True)
