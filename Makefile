@@ -18,7 +18,7 @@ ALONE := tests/charts tests/plan tests/unit
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint bench docs lock redaction tools soak release-fixture venv
+.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint bench docs lock redaction sbom tools soak release-fixture venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ clouds: venv ## the SDKs of all clouds, which tests need; a stack has its own br
 
 redaction: venv ## what removes personal data from exports, which tests need
 	@$(BIN)/python -m tools.environment redaction
+
+sbom: venv ## write the bill of materials of the environment into sbom.json
+	@$(BIN)/python -m tools.bill sbom.json
 
 test: venv clouds redaction lint ## lint, types and all tests that need nothing but this host
 	$(BIN)/python -m pytest $(ALONE) --numprocesses=logical --dist=loadfile $(ARGS) $(MAY_BE_NONE)

@@ -17,7 +17,7 @@ from infra.config import NAMESPACE, StackConfig
 from infra.targets.layout import CHECKOUT
 from serving.config import ServingConfig
 from serving.telemetry.catalogue import CATALOGUE, STAGES, Metric
-from tools import policies_doc, schema
+from tools import licences, policies_doc, schema
 from tools.report import say
 
 FOLDER = CHECKOUT / "docs" / "reference"
@@ -179,6 +179,7 @@ def _page(parts: Iterable[str]) -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "http-api.md": http_api,
+    "licences.md": lambda: licences.page(NOTE),
     "metrics.md": metrics,
     "policies.md": lambda: policies_doc.policies(NOTE),
 }

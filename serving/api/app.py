@@ -21,6 +21,7 @@ from serving.api.exchange import Exchange
 from serving.api.http import made_id
 from serving.api.idempotency import repeatable
 from serving.api.operations import OPERATIONS, Handler, Operation
+from serving.api.response_headers import over_tls
 from serving.api.scopes import require
 from serving.api.services import Services
 from serving.config import Cors
@@ -74,7 +75,7 @@ class Api:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, *, unclear: bool = False) -> None:
         given = _request_id(scope)
-        x = Exchange(given or secrets.token_hex(12), receive, send)
+        x = Exchange(given or secrets.token_hex(12), receive, send, tls=over_tls(scope))
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
         try:

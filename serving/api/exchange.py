@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.types import Message, Receive, Send
 
 from serving.api.errors import ApiError
+from serving.api.response_headers import completed
 from serving.security.principal import Principal
 from serving.telemetry import metrics
 from serving.telemetry.timeline import Timeline
@@ -38,10 +39,12 @@ class Exchange:
         "started",
         "status",
         "timeline",
+        "tls",
     )
 
-    def __init__(self, request_id: str, receive: Receive, send: Send) -> None:
+    def __init__(self, request_id: str, receive: Receive, send: Send, *, tls: bool = False) -> None:
         self.request_id = request_id
+        self.tls = tls
         self.timeline = Timeline()
         self.principal: Principal | None = None
         self.route = "unknown"
@@ -72,8 +75,9 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            if self.charge is not None:
-                message["headers"] = [*message.get("headers", ()), *self.charge.headers()]
+            further = self.charge.headers() if self.charge is not None else ()
+            headers = (*message.get("headers", ()), *further)
+            message = {**message, "headers": completed(headers, tls=self.tls)}
         await self._send(message)
 
     async def start_stream(self) -> None:

@@ -83,7 +83,6 @@ async def content(s: Services, request: Request, x: Exchange) -> Response:
     headers = {
         "content-length": str(file.bytes),
         "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
-        "x-content-type-options": "nosniff",
     }
     body = await s.blobs.open(x.caller, file.id)
     return StreamingResponse(body, headers=headers, media_type="application/octet-stream")

@@ -17,11 +17,12 @@ from cyclonedx.model.license import License
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
+from tools import licences
 from tools.images.content import Content, opened
 from tools.images.oci import EPOCH_S, manifests
 
 _LICENSES = LicenseFactory()
-_MADE = datetime.fromtimestamp(EPOCH_S, UTC)
+MADE = datetime.fromtimestamp(EPOCH_S, UTC)
 
 
 def write(archive: Path, out: Path, name: str) -> int:
@@ -37,7 +38,7 @@ def write(archive: Path, out: Path, name: str) -> int:
         components = [*debian(content), *python(content)]
     image = _image(name, digest)
     bom = Bom(components=components, serial_number=uuid.uuid5(uuid.NAMESPACE_OID, digest))
-    bom.metadata = BomMetaData(component=image, timestamp=_MADE)
+    bom.metadata = BomMetaData(component=image, timestamp=MADE)
     bom.register_dependency(image, components)
     out.write_text(JsonV1Dot6(bom).output_as_string(indent=2) + "\n")
     return len(components)
@@ -50,7 +51,7 @@ def debian(content: Content) -> Iterator[Component]:
         if "installed" not in fields["Status"].split():
             continue
         name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
-        yield _component(
+        yield component(
             PackageURL("deb", "debian", name, version, {"arch": architecture}),
             [_LICENSES.make_with_name(each) for each in _debian_licenses(content, name)],
             {"source": fields.get("Source", name).split()[0]},
@@ -68,10 +69,11 @@ def python(content: Content) -> Iterator[Component]:
         found = {"path": f"/{folder}"}
         if f"{folder}/RECORD" in content.files:
             found["record"] = hashlib.sha256(content.read(f"{folder}/RECORD")).hexdigest()
-        yield _component(PackageURL("pypi", None, name, fields["Version"]), _python_licenses(fields), found)
+        yield component(PackageURL("pypi", None, name, fields["Version"]), python_licenses(fields), found)
 
 
-def _component(purl: PackageURL, licenses: Iterable[License], found: dict[str, str]) -> Component:
+def component(purl: PackageURL, licenses: Iterable[License], found: dict[str, str]) -> Component:
+    """A package; `found` is what else is known of it."""
     return Component(
         name=purl.name,
         version=purl.version,
@@ -107,12 +109,9 @@ def _debian_licenses(content: Content, package: str) -> list[str]:
     return sorted(set(re.findall(r"^License: *(\S[^\n]*?) *$", text, flags=re.MULTILINE)))
 
 
-def _python_licenses(fields: Message) -> list[License]:
-    """An SPDX expression if there is one, else the classifiers, else the first line of the free text."""
-    if expression := fields["License-Expression"]:
-        return [_LICENSES.make_from_string(expression)]
-    classifiers = [
-        each.rpartition(" :: ")[2] for each in fields.get_all("Classifier", []) if each.startswith("License")
-    ]
-    text = (fields["License"] or "").strip().splitlines()
-    return [_LICENSES.make_with_name(each) for each in sorted(set(classifiers)) or text[:1]]
+def python_licenses(fields: Message) -> list[License]:
+    """The licences that a Python distribution's metadata names."""
+    found = licences.of(fields)
+    if fields["License-Expression"]:
+        return [_LICENSES.make_from_string(found[0])]
+    return [_LICENSES.make_with_name(each) for each in found]
