@@ -21,7 +21,13 @@ def build(checkout: Path) -> str:
 
 def catalog(config: StackConfig) -> Catalog:
     """What changes often: models, aliases, assistants and their tools."""
-    return Catalog(models=config.models, aliases=config.aliases, assistants=config.assistants, tools=config.tools)
+    return Catalog(
+        models=config.models,
+        aliases=config.aliases,
+        assistants=config.assistants,
+        tools=config.tools,
+        guardrails=config.guardrails,
+    )
 
 
 def own_database(config: StackConfig, database: str) -> list[Mistake]:

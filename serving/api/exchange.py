@@ -16,6 +16,7 @@ from serving.telemetry import metrics
 from serving.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
+    from serving.api.guard import Guard
     from serving.api.idempotency import Hold
 
 
@@ -28,6 +29,7 @@ class Exchange:
         "code",
         "disconnected",
         "error_frame",
+        "guard",
         "hold",
         "model",
         "principal",
@@ -50,6 +52,7 @@ class Exchange:
         self.disconnected = False
         self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
         self.hold: Hold | None = None  # on the idempotency key that it came with
+        self.guard: Guard | None = None  # of the assistant that answers, if it has guardrails
         self._receive = receive
         self._send = send
 

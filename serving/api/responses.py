@@ -15,6 +15,7 @@ from serving.api.approving import Approving, taint
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Job, fixed_answer
+from serving.api.guarding import guarded
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response
 from serving.api.reasoning import Acting, choose, tools_of
@@ -43,6 +44,7 @@ _FIELDS = {"messages": "input", "response_format": "text.format"}
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers an input, streamed or whole, and keeps both."""
     body = await read_json(request, ResponseRequest, s.limits)
+    body = await guarded(s, x, chat.resolve(s, x, body.model), body)
     asked = await _read(s, x, body)
     reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
     async with x.cancelled_by_hang_up(), s.admission.admit():

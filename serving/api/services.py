@@ -12,6 +12,7 @@ from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
 from serving.api.generation import Generator
 from serving.api.indexing import Indexer
+from serving.api.judging import Judges
 from serving.api.recalling import Recaller
 from serving.api.remembering import Remembering
 from serving.api.stream_buffer import Buffers
@@ -27,6 +28,7 @@ from serving.config import Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
+from serving.security.guardrails.rails import AssistantRails
 from serving.security.keys import Authenticator
 from serving.security.principal import Principal
 from serving.store import data
@@ -85,6 +87,8 @@ class Services:
         self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
         self.resolver = Resolver(Catalog())
+        self.rails = AssistantRails(Catalog())
+        self.judges = Judges(self.retrieval, self.engines, self.upstream, lambda: self.resolver)
         self.mcp = McpServers()
         self.tools = CatalogTools(self.mcp)
         self.configured_at = 0
@@ -125,6 +129,7 @@ class Services:
         refuse_own_store(self.config.store, catalog)
         self.engines.configure(catalog)
         self.resolver = Resolver(catalog)
+        self.rails = AssistantRails(catalog)
         self.mcp.configure(tool for tool in catalog.tools if isinstance(tool, McpTool))
         self.tools = CatalogTools(self.mcp, catalog.tools)
         self.configured_at = int(time.time())
