@@ -28,6 +28,7 @@ def catalog(config: StackConfig) -> Catalog:
         assistants=config.assistants,
         tools=config.tools,
         collections=tuple(restricted) or None,
+        guardrails=config.guardrails,
     )
 
 

@@ -26,6 +26,7 @@ from serving.config import (
     Capture,
     CatalogTool,
     Cors,
+    Guardrails,
     KnowledgeAccess,
     Limits,
     LlamaCppModel,
@@ -100,6 +101,7 @@ class StackConfig(Strict):
     tools: tuple[CatalogTool, ...] = Field(
         default=(), max_length=64, description="what assistants may name: HTTP requests, SQL queries, MCP servers"
     )
+    guardrails: Guardrails = Field(default=(), description="of bare models, and of assistants that do not say")
     knowledge: tuple[Knowledge, ...] = Field(
         default=(Knowledge(name="docs", paths=("README.md", "docs")),), max_length=256
     )
@@ -196,6 +198,7 @@ STRUCTURED = frozenset(
         "aliases",
         "assistants",
         "tools",
+        "guardrails",
         "knowledge",
         "limits",
         "retention",

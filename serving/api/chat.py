@@ -15,16 +15,17 @@ from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import CHAT, Annotate, Finished, Job, fixed_answer, sampling_fields
+from serving.api.guarding import guarded
 from serving.api.http import JsonResponse, read_json
 from serving.api.reasoning import Acting, Reasoner, choose, tools_of
 from serving.api.recorder import check_storable, recorder
 from serving.api.schemas import ChatRequest, NamedChoice, OtherPart
 from serving.api.services import Services
 from serving.api.turn import OpenTurn, Recollection
-from serving.assistants import prompt
+from serving.assistants import prompt, spotlight
 from serving.assistants.resolver import Route
 from serving.assistants.tools.builtin import Search
-from serving.config import Limits, React, ReactCotSc, Reasoning
+from serving.config import Assistant, Limits, React, ReactCotSc, Reasoning
 from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
@@ -35,6 +36,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     check_size(body, s.limits)
     route, catalogue = resolve(s, x, body.model), s.tools  # of one catalogue: another may come while this waits
     check_storable(s, route, body)
+    body = await guarded(s, x, route, body)
     strategy = choose(route, body)
     approving = Approving(s.approvals, x.caller, route, body.approvals or ())
     await approving.record(s.audit, x.request_id)
@@ -98,9 +100,15 @@ async def retrieve(
     question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "").strip()
     if not question:
         raise invalid("This assistant needs a user message with text.", param)
-    hits = await s.retrieval.context(x.caller, assistant, question)
+    hits = await _found(s, x, assistant, question)
     x.timeline.end_of("retrieve")
     return hits
+
+
+async def _found(s: Services, x: Exchange, assistant: Assistant, question: str) -> Sequence[Hit]:
+    """Returns the chunks that the model may read."""
+    hits = await s.retrieval.context(x.caller, spotlight.budgeted(assistant), question)
+    return hits if x.guard is None else await x.guard.hits(hits)
 
 
 def new_job(
@@ -173,7 +181,7 @@ def _search(s: Services, x: Exchange, route: Route, found: list[Hit]) -> Search:
     async def search(query: str) -> Sequence[Hit]:
         if route.assistant is None:
             raise AssertionError("only assistants retrieve")
-        hits = await s.retrieval.context(x.caller, route.assistant, query)
+        hits = await _found(s, x, route.assistant, query)
         known = {hit.chunk_id for hit in found}
         found.extend(hit for hit in hits if hit.chunk_id not in known)
         return hits

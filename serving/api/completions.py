@@ -12,6 +12,7 @@ from serving.api.chat import resolve
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Job, sampling_fields
+from serving.api.guarding import guarded
 from serving.api.http import JsonResponse, read_json
 from serving.api.recorder import recorder
 from serving.api.schemas import CompletionRequest
@@ -31,6 +32,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     route = resolve(s, x, body.model)
     if route.assistant is not None:
         raise invalid("An assistant answers chat completions; completions need a model.", "model")
+    body = await guarded(s, x, route, body)
     x.timeline.end_of("receive")
     document: dict[str, Any] = {**sampling_fields(body), "prompt": body.prompt}
     if body.max_tokens is not None:

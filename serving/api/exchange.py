@@ -18,6 +18,7 @@ from serving.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
     from serving.api.charging import Charge
+    from serving.api.guard import Guard
     from serving.api.idempotency import Hold
 
 
@@ -31,6 +32,7 @@ class Exchange:
         "code",
         "disconnected",
         "error_frame",
+        "guard",
         "hold",
         "model",
         "principal",
@@ -56,6 +58,7 @@ class Exchange:
         self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
         self.hold: Hold | None = None  # on the idempotency key that it came with
         self.charge: Charge | None = None  # to its caller's quotas
+        self.guard: Guard | None = None  # of the assistant that answers, if it has guardrails
         self._receive = receive
         self._send = send
 

@@ -18,6 +18,7 @@ from serving.api.cost import Cost, cost_of
 from serving.api.errors import ApiError, EngineLost, invalid, too_many, unavailable, upstream
 from serving.api.exchange import Exchange
 from serving.api.frames import FrameError
+from serving.api.guarded_stream import GuardedStream
 from serving.api.relay import EngineError, Relay
 from serving.api.schemas import Sampling
 from serving.api.tokens import Tokens
@@ -195,6 +196,8 @@ class Generator:
         choices = answer.get("choices")
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise upstream("The model's answer has no choices.")
+        if x.guard is not None and x.guard.output:
+            await x.guard.answer(choices)
         answer.update(ours)
         answer.pop("timings", None)
         if job.transform is not None:
@@ -261,7 +264,8 @@ class Said:
     @property
     def has_more_to_say(self) -> bool:
         """Whether something stands beside an answer: its citations, its memory, its cost."""
-        return self._job.annotate is not None or (self._job.route.price is not None and self._job.path == CHAT)
+        beside = self._job.route.price is not None or self._x.guard is not None
+        return self._job.annotate is not None or (beside and self._job.path == CHAT)
 
     async def beside(self, texts: dict[int, str], usage: dict[str, Any]) -> dict[int, dict[str, Any]]:
         """Returns the fields beside each of a chat's choices; what all of them cost stands beside the first."""
@@ -271,6 +275,8 @@ class Said:
             self._x.timeline.end_of("cite")
         if (cost := cost_of(usage, self._job.route.price)) is not None:
             fields.setdefault(0, {}).setdefault("headrace", {})["cost"] = cost.shown
+        if self._x.guard is not None and self._x.guard.report:
+            fields.setdefault(0, {}).setdefault("headrace", {})["guardrails"] = self._x.guard.report
         return fields
 
     async def all(self, last: Callable[[], bytes]) -> None:
@@ -279,6 +285,7 @@ class Said:
         if not choices:
             raise upstream("The model's answer has no choices.")
         if self._job.finished is not None:
+            choices = self._reported(choices)
             end = ending(choices)
             cost = cost_of(usage, self._job.route.price)
             outcome = Outcome(self._job.id, end, self.prompt, choices, usage, steps=self.steps, cost=cost, last=last)
@@ -289,12 +296,25 @@ class Said:
         if self._job.finished is None or self._told:
             return
         choices, usage = self.so_far()
+        choices = self._reported(choices)
         cost = cost_of(usage, self._job.route.price)
         outcome = Outcome(self._job.id, kind, self.prompt, choices, usage, code, self.steps, cost)
         try:
             await self._tell(self._job.finished, outcome)
         except (ApiError, StoreError) as e:
             log.warning("request %s: a completion that broke off is not stored: %s", self._x.request_id, e)
+
+    def _reported(self, choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Returns the choices with what guardrails found, also where it does not stand beside the caller's answer."""
+        if self._x.guard is None or not self._x.guard.report:
+            return choices
+        beside = {"guardrails": self._x.guard.report}
+        return [
+            {**c, "message": {**c["message"], "headrace": {**c["message"].get("headrace", {}), **beside}}}
+            if i == 0
+            else c
+            for i, c in enumerate(choices)
+        ]
 
     async def _tell(self, finished: Finished, outcome: Outcome) -> None:
         self._told = True  # also when this is cancelled: what is stored is stored
@@ -334,8 +354,9 @@ async def _copy(x: Exchange, relay: Relay, piece: bytes, response: aiohttp.Clien
     Each send is a system call here and wakes HAProxy and the caller: a short stream has four instead of six.
     """
     rest = b""
+    guarded = GuardedStream(x.guard) if x.guard is not None and x.guard.output else None
     while piece:
-        data = relay.feed(piece)
+        data = relay.feed(piece if guarded is None else await guarded.feed(piece))
         if data and "first_token" not in x.timeline.stages and relay.first_token is not None:
             x.timeline.end_of("first_token")
         if relay.done:

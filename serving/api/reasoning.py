@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -23,7 +23,7 @@ from serving.api.steps import said as in_words
 from serving.api.steps import shown
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream
-from serving.assistants import prompt
+from serving.assistants import prompt, spotlight
 from serving.assistants.resolver import Route
 from serving.assistants.sandbox import SandboxFull, SandboxOf, SandboxUnavailable
 from serving.assistants.strategies.model import PromptTooLong
@@ -148,6 +148,8 @@ class Reasoner:
 
         async def on_step(step: Step) -> None:
             metrics.child(metrics.strategy_steps, strategy.kind, step.kind).inc()
+            if x.guard is not None and x.guard.output:
+                step = replace(step, text=await x.guard.step(step.text))
             said.steps.append(shown(step))
             if relay is not None:
                 await _begin(x, relay)
@@ -172,6 +174,8 @@ class Reasoner:
                 or bool(self._acting.approving.approved),
                 approved=self._acting.approving.approved,
                 changing=x.hold.pin if x.hold is not None else None,
+                screen=x.guard,
+                marks=spotlight.new(job.route.assistant),
             )
 
         try:
@@ -186,6 +190,10 @@ class Reasoner:
             raise unavailable("Programs cannot be run here now.") from None
         finally:
             book(x, job, _usage(work))
+        if x.guard is not None and x.guard.output:
+            told = await x.guard.check(answer.text, "output", "choices[0].content")
+            reason = "content_filter" if told.blocked else answer.finish_reason
+            answer = replace(answer, text=told.text, finish_reason=reason)
         x.timeline.end_of("reason")
         made = " ".join(step.kind for step in work.steps)
         log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)

@@ -16,6 +16,7 @@ from serving.api.charging import charged
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Job, fixed_answer
+from serving.api.guarding import guarded
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response
 from serving.api.reasoning import Acting, choose, tools_of
@@ -44,6 +45,7 @@ _FIELDS = {"messages": "input", "response_format": "text.format"}
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers an input, streamed or whole, and keeps both."""
     body = await read_json(request, ResponseRequest, s.limits)
+    body = await guarded(s, x, chat.resolve(s, x, body.model), body)
     asked = await _read(s, x, body)
     reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream), s.admission.admit():

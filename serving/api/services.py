@@ -15,6 +15,7 @@ from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
 from serving.api.generation import Generator
 from serving.api.indexing import Indexer
+from serving.api.judging import Judges
 from serving.api.recalling import Recaller
 from serving.api.remembering import Remembering
 from serving.api.stream_buffer import Buffers
@@ -32,6 +33,7 @@ from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
 from serving.security.audit import AuditLog
 from serving.security.browser import Browser
+from serving.security.guardrails.rails import AssistantRails
 from serving.security.identity import Identity
 from serving.security.keys import Authenticator
 from serving.security.person import Anybody, People
@@ -118,6 +120,8 @@ class Services:
         self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
         self.resolver = Resolver(Catalog())
+        self.rails = AssistantRails(Catalog())
+        self.judges = Judges(self.retrieval, self.engines, self.upstream, lambda: self.resolver)
         self.mcp = McpServers()
         self.tools = CatalogTools(self.mcp)
         self.configured_at = 0
@@ -173,6 +177,7 @@ class Services:
         self.engines.configure(catalog)
         self.resolver = Resolver(catalog)
         self.retrieval.configure(catalog)
+        self.rails = AssistantRails(catalog)
         self.mcp.configure(tool for tool in catalog.tools if isinstance(tool, McpTool))
         self.tools = CatalogTools(self.mcp, catalog.tools)
         self.configured_at = int(time.time())

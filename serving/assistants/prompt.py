@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from serving.assistants import spotlight
+from serving.assistants.spotlight import Spotlight
 from serving.config import Assistant
 from serving.retrieval.types import Hit
 
@@ -18,7 +20,7 @@ def messages(assistant: Assistant, hits: Sequence[Hit], conversation: list[dict[
     The assistant's prompt comes first; system messages of the caller follow it, so that they can add to the
     assistant but not come before it. The excerpts of `hits` stand in the last user message, before what it says.
     """
-    conversation = _with_excerpts(hits, conversation) if hits else conversation
+    conversation = _with_excerpts(hits, conversation, spotlight.new(assistant)) if hits else conversation
     if assistant.prompt:
         return [{"role": "system", "content": assistant.prompt}, *conversation]
     return conversation
@@ -29,7 +31,9 @@ def question_of(conversation: Sequence[dict[str, Any]]) -> int | None:
     return next((i for i in range(len(conversation) - 1, -1, -1) if conversation[i]["role"] == "user"), None)
 
 
-def _with_excerpts(hits: Sequence[Hit], conversation: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_excerpts(
+    hits: Sequence[Hit], conversation: list[dict[str, Any]], marks: Spotlight | None
+) -> list[dict[str, Any]]:
     """Puts the excerpts before the question and the request after it.
 
     A small model does what it read last: with the excerpts in the system message, or the request anywhere but
@@ -40,6 +44,8 @@ def _with_excerpts(hits: Sequence[Hit], conversation: list[dict[str, Any]]) -> l
     if asked is None:
         return conversation
     excerpts = "\n\n".join(hit.text for hit in reversed(hits))
+    if marks is not None:
+        excerpts = marks.on(excerpts)
     before, after = f"{excerpts}\n\n{QUESTION}", f"\n{REQUEST}"
     return [*conversation[:asked], around(conversation[asked], before, after), *conversation[asked + 1 :]]
 

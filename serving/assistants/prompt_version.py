@@ -5,14 +5,23 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 
-from serving.assistants import facts, prompt, summary
+from serving.assistants import facts, prompt, spotlight, summary
 from serving.assistants.strategies import templates
 from serving.config import Assistant
 
-_SETTINGS = {"prompt", "knowledge", "top_k", "context_tokens", "memory", "strategy", "tools"}
+_SETTINGS = {"prompt", "knowledge", "top_k", "context_tokens", "memory", "strategy", "tools", "spotlight"}
 _TEXTS = (
     *(template.text for template in (templates.COT, templates.PAL, templates.REACT)),
-    *(prompt.QUESTION, prompt.REQUEST, facts.TASK, facts.NOTE, summary.TASK, summary.NOTE),
+    *(
+        prompt.QUESTION,
+        prompt.REQUEST,
+        facts.TASK,
+        facts.NOTE,
+        summary.TASK,
+        summary.NOTE,
+        spotlight.DELIMIT,
+        spotlight.DATAMARK,
+    ),
 )
 """What Headrace itself may say to a model: another release may say it otherwise."""
 

@@ -117,6 +117,12 @@ UNSUPPORTED = Metric(
 STRATEGY_STEPS = Metric(
     "headrace_strategy_steps_total", "counter", "Steps that strategies made, by their kind.", ("strategy", "kind")
 )
+GUARDRAIL = Metric(
+    "headrace_guardrail_total",
+    "counter",
+    "Findings of guardrails, by check, by what was checked (input, output, context) and by what was done.",
+    ("check", "on", "action"),
+)
 ENGINE_UP = Metric("headrace_engine_up", "gauge", "Engine replicas that answer, by model.", ("model",))
 ENGINE_SLOTS = Metric("headrace_engine_slots", "gauge", "Requests that the engines decode together.", ("model",))
 ENGINE_LEASES = Metric("headrace_engine_leases", "gauge", "Requests that hold an engine replica.", ("model",))

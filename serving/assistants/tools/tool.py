@@ -8,13 +8,14 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jsonschema
 from jsonschema.validators import extend
 from pydantic import BaseModel, ConfigDict, ValidationError
 from referencing import Registry
 
+from serving.assistants.spotlight import OVERHEAD, Spotlight
 from serving.config import Approval
 
 log = logging.getLogger("headrace.tools")
@@ -134,12 +135,25 @@ class Tool:
         return self.effects(given) if callable(self.effects) else self.effects
 
 
+class Screen(Protocol):
+    """Checks what goes to tools and what comes back."""
+
+    async def arguments(self, arguments: str) -> str:
+        """Returns the arguments with which a tool may be called; raises `ToolError`."""
+        ...
+
+    async def observation(self, text: str) -> str:
+        """Returns what the model may read."""
+        ...
+
+
 class Toolbox:
     """The tools of one turn; together they are called at most `calls` times, each for `seconds` at most, and what
     they say has at most `characters`.
 
     The turn is `tainted` once the model has read what others wrote. `approved` holds names of tools and digests of
-    arguments: each stands for one call. `changing` is told before a call that may change something outside.
+    arguments: each stands for one call. `changing` is told before a call that may change something outside. `screen`
+    checks calls and what they bring, and `marks` set that apart from instructions.
     """
 
     def __init__(
@@ -152,6 +166,8 @@ class Toolbox:
         tainted: bool = False,
         approved: Iterable[tuple[str, str]] = (),
         changing: Callable[[], Awaitable[None]] | None = None,
+        screen: Screen | None = None,
+        marks: Spotlight | None = None,
     ) -> None:
         self.tools = {tool.name: tool for tool in tools}
         self.tainted = tainted
@@ -160,6 +176,8 @@ class Toolbox:
         self._characters = self._characters_left = characters
         self._approved = list(approved)
         self._changing = changing
+        self._screen = screen
+        self._marks = marks
 
     def pending(self, calls: Iterable[tuple[str, str]]) -> list[PendingCall]:
         """Returns those of `calls`, by name and arguments, that somebody must approve of before they are made."""
@@ -193,7 +211,14 @@ class Toolbox:
             said = await self._call(name, arguments)
         except ToolError as e:
             said = f"Error: {e}."
-        said = shorten(well_formed(said), min(MAX_OBSERVATION, max(self._characters_left, 100)))
+        said = well_formed(said)
+        if self._screen is not None:
+            said = await self._screen.observation(said)
+        most = min(MAX_OBSERVATION, max(self._characters_left, 100))
+        if self._marks is not None and most > 2 * OVERHEAD:
+            said = self._marks.on(shorten(said, most - OVERHEAD))
+        else:
+            said = shorten(said, most)
         self._characters_left -= len(said)
         return said
 
@@ -206,6 +231,8 @@ class Toolbox:
         if self._characters_left <= 0:
             raise ToolError(f"tools have said {self._characters} characters, which is all: answer now")
         self._left -= 1
+        if self._screen is not None:
+            arguments = await self._screen.arguments(arguments)
         given = tool.read(arguments)
         if self._pending(tool, given, self._approved) is not None:
             raise ToolError(f"{name} was not called: somebody must approve of it first")

@@ -1,0 +1,138 @@
+"""The guardrails of one request: what they find, and what is left of a text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from serving.api.judging import Judges
+from serving.assistants.tools.tool import ToolError
+from serving.config import GuardAction, GuardedText
+from serving.retrieval.types import Hit
+from serving.security.guardrails.rails import Rails, Stage
+from serving.security.guardrails.screen import Found, Rule, Screened, screen, screen_arguments
+from serving.telemetry import metrics
+
+MAX_REPORTED = 100
+"""Findings of one request that are reported; all are counted."""
+
+LONG = 20_000
+"""Characters from which a text is checked beside the event loop, so that no stream stands still meanwhile."""
+
+REMOVED = "[removed by a guardrail]"
+TEXTS = ("content", "text", "reasoning_content", "reasoning", "refusal")
+"""Fields of a choice, its message or its delta in which a model says something."""
+
+_ROLES_TRUSTED = ("system", "developer")
+
+
+class Guard:
+    """Checks the texts of one request; `report` says what was found where, and never what it was."""
+
+    def __init__(self, rails: Rails, judges: Judges) -> None:
+        self._rails = rails
+        self._judges = judges
+        self.report: list[dict[str, Any]] = []
+
+    @property
+    def output(self) -> Stage:
+        """What is checked of an answer; false where nothing is."""
+        return self._rails.output
+
+    async def check(self, text: str, on: GuardedText, place: str, role: str = "user") -> Screened:
+        """Returns what is left of `text`, which stands at `place`. Raises `RetrievalUnavailable`."""
+        stage: Stage = getattr(self._rails, on)
+        rules = stage.rules
+        if role in _ROLES_TRUSTED:  # instructions are what whoever builds the application writes
+            rules = tuple(rule for rule in rules if rule.name in ("secrets", "pii"))
+        result = await _screen(text, rules)
+        self.note(result.found, on, place)
+        if result.blocked or role in _ROLES_TRUSTED:
+            return result
+        for judge in stage.judges:
+            kind = await self._judges.judge(judge, text)
+            if kind is None:
+                continue
+            self._report(judge.check, kind, on, judge.action, place, 0, len(text))
+            if judge.action == "block":
+                return Screened("", result.found, True)
+        return result
+
+    async def hits(self, hits: Sequence[Hit]) -> list[Hit]:
+        """Returns the chunks that the model may read: one that is blocked is left out."""
+        if not self._rails.context:
+            return list(hits)
+        kept = []
+        for hit in hits:
+            result = await self.check(hit.text, "context", f"chunks.{hit.chunk_id}")
+            if not result.blocked:
+                kept.append(replace(hit, text=result.text) if result.text != hit.text else hit)
+        return kept
+
+    async def observation(self, text: str) -> str:
+        """Returns what the model may read of what a tool said."""
+        result = await self.check(text, "context", "observation")
+        return REMOVED if result.blocked else result.text
+
+    async def arguments(self, arguments: str) -> str:
+        """Returns the arguments with which a tool may be called; raises `ToolError` where they are blocked."""
+        result = self.call(arguments, "arguments")
+        if result.blocked:
+            raise ToolError("a guardrail blocks these arguments")
+        return result.text
+
+    def call(self, arguments: str, place: str) -> Screened:
+        """Returns what is left of a call's arguments."""
+        result = screen_arguments(arguments, self.output.rules)
+        self.note(result.found, "output", place)
+        return result
+
+    async def step(self, text: str) -> str:
+        """Returns what the caller may see of a strategy's step."""
+        result = await _screen(text, self.output.rules)
+        self.note(result.found, "output", "steps")
+        return REMOVED if result.blocked else result.text
+
+    async def answer(self, choices: list[dict[str, Any]]) -> None:
+        """Takes out of a whole answer's choices what may not be said; one that is blocked ends where that begins."""
+        for i, choice in enumerate(choices):
+            message = choice.get("message")
+            holder = message if isinstance(message, dict) else choice
+            if "logprobs" in choice:
+                choice["logprobs"] = None  # they spell the text once more
+            blocked = False
+            for name in TEXTS:
+                if isinstance(text := holder.get(name), str) and text:
+                    result = await self.check(text, "output", f"choices[{i}].{name}")
+                    holder[name] = result.text
+                    blocked = blocked or result.blocked
+            for call in holder.get("tool_calls") or ():
+                function = call.get("function") if isinstance(call, dict) else None
+                if isinstance(function, dict) and isinstance(arguments := function.get("arguments"), str):
+                    result = self.call(arguments, f"choices[{i}].tool_calls")
+                    function["arguments"] = result.text
+                    blocked = blocked or result.blocked
+            if blocked:
+                holder.pop("tool_calls", None)
+                choice["finish_reason"] = "content_filter"
+
+    def note(self, found: Sequence[Found], on: GuardedText, place: str) -> None:
+        """Counts and reports findings."""
+        for f in found:
+            self._report(f.rule.name, f.finding.kind, on, f.action, place, f.finding.start, f.finding.end)
+
+    def _report(
+        self, check: str, kind: str, on: GuardedText, action: GuardAction, place: str, start: int, end: int
+    ) -> None:
+        metrics.child(metrics.guardrail, check, on, action).inc()
+        if len(self.report) < MAX_REPORTED:
+            entry = {"check": check, "kind": kind, "on": on, "action": action, "place": place}
+            self.report.append({**entry, "start": start, "end": end})
+
+
+async def _screen(text: str, rules: Sequence[Rule]) -> Screened:
+    if not rules:
+        return Screened(text)
+    return await asyncio.to_thread(screen, text, rules) if len(text) > LONG else screen(text, rules)

@@ -1,0 +1,87 @@
+"""Finds secrets: keys and tokens by their form, and values that stand beside a word such as `password`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+
+from serving.security.guardrails import canonical
+from serving.security.guardrails.finding import Finding
+from serving.security.guardrails.patterns import SECRETS
+
+_TOKEN = r"A-Za-z0-9_\-"  # noqa: S105
+
+# In a stream a token must show itself early, and one that is longer than a bound must go whole.
+_FORMS = {
+    "headrace_key": rf"(?<![{_TOKEN}])hr_[{_TOKEN}]{{43}}",
+    "api_key": rf"(?<![{_TOKEN}])(?:sk|rk)[-_][{_TOKEN}]{{20,4096}}",
+    "hugging_face_token": SECRETS["Hugging Face"],
+    "github_token": SECRETS["GitHub"],
+    "gitlab_token": rf"(?<![{_TOKEN}])gl(?:pat|rt|dt|cbt|ptt)-[{_TOKEN}]{{20,256}}",
+    "slack_token": rf"(?<![{_TOKEN}])(?:xox[abeoprs]-[A-Za-z0-9-]{{10,1024}}|xapp-[A-Za-z0-9-]{{20,1024}})",
+    "slack_webhook": r"hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_+-]{20,256}",
+    "aws_key_id": SECRETS["AWS"],
+    "google_key": rf"(?<![{_TOKEN}])(?:AIza[{_TOKEN}]{{35}}(?![{_TOKEN}])|GOCSPX-[{_TOKEN}]{{20,64}}"
+    rf"|ya29\.[{_TOKEN}]{{20,2048}})",
+    "azure_key": r"(?i:AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{40,128}={0,2}",
+    "npm_token": r"(?<!\w)npm_[A-Za-z0-9]{36}(?!\w)",
+    "pypi_token": rf"(?<![{_TOKEN}])pypi-AgE[{_TOKEN}]{{40,1024}}",
+    "sendgrid_key": rf"(?<![{_TOKEN}])SG\.[{_TOKEN}]{{16,32}}\.[{_TOKEN}]{{16,64}}",
+    "digitalocean_token": r"(?<!\w)do[opr]_v1_[a-f0-9]{64}(?!\w)",
+    "vault_token": rf"(?<![{_TOKEN}])hv[sbr]\.[{_TOKEN}]{{24,1024}}",
+    "databricks_token": r"(?<!\w)dapi[a-f0-9]{32}(?!\w)",
+    "telegram_token": rf"(?<!\w)\d{{8,10}}:AA[{_TOKEN}]{{33}}(?![{_TOKEN}])",
+    "age_key": r"AGE-SECRET-KEY-1[A-Z0-9]{20,100}",
+    "json_web_token": rf"(?<![{_TOKEN}])eyJ[{_TOKEN}]{{8,200}}\.eyJ[{_TOKEN}]{{2,8192}}(?:\.[{_TOKEN}]{{0,4096}})?",
+    "private_key": (
+        r"(?s:-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----).){0,16384}"
+        r"(?:-----END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----)?)"
+    ),
+    "url_credentials": r"(?<![a-zA-Z0-9+.-])[a-zA-Z][a-zA-Z0-9+.-]{1,31}://[^\s/@:]{0,64}:(?P<url>[^\s/@]{1,128})@",
+    "bearer_token": (
+        rf"(?i:\b(?:bearer|basic|token)\s{{1,4}})"
+        rf"(?P<bearer>[{_TOKEN}.~+/]{{16,128}}[{_TOKEN}.~+/]{{0,4096}}={{0,2}})"
+    ),
+    "assigned": (
+        r"(?i:(?<![a-z])(?:password|passwd|pwd|passphrase|passcode|secret|credential|api[ _-]?key|access[ _-]?key"
+        r"|auth[ _-]?key|private[ _-]?key|client[ _-]?secret|(?:secret|aws)[ _-]?(?:access[ _-]?)?key|token|kennwort"
+        r"|passwort|mot de passe|contrase(?:ñ|n)a|senha)(?:[_-]\w{1,16})?)"
+        r"[\"'`]?\s{0,4}(?::=|=>|[:=]|\bis\b|\bist\b|\best\b)\s{0,4}[\"'`]?(?P<value>[^\s,;\"'`<>(){}\[\]]{6,128}[^\s,;\"'`<>(){}\[\]]{0,4096})"
+    ),
+}
+_FIND = [(kind, re.compile(form)) for kind, form in _FORMS.items()]
+_PLACEHOLDER = re.compile(r"(?i)your|example|change-?me|placeholder|dummy|redacted|x{4}|\*{3}|\.{3}|\$|%|removed")
+LOOKED_AT = 128
+"""Characters of a value that tell whether it is a secret."""
+
+MIN_ENTROPY = 2.5
+"""Bits a character of what stands beside a word such as `password`; words that explain have no digits anyway."""
+
+
+class Secrets:
+    """Keys, tokens, private keys, credentials in URLs, and values that are named a password or a key."""
+
+    def find(self, text: str, start: int = 0) -> list[Finding]:
+        """Returns what begins at or after `start`."""
+        seen = canonical.visible(text)
+        found = []
+        for kind, form in _FIND:
+            for match in form.finditer(seen.text, seen.index(start)):
+                group = next(iter(match.groupdict()), None) or 0
+                if group in ("value", "bearer") and not likely(match[group][:LOOKED_AT]):
+                    continue
+                since, _ = seen.span(*match.span())
+                found.append(Finding(*seen.span(*match.span(group)), kind, since))
+        return found
+
+
+def likely(value: str) -> bool:
+    """Whether a value looks made up by a generator or a careful person: letters and digits, no placeholder."""
+    mixed = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    return mixed and not _PLACEHOLDER.search(value) and entropy(value) >= MIN_ENTROPY
+
+
+def entropy(text: str) -> float:
+    """Returns the Shannon entropy of the characters of `text`, in bits a character."""
+    return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
