@@ -81,6 +81,7 @@ class Database:
         self._committing: Engine | None = None
         self._looking: sqlite3.Connection | None = None
         self._queue: deque[_Waiting] = deque()
+        self._batches: asyncio.Task[None] | None = None  # while something is in the queue
         if self.is_sqlite:
             self._writing = asyncio.Lock()
             sqlite.configure(self._engine.sync_engine, busy_timeout_s=busy_timeout_s)
@@ -218,19 +219,29 @@ class Database:
                 return await connection.run_sync(work)
         waiting = _Waiting(work)
         self._queue.append(waiting)
-        async with self._writing:
-            if not waiting.done.done():
-                batch = [self._queue.popleft() for _ in range(min(len(self._queue), TOGETHER))]
-                try:
-                    ends = await asyncio.to_thread(self._commit, self._committing, batch)
-                except Exception as e:
-                    ends = [(None, e)] * len(batch)
+        if self._batches is None:
+            self._batches = asyncio.create_task(self._write_batches(self._committing))
+        return cast(T, await waiting.done)
+
+    async def _write_batches(self, engine: Engine) -> None:
+        """Commits what waits, until nothing does; other writers have their turn between two batches."""
+        try:
+            while self._queue:
+                async with self._writing:
+                    batch = [self._queue.popleft() for _ in range(min(len(self._queue), TOGETHER))]
+                    try:
+                        ends = await asyncio.to_thread(self._commit, engine, batch)
+                    except Exception as e:
+                        ends = [(None, e)] * len(batch)
                 for member, (result, error) in zip(batch, ends, strict=True):
+                    if member.done.cancelled():
+                        continue
                     if error is None:
                         member.done.set_result(result)
                     else:
                         member.done.set_exception(error)
-        return cast(T, await waiting.done)
+        finally:
+            self._batches = None
 
     def _commit(self, engine: Engine, batch: Sequence[_Waiting]) -> list[tuple[Any, Exception | None]]:
         """Runs and commits a batch. Returns the result or the error of each."""
