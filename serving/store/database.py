@@ -27,7 +27,7 @@ from serving.store import encoding, postgres, sqlite
 from serving.store.errors import InvalidValue, NewerDatabase, OlderDatabase, StoreUnavailable
 from serving.store.models import meta
 from serving.store.postgres import Access
-from serving.store.prepared import Given, Prepared, Rows, connect
+from serving.store.prepared import Given, Lookups, Prepared, Rows
 from serving.store.uninterrupted import finish, require, uninterrupted
 
 TOGETHER = 256
@@ -79,7 +79,7 @@ class Database:
         self._writing: AbstractAsyncContextManager[object] = nullcontext()
         self._blocking: Engine | None = None
         self._committing: Engine | None = None
-        self._looking: sqlite3.Connection | None = None
+        self._lookups: Lookups | None = None
         self._queue: deque[_Waiting] = deque()
         self._batches: asyncio.Task[None] | None = None  # while something is in the queue
         if self.is_sqlite:
@@ -196,9 +196,9 @@ class Database:
         if self.is_sqlite and self._around() is None:
             # Whatever is wrong, the other way finds it too and says what; or it has the time that this one has not.
             with suppress(sqlite3.Error):
-                if self._looking is None:
-                    self._looking = connect(self.url)
-                return query.look_up(self._looking, given)
+                if self._lookups is None:
+                    self._lookups = Lookups(self.url)
+                return self._lookups.rows(query, given)
         return await self._rows(query, given)
 
     @uninterrupted
@@ -302,9 +302,9 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
-        if self._looking is not None:
-            self._looking.close()
-            self._looking = None
+        if self._lookups is not None:
+            self._lookups.close()
+            self._lookups = None
         for engine in (self._blocking, self._committing):
             if engine is not None:
                 engine.dispose()

@@ -79,13 +79,27 @@ def _sqlite(connection: Connection) -> sqlite3.Connection | None:
     return driver if isinstance(driver, sqlite3.Connection) else None
 
 
-def connect(url: URL) -> sqlite3.Connection:
-    """Returns a connection for the event loop: it waits for nobody, and breaks off what takes long.
+class Lookups:
+    """A connection for the event loop: it waits for nobody, writes nothing, and breaks off what takes long."""
 
-    Raises `sqlite3.Error`.
-    """
-    file = Path(str(url.database)).absolute().as_uri()
-    connection = sqlite3.connect(f"{file}?mode=rw", uri=True, timeout=0, isolation_level=None)
-    connection.execute("PRAGMA query_only = ON")
-    connection.set_progress_handler(lambda: 1, STEPS)
-    return connection
+    def __init__(self, url: URL) -> None:
+        """Raises `sqlite3.Error`, also where there is no file."""
+        file = Path(str(url.database)).absolute().as_uri()
+        self.driver = sqlite3.connect(f"{file}?mode=rw", uri=True, timeout=0, isolation_level=None)
+        self.driver.execute("PRAGMA query_only = ON")
+        # SQLite counts the steps of a statement over all its runs: only the second call is surely about one run.
+        self._calls = 0
+        self.driver.set_progress_handler(self._takes_long, STEPS)
+
+    def rows(self, query: Prepared, given: Given) -> Rows:
+        """Returns the rows of a query; raises `sqlite3.Error`."""
+        self._calls = 0
+        return query.look_up(self.driver, given)
+
+    def _takes_long(self) -> bool:
+        self._calls += 1
+        return self._calls > 1
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self.driver.close()

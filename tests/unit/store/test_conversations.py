@@ -218,8 +218,8 @@ async def test_a_turn_is_four_statements(
         seen.update([sql.split()[0]])
 
     if database.is_sqlite:  # its driver alone runs them
-        assert database._looking is not None
-        database._looking.set_trace_callback(see)
+        assert database._lookups is not None
+        database._lookups.driver.set_trace_callback(see)
         event.listen(database._committing, "checkout", lambda driver, *_: driver.set_trace_callback(see))
     else:
         event.listen(database._engine.sync_engine, "begin", lambda connection: see("BEGIN"))

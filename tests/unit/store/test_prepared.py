@@ -19,7 +19,7 @@ from serving.store.database import Database
 from serving.store.encoding import ENGINE
 from serving.store.errors import NotFound
 from serving.store.models import conversation_items, conversations, metadata
-from serving.store.prepared import VIOLATES, Prepared, connect
+from serving.store.prepared import VIOLATES, Lookups, Prepared
 from tests.unit.store.test_conversations import says
 
 sqlite_only = pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
@@ -70,18 +70,19 @@ async def test_a_short_query_runs_in_the_event_loop_and_a_long_one_in_a_thread(
     database: Database, conversations: Conversations, alice: Principal, in_threads: list[object]
 ) -> None:
     made = await conversations.create(alice, items=[says("user", "hi")])
-    assert (await conversations.newest(alice, made.id)).turns == 1
+    for _ in range(1000):  # whose steps together are many
+        assert (await conversations.newest(alice, made.id)).turns == 1
     with pytest.raises(NotFound):
         await conversations.newest(alice, "conv_none")
     assert not in_threads
-    await conversations.add(alice, made.id, [says(role, "") for _ in range(5000) for role in ("assistant", "user")])
-    assert (await conversations.newest(alice, made.id)).turns == 5001
+    await conversations.add(alice, made.id, [says(role, "") for _ in range(10_000) for role in ("assistant", "user")])
+    assert (await conversations.newest(alice, made.id)).turns == 10_001
     assert len(in_threads) == 1
     numbers = select(literal(1).label("n")).cte("numbers", recursive=True)
     endless = Prepared(select(func.max(numbers.union_all(select(numbers.c.n + 1)).c.n)))
-    assert database._looking is not None
+    assert database._lookups is not None
     with pytest.raises(sqlite3.OperationalError, match="interrupted"):
-        endless.look_up(database._looking, {})
+        database._lookups.rows(endless, {})
 
 
 @sqlite_only
@@ -90,10 +91,10 @@ async def test_its_connection_writes_nothing_and_is_not_missed_when_it_fails(
 ) -> None:
     made = await conversations.create(alice)
     await conversations.newest(alice, made.id)
-    assert database._looking is not None
+    assert database._lookups is not None
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        database._looking.execute("DELETE FROM conversations")
-    database._looking.close()
+        database._lookups.driver.execute("DELETE FROM conversations")
+    database._lookups.close()
     assert (await conversations.newest(alice, made.id)).turns == 0
     assert len(in_threads) == 1
 
@@ -116,6 +117,6 @@ async def test_an_open_writer_holds_no_query_up(
 async def test_a_lookup_makes_no_file(new_url: Callable[[], str]) -> None:
     database = Database(new_url())
     with pytest.raises(sqlite3.OperationalError):
-        connect(database.url)
+        Lookups(database.url)
     assert not Path(str(database.url.database)).exists()
     await database.close()
