@@ -153,6 +153,7 @@ def new_job(
         text_only=text_only,
         recall=turn.recall if turn is not None else None,
         annotate=annotate,
+        cites=bool(hits),
         finished=finished,
     )
 

@@ -96,6 +96,7 @@ class Job:
     text_only: bool = True
     recall: Recall | None = None
     annotate: Annotate | None = None
+    cites: bool = False  # what `annotate` returns takes time to find
     finished: Finished | None = None
     solve: Solve | None = None
     transform: Callable[[dict[str, Any]], None] | None = None
@@ -227,7 +228,7 @@ class Generator:
             await x.write(relay.head())
             try:
                 rest = await _copy(x, relay, piece, response)
-                if job.annotate is not None or job.relay is not None:  # another's frames may be numbered
+                if job.cites or job.relay is not None:  # another's frames may be numbered
                     await x.write(rest)
                     rest = b""
                 if said.has_more_to_say:

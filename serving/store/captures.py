@@ -12,7 +12,6 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
@@ -24,6 +23,7 @@ from serving.store.ids import now
 from serving.store.job import Json
 from serving.store.models import captures
 from serving.store.owners import own
+from serving.store.prepared import VIOLATES, Prepared
 from serving.store.responses import NewResponse, add_response
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
@@ -35,7 +35,7 @@ Ending = Literal["completed", "length", "content_filter", "tool_calls", "error",
 """How a completion ended: as its first choice did, by an engine's error, or by a caller that hung up."""
 
 
-_INSERT = captures.insert()  # made once: see conversations.py
+_INSERT = Prepared(captures.insert())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ class Captures:
                 row = {name: getattr(capture, name) for name in Capture.__slots__}
                 row["item_id"] = added[-1].id if added else None
                 try:
-                    connection.execute(_INSERT, row)
-                except IntegrityError as e:
+                    _INSERT.each(connection, [row])
+                except VIOLATES as e:
                     if capture.conversation_id is None or added:
                         raise
                     raise NotFound("conversation", capture.conversation_id) from e

@@ -28,6 +28,7 @@ from serving.store.models import (
 )
 from serving.store.owners import binds, own, own_bound
 from serving.store.postgres import lock
+from serving.store.prepared import Prepared
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
@@ -77,7 +78,6 @@ class Newest:
 Then = Callable[[Connection, Sequence[Item]], object]
 """What else belongs into the transaction that adds items."""
 
-# Every turn runs these: made once, a statement keeps what SQLAlchemy finds out about it, which is most of its time.
 _MINE = conversations.c.id == bindparam("of"), own_bound(conversations)
 _INSIDE = (
     conversation_items.c.conversation_id == bindparam("of"),
@@ -89,13 +89,13 @@ _TURNS = select(func.count(distinct(conversation_items.c.turn))).where(*_INSIDE)
 _LIMIT = bindparam("items", type_=Integer)
 _LAST = select(*_COLUMNS).where(*_INSIDE).order_by(conversation_items.c.seq.desc()).limit(_LIMIT)
 _LATEST = _LAST.subquery("latest")
-_NEWEST = (
+_NEWEST = Prepared(
     select(_TURNS.scalar_subquery(), *_LATEST.c)
     .select_from(conversations.outerjoin(_LATEST, true()))
     .where(*_MINE)
     .order_by(_LATEST.c.seq.desc())
 )
-_NUMBER = (
+_NUMBER = Prepared(
     conversations.update()
     .where(*_MINE)
     .values(
@@ -104,7 +104,7 @@ _NUMBER = (
     )
     .returning(conversations.c.last_seq, conversations.c.last_turn)
 )
-_ADD = conversation_items.insert()
+_ADD = Prepared(conversation_items.insert())
 
 
 class Conversations:
@@ -218,17 +218,16 @@ class Conversations:
             query = query.where(conversation_items.c.seq < before)
         return await self._database.query(lambda connection: [Item(*row) for row in connection.execute(query, given)])
 
-    @uninterrupted
     async def newest(self, principal: Principal, id: str, *, limit: int = 20) -> Newest:
         """Returns at most `limit` items, the newest first, with the number of turns; raises `NotFound`.
 
         One statement, so that both tell of the same moment.
         """
         given = _page(principal, id, limit)
-        rows = await self._database.query(lambda connection: connection.execute(_NEWEST, given).all())
+        rows = await self._database.look_up(_NEWEST, given)
         if not rows:
             raise NotFound("conversation", id)
-        return Newest(rows[0][0], [Item(*row[1:]) for row in rows if row.seq is not None])
+        return Newest(rows[0][0], [Item(*row[1:]) for row in rows if row[1] is not None])
 
     @uninterrupted
     async def following(self, principal: Principal, id: str, *, after: int = 0, limit: int = 20) -> list[Item]:
@@ -299,11 +298,11 @@ def add_items(connection: Connection, principal: Principal, id: str, items: Sequ
     """Adds `items` to a conversation within a transaction; raises `NotFound`."""
     begins = [_begins_turn(items, i) for i in range(len(items))]
     of = {"of": id, **binds(principal)}
-    row = connection.execute(_NUMBER, of | {"items": len(items), "turns": sum(begins)}).first()
-    if row is None:
+    numbered = _NUMBER.rows(connection, of | {"items": len(items), "turns": sum(begins)})
+    if not numbered:
         raise NotFound("conversation", id)
     at = now()
-    seq, turn = row.last_seq - len(items), row.last_turn - sum(begins)
+    seq, turn = numbered[0][0] - len(items), numbered[0][1] - sum(begins)
     added = []
     for item, begin in zip(items, begins, strict=True):
         seq, turn = seq + 1, turn + begin
@@ -312,7 +311,7 @@ def add_items(connection: Connection, principal: Principal, id: str, items: Sequ
         added.append(Item(item_id, id, seq, principal.tenant, turn, body, at))
     if added:
         rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
-        connection.execute(_ADD, rows)
+        _ADD.each(connection, rows)
     return added
 
 

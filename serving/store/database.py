@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -27,6 +27,7 @@ from serving.store import encoding, postgres, sqlite
 from serving.store.errors import InvalidValue, NewerDatabase, OlderDatabase, StoreUnavailable
 from serving.store.models import meta, metadata
 from serving.store.postgres import Access
+from serving.store.prepared import Given, Lookups, Prepared, Rows
 from serving.store.uninterrupted import finish, require, uninterrupted
 
 TOGETHER = 256
@@ -78,7 +79,9 @@ class Database:
         self._writing: AbstractAsyncContextManager[object] = nullcontext()
         self._blocking: Engine | None = None
         self._committing: Engine | None = None
+        self._lookups: Lookups | None = None
         self._queue: deque[_Waiting] = deque()
+        self._batches: asyncio.Task[None] | None = None  # while something is in the queue
         if self.is_sqlite:
             self._writing = asyncio.Lock()
             sqlite.configure(self._engine.sync_engine, busy_timeout_s=busy_timeout_s)
@@ -188,6 +191,20 @@ class Database:
         with self._explained(), engine.begin() as connection:
             return work(connection)
 
+    async def look_up(self, query: Prepared, given: Given) -> Rows:
+        """Returns the rows of a query that reads a few by their keys; in SQLite without leaving the event loop."""
+        if self.is_sqlite and self._around() is None:
+            # Whatever is wrong, the other way finds it too and says what; or it has the time that this one has not.
+            with suppress(sqlite3.Error):
+                if self._lookups is None:
+                    self._lookups = Lookups(self.url)
+                return self._lookups.rows(query, given)
+        return await self._rows(query, given)
+
+    @uninterrupted
+    async def _rows(self, query: Prepared, given: Given) -> Rows:
+        return await self.query(lambda connection: query.rows(connection, given))
+
     async def together(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in a transaction that it may share with what others write at the same time.
 
@@ -202,19 +219,29 @@ class Database:
                 return await connection.run_sync(work)
         waiting = _Waiting(work)
         self._queue.append(waiting)
-        async with self._writing:
-            if not waiting.done.done():
-                batch = [self._queue.popleft() for _ in range(min(len(self._queue), TOGETHER))]
-                try:
-                    ends = await asyncio.to_thread(self._commit, self._committing, batch)
-                except Exception as e:
-                    ends = [(None, e)] * len(batch)
+        if self._batches is None:
+            self._batches = asyncio.create_task(self._write_batches(self._committing))
+        return cast(T, await waiting.done)
+
+    async def _write_batches(self, engine: Engine) -> None:
+        """Commits what waits, until nothing does; other writers have their turn between two batches."""
+        try:
+            while self._queue:
+                async with self._writing:
+                    batch = [self._queue.popleft() for _ in range(min(len(self._queue), TOGETHER))]
+                    try:
+                        ends = await asyncio.to_thread(self._commit, engine, batch)
+                    except Exception as e:
+                        ends = [(None, e)] * len(batch)
                 for member, (result, error) in zip(batch, ends, strict=True):
+                    if member.done.cancelled():
+                        continue
                     if error is None:
                         member.done.set_result(result)
                     else:
                         member.done.set_exception(error)
-        return cast(T, await waiting.done)
+        finally:
+            self._batches = None
 
     def _commit(self, engine: Engine, batch: Sequence[_Waiting]) -> list[tuple[Any, Exception | None]]:
         """Runs and commits a batch. Returns the result or the error of each."""
@@ -293,6 +320,9 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        if self._lookups is not None:
+            self._lookups.close()
+            self._lookups = None
         for engine in (self._blocking, self._committing):
             if engine is not None:
                 engine.dispose()
