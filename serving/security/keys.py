@@ -5,17 +5,14 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-import time
-from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Generic, TypeVar
 
 from serving.security.principal import SCOPES, Principal, allowed
+from serving.security.remembered import Remembered
 from serving.store.ids import now
 from serving.store.keys import ApiKey, Held, Keys
 
 PREFIX = "hr_"
-T = TypeVar("T")
 _KEY = re.compile(r"hr_[A-Za-z0-9_-]{43}", re.ASCII)
 
 
@@ -54,8 +51,8 @@ class Authenticator:
         self._keys = keys
         self._secret = secret.encode()
         self._previous = previous.encode() if previous is not None else None
-        self._verified: _Cache[Principal] = _Cache(ttl_s, size)
-        self._refused: _Cache[bool] = _Cache(refused_ttl_s, size)
+        self._verified: Remembered[Principal] = Remembered(ttl_s, size)
+        self._refused: Remembered[bool] = Remembered(refused_ttl_s, size)
         self._used: set[str] = set()
 
     def __repr__(self) -> str:
@@ -155,31 +152,3 @@ def _principal(found: Held) -> Principal:
     # The stack's own key is good for everything, whatever was written beside it when there were fewer scopes.
     scopes = frozenset(SCOPES) if key.bootstrap else allowed(key.scopes, found.role)
     return Principal(key.tenant, key.user, key.id, scopes, found.role, frozenset(found.groups))
-
-
-class _Cache(Generic[T]):
-    """At most `size` values for `ttl_s` seconds each; the oldest goes first."""
-
-    def __init__(self, ttl_s: float, size: int) -> None:
-        self._ttl_s = ttl_s
-        self._size = size
-        self._items: OrderedDict[bytes, tuple[float, T]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def get(self, digest: bytes) -> T | None:
-        item = self._items.get(digest)
-        if item is None:
-            return None
-        if item[0] <= time.monotonic():
-            del self._items[digest]
-            return None
-        return item[1]
-
-    def put(self, digest: bytes, value: T, ttl_s: float | None = None) -> None:
-        ttl = self._ttl_s if ttl_s is None else min(ttl_s, self._ttl_s)
-        self._items.pop(digest, None)
-        self._items[digest] = (time.monotonic() + ttl, value)
-        if len(self._items) > self._size:
-            self._items.popitem(last=False)

@@ -107,6 +107,46 @@ class Users:
         return build(User, row) if row is not None else None
 
     @uninterrupted
+    async def signed_in(
+        self, tenant: str, user: str, *, subject: tuple[str, str], role: Role, groups: Iterable[str]
+    ) -> User:
+        """Returns whoever an identity provider names so, with the role and the groups that it says; new ones are made.
+
+        Who they are stays with the provider's `subject` (issuer and name there), whatever they call themselves later.
+        A user whom an admin made is theirs who first sign in by that name. Raises `Conflict` where the name is
+        another's, or they or the tenant may not come in, and `NotFound` when there is no such tenant.
+        """
+        issuer, name = subject
+        theirs = users.c.issuer == issuer, users.c.subject == name
+        # As it most often is, nothing is new.
+        async with self._database.read() as connection:
+            found = await _of_tenant(connection, tenant, *theirs)
+        said: dict[str, object] = {"role": _role(role), "groups": _groups(groups)}
+        if found is None or any(getattr(found, key) != value for key, value in said.items()):
+            if not re.fullmatch(ID, user, re.ASCII):
+                raise Conflict("nobody here can have that name")
+            async with self._database.write() as connection:
+                await lock(connection, "users", tenant, user)
+                found = await _of_tenant(connection, tenant, *theirs)
+                if found is None:
+                    found = await _of_tenant(connection, tenant, users.c.tenant == tenant, users.c.user == user)
+                    if found is not None and (found.subject is not None or (tenant, user) == (DEFAULT, ADMIN)):
+                        raise Conflict("somebody else has that name")
+                row = {**said, "issuer": issuer, "subject": name}
+                if found is None:
+                    if (await connection.execute(select(tenants.c.id).where(tenants.c.id == tenant))).first() is None:
+                        raise NotFound("tenant", tenant)
+                    row |= {"tenant": tenant, "user": user, "created_at": now()}
+                    await connection.execute(users.insert().values(row))
+                else:
+                    mine = users.c.tenant == tenant, users.c.user == found.user
+                    await connection.execute(users.update().where(*mine).values(row))
+                found = await _of_tenant(connection, tenant, *theirs)
+        if found is None or found.disabled_at is not None:
+            raise Conflict("they are disabled")
+        return found
+
+    @uninterrupted
     async def list(
         self, principal: Principal, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[User]:
@@ -160,6 +200,17 @@ class Users:
                     raise Conflict("the user of the stack's own key stays an admin")
                 await _require_admin(connection, principal)
         return await self.get(principal, user)
+
+
+async def _of_tenant(connection: AsyncConnection, tenant: str, *where: ColumnElement[bool]) -> User | None:
+    """Returns the user that `where` says. Raises `Conflict` when it is another tenant's, or that is closed."""
+    query = select(users, tenants.c.disabled_at.label("closed_at")).join(tenants, tenants.c.id == users.c.tenant)
+    row = (await connection.execute(query.where(*where))).mappings().first()
+    if row is None:
+        return None
+    if row["tenant"] != tenant or row["closed_at"] is not None:
+        raise Conflict("they are of another tenant, or it is disabled")
+    return build(User, row)
 
 
 async def _require_admin(connection: AsyncConnection, principal: Principal) -> None:
