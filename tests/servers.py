@@ -28,6 +28,8 @@ from tools import environment
 
 UP_S = 60
 NOBODY = 65534
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
 
 
 def free_port() -> int:
@@ -39,8 +41,10 @@ def free_port() -> int:
 class Server:
     """A child process in a folder of its own, which goes with it."""
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="headrace-"))
+    def __init__(self, *, large: bool = False) -> None:
+        """What is `large` is kept in memory where there is room: it is thrown away, and a disk takes minutes for it."""
+        memory = MEMORY if large and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
+        self.folder = Path(tempfile.mkdtemp(prefix="headrace-", dir=memory))
         self.process: subprocess.Popen[bytes] | None = None
 
     def _start(self, command: list[str], **options: object) -> None:
@@ -81,7 +85,7 @@ class Postgres(Server):
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         """`address`: where others reach it; this host does on loopback in any case."""
-        super().__init__()
+        super().__init__(large=True)
         self.address = address
         self.port = free_port()
         self._databases = 0
