@@ -281,7 +281,7 @@ captures = Table(
     Column("consent", Boolean, nullable=False),  # may go into exports
     Column("metadata", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
-    Index("ix_captures_tenant_created_at", "tenant", "stored", "created_at", "id"),
+    Index("ix_captures_user", "tenant", "user", "stored", "created_at", "id"),
     Index("ix_captures_consent", "tenant", "consent", "created_at", "id"),
     Index("ix_captures_created_at", "created_at"),
     Index("ix_captures_conversation_id", "conversation_id"),
@@ -306,7 +306,7 @@ feedback = Table(
     Column("correction", Text),
     Column("consent", Boolean, nullable=False),  # may go into exports
     Column("created_at", Double, nullable=False),
-    Index("ix_feedback_tenant_created_at", "tenant", "created_at", "id"),
+    Index("ix_feedback_user", "tenant", "user", "created_at", "id"),
     Index("ix_feedback_capture_id", "capture_id"),
     Index("ix_feedback_item_id", "item_id"),
     Index("ix_feedback_conversation_id", "conversation_id"),

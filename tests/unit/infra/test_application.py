@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from infra.application import build, own_database, serving
+from infra.application import build, catalog, own_database, serving
 from infra.config import StackConfig
 from serving.config import SecretRef, Store
 
@@ -57,3 +58,17 @@ def test_the_build_follows_the_program_and_nothing_else(tmp_path: Path) -> None:
     edited = build(tmp_path)
     (tmp_path / "requirements/serving.txt").write_text("z")
     assert len({before, edited, build(tmp_path)}) == 3
+
+
+def test_the_catalogue_says_who_may_be_told_of_which_collection() -> None:
+    knowledge = [{"name": "handbook", "paths": ["README.md"]}]
+    assert catalog(StackConfig.model_validate({"knowledge": knowledge})).collections is None
+    knowledge.append({"name": "law", "paths": ["README.md"], "access": {"tenants": ["acme"], "groups": ["legal"]}})
+    [law] = catalog(StackConfig.model_validate({"knowledge": knowledge})).collections or ()
+    assert (law.name, law.access.tenants, law.access.users, law.access.groups) == ("law", ("acme",), (), ("legal",))
+
+
+@pytest.mark.parametrize("bad", [{"tenants": [""]}, {"users": ["x" * 257]}, {"groups": ["a"] * 257}, {"tenant": ["a"]}])
+def test_an_access_that_is_none_is_a_mistake(bad: dict[str, list[str]]) -> None:
+    with pytest.raises(ValidationError):
+        StackConfig.model_validate({"knowledge": [{"name": "law", "paths": ["README.md"], "access": bad}]})

@@ -14,3 +14,8 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("user", sa.String(length=256)))
     for table in ("files", "vector_stores", "vector_store_files"):
         op.add_column(table, sa.Column("access", sa.JSON()))
+    # A user's own are listed, whatever others of the tenant have.
+    op.create_index("ix_captures_user", "captures", ["tenant", "user", "stored", "created_at", "id"])
+    op.drop_index("ix_captures_tenant_created_at", "captures")
+    op.create_index("ix_feedback_user", "feedback", ["tenant", "user", "created_at", "id"])
+    op.drop_index("ix_feedback_tenant_created_at", "feedback")
