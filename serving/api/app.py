@@ -9,10 +9,11 @@ import secrets
 from collections.abc import Awaitable, Callable
 
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import detaching
 from serving.api.errors import ApiError, invalid, not_found, unavailable
@@ -20,14 +21,20 @@ from serving.api.exchange import Exchange
 from serving.api.idempotency import repeatable
 from serving.api.operations import OPERATIONS, Operation
 from serving.api.services import Services
+from serving.config import Cors
 from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
+from serving.security.browser import Forged
 from serving.security.keys import AuthenticationError
+from serving.security.person import TokenError
+from serving.security.provider import ProviderUnavailable
 from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, StoreUnavailable
 
 log = logging.getLogger("headrace.api")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_EXPOSED = ("headrace-stream", "idempotency-replayed", "retry-after", "x-request-id")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -45,14 +52,17 @@ class Api:
             default=_no_route,
             redirect_slashes=False,
         )
+        self._entry = _for_pages(self._serve, services.config.cors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        if scope["type"] != "http":
-            return
+        if scope["type"] == "http":
+            await self._entry(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         resumable = detaching.wanted(scope)
         if resumable:
             await self._services.detaching.serve(self._handle, scope, receive, send, lambda: self._stream_id(scope))
@@ -114,12 +124,26 @@ class Api:
             x: Exchange = request.scope["headrace"]
             x.route = op.path
             if op.authenticated:
-                x.principal = await self._services.authenticate(request.headers.get("authorization"))
+                x.principal = await self._services.caller(request)
             x.timeline.end_of("identify")
             response = await handler(self._services, request, x)
             return response if response is not None else _Sent()
 
         return endpoint
+
+
+def _for_pages(app: ASGIApp, cors: Cors) -> ASGIApp:
+    """Returns `app` with answers that pages of the origins of `cors` may read."""
+    if not cors.origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=cors.origins,
+        allow_credentials=cors.credentials,
+        allow_methods=sorted({op.method for op in OPERATIONS}),
+        allow_headers=["*"],  # OpenAI's SDKs send many of their own
+        expose_headers=_EXPOSED,
+    )
 
 
 class _Sent(Response):
@@ -143,8 +167,15 @@ async def _fail(x: Exchange, error: ApiError) -> None:
 def _as_api_error(e: Exception, x: Exchange) -> ApiError:
     if isinstance(e, ApiError):
         return e
+    if isinstance(e, TokenError):
+        return ApiError(401, "invalid_token", str(e), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
     if isinstance(e, AuthenticationError):
         return ApiError(401, "invalid_api_key", str(e), headers={"WWW-Authenticate": "Bearer"})
+    if isinstance(e, Forged):
+        return ApiError(403, e.code, str(e))
+    if isinstance(e, ProviderUnavailable):
+        log.error("request %s: %s", x.request_id, e)
+        return unavailable("The identity provider does not answer.")
     if isinstance(e, InvalidValue):
         return ApiError(400, "invalid_value", e.message, param=e.param)
     if isinstance(e, NotFound):

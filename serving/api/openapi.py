@@ -39,7 +39,7 @@ _UPLOAD = {
         "purpose": {"type": "string", "enum": ["assistants", "user_data"]},
     },
 }
-_REFUSALS = (400, 401, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
+_REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
 
 _KEY = {
     "name": "Idempotency-Key",
@@ -103,6 +103,8 @@ def _refusals(op: Operation) -> tuple[int, ...]:
 
 
 def _response(op: Operation, status: int) -> dict[str, Any]:
+    if status == 303:
+        return {"description": "where the browser goes", "headers": {"Location": {"schema": {"type": "string"}}}}
     if status in op.statuses:
         if op.path.endswith("/content"):
             content: dict[str, Any] = {"application/octet-stream": {"schema": {}}}

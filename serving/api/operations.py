@@ -21,6 +21,7 @@ from serving.api import (
     memories,
     models,
     responses,
+    sign_in,
     stored_completions,
     streams,
     vector_stores,
@@ -68,6 +69,7 @@ RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true",
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
 ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"})
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
+SIGN_IN_ANSWER: dict[str, object] = {"type": "string", "maxLength": 2048}
 PAGE = (LIMIT, ORDER, AFTER)
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
 
@@ -75,6 +77,33 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/healthz", health.alive, authenticated=False),
     Operation("GET", "/readyz", health.ready, authenticated=False, statuses=(200, 503)),
     Operation("GET", "/openapi.json", health.openapi, authenticated=False),
+    Operation(
+        "GET",
+        "/auth/login",
+        sign_in.login,
+        query=(
+            Parameter("next", {"type": "string", "maxLength": 512, "default": "/"}),
+            Parameter("provider", {"type": "string", "maxLength": 63}),
+        ),
+        authenticated=False,
+        statuses=(303,),
+    ),
+    Operation(
+        "GET",
+        "/auth/callback",
+        sign_in.callback,
+        query=tuple(Parameter(name, SIGN_IN_ANSWER) for name in ("code", "state", "iss", "error")),
+        authenticated=False,
+        statuses=(303,),
+    ),
+    Operation("GET", "/auth/session", sign_in.session, authenticated=False),
+    Operation(
+        "POST",
+        "/auth/logout",
+        sign_in.logout,
+        headers=(Parameter("x-csrf-token", {"type": "string", "maxLength": 64}),),
+        authenticated=False,
+    ),
     Operation("GET", "/v1/models", models.list_all),
     Operation("GET", "/v1/models/{model}", models.get),
     Operation(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from starlette.requests import Request
+
 from serving.api.admission import Admission
 from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
@@ -27,8 +29,13 @@ from serving.config import Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
+from serving.security.browser import Browser
+from serving.security.identity import Identity
 from serving.security.keys import Authenticator
+from serving.security.person import Anybody, People
 from serving.security.principal import Principal
+from serving.security.provider import Provider
+from serving.security.tokens import Tokens
 from serving.store import data
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
@@ -42,6 +49,7 @@ from serving.store.jobs import Jobs
 from serving.store.keys import Keys
 from serving.store.memories import Memories
 from serving.store.responses import Responses
+from serving.store.sessions import Sessions
 from serving.store.summaries import Summaries
 from serving.store.turn_vectors import TurnVectors
 from serving.store.vector_stores import VectorStores
@@ -73,6 +81,13 @@ class Services:
         self.idempotency_keys = IdempotencyKeys(self.database)
         secret = config.key_secret.read()
         self.authenticator = Authenticator(self.keys, secret)
+        people: People = Anybody()
+        self.providers = [Provider(issuer) for issuer in config.oidc.issuers]
+        self.identity = Identity(self.authenticator, Tokens(self.providers, people))
+        self.sessions = Sessions(
+            self.database, lifetime_s=config.oidc.session_hours * 3600, idle_s=config.oidc.idle_minutes * 60
+        )
+        self.browser = Browser(config.oidc, config.cors, self.providers, self.sessions, people, secret)
         self.approvals = Approvals(secret)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
@@ -133,7 +148,19 @@ class Services:
 
     async def authenticate(self, authorization: str | None) -> Principal:
         """Returns the caller of an `Authorization` header; raises `AuthenticationError`."""
-        return await self.authenticator.authenticate(authorization)
+        return await self.identity.authenticate(authorization)
+
+    async def caller(self, request: Request) -> Principal:
+        """Returns who sends a request: by its `Authorization` header, or without one by a browser's session.
+
+        Raises `AuthenticationError`, `ProviderUnavailable`, and `Forged`.
+        """
+        authorization = request.headers.get("authorization")
+        if authorization is None:
+            signed_in = await self.browser.caller(request.method, request.headers, request.cookies)
+            if signed_in is not None:
+                return signed_in
+        return await self.authenticate(authorization)
 
     async def readiness(self) -> dict[str, bool]:
         """Returns what a request needs, and whether it is there."""
@@ -160,4 +187,6 @@ class Services:
         await self.sandbox.close()
         await self.mcp.close()
         await self.upstream.close()
+        for provider in self.providers:
+            await provider.close()
         await self.database.close()

@@ -361,3 +361,21 @@ idempotency_answers = Table(
     Index("ix_idempotency_answers_memory_id", "memory_id"),
     Index("ix_idempotency_answers_feedback_id", "tenant", "feedback_id"),
 )
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),  # HMAC-SHA256 of the cookie, hexadecimal
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("groups", JSON, nullable=False),
+    Column("issuer", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("used_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("ix_sessions_user", "tenant", "user", "created_at"),
+    Index("ix_sessions_expires_at", "expires_at"),
+    Index("ix_sessions_used_at", "used_at"),
+)

@@ -32,6 +32,7 @@ def test_every_route(stack):
         sdk.requests = []
         for path in ("/healthz", "/readyz", "/openapi.json"):
             assert sdk.get(f"{stack.url}{path}", cast_to=Plain)
+        sign_in(sdk, stack.url)
         models(sdk)
         completions(sdk)
         responses(sdk)
@@ -40,6 +41,15 @@ def test_every_route(stack):
         files(sdk)
         memories(sdk)
         assert not_asked(sdk.requests) == []
+
+
+def sign_in(sdk, url):
+    """This stack has no single sign-on; tests/unit/api/test_sign_in.py has."""
+    for path in ("login", "callback", "session"):
+        with pytest.raises(openai.NotFoundError, match="no single sign-on"):
+            sdk.get(f"{url}/auth/{path}", cast_to=Plain)
+    with pytest.raises(openai.NotFoundError, match="no single sign-on"):
+        sdk.post(f"{url}/auth/logout", cast_to=Plain)
 
 
 def models(sdk):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from serving.config import Store
-from tests.servers import S3, Azure, Gcs, ObjectStore, Postgres
+from tests.identity_provider import IdentityProvider
+from tests.servers import S3, Azure, Gcs, ObjectStore, Postgres, free_port
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +20,14 @@ def postgres() -> Iterator[Postgres]:
     os.environ["PGPASSWORD"] = server.password  # for processes that are given a URL alone
     yield server
     del os.environ["PGPASSWORD"]
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def identity_provider() -> Iterator[IdentityProvider]:
+    """An identity provider, whose `home` is for a gateway to listen at. Whoever stops it starts it again."""
+    server = IdentityProvider(f"http://127.0.0.1:{free_port()}")
+    yield server
     server.close()
 
 

@@ -48,6 +48,14 @@ test("the stack is ready and describes itself", async () => {
   assert.match((await root.get("/openapi.json")).openapi, /^3\./);
 });
 
+test("a stack without single sign-on says so", async () => {
+  const root = connect({ baseURL: url });
+  for (const path of ["login", "callback", "session"]) {
+    await rejected(root.get(`/auth/${path}`), OpenAI.NotFoundError, { status: 404, code: "not_found" });
+  }
+  await rejected(root.post("/auth/logout"), OpenAI.NotFoundError, { status: 404, code: "not_found" });
+});
+
 test("models", async () => {
   const names = (await collect(client.models.list())).map((m) => m.id);
   for (const name of ["docs", "default", model]) assert.ok(names.includes(name), `${names}`);

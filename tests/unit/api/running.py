@@ -15,7 +15,7 @@ from aiohttp import web
 
 from serving.api.app import Api
 from serving.api.services import Services
-from serving.config import Catalog, Limits, SecretRef, ServingConfig, Store
+from serving.config import Catalog, Cors, Limits, Oidc, SecretRef, ServingConfig, Store
 from serving.security.keys import new_key
 
 
@@ -80,6 +80,9 @@ def gateway(
     retrieval: Any = None,
     handle_of: Callable[[str], Any] = lambda name: None,
     database: str | None = None,
+    oidc: Oidc | None = None,
+    cors: Cors | None = None,
+    port: int = 0,
 ) -> Iterator[Gateway]:
     """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
     key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
@@ -90,13 +93,15 @@ def gateway(
         key_secret=SecretRef(ref=f"file:{folder / 'hash'}"),
         bootstrap_key=SecretRef(ref=f"file:{folder / 'key'}"),
         limits=limits or Limits(),
+        oidc=oidc or Oidc(),
+        cors=cors or Cors(),
     )
 
     async def start() -> tuple[Services, uvicorn.Server, asyncio.Task[None]]:
         services = Services(config, retrieval, handle_of)
         await services.start()
         services.configure(catalog)
-        server = uvicorn.Server(uvicorn.Config(Api(services), port=0, log_level="critical", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(Api(services), port=port, log_level="critical", lifespan="off"))
         task = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.01)

@@ -15,8 +15,17 @@ LINKS = [
     for link in answer.get("links", {}).values()
 ]
 # Health says what each replica likes to say, the document describes itself, a file is anything, and a cancellation
-# never succeeds.
-UNDESCRIBED = {"streams_follow", "health_alive", "health_ready", "health_openapi", "files_content", "responses_cancel"}
+# never succeeds. A sign-in sends the browser elsewhere.
+UNDESCRIBED = {
+    "streams_follow",
+    "health_alive",
+    "health_ready",
+    "health_openapi",
+    "files_content",
+    "responses_cancel",
+    "sign_in_login",
+    "sign_in_callback",
+}
 
 
 @pytest.mark.parametrize(

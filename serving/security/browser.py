@@ -1,0 +1,173 @@
+"""Browsers: they sign in at a provider and get a session in a cookie. No page ever holds a key or a token.
+
+Sources: RFC 9207 (issuer in the answer), RFC 6265bis (`__Host-` cookies), OpenID Connect RP-Initiated Logout 1.0.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
+
+from serving.config import Cors, Oidc
+from serving.security.flow import FlowError, Flows
+from serving.security.keys import AuthenticationError
+from serving.security.person import People
+from serving.security.principal import Principal
+from serving.security.provider import CodeRefused, Provider, ProviderUnavailable
+from serving.security.tokens import signed_in
+from serving.store.sessions import Session, Sessions
+
+CSRF_HEADER = "x-csrf-token"
+MAX_CODE = 2048
+
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+class Forged(Exception):
+    """A page may have made the browser send this. The message says what is missing."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Browser:
+    """Signs browsers in and out, and tells whose request one sends."""
+
+    def __init__(
+        self,
+        oidc: Oidc,
+        cors: Cors,
+        providers: Sequence[Provider],
+        sessions: Sessions,
+        people: People,
+        secret: str,
+    ) -> None:
+        self.providers = {provider.issuer.name: provider for provider in providers} if oidc.url else {}
+        """Those at which one can sign in, by name."""
+        self.secure = oidc.url.startswith("https://")
+        # The prefix keeps other hosts of a domain from planting a cookie here.
+        prefix = "__Host-" if self.secure else ""
+        self.session_cookie = f"{prefix}headrace"
+        self.flow_cookie = f"{prefix}headrace-sign-in"
+        self._url = oidc.url
+        self._origins = frozenset((oidc.url, *(cors.origins if cors.credentials else ())))
+        self._sessions = sessions
+        self._people = people
+        self._flows = Flows(secret)
+        self._key = hmac.digest(secret.encode(), b"headrace sessions 1", "sha256")
+
+    def __repr__(self) -> str:
+        return "Browser()"
+
+    async def begin(self, provider: Provider, next: str) -> tuple[str, str]:
+        """Returns the provider's page to go to, and the cookie to come back with. Raises `ProviderUnavailable`."""
+        metadata = await provider.metadata()
+        flow, cookie = self._flows.begin(provider.issuer.name, next)
+        asked = {
+            "response_type": "code",
+            "client_id": provider.issuer.client_id,
+            "redirect_uri": self._callback,
+            "scope": " ".join(provider.issuer.scopes),
+            "state": flow.state,
+            "nonce": flow.nonce,
+            "code_challenge": flow.challenge,
+            "code_challenge_method": "S256",
+        }
+        return _with(metadata.authorization_endpoint, asked), cookie
+
+    async def finish(self, answer: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[str, str]:
+        """Returns the new session's cookie, and where its browser goes on; one that it had is over.
+
+        Raises `FlowError`, `AuthenticationError`, `ProviderUnavailable`.
+        """
+        flow = self._flows.read(cookies.get(self.flow_cookie), answer.get("state"))
+        provider = self.providers.get(flow.issuer)
+        if provider is None:
+            raise FlowError("The provider takes part no more.")
+        metadata = await provider.metadata()
+        named = "iss" in answer or metadata.authorization_response_iss_parameter_supported
+        if named and answer.get("iss") != metadata.issuer:
+            raise FlowError("Another provider answered.")
+        code = answer.get("code", "")
+        if "error" in answer or not 1 <= len(code) <= MAX_CODE:
+            raise FlowError("The provider did not sign you in.")
+        try:
+            token = await provider.exchange(code, flow.verifier, self._callback)
+        except CodeRefused:
+            raise FlowError("The provider does not know its answer again.") from None
+        principal = await self._people.seen(await signed_in(provider, token, flow.nonce))
+        cookie = secrets.token_urlsafe(32)
+        before = cookies.get(self.session_cookie)
+        await self._sessions.start(
+            principal,
+            provider.issuer.name,
+            self._hash(cookie),
+            instead_of=self._hash(before) if before is not None else None,
+        )
+        return cookie, flow.next
+
+    async def session(self, cookies: Mapping[str, str]) -> Session | None:
+        """Returns the session of a request without a key, None when it has no cookie of one.
+
+        Raises `AuthenticationError` when the session is over.
+        """
+        cookie = cookies.get(self.session_cookie)
+        if cookie is None or not self.providers:
+            return None
+        session = await self._sessions.get(self._hash(cookie)) if _COOKIE.fullmatch(cookie) else None
+        if session is None or session.issuer not in self.providers:
+            raise AuthenticationError("the session is over: sign in again")
+        return session
+
+    async def caller(self, method: str, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Principal | None:
+        """Returns who sends a request by the cookie of a session, None without one.
+
+        Raises `AuthenticationError`, and `Forged` for a change that another page may have asked for.
+        """
+        session = await self.session(cookies)
+        if session is not None and method not in _SAFE:
+            self.require_own(headers, cookies)
+        return session.principal if session is not None else None
+
+    def require_own(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> None:
+        """Raises `Forged` unless a page of ours made the request, and knows the session's CSRF token."""
+        origin = headers.get("origin")
+        if origin not in self._origins and (origin is not None or headers.get("sec-fetch-site") != "same-origin"):
+            raise Forged("cross_origin", "With a session, pages of this origin alone may change something.")
+        given, wanted = headers.get(CSRF_HEADER, ""), self.csrf_token(cookies)
+        if not hmac.compare_digest(given.encode(errors="replace"), wanted.encode()):
+            raise Forged("invalid_csrf_token", f"The header {CSRF_HEADER} must be the csrf_token of /auth/session.")
+
+    def csrf_token(self, cookies: Mapping[str, str]) -> str:
+        """Returns what a page of ours proves itself with, while the session lasts."""
+        return self._mac(b"csrf", cookies[self.session_cookie])
+
+    async def end(self, session: Session, cookies: Mapping[str, str]) -> str | None:
+        """Ends a session. Returns the provider's page where one signs out there too, if it has one."""
+        await self._sessions.end(self._hash(cookies[self.session_cookie]))
+        provider = self.providers[session.issuer]
+        try:
+            page = (await provider.metadata()).end_session_endpoint
+        except ProviderUnavailable:
+            return None
+        asked = {"client_id": provider.issuer.client_id, "post_logout_redirect_uri": f"{self._url}/"}
+        return _with(page, asked) if page is not None else None
+
+    @property
+    def _callback(self) -> str:
+        return f"{self._url}/auth/callback"
+
+    def _hash(self, cookie: str) -> str:
+        return self._mac(b"hash", cookie)
+
+    def _mac(self, use: bytes, cookie: str) -> str:
+        return hmac.digest(self._key, use + b"\0" + cookie.encode(errors="replace"), "sha256").hex()
+
+
+def _with(url: str, query: Mapping[str, str]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"

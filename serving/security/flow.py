@@ -1,0 +1,96 @@
+"""Sign-ins that are under way: a signed cookie binds each to its browser, and nothing is stored for them.
+
+Sources: RFC 6749 section 10.12 (state), RFC 7636 (PKCE), OpenID Connect Core 1.0 section 15.5.2 (nonce).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from serving.store.ids import now
+
+LIFETIME_S = 600
+MAX_COOKIE = 2048
+MAX_NEXT = 512
+"""Characters of the path where a browser goes on."""
+
+_MAC = 32  # bytes of HMAC-SHA256
+# What browsers read as another host ("//", "/\") or drop (control characters) is no path of ours.
+_NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
+
+
+class FlowError(Exception):
+    """A browser came back with what it was not sent with. The message says which kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One sign-in. `verifier` stays here; `state`, `nonce` and `challenge` travel."""
+
+    state: str
+    issuer: str
+    next: str
+    nonce: str
+    verifier: str
+
+    @property
+    def challenge(self) -> str:
+        """PKCE's `S256` of the verifier."""
+        return _text(hashlib.sha256(self.verifier.encode()).digest())
+
+
+def own_path(path: str) -> bool:
+    """Whether a browser may be sent to `path`: one of this origin, whoever reads it."""
+    return len(path) <= MAX_NEXT and _NEXT.fullmatch(path) is not None
+
+
+class Flows:
+    """Begins sign-ins and knows them again on any gateway; `clock` tells seconds since 1970."""
+
+    def __init__(self, secret: str, clock: Callable[[], float] = now) -> None:
+        self._key = hmac.digest(secret.encode(), b"headrace sign-in 1", "sha256")
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return "Flows()"
+
+    def begin(self, issuer: str, next: str) -> tuple[Flow, str]:
+        """Returns a new flow and the cookie that binds it to its browser. `next` is an `own_path`."""
+        state = secrets.token_urlsafe(32)
+        claims = json.dumps([state, issuer, next, int(self._clock()) + LIFETIME_S]).encode()
+        return self._flow(state, issuer, next), _text(self._mac(b"cookie", claims) + claims)
+
+    def read(self, cookie: str | None, state: str | None) -> Flow:
+        """Returns the flow of a cookie, which must be that of `state`. Raises `FlowError`."""
+        try:
+            signed = base64.b64decode((cookie or "") + "=" * (-len(cookie or "") % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            signed = b""
+        mac, claims = signed[:_MAC], signed[_MAC:]
+        if not cookie or len(cookie) > MAX_COOKIE or not hmac.compare_digest(mac, self._mac(b"cookie", claims)):
+            raise FlowError("This browser did not begin to sign in here.")
+        its_state, issuer, next, expires_at = json.loads(claims)
+        if not hmac.compare_digest(its_state.encode(), (state or "").encode(errors="replace")):
+            raise FlowError("This browser began to sign in another time.")
+        if self._clock() >= expires_at:
+            raise FlowError("Signing in took too long: begin again.")
+        return self._flow(its_state, issuer, next)
+
+    def _flow(self, state: str, issuer: str, next: str) -> Flow:
+        # Made from the state by a key that is here alone, they need not be kept anywhere.
+        nonce, verifier = (_text(self._mac(use, state.encode())) for use in (b"nonce", b"verifier"))
+        return Flow(state, issuer, next, nonce, verifier)
+
+    def _mac(self, use: bytes, data: bytes) -> bytes:
+        return hmac.digest(self._key, use + b"\0" + data, "sha256")
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,23 @@
+"""Who sends a request: the one place where keys and tokens meet."""
+
+from __future__ import annotations
+
+from serving.security.keys import PREFIX, Authenticator
+from serving.security.principal import Principal
+from serving.security.tokens import Tokens, is_token
+
+
+class Identity:
+    """Tells callers by the `Authorization` header: API keys begin with `hr_`, and what looks like a JWT is a token."""
+
+    def __init__(self, keys: Authenticator, tokens: Tokens) -> None:
+        self._keys = keys
+        self._tokens = tokens
+
+    async def authenticate(self, authorization: str | None) -> Principal:
+        """Returns the caller. Raises `AuthenticationError`, and `ProviderUnavailable` when nobody can tell."""
+        scheme, _, credential = (authorization or "").partition(" ")
+        credential = credential.strip()
+        if scheme.lower() == "bearer" and not credential.startswith(PREFIX) and is_token(credential):
+            return await self._tokens.principal(credential)
+        return await self._keys.authenticate(authorization)

@@ -1,0 +1,260 @@
+"""An identity provider: what it says of itself, its keys, and codes that it turns into tokens.
+
+Sources: OpenID Connect Discovery 1.0, RFC 7517 (keys), RFC 6749 section 4.1.3 (codes), RFC 7636 (PKCE).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import jwt
+import orjson
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from serving.config import Issuer, require_secure
+
+log = logging.getLogger("headrace.security")
+
+ANSWER_BYTES = 512 * 1024
+ANSWER_S = 5.0
+FRESH_S = 600.0
+"""Keys are asked for anew after this, beside the requests that use them."""
+KEPT_S = 86_400.0
+"""Keys of a provider that does not answer hold this long."""
+AGAIN_S = 10.0
+"""Between two questions for keys, whatever strangers put into their tokens."""
+MAX_KEYS = 64
+
+_KTY = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+_PUBLIC = frozenset(("kty", "crv", "x", "y", "n", "e"))
+_RSA_BITS = 2048
+
+
+class ProviderUnavailable(Exception):
+    """The provider does not answer, or not as one does. Nothing is said about whoever asks."""
+
+
+class CodeRefused(Exception):
+    """The provider gives no token for a code."""
+
+
+class Metadata(BaseModel):
+    """What a provider says of itself, as far as it is used."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    end_session_endpoint: str | None = None
+    token_endpoint_auth_methods_supported: list[str] = Field(default=["client_secret_basic"])
+    authorization_response_iss_parameter_supported: bool = False
+
+    @field_validator("authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint")
+    @classmethod
+    def _secure(cls, value: str | None) -> str | None:
+        if value is not None:
+            require_secure(value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    metadata: Metadata
+    keys: tuple[Mapping[str, Any], ...]
+    at: float
+
+
+class Provider:
+    """One provider and what is known of it, kept in memory. `clock` tells seconds that only grow."""
+
+    def __init__(self, issuer: Issuer, clock: Callable[[], float] = time.monotonic) -> None:
+        self.issuer = issuer
+        self._clock = clock
+        self._secret = issuer.client_secret.read() if issuer.client_secret is not None else None
+        self._known: _Known | None = None
+        self._asked: float | None = None
+        self._failed = False
+        self._asking: asyncio.Task[None] | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"Provider({self.issuer.name!r})"
+
+    async def metadata(self) -> Metadata:
+        """Returns what the provider says of itself. Raises `ProviderUnavailable`."""
+        return (await self._current()).metadata
+
+    async def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """Returns the key by which the provider signs with `algorithm`, None when it has no such key.
+
+        Without `kid` there must be one alone. Raises `ProviderUnavailable` when nobody can tell.
+        """
+        found = _pick((await self._current()).keys, kid, algorithm)
+        if found is None:
+            await self._ask()
+            found = _pick((await self._current()).keys, kid, algorithm)
+            if found is None and self._failed:
+                raise ProviderUnavailable(f"identity provider {self.issuer.name} does not answer")
+        return found
+
+    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> str:
+        """Returns the ID token for a code. Raises `CodeRefused` and `ProviderUnavailable`."""
+        metadata = await self.metadata()
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+        }
+        headers = {}
+        if self._secret is None:
+            form["client_id"] = self.issuer.client_id
+        elif "client_secret_basic" in metadata.token_endpoint_auth_methods_supported:
+            # RFC 6749, section 2.3.1: both are form-encoded first.
+            login = (quote(self.issuer.client_id, safe=""), quote(self._secret, safe=""))
+            headers["Authorization"] = aiohttp.encode_basic_auth(*login)
+        else:
+            form |= {"client_id": self.issuer.client_id, "client_secret": self._secret}
+        status, answer = await self._fetch("POST", metadata.token_endpoint, data=form, headers=headers)
+        if status in (400, 401, 403):
+            log.warning("identity provider %s refused a code: %s", self.issuer.name, _reason(answer))
+            raise CodeRefused
+        token = answer.get("id_token")
+        if status != 200 or not isinstance(token, str):
+            raise self._unavailable(f"status {status} and no ID token")
+        return token
+
+    async def close(self) -> None:
+        """Ends what is under way and closes connections."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _current(self) -> _Known:
+        if self._age() >= KEPT_S:
+            await self._ask()
+        elif self._age() >= FRESH_S:
+            self._begin()
+        if self._known is None or self._age() >= KEPT_S:
+            raise ProviderUnavailable(f"identity provider {self.issuer.name} does not answer")
+        return self._known
+
+    def _age(self) -> float:
+        """Returns for how many seconds the keys have been known."""
+        return self._clock() - self._known.at if self._known is not None else math.inf
+
+    async def _ask(self) -> None:
+        """Waits for a question that is under way or may be asked again."""
+        # Whoever hangs up meanwhile ends their own wait alone.
+        if (asking := self._begin()) is not None:
+            await asyncio.shield(asking)
+
+    def _begin(self) -> asyncio.Task[None] | None:
+        if self._asking is not None and not self._asking.done():
+            return self._asking
+        if self._asked is not None and self._clock() - self._asked < AGAIN_S:
+            return None
+        self._asked = self._clock()
+        self._asking = asyncio.create_task(self._learn())
+        return self._asking
+
+    async def _learn(self) -> None:
+        try:
+            self._known = await self._look()
+            self._failed = False
+        except ProviderUnavailable as e:
+            self._failed = True
+            log.error("%s", e)
+
+    async def _look(self) -> _Known:
+        place = f"{self.issuer.issuer.rstrip('/')}/.well-known/openid-configuration"
+        try:
+            metadata = Metadata.model_validate(await self._get(place))
+        except ValidationError as e:
+            fields = ", ".join(str(error["loc"][0]) for error in e.errors(include_input=False, include_url=False))
+            raise self._unavailable(f"its configuration has wrong values: {fields}") from None
+        if metadata.issuer != self.issuer.issuer:
+            raise self._unavailable("it calls itself otherwise")
+        keys = (await self._get(metadata.jwks_uri)).get("keys")
+        if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+            raise self._unavailable(f"it has no list of at most {MAX_KEYS} keys")
+        return _Known(metadata, tuple(key for key in keys if isinstance(key, dict)), self._clock())
+
+    async def _get(self, url: str) -> dict[str, Any]:
+        status, answer = await self._fetch("GET", url)
+        if status != 200:
+            raise self._unavailable(f"status {status}")
+        return answer
+
+    async def _fetch(self, method: str, url: str, **options: Any) -> tuple[int, dict[str, Any]]:
+        try:
+            async with (
+                asyncio.timeout(ANSWER_S),
+                self._client().request(method, url, allow_redirects=False, **options) as response,
+            ):
+                body = bytearray()
+                async for chunk in response.content.iter_chunked(65_536):
+                    body += chunk
+                    if len(body) > ANSWER_BYTES:
+                        raise self._unavailable(f"more than {ANSWER_BYTES} bytes")
+                answer = orjson.loads(body)
+        except (aiohttp.ClientError, OSError, ValueError) as e:  # a timeout is an OSError
+            raise self._unavailable(type(e).__name__) from None
+        if not isinstance(answer, dict):
+            raise self._unavailable("no JSON object")
+        return response.status, answer
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            tls = ssl.create_default_context(cafile=self.issuer.tls_ca)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=tls, limit=16),
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+    def _unavailable(self, problem: str) -> ProviderUnavailable:
+        return ProviderUnavailable(f"identity provider {self.issuer.name}: {problem}")
+
+
+def _pick(keys: tuple[Mapping[str, Any], ...], kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+    """Returns the one key for `algorithm`, of that name if any: a key is used for what it is, whatever a token says."""
+    fitting = [
+        key
+        for key in keys
+        if key.get("kty") == _KTY[algorithm[:2]]
+        and key.get("use", "sig") == "sig"
+        and key.get("alg", algorithm) == algorithm
+        and (kid is None or key.get("kid") == kid)
+    ]
+    found = [key for key in (_load(k, algorithm) for k in fitting) if key is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def _load(key: Mapping[str, Any], algorithm: str) -> jwt.PyJWK | None:
+    """Returns the public part of a key, None when it is unusable or too weak."""
+    try:
+        loaded = jwt.PyJWK({name: value for name, value in key.items() if name in _PUBLIC}, algorithm)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    return loaded if getattr(loaded.key, "key_size", _RSA_BITS) >= _RSA_BITS or algorithm[0] == "E" else None
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    """Returns the error's name, as far as it is one."""
+    error = answer.get("error")
+    return error if isinstance(error, str) and error.isidentifier() and len(error) < 64 else "unknown"

@@ -1,0 +1,116 @@
+"""Tokens of identity providers: JWTs, verified by the keys that the provider publishes.
+
+Sources: RFC 7519 (JWT), RFC 8725 (best current practices), RFC 9068 (access tokens), OpenID Connect Core 1.0, section
+3.1.3.7 (ID tokens).
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import jwt
+
+from serving.security.person import People, Person, TokenError, person
+from serving.security.principal import Principal
+from serving.security.provider import Provider
+
+MAX_TOKEN = 16_384
+"""Characters of a token."""
+
+_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.ASCII)
+_ACCESS = ("jwt", "at+jwt", "application/at+jwt")
+_ID = ("jwt",)
+# A number as large as a float can be is no time either: it overflows.
+_BROKEN = (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError)
+
+
+def is_token(credential: str) -> bool:
+    """Whether a credential has the shape of a JWT, which no API key has."""
+    return len(credential) > MAX_TOKEN or _JWT.fullmatch(credential) is not None
+
+
+class Tokens:
+    """Verifies tokens of the providers that take part."""
+
+    def __init__(self, providers: Iterable[Provider], people: People) -> None:
+        self._providers = {provider.issuer.issuer: provider for provider in providers}
+        self._people = people
+
+    async def principal(self, token: str) -> Principal:
+        """Returns whom an access token lets in. Raises `AuthenticationError` and `ProviderUnavailable`."""
+        claims = _unverified(token)
+        issuer = claims.get("iss")
+        provider = self._providers.get(issuer) if isinstance(issuer, str) else None
+        if provider is None or provider.issuer.audience is None:
+            raise TokenError("the token's issuer is none of which tokens are taken")
+        claims = await verified(provider, token, provider.issuer.audience, _ACCESS)
+        return await self._people.seen(person(provider.issuer, claims))
+
+
+async def signed_in(provider: Provider, token: str, nonce: str) -> Person:
+    """Returns whom an ID token speaks of, which must have been made for `nonce`.
+
+    Raises `TokenError` and `ProviderUnavailable`.
+    """
+    claims = await verified(provider, token, provider.issuer.client_id, _ID)
+    given = claims.get("nonce")
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
+        raise TokenError("the token was made for another sign-in")
+    if claims.get("azp", provider.issuer.client_id) != provider.issuer.client_id:
+        raise TokenError("the token was made for another client")
+    return person(provider.issuer, claims)
+
+
+async def verified(provider: Provider, token: str, audience: str, types: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the claims of a token of `provider` for `audience`. Raises `TokenError` and `ProviderUnavailable`."""
+    issuer = provider.issuer
+    header = _header(token)
+    algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
+    if algorithm not in issuer.algorithms:
+        raise TokenError("the token's algorithm is not allowed")
+    if not isinstance(kind, str) or kind.lower() not in types:
+        raise TokenError("the token is of another type")
+    if "crit" in header or "b64" in header or not isinstance(kid, str | None):
+        raise TokenError("the token's header asks for what is not understood")
+    key = await provider.key(kid, algorithm)
+    if key is None:
+        raise TokenError("the token's key is none of its issuer's")
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=audience,
+            issuer=issuer.issuer,
+            leeway=issuer.clock_skew_s,
+            options={"require": ["iss", "sub", "aud", "exp", "iat"]},
+        )
+    except jwt.ExpiredSignatureError:
+        raise TokenError("the token has expired") from None
+    except (jwt.InvalidAudienceError, jwt.InvalidIssuerError):
+        raise TokenError("the token is another's") from None
+    except _BROKEN:
+        raise TokenError("the token is not valid") from None
+    return claims
+
+
+def _header(token: str) -> dict[str, Any]:
+    if len(token) > MAX_TOKEN:
+        raise TokenError(f"the token has more than {MAX_TOKEN} characters")
+    try:
+        return jwt.get_unverified_header(token)
+    except _BROKEN:
+        raise TokenError("the token is not valid") from None
+
+
+def _unverified(token: str) -> dict[str, Any]:
+    """Returns claims that only tell which issuer's keys to verify them with."""
+    _header(token)
+    try:
+        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    except _BROKEN:
+        raise TokenError("the token is not valid") from None
+    return claims

@@ -1,0 +1,116 @@
+"""Sessions of browsers, at rest: a keyed hash of each cookie. Any gateway knows them, and an ended one is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, and_, or_, select
+
+from serving.security.principal import SCOPES_OF, Principal, Role
+from serving.store.database import Database
+from serving.store.ids import new_id, now
+from serving.store.models import sessions
+from serving.store.postgres import lock
+from serving.store.rows import build
+from serving.store.uninterrupted import uninterrupted
+
+PER_USER = 16
+"""Sessions that a user has at once; an older one goes for a newer."""
+TOUCH_S = 60.0
+"""A session's last use is written this often at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that signed in; `hash` is the HMAC-SHA256 of its cookie in hexadecimal and stays out of `repr`."""
+
+    id: str
+    tenant: str
+    user: str
+    role: Role
+    groups: list[str]
+    issuer: str
+    """The provider's name in the configuration."""
+    created_at: float
+    used_at: float
+    expires_at: float
+    hash: str = field(repr=False)
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(
+            tenant=self.tenant,
+            user=self.user,
+            key_id=self.id,
+            scopes=SCOPES_OF[self.role],
+            role=self.role,
+            groups=frozenset(self.groups),
+        )
+
+
+class Sessions:
+    """The sessions of all tenants. `lifetime_s` is that of a session at most, `idle_s` without a request."""
+
+    def __init__(self, database: Database, *, lifetime_s: float, idle_s: float) -> None:
+        self._database = database
+        self._lifetime_s = lifetime_s
+        self._idle_s = idle_s
+
+    @uninterrupted
+    async def start(self, principal: Principal, issuer: str, hash: str, *, instead_of: str | None = None) -> Session:
+        """Stores a new session of the principal, and removes that with the hash `instead_of` and what is over."""
+        at = now()
+        row = {
+            "id": new_id("ses"),
+            "hash": hash,
+            "tenant": principal.tenant,
+            "user": principal.user,
+            "role": principal.role,
+            "groups": sorted(principal.groups),
+            "issuer": issuer,
+            "created_at": at,
+            "used_at": at,
+            "expires_at": at + self._lifetime_s,
+        }
+        theirs = and_(sessions.c.tenant == principal.tenant, sessions.c.user == principal.user)
+        async with self._database.write() as connection:
+            await lock(connection, "sessions", principal.tenant, principal.user)
+            over = or_(sessions.c.expires_at <= at, sessions.c.used_at <= at - self._idle_s)
+            await connection.execute(sessions.delete().where(or_(over, sessions.c.hash == instead_of)))
+            newest = select(sessions.c.id).where(theirs).order_by(sessions.c.created_at.desc(), sessions.c.id)
+            kept = newest.limit(PER_USER - 1).subquery()
+            await connection.execute(sessions.delete().where(theirs, sessions.c.id.not_in(select(kept.c.id))))
+            await connection.execute(sessions.insert().values(row))
+        return Session(**row)  # type: ignore[arg-type]
+
+    @uninterrupted
+    async def get(self, hash: str) -> Session | None:
+        """Returns the session with this hash, None when there is none or it is over."""
+        at = now()
+
+        def find(connection: Connection) -> Session | None:
+            row = connection.execute(select(sessions).where(sessions.c.hash == hash)).mappings().first()
+            return build(Session, row) if row is not None else None
+
+        found = await self._database.query(find)
+        if found is None or at >= found.expires_at or at >= found.used_at + self._idle_s:
+            return None
+        if at >= found.used_at + TOUCH_S:
+            used = sessions.update().where(sessions.c.id == found.id).values(used_at=at)
+            await self._database.together(lambda connection: connection.execute(used))
+        return found
+
+    @uninterrupted
+    async def end(self, hash: str) -> None:
+        """Removes a session, if it is there."""
+        async with self._database.write() as connection:
+            await connection.execute(sessions.delete().where(sessions.c.hash == hash))
+
+    @uninterrupted
+    async def end_all(self, tenant: str, user: str) -> int:
+        """Removes a user's sessions, on every gateway. Returns how many there were."""
+        async with self._database.write() as connection:
+            gone = await connection.execute(
+                sessions.delete().where(sessions.c.tenant == tenant, sessions.c.user == user)
+            )
+        return gone.rowcount

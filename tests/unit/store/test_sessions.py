@@ -1,0 +1,120 @@
+"""Sessions at rest: they end by themselves, by their user, and when there are too many."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from serving.security.principal import SCOPES_OF, Principal
+from serving.store import sessions as module
+from serving.store.database import Database
+from serving.store.sessions import PER_USER, TOUCH_S, Sessions
+
+ALICE = Principal("acme", "alice", "person_1", SCOPES_OF["operator"], "operator", frozenset(("staff", "eu")))
+
+
+class Clock:
+    """Unix seconds that a test moves on."""
+
+    at = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "now", clock)
+    return clock
+
+
+@pytest.fixture
+def sessions(database: Database, clock: Clock) -> Sessions:
+    return Sessions(database, lifetime_s=3600, idle_s=600)
+
+
+def hash(n: int) -> str:
+    return f"{n:064x}"
+
+
+async def test_a_session_is_who_signed_in(sessions: Sessions) -> None:
+    made = await sessions.start(ALICE, "main", hash(1))
+    assert await sessions.get(hash(1)) == made
+    assert made.principal == replace(ALICE, key_id=made.id)
+    assert await sessions.get(hash(2)) is None
+    assert hash(1) not in repr(made)
+
+
+async def test_it_ends_at_its_time_and_when_it_is_idle(sessions: Sessions, clock: Clock) -> None:
+    await sessions.start(ALICE, "main", hash(1))
+    for _ in range(5):
+        clock.at += 599
+        assert await sessions.get(hash(1)) is not None
+    clock.at += 600
+    assert await sessions.get(hash(1)) is None
+    await sessions.start(ALICE, "main", hash(2))
+    for _ in range(6):
+        clock.at += 590
+        assert await sessions.get(hash(2)) is not None
+    clock.at += 60  # an hour after its start
+    assert await sessions.get(hash(2)) is None
+
+
+async def test_its_use_is_not_written_each_time(sessions: Sessions, clock: Clock) -> None:
+    made = await sessions.start(ALICE, "main", hash(1))
+    clock.at += TOUCH_S - 1
+    await sessions.get(hash(1))
+    assert (await sessions.get(hash(1))) == made
+    clock.at += 1
+    await sessions.get(hash(1))
+    assert (await sessions.get(hash(1))) == replace(made, used_at=clock.at)
+
+
+async def test_ended_is_ended(sessions: Sessions) -> None:
+    await sessions.start(ALICE, "main", hash(1))
+    await sessions.end(hash(1))
+    await sessions.end(hash(1))
+    assert await sessions.get(hash(1)) is None
+
+
+async def test_a_new_one_takes_the_place_of_the_one_before(sessions: Sessions) -> None:
+    await sessions.start(ALICE, "main", hash(1))
+    await sessions.start(replace(ALICE, user="bob"), "main", hash(2), instead_of=hash(1))
+    assert await sessions.get(hash(1)) is None
+    assert await sessions.get(hash(2)) is not None
+
+
+async def test_a_user_has_a_few(sessions: Sessions, clock: Clock) -> None:
+    await sessions.start(replace(ALICE, tenant="evil"), "main", hash(99))
+    for n in range(PER_USER + 2):
+        clock.at += 1
+        await sessions.start(ALICE, "main", hash(n))
+    found = [n for n in range(PER_USER + 2) if await sessions.get(hash(n)) is not None]
+    assert found == list(range(2, PER_USER + 2))
+    assert await sessions.get(hash(99)) is not None
+
+
+async def test_what_is_over_is_removed(sessions: Sessions, clock: Clock, database: Database) -> None:
+    await sessions.start(ALICE, "main", hash(1))
+    clock.at += 600
+    await sessions.start(replace(ALICE, user="bob"), "main", hash(2))
+    # Nothing is left for a clock that goes back.
+    clock.at -= 600
+    assert await sessions.get(hash(1)) is None
+
+
+async def test_all_of_a_user_and_nobody_elses(sessions: Sessions) -> None:
+    others = (replace(ALICE, user="bob"), replace(ALICE, tenant="evil"))
+    for n, principal in enumerate((ALICE, ALICE, *others)):
+        await sessions.start(principal, "main", hash(n))
+    assert await sessions.end_all("acme", "alice") == 2
+    assert [await sessions.get(hash(n)) is not None for n in range(4)] == [False, False, True, True]
+
+
+async def test_many_at_once_are_still_few(sessions: Sessions) -> None:
+    await asyncio.gather(*(sessions.start(ALICE, "main", hash(n)) for n in range(PER_USER * 2)))
+    found = [n for n in range(PER_USER * 2) if await sessions.get(hash(n)) is not None]
+    assert len(found) == PER_USER
