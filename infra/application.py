@@ -35,9 +35,18 @@ def own_database(config: StackConfig, database: str) -> list[Mistake]:
 
 
 def serving(
-    config: StackConfig, *, store: Store, key_secret: SecretRef, api_key: SecretRef, multiprocess_dir: str | None
+    config: StackConfig,
+    *,
+    store: Store,
+    key_secret: SecretRef,
+    api_key: SecretRef,
+    multiprocess_dir: str | None,
+    url: str,
 ) -> ServingConfig:
-    """What changes seldom."""
+    """What changes seldom. `url` is where browsers reach the API, empty when none does."""
+    oidc = config.oidc
+    if oidc.issuers and not oidc.url:
+        oidc = oidc.model_copy(update={"url": url})
     return ServingConfig(
         store=store,
         key_secret=key_secret,
@@ -45,6 +54,8 @@ def serving(
         limits=config.limits,
         capture=config.capture,
         retention=config.retention,
+        oidc=oidc,
+        cors=config.cors,
         gateway=config.gateway,
         retrieval=config.retrieval,
         multiprocess_dir=multiprocess_dir,

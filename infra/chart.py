@@ -75,7 +75,12 @@ def values(
     `urls` are the addresses of KServe's models by name: what is given is passed on, never looked at.
     """
     serving = application.serving(
-        config, store=store(config), key_secret=reference(KEY_SECRET), api_key=reference(API_KEY), multiprocess_dir=None
+        config,
+        store=store(config),
+        key_secret=reference(KEY_SECRET),
+        api_key=reference(API_KEY),
+        multiprocess_dir=None,
+        url=url(config) if config.ingress.host else "",
     )
     monitored = monitoring.MONITORING.choice(config) != "off"
     return {

@@ -100,6 +100,7 @@ def _references(config: StackConfig) -> list[tuple[str, str]]:
         *((f"models[{i}]", model) for i, model in enumerate(config.models)),
     ]
     holders += [(f"tools[{i}]", tool) for i, tool in enumerate(config.tools)]
+    holders += [(f"oidc.issuers[{i}]", issuer) for i, issuer in enumerate(config.oidc.issuers)]
     found = [
         (f"{at}.{name}", value.ref) for at, holder in holders for name, value in holder if isinstance(value, SecretRef)
     ]
@@ -295,8 +296,8 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"models", "aliases", "assistants"}), _assistant_models),
     (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
     (frozenset({"assistants", "tools"}), _tool_names),
-    (frozenset({"target", "models", "database", "tools"}), _environment),
-    (frozenset({"target", "models", "database", "tools"}), _files_of_pods),
+    (frozenset({"target", "models", "database", "tools", "oidc"}), _environment),
+    (frozenset({"target", "models", "database", "tools", "oidc"}), _files_of_pods),
     (frozenset({"ports"}), _ports),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pool_sizes),

@@ -25,10 +25,12 @@ from serving.config import (
     Assistant,
     Capture,
     CatalogTool,
+    Cors,
     Limits,
     LlamaCppModel,
     Model,
     Name,
+    Oidc,
     Replicas,
     Retention,
     Strict,
@@ -101,6 +103,8 @@ class StackConfig(Strict):
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="which completions are stored with all that led to them")
     retention: Retention = Retention()
+    oidc: Oidc = Oidc()
+    cors: Cors = Cors()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     ray: Ray = Ray()
@@ -191,6 +195,8 @@ STRUCTURED = frozenset(
         "knowledge",
         "limits",
         "retention",
+        "oidc",
+        "cors",
         "gateway",
         "retrieval",
         "ray",
@@ -231,6 +237,7 @@ def _take_secrets(
         reference = None if name == KUBECONFIG else {"ref": f"file:{folder}/{name}"}
         secrets |= _take_one(values, setting, field_name, name, reference, secret_keys, mistakes)
     secrets |= _take_tools(values, secret_keys, folder, mistakes)
+    secrets |= _take_clients(values, secret_keys, folder, mistakes)
     models = values.get("models")
     if not isinstance(models, list):
         return secrets
@@ -281,6 +288,31 @@ def _take_tools(
                     headers = taken(headers, name, f"{prefix}-header-{name}".lower(), f"tools[{i}].headers.{name}")
                 tool = {**tool, "headers": headers}
         kept.append(tool)
+    return secrets
+
+
+def _take_clients(
+    values: dict[str, Any], secret_keys: frozenset[str], folder: str, mistakes: list[Mistake]
+) -> dict[str, SecretStr]:
+    """Replaces the client secrets of `oidc` by references to files."""
+    oidc = values.get("oidc")
+    issuers = oidc.get("issuers") if isinstance(oidc, dict) else None
+    if not isinstance(issuers, list):
+        return {}
+    secrets: dict[str, SecretStr] = {}
+    kept: list[Any] = []
+    for i, issuer in enumerate(issuers):
+        value = issuer.get("client_secret") if isinstance(issuer, dict) else None
+        if isinstance(value, str):
+            file = f"oidc-{issuer.get('name')}-client-secret"
+            secrets[file] = SecretStr(value)
+            issuer = {**issuer, "client_secret": {"ref": f"file:{folder}/{file}"}}
+            if "oidc" not in secret_keys:
+                at = f"oidc.issuers[{i}].client_secret"
+                fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: file:/path}}"
+                mistakes.append(Mistake(at, "stands there in plain text", fix))
+        kept.append(issuer)
+    values["oidc"] = {**oidc, "issuers": kept} if isinstance(oidc, dict) else oidc
     return secrets
 
 

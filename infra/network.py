@@ -69,7 +69,7 @@ def _database(config: StackConfig) -> Values:
 
 
 def _models(config: StackConfig) -> list[Values]:
-    """Egress to models that are elsewhere, to where weights come from, and to what tools reach."""
+    """Egress to models that are elsewhere, where weights come from, what tools reach, and identity providers."""
     ends = []
     own = config.kubernetes.namespace
     for model in config.models:
@@ -86,6 +86,7 @@ def _models(config: StackConfig) -> list[Values]:
             ends.append(_end(tool.url, own))
         elif tool.database.startswith("postgresql"):
             ends.append(_end(tool.database, own))
+    ends += [_end(issuer.issuer, own) for issuer in config.oidc.issuers]
     rules = [_rule(to, port) for to, port in ends]
     return [rule for i, rule in enumerate(rules) if rule not in rules[:i]]
 

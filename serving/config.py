@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Set
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal, Self, get_args
@@ -24,7 +25,6 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from serving import url
-from serving.security.principal import Role
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 """Name of a model, alias, assistant or collection: lower case, digits and `._-`; 1-63 characters."""
@@ -1021,6 +1021,10 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 """A signature that only its maker can make. HMACs and `none` are not among them."""
 
 
+Role = Literal["user", "operator", "admin"]
+"""What somebody is in a tenant: `serving.security.principal` says what each may do."""
+
+
 class Issuer(Strict):
     """An identity provider that speaks OpenID Connect, and what its tokens mean here."""
 
@@ -1081,7 +1085,7 @@ class Oidc(Strict):
     url: str = Field(
         default="",
         pattern=r"^(https?://[a-z0-9.:\[\]-]+)?$",
-        description="where browsers reach the API, without a path; empty: where the stack says that it is",
+        description="where browsers reach the API, without a path; empty: `ingress.host`, or this host's loopback",
     )
     issuers: tuple[Issuer, ...] = Field(default=(), max_length=16)
     session_hours: float = Field(default=12, gt=0, le=720, description="after which a browser signs in anew")
@@ -1110,8 +1114,15 @@ class Oidc(Strict):
 def require_secure(address: str) -> None:
     """Raises `ValueError` unless `address` is an https URL, or an http one of this host alone."""
     parsed = url.parse(address)
-    if parsed.scheme != "https" and parsed.host not in ("127.0.0.1", "::1", "localhost"):
+    if parsed.scheme != "https" and not _is_this_host(parsed.host):
         raise ValueError("must be https, but for this host")
+
+
+def _is_this_host(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Cors(Strict):

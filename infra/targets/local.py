@@ -162,6 +162,8 @@ def _serving(config: StackConfig, layout: Layout) -> ServingConfig:
         key_secret=SecretRef(ref=f"file:{layout.data / 'key_secret'}"),
         api_key=SecretRef(ref=f"file:{layout.secrets / 'api_key'}"),
         multiprocess_dir=str(layout.metrics),
+        # Beyond this host a proxy with TLS has another address.
+        url=f"http://{config.host}:{config.ports.api}" if config.host.is_loopback else "",
     )
 
 

@@ -2,8 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.application import build, own_database
+from infra.application import build, own_database, serving
 from infra.config import StackConfig
+from serving.config import SecretRef, Store
+
+ISSUER = {"name": "main", "issuer": "https://id.example.com", "client_id": "headrace", "tenant": "acme"}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +23,27 @@ def test_a_tool_never_reads_the_stacks_own_database(database: str, refused: bool
     found = [str(m) for m in own_database(StackConfig.model_validate({"tools": [tool]}), database)]
     said = "headrace:tools[0].database: is the stack's own database, where the words of all tenants are; name another"
     assert [m.startswith(said) for m in found] == [True] * refused
+
+
+@pytest.mark.parametrize(
+    ("oidc", "url"),
+    [
+        ({}, ""),
+        ({"issuers": [ISSUER]}, "https://stack.example.com"),
+        ({"issuers": [ISSUER], "url": "https://chat.example.com"}, "https://chat.example.com"),
+    ],
+)
+def test_browsers_come_back_to_where_the_stack_is(oidc: dict[str, object], url: str) -> None:
+    secret = SecretRef(ref="file:/s")
+    told = serving(
+        StackConfig.model_validate({"oidc": oidc}),
+        store=Store(database="sqlite:////h.db", data="/d"),
+        key_secret=secret,
+        api_key=secret,
+        multiprocess_dir=None,
+        url="https://stack.example.com",
+    )
+    assert told.oidc.url == url
 
 
 def test_the_build_follows_the_program_and_nothing_else(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_a_mistake_is_said(raw: dict[str, Any], expected: str) -> None:
 
 REMOTE = {"name": "m", "engine": "remote", "url": "https://a/v1"}
 KSERVE = {"name": "m", "engine": "kserve", "existing": "k"}
+ISSUER = {"name": "i", "issuer": "https://i/", "client_id": "c", "tenant": "acme"}
 
 
 @pytest.mark.parametrize("ref", ["env:KEY", "file:/home/me/key"])
@@ -116,8 +117,9 @@ KSERVE = {"name": "m", "engine": "kserve", "existing": "k"}
         ({"models": [{**KSERVE, "api_key": {}}]}, "models[0].api_key"),
         ({"models": [{**VLLM, "token": {}}]}, "models[0].token"),
         ({"database": {"kind": "url", "url": "postgresql://u@h/d", "password": {}}}, "database.password"),
+        ({"oidc": {"issuers": [{**ISSUER, "client_secret": {}}]}}, "oidc.issuers[0].client_secret"),
     ],
-    ids=["remote", "kserve", "vllm", "database"],
+    ids=["remote", "kserve", "vllm", "database", "issuer"],
 )
 def test_a_secret_that_pods_cannot_read_is_refused(settings: dict[str, Any], at: str, ref: str) -> None:
     raw = json.loads(json.dumps(settings).replace("{}", json.dumps({"ref": ref})))

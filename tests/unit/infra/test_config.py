@@ -213,6 +213,90 @@ def test_secrets_of_tools_are_kept_encrypted_and_never_repeated() -> None:
     assert "planted" not in str(plain.mistakes)
 
 
+ISSUER = {"name": "main", "issuer": "https://id.example.com", "client_id": "headrace", "tenant": "acme"}
+
+
+def test_client_secrets_are_kept_encrypted_and_never_repeated() -> None:
+    raw = {"oidc": {"issuers": [{**ISSUER, "client_secret": "planted"}]}}
+    kept = load(raw, frozenset({"oidc"}), FOLDER)
+    assert not kept.mistakes
+    assert kept.config.oidc.issuers[0].model_dump()["client_secret"] == {
+        "ref": f"file:{FOLDER}/oidc-main-client-secret"
+    }
+    assert kept.secrets["oidc-main-client-secret"].get_secret_value() == "planted"
+    plain = load(raw, frozenset(), FOLDER)
+    assert [str(m).split(": ")[0] for m in plain.mistakes] == ["headrace:oidc.issuers[0].client_secret"]
+    assert "planted" not in repr(kept) + str(plain.mistakes)
+
+
+@pytest.mark.parametrize("oidc", ["x", [], {"issuers": "x"}, {"issuers": {}}, {"issuers": ["x"]}, {"issuers": [{}]}])
+def test_providers_that_are_none(oidc: Any) -> None:
+    found = mistakes({"oidc": oidc})
+    assert found
+    assert all(key.startswith("headrace:oidc") for key in found)
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        {"issuer": "http://id.example.com"},
+        {"issuer": "http://127.evil.example"},
+        {"issuer": "https://user@id.example.com"},
+        {"issuer": "https://id.example.com/?a=b"},
+        {"issuer": "https://id.example.com/#a"},
+        {"issuer": "id.example.com"},
+        {"algorithms": []},
+        {"algorithms": ["none"]},
+        {"algorithms": ["HS256"]},
+        {"clock_skew_s": 301},
+        {"scopes": ["email"]},
+        {"scopes": ["openid", "a b"]},
+        {"roles": {"staff": "owner"}},
+        {"tenant": None},
+        {"tenant_claim": "company"},
+        {"tenant": None, "tenant_claim": "company"},
+        {"tenants": {"acme": "acme"}},
+    ],
+)
+def test_a_provider_that_cannot_be_trusted(issuer: dict[str, Any]) -> None:
+    assert not mistakes({"oidc": {"issuers": [ISSUER]}})
+    assert mistakes({"oidc": {"issuers": [{**ISSUER, **issuer}]}})
+
+
+@pytest.mark.parametrize(
+    ("other", "twice"),
+    [
+        ({"issuer": "https://b.example.com", "tenant": "b"}, "name 'main'"),
+        ({"name": "b", "tenant": "b"}, "issuer 'https://id.example.com'"),
+        ({"name": "b", "issuer": "https://b.example.com"}, "tenant 'acme'"),
+        (
+            {
+                "name": "b",
+                "issuer": "https://b.example.com",
+                "tenant": None,
+                "tenant_claim": "c",
+                "tenants": {"x": "y", "z": "acme"},
+            },
+            "tenant 'acme'",
+        ),
+    ],
+)
+def test_providers_share_nobody(other: dict[str, Any], twice: str) -> None:
+    assert f"two issuers have the {twice}" in str(mistakes({"oidc": {"issuers": [ISSUER, {**ISSUER, **other}]}}))
+
+
+@pytest.mark.parametrize("url", ["http://chat.example.com", "https://a.example.com/path", "https://a@b", "x"])
+def test_an_address_where_no_session_can_be(url: str) -> None:
+    assert not mistakes({"oidc": {"url": "https://chat.example.com:8443"}})
+    assert mistakes({"oidc": {"url": url}})
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "https://*.example.com", "https://a.example.com/", "a.example.com"])
+def test_an_origin_is_one_exactly(origin: str) -> None:
+    assert not mistakes({"cors": {"origins": ["https://a.example.com", "http://localhost:3000"]}})
+    assert mistakes({"cors": {"origins": [origin]}})
+
+
 @pytest.mark.parametrize(
     "tools", ["x", {}, ["x"], [{"name": {}, "headers": "x", "password": 5}], [{"headers": {"a": []}}]]
 )

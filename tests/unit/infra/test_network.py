@@ -28,6 +28,13 @@ def test_ranges_of_a_service_that_is_open() -> None:
     assert found["api"]["from"][1:] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
 
 
+def test_an_identity_provider_is_reached() -> None:
+    issuer = {"name": "main", "issuer": "https://login.auth.svc:8443/realms/a", "client_id": "c", "tenant": "t"}
+    assert peers(oidc={"issuers": [issuer]})["models"] == [
+        {"to": [network.namespace("auth")], "ports": [{"protocol": "TCP", "port": 8443}]}
+    ]
+
+
 def test_an_operator_that_is_elsewhere() -> None:
     found = peers(addons={"kuberay": {"existing": "k", "namespace": "ray"}, "monitoring": "off"})
     assert found["operator"]["from"] == [network.namespace("ray")]
