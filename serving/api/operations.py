@@ -69,7 +69,7 @@ RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true",
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
 ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"})
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
-SIGN_IN_ANSWER: dict[str, object] = {"type": "string", "maxLength": 2048}
+SIGN_IN_ANSWER: dict[str, object] = {"type": "string", "maxLength": 4096}
 PAGE = (LIMIT, ORDER, AFTER)
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
 

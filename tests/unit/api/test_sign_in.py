@@ -166,7 +166,7 @@ def test_a_code_is_good_once(world: World) -> None:
         {"state": None},
         {"code": "wrong"},
         {"code": None},
-        {"code": "A" * 3000},
+        {"code": "A" * 4097},
         {"iss": "https://other.example.com"},
         {"iss": None},
         {"error": "access_denied"},
