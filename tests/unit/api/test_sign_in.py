@@ -349,6 +349,18 @@ def test_a_provider_that_is_down(identity_provider: IdentityProvider, tmp_path: 
     loop.stop()
 
 
+def test_over_https_cookies_are_of_this_host_alone(identity_provider: IdentityProvider, tmp_path: Path) -> None:
+    loop = Loop()
+    configured = oidc(identity_provider).model_copy(update={"url": "https://chat.example.com"})
+    with gateway(loop, tmp_path, Catalog(), oidc=configured) as up:
+        answer = httpx.get(f"{up.url}/auth/login", headers={"host": "evil.example"}, trust_env=False)
+        [cookie] = answer.headers.get_list("set-cookie")
+        assert cookie.startswith("__Host-headrace-sign-in=")
+        assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= set(cookie.split("; "))
+        assert httpx.URL(answer.headers["location"]).params["redirect_uri"] == "https://chat.example.com/auth/callback"
+    loop.stop()
+
+
 def test_a_stack_without_it(tmp_path: Path) -> None:
     loop = Loop()
     with gateway(loop, tmp_path, Catalog()) as up:
