@@ -21,7 +21,7 @@ from serving.security.tokens import signed_in
 from serving.store.sessions import Session, Sessions
 
 CSRF_HEADER = "x-csrf-token"
-MAX_CODE = 2048
+MAX_CODE = 4096
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)

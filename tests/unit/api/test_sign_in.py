@@ -166,7 +166,7 @@ def test_a_code_is_good_once(world: World) -> None:
         {"state": None},
         {"code": "wrong"},
         {"code": None},
-        {"code": "A" * 3000},
+        {"code": "A" * 4097},
         {"iss": "https://other.example.com"},
         {"iss": None},
         {"error": "access_denied"},
@@ -346,6 +346,18 @@ def test_a_provider_that_is_down(identity_provider: IdentityProvider, tmp_path: 
             assert httpx.get(f"{up.url}/v1/models", headers=headers, trust_env=False).status_code == 200
         finally:
             identity_provider.restart()
+    loop.stop()
+
+
+def test_over_https_cookies_are_of_this_host_alone(identity_provider: IdentityProvider, tmp_path: Path) -> None:
+    loop = Loop()
+    configured = oidc(identity_provider).model_copy(update={"url": "https://chat.example.com"})
+    with gateway(loop, tmp_path, Catalog(), oidc=configured) as up:
+        answer = httpx.get(f"{up.url}/auth/login", headers={"host": "evil.example"}, trust_env=False)
+        [cookie] = answer.headers.get_list("set-cookie")
+        assert cookie.startswith("__Host-headrace-sign-in=")
+        assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= set(cookie.split("; "))
+        assert httpx.URL(answer.headers["location"]).params["redirect_uri"] == "https://chat.example.com/auth/callback"
     loop.stop()
 
 
