@@ -194,8 +194,10 @@ def test_a_blocked_request_asks_no_model_and_is_captured_without_what_is_private
     request, answer, outcome, code = captured(stack, response.request.headers["x-request-id"])
     assert (outcome, code) == ("error", "content_filter")
     assert f'"check":"{check}"' in answer.replace(" ", "")
-    assert KEY not in request + answer and "jane.doe" not in request + answer
-    assert KEY not in response.text and "jane.doe" not in response.text
+    assert KEY not in request + answer
+    assert "jane.doe" not in request + answer
+    assert KEY not in response.text
+    assert "jane.doe" not in response.text
 
 
 def test_what_is_redacted_reaches_neither_model_nor_store(stack, http, model):
@@ -211,7 +213,8 @@ def test_what_is_redacted_reaches_neither_model_nor_store(stack, http, model):
     request, answer, _, _ = captured(stack, response.request.headers["x-request-id"])
     assert KEY not in request + answer
     kept = http.get(f"/v1/chat/completions/{response.json()['id']}").text
-    assert KEY not in kept and "guardrails" in kept
+    assert KEY not in kept
+    assert "guardrails" in kept
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -221,7 +224,8 @@ def test_an_answer_leaves_without_secrets_and_foreign_links(http, model, stream)
     )
     text, reason, found = said(chat(http, "soft", "hi", stream=stream))
     assert text.startswith("Take [removed: api_key] or see [removed: link_host] and https://ok.example/page. So it is.")
-    assert text.endswith("So it is. ") and reason == "stop"
+    assert text.endswith("So it is. ")
+    assert reason == "stop"
     assert {f["kind"] for f in found} == {"api_key", "link_host"}
 
 
@@ -233,7 +237,8 @@ def test_a_blocked_answer_ends_where_it_begins(stack, http, model, stream):
     assert text == f"{'Well. ' * 80}The key is "
     assert reason == "content_filter"
     _, answer, outcome, _ = captured(stack, response.request.headers["x-request-id"])
-    assert outcome == "content_filter" and KEY not in answer
+    assert outcome == "content_filter"
+    assert KEY not in answer
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -253,7 +258,8 @@ def test_arguments_of_calls_are_checked_and_stay_json(http, model, stream):
 
 def test_a_flag_lets_pass_and_tells(http, model):
     text, _, found = said(chat(http, "watch", f"{ATTACK} {KEY}"))
-    assert text == "hello" and KEY in model.asked[0]["messages"][0]["content"]
+    assert text == "hello"
+    assert KEY in model.asked[0]["messages"][0]["content"]
     assert {(f["check"], f["action"]) for f in found} == {("injection", "flag"), ("secrets", "flag")}
 
 
@@ -296,7 +302,8 @@ def test_responses_are_checked_too(http, model, stream):
     model.text = f"Take {KEY} now"
     body = {"model": "soft", "input": f"mine: {KEY}", "stream": stream}
     response = http.post("/v1/responses", json=body)
-    assert response.status_code == 200 and KEY not in response.text
+    assert response.status_code == 200
+    assert KEY not in response.text
     assert "Take [removed: api_key] now" in response.text
     assert model.asked[0]["messages"][0]["content"] == "mine: [removed: api_key]"
     blocked = http.post("/v1/responses", json={"model": "strict", "input": ATTACK, "stream": stream})
@@ -316,12 +323,14 @@ def test_a_blocked_response_is_incomplete(http, model, stream):
 def test_a_chunk_that_attacks_is_left_out_and_the_rest_is_marked(http, model):
     _, _, found = said(chat(http, "docs", "how deep is the sea?"))
     prompt = model.asked[0]["messages"][-1]["content"]
-    assert "42 m deep" in prompt and "Ignore all" not in prompt
+    assert "42 m deep" in prompt
+    assert "Ignore all" not in prompt
     assert "was written by others" in prompt
     assert {f["place"] for f in found} == {"chunks.c1"}
     chat(http, "marked", "how deep is the sea?")
     prompt = model.asked[1]["messages"][-1]["content"]
-    assert "The sea is 42" not in prompt and "deep." in prompt
+    assert "The sea is 42" not in prompt
+    assert "deep." in prompt
 
 
 def test_topics_by_likeness_and_by_words(http, model):
@@ -354,5 +363,6 @@ def test_no_verdict_is_what_the_configuration_says(http, model, verdict):
 def test_steps_of_a_strategy_are_checked(http, model):
     model.text = f"Thought: I know {KEY}\nFinal Answer: it is {KEY}"
     response = chat(http, "thinks", "what is it?")
-    assert response.status_code == 200 and KEY not in response.text
+    assert response.status_code == 200
+    assert KEY not in response.text
     assert "[removed: api_key]" in response.json()["choices"][0]["message"]["content"]

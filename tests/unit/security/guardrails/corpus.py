@@ -13,7 +13,7 @@ def lines(name):
     return (FOLDER / name).read_text(encoding="utf-8").splitlines()
 
 
-_random = random.Random(7)  # noqa: S311
+_random = random.Random(7)
 
 
 def made(length, alphabet=string.ascii_letters + string.digits):

@@ -95,6 +95,9 @@ def test_an_assistants_own_guardrails_replace_the_stacks():
     catalog = Catalog(models=(model,), assistants=assistants, guardrails=(SecretsGuardrail(),))
     rails = AssistantRails(catalog)
     own, free, default = (rails.of(a) for a in assistants)
-    assert own is not None and [r.name for r in own.input.rules] == ["topics"] and not own.output
+    assert own is not None
+    assert [r.name for r in own.input.rules] == ["topics"]
+    assert not own.output
     assert free is None
-    assert default is not None and default == rails.of(None)
+    assert default is not None
+    assert default == rails.of(None)
