@@ -18,7 +18,7 @@ from serving.telemetry import metrics
 MAX_REPORTED = 100
 """Findings of one request that are reported; all are counted."""
 
-LONG = 20_000
+LONG = 4000
 """Characters from which a text is checked beside the event loop, so that no stream stands still meanwhile."""
 
 REMOVED = "[removed by a guardrail]"

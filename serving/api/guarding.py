@@ -21,7 +21,6 @@ from serving.security.guardrails.screen import screen, screen_arguments
 
 Body = TypeVar("Body", ChatRequest, CompletionRequest, ResponseRequest)
 
-CODE = "content_filter"
 _FIELDS = {"messages": "user", "instructions": "system", "input": "user", "prompt": "user"}
 """Fields of requests that hold texts, and whose words they are where nothing says so."""
 
@@ -61,11 +60,12 @@ async def guarded(s: Services, x: Exchange, route: Route, body: Body) -> Body:
         return checked
     recorded = recorder(s, x, route, await _without_private(body, rails.input))
     if recorded is not None:
-        message = {"role": "assistant", "content": "", "headrace": {"guardrails": guard.report}}
-        choice = {"index": 0, "message": message, "finish_reason": CODE}
-        await recorded(Outcome(x.new_id("blocked"), "error", {}, [choice], {}, code=CODE))
+        said = {"role": "assistant", "content": "", "headrace": {"guardrails": guard.report}}
+        choice = {"index": 0, "message": said, "finish_reason": "content_filter"}
+        await recorded(Outcome(x.new_id("blocked"), "error", {}, [choice], {}, code="content_filter"))
     found = next(entry for entry in guard.report if entry["action"] == "block" and entry["place"] == refused[0])
-    raise invalid(f"A guardrail blocks this request: {found['check']} ({found['kind']}).", refused[0], CODE)
+    message = f"A guardrail blocks this request: {found['check']} ({found['kind']})."
+    raise invalid(message, refused[0], "content_filter")
 
 
 async def _without_private(body: Body, stage: Stage) -> Body:

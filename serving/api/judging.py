@@ -118,7 +118,7 @@ def _moderated(answer: dict[str, Any]) -> Sequence[str] | None:
 def _said(answer: dict[str, Any]) -> Sequence[str] | None:
     """Returns the categories of an unsafe text as Llama Guard says them, None for a safe one. Raises a 502."""
     try:
-        words = answer["choices"][0]["message"]["content"].replace(",", " ").split()
+        words: list[str] = answer["choices"][0]["message"]["content"].replace(",", " ").split()
     except (AttributeError, LookupError, TypeError):
         raise upstream("The classifier's answer has no choices.") from None
     verdict = words[0].strip(".:").lower() if words else ""

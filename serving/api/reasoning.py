@@ -191,9 +191,9 @@ class Reasoner:
         finally:
             book(x, job, _usage(work))
         if x.guard is not None and x.guard.output:
-            told = await x.guard.check(answer.text, "output", "choices[0].content")
-            reason = "content_filter" if told.blocked else answer.finish_reason
-            answer = replace(answer, text=told.text, finish_reason=reason)
+            checked = await x.guard.check(answer.text, "output", "choices[0].content")
+            reason = "content_filter" if checked.blocked else answer.finish_reason
+            answer = replace(answer, text=checked.text, finish_reason=reason)
         x.timeline.end_of("reason")
         made = " ".join(step.kind for step in work.steps)
         log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)

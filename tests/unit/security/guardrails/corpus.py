@@ -1,0 +1,230 @@
+"""Texts with and without what each check looks for. Secrets are put together here, so that no scanner takes them."""
+
+from __future__ import annotations
+
+import random
+import string
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[3] / "corpus" / "guardrails"
+
+
+def lines(name):
+    return (FOLDER / name).read_text(encoding="utf-8").splitlines()
+
+
+_random = random.Random(7)
+
+
+def made(length, alphabet=string.ascii_letters + string.digits):
+    return "".join(_random.choices(alphabet, k=length))
+
+
+_HEX = "0123456789abcdef"
+_UPPER = string.ascii_uppercase + string.digits
+
+SECRETS = [
+    f"key: hr_{made(43)}",
+    f"OPENAI={'sk-' + made(48)}",
+    f"it is sk-ant-api03-{made(60)}",
+    f"hf_{made(34)}",
+    f"ghp_{made(36)}",
+    f"github_pat_{made(60)}",
+    f"glpat-{made(20)}",
+    f"xoxb-{made(12, string.digits)}-{made(24)}",
+    f"https://hooks.slack.com/services/T{made(8)}/B{made(8)}/{made(24)}",
+    f"AKIA{made(16, _UPPER)}",
+    f"aws_secret_access_key = {made(40)}",
+    f"AIza{made(35)}",
+    f"GOCSPX-{made(28)}",
+    f"DefaultEndpointsProtocol=https;AccountName=x;AccountKey={made(86)}==",
+    f"npm_{made(36)}",
+    f"pypi-AgEIcHlwaS5vcmc{made(60)}",
+    f"SG.{made(22)}.{made(43)}",
+    f"dop_v1_{made(64, _HEX)}",
+    f"hvs.{made(40)}",
+    f"dapi{made(32, _HEX)}",
+    f"{made(9, '123456789')}:AA{made(33)}",
+    f"rk_live_{made(24)}",
+    f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI{made(20)}.{made(43)}",
+    f"Authorization: Bearer {made(40)}",
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\n-----END OPENSSH PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY-----\nMIIEvQ",
+    "postgres://app:s3cr3tpw@db.internal/app",
+    "password: hunter2",
+    'PASSWORD="Tr0ub4dor&3"',
+    "my password is corr3ct-horse",
+    f"client_secret={made(32)}",
+    f"api-key: {made(32, _HEX)}",
+    "das Passwort ist Geh3im!nis",
+    f"sk-\u200b{made(40)}",
+    f"ｓｋ-{made(40)}",
+    "the password is correct horse battery staple",  # words alone look like any sentence
+    f"use this: {made(32)}",  # nothing says what it is
+]
+NO_SECRETS = [
+    "The password must have at least 12 characters.",
+    "password: required",
+    "password: ${DB_PASSWORD}",
+    "token: <your-token>",
+    'api_key = os.environ["API_KEY"]',
+    "api_key: your_api_key_123",
+    "secret: xxxxxxxx1",
+    "The token limit is 4096.",
+    "max_tokens: 1024",
+    "sk-learn is a typo of sklearn",
+    "commit 4f0c05fa11b2c3d4e5f60718293a4b5c6d7e8f90",
+    "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk",
+    "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----",
+    "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+    "https://example.com:8443/path",
+    "http://user@example.com/",
+    "The bearer of this letter is a friend.",
+    "basic authentication is not enough",
+    "hr_department",
+    "The secret is in the sauce.",
+    "The key is under the mat.",
+    "passwords: see chapter 4",
+    "token = tokenizer.encode(text)",
+    "AKIA is the prefix of AWS key ids.",
+    "eyJ is how a JSON web token begins.",
+    "My password is the name of my cat.",
+    "secret santa: 24 December",
+    "const token: string = getToken()",
+]
+
+PII = [
+    "Write to jane.doe@example.com.",
+    "mailto:a+b@mail.example.co.uk",
+    "Ａnna＠example.org",
+    "Call +49 30 901820.",
+    "+1 (415) 555-2671",
+    "ring 0044 20 7946 0958",
+    "(030) 9018 2034",
+    "415-555-2671",
+    "DE89 3704 0044 0532 0130 00",
+    "GB29NWBK60161331926819 is mine",
+    "FR14 2004 1010 0505 0001 3M02 606",
+    "NL91ABNA0417164300",
+    "4111 1111 1111 1111",
+    "5500-0000-0000-0004",
+    "378282246310005",
+    "4012888888881881 123",
+    "from 8.8.8.8 at noon",
+    "2001:4860:4860::8888",
+    "SSN 536-22-1234",
+    "DNI 12345678Z",
+    "NIE X1234567L",
+    "1 84 12 76 451 089 46",
+    "RSSMRA85T10A562S",
+    "CPF 529.982.247-25",
+    "BSN 111222333",
+    "NHS number 943 476 5919",
+    "Steuer-ID 86095742719",
+    "jane\u200b@example.com",
+    "jane at example dot com",  # words for signs
+    "Jane Doe, 12 Elm Street, Springfield",  # a name and an address
+]
+NO_PII = [
+    "Ask in the channel @team.",
+    "user@localhost",
+    "version 1.2.3.4.5",
+    "127.0.0.1 and 10.0.0.8 are private",
+    "192.168.1.1",
+    "time 12:30:45",
+    "::1",
+    "2024-01-15 10:30:00",
+    "order 4111111111111112",
+    "1234 5678 9012 3456",
+    "DE00 3704 0044 0532 0130 00",
+    "ISBN 978-3-16-148410-0",
+    "000-12-3456",
+    "666-12-3456",
+    "12345678A",
+    "111.111.111-11",
+    "BSN 111222334",
+    "build 20240115103000",
+    "pi is 3.14159265358979",
+    "1,234,567,890 people",
+    "port 5432, pid 12345",
+    "0.1 + 0.2 = 0.30000000000000004",
+    "GDPR article 17",
+    "100-200-300 metres",
+    "RSSMRA85T10A562T",
+    "def f(a, b): return a @ b",
+    "from x import y  # 555",
+    "1.1.1",
+    "DE-2024-000123",
+    "room 030-12",
+]
+
+LINKS = [
+    "![x](https://evil.example/p.png)",
+    "[here](https://evil.example/?q=secret)",
+    "see http://evil.example/a",
+    "<https://evil.example>",
+    "www.evil.example/x",
+    "[1]: https://evil.example/x",
+    '<img src="https://evil.example/a.png">',
+    "<img src=//evil.example/a>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "[x](javascript:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "![x](//evil.example/a)",
+    "![x](\\\\evil.example\\a)",
+    "https:\\\\evil.example\\a",
+    "https:evil.example/a",
+    "https://ok.example@evil.example/",
+    "https://ok.example.evil.example/",
+    "https://notok.example/",
+    "https://ok.example/p?d=" + "a" * 200,
+    "https://ok.example/" + "Qx7Zp2Lk9Rt4Wv8Ys3Nd6Hf1Jg5Bm0Cc" * 2,
+    "![a](/img?d=" + "b" * 200 + ")",
+    "<img srcset='https://evil.example/a 2x'>",
+    '<div style="background:url(https://evil.example/a)">',
+    "<iframe src=https://ok.example></iframe>",
+    "<script>fetch('x')</script>",
+    '<p onclick="x()">',
+    "<img src=x",
+    "ht\u200btps://evil.example/a",
+    "ｈttps://evil.example/a",
+    "<img src=&#104;ttps://evil.example/a>",
+    "ftp://evil.example/x",
+    "![x]( <https://evil.example/a> )",
+    "evil dot example slash a",  # no address until a person makes one of it
+    "evil.example/a",  # some pages make a link of it
+]
+NO_LINKS = [
+    "https://ok.example/page",
+    "[docs](https://ok.example/a/b#c)",
+    "![logo](https://img.ok2.example/logo.png)",
+    "[home](/)",
+    "[guide](../guide.md)",
+    "[part](#section)",
+    "[mail](mailto:help@ok.example)",
+    "if a < b and c > d: pass",
+    "List<String> names",
+    "arr[i](x)",
+    "data: 5, type: text",
+    "JavaScript: the good parts",
+    "use http or https",
+    "http: the protocol",
+    "<b>bold</b>",
+    '<a href="https://ok.example/x">x</a>',
+    '<img src="https://ok.example/x.png" alt="x">',
+    "// a comment",
+    "https://ok.example/how-to-build-a-boat-with-your-own-hands-in-ten-days",
+    "https://ok.example/commit/4f0c05fa11b2c3d4e5f60718293a4b5c6d7e8f90",
+    "https://ok.example/o/550e8400-e29b-41d4-a716-446655440000",
+    "version 1.2.3, see chapter [4]",
+    "std::vector<int> v;",
+    "a://",
+    "C:\\Users\\me",
+    "the www is old",
+    "1 < 2",
+    "[x]: is a footnote",
+    "https://ok.example/?page=2&sort=name",
+    "# include <stdio.h>",
+]

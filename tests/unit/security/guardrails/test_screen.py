@@ -1,0 +1,103 @@
+"""Rules on a text and on the arguments of a call."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.config import Assistant, Catalog, LlamaCppModel, SecretsGuardrail, TopicsGuardrail
+from serving.security.guardrails.finding import Finding
+from serving.security.guardrails.injection import Injection
+from serving.security.guardrails.links import Links
+from serving.security.guardrails.pii import PersonalInformation
+from serving.security.guardrails.rails import AssistantRails
+from serving.security.guardrails.screen import Rule, screen, screen_arguments
+from serving.security.guardrails.secrets import Secrets
+from serving.security.guardrails.words import Words
+
+
+class Spans:
+    """Finds what it is told."""
+
+    def __init__(self, *spans):
+        self.spans = spans
+
+    def find(self, text, start=0):
+        return [Finding(a, b, "x") for a, b in self.spans if a >= start]
+
+
+def test_overlapping_findings_leave_one_note():
+    rules = (Rule("a", "redact", Spans((2, 5))), Rule("b", "redact", Spans((4, 8))), Rule("c", "flag", Spans((0, 9))))
+    assert screen("0123456789", rules).text == "01[removed: x]89"
+
+
+def test_what_blocks_ends_the_text_where_it_begins():
+    rules = (Rule("a", "redact", Spans((2, 4), (7, 8))), Rule("b", "block", Spans((5, 6))))
+    result = screen("0123456789", rules)
+    assert (result.text, result.blocked) == ("01[removed: x]4", True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    spans=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda s: (s[0], min(s[0] + s[1], 30)))),
+    text=st.text("abc", min_size=31, max_size=31),
+)
+def test_every_character_is_either_kept_or_taken_out(spans, text):
+    spans = [s for s in spans if s[0] < s[1]]
+    taken = {i for a, b in spans for i in range(a, b)}
+    kept = "".join(c for i, c in enumerate(text) if i not in taken)
+    assert screen(text, (Rule("a", "redact", Spans(*spans)),)).text.replace("[removed: x]", "") == kept
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)
+    )
+)
+def test_arguments_without_findings_stay_as_they_are(document):
+    arguments = json.dumps(document)
+    assert screen_arguments(arguments, (Rule("w", "redact", Words(("bluebird",))),)).text in (
+        arguments,
+        json.dumps(json.loads(arguments.replace("bluebird", "[removed: word]")), ensure_ascii=False),
+    )
+
+
+@pytest.mark.parametrize("arguments", ["{not json", '"bluebird"', '{"a": ["bluebird", {"bluebird": 1}]}', "bluebird"])
+def test_arguments_are_clean_and_json_stays_json(arguments):
+    clean = screen_arguments(arguments, (Rule("w", "redact", Words(("bluebird",))),)).text
+    assert "bluebird" not in clean
+    if arguments[0] in '{"' and arguments != "{not json":
+        json.loads(clean)
+
+
+@pytest.mark.parametrize(
+    "unit", ["a ", "ignore ", "0", "\"'", "a.b-", "%41", "<a ", "](", "eyJ", "é ", "password: ", "a@", "1 "]
+)
+@pytest.mark.parametrize(
+    "check", [Injection(), Secrets(), Links((), 100), PersonalInformation(("email", "iban", "card", "phone", "ip"))]
+)
+def test_a_check_takes_no_more_than_linear_time(check, unit):
+    """A pattern that backtracks without bound would not end here before the suite's own time limit."""
+    check.find(unit * (20_000 // len(unit)))
+
+
+def test_an_assistants_own_guardrails_replace_the_stacks():
+    model = LlamaCppModel(name="m", source="file:///m.gguf")
+    assistants = (
+        Assistant(name="own", model="m", guardrails=(TopicsGuardrail(words=("x",)),)),
+        Assistant(name="free", model="m", guardrails=()),
+        Assistant(name="default", model="m"),
+    )
+    catalog = Catalog(models=(model,), assistants=assistants, guardrails=(SecretsGuardrail(),))
+    rails = AssistantRails(catalog)
+    own, free, default = (rails.of(a) for a in assistants)
+    assert own is not None
+    assert [r.name for r in own.input.rules] == ["topics"]
+    assert not own.output
+    assert free is None
+    assert default is not None
+    assert default == rails.of(None)
