@@ -23,11 +23,13 @@ KUBERNETES = ("k8s.io/kubernetes@v1.34.4", "k8s.io/kubernetes@v1.37.2")
 
 KUBERAY = "github.com/ray-project/kuberay/ray-operator@v1.5.0"
 GATEWAY_API = "sigs.k8s.io/gateway-api@v1.4.0"
+EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets@v1.3.2"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 
 CRDS = {
     KUBERAY: "config/crd/bases/ray.io_rayservices.yaml",
     GATEWAY_API: "config/crd/standard/gateway.networking.k8s.io_*.yaml",
+    EXTERNAL_SECRETS: "config/crds/bases/external-secrets.io_externalsecrets.yaml",
     PROMETHEUS_OPERATOR: "example/prometheus-operator-crd/monitoring.coreos.com_*.yaml",
 }
 
@@ -36,6 +38,13 @@ Values = dict[str, Any]
 
 DIGEST = "sha256:" + "1" * 64
 HERE = [{"podSelector": {}}]
+
+FAR = {
+    "engine": "remote",
+    "name": "far",
+    "url": "https://models.example.com/v1",
+    "api_key": {"ref": "file:/etc/headrace/secrets/far-key"},
+}
 
 VARIANTS: dict[str, Values] = {
     "default": {},
@@ -51,6 +60,10 @@ VARIANTS: dict[str, Values] = {
     },
     "control state in memory": {"head": {"gcs": {"storage": "memory"}}},
     "control state on a shared volume": {"head": {"gcs": {"rocksdb": {"accessMode": "ReadWriteMany"}}}},
+    "secrets of a store": {
+        "secrets": {"externalSecret": {"store": "vault", "key": "apps/headrace"}},
+        "catalog": {"models": [FAR]},
+    },
     "ingress": {"ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "tls"}},
     "ingress of a class": {
         "ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "tls", "className": "nginx"}
@@ -153,6 +166,18 @@ REFUSED: dict[str, tuple[Values, str]] = {
             "httpRoute": {"enabled": True, "hosts": ["a.example.com"]},
         },
         "exclude each other",
+    ),
+    "secrets from two places": (
+        {"secrets": {"existingSecret": "mine", "externalSecret": {"store": "vault", "key": "a"}}},
+        "secrets.existingSecret and secrets.externalSecret exclude each other",
+    ),
+    "a store without an entry": (
+        {"secrets": {"externalSecret": {"store": "vault"}}},
+        "secrets.externalSecret.key is needed",
+    ),
+    "an older hash key that nobody gives": (
+        {"serving": {"key_secret_previous": {"ref": "file:/etc/headrace/secrets/old"}}},
+        "serving.key_secret_previous: nothing gives the secret 'old'; add it to secrets.extra",
     ),
     "ingress without a host": ({"ingress": {"enabled": True, "tlsSecret": "tls"}}, "ingress.host is needed"),
     "ingress in plain text": ({"ingress": {"enabled": True, "host": "a.example.com"}}, "ingress.tlsSecret is needed"),

@@ -118,7 +118,8 @@ def test_what_is_referred_to_is_there(rendered):
 def _there(rendered, kind, source, name):
     wanted = source.get("secretName") or source["name"]
     found = [o for o in rendered.of(kind) if o["metadata"]["name"] == wanted]
-    assert found or wanted in NAMED, (name, kind, wanted)
+    made = {o["spec"]["target"]["name"] for o in rendered.of("ExternalSecret")} if kind == "Secret" else set()
+    assert found or wanted in NAMED | made, (name, kind, wanted)
     for item in source.get("items", ()) if found else ():
         keys = {*found[0].get("data", {}), *found[0].get("binaryData", {})}
         assert item["key"] in keys, (name, kind, wanted, item)
@@ -164,6 +165,16 @@ def test_what_uses_the_bucket_reaches_where_its_identity_comes_from(render):
     policy = render(variant).one("NetworkPolicy", "state")["spec"]
     assert policy["egress"][-1] == variant["networkPolicy"]["identity"][0]
     assert policy["podSelector"]["matchExpressions"][0]["values"] == ["worker", "migrate", "backup"]
+
+
+@pytest.mark.parametrize(("retain", "policy"), [(True, "Orphan"), (False, "Owner")])
+def test_the_secret_of_a_store_stays_where_data_stays(render, retain, policy):
+    given = {"externalSecret": {"store": "vault", "key": "apps/headrace"}}
+    rendered = render({"secrets": given, "persistence": {"retain": retain}})
+    assert rendered.of("Secret") == []
+    spec = rendered.one("ExternalSecret")["spec"]
+    assert spec["target"] == {"name": "headrace", "creationPolicy": policy, "deletionPolicy": "Retain"}
+    assert spec["dataFrom"] == [{"extract": {"key": "apps/headrace"}}]
 
 
 def test_secrets_travel_as_files(rendered):
