@@ -11,7 +11,7 @@ from serving.store.__main__ import main
 @click.command(
     add_help_option=False,  # what it takes says the program that it runs
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    epilog="Example: headrace export --format trl-preference --out pairs --tenant acme, or headrace export --help",
+    epilog="Example: headrace export --format trl-preference --out pairs --tenant acme",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context

@@ -17,7 +17,7 @@ def forget() -> None:
     """Erases what there is of a user, everywhere. Needs a key with the scope admin."""
 
 
-@forget.command(epilog="Example: headrace forget user ada@example.com --dry-run --json, then without --dry-run")
+@forget.command(epilog="Example: headrace forget user ada@example.com --dry-run")
 @click.argument("user")
 @click.option("--dry-run", is_flag=True, help="Only count what would be erased.")
 @click.option("--yes", is_flag=True, help="Do not ask first.")

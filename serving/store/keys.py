@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select
 
 from serving.security.principal import SCOPES, Principal, Role
 from serving.store import values
@@ -209,9 +209,10 @@ class Keys:
     async def used(self, ids: Collection[str], at: float) -> None:
         """Notes that keys were used; one that another replica noted within `USED_S` seconds stays as it is."""
         late = or_(keys.c.last_used_at.is_(None), keys.c.last_used_at <= at - USED_S)
+        note = keys.update().where(keys.c.id == bindparam("used"), late).values(last_used_at=at)
         async with self._database.write() as connection:
-            for id in sorted(ids):  # in one order, so that replicas do not lock each other out
-                await connection.execute(keys.update().where(keys.c.id == id, late).values(last_used_at=at))
+            # In one order, so that replicas do not lock each other out.
+            await connection.execute(note, [{"used": id} for id in sorted(ids)])
 
 
 _STACKS = "this is the stack's own key, which the stack replaces"
