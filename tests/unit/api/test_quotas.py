@@ -24,9 +24,10 @@ async def answer(request: web.Request) -> web.StreamResponse:
     if document.get("stream"):
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n')
         if document["max_tokens"] == HANGS:
+            await response.write(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n')
             await asyncio.Event().wait()
+        await response.write(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n')
         usage = b'{"prompt_tokens":20,"completion_tokens":30,"total_tokens":50}'
         await response.write(b'data: {"choices":[],"usage":' + usage + b"}\n\ndata: [DONE]\n\n")
         return response
@@ -108,7 +109,7 @@ def test_who_hangs_up_has_used_what_was_reserved_and_holds_no_stream(http):
         assert "streams at once of this model" in second.json()["error"]["message"]
 
     def used() -> int:
-        [day] = http.get("/usage").json()["quotas"]
+        [day] = http.get("/admin/quotas", params={"subject": "tenant"}).json()["data"]
         return int(day["used"])
 
     eventually(lambda: used() > HANGS)
