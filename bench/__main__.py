@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import recall, results, sandbox, start
 from bench.engine import run as engine
 from bench.processes import BenchError
-from bench.relay import kept
+from bench.relay import kept, limited
 from bench.relay import run as relay
 from bench.strategies import run as strategies
 from tools.report import ToolError
@@ -22,6 +22,7 @@ ALL = (
     ["relay"],
     ["relay", "--requests", "50000"],
     ["kept"],
+    ["quotas"],
     ["engine"],
     ["sandbox"],
     ["strategies"],
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="benchmark")
     relay.arguments(commands.add_parser("relay", help="the gateway against LiteLLM's proxy and vllm-router"))
     kept.arguments(commands.add_parser("kept", help="what captures and conversations add to a stream"))
+    limited.arguments(commands.add_parser("quotas", help="what quotas add to a stream"))
     engine.arguments(commands.add_parser("engine", help="llama.cpp through Headrace against llama.cpp"))
     strategies.arguments(commands.add_parser("strategies", help="accuracy, time and cost of reasoning strategies"))
     sandbox.arguments(commands.add_parser("sandbox", help="programs that a model wrote, run in the sandbox"))
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 relay.main(options)
             case "kept":
                 kept.main(options)
+            case "quotas":
+                limited.main(options)
             case "engine":
                 engine.main(options)
             case "strategies":

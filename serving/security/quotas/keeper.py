@@ -180,9 +180,11 @@ class Keeper:
                     stand = await self._store.post(self._gateway, [post for _, post in posted], at)
                 except StoreUnavailable:
                     self._lose_streams()
+                    for share, _ in posted:
+                        share.told(share.standing)
                     raise
                 for (share, _), standing in zip(posted, stand, strict=True):
-                    share.standing = standing
+                    share.told(standing)
             self._shares = {key: share for key, share in self._shares.items() if not share.over(at)}
             await self._tell_usage()
 
@@ -244,8 +246,7 @@ class Keeper:
         return self._exceeded(self.share(quota), need, self._clock())
 
     def _exceeded(self, share: Share, need: int, at: float) -> QuotaExceeded:
-        spent = share.standing.used + share.spent + need > share.quota.limit
-        lasting = share.quota.window != "concurrent" and spent
+        lasting = share.quota.window != "concurrent" and share.spends(need)
         return QuotaExceeded(share.quota, max(share.end - at, 1.0) if lasting else 1.0, spent=lasting)
 
     async def _run(self) -> None:

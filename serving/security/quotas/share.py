@@ -71,6 +71,7 @@ class Share:
         "_lent",
         "_owed",
         "_pace",
+        "_posted",
         "_refused",
         "end",
         "free",
@@ -96,17 +97,22 @@ class Share:
         self._lent = 0  # while the store was gone
         self._owed = 0
         self._refused = (-math.inf, 0)
+        self._posted = (0, 0)  # used and handed back, while the store is being told
 
     @property
     def left(self) -> int:
         """Units that a request can have, as far as this gateway knows."""
-        return max(self.quota.limit - self.standing.taken + self.free - self._owed, 0)
+        return max(self.quota.limit - self.standing.taken + self.free - self._owed + self._posted[1], 0)
 
     @property
     def use(self) -> float:
         """The part of the limit that is used, or in the hands of other gateways."""
-        used = self.standing.taken + self._owed - self.free - self.held
+        used = self.standing.taken + self._owed - self.free - self.held - self._posted[1]
         return used / self.quota.limit if self.quota.limit else 1.0
+
+    def spends(self, need: int) -> bool:
+        """Whether too little for `need` is left, even when all comes back that was not used."""
+        return self.standing.used + self._posted[0] + self.spent + need > self.quota.limit
 
     @property
     def exhausted(self) -> bool:
@@ -196,11 +202,17 @@ class Share:
             return None
         self.free -= back + self._owed
         self.spent = self._owed = 0
+        self._posted = (spent, back)
         return Posting(self.quota, self.start, self.end, spent, back)
 
     def owe(self, units: int) -> None:
         """Owes the store units that it noted elsewhere."""
         self._owed += units
+
+    def told(self, standing: Standing) -> None:
+        """The store was told, and this is how the window stands."""
+        self.standing = standing
+        self._posted = (0, 0)
 
     def take_over(self) -> None:
         """Owes the store all that is in hand: it knows nothing of it any more."""

@@ -15,7 +15,7 @@ def bounds(window: Window, at: float) -> tuple[int, float]:
     if window == "concurrent":
         return 0, math.inf
     if window == "month":
-        first = datetime.fromtimestamp(at, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        first = datetime.fromtimestamp(math.floor(at), UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         after = (first + timedelta(days=32)).replace(day=1)
         return int(first.timestamp()), after.timestamp()
     seconds = _SECONDS[window]
@@ -25,4 +25,4 @@ def bounds(window: Window, at: float) -> tuple[int, float]:
 
 def day(at: float) -> str:
     """Returns the day of `at`, as `2026-01-31`."""
-    return datetime.fromtimestamp(at, UTC).date().isoformat()
+    return datetime.fromtimestamp(math.floor(at), UTC).date().isoformat()

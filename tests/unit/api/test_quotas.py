@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 
 import httpx
@@ -11,8 +12,10 @@ from aiohttp import web
 from serving.api.charging import most
 from serving.config import Catalog, Price, RemoteModel
 from tests.unit.api.running import Loop, engine, gateway
+from tests.wait import eventually
 
 PRICE = Price(input=Decimal(1), output=Decimal(2))
+HANGS = 77  # tokens that the engine never ends to write
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}
 
 
@@ -21,6 +24,9 @@ async def answer(request: web.Request) -> web.StreamResponse:
     if document.get("stream"):
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
+        if document["max_tokens"] == HANGS:
+            await response.write(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n')
+            await asyncio.Event().wait()
         await response.write(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n')
         usage = b'{"prompt_tokens":20,"completion_tokens":30,"total_tokens":50}'
         await response.write(b'data: {"choices":[],"usage":' + usage + b"}\n\ndata: [DONE]\n\n")
@@ -74,12 +80,14 @@ def test_a_budget_warns_then_stops_and_counts_what_was_used(http):
     [shown] = limit(http, {**DAY, "limit": 3000})
     assert (shown["limit"], shown["used"], shown["currency"]) == (3000, 0, None)
     found = []
-    while (last := ask(http, stream=len(found) % 2 == 1)).status_code == 200:
-        found.append(last)
+    while (last := ask(http, stream=len(found) % 2 == 1)).headers.get("x-should-retry") != "false":
+        if last.status_code == 200:
+            found.append(last)
+        else:  # the stream before is told its end first, and gives back what it did not use then
+            assert last.json()["error"]["code"] == "rate_limit_exceeded"
     assert "headrace-quota-warning" not in found[0].headers
     assert last.headers["headrace-quota-warning"].startswith("tenant day tokens 8")
     assert last.json()["error"]["code"] == "insufficient_quota"
-    assert last.headers["x-should-retry"] == "false"
     assert 2500 < 50 * len(found) <= 3000
     usage = http.get("/usage").json()
     [day] = usage["data"]
@@ -89,6 +97,23 @@ def test_a_budget_warns_then_stops_and_counts_what_was_used(http):
     [quota] = usage["quotas"]
     assert (quota["used"], quota["reserved"]) == (50 * len(found), 0)
     assert [each["id"] for each in http.get("/admin/usage", params={"by": "user"}).json()["data"]] == ["admin"]
+
+
+def test_who_hangs_up_has_used_what_was_reserved_and_holds_no_stream(http):
+    stream = {"subject": "model", "id": "m", "window": "concurrent", "measure": "streams", "limit": 1}
+    limit(http, DAY, stream)
+    with http.stream("POST", "/chat/completions", json={**ASKED, "stream": True, "max_tokens": HANGS}) as hanging:
+        assert next(hanging.iter_lines()).startswith("data:")
+        second = ask(http, stream=True)
+        assert (second.status_code, second.headers["retry-after"]) == (429, "1")
+        assert "streams at once of this model" in second.json()["error"]["message"]
+
+    def used() -> int:
+        [day] = http.get("/admin/quotas", params={"subject": "tenant"}).json()["data"]
+        return int(day["used"])
+
+    eventually(lambda: used() > HANGS)
+    eventually(lambda: ask(http, stream=True).status_code == 200)
 
 
 def test_money_is_reserved_as_it_may_be_spent_and_a_removed_quota_holds_no_longer(http):

@@ -70,7 +70,7 @@ async def test_many_clients_of_three_gateways_stay_within_a_budget_and_all_comes
     used = dict.fromkeys((each.id for each in budgets), 0)
 
     async def client(gateway: Keeper) -> None:
-        for _ in range(8):
+        for _ in range(5):
             need = random.randint(1, 400)
             with suppress(QuotaExceeded):
                 units = [need if each.measure == "tokens" else need * 25_000 for each in budgets]
@@ -241,6 +241,8 @@ async def main():
     async with Database(sys.argv[1]) as database:
         gateway = Keeper(QuotaStore(database), Usage(database), Quotas())
         await gateway.start()
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
         await asyncio.gather(*(client(gateway) for _ in range(8)))
 
 asyncio.run(main())
@@ -255,24 +257,30 @@ async def test_three_gateways_that_are_killed_used_no_more_than_the_budget(url, 
     processes = [spawn(KILLED, url, str(limit)) for _ in range(3)]
     said = 0
 
-    async def read(process, until: str | int) -> None:
-        nonlocal said
-        lines = 0
-        while lines != until:
-            line = (await asyncio.to_thread(process.stdout.readline)).strip()
-            if not line or line == until:
-                return
-            if line != "refused":
-                said += int(line)
-                lines += 1
+    async def line(process) -> str:
+        return (await asyncio.to_thread(process.stdout.readline)).strip()
 
-    await asyncio.gather(*(read(process, 10) for process in processes))
+    async def read(process, *, lines: int = limit, to_end: bool = False) -> None:
+        """Adds up what a process says it uses, until it is refused or, `to_end`, until it is no more."""
+        nonlocal said
+        while lines and (found := await line(process)):
+            if found != "refused":
+                said += int(found)
+                lines -= 1
+            elif not to_end:
+                return
+
+    assert await asyncio.gather(*(line(process) for process in processes)) == ["ready"] * 3
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    await asyncio.gather(*(read(process, lines=10) for process in processes))
     processes[0].send_signal(signal.SIGKILL)
-    await read(processes[0], "")
-    await asyncio.gather(*(read(process, "refused") for process in processes[1:]))
+    await read(processes[0], to_end=True)
+    await asyncio.gather(*(read(process) for process in processes[1:]))
     for process in processes[1:]:
         process.send_signal(signal.SIGKILL)
-    await asyncio.gather(*(read(process, "") for process in processes[1:]))
+    await asyncio.gather(*(read(process, to_end=True) for process in processes[1:]))
     assert limit // 4 < said <= limit
 
 

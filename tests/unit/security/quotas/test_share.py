@@ -58,7 +58,7 @@ class Gateways(RuleBasedStateMachine):
         if posting is not None:
             self.taken -= posting.back
             self.used += posting.used
-            self.shares[which].standing = Standing(self.taken, self.used)
+            self.shares[which].told(Standing(self.taken, self.used))
 
     @rule(which=st.integers(0, 2))
     def surrender(self, which: int) -> None:
@@ -126,7 +126,7 @@ def test_what_is_needed_soon_is_kept_and_the_rest_goes_back():
     posting = share.post()
     assert posting is not None
     assert (posting.used, posting.back) == (5, 75)
-    share.standing = Standing(25, 5)
+    share.told(Standing(25, 5))
     assert share.reserve(20) == 0
     share.settle(20, 0)
     share.post()
