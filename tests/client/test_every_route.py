@@ -39,6 +39,7 @@ def test_every_route(stack):
         conversations(sdk)
         files(sdk)
         memories(sdk)
+        administration(sdk)
         assert not_asked(sdk.requests) == []
 
 
@@ -121,3 +122,13 @@ def memories(sdk):
     listed = sdk.get("/memories", cast_to=Plain, options={"params": {"assistant": "friend"}}).model_extra["data"]
     assert made.id in [m["id"] for m in listed]
     assert sdk.delete(f"/memories/{made.id}", cast_to=Plain).model_extra["deleted"]
+
+
+def administration(sdk):
+    made = sdk.post("/admin/erasures", body={"user": "nobody", "dry_run": True}, cast_to=Plain)
+    assert sdk.get(f"/admin/erasures/{made.id}", cast_to=Plain).model_extra["dry_run"]
+    listed = sdk.get("/admin/erasures", cast_to=Plain).model_extra["data"]
+    assert made.id in [e["id"] for e in listed]
+    events = sdk.get("/admin/audit", cast_to=Plain, options={"params": {"action": "erasure.create"}})
+    assert events.model_extra["data"][0]["target"] == made.id
+    assert sdk.get("/admin/audit/verify", cast_to=Plain).model_extra["valid"]

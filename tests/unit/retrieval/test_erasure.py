@@ -19,6 +19,11 @@ from sqlalchemy import select
 
 import serving
 from serving.config import Store
+from serving.exports import source
+from serving.exports.export import Order, export
+from serving.exports.manifest import Filters
+from serving.exports.register import Register
+from serving.exports.splits import parse
 from serving.retrieval.embed import Embedder
 from serving.retrieval.ingest import Ingestion
 from serving.security.audit import AuditLog
@@ -219,6 +224,43 @@ async def test_no_byte_of_a_forgotten_user_is_left(tmp_path: Path, embedder: Emb
     assert holding(tmp_path, ALICE.user) == []
 
 
+async def test_exports_are_rewritten_or_hold_the_erasure_up(stack: Stack, tmp_path: Path):
+    await plant(stack)
+    made, moved = tmp_path / "exports" / "made", tmp_path / "exports" / "moved"
+    for folder in (made, moved):
+        filters = Filters(tenant="acme")
+        order = Order("trl-prompt-only", filters, parse("train=1"))
+        manifest = await export(source.completions(stack.database, filters), order, folder, None)
+        await Register(stack.database).add(folder, manifest)
+    moved.rename(tmp_path / "exports" / "elsewhere")
+    assert holding(made, ALICE.user)
+    bobs = (made / "train.jsonl").read_bytes().count(BOB.user.encode())
+    subject = await stack.audit.pseudonym("acme", ALICE.user)
+    job = await stack.erasures.request(ADMIN, ALICE.user, subject, dry_run=False)
+    if stack.database.is_sqlite:
+        await stack.work()
+    else:
+        await until_held_up(stack, job)
+        assert "forget-export" in str((await stack.jobs.get(ADMIN, job.id)).error_message)
+        (tmp_path / "exports" / "elsewhere").rename(moved)
+        await stack.work()
+        assert holding(moved, ALICE.user) == []
+    assert (await stack.jobs.get(ADMIN, job.id)).status == "succeeded"
+    assert holding(made, ALICE.user) == []
+    assert (made / "train.jsonl").read_bytes().count(BOB.user.encode()) == bobs > 0
+    assert await Register(stack.database).holding("acme", ALICE.user) == []
+    assert len(await Register(stack.database).holding("acme", BOB.user)) == 2
+
+
+async def until_held_up(stack: Stack, job: Job) -> None:
+    worker = Worker(stack.jobs, stack.erasures.handlers, poll_s=0.01)
+    running = asyncio.create_task(worker.run())
+    while not (await stack.jobs.get(ADMIN, job.id)).error_message:
+        await asyncio.sleep(0.01)
+    worker.stop()
+    await running
+
+
 async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
     await plant(stack)
     before = await stack.rows()
@@ -241,6 +283,7 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
         "idempotency_keys": 1,
         "keys": 1,
         "jobs": 0,
+        "exports": 0,
     }
     job = await stack.erase()
     assert (job.result or {})["counts"] == counts | {"jobs": counts["jobs"] + 1}  # the dry run names the user too
