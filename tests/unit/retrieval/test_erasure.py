@@ -28,7 +28,7 @@ from serving.retrieval.embed import Embedder
 from serving.retrieval.ingest import Ingestion
 from serving.security.audit import AuditLog
 from serving.security.principal import Principal
-from serving.store import data
+from serving.store import data, erasure
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
@@ -367,3 +367,23 @@ async def expire(stack: Stack) -> None:
     jobs = metadata.tables["jobs"]
     async with stack.database.write() as connection:
         await connection.execute(jobs.update().where(jobs.c.status == "running").values(lease_until=0))
+
+
+async def test_what_comes_while_keys_are_still_known_goes_too(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+):
+    moment = 0.0
+    monkeypatch.setattr(erasure, "now", lambda: moment)
+    stack = Stack(Store(database=f"sqlite:///{tmp_path}/headrace.db", data=str(tmp_path)), embedder, settle_s=0.01)
+    async with stack.database:
+        subject = await stack.audit.pseudonym("acme", ALICE.user)
+        job = await stack.erasures.request(ADMIN, ALICE.user, subject, dry_run=False)
+        working = asyncio.create_task(stack.work())
+        while (await stack.jobs.get(ADMIN, job.id)).run_after == job.run_after:
+            await asyncio.sleep(0.01)
+        await Memories(stack.database).add(ALICE, "a", "came late")
+        moment = float("inf")
+        await working
+        ended = await stack.jobs.get(ADMIN, job.id)
+        assert (ended.status, ended.attempts) == ("succeeded", 1)
+        assert of(await stack.rows(), ALICE.user, "acme") == {}
