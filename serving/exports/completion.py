@@ -20,6 +20,7 @@ class Rival:
     id: str
     answer: str | None
     allowed: bool
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Rating:
     correction: str | None = None
     preferred: bool | None = None
     rival: Rival | None = None
+    user: str = ""
 
     def verdict(self, min_score: float) -> bool | None:
         """Whether the answer is good: by thumb, else by a score of `min_score` or more, else by the choice."""
@@ -67,3 +69,10 @@ class Completion:
     adapter: str | None = None
     prompt_version: str | None = None
     ratings: tuple[Rating, ...] = ()
+    user: str = ""
+
+    @property
+    def users(self) -> dict[str, str]:
+        """Who asked for it, rated it and asked for what it was compared with, by the id of each of these."""
+        rivals = {rating.rival.id: rating.rival.user for rating in self.ratings if rating.rival is not None}
+        return {self.id: self.user, **{rating.id: rating.user for rating in self.ratings}, **rivals}

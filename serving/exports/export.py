@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import orjson
 from serving.exports.completion import Completion
 from serving.exports.duplicates import Seen
 from serving.exports.folder import Folder
+from serving.exports.forgetting import person
 from serving.exports.formats import FORMATS, Row
 from serving.exports.manifest import MANIFEST, Counts, File, Filters, Manifest, ModelVersion, Redaction
 from serving.exports.splits import split_of
@@ -62,6 +64,7 @@ async def export(
     if order.format not in FORMATS:
         raise InvalidValue("format", f"must be one of {', '.join(FORMATS)}")
     left: Counter[str] = Counter(without_consent=without_consent)
+    salt = secrets.token_hex(16)
     versions: Counter[tuple[str, str | None, str | None]] = Counter()
     with Folder(target) as folder, Seen() as seen:
         async for completion in completions:
@@ -75,7 +78,9 @@ async def export(
                     left["duplicates"] += 1
                     continue
                 folder.add(f"{split}.jsonl", orjson.dumps(row.data.model_dump(), option=orjson.OPT_APPEND_NEWLINE))
-                lineage = {"completions": row.completions, "ratings": row.ratings}
+                named = {completion.users.get(id) for id in (*row.completions, *row.ratings)}
+                people = sorted(person(salt, order.filters.tenant, user) for user in named if user)
+                lineage = {"completions": row.completions, "ratings": row.ratings, "people": people}
                 folder.add(f"{split}.lineage.jsonl", orjson.dumps(lineage, option=orjson.OPT_APPEND_NEWLINE))
                 left["rows"] += 1
                 versions[completion.model, completion.adapter, completion.prompt_version] += 1
@@ -88,6 +93,7 @@ async def export(
             format=order.format,
             row_schema=FORMATS[order.format].row.model_json_schema(),
             created_at=now(),
+            people_salt=salt,
             filters=order.filters,
             splits=dict(order.splits),
             seed=order.seed,

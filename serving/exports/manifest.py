@@ -70,6 +70,10 @@ class Manifest(Strict):
     format: str
     row_schema: dict[str, Any] = Field(description="JSON schema of a row")
     created_at: float
+    people_salt: str | None = Field(default=None, description="with it the people in the lineage are hashed")
+    forgotten: int = Field(
+        default=0, ge=0, description="rows that went since, with a user; models are counted as before"
+    )
     filters: Filters
     splits: dict[str, float]
     seed: int

@@ -40,6 +40,7 @@ _READ = [
         "assistant",
         "adapter",
         "prompt_version",
+        "user",
     )
 ]
 
@@ -127,6 +128,7 @@ def _ratings(tenant: str, column: str, ids: Sequence[str]) -> Select[Any]:
             _RIVALS.c.answer.label("rival_answer"),
             _RIVALS.c.consent.label("rival_consent"),
             _RIVALS.c.outcome.label("rival_outcome"),
+            _RIVALS.c.user.label("rival_user"),
         )
         .outerjoin(_RIVALS, same)
         .where(numbered.c.number <= MAX_RATINGS)
@@ -145,6 +147,7 @@ def _completion(row: RowMapping, ratings: Sequence[Rating]) -> Completion:
         assistant=row["assistant"],
         adapter=row["adapter"],
         prompt_version=row["prompt_version"],
+        user=row["user"],
         ratings=tuple(ratings),
     )
 
@@ -156,9 +159,9 @@ def _rating(row: RowMapping, column: str) -> Rating:
     rival = None
     if chosen and not rejected and row["rival_answer"] is not None:
         allowed = row["rival_consent"] and row["rival_outcome"] == "completed"
-        rival = Rival(row["rejected_id"], _answer(row["rival_answer"]), allowed)
+        rival = Rival(row["rejected_id"], _answer(row["rival_answer"]), allowed, row["rival_user"])
     if rejected:  # the rest is said of the other side
-        return Rating(row["id"], row["created_at"], tags=tuple(row["tags"]), preferred=False)
+        return Rating(row["id"], row["created_at"], tags=tuple(row["tags"]), preferred=False, user=row["user"])
     return Rating(
         id=row["id"],
         at=row["created_at"],
@@ -168,6 +171,7 @@ def _rating(row: RowMapping, column: str) -> Rating:
         correction=row["correction"] if (row["correction"] or "").strip() else None,
         preferred=True if chosen else None,
         rival=rival,
+        user=row["user"],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,8 +16,10 @@ from pydantic import ValidationError
 from serving.config import SecretRef, ServingConfig, Store
 from serving.exports import source, splits
 from serving.exports.export import Order, Redact, export
+from serving.exports.forgetting import forget
 from serving.exports.formats import FORMATS
 from serving.exports.manifest import Filters
+from serving.exports.register import Register
 from serving.signals import end_at_term
 from serving.store import archive, sealed
 from serving.store.database import HEAD, Database
@@ -77,8 +80,23 @@ async def _run(options: argparse.Namespace, store: Store) -> None:
             case "export":
                 await database.require_current()
                 await _export(options, database)
+            case "forget-export":
+                await database.require_current()
+                await _forget(options, database)
     finally:
         await database.close()
+
+
+async def _forget(options: argparse.Namespace, database: Database) -> None:
+    folder = options.folder.absolute()
+    if folder.exists():
+        say(f"{forget(folder, options.tenant, options.user)} rows of the user are removed")
+    else:
+        say(f"{folder} is not there: it is taken as deleted")
+    register = Register(database)
+    for one in await register.holding(options.tenant, options.user):
+        if one.folder == str(folder):
+            await register.forgotten(one, options.user)
 
 
 async def _export(options: argparse.Namespace, database: Database) -> None:
@@ -100,6 +118,11 @@ async def _export(options: argparse.Namespace, database: Database) -> None:
         redactor,
         without_consent=await source.without_consent(database, filters),
     )
+    try:
+        await Register(database).add(options.out, manifest)
+    except BaseException:  # one that nobody knows of could not be taken back
+        shutil.rmtree(options.out, ignore_errors=True)
+        raise
     for name, count in manifest.counts.model_dump().items():
         say(f"{count} {name.replace('_', ' ')}")
     for model in sorted({version.model for version in manifest.models if version.licence is None}):
@@ -191,6 +214,10 @@ def _parser() -> argparse.ArgumentParser:
     restore = add("restore", "make a stopped stack's state equal to an archive's")
     restore.add_argument("source", type=Path, help="the archive")
     restore.add_argument("--force", action="store_true", help="replace what is there")
+    forgetting = add("forget-export", "take a user out of an export that was written on this host")
+    forgetting.add_argument("folder", type=Path, help="the export's folder")
+    forgetting.add_argument("--user", required=True, help="who is forgotten")
+    forgetting.add_argument("--tenant", default="default", help="the user's tenant (%(default)s)")
     for command in (backup, restore):
         command.add_argument(
             "--key", metavar="KEY", help="seals the archive, or opens it: a file that `key` made, or env:NAME"

@@ -6,12 +6,16 @@ is there. What belongs to a user is said in this one place, by a condition for e
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serving.exports.forgetting import forget
+from serving.exports.register import Register
 from serving.security.principal import Principal
 from serving.store import values
 from serving.store.audit import Entry, add
@@ -123,6 +127,7 @@ class Erasures:
         self._files = files
         self._audit_key = audit_key
         self._settle_s = settle_s
+        self._exports = Register(database)
         self.handlers: dict[str, Handler] = {ERASE: counted(self._erase)}
 
     async def request(self, principal: Principal, user: str, subject: str, *, dry_run: bool) -> Job:
@@ -151,6 +156,7 @@ class Erasures:
             for name, table in _CLASSES.items():
                 query = select(func.count()).select_from(table).where(_but(table, theirs(table, tenant, user), but))
                 found[name] = int((await connection.execute(query)).scalar_one())
+        found["exports"] = len(await self._exports.holding(tenant, user))
         return found
 
     async def _erase(self, context: JobContext) -> dict[str, Any]:
@@ -166,6 +172,7 @@ class Erasures:
             counts = await self.counts(job.tenant, user, but=job.id)
             await self._note(job, {**job.payload, "counts": counts})
         await self._remove(context, user)
+        await self._forget_exports(job, user)
         if now() - (job.started_at or now()) < self._settle_s:
             raise Postponed(self._settle_s)
         await self._followed(job)
@@ -185,6 +192,18 @@ class Erasures:
             while await self._some_rows(table, key, job, user):
                 await context.check()
             await context.progress(step, len(_REMOVED), table.name)
+
+    async def _forget_exports(self, job: Job, user: str) -> None:
+        """Raises `NotErased` for an export on another host: nobody else can take the user out of it."""
+        for one in await self._exports.holding(job.tenant, user):
+            folder = Path(one.folder)
+            if await asyncio.to_thread(folder.exists):
+                await asyncio.to_thread(forget, folder, job.tenant, user)
+            elif not self._database.is_sqlite:  # with SQLite all of a stack is on one host
+                raise NotErased(
+                    f"an export is not on this host: run `serving.store forget-export {one.folder}` on its own"
+                )
+            await self._exports.forgotten(one, user)
 
     @uninterrupted
     async def _some_files(self, job: Job, user: str) -> int:

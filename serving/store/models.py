@@ -507,3 +507,15 @@ audit_pseudonyms = Table(
     Column("user", NAME, primary_key=True),
     Column("salt", String(64), nullable=False),  # without it nobody finds the user of a pseudonym again
 )
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("folder", Text, nullable=False),  # on the host that wrote it
+    Column("salt", String(64), nullable=False),
+    Column("people", JSON, nullable=False),  # whose rows it holds, hashed with the salt
+    Column("created_at", Double, nullable=False),
+    Index("ix_exports_tenant_created_at", "tenant", "created_at", "id"),
+)

@@ -1,6 +1,7 @@
 """What a stack may not keep for ever goes: conversations, responses, captures and files, each class after its days.
 
-Idempotency keys are of no class: they go when they are over (`IdempotencyKeys.prune`).
+Idempotency keys are of no class: they go when they are over (`IdempotencyKeys.prune`). The audit log is pruned by those
+who have its key (`serving.security.audit`).
 """
 
 from __future__ import annotations

@@ -173,3 +173,10 @@ def administration(sdk):
     assert sdk.post(f"/admin/keys/{second.id}/revoke", cast_to=Plain, options=of).model_extra["revoked_at"]
     closed = sdk.post(f"/admin/tenants/{name}", body={"disabled": True}, cast_to=Plain)
     assert closed.model_extra["disabled"]
+    made = sdk.post("/admin/erasures", body={"user": "nobody", "dry_run": True}, cast_to=Plain)
+    assert sdk.get(f"/admin/erasures/{made.id}", cast_to=Plain).model_extra["dry_run"]
+    listed = sdk.get("/admin/erasures", cast_to=Plain).model_extra["data"]
+    assert made.id in [e["id"] for e in listed]
+    events = sdk.get("/admin/audit", cast_to=Plain, options={"params": {"action": "erasure.create"}})
+    assert events.model_extra["data"][0]["target"] == made.id
+    assert sdk.get("/admin/audit/verify", cast_to=Plain).model_extra["valid"]

@@ -335,6 +335,15 @@ test("tenants, users and keys, which are Headrace's own", async () => {
   assert.equal((await client.post(`/admin/tenants/${id}`, { body: { disabled: true } })).disabled, true);
 });
 
+test("the audit log and erasures, which are Headrace's own", async () => {
+  const made = await client.post("/admin/erasures", { body: { user: "nobody", dry_run: true } });
+  assert.equal((await client.get(`/admin/erasures/${made.id}`)).dry_run, true);
+  assert.ok((await client.get("/admin/erasures")).data.some((e) => e.id === made.id));
+  const { data } = await client.get("/admin/audit", { query: { action: "erasure.create" } });
+  assert.equal(data[0].target, made.id);
+  assert.equal((await client.get("/admin/audit/verify")).valid, true);
+});
+
 test("errors are of the SDK's types", async () => {
   const wrong = connect({ apiKey: "sk-wrong" });
   await rejected(wrong.models.list(), OpenAI.AuthenticationError, { status: 401, type: "authentication_error" });

@@ -59,8 +59,8 @@ async def test_a_row_is_traced_to_what_it_comes_from(tmp_path: Path) -> None:
     one, other = rated(UP), rated(UP, question="And now?")
     await written(tmp_path, one, other)
     assert lines(tmp_path, "train.lineage.jsonl") == [
-        {"completions": [one.id], "ratings": ["fb_up"]},
-        {"completions": [other.id], "ratings": ["fb_up"]},
+        {"completions": [one.id], "ratings": ["fb_up"], "people": []},
+        {"completions": [other.id], "ratings": ["fb_up"], "people": []},
     ]
 
 

@@ -19,11 +19,16 @@ from sqlalchemy import select
 
 import serving
 from serving.config import Store
+from serving.exports import source
+from serving.exports.export import Order, export
+from serving.exports.manifest import Filters
+from serving.exports.register import Register
+from serving.exports.splits import parse
 from serving.retrieval.embed import Embedder
 from serving.retrieval.ingest import Ingestion
 from serving.security.audit import AuditLog
 from serving.security.principal import Principal
-from serving.store import data
+from serving.store import data, erasure
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
@@ -219,6 +224,43 @@ async def test_no_byte_of_a_forgotten_user_is_left(tmp_path: Path, embedder: Emb
     assert holding(tmp_path, ALICE.user) == []
 
 
+async def test_exports_are_rewritten_or_hold_the_erasure_up(stack: Stack, tmp_path: Path):
+    await plant(stack)
+    made, moved = tmp_path / "exports" / "made", tmp_path / "exports" / "moved"
+    for folder in (made, moved):
+        filters = Filters(tenant="acme")
+        order = Order("trl-prompt-only", filters, parse("train=1"))
+        manifest = await export(source.completions(stack.database, filters), order, folder, None)
+        await Register(stack.database).add(folder, manifest)
+    moved.rename(tmp_path / "exports" / "elsewhere")
+    assert holding(made, ALICE.user)
+    bobs = (made / "train.jsonl").read_bytes().count(BOB.user.encode())
+    subject = await stack.audit.pseudonym("acme", ALICE.user)
+    job = await stack.erasures.request(ADMIN, ALICE.user, subject, dry_run=False)
+    if stack.database.is_sqlite:
+        await stack.work()
+    else:
+        await until_held_up(stack, job)
+        assert "forget-export" in str((await stack.jobs.get(ADMIN, job.id)).error_message)
+        (tmp_path / "exports" / "elsewhere").rename(moved)
+        await stack.work()
+        assert holding(moved, ALICE.user) == []
+    assert (await stack.jobs.get(ADMIN, job.id)).status == "succeeded"
+    assert holding(made, ALICE.user) == []
+    assert (made / "train.jsonl").read_bytes().count(BOB.user.encode()) == bobs > 0
+    assert await Register(stack.database).holding("acme", ALICE.user) == []
+    assert len(await Register(stack.database).holding("acme", BOB.user)) == 2
+
+
+async def until_held_up(stack: Stack, job: Job) -> None:
+    worker = Worker(stack.jobs, stack.erasures.handlers, poll_s=0.01)
+    running = asyncio.create_task(worker.run())
+    while not (await stack.jobs.get(ADMIN, job.id)).error_message:
+        await asyncio.sleep(0.01)
+    worker.stop()
+    await running
+
+
 async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
     await plant(stack)
     before = await stack.rows()
@@ -241,6 +283,7 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
         "idempotency_keys": 1,
         "keys": 1,
         "jobs": 0,
+        "exports": 0,
     }
     job = await stack.erase()
     assert (job.result or {})["counts"] == counts | {"jobs": counts["jobs"] + 1}  # the dry run names the user too
@@ -324,3 +367,23 @@ async def expire(stack: Stack) -> None:
     jobs = metadata.tables["jobs"]
     async with stack.database.write() as connection:
         await connection.execute(jobs.update().where(jobs.c.status == "running").values(lease_until=0))
+
+
+async def test_what_comes_while_keys_are_still_known_goes_too(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+):
+    moment = 0.0
+    monkeypatch.setattr(erasure, "now", lambda: moment)
+    stack = Stack(Store(database=f"sqlite:///{tmp_path}/headrace.db", data=str(tmp_path)), embedder, settle_s=0.01)
+    async with stack.database:
+        subject = await stack.audit.pseudonym("acme", ALICE.user)
+        job = await stack.erasures.request(ADMIN, ALICE.user, subject, dry_run=False)
+        working = asyncio.create_task(stack.work())
+        while (await stack.jobs.get(ADMIN, job.id)).run_after == job.run_after:
+            await asyncio.sleep(0.01)
+        await Memories(stack.database).add(ALICE, "a", "came late")
+        moment = float("inf")
+        await working
+        ended = await stack.jobs.get(ADMIN, job.id)
+        assert (ended.status, ended.attempts) == ("succeeded", 1)
+        assert of(await stack.rows(), ALICE.user, "acme") == {}

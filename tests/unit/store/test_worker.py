@@ -13,7 +13,7 @@ from serving.security.principal import Principal
 from serving.store.database import Database
 from serving.store.errors import Lost
 from serving.store.jobs import Job, Jobs
-from serving.store.worker import JobContext, PermanentError, Worker
+from serving.store.worker import JobContext, PermanentError, Postponed, Worker
 
 
 @asynccontextmanager
@@ -44,6 +44,20 @@ async def test_runs_and_reports(jobs: Jobs, alice: Principal) -> None:
     async with working(jobs, handler):
         job = await until(jobs, alice, made.id, "succeeded", "failed")
     assert (job.result, job.done, job.total, job.message) == ({"tenant": "acme", "n": 7}, 1, 2, "half")
+
+
+async def test_what_waits_for_others_comes_again_and_loses_no_attempt(jobs: Jobs, alice: Principal) -> None:
+    tries = []
+
+    async def handler(context: JobContext) -> None:
+        tries.append(context.job.attempts)
+        if len(tries) < 8:
+            raise Postponed(0.01)
+
+    made = await jobs.enqueue(alice, "work", {}, max_attempts=1)
+    async with working(jobs, handler):
+        assert (await until(jobs, alice, made.id, "succeeded", "failed")).status == "succeeded"
+    assert tries == [1] * 8
 
 
 async def test_retries_what_fails(jobs: Jobs, alice: Principal) -> None:

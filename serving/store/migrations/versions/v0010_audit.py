@@ -1,4 +1,4 @@
-"""The audit log, which only grows, and the salts of its pseudonyms."""
+"""The audit log, which only grows, and the salts of its pseudonyms; and which exports hold whom."""
 
 from __future__ import annotations
 
@@ -53,6 +53,17 @@ def upgrade() -> None:
         sa.Column("salt", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "user", name=op.f("pk_audit_pseudonyms")),
     )
+    op.create_table(
+        "exports",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=256), nullable=False),
+        sa.Column("folder", sa.Text(), nullable=False),
+        sa.Column("salt", sa.String(length=64), nullable=False),
+        sa.Column("people", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_exports")),
+    )
+    op.create_index("ix_exports_tenant_created_at", "exports", ["tenant", "created_at", "id"])
     if op.get_bind().dialect.name == "sqlite":
         for operation in ("UPDATE", "DELETE"):
             op.execute(_SQLITE.format(operation=operation))
