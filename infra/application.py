@@ -45,6 +45,7 @@ def serving(
         limits=config.limits,
         capture=config.capture,
         retention=config.retention,
+        tracing=config.tracing,
         gateway=config.gateway,
         retrieval=config.retrieval,
         multiprocess_dir=multiprocess_dir,

@@ -32,6 +32,7 @@ from serving.config import (
     Replicas,
     Retention,
     Strict,
+    Tracing,
 )
 
 NAMESPACE = "headrace"
@@ -101,6 +102,7 @@ class StackConfig(Strict):
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="which completions are stored with all that led to them")
     retention: Retention = Retention()
+    tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     ray: Ray = Ray()

@@ -1013,6 +1013,19 @@ class Retention(Strict):
     files: float | None = Field(default=None, gt=0, le=36_500, description="since the upload, from every vector store")
 
 
+class Tracing(Strict):
+    """Where traces of requests go; without an endpoint there are none."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/@?#\s]+/[^@?#\s]*$",
+        max_length=2000,
+        description="URL that takes OTLP over HTTP, with its path: `http://collector:4318/v1/traces`",
+    )
+    ratio: float = Field(default=1, ge=0, le=1, description="share of the traces that begin here")
+    content: bool = Field(default=False, description="spans hold what people and models wrote")
+
+
 class ServingConfig(Strict):
     """Everything the gateway and retrieval need that changes seldom."""
 
@@ -1022,6 +1035,7 @@ class ServingConfig(Strict):
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="of bare models, and of assistants that do not say")
     retention: Retention = Retention()
+    tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     multiprocess_dir: str | None = Field(default=None, description="prometheus-client's folder on this node")

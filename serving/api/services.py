@@ -47,6 +47,7 @@ from serving.store.turn_vectors import TurnVectors
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
 from serving.telemetry import metrics
+from serving.telemetry.tracing import Tracer
 
 
 class Services:
@@ -78,6 +79,11 @@ class Services:
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()
         self.generator = Generator(self.engines, self.upstream)
+        self.tracer: Tracer | None = None
+        if config.tracing.endpoint is not None:
+            from serving.telemetry.otlp import OtlpTracer  # OpenTelemetry, which is not for everyone
+
+            self.tracer = OtlpTracer(config.tracing)
         self.stream_ids = StreamIds(secret)
         buffers = Buffers(config.limits)
         self.detaching = Detaching(buffers)
@@ -161,3 +167,5 @@ class Services:
         await self.mcp.close()
         await self.upstream.close()
         await self.database.close()
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.close)

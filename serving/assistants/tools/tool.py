@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from referencing import Registry
 
 from serving.config import Approval
+from serving.telemetry import tracing
 
 log = logging.getLogger("headrace.tools")
 
@@ -189,8 +190,15 @@ class Toolbox:
 
     async def call(self, name: str, arguments: str) -> str:
         """Returns what the tool says, or what was wrong: a model can go on after either."""
+        called = name[:64]
+        asked = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": called, "gen_ai.tool.type": "function"}
         try:
-            said = await self._call(name, arguments)
+            with tracing.span(f"execute_tool {called}", asked) as span:
+                if span is not None:
+                    span.content("gen_ai.tool.call.arguments", arguments)
+                said = await self._call(name, arguments)
+                if span is not None:
+                    span.content("gen_ai.tool.call.result", said)
         except ToolError as e:
             said = f"Error: {e}."
         said = shorten(well_formed(said), min(MAX_OBSERVATION, max(self._characters_left, 100)))

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from serving.api.app import Api
 from serving.api.services import Services
-from serving.config import Catalog, Limits, SecretRef, ServingConfig, Store
+from serving.config import Catalog, Limits, SecretRef, ServingConfig, Store, Tracing
 from serving.security.keys import new_key
 
 
@@ -80,6 +80,7 @@ def gateway(
     retrieval: Any = None,
     handle_of: Callable[[str], Any] = lambda name: None,
     database: str | None = None,
+    tracing: Tracing | None = None,
 ) -> Iterator[Gateway]:
     """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
     key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
@@ -90,6 +91,7 @@ def gateway(
         key_secret=SecretRef(ref=f"file:{folder / 'hash'}"),
         bootstrap_key=SecretRef(ref=f"file:{folder / 'key'}"),
         limits=limits or Limits(),
+        tracing=tracing or Tracing(),
     )
 
     async def start() -> tuple[Services, uvicorn.Server, asyncio.Task[None]]:
