@@ -193,6 +193,7 @@ STRUCTURED = frozenset(
         "knowledge",
         "limits",
         "retention",
+        "tracing",
         "gateway",
         "retrieval",
         "ray",
