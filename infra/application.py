@@ -65,6 +65,7 @@ def serving(
         quotas=config.quotas,
         oidc=oidc,
         cors=config.cors,
+        tracing=config.tracing,
         gateway=config.gateway,
         retrieval=config.retrieval,
         multiprocess_dir=multiprocess_dir,

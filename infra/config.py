@@ -37,6 +37,7 @@ from serving.config import (
     Replicas,
     Retention,
     Strict,
+    Tracing,
 )
 
 NAMESPACE = "headrace"
@@ -111,6 +112,7 @@ class StackConfig(Strict):
     quotas: Quotas = Quotas()
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
+    tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     ray: Ray = Ray()
@@ -205,6 +207,7 @@ STRUCTURED = frozenset(
         "quotas",
         "oidc",
         "cors",
+        "tracing",
         "gateway",
         "retrieval",
         "ray",

@@ -1438,6 +1438,19 @@ class Cors(Strict):
     credentials: bool = Field(default=False, description="whether they may also use a browser's session")
 
 
+class Tracing(Strict):
+    """Where traces of requests go; without an endpoint there are none."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/@?#\s]+/[^@?#\s]*$",
+        max_length=2000,
+        description="URL that takes OTLP over HTTP, with its path: `http://collector:4318/v1/traces`",
+    )
+    ratio: float = Field(default=1, ge=0, le=1, description="share of the traces that begin here")
+    content: bool = Field(default=False, description="spans hold what people and models wrote")
+
+
 class ServingConfig(Strict):
     """Everything the gateway and retrieval need that changes seldom."""
 
@@ -1453,6 +1466,7 @@ class ServingConfig(Strict):
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
     quotas: Quotas = Quotas()
+    tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     multiprocess_dir: str | None = Field(default=None, description="prometheus-client's folder on this node")

@@ -24,6 +24,7 @@ from serving.api.operations import OPERATIONS, Handler, Operation
 from serving.api.response_headers import over_tls
 from serving.api.scopes import require
 from serving.api.services import Services
+from serving.api.traced import traced
 from serving.config import Cors
 from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
@@ -78,15 +79,17 @@ class Api:
         x = Exchange(given or secrets.token_hex(12), receive, send, tls=over_tls(scope))
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
-        try:
-            if given is None:
-                await _fail(x, ApiError(400, "invalid_request_id", "x-request-id must be 1 to 64 of A-Z a-z 0-9 . _ -"))
-            elif unclear:
-                await _fail(x, invalid("headrace-resumable must be true or false.", "headrace-resumable"))
-            else:
-                await self._answer(x, scope, receive)
-        finally:
-            x.account()
+        with traced(self._services.tracer, x, scope):
+            try:
+                if given is None:
+                    message = "x-request-id must be 1 to 64 of A-Z a-z 0-9 . _ -"
+                    await _fail(x, ApiError(400, "invalid_request_id", message))
+                elif unclear:
+                    await _fail(x, invalid("headrace-resumable must be true or false.", "headrace-resumable"))
+                else:
+                    await self._answer(x, scope, receive)
+            finally:
+                x.account()
 
     def _stream_id(self, scope: Scope) -> str:
         x: Exchange = scope["headrace"]

@@ -28,7 +28,7 @@ from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines
 from serving.store.captures import Ending
 from serving.store.errors import StoreError
-from serving.telemetry import metrics
+from serving.telemetry import metrics, tracing
 
 log = logging.getLogger("headrace.api")
 
@@ -242,6 +242,8 @@ class Generator:
                 x.code = error.code
                 rest = x.error_frame(error)
             finally:
+                if tracing.current() is not None:
+                    tracing.answered(relay.choices(), relay.usage)
                 book(x, job, relay.usage)
                 _observe(x, relay)
         if error is None:

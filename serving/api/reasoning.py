@@ -34,7 +34,8 @@ from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.tool import Toolbox
 from serving.config import TOOLS, Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.endpoint import Endpoint
-from serving.telemetry import metrics
+from serving.telemetry import metrics, tracing
+from serving.telemetry.tracing import Value
 
 log = logging.getLogger("headrace.api")
 
@@ -151,6 +152,7 @@ class Reasoner:
             if x.guard is not None and x.guard.output:
                 step = replace(step, text=await x.guard.step(step.text))
             said.steps.append(shown(step))
+            _trace(step)
             if relay is not None:
                 await _begin(x, relay)
                 await x.write(relay.step(said.steps[-1]))
@@ -226,6 +228,18 @@ class Reasoner:
         }
         await said.all(lambda: orjson.dumps(whole))
         return whole
+
+
+def _trace(step: Step) -> None:
+    """Makes a span of a step, which took the time since the one before."""
+    if (parent := tracing.current()) is None:
+        return
+    attributes: dict[str, Value] = {"headrace.step.kind": step.kind, "headrace.step.tokens": step.tokens}
+    if step.name:
+        attributes["gen_ai.tool.name"] = step.name
+    span = parent.child(f"step {step.kind}", attributes, begin=time.perf_counter() - step.seconds)
+    span.content("headrace.step.text", step.text)
+    span.end()
 
 
 async def _begin(x: Exchange, relay: Relay) -> None:

@@ -65,6 +65,7 @@ from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
 from serving.telemetry import metrics
+from serving.telemetry.tracing import Tracer
 
 log = logging.getLogger("headrace.api")
 
@@ -113,6 +114,11 @@ class Services:
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()
         self.generator = Generator(self.engines, self.upstream)
+        self.tracer: Tracer | None = None
+        if config.tracing.endpoint is not None:
+            from serving.telemetry.otlp import OtlpTracer  # OpenTelemetry, which is not for everyone
+
+            self.tracer = OtlpTracer(config.tracing)
         self.stream_ids = StreamIds(secret)
         buffers = Buffers(config.limits)
         self.detaching = Detaching(buffers)
@@ -232,3 +238,5 @@ class Services:
             await provider.close()
         await self.keeper.close()
         await self.database.close()
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.close)

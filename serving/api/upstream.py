@@ -14,6 +14,7 @@ import orjson
 
 from serving.api.errors import ApiError, EngineLost, invalid, too_many, upstream
 from serving.engines.endpoint import Endpoint
+from serving.telemetry import tracing
 
 MAX_ANSWER = 64_000_000
 """Bytes of a whole (not streamed) answer."""
@@ -47,17 +48,18 @@ class Upstream:
         or 504. Raises `ApiError`, which is an `EngineLost` when no byte came. Leaving the context early closes the
         connection, which stops the engine.
         """
-        response = await self._send(endpoint, path, document)
-        try:
-            if response.status != 200:
-                raise await _refusal(response)
-            yield response
-        finally:
-            response.close()
+        with tracing.engine(endpoint.url, path, document):
+            response = await self._send(endpoint, path, document)
+            try:
+                if response.status != 200:
+                    raise await _refusal(response)
+                yield response
+            finally:
+                response.close()
 
     async def _send(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> aiohttp.ClientResponse:
         body = orjson.dumps(document)
-        headers = {"Content-Type": "application/json", **endpoint.headers}
+        headers = {"Content-Type": "application/json", **endpoint.headers, **tracing.headers()}
         timeout = _timeout(endpoint.connect_timeout_s, endpoint.idle_timeout_s)
         for attempt in range(endpoint.retries + 1):
             last = attempt == endpoint.retries
@@ -112,6 +114,7 @@ async def read_answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
         raise upstream("The model's answer was cut off or is not JSON.") from None
     if not isinstance(document, dict):
         raise upstream("The model's answer is not a JSON object.")
+    tracing.answered(document.get("choices"), document.get("usage"))
     return document
 
 

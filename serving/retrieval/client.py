@@ -15,6 +15,7 @@ from serving.config import Assistant, Catalog, KnowledgeAccess
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.types import Attribution, Hit
 from serving.security.principal import Principal
+from serving.telemetry import tracing
 
 EMBEDDER = "all-minilm-l6-v2"
 """The embedder's name in the model list."""
@@ -50,7 +51,11 @@ class RetrievalClient:
             return []
         if told != assistant.knowledge:
             assistant = assistant.model_copy(update={"knowledge": told})
-        hits: list[Hit] = await self._call("context", principal, assistant, question)
+        with tracing.span("retrieval", {"gen_ai.operation.name": "retrieval"}) as span:
+            hits: list[Hit] = await self._call("context", principal, assistant, question)
+            if span is not None:
+                span.set({"headrace.retrieval.chunks": len(hits)})
+                span.content("gen_ai.retrieval.query.text", question)
         return hits
 
     async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:

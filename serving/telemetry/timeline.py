@@ -15,11 +15,12 @@ class Timeline:
     Times are seconds of the monotonic clock.
     """
 
-    __slots__ = ("_last", "stages", "start")
+    __slots__ = ("_last", "marks", "stages", "start")
 
     def __init__(self) -> None:
         self.start = self._last = time.perf_counter()
         self.stages: dict[str, float] = {}
+        self.marks: list[tuple[str, float, float]] | None = None  # each stage with its begin and end, where traced
 
     def end_of(self, stage: str) -> None:
         """Books the time since the last mark under `stage`."""
@@ -27,6 +28,8 @@ class Timeline:
             raise ValueError(f"unknown stage {stage}")
         now = time.perf_counter()
         self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
+        if self.marks is not None:
+            self.marks.append((stage, self._last, now))
         self._last = now
 
     @property

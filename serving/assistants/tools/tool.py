@@ -17,6 +17,7 @@ from referencing import Registry
 
 from serving.assistants.spotlight import OVERHEAD, Spotlight
 from serving.config import Approval
+from serving.telemetry import tracing
 
 log = logging.getLogger("headrace.tools")
 
@@ -207,8 +208,15 @@ class Toolbox:
 
     async def call(self, name: str, arguments: str) -> str:
         """Returns what the tool says, or what was wrong: a model can go on after either."""
+        called = name[:64]
+        asked = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": called, "gen_ai.tool.type": "function"}
         try:
-            said = await self._call(name, arguments)
+            with tracing.span(f"execute_tool {called}", asked) as span:
+                if span is not None:
+                    span.content("gen_ai.tool.call.arguments", arguments)
+                said = await self._call(name, arguments)
+                if span is not None:
+                    span.content("gen_ai.tool.call.result", said)
         except ToolError as e:
             said = f"Error: {e}."
         said = well_formed(said)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from serving.api.app import Api
 from serving.api.services import Services
-from serving.config import Catalog, Cors, Limits, Oidc, SecretRef, ServingConfig, Store
+from serving.config import Catalog, Cors, Limits, Oidc, SecretRef, ServingConfig, Store, Tracing
 from serving.security.keys import new_key
 
 
@@ -85,6 +85,7 @@ def gateway(
     port: int = 0,
     key_secret: str = "h" * 40,
     previous: str | None = None,
+    tracing: Tracing | None = None,
 ) -> Iterator[Gateway]:
     """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
     key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
@@ -99,6 +100,7 @@ def gateway(
         limits=limits or Limits(),
         oidc=oidc or Oidc(),
         cors=cors or Cors(),
+        tracing=tracing or Tracing(),
     )
 
     async def start() -> tuple[Services, uvicorn.Server, asyncio.Task[None]]:

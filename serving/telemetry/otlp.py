@@ -1,0 +1,133 @@
+"""Traces by OpenTelemetry, sent by OTLP over HTTP. A receiver that is down costs requests nothing: spans are lost.
+
+Import this module only where traces are configured.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+
+import orjson
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from serving.config import Tracing
+from serving.telemetry.tracing import Attributes, current
+
+QUEUE = 2048
+"""Spans that wait to be sent; more are dropped."""
+
+SEND_S = 5.0
+"""Seconds that one batch may take, with its retries."""
+
+MAX_CONTENT = 16_000
+"""Characters of one text in a span."""
+
+LOGGERS = ("headrace.api", "headrace.memory", "headrace.tools")
+"""Those whose lines are about a request."""
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class OtlpTracer:
+    """Makes spans and sends them in batches, from a thread of its own."""
+
+    def __init__(self, settings: Tracing, service: str = "headrace-gateway") -> None:
+        if settings.endpoint is None:
+            raise ValueError("no endpoint is configured")
+        self._content = settings.content
+        self._provider = TracerProvider(
+            sampler=ParentBased(TraceIdRatioBased(settings.ratio)),
+            resource=Resource.create({SERVICE_NAME: service}),
+            span_limits=SpanLimits(max_attributes=64, max_events=16, max_span_attribute_length=MAX_CONTENT),
+            shutdown_on_exit=False,
+        )
+        exporter = OTLPSpanExporter(endpoint=settings.endpoint, timeout=SEND_S)
+        self._provider.add_span_processor(
+            BatchSpanProcessor(exporter, max_queue_size=QUEUE, schedule_delay_millis=1000)
+        )
+        self._tracer = self._provider.get_tracer("headrace")
+        for name in LOGGERS:
+            logging.getLogger(name).addFilter(_traced)
+
+    def begin(self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes) -> OtlpSpan:
+        """Begins the span of a request; a `traceparent` that is none begins a trace."""
+        given = {k.decode("latin-1"): v.decode("latin-1") for k, v in headers if k in (b"traceparent", b"tracestate")}
+        context = _PROPAGATOR.extract(given, Context())
+        span = self._tracer.start_span(name, context, SpanKind.SERVER, attributes)
+        return OtlpSpan(self._tracer, span, self._content)
+
+    def close(self) -> None:
+        """Sends what is left; takes no longer than a batch may."""
+        for name in LOGGERS:
+            logging.getLogger(name).removeFilter(_traced)
+        self._provider.shutdown()
+
+
+class OtlpSpan:
+    """A span of OpenTelemetry's."""
+
+    def __init__(self, tracer: trace.Tracer, span: trace.Span, content: bool) -> None:
+        self._tracer = tracer
+        self._span = span
+        self._content = content
+        self._context = trace.set_span_in_context(span, Context())
+
+    @property
+    def trace_id(self) -> str:
+        """The trace's id: 32 hexadecimal digits."""
+        return trace.format_trace_id(self._span.get_span_context().trace_id)
+
+    def child(self, name: str, attributes: Attributes, *, begin: float | None = None, client: bool = False) -> OtlpSpan:
+        """Returns a span within this one."""
+        kind = SpanKind.CLIENT if client else SpanKind.INTERNAL
+        span = self._tracer.start_span(name, self._context, kind, attributes, start_time=_unix_ns(begin))
+        return OtlpSpan(self._tracer, span, self._content)
+
+    def set(self, attributes: Attributes) -> None:
+        """Adds attributes."""
+        self._span.set_attributes(attributes)
+
+    def rename(self, name: str) -> None:
+        """Gives it the name that is known later."""
+        self._span.update_name(name)
+
+    def content(self, name: str, value: object) -> None:
+        """Adds what people or models wrote, as text or JSON, where that is configured."""
+        if self._content and self._span.is_recording():
+            text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+            self._span.set_attribute(name, text)
+
+    def end(self, *, at: float | None = None, error: str | None = None) -> None:
+        """Ends it."""
+        if error is not None:
+            self._span.set_attribute("error.type", error)
+            self._span.set_status(Status(StatusCode.ERROR))
+        self._span.end(_unix_ns(at))
+
+    def headers(self) -> dict[str, str]:
+        """Returns `traceparent`, and `tracestate` where there is one."""
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier, self._context)
+        return carrier
+
+
+def _unix_ns(at: float | None) -> int | None:
+    """Returns unix time in nanoseconds for a moment of `time.perf_counter`."""
+    return None if at is None else time.time_ns() - int((time.perf_counter() - at) * 1e9)
+
+
+def _traced(record: logging.LogRecord) -> bool:
+    """Ends a line about a request with the id of its trace."""
+    if (span := current()) is not None and isinstance(record.msg, str):
+        record.msg = f"{record.msg.rstrip()} [trace {span.trace_id}]"
+    return True

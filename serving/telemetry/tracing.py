@@ -1,0 +1,134 @@
+"""Traces: what a request did, as spans. Nothing here costs anything, or imports OpenTelemetry, unless it is configured.
+
+Names of attributes are those of OpenTelemetry's semantic conventions for HTTP and for generative AI
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/), and `headrace.…` where they have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+Value = str | int | float | bool
+Attributes = Mapping[str, Value]
+
+OPERATIONS = {"/chat/completions": "chat", "/completions": "text_completion", "/embeddings": "embeddings"}
+
+_REQUESTED = {
+    "max_tokens": "gen_ai.request.max_tokens",
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "seed": "gen_ai.request.seed",
+    "stream": "gen_ai.request.stream",
+}
+_USED = {"prompt_tokens": "gen_ai.usage.input_tokens", "completion_tokens": "gen_ai.usage.output_tokens"}
+
+
+class Span(Protocol):
+    """Something that took its time. Times are seconds of `time.perf_counter`, by default now."""
+
+    @property
+    def trace_id(self) -> str:
+        """The trace's id: 32 hexadecimal digits."""
+
+    def child(self, name: str, attributes: Attributes, *, begin: float | None = None, client: bool = False) -> Span:
+        """Returns a span within this one; `client` says that it asks another service."""
+
+    def set(self, attributes: Attributes) -> None:
+        """Adds attributes."""
+
+    def rename(self, name: str) -> None:
+        """Gives it the name that is known later."""
+
+    def content(self, name: str, value: object) -> None:
+        """Adds what people or models wrote, where that may be told."""
+
+    def end(self, *, at: float | None = None, error: str | None = None) -> None:
+        """Ends it; `error` is what failed, a code or the name of an exception."""
+
+    def headers(self) -> dict[str, str]:
+        """Returns the headers by which the service that is asked goes on with the trace (W3C Trace Context)."""
+
+
+class Tracer(Protocol):
+    """Makes traces and sends them to where they are kept."""
+
+    def begin(self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes) -> Span:
+        """Begins the span of a request, within the trace that its headers name."""
+
+    def close(self) -> None:
+        """Sends what is left, within seconds."""
+
+
+_current: ContextVar[Span | None] = ContextVar("span", default=None)
+
+
+def current() -> Span | None:
+    """Returns the span that this task is in."""
+    return _current.get()
+
+
+@contextmanager
+def within(span: Span) -> Iterator[None]:
+    """Makes `span` the current one; whoever began it ends it."""
+    token = _current.set(span)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def span(name: str, attributes: Attributes, *, client: bool = False) -> Iterator[Span | None]:
+    """A span within the current one, None where nothing is traced. What raises through it is its error."""
+    parent = _current.get()
+    if parent is None:
+        yield None
+        return
+    opened = parent.child(name, attributes, client=client)
+    try:
+        with within(opened):
+            yield opened
+    except BaseException as e:
+        opened.end(error=str(getattr(e, "code", "")) or type(e).__name__)
+        raise
+    opened.end()
+
+
+@contextmanager
+def engine(url: str, path: str, document: Mapping[str, Any]) -> Iterator[None]:
+    """A span of a request to an engine."""
+    operation = OPERATIONS.get(path)
+    if _current.get() is None or operation is None:
+        yield
+        return
+    model = str(document.get("model", ""))
+    asked: dict[str, Value] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.request.model": model,
+        "url.full": url,
+    }
+    asked |= {name: document[field] for field, name in _REQUESTED.items() if document.get(field) is not None}
+    with span(f"{operation} {model}", asked, client=True) as opened:
+        if opened is not None and "messages" in document:
+            opened.content("gen_ai.input.messages", document["messages"])
+        yield
+
+
+def answered(choices: Sequence[Any] | None, usage: Mapping[str, Any] | None) -> None:
+    """Adds to the current span what an engine said and the tokens that it reported."""
+    opened = _current.get()
+    if opened is None:
+        return
+    counts = {name: value for field, name in _USED.items() if isinstance(value := (usage or {}).get(field), int)}
+    opened.set(counts)
+    if choices:
+        opened.content("gen_ai.output.messages", list(choices))
+
+
+def headers() -> dict[str, str]:
+    """Returns what a request to another service carries on of the current trace."""
+    opened = _current.get()
+    return {} if opened is None else opened.headers()
