@@ -179,20 +179,6 @@ def _for_pages(app: ASGIApp, cors: Cors) -> ASGIApp:
     )
 
 
-def _for_pages(app: ASGIApp, cors: Cors) -> ASGIApp:
-    """Returns `app` with answers that pages of the origins of `cors` may read."""
-    if not cors.origins:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=cors.origins,
-        allow_credentials=cors.credentials,
-        allow_methods=sorted({op.method for op in OPERATIONS}),
-        allow_headers=["*"],  # OpenAI's SDKs send many of their own
-        expose_headers=_EXPOSED,
-    )
-
-
 class _Sent(Response):
     """Stands for a response that the handler has already sent."""
 
