@@ -31,7 +31,9 @@ async def test_models_are_the_migrated_schema(database: Database) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-        rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql LIKE '%WHERE%'")
+        rows = connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE%'"
+        )
         sql = {row.name: row.sql for row in rows}
     engine.dispose()
     # Alembic does not compare the condition of a partial index.
