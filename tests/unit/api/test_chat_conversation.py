@@ -419,17 +419,28 @@ def test_an_answer_reads_its_conversation_once(world, conversation, stream):
     database = world.up.services.database
     seen = []
 
-    def execute(_connection, _cursor, statement, *_):
-        if "conversation" in statement or "captures" in statement:  # the workers look for jobs meanwhile
+    def see(statement):
+        if "conversation" in statement:  # the workers look for jobs meanwhile
             seen.append(statement.split()[0])
 
-    for each in (database._engine.sync_engine, database._blocking, database._committing):
-        event.listen(each, "before_cursor_execute", execute)
-    for turn in range(2):
+    def checkout(driver, *_):
+        driver.set_trace_callback(see)
+
+    async def trace(callback):
+        database._lookups.driver.set_trace_callback(callback)
+
+    world.ask(conversation, "hi", stream=stream)
+    event.listen(database._committing, "checkout", checkout)
+    event.listen(database._blocking, "checkout", checkout)
+    world.up.loop.do(trace(see))
+    for turn in (1, 2):
         _, _, extra = world.ask(conversation, "hi", stream=stream)
         assert extra["memory"] == {"turns": turn, "left_out": 0}
-        assert seen == ["SELECT", "UPDATE", "INSERT", "INSERT"]
+        assert seen == ["SELECT", "UPDATE", "INSERT", "INSERT", "INSERT"]  # each row is a statement
         seen.clear()
+    world.up.loop.do(trace(None))
+    event.remove(database._committing, "checkout", checkout)
+    event.remove(database._blocking, "checkout", checkout)
 
 
 @both
