@@ -13,8 +13,8 @@ from serving.config import Catalog
 from serving.security.principal import SCOPES, SCOPES_OF
 from tests.unit.api.running import Gateway, Loop, gateway
 
-ANY_KEY = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/me"}
-"""What any key may ask: what there is, and who it is."""
+ANY_KEY = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/me", "GET /v1/usage"}
+"""What any key may ask: what there is, who it is, and what it used."""
 
 Caller = Callable[..., httpx.Client]
 

@@ -513,17 +513,24 @@ def test_without_a_key_the_store_is_asked_nothing_more(world, path):
     def note(connection, cursor, statement, *rest):
         asked.append(statement)
 
+    def checkout(driver, *_):
+        driver.set_trace_callback(asked.append)
+
     database = world.up.services.database
-    engines = [database._engine.sync_engine, database._blocking, database._committing]
+    engines = [
+        (database._engine.sync_engine, "before_cursor_execute", note),
+        (database._blocking, "checkout", checkout),
+        (database._committing, "checkout", checkout),
+    ]
     for each in engines:
-        event.listen(each, "before_cursor_execute", note)
+        event.listen(*each)
     try:
         world.post(path, body)
         without, asked[:] = list(asked), []
         world.post(path, body, world.key())
     finally:
         for each in engines:
-            event.remove(each, "before_cursor_execute", note)
+            event.remove(*each)
     assert without
     assert not [statement for statement in without if "idempotency" in statement]
     assert [statement for statement in asked if "idempotency" in statement]

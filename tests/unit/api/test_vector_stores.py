@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from serving.config import Catalog
-from serving.security.principal import SCOPES_OF, Principal
+from serving.security.principal import Principal
+from tests.identity import key_of
 from tests.unit.api.running import Loop, gateway
 
 
@@ -59,8 +60,7 @@ def test_a_store_of_a_file_that_is_not_there_is_not_made(http, file, store):
 @pytest.fixture(scope="module")
 def colleague(http, up):
     """Another user of the same tenant."""
-    issued = up.services.authenticator.issue(Principal("default", "bob", ""), scopes=SCOPES_OF["user"])
-    _, key = up.loop.do(issued)
+    key = up.loop.do(key_of(up.services, Principal("default", "bob", "")))
     with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {key}"}, timeout=20) as http:
         yield http
 
