@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.store import sealed
-from serving.store.sealed import HEADER, TAG, Sealing, Unreadable, is_sealed, new_key, read_key, unseal, write_key
+from serving.store.sealed import HEADER, TAG, Sealing, Unreadable, is_sealed, read_key, unseal, write_key
 
 KEY = bytes(range(32))
 WRITTEN = base64.b64encode(KEY).decode()
