@@ -20,7 +20,7 @@ from serving.api.errors import ApiError, invalid, not_found, unavailable
 from serving.api.exchange import Exchange
 from serving.api.http import made_id
 from serving.api.idempotency import repeatable
-from serving.api.operations import OPERATIONS, Handler, Operation
+from serving.api.operations import OPERATIONS, TENANT, Handler, Operation
 from serving.api.response_headers import over_tls
 from serving.api.scopes import require
 from serving.api.services import Services
@@ -161,7 +161,14 @@ class Api:
             self._services.audit.count(op.audited, reason, x.caller.tenant)
             raise
         target = next(iter(request.path_params.values()), None) or made_id(response)
-        await self._services.audit.record(x.caller, op.audited, target, request_id=x.request_id)
+        await self._services.audit.record(
+            x.caller,
+            op.audited,
+            target if not op.about_user else None,
+            subject=target if op.about_user else None,
+            request_id=x.request_id,
+            tenant=request.query_params.get("tenant") if TENANT in op.query else None,
+        )
         return response
 
 

@@ -7,12 +7,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.errors import ApiError, invalid
+from serving.api.admin import acting
+from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse
 from serving.api.paging import page_query, page_response, text_query
 from serving.api.services import Services
-from serving.store.audit import Row
+from serving.store.audit import PLATFORM, Row
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
@@ -21,7 +22,7 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
     if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 15):
         raise invalid("after must be the id of an event.", "after")
     page = await s.audit.page(
-        administered(request, x),
+        await _chain(s, request, x),
         user=text_query(request, "user", 256),
         action=text_query(request, "action", 64),
         after=int(after) if after is not None else None,
@@ -32,7 +33,7 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 
 async def verify(s: Services, request: Request, x: Exchange) -> Response:
     """Says whether the tenant's audit log is as it was written."""
-    found = await s.audit.verify(administered(request, x))
+    found = await s.audit.verify(await _chain(s, request, x))
     seq, hash = found.head
     return JsonResponse(
         {
@@ -45,17 +46,11 @@ async def verify(s: Services, request: Request, x: Exchange) -> Response:
     )
 
 
-def administered(request: Request, x: Exchange) -> str:
-    """Returns the tenant that a request administers; raises a 403 for another one than the caller's own.
-
-    An empty name is the platform's own: what belongs to no tenant.
-    """
-    given = text_query(request, "tenant", 256)
-    if given is None or given == x.caller.tenant:
-        return x.caller.tenant
-    if "platform" not in x.caller.scopes:
-        raise ApiError(403, "insufficient_scope", "This key administers its own tenant alone.", param="tenant")
-    return given
+async def _chain(s: Services, request: Request, x: Exchange) -> str:
+    """Returns whose chain a request is about: an empty name is the platform's own, of what belongs to no tenant."""
+    if request.query_params.get("tenant") == PLATFORM and "platform" in x.caller.scopes:
+        return PLATFORM
+    return (await acting(s, request, x)).tenant
 
 
 def _event(row: Row) -> dict[str, Any]:

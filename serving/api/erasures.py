@@ -7,36 +7,35 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.audit import administered
+from serving.api.admin import acting
 from serving.api.errors import not_found
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response
 from serving.api.schemas import ErasureRequest
 from serving.api.services import Services
-from serving.store.erasure import of_tenant
 from serving.store.jobs import Job
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Begins to erase a user, or counts what there is of one; an erasure that is under way is returned."""
     body = await read_json(request, ErasureRequest, s.limits)
-    tenant = administered(request, x)
-    subject = await s.audit.pseudonym(tenant, body.user)
-    job = await s.erasures.request(of_tenant(x.caller, tenant), body.user, subject, dry_run=body.dry_run)
+    caller = await acting(s, request, x)
+    subject = await s.audit.pseudonym(caller.tenant, body.user)
+    job = await s.erasures.request(caller, body.user, subject, dry_run=body.dry_run)
     return JsonResponse(_erasure(job))
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
     """Lists the tenant's erasures of the last days, the newest first."""
     query = page_query(request)
-    caller = of_tenant(x.caller, administered(request, x))
+    caller = await acting(s, request, x)
     return page_response(await s.erasures.list(caller, after=query["after"], limit=query["limit"]), _erasure)
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
     """Says how far an erasure is."""
-    caller = of_tenant(x.caller, administered(request, x))
+    caller = await acting(s, request, x)
     job = await s.erasures.get(caller, request.path_params["erasure_id"])
     if job is None:
         raise not_found("job")

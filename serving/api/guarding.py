@@ -64,6 +64,7 @@ async def guarded(s: Services, x: Exchange, route: Route, body: Body) -> Body:
         choice = {"index": 0, "message": said, "finish_reason": "content_filter"}
         await recorded(Outcome(x.new_id("blocked"), "error", {}, [choice], {}, code="content_filter"))
     found = next(entry for entry in guard.report if entry["action"] == "block" and entry["place"] == refused[0])
+    s.audit.count("guardrail.block", found["check"], x.caller.tenant)
     message = f"A guardrail blocks this request: {found['check']} ({found['kind']})."
     raise invalid(message, refused[0], "content_filter")
 

@@ -74,6 +74,7 @@ class Operation:
     once: Once | None = None  # how a repetition with the same Idempotency-Key is told from a new request
     scope: Scope | None = None  # what the caller's key must be good for, None where any key will do
     audited: str | None = None  # the action that the audit log calls it, None where it has no events of it
+    about_user: bool = False  # it acts upon a user, whom the audit log names by a pseudonym
 
 
 RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
@@ -82,7 +83,7 @@ ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default"
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
 SIGN_IN_ANSWER: dict[str, object] = {"type": "string", "maxLength": 4096}
 PAGE = (LIMIT, ORDER, AFTER)
-TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})
+TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})  # whose, for the stack's own key
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
 USER = Parameter("user", {"type": "string", "maxLength": 256})
 _DAY: dict[str, object] = {"type": "string", "format": "date"}
@@ -101,7 +102,6 @@ def by(*allowed: str) -> Parameter:
 
 LONG_AFTER = Parameter("after", {"type": "string", "maxLength": 256})  # where an id is a name
 NAMES = (LIMIT, ORDER, LONG_AFTER)
-TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})  # whose, for the stack's own key
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/healthz", health.alive, authenticated=False),
@@ -289,15 +289,44 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/v1/memories/{memory_id}", memories.update, b.MemoryUpdate, scope="data"),
     Operation("DELETE", "/v1/memories/{memory_id}", memories.delete, scope="data"),
     Operation("GET", "/v1/me", me.get),
-    Operation("POST", "/v1/admin/tenants", admin_tenants.create, a.TenantRequest, scope="platform"),
+    Operation(
+        "POST", "/v1/admin/tenants", admin_tenants.create, a.TenantRequest, scope="platform", audited="tenant.create"
+    ),
     Operation("GET", "/v1/admin/tenants", admin_tenants.list_page, query=NAMES, scope="platform"),
     Operation("GET", "/v1/admin/tenants/{tenant_id}", admin_tenants.get, scope="platform"),
-    Operation("POST", "/v1/admin/tenants/{tenant_id}", admin_tenants.update, a.TenantUpdate, scope="platform"),
-    Operation("POST", "/v1/admin/users", admin_users.create, a.UserRequest, query=(TENANT,), scope="admin"),
+    Operation(
+        "POST",
+        "/v1/admin/tenants/{tenant_id}",
+        admin_tenants.update,
+        a.TenantUpdate,
+        scope="platform",
+        audited="tenant.update",
+    ),
+    Operation(
+        "POST",
+        "/v1/admin/users",
+        admin_users.create,
+        a.UserRequest,
+        query=(TENANT,),
+        scope="admin",
+        audited="user.create",
+        about_user=True,
+    ),
     Operation("GET", "/v1/admin/users", admin_users.list_page, query=(*NAMES, TENANT), scope="admin"),
     Operation("GET", "/v1/admin/users/{user_id}", admin_users.get, query=(TENANT,), scope="admin"),
-    Operation("POST", "/v1/admin/users/{user_id}", admin_users.update, a.UserUpdate, query=(TENANT,), scope="admin"),
-    Operation("POST", "/v1/admin/keys", admin_keys.create, a.KeyRequest, query=(TENANT,), scope="admin"),
+    Operation(
+        "POST",
+        "/v1/admin/users/{user_id}",
+        admin_users.update,
+        a.UserUpdate,
+        query=(TENANT,),
+        scope="admin",
+        audited="user.update",
+        about_user=True,
+    ),
+    Operation(
+        "POST", "/v1/admin/keys", admin_keys.create, a.KeyRequest, query=(TENANT,), scope="admin", audited="key.create"
+    ),
     Operation(
         "GET",
         "/v1/admin/keys",
@@ -306,9 +335,22 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="admin",
     ),
     Operation("GET", "/v1/admin/keys/{key_id}", admin_keys.get, query=(TENANT,), scope="admin"),
-    Operation("POST", "/v1/admin/keys/{key_id}/revoke", admin_keys.revoke, query=(TENANT,), scope="admin"),
     Operation(
-        "POST", "/v1/admin/keys/{key_id}/rotate", admin_keys.rotate, a.RotationRequest, query=(TENANT,), scope="admin"
+        "POST",
+        "/v1/admin/keys/{key_id}/revoke",
+        admin_keys.revoke,
+        query=(TENANT,),
+        scope="admin",
+        audited="key.revoke",
+    ),
+    Operation(
+        "POST",
+        "/v1/admin/keys/{key_id}/rotate",
+        admin_keys.rotate,
+        a.RotationRequest,
+        query=(TENANT,),
+        scope="admin",
+        audited="key.rotate",
     ),
     Operation("GET", "/v1/usage", usage.own, query=(*DAYS, by(*usage.OWN))),
     Operation("GET", "/v1/admin/usage", usage.of_all, query=(*DAYS, by(*usage.ALL), USER, TENANT), scope="operate"),
@@ -324,13 +366,16 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
         scope="admin",
     ),
-    Operation("PUT", "/v1/admin/quotas", quotas.put, QuotasRequest, query=(TENANT,), scope="admin"),
+    Operation(
+        "PUT", "/v1/admin/quotas", quotas.put, QuotasRequest, query=(TENANT,), scope="admin", audited="quota.put"
+    ),
     Operation(
         "DELETE",
         "/v1/admin/quotas",
         quotas.delete,
         query=(Parameter("quota_id", {"type": "string", "maxLength": 64}), TENANT),
         scope="admin",
+        audited="quota.delete",
     ),
     Operation(
         "GET",

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.errors import ApiError, invalid
+from serving.api.admin import acting
+from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, text_query
 from serving.api.quota_schemas import QuotasRequest
 from serving.api.services import Services
 from serving.config import Subject
-from serving.security.principal import Principal
 from serving.security.quotas.quota import Quota, amount, quota
 from serving.security.quotas.share import Standing
 from serving.security.quotas.windows import bounds
@@ -28,7 +27,7 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
     """Lists the quotas that were set, with what is used of each, and no defaults."""
     subject: Any = one_of(request.query_params.get("subject"), "subject", get_args(Subject))
     page = await s.quotas.list_quotas(
-        of_tenant(request, x), subject=subject, subject_id=text_query(request, "id", 256), **page_query(request)
+        await acting(s, request, x), subject=subject, subject_id=text_query(request, "id", 256), **page_query(request)
     )
     data = await shown(s, page.items)
     ids = [each["quota_id"] for each in data]
@@ -38,13 +37,13 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 
 async def put(s: Services, request: Request, x: Exchange) -> Response:
     """Sets quotas, all or none; every gateway holds requests to them within seconds."""
-    tenant = of_tenant(request, x)
+    caller = await acting(s, request, x)
     body = await read_json(request, QuotasRequest, s.limits)
     for place, each in enumerate(body.quotas):
-        if each.subject == "tenant" and each.id != tenant.tenant:
+        if each.subject == "tenant" and each.id != caller.tenant:
             raise invalid("The id of a tenant's own quota is the tenant's.", f"quotas[{place}].id")
-    given = [quota(tenant.tenant, each.subject, each.id, each) for each in body.quotas]
-    await s.quotas.put(tenant, given)
+    given = [quota(caller.tenant, each.subject, each.id, each) for each in body.quotas]
+    await s.quotas.put(caller, given)
     await s.keeper.reload()
     data = await shown(s, given)
     return JsonResponse({"object": "list", "data": data})
@@ -55,19 +54,9 @@ async def delete(s: Services, request: Request, x: Exchange) -> Response:
     id = text_query(request, "quota_id", 64)
     if not id:
         raise invalid("quota_id names the quota to remove.", "quota_id")
-    await s.quotas.delete(of_tenant(request, x), id)
+    await s.quotas.delete(await acting(s, request, x), id)
     await s.keeper.reload()
     return JsonResponse({"id": id, "object": "quota.deleted", "deleted": True})
-
-
-def of_tenant(request: Request, x: Exchange) -> Principal:
-    """Returns the caller, as of the tenant that `?tenant=` names; raises a 403 where that is another's."""
-    tenant = text_query(request, "tenant", 256)
-    if tenant is None or tenant == x.caller.tenant:
-        return x.caller
-    if "platform" not in x.caller.scopes:
-        raise ApiError(403, "insufficient_scope", "This key is for its own tenant alone.", param="tenant")
-    return replace(x.caller, tenant=tenant)
 
 
 async def shown(s: Services, quotas: Sequence[Quota]) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from serving.security.browser import Browser
 from serving.security.guardrails.rails import AssistantRails
 from serving.security.identity import Identity
 from serving.security.keys import Authenticator
-from serving.security.person import Anybody, People
+from serving.security.people import KnownPeople
 from serving.security.principal import Principal
 from serving.security.provider import Provider
 from serving.security.quotas.keeper import Keeper
@@ -100,7 +100,7 @@ class Services:
         secret = config.key_secret.read()
         previous = config.key_secret_previous
         self.authenticator = Authenticator(self.keys, secret, previous=previous.read() if previous else None)
-        people: People = Anybody()
+        people = KnownPeople(self.users)
         self.providers = [Provider(issuer) for issuer in config.oidc.issuers]
         self.identity = Identity(self.authenticator, Tokens(self.providers, people))
         self.sessions = Sessions(

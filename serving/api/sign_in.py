@@ -34,11 +34,14 @@ async def callback(s: Services, request: Request, x: Exchange) -> Response:
     """Where the identity provider sends the browser back to: it gets its session here."""
     browser = _browser(s)
     try:
-        cookie, next = await browser.finish(request.query_params, request.cookies)
+        made, cookie, next = await browser.finish(request.query_params, request.cookies)
     except flow.FlowError as e:
+        s.audit.count("session.create", "sign_in_failed")
         raise ApiError(400, "sign_in_failed", str(e), headers=_PRIVATE) from None
     except AuthenticationError as e:
+        s.audit.count("session.create", "access_denied")
         raise ApiError(403, "access_denied", f"You may not come in: {e}.", headers=_PRIVATE) from None
+    await s.audit.record(made.principal, "session.create", made.id, request_id=x.request_id)
     response = RedirectResponse(s.config.oidc.url + next, 303, _PRIVATE)
     _set(browser, response, browser.session_cookie, cookie, int(s.config.oidc.session_hours * 3600))
     _set(browser, response, browser.flow_cookie, "", 0)
@@ -70,6 +73,7 @@ async def logout(s: Services, request: Request, x: Exchange) -> Response:
     browser, found = await _session(s, request)
     browser.require_own(request.headers, request.cookies)
     page = await browser.end(found, request.cookies)
+    await s.audit.record(found.principal, "session.end", found.id, request_id=x.request_id)
     answer = {"object": "session", "id": found.id, "deleted": True, "provider_url": page}
     response = JsonResponse(answer, headers=_PRIVATE)
     _set(browser, response, browser.session_cookie, "", 0)

@@ -8,11 +8,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.admin import acting
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse
 from serving.api.paging import one_of, page_query, text_query
-from serving.api.quotas import of_tenant, shown
+from serving.api.quotas import shown
 from serving.api.services import Services
 from serving.security.principal import Principal
 from serving.security.quotas.quota import amount
@@ -34,7 +35,7 @@ async def own(s: Services, request: Request, x: Exchange) -> Response:
 
 async def of_all(s: Services, request: Request, x: Exchange) -> Response:
     """Says what a tenant used by day, user, key or model."""
-    found = await _usage(s, request, of_tenant(request, x), ALL, user=text_query(request, "user", 256))
+    found = await _usage(s, request, await acting(s, request, x), ALL, user=text_query(request, "user", 256))
     return JsonResponse(_page(found))
 
 

@@ -81,14 +81,22 @@ class AuditLog:
         outcome: str = "ok",
         detail: Detail | None = None,
         request_id: str | None = None,
+        tenant: str | None = None,
     ) -> None:
-        """Records what a principal did, and returns once it is on disk.
+        """Records what a principal did, in its tenant's chain or that of `tenant`, and returns once it is on disk.
 
         `target` is an id, `subject` the name of a user whom it is about; `detail` has names, numbers and booleans, and
         no text that people wrote. Raises `StoreUnavailable`: what cannot be recorded is not to be done.
         """
         entry = entry_of(
-            principal, action, target=target, subject=subject, outcome=outcome, request_id=request_id, detail=detail
+            principal,
+            action,
+            target=target,
+            subject=subject,
+            outcome=outcome,
+            request_id=request_id,
+            detail=detail,
+            tenant=tenant,
         )
         await self._rows.append([entry])
 

@@ -80,8 +80,8 @@ class Browser:
         }
         return _with(metadata.authorization_endpoint, asked), cookie
 
-    async def finish(self, answer: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[str, str]:
-        """Returns the new session's cookie, and where its browser goes on; one that it had is over.
+    async def finish(self, answer: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[Session, str, str]:
+        """Returns the new session, its cookie, and where its browser goes on; one that it had is over.
 
         Raises `FlowError`, `AuthenticationError`, `ProviderUnavailable`.
         """
@@ -103,13 +103,13 @@ class Browser:
         principal = await self._people.seen(await signed_in(provider, token, flow.nonce))
         cookie = secrets.token_urlsafe(32)
         before = cookies.get(self.session_cookie)
-        await self._sessions.start(
+        session = await self._sessions.start(
             principal,
             provider.issuer.name,
             self._hash(cookie),
             instead_of=self._hash(before) if before is not None else None,
         )
-        return cookie, flow.next
+        return session, cookie, flow.next
 
     async def session(self, cookies: Mapping[str, str]) -> Session | None:
         """Returns the session of a request without a key, None when it has no cookie of one.

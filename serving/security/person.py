@@ -9,11 +9,11 @@ from typing import Any, Protocol, get_args
 
 from serving.config import Issuer
 from serving.security.keys import AuthenticationError
-from serving.security.principal import SCOPES_OF, Principal, Role
+from serving.security.principal import Principal, Role
 from serving.store import values
 from serving.store.errors import InvalidValue
+from serving.store.users import MAX_GROUPS
 
-MAX_GROUPS = 512
 _RISING = get_args(Role)
 
 
@@ -46,21 +46,6 @@ class People(Protocol):
 
         Raises `AuthenticationError` for those who may not come in any more.
         """
-
-
-class Anybody:
-    """`People` that keeps no list: whoever has a valid token is who it says."""
-
-    async def seen(self, person: Person) -> Principal:
-        """Returns the person with the rights of their role."""
-        return Principal(
-            tenant=person.tenant,
-            user=person.user,
-            key_id=person.id,
-            scopes=SCOPES_OF[person.role],
-            role=person.role,
-            groups=person.groups,
-        )
 
 
 def person(issuer: Issuer, claims: Mapping[str, Any]) -> Person:

@@ -184,10 +184,23 @@ def entry_of(
     outcome: str = "ok",
     request_id: str | None = None,
     detail: Detail | None = None,
+    tenant: str | None = None,
 ) -> Entry:
-    """Returns what a principal did, in the principal's tenant."""
+    """Returns what a principal did in a tenant, by default its own.
+
+    In another one it has no name, which a user there could have too: the id of its key says who it was.
+    """
+    own = tenant is None or tenant == principal.tenant
     return Entry(
-        principal.tenant, action, principal.user, principal.key_id, target, subject, outcome, request_id, detail
+        principal.tenant if tenant is None else tenant,
+        action,
+        principal.user if own else None,
+        principal.key_id,
+        target,
+        subject,
+        outcome,
+        request_id,
+        detail,
     )
 
 

@@ -7,7 +7,6 @@ is there. What belongs to a user is said in this one place, by a condition for e
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,11 +265,6 @@ class Erasures:
 
 async def _note(connection: AsyncConnection, job: Job, payload: dict[str, Any]) -> None:
     await connection.execute(jobs.update().where(jobs.c.id == job.id).values(payload=payload))
-
-
-def of_tenant(principal: Principal, tenant: str) -> Principal:
-    """Returns the principal as one who works in a tenant that it administers."""
-    return replace(principal, tenant=tenant)
 
 
 def _but(table: Table, where: ColumnElement[bool], id: str) -> ColumnElement[bool]:

@@ -415,8 +415,6 @@ sessions = Table(
     Column("hash", String(64), nullable=False, unique=True),  # HMAC-SHA256 of the cookie, hexadecimal
     Column("tenant", NAME, nullable=False),
     Column("user", NAME, nullable=False),
-    Column("role", String(16), nullable=False),
-    Column("groups", JSON, nullable=False),
     Column("issuer", String(64), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("used_at", Double, nullable=False),

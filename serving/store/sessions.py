@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, or_, select
 from serving.security.principal import SCOPES_OF, Principal, Role
 from serving.store.database import Database
 from serving.store.ids import new_id, now
-from serving.store.models import sessions
+from serving.store.models import sessions, tenants, users
 from serving.store.postgres import lock
 from serving.store.rows import build
 from serving.store.uninterrupted import uninterrupted
@@ -22,7 +22,10 @@ TOUCH_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that signed in; `hash` is the HMAC-SHA256 of its cookie in hexadecimal and stays out of `repr`."""
+    """A browser that signed in, and what its user is now.
+
+    `hash` is the HMAC-SHA256 of its cookie in hexadecimal and stays out of `repr`.
+    """
 
     id: str
     tenant: str
@@ -65,8 +68,6 @@ class Sessions:
             "hash": hash,
             "tenant": principal.tenant,
             "user": principal.user,
-            "role": principal.role,
-            "groups": sorted(principal.groups),
             "issuer": issuer,
             "created_at": at,
             "used_at": at,
@@ -81,15 +82,21 @@ class Sessions:
             kept = newest.limit(PER_USER - 1).subquery()
             await connection.execute(sessions.delete().where(theirs, sessions.c.id.not_in(select(kept.c.id))))
             await connection.execute(sessions.insert().values(row))
-        return Session(**row)  # type: ignore[arg-type]
+        return Session(**row, role=principal.role, groups=sorted(principal.groups))  # type: ignore[arg-type]
 
     @uninterrupted
     async def get(self, hash: str) -> Session | None:
-        """Returns the session with this hash, None when there is none or it is over."""
+        """Returns the session with this hash; None when there is none, it is over, or its user may not come in."""
         at = now()
+        query = (
+            select(sessions, users.c.role, users.c.groups)
+            .join(users, and_(users.c.tenant == sessions.c.tenant, users.c.user == sessions.c.user))
+            .join(tenants, tenants.c.id == sessions.c.tenant)
+            .where(sessions.c.hash == hash, users.c.disabled_at.is_(None), tenants.c.disabled_at.is_(None))
+        )
 
         def find(connection: Connection) -> Session | None:
-            row = connection.execute(select(sessions).where(sessions.c.hash == hash)).mappings().first()
+            row = connection.execute(query).mappings().first()
             return build(Session, row) if row is not None else None
 
         found = await self._database.query(find)

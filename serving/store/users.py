@@ -26,6 +26,9 @@ ADMIN = "admin"
 """The user of the stack's own key, in its tenant."""
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._@+:|=-]{0,127}$"
+SIGNED_IN = r"[A-Za-z0-9_-][A-Za-z0-9._@+:|=-]{0,127}"
+"""What a provider may call somebody: some of their subjects are base64url, which an admin would not choose."""
+
 MAX_GROUPS = 256
 MAX_GROUP = 256
 MAX_ISSUER = 512
@@ -113,8 +116,9 @@ class Users:
         """Returns whoever an identity provider names so, with the role and the groups that it says; new ones are made.
 
         Who they are stays with the provider's `subject` (issuer and name there), whatever they call themselves later.
-        A user whom an admin made is theirs who first sign in by that name. Raises `Conflict` where the name is
-        another's, or they or the tenant may not come in, and `NotFound` when there is no such tenant.
+        A user whom an admin made is theirs who first sign in by that name. What the provider takes away is taken from
+        a tenant's last admin too: the platform can make another. Raises `Conflict` where the name is another's, or
+        they or the tenant may not come in, and `NotFound` when there is no such tenant.
         """
         issuer, name = subject
         theirs = users.c.issuer == issuer, users.c.subject == name
@@ -123,27 +127,14 @@ class Users:
             found = await _of_tenant(connection, tenant, *theirs)
         said: dict[str, object] = {"role": _role(role), "groups": _groups(groups)}
         if found is None or any(getattr(found, key) != value for key, value in said.items()):
-            if not re.fullmatch(ID, user, re.ASCII):
-                raise Conflict("nobody here can have that name")
-            async with self._database.write() as connection:
-                await lock(connection, "users", tenant, user)
-                found = await _of_tenant(connection, tenant, *theirs)
-                if found is None:
-                    found = await _of_tenant(connection, tenant, users.c.tenant == tenant, users.c.user == user)
-                    if found is not None and (found.subject is not None or (tenant, user) == (DEFAULT, ADMIN)):
-                        raise Conflict("somebody else has that name")
-                row = {**said, "issuer": issuer, "subject": name}
-                if found is None:
-                    if (await connection.execute(select(tenants.c.id).where(tenants.c.id == tenant))).first() is None:
-                        raise NotFound("tenant", tenant)
-                    row |= {"tenant": tenant, "user": user, "created_at": now()}
-                    await connection.execute(users.insert().values(row))
-                else:
-                    mine = users.c.tenant == tenant, users.c.user == found.user
-                    await connection.execute(users.update().where(*mine).values(row))
-                found = await _of_tenant(connection, tenant, *theirs)
-        if found is None or found.disabled_at is not None:
-            raise Conflict("they are disabled")
+            try:
+                async with self._database.write() as connection:
+                    await _let_in(connection, tenant, user, {**said, "issuer": issuer, "subject": name})
+                    found = await _of_tenant(connection, tenant, *theirs)
+            except IntegrityError:  # an admin made a user of that name meanwhile
+                raise Conflict("somebody else has that name") from None
+        if found is None:  # forgotten meanwhile
+            raise Conflict("they are gone")
         return found
 
     @uninterrupted
@@ -202,14 +193,41 @@ class Users:
         return await self.get(principal, user)
 
 
+async def _let_in(connection: AsyncConnection, tenant: str, user: str, row: dict[str, object]) -> None:
+    """Stores what a provider says of somebody: who was here by the subject, or has the name, or is new."""
+    issuer, subject = str(row["issuer"]), str(row["subject"])
+    # Of two first sign-ins the second must find the first: one person's under two names, and two people's of one name.
+    await lock(connection, "subjects", issuer, subject)
+    await lock(connection, "users", tenant, user)
+    found = await _of_tenant(connection, tenant, users.c.issuer == issuer, users.c.subject == subject)
+    if found is None:
+        if not re.fullmatch(SIGNED_IN, user, re.ASCII):
+            raise Conflict("nobody here can have that name")
+        found = await _of_tenant(connection, tenant, users.c.tenant == tenant, users.c.user == user)
+        if found is not None and (found.subject is not None or (tenant, user) == (DEFAULT, ADMIN)):
+            raise Conflict("somebody else has that name")
+    if found is not None:
+        mine = users.c.tenant == tenant, users.c.user == found.user
+        await connection.execute(users.update().where(*mine).values(row))
+        return
+    there = (await connection.execute(select(tenants.c.disabled_at).where(tenants.c.id == tenant))).first()
+    if there is None:
+        raise NotFound("tenant", tenant)
+    if there.disabled_at is not None:
+        raise Conflict("the tenant is disabled")
+    await connection.execute(users.insert().values({**row, "tenant": tenant, "user": user, "created_at": now()}))
+
+
 async def _of_tenant(connection: AsyncConnection, tenant: str, *where: ColumnElement[bool]) -> User | None:
-    """Returns the user that `where` says. Raises `Conflict` when it is another tenant's, or that is closed."""
+    """Returns the user that `where` says. Raises `Conflict` for one of another tenant, or who may not come in."""
     query = select(users, tenants.c.disabled_at.label("closed_at")).join(tenants, tenants.c.id == users.c.tenant)
     row = (await connection.execute(query.where(*where))).mappings().first()
     if row is None:
         return None
     if row["tenant"] != tenant or row["closed_at"] is not None:
         raise Conflict("they are of another tenant, or it is disabled")
+    if row["disabled_at"] is not None:
+        raise Conflict("they are disabled")
     return build(User, row)
 
 

@@ -83,6 +83,14 @@ def test_each_route_that_knows_its_caller_names_a_scope() -> None:
         assert not op.path.startswith("/v1/admin/") or op.scope in ("operate", "admin", "platform"), name
 
 
+def test_whoever_administers_is_on_record() -> None:
+    changes = [op for op in OPERATIONS if op.scope in ("admin", "platform") and op.method != "GET"]
+    assert len(changes) >= 10
+    for op in changes:
+        assert op.audited is not None, (op.method, op.path)
+        assert op.about_user == ("{user_id}" in op.path or op.path == "/v1/admin/users"), op.path
+
+
 @pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope != "platform"])
 def test_a_key_opens_the_routes_of_its_scopes_alone(boss: httpx.Client, caller: Caller, scope: str) -> None:
     with caller("acme", "boss", scopes=[scope]) as client:
@@ -123,8 +131,19 @@ def test_a_tenant_sees_nothing_of_another(stack: httpx.Client, boss: httpx.Clien
         ("GET", f"/v1/admin/keys/{key['id']}", None),
         ("POST", f"/v1/admin/keys/{key['id']}/revoke", None),
         ("POST", f"/v1/admin/keys/{key['id']}/rotate", {}),
+        ("GET", "/v1/admin/usage", None),
+        ("GET", "/v1/admin/quotas", None),
+        ("PUT", "/v1/admin/quotas", {"quotas": []}),
+        ("DELETE", "/v1/admin/quotas", None),
+        ("GET", "/v1/admin/audit", None),
+        ("GET", "/v1/admin/audit/verify", None),
+        ("POST", "/v1/admin/erasures", {"user": "secret"}),
+        ("GET", "/v1/admin/erasures", None),
+        ("GET", "/v1/admin/erasures/job_none", None),
     ):
-        answers = [other.request(method, path, params=params, json=body) for params in (there, nowhere)]
+        answers = [
+            other.request(method, path, params={"quota_id": "x", **params}, json=body) for params in (there, nowhere)
+        ]
         assert [a.status_code for a in answers] == [404, 404], path
         assert answers[0].content == answers[1].content, path
     for method, path, body in (
@@ -142,6 +161,28 @@ def test_a_tenant_sees_nothing_of_another(stack: httpx.Client, boss: httpx.Clien
     assert _ok(stack.get("/v1/admin/users/secret", params=there))["role"] == "user"
     assert _ok(stack.get(f"/v1/admin/keys/{key['id']}", params=there))["revoked_at"] is None
     assert stack.get("/v1/admin/users/secret").status_code == 404  # its own tenant is another
+
+
+def test_what_an_admin_does_is_on_record_without_names(stack: httpx.Client, boss: httpx.Client) -> None:
+    def newest(client: httpx.Client, count: int, **params: str) -> list[dict]:
+        found = _ok(client.get("/v1/admin/audit", params={"limit": count + 1, **params}))["data"]
+        return [event for event in found if event["action"] != "audit.read"][:count]
+
+    _user(boss, "carol@example.com")
+    made = _ok(boss.post("/v1/admin/keys", json={"user": "carol@example.com"}))
+    _ok(boss.post("/v1/admin/users/carol@example.com", json={"role": "operator"}))
+    by_platform = {"tenant": "acme"}
+    _ok(stack.post("/v1/admin/users/carol@example.com", params=by_platform, json={"disabled": True}))
+    found = newest(boss, 4)
+    assert [event["action"] for event in found] == ["user.update", "user.update", "key.create", "user.create"]
+    assert found[2]["target"] == made["id"]
+    assert found[0]["subject"] == found[1]["subject"] == found[3]["subject"]
+    # The platform has no name here, which an admin of the tenant could have too: its key says who it was.
+    assert (found[0]["actor"], found[0]["key_id"]) == (None, _ok(stack.get("/v1/me"))["key_id"])
+    assert found[1]["actor"] is not None
+    assert "carol" not in str(found)
+    assert made["key"] not in str(found)
+    assert newest(stack, 4, **by_platform) == found
 
 
 def test_nobody_gives_more_than_they_have(boss: httpx.Client, caller: Caller) -> None:

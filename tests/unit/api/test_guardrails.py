@@ -281,6 +281,17 @@ def test_what_a_tool_returned_is_context(http, model):
     assert model.asked[0]["messages"][-1]["content"] == "[removed by a guardrail]"
 
 
+def test_blocks_are_counted_in_the_audit_log_without_words(stack, http):
+    stack.loop.do(stack.services.audit.flush())
+    for _ in range(3):
+        assert chat(http, "strict", ATTACK).status_code == 400
+    stack.loop.do(stack.services.audit.flush())
+    [event] = http.get("/v1/admin/audit", params={"action": "guardrail.block", "limit": 1}).json()["data"]
+    assert (event["outcome"], event["detail"]) == ("denied", {"reason": "injection", "count": 3})
+    assert event["actor"] is None
+    assert "Ignore" not in str(event)
+
+
 def test_bare_models_and_completions_have_the_stacks_guardrails(http, model):
     model.text = f"the key {KEY}"
     body = {"model": "m", "prompt": f"say {KEY}"}

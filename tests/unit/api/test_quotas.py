@@ -162,8 +162,25 @@ def test_wrong_questions_about_usage(http, path):
 
 
 def test_another_tenant_is_for_the_platforms_key(http):
-    answer = http.get("/admin/quotas", params={"tenant": "acme"})
-    assert answer.status_code == 200 or answer.json()["error"]["code"] == "insufficient_scope"
+    acme = {"tenant": "acme"}
+    theirs = {"quotas": [{**DAY, "id": "acme"}]}
+    unknown = http.put("/admin/quotas", params=acme, json=theirs)
+    assert (unknown.status_code, unknown.json()["error"]["param"]) == (404, "tenant")
+    assert http.post("/admin/tenants", json={"id": "acme"}).status_code == 200
+    assert http.put("/admin/quotas", params=acme, json=theirs).status_code == 200
+    assert http.put("/admin/quotas", params=acme, json={"quotas": [DAY]}).status_code == 400  # another tenant's own
+    assert [each["id"] for each in http.get("/admin/quotas", params=acme).json()["data"]] == ["acme"]
+    assert http.get("/admin/quotas").json()["data"] == []
+    assert http.post("/admin/users", params=acme, json={"id": "boss", "role": "admin"}).status_code == 200
+    key = http.post("/admin/keys", params=acme, json={"user": "boss"}).json()["key"]
+    boss = {"Authorization": f"Bearer {key}"}
+    [own] = http.get("/admin/quotas", headers=boss).json()["data"]
+    for path in ("/admin/quotas", "/admin/usage"):
+        refused = [http.get(path, params={"tenant": tenant}, headers=boss) for tenant in ("default", "nowhere", "")]
+        assert {each.status_code for each in refused} == {404}
+        assert len({each.content for each in refused}) == 1
+    assert http.delete("/admin/quotas", params={"quota_id": own["quota_id"]}).status_code == 404
+    assert http.delete("/admin/quotas", params={"quota_id": own["quota_id"]}, headers=boss).status_code == 200
 
 
 def test_the_most_that_a_document_may_use():

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from serving.config import Catalog, Cors, Oidc
+from serving.security.principal import Principal
 from tests.identity_provider import AUDIENCE, IdentityProvider, sign_in
 from tests.unit.api.running import Gateway, Loop, gateway
 
@@ -62,6 +63,7 @@ def world(identity_provider: IdentityProvider, tmp_path_factory: pytest.TempPath
     configured = oidc(identity_provider)
     cors = Cors(origins=(FRIEND,))
     with gateway(loop, folder, Catalog(), oidc=configured, cors=cors, port=port) as up:
+        loop.do(up.services.tenants.create("acme"))
         yield World(up, identity_provider)
     loop.stop()
 
@@ -120,6 +122,41 @@ def test_roles_come_from_groups(world: World) -> None:
         assert session["role"] == "admin"
         assert "admin" in session["scopes"]
         assert "platform" not in session["scopes"]
+
+
+def test_who_is_demoted_or_disabled_is_so_at_once(world: World) -> None:
+    users = world.up.services.users
+    with world.signed_in("root") as browser:
+        root = Principal("acme", world.session(browser)["user"], "")
+        usage = f"{world.up.url}/v1/admin/usage"
+        assert browser.get(usage).status_code == 200
+        with world.signed_in("alice"):
+            world.up.loop.do(users.update(root, "alice", role="admin"))  # so that root is not the last one
+        world.up.loop.do(users.update(root, root.user, role="user"))
+        assert error(browser.get(usage), 403) == "insufficient_scope"
+        assert world.session(browser)["role"] == "user"
+        world.up.loop.do(users.update(root, root.user, disabled=True))
+        assert error(browser.get(f"{world.up.url}/v1/models"), 401) == "invalid_api_key"
+        world.up.loop.do(users.update(root, root.user, disabled=False))
+
+
+def test_signing_in_and_out_is_on_record(world: World) -> None:
+    audit = world.up.services.audit
+    with world.signed_in("alice") as browser:
+        session = world.session(browser)["id"]
+        browser.post(f"{world.up.url}/auth/logout", headers=world.headers(browser))
+    found = world.up.loop.do(audit.page("acme", user="alice", limit=2)).items
+    assert [(e["action"], e["target"], e["outcome"]) for e in found] == [
+        ("session.end", session, "ok"),
+        ("session.create", session, "ok"),
+    ]
+    for _ in range(3):
+        assert httpx.get(f"{world.up.url}/auth/callback", trust_env=False).status_code == 400
+    world.up.loop.do(audit.flush())
+    found = world.up.loop.do(audit.page("", action="session.create", limit=1)).items
+    assert found[0]["outcome"] == "denied"
+    assert found[0]["detail"]["reason"] == "sign_in_failed"
+    assert found[0]["detail"]["count"] >= 3
 
 
 def test_a_session_that_was_there_before_is_not_taken_over(world: World) -> None:
@@ -323,6 +360,7 @@ def test_a_confidential_client_and_a_person_who_may_not_come_in(
     )
     # It listens elsewhere than its pages believe; the test leads the browser here.
     with gateway(loop, tmp_path, Catalog(), oidc=configured) as up, httpx.Client(trust_env=False) as browser:
+        loop.do(up.services.tenants.create("acme"))
         world = World(up, identity_provider)
         back = world.coming_back(browser, "alice").replace(home, up.url)
         assert browser.get(back).headers["location"] == f"{home}/"

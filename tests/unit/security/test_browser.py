@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from serving.config import Cors, Issuer, Oidc
 from serving.security.browser import CSRF_HEADER, Browser, Forged
-from serving.security.person import Anybody
 from serving.security.provider import Provider
 from serving.store.database import Database
 from serving.store.sessions import Sessions
+from tests.identity import Anybody
 
 SECRET, COOKIE = "s" * 40, "c" * 43
 HOME, FRIEND = "https://chat.example.com", "https://tools.example.com"

@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 
 from serving.config import Issuer
 from serving.security import provider as module
-from serving.security.person import MAX_GROUPS, Anybody, Person, TokenError, person
+from serving.security.person import MAX_GROUPS, Person, TokenError, person
 from serving.security.principal import Principal
 from serving.security.provider import AGAIN_S, FRESH_S, KEPT_S, Provider, ProviderUnavailable
 from serving.security.tokens import MAX_TOKEN, Tokens, is_token, signed_in
+from tests.identity import Anybody
 from tests.identity_provider import AUDIENCE, IdentityProvider
 
 

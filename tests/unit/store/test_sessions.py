@@ -11,6 +11,8 @@ from serving.security.principal import SCOPES_OF, Principal
 from serving.store import sessions as module
 from serving.store.database import Database
 from serving.store.sessions import PER_USER, TOUCH_S, Sessions
+from serving.store.tenants import Tenants
+from serving.store.users import Users
 
 ALICE = Principal("acme", "alice", "person_1", SCOPES_OF["operator"], "operator", frozenset(("staff", "eu")))
 
@@ -32,7 +34,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def sessions(database: Database, clock: Clock) -> Sessions:
+async def sessions(database: Database, clock: Clock) -> Sessions:
+    for tenant in ("acme", "evil"):
+        await Tenants(database).create(tenant)
+        for user in ("alice", "bob"):
+            whose = replace(ALICE, tenant=tenant)
+            await Users(database).create(whose, user, role=ALICE.role, groups=ALICE.groups)
     return Sessions(database, lifetime_s=3600, idle_s=600)
 
 
@@ -46,6 +53,28 @@ async def test_a_session_is_who_signed_in(sessions: Sessions) -> None:
     assert made.principal == replace(ALICE, key_id=made.id)
     assert await sessions.get(hash(2)) is None
     assert hash(1) not in repr(made)
+
+
+async def test_it_is_good_for_what_its_user_is_now(sessions: Sessions, database: Database) -> None:
+    made = await sessions.start(ALICE, "main", hash(1))
+    users, tenants = Users(database), Tenants(database)
+    await users.update(ALICE, "alice", role="user", groups=["eu"])
+    found = await sessions.get(hash(1))
+    assert found is not None
+    assert found.principal == Principal(
+        "acme", "alice", made.id, scopes=SCOPES_OF["user"], role="user", groups=frozenset(("eu",))
+    )
+    await users.update(ALICE, "alice", disabled=True)
+    assert await sessions.get(hash(1)) is None
+    await users.update(ALICE, "alice", disabled=False)
+    assert await sessions.get(hash(1)) is not None
+    await tenants.update("acme", disabled=True)
+    assert await sessions.get(hash(1)) is None
+
+
+async def test_who_is_no_user_has_none(sessions: Sessions) -> None:
+    await sessions.start(replace(ALICE, user="nobody"), "main", hash(1))
+    assert await sessions.get(hash(1)) is None
 
 
 async def test_it_ends_at_its_time_and_when_it_is_idle(sessions: Sessions, clock: Clock) -> None:

@@ -16,8 +16,6 @@ def upgrade() -> None:
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.Column("tenant", sa.String(length=256), nullable=False),
         sa.Column("user", sa.String(length=256), nullable=False),
-        sa.Column("role", sa.String(length=16), nullable=False),
-        sa.Column("groups", sa.JSON(), nullable=False),
         sa.Column("issuer", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("used_at", sa.Double(), nullable=False),
