@@ -1218,7 +1218,8 @@ class Issuer(Strict):
     client_secret: SecretRef | None = Field(default=None, description="none for a public client: PKCE protects both")
     audience: str | None = Field(
         default=None,
-        pattern=r"^[!-~]{1,2048}$",
+        max_length=2048,
+        pattern=r"^[!-~]+$",
         description="of tokens that the API takes instead of keys; by default it takes none",
     )
     algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256"), min_length=1, max_length=10)

@@ -164,7 +164,8 @@ def administration(sdk):
     assert changed.model_extra["groups"] == ["herons"]
 
     made = sdk.post("/admin/keys", body={"user": "ada"}, cast_to=Plain, options=of)
-    theirs = sdk.with_options(api_key=made.model_extra["key"]).get("/me", cast_to=Plain)
+    theirs = {"headers": {"Authorization": f"Bearer {made.model_extra['key']}"}}
+    theirs = sdk.get("/me", cast_to=Plain, options=theirs)
     assert (theirs.id, theirs.model_extra["tenant"]) == ("ada", name)
     second = sdk.post(f"/admin/keys/{made.id}/rotate", body={"overlap_s": 60}, cast_to=Plain, options=of)
     assert sdk.get(f"/admin/keys/{made.id}", cast_to=Plain, options=of).model_extra["rotated_to"] == second.id
