@@ -1261,6 +1261,8 @@ class Issuer(Strict):
             raise ValueError("needs either tenant or tenant_claim")
         if bool(self.tenants) != (self.tenant_claim is not None):
             raise ValueError("tenant_claim and tenants need each other")
+        if self.audience == self.client_id:  # that is the audience of ID tokens, which tell who signed in and no more
+            raise ValueError("audience must be another than client_id")
         return self
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.api import detaching
+from serving.api import charging, detaching
 from serving.api.errors import ApiError, invalid, not_found, unavailable
 from serving.api.exchange import Exchange
 from serving.api.http import made_id
@@ -34,12 +34,13 @@ from serving.security.person import TokenError
 from serving.security.principal import Principal
 from serving.security.provider import ProviderUnavailable
 from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, NotOwner, StoreUnavailable
+from serving.store.uninterrupted import finish
 
 log = logging.getLogger("headrace.api")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-_EXPOSED = ("headrace-stream", "idempotency-replayed", "retry-after", "x-request-id")
+_EXPOSED = ("headrace-stream", "idempotency-replayed", "retry-after", "x-request-id", *charging.HEADERS)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -132,9 +133,12 @@ class Api:
             x.route = op.path
             if op.authenticated:
                 x.principal = await self._identify(request)
-                require(op.scope, x.principal)
+                self._require(op, x.principal)
             x.timeline.end_of("identify")
-            response = await self._audited(op, handler, request, x)
+            if op.audited is None:
+                response = await handler(self._services, request, x)
+            else:  # what was done is on record also when the caller hangs up meanwhile
+                response = await finish(self._audited(op, op.audited, handler, request, x))
             return response if response is not None else _Sent()
 
         return endpoint
@@ -142,28 +146,38 @@ class Api:
     async def _identify(self, request: Request) -> Principal:
         try:
             return await self._services.caller(request)
-        except (AuthenticationError, TokenError):
-            given = request.headers.get("authorization")
+        except AuthenticationError:
+            given = request.headers.get("authorization") or request.cookies
             self._services.audit.count("authentication", "invalid" if given else "missing")
             raise
+        except Forged as e:
+            self._services.audit.count("authentication", e.code)
+            raise
 
-    async def _audited(self, op: Operation, handler: Handler, request: Request, x: Exchange) -> Response | None:
-        """Handles a request, and records that it did where the audit log has such events.
+    def _require(self, op: Operation, caller: Principal) -> None:
+        try:
+            require(op.scope, caller)
+        except ApiError as e:
+            self._services.audit.count(op.audited or "authorization", e.code, caller.tenant)
+            raise
+
+    async def _audited(
+        self, op: Operation, action: str, handler: Handler, request: Request, x: Exchange
+    ) -> Response | None:
+        """Handles a request and records that it did.
 
         What is refused is counted: nobody can fill the log with it.
         """
-        if op.audited is None:
-            return await handler(self._services, request, x)
         try:
             response = await handler(self._services, request, x)
         except Exception as e:
             reason = e.code if isinstance(e, ApiError) else type(e).__name__
-            self._services.audit.count(op.audited, reason, x.caller.tenant)
+            self._services.audit.count(action, reason, x.caller.tenant)
             raise
         target = next(iter(request.path_params.values()), None) or made_id(response)
         await self._services.audit.record(
             x.caller,
-            op.audited,
+            action,
             target if not op.about_user else None,
             subject=target if op.about_user else None,
             request_id=x.request_id,

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 _SHOWN = ("requests", "tokens")
 """Measures of a minute's quota that OpenAI's headers show."""
 
+HEADERS = (
+    "headrace-quota-warning",
+    *(f"x-ratelimit-{name}-{measure}" for name in ("limit", "remaining", "reset") for measure in _SHOWN),
+)
+"""What an answer may say of its caller's quotas."""
+
 
 @contextlib.asynccontextmanager
 async def charged(

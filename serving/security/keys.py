@@ -151,4 +151,5 @@ def _principal(found: Held) -> Principal:
     key = found.key
     # The stack's own key is good for everything, whatever was written beside it when there were fewer scopes.
     scopes = frozenset(SCOPES) if key.bootstrap else allowed(key.scopes, found.role)
-    return Principal(key.tenant, key.user, key.id, scopes, found.role, frozenset(found.groups))
+    groups, account = frozenset(found.groups), key.first_id or key.id
+    return Principal(key.tenant, key.user, key.id, scopes, found.role, groups, account)

@@ -45,7 +45,8 @@ def allowed(scopes: Iterable[str], role: Role) -> frozenset[str]:
 class Principal:
     """A verified caller. Every store and retrieval call takes one; another tenant's object is not found.
 
-    `groups` are the user's, for the access lists of documents.
+    `groups` are the user's, for the access lists of documents. A key's budget is kept under `account`, by default the
+    key's own: keys that follow each other by rotation have one, and so have the sessions of one person.
     """
 
     tenant: str
@@ -54,3 +55,4 @@ class Principal:
     scopes: frozenset[str] = frozenset()
     role: Role = "user"
     groups: frozenset[str] = frozenset()
+    account: str = ""

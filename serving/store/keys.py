@@ -30,7 +30,8 @@ MAX_OVERLAP_S = 30 * 86400
 class ApiKey:
     """A stored key; `hash` is its HMAC-SHA256 in hexadecimal and stays out of `repr`.
 
-    `rotated_to` is the key that follows it, and `last_used_at` is exact to `USED_S` seconds.
+    `rotated_to` is the key that follows it, `first_id` the first of those before it; `last_used_at` is exact to
+    `USED_S` seconds.
     """
 
     id: str
@@ -43,6 +44,7 @@ class ApiKey:
     expires_at: float | None
     revoked_at: float | None
     last_used_at: float | None
+    first_id: str | None
     rotated_to: str | None
     hash: str = field(repr=False)
 
@@ -198,6 +200,7 @@ class Keys:
             if old.rotated_to is not None or not old.valid(at):
                 raise Conflict("this key was rotated before, or it has ended")
             row = _row(old.tenant, old.user, hash, old.name, old.scopes)
+            row["first_id"] = old.first_id or old.id
             row["expires_at"] = at + old.expires_at - old.created_at if old.expires_at is not None else None
             await connection.execute(keys.insert().values(row))
             end = at + overlap_s if old.expires_at is None else min(old.expires_at, at + overlap_s)

@@ -125,6 +125,7 @@ keys = Table(
     Column("expires_at", Double),
     Column("revoked_at", Double),
     Column("last_used_at", Double),  # to the minute
+    Column("first_id", ID),  # of the first of the keys that followed each other up to it; none for the first
     Column("rotated_to", ID),  # the key that follows it
     Index("ix_keys_tenant_created_at", "tenant", "created_at", "id"),
 )
@@ -415,6 +416,7 @@ sessions = Table(
     Column("hash", String(64), nullable=False, unique=True),  # HMAC-SHA256 of the cookie, hexadecimal
     Column("tenant", NAME, nullable=False),
     Column("user", NAME, nullable=False),
+    Column("account", String(64), nullable=False),  # the person: what all their sessions spend is one budget's
     Column("issuer", String(64), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("used_at", Double, nullable=False),

@@ -30,6 +30,7 @@ class Session:
     id: str
     tenant: str
     user: str
+    account: str
     role: Role
     groups: list[str]
     issuer: str
@@ -45,6 +46,7 @@ class Session:
             tenant=self.tenant,
             user=self.user,
             key_id=self.id,
+            account=self.account,
             scopes=SCOPES_OF[self.role],
             role=self.role,
             groups=frozenset(self.groups),
@@ -68,6 +70,7 @@ class Sessions:
             "hash": hash,
             "tenant": principal.tenant,
             "user": principal.user,
+            "account": principal.account or principal.key_id,
             "issuer": issuer,
             "created_at": at,
             "used_at": at,

@@ -73,7 +73,7 @@ class Rules:
         subjects: tuple[tuple[Subject, str], ...] = (
             ("tenant", principal.tenant),
             ("user", principal.user),
-            ("key", principal.key_id),
+            ("key", principal.account or principal.key_id),
             ("model", model),
         )
         for subject, id in subjects:
@@ -81,6 +81,7 @@ class Rules:
                 default = quota(principal.tenant, subject, id, limit)
                 found[default.id] = default
             found.update(self._given.get((principal.tenant, subject, id), {}))
+        found.update(self._given.get((principal.tenant, "key", principal.key_id), {}))  # of one of an account's keys
         return tuple(found[id] for id in sorted(found))
 
     def current(self, old: Quota) -> Quota | None:

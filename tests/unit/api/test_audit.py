@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
 import httpx
+import orjson
 import pytest
 
+from serving.api.app import Api
 from serving.config import Catalog
 from serving.security.principal import Principal
 from tests.identity import key_of
@@ -124,3 +129,52 @@ def test_a_lone_surrogate_names_no_user(client: httpx.Client):
         "/v1/admin/erasures", content=b'{"user": "a\\ud800"}', headers={"content-type": "application/json"}
     )
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_what_a_caller_who_hangs_up_has_done_is_on_record(served: Gateway, client: httpx.Client, steps: int):
+    """Whenever the server cancels the request: a store that is there has an event."""
+    name = f"hung up {steps}"
+
+    async def hang_up() -> None:
+        began = asyncio.Event()
+        body = [{"type": "http.request", "body": orjson.dumps({"name": name}), "more_body": False}]
+
+        async def receive() -> dict:
+            began.set()
+            return body.pop() if body else await asyncio.Future()
+
+        async def send(message: dict) -> None:
+            pass
+
+        headers = {"authorization": f"Bearer {served.key}", "content-type": "application/json"}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/vector_stores",
+            "query_string": b"",
+            "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+        }
+        task = asyncio.create_task(Api(served.services)(scope, receive, send))
+        await began.wait()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    served.loop.do(hang_up())
+    made = [s["id"] for s in client.get("/v1/vector_stores", params={"name": name}).json()["data"]]
+    recorded = [e["target"] for e in events(client, action="vector_store.create")]
+    assert made
+    assert made[0] in recorded
+
+
+def test_what_a_key_is_not_good_for_is_counted(served: Gateway, client: httpx.Client):
+    key = served.loop.do(key_of(served.services, Principal("default", "weak", ""), scopes=["inference"]))
+    weak = {"authorization": f"Bearer {key}"}
+    assert httpx.get(f"{served.url}/v1/admin/audit", headers=weak).status_code == 403
+    assert httpx.get(f"{served.url}/v1/files", headers=weak).status_code == 403
+    served.loop.do(served.services.audit.flush())
+    refused = {(e["action"], e["outcome"]) for e in events(client)}
+    assert {("audit.read", "denied"), ("authorization", "denied")} <= refused

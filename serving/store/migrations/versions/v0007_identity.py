@@ -45,6 +45,7 @@ def upgrade() -> None:
     op.create_index("ix_users_tenant_created_at", "users", ["tenant", "created_at", "user"])
     op.create_index("uq_users_subject", "users", ["issuer", "subject"], unique=True)
     op.add_column("keys", sa.Column("last_used_at", sa.Double(), nullable=True))
+    op.add_column("keys", sa.Column("first_id", sa.String(length=64), nullable=True))
     op.add_column("keys", sa.Column("rotated_to", sa.String(length=64), nullable=True))
     _fill(op.get_bind())
 

@@ -16,6 +16,7 @@ def upgrade() -> None:
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.Column("tenant", sa.String(length=256), nullable=False),
         sa.Column("user", sa.String(length=256), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
         sa.Column("issuer", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("used_at", sa.Double(), nullable=False),
