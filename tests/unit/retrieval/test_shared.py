@@ -30,10 +30,12 @@ QUESTION = "What does the heron eat?"
 
 @pytest.fixture
 async def replica(tmp_path: Path) -> AsyncIterator[RetrievalReplica]:
+    (tmp_path / "secret").write_text("s" * 40)
+    secret = SecretRef(ref=f"file:{tmp_path / 'secret'}")
     config = ServingConfig(
         store=Store(database=f"sqlite:///{tmp_path / 'h.db'}", data=str(tmp_path)),
-        key_secret=SecretRef(ref="file:/none"),
-        bootstrap_key=SecretRef(ref="file:/none"),
+        key_secret=secret,
+        bootstrap_key=secret,
     )
     replica = RetrievalReplica(config)
     await replica.start()

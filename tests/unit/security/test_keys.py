@@ -49,7 +49,7 @@ async def keys(database: Database) -> Counted:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     time = [1000.0]
-    for name in ("serving.security.keys.time.monotonic", "serving.security.keys.now", "serving.store.keys.now"):
+    for name in ("serving.security.remembered.time.monotonic", "serving.security.keys.now", "serving.store.keys.now"):
         monkeypatch.setattr(name, lambda: time[0])
     return time
 
@@ -65,7 +65,7 @@ async def test_issue_and_verify(keys: Counted) -> None:
     row, key = await authenticator.issue(ADMIN, name="ci", user="robot", scopes=["data:read"])
     for header in (f"Bearer {key}", f"bearer {key}", f"BEARER  {key} "):
         principal = await authenticator.authenticate(header)
-    assert principal == Principal(tenant="acme", user="robot", key_id=row.id, scopes=frozenset({"data:read"}))
+    assert principal == Principal("acme", "robot", row.id, scopes=frozenset({"data:read"}), account=row.id)
 
 
 @pytest.mark.parametrize(

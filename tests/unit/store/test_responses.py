@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 
 from serving.security.principal import Principal
 from serving.store.captures import Captures
@@ -14,6 +13,7 @@ from serving.store.errors import InvalidValue, NotFound
 from serving.store.ids import new_id
 from serving.store.models import conversation_items
 from serving.store.models import responses as table
+from serving.store.prepared import VIOLATES
 from serving.store.responses import NewResponse, Responses, split
 from serving.store.uninterrupted import uninterrupted
 from tests.unit.store.making import capture, keep
@@ -191,7 +191,7 @@ async def test_a_response_its_items_and_its_capture_are_there_together_or_not_at
     mine = capture(alice, id=body["id"], conversation_id=talk, session_id=talk)
     taken = capture(alice, id=mine.id)
     await captures.record(alice, taken)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(VIOLATES):
         await captures.record(alice, mine, response=new)
     assert await rows(database) == await rows(database, conversation_items) == 0
     await captures.delete(alice, taken.id)

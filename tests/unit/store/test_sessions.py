@@ -50,7 +50,7 @@ def hash(n: int) -> str:
 async def test_a_session_is_who_signed_in(sessions: Sessions) -> None:
     made = await sessions.start(ALICE, "main", hash(1))
     assert await sessions.get(hash(1)) == made
-    assert made.principal == replace(ALICE, key_id=made.id)
+    assert made.principal == replace(ALICE, key_id=made.id, account=ALICE.key_id)
     assert await sessions.get(hash(2)) is None
     assert hash(1) not in repr(made)
 
@@ -62,7 +62,7 @@ async def test_it_is_good_for_what_its_user_is_now(sessions: Sessions, database:
     found = await sessions.get(hash(1))
     assert found is not None
     assert found.principal == Principal(
-        "acme", "alice", made.id, scopes=SCOPES_OF["user"], role="user", groups=frozenset(("eu",))
+        "acme", "alice", made.id, SCOPES_OF["user"], "user", frozenset(("eu",)), account=ALICE.key_id
     )
     await users.update(ALICE, "alice", disabled=True)
     assert await sessions.get(hash(1)) is None
