@@ -185,7 +185,7 @@ async def test_too_many_connections(postgres: Postgres, database: Database, open
         await asyncio.sleep(0.01)
     await two.check()
     with pytest.raises(StoreUnavailable, match=r"permission denied.*owner of the schema"):
-        await Keys(two).add_bootstrap("t", "u", "0" * 64, [])
+        await Keys(two).add_bootstrap("0" * 64)
 
 
 async def test_statement_that_takes_too_long(database: Database, opened: Open) -> None:
@@ -351,9 +351,9 @@ async def test_twins_that_meet_are_one(url: str, database: Database, alice: Prin
 async def test_first_keys_that_meet_are_one(url: str, database: Database) -> None:
     databases = [Database(url) for _ in range(4)]
     hashes = [f"{n % 2}" * 64 for n in range(8)]
-    await asyncio.gather(*(Keys(databases[n % 4]).add_bootstrap("t", "u", h, []) for n, h in enumerate(hashes)))
+    await asyncio.gather(*(Keys(databases[n % 4]).add_bootstrap(h) for n, h in enumerate(hashes)))
     found = [await Keys(database).by_hash(h) for h in set(hashes)]
-    assert sum(key is not None and key.revoked_at is None for key in found) == 1
+    assert sum(held is not None and held.key.revoked_at is None for held in found) == 1
     for each in databases:
         await each.close()
 
