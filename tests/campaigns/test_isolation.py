@@ -28,8 +28,9 @@ from prometheus_client import generate_latest
 
 from serving.api.operations import OPERATIONS, Operation
 from serving.config import Assistant, Catalog, FactsMemory, RemoteModel, SummaryMemory, VectorMemory
-from serving.security.principal import SCOPES_OF, Principal
+from serving.security.principal import Principal, Role
 from tests.campaigns.engine import Engine
+from tests.identity import key_of
 from tests.unit.api.running import Gateway, Loop, engine, gateway
 
 SEED = int(os.environ.get("HEADRACE_ISOLATION_SEED", "7"))
@@ -62,6 +63,7 @@ class User:
     tenant: str
     name: str
     key: str
+    role: Role = "user"
 
     @property
     def own(self) -> str:
@@ -152,11 +154,9 @@ class World:
         self.compared = 0
         self.problems: list[str] = []  # an assertion alone would be lost: what Hypothesis tries again is not the same
 
-    def _user(self, tenant: str, name: str) -> User:
-        scopes = SCOPES_OF["user"]
-        principal = Principal(tenant=tenant, user=name, key_id="", scopes=scopes)
-        _, key = self.up.loop.do(self.up.services.authenticator.issue(principal, scopes=scopes))
-        return User(tenant, name, key)
+    def _user(self, tenant: str, name: str, role: Role = "user") -> User:
+        principal = Principal(tenant=tenant, user=name, key_id="")
+        return User(tenant, name, self.up.loop.do(key_of(self.up.services, principal, role=role)), role)
 
     def forbidden(self, user: User) -> set[str]:
         words = {other.own for other in self.users if other != user}
