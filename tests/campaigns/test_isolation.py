@@ -28,7 +28,7 @@ from prometheus_client import generate_latest
 
 from serving.api.operations import OPERATIONS, Operation
 from serving.config import Assistant, Catalog, FactsMemory, RemoteModel, SummaryMemory, VectorMemory
-from serving.security.principal import Principal, Role
+from serving.security.principal import SCOPES_OF, Principal, Role
 from tests.campaigns.engine import Engine
 from tests.identity import key_of
 from tests.unit.api.running import Gateway, Loop, engine, gateway
@@ -108,6 +108,8 @@ class Made:
 
 PLATFORM = "default"
 ADMINISTERED = {"user", "key", "erasure"}
+ADMIN_PATHS = {op.path for op in OPERATIONS if op.path.startswith("/v1/admin/")}
+"""Half of the requests to these come from who may send them: else most of them would be refused."""
 GROUP = {"u0", "root"}
 """Who is of the group `g`, which both tenants have."""
 
@@ -421,7 +423,8 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
             self.ask(data.draw, op)
 
         def ask(self, draw: Draw, op: Operation) -> None:
-            user = draw(st.sampled_from(world.users))
+            those = [user for user in world.users if op.scope in SCOPES_OF[user.role] or user.tenant == PLATFORM]
+            user = draw(st.sampled_from(those if draw(st.booleans()) and op.path in ADMIN_PATHS else world.users))
             kinds, fields = fields_of(op, user, draw)
             named = kinds | {name: KINDS.get(name, "") for name in re.findall(r"{(\w+)}", op.path)}
             if "store_id" in named and "file_id" in named:
