@@ -425,7 +425,10 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
         def ask(self, draw: Draw, op: Operation) -> None:
             those = [user for user in world.users if op.scope in SCOPES_OF[user.role] or user.tenant == PLATFORM]
             user = draw(st.sampled_from(those if draw(st.booleans()) and op.path in ADMIN_PATHS else world.users))
-            kinds, fields = fields_of(op, user, draw)
+            of = user  # whose words are said: what is made in another tenant is that tenant's to read
+            if named_tenant := draw(st.booleans()) and any(parameter.name == "tenant" for parameter in op.query):
+                of = draw(st.sampled_from(world.users))
+            kinds, fields = fields_of(op, of, draw)
             named = kinds | {name: KINDS.get(name, "") for name in re.findall(r"{(\w+)}", op.path)}
             if "store_id" in named and "file_id" in named:
                 named["file_id"] = "attachment"
@@ -433,8 +436,7 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
             for made in list(chosen.values()):  # a part is asked for where it is
                 if made is not None and (place := PLACES.get(made.kind, "")) in chosen:
                     chosen[place] = Made(KINDS[place], made.within, made.by)
-            if draw(st.booleans()) and any(parameter.name == "tenant" for parameter in op.query):
-                of = draw(st.sampled_from(world.users))
+            if named_tenant:
                 chosen["tenant"] = Made("tenant", of.tenant, of)
             ids = {place: made.id if made is not None else "none_0" for place, made in chosen.items()}
             headers = {"Authorization": f"Bearer {user.key}"}
