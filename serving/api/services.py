@@ -109,7 +109,7 @@ class Services:
         self.browser = Browser(config.oidc, config.cors, self.providers, self.sessions, people, secret)
         self.approvals = Approvals(secret)
         self.audit = AuditLog(self.database, secret)
-        self.erasures = Erasures(self.database, self.jobs, self.files, self.audit.key)
+        self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)
         self.upstream = Upstream()

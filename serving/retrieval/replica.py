@@ -68,7 +68,7 @@ class RetrievalReplica:
         self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
         self._indexes: OrderedDict[str, CollectionIndex] = OrderedDict()
         self._names: dict[str, tuple[float, str]] = {}
-        erasures = Erasures(self._database, jobs, self._files, chain_key(config.key_secret.read()))
+        erasures = Erasures(self._database, jobs, self._files, self._stores, chain_key(config.key_secret.read()))
         self._worker = Worker(jobs, {**self._ingestion.handlers, **erasures.handlers})
         self._working: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None

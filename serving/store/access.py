@@ -36,7 +36,7 @@ def listed(access: Access | None, owner: str) -> list[str] | None:
     if access is None:
         return None
     users, groups = _checked("access.users", access.users), _checked("access.groups", access.groups)
-    return sorted({f"user:{user}" for user in (*users, owner)} | {f"group:{group}" for group in groups})
+    return sorted({user_name(user) for user in (*users, owner)} | {f"group:{group}" for group in groups})
 
 
 def shown(names: Sequence[str] | None) -> dict[str, list[str]] | None:
@@ -47,16 +47,25 @@ def shown(names: Sequence[str] | None) -> dict[str, list[str]] | None:
     return {kind + "s": [name for of, _, name in split if of == kind] for kind in ("user", "group")}
 
 
+def user_name(user: str) -> str:
+    """Returns the name that a user has in lists."""
+    return f"user:{user}"
+
+
 def names_of(principal: Principal) -> list[str]:
     """Returns the names that a principal has in lists."""
-    return [f"user:{principal.user}", *(f"group:{group}" for group in sorted(principal.groups))]
+    return [user_name(principal.user), *(f"group:{group}" for group in sorted(principal.groups))]
 
 
 def readable(table: Table, principal: Principal) -> ColumnElement[bool]:
     """The rows of the principal's tenant that it may read."""
-    name = _Elements(table.c.access).table_valued("value")
-    named = exists(select(name.c.value).where(name.c.value.in_(names_of(principal))))
+    named = _holds(table, names_of(principal))
     return and_(table.c.tenant == principal.tenant, or_(table.c.access.is_(None), named))
+
+
+def naming(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
+    """The rows of a tenant whose list names a user."""
+    return and_(table.c.tenant == tenant, _holds(table, [user_name(user)]))
 
 
 def reachable(table: Table, principal: Principal) -> ColumnElement[bool]:
@@ -68,6 +77,11 @@ def require_owner(principal: Principal, owner: str | None) -> None:
     """Raises `NotOwner` unless the principal may change what is `owner`'s. What has no owner is everybody's."""
     if owner not in (None, principal.user) and principal.role != "admin":
         raise NotOwner()
+
+
+def _holds(table: Table, names: Sequence[str]) -> ColumnElement[bool]:
+    name = _Elements(table.c.access).table_valued("value")
+    return exists(select(name.c.value).where(name.c.value.in_(names)))
 
 
 def _checked(param: str, names: Iterable[str]) -> list[str]:

@@ -32,7 +32,7 @@ PLATFORM = ""
 
 MAX_PAGE = 100
 READ_TOGETHER = 1000
-MAX_DETAILS = 16
+MAX_DETAILS = 32
 MAX_DETAIL = 128
 """Characters of a text in `detail`, which names things and quotes nobody."""
 

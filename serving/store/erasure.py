@@ -16,12 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serving.exports.forgetting import forget
 from serving.exports.register import Register
 from serving.security.principal import Principal
+from serving.store import quotas as limits
+from serving.store import usage as counters
 from serving.store import values
+from serving.store.access import naming, user_name
 from serving.store.audit import Entry, add
 from serving.store.counted import counted
 from serving.store.database import Database
-from serving.store.errors import StoreError
-from serving.store.files import Files
+from serving.store.errors import InvalidValue, StoreError
+from serving.store.files import DELETE_BLOB, Files
 from serving.store.ids import now
 from serving.store.jobs import Job, Jobs
 from serving.store.models import (
@@ -37,13 +40,19 @@ from serving.store.models import (
     jobs,
     keys,
     memories,
+    quotas,
     responses,
+    sessions,
     turn_vectors,
+    usage,
+    users,
     vector_store_files,
+    vector_stores,
 )
 from serving.store.rows import Page
 from serving.store.uninterrupted import uninterrupted
-from serving.store.vector_stores import INGEST, PURGE_INDEX
+from serving.store.users import require_dispensable
+from serving.store.vector_stores import DROP_INDEX, INGEST, PURGE_INDEX, UNINDEX, VectorStores
 from serving.store.worker import Handler, JobContext, Postponed
 
 ERASE = "erase_user"
@@ -57,6 +66,10 @@ TOGETHER = 200  # rows, so that others need not wait long to write
 FILES_TOGETHER = 20
 
 
+_UPKEEP = (INGEST, UNINDEX, DROP_INDEX, PURGE_INDEX, DELETE_BLOB)
+"""Kinds of jobs whose payload has ids alone."""
+
+
 class NotErased(StoreError):
     """Something of the user is left; the message says what."""
 
@@ -67,11 +80,11 @@ def theirs(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
     if table is conversations:
         talks = select(captures.c.conversation_id).where(mine, captures.c.conversation_id.is_not(None))
         recalled = select(turn_vectors.c.conversation_id).where(theirs(turn_vectors, tenant, user))
-        return and_(table.c.tenant == tenant, or_(table.c.id.in_(talks), table.c.id.in_(recalled)))
+        return _owned(table, tenant, user, or_(table.c.id.in_(talks), table.c.id.in_(recalled)))
     if table is responses:
         talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
         asked = select(captures.c.id).where(mine)
-        return and_(table.c.tenant == tenant, or_(table.c.id.in_(asked), table.c.conversation_id.in_(talks)))
+        return _owned(table, tenant, user, or_(table.c.id.in_(asked), table.c.conversation_id.in_(talks)))
     if table in (conversation_items, conversation_summaries):
         talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
         return and_(table.c.tenant == tenant, table.c.conversation_id.in_(talks))
@@ -79,15 +92,30 @@ def theirs(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
         ingested = select(jobs.c.group_item).where(
             jobs.c.tenant == tenant, jobs.c.user == user, jobs.c.kind == INGEST, jobs.c.group_item.is_not(None)
         )
-        return and_(table.c.tenant == tenant, table.c.id.in_(ingested))
+        return _owned(table, tenant, user, table.c.id.in_(ingested))
     if table is jobs:
         about = and_(jobs.c.kind == ERASE, jobs.c.payload["user"].as_string() == user)
         return and_(table.c.tenant == tenant, or_(table.c.user == user, about))
+    if table is quotas:
+        held = select(keys.c.id).where(theirs(keys, tenant, user))
+        own = or_(
+            and_(table.c.subject == "user", table.c.subject_id == user),
+            and_(table.c.subject == "key", table.c.subject_id.in_(held)),
+        )
+        return and_(table.c.tenant == tenant, own)
     return and_(table.c.tenant == tenant, table.c.user == user)
 
 
+def _owned(table: Table, tenant: str, user: str, older: ColumnElement[bool]) -> ColumnElement[bool]:
+    """What has the user as its owner, and of what is older than owners that which `older` says."""
+    return and_(table.c.tenant == tenant, or_(table.c.user == user, and_(table.c.user.is_(None), older)))
+
+
 _CLASSES: dict[str, Table] = {
+    "users": users,
+    "sessions": sessions,
     "files": files,
+    "vector_stores": vector_stores,
     "conversation_items": conversation_items,
     "conversation_summaries": conversation_summaries,
     "responses": responses,
@@ -98,11 +126,17 @@ _CLASSES: dict[str, Table] = {
     "turn_vectors": turn_vectors,
     "idempotency_keys": idempotency_keys,
     "keys": keys,
+    "quotas": quotas,
+    "usage": usage,
     "jobs": jobs,
 }
 
+_LISTS = (files, vector_stores, vector_store_files)
+"""Tables with access lists, which name users."""
+
 _REMOVED: tuple[tuple[Table, str], ...] = (
     (keys, "id"),  # first, so that nothing more comes
+    (sessions, "id"),
     (responses, "id"),  # before that by which they are found
     (conversations, "id"),
     (captures, "id"),
@@ -112,18 +146,26 @@ _REMOVED: tuple[tuple[Table, str], ...] = (
     (idempotency_keys, "id"),
     (jobs, "id"),
 )
-"""In this order, by these columns. Items, summaries and vectors go with conversations; files have more to them."""
+"""In this order, by these columns. Items, summaries and vectors go with conversations; the others have more to them."""
 
 
 class Erasures:
     """The erasures of all tenants. `audit_key` is what the audit log is hashed with."""
 
     def __init__(
-        self, database: Database, jobs: Jobs, files: Files, audit_key: bytes, *, settle_s: float = SETTLE_S
+        self,
+        database: Database,
+        jobs: Jobs,
+        files: Files,
+        vector_stores: VectorStores,
+        audit_key: bytes,
+        *,
+        settle_s: float = SETTLE_S,
     ) -> None:
         self._database = database
         self._jobs = jobs
         self._files = files
+        self._vector_stores = vector_stores
         self._audit_key = audit_key
         self._settle_s = settle_s
         self._exports = Register(database)
@@ -133,8 +175,13 @@ class Erasures:
         """Adds the job that erases a user of the principal's tenant, or with `dry_run` only counts what there is.
 
         `subject` is the user's pseudonym in the audit log. While such a job is unfinished, that one is returned.
+        Raises `Conflict` for whom the tenant or the stack cannot be without.
         """
         values.text("user", user, min_length=1)
+        if user == counters.ERASED:
+            raise InvalidValue("user", "is nobody: it stands for all who were erased")
+        if not dry_run:
+            await self._require_dispensable(principal.tenant, user)
         payload = {"user": user, "subject": subject, "dry_run": dry_run}
         return await self._jobs.enqueue(principal, ERASE, payload, dedupe_key=f"{subject}/{dry_run}", max_attempts=20)
 
@@ -155,6 +202,11 @@ class Erasures:
             for name, table in _CLASSES.items():
                 query = select(func.count()).select_from(table).where(_but(table, theirs(table, tenant, user), but))
                 found[name] = int((await connection.execute(query)).scalar_one())
+            named = 0
+            for table in _LISTS:
+                query = select(func.count()).select_from(table).where(naming(table, tenant, user))
+                named += int((await connection.execute(query)).scalar_one())
+        found["access_lists"] = named
         found["exports"] = len(await self._exports.holding(tenant, user))
         return found
 
@@ -183,14 +235,34 @@ class Erasures:
 
     async def _remove(self, context: JobContext, user: str) -> None:
         job = context.job
+        await self._remove_user(job, user)
         removed = 0
         while found := await self._database.atomically(lambda: self._some_files(job, user)):
             removed += found
             await context.progress(removed, job.total, "files")
+        while await self._database.atomically(lambda: self._some_stores(job, user)):
+            await context.check()
+        while await self._database.atomically(lambda: self._some_lists(job, user)):
+            await context.check()
+        await self._take_over(job, user)
         for step, (table, key) in enumerate(_REMOVED, 1):
             while await self._some_rows(table, key, job, user):
                 await context.check()
             await context.progress(step, len(_REMOVED), table.name)
+
+    @uninterrupted
+    async def _require_dispensable(self, tenant: str, user: str) -> None:
+        async with self._database.write() as connection:
+            await require_dispensable(connection, tenant, user)
+
+    @uninterrupted
+    async def _remove_user(self, job: Job, user: str) -> None:
+        """Removes whom keys and sign-in depend on, and quotas while their keys are known; takes the name off usage."""
+        async with self._database.write() as connection:
+            await require_dispensable(connection, job.tenant, user)
+            await connection.execute(users.delete().where(theirs(users, job.tenant, user)))
+            await connection.run_sync(limits.remove, theirs(quotas, job.tenant, user))
+            await connection.run_sync(counters.fold, job.tenant, user)
 
     async def _forget_exports(self, job: Job, user: str) -> None:
         """Raises `NotErased` for an export on another host: nobody else can take the user out of it."""
@@ -207,7 +279,7 @@ class Erasures:
     @uninterrupted
     async def _some_files(self, job: Job, user: str) -> int:
         """Deletes some files with all that hangs on them, through jobs that bear this job's id as their user."""
-        worker = Principal(tenant=job.tenant, user=job.id, key_id=job.id)
+        worker = _worker(job)
         async with self._database.write() as connection:
             mine = select(files.c.id).where(theirs(files, job.tenant, user)).limit(FILES_TOGETHER)
             ids = (await connection.execute(mine)).scalars().all()
@@ -218,6 +290,48 @@ class Erasures:
             for store in sorted(stores):  # after the jobs that take the files out, in whose group it is
                 await self._jobs.enqueue(worker, PURGE_INDEX, {"vector_store_id": store}, group=(store, None))
         return len(ids)
+
+    @uninterrupted
+    async def _some_stores(self, job: Job, user: str) -> int:
+        """Deletes some vector stores, whosever files are in them; files that are others' stay files."""
+        async with self._database.write() as connection:
+            mine = select(vector_stores.c.id).where(theirs(vector_stores, job.tenant, user)).limit(FILES_TOGETHER)
+            ids = (await connection.execute(mine)).scalars().all()
+            for id in sorted(ids):
+                await self._vector_stores.delete(_worker(job), id)
+        return len(ids)
+
+    @uninterrupted
+    async def _some_lists(self, job: Job, user: str) -> int:
+        """Takes the user's name off some access lists, and off those in the indexes."""
+        name = user_name(user)
+        worker = _worker(job)
+        async with self._database.write() as connection:
+            for table in (files, vector_stores):
+                query = select(table.c.id, table.c.access).where(naming(table, job.tenant, user)).limit(TOGETHER)
+                found = (await connection.execute(query.order_by(table.c.id).with_for_update())).all()
+                for row in found:
+                    kept = [each for each in row.access if each != name]
+                    await connection.execute(table.update().where(table.c.id == row.id).values(access=kept))
+                if found:
+                    return len(found)
+            of = vector_store_files.c
+            some = select(of.vector_store_id, of.file_id, of.access).where(naming(vector_store_files, job.tenant, user))
+            some = some.order_by(of.vector_store_id, of.file_id).limit(FILES_TOGETHER)
+            attached = (await connection.execute(some)).all()
+            for store, file, names in attached:
+                kept = [each for each in names if each != name]
+                await self._vector_stores.relist(worker, store, file, kept, connection)
+            for store in sorted({store for store, _, _ in attached}):
+                await self._jobs.enqueue(worker, PURGE_INDEX, {"vector_store_id": store}, group=(store, None))
+        return len(attached)
+
+    @uninterrupted
+    async def _take_over(self, job: Job, user: str) -> None:
+        """Keeps what the user left to be done to files and indexes that others have too, or that are gone."""
+        left = and_(theirs(jobs, job.tenant, user), jobs.c.kind.in_(_UPKEEP), UNFINISHED)
+        async with self._database.write() as connection:
+            await connection.execute(jobs.update().where(left).values(user=job.id))
 
     @uninterrupted
     async def _some_rows(self, table: Table, key: str, job: Job, user: str) -> int:
@@ -265,6 +379,11 @@ class Erasures:
 
 async def _note(connection: AsyncConnection, job: Job, payload: dict[str, Any]) -> None:
     await connection.execute(jobs.update().where(jobs.c.id == job.id).values(payload=payload))
+
+
+def _worker(job: Job) -> Principal:
+    """Returns as whom the jobs work that follow from an erasure."""
+    return Principal(tenant=job.tenant, user=job.id, key_id=job.id, role="admin")
 
 
 def _but(table: Table, where: ColumnElement[bool], id: str) -> ColumnElement[bool]:

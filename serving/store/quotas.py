@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Table, delete, func, select
+from sqlalchemy import ColumnElement, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
@@ -198,6 +198,15 @@ def _dialect(name: str) -> Any:
 
 def _insert(connection: Connection, table: Table) -> Any:
     return _dialect(connection.dialect.name).insert(table)
+
+
+def remove(connection: Connection, where: ColumnElement[bool]) -> None:
+    """Removes quotas with what is known of their windows, within a transaction."""
+    ids = connection.execute(select(quotas.c.id).where(where)).scalars().all()
+    for table, column in ((quota_windows, "quota_id"), (quota_streams, "quota_id"), (quotas, "id")):
+        connection.execute(table.delete().where(table.c[column].in_(ids)))
+    if ids:
+        _revise(connection)
 
 
 def _revision(connection: Connection) -> int:

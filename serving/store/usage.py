@@ -22,6 +22,11 @@ MAX_PAGE = 1000
 SHARDS = 8
 """Rows of one counter: PostgreSQL lets one transaction at a time change a row."""
 
+ERASED = "(erased)"
+"""Whose usage is that of users who were erased: the tenant's sums stay. No user can have this name."""
+
+_ERASED_KEY = "erased"
+
 By = Literal["user", "key", "model", "day"]
 
 _COLUMN = {"user": usage.c.user, "key": usage.c.key_id, "model": usage.c.model, "day": usage.c.day}
@@ -132,6 +137,22 @@ def count(connection: Connection, counted: Sequence[tuple[Whose, Used]]) -> None
     ]
     if rows:
         connection.execute(insert, rows)
+
+
+def fold(connection: Connection, tenant: str, user: str) -> None:
+    """Takes a user's name and keys off what was counted, within a transaction: the tenant's sums stay."""
+    mine = usage.delete().where(usage.c.tenant == tenant, usage.c.user == user).returning(usage)
+    removed = connection.execute(mine).all()
+    count(
+        connection,
+        [
+            (
+                Whose(tenant, row.day, ERASED, _ERASED_KEY, row.model, row.currency),
+                Used(*(getattr(row, name) for name in _SUMS)),
+            )
+            for row in removed
+        ],
+    )
 
 
 def _upsert(dialect: Any) -> Any:

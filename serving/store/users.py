@@ -36,6 +36,10 @@ MAX_ISSUER = 512
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
+_ADMINS = (users.c.role == "admin", users.c.disabled_at.is_(None))
+_LAST = "this is the tenant's last admin: make another one first"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A user. `issuer` and `subject` say who it is at an identity provider, if it signs in there."""
@@ -231,10 +235,23 @@ async def _of_tenant(connection: AsyncConnection, tenant: str, *where: ColumnEle
     return build(User, row)
 
 
+async def require_dispensable(connection: AsyncConnection, tenant: str, user: str) -> None:
+    """Raises `Conflict` for the user of the stack's own key, and for a tenant's last admin.
+
+    Until the transaction ends, nobody else removes an admin.
+    """
+    if (tenant, user) == (DEFAULT, ADMIN):
+        raise Conflict("the user of the stack's own key stays")
+    await lock(connection, "admins", tenant)
+    admins = select(users.c.user).where(users.c.tenant == tenant, *_ADMINS)
+    if (await connection.execute(admins)).scalars().all() == [user]:
+        raise Conflict(_LAST)
+
+
 async def _require_admin(connection: AsyncConnection, principal: Principal) -> None:
-    admins = (users.c.tenant == principal.tenant, users.c.role == "admin", users.c.disabled_at.is_(None))
+    admins = users.c.tenant == principal.tenant, *_ADMINS
     if not (await connection.execute(select(func.count()).select_from(users).where(*admins))).scalar():
-        raise Conflict("this is the tenant's last admin: make another one first")
+        raise Conflict(_LAST)
 
 
 def _of(principal: Principal, user: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

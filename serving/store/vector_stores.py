@@ -318,6 +318,25 @@ class VectorStores:
         if found is not None:
             await self._take_out(connection, principal, found)
 
+    async def relist(
+        self, principal: Principal, id: str, file_id: str, names: Sequence[str], connection: AsyncConnection
+    ) -> None:
+        """Gives a file in whoever's store another list, and brings that into the index if the file is there."""
+        await lock(connection, "group", id)
+        found = await rows.get_any_file(connection, principal.tenant, id, file_id)
+        if found is None:
+            return
+        changes: dict[str, object] = {"access": names}
+        if found.status in ("in_progress", "completed"):
+            if found.status == "in_progress":
+                await self._jobs.cancel(principal, found.job_id, connection=connection)
+            target = {"vector_store_id": id, "file_id": file_id}
+            job = await self._jobs.enqueue(principal, INGEST, target, group=(id, file_id), connection=connection)
+            changes |= {"job_id": job.id, "status": "in_progress"}
+        of = vector_store_files.c
+        where = of.vector_store_id == id, of.file_id == file_id
+        await connection.execute(vector_store_files.update().where(*where).values(changes))
+
     async def _take_out(self, connection: AsyncConnection, principal: Principal, file: VectorStoreFile) -> None:
         await self._remove(connection, principal, file)
         target = {"vector_store_id": file.vector_store_id, "file_id": file.file_id}

@@ -1,4 +1,4 @@
-"""Nobody is told what is another's: requests of two tenants with two users each, to every route and about every id.
+"""Nobody is told what is another's: two tenants with two users and an admin each, every route and every id.
 
 Each user plants a word of its own in whatever is its own, and each tenant one in what its users share. No answer to
 anybody holds a word of others, and a request about what is another's is answered as one about nothing at all.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
@@ -28,8 +28,9 @@ from prometheus_client import generate_latest
 
 from serving.api.operations import OPERATIONS, Operation
 from serving.config import Assistant, Catalog, FactsMemory, RemoteModel, SummaryMemory, VectorMemory
-from serving.security.principal import SCOPES_OF, Principal
+from serving.security.principal import SCOPES_OF, Principal, Role
 from tests.campaigns.engine import Engine
+from tests.identity import key_of
 from tests.unit.api.running import Gateway, Loop, engine, gateway
 
 SEED = int(os.environ.get("HEADRACE_ISOLATION_SEED", "7"))
@@ -62,6 +63,7 @@ class User:
     tenant: str
     name: str
     key: str
+    role: Role = "user"
 
     @property
     def own(self) -> str:
@@ -76,21 +78,40 @@ class User:
 
 @dataclass(frozen=True)
 class Made:
-    """An id, and who made it; `within` is the id of what it is a part of; `listed` when only its maker may read it."""
+    """An id, and who made it; `within` is the id of what it is a part of.
+
+    `listed` says who may read it beside its maker: no others, or those of the group, or all of the tenant.
+    """
 
     kind: str
     id: str
     by: User
     within: str = ""
-    listed: bool = False
+    listed: Literal["", "alone", "group"] = ""
 
     def shown_to(self, user: User) -> bool:
+        """Admins may also remove what they may not read."""
+        if self.kind in ADMINISTERED:
+            return user.role == "admin" and user.tenant in (self.by.tenant, PLATFORM)
+        if self.kind == "tenant":
+            return user.tenant in (self.id, PLATFORM)
         return (
             self.by == user
             or self.kind == "model"
-            or (self.kind in SHARED and not self.listed and self.by.tenant == user.tenant)
+            or (self.kind in SHARED and self.by.tenant == user.tenant and self._lists(user))
+            or (self.kind == "quota" and user.tenant in (self.by.tenant, PLATFORM))
         )
 
+    def _lists(self, user: User) -> bool:
+        return not self.listed or user.role == "admin" or (self.listed == "group" and user.name in GROUP)
+
+
+PLATFORM = "default"
+ADMINISTERED = {"user", "key", "erasure"}
+ADMIN_PATHS = {op.path for op in OPERATIONS if op.path.startswith("/v1/admin/")}
+"""Half of the requests to these come from who may send them: else most of them would be refused."""
+GROUP = {"u0", "root"}
+"""Who is of the group `g`, which both tenants have."""
 
 SHARED = {"file", "vector store", "attachment"}
 
@@ -105,6 +126,10 @@ KINDS = {
     "feedback_id": "feedback",
     "memory_id": "memory",
     "model": "model",
+    "user_id": "user",
+    "key_id": "key",
+    "tenant_id": "tenant",
+    "erasure_id": "erasure",
 }
 """What a parameter of a path names; another parameter names anything."""
 
@@ -119,6 +144,11 @@ UNKNOWN = {
     "item": "msg_none",
     "feedback": "fb_none",
     "memory": "mem_none",
+    "user": "nobody",
+    "key": "key_none",
+    "tenant": "none",
+    "erasure": "job_none",
+    "quota": "none",
 }
 
 MAKES = {
@@ -131,6 +161,11 @@ MAKES = {
     "/v1/conversations/{conversation_id}/items": "item",
     "/v1/feedback": "feedback",
     "/v1/memories": "memory",
+    "/v1/admin/tenants": "tenant",
+    "/v1/admin/users": "user",
+    "/v1/admin/keys": "key",
+    "/v1/admin/quotas": "quota",
+    "/v1/admin/erasures": "erasure",
 }
 
 
@@ -145,6 +180,8 @@ class World:
         self.up = up
         self.http = httpx.Client(base_url=up.url, timeout=60)
         self.users = [self._user(tenant, name) for tenant in ("t0", "t1") for name in ("u0", "u1")]
+        self.users += [self._user(tenant, "root", "admin") for tenant in ("t0", "t1")]
+        self.users.append(User(PLATFORM, "admin", up.key, "admin"))
         self.made: dict[str, deque[Made]] = defaultdict(lambda: deque(maxlen=KEPT))
         self.made["model"].append(Made("model", "m", self.users[0]))
         self.statuses: Counter[tuple[str, int]] = Counter()
@@ -152,15 +189,16 @@ class World:
         self.compared = 0
         self.problems: list[str] = []  # an assertion alone would be lost: what Hypothesis tries again is not the same
 
-    def _user(self, tenant: str, name: str) -> User:
-        scopes = SCOPES_OF["user"]
-        principal = Principal(tenant=tenant, user=name, key_id="", scopes=scopes)
-        _, key = self.up.loop.do(self.up.services.authenticator.issue(principal, scopes=scopes))
-        return User(tenant, name, key)
+    def _user(self, tenant: str, name: str, role: Role = "user") -> User:
+        principal = Principal(tenant=tenant, user=name, key_id="")
+        key = self.up.loop.do(key_of(self.up.services, principal, role=role))
+        if name in GROUP:
+            self.up.loop.do(self.up.services.users.update(principal, name, groups=["g"]))
+        return User(tenant, name, key, role)
 
     def forbidden(self, user: User) -> set[str]:
         words = {other.own for other in self.users if other != user}
-        return words | {other.shared for other in self.users if other.tenant != user.tenant}
+        return words | {other.shared for other in self.users if user.tenant not in (other.tenant, PLATFORM)}
 
     def send(self, request: Request) -> httpx.Response:
         """Sends a request and checks that its answer holds nothing of others."""
@@ -179,14 +217,19 @@ class World:
         """Takes note of what a request made."""
         if stream := answer.headers.get("headrace-stream"):
             self.made["stream"].append(Made("stream", stream, request.user))
-        kind = MAKES.get(request.op.path) if request.op.method == "POST" else None
+        kind = MAKES.get(request.op.path) if request.op.method in ("POST", "PUT") else None
         if kind is None or answer.status_code != 200 or "json" not in answer.headers["content-type"]:
             return
         body = answer.json()
-        for made in body["data"] if kind == "item" else [body]:
+        by = request.user
+        if (tenant := request.ids.get("tenant", by.tenant)) != by.tenant:
+            by = next(user for user in self.users if user.tenant == tenant)
+        for made in body["data"] if kind in ("item", "quota") else [body]:
             within = request.ids.get(PLACES.get(kind, ""), "")
-            listed = (made.get("headrace") or {}).get("access") is not None
-            self.made[kind].append(Made(kind, made["id"], request.user, within, listed))
+            access = (made.get("headrace") or {}).get("access")
+            listed: Any = "" if access is None else "group" if access["groups"] else "alone"
+            id = made["quota_id" if kind == "quota" else "id"]
+            self.made[kind].append(Made(kind, id, by, within, listed))
         if kind == "conversation" and (items := request.json.get("items")):
             assert items
             listed = self.http.get(f"/v1/conversations/{body['id']}/items", headers=request.headers).json()["data"]
@@ -216,15 +259,16 @@ class Request:
 
     def parts(self) -> dict[str, Any]:
         fields = self.json
+        of_tenant = {"tenant": self.ids["tenant"]} if "tenant" in self.ids else {}
         if self.op.upload:
             return {
                 "headers": self.headers,
                 "data": fields,
                 "files": {"file": (f"{fields['text']}.txt", fields["text"])},
             }
-        if self.op.method == "POST":
-            return {"headers": self.headers, "json": fields}
-        return {"headers": self.headers, "params": fields}
+        if self.op.method in ("POST", "PUT"):
+            return {"headers": self.headers, "json": fields, "params": of_tenant}
+        return {"headers": self.headers, "params": fields | of_tenant}
 
 
 def says(word: str) -> list[dict[str, str]]:
@@ -276,13 +320,25 @@ def fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fi
         return {"target": kind}, lambda ids: said | {"target": {"type": type, "id": ids["target"]}}
     if route == "POST /v1/files":
         form = {"purpose": "assistants", "text": shared}
+        if draw(st.booleans()):
+            return {}, lambda ids: form | {"access": '{"groups": ["g"]}'}
         return {}, lambda ids: form if stream else {"purpose": "assistants", "text": own, "access": "{}"}
     if route == "POST /v1/vector_stores":
-        word, access = (own, {"access": {}}) if draw(st.booleans()) else (shared, {})
+        accesses: list[tuple[str, dict[str, Any]]] = [
+            (own, {"access": {}}),
+            (shared, {}),
+            (shared, {"access": {"groups": ["g"]}}),
+        ]
+        word, access = draw(st.sampled_from(accesses))
         base = {"name": word, "metadata": {"w": word}} | access
         return ({"file": "file"}, lambda ids: base | {"file_ids": [ids["file"]]}) if stream else ({}, lambda ids: base)
     if route == "POST /v1/vector_stores/{store_id}/files":
         return {"file": "file"}, lambda ids: {"file_id": ids["file"], "attributes": {"w": shared}}
+    if route in ("POST /v1/admin/users", "POST /v1/admin/tenants"):
+        name = f"made{draw(st.integers(0, 10**6))}{user.tenant}"
+        return {}, lambda ids: {"id": name} | ({"groups": [shared]} if op.path.endswith("users") else {"name": shared})
+    if route == "DELETE /v1/admin/quotas":
+        return {"quota_id": "quota"}, lambda ids: {"quota_id": ids["quota_id"]}
     if op.method == "GET":
         names = {parameter.name for parameter in op.query}
         kinds = {}
@@ -310,6 +366,14 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "POST /v1/conversations/{conversation_id}/items": lambda own, shared: {"items": says(own)},
     "POST /v1/memories": lambda own, shared: {"assistant": "facts", "text": own},
     "POST /v1/memories/{memory_id}": lambda own, shared: {"text": f"{own} still"},
+    "POST /v1/admin/tenants/{tenant_id}": lambda own, shared: {"name": shared},
+    "POST /v1/admin/users/{user_id}": lambda own, shared: {"groups": [shared]},
+    "POST /v1/admin/keys": lambda own, shared: {"user": "u0", "name": shared},
+    "POST /v1/admin/keys/{key_id}/rotate": lambda own, shared: {"overlap_s": 0},
+    "PUT /v1/admin/quotas": lambda own, shared: {
+        "quotas": [{"subject": "user", "id": "u0", "window": "day", "measure": "requests", "limit": 10**9}]
+    },
+    "POST /v1/admin/erasures": lambda own, shared: {"user": "u0", "dry_run": True},
 }
 """What is said to other routes, with the word of the user's own and that of its tenant."""
 
@@ -332,7 +396,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def settled(answer: httpx.Response) -> tuple[int, str]:
     """What does not depend on when an answer was given, and under which new id."""
-    text = re.sub(r"\b(chatcmpl|resp|msg|conv|fb|vs|file|mem|rs|cmpl)[_-][0-9a-zA-Z]+", "ID", answer.text)
+    text = re.sub(r"\b(chatcmpl|resp|msg|conv|fb|vs|file|mem|rs|cmpl|key|job)[_-][0-9a-zA-Z]+", "ID", answer.text)
     return answer.status_code, re.sub(r"\d{9,}(\.\d+)?|\d+\.\d+", "N", text)
 
 
@@ -359,8 +423,12 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
             self.ask(data.draw, op)
 
         def ask(self, draw: Draw, op: Operation) -> None:
-            user = draw(st.sampled_from(world.users))
-            kinds, fields = fields_of(op, user, draw)
+            those = [user for user in world.users if op.scope in SCOPES_OF[user.role] or user.tenant == PLATFORM]
+            user = draw(st.sampled_from(those if draw(st.booleans()) and op.path in ADMIN_PATHS else world.users))
+            of = user  # whose words are said: what is made in another tenant is that tenant's to read
+            if named_tenant := draw(st.booleans()) and any(parameter.name == "tenant" for parameter in op.query):
+                of = draw(st.sampled_from(world.users))
+            kinds, fields = fields_of(op, of, draw)
             named = kinds | {name: KINDS.get(name, "") for name in re.findall(r"{(\w+)}", op.path)}
             if "store_id" in named and "file_id" in named:
                 named["file_id"] = "attachment"
@@ -368,6 +436,8 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
             for made in list(chosen.values()):  # a part is asked for where it is
                 if made is not None and (place := PLACES.get(made.kind, "")) in chosen:
                     chosen[place] = Made(KINDS[place], made.within, made.by)
+            if named_tenant:
+                chosen["tenant"] = Made("tenant", of.tenant, of)
             ids = {place: made.id if made is not None else "none_0" for place, made in chosen.items()}
             headers = {"Authorization": f"Bearer {user.key}"}
             if op.headers and draw(st.booleans()):

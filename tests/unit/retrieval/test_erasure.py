@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +20,27 @@ import pytest
 from sqlalchemy import select
 
 import serving
-from serving.config import Store
+from serving.config import QuotaLimit, Store
 from serving.exports import source
 from serving.exports.export import Order, export
 from serving.exports.manifest import Filters
 from serving.exports.register import Register
 from serving.exports.splits import parse
+from serving.retrieval import index
 from serving.retrieval.embed import Embedder
 from serving.retrieval.ingest import Ingestion
 from serving.security.audit import AuditLog
 from serving.security.principal import Principal
+from serving.security.quotas.quota import quota
+from serving.security.quotas.share import Want
 from serving.store import data, erasure
+from serving.store.access import Access, user_name
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.erasure import Erasures
-from serving.store.errors import NotFound
+from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.feedback import Rating, Ratings
 from serving.store.files import Files
 from serving.store.idempotency import Answer, IdempotencyKeys, claim_of
@@ -43,10 +49,15 @@ from serving.store.jobs import Job, Jobs
 from serving.store.keys import Keys
 from serving.store.memories import Memories
 from serving.store.models import metadata
+from serving.store.quotas import QuotaStore
 from serving.store.responses import NewResponse
+from serving.store.sessions import Sessions
 from serving.store.summaries import Summaries
+from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
 from serving.store.uninterrupted import uninterrupted
+from serving.store.usage import ERASED, Usage, Used, Whose
+from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
 from tests.unit.store.making import capture
@@ -72,10 +83,17 @@ class Stack:
         self.vector_stores = VectorStores(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
         self.blobs = Blobs(data.place(store, data.FILES))
+        self.tenants = Tenants(self.database)
+        self.users = Users(self.database)
+        self.sessions = Sessions(self.database, lifetime_s=3600, idle_s=3600)
+        self.quotas = QuotaStore(self.database)
+        self.usage = Usage(self.database)
         self.conversations = Conversations(self.database)
         self.captures = Captures(self.database)
         self.audit = AuditLog(self.database, "s" * 40)
-        self.erasures = Erasures(self.database, self.jobs, self.files, self.audit.key, settle_s=settle_s)
+        self.erasures = Erasures(
+            self.database, self.jobs, self.files, self.vector_stores, self.audit.key, settle_s=settle_s
+        )
         where = data.collections(store)
         self.ingestion = Ingestion(where, embedder, self.files, self.vector_stores, self.blobs, self.jobs)
 
@@ -113,16 +131,32 @@ class Stack:
         await IdempotencyKeys(self.database).claim(claim)
         answer = Answer("application/json", json.dumps({"text": mark}).encode())
         await IdempotencyKeys(self.database).keep(claim, answer, loose.id, {"capture_id": loose.id})
-        await Keys(self.database).add(who, os.urandom(32).hex(), name=mark)
+        with suppress(Conflict):
+            await self.tenants.create(who.tenant)
+        await self.users.create(who, who.user, groups=["staff"], subject=("https://idp", f"{who.tenant} {mark}"))
+        key = await Keys(self.database).add(who, os.urandom(32).hex(), name=mark)
+        await self.sessions.start(who, "idp", os.urandom(32).hex())
+        limit = QuotaLimit(window="day", measure="requests", limit=5)
+        given = [quota(who.tenant, "user", who.user, limit), quota(who.tenant, "key", key.id, limit)]
+        await self.quotas.put(who, given)
+        await self.quotas.take("gw", [Want(each, 0, 9e9, 1, 1) for each in given], 0)
+        await self.usage.add([(Whose(who.tenant, "2026-01-31", who.user, key.id, "m", "EUR"), Used(1, 2, 3, 4))])
         await self.jobs.cancel(who, (await self.jobs.enqueue(who, "other", {"text": mark})).id)
-        content = f"# {mark}\n\nA page of {who.user}.\n".encode()
+        file = await self.file(who)
+        await self.vector_stores.attach(replace(who, role="admin"), store_id, file, attributes={"by": mark})
+        for access in (Access(users=("zqxalice", "wvybob")), Access()):
+            own = await self.vector_stores.create(who, name=mark, metadata={"m": mark}, access=access)
+            await self.vector_stores.attach(who, own.id, file, access=access)
+        await self.work()
+        assert (await self.vector_stores.get_any_file(who.tenant, store_id, file)).status == "completed"
+
+    async def file(self, who: Principal) -> str:
+        content = f"# {who.user} said so\n\nA page of {who.user}.\n".encode()
         file = new_id("file")
         blob = await self.blobs.write(who, file, io.BytesIO(content), max_bytes=10_000)
         given: dict[str, Any] = {"purpose": "assistants", "bytes": blob.bytes, "sha256": blob.sha256}
         await self.files.create(who, file, filename=f"{who.user}.md", kind="text/markdown", **given)
-        await self.vector_stores.attach(who, store_id, file, attributes={"by": mark})
-        await self.work()
-        assert (await self.vector_stores.get_file(who, store_id, file)).status == "completed"
+        return file
 
     async def erase(self, user: str = ALICE.user, *, dry_run: bool = False) -> Job:
         subject = await self.audit.pseudonym("acme", user)
@@ -197,10 +231,24 @@ async def test_nothing_of_a_forgotten_user_is_left(stack: Stack, tmp_path: Path)
     assert list(left.values()) == [content for content in files.values() if BOB.user.encode() in content]
     assert [row["file_name"] for row in stack.chunks(store_id)] == [f"{BOB.user}.md"]
     # Others have what they had.
+    gone = shared_by(before, ALICE)  # with a list that names others
     for name, rows in before.items():
+        rows = [row for row in rows if row.get("vector_store_id") not in gone]
         if name not in ("jobs", "audit", "meta", "vector_stores"):
             others = [row for row in rows if BOB.user in str(row) or row.get("tenant") == "other"]
-            assert [row for row in others if row not in after[name]] == [], name
+            kept = [unlisted(row) for row in after[name]]
+            assert [row for row in others if unlisted(row) not in kept] == [], name
+    # Nor do the indexes' lists know the name any more.
+    digests = {id: {row["access"] for row in stack.chunks(id)} for id in shared_by(after, BOB)}
+    assert len(digests) == 2
+    assert not [id for id, lists in digests.items() if any(digest(ALICE) in each for each in lists)]
+    assert all(digest(BOB) in each for lists in digests.values() for each in lists)
+    # What was used stays on the tenant's bill.
+    assert {(row["user"], row["key_id"], row["cost"]) for row in after["usage"] if row["tenant"] == "acme"} == {
+        (ERASED, "erased", 4),
+        *((row["user"], row["key_id"], 4) for row in before["usage"] if row["user"] == BOB.user),
+    }
+    assert len(after["quota_windows"]) == len(before["quota_windows"]) - 2
     assert of(after, NAMESAKE.user, "other") == of(before, NAMESAKE.user, "other")
     # It is on record, without the name.
     events = (await stack.audit.page("acme")).items
@@ -208,6 +256,22 @@ async def test_nothing_of_a_forgotten_user_is_left(stack: Stack, tmp_path: Path)
     assert events[0]["subject"] == job.payload["subject"]
     assert (await stack.audit.verify("acme")).problems == []
     assert (await stack.audit.page("acme", user=ALICE.user)).items == []
+
+
+def unlisted(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what changes when a name leaves its list."""
+    if row.get("access") is None:
+        return row
+    kept = [name for name in row["access"] if name != f"user:{ALICE.user}"]
+    return {name: value for name, value in row.items() if name != "job_id"} | {"access": kept}
+
+
+def digest(who: Principal) -> str:
+    return index._digest(user_name(who.user))
+
+
+def shared_by(rows: dict[str, list[dict[str, Any]]], who: Principal) -> list[str]:
+    return [row["id"] for row in rows["vector_stores"] if row["user"] == who.user and row["access"] is not None]
 
 
 async def test_no_byte_of_a_forgotten_user_is_left(tmp_path: Path, embedder: Embedder):
@@ -271,7 +335,10 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
     }
     counts = (job.result or {})["counts"]
     assert counts | {"jobs": 0} == {
+        "users": 1,
+        "sessions": 1,
         "files": 1,
+        "vector_stores": 2,
         "conversation_items": 1,
         "conversation_summaries": 1,
         "responses": 1,
@@ -282,7 +349,10 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
         "turn_vectors": 1,
         "idempotency_keys": 1,
         "keys": 1,
+        "quotas": 2,
+        "usage": 1,
         "jobs": 0,
+        "access_lists": 6,
         "exports": 0,
     }
     job = await stack.erase()
@@ -298,10 +368,62 @@ async def test_nobody_is_erased_once(stack: Stack):
 
 
 async def test_an_admin_can_be_forgotten_by_oneself(stack: Stack):
+    await stack.tenants.create("acme")
+    for user in (ADMIN.user, "second"):
+        await stack.users.create(ADMIN, user, role="admin")
     await Memories(stack.database).add(ADMIN, "a", "is the root")
     job = await stack.erase(ADMIN.user)
     assert job.status == "succeeded"
     assert of(await stack.rows(), "root", "acme") == {}
+
+
+async def test_whoever_is_needed_cannot_be_forgotten(stack: Stack):
+    await stack.tenants.create("acme")
+    await stack.users.create(ADMIN, ADMIN.user, role="admin")
+    await Memories(stack.database).add(ADMIN, "a", "is the root")
+    with pytest.raises(Conflict, match="last admin"):
+        await stack.erase(ADMIN.user)
+    stacks = Principal(tenant="default", user="admin", key_id="key_s", role="admin")
+    await stack.users.create(stacks, "second", role="admin")
+    with pytest.raises(Conflict, match="the stack's own key"):
+        await stack.erasures.request(stacks, stacks.user, "", dry_run=False)
+    with pytest.raises(InvalidValue):
+        await stack.erase(ERASED)
+    assert (await stack.erase(ADMIN.user, dry_run=True)).status == "succeeded"
+    # One that was not the last when it was asked for.
+    await stack.users.create(ADMIN, "second", role="admin")
+    job = await stack.erasures.request(ADMIN, ADMIN.user, "", dry_run=False)
+    await stack.users.update(ADMIN, "second", role="user")
+    worker = Worker(stack.jobs, stack.erasures.handlers, poll_s=0.01)
+    running = asyncio.create_task(worker.run())
+    while not (await stack.jobs.get(ADMIN, job.id)).error_message:
+        await asyncio.sleep(0.01)
+    worker.stop()
+    await running
+    assert of(await stack.rows(), "is the root", "acme") == {"memories": 1}
+
+
+async def test_what_a_user_left_to_be_done_is_done(stack: Stack):
+    file = await stack.file(BOB)
+    store = await stack.vector_stores.create(BOB, name="shared")
+    await stack.vector_stores.attach(replace(ALICE, role="admin"), store.id, file)
+    assert (await stack.erase()).status == "succeeded"
+    assert (await stack.vector_stores.get_any_file("acme", store.id, file)).status == "completed"
+    assert of(await stack.rows(), ALICE.user, "acme") == {}
+
+
+def test_it_is_decided_of_every_table_what_an_erasure_does():
+    cascading = {"conversation_items", "conversation_summaries", "idempotency_answers", "vector_store_files"}
+    removed = (
+        {table.name for table in erasure._CLASSES.values()}
+        | cascading
+        | {"quota_windows", "quota_streams", "audit_pseudonyms", "exports"}
+    )
+    nobodys = {"meta", "tenants", "audit"}
+    assert removed | nobodys == set(metadata.tables)
+    assert not removed & nobodys
+    owned = {name for name, table in metadata.tables.items() if {"user", "access"} & set(table.columns.keys())}
+    assert owned <= removed
 
 
 async def test_erasures_are_a_tenants_own(stack: Stack):
