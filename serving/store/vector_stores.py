@@ -20,7 +20,7 @@ from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import new_id, now
 from serving.store.jobs import Jobs
-from serving.store.models import files, vector_store_files, vector_stores
+from serving.store.models import UNFINISHED, files, jobs, vector_store_files, vector_stores
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
@@ -248,14 +248,18 @@ class VectorStores:
     async def withheld(self, principal: Principal, id: str) -> Sequence[str] | None:
         """Returns the files that a search must leave out, or None when the principal may not read the store at all.
 
-        They are those whose list, which the index does not know yet, leaves the principal out.
+        They are those whose list, which the index does not know yet, leaves the principal out, and those that went and
+        are still in the index.
         """
         of = vector_store_files.c
-        changing = select(of.file_id).where(of.vector_store_id == id, of.status != "completed")
+        changing = select(of.file_id).where(
+            of.vector_store_id == id, of.status != "completed", ~readable(vector_store_files, principal)
+        )
+        going = select(jobs.c.group_item).where(jobs.c.group_key == id, jobs.c.kind == UNINDEX, UNFINISHED)
         async with self._database.read() as connection:
             if (await connection.execute(select(vector_stores.c.id).where(rows.shared(principal, id)))).first() is None:
                 return None
-            return (await connection.execute(changing.where(~readable(vector_store_files, principal)))).scalars().all()
+            return (await connection.execute(changing.union(going))).scalars().all()
 
     @uninterrupted
     async def list_files(

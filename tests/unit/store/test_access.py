@@ -20,7 +20,7 @@ from serving.store.jobs import Jobs
 from serving.store.models import files as file_rows
 from serving.store.models import vector_stores as store_rows
 from serving.store.uninterrupted import uninterrupted
-from serving.store.vector_stores import INGEST, VectorStores
+from serving.store.vector_stores import INGEST, UNINDEX, VectorStores
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=9)
 
@@ -181,6 +181,29 @@ async def test_a_files_list_goes_with_it_and_its_owner_gives_another(
     assert await vector_stores.withheld(dave, store.id) == [file]
     assert await vector_stores.withheld(alice, store.id) == []
     assert (await vector_stores.attach(alice, store.id, file)).access == given.access
+
+
+async def test_what_went_is_withheld_from_everybody_until_the_index_forgot_it(
+    files: Files, vector_stores: VectorStores, jobs: Jobs, people: dict[str, Principal], upload
+) -> None:
+    alice, dave = people["alice"], people["dave"]
+    detached, deleted = await upload(alice), await upload(alice)
+    store, other = await vector_stores.create(alice), await vector_stores.create(alice)
+    for file in (detached, deleted):
+        for each in (store, other):
+            await vector_stores.attach(alice, each.id, file)
+    while job := await jobs.claim([INGEST], "w", 10):
+        await jobs.complete(job)
+    await vector_stores.attach(alice, store.id, detached, access=Access())
+    await vector_stores.detach(alice, store.id, detached)
+    await files.delete(alice, deleted)
+    for who in (alice, dave):
+        assert set(await vector_stores.withheld(who, store.id) or ()) == {detached, deleted}
+        assert await vector_stores.withheld(who, other.id) == [deleted]
+    while job := await jobs.claim([INGEST, UNINDEX], "w", 10):
+        await jobs.complete(job)
+    for each in (store, other):
+        assert await vector_stores.withheld(dave, each.id) == []
 
 
 @uninterrupted
