@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal
+from serving.security.principal import STACK, Principal
 from serving.store import values
 from serving.store import vector_store as rows
 from serving.store.access import Access, listed, reachable, readable, require_owner
@@ -24,6 +24,7 @@ from serving.store.models import UNFINISHED, files, jobs, vector_store_files, ve
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
+from serving.store.users import ADMIN
 from serving.store.vector_store import (
     DROP_INDEX,
     INGEST,
@@ -119,10 +120,15 @@ class VectorStores:
             return Page(await rows.with_usage(connection, found.items), found.has_more)
 
     @uninterrupted
-    async def named(self, tenant: str, name: str) -> str | None:
-        """Returns the id of a tenant's vector store of that name, the oldest, whoever may read it."""
+    async def named(self, tenant: str, owner: str, name: str) -> str | None:
+        """Returns the id of the oldest vector store of that name of a tenant's user `owner`, whoever may read it.
+
+        One from before there were owners is taken only where the owner has none. What others call alike never is: they
+        decide what it holds.
+        """
         of = vector_stores.c
-        query = select(of.id).where(of.tenant == tenant, of.name == name).order_by(of.created_at, of.id).limit(1)
+        query = select(of.id).where(of.tenant == tenant, of.name == name, or_(of.user == owner, of.user.is_(None)))
+        query = query.order_by(of.user.is_(None), of.created_at, of.id).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(query)).scalar()
 
@@ -136,7 +142,10 @@ class VectorStores:
         metadata: Mapping[str, object] | None = None,
         access: Access | Unchanged | None = "unchanged",
     ) -> VectorStore:
-        """Changes what is given; `metadata` and `access` replace the whole. Raises `NotFound` or `NotOwner`."""
+        """Changes what is given; `metadata` and `access` replace the whole. Raises `NotFound` or `NotOwner`.
+
+        A store from before there were owners becomes the stack's own user's, when that one changes it.
+        """
         changes: dict[str, object] = {"last_active_at": now()}
         if name is not None:
             changes["name"] = values.text("name", name)
@@ -144,6 +153,8 @@ class VectorStores:
             changes["metadata"] = values.metadata("metadata", metadata)
         async with self._database.write() as connection:
             owner = await rows.require_change(connection, principal, id)
+            if owner is None and (principal.tenant, principal.user) == (STACK, ADMIN):
+                changes["user"] = principal.user
             if access != "unchanged":
                 changes["access"] = listed(access, owner or principal.user)
             await connection.execute(vector_stores.update().where(vector_stores.c.id == id).values(changes))
