@@ -164,6 +164,7 @@ class Knowledge(pulumi.CustomResource):
         collection: str,
         root: str,
         documents: Mapping[str, str],
+        restricted: bool,
         on_error: str,
         opts: ResourceOptions | None = None,
     ) -> None:
@@ -173,6 +174,7 @@ class Knowledge(pulumi.CustomResource):
             "collection": collection,
             "root": root,
             "documents": documents,
+            "restricted": restricted,
             "on_error": on_error,
             "vector_store": None,
         }

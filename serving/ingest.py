@@ -21,6 +21,8 @@ import httpx
 from serving.signals import end_at_term
 
 MANAGED = {"managed_by": "headrace"}
+RESTRICTED = {"access": "restricted"}
+"""Metadata of a collection whose list of readers is ours: the configuration says whom assistants read it to."""
 SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".docx"})
 """Kinds of files that are taken out of a folder; a file that is named itself is taken whatever it is called."""
 
@@ -64,51 +66,84 @@ class Document:
     sha256: str
     status: str
     error: str = ""
+    restricted: bool = False
 
 
 class Collection:
     """A vector store, through `/v1/vector_stores` and `/v1/files`. Every call raises `IngestError`."""
 
-    def __init__(self, client: httpx.Client, id: str) -> None:
+    def __init__(self, client: httpx.Client, user: str, store: Mapping[str, Any]) -> None:
+        """`user` is who we are, `store` what the API says of the vector store."""
         self._client = client
-        self.id = id
+        self._user = user
+        self._store = store
+        self.id = str(store["id"])
 
     @classmethod
     def find(cls, client: httpx.Client, name: str) -> Collection | None:
-        """Returns the collection that we manage under this name: the oldest, which is the one that is searched."""
-        for store in _pages(client, "/v1/vector_stores", order="asc"):
-            if store["name"] == name and (store.get("metadata") or {}).get("managed_by") == "headrace":
-                return cls(client, store["id"])
-        return None
+        """Returns the collection that we manage under this name: the oldest, which is the one that is searched.
+
+        One from before there were owners is taken where none is ours, and what others call alike never.
+        """
+        user = _user(client)
+        stores = [
+            store
+            for store in _pages(client, "/v1/vector_stores", name=name, order="asc")
+            if store["name"] == name
+            and (store.get("metadata") or {}).get("managed_by") == "headrace"
+            and _owner(store) in (user, None)
+        ]
+        store = min(stores, key=lambda store: _owner(store) is None, default=None)
+        return cls(client, user, store) if store is not None else None
 
     @classmethod
-    def make(cls, client: httpx.Client, name: str) -> Collection:
-        body = {"name": name, "metadata": MANAGED}
-        return cls(client, _json(_send(client, "POST", "/v1/vector_stores", json=body))["id"])
+    def make(cls, client: httpx.Client, name: str, *, restricted: bool = False) -> Collection:
+        body: dict[str, Any] = {"name": name, "metadata": MANAGED}
+        if restricted:
+            body = {"name": name, "metadata": MANAGED | RESTRICTED, "access": {}}
+        return cls(client, _user(client), _json(_send(client, "POST", "/v1/vector_stores", json=body)))
+
+    def settle(self, *, restricted: bool) -> None:
+        """Makes the collection ours, and nobody else's to read if it is restricted. What users listed is left alone."""
+        metadata = self._store.get("metadata") or {}
+        marked = RESTRICTED.items() <= metadata.items()
+        open_to_all = restricted and _own(self._store).get("access") is None
+        if _owner(self._store) == self._user and marked == restricted and not open_to_all:
+            return
+        kept = {key: value for key, value in metadata.items() if key not in RESTRICTED}
+        body: dict[str, Any] = {"metadata": kept | (RESTRICTED if restricted else {})}
+        if restricted != marked or open_to_all:
+            body["access"] = {} if restricted else None
+        self._store = _json(_send(self._client, "POST", f"/v1/vector_stores/{self.id}", json=body))
 
     @property
     def _files(self) -> str:
         return f"/v1/vector_stores/{self.id}/files"
 
     def documents(self) -> list[Document]:
-        """Returns the documents that were put there by us; what users attached themselves is theirs."""
+        """Returns the documents that were put there by us; what users uploaded or attached themselves is theirs."""
         found = []
+        ours = {
+            str(file["id"]): _own(file).get("access") is not None
+            for file in _pages(self._client, "/v1/files")
+            if _owner(file) in (self._user, None)
+        }
         for item in _pages(self._client, self._files):
             attributes = item.get("attributes") or {}
             path, sha = str(attributes.get("path", "")), str(attributes.get("sha256", ""))
-            if path and sha:
+            if path and sha and item["id"] in ours:
                 error = str((item.get("last_error") or {}).get("message", ""))
-                found.append(Document(item["id"], path, sha, item["status"], error))
+                found.append(Document(item["id"], path, sha, item["status"], error, ours[item["id"]]))
         return found
 
     def in_progress(self) -> set[str]:
         """Returns the ids of the files that are still to be ingested."""
         return {item["id"] for item in _pages(self._client, self._files, filter="in_progress")}
 
-    def add(self, path: str, content: bytes) -> str:
+    def add(self, path: str, content: bytes, *, restricted: bool = False) -> str:
         """Uploads a document and asks for its ingestion; returns the file's id. Raises `Refused`."""
         sha = hashlib.sha256(content).hexdigest()
-        form = {"purpose": "assistants"}
+        form = {"purpose": "assistants"} | ({"access": "{}"} if restricted else {})
         upload = _send(self._client, "POST", "/v1/files", data=form, files={"file": (Path(path).name, content)})
         if upload.status_code in _REFUSALS:
             raise Refused(_error(upload))
@@ -141,17 +176,27 @@ def connect(url: str, key: str) -> httpx.Client:
 
 
 def reconcile(
-    client: httpx.Client, name: str, root: Path, wanted: Mapping[str, str], progress: Progress
+    client: httpx.Client,
+    name: str,
+    root: Path,
+    wanted: Mapping[str, str],
+    progress: Progress,
+    *,
+    restricted: bool = False,
 ) -> tuple[str, dict[str, str], dict[str, str]]:
     """Makes the collection `name` equal to `wanted` (path below `root` -> SHA-256).
 
-    Returns its id, what is ingested (path -> SHA-256) and what failed (path -> reason). A new version is complete
-    before the old one goes, so that a question finds the one or the other. What is equal already costs nothing.
+    One that is `restricted` is nobody else's to read through the API, nor are its files. Returns its id, what is
+    ingested (path -> SHA-256) and what failed (path -> reason). A new version is complete before the old one goes, so
+    that a question finds the one or the other. What is equal already costs nothing.
     """
-    collection = Collection.find(client, name) or Collection.make(client, name)
+    collection = Collection.find(client, name) or Collection.make(client, name, restricted=restricted)
+    collection.settle(restricted=restricted)
     before = collection.documents()
-    files = {d.path: d.file_id for d in before if wanted.get(d.path) == d.sha256 and d.status in GOING_WELL}
-    added, failed = _add(collection, root, {p: s for p, s in wanted.items() if p not in files}, progress)
+    equal = [d for d in before if wanted.get(d.path) == d.sha256 and d.restricted == restricted]
+    files = {d.path: d.file_id for d in equal if d.status in GOING_WELL}
+    missing = {p: s for p, s in wanted.items() if p not in files}
+    added, failed = _add(collection, root, missing, progress, restricted=restricted)
     files |= added
     failed |= _await(collection, files, progress)
     ingested = {path: sha for path, sha in sorted(wanted.items()) if path not in failed}
@@ -168,7 +213,7 @@ def failures(name: str, documents: int, failed: Mapping[str, str]) -> str:
 
 
 def _add(
-    collection: Collection, root: Path, documents: Mapping[str, str], progress: Progress
+    collection: Collection, root: Path, documents: Mapping[str, str], progress: Progress, *, restricted: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Uploads documents (path -> SHA-256); returns the file ids and the reasons of those that failed, by path."""
     files: dict[str, str] = {}
@@ -177,7 +222,7 @@ def _add(
     def add(path: str) -> None:
         progress.pause(0)
         try:
-            files[path] = collection.add(path, _read(root / path, documents[path]))
+            files[path] = collection.add(path, _read(root / path, documents[path]), restricted=restricted)
         except Refused as e:
             failed[path] = str(e)
 
@@ -269,6 +314,20 @@ def _pages(client: httpx.Client, url: str, **query: str) -> Iterator[dict[str, A
         params["after"] = page["data"][-1]["id"]
 
 
+def _user(client: httpx.Client) -> str:
+    """Returns the user whose key this is."""
+    return str(_json(_send(client, "GET", "/v1/me"))["id"])
+
+
+def _own(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the fields of an answer that are not OpenAI's."""
+    return answer.get("headrace") or {}
+
+
+def _owner(answer: Mapping[str, Any]) -> str | None:
+    return _own(answer).get("owner")
+
+
 class _Console:
     """Progress as lines of a log."""
 
@@ -313,7 +372,9 @@ def documents(folder: Path, *, every_kind: bool, say: Callable[[str], None]) -> 
     return found
 
 
-def ingest(url: str, key: Path, name: str, folder: Path, *, every_kind: bool, wait_s: float) -> None:
+def ingest(
+    url: str, key: Path, name: str, folder: Path, *, every_kind: bool, wait_s: float, restricted: bool = False
+) -> None:
     """Reconciles, and begins anew when the API goes away meanwhile. Raises `IngestError`."""
     progress = _Console()
     wanted = documents(folder, every_kind=every_kind, say=progress.say)
@@ -323,7 +384,7 @@ def ingest(url: str, key: Path, name: str, folder: Path, *, every_kind: bool, wa
         try:
             # Read at each try: a Secret's new content arrives in the mounted file.
             with connect(url, key.read_text(encoding="utf-8").strip()) as client:
-                _, ingested, failed = reconcile(client, name, folder, wanted, progress)
+                _, ingested, failed = reconcile(client, name, folder, wanted, progress, restricted=restricted)
             break
         except (Unavailable, OSError) as e:
             if time.monotonic() > deadline:
@@ -351,11 +412,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--every-kind", action="store_true", help=f"also files that are none of {' '.join(sorted(SUFFIXES))}"
     )
     parser.add_argument(
+        "--restricted", action="store_true", help="nobody but the key's user reads its documents through the API"
+    )
+    parser.add_argument(
         "--wait", type=float, default=1800, metavar="SECONDS", help="how long to wait for the API (%(default)s)"
     )
     given = parser.parse_args(arguments)
     try:
-        ingest(given.url, given.key, given.collection, given.documents, every_kind=given.every_kind, wait_s=given.wait)
+        ingest(
+            given.url,
+            given.key,
+            given.collection,
+            given.documents,
+            every_kind=given.every_kind,
+            wait_s=given.wait,
+            restricted=given.restricted,
+        )
     except (IngestError, OSError) as e:
         print(f"error: {e}", file=sys.stderr)
         return 1

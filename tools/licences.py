@@ -29,6 +29,8 @@ _STRONG = re.compile(
     r"\bA?GPL|GNU (Affero )?General Public|SSPL|Server Side Public|BUSL|Commons Clause|Proprietary", re.I
 )
 _NO_LICENCE = ("OSI Approved", "DFSG approved")
+_UNKNOWN = "UNKNOWN"
+"""What setuptools writes for a licence that nobody named."""
 
 
 def of(fields: Message) -> Sequence[str]:
@@ -39,7 +41,7 @@ def of(fields: Message) -> Sequence[str]:
         each.rpartition(" :: ")[2] for each in fields.get_all("Classifier", []) if each.startswith("License")
     }
     text = (fields["License"] or "").strip().splitlines()
-    return sorted(classifiers - set(_NO_LICENCE)) or text[:1]
+    return [each for each in sorted(classifiers - set(_NO_LICENCE)) or text[:1] if each.upper() != _UNKNOWN]
 
 
 def needs_reason(licences: Sequence[str]) -> bool:

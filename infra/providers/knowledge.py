@@ -13,7 +13,8 @@ from serving.ingest import Collection, IngestError, connect, failures, reconcile
 
 class Knowledge(Resource):
     """Inputs: `url` (of the API), `key_path` (file of the API key), `collection` (its name), `root` (folder),
-    `documents` (path below root -> SHA-256), `on_error` (`error` or `warn`).
+    `documents` (path below root -> SHA-256), `restricted` (whether only the stack reads it through the API),
+    `on_error` (`error` or `warn`).
 
     Outputs: `documents` as ingested: a document that failed is missing there, so that the next `up` tries again.
     """
@@ -25,7 +26,9 @@ class Knowledge(Resource):
         name, wanted = new["collection"], strings(new["documents"])
         try:
             with _client(new) as client:
-                id, ingested, failed = reconcile(client, name, Path(new["root"]), wanted, task)
+                id, ingested, failed = reconcile(
+                    client, name, Path(new["root"]), wanted, task, restricted=new["restricted"]
+                )
         except IngestError as e:
             raise Problem(str(e)) from e
         if failed:

@@ -201,6 +201,7 @@ def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Tar
             collection=collection.name,
             root=str(CHECKOUT),
             documents=documents.documents(CHECKOUT, collection.paths),
+            restricted=collection.access is not None,
             on_error=collection.on_error,
             # `down` keeps data: a collection is deleted only when it is taken out of the configuration.
             opts=ResourceOptions(parent=made, depends_on=[made.application], deleted_with=made.application),

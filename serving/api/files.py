@@ -155,5 +155,10 @@ def _render(file: File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": file.status,
-        "headrace": {"sha256": file.sha256, "kind": file.kind, "access": shown(file.access)},
+        "headrace": {
+            "owner": file.user,
+            "sha256": file.sha256,
+            "kind": file.kind,
+            "access": shown(file.access),
+        },
     }

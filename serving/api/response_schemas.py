@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
+from serving.api.schema_limits import Together
 from serving.api.schemas import (
     ApprovalId,
     Body,
@@ -101,7 +102,7 @@ class ResponseRequest(Body):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    tools: Annotated[list[FunctionTool], Field(fail_fast=True)] | None = Field(default=None, max_length=128)
+    tools: Annotated[list[FunctionTool], Field(fail_fast=True, max_length=128), Together] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None

@@ -11,11 +11,12 @@ than 40 s with 20,000 values of an enum.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 MAX_PARTS = 1000
 """Schemas within a schema, references written out."""
@@ -73,15 +74,36 @@ BoundedSchema = Annotated[dict[str, Any], AfterValidator(checked)]
 """A JSON Schema that every engine can be asked for."""
 
 
-def check_together(schemas: Iterable[Mapping[str, Any]]) -> None:
-    """Raises `ValueError` when checked schemas hold more than `MAX_PARTS_OF_TOOLS` parts together."""
-    total = 0
-    for schema in schemas:
-        walk = _Walk(schema)
-        walk.visit(schema, frozenset(), frozenset(), 0)
-        total += walk.parts
-        if total > MAX_PARTS_OF_TOOLS:
+class _Budget:
+    """How many parts the schemas of a request's tools may still have."""
+
+    def __init__(self) -> None:
+        self.left = MAX_PARTS_OF_TOOLS
+
+    def take(self) -> None:
+        self.left -= 1
+        if self.left < 0:
             raise _Refused(f"The schemas of the tools have more than {MAX_PARTS_OF_TOOLS} parts together.")
+
+
+_BUDGET: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+
+
+def _together(tools: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    budget = _Budget()
+    before = _BUDGET.set(budget)
+    try:
+        return validate(tools)
+    except ValidationError:
+        if budget.left < 0:  # about all of them, not about the one that was walked when it ran out
+            budget.take()
+        raise
+    finally:
+        _BUDGET.reset(before)
+
+
+Together = WrapValidator(_together)
+"""Of a list of tools: their schemas have `MAX_PARTS_OF_TOOLS` parts together at most. They are walked no further."""
 
 
 class _Walk:
@@ -89,12 +111,16 @@ class _Walk:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
+        self._targets: dict[str, object] = {}
+        self._budget = _BUDGET.get()
         self._enum = 0
         self.parts = 0
 
     def visit(self, schema: object, within: frozenset[str], same: frozenset[str], depth: int) -> None:
         """Counts `schema`, found inside the references `within`, of which those of `same` are about the same value."""
         self.parts += 1
+        if self._budget is not None:
+            self._budget.take()
         if self.parts > MAX_PARTS:
             raise _Refused(f"The schema has more than {MAX_PARTS} parts, references written out.")
         if isinstance(schema, bool):
@@ -149,7 +175,9 @@ class _Walk:
             raise _Refused("A reference of the schema leads to itself.")
         if reference in within:  # a tree: its grammar has the rule already
             return
-        self.visit(_target(self._root, reference), within | {reference}, same | {reference}, depth + 1)
+        if reference not in self._targets:
+            self._targets[reference] = _target(self._root, reference)
+        self.visit(self._targets[reference], within | {reference}, same | {reference}, depth + 1)
 
 
 def _target(root: Mapping[str, Any], reference: str) -> object:

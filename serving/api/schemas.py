@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from serving.api.schema_limits import BoundedSchema, check_together
+from serving.api.schema_limits import BoundedSchema, Together
 from serving.config import StrategyKind
 from serving.security.approvals import MAX_ID
 from serving.store.access import MAX_NAMES, Access
@@ -171,12 +170,7 @@ class Tool(Body):
     function: Function
 
 
-def _together(tools: list[Tool]) -> list[Tool]:
-    check_together(tool.function.parameters for tool in tools if tool.function.parameters is not None)
-    return tools
-
-
-Tools = Annotated[list[Tool], Field(fail_fast=True, max_length=128), AfterValidator(_together)]
+Tools = Annotated[list[Tool], Field(fail_fast=True, max_length=128), Together]
 
 
 class NamedFunction(Body):

@@ -172,7 +172,7 @@ def _store(store: VectorStore) -> dict[str, Any]:
             "cancelled": counts.cancelled,
             "total": counts.total,
         },
-        "headrace": {"access": shown(store.access)},
+        "headrace": {"owner": store.user, "access": shown(store.access)},
     }
 
 

@@ -49,10 +49,11 @@ class RetrievalClient:
         told = tuple(name for name in assistant.knowledge if name not in access or access[name].allows(*who))
         if not told:
             return []
+        granted = tuple(name for name in told if name in access)
         if told != assistant.knowledge:
             assistant = assistant.model_copy(update={"knowledge": told})
         with tracing.span("retrieval", {"gen_ai.operation.name": "retrieval"}) as span:
-            hits: list[Hit] = await self._call("context", principal, assistant, question)
+            hits: list[Hit] = await self._call("context", principal, assistant, question, granted)
             if span is not None:
                 span.set({"headrace.retrieval.chunks": len(hits)})
                 span.content("gen_ai.retrieval.query.text", question)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from serving.store.files import Files
 from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs import Jobs
 from serving.store.responses import Responses
+from serving.store.users import ADMIN
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
 from serving.telemetry import metrics
@@ -104,16 +105,25 @@ class RetrievalReplica:
         """Answers."""
         return True
 
-    async def context(self, principal: Principal, assistant: Assistant, question: str) -> list[Hit]:
+    async def context(
+        self, principal: Principal, assistant: Assistant, question: str, granted: Collection[str] = ()
+    ) -> list[Hit]:
         """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
 
-        Collections are the stack's own tenant's. Users of other tenants find what has no list there.
+        Collections are the stack's own tenant's. What is in those that are `granted` to the principal is found as the
+        stack's own user finds it; in the others, users of other tenants find what has no list.
         """
-        stores = [await self._store_named(name) for name in assistant.knowledge]
+        stores = [(await self._store_named(name), name in granted) for name in assistant.knowledge]
+        stack = Principal(STACK, ADMIN, principal.key_id)
         if principal.tenant != STACK:
             principal = Principal(STACK, user="", key_id=principal.key_id)
         vector = (await asyncio.to_thread(self._embedder.embed, [question]))[0]
-        found = await asyncio.gather(*(self._search(principal, s, question, vector, assistant.top_k) for s in stores))
+        found = await asyncio.gather(
+            *(
+                self._search(stack if allowed else principal, store, question, vector, assistant.top_k)
+                for store, allowed in stores
+            )
+        )
         hits = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
         return for_prompt(question, hits, assistant, self._embedder)
@@ -162,11 +172,11 @@ class RetrievalReplica:
         return index
 
     async def _store_named(self, name: str) -> str:
-        """Returns the id of the stack's vector store of that name; the oldest when there are several."""
+        """Returns the id of the stack's own vector store of that name; the oldest when there are several."""
         known = self._names.get(name)
         if known is not None and known[0] > time.monotonic():
             return known[1]
-        found = await self._stores.named(STACK, name)
+        found = await self._stores.named(STACK, ADMIN, name)
         if found is None:
             raise CollectionNotFound(f"the collection {name} is not there")
         self._names[name] = (time.monotonic() + NAMES_TTL_S, found)

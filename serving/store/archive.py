@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import os
+import secrets
 import tarfile
 import tempfile
 import time
@@ -33,7 +34,7 @@ from serving.store.models import meta, metadata
 from serving.store.pause import KEY as PAUSED
 from serving.store.pause import paused
 from serving.store.places import TEMPORARY, Place
-from serving.store.sealed import Sealing, is_sealed, unseal
+from serving.store.sealed import KEY, Sealing, is_sealed, unseal
 from serving.store.uninterrupted import finish, uninterrupted
 
 ARCHIVE_FORMAT: Final = 1
@@ -203,14 +204,12 @@ class _Writer:
     def add(self, name: str, content: BinaryIO) -> None:
         """Adds what is left to be read of `content`; its size need not be known before."""
         digest = hashlib.sha256()
-        with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
+        with _Spill() as spill:
             while chunk := content.read(CHUNK):
                 digest.update(chunk)
-                spool.write(chunk)
-            size = spool.tell()
-            spool.seek(0)
-            self._tar.addfile(_info(name, size), cast(BinaryIO, spool))
-        self._members.append(Member(name=name, bytes=size, sha256=digest.hexdigest()))
+                spill.write(chunk)
+            self._tar.addfile(_info(name, spill.size), spill.content())
+            self._members.append(Member(name=name, bytes=spill.size, sha256=digest.hexdigest()))
 
     def copy(self, folder: str, place: Place) -> int:
         """Adds every content of a place; one that goes meanwhile was nobody's. Returns how many."""
@@ -231,10 +230,39 @@ class _Writer:
             rows=rows,
             members=self._members,
         )
-        with tempfile.TemporaryFile() as spool:
-            size = spool.write(manifest.model_dump_json().encode())
-            spool.seek(0)
-            self._tar.addfile(_info(MANIFEST, size), spool)
+        with _Spill() as spill:
+            spill.write(manifest.model_dump_json().encode())
+            self._tar.addfile(_info(MANIFEST, spill.size), spill.content())
+
+
+class _Spill:
+    """What waits until its size is known: in memory, or on disk once it is large.
+
+    There it is sealed with a key that this process alone has: a sealed backup leaves nothing readable on a disk.
+    """
+
+    def __init__(self) -> None:
+        self._file = cast(BinaryIO, tempfile.SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115  # by __exit__
+        self._key = secrets.token_bytes(KEY)
+        self._sealing = Sealing(self._file, self._key)
+
+    def __enter__(self) -> _Spill:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        return self._sealing.tell()
+
+    def write(self, content: bytes) -> None:
+        self._sealing.write(content)
+
+    def content(self) -> BinaryIO:
+        """Returns what was written, to read; nothing is written after it."""
+        self._sealing.finish()
+        return unseal(self._file, self._key)
 
 
 @uninterrupted
@@ -243,16 +271,15 @@ async def _dump(database: Database, writer: _Writer) -> dict[str, int]:
     rows: dict[str, int] = {}
     async with database.read() as connection:
         for table in metadata.sorted_tables:
-            with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
+            with _Spill() as spill:
                 rows[table.name] = 0
                 found = await connection.stream(select(table))
                 async for row in found.mappings():
                     if table is meta and row["key"] in _KEPT:
                         continue
-                    spool.write(json.dumps(dict(row), separators=(",", ":")).encode() + b"\n")
+                    spill.write(json.dumps(dict(row), separators=(",", ":")).encode() + b"\n")
                     rows[table.name] += 1
-                spool.seek(0)
-                writer.add(f"{DATABASE}/{table.name}.jsonl", cast(BinaryIO, spool))
+                writer.add(f"{DATABASE}/{table.name}.jsonl", spill.content())
     return rows
 
 

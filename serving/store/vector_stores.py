@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal
+from serving.security.principal import STACK, Principal
 from serving.store import values
 from serving.store import vector_store as rows
 from serving.store.access import Access, listed, reachable, readable, require_owner
@@ -20,10 +20,11 @@ from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.ids import new_id, now
 from serving.store.jobs import Jobs
-from serving.store.models import files, vector_store_files, vector_stores
+from serving.store.models import UNFINISHED, files, jobs, vector_store_files, vector_stores
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
+from serving.store.users import ADMIN
 from serving.store.vector_store import (
     DROP_INDEX,
     INGEST,
@@ -119,10 +120,15 @@ class VectorStores:
             return Page(await rows.with_usage(connection, found.items), found.has_more)
 
     @uninterrupted
-    async def named(self, tenant: str, name: str) -> str | None:
-        """Returns the id of a tenant's vector store of that name, the oldest, whoever may read it."""
+    async def named(self, tenant: str, owner: str, name: str) -> str | None:
+        """Returns the id of the oldest vector store of that name of a tenant's user `owner`, whoever may read it.
+
+        One from before there were owners is taken only where the owner has none. What others call alike never is: they
+        decide what it holds.
+        """
         of = vector_stores.c
-        query = select(of.id).where(of.tenant == tenant, of.name == name).order_by(of.created_at, of.id).limit(1)
+        query = select(of.id).where(of.tenant == tenant, of.name == name, or_(of.user == owner, of.user.is_(None)))
+        query = query.order_by(of.user.is_(None), of.created_at, of.id).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(query)).scalar()
 
@@ -136,7 +142,10 @@ class VectorStores:
         metadata: Mapping[str, object] | None = None,
         access: Access | Unchanged | None = "unchanged",
     ) -> VectorStore:
-        """Changes what is given; `metadata` and `access` replace the whole. Raises `NotFound` or `NotOwner`."""
+        """Changes what is given; `metadata` and `access` replace the whole. Raises `NotFound` or `NotOwner`.
+
+        A store from before there were owners becomes the stack's own user's, when that one changes it.
+        """
         changes: dict[str, object] = {"last_active_at": now()}
         if name is not None:
             changes["name"] = values.text("name", name)
@@ -144,6 +153,8 @@ class VectorStores:
             changes["metadata"] = values.metadata("metadata", metadata)
         async with self._database.write() as connection:
             owner = await rows.require_change(connection, principal, id)
+            if owner is None and (principal.tenant, principal.user) == (STACK, ADMIN):
+                changes["user"] = principal.user
             if access != "unchanged":
                 changes["access"] = listed(access, owner or principal.user)
             await connection.execute(vector_stores.update().where(vector_stores.c.id == id).values(changes))
@@ -248,14 +259,18 @@ class VectorStores:
     async def withheld(self, principal: Principal, id: str) -> Sequence[str] | None:
         """Returns the files that a search must leave out, or None when the principal may not read the store at all.
 
-        They are those whose list, which the index does not know yet, leaves the principal out.
+        They are those whose list, which the index does not know yet, leaves the principal out, and those that went and
+        are still in the index.
         """
         of = vector_store_files.c
-        changing = select(of.file_id).where(of.vector_store_id == id, of.status != "completed")
+        changing = select(of.file_id).where(
+            of.vector_store_id == id, of.status != "completed", ~readable(vector_store_files, principal)
+        )
+        going = select(jobs.c.group_item).where(jobs.c.group_key == id, jobs.c.kind == UNINDEX, UNFINISHED)
         async with self._database.read() as connection:
             if (await connection.execute(select(vector_stores.c.id).where(rows.shared(principal, id)))).first() is None:
                 return None
-            return (await connection.execute(changing.where(~readable(vector_store_files, principal)))).scalars().all()
+            return (await connection.execute(changing.union(going))).scalars().all()
 
     @uninterrupted
     async def list_files(

@@ -37,3 +37,16 @@ def test_programs_take_their_arguments(full, monkeypatch):
         "serving.telemetry.exporter",
     }
     assert {first for module, first in seen if module == "serving.store"} == {"wait", "migrate", "backup"}
+
+
+def test_a_collection_with_access_is_ingested_for_the_stack_alone(render):
+    names = ("law", "open")
+    rendered = render(
+        {
+            "knowledge": [{"name": name, "files": {"a.md": "QQ=="}} for name in names],
+            "catalog": {"collections": [{"name": "law", "access": {"groups": ["legal"]}}]},
+        }
+    )
+    ingesting = [c["args"] for _, c in rendered.containers() if "serving.ingest" in c.get("command", ())]
+    found = {next(a for a in args if a.startswith("--collection=")): "--restricted" in args for args in ingesting}
+    assert found == {"--collection=law": True, "--collection=open": False}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -192,13 +194,13 @@ def test_an_api_that_comes_later_and_goes_away(stack: Stack, folder: Path, capsy
     thread.join(60)
     assert not thread.is_alive()
     assert failed == []
-    assert "waiting: GET /v1/vector_stores" in capsys.readouterr().err
+    assert "waiting: GET /v1/me" in capsys.readouterr().err
     assert len(stack.search("birds", "heron")) == 2
 
 
 def test_wrong_key_and_no_api_end_with_the_reason(stack: Stack, folder: Path, tmp_path: Path) -> None:
     stack.key.write_text("hr_wrong")
-    with pytest.raises(IngestError, match="not within 0 s: GET /v1/vector_stores answered 401"):
+    with pytest.raises(IngestError, match="not within 0 s: GET /v1/me answered 401"):
         run(stack, folder, wait_s=0)
     with pytest.raises(IngestError, match=r"not within 0 s: .*Connection refused"):
         ingest("http://127.0.0.1:1", stack.key, "birds", folder, every_kind=True, wait_s=0)
@@ -215,6 +217,62 @@ def test_two_jobs_at_once_make_one_collection_in_the_end(stack: Stack, folder: P
         stores = client.get("/v1/vector_stores", params={"order": "asc"}).json()["data"]
         files = client.get(f"/v1/vector_stores/{stores[0]['id']}/files").json()["data"]
     assert sorted(f["attributes"]["path"] for f in files) == ["heron.md", "sub/mill.md"]
+
+
+MALLORY = "mallory"
+
+
+@contextmanager
+def as_user(stack: Stack, user: str | None = None) -> Iterator[httpx.Client]:
+    """A client with a key of that user of the stack's tenant, which is made, or with the stack's own."""
+    headers = {"authorization": f"Bearer {KEY}"}
+    with httpx.Client(base_url=stack.url, headers=headers, trust_env=False) as client:
+        if user is not None:
+            client.post("/v1/admin/users", json={"id": user}).raise_for_status()
+            key = client.post("/v1/admin/keys", json={"name": user, "user": user}).raise_for_status().json()["key"]
+            client.headers["authorization"] = f"Bearer {key}"
+        yield client
+
+
+def test_a_user_takes_no_collection_over_by_its_name(stack: Stack, folder: Path) -> None:
+    with as_user(stack) as ours, as_user(stack, MALLORY) as hers:
+        named = {"name": "birds", "metadata": {"managed_by": "headrace"}}
+        trap = hers.post("/v1/vector_stores", json=named).raise_for_status().json()["id"]
+        form = {"data": {"purpose": "assistants"}, "files": {"file": ("heron.md", b"The heron eats gold.")}}
+        file = hers.post("/v1/files", **form).raise_for_status().json()["id"]
+        sha = hashlib.sha256((folder / "heron.md").read_bytes()).hexdigest()
+        lie = {"file_id": file, "attributes": {"path": "heron.md", "sha256": sha}}
+        hers.post(f"/v1/vector_stores/{trap}/files", json=lie).raise_for_status()
+        run(stack, folder)
+        made = [s for s in ours.get("/v1/vector_stores?name=birds").json()["data"] if s["id"] != trap]
+        assert [s["headrace"]["owner"] for s in made] == ["admin"]
+        assert ours.get(f"/v1/vector_stores/{trap}/files").json()["data"][0]["id"] == file
+        # Even what is in the collection with our attributes is not ours to delete, unless we uploaded it.
+        ours.post(f"/v1/vector_stores/{made[0]['id']}/files", json=lie).raise_for_status()
+        run(stack, folder)
+        assert ours.get(f"/v1/files/{file}/content").content == b"The heron eats gold."
+        assert hers.post(f"/v1/vector_stores/{made[0]['id']}", json={"name": "b"}).status_code == 403
+
+
+def test_a_restricted_collection_is_nobody_elses_and_follows_the_setting(stack: Stack, folder: Path) -> None:
+    with as_user(stack) as ours, as_user(stack, MALLORY) as hers:
+
+        def seen(client: httpx.Client) -> tuple[int, int]:
+            files = client.get("/v1/files").raise_for_status().json()["data"]
+            return len(client.get("/v1/vector_stores").json()["data"]), len(files)
+
+        for restricted, sees in ((False, (1, 2)), (True, (0, 0)), (False, (1, 2))):
+            run(stack, folder, restricted=restricted)
+            assert seen(ours) == (1, 2)
+            assert seen(hers) == sees
+            stack.calls.clear()
+            run(stack, folder, restricted=restricted)
+            assert {call.split()[0] for call in stack.calls} == {"GET"}
+        # A list that an admin gave is left alone.
+        (store,) = ours.get("/v1/vector_stores").json()["data"]
+        ours.post(f"/v1/vector_stores/{store['id']}", json={"access": {"groups": ["x"]}}).raise_for_status()
+        run(stack, folder)
+        assert seen(hers) == (0, 2)
 
 
 def test_documents_of_a_folder(tmp_path: Path) -> None:

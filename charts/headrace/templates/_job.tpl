@@ -60,6 +60,11 @@ containers:
       # Values name these documents one by one.
       - --every-kind
       {{- end }}
+      {{- range .root.Values.catalog.collections }}
+      {{- if eq .name $.collection.name }}
+      - --restricted
+      {{- end }}
+      {{- end }}
     env:
       - name: HOME
         value: /tmp

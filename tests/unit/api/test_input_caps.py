@@ -154,10 +154,41 @@ async def test_a_schema_out_of_bounds_is_a_400_wherever_it_stands(name):
     assert (await refused(response, ResponseRequest)).param == "tools[0].parameters"
 
 
-async def test_the_schemas_of_all_tools_are_bounded_together():
-    error = await refused(CHAT | {"tools": [tool(properties(600))] * 9})
-    assert (error.status, error.param) == (400, "tools")
-    assert str(schema_limits.MAX_PARTS_OF_TOOLS) in error.message
+def response_with(*schemas: Any) -> dict[str, Any]:
+    tools = [{"type": "function", "name": "f", "parameters": schema} for schema in schemas]
+    return {"model": "m", "input": "hi", "tools": tools}
+
+
+@pytest.mark.parametrize(
+    ("model", "made"),
+    [(ChatRequest, lambda *schemas: CHAT | {"tools": list(map(tool, schemas))}), (ResponseRequest, response_with)],
+)
+async def test_the_schemas_of_all_tools_are_bounded_together_and_walked_once_up_to_there(monkeypatch, model, made):
+    monkeypatch.setattr(schema_limits, "_Walk", Counting)
+    Counting.steps = 0
+    wide = properties(schema_limits.MAX_PARTS - 1)
+    most = [wide] * (schema_limits.MAX_PARTS_OF_TOOLS // schema_limits.MAX_PARTS)
+    await read_json(request(made(*most)), model, LIMITS)
+    assert Counting.steps == schema_limits.MAX_PARTS_OF_TOOLS
+    for more in ([{}], [wide] * 4):
+        Counting.steps = 0
+        error = await refused(made(*most, *more), model)
+        assert (error.status, error.param) == (400, "tools")
+        assert str(schema_limits.MAX_PARTS_OF_TOOLS) in error.message
+        assert Counting.steps == schema_limits.MAX_PARTS_OF_TOOLS + 1
+
+
+def test_a_reference_is_looked_up_once(monkeypatch):
+    looked: list[str] = []
+    target = schema_limits._target
+
+    def counted(root: Any, reference: str) -> object:
+        looked.append(reference)
+        return target(root, reference)
+
+    monkeypatch.setattr(schema_limits, "_target", counted)
+    schema_limits.checked({"$defs": {"a": {}}, "allOf": [{"$ref": "#/$defs/a"}] * 400})
+    assert looked == ["#/$defs/a"]
 
 
 @pytest.mark.parametrize(

@@ -115,18 +115,39 @@ async def test_collections_of_the_configuration_are_every_tenants_but_not_what_i
         assert {hit.file_id for hit in await replica.context(who, assistant, QUESTION)} == files
 
 
+async def test_whoever_is_told_of_a_restricted_collection_finds_what_only_the_stack_reads(
+    replica: RetrievalReplica,
+) -> None:
+    world = World(replica)
+    await world.stores.create(ANNA, name="birds")  # older, of the same name, and a user's
+    store = (await world.stores.create(ADMIN, name="birds", access=Access())).id
+    file = await world.upload("The heron eats fish.", Access())
+    await world.stores.attach(ADMIN, store, file)
+    await world.ingested()
+    assistant = Assistant(name="a", model="m", knowledge=("birds",), context_tokens=500)
+    for who in (ANNA, BOB, NAMESAKE):
+        assert [hit.file_id for hit in await replica.context(who, assistant, QUESTION, ("birds",))] == [file]
+        assert await replica.context(who, assistant, QUESTION) == []
+        assert await world.found(who, store) == set()
+
+
 class Told:
     """A retrieval deployment that says which collections it is asked to search."""
 
     def __init__(self) -> None:
         self.call = self
+        self.restricted: set[str] = set()
 
-    async def remote(self, method: str, who: Principal, assistant: Assistant, question: str) -> Any:
+    async def remote(
+        self, method: str, who: Principal, assistant: Assistant, question: str, granted: tuple[str, ...]
+    ) -> Any:
+        assert set(granted) == {"law"} & set(assistant.knowledge) & self.restricted
         return list(assistant.knowledge)
 
 
 async def test_a_collection_is_searched_for_those_who_may_be_told_of_it() -> None:
-    client = RetrievalClient(Told())
+    deployment = Told()
+    client = RetrievalClient(deployment)
     assistant = Assistant(name="a", model="m", knowledge=("open", "law"))
 
     async def told(who: Principal, assistant: Assistant = assistant) -> list[Hit]:
@@ -135,10 +156,12 @@ async def test_a_collection_is_searched_for_those_who_may_be_told_of_it() -> Non
     assert await told(NAMESAKE) == ["open", "law"]
     access = KnowledgeAccess(tenants=(STACK,), groups=("legal",), users=("admin",))
     client.configure(Catalog(collections=(RestrictedCollection(name="law", access=access),)))
+    deployment.restricted = {"law"}
     for who, names in ((ADMIN, ["open", "law"]), (BOB, ["open", "law"]), (ANNA, ["open"]), (NAMESAKE, ["open"])):
         assert await told(who) == names
     assert await told(ANNA, assistant.model_copy(update={"knowledge": ("law",)})) == []
     client.configure(Catalog())
+    deployment.restricted = set()
     assert await told(ANNA) == ["open", "law"]
 
 

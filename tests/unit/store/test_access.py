@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.security.principal import Principal
+from serving.security.principal import STACK, Principal
 from serving.store.access import MAX_NAMES, Access, listed, names_of, shown
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound, NotOwner
@@ -20,7 +20,8 @@ from serving.store.jobs import Jobs
 from serving.store.models import files as file_rows
 from serving.store.models import vector_stores as store_rows
 from serving.store.uninterrupted import uninterrupted
-from serving.store.vector_stores import INGEST, VectorStores
+from serving.store.users import ADMIN
+from serving.store.vector_stores import INGEST, UNINDEX, VectorStores
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=9)
 
@@ -181,6 +182,49 @@ async def test_a_files_list_goes_with_it_and_its_owner_gives_another(
     assert await vector_stores.withheld(dave, store.id) == [file]
     assert await vector_stores.withheld(alice, store.id) == []
     assert (await vector_stores.attach(alice, store.id, file)).access == given.access
+
+
+@uninterrupted
+async def test_a_name_leads_to_its_owners_store_and_to_an_ownerless_one_until_it_is_claimed(
+    database: Database, vector_stores: VectorStores
+) -> None:
+    ours, mallory = Principal(STACK, ADMIN, "k", role="admin"), Principal(STACK, "mallory", "k", role="admin")
+    old, hers = await vector_stores.create(mallory, name="docs"), await vector_stores.create(mallory, name="docs")
+    assert await vector_stores.named(STACK, ADMIN, "docs") is None
+    async with database.write() as connection:
+        await connection.execute(store_rows.update().where(store_rows.c.id == old.id).values(user=None))
+    assert await vector_stores.named(STACK, ADMIN, "docs") == old.id
+    assert (await vector_stores.update(mallory, old.id, metadata={"a": "b"})).user is None
+    assert (await vector_stores.update(ours, old.id, metadata={})).user == ADMIN
+    assert (await vector_stores.update(ours, hers.id, metadata={})).user == "mallory"
+    async with database.write() as connection:
+        await connection.execute(store_rows.update().where(store_rows.c.id == old.id).values(user=None))
+    new = await vector_stores.create(ours, name="docs")
+    assert await vector_stores.named(STACK, ADMIN, "docs") == new.id
+    assert await vector_stores.named("acme", ADMIN, "docs") is None
+
+
+async def test_what_went_is_withheld_from_everybody_until_the_index_forgot_it(
+    files: Files, vector_stores: VectorStores, jobs: Jobs, people: dict[str, Principal], upload
+) -> None:
+    alice, dave = people["alice"], people["dave"]
+    detached, deleted = await upload(alice), await upload(alice)
+    store, other = await vector_stores.create(alice), await vector_stores.create(alice)
+    for file in (detached, deleted):
+        for each in (store, other):
+            await vector_stores.attach(alice, each.id, file)
+    while job := await jobs.claim([INGEST], "w", 10):
+        await jobs.complete(job)
+    await vector_stores.attach(alice, store.id, detached, access=Access())
+    await vector_stores.detach(alice, store.id, detached)
+    await files.delete(alice, deleted)
+    for who in (alice, dave):
+        assert set(await vector_stores.withheld(who, store.id) or ()) == {detached, deleted}
+        assert await vector_stores.withheld(who, other.id) == [deleted]
+    while job := await jobs.claim([INGEST, UNINDEX], "w", 10):
+        await jobs.complete(job)
+    for each in (store, other):
+        assert await vector_stores.withheld(dave, each.id) == []
 
 
 @uninterrupted

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -580,6 +581,26 @@ async def test_a_sealed_archive_needs_its_key(tmp_path: Path):
     assert (await AuditLog(theirs.database, "s" * 40).verify("acme")).problems == []
     for state in (mine, theirs):
         await state.database.close()
+
+
+async def test_what_waits_on_disk_for_its_size_is_sealed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = bytearray()
+
+    class Seen(tempfile.SpooledTemporaryFile[bytes]):
+        def write(self, content: bytes) -> int:  # type: ignore[override]
+            waited.extend(content)
+            return super().write(content)
+
+    monkeypatch.setattr(archive, "IN_MEMORY", 1)
+    monkeypatch.setattr(archive.tempfile, "SpooledTemporaryFile", Seen)
+    mine = State(f"sqlite:///{tmp_path}/mine.db", str(tmp_path / "mine"))
+    await mine.fill()
+    plain = (await mine.save(tmp_path / "plain.tar")).read_bytes()
+    for word in (b"heron", b"alice", b'"rows"'):
+        assert word in plain
+        assert word not in waited
+    assert len(waited) > len(plain) / 4
+    await mine.database.close()
 
 
 def test_the_command_seals(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -16,6 +16,8 @@ from tools import licences
         ("Classifier: License :: OSI Approved\nLicense: EPL-2.0 OR MIT\n and so on", ["EPL-2.0 OR MIT"]),
         ("Classifier: License :: B\nClassifier: License :: OSI Approved :: A\nClassifier: Typing :: Typed", ["A", "B"]),
         ("Name: x", []),
+        ("License: UNKNOWN", []),
+        ("License: unknown\nClassifier: License :: OSI Approved :: MIT License", ["MIT License"]),
     ],
 )
 def test_what_a_package_says(metadata, found):

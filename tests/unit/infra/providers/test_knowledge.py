@@ -27,10 +27,15 @@ class Api:
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> tuple[int, Any]:
         self.calls.append(f"{method} {path}")
+        if path == "/v1/me":
+            return 200, {"id": "admin"}
+        if method == "GET" and path == "/v1/files":
+            ours = [{"id": id, "headrace": {"owner": "admin", "access": None}} for id in self.files]
+            return 200, self._page(ours, query)
         if method == "GET" and path == "/v1/vector_stores":
             return 200, self._page(list(self.stores.values()), query)
         if method == "POST" and path == "/v1/vector_stores":
-            store = {**json.loads(body), "id": self._id("vs")}
+            store = {**json.loads(body), "id": self._id("vs"), "headrace": {"owner": "admin", "access": None}}
             self.stores[store["id"]] = store
             return 200, store
         if method == "POST" and path == "/v1/files":
@@ -128,6 +133,7 @@ def inputs(root: Path, url: str, **more: Any) -> dict[str, Any]:
         "collection": "docs",
         "root": str(root),
         "documents": documents,
+        "restricted": False,
         "on_error": "error",
         **more,
     }
