@@ -342,7 +342,7 @@ def fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fi
     if op.method == "GET":
         names = {parameter.name for parameter in op.query}
         kinds = {}
-        if "after" in names and draw(st.booleans()):
+        if "after" in names and op.path != "/v1/admin/audit" and draw(st.booleans()):
             kinds["after"] = KIND_OF_LIST.get(op.path, "item")
         if "target" in names and draw(st.booleans()):
             kinds["target"] = draw(st.sampled_from(["completion", "conversation", "item"]))

@@ -258,7 +258,9 @@ async def test_a_rotated_key_works_until_the_overlap_ends(keys: Counted, clock: 
     row, old = await authenticator.issue(ADMIN, user="robot", scopes=["inference"])
     made, new = await authenticator.rotate(ADMIN, row.id, overlap_s=60)
     for key, id in ((old, row.id), (new, made.id)):
-        assert await authenticator.verify(key) == Principal("acme", "robot", id, frozenset({"inference"}))
+        assert await authenticator.verify(key) == Principal(
+            "acme", "robot", id, frozenset({"inference"}), account=row.id
+        )
     clock[0] += 60
     assert await authenticator.verify(old) is None
     assert await authenticator.verify(new)
