@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -135,9 +136,18 @@ async def test_anothers_is_an_unknown_one_by_the_same_statements(
     mallory: Principal,
 ) -> None:
     statements: list[str] = []
-    for engine in (database._engine.sync_engine, database._blocking, database._committing):
-        if engine is not None:
-            event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    def see(sql: str) -> None:
+        statements.append(re.sub(r"'[^']*'|\b\d+(\.\d+)?\b", "?", sql))
+
+    event.listen(database._engine.sync_engine, "before_cursor_execute", lambda *args: see(args[2]))
+    for engine in (database._blocking, database._committing):
+        if engine is not None:  # SQLite's driver runs some of them without SQLAlchemy
+            event.listen(engine, "checkout", lambda driver, *_: driver.set_trace_callback(see))
+    if database.is_sqlite:
+        await said(asks["conversation"]["newest"](alice, "conv_none"))  # opens the connection of the event loop
+        assert database._lookups is not None
+        database._lookups.driver.set_trace_callback(see)
 
     async def ask(ask: Ask, who: Principal, id: str) -> tuple[object, list[str]]:
         statements.clear()
