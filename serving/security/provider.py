@@ -33,6 +33,8 @@ KEPT_S = 86_400.0
 AGAIN_S = 10.0
 """Between two questions for keys, whatever strangers put into their tokens."""
 MAX_KEYS = 64
+MAX_EXCHANGES = 16
+"""Codes that are turned into tokens at once: strangers bring as many as they like."""
 
 _KTY = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 _PUBLIC = frozenset(("kty", "crv", "x", "y", "n", "e"))
@@ -83,6 +85,9 @@ class Provider:
         self._known: _Known | None = None
         self._asked: float | None = None
         self._failed = False
+        self._away = False
+        self._refusal = ""
+        self._exchanging = 0
         self._asking: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -108,6 +113,18 @@ class Provider:
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> str:
         """Returns the ID token for a code. Raises `CodeRefused` and `ProviderUnavailable`."""
+        if self._exchanging >= MAX_EXCHANGES:
+            raise ProviderUnavailable(f"identity provider {self.issuer.name}: too many sign in at once")
+        self._exchanging += 1
+        try:
+            return await self._exchange(code, verifier, redirect_uri)
+        except ProviderUnavailable as e:
+            self._note_away(e)
+            raise
+        finally:
+            self._exchanging -= 1
+
+    async def _exchange(self, code: str, verifier: str, redirect_uri: str) -> str:
         metadata = await self.metadata()
         form = {
             "grant_type": "authorization_code",
@@ -126,7 +143,7 @@ class Provider:
             form |= {"client_id": self.issuer.client_id, "client_secret": self._secret}
         status, answer = await self._fetch("POST", metadata.token_endpoint, data=form, headers=headers)
         if status in (400, 401, 403):
-            log.warning("identity provider %s refused a code: %s", self.issuer.name, _reason(answer))
+            self._note_refusal(_reason(answer))
             raise CodeRefused
         token = answer.get("id_token")
         if status != 200 or not isinstance(token, str):
@@ -172,10 +189,28 @@ class Provider:
     async def _learn(self) -> None:
         try:
             self._known = await self._look()
-            self._failed = False
+            self._failed = self._away = False
         except ProviderUnavailable as e:
             self._failed = True
-            log.error("%s", e)
+            self._note_away(e)
+
+    def _note_away(self, problem: ProviderUnavailable) -> None:
+        """Logs an outage once, whatever strangers send meanwhile."""
+        if not self._away:
+            self._away = True
+            log.error("%s", problem)
+
+    def _note_refusal(self, reason: str) -> None:
+        """Logs at its first time what a stranger's code does not explain: a client that the provider does not know."""
+        known = reason in ("invalid_grant", self._refusal)
+        log.log(
+            logging.DEBUG if known else logging.WARNING,
+            "identity provider %s refused a code: %s",
+            self.issuer.name,
+            reason,
+        )
+        if not known:
+            self._refusal = reason
 
     async def _look(self) -> _Known:
         place = f"{self.issuer.issuer.rstrip('/')}/.well-known/openid-configuration"

@@ -198,6 +198,7 @@ def test_a_code_is_good_once(world: World) -> None:
         assert error(browser.get(back), 400) == "sign_in_failed"
         again = httpx.get(back, cookies=kept, trust_env=False)
         assert error(again, 400) == "sign_in_failed"
+        assert "finished before" in again.text  # and the provider is not asked
         assert "set-cookie" not in again.headers
 
 

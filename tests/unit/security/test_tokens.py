@@ -24,7 +24,15 @@ from serving.config import Issuer
 from serving.security import provider as module
 from serving.security.person import MAX_GROUPS, Person, TokenError, person
 from serving.security.principal import Principal
-from serving.security.provider import AGAIN_S, FRESH_S, KEPT_S, Provider, ProviderUnavailable
+from serving.security.provider import (
+    AGAIN_S,
+    FRESH_S,
+    KEPT_S,
+    MAX_EXCHANGES,
+    CodeRefused,
+    Provider,
+    ProviderUnavailable,
+)
 from serving.security.tokens import MAX_TOKEN, Tokens, is_token, signed_in
 from tests.identity import Anybody
 from tests.identity_provider import AUDIENCE, IdentityProvider
@@ -257,12 +265,17 @@ class Playing:
         self.url = ""
         self.keys: Callable[[web.Request], Any] = lambda request: web.json_response({"keys": []})
         self.says: dict[str, Any] = {}
+        self.refusal = "invalid_grant"
 
     async def configuration(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
         names = {"authorization_endpoint": "auth", "token_endpoint": "token", "jwks_uri": "jwks"}
         says = {"issuer": self.url, **{name: f"{self.url}/{path}" for name, path in names.items()}, **self.says}
         return web.json_response(says)
+
+    async def token(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path)
+        return web.json_response({"error": self.refusal}, status=400)
 
     async def jwks(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
@@ -275,6 +288,7 @@ async def playing() -> AsyncIterator[Playing]:
     server = Playing()
     app = web.Application()
     app.add_routes([web.get("/.well-known/openid-configuration", server.configuration)])
+    app.add_routes([web.post("/token", server.token)])
     app.add_routes([web.get("/jwks", server.jwks), web.get("/elsewhere", server.jwks)])
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
@@ -420,6 +434,52 @@ async def test_whoever_hangs_up_ends_no_others_wait(playing: Playing) -> None:
         go_on.set()
         assert (await second).user == "alice"
     assert playing.asked.count("/jwks") == 1
+
+
+async def test_codes_of_strangers_are_bounded_and_fill_no_log(
+    playing: Playing, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = Provider(issuer(playing.url))
+
+    async def exchange() -> BaseException | str:
+        try:
+            return await known.exchange("c", "v" * 43, "http://127.0.0.1/auth/callback")
+        except (CodeRefused, ProviderUnavailable) as e:
+            return e
+
+    try:
+        await known.metadata()
+        found = await asyncio.gather(*(exchange() for _ in range(MAX_EXCHANGES + 5)))
+        assert sum(isinstance(each, CodeRefused) for each in found) == MAX_EXCHANGES
+        assert sum("too many" in str(each) for each in found) == 5
+        assert playing.asked.count("/token") == MAX_EXCHANGES
+        assert isinstance(await exchange(), CodeRefused)  # those that are over count no more
+        assert not caplog.records
+        playing.refusal = "invalid_client"
+        for _ in range(3):
+            await exchange()
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+    finally:
+        await known.close()
+
+
+async def test_an_outage_is_logged_once(playing: Playing, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+
+    def good(request: web.Request) -> web.Response:
+        return web.json_response({"keys": [published()]})
+
+    async with tokens(playing.url, clock) as verifier:
+        for outages in (1, 2):
+            playing.keys = lambda request: web.json_response({}, status=500)
+            for _ in range(3):
+                clock.now += KEPT_S
+                with pytest.raises(ProviderUnavailable):
+                    await verifier.principal(signed(playing.url, kid="k1"))
+            assert [record.levelname for record in caplog.records] == ["ERROR"] * outages
+            playing.keys = good
+            clock.now += AGAIN_S
+            assert await verifier.principal(signed(playing.url, kid="k1"))
 
 
 class TestPerson:
