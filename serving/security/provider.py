@@ -10,7 +10,7 @@ import logging
 import math
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -68,10 +68,14 @@ class Metadata(BaseModel):
         return value
 
 
+Keys = Mapping[str, tuple[tuple[object, jwt.PyJWK], ...]]
+"""By algorithm, each with its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     metadata: Metadata
-    keys: tuple[Mapping[str, Any], ...]
+    keys: Keys
     at: float
 
 
@@ -224,7 +228,7 @@ class Provider:
         keys = (await self._get(metadata.jwks_uri)).get("keys")
         if not isinstance(keys, list) or len(keys) > MAX_KEYS:
             raise self._unavailable(f"it has no list of at most {MAX_KEYS} keys")
-        return _Known(metadata, tuple(key for key in keys if isinstance(key, dict)), self._clock())
+        return _Known(metadata, usable(keys, self.issuer.algorithms), self._clock())
 
     async def _get(self, url: str) -> dict[str, Any]:
         status, answer = await self._fetch("GET", url)
@@ -266,17 +270,26 @@ class Provider:
         return ProviderUnavailable(f"identity provider {self.issuer.name}: {problem}")
 
 
-def _pick(keys: tuple[Mapping[str, Any], ...], kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-    """Returns the one key for `algorithm`, of that name if any: a key is used for what it is, whatever a token says."""
-    fitting = [
-        key
-        for key in keys
-        if key.get("kty") == _KTY[algorithm[:2]]
-        and key.get("use", "sig") == "sig"
-        and key.get("alg", algorithm) == algorithm
-        and (kid is None or key.get("kid") == kid)
-    ]
-    found = [key for key in (_load(k, algorithm) for k in fitting) if key is not None]
+def usable(keys: Iterable[object], algorithms: Iterable[str]) -> Keys:
+    """Returns keys of a list by the algorithm that each is for: it is used for what it is, whatever a token says."""
+    found: dict[str, tuple[tuple[object, jwt.PyJWK], ...]] = {}
+    for algorithm in algorithms:
+        fitting = [
+            key
+            for key in keys
+            if isinstance(key, dict)
+            and key.get("kty") == _KTY[algorithm[:2]]
+            and key.get("use", "sig") == "sig"
+            and key.get("alg", algorithm) == algorithm
+        ]
+        loaded = ((key.get("kid"), _load(key, algorithm)) for key in fitting)
+        found[algorithm] = tuple((kid, key) for kid, key in loaded if key is not None)
+    return found
+
+
+def _pick(keys: Keys, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+    """Returns the one key for `algorithm`, of that name if any."""
+    found = [key for name, key in keys.get(algorithm, ()) if kid is None or name == kid]
     return found[0] if len(found) == 1 else None
 
 

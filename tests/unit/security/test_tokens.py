@@ -29,6 +29,7 @@ from serving.security.provider import (
     FRESH_S,
     KEPT_S,
     MAX_EXCHANGES,
+    MAX_KEYS,
     CodeRefused,
     Provider,
     ProviderUnavailable,
@@ -56,7 +57,7 @@ def issuer(url: str, **given: Any) -> Issuer:
 async def tokens(url: str, clock: Callable[[], float] = time.monotonic, **given: Any) -> AsyncIterator[Tokens]:
     known = Provider(issuer(url, **given), clock)
     try:
-        yield Tokens([known], Anybody())
+        yield Tokens([known], Anybody(), ttl_s=0)
     finally:
         await known.close()
 
@@ -482,6 +483,56 @@ async def test_an_outage_is_logged_once(playing: Playing, caplog: pytest.LogCapt
             assert await verifier.principal(signed(playing.url, kid="k1"))
 
 
+async def test_a_verified_token_is_remembered_until_it_expires(
+    playing: Playing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time_now = [time.time()]
+    clock = Clock()
+    monkeypatch.setattr("serving.security.remembered.time.monotonic", clock)
+    monkeypatch.setattr("serving.security.tokens.now", lambda: time_now[0])
+    playing.keys = lambda request: web.json_response({"keys": [published()]})
+    known = Provider(issuer(playing.url))
+    verifier = Tokens([known], Anybody())
+    verified = 0
+
+    async def counted(*given: Any) -> Any:
+        nonlocal verified
+        verified += 1
+        return await original(*given)
+
+    original = known.key
+    monkeypatch.setattr(known, "key", counted)
+    try:
+        token = signed(playing.url, kid="k1")
+        for _ in range(3):
+            assert (await verifier.principal(token)).user == "alice"
+        assert verified == 1
+        with pytest.raises(TokenError):
+            await verifier.principal(token[:-8] + "AAAAAAAA")  # another signature is another token
+        assert verified == 2
+        clock.now += 10
+        time_now[0] += 55  # of 60
+        await verifier.principal(token)
+        clock.now += 4
+        await verifier.principal(token)
+        assert verified == 3
+        clock.now += 2
+        await verifier.principal(token)
+        assert verified == 4
+        assert len(verifier._verified) == 1
+    finally:
+        await known.close()
+
+
+async def test_a_token_without_a_name_loads_no_key(playing: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
+    playing.keys = lambda request: web.json_response({"keys": [published(kid=f"k{n}") for n in range(MAX_KEYS)]})
+    async with tokens(playing.url) as verifier:
+        assert await verifier.principal(signed(playing.url, kid="k1"))
+        monkeypatch.setattr(jwt, "PyJWK", None)
+        await refused(verifier, signed(playing.url))
+        assert await verifier.principal(signed(playing.url, kid="k2"))
+
+
 class TestPerson:
     SETTINGS = issuer("https://idp.example.com", roles={"staff": "operator", "admins": "admin"})
 
@@ -536,7 +587,7 @@ NAMES = st.sampled_from(["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "group
 @given(st.dictionaries(NAMES, JSON), st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64"]), JSON))
 def test_whatever_a_token_holds_it_is_only_refused(claims: dict[str, Any], headers: dict[str, Any]) -> None:
     known = Provider(issuer("http://127.0.0.1:1"))
-    known._known = module._Known(PLAYED, (published(),), time.monotonic())
+    known._known = module._Known(PLAYED, module.usable([published()], ["RS256"]), time.monotonic())
     at = int(time.time())
     honest = {"iss": "http://127.0.0.1:1", "sub": "alice", "aud": AUDIENCE, "iat": at, "exp": at + 60}
     head = part({"alg": "RS256", "kid": "k1", "typ": "JWT", **headers})
