@@ -14,7 +14,7 @@ from serving.store.errors import Conflict
 class Anybody:
     """`People` that keeps no list: whoever has a valid token is who it says."""
 
-    async def seen(self, person: Person) -> Principal:
+    async def seen(self, person: Person, *, fresh: bool = False) -> Principal:
         """Returns the person with the rights of their role."""
         return Principal(
             tenant=person.tenant,

@@ -251,6 +251,7 @@ _ANSWERS: dict[str, Schema] = {
         "audit.verification",
         valid={"type": "boolean"},
         events=_COUNT,
+        unchecked=_COUNT,
         last=_object(None, seq=_COUNT, hash=_TEXT),
         problems=_list(_object(None, seq=_COUNT, message=_TEXT)),
     ),

@@ -38,9 +38,10 @@ async def verify(s: Services, request: Request, x: Exchange) -> Response:
     return JsonResponse(
         {
             "object": "audit.verification",
-            "valid": not found.problems,
+            "valid": found.valid,
             "events": found.events,
             "last": {"seq": seq, "hash": hash},
+            "unchecked": found.unchecked,
             "problems": [{"seq": problem.seq, "message": problem.message} for problem in found.problems],
         }
     )

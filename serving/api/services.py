@@ -98,8 +98,8 @@ class Services:
         self.usage = Usage(self.database)
         self.keeper = Keeper(self.quotas, self.usage, config.quotas)
         secret = config.key_secret.read()
-        previous = config.key_secret_previous
-        self.authenticator = Authenticator(self.keys, secret, previous=previous.read() if previous else None)
+        previous = config.key_secret_previous.read() if config.key_secret_previous is not None else None
+        self.authenticator = Authenticator(self.keys, secret, previous=previous)
         people = KnownPeople(self.users)
         self.providers = [Provider(issuer) for issuer in config.oidc.issuers]
         self.identity = Identity(self.authenticator, Tokens(self.providers, people))
@@ -108,7 +108,7 @@ class Services:
         )
         self.browser = Browser(config.oidc, config.cors, self.providers, self.sessions, people, secret)
         self.approvals = Approvals(secret)
-        self.audit = AuditLog(self.database, secret)
+        self.audit = AuditLog(self.database, secret, [previous] if previous is not None else [])
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s)

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from pydantic import ValidationError
 
 from serving.config import SecretRef, ServingConfig, Store
-from serving.security.chain import Anchor, Problem, Verifier, anchor, as_document, chain_key
+from serving.security.chain import Anchor, Problem, Verifier, anchor, as_document, chain_key, genuine, key_id
 from serving.security.principal import Principal
 from serving.signals import end_at_term
 from serving.store.audit import PLATFORM, AuditRows, Detail, Entry, Row, entry_of
@@ -46,19 +46,26 @@ CONFIG = Path("/etc/headrace/config/serving.json")
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What is known of one chain after it was read."""
+    """What is known of one chain after it was read. `unchecked` events and anchors are of keys that are not at hand."""
 
     tenant: str
     events: int
     head: tuple[int, str]
     problems: list[Problem]
+    unchecked: int
+
+    @property
+    def valid(self) -> bool:
+        """Whether all of it is known to be as it was written."""
+        return not self.problems and not self.unchecked
 
 
 class AuditLog:
-    """Records events and verifies chains. `secret` is the stack's key secret."""
+    """Records events and verifies chains. `secret` is the stack's key secret, `previous` others that it had."""
 
-    def __init__(self, database: Database, secret: str) -> None:
+    def __init__(self, database: Database, secret: str, previous: Sequence[str] = ()) -> None:
         self._key = chain_key(secret)
+        self._keys = [chain_key(each) for each in (secret, *previous)]
         self._rows = AuditRows(database, self._key)
         self._counted: Counter[tuple[str, str, str]] = Counter()
         self._anchored: dict[str, int] = {}
@@ -170,10 +177,10 @@ class AuditLog:
 
     async def verify(self, tenant: str, anchors: Sequence[Anchor] = ()) -> Verification:
         """Reads a whole chain and returns what is wrong with it."""
-        verifier = Verifier(self._key, tenant, anchors)
+        verifier = Verifier(self._keys, tenant, anchors)
         async for event in self._rows.events(tenant):
             verifier.read(event)
-        return Verification(tenant, verifier.events, verifier.head, verifier.end())
+        return _verification(tenant, verifier)
 
 
 async def export(audit: AuditLog, tenants: Sequence[str], out: TextIO) -> int:
@@ -190,28 +197,41 @@ async def export(audit: AuditLog, tenants: Sequence[str], out: TextIO) -> int:
     return count
 
 
-def verify_export(key: bytes, lines: Iterator[str], anchors: Sequence[Anchor] = ()) -> list[Verification]:
-    """Verifies what `export` wrote. Raises `InvalidValue` where a line is none of an export's."""
+def verify_export(keys: Sequence[bytes], lines: Iterator[str], anchors: Sequence[Anchor] = ()) -> list[Verification]:
+    """Verifies what `export` wrote, with the keys of its events.
+
+    Raises `InvalidValue` where a line is none of an export's.
+    """
     chains: dict[str, Verifier] = {}
     ended: set[str] = set()
+    by_id = {key_id(key): key for key in keys}
     for number, line in enumerate(lines, 1):
         document = _line(number, line)
         end = anchor_of(document)
         tenant = end.tenant if end is not None else str(document.get("tenant"))
         if tenant not in chains:
-            chains[tenant] = Verifier(key, tenant, anchors)
+            chains[tenant] = Verifier(keys, tenant, anchors)
         if end is None:
             chains[tenant].read(document)
-        elif end != anchor(key, tenant, *chains[tenant].head, end.at):
+            continue
+        key = by_id.get(end.signed_with)
+        if (end.seq, end.hash) != chains[tenant].head or (key is not None and not genuine(key, end)):
             chains[tenant].problems.append(Problem(tenant, end.seq, "is not the end that the export had"))
-        else:
-            ended.add(tenant)
+            continue
+        if key is None:
+            chains[tenant].unchecked += 1
+        ended.add(tenant)
     for tenant, verifier in chains.items():
         if tenant not in ended:
             verifier.problems.append(Problem(tenant, verifier.head[0], "is followed by no end: the export was cut"))
     for tenant in {a.tenant for a in anchors} - set(chains):
-        chains[tenant] = Verifier(key, tenant, anchors)
-    return [Verification(t, v.events, v.head, v.end()) for t, v in sorted(chains.items())]
+        chains[tenant] = Verifier(keys, tenant, anchors)
+    return [_verification(tenant, verifier) for tenant, verifier in sorted(chains.items())]
+
+
+def _verification(tenant: str, verifier: Verifier) -> Verification:
+    problems = verifier.end()
+    return Verification(tenant, verifier.events, verifier.head, problems, verifier.unchecked)
 
 
 def anchor_of(document: dict[str, Any]) -> Anchor | None:
@@ -246,14 +266,15 @@ async def _run(options: argparse.Namespace) -> int:
     if options.command == "verify" and options.file is not None:
         anchors = list(_anchors(options))
         with options.file.open(encoding="utf-8") as lines:
-            return _report(verify_export(chain_key(_configured(options)[1]), lines, anchors))
-    store, secret = _configured(options)
+            keys = [chain_key(secret) for secret in _configured(options)[1]]
+            return _report(verify_export(keys, lines, anchors))
+    store, (secret, *previous) = _configured(options)
     if store is None:
         raise LookupError("name a --config, or --database and --key-secret")
     database = Database.of(store.model_copy(update={"statement_timeout_s": 3600.0}))
     try:
         await database.require_current()
-        audit = AuditLog(database, secret)
+        audit = AuditLog(database, secret, previous)
         tenants = [options.tenant] if options.tenant is not None else await audit.tenants()
         match options.command:
             case "verify":
@@ -278,9 +299,13 @@ def _report(found: Sequence[Verification]) -> int:
     for chain in found:
         name = chain.tenant or "(platform)"
         print(f"{name}: {chain.events} events, the last is {chain.head[0]}, {len(chain.problems)} problems")
+        if chain.unchecked:
+            print(f"{name}: {chain.unchecked} cannot be checked with the keys at hand: name older ones too")
         for problem in chain.problems:
             print(f"{name}: event {problem.seq} {problem.message}")
-    return 1 if any(chain.problems for chain in found) else 0
+    if any(chain.problems for chain in found):
+        return 1
+    return 0 if all(chain.valid for chain in found) else 2
 
 
 def _anchors(options: argparse.Namespace) -> Iterator[Anchor]:
@@ -292,27 +317,44 @@ def _anchors(options: argparse.Namespace) -> Iterator[Anchor]:
                 yield found
 
 
-def _configured(options: argparse.Namespace) -> tuple[Store | None, str]:
+def _configured(options: argparse.Namespace) -> tuple[Store | None, list[str]]:
+    """Returns where the log is, and the key secrets: today's, then those before it."""
+    previous = [_secret(path) for path in options.previous_key]
     if options.key_secret is not None:
         store = Store(database=options.database, data="/nowhere") if options.database is not None else None
-        return store, SecretRef(ref=f"file:{options.key_secret.absolute()}").read()
+        return store, [_secret(options.key_secret), *previous]
     try:
         config = ServingConfig.model_validate_json(options.config.read_bytes())
     except OSError as e:
         raise LookupError(f"{options.config}: {e.strerror}; name a --config, or --key-secret") from None
-    return config.store, config.key_secret.read()
+    if config.key_secret_previous is not None:
+        previous.insert(0, config.key_secret_previous.read())
+    return config.store, [config.key_secret.read(), *previous]
+
+
+def _secret(path: Path) -> str:
+    return SecretRef(ref=f"file:{path.absolute()}").read()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving.security.audit",
         description="Verifies a stack's audit log, exports it, and says how far it has come.",
-        epilog="Exit status: 0 all is well, 1 a chain is not as it was written, 2 that could not be found out.",
+        epilog="Exit status: 0 all is well, 1 a chain is not as it was written, 2 that could not be found out: "
+        "the events of a key that was not named are such.",
     )
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--config", type=Path, default=CONFIG, help="the stack's ServingConfig, JSON (%(default)s)")
     where.add_argument("--database", help="instead of --config: sqlite:////path or postgresql://user@host/name")
     where.add_argument("--key-secret", type=Path, metavar="FILE", help="instead of --config: the stack's key secret")
+    where.add_argument(
+        "--previous-key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a key secret that the stack had before; may be given several times",
+    )
     where.add_argument("--tenant", help="one tenant's chain, '' the platform's; all of them by default")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
 

@@ -5,6 +5,7 @@ Sources: RFC 9207 (issuer in the answer), RFC 6265bis (`__Host-` cookies), OpenI
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import secrets
@@ -12,16 +13,19 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from serving.config import Cors, Oidc
-from serving.security.flow import FlowError, Flows
+from serving.security.flow import LIFETIME_S, FlowError, Flows
 from serving.security.keys import AuthenticationError
 from serving.security.person import People
 from serving.security.principal import Principal
 from serving.security.provider import CodeRefused, Provider, ProviderUnavailable
+from serving.security.remembered import Remembered
 from serving.security.tokens import signed_in
 from serving.store.sessions import Session, Sessions
 
 CSRF_HEADER = "x-csrf-token"
 MAX_CODE = 4096
+MAX_FLOWS = 16_384
+"""Sign-ins that came back of which a gateway knows that they did."""
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
@@ -59,6 +63,7 @@ class Browser:
         self._sessions = sessions
         self._people = people
         self._flows = Flows(secret)
+        self._back: Remembered[bool] = Remembered(LIFETIME_S, MAX_FLOWS)
         self._key = hmac.digest(secret.encode(), b"headrace sessions 1", "sha256")
 
     def __repr__(self) -> str:
@@ -96,11 +101,15 @@ class Browser:
         code = answer.get("code", "")
         if "error" in answer or not 1 <= len(code) <= MAX_CODE:
             raise FlowError("The provider did not sign you in.")
+        state = hashlib.sha256(flow.state.encode()).digest()
+        if self._back.get(state):
+            raise FlowError("This sign-in was finished before: begin again.")
+        self._back.put(state, True)
         try:
             token = await provider.exchange(code, flow.verifier, self._callback)
         except CodeRefused:
             raise FlowError("The provider does not know its answer again.") from None
-        principal = await self._people.seen(await signed_in(provider, token, flow.nonce))
+        principal = await self._people.seen(await signed_in(provider, token, flow.nonce), fresh=True)
         cookie = secrets.token_urlsafe(32)
         before = cookies.get(self.session_cookie)
         session = await self._sessions.start(

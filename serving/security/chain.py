@@ -4,10 +4,14 @@ An event's hash is HMAC-SHA256 over its canonical JSON (RFC 8785's for what even
 no number but whole ones). Whoever changes, inserts, moves or deletes events needs the key to make what follows fit.
 The end of a chain can be cut without it, so anchors, which say how far a chain had come, belong where the database's
 owner cannot write.
+
+Each event names the key that it was hashed with, so a chain goes on through a rotation of keys, and gateways of two
+keys may write to it at once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping
@@ -35,6 +39,7 @@ FIELDS = (
     "request_id",
     "detail",
     "previous",
+    "signed_with",
     "hash",
 )
 MAX_PROBLEMS = 100
@@ -51,18 +56,24 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """How far a chain had come at unix time `at` (milliseconds); `mac` is made with the chain's key."""
+    """How far a chain had come at unix time `at` (milliseconds); `mac` is made with the key of id `signed_with`."""
 
     tenant: str
     seq: int
     hash: str
     at: int
+    signed_with: str
     mac: str
 
 
 def chain_key(secret: str) -> bytes:
     """Returns the key of a stack's chains: what it makes is never taken for something else that the secret makes."""
     return hmac.digest(secret.encode(), b"headrace audit 1", "sha256")
+
+
+def key_id(key: bytes) -> str:
+    """Returns what a key is called in the events that it hashed: 8 hexadecimal digits, which tell nothing of it."""
+    return hashlib.sha256(key).hexdigest()[:8]
 
 
 def event_hash(key: bytes, event: Event) -> str:
@@ -72,20 +83,24 @@ def event_hash(key: bytes, event: Event) -> str:
 
 def anchor(key: bytes, tenant: str, seq: int, hash: str, at: int) -> Anchor:
     """Returns a signed anchor: an event's own hash is none, or any event would do as the end."""
-    return Anchor(tenant, seq, hash, at, _mac(key, "anchor", [tenant, seq, hash, at]))
+    return Anchor(tenant, seq, hash, at, key_id(key), _mac(key, "anchor", [tenant, seq, hash, at]))
 
 
 def genuine(key: bytes, given: Anchor) -> bool:
     """Whether an anchor was made with the key."""
-    mac = anchor(key, given.tenant, given.seq, given.hash, given.at).mac
-    return hmac.compare_digest(mac.encode(), given.mac.encode())
+    made = anchor(key, given.tenant, given.seq, given.hash, given.at)
+    return given.signed_with == made.signed_with and hmac.compare_digest(made.mac.encode(), given.mac.encode())
 
 
 class Verifier:
-    """Reads one chain from its beginning, event by event, and notes what is wrong with it."""
+    """Reads one chain from its beginning, event by event, and notes what is wrong with it.
 
-    def __init__(self, key: bytes, tenant: str, anchors: Iterable[Anchor] = ()) -> None:
-        self._key = key
+    `keys` are those that it was written with. What names another one is counted in `unchecked`: nobody can tell
+    without that key whether it was changed.
+    """
+
+    def __init__(self, keys: Iterable[bytes], tenant: str, anchors: Iterable[Anchor] = ()) -> None:
+        self._keys = {key_id(key): key for key in keys}
         self._tenant = tenant
         self._anchors = {(a.seq, a.hash): a for a in anchors if a.tenant == tenant}
         self._before: tuple[int, str] | None = None
@@ -93,6 +108,7 @@ class Verifier:
         self._pruned: set[tuple[int, str]] = set()
         self.problems: list[Problem] = []
         self.events = 0
+        self.unchecked = 0
 
     @property
     def head(self) -> tuple[int, str]:
@@ -103,12 +119,19 @@ class Verifier:
         """Takes in the next event."""
         self.events += 1
         seq, previous, hash = event.get("seq"), event.get("previous"), event.get("hash")
-        if set(event) != set(FIELDS) or not isinstance(seq, int) or not isinstance(hash, str):
+        signed_with = event.get("signed_with")
+        if set(event) != set(FIELDS) or not isinstance(seq, int):
+            self._note(self.head[0] + 1, "is no event")
+            return
+        if not isinstance(hash, str) or not isinstance(signed_with, str):
             self._note(self.head[0] + 1, "is no event")
             return
         if event["tenant"] != self._tenant:
             self._note(seq, "belongs to another chain")
-        if not hmac.compare_digest(_hash(self._key, event), hash.encode()):
+        key = self._keys.get(signed_with)
+        if key is None:
+            self.unchecked += 1
+        elif not hmac.compare_digest(_hash(key, event), hash.encode()):
             self._note(seq, "was changed: its hash is another")
         if self._before is None:
             self._begins_at = (seq, str(previous))
@@ -128,8 +151,11 @@ class Verifier:
         if self._begins_at not in ({(1, GENESIS)} | self._pruned):
             self._note(first, "is the first: events before it are missing, and no event says that they were pruned")
         for missing in self._anchors.values():
-            if not genuine(self._key, missing):
-                self._note(missing.seq, "has an anchor that this key did not make")
+            key = self._keys.get(missing.signed_with)
+            if key is None:
+                self.unchecked += 1
+            elif not genuine(key, missing):
+                self._note(missing.seq, "has an anchor that its key did not make")
             elif missing.seq >= first or self.events == 0:
                 self._note(missing.seq, "was the end once, as an anchor says: it is missing or was replaced")
         return self.problems

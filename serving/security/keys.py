@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 import secrets
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from serving.security.principal import SCOPES, Principal, allowed
 from serving.security.remembered import Remembered
 from serving.store.ids import now
 from serving.store.keys import ApiKey, Held, Keys
+
+log = logging.getLogger("headrace.security")
 
 PREFIX = "hr_"
 _KEY = re.compile(r"hr_[A-Za-z0-9_-]{43}", re.ASCII)
@@ -124,12 +127,21 @@ class Authenticator:
         return await self._keys.rotate(principal, id, self._digest(key).hex(), overlap_s=overlap_s), key
 
     async def ensure_bootstrap(self, key: str) -> None:
-        """Stores the key that the stack made, once; another one than before revokes the one before."""
+        """Stores the key that the stack made, once; another one than before revokes the one before.
+
+        One that was revoked so stays revoked, which is logged: nobody can administer the stack with it.
+        """
         if not _KEY.fullmatch(key):
             raise ValueError("the bootstrap key must be 'hr_' and 43 base64url characters")
         digest = self._digest(key)
         await self._found(key, digest)
         await self._keys.add_bootstrap(digest.hex())
+        stored = await self._keys.by_hash(digest.hex())
+        if stored is not None and stored.key.revoked_at is not None:
+            log.error(
+                "the stack's own key is revoked: a gateway with another key, or another key_secret that did not know "
+                "this one as key_secret_previous, was started since. Give the stack a new API key"
+            )
 
     async def _found(self, key: str, digest: bytes) -> Held | None:
         """Returns the stored key, valid or not, hashed with today's secret from now on."""

@@ -10,7 +10,7 @@ import logging
 import math
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -33,6 +33,8 @@ KEPT_S = 86_400.0
 AGAIN_S = 10.0
 """Between two questions for keys, whatever strangers put into their tokens."""
 MAX_KEYS = 64
+MAX_EXCHANGES = 16
+"""Codes that are turned into tokens at once: strangers bring as many as they like."""
 
 _KTY = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 _PUBLIC = frozenset(("kty", "crv", "x", "y", "n", "e"))
@@ -66,10 +68,14 @@ class Metadata(BaseModel):
         return value
 
 
+Keys = Mapping[str, tuple[tuple[object, jwt.PyJWK], ...]]
+"""By algorithm, each with its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     metadata: Metadata
-    keys: tuple[Mapping[str, Any], ...]
+    keys: Keys
     at: float
 
 
@@ -83,6 +89,9 @@ class Provider:
         self._known: _Known | None = None
         self._asked: float | None = None
         self._failed = False
+        self._away = False
+        self._refusal = ""
+        self._exchanging = 0
         self._asking: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -108,6 +117,18 @@ class Provider:
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> str:
         """Returns the ID token for a code. Raises `CodeRefused` and `ProviderUnavailable`."""
+        if self._exchanging >= MAX_EXCHANGES:
+            raise ProviderUnavailable(f"identity provider {self.issuer.name}: too many sign in at once")
+        self._exchanging += 1
+        try:
+            return await self._exchange(code, verifier, redirect_uri)
+        except ProviderUnavailable as e:
+            self._note_away(e)
+            raise
+        finally:
+            self._exchanging -= 1
+
+    async def _exchange(self, code: str, verifier: str, redirect_uri: str) -> str:
         metadata = await self.metadata()
         form = {
             "grant_type": "authorization_code",
@@ -126,7 +147,7 @@ class Provider:
             form |= {"client_id": self.issuer.client_id, "client_secret": self._secret}
         status, answer = await self._fetch("POST", metadata.token_endpoint, data=form, headers=headers)
         if status in (400, 401, 403):
-            log.warning("identity provider %s refused a code: %s", self.issuer.name, _reason(answer))
+            self._note_refusal(_reason(answer))
             raise CodeRefused
         token = answer.get("id_token")
         if status != 200 or not isinstance(token, str):
@@ -172,10 +193,28 @@ class Provider:
     async def _learn(self) -> None:
         try:
             self._known = await self._look()
-            self._failed = False
+            self._failed = self._away = False
         except ProviderUnavailable as e:
             self._failed = True
-            log.error("%s", e)
+            self._note_away(e)
+
+    def _note_away(self, problem: ProviderUnavailable) -> None:
+        """Logs an outage once, whatever strangers send meanwhile."""
+        if not self._away:
+            self._away = True
+            log.error("%s", problem)
+
+    def _note_refusal(self, reason: str) -> None:
+        """Logs at its first time what a stranger's code does not explain: a client that the provider does not know."""
+        known = reason in ("invalid_grant", self._refusal)
+        log.log(
+            logging.DEBUG if known else logging.WARNING,
+            "identity provider %s refused a code: %s",
+            self.issuer.name,
+            reason,
+        )
+        if not known:
+            self._refusal = reason
 
     async def _look(self) -> _Known:
         place = f"{self.issuer.issuer.rstrip('/')}/.well-known/openid-configuration"
@@ -189,7 +228,7 @@ class Provider:
         keys = (await self._get(metadata.jwks_uri)).get("keys")
         if not isinstance(keys, list) or len(keys) > MAX_KEYS:
             raise self._unavailable(f"it has no list of at most {MAX_KEYS} keys")
-        return _Known(metadata, tuple(key for key in keys if isinstance(key, dict)), self._clock())
+        return _Known(metadata, usable(keys, self.issuer.algorithms), self._clock())
 
     async def _get(self, url: str) -> dict[str, Any]:
         status, answer = await self._fetch("GET", url)
@@ -231,17 +270,26 @@ class Provider:
         return ProviderUnavailable(f"identity provider {self.issuer.name}: {problem}")
 
 
-def _pick(keys: tuple[Mapping[str, Any], ...], kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-    """Returns the one key for `algorithm`, of that name if any: a key is used for what it is, whatever a token says."""
-    fitting = [
-        key
-        for key in keys
-        if key.get("kty") == _KTY[algorithm[:2]]
-        and key.get("use", "sig") == "sig"
-        and key.get("alg", algorithm) == algorithm
-        and (kid is None or key.get("kid") == kid)
-    ]
-    found = [key for key in (_load(k, algorithm) for k in fitting) if key is not None]
+def usable(keys: Iterable[object], algorithms: Iterable[str]) -> Keys:
+    """Returns keys of a list by the algorithm that each is for: it is used for what it is, whatever a token says."""
+    found: dict[str, tuple[tuple[object, jwt.PyJWK], ...]] = {}
+    for algorithm in algorithms:
+        fitting = [
+            key
+            for key in keys
+            if isinstance(key, dict)
+            and key.get("kty") == _KTY[algorithm[:2]]
+            and key.get("use", "sig") == "sig"
+            and key.get("alg", algorithm) == algorithm
+        ]
+        loaded = ((key.get("kid"), _load(key, algorithm)) for key in fitting)
+        found[algorithm] = tuple((kid, key) for kid, key in loaded if key is not None)
+    return found
+
+
+def _pick(keys: Keys, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+    """Returns the one key for `algorithm`, of that name if any."""
+    found = [key for name, key in keys.get(algorithm, ()) if kid is None or name == kid]
     return found[0] if len(found) == 1 else None
 
 

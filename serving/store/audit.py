@@ -16,7 +16,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.chain import GENESIS, PRUNED, event_hash
+from serving.security.chain import GENESIS, PRUNED, event_hash, key_id
 from serving.security.principal import Principal
 from serving.store import values
 from serving.store.database import Database
@@ -108,7 +108,7 @@ class AuditRows:
         def work(connection: Connection) -> list[Row]:
             narrowed = query
             if user is not None:
-                name = _pseudonym(connection, self._key, tenant, user, make=False)
+                name = _pseudonym(connection, tenant, user, make=False)
                 narrowed = query.where((audit.c.actor == name) | (audit.c.subject == name))
             return [dict(row) for row in connection.execute(narrowed).mappings()]
 
@@ -143,7 +143,7 @@ class AuditRows:
         """Returns what stands for a user in the chain, which is made now if the user has none."""
 
         def work(connection: Connection) -> str:
-            return str(_pseudonym(connection, self._key, tenant, user))
+            return str(_pseudonym(connection, tenant, user))
 
         return await self._database.together(work)
 
@@ -212,15 +212,16 @@ def add(connection: Connection, key: bytes, entry: Entry) -> None:
         "tenant": entry.tenant,
         "seq": seq + 1,
         "at": int(now() * 1000),
-        "actor": _pseudonym(connection, key, entry.tenant, entry.actor),
+        "actor": _pseudonym(connection, entry.tenant, entry.actor),
         "key_id": entry.key_id,
         "action": entry.action,
         "target": entry.target,
-        "subject": _pseudonym(connection, key, entry.tenant, entry.subject),
+        "subject": _pseudonym(connection, entry.tenant, entry.subject),
         "outcome": entry.outcome,
         "request_id": entry.request_id,
         "detail": dict(entry.detail or {}),
         "previous": previous,
+        "signed_with": key_id(key),
     }
     connection.execute(audit.insert(), row | {"hash": event_hash(key, row)})
 
@@ -240,8 +241,11 @@ def _head(connection: Connection, tenant: str) -> tuple[int, str]:
     return (row.seq, row.hash) if row is not None else (0, GENESIS)
 
 
-def _pseudonym(connection: Connection, key: bytes, tenant: str, user: str | None, *, make: bool = True) -> str | None:
-    """Returns a user's pseudonym; the salt's row is the only way back, and goes when the user is forgotten."""
+def _pseudonym(connection: Connection, tenant: str, user: str | None, *, make: bool = True) -> str | None:
+    """Returns a user's pseudonym; the salt's row is the only way back, and goes when the user is forgotten.
+
+    The salt alone makes it, which is a key of 256 bits: it stays the same when the stack's secrets are rotated.
+    """
     if user is None:
         return None
     mine = audit_pseudonyms.c.tenant == tenant, audit_pseudonyms.c.user == user
@@ -254,7 +258,7 @@ def _pseudonym(connection: Connection, key: bytes, tenant: str, user: str | None
     if salt is None:
         salt = secrets.token_hex(32)
         connection.execute(audit_pseudonyms.insert().values(tenant=tenant, user=user, salt=salt))
-    return "user_" + hmac.digest(key, f"{salt}\0{tenant}\0{user}".encode(), "sha256").hex()[:32]
+    return "user_" + hmac.digest(bytes.fromhex(salt), f"{tenant}\0{user}".encode(), "sha256").hex()[:32]
 
 
 def _checked(entry: Entry) -> Entry:

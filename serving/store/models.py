@@ -496,6 +496,7 @@ audit = Table(
     Column("request_id", String(64)),
     Column("detail", JSON, nullable=False),
     Column("previous", String(64), nullable=False),
+    Column("signed_with", String(8), nullable=False),  # id of the key that made the hash
     Column("hash", String(64), nullable=False),
     Index("ix_audit_at", "at"),
 )

@@ -115,10 +115,11 @@ class Users:
 
     @uninterrupted
     async def signed_in(
-        self, tenant: str, user: str, *, subject: tuple[str, str], role: Role, groups: Iterable[str]
+        self, tenant: str, user: str, *, subject: tuple[str, str], role: Role, groups: Iterable[str], fresh: bool
     ) -> User:
-        """Returns whoever an identity provider names so, with the role and the groups that it says; new ones are made.
+        """Returns whoever an identity provider names so; new ones are made, with the role and the groups that it says.
 
+        Others get them only where what it says is `fresh`: a token may be older than what is stored.
         Who they are stays with the provider's `subject` (issuer and name there), whatever they call themselves later.
         A user whom an admin made is theirs who first sign in by that name. What the provider takes away is taken from
         a tenant's last admin too: the platform can make another. Raises `Conflict` where the name is another's, or
@@ -130,10 +131,10 @@ class Users:
         async with self._database.read() as connection:
             found = await _of_tenant(connection, tenant, *theirs)
         said: dict[str, object] = {"role": _role(role), "groups": _groups(groups)}
-        if found is None or any(getattr(found, key) != value for key, value in said.items()):
+        if found is None or (fresh and any(getattr(found, key) != value for key, value in said.items())):
             try:
                 async with self._database.write() as connection:
-                    await _let_in(connection, tenant, user, {**said, "issuer": issuer, "subject": name})
+                    await _let_in(connection, tenant, user, subject, said, fresh)
                     found = await _of_tenant(connection, tenant, *theirs)
             except IntegrityError:  # an admin made a user of that name meanwhile
                 raise Conflict("somebody else has that name") from None
@@ -172,7 +173,7 @@ class Users:
         """Changes what is given, for keys and tokens that are in use too.
 
         Raises `NotFound`, and `Conflict` for what would leave the tenant without an admin, or the stack without its
-        own.
+        own, and for role and groups of somebody for whom an identity provider says them.
         """
         changes: dict[str, object] = {}
         if role is not None:
@@ -185,6 +186,8 @@ class Users:
             row = (await connection.execute(select(users).where(*_of(principal, user)))).mappings().first()
             if row is None:
                 raise NotFound("user", user)
+            if changes and row["subject"] is not None:
+                raise Conflict("they sign in at an identity provider, which says their role and groups")
             if disabled is not None and disabled != (row["disabled_at"] is not None):
                 changes["disabled_at"] = now() if disabled else None
             if changes:
@@ -197,9 +200,11 @@ class Users:
         return await self.get(principal, user)
 
 
-async def _let_in(connection: AsyncConnection, tenant: str, user: str, row: dict[str, object]) -> None:
+async def _let_in(
+    connection: AsyncConnection, tenant: str, user: str, who: tuple[str, str], said: dict[str, object], fresh: bool
+) -> None:
     """Stores what a provider says of somebody: who was here by the subject, or has the name, or is new."""
-    issuer, subject = str(row["issuer"]), str(row["subject"])
+    issuer, subject = who
     # Of two first sign-ins the second must find the first: one person's under two names, and two people's of one name.
     await lock(connection, "subjects", issuer, subject)
     await lock(connection, "users", tenant, user)
@@ -212,6 +217,7 @@ async def _let_in(connection: AsyncConnection, tenant: str, user: str, row: dict
             raise Conflict("somebody else has that name")
     if found is not None:
         mine = users.c.tenant == tenant, users.c.user == found.user
+        row = {"issuer": issuer, "subject": subject, **(said if fresh else {})}
         await connection.execute(users.update().where(*mine).values(row))
         return
     there = (await connection.execute(select(tenants.c.disabled_at).where(tenants.c.id == tenant))).first()
@@ -219,7 +225,8 @@ async def _let_in(connection: AsyncConnection, tenant: str, user: str, row: dict
         raise NotFound("tenant", tenant)
     if there.disabled_at is not None:
         raise Conflict("the tenant is disabled")
-    await connection.execute(users.insert().values({**row, "tenant": tenant, "user": user, "created_at": now()}))
+    row = {"issuer": issuer, "subject": subject, **said, "tenant": tenant, "user": user, "created_at": now()}
+    await connection.execute(users.insert().values(row))
 
 
 async def _of_tenant(connection: AsyncConnection, tenant: str, *where: ColumnElement[bool]) -> User | None:

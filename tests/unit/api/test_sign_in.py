@@ -130,9 +130,14 @@ def test_who_is_demoted_or_disabled_is_so_at_once(world: World) -> None:
         root = Principal("acme", world.session(browser)["user"], "")
         usage = f"{world.up.url}/v1/admin/usage"
         assert browser.get(usage).status_code == 200
-        with world.signed_in("alice"):
-            world.up.loop.do(users.update(root, "alice", role="admin"))  # so that root is not the last one
-        world.up.loop.do(users.update(root, root.user, role="user"))
+        world.up.loop.do(users.create(root, "boss", role="admin"))  # so that root is not the last one
+        who = world.up.loop.do(users.get(root, root.user))
+        assert who.issuer
+        assert who.subject
+        demoted = users.signed_in(
+            who.tenant, who.user, subject=(who.issuer, who.subject), role="user", groups=(), fresh=True
+        )
+        world.up.loop.do(demoted)
         assert error(browser.get(usage), 403) == "insufficient_scope"
         assert world.session(browser)["role"] == "user"
         world.up.loop.do(users.update(root, root.user, disabled=True))
@@ -193,6 +198,7 @@ def test_a_code_is_good_once(world: World) -> None:
         assert error(browser.get(back), 400) == "sign_in_failed"
         again = httpx.get(back, cookies=kept, trust_env=False)
         assert error(again, 400) == "sign_in_failed"
+        assert "finished before" in again.text  # and the provider is not asked
         assert "set-cookie" not in again.headers
 
 

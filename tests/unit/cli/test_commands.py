@@ -245,6 +245,8 @@ def test_an_audit_log_that_was_changed_is_a_failure(recorder: tuple[Recorder, Ru
     made, run = recorder
     made.answers = [(200, {"valid": False, "events": 3, "problems": [{"seq": 2, "message": "hash"}]})]
     assert "was changed" in run("audit", "verify", status=1).stderr
+    made.answers = [(200, {"valid": False, "events": 3, "unchecked": 2, "problems": []})]
+    assert "cannot be checked" in run("audit", "verify", status=1).stderr
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.security.chain import FIELDS, GENESIS, PRUNED, Anchor, Verifier, anchor, chain_key, event_hash, genuine
+from serving.security.chain import (
+    FIELDS,
+    GENESIS,
+    PRUNED,
+    Anchor,
+    Verifier,
+    anchor,
+    chain_key,
+    event_hash,
+    genuine,
+    key_id,
+)
 
 KEY = chain_key("s" * 32)
+OTHER = chain_key("t" * 32)
 Chain = list[dict[str, Any]]
 
 names = st.text(max_size=8)
@@ -32,20 +44,23 @@ parts = st.fixed_dictionaries(
 chains = st.lists(parts, min_size=1, max_size=6).map(lambda events: linked(events))
 
 
-def linked(events: Chain, seq: int = 1, previous: str = GENESIS) -> Chain:
+def linked(events: Chain, seq: int = 1, previous: str = GENESIS, keys: tuple[bytes, ...] = (KEY,)) -> Chain:
+    """A chain of events whose keys take turns."""
     made = []
     for number, event in enumerate(events, seq):
-        row = {**event, "tenant": "acme", "seq": number, "previous": previous}
-        previous = event_hash(KEY, row)
+        key = keys[number % len(keys)]
+        row = {**event, "tenant": "acme", "seq": number, "previous": previous, "signed_with": key_id(key)}
+        previous = event_hash(key, row)
         made.append(row | {"hash": previous})
     return made
 
 
 def problems(chain: Chain, *anchors: Anchor, key: bytes = KEY) -> list[str]:
-    verifier = Verifier(key, "acme", anchors)
+    verifier = Verifier([key], "acme", anchors)
     for event in chain:
         verifier.read(event)
-    return [problem.message for problem in verifier.end()]
+    found = [problem.message for problem in verifier.end()]
+    return found + ["unchecked"] * verifier.unchecked
 
 
 def end_of(chain: Chain) -> Anchor:
@@ -56,7 +71,26 @@ def end_of(chain: Chain) -> Anchor:
 def test_a_chain_is_as_it_was_written(chain: Chain):
     assert problems(chain) == []
     assert problems(chain, end_of(chain), end_of(chain[:1])) == []
-    assert problems(chain, key=chain_key("t" * 32))
+    assert problems(chain, key=OTHER) == ["unchecked"] * len(chain)
+
+
+@given(st.lists(parts, min_size=2, max_size=6), st.data())
+def test_a_chain_of_two_keys_is_checked_with_both(events: Chain, data: st.DataObject):
+    chain = linked(events, keys=(KEY, OTHER))
+    whole = Verifier([KEY, OTHER], "acme", [end_of(chain)])
+    half = Verifier([KEY], "acme", [anchor(OTHER, "acme", 99, "a" * 64, 1)])
+    for event in chain:
+        whole.read(event)
+        half.read(event)
+    assert (whole.end(), whole.unchecked) == ([], 0)
+    assert (half.end(), half.unchecked) == ([], (len(chain) + 1) // 2 + 1)
+    event = data.draw(st.sampled_from(chain))
+    event["action"] += "x"
+    again = Verifier([KEY, OTHER], "acme")
+    for each in chain:
+        again.read(each)
+    assert again.end()
+    assert again.unchecked == 0
 
 
 @given(chains, st.data())
@@ -96,7 +130,7 @@ def test_another_history_of_equal_length_is_found():
 def test_events_of_another_chain_and_with_more_fields_are_found():
     [event] = linked([{**dict.fromkeys(FIELDS), "at": 1, "detail": {}}])
     assert problems([event | {"more": 1}])
-    verifier = Verifier(KEY, "other")
+    verifier = Verifier([KEY], "other")
     verifier.read(event)
     assert verifier.end()
 
@@ -112,7 +146,7 @@ def test_a_beginning_may_be_missing_only_where_an_event_says_so():
     assert problems(whole[2:])
 
 
-@pytest.mark.parametrize("field", ["tenant", "seq", "hash", "at", "mac"])
+@pytest.mark.parametrize("field", ["tenant", "seq", "hash", "at", "signed_with", "mac"])
 def test_an_anchor_is_the_keys_own(field: str):
     made = anchor(KEY, "acme", 3, "a" * 64, 5)
     assert genuine(KEY, made)

@@ -13,7 +13,7 @@ from serving.security.people import KnownPeople
 from serving.security.person import Person, TokenError
 from serving.security.principal import SCOPES_OF, Principal
 from serving.store.database import Database
-from serving.store.errors import StoreError
+from serving.store.errors import Conflict, StoreError
 from serving.store.keys import Keys
 from serving.store.tenants import Tenants
 from serving.store.users import MAX_GROUPS, User, Users
@@ -56,17 +56,48 @@ async def test_who_is_new_becomes_a_user(people: KnownPeople, users: Users) -> N
 
 
 async def test_role_and_groups_are_what_the_provider_last_said(people: KnownPeople, users: Users) -> None:
-    await people.seen(replace(ALICE, role="admin"))
+    await people.seen(replace(ALICE, role="admin"), fresh=True)
     # The tenant's last admin too: what the provider takes away is gone.
-    found = await people.seen(replace(ALICE, role="user", groups=frozenset()))
+    found = await people.seen(replace(ALICE, role="user", groups=frozenset()), fresh=True)
     assert (found.role, found.scopes, found.groups) == ("user", SCOPES_OF["user"], frozenset())
     assert (await users.get(ADMIN, "alice")).role == "user"
+
+
+async def test_a_token_gives_its_rights_to_its_own_requests_alone(people: KnownPeople, users: Users) -> None:
+    left = replace(ALICE, role="user", groups=frozenset())
+    await people.seen(left, fresh=True)
+    # From before the sign-in, and not expired.
+    found = await people.seen(replace(ALICE, role="admin"))
+    assert (found.role, found.scopes, found.groups) == ("admin", SCOPES_OF["admin"], ALICE.groups)
+    stored = await users.get(ADMIN, "alice")
+    assert (stored.role, stored.groups) == ("user", [])
+    # Nor is what it said remembered for the next sign-in.
+    people = KnownPeople(users, ttl_s=3600)
+    for fresh, role in ((False, "user"), (True, "admin")):
+        await people.seen(replace(ALICE, role="admin"), fresh=fresh)
+        assert (await users.get(ADMIN, "alice")).role == role
+
+
+async def test_a_token_takes_a_name_and_leaves_its_rights(people: KnownPeople, users: Users) -> None:
+    await users.create(ADMIN, "alice", role="user", groups=["old"])
+    assert (await people.seen(replace(ALICE, role="admin"))).role == "admin"
+    stored = await users.get(ADMIN, "alice")
+    assert (stored.role, stored.groups, stored.subject) == ("user", ["old"], ALICE.subject)
+
+
+async def test_the_provider_alone_says_role_and_groups(people: KnownPeople, users: Users) -> None:
+    await people.seen(ALICE)
+    for change in ({"role": "admin"}, {"groups": ["x"]}, {"role": "user", "disabled": True}):
+        with pytest.raises(Conflict, match="identity provider"):
+            await users.update(ADMIN, "alice", **change)
+    stored = await users.get(ADMIN, "alice")
+    assert (stored.role, stored.groups, stored.disabled_at) == ("operator", ["eu", "staff"], None)
 
 
 async def test_a_persons_keys_are_good_for_what_the_provider_last_said(people: KnownPeople, database: Database) -> None:
     keys, caller = Keys(database), await people.seen(ALICE)
     await keys.add(caller, "a" * 64, scopes=["operate"])
-    await people.seen(replace(ALICE, role="user"))
+    await people.seen(replace(ALICE, role="user"), fresh=True)
     held = await keys.by_hash("a" * 64)
     assert held is not None
     assert held.role == "user"

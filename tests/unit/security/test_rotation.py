@@ -117,6 +117,21 @@ async def test_the_first_key_is_not_made_twice(keys: Keys) -> None:
     assert row.revoked_at is None
 
 
+async def test_a_rotation_that_left_out_a_step_says_the_way_out(keys: Keys, caplog: pytest.LogCaptureFixture) -> None:
+    key = new_key()
+    for secret in (OLD, NEW):
+        await Authenticator(keys, secret).ensure_bootstrap(key)
+    assert not caplog.records
+    await Authenticator(keys, OLD).ensure_bootstrap(key)  # rolled back
+    [record] = caplog.records
+    assert (record.levelname, "a new API key" in record.message, key in record.message) == ("ERROR", True, False)
+    assert await Authenticator(keys, OLD).verify(key) is None
+    new = new_key()
+    await Authenticator(keys, OLD).ensure_bootstrap(new)
+    assert await Authenticator(keys, OLD).verify(new)
+    assert len(caplog.records) == 1
+
+
 def test_a_weak_older_secret_is_refused(keys: Keys) -> None:
     with pytest.raises(ValueError, match="at least 32"):
         Authenticator(keys, NEW, previous="short")

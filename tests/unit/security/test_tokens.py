@@ -24,7 +24,16 @@ from serving.config import Issuer
 from serving.security import provider as module
 from serving.security.person import MAX_GROUPS, Person, TokenError, person
 from serving.security.principal import Principal
-from serving.security.provider import AGAIN_S, FRESH_S, KEPT_S, Provider, ProviderUnavailable
+from serving.security.provider import (
+    AGAIN_S,
+    FRESH_S,
+    KEPT_S,
+    MAX_EXCHANGES,
+    MAX_KEYS,
+    CodeRefused,
+    Provider,
+    ProviderUnavailable,
+)
 from serving.security.tokens import MAX_TOKEN, Tokens, is_token, signed_in
 from tests.identity import Anybody
 from tests.identity_provider import AUDIENCE, IdentityProvider
@@ -48,7 +57,7 @@ def issuer(url: str, **given: Any) -> Issuer:
 async def tokens(url: str, clock: Callable[[], float] = time.monotonic, **given: Any) -> AsyncIterator[Tokens]:
     known = Provider(issuer(url, **given), clock)
     try:
-        yield Tokens([known], Anybody())
+        yield Tokens([known], Anybody(), ttl_s=0)
     finally:
         await known.close()
 
@@ -257,12 +266,17 @@ class Playing:
         self.url = ""
         self.keys: Callable[[web.Request], Any] = lambda request: web.json_response({"keys": []})
         self.says: dict[str, Any] = {}
+        self.refusal = "invalid_grant"
 
     async def configuration(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
         names = {"authorization_endpoint": "auth", "token_endpoint": "token", "jwks_uri": "jwks"}
         says = {"issuer": self.url, **{name: f"{self.url}/{path}" for name, path in names.items()}, **self.says}
         return web.json_response(says)
+
+    async def token(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path)
+        return web.json_response({"error": self.refusal}, status=400)
 
     async def jwks(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
@@ -275,6 +289,7 @@ async def playing() -> AsyncIterator[Playing]:
     server = Playing()
     app = web.Application()
     app.add_routes([web.get("/.well-known/openid-configuration", server.configuration)])
+    app.add_routes([web.post("/token", server.token)])
     app.add_routes([web.get("/jwks", server.jwks), web.get("/elsewhere", server.jwks)])
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
@@ -422,6 +437,102 @@ async def test_whoever_hangs_up_ends_no_others_wait(playing: Playing) -> None:
     assert playing.asked.count("/jwks") == 1
 
 
+async def test_codes_of_strangers_are_bounded_and_fill_no_log(
+    playing: Playing, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = Provider(issuer(playing.url))
+
+    async def exchange() -> BaseException | str:
+        try:
+            return await known.exchange("c", "v" * 43, "http://127.0.0.1/auth/callback")
+        except (CodeRefused, ProviderUnavailable) as e:
+            return e
+
+    try:
+        await known.metadata()
+        found = await asyncio.gather(*(exchange() for _ in range(MAX_EXCHANGES + 5)))
+        assert sum(isinstance(each, CodeRefused) for each in found) == MAX_EXCHANGES
+        assert sum("too many" in str(each) for each in found) == 5
+        assert playing.asked.count("/token") == MAX_EXCHANGES
+        assert isinstance(await exchange(), CodeRefused)  # those that are over count no more
+        assert not caplog.records
+        playing.refusal = "invalid_client"
+        for _ in range(3):
+            await exchange()
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+    finally:
+        await known.close()
+
+
+async def test_an_outage_is_logged_once(playing: Playing, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+
+    def good(request: web.Request) -> web.Response:
+        return web.json_response({"keys": [published()]})
+
+    async with tokens(playing.url, clock) as verifier:
+        for outages in (1, 2):
+            playing.keys = lambda request: web.json_response({}, status=500)
+            for _ in range(3):
+                clock.now += KEPT_S
+                with pytest.raises(ProviderUnavailable):
+                    await verifier.principal(signed(playing.url, kid="k1"))
+            assert [record.levelname for record in caplog.records] == ["ERROR"] * outages
+            playing.keys = good
+            clock.now += AGAIN_S
+            assert await verifier.principal(signed(playing.url, kid="k1"))
+
+
+async def test_a_verified_token_is_remembered_until_it_expires(
+    playing: Playing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time_now = [time.time()]
+    clock = Clock()
+    monkeypatch.setattr("serving.security.remembered.time.monotonic", clock)
+    monkeypatch.setattr("serving.security.tokens.now", lambda: time_now[0])
+    playing.keys = lambda request: web.json_response({"keys": [published()]})
+    known = Provider(issuer(playing.url))
+    verifier = Tokens([known], Anybody())
+    verified = 0
+
+    async def counted(*given: Any) -> Any:
+        nonlocal verified
+        verified += 1
+        return await original(*given)
+
+    original = known.key
+    monkeypatch.setattr(known, "key", counted)
+    try:
+        token = signed(playing.url, kid="k1")
+        for _ in range(3):
+            assert (await verifier.principal(token)).user == "alice"
+        assert verified == 1
+        with pytest.raises(TokenError):
+            await verifier.principal(token[:-8] + "AAAAAAAA")  # another signature is another token
+        assert verified == 2
+        clock.now += 10
+        time_now[0] += 55  # of 60
+        await verifier.principal(token)
+        clock.now += 4
+        await verifier.principal(token)
+        assert verified == 3
+        clock.now += 2
+        await verifier.principal(token)
+        assert verified == 4
+        assert len(verifier._verified) == 1
+    finally:
+        await known.close()
+
+
+async def test_a_token_without_a_name_loads_no_key(playing: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
+    playing.keys = lambda request: web.json_response({"keys": [published(kid=f"k{n}") for n in range(MAX_KEYS)]})
+    async with tokens(playing.url) as verifier:
+        assert await verifier.principal(signed(playing.url, kid="k1"))
+        monkeypatch.setattr(jwt, "PyJWK", None)
+        await refused(verifier, signed(playing.url))
+        assert await verifier.principal(signed(playing.url, kid="k2"))
+
+
 class TestPerson:
     SETTINGS = issuer("https://idp.example.com", roles={"staff": "operator", "admins": "admin"})
 
@@ -476,7 +587,7 @@ NAMES = st.sampled_from(["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "group
 @given(st.dictionaries(NAMES, JSON), st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64"]), JSON))
 def test_whatever_a_token_holds_it_is_only_refused(claims: dict[str, Any], headers: dict[str, Any]) -> None:
     known = Provider(issuer("http://127.0.0.1:1"))
-    known._known = module._Known(PLAYED, (published(),), time.monotonic())
+    known._known = module._Known(PLAYED, module.usable([published()], ["RS256"]), time.monotonic())
     at = int(time.time())
     honest = {"iss": "http://127.0.0.1:1", "sub": "alice", "aud": AUDIENCE, "iat": at, "exp": at + 60}
     head = part({"alg": "RS256", "kid": "k1", "typ": "JWT", **headers})

@@ -86,6 +86,24 @@ async def test_eight_writers_make_one_chain(new_url: Callable[[], str]):
         await database.close()
 
 
+async def test_a_rotation_of_the_secret_leaves_the_chain_whole(database: Database, alice: Principal):
+    before, after = AuditLog(database, SECRET, ["t" * 40]), AuditLog(database, "t" * 40, [SECRET])
+    # Gateways of two steps stand side by side.
+    for _ in range(2):
+        await before.record(alice, "x")
+        await after.record(alice, "y")
+    assert await before.pseudonym("acme", "alice") == await after.pseudonym("acme", "alice")
+    assert len((await after.page("acme", user="alice")).items) == 4
+    anchors = await before.anchors() + await after.anchors()
+    for log in (before, after):
+        found = await log.verify("acme", anchors)
+        assert (found.valid, found.problems, found.unchecked) == (True, [], 0)
+    found = await AuditLog(database, "t" * 40).verify("acme")
+    assert (found.valid, found.problems, found.unchecked) == (False, [], 2)
+    await change(database, "UPDATE audit SET action = 'z' WHERE seq = 3")
+    assert [problem.seq for problem in (await after.verify("acme")).problems] == [3]
+
+
 @pytest.mark.parametrize("statement", ["UPDATE audit SET action = 'y'", "DELETE FROM audit", "TRUNCATE audit"])
 async def test_the_table_only_grows(database: Database, log: AuditLog, alice: Principal, statement: str):
     await log.record(alice, "x")
@@ -202,19 +220,19 @@ async def test_exports_verify_by_themselves(log: AuditLog, alice: Principal, mal
     out = io.StringIO()
     assert await export(log, await log.tenants(), out) == 6
     lines = out.getvalue().splitlines()
-    assert [(v.tenant, v.events, v.problems) for v in verify_export(log.key, iter(lines))] == [
+    assert [(v.tenant, v.events, v.problems) for v in verify_export([log.key], iter(lines))] == [
         ("acme", 3, []),
         ("evil", 3, []),
     ]
     for i in range(len(lines)):
         cut = lines[:i] + lines[i + 1 :]
-        assert any(v.problems for v in verify_export(log.key, iter(cut))), lines[i]
+        assert any(v.problems for v in verify_export([log.key], iter(cut))), lines[i]
     later = io.StringIO()
     await log.record(alice, "x")
     await export(log, ["acme"], later)
     anchors = await log.anchors()
-    assert any(v.problems for v in verify_export(log.key, iter(lines), anchors))
-    assert not any(v.problems for v in verify_export(log.key, iter(later.getvalue().splitlines()), anchors[:1]))
+    assert any(v.problems for v in verify_export([log.key], iter(lines), anchors))
+    assert not any(v.problems for v in verify_export([log.key], iter(later.getvalue().splitlines()), anchors[:1]))
 
 
 async def test_the_command(new_url: Callable[[], str], tmp_path: Path, capsys, alice: Principal):
@@ -241,7 +259,11 @@ async def test_the_command(new_url: Callable[[], str], tmp_path: Path, capsys, a
         assert await run("verify", *where, "--anchors", str(tmp_path / "anchors")) == 1
         assert await run("verify", *where, "--anchors", str(tmp_path / "out.jsonl")) == 1
         (tmp_path / "other").write_text("t" * 40)
-        assert await run("verify", *offline[2:], "--key-secret", str(tmp_path / "other")) == 1
+        capsys.readouterr()
+        other = [*offline[2:], "--key-secret", str(tmp_path / "other")]
+        assert await run("verify", *other) == 2
+        assert "4 cannot be checked with the keys at hand" in capsys.readouterr().out
+        assert await run("verify", *other, "--previous-key", str(tmp_path / "secret")) == 0
         assert await run("export", *where, str(tmp_path / "out.jsonl")) == 2  # it is there
         assert await run("verify", "--key-secret", str(tmp_path / "secret"), "--file", str(tmp_path / "secret")) == 2
         assert "line 1 is no JSON object" in capsys.readouterr().err

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("request_id", sa.String(length=64), nullable=True),
         sa.Column("detail", sa.JSON(), nullable=False),
         sa.Column("previous", sa.String(length=64), nullable=False),
+        sa.Column("signed_with", sa.String(length=8), nullable=False),
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "seq", name=op.f("pk_audit")),
     )
