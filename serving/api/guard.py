@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,9 @@ LONG = 4000
 REMOVED = "[removed by a guardrail]"
 TEXTS = ("content", "text", "reasoning_content", "reasoning", "refusal")
 """Fields of a choice, its message or its delta in which a model says something."""
+
+_BESIDE = ThreadPoolExecutor(2, thread_name_prefix="guardrails")
+"""Threads of their own: however long texts take, the store has its threads."""
 
 _ROLES_TRUSTED = ("system", "developer")
 
@@ -47,7 +51,7 @@ class Guard:
         rules = stage.rules
         if role in _ROLES_TRUSTED:  # instructions are what whoever builds the application writes
             rules = tuple(rule for rule in rules if rule.name in ("secrets", "pii"))
-        result = await _screen(text, rules)
+        result = await screened(text, rules)
         self.note(result.found, on, place)
         if result.blocked or role in _ROLES_TRUSTED:
             return result
@@ -91,7 +95,7 @@ class Guard:
 
     async def step(self, text: str) -> str:
         """Returns what the caller may see of a strategy's step."""
-        result = await _screen(text, self.output.rules)
+        result = await screened(text, self.output.rules)
         self.note(result.found, "output", "steps")
         return REMOVED if result.blocked else result.text
 
@@ -132,7 +136,10 @@ class Guard:
             self.report.append({**entry, "start": start, "end": end})
 
 
-async def _screen(text: str, rules: Sequence[Rule]) -> Screened:
+async def screened(text: str, rules: Sequence[Rule]) -> Screened:
+    """Returns what is left of a text after the rules; a long one is read beside the event loop."""
     if not rules:
         return Screened(text)
-    return await asyncio.to_thread(screen, text, rules) if len(text) > LONG else screen(text, rules)
+    if len(text) <= LONG:
+        return screen(text, rules)
+    return await asyncio.get_running_loop().run_in_executor(_BESIDE, screen, text, rules)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import sqlite3
+import threading
 
 import httpx
 import numpy as np
 import pytest
 from aiohttp import web
 
+from serving.api.guard import LONG, screened
 from serving.config import (
     Assistant,
     Catalog,
@@ -24,6 +27,7 @@ from serving.config import (
     TopicsGuardrail,
 )
 from serving.retrieval.types import Attribution, Hit
+from serving.security.guardrails.screen import Rule
 from tests.unit.api.running import Loop, engine, gateway
 
 KEY = "sk-proj-" + "aB3dE5gH7jK9" * 4
@@ -173,6 +177,23 @@ def captured(stack, request_id):
             "SELECT request, answer, outcome, error_code FROM captures WHERE request_id = ?", (request_id,)
         )
         return rows.fetchone()
+
+
+class Where:
+    """Finds nothing, and remembers in which thread it looked."""
+
+    def __init__(self):
+        self.threads = []
+
+    def find(self, text, start=0):
+        self.threads.append(threading.current_thread().name)
+        return []
+
+
+def test_long_texts_are_read_in_threads_that_are_for_that_alone():
+    where = Where()
+    asyncio.run(screened("x" * (LONG + 1), (Rule("where", "block", where),)))
+    assert where.threads[0].startswith("guardrails")
 
 
 @pytest.mark.parametrize("stream", [False, True])
