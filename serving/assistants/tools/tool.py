@@ -199,7 +199,7 @@ class Toolbox:
         return found
 
     async def _given(self, arguments: str) -> str:
-        """Returns the arguments with which a tool may be called: those that somebody approved of. Raises `ToolError`."""
+        """Returns the arguments that a tool may be given, which are those that are approved of. Raises `ToolError`."""
         if (screened := self._screened.pop(arguments, None)) is not None:
             return screened
         return arguments if self._screen is None else await self._screen.arguments(arguments)
