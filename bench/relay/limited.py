@@ -1,7 +1,8 @@
 """`python -m bench quotas`: what it costs that requests are held to quotas.
 
-Two assistants of one stack are asked over the same scripted upstream: one without quotas, and one that has a quota of
-every kind, none of which is ever reached. They take turns within a round.
+Two assistants of one stack are asked over the same scripted upstream: one without quotas, and one with
+quotas of every measure and window, none of which is ever reached, whose model has a price. They take turns within a
+round.
 """
 
 from __future__ import annotations
@@ -20,21 +21,27 @@ from bench.results import Goal
 LIMITED = "limited"
 ADDED_MS, SHARE = 1.0, 0.9
 
-_MUCH = 10**12
+_MUCH, _MUCH_MONEY = 10**12, 10**6
 
 
-def _limit(running: stack.Stack) -> None:
+def quotas() -> list[dict[str, object]]:
+    """Returns a quota of every measure and window."""
+    whose = {"subject": "model", "id": LIMITED}
     kinds = (
         *((window, measure) for window in ("minute", "day", "month") for measure in ("requests", "tokens")),
         ("concurrent", "streams"),
     )
-    given: list[dict[str, object]] = [
-        {"subject": "model", "id": LIMITED, "window": window, "measure": measure, "limit": _MUCH}
-        for window, measure in kinds
+    money = {"measure": "money", "currency": "USD", "limit": _MUCH_MONEY}
+    return [
+        *({**whose, "window": window, "measure": measure, "limit": _MUCH} for window, measure in kinds),
+        *({**whose, "window": window, **money} for window in ("day", "month")),
     ]
+
+
+def _limit(running: stack.Stack) -> None:
     headers = {"Authorization": f"Bearer {running.key}"}
     with httpx.Client(base_url=f"{running.url}/v1", headers=headers, trust_env=False, timeout=30) as http:
-        http.put("/admin/quotas", json={"quotas": given}).raise_for_status()
+        http.put("/admin/quotas", json={"quotas": quotas()}).raise_for_status()
 
 
 def goals(found: Rounds) -> list[Goal]:
@@ -64,7 +71,12 @@ def main(options: argparse.Namespace) -> None:
         _limit(running)
         up = [
             Peer("plain", running.target("relay"), stack.pids, "no quota"),
-            Peer(LIMITED, running.target(LIMITED), stack.pids, "a quota of every window, none of which is reached"),
+            Peer(
+                LIMITED,
+                running.target(LIMITED),
+                stack.pids,
+                "a quota of every measure and window, none of which is reached",
+            ),
         ]
         for peer in up:
             run.warm_up(peer)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy.engine import Connection
 
-from serving.api.cost import Cost
+from serving.api.cost import Cost, counts_of
 from serving.api.errors import ApiError, unavailable
 from serving.api.exchange import Exchange
 from serving.api.tokens import bound
@@ -25,6 +25,7 @@ from serving.security.quotas.windows import day
 from serving.store.conversations import Item, Then
 from serving.store.ids import now
 from serving.store.usage import Used, Whose, count
+from serving.store.values import MAX_NUMBER
 from serving.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ async def charged(
 
 
 class Charge:
-    """What one request reserved, and what is known of what it used. `counted` says that its usage is in the store."""
+    """What one request reserved, and what is known of what it used.
+
+    `booked` says that an engine reported, and `counted` that what it reported is in the store.
+    """
 
     def __init__(self, keeper: Keeper, caller: Principal, model: str) -> None:
         self._keeper = keeper
@@ -71,6 +75,7 @@ class Charge:
         self._used = Used(requests=1)
         self._currency = ""
         self._known = True
+        self.booked = False
         self.counted = False
 
     async def admit(self, *, stream: bool = False) -> None:
@@ -134,11 +139,13 @@ class Charge:
 
     def book(self, usage: dict[str, Any], cost: Cost | None) -> None:
         """Adds what an engine reported; where it does not say, all that was reserved counts as used."""
-        read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if not (type(read) is int and type(written) is int and read >= 0 and written >= 0):
+        self.booked = True
+        counts = counts_of(usage)
+        money = _units(cost.amount) if cost is not None else 0
+        if counts is None or money > MAX_NUMBER:  # more than a column holds would stop the counting of everybody
             self._known = False
             return
-        self._used += Used(0, read, written, _units(cost.amount) if cost is not None else 0)
+        self._used += Used(0, *counts, money)
         if cost is not None:
             self._currency = cost.currency
 

@@ -36,31 +36,32 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     check_size(body, s.limits)
     route, catalogue = resolve(s, x, body.model), s.tools  # of one catalogue: another may come while this waits
     check_storable(s, route, body)
-    body = await guarded(s, x, route, body)
-    strategy = choose(route, body)
-    approving = Approving(s.approvals, x.caller, route, body.approvals or ())
-    await approving.record(s.audit, x.request_id)
-    turn = OpenTurn(s, x.caller, route.assistant, body) if body.conversation is not None else None
-    x.timeline.end_of("receive")
-    async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream), s.admission.admit():
-        x.timeline.end_of("admit")
-        searches = searches_by_itself(route, strategy)
-        # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
-        hits = None if searches and isinstance(strategy, React) else await retrieve(s, x, route, body)
-        found = list(hits or ())  # and what the model's own searches find
-        shown = found if searches else hits
-        finished = recorder(s, x, route, body, shown, turn)
-        id = x.new_id("chatcmpl")
-        job = new_job(id, body, route, hits, turn, annotator(s, x, shown, turn), finished)
-        if strategy is not None:
-            acting = Acting(catalogue, approving, taint(route, tools_of(route), body, hits, turn))
-            job = by_strategy(s, x, job, strategy, found, acting)
-        x.timeline.end_of("prompt")
-        if hits is not None and not hits:
-            metrics.retrieval_empty.inc()
-            answer = await fixed_answer(x, job, refusal(route), await refusal_fields(turn))
-        else:
-            answer = await s.generator.run(x, job)
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream):
+        body = await guarded(s, x, route, body)
+        strategy = choose(route, body)
+        approving = Approving(s.approvals, x.caller, route, body.approvals or ())
+        await approving.record(s.audit, x.request_id)
+        turn = OpenTurn(s, x.caller, route.assistant, body) if body.conversation is not None else None
+        x.timeline.end_of("receive")
+        async with s.admission.admit():
+            x.timeline.end_of("admit")
+            searches = searches_by_itself(route, strategy)
+            # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
+            hits = None if searches and isinstance(strategy, React) else await retrieve(s, x, route, body)
+            found = list(hits or ())  # and what the model's own searches find
+            shown = found if searches else hits
+            finished = recorder(s, x, route, body, shown, turn)
+            id = x.new_id("chatcmpl")
+            job = new_job(id, body, route, hits, turn, annotator(s, x, shown, turn), finished)
+            if strategy is not None:
+                acting = Acting(catalogue, approving, taint(route, tools_of(route), body, hits, turn))
+                job = by_strategy(s, x, job, strategy, found, acting)
+            x.timeline.end_of("prompt")
+            if hits is not None and not hits:
+                metrics.retrieval_empty.inc()
+                answer = await fixed_answer(x, job, refusal(route), await refusal_fields(turn))
+            else:
+                answer = await s.generator.run(x, job)
     return JsonResponse(answer) if answer is not None else None
 
 

@@ -32,26 +32,27 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     route = resolve(s, x, body.model)
     if route.assistant is not None:
         raise invalid("An assistant answers chat completions; completions need a model.", "model")
-    body = await guarded(s, x, route, body)
-    x.timeline.end_of("receive")
-    document: dict[str, Any] = {**sampling_fields(body), "prompt": body.prompt}
-    if body.max_tokens is not None:
-        document["max_tokens"] = body.max_tokens
-    if body.logprobs is not None:
-        document["logprobs"] = body.logprobs
-    job = Job(
-        path="/completions",
-        id=x.new_id("cmpl"),
-        route=route,
-        document=document,
-        stream=body.stream,
-        want_usage=body.stream_options is not None and body.stream_options.include_usage,
-        finished=recorder(s, x, route, body),
-        transform=legacy_logprobs if body.logprobs is not None else None,
-    )
-    async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream), s.admission.admit():
-        x.timeline.end_of("admit")
-        answer = await s.generator.run(x, job)
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream):
+        body = await guarded(s, x, route, body)
+        x.timeline.end_of("receive")
+        document: dict[str, Any] = {**sampling_fields(body), "prompt": body.prompt}
+        if body.max_tokens is not None:
+            document["max_tokens"] = body.max_tokens
+        if body.logprobs is not None:
+            document["logprobs"] = body.logprobs
+        job = Job(
+            path="/completions",
+            id=x.new_id("cmpl"),
+            route=route,
+            document=document,
+            stream=body.stream,
+            want_usage=body.stream_options is not None and body.stream_options.include_usage,
+            finished=recorder(s, x, route, body),
+            transform=legacy_logprobs if body.logprobs is not None else None,
+        )
+        async with s.admission.admit():
+            x.timeline.end_of("admit")
+            answer = await s.generator.run(x, job)
     return JsonResponse(answer) if answer is not None else None
 
 

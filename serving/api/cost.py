@@ -28,14 +28,22 @@ def cost_of(usage: Mapping[str, Any], price: Price | None) -> Cost | None:
 
     Prompt tokens that the engine had in its cache have a price of their own where there is one.
     """
-    read, written = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    if price is None or read is None or written is None:
+    if price is None or (counts := counts_of(usage)) is None:
         return None
+    read, written = counts
     details = usage.get("prompt_tokens_details")
     cached = min((_count(details, "cached_tokens") if isinstance(details, Mapping) else None) or 0, read)
     of_cached = price.input if price.cached_input is None else price.cached_input
     amount = (read - cached) * price.input + cached * of_cached + written * price.output
     return Cost(amount.scaleb(-6), price.currency)
+
+
+def counts_of(usage: Any) -> tuple[int, int] | None:
+    """Returns the tokens that an engine says it read and wrote, None where it does not say both."""
+    if not isinstance(usage, Mapping):
+        return None
+    read, written = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    return (read, written) if read is not None and written is not None else None
 
 
 def _count(counts: Mapping[str, Any], name: str) -> int | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serving.api.errors import ApiError, upstream
+from serving.api.cost import counts_of
+from serving.api.errors import ApiError, may_have_worked, upstream
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream, read_answer
 from serving.assistants.items import Message
@@ -24,6 +25,7 @@ class EngineModel:
         self._endpoint = endpoint
         self._document = document
         self._times = 0
+        self.unknown = False  # whether it may have used more than it reported
         # llama.cpp takes a slot for each of several samples, and a request was given one.
         self._several = endpoint.tokenizer != "llamacpp"
 
@@ -68,8 +70,15 @@ class EngineModel:
         return await self._ask(document)
 
     async def _ask(self, document: dict[str, Any]) -> Generation:
-        async with self._client.post(self._endpoint, "/chat/completions", document) as response:
-            return _generation(await read_answer(response))
+        try:
+            async with self._client.post(self._endpoint, "/chat/completions", document) as response:
+                answer = await read_answer(response)
+            generation = _generation(answer)
+        except BaseException as e:
+            self.unknown = self.unknown or may_have_worked(e)
+            raise
+        self.unknown = self.unknown or counts_of(answer.get("usage")) is None
+        return generation
 
 
 def completion_tokens(asked: int | None, window: int | None) -> int:

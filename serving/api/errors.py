@@ -61,6 +61,20 @@ class EngineLost(ApiError):
         self.asked = asked
 
 
+class EngineRefused(ApiError):
+    """The engine does not know us, and did nothing; whoever configures the stack can help, not the caller."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(502, "engine_error", message)
+
+
+def may_have_worked(e: BaseException) -> bool:
+    """Whether an engine that failed with `e` may have read and written tokens."""
+    if isinstance(e, EngineLost):
+        return e.asked
+    return not isinstance(e, EngineRefused) and not (isinstance(e, ApiError) and e.status < 500)
+
+
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
     """The request is well-formed but asks for something impossible."""
     return ApiError(400, code, message, param=param)

@@ -14,8 +14,8 @@ import aiohttp
 import orjson
 
 from serving.api.choices import shown
-from serving.api.cost import Cost, cost_of
-from serving.api.errors import ApiError, EngineLost, invalid, too_many, unavailable, upstream
+from serving.api.cost import MAX_TOKENS, Cost, cost_of
+from serving.api.errors import ApiError, EngineLost, invalid, may_have_worked, too_many, unavailable, upstream
 from serving.api.exchange import Exchange
 from serving.api.frames import FrameError
 from serving.api.guarded_stream import GuardedStream
@@ -141,10 +141,12 @@ class Generator:
                     asked += e.asked
                     continue
                 if said is not None:
+                    if x.charge is not None and job.solve is None and not x.charge.booked and may_have_worked(e):
+                        x.charge.lose()
                     await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
                 raise
             except asyncio.CancelledError:
-                if said is not None and x.charge is not None and not said.so_far()[0]:
+                if said is not None and x.charge is not None and job.solve is None and not x.charge.booked:
                     x.charge.lose()
                 if said is not None and x.disconnected:
                     await said.broken_off("cancelled")
@@ -194,6 +196,8 @@ class Generator:
             x.timeline.end_of("first_token")
             answer = await read_answer(response)
         x.timeline.end_of("decode")
+        usage = given if isinstance(given := answer.get("usage"), dict) else {}
+        book(x, job, usage)  # whatever becomes of the answer
         choices = answer.get("choices")
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise upstream("The model's answer has no choices.")
@@ -203,8 +207,6 @@ class Generator:
         answer.pop("timings", None)
         if job.transform is not None:
             job.transform(answer)
-        usage = answer.get("usage") or {}
-        book(x, job, usage)
         said.so_far = lambda: ([_choice(c) for c in choices], usage)
         if said.has_more_to_say:
             texts = {c.get("index", 0): _message(c).get("content") or "" for c in choices}
@@ -396,7 +398,7 @@ def count_tokens(model: str, tenant: str, usage: dict[str, Any]) -> None:
     """Books the tokens that an engine reported."""
     for metric, field in ((metrics.prompt_tokens, "prompt_tokens"), (metrics.completion_tokens, "completion_tokens")):
         value = usage.get(field)
-        if isinstance(value, int) and value > 0:
+        if isinstance(value, int) and 0 < value <= MAX_TOKENS:
             metrics.child(metric, model, tenant).inc(value)
 
 

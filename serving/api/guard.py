@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +24,15 @@ LONG = 4000
 """Characters from which a text is checked beside the event loop, so that no stream stands still meanwhile."""
 
 REMOVED = "[removed by a guardrail]"
+By = Callable[[str, Sequence[Rule]], Screened]
 TEXTS = ("content", "text", "reasoning_content", "reasoning", "refusal")
 """Fields of a choice, its message or its delta in which a model says something."""
 
+_BESIDE = ThreadPoolExecutor(2, thread_name_prefix="guardrails")
+"""Threads of their own: however long texts take, the store has its threads."""
+
 _ROLES_TRUSTED = ("system", "developer")
+_NOT_JUDGED = (*_ROLES_TRUSTED, "description")
 
 
 class Guard:
@@ -35,6 +42,7 @@ class Guard:
         self._rails = rails
         self._judges = judges
         self.report: list[dict[str, Any]] = []
+        self.blocks: dict[str, tuple[str, str]] = {}  # the check and the kind that first blocked each place
 
     @property
     def output(self) -> Stage:
@@ -47,16 +55,18 @@ class Guard:
         rules = stage.rules
         if role in _ROLES_TRUSTED:  # instructions are what whoever builds the application writes
             rules = tuple(rule for rule in rules if rule.name in ("secrets", "pii"))
-        result = await _screen(text, rules)
+        result = await screened(text, rules)
         self.note(result.found, on, place)
-        if result.blocked or role in _ROLES_TRUSTED:
+        if result.blocked or role in _NOT_JUDGED:
             return result
         for judge in stage.judges:
             kind = await self._judges.judge(judge, text)
             if kind is None:
                 continue
+            metrics.child(metrics.guardrail, judge.check, on, judge.action).inc()
             self._report(judge.check, kind, on, judge.action, place, 0, len(text))
             if judge.action == "block":
+                self.blocks.setdefault(place, (judge.check, kind))
                 return Screened("", result.found, True)
         return result
 
@@ -78,20 +88,21 @@ class Guard:
 
     async def arguments(self, arguments: str) -> str:
         """Returns the arguments with which a tool may be called; raises `ToolError` where they are blocked."""
-        result = self.call(arguments, "arguments")
+        result = await self.call(arguments, "arguments")
         if result.blocked:
             raise ToolError("a guardrail blocks these arguments")
         return result.text
 
-    def call(self, arguments: str, place: str) -> Screened:
+    async def call(self, arguments: str, place: str, on: GuardedText = "output") -> Screened:
         """Returns what is left of a call's arguments."""
-        result = screen_arguments(arguments, self.output.rules)
-        self.note(result.found, "output", place)
+        stage: Stage = getattr(self._rails, on)
+        result = await screened(arguments, stage.rules, screen_arguments)
+        self.note(result.found, on, place)
         return result
 
     async def step(self, text: str) -> str:
         """Returns what the caller may see of a strategy's step."""
-        result = await _screen(text, self.output.rules)
+        result = await screened(text, self.output.rules)
         self.note(result.found, "output", "steps")
         return REMOVED if result.blocked else result.text
 
@@ -111,7 +122,7 @@ class Guard:
             for call in holder.get("tool_calls") or ():
                 function = call.get("function") if isinstance(call, dict) else None
                 if isinstance(function, dict) and isinstance(arguments := function.get("arguments"), str):
-                    result = self.call(arguments, f"choices[{i}].tool_calls")
+                    result = await self.call(arguments, f"choices[{i}].tool_calls")
                     function["arguments"] = result.text
                     blocked = blocked or result.blocked
             if blocked:
@@ -120,19 +131,27 @@ class Guard:
 
     def note(self, found: Sequence[Found], on: GuardedText, place: str) -> None:
         """Counts and reports findings."""
+        for (check, action), n in Counter((f.rule.name, f.action) for f in found).items():
+            metrics.child(metrics.guardrail, check, on, action).inc(n)
         for f in found:
+            if f.action == "block":
+                self.blocks.setdefault(place, (f.rule.name, f.finding.kind))
+                break
+        for f in found[: MAX_REPORTED - len(self.report)]:
             self._report(f.rule.name, f.finding.kind, on, f.action, place, f.finding.start, f.finding.end)
 
     def _report(
         self, check: str, kind: str, on: GuardedText, action: GuardAction, place: str, start: int, end: int
     ) -> None:
-        metrics.child(metrics.guardrail, check, on, action).inc()
         if len(self.report) < MAX_REPORTED:
             entry = {"check": check, "kind": kind, "on": on, "action": action, "place": place}
             self.report.append({**entry, "start": start, "end": end})
 
 
-async def _screen(text: str, rules: Sequence[Rule]) -> Screened:
+async def screened(text: str, rules: Sequence[Rule], by: By = screen) -> Screened:
+    """Returns what is left of a text after the rules; a long one is read beside the event loop."""
     if not rules:
         return Screened(text)
-    return await asyncio.to_thread(screen, text, rules) if len(text) > LONG else screen(text, rules)
+    if len(text) <= LONG:
+        return by(text, rules)
+    return await asyncio.get_running_loop().run_in_executor(_BESIDE, by, text, rules)

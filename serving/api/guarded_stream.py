@@ -113,7 +113,7 @@ class _Choice:
             blocked = blocked or result.blocked
             said[name] = result.text
         for call in self._calls.values():
-            result = self._guard.call(call["function"]["arguments"], f"{self._place}.tool_calls")
+            result = await self._guard.call(call["function"]["arguments"], f"{self._place}.tool_calls")
             blocked = blocked or result.blocked
             call["function"]["arguments"] = result.text
         said = {name: text for name, text in said.items() if text}

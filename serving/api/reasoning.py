@@ -192,6 +192,8 @@ class Reasoner:
             raise unavailable("Programs cannot be run here now.") from None
         finally:
             book(x, job, _usage(work))
+            if model.unknown and x.charge is not None:
+                x.charge.lose()
         if x.guard is not None and x.guard.output:
             checked = await x.guard.check(answer.text, "output", "choices[0].content")
             reason = "content_filter" if checked.blocked else answer.finish_reason

@@ -28,7 +28,7 @@ from serving.store.ids import now
 def check_storable(s: Services, route: Route, body: ChatRequest) -> None:
     """Raises a 400 for metadata out of bounds, and where an answer is to be stored that may not be."""
     values.metadata("metadata", body.metadata)
-    if body.store and not _captures(s, route):
+    if body.store and not captures(s, route):
         raise invalid("Answers of this model are not stored: it captures nothing.", "store", "not_stored")
 
 
@@ -44,7 +44,7 @@ def recorder(
 
     What broke off is captured as far as it went, and is neither a turn of a conversation nor a response.
     """
-    captured = _captures(s, route)
+    captured = captures(s, route)
     if not captured and place is None and x.hold is None:
         return None
 
@@ -79,7 +79,8 @@ def recorder(
     return finished
 
 
-def _captures(s: Services, route: Route) -> bool:
+def captures(s: Services, route: Route) -> bool:
+    """Whether what is asked and answered is captured."""
     chosen = route.assistant.capture if route.assistant is not None else None
     return (chosen or s.config.capture) == "all"
 

@@ -45,33 +45,35 @@ _FIELDS = {"messages": "input", "response_format": "text.format"}
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers an input, streamed or whole, and keeps both."""
     body = await read_json(request, ResponseRequest, s.limits)
-    body = await guarded(s, x, chat.resolve(s, x, body.model), body)
-    asked = await _read(s, x, body)
-    reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
-    async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream), s.admission.admit():
-        x.timeline.end_of("admit")
-        searches = chat.searches_by_itself(asked.route, asked.strategy)
-        hits = None if searches and isinstance(asked.strategy, React) else await _retrieve(s, x, asked)
-        found = list(hits or ())
-        shown = found if searches else hits
-        job = _job(s, x, asked, reply.id, hits, shown)
-        job = replace(job, finished=recorder(s, x, asked.route, body, shown, reply))
-        if asked.strategy is not None:
-            tainted = taint(asked.route, tools_of(asked.route), asked.chat, hits, asked.recollection)
-            acting = Acting(asked.catalogue, asked.approving, tainted)
-            job = chat.by_strategy(s, x, job, asked.strategy, found, acting)
-        if job.stream:
-            relay = ResponseRelay(reply)
-            x.error_frame = relay.failed
-            job = replace(job, relay=relay)
-        x.timeline.end_of("prompt")
-        if hits is not None and not hits:
-            metrics.retrieval_empty.inc()
-            answer = await fixed_answer(
-                x, job, chat.refusal(asked.route), await chat.refusal_fields(asked.recollection)
-            )
-        else:
-            answer = await s.generator.run(x, job)
+    route = chat.resolve(s, x, body.model)
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream):
+        body = await guarded(s, x, route, body)
+        asked = await _read(s, x, body)
+        reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
+        async with s.admission.admit():
+            x.timeline.end_of("admit")
+            searches = chat.searches_by_itself(asked.route, asked.strategy)
+            hits = None if searches and isinstance(asked.strategy, React) else await _retrieve(s, x, asked)
+            found = list(hits or ())
+            shown = found if searches else hits
+            job = _job(s, x, asked, reply.id, hits, shown)
+            job = replace(job, finished=recorder(s, x, asked.route, body, shown, reply))
+            if asked.strategy is not None:
+                tainted = taint(asked.route, tools_of(asked.route), asked.chat, hits, asked.recollection)
+                acting = Acting(asked.catalogue, asked.approving, tainted)
+                job = chat.by_strategy(s, x, job, asked.strategy, found, acting)
+            if job.stream:
+                relay = ResponseRelay(reply)
+                x.error_frame = relay.failed
+                job = replace(job, relay=relay)
+            x.timeline.end_of("prompt")
+            if hits is not None and not hits:
+                metrics.retrieval_empty.inc()
+                answer = await fixed_answer(
+                    x, job, chat.refusal(asked.route), await chat.refusal_fields(asked.recollection)
+                )
+            else:
+                answer = await s.generator.run(x, job)
     return JsonResponse(reply.shown()) if answer is not None else None
 
 

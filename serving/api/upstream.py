@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from serving.api.errors import ApiError, EngineLost, invalid, too_many, upstream
+from serving.api.errors import ApiError, EngineLost, EngineRefused, invalid, too_many, upstream
 from serving.engines.endpoint import Endpoint
 from serving.telemetry import tracing
 
@@ -121,13 +121,13 @@ async def read_answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
     """Turns an engine's error into ours: what the caller did wrong stays a 4xx, the rest is a 502."""
     message = ""
-    with contextlib.suppress(aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, AttributeError, TypeError):
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, LookupError, TypeError):
         message = str(orjson.loads(await response.content.read(65536))["error"]["message"])[:500]
     status = response.status
     if status == 429:
         return too_many("The model's endpoint is at its limit; try again soon.", 2)
     if status in (401, 403):
-        return upstream("The model's endpoint refused our credentials.")
+        return EngineRefused("The model's endpoint refused our credentials.")
     if "context" in message and "exceed" in message:
         return invalid(message, "messages", "context_length_exceeded")
     if 400 <= status < 500:

@@ -22,7 +22,7 @@ from presidio_anonymizer.entities import RecognizerResult
 
 from serving.exports.completion import Completion, Message, Rating
 from serving.exports.manifest import Redaction
-from serving.security.guardrails.patterns import EMAILS, SECRETS, URLS
+from serving.security.guardrails.patterns import ASSIGNMENTS, EMAILS, TOKENS, URLS
 
 
 class Redactor:
@@ -32,7 +32,7 @@ class Redactor:
         self._recognizers: Sequence[EntityRecognizer] = (
             _patterns("EMAIL_ADDRESS", EMAILS),
             _patterns("URL_WITH_CREDENTIALS", URLS),
-            _patterns("SECRET", SECRETS),
+            _patterns("SECRET", TOKENS | ASSIGNMENTS),
             PhoneRecognizer(),
             IbanRecognizer(),
             CreditCardRecognizer(),

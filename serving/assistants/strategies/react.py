@@ -167,7 +167,7 @@ class _Dialogue:
                 return AIMessage(answer)
             case react_text.Action(tool=tool, arguments=arguments, said=text):
                 await self._work.note("action", arguments, name=tool, tokens=tokens)
-                self._await_approval([(tool, arguments)])
+                await self._await_approval([(tool, arguments)])
                 self._chat = [*self._chat, {"role": "assistant", "content": text}]
                 return _calls([(f"call_{self._left}", tool, arguments)])
         complaint = f"Error: {react_text.FORM}."
@@ -195,7 +195,7 @@ class _Dialogue:
         calls = [(f"call_{self._left}_{i}", c.name, c.arguments) for i, c in enumerate(said.calls[:MAX_CALLS])]
         for i, (_, name, arguments) in enumerate(calls):
             await self._work.note("action", arguments, name=name, tokens=tokens if i == 0 else 0)
-        self._await_approval([(name, arguments) for _, name, arguments in calls])
+        await self._await_approval([(name, arguments) for _, name, arguments in calls])
         asked = [
             {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
             for id, name, arguments in calls
@@ -203,8 +203,8 @@ class _Dialogue:
         self._chat = [*self._chat, {"role": "assistant", "content": said.text or None, "tool_calls": asked}]
         return _calls(calls)
 
-    def _await_approval(self, calls: Sequence[tuple[str, str]]) -> None:
-        if pending := self._toolbox.pending(calls):
+    async def _await_approval(self, calls: Sequence[tuple[str, str]]) -> None:
+        if pending := await self._toolbox.pending(calls):
             raise _Waits(pending)
 
 

@@ -179,20 +179,30 @@ class Toolbox:
         self._changing = changing
         self._screen = screen
         self._marks = marks
+        self._screened: dict[str, str] = {}  # arguments of calls that are still to be made
 
-    def pending(self, calls: Iterable[tuple[str, str]]) -> list[PendingCall]:
+    async def pending(self, calls: Iterable[tuple[str, str]]) -> list[PendingCall]:
         """Returns those of `calls`, by name and arguments, that somebody must approve of before they are made."""
         approved = list(self._approved)
         found = []
         for name, arguments in calls:
             tool = self.tools.get(name)
+            if tool is None:
+                continue
             try:
-                waits = self._pending(tool, tool.read(arguments), approved) if tool is not None else None
+                self._screened[arguments] = screened = await self._given(arguments)
+                waits = self._pending(tool, tool.read(screened), approved)
             except ToolError:
                 continue  # the call itself says what is wrong
             if waits is not None:
                 found.append(waits)
         return found
+
+    async def _given(self, arguments: str) -> str:
+        """Returns the arguments that a tool may be given, which are those that are approved of. Raises `ToolError`."""
+        if (screened := self._screened.pop(arguments, None)) is not None:
+            return screened
+        return arguments if self._screen is None else await self._screen.arguments(arguments)
 
     def _pending(
         self, tool: Tool, given: Parameters | dict[str, Any], approved: list[tuple[str, str]]
@@ -239,9 +249,7 @@ class Toolbox:
         if self._characters_left <= 0:
             raise ToolError(f"tools have said {self._characters} characters, which is all: answer now")
         self._left -= 1
-        if self._screen is not None:
-            arguments = await self._screen.arguments(arguments)
-        given = tool.read(arguments)
+        given = tool.read(await self._given(arguments))
         if self._pending(tool, given, self._approved) is not None:
             raise ToolError(f"{name} was not called: somebody must approve of it first")
         if self._changing is not None and tool.changes(given):

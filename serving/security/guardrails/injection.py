@@ -276,11 +276,12 @@ _LEET = str.maketrans("013457@$!|", "oieastasil")
 _LEET_WORD = re.compile(r"(?=[^\s]{0,30}[a-z])(?=[^\s]{0,30}[013457@$!|])[a-z013457@$!|]{3,30}")
 
 _HIDDEN = re.compile(
-    "[\U000e0020-\U000e007e]{3,}|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}"
+    # The flag of a region has tags: what it takes is not looked at again.
+    "(?P<flag>\U0001f3f4[\U000e0020-\U000e007f]{1,32})"
+    "|[\U000e0020-\U000e007e]{3,}|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}"
     "|[\u200b-\u200d\u2060-\u2064\u180e\ufeff]{8,}"
     "|[\u202d\u202e]"
 )
-_FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]{1,32}")
 
 _TALK = re.compile(
     r"\b(?:prompt[ -]?injections?|jailbreaks?|attack(?:s|er|ers)?|adversar\w{1,8}|malicious|payloads?"
@@ -322,9 +323,8 @@ class Injection:
 def _hidden(text: str) -> Iterator[Finding]:
     if text.isascii():
         return
-    flags = [match.span() for match in _FLAG.finditer(text)]
     for match in _HIDDEN.finditer(text):
-        if not any(first <= match.start() < last for first, last in flags):
+        if match["flag"] is None:
             yield Finding(*match.span(), "hidden_text")
 
 

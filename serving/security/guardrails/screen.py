@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.config import GuardAction
 from serving.security.guardrails.finding import Check, Finding
 
 _ORDER: tuple[GuardAction, ...] = ("flag", "redact", "block")
+
+MAX_FOUND = 1000
+"""Findings of one check in one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,17 @@ class Screened:
 
 def find(text: str, rules: Sequence[Rule], start: int = 0) -> list[Found]:
     """Returns what the rules find at or after `start`, in order."""
-    found = [Found(rule, finding) for rule in rules for finding in rule.check.find(text, start)]
+    found = [Found(rule, finding) for rule in rules for finding in _bounded(rule.check.find(text, start))]
     return sorted(found, key=lambda f: (f.finding.start, f.finding.end, f.rule.name, f.finding.kind))
+
+
+def _bounded(found: list[Finding]) -> list[Finding]:
+    """Returns the findings; from the last that is told by itself on, they are one."""
+    if len(found) <= MAX_FOUND:
+        return found
+    found = sorted(found, key=lambda f: (f.start, f.end))
+    last = found[MAX_FOUND - 1]
+    return [*found[: MAX_FOUND - 1], replace(last, end=max(f.end for f in found[MAX_FOUND - 1 :]))]
 
 
 def screen(text: str, rules: Sequence[Rule]) -> Screened:

@@ -8,40 +8,14 @@ from collections import Counter
 
 from serving.security.guardrails import canonical
 from serving.security.guardrails.finding import Finding
-from serving.security.guardrails.patterns import SECRETS
+from serving.security.guardrails.patterns import TOKEN, TOKENS
 
-_TOKEN = r"A-Za-z0-9_\-"  # noqa: S105
-
-# In a stream a token must show itself early, and one that is longer than a bound must go whole.
 _FORMS = {
-    "headrace_key": rf"(?<![{_TOKEN}])hr_[{_TOKEN}]{{43}}",
-    "api_key": rf"(?<![{_TOKEN}])(?:sk|rk)[-_][{_TOKEN}]{{20,4096}}",
-    "hugging_face_token": SECRETS["Hugging Face"],
-    "github_token": SECRETS["GitHub"],
-    "gitlab_token": rf"(?<![{_TOKEN}])gl(?:pat|rt|dt|cbt|ptt)-[{_TOKEN}]{{20,256}}",
-    "slack_token": rf"(?<![{_TOKEN}])(?:xox[abeoprs]-[A-Za-z0-9-]{{10,1024}}|xapp-[A-Za-z0-9-]{{20,1024}})",
-    "slack_webhook": r"hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_+-]{20,256}",
-    "aws_key_id": SECRETS["AWS"],
-    "google_key": rf"(?<![{_TOKEN}])(?:AIza[{_TOKEN}]{{35}}(?![{_TOKEN}])|GOCSPX-[{_TOKEN}]{{20,64}}"
-    rf"|ya29\.[{_TOKEN}]{{20,2048}})",
-    "azure_key": r"(?i:AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{40,128}={0,2}",
-    "npm_token": r"(?<!\w)npm_[A-Za-z0-9]{36}(?!\w)",
-    "pypi_token": rf"(?<![{_TOKEN}])pypi-AgE[{_TOKEN}]{{40,1024}}",
-    "sendgrid_key": rf"(?<![{_TOKEN}])SG\.[{_TOKEN}]{{16,32}}\.[{_TOKEN}]{{16,64}}",
-    "digitalocean_token": r"(?<!\w)do[opr]_v1_[a-f0-9]{64}(?!\w)",
-    "vault_token": rf"(?<![{_TOKEN}])hv[sbr]\.[{_TOKEN}]{{24,1024}}",
-    "databricks_token": r"(?<!\w)dapi[a-f0-9]{32}(?!\w)",
-    "telegram_token": rf"(?<!\w)\d{{8,10}}:AA[{_TOKEN}]{{33}}(?![{_TOKEN}])",
-    "age_key": r"AGE-SECRET-KEY-1[A-Z0-9]{20,100}",
-    "json_web_token": rf"(?<![{_TOKEN}])eyJ[{_TOKEN}]{{8,200}}\.eyJ[{_TOKEN}]{{2,8192}}(?:\.[{_TOKEN}]{{0,4096}})?",
-    "private_key": (
-        r"(?s:-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----).){0,16384}"
-        r"(?:-----END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----)?)"
-    ),
+    **TOKENS,
     "url_credentials": r"(?<![a-zA-Z0-9+.-])[a-zA-Z][a-zA-Z0-9+.-]{1,31}://[^\s/@:]{0,64}:(?P<url>[^\s/@]{1,128})@",
     "bearer_token": (
         rf"(?i:\b(?:bearer|basic|token)\s{{1,4}})"
-        rf"(?P<bearer>[{_TOKEN}.~+/]{{16,128}}[{_TOKEN}.~+/]{{0,4096}}={{0,2}})"
+        rf"(?P<bearer>[{TOKEN}.~+/]{{16,128}}[{TOKEN}.~+/]{{0,4096}}={{0,2}})"
     ),
     "assigned": (
         r"(?i:(?<![a-z])(?:password|passwd|pwd|passphrase|passcode|secret|credential|api[ _-]?key|access[ _-]?key"

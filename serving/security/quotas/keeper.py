@@ -178,10 +178,15 @@ class Keeper:
             if posted or streams:
                 try:
                     stand = await self._store.post(self._gateway, [post for _, post in posted], at)
-                except StoreUnavailable:
-                    self._lose_streams()
+                except (StoreUnavailable, asyncio.CancelledError) as e:
+                    if isinstance(e, StoreUnavailable):
+                        self._lose_streams()
                     for share, _ in posted:
                         share.told(share.standing)
+                    raise
+                except Exception:  # it wrote nothing
+                    for share, _ in posted:
+                        share.untold()
                     raise
                 for (share, _), standing in zip(posted, stand, strict=True):
                     share.told(standing)
@@ -194,7 +199,7 @@ class Keeper:
             return
         try:
             await self._usage.add(list(counted.items()))
-        except BaseException:
+        except Exception:  # whoever is cancelled has told it
             for whose, used in counted.items():
                 self.count(whose, used)
             raise

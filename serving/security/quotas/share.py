@@ -214,6 +214,13 @@ class Share:
         self.standing = standing
         self._posted = (0, 0)
 
+    def untold(self) -> None:
+        """The store was not told: what was taken out for it is here again."""
+        used, back = self._posted
+        self.spent += used
+        self.free += back
+        self._posted = (0, 0)
+
     def take_over(self) -> None:
         """Owes the store all that is in hand: it knows nothing of it any more."""
         self._owed = self.free + self.held

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import sqlite3
+import threading
 
 import httpx
 import numpy as np
 import pytest
 from aiohttp import web
 
+from serving.api.guard import LONG, MAX_REPORTED, screened
 from serving.config import (
     Assistant,
     Catalog,
@@ -24,6 +27,8 @@ from serving.config import (
     TopicsGuardrail,
 )
 from serving.retrieval.types import Attribution, Hit
+from serving.security.guardrails.screen import Rule
+from serving.security.guardrails.secrets import Secrets
 from tests.unit.api.running import Loop, engine, gateway
 
 KEY = "sk-proj-" + "aB3dE5gH7jK9" * 4
@@ -104,6 +109,7 @@ def assistants():
     return (
         one("strict", InjectionGuardrail(), SecretsGuardrail(action="block"), PiiGuardrail(action="block")),
         one("soft", SecretsGuardrail(), PiiGuardrail(), LinksGuardrail(allow=("ok.example",))),
+        one("mixed", InjectionGuardrail(), PiiGuardrail(action="flag")),
         one("watch", InjectionGuardrail(action="flag"), SecretsGuardrail(action="flag")),
         one("peace", TopicsGuardrail(deny=("war",)), TopicsGuardrail(words=("bluebird",), on=("output",))),
         one("judged", ClassifierGuardrail(model="guard", on=("input", "output"))),
@@ -175,6 +181,23 @@ def captured(stack, request_id):
         return rows.fetchone()
 
 
+class Where:
+    """Finds nothing, and remembers in which thread it looked."""
+
+    def __init__(self):
+        self.threads = []
+
+    def find(self, text, start=0):
+        self.threads.append(threading.current_thread().name)
+        return []
+
+
+def test_long_texts_are_read_in_threads_that_are_for_that_alone():
+    where = Where()
+    asyncio.run(screened("x" * (LONG + 1), (Rule("where", "block", where),)))
+    assert where.threads[0].startswith("guardrails")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("text", "check"),
@@ -198,6 +221,60 @@ def test_a_blocked_request_asks_no_model_and_is_captured_without_what_is_private
     assert "jane.doe" not in request + answer
     assert KEY not in response.text
     assert "jane.doe" not in response.text
+
+
+def test_a_block_after_many_findings_says_what_blocks(http, model):
+    response = chat(http, "mixed", "jane.doe@example.com " * (MAX_REPORTED + 1) + ATTACK)
+    assert response.status_code == 400
+    assert "injection" in response.json()["error"]["message"]
+    assert not model.asked
+
+
+def test_a_blocked_request_is_cleaned_beside_the_event_loop(http, monkeypatch):
+    threads = set()
+    find = Secrets.find
+
+    def noted(self, text, start=0):
+        threads.add(threading.current_thread().name)
+        return find(self, text, start)
+
+    monkeypatch.setattr(Secrets, "find", noted)
+    assert chat(http, "strict", f"{ATTACK} " + "the sea is blue " * (LONG // 8)).status_code == 400
+    assert threads
+    assert all(name.startswith("guardrails") for name in threads)
+
+
+SAYS = [
+    {"tools": [{"type": "function", "function": {"name": "f", "description": ATTACK}}]},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {
+        "type": "object", "properties": {"a": {"type": "string", "enum": ["x", f"{ATTACK}"]}}}}}]},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": {
+        "type": "object", "properties": {"a": {"type": "string", "description": ATTACK}}}}}},
+    {"messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": ATTACK})}}]},
+        {"role": "tool", "tool_call_id": "c", "content": "ok"}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("says", SAYS)
+def test_descriptions_and_earlier_calls_are_checked(http, model, says):
+    response = chat(http, "strict", "hi", **says)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (400, "content_filter")
+    assert error["param"].startswith(next(iter(says)))
+    assert not model.asked
+
+
+def test_a_secret_in_a_description_is_taken_out(http, model):
+    described = {"name": "f", "description": f"Uses {KEY}.", "parameters": {"type": "object", "properties": {}}}
+    assert chat(http, "soft", "hi", tools=[{"type": "function", "function": described}]).status_code == 200
+    [tool] = model.asked[0]["tools"]
+    assert tool["function"] == {**described, "description": "Uses [removed: api_key]."}
+    tool = {"type": "function", **described}
+    assert http.post("/v1/responses", json={"model": "soft", "input": "hi", "tools": [tool]}).status_code == 200
+    assert KEY not in json.dumps(model.asked)
 
 
 def test_what_is_redacted_reaches_neither_model_nor_store(stack, http, model):

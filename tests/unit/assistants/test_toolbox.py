@@ -113,7 +113,7 @@ def test_equal_arguments_are_canonically_equal(document, random):
 async def test_when_a_call_needs_approval(approval, effects, tainted, needed):
     made = Made()
     tools = box(Tool("post", "posts", Ticket, made, effects=effects, approval=approval), tainted=tainted)
-    waiting = tools.pending([("post", '{"title": "a"}')])
+    waiting = await tools.pending([("post", '{"title": "a"}')])
     assert [(c.tool, c.arguments) for c in waiting] == [("post", '{"title":"a","urgent":false}')] * needed
     said = await tools.call("post", '{"title": "a"}')
     assert said == ("Error: post was not called: somebody must approve of it first." if needed else "done")
@@ -126,7 +126,7 @@ async def test_what_an_untrusted_tool_says_taints_the_rest_of_the_turn():
     assert await tools.call("post", "a") != "done"  # two fields: no text
     assert await tools.call("post", '{"title": "a"}') == "done"
     await tools.call("read", "")
-    assert tools.pending([("post", '{"title": "a"}')])
+    assert await tools.pending([("post", '{"title": "a"}')])
     assert "approve" in await tools.call("post", '{"title": "a"}')
     assert len(made.calls) == 1
 
@@ -161,10 +161,10 @@ async def test_effects_can_depend_on_the_call():
 async def test_an_approval_is_for_one_call_with_these_arguments():
     made = Made()
     tool = Tool("post", "posts", Ticket, made, effects=True)
-    (waits,) = box(tool, tainted=True).pending([("post", '{"urgent": true, "title": "a"}')])
+    (waits,) = await box(tool, tainted=True).pending([("post", '{"urgent": true, "title": "a"}')])
     tools = box(tool, tainted=True, approved=[("post", waits.digest)])
     same, other = '{"title":"a",  "urgent":true}', '{"title":"b","urgent":true}'
-    assert [c.arguments for c in tools.pending([("post", other), ("post", same), ("post", same)])] == [
+    assert [c.arguments for c in await tools.pending([("post", other), ("post", same), ("post", same)])] == [
         '{"title":"b","urgent":true}',
         '{"title":"a","urgent":true}',
     ]
@@ -174,9 +174,38 @@ async def test_an_approval_is_for_one_call_with_these_arguments():
     assert len(made.calls) == 1
 
 
+class Screened:
+    """Takes one word out of arguments; says how often it was asked."""
+
+    times = 0
+
+    async def arguments(self, arguments):
+        self.times += 1
+        if "bomb" in arguments:
+            raise ToolError("blocked")
+        return arguments.replace("secret", "[removed]")
+
+    async def observation(self, text):
+        return text
+
+
+async def test_what_is_approved_of_is_what_a_guardrail_leaves_of_a_call():
+    made = Made()
+    tool = Tool("post", "posts", Ticket, made, effects=True)
+    call = ("post", '{"title": "secret"}')
+    assert await box(tool, tainted=True, screen=Screened()).pending([("post", '{"title": "bomb"}')]) == []
+    (waits,) = await box(tool, tainted=True, screen=Screened()).pending([call])
+    assert json.loads(waits.arguments)["title"] == "[removed]"
+    screen = Screened()
+    tools = box(tool, tainted=True, approved=[("post", waits.digest)], screen=screen)
+    assert await tools.pending([call]) == []
+    assert await tools.call(*call) == "done"
+    assert (screen.times, made.calls) == (1, [Ticket(title="[removed]")])
+
+
 async def test_an_approval_of_another_tool_is_none():
     tool, other = (Tool(name, "posts", Ticket, Made(), effects=True) for name in ("post", "delete"))
-    (waits,) = box(tool, tainted=True).pending([("post", '{"title": "a"}')])
+    (waits,) = await box(tool, tainted=True).pending([("post", '{"title": "a"}')])
     tools = box(tool, other, tainted=True, approved=[("post", waits.digest)])
     assert "approve" in await tools.call("delete", '{"title": "a"}')
 

@@ -19,7 +19,7 @@ from serving.store.database import Database
 from serving.store.encoding import ENGINE
 from serving.store.errors import NotFound
 from serving.store.models import conversation_items, conversations, metadata
-from serving.store.prepared import VIOLATES, Lookups, Prepared
+from serving.store.prepared import LENGTH, VIOLATES, Lookups, Prepared
 from tests.unit.store.test_conversations import says
 
 sqlite_only = pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
@@ -83,6 +83,18 @@ async def test_a_short_query_runs_in_the_event_loop_and_a_long_one_in_a_thread(
     assert database._lookups is not None
     with pytest.raises(sqlite3.OperationalError, match="interrupted"):
         database._lookups.rows(endless, {})
+
+
+@sqlite_only
+async def test_a_long_row_is_read_in_a_thread(
+    database: Database, conversations: Conversations, alice: Principal, in_threads: list[object]
+) -> None:
+    made = await conversations.create(alice, items=[says("user", "x" * (LENGTH // 2))])
+    assert len((await conversations.newest(alice, made.id)).items) == 1
+    assert not in_threads
+    await conversations.add(alice, made.id, [says("user", "x" * LENGTH)])
+    assert len((await conversations.newest(alice, made.id)).items) == 2
+    assert len(in_threads) == 1
 
 
 @sqlite_only

@@ -191,6 +191,43 @@ async def test_without_the_store_a_minute_is_local_and_a_budget_fails_closed(dat
     await gateway.reserve([(budget, 1)])
 
 
+async def test_what_could_not_be_told_is_told_later(database, clock, monkeypatch):
+    gateway, budget = keeper(database, clock), limited(100)
+    [held] = await gateway.reserve([(budget, 60)])
+    gateway.settle(held, 40)
+    post = gateway._store.post
+
+    async def wrong(*args: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(gateway._store, "post", wrong)
+    with pytest.raises(OverflowError):
+        await gateway.tell(all=True)
+    assert gateway.share(budget).left == 60
+    monkeypatch.setattr(gateway._store, "post", post)
+    await gateway.tell(all=True)
+    assert await standing(database) == [(40, 40)]
+
+
+async def test_usage_is_counted_once_when_its_telling_is_cancelled(database, clock, monkeypatch):
+    gateway = keeper(database, clock)
+    whose, add = Whose("acme", "2026-01-31", "alice", "key_a", "m", ""), gateway._usage.add
+
+    async def cancelled_after(counted: object) -> None:
+        await add(counted)
+        raise asyncio.CancelledError
+
+    gateway.count(whose, Used(1, 10, 5, 7))
+    monkeypatch.setattr(gateway._usage, "add", cancelled_after)
+    with pytest.raises(asyncio.CancelledError):
+        await gateway.tell()
+    monkeypatch.setattr(gateway._usage, "add", add)
+    await gateway.tell()
+    asked = {"by": "model", "first_day": "2026-01-01", "last_day": "2026-01-31"}
+    [found] = (await gateway._usage.list_usage(Principal("acme", "alice", "key_a"), **asked)).items
+    assert (found.requests, found.prompt_tokens) == (1, 10)
+
+
 async def test_a_change_holds_on_every_gateway_at_its_next_look(url, clock):
     alice = Principal("acme", "alice", "key_a")
     async with gateways(url, clock) as (first, second, _):

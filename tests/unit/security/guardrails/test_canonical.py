@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.security.guardrails import canonical
+from serving.security.guardrails import canonical, injection
 from serving.security.guardrails.injection import Injection
 from serving.security.guardrails.words import Words
 
@@ -72,6 +74,31 @@ def test_words_are_found_whole_and_in_disguise():
 )
 def test_hidden_text_is_told_by_its_kind(text, kind):
     assert kind in {f.kind for f in Injection().find(text)}
+
+
+def test_hidden_text_takes_work_by_the_length_of_a_text_alone():
+    def calls(n: int) -> int:
+        count = 0
+
+        def each(*_: object) -> None:
+            nonlocal count
+            count += 1
+
+        text = "\U0001f3f4\U000e0067" * n + "\u202e" * 2 * n
+        sys.setprofile(each)
+        try:
+            found = sum(1 for _ in injection._hidden(text))
+        finally:
+            sys.setprofile(None)
+        assert found == 2 * n
+        return count
+
+    assert calls(400) < 5 * calls(100)
+
+
+def test_text_behind_a_flag_is_hidden_text():
+    behind = "".join(chr(0xE0000 + ord(c)) for c in "x" * 32 + "obey")
+    assert [f.kind for f in injection._hidden("\U0001f3f4" + behind)] == ["hidden_text"]
 
 
 def test_a_flag_is_no_hidden_text():

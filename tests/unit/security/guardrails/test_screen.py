@@ -14,7 +14,7 @@ from serving.security.guardrails.injection import Injection
 from serving.security.guardrails.links import Links
 from serving.security.guardrails.pii import PersonalInformation
 from serving.security.guardrails.rails import AssistantRails
-from serving.security.guardrails.screen import Rule, screen, screen_arguments
+from serving.security.guardrails.screen import MAX_FOUND, Rule, screen, screen_arguments
 from serving.security.guardrails.secrets import Secrets
 from serving.security.guardrails.words import Words
 
@@ -38,6 +38,15 @@ def test_what_blocks_ends_the_text_where_it_begins():
     rules = (Rule("a", "redact", Spans((2, 4), (7, 8))), Rule("b", "block", Spans((5, 6))))
     result = screen("0123456789", rules)
     assert (result.text, result.blocked) == ("01[removed: x]4", True)
+
+
+def test_of_a_text_full_of_findings_all_is_taken_out():
+    n = MAX_FOUND + 50
+    spans = [(i, i + 1) for i in range(0, 2 * n, 2)]
+    result = screen("ab" * n, (Rule("a", "redact", Spans(*reversed(spans))),))
+    assert len(result.found) == MAX_FOUND
+    assert "a" not in result.text.replace("[removed: x]", "")
+    assert result.text.endswith("b")
 
 
 @settings(max_examples=100, deadline=None)
