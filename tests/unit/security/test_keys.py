@@ -49,7 +49,7 @@ async def keys(database: Database) -> Counted:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     time = [1000.0]
-    for name in ("serving.security.keys.time.monotonic", "serving.security.keys.now", "serving.store.keys.now"):
+    for name in ("serving.security.remembered.time.monotonic", "serving.security.keys.now", "serving.store.keys.now"):
         monkeypatch.setattr(name, lambda: time[0])
     return time
 
