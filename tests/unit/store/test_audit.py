@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from serving.security import audit as program
 from serving.security.audit import AuditLog, export, verify_export
 from serving.security.principal import Principal
-from serving.store.audit import PLATFORM, Entry
+from serving.store.audit import MAX_DETAILS, PLATFORM, Entry
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, StoreError
 from serving.store.models import audit as table
@@ -191,7 +191,7 @@ async def test_what_is_counted_outlives_a_store_that_is_away(tmp_path: Path):
         {"detail": {"a": 2**54}},
         {"detail": {"a": []}},
         {"detail": {"a": "\0"}},
-        {"detail": {str(n): n for n in range(17)}},
+        {"detail": {str(n): n for n in range(MAX_DETAILS + 1)}},
     ],
 )
 async def test_what_is_out_of_bounds_is_refused(database: Database, log: AuditLog, entry: dict):
