@@ -62,7 +62,7 @@ class EngineLost(ApiError):
 
 
 class EngineRefused(ApiError):
-    """The engine does not know us, and did nothing; whoever configures the stack can help, not the caller."""
+    """The engine did nothing, for a reason that is not the caller's."""
 
     def __init__(self, message: str) -> None:
         super().__init__(502, "engine_error", message)

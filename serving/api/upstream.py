@@ -132,4 +132,6 @@ async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
         return invalid(message, "messages", "context_length_exceeded")
     if 400 <= status < 500:
         return invalid(message or "The model's endpoint refused the request.")
+    if status == 503:  # it says itself that it did nothing
+        return EngineRefused("The model's endpoint failed.")
     return upstream("The model's endpoint failed.")

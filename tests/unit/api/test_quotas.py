@@ -25,11 +25,12 @@ BREAKS = 80
 NO_CHOICES = 81
 REFUSES = 82
 STRANGER = 83
+AWAY = 84
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
     document = await request.json()
-    if (status := {BREAKS: 500, REFUSES: 422, STRANGER: 401}.get(document["max_tokens"])) is not None:
+    if (status := {BREAKS: 500, REFUSES: 422, STRANGER: 401, AWAY: 503}.get(document["max_tokens"])) is not None:
         return web.json_response({}, status=status)
     if document.get("stream"):
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -44,7 +45,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
     message = {"role": "assistant", "content": "Hi"}
     usage = {"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50}
     if document["max_tokens"] == LIES:
-        usage["completion_tokens"] = 2**70
+        usage["completion_tokens"] = 2**63
     if document["max_tokens"] == NO_CHOICES:
         return web.json_response({"usage": usage})
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
@@ -151,7 +152,9 @@ def test_what_an_engine_used_unheard_is_all_that_was_reserved(http, kind, status
     eventually(lambda: http.get("/usage").json()["data"][0]["requests"] == 2)  # counting goes on
 
 
-@pytest.mark.parametrize(("kind", "status", "tokens"), [(NO_CHOICES, 502, 50), (REFUSES, 400, 0), (STRANGER, 502, 0)])
+@pytest.mark.parametrize(
+    ("kind", "status", "tokens"), [(NO_CHOICES, 502, 50), (REFUSES, 400, 0), (STRANGER, 502, 0), (AWAY, 502, 0)]
+)
 def test_an_engine_that_fails_used_what_it_reports_and_nothing_where_it_refuses(http, kind, status, tokens):
     limit(http, DAY)
     assert ask(http, max_tokens=kind).status_code == status
