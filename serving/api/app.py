@@ -228,7 +228,7 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
     if isinstance(e, Forged):
         return ApiError(403, e.code, str(e))
     if isinstance(e, ProviderUnavailable):
-        log.error("request %s: %s", x.request_id, e)
+        log.debug("request %s: %s", x.request_id, e)
         return unavailable("The identity provider does not answer.")
     if isinstance(e, InvalidValue):
         return ApiError(400, "invalid_value", e.message, param=e.param)
