@@ -144,7 +144,7 @@ class Retrieval:
     async def remote(self, method, *args):
         if method == "attribute":
             return Attribution((CITED,), (Span(5, 8),))
-        return [CHUNK] if "sea" in args[-1] else []
+        return [CHUNK] if "sea" in args[2] else []
 
 
 CHUNK = Hit("c", "file-1", "sea.md", "Sea", "", "The sea is deep.", 0, 16, None, 0.9, 0.9, 0.0)

@@ -85,7 +85,7 @@ class Retrieval:
             return Attribution(
                 (Citation(0, len(answer), hit.file_id, hit.file_name, hit.title, hit.text, where, 0.9),), ()
             )
-        return [CHUNK] if "sea" in args[-1] else []
+        return [CHUNK] if "sea" in args[2] else []
 
 
 class World:
