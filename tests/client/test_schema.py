@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -20,6 +21,8 @@ from serving.api.openapi import document
 from serving.api.operations import OPERATIONS as DOCUMENTED
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+ADDRESS = 12_000
+"""Characters of an address that surely reach the gateway: HAProxy's buffer for a request's head has 16 KiB."""
 EXAMPLES = int(os.environ.get("HEADRACE_SCHEMA_EXAMPLES", "10"))
 SCHEMA = schemathesis.openapi.from_dict(document())
 OPERATIONS = {op.ok().label: op.ok() for op in SCHEMA.get_all_operations()}
@@ -44,6 +47,8 @@ def test_no_request_breaks_the_server(label, mode, stack):
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case):
+        if len(urlencode(case.query or {})) > ADDRESS:
+            return  # HAProxy answers itself: see docs/reference/errors.md
         # A valid request may ask for a very long answer.
         if isinstance(case.body, dict) and isinstance(case.body.get("max_tokens", 4), int):
             case.body.pop("max_completion_tokens", None)
