@@ -333,8 +333,13 @@ def test_a_worker_leaves_and_comes_back(small: Site) -> None:
     assert small.ready() == {"op-cp1": True, "op-w1": True, "op-w2": True}
 
 
+@pytest.mark.soak
 def test_a_machine_that_restarts_comes_back(small: Site) -> None:
-    """With the application: all of it is on this one."""
+    """With the application: all of it is on this one.
+
+    In about one of four runs it does not come back: Ray's control process and a raylet are told to end at the same
+    moment, and what it has stored of actors then is never corrected (docs/how-to/troubleshoot.md).
+    """
     small.machines["op-w1"].down()
     since = datetime.now(UTC).isoformat()
     small.machines["op-w1"].up()
