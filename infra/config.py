@@ -6,6 +6,7 @@ Plain values only. Every mistake is reported at once, each with its key, what is
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -239,92 +240,73 @@ def _parsed(key: str, value: Any, mistakes: list[Mistake]) -> Any:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """Takes secrets out of settings, and leaves references to files in `folder` in their place."""
+
+    secret_keys: frozenset[str]
+    folder: str
+    mistakes: list[Mistake]
+    taken: dict[str, SecretStr] = field(default_factory=dict)
+
+    def out_of(self, holder: Any, field_name: str, file: str, at: str) -> Any:
+        """Returns `holder` with a reference where it has a secret as text; `at` is where it stands."""
+        value = holder.get(field_name) if isinstance(holder, dict) else None
+        if not isinstance(value, str):
+            return holder
+        self.keep(file, value, at, ", or by {ref: file:/path}")
+        return {**holder, field_name: {"ref": f"file:{self.folder}/{file}"}}
+
+    def keep(self, file: str, value: str, at: str, instead: str = "") -> None:
+        """Keeps a secret, and complains where it does not come from Pulumi's secrets."""
+        self.taken[file] = SecretStr(value)
+        if re.split(r"[.\[]", at)[0] not in self.secret_keys:
+            fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`{instead}"
+            self.mistakes.append(Mistake(at, "stands there in plain text", fix))
+
+
 def _take_secrets(
     values: dict[str, Any], secret_keys: frozenset[str], folder: str, mistakes: list[Mistake]
 ) -> dict[str, SecretStr]:
-    """Replaces secrets in `models` and `tools` by references to files, and takes out the cluster's, in place."""
-    secrets: dict[str, SecretStr] = {}
+    """Replaces secrets of models, tools and issuers by references to files, and takes out the cluster's, in place."""
+    taking = _Taking(secret_keys, folder, mistakes)
     for setting, field_name, name in CLUSTER_SECRETS:
-        reference = None if name == KUBECONFIG else {"ref": f"file:{folder}/{name}"}
-        secrets |= _take_one(values, setting, field_name, name, reference, secret_keys, mistakes)
-    secrets |= _take_tools(values, secret_keys, folder, mistakes)
-    secrets |= _take_clients(values, secret_keys, folder, mistakes)
-    models = values.get("models")
-    if not isinstance(models, list):
-        return secrets
-    values["models"] = taken = []
-    for i, model in enumerate(models):
-        taken.append(model)
-        for field_name in MODEL_SECRETS:
-            value = model.get(field_name) if isinstance(model, dict) else None
-            if not isinstance(value, str):
-                continue
-            name = secret_file(str(model.get("name")), field_name)
-            taken[-1] = {**taken[-1], field_name: {"ref": f"file:{folder}/{name}"}}
-            secrets[name] = SecretStr(value)
-            if "models" not in secret_keys:
-                at = f"models[{i}].{field_name}"
-                fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: file:/path}}"
-                mistakes.append(Mistake(at, "stands there in plain text", fix))
-    return secrets
-
-
-def _take_tools(
-    values: dict[str, Any], secret_keys: frozenset[str], folder: str, mistakes: list[Mistake]
-) -> dict[str, SecretStr]:
-    """Replaces passwords and headers in `tools` by references to files."""
-    tools = values.get("tools")
-    if not isinstance(tools, list):
-        return {}
-    secrets: dict[str, SecretStr] = {}
-
-    def taken(holder: dict[str, Any], field_name: str, file: str, at: str) -> dict[str, Any]:
-        value = holder.get(field_name)
-        if not isinstance(value, str):
-            return holder
-        secrets[file] = SecretStr(value)
-        if "tools" not in secret_keys:
-            fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: file:/path}}"
-            mistakes.append(Mistake(at, "stands there in plain text", fix))
-        return {**holder, field_name: {"ref": f"file:{folder}/{file}"}}
-
-    values["tools"] = kept = []
-    for i, tool in enumerate(tools):
-        if isinstance(tool, dict):
-            prefix = f"tool-{tool.get('name')}"
-            tool = taken(tool, "password", f"{prefix}-password", f"tools[{i}].password")
-            headers = tool.get("headers")
-            if isinstance(headers, dict):
-                for name in headers:
-                    headers = taken(headers, name, f"{prefix}-header-{name}".lower(), f"tools[{i}].headers.{name}")
-                tool = {**tool, "headers": headers}
-        kept.append(tool)
-    return secrets
-
-
-def _take_clients(
-    values: dict[str, Any], secret_keys: frozenset[str], folder: str, mistakes: list[Mistake]
-) -> dict[str, SecretStr]:
-    """Replaces the client secrets of `oidc` by references to files."""
+        _take_one(values, setting, field_name, name, taking)
+    if isinstance(tools := values.get("tools"), list):
+        values["tools"] = [_take_tool(tool, f"tools[{i}]", taking) for i, tool in enumerate(tools)]
     oidc = values.get("oidc")
-    issuers = oidc.get("issuers") if isinstance(oidc, dict) else None
-    if not isinstance(issuers, list):
-        return {}
-    secrets: dict[str, SecretStr] = {}
-    kept: list[Any] = []
-    for i, issuer in enumerate(issuers):
-        value = issuer.get("client_secret") if isinstance(issuer, dict) else None
-        if isinstance(value, str):
-            file = f"oidc-{issuer.get('name')}-client-secret"
-            secrets[file] = SecretStr(value)
-            issuer = {**issuer, "client_secret": {"ref": f"file:{folder}/{file}"}}
-            if "oidc" not in secret_keys:
-                at = f"oidc.issuers[{i}].client_secret"
-                fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`, or by {{ref: file:/path}}"
-                mistakes.append(Mistake(at, "stands there in plain text", fix))
-        kept.append(issuer)
-    values["oidc"] = {**oidc, "issuers": kept} if isinstance(oidc, dict) else oidc
-    return secrets
+    if isinstance(oidc, dict) and isinstance(issuers := oidc.get("issuers"), list):
+        kept = [_take_client(issuer, f"oidc.issuers[{i}]", taking) for i, issuer in enumerate(issuers)]
+        values["oidc"] = {**oidc, "issuers": kept}
+    if isinstance(models := values.get("models"), list):
+        values["models"] = [_take_model(model, f"models[{i}]", taking) for i, model in enumerate(models)]
+    return taking.taken
+
+
+def _take_model(model: Any, at: str, taking: _Taking) -> Any:
+    for field_name in MODEL_SECRETS if isinstance(model, dict) else ():
+        file = secret_file(str(model.get("name")), field_name)
+        model = taking.out_of(model, field_name, file, f"{at}.{field_name}")
+    return model
+
+
+def _take_tool(tool: Any, at: str, taking: _Taking) -> Any:
+    """Its password and its headers."""
+    if not isinstance(tool, dict):
+        return tool
+    prefix = f"tool-{tool.get('name')}"
+    tool = taking.out_of(tool, "password", f"{prefix}-password", f"{at}.password")
+    if isinstance(headers := tool.get("headers"), dict):
+        for name in headers:
+            headers = taking.out_of(headers, name, f"{prefix}-header-{name}".lower(), f"{at}.headers.{name}")
+        tool = {**tool, "headers": headers}
+    return tool
+
+
+def _take_client(issuer: Any, at: str, taking: _Taking) -> Any:
+    if not isinstance(issuer, dict):
+        return issuer
+    return taking.out_of(issuer, "client_secret", f"oidc-{issuer.get('name')}-client-secret", f"{at}.client_secret")
 
 
 KUBECONFIG = "kubeconfig"
@@ -337,28 +319,16 @@ CLUSTER_SECRETS = (
 """Setting, field and name of the secrets that a stack on Kubernetes may hold."""
 
 
-def _take_one(
-    values: dict[str, Any],
-    setting: str,
-    field_name: str,
-    name: str,
-    reference: Mapping[str, str] | None,
-    secret_keys: frozenset[str],
-    mistakes: list[Mistake],
-) -> dict[str, SecretStr]:
-    """Replaces one secret in `values` by `reference`; a kubeconfig is one when it is content, not a path."""
+def _take_one(values: dict[str, Any], setting: str, field_name: str, name: str, taking: _Taking) -> None:
+    """Replaces one of the cluster's secrets; a kubeconfig is one when it is content, not a path, and goes."""
     holder = values.get(setting)
     value = holder.get(field_name) if isinstance(holder, dict) else None
     if not isinstance(value, str) or not value or (name == KUBECONFIG and "\n" not in value.strip()):
-        return {}
-    values[setting] = {k: v for k, v in holder.items() if k != field_name} if isinstance(holder, dict) else holder
-    if reference:
-        values[setting][field_name] = reference
-    if setting not in secret_keys:
-        at = f"{setting}.{field_name}"
-        fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`"
-        mistakes.append(Mistake(at, "stands there in plain text", fix))
-    return {name: SecretStr(value)}
+        return
+    left = {k: v for k, v in holder.items() if k != field_name} if isinstance(holder, dict) else {}
+    reference = {} if name == KUBECONFIG else {field_name: {"ref": f"file:{taking.folder}/{name}"}}
+    values[setting] = left | reference
+    taking.keep(name, value, f"{setting}.{field_name}")
 
 
 def _belongs_elsewhere(config: StackConfig, secrets: Mapping[str, SecretStr]) -> list[Mistake]:

@@ -154,12 +154,25 @@ Tokenizer = Literal["llamacpp", "vllm"]
 """Whose HTTP routes count the tokens of a prompt."""
 
 
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.username or parts.password:
+        raise ValueError("must not contain credentials; use api_key")
+    return value.rstrip("/")
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+"""The URL of an engine, without a slash at its end."""
+
+
 class RemoteModel(Priced):
     """A model behind any OpenAI-compatible HTTP endpoint."""
 
     engine: Literal["remote"] = "remote"
     name: Name
-    url: str = Field(description="base URL with the version, for example http://127.0.0.1:9000/v1")
+    url: BaseUrl = Field(description="base URL with the version, for example http://127.0.0.1:9000/v1")
     model: str | None = Field(default=None, description="the model's name there; by default its name here")
     context: int | None = Field(
         default=None, ge=16, le=100_000_000, description="tokens of its context, which memory is planned into"
@@ -173,16 +186,6 @@ class RemoteModel(Priced):
     idle_timeout_s: float = Field(default=60, gt=0, le=3600, description="longest gap between two chunks")
     retries: int = Field(default=2, ge=0, le=10, description="further tries before the first byte")
     max_in_flight: int = Field(default=256, ge=1, le=65536, description="requests at once, per gateway replica")
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http or https URL")
-        if parts.username or parts.password:
-            raise ValueError("must not contain credentials; use api_key")
-        return value.rstrip("/")
 
 
 class Geometry(Strict):
@@ -387,7 +390,7 @@ class KServeModel(Priced):
     canary: KServeCanary | None = None
     arguments: tuple[str, ...] = Field(default=(), max_length=64, description="further ones of the runtime's container")
     service_account: str | None = Field(default=None, description="with the credentials that storage needs")
-    url: str | None = Field(default=None, description="its address without path; by default read from its status")
+    url: BaseUrl | None = Field(default=None, description="its address without path; by default read from its status")
     address: Literal["cluster", "external"] = Field(
         default="cluster",
         description="which address of its status: the Service, or what its Ingress or Gateway answers to",
@@ -407,18 +410,6 @@ class KServeModel(Priced):
     def service(self) -> str:
         """Name of the InferenceService."""
         return self.existing.rpartition("/")[2] if self.existing else self.name
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        if value is None:
-            return value
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http or https URL")
-        if parts.username or parts.password:
-            raise ValueError("must not contain credentials; use api_key")
-        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _made_or_found(self) -> Self:
@@ -1206,7 +1197,13 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 
 Role = Literal["user", "operator", "admin"]
-"""What somebody is in a tenant: `serving.security.principal` says what each may do."""
+"""What a person or a program is in a tenant; each may do all that the one before may.
+
+A user has what is their own and what was shared with them. An operator also sees what the tenant's users spend and how
+it goes, an admin also manages its users, keys and budgets.
+"""
+
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Issuer(Strict):

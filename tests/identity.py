@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from serving.api.services import Services
+from serving.config import Role
 from serving.security.person import Person
-from serving.security.principal import SCOPES_OF, Principal, Role
+from serving.security.principal import SCOPES_OF, Principal
 from serving.store.errors import Conflict
 
 

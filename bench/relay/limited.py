@@ -8,14 +8,13 @@ round.
 from __future__ import annotations
 
 import argparse
-import statistics
 
 import httpx
 
-from bench import machine, results, stack
-from bench.relay import peers, run
+from bench import machine, stack
+from bench.relay import overhead, peers
 from bench.relay.peers import Peer
-from bench.relay.run import BURST_1, BURST_32, Rounds
+from bench.relay.run import Rounds
 from bench.results import Goal
 
 LIMITED = "limited"
@@ -46,22 +45,10 @@ def _limit(running: stack.Stack) -> None:
 
 def goals(found: Rounds) -> list[Goal]:
     """Judges the goals of quotas: added time at one client, streams at 32."""
-    added = run.pairs(found, LIMITED, "plain", BURST_1, "total_p50_ms", lambda a, b: a - b)
-    share = run.pairs(found, LIMITED, "plain", BURST_32, "streams_per_s", lambda a, b: a / b)
-    errors = sum(sum(figures["errors"].values()) for measured in found.values() for figures in measured)
-    at_one = f"p50 added at 1 client at most {ADDED_MS:g} ms ({run.between(added)})"
-    at_many = f"at 32 clients at least {SHARE:g} of the plain streams/s ({run.between(share)})"
-    return [
-        Goal(at_one, round(statistics.median(added), 2), statistics.median(added) <= ADDED_MS),
-        Goal(at_many, round(statistics.median(share), 2), statistics.median(share) >= SHARE),
-        Goal("streams that were not whole: 0", errors, errors == 0),
-    ]
+    return overhead.goals(found, (LIMITED,), added_ms=ADDED_MS, share=SHARE)
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement")
+arguments = overhead.arguments
 
 
 def main(options: argparse.Namespace) -> None:
@@ -69,22 +56,10 @@ def main(options: argparse.Namespace) -> None:
     facts = machine.facts()
     with peers.direct(), stack.running() as running:
         _limit(running)
+        settings = "a quota of every measure and window, none of which is reached"
         up = [
-            Peer("plain", running.target("relay"), stack.pids, "no quota"),
-            Peer(
-                LIMITED,
-                running.target(LIMITED),
-                stack.pids,
-                "a quota of every measure and window, none of which is reached",
-            ),
+            Peer(overhead.PLAIN, running.target("relay"), stack.pids, "no quota"),
+            Peer(LIMITED, running.target(LIMITED), stack.pids, settings),
         ]
-        for peer in up:
-            run.warm_up(peer)
-        found = run.rounds(up, options.rounds, options.seconds, (BURST_1, BURST_32))
-    settings = {"Rounds": f"{options.rounds} of {options.seconds:g} s each"} | {peer.name: peer.settings for peer in up}
-    single = [
-        {"through": name, "clients": scenario.clients, "round": number, **figures}
-        for (name, scenario), measured in found.items()
-        for number, figures in enumerate(measured, 1)
-    ]
-    results.write("quotas", run.rows(found), goals(found), facts, settings=settings, rounds=single)
+        found = overhead.measure(up, options)
+    overhead.write("quotas", up, found, goals(found), facts, options)

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from serving.api.schemas import Body
-from serving.security.principal import Role, Scope
+from serving.config import Role
+from serving.security.principal import Scope
 from serving.store import tenants, users
 from serving.store.keys import MAX_OVERLAP_S
 

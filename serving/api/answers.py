@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from serving.api.links import operation_id
-from serving.security.principal import SCOPES, Role
+from serving.config import ROLES, Measure, Subject, Window
+from serving.security.principal import SCOPES
 
 if TYPE_CHECKING:
     from serving.api.operations import Operation
@@ -91,7 +92,7 @@ _MEMORY = _object(
 )
 _MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
 _TENANT = _object("tenant", id=_TEXT, name=_TEXT, created_at=_COUNT, disabled={"type": "boolean"})
-_ROLE: Schema = {"enum": list(get_args(Role))}
+_ROLE: Schema = {"enum": list(ROLES)}
 _USER = _object(
     "user", id=_TEXT, tenant=_TEXT, role=_ROLE, groups=_list(_TEXT), created_at=_COUNT, disabled={"type": "boolean"}
 )
@@ -112,10 +113,10 @@ _NEW_KEY = _object("key", **_KEY_FIELDS, key=_TEXT)
 _QUOTA = _object(
     "quota",
     quota_id=_TEXT,
-    subject={"enum": ["tenant", "user", "key", "model"]},
+    subject={"enum": list(get_args(Subject))},
     id=_TEXT,
-    window={"enum": ["minute", "day", "month", "concurrent"]},
-    measure={"enum": ["requests", "tokens", "money", "streams"]},
+    window={"enum": list(get_args(Window))},
+    measure={"enum": list(get_args(Measure))},
     currency=_MAYBE,
     limit={"type": ["integer", "string"]},
     used={"type": ["integer", "string", "null"]},
@@ -185,7 +186,7 @@ _ANSWERS: dict[str, Schema] = {
         id=_TEXT,
         tenant=_TEXT,
         user=_TEXT,
-        role={"enum": ["user", "operator", "admin"]},
+        role=_ROLE,
         groups=_list(_TEXT),
         scopes=_list(_TEXT),
         expires_at=_COUNT,

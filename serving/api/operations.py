@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -40,6 +40,7 @@ from serving.api.exchange import Exchange
 from serving.api.quota_schemas import QuotasRequest
 from serving.api.response_schemas import ResponseRequest
 from serving.api.services import Services
+from serving.config import Subject
 from serving.security.principal import Scope
 
 Handler = Callable[[Services, Request, Exchange], Awaitable[Response | None]]
@@ -331,7 +332,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/admin/keys",
         admin_keys.list_page,
-        query=(*PAGE, Parameter("user", {"type": "string", "maxLength": 256}), TENANT),
+        query=(*PAGE, USER, TENANT),
         scope="admin",
     ),
     Operation("GET", "/v1/admin/keys/{key_id}", admin_keys.get, query=(TENANT,), scope="admin"),
@@ -361,7 +362,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(
             *PAGE,
             TENANT,
-            Parameter("subject", {"type": "string", "enum": ["tenant", "user", "key", "model"]}),
+            Parameter("subject", {"type": "string", "enum": list(get_args(Subject))}),
             Parameter("id", {"type": "string", "maxLength": 256}),
         ),
         scope="admin",
@@ -385,7 +386,7 @@ OPERATIONS: tuple[Operation, ...] = (
             LIMIT,
             Parameter("after", {"type": "string", "pattern": "^[0-9]{1,15}$"}),
             TENANT,
-            Parameter("user", {"type": "string", "maxLength": 256}),
+            USER,
             Parameter("action", {"type": "string", "maxLength": 64}),
         ),
         scope="operate",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -49,15 +49,13 @@ def text_query(request: Request, name: str, most: int) -> str | None:
     return value
 
 
-def page_response(page: Page[T], render: Callable[[T], dict[str, Any]], key: Literal["id"] = "id") -> JsonResponse:
-    """Returns a list object."""
+def page_document(page: Page[T], render: Callable[[T], dict[str, Any]], key: str = "id") -> dict[str, Any]:
+    """Returns a list object; `key` is what names an item in it."""
     data = [render(item) for item in page.items]
-    return JsonResponse(
-        {
-            "object": "list",
-            "data": data,
-            "first_id": data[0][key] if data else None,
-            "last_id": data[-1][key] if data else None,
-            "has_more": page.has_more,
-        }
-    )
+    ends = {"first_id": data[0][key] if data else None, "last_id": data[-1][key] if data else None}
+    return {"object": "list", "data": data, **ends, "has_more": page.has_more}
+
+
+def page_response(page: Page[T], render: Callable[[T], dict[str, Any]]) -> JsonResponse:
+    """Returns a list object as an answer."""
+    return JsonResponse(page_document(page, render))

@@ -13,7 +13,7 @@ from serving.api.admin import acting
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
-from serving.api.paging import one_of, page_query, text_query
+from serving.api.paging import one_of, page_document, page_query, text_query
 from serving.api.quota_schemas import QuotasRequest
 from serving.api.services import Services
 from serving.config import Subject
@@ -21,6 +21,7 @@ from serving.security.quotas.quota import Quota, amount, quota
 from serving.security.quotas.share import Standing
 from serving.security.quotas.windows import bounds
 from serving.store.ids import now
+from serving.store.rows import Page
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
@@ -30,9 +31,7 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
         await acting(s, request, x), subject=subject, subject_id=text_query(request, "id", 256), **page_query(request)
     )
     data = await shown(s, page.items)
-    ids = [each["quota_id"] for each in data]
-    ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
-    return JsonResponse({"object": "list", "data": data, **ends, "has_more": page.has_more})
+    return JsonResponse(page_document(Page(data, page.has_more), dict, "quota_id"))
 
 
 async def put(s: Services, request: Request, x: Exchange) -> Response:

@@ -395,8 +395,8 @@ class SearchRequest(Body):
 
     query: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
     max_num_results: int = Field(default=10, ge=1, le=50)
-    ranking_options: dict[str, Any] | None = None
-    rewrite_query: bool | None = None
+    ranking_options: dict[str, Any] | None = Field(default=None, description="taken, and not used")
+    rewrite_query: bool | None = Field(default=None, description="taken, and not used")
 
 
 class InputText(Body):

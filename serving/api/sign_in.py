@@ -15,8 +15,6 @@ from serving.security.keys import AuthenticationError
 from serving.security.provider import Provider
 from serving.store.sessions import Session
 
-_PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-
 
 async def login(s: Services, request: Request, x: Exchange) -> Response:
     """Sends the browser to its identity provider, from which it comes back to `next`."""
@@ -25,7 +23,7 @@ async def login(s: Services, request: Request, x: Exchange) -> Response:
     if not flow.own_path(next):
         raise invalid(f"next must be a path of this host with at most {flow.MAX_NEXT} characters.", "next")
     page, cookie = await browser.begin(_provider(browser, request.query_params.get("provider")), next)
-    response = RedirectResponse(page, 303, _PRIVATE)
+    response = RedirectResponse(page, 303)
     _set(browser, response, browser.flow_cookie, cookie, flow.LIFETIME_S)
     return response
 
@@ -37,12 +35,12 @@ async def callback(s: Services, request: Request, x: Exchange) -> Response:
         made, cookie, next = await browser.finish(request.query_params, request.cookies)
     except flow.FlowError as e:
         s.audit.count("session.create", "sign_in_failed")
-        raise ApiError(400, "sign_in_failed", str(e), headers=_PRIVATE) from None
+        raise ApiError(400, "sign_in_failed", str(e)) from None
     except AuthenticationError as e:
         s.audit.count("session.create", "access_denied")
-        raise ApiError(403, "access_denied", f"You may not come in: {e}.", headers=_PRIVATE) from None
+        raise ApiError(403, "access_denied", f"You may not come in: {e}.") from None
     await s.audit.record(made.principal, "session.create", made.id, request_id=x.request_id)
-    response = RedirectResponse(s.config.oidc.url + next, 303, _PRIVATE)
+    response = RedirectResponse(s.config.oidc.url + next, 303)
     _set(browser, response, browser.session_cookie, cookie, int(s.config.oidc.session_hours * 3600))
     _set(browser, response, browser.flow_cookie, "", 0)
     return response
@@ -64,7 +62,6 @@ async def session(s: Services, request: Request, x: Exchange) -> Response:
             "expires_at": int(found.expires_at),
             "csrf_token": browser.csrf_token(request.cookies),
         },
-        headers=_PRIVATE,
     )
 
 
@@ -75,7 +72,7 @@ async def logout(s: Services, request: Request, x: Exchange) -> Response:
     page = await browser.end(found, request.cookies)
     await s.audit.record(found.principal, "session.end", found.id, request_id=x.request_id)
     answer = {"object": "session", "id": found.id, "deleted": True, "provider_url": page}
-    response = JsonResponse(answer, headers=_PRIVATE)
+    response = JsonResponse(answer)
     _set(browser, response, browser.session_cookie, "", 0)
     return response
 

@@ -20,7 +20,7 @@ def traced(tracer: Tracer | None, x: Exchange, scope: Scope) -> Iterator[None]:
         return
     method = scope["method"]
     begun = {"http.request.method": method, "headrace.request_id": x.request_id}
-    span = tracer.begin(method, scope["headers"], begun)
+    span = tracer.begin(method, scope["headers"], begun, x.timeline.start)
     x.timeline.marks = []
     try:
         with tracing.within(span):

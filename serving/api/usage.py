@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.admin import acting
+from serving.api.cost import Cost
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse
-from serving.api.paging import one_of, page_query, text_query
+from serving.api.paging import one_of, page_document, page_query, text_query
 from serving.api.quotas import shown
 from serving.api.services import Services
 from serving.security.principal import Principal
@@ -68,20 +69,15 @@ def _day(request: Request, name: str, default: date) -> date:
 
 
 def _page(page: Page[UsageOf]) -> dict[str, Any]:
-    data = [
-        {
-            "object": "usage",
-            "id": each.id,
-            "requests": each.requests,
-            "prompt_tokens": each.prompt_tokens,
-            "completion_tokens": each.completion_tokens,
-            "cost": [
-                {"amount": f"{amount(units, 'money').normalize():f}", "currency": currency}
-                for currency, units in sorted(each.cost.items())
-            ],
-        }
-        for each in page.items
-    ]
-    ids = [each.id for each in page.items]
-    ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
-    return {"object": "list", "data": data, **ends, "has_more": page.has_more}
+    return page_document(page, _usage_of)
+
+
+def _usage_of(each: UsageOf) -> dict[str, Any]:
+    return {
+        "object": "usage",
+        "id": each.id,
+        "requests": each.requests,
+        "prompt_tokens": each.prompt_tokens,
+        "completion_tokens": each.completion_tokens,
+        "cost": [Cost(amount(units, "money"), currency).shown for currency, units in sorted(each.cost.items())],
+    }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
 from serving.cli.client import Stack
 from serving.cli.options import as_json, confirmed, limited, of_tenant
 from serving.cli.output import show
+from serving.config import Measure, Subject, Window
 
 COLUMNS = ("quota_id", "subject", "id", "window", "measure", "limit", "currency", "used", "resets_at")
 
-_SUBJECT = click.Choice(("tenant", "user", "key", "model"))
+_SUBJECT = click.Choice(get_args(Subject))
 
 
 @click.group()
@@ -33,8 +36,8 @@ def list_(stack: Stack, subject: str | None, id: str | None, limit: int, tenant:
 @quotas.command("set", epilog="Example: headrace quotas set user ada@example.com month money 25.50 --currency EUR")
 @click.argument("subject", type=_SUBJECT)
 @click.argument("id")
-@click.argument("window", type=click.Choice(("minute", "day", "month", "concurrent")))
-@click.argument("measure", type=click.Choice(("requests", "tokens", "money", "streams")))
+@click.argument("window", type=click.Choice(get_args(Window)))
+@click.argument("measure", type=click.Choice(get_args(Measure)))
 @click.argument("limit")
 @click.option("--currency", metavar="CODE", help="Of money, as USD.")
 @of_tenant

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import json
 import secrets
 from collections.abc import Callable
 
 from serving.security.principal import Principal
+from serving.security.signed import seal, unseal
 from serving.store.ids import now
 
 PREFIX = "apr_"
 LIFETIME_S = 600
 MAX_ID = 2048
 """Characters of an approval's id."""
-
-_MAC = 32  # bytes of HMAC-SHA256
 
 
 class ApprovalError(Exception):
@@ -47,18 +45,14 @@ class Approvals:
         # The last claim tells two offers of the same call apart, each of which allows one.
         claims = [caller.tenant, caller.user, assistant, tool, digest, expires_at, secrets.token_hex(8)]
         signed = json.dumps(claims).encode()
-        return PREFIX + base64.urlsafe_b64encode(self._mac(signed) + signed).rstrip(b"=").decode(), expires_at
+        return PREFIX + seal(self._mac, signed), expires_at
 
     def read(self, id: str, caller: Principal, assistant: str) -> tuple[str, str]:
         """Returns the tool and the digest of its arguments that `id` approves of. Raises `ApprovalError`."""
-        given = id.removeprefix(PREFIX)
-        try:
-            signed = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True)
-        except ValueError:
-            signed = b""
-        mac, claims = signed[:_MAC], signed[_MAC:]
         no_id = ApprovalError("invalid_approval", "is no id of an approval")
-        if not id.startswith(PREFIX) or len(id) > MAX_ID or not hmac.compare_digest(mac, self._mac(claims)):
+        sealed = id.removeprefix(PREFIX) if id.startswith(PREFIX) and len(id) <= MAX_ID else ""
+        claims = unseal(self._mac, sealed)
+        if claims is None:
             raise no_id
         tenant, user, its_assistant, tool, digest, expires_at, *_ = json.loads(claims)
         if (tenant, user) != (caller.tenant, caller.user):

@@ -26,6 +26,7 @@ from serving.store.audit import PLATFORM, AuditRows, Detail, Entry, Row, entry_o
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, StoreError, StoreUnavailable
 from serving.store.ids import now
+from serving.store.retention import DAY_S
 from serving.store.rows import Page
 
 log = logging.getLogger("headrace.audit")
@@ -36,7 +37,6 @@ FLUSH_S = 60.0
 ANCHOR_S = 3600.0
 """How often the ends of the chains are written to the log of the process, which the database's owner cannot change."""
 
-DAY_S = 86_400.0
 
 MAX_COUNTED = 1000
 """Kinds of events that are counted until the next time; the rest is counted as one."""

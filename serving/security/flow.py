@@ -5,7 +5,6 @@ Sources: RFC 6749 section 10.12 (state), RFC 7636 (PKCE), OpenID Connect Core 1.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -14,6 +13,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from serving.security import signed
 from serving.store.ids import now
 
 LIFETIME_S = 600
@@ -21,7 +21,6 @@ MAX_COOKIE = 2048
 MAX_NEXT = 512
 """Characters of the path where a browser goes on."""
 
-_MAC = 32  # bytes of HMAC-SHA256
 # What browsers read as another host ("//", "/\") or drop (control characters) is no path of ours.
 _NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
 
@@ -43,7 +42,7 @@ class Flow:
     @property
     def challenge(self) -> str:
         """PKCE's `S256` of the verifier."""
-        return _text(hashlib.sha256(self.verifier.encode()).digest())
+        return signed.text(hashlib.sha256(self.verifier.encode()).digest())
 
 
 def own_path(path: str) -> bool:
@@ -65,16 +64,12 @@ class Flows:
         """Returns a new flow and the cookie that binds it to its browser. `next` is an `own_path`."""
         state = secrets.token_urlsafe(32)
         claims = json.dumps([state, issuer, next, int(self._clock()) + LIFETIME_S]).encode()
-        return self._flow(state, issuer, next), _text(self._mac(b"cookie", claims) + claims)
+        return self._flow(state, issuer, next), signed.seal(self._cookie_mac, claims)
 
     def read(self, cookie: str | None, state: str | None) -> Flow:
         """Returns the flow of a cookie, which must be that of `state`. Raises `FlowError`."""
-        try:
-            signed = base64.b64decode((cookie or "") + "=" * (-len(cookie or "") % 4), altchars=b"-_", validate=True)
-        except ValueError:
-            signed = b""
-        mac, claims = signed[:_MAC], signed[_MAC:]
-        if not cookie or len(cookie) > MAX_COOKIE or not hmac.compare_digest(mac, self._mac(b"cookie", claims)):
+        claims = signed.unseal(self._cookie_mac, cookie) if cookie and len(cookie) <= MAX_COOKIE else None
+        if claims is None:
             raise FlowError("This browser did not begin to sign in here.")
         its_state, issuer, next, expires_at = json.loads(claims)
         if not hmac.compare_digest(its_state.encode(), (state or "").encode(errors="replace")):
@@ -85,12 +80,11 @@ class Flows:
 
     def _flow(self, state: str, issuer: str, next: str) -> Flow:
         # Made from the state by a key that is here alone, they need not be kept anywhere.
-        nonce, verifier = (_text(self._mac(use, state.encode())) for use in (b"nonce", b"verifier"))
+        nonce, verifier = (signed.text(self._mac(use, state.encode())) for use in (b"nonce", b"verifier"))
         return Flow(state, issuer, next, nonce, verifier)
+
+    def _cookie_mac(self, claims: bytes) -> bytes:
+        return self._mac(b"cookie", claims)
 
     def _mac(self, use: bytes, data: bytes) -> bytes:
         return hmac.digest(self._key, use + b"\0" + data, "sha256")
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
-from serving.config import Issuer
+from serving.config import ROLES, Issuer, Role
 from serving.security.keys import AuthenticationError
-from serving.security.principal import Principal, Role
+from serving.security.principal import Principal
 from serving.store import values
 from serving.store.errors import InvalidValue
 from serving.store.users import MAX_GROUPS
-
-_RISING = get_args(Role)
 
 
 class TokenError(AuthenticationError):
@@ -55,7 +53,7 @@ def person(issuer: Issuer, claims: Mapping[str, Any]) -> Person:
         raise TokenError("the token's email is not verified")
     groups = _groups(issuer, claims)
     roles = [issuer.roles[group] for group in groups if group in issuer.roles]
-    role = max(roles, key=_RISING.index) if roles else issuer.role
+    role = max(roles, key=ROLES.index) if roles else issuer.role
     if role is None:
         raise TokenError("none of the token's groups may come in")
     tenant = issuer.tenant

@@ -6,12 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Role = Literal["user", "operator", "admin"]
-"""What a person or a program is in a tenant.
-
-A user has what is their own and what was shared with them. An operator also sees what the tenant's users spend and how
-it goes, an admin also manages its users, keys and budgets.
-"""
+from serving.config import Role
 
 Scope = Literal["inference", "data:read", "data", "feedback", "operate", "admin", "platform"]
 """What a key or a token is good for.
@@ -32,7 +27,7 @@ SCOPES_OF: dict[Role, frozenset[Scope]] = {
 
 
 STACK = "default"
-"""The stack's own tenant: its own key is of it, and the collections of the configuration."""
+"""The stack's own tenant, which is always there: its own key is of it, and the collections of the configuration."""
 
 
 def allowed(scopes: Iterable[str], role: Role) -> frozenset[str]:

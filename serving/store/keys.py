@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import ColumnElement, and_, bindparam, or_, select
 
-from serving.security.principal import SCOPES, Principal, Role
+from serving.config import Role
+from serving.security.principal import SCOPES, STACK, Principal
 from serving.store import values
 from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
@@ -15,7 +16,6 @@ from serving.store.ids import new_id, now
 from serving.store.models import keys, tenants, users
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
-from serving.store.tenants import DEFAULT
 from serving.store.uninterrupted import uninterrupted
 from serving.store.users import ADMIN
 
@@ -108,7 +108,7 @@ class Keys:
             await connection.execute(
                 keys.update().where(keys.c.bootstrap, keys.c.revoked_at.is_(None)).values(revoked_at=now())
             )
-            row = _row(DEFAULT, ADMIN, hash, "bootstrap", SCOPES)
+            row = _row(STACK, ADMIN, hash, "bootstrap", SCOPES)
             await connection.execute(keys.insert().values(row | {"bootstrap": True}))
 
     @uninterrupted

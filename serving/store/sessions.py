@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, or_, select
 
-from serving.security.principal import SCOPES_OF, Principal, Role
+from serving.config import Role
+from serving.security.principal import SCOPES_OF, Principal
 from serving.store.database import Database
 from serving.store.ids import new_id, now
 from serving.store.models import sessions, tenants, users
@@ -115,12 +116,3 @@ class Sessions:
         """Removes a session, if it is there."""
         async with self._database.write() as connection:
             await connection.execute(sessions.delete().where(sessions.c.hash == hash))
-
-    @uninterrupted
-    async def end_all(self, tenant: str, user: str) -> int:
-        """Removes a user's sessions, on every gateway. Returns how many there were."""
-        async with self._database.write() as connection:
-            gone = await connection.execute(
-                sessions.delete().where(sessions.c.tenant == tenant, sessions.c.user == user)
-            )
-        return gone.rowcount

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from serving.security.principal import STACK
 from serving.store import values
 from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
@@ -15,9 +16,6 @@ from serving.store.ids import now
 from serving.store.models import tenants
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
-
-DEFAULT = "default"
-"""The tenant that is always there: that of the stack's own key."""
 
 ID = r"^[a-z][a-z0-9-]{0,62}$"
 
@@ -71,7 +69,7 @@ class Tenants:
     @uninterrupted
     async def update(self, id: str, *, name: str | None = None, disabled: bool | None = None) -> Tenant:
         """Changes what is given. Raises `NotFound`, and `Conflict` for disabling the tenant of the stack's own key."""
-        if disabled and id == DEFAULT:
+        if disabled and id == STACK:
             raise Conflict("the tenant of the stack's own key cannot be disabled")
         changes: dict[str, object] = {}
         if name is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import get_args
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal, Role
+from serving.config import ROLES, Role
+from serving.security.principal import STACK, Principal
 from serving.store import values
 from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
@@ -19,7 +19,6 @@ from serving.store.ids import now
 from serving.store.models import tenants, users
 from serving.store.postgres import lock
 from serving.store.rows import Order, Page, build, page
-from serving.store.tenants import DEFAULT
 from serving.store.uninterrupted import uninterrupted
 
 ADMIN = "admin"
@@ -31,9 +30,6 @@ SIGNED_IN = r"[A-Za-z0-9_-][A-Za-z0-9._@+:|=-]{0,127}"
 
 MAX_GROUPS = 256
 MAX_GROUP = 256
-MAX_ISSUER = 512
-
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 _ADMINS = (users.c.role == "admin", users.c.disabled_at.is_(None))
@@ -68,12 +64,8 @@ class Users:
         *,
         role: Role = "user",
         groups: Iterable[str] = (),
-        subject: tuple[str, str] | None = None,
     ) -> User:
-        """Makes a user of the principal's tenant; `subject` is an identity provider's issuer and its name there.
-
-        Raises `Conflict` when the user or the subject is there, `NotFound` when the tenant is not.
-        """
+        """Makes a user of the principal's tenant. Raises `Conflict` when it is there, `NotFound` without the tenant."""
         if not re.fullmatch(ID, user, re.ASCII):
             raise InvalidValue("id", "must be a letter or digit and up to 127 of A-Z a-z 0-9 . _ @ + : | = -")
         row: dict[str, object] = {
@@ -83,9 +75,6 @@ class Users:
             "groups": _groups(groups),
             "created_at": now(),
         }
-        if subject is not None:
-            row["issuer"] = values.text("issuer", subject[0], max_length=MAX_ISSUER, min_length=1)
-            row["subject"] = values.text("subject", subject[1], min_length=1)
         try:
             async with self._database.write() as connection:
                 there = select(tenants.c.id).where(tenants.c.id == principal.tenant)
@@ -104,14 +93,6 @@ class Users:
         if row is None:
             raise NotFound("user", user)
         return build(User, row)
-
-    @uninterrupted
-    async def by_subject(self, issuer: str, subject: str) -> User | None:
-        """Returns whoever an identity provider names so, of any tenant, disabled or not."""
-        query = select(users).where(users.c.issuer == issuer, users.c.subject == subject)
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return build(User, row) if row is not None else None
 
     @uninterrupted
     async def signed_in(
@@ -194,7 +175,7 @@ class Users:
                 await connection.execute(users.update().where(*_of(principal, user)).values(changes))
             was = row["role"] == "admin" and row["disabled_at"] is None
             if was and (role not in (None, "admin") or disabled):
-                if (principal.tenant, user) == (DEFAULT, ADMIN):
+                if (principal.tenant, user) == (STACK, ADMIN):
                     raise Conflict("the user of the stack's own key stays an admin")
                 await _require_admin(connection, principal)
         return await self.get(principal, user)
@@ -213,7 +194,7 @@ async def _let_in(
         if not re.fullmatch(SIGNED_IN, user, re.ASCII):
             raise Conflict("nobody here can have that name")
         found = await _of_tenant(connection, tenant, users.c.tenant == tenant, users.c.user == user)
-        if found is not None and (found.subject is not None or (tenant, user) == (DEFAULT, ADMIN)):
+        if found is not None and (found.subject is not None or (tenant, user) == (STACK, ADMIN)):
             raise Conflict("somebody else has that name")
     if found is not None:
         mine = users.c.tenant == tenant, users.c.user == found.user
@@ -247,7 +228,7 @@ async def require_dispensable(connection: AsyncConnection, tenant: str, user: st
 
     Until the transaction ends, nobody else removes an admin.
     """
-    if (tenant, user) == (DEFAULT, ADMIN):
+    if (tenant, user) == (STACK, ADMIN):
         raise Conflict("the user of the stack's own key stays")
     await lock(connection, "admins", tenant)
     admins = select(users.c.user).where(users.c.tenant == tenant, *_ADMINS)

@@ -32,7 +32,7 @@ SEND_S = 5.0
 MAX_CONTENT = 16_000
 """Characters of one text in a span."""
 
-LOGGERS = ("headrace.api", "headrace.memory", "headrace.tools")
+LOGGERS = ("headrace.api", "headrace.guardrails", "headrace.memory", "headrace.security", "headrace.tools")
 """Those whose lines are about a request."""
 
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -59,12 +59,13 @@ class OtlpTracer:
         for name in LOGGERS:
             logging.getLogger(name).addFilter(_traced)
 
-    def begin(self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes) -> OtlpSpan:
+    def begin(self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes, at: float) -> OtlpSpan:
         """Begins the span of a request; a `traceparent` that is none begins a trace."""
         given = {k.decode("latin-1"): v.decode("latin-1") for k, v in headers if k in (b"traceparent", b"tracestate")}
         context = _PROPAGATOR.extract(given, Context())
-        span = self._tracer.start_span(name, context, SpanKind.SERVER, attributes)
-        return OtlpSpan(self._tracer, span, self._content)
+        zero = time.time_ns() - time.perf_counter_ns()
+        span = self._tracer.start_span(name, context, SpanKind.SERVER, attributes, start_time=zero + int(at * 1e9))
+        return OtlpSpan(self._tracer, span, self._content, zero)
 
     def close(self) -> None:
         """Sends what is left; takes no longer than a batch may."""
@@ -74,9 +75,14 @@ class OtlpTracer:
 
 
 class OtlpSpan:
-    """A span of OpenTelemetry's."""
+    """A span of OpenTelemetry's.
 
-    def __init__(self, tracer: trace.Tracer, span: trace.Span, content: bool) -> None:
+    `zero` is the unix time in nanoseconds when `time.perf_counter` was 0: one for all spans of a request, since asking
+    both clocks anew can take milliseconds, and a stage would begin before its request.
+    """
+
+    def __init__(self, tracer: trace.Tracer, span: trace.Span, content: bool, zero: int) -> None:
+        self._zero = zero
         self._tracer = tracer
         self._span = span
         self._content = content
@@ -90,8 +96,8 @@ class OtlpSpan:
     def child(self, name: str, attributes: Attributes, *, begin: float | None = None, client: bool = False) -> OtlpSpan:
         """Returns a span within this one."""
         kind = SpanKind.CLIENT if client else SpanKind.INTERNAL
-        span = self._tracer.start_span(name, self._context, kind, attributes, start_time=_unix_ns(begin))
-        return OtlpSpan(self._tracer, span, self._content)
+        span = self._tracer.start_span(name, self._context, kind, attributes, start_time=self._unix_ns(begin))
+        return OtlpSpan(self._tracer, span, self._content, self._zero)
 
     def set(self, attributes: Attributes) -> None:
         """Adds attributes."""
@@ -112,7 +118,7 @@ class OtlpSpan:
         if error is not None:
             self._span.set_attribute("error.type", error)
             self._span.set_status(Status(StatusCode.ERROR))
-        self._span.end(_unix_ns(at))
+        self._span.end(self._unix_ns(at))
 
     def headers(self) -> dict[str, str]:
         """Returns `traceparent`, and `tracestate` where there is one."""
@@ -120,10 +126,9 @@ class OtlpSpan:
         _PROPAGATOR.inject(carrier, self._context)
         return carrier
 
-
-def _unix_ns(at: float | None) -> int | None:
-    """Returns unix time in nanoseconds for a moment of `time.perf_counter`."""
-    return None if at is None else time.time_ns() - int((time.perf_counter() - at) * 1e9)
+    def _unix_ns(self, at: float | None) -> int:
+        """Returns unix time in nanoseconds for a moment of `time.perf_counter`, by default now."""
+        return self._zero + (time.perf_counter_ns() if at is None else int(at * 1e9))
 
 
 def _traced(record: logging.LogRecord) -> bool:

@@ -55,8 +55,8 @@ class Span(Protocol):
 class Tracer(Protocol):
     """Makes traces and sends them to where they are kept."""
 
-    def begin(self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes) -> Span:
-        """Begins the span of a request, within the trace that its headers name."""
+    def begin(self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes, at: float) -> Span:
+        """Begins the span of a request that came at `at`, within the trace that its headers name."""
 
     def close(self) -> None:
         """Sends what is left, within seconds."""

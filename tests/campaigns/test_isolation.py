@@ -27,8 +27,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from prometheus_client import generate_latest
 
 from serving.api.operations import OPERATIONS, Operation
-from serving.config import Assistant, Catalog, FactsMemory, RemoteModel, SummaryMemory, VectorMemory
-from serving.security.principal import SCOPES_OF, Principal, Role
+from serving.config import Assistant, Catalog, FactsMemory, RemoteModel, Role, SummaryMemory, VectorMemory
+from serving.security.principal import SCOPES_OF, Principal
 from tests.campaigns.engine import Engine
 from tests.identity import key_of
 from tests.unit.api.running import Gateway, Loop, engine, gateway

@@ -197,6 +197,20 @@ def test_the_death_of_the_head_restarts_no_replica(
     figures("the head dies", load)
 
 
+@pytest.mark.usefixtures("whole")
+@pytest.mark.soak
+def test_another_ray_cluster_takes_over_where_its_state_is_no_good(stack: ClusterStack, kubectl: Kubectl) -> None:
+    """The way out of docs/how-to/troubleshoot.md; what people said is kept elsewhere."""
+    with stack.client() as client:
+        kept = client.post("/v1/conversations", json={"metadata": {"kept": "yes"}}).json()["id"]
+    before = active(kubectl)
+    kubectl(f"-n={NAMESPACE}", "delete", "raycluster", "--all", "--wait=false")
+    eventually(lambda: active(kubectl) not in ("", before), "there is another Ray cluster", 300)
+    assert healed(stack, 300)
+    with stack.client() as client:
+        assert client.get(f"/v1/conversations/{kept}").json()["metadata"] == {"kept": "yes"}
+
+
 def _head_is_back(kubectl: Kubectl, old: str) -> bool:
     found = [name for name in pods(kubectl, **{"ray.io__node-type": "head"}) if name != old]
     if not found:

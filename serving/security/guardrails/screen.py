@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from serving.config import GuardAction
 from serving.security.guardrails.finding import Check, Finding
 
-_ORDER: tuple[GuardAction, ...] = ("flag", "redact", "block")
-
 MAX_FOUND = 1000
 """Findings of one check in one text."""
 

@@ -133,7 +133,8 @@ class Stack:
         await IdempotencyKeys(self.database).keep(claim, answer, loose.id, {"capture_id": loose.id})
         with suppress(Conflict):
             await self.tenants.create(who.tenant)
-        await self.users.create(who, who.user, groups=["staff"], subject=("https://idp", f"{who.tenant} {mark}"))
+        subject = ("https://idp", f"{who.tenant} {mark}")
+        await self.users.signed_in(who.tenant, who.user, subject=subject, role="user", groups=["staff"], fresh=True)
         key = await Keys(self.database).add(who, os.urandom(32).hex(), name=mark)
         await self.sessions.start(who, "idp", os.urandom(32).hex())
         limit = QuotaLimit(window="day", measure="requests", limit=5)

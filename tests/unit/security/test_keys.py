@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.config import Role
 from serving.security.keys import AuthenticationError, Authenticator, new_key
-from serving.security.principal import SCOPES, SCOPES_OF, Principal, Role, allowed
+from serving.security.principal import SCOPES, SCOPES_OF, Principal, allowed
 from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.keys import Held, Keys

@@ -50,9 +50,9 @@ async def test_who_is_new_becomes_a_user(people: KnownPeople, users: Users) -> N
     found = await people.seen(ALICE)
     assert found == Principal("acme", "alice", ALICE.id, SCOPES_OF["operator"], "operator", ALICE.groups)
     assert await people.seen(ALICE) == found
-    stored = await users.by_subject(ALICE.issuer, ALICE.subject)
-    assert stored is not None
-    assert (stored.user, stored.groups, await everybody(users)) == ("alice", ["eu", "staff"], ["alice"])
+    stored = await users.get(found, "alice")
+    assert (stored.issuer, stored.subject, stored.groups) == (ALICE.issuer, ALICE.subject, ["eu", "staff"])
+    assert await everybody(users) == ["alice"]
 
 
 async def test_role_and_groups_are_what_the_provider_last_said(people: KnownPeople, users: Users) -> None:

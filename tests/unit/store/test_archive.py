@@ -107,7 +107,10 @@ class State:
         await self.database.migrate()
         await AuditLog(self.database, "s" * 40).record(ME, "key.create", "key_a", subject="bob")
         await Tenants(self.database).create(ME.tenant, name="Acme \U0001f511")
-        await Users(self.database).create(ME, ME.user, role="admin", groups=["ü"], subject=("https://id", "ü"))
+        subject = ("https://id", "ü")
+        await Users(self.database).signed_in(
+            ME.tenant, ME.user, subject=subject, role="admin", groups=["ü"], fresh=True
+        )
         await self.keys.add(ME, "a" * 64, name="schlüssel \U0001f511", scopes=["data:read"])
         ids = [await self.upload(text.encode(), name) for text, name in (("the heron stands", "h.md"), ("a mill", "ü"))]
         store = await self.vector_stores.create(ME, name="birds", metadata={"a": "1"})

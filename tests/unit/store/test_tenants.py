@@ -129,18 +129,6 @@ async def test_bounds_of_groups_and_roles(users: Users) -> None:
     assert (await users.get(ACME, "a")).groups == most
 
 
-async def test_a_subject_is_one_user(users: Users) -> None:
-    subject = ("https://id.example.com", "248289761001")
-    made = await users.create(ACME, "jane", subject=subject)
-    assert await users.by_subject(*subject) == made
-    assert await users.by_subject(subject[0], "other") is None
-    assert await users.by_subject("https://evil.example.com", subject[1]) is None
-    with pytest.raises(Conflict):
-        await users.create(EVIL, "jane", subject=subject)
-    for n in range(2):  # those without a subject do not collide
-        await users.create(ACME, f"u{n}")
-
-
 @pytest.mark.parametrize("change", [{"disabled": True}, {"role": "operator"}])
 async def test_a_tenant_keeps_an_admin(users: Users, change: dict[str, Any]) -> None:
     for user in ("a", "b"):

@@ -69,10 +69,7 @@ def test_every_character_is_either_kept_or_taken_out(spans, text):
 )
 def test_arguments_without_findings_stay_as_they_are(document):
     arguments = json.dumps(document)
-    assert screen_arguments(arguments, (Rule("w", "redact", Words(("bluebird",))),)).text in (
-        arguments,
-        json.dumps(json.loads(arguments.replace("bluebird", "[removed: word]")), ensure_ascii=False),
-    )
+    assert screen_arguments(arguments, (Rule("w", "redact", Words(("bluebird",))),)).text == arguments
 
 
 @pytest.mark.parametrize("arguments", ["{not json", '"bluebird"', '{"a": ["bluebird", {"bluebird": 1}]}', "bluebird"])
@@ -83,6 +80,7 @@ def test_arguments_are_clean_and_json_stays_json(arguments):
         json.loads(clean)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "unit", ["a ", "ignore ", "0", "\"'", "a.b-", "%41", "<a ", "](", "eyJ", "é ", "password: ", "a@", "1 "]
 )
@@ -90,8 +88,8 @@ def test_arguments_are_clean_and_json_stays_json(arguments):
     "check", [Injection(), Secrets(), Links((), 100), PersonalInformation(("email", "iban", "card", "phone", "ip"))]
 )
 def test_a_check_takes_no_more_than_linear_time(check, unit):
-    """A pattern that backtracks without bound would not end here before the suite's own time limit."""
-    check.find(unit * (20_000 // len(unit)))
+    """Two hundred thousand characters take less than a second; what is quadratic in them would take hours."""
+    check.find(unit * (200_000 // len(unit)))
 
 
 def test_an_assistants_own_guardrails_replace_the_stacks():
