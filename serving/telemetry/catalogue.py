@@ -31,16 +31,26 @@ STAGES = (
 )
 """Stages of one request, in order. Their times add up to the end-to-end time."""
 
+Unit = Literal["seconds", "bytes", "ratio", "currency", "celsius", "watts", "1"]
+UNITS: dict[str, Unit] = {"seconds": "seconds", "bytes": "bytes", "ratio": "ratio", "cost": "currency"}
+"""Unit of a metric by the ending of its name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: `name` without the suffixes that Prometheus adds, base units (seconds, bytes, 1)."""
+    """One metric: `name` without the suffixes that Prometheus adds to a histogram, base units."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+
+    @property
+    def unit(self) -> Unit:
+        """What a sample counts, as its name says by Prometheus's convention."""
+        stem = self.name.removesuffix("_total")
+        return next((unit for ending, unit in UNITS.items() if stem.endswith(f"_{ending}")), "1")
 
 
 REQUEST_SECONDS = Metric(
