@@ -14,6 +14,7 @@ from infra.onprem.kubeadm import MEMBER, is_member
 from infra.onprem.ssh import RECONNECT_S, Address, Failed, Lost, Refused, Remote, Unreachable
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
+from infra.targets import pods
 
 ADMIN = "/etc/kubernetes/admin.conf"
 READY_S = 300
@@ -145,10 +146,24 @@ class ControlPlane:
                         "rollout", "status", workload, "--namespace=kube-system", "--timeout=10s", timeout_s=40
                     )
                 except Failed as e:
-                    return str(e).splitlines()[-1].strip()
+                    return self._stuck(workload) or str(e).splitlines()[-1].strip()
                 return ""
 
             wait(self.task, waiting, workload, seconds)
+
+    def _stuck(self, workload: str) -> str:
+        """Why a pod of a workload of kube-system is not ready, as it or its log says; empty when neither does."""
+        named = json.loads(self.kubectl("get", workload, "--namespace=kube-system", "-o=json"))
+        labels = ",".join(f"{key}={value}" for key, value in named["spec"]["selector"]["matchLabels"].items())
+        said = self.kubectl("get", "pods", "--namespace=kube-system", f"--selector={labels}", "-o=json")
+        for pod in json.loads(said)["items"]:
+            name = pod["metadata"]["name"]
+            if why := pods.stuck(pod):
+                return f"{name}: {why}"
+            if pods.pulled(pod) and not pods.ready(pod):
+                log = self.kubectl("logs", name, "--namespace=kube-system", "--tail=1").strip()
+                return f"{name} runs and is not ready; its log says: {log}"
+        return ""
 
     def forget(self, name: str, address: str) -> None:
         """Removes what a node that is gone leaves in the cluster: its object, its member of etcd."""

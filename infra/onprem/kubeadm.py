@@ -22,6 +22,9 @@ MEMBER = "/var/lib/headrace/member"
 """On a host that is a node of ours: the digest of its cluster's certificate authority."""
 IGNORED = ("SystemVerification",)
 """Of kubeadm's checks, on hosts with control groups of version 1: it knows version 2 alone, the kubelet takes both."""
+DISK_LEAST = "2Gi"
+"""Free space below which a kubelet takes no pods and removes images. Not a share of the disk: 5 % of 250 GiB is more
+than the preflight asks for, so that a machine which it passed was a node that nothing ran on."""
 RUN_S = 900
 LOCKED_S = 600
 
@@ -99,7 +102,7 @@ def _kubelet(configuration: Configuration) -> Document:
         "cgroupDriver": "systemd",
         # Hosts with control groups of version 1 are told from others by nobody: the setting is the cluster's.
         "failCgroupV1": False,
-        "evictionHard": {"memory.available": "200Mi", "nodefs.available": "5%", "imagefs.available": "5%"},
+        "evictionHard": {"memory.available": "200Mi", "nodefs.available": DISK_LEAST, "imagefs.available": DISK_LEAST},
         **collected,
     }
 

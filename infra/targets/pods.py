@@ -50,6 +50,12 @@ def pulled(pod: Document) -> bool:
     )
 
 
+def ready(pod: Document) -> bool:
+    """True when all of its containers say that they can be asked."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
+
+
 def _statuses(pod: Document) -> Iterator[Document]:
     status = pod.get("status") or {}
     for kind in ("initContainerStatuses", "containerStatuses"):

@@ -45,6 +45,52 @@ def plane(**answers: Any) -> tuple[ControlPlane, Fake]:
     return ControlPlane(fake), fake  # type: ignore[arg-type]
 
 
+class Stopped(Exception):
+    """Ends a wait that would go on."""
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "untolerated taint disk-pressure"}]},
+            "deployment/coredns: coredns-1: no node takes it: untolerated taint disk-pressure",
+        ),
+        (
+            {
+                "containerStatuses": [{"name": "coredns", "state": {"running": {}}}],
+                "conditions": [{"type": "Ready", "status": "False"}],
+            },
+            "deployment/coredns: coredns-1 runs and is not ready; its log says: cannot reach 10.96.0.1",
+        ),
+        ({"conditions": [{"type": "Ready", "status": "True"}]}, "deployment/coredns: exceeded its progress deadline"),
+    ],
+)
+def test_who_waits_for_a_workload_is_told_why(status: dict[str, Any], words: str) -> None:
+    class Waits(Fake):
+        def output(self, script: str, *arguments: str, input: str | None = None, **options: Any) -> str:
+            if arguments[0] == "rollout":
+                raise Failed("kubectl rollout status: error\nexceeded its progress deadline")
+            if arguments[0] == "logs":
+                return "cannot reach 10.96.0.1\n"
+            return super().output(script, *arguments, input=input, **options)
+
+    def say(said: str) -> None:
+        if said.startswith("deployment/"):
+            raise Stopped(said)
+
+    fake = Waits(
+        {
+            "get deployment/coredns": json.dumps({"spec": {"selector": {"matchLabels": {"k8s-app": "kube-dns"}}}}),
+            "get pods": json.dumps({"items": [{"metadata": {"name": "coredns-1"}, "status": status}]}),
+        }
+    )
+    fake.task = Task(say)
+    with pytest.raises(Stopped) as stopped:
+        ControlPlane(fake).wait_rollout("deployment/coredns")  # type: ignore[arg-type]
+    assert str(stopped.value) == words
+
+
 def test_labels_that_were_ours_go_and_others_stay() -> None:
     cluster, fake = plane()
     cluster.label("w1", {"a": "1", "b": ""}, {"a": "0", "old": "x"})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.onprem import kubeadm
+from infra.onprem import kubeadm, preflight
 from infra.onprem.kubeadm import Configuration, Node
 from infra.onprem.machine import Wanted, keepalived
 from infra.onprem.ssh import Failed
@@ -52,6 +52,12 @@ def test_without_a_registry_no_image_is_collected_and_names_are_the_bundles() ->
     said = documents(kubeadm.init(replace(CONFIGURATION, offline=True, dns_tag="v1.15.0"), NODE))
     assert said["KubeletConfiguration"]["imageGCHighThresholdPercent"] == 100
     assert said["ClusterConfiguration"]["dns"] == {"imageTag": "v1.15.0"}
+
+
+def test_a_machine_that_the_preflight_passes_has_the_disk_that_a_kubelet_wants() -> None:
+    said = documents(kubeadm.init(CONFIGURATION, NODE))["KubeletConfiguration"]["evictionHard"]
+    for least in (said["nodefs.available"], said["imagefs.available"]):
+        assert int(least.removesuffix("Gi")) * 1024 < preflight.DISK_MIB / 2
 
 
 def test_hosts_with_control_groups_of_version_1() -> None:
