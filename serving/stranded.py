@@ -142,10 +142,15 @@ def end(ids: frozenset[str]) -> list[Actor]:
         {key: getattr(actor, key) for key in ("actor_id", "name", "ray_namespace", "node_id", "state")}
         for actor in list_actors(filters=[("state", "=", "ALIVE")], limit=10_000)
     ]
-    ended = sorted(actor for actor in stranded(nodes, alive) if actor.id in ids)
-    for actor in ended:
-        # Without a restart: Ray would wait for a word of the dead node.
-        ray.kill(ray.get_actor(actor.name, namespace=actor.namespace), no_restart=True)
+    ended = []
+    for actor in sorted(actor for actor in stranded(nodes, alive) if actor.id in ids):
+        try:
+            handle = ray.get_actor(actor.name, namespace=actor.namespace)
+        except ValueError:
+            continue  # it has ended by itself
+        # With a restart Ray would wait for a word of the dead node.
+        ray.kill(handle, no_restart=True)
+        ended.append(actor)
     return ended
 
 
