@@ -11,6 +11,8 @@ every other. It deploys one document only, the one mounted beside it, whoever as
   cluster's pod sees the new cluster's document too.
 - The first document of a cluster waits for its workers, `WORKERS_S` at most: Serve spreads replicas over the nodes that
   are there, and moves none later. With the first pod alone, one pod's death would take every gateway.
+
+Nobody asks for the one other thing that it does: it has Ray end actors that are alive on dead nodes (`stranded`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+from serving import stranded
 
 APPLICATIONS = "/api/serve/applications/"
 """Where Serve's document is put and its state is read."""
@@ -50,9 +54,6 @@ DEPLOY_S = 60
 
 WORKERS_S = 120
 """So long the first document waits for workers; then it goes to those that are there."""
-
-NODES = "/api/v0/nodes?limit=10000"
-"""Where Ray's state API lists the cluster's nodes."""
 
 CONNECTIONS = 64
 POLL_S = 2.0
@@ -188,7 +189,7 @@ class Door:
             self._deadline = loop.time() + WORKERS_S
         serving = _parse_or_none((await self._ask("GET", APPLICATIONS, REQUEST_S)).body)
         while not (isinstance(serving, dict) and serving.get("applications")):
-            there = _workers(_parse_or_none((await self._ask("GET", NODES, REQUEST_S)).body))
+            there = _workers(_parse_or_none((await self._ask("GET", stranded.NODES, REQUEST_S)).body))
             if there >= self._settings.workers:
                 break
             if loop.time() > self._deadline:
@@ -204,6 +205,16 @@ class Door:
         if answer.status < 300 and _same(self._wanted, _parse(document)):
             self._wanted = None
         return answer
+
+    async def ask(self, method: str, path: str, seconds: float, body: bytes | None = None) -> bytes:
+        """Asks Ray's dashboard on the door's own behalf. Raises `stranded.Unanswered`."""
+        try:
+            answer = await self._ask(method, path, seconds, body)
+        except Refused as e:
+            raise stranded.Unanswered(str(e)) from None
+        if answer.status >= 300:
+            raise stranded.Unanswered(f"{path} was answered by {answer.status}")
+        return answer.body
 
     async def _ask(self, method: str, path: str, seconds: float, body: bytes | None = None) -> Answer:
         try:
@@ -341,7 +352,7 @@ async def serve(settings: Settings, host: str, port: int, ready: asyncio.Event |
         door = Door(settings, session)
         server, connection = _factory(door)
         listener = await asyncio.get_running_loop().create_server(connection, host, port)
-        watcher = asyncio.create_task(door.watch())
+        watcher = asyncio.gather(door.watch(), stranded.Watch(door.ask, asyncio.get_running_loop().time).run())
         log.info("listening on %s port %d, for Ray at %s", host, port, settings.ray)
         if ready is not None:
             ready.set()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from infra.providers.process import wait_ready
 from infra.providers.ray_head import NODE, RayHead
 from infra.providers.ray_ports import RayPorts
 from infra.providers.resource import Task
@@ -25,6 +27,8 @@ from tests.wait import eventually
 
 APPLICATIONS = "/api/serve/applications/"
 KUBERAYS_READ = f"{APPLICATIONS}?api_type=declarative"
+
+CHECKOUT = Path(__file__).parents[1]
 
 HELLO = """
 import asyncio
@@ -60,6 +64,19 @@ class Wall:
     token_file: Path
     session: Session
     log: Path
+    inputs: dict[str, Any]
+
+    def restart(self, env: Mapping[str, str]) -> None:
+        """Ends what is left of Ray and starts it with these variables, without a word about Serve.
+
+        Its folder is a new one, and so are its ports but the dashboard's.
+        """
+        head, task = RayHead(), Task(lambda _: None)
+        head.delete(self.inputs["record"], self.inputs, task)
+        self.inputs["env"] = {"PYTHONPATH": self.inputs["env"]["PYTHONPATH"], **env}
+        head._start(self.session, self.inputs, "")
+        url, log = f"{self.dashboard}/api/version", Path(self.inputs["log"])
+        wait_ready(self.session, url, log, task, name="Ray", seconds=120)
 
     def mount(self, document: dict[str, Any]) -> None:
         """Changes the mounted document as the kubelet does: by another target of a link."""
@@ -93,8 +110,8 @@ def application(name: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def walled_ray() -> Iterator[Wall]:
-    """A Ray with token authentication and a door before it, both for the tests alone."""
+def walled_ray(env: Mapping[str, str] | None = None) -> Iterator[Wall]:
+    """A Ray with token authentication, and variables of its own, and a door before it, both for the tests alone."""
     with contextlib.ExitStack() as stack:
         # Ray's sockets leave little room for the name of its folder.
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hrd-", dir="/tmp")))
@@ -113,7 +130,7 @@ def walled_ray() -> Iterator[Wall]:
             "inner_base": 0,
             "record": str(root / "run"),
             "log": str(root / "ray.log"),
-            "env": {"PYTHONPATH": str(root)},
+            "env": {"PYTHONPATH": os.pathsep.join((str(root), str(CHECKOUT))), **(env or {})},
         }
         head, task = RayHead(), Task(lambda _: None)
         stack.callback(lambda: head.delete(inputs["record"], inputs, task))
@@ -135,7 +152,7 @@ def walled_ray() -> Iterator[Wall]:
         eventually(lambda: listens(port), "the door listens")
         session = Session(Path(inputs["record"]))
         dashboard = f"http://127.0.0.1:{inputs['dashboard_port']}"
-        wall = Wall(client, dashboard, token_file.read_text(), document, mounted, token_file, session, log)
+        wall = Wall(client, dashboard, token_file.read_text(), document, mounted, token_file, session, log, inputs)
         wall.mount(document)
         refused_before_ray_is_there(wall)
         head.create(inputs, task)

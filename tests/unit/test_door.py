@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from serving import door
+from serving import door, stranded
 from serving.door import APPLICATIONS, Settings, serve
 
 TOKEN = "0123456789abcdef" * 4
@@ -463,3 +463,29 @@ async def test_what_serves_already_waits_for_nobody(waiting: tuple[Place, door.D
     place.ray.answer = listing(nodes(), {"headrace": {}})
     assert (await it._apply(MOUNTED)).status == 200
     assert [method for method, *_ in place.ray.seen] == ["GET", "PUT"]
+
+
+# Actors on dead nodes
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stranded, "POLL_S", 0.01)
+    monkeypatch.setattr(stranded, "GRACE_S", 0.01)
+
+
+async def test_actors_on_dead_nodes_are_ended_without_being_asked(hasty: None, place: Place) -> None:
+    actor = {"actor_id": "1f", "name": "a", "ray_namespace": "serve", "state": "ALIVE", "node_id": "2f"}
+    lists = {"/api/v0/nodes": [{"node_id": "2f", "state": "DEAD"}], "/api/v0/actors": [actor]}
+    asked = asyncio.Event()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST":
+            asked.set()
+        return web.json_response({"data": {"result": {"result": lists.get(request.path, [])}}})
+
+    place.ray.answer = answer
+    await asyncio.wait_for(asked.wait(), 30)
+    [_, path, headers, body] = next(seen for seen in place.ray.seen if seen[0] == "POST")
+    assert (path, headers["Authorization"]) == ("/api/jobs/", f"Bearer {TOKEN}")
+    assert json.loads(body)["entrypoint"].endswith("-m serving.stranded 1f")
