@@ -79,9 +79,7 @@ class Api:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, *, unclear: bool = False) -> None:
         given = _request_id(scope)
-        x = Exchange(
-            given or secrets.token_hex(12), receive, send, method=scope["method"], tls=over_tls(scope)
-        )
+        x = Exchange(given or secrets.token_hex(12), receive, send, method=scope["method"], tls=over_tls(scope))
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
         with traced(self._services.tracer, x, scope):

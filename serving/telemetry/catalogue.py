@@ -233,7 +233,7 @@ JOB_OLDEST_SECONDS = Metric(
 INDEX_AGE_SECONDS = Metric(
     "headrace_index_age_seconds",
     "gauge",
-    "Time since a document of a collection of the catalogue was last ingested; absent until one was.",
+    "Time since the newest ingested document of a configured collection was put in; absent until there is one.",
     ("collection",),
 )
 DISK_FREE_BYTES = Metric(
