@@ -16,7 +16,7 @@ _TOKENS = ("prompt_tokens", "completion_tokens")
 def write(x: Exchange) -> None:
     """Writes the line of a request that was accounted for."""
     if log.isEnabledFor(logging.INFO):
-        log.info("request", extra=fields(x))
+        log.info("request", extra={"fields": fields(x)})
 
 
 def fields(x: Exchange) -> dict[str, Any]:

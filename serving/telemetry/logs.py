@@ -24,16 +24,20 @@ _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"asctime", "message"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats records with what they were given as `extra`, and `fields` that are the same in each line."""
+    """Formats records with what they were given as `extra`, and `fields` that are the same in each line.
+
+    An `extra` of `fields` alone, a mapping, is spread out: Python looks at each other one by itself.
+    """
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         super().__init__()
         self._fields = dict(fields)
+        self._second = (0, "")
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line, without its end."""
         line: dict[str, object] = {
-            "asctime": self.formatTime(record),
+            "asctime": f"{self._time(record)},{int(record.msecs):03d}",
             "levelname": record.levelname,
             "message": record.getMessage(),
             "logger": record.name,
@@ -42,17 +46,24 @@ class JsonFormatter(logging.Formatter):
             "process": record.process,
             **self._fields,
         }
-        line |= {name: value for name, value in record.__dict__.items() if name not in _OWN}
+        own = record.__dict__.get("fields")
+        line |= own or {name: value for name, value in record.__dict__.items() if name not in _OWN}
         if record.exc_info:
             line["exc_text"] = self.formatException(record.exc_info)
         line["timestamp_ns"] = time.time_ns()
         return orjson.dumps(line, default=str).decode()
 
+    def _time(self, record: logging.LogRecord) -> str:
+        second = int(record.created)
+        if self._second[0] != second:
+            self._second = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        return self._second[1]
+
 
 class LogFile(RotatingFileHandler):
     """A file that is replaced once it has `maxBytes`; unlike its base, formats no line twice to find out."""
 
-    def shouldRollover(self, record: logging.LogRecord) -> bool:  # type: ignore[override]  # 0 and 1 in typeshed
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Whether the file is full."""
         return 0 < self.maxBytes <= (self.stream or self._open()).tell()
 

@@ -53,13 +53,18 @@ def test_a_line_has_the_keys_of_ray_serves(serve):
     path = logs.keep("headrace.log", FIELDS)
     assert path.parent == serve
     logging.getLogger("headrace.requests").info("request", extra={"status": 200, "stages": {"decode": 0.5}})
+    given = {"status": 201, "code": None}
+    logging.getLogger("headrace.requests").info("request", extra={"fields": given})
     logging.getLogger("ray.serve").error("theirs")
-    [ours] = lines(path)
+    [ours, spread] = lines(path)
+    assert spread.items() >= {"message": "request", **given, **FIELDS}.items()
+    assert "fields" not in spread
     [theirs] = [line for file in serve.glob("replica_*.log") for line in lines(file)]
     assert ours.items() >= {"message": "request", "status": 200, "stages": {"decode": 0.5}, **FIELDS}.items()
     assert ours["levelname"] == "INFO"
     shape = {"asctime", "levelname", "message", "filename", "lineno", "process", "timestamp_ns"}
     assert shape <= ours.keys() & theirs.keys()
+    assert len(ours["asctime"]) == len(theirs["asctime"])
 
 
 def test_what_failed_is_told_and_each_line_is_written_once(serve):
