@@ -10,12 +10,14 @@ from ray import serve
 from ray.serve import Application
 
 from serving.config import Catalog, HostedModel, ServingConfig, VllmModel
+from serving.telemetry import logs
 
 
 class Model:
     """A model replica: see `serving.engines.llamacpp` and `serving.engines.vllm`."""
 
     def __init__(self, config: HostedModel) -> None:
+        _keep_log()
         self._replica: Any
         if isinstance(config, VllmModel):
             from serving.engines.vllm import VllmReplica
@@ -42,6 +44,7 @@ class Retrieval:
     async def __init__(self, config: ServingConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         from serving.retrieval.replica import RetrievalReplica
 
+        _keep_log()
         self._replica = RetrievalReplica(config)
         await self._replica.start()
 
@@ -62,6 +65,7 @@ class Gateway:
         from serving.api.services import Services
         from serving.engines.replica import node_address
 
+        _keep_log()
         self._services = Services(config, retrieval, serve.get_app_handle, node_address())
         await self._services.start()
 
@@ -86,6 +90,12 @@ def model_application(args: dict[str, Any]) -> Application:
     """Builds the application of one model; `args["model"]` is a `HostedModel`."""
     model: HostedModel = TypeAdapter(HostedModel).validate_python(args["model"])
     return _bind(Model, model)
+
+
+def _keep_log() -> None:
+    replica = serve.get_replica_context()
+    fields = {"application": replica.app_name, "deployment": replica.deployment, "replica": replica.replica_tag}
+    logs.keep(f"headrace_{'_'.join(fields.values())}.log", fields)
 
 
 def _bind(deployment: type, *args: Any) -> Application:

@@ -121,18 +121,37 @@ Amount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=9)]
 class Price(Strict):
     """What a million tokens of a model cost, as decimal numbers: no amount is rounded to binary."""
 
-    input: Amount = Field(description="of tokens that the model reads")
-    output: Amount = Field(description="of tokens that the model writes")
+    input: Amount | None = Field(default=None, description="of tokens that the model reads")
+    output: Amount | None = Field(default=None, description="of tokens that the model writes")
     cached_input: Amount | None = Field(
         default=None, description="of tokens that it has read before, where its engine says so; by default input's"
     )
+    per_hour: Amount | None = Field(
+        default=None, description="of a replica, whether it works or not: its GPUs or CPUs; for models that run here"
+    )
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="its code in ISO 4217")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.input is None) != (self.output is None):
+            raise ValueError("input and output need each other")
+        if self.input is None and self.cached_input is not None:
+            raise ValueError("cached_input needs input and output")
+        if self.input is None and self.per_hour is None:
+            raise ValueError("needs input and output, or per_hour")
+        return self
 
 
 class Priced(Strict):
     """What tokens may have a price."""
 
     price: Price | None = Field(default=None, description="of its tokens and its adapters'; by default unknown")
+
+    @model_validator(mode="after")
+    def _hourly(self) -> Self:
+        if self.price is not None and self.price.per_hour is not None and not isinstance(self, Hosted):
+            raise ValueError("price.per_hour is for models that Ray Serve runs: llamacpp and vllm")
+        return self
 
 
 class LlamaCppModel(Hosted, Priced):

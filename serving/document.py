@@ -53,7 +53,7 @@ def serve_document(
     return {
         "proxy_location": proxy_location,
         # One line per request is the gateway's own business; Serve's costs 3 % of a relay's time.
-        "logging_config": {"enable_access_log": False},
+        "logging_config": {"enable_access_log": False, "encoding": "JSON"},
         "http_options": {"host": host, "port": port},
         "applications": [
             _gateway(config, catalog, env or {}, on_pools),
@@ -79,9 +79,9 @@ def _gateway(config: ServingConfig, catalog: Catalog, env: Mapping[str, str], on
                 "graceful_shutdown_timeout_s": DRAIN_S,
                 "max_surge_percent": 100,
                 "ray_actor_options": _actor(config.gateway, on_pools),
-                "user_config": catalog.model_dump(mode="json", exclude={"models": {"__all__": PLACEMENT}}),
+                "user_config": catalog.model_dump(mode="json", exclude={"models": {"__all__": {"pool"}}}),
                 # Below this level Serve builds a log record per request, and then drops it: 2 % of a relay's time.
-                "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
+                "logging_config": {"enable_access_log": False, "encoding": "JSON", "log_level": "WARNING"},
             },
             {
                 "name": "Retrieval",

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.api import charging, detaching
+from serving.api import charging, detaching, request_log
 from serving.api.errors import ApiError, invalid, not_found, unavailable
 from serving.api.exchange import Exchange
 from serving.api.http import made_id
@@ -35,6 +35,7 @@ from serving.security.principal import Principal
 from serving.security.provider import ProviderUnavailable
 from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, NotOwner, StoreUnavailable
 from serving.store.uninterrupted import finish
+from serving.telemetry import metrics
 
 log = logging.getLogger("headrace.api")
 
@@ -50,6 +51,7 @@ class Api:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        metrics.introduce_routes(op.path for op in OPERATIONS)
         endpoints = [(op, self._endpoint(op)) for op in OPERATIONS]
         # Most requests go to a path without parameters: found by name, they spare the router and its wrappers.
         self._named = {(op.method, op.path): endpoint for op, endpoint in endpoints if "{" not in op.path}
@@ -77,7 +79,7 @@ class Api:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, *, unclear: bool = False) -> None:
         given = _request_id(scope)
-        x = Exchange(given or secrets.token_hex(12), receive, send, tls=over_tls(scope))
+        x = Exchange(given or secrets.token_hex(12), receive, send, method=scope["method"], tls=over_tls(scope))
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
         with traced(self._services.tracer, x, scope):
@@ -91,6 +93,7 @@ class Api:
                     await self._answer(x, scope, receive)
             finally:
                 x.account()
+                request_log.write(x)
 
     def _stream_id(self, scope: Scope) -> str:
         x: Exchange = scope["headrace"]
@@ -130,7 +133,7 @@ class Api:
 
         async def endpoint(request: Request) -> Response:
             x: Exchange = request.scope["headrace"]
-            x.route = op.path
+            x.begin(op.path)
             if op.authenticated:
                 x.principal = await self._identify(request)
                 self._require(op, x.principal)

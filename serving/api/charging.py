@@ -219,7 +219,7 @@ def most(document: dict[str, Any], context: int | None, answer_tokens: int) -> t
 
 
 def _money(read: int, written: int, price: Price | None) -> int:
-    if price is None:
+    if price is None or price.input is None or price.output is None:
         return 0
     dearest = max(price.input, price.cached_input or Decimal(0))
     return _units((read * dearest + written * price.output).scaleb(-6))

@@ -33,16 +33,17 @@ from serving.telemetry import metrics
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers a conversation, streamed or whole."""
     body = await read_json(request, ChatRequest, s.limits)
+    x.timeline.end_of("receive")
     check_size(body, s.limits)
     route, catalogue = resolve(s, x, body.model), s.tools  # of one catalogue: another may come while this waits
     check_storable(s, route, body)
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream):
         body = await guarded(s, x, route, body)
+        x.timeline.end_of("guard")
         strategy = choose(route, body)
         approving = Approving(s.approvals, x.caller, route, body.approvals or ())
         await approving.record(s.audit, x.request_id)
         turn = OpenTurn(s, x.caller, route.assistant, body) if body.conversation is not None else None
-        x.timeline.end_of("receive")
         async with s.admission.admit():
             x.timeline.end_of("admit")
             searches = searches_by_itself(route, strategy)
@@ -71,6 +72,7 @@ def resolve(s: Services, x: Exchange, name: str) -> Route:
     if route is None:
         raise ApiError(404, "model_not_found", "There is no such model.", param="model")
     x.model = route.requested
+    x.assistant = route.assistant.name if route.assistant is not None else None
     return route
 
 

@@ -22,6 +22,7 @@ from serving.api.services import Services
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Continues one or more texts, streamed or whole."""
     body = await read_json(request, CompletionRequest, s.limits)
+    x.timeline.end_of("receive")
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
     if sum(map(len, prompts)) > s.limits.characters:
         raise invalid(f"The prompt has more than {s.limits.characters} characters.", "prompt", "too_long")
@@ -34,7 +35,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         raise invalid("An assistant answers chat completions; completions need a model.", "model")
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream):
         body = await guarded(s, x, route, body)
-        x.timeline.end_of("receive")
+        x.timeline.end_of("guard")
         document: dict[str, Any] = {**sampling_fields(body), "prompt": body.prompt}
         if body.max_tokens is not None:
             document["max_tokens"] = body.max_tokens

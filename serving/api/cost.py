@@ -24,11 +24,11 @@ class Cost:
 
 
 def cost_of(usage: Mapping[str, Any], price: Price | None) -> Cost | None:
-    """Returns what the tokens of an engine's `usage` cost, None without a price or where it does not say both counts.
+    """Returns what the tokens of an engine's `usage` cost, None without a price or where both counts are not said.
 
     Prompt tokens that the engine had in its cache have a price of their own where there is one.
     """
-    if price is None or (counts := counts_of(usage)) is None:
+    if price is None or price.input is None or price.output is None or (counts := counts_of(usage)) is None:
         return None
     read, written = counts
     details = usage.get("prompt_tokens_details")

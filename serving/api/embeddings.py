@@ -46,6 +46,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     if body.dimensions is not None and body.dimensions != vectors.shape[1]:
         raise invalid(f"This model has {vectors.shape[1]} dimensions.", "dimensions")
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    x.usage = usage
     count_tokens(x.model, x.caller.tenant, usage)
     data = [
         {"object": "embedding", "index": i, "embedding": _encode(vector, body.encoding_format)}

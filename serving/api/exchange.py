@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from starlette.types import Message, Receive, Send
@@ -14,6 +14,7 @@ from serving.api.errors import ApiError
 from serving.api.response_headers import completed
 from serving.security.principal import Principal
 from serving.telemetry import metrics
+from serving.telemetry.catalogue import UNKNOWN
 from serving.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ class Exchange:
     __slots__ = (
         "_receive",
         "_send",
+        "assistant",
         "charge",
         "code",
         "disconnected",
         "error_frame",
         "guard",
         "hold",
+        "method",
         "model",
         "principal",
         "request_id",
@@ -42,15 +45,21 @@ class Exchange:
         "status",
         "timeline",
         "tls",
+        "usage",
     )
 
-    def __init__(self, request_id: str, receive: Receive, send: Send, *, tls: bool = False) -> None:
+    def __init__(
+        self, request_id: str, receive: Receive, send: Send, *, method: str = "GET", tls: bool = False
+    ) -> None:
         self.request_id = request_id
+        self.method = method
         self.tls = tls
         self.timeline = Timeline()
         self.principal: Principal | None = None
-        self.route = "unknown"
+        self.route = UNKNOWN
         self.model = "none"
+        self.assistant: str | None = None  # that is asked, by its configured name
+        self.usage: Mapping[str, object] = {}  # the tokens that an engine reported
         self.status = 0
         self.code = ""
         self.started = False
@@ -68,6 +77,11 @@ class Exchange:
         if self.principal is None:
             raise AssertionError("this route has no caller")
         return self.principal
+
+    def begin(self, route: str) -> None:
+        """Books that a request to a route began."""
+        self.route = route
+        metrics.child(metrics.requests_started, route).inc()
 
     def new_id(self, prefix: str) -> str:
         """Returns a fresh object id."""
@@ -128,13 +142,26 @@ class Exchange:
     def account(self) -> None:
         """Books the request's metrics; called once, at its end."""
         self.timeline.end_of("respond")
-        outcome = "cancelled" if self.disconnected else "ok"
+        outcome = self.outcome
+        if self.route == UNKNOWN:
+            metrics.child(metrics.requests_started, UNKNOWN).inc()
         if self.code:
-            outcome = "error" if self.status >= 500 or self.started_then_failed else "refused"
             metrics.child(metrics.errors, self.route, self.code).inc()
+        if self.principal is not None:
+            metrics.child(metrics.tenant_requests, self.principal.tenant, outcome).inc()
+        if self.assistant is not None:
+            metrics.child(metrics.assistant_requests, self.assistant, outcome).inc()
         metrics.child(metrics.request_seconds, self.route, self.model, outcome).observe(self.timeline.total)
         for stage, seconds in self.timeline.stages.items():
             metrics.child(metrics.stage_seconds, self.route, stage).observe(seconds)
+        metrics.child(metrics.overhead_seconds, self.route).observe(self.timeline.overhead)
+
+    @property
+    def outcome(self) -> str:
+        """How it ended: one of `OUTCOMES`."""
+        if self.code:
+            return "error" if self.status >= 500 or self.started_then_failed else "refused"
+        return "cancelled" if self.disconnected else "ok"
 
     @property
     def started_then_failed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from starlette.requests import Request
@@ -13,17 +14,28 @@ from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response, text_query
 from serving.api.schemas import FeedbackRequest
 from serving.api.services import Services
+from serving.store.errors import Conflict, InvalidValue
 from serving.store.feedback import Feedback, Rating, TargetNotFound
+from serving.telemetry import metrics
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Stores a rating once: repeated with the same id it returns the one that is there."""
     body = await read_json(request, FeedbackRequest, s.limits)
+    started, outcome = time.perf_counter(), "error"
     rating = Rating(body.thumb, body.score, body.tags, body.comment, body.correction, body.rejected, body.consent)
     try:
         made = await s.ratings.create(x.caller, (body.target.type, body.target.id), rating, id=body.id)
+        outcome = "ok"
     except TargetNotFound as e:
+        outcome = "refused"
         raise ApiError(404, "not_found", f"There is no such {e.kind}.", param=e.param) from None
+    except (Conflict, InvalidValue):
+        outcome = "refused"
+        raise
+    finally:
+        metrics.child(metrics.feedback_seconds, outcome).observe(time.perf_counter() - started)
+    metrics.child(metrics.feedback, body.target.type, body.thumb or "none").inc()
     return JsonResponse(_render(made))
 
 

@@ -386,12 +386,17 @@ def _observe(x: Exchange, relay: Relay) -> None:
 
 def book(x: Exchange, job: Job, usage: dict[str, Any]) -> None:
     """Books the tokens of an answer, and their cost where it is known."""
+    x.usage = usage
     count_tokens(x.model, x.caller.tenant, usage)
     cost = cost_of(usage, job.route.price)
     if x.charge is not None and (usage or job.solve is None):
         x.charge.book(usage, cost)
     if cost is not None:
-        metrics.child(metrics.cost, x.model, cost.currency).inc(float(cost.amount))
+        amount = float(cost.amount)
+        metrics.child(metrics.cost, x.model, cost.currency).inc(amount)
+        metrics.child(metrics.tenant_cost, x.caller.tenant, cost.currency).inc(amount)
+        if x.assistant is not None:
+            metrics.child(metrics.assistant_cost, x.assistant, cost.currency).inc(amount)
 
 
 def count_tokens(model: str, tenant: str, usage: dict[str, Any]) -> None:

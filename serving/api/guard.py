@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from serving.api.judging import Judges
-from serving.assistants.tools.tool import ToolError
+from serving.assistants.tools.tool import ToolRefused
 from serving.config import GuardAction, GuardedText
 from serving.retrieval.types import Hit
 from serving.security.guardrails.rails import Rails, Stage
@@ -87,10 +87,10 @@ class Guard:
         return REMOVED if result.blocked else result.text
 
     async def arguments(self, arguments: str) -> str:
-        """Returns the arguments with which a tool may be called; raises `ToolError` where they are blocked."""
+        """Returns the arguments with which a tool may be called; raises `ToolRefused` where they are blocked."""
         result = await self.call(arguments, "arguments")
         if result.blocked:
-            raise ToolError("a guardrail blocks these arguments")
+            raise ToolRefused("a guardrail blocks these arguments")
         return result.text
 
     async def call(self, arguments: str, place: str, on: GuardedText = "output") -> Screened:

@@ -45,9 +45,11 @@ _FIELDS = {"messages": "input", "response_format": "text.format"}
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers an input, streamed or whole, and keeps both."""
     body = await read_json(request, ResponseRequest, s.limits)
+    x.timeline.end_of("receive")
     route = chat.resolve(s, x, body.model)
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream):
         body = await guarded(s, x, route, body)
+        x.timeline.end_of("guard")
         asked = await _read(s, x, body)
         reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
         async with s.admission.admit():
@@ -80,6 +82,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
 async def count_input(s: Services, request: Request, x: Exchange) -> Response:
     """Counts the tokens that a model would read, with what it is shown of earlier turns and documents."""
     body = await read_json(request, ResponseRequest, s.limits)
+    x.timeline.end_of("receive")
     asked = await _read(s, x, body)
     if asked.strategy is not None:
         raise invalid(
@@ -148,7 +151,6 @@ async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
     strategy = choose(route, asked, _FIELDS)
     approving = Approving(s.approvals, x.caller, route, asked.approvals or ())
     await approving.record(s.audit, x.request_id)
-    x.timeline.end_of("receive")
     recollection = _recollection(s, x, route, body, asked, history)
     return _Asked(own, asked, route, strategy, previous, recollection, bool(earlier), catalogue, approving)
 

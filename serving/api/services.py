@@ -18,6 +18,7 @@ from serving.api.indexing import Indexer
 from serving.api.judging import Judges
 from serving.api.recalling import Recaller
 from serving.api.remembering import Remembering
+from serving.api.sampling import Sampler
 from serving.api.stream_buffer import Buffers
 from serving.api.stream_ids import StreamIds
 from serving.api.stream_peers import Peers
@@ -27,7 +28,7 @@ from serving.assistants.resolver import Resolver
 from serving.assistants.sandbox_on_demand import SandboxOnDemand
 from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.mcp import McpServers
-from serving.config import Catalog, McpTool, ServingConfig, refuse_own_store
+from serving.config import TOOLS, Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
@@ -44,6 +45,7 @@ from serving.security.tokens import Tokens
 from serving.store import data
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
+from serving.store.condition import Condition
 from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.erasure import Erasures
@@ -97,6 +99,7 @@ class Services:
         self.quotas = QuotaStore(self.database)
         self.usage = Usage(self.database)
         self.keeper = Keeper(self.quotas, self.usage, config.quotas)
+        self.sampler = Sampler(config.store, Condition(self.database), self.keeper)
         secret = config.key_secret.read()
         previous = config.key_secret_previous.read() if config.key_secret_previous is not None else None
         self.authenticator = Authenticator(self.keys, secret, previous=previous)
@@ -148,6 +151,7 @@ class Services:
         self._working: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
         self._auditing: asyncio.Task[None] | None = None
+        self._sampling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
@@ -159,6 +163,7 @@ class Services:
         self._working = asyncio.create_task(self._work())
         self._noting = asyncio.create_task(self._note_used())
         self._auditing = asyncio.create_task(self.audit.keep(self.config.retention.audit))
+        self._sampling = asyncio.create_task(self.sampler.run())
 
     async def _note_used(self) -> None:
         """Stores when keys were last used, off the requests' path."""
@@ -188,7 +193,12 @@ class Services:
         self.tools = CatalogTools(self.mcp, catalog.tools)
         self.configured_at = int(time.time())
         self._configured.set()
-        metrics.introduce(entry.id for entry in self.resolver.listed)
+        self.sampler.configure(catalog)
+        metrics.introduce(
+            (entry.id for entry in self.resolver.listed),
+            (assistant.name for assistant in catalog.assistants),
+            (*TOOLS, *(tool.name for tool in catalog.tools)),
+        )
 
     async def authenticate(self, authorization: str | None) -> Principal:
         """Returns the caller of an `Authorization` header; raises `AuthenticationError`."""
@@ -223,7 +233,7 @@ class Services:
 
     async def close(self) -> None:
         """Gives back what is being worked on, closes connections and ends what was started."""
-        tasks = [task for task in (self._working, self._noting, self._auditing) if task is not None]
+        tasks = [task for task in (self._working, self._noting, self._auditing, self._sampling) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

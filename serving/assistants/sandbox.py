@@ -26,11 +26,17 @@ from pydantic_monty import Monty, MontyCrashedError, MontyRuntimeError, MontySyn
 
 from serving.assistants.program import with_answer
 from serving.confine import landlock_abi
+from serving.telemetry import metrics
 
 _log = logging.getLogger(__name__)
 
 Kind = Literal["value", "syntax", "runtime", "time", "memory", "recursion", "output", "crash"]
 """How a program ended: with or without an answer, or by which error or limit."""
+
+_COUNTED: dict[Kind, str] = {"value": "ok", "syntax": "error", "runtime": "error", "crash": "crashed"}
+"""What an end is counted as; the others are limits."""
+
+_RUNS = {outcome: metrics.sandbox_runs.labels(outcome) for outcome in ("ok", "error", "limit", "crashed")}
 
 MAX_MESSAGE = 500
 """Characters of an error's message that are kept."""
@@ -133,6 +139,15 @@ class Sandbox:
         When the caller is cancelled, a program that waits is dropped and one that runs is left to its limits.
         Raises `SandboxFull`.
         """
+        outcome = await self._run_beside(program)
+        _RUNS[_COUNTED.get(outcome.kind, "limit")].inc()
+        return outcome
+
+    async def warm(self) -> None:
+        """Waits until all workers have started."""
+        await asyncio.gather(*(self._run_beside("None") for _ in range(self._limits.workers)))
+
+    async def _run_beside(self, program: str) -> Outcome:
         if self._unfinished >= self._limits.workers + self._limits.waiting:
             raise SandboxFull("too many programs wait to be run")
         loop = asyncio.get_running_loop()
@@ -221,7 +236,7 @@ async def open_sandbox(limits: SandboxLimits | None = None) -> AsyncGenerator[Sa
             raise SandboxUnavailable(f"the sandbox's workers do not start: {e}") from e
         sandbox = Sandbox(pool, limits)
         try:
-            await asyncio.gather(*(sandbox.run("None") for _ in range(limits.workers)))  # they are warm from here on
+            await sandbox.warm()
             yield sandbox
         finally:
             await asyncio.to_thread(sandbox.close)

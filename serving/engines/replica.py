@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from serving.telemetry import metrics
 
@@ -23,12 +24,31 @@ class EngineReplica:
 
     `engine` names it in messages, `url` is its address without a path, `key` what it wants to be asked with,
     `slots` how many requests it decodes together, and `started` when it began to load (`time.perf_counter()`).
+    `adapters` are the names of those that it must serve beside its model.
     """
 
-    def __init__(self, engine: str, model: str, *, url: str, key: str, slots: int, started: float) -> None:
+    def __init__(
+        self,
+        engine: str,
+        model: str,
+        *,
+        url: str,
+        key: str,
+        slots: int,
+        started: float,
+        adapters: Sequence[str] = (),
+    ) -> None:
         self._engine = engine
         self._url = url
         self._key = key
+        self._slots = slots
+        self._adapters = {name: metrics.adapter_missing.labels(model, name) for name in adapters}
+        self._restarts = metrics.engine_restarts.labels(model)
+        self._busy = metrics.engine_busy_seconds.labels(model)
+        self._available = metrics.engine_available_seconds.labels(model)
+        self._leased = 0
+        self._booked_at = time.monotonic()
+        self._answers = True
         self._leases = metrics.engine_leases.labels(model)
         self._up = metrics.engine_up.labels(model)
         metrics.engine_slots.labels(model).set(slots)
@@ -37,22 +57,60 @@ class EngineReplica:
 
     async def lease(self) -> AsyncIterator[dict[str, str]]:
         """Yields this replica's address and key once and holds a place until the caller cancels."""
-        self._leases.inc()
+        self._lease(1)
         try:
             yield {"url": f"{self._url}/v1", "key": self._key}
             await asyncio.Event().wait()
         finally:
-            self._leases.dec()
+            self._lease(-1)
+
+    def _lease(self, change: int) -> None:
+        self.book(time.monotonic())
+        self._leased += change
+        self._leases.inc(change)
+
+    def book(self, at: float) -> None:
+        """Books the slots' time until `at` (`time.monotonic()`): what was leased, and what there was.
+
+        An engine that does not answer has no slots.
+        """
+        seconds = max(at - self._booked_at, 0.0)
+        self._booked_at = at
+        if not self._answers:
+            return
+        self._busy.inc(min(self._leased, self._slots) * seconds)
+        self._available.inc(self._slots * seconds)
 
     async def check_health(self) -> None:
         """Raises when the engine does not answer; Serve then replaces the replica."""
         try:
             await asyncio.to_thread(self._ask_health)
         except OSError as e:
-            self._up.set(0)
+            self._gone()
             raise RuntimeError(f"{self._engine} does not answer: {e}") from e
         self._up.set(1)
+        self.book(time.monotonic())
+        self._answers = True
+
+    def _gone(self) -> None:
+        self._up.set(0)
+        if self._answers:
+            self._answers = False
+            self._restarts.inc()
 
     def _ask_health(self) -> None:
         with contextlib.closing(urllib.request.urlopen(f"{self._url}/health", timeout=5)):  # noqa: S310
             pass
+        if self._adapters:
+            # An engine that answers is not replaced for what it says here.
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+                served = self._served()
+                for name, missing in self._adapters.items():
+                    missing.set(name not in served)
+
+    def _served(self) -> set[str]:
+        """Returns the names that the engine answers to."""
+        headers = {"Authorization": f"Bearer {self._key}"}
+        request = urllib.request.Request(f"{self._url}/v1/models", headers=headers)  # noqa: S310
+        with contextlib.closing(urllib.request.urlopen(request, timeout=5)) as response:  # noqa: S310
+            return {each["id"] for each in json.load(response)["data"]}

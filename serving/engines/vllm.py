@@ -40,13 +40,19 @@ class VllmReplica(EngineReplica):
         key = secrets.token_urlsafe(32)
         self._program = _start(config, host or node_address(), key)
         super().__init__(
-            "vLLM", config.name, url=self._program.url, key=key, slots=config.max_num_seqs, started=started
+            "vLLM",
+            config.name,
+            url=self._program.url,
+            key=key,
+            slots=config.max_num_seqs,
+            started=started,
+            adapters=[lora.name for lora in config.loras],
         )
 
     async def check_health(self) -> None:
         """Raises when vLLM has ended or does not answer; Serve then replaces the replica."""
         if reason := self._program.ended():
-            self._up.set(0)
+            self._gone()
             raise StartFailed(reason)
         await super().check_health()
 

@@ -26,8 +26,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serving.config import Store
 from serving.store import data
 from serving.store.audit import UNLOCKED, unlocked
+from serving.store.condition import BACKED_UP, Condition
 from serving.store.database import HEAD, Database
-from serving.store.errors import StoreError
+from serving.store.errors import StoreError, StoreUnavailable
 from serving.store.ids import new_id
 from serving.store.models import jobs as jobs_table
 from serving.store.models import meta, metadata
@@ -44,7 +45,7 @@ CHUNK = 1 << 20
 IN_MEMORY = 8 << 20  # a larger member waits on disk until its size is known
 ROWS = 500  # read and written together
 
-_KEPT = ("format", PAUSED, UNLOCKED)
+_KEPT = ("format", PAUSED, UNLOCKED, BACKED_UP)
 """Rows of `meta` that belong to the database that holds them."""
 
 Say = Callable[[str], None]
@@ -117,6 +118,10 @@ async def backup(
         partial.rename(target)
     finally:
         partial.unlink(missing_ok=True)
+    try:
+        await Condition(database).note_backup()
+    except StoreUnavailable as e:  # the archive is whole all the same
+        say(f"that there is a backup is not noted for metrics: {e}")
     return target
 
 

@@ -29,11 +29,15 @@ from serving.store.models import meta, metadata
 from serving.store.postgres import Access
 from serving.store.prepared import Given, Lookups, Prepared, Rows
 from serving.store.uninterrupted import finish, require, uninterrupted
+from serving.telemetry import metrics
 
 TOGETHER = 256
 """Writers that share one commit at most: a batch must not keep others waiting for long."""
 
 T = TypeVar("T")
+
+_READING = metrics.database_seconds.labels("read")
+_WRITING = metrics.database_seconds.labels("write")
 
 _MIGRATING = threading.Lock()  # alembic keeps its context in module globals
 
@@ -130,7 +134,7 @@ class Database:
         if (around := self._around()) is not None:
             yield around
             return
-        with self._explained():
+        with self._explained(), _READING.time():
             async with self._reader.begin() as connection:
                 yield connection
 
@@ -151,16 +155,18 @@ class Database:
                 yield around
             except BaseException as e:
                 if reason := self._explained().reason(e):
+                    metrics.database_errors.inc()
                     await around.rollback()  # SQLite may have undone all of it, and would go on without a transaction
                     raise StoreUnavailable(reason) from e
                 await savepoint.rollback()
                 raise
             await savepoint.commit()
             return
-        async with self._writing:
-            with self._explained():
-                async with self._writer.begin() as connection:
-                    yield connection
+        with _WRITING.time():
+            async with self._writing:
+                with self._explained():
+                    async with self._writer.begin() as connection:
+                        yield connection
 
     @uninterrupted
     async def atomically(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -185,7 +191,8 @@ class Database:
         if self._blocking is None or self._around() is not None:
             async with self.read() as connection:
                 return await connection.run_sync(work)
-        return await asyncio.to_thread(self._query, self._blocking, work)
+        with _READING.time():
+            return await asyncio.to_thread(self._query, self._blocking, work)
 
     def _query(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         with self._explained(), engine.begin() as connection:
@@ -198,7 +205,8 @@ class Database:
             with suppress(sqlite3.Error):
                 if self._lookups is None:
                     self._lookups = Lookups(self.url)
-                return self._lookups.rows(query, given)
+                with _READING.time():
+                    return self._lookups.rows(query, given)
         return await self._rows(query, given)
 
     @uninterrupted
@@ -221,7 +229,8 @@ class Database:
         self._queue.append(waiting)
         if self._batches is None:
             self._batches = asyncio.create_task(self._write_batches(self._committing))
-        return cast(T, await waiting.done)
+        with _WRITING.time():
+            return cast(T, await waiting.done)
 
     async def _write_batches(self, engine: Engine) -> None:
         """Commits what waits, until nothing does; other writers have their turn between two batches."""
@@ -378,6 +387,7 @@ class _Explained:
 
     def __exit__(self, _type: object, error: BaseException | None, _tb: object) -> None:
         if reason := self.reason(error):
+            metrics.database_errors.inc()
             raise StoreUnavailable(reason) from error
 
     def reason(self, error: BaseException | None) -> str | None:

@@ -1,14 +1,14 @@
 """The one list of metrics that Headrace emits: a name that is not here cannot be emitted or drawn.
 
 Importing this module creates no metric; `serving.telemetry.metrics` does that in the processes that emit.
-Label sets are bounded: `model` holds configured names only (anything else is `other`), `tenant` stands on a
-few counters only.
+Label sets are bounded: `model`, `assistant`, `collection` and `tool` hold configured names only (anything else is
+`other`), `tenant` stands on a few counters and gauges only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from serving.telemetry.metric import Metric as Metric
+from serving.telemetry.metric import Unit as Unit
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 FINE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -17,6 +17,7 @@ SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 STAGES = (
     "identify",
     "receive",
+    "guard",
     "admit",
     "retrieve",
     "prompt",
@@ -31,27 +32,20 @@ STAGES = (
 )
 """Stages of one request, in order. Their times add up to the end-to-end time."""
 
-Unit = Literal["seconds", "bytes", "ratio", "currency", "celsius", "watts", "1"]
-UNITS: dict[str, Unit] = {"seconds": "seconds", "bytes": "bytes", "ratio": "ratio", "cost": "currency"}
-"""Unit of a metric by the ending of its name."""
+ELSEWHERE = frozenset({"receive", "guard", "retrieve", "queue", "memory", "reason", "first_token", "decode", "cite"})
+"""Stages in which a request waits for others: its caller, guardrails (some ask a model), a model, retrieval, tools."""
 
+OUTCOMES = ("ok", "refused", "error", "cancelled")
+"""How a request ends. `refused` is the caller's doing (a 4xx), `error` is ours, `cancelled` a hang-up."""
+TOOL_OUTCOMES = ("ok", "error", "timeout", "refused")
+RATED = ("response", "message", "session")
+RATINGS = ("up", "down", "none")
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric: `name` without the suffixes that Prometheus adds to a histogram, base units."""
+OTHER = "other"
+"""Stands for a name that is not configured."""
 
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    help: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-
-    @property
-    def unit(self) -> Unit:
-        """What a sample counts, as its name says by Prometheus's convention."""
-        stem = self.name.removesuffix("_total")
-        return next((unit for ending, unit in UNITS.items() if stem.endswith(f"_{ending}")), "1")
-
+UNKNOWN = "unknown"
+"""The route of a request that none takes."""
 
 REQUEST_SECONDS = Metric(
     "headrace_request_duration_seconds",
@@ -59,6 +53,25 @@ REQUEST_SECONDS = Metric(
     "End-to-end time of a request, from its first byte in to its last byte out.",
     ("route", "model", "outcome"),
     SECONDS,
+)
+REQUESTS_STARTED = Metric(
+    "headrace_requests_started_total",
+    "counter",
+    "Requests that began; those that have ended are counted by headrace_request_duration_seconds.",
+    ("route",),
+)
+OVERHEAD_SECONDS = Metric(
+    "headrace_overhead_seconds",
+    "histogram",
+    "Time of a request that was not its caller's, a guardrail's, a model's, retrieval's or a tool's.",
+    ("route",),
+    FINE_SECONDS,
+)
+TENANT_REQUESTS = Metric(
+    "headrace_tenant_requests_total", "counter", "Requests of known callers that ended.", ("tenant", "outcome")
+)
+ASSISTANT_REQUESTS = Metric(
+    "headrace_assistant_requests_total", "counter", "Requests to assistants that ended.", ("assistant", "outcome")
 )
 STAGE_SECONDS = Metric(
     "headrace_stage_duration_seconds",
@@ -92,6 +105,10 @@ COST = Metric(
     "counter",
     "What answers of models with a price cost, in the currency of the price.",
     ("model", "currency"),
+)
+TENANT_COST = Metric("headrace_tenant_cost_total", "counter", "What a tenant's answers cost.", ("tenant", "currency"))
+ASSISTANT_COST = Metric(
+    "headrace_assistant_cost_total", "counter", "What an assistant's answers cost.", ("assistant", "currency")
 )
 IN_FLIGHT = Metric("headrace_requests_in_flight", "gauge", "Requests being worked on.")
 WAITING = Metric("headrace_requests_waiting", "gauge", "Requests waiting for admission.")
@@ -168,6 +185,95 @@ QUOTA_WARNINGS = Metric(
     "counter",
     "Answers that warned of a quota of a day or month that is nearly used.",
     ("tenant", "measure", "window"),
+)
+QUOTA_USED = Metric(
+    "headrace_quota_used_ratio",
+    "gauge",
+    "Largest used part of a tenant's budgets of a day or month, also of its users, keys and models, as last seen.",
+    ("tenant", "measure", "window"),
+)
+FEEDBACK = Metric(
+    "headrace_feedback_total",
+    "counter",
+    "Ratings that were taken, also when sent again, by what is rated and by thumb.",
+    ("kind", "rating"),
+)
+FEEDBACK_SECONDS = Metric(
+    "headrace_feedback_duration_seconds", "histogram", "Time to store a rating.", ("outcome",), FINE_SECONDS
+)
+SANDBOX_RUNS = Metric(
+    "headrace_sandbox_runs_total",
+    "counter",
+    "Programs that models wrote and that ran: ok, error, limit (of time, memory, recursion, output), crashed.",
+    ("outcome",),
+)
+TOOL_CALLS = Metric(
+    "headrace_tool_calls_total",
+    "counter",
+    "Calls of tools by models: ok, error, timeout, or refused before anything was called.",
+    ("tool", "outcome"),
+)
+DATABASE_SECONDS = Metric(
+    "headrace_database_duration_seconds",
+    "histogram",
+    "Time of one transaction, with the wait for its turn.",
+    ("operation",),
+    FINE_SECONDS,
+)
+DATABASE_ERRORS = Metric(
+    "headrace_database_errors_total", "counter", "Transactions that failed since the database is gone, full or broken."
+)
+JOBS_WAITING = Metric("headrace_jobs_waiting", "gauge", "Background jobs that could run and do not.", ("kind",))
+JOB_OLDEST_SECONDS = Metric(
+    "headrace_job_oldest_seconds",
+    "gauge",
+    "Time since the job that waits longest could have run; 0 when none waits.",
+    ("kind",),
+)
+INDEX_AGE_SECONDS = Metric(
+    "headrace_index_age_seconds",
+    "gauge",
+    "Time since the newest ingested document of a configured collection was put in; absent until there is one.",
+    ("collection",),
+)
+DISK_FREE_BYTES = Metric(
+    "headrace_disk_free_bytes", "gauge", "Free bytes of the data folder's disk; absent when data is in a bucket."
+)
+DISK_SIZE_BYTES = Metric(
+    "headrace_disk_size_bytes", "gauge", "Size of the data folder's disk; absent when data is in a bucket."
+)
+BACKUP_AGE_SECONDS = Metric(
+    "headrace_backup_age_seconds", "gauge", "Time since the newest backup was whole; absent until there was one."
+)
+ENGINE_EXPECTED = Metric(
+    "headrace_engine_expected",
+    "gauge",
+    "Engine replicas that are configured, of a model that scales by itself the fewest.",
+    ("model",),
+)
+ENGINE_RESTARTS = Metric(
+    "headrace_engine_restarts_total",
+    "counter",
+    "Engines that stopped answering in a replica that lives, which Serve then replaces.",
+    ("model",),
+)
+ADAPTER_MISSING = Metric(
+    "headrace_adapter_missing",
+    "gauge",
+    "Engine replicas that do not serve a configured adapter of their model.",
+    ("model", "adapter"),
+)
+ENGINE_BUSY_SECONDS = Metric(
+    "headrace_engine_busy_seconds_total", "counter", "Seconds of slots that requests held.", ("model",)
+)
+ENGINE_AVAILABLE_SECONDS = Metric(
+    "headrace_engine_available_seconds_total", "counter", "Seconds of slots that loaded engines had.", ("model",)
+)
+ENGINE_PRICE = Metric(
+    "headrace_engine_price",
+    "gauge",
+    "What an hour of one replica costs, in the currency of the model's price.",
+    ("model", "currency"),
 )
 
 CATALOGUE: tuple[Metric, ...] = tuple(v for v in dict(globals()).values() if isinstance(v, Metric))

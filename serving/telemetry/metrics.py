@@ -29,7 +29,13 @@ def _counter(m: c.Metric) -> Counter:
 
 
 def _gauge(m: c.Metric) -> Gauge:
+    """One of which each process has its part."""
     return Gauge(m.name, m.help, m.labels, multiprocess_mode="livesum")
+
+
+def _shared(m: c.Metric) -> Gauge:
+    """One of what all processes see alike: the newest look counts."""
+    return Gauge(m.name, m.help, m.labels, multiprocess_mode="livemostrecent")
 
 
 def _histogram(m: c.Metric) -> Histogram:
@@ -37,12 +43,18 @@ def _histogram(m: c.Metric) -> Histogram:
 
 
 request_seconds = _histogram(c.REQUEST_SECONDS)
+requests_started = _counter(c.REQUESTS_STARTED)
+overhead_seconds = _histogram(c.OVERHEAD_SECONDS)
+tenant_requests = _counter(c.TENANT_REQUESTS)
+assistant_requests = _counter(c.ASSISTANT_REQUESTS)
 stage_seconds = _histogram(c.STAGE_SECONDS)
 ttft_seconds = _histogram(c.TTFT_SECONDS)
 inter_token_seconds = _histogram(c.INTER_TOKEN_SECONDS)
 prompt_tokens = _counter(c.PROMPT_TOKENS)
 completion_tokens = _counter(c.COMPLETION_TOKENS)
 cost = _counter(c.COST)
+tenant_cost = _counter(c.TENANT_COST)
+assistant_cost = _counter(c.ASSISTANT_COST)
 in_flight = _gauge(c.IN_FLIGHT)
 waiting = _gauge(c.WAITING)
 errors = _counter(c.ERRORS)
@@ -64,6 +76,42 @@ chunks = _counter(c.CHUNKS)
 memory_dropped = _counter(c.MEMORY_DROPPED)
 quota_refused = _counter(c.QUOTA_REFUSED)
 quota_warnings = _counter(c.QUOTA_WARNINGS)
+# Gateways see what they themselves and the store had last: the largest is the nearest to the truth.
+quota_used = Gauge(c.QUOTA_USED.name, c.QUOTA_USED.help, c.QUOTA_USED.labels, multiprocess_mode="livemax")
+feedback = _counter(c.FEEDBACK)
+feedback_seconds = _histogram(c.FEEDBACK_SECONDS)
+sandbox_runs = _counter(c.SANDBOX_RUNS)
+tool_calls = _counter(c.TOOL_CALLS)
+database_seconds = _histogram(c.DATABASE_SECONDS)
+database_errors = _counter(c.DATABASE_ERRORS)
+jobs_waiting = _shared(c.JOBS_WAITING)
+job_oldest_seconds = _shared(c.JOB_OLDEST_SECONDS)
+index_age_seconds = _shared(c.INDEX_AGE_SECONDS)
+engine_expected = _shared(c.ENGINE_EXPECTED)
+engine_price = _shared(c.ENGINE_PRICE)
+engine_restarts = _counter(c.ENGINE_RESTARTS)
+adapter_missing = _gauge(c.ADAPTER_MISSING)
+engine_busy_seconds = _counter(c.ENGINE_BUSY_SECONDS)
+engine_available_seconds = _counter(c.ENGINE_AVAILABLE_SECONDS)
+
+
+@functools.cache
+def disk_free_bytes() -> Gauge:
+    """Made when it is first set: a gauge without labels exists from then on, and 0 would be a full disk."""
+    return _shared(c.DISK_FREE_BYTES)
+
+
+@functools.cache
+def disk_size_bytes() -> Gauge:
+    """As `disk_free_bytes`."""
+    return _shared(c.DISK_SIZE_BYTES)
+
+
+@functools.cache
+def backup_age_seconds() -> Gauge:
+    """As `disk_free_bytes`: 0 would be a backup just now."""
+    return _shared(c.BACKUP_AGE_SECONDS)
+
 
 Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
 
@@ -74,8 +122,8 @@ def child(metric: Labelled, *labels: str) -> Labelled:
     return metric.labels(*labels)
 
 
-def introduce(models: Iterable[str]) -> None:
-    """Makes the series of every model exist at zero.
+def introduce(models: Iterable[str], assistants: Iterable[str] = (), tools: Iterable[str] = ()) -> None:
+    """Makes the series of every model, assistant and tool exist at zero.
 
     A series whose first sample is already above zero hides its first requests from `rate` and `increase`.
     """
@@ -84,3 +132,18 @@ def introduce(models: Iterable[str]) -> None:
         inter_token_seconds.labels(model)
         for route in ("/v1/chat/completions", "/v1/completions"):
             request_seconds.labels(route, model, "ok")
+    for assistant in assistants:
+        for outcome in c.OUTCOMES:
+            assistant_requests.labels(assistant, outcome)
+    for tool in (*tools, c.OTHER):
+        for outcome in c.TOOL_OUTCOMES:
+            tool_calls.labels(tool, outcome)
+
+
+def introduce_routes(routes: Iterable[str]) -> None:
+    """Does the same for the routes of a gateway."""
+    for route in (*routes, c.UNKNOWN):
+        requests_started.labels(route)
+    for kind in c.RATED:
+        for rating in c.RATINGS:
+            feedback.labels(kind, rating)

@@ -132,7 +132,7 @@ class OtlpSpan:
 
 
 def _traced(record: logging.LogRecord) -> bool:
-    """Ends a line about a request with the id of its trace."""
-    if (span := current()) is not None and isinstance(record.msg, str):
-        record.msg = f"{record.msg.rstrip()} [trace {span.trace_id}]"
+    """Gives a line about a request the id of its trace."""
+    if (span := current()) is not None:
+        record.trace_id = span.trace_id
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from serving.telemetry.catalogue import STAGES
+from serving.telemetry.catalogue import ELSEWHERE, STAGES
 
 _KNOWN = frozenset(STAGES)
 
@@ -31,6 +31,11 @@ class Timeline:
         if self.marks is not None:
             self.marks.append((stage, self._last, now))
         self._last = now
+
+    @property
+    def overhead(self) -> float:
+        """Seconds that were Headrace's own: those of all stages but `ELSEWHERE`."""
+        return sum(seconds for stage, seconds in self.stages.items() if stage not in ELSEWHERE)
 
     @property
     def total(self) -> float:

@@ -94,7 +94,7 @@ files/serving.schema.json, which is made from those classes.
 {{- $applications := list -}}
 {{- range $catalog.models -}}
 {{- $model := omit . "pool" "autoscaling" -}}
-{{- $models = append $models $model -}}
+{{- $models = append $models (omit . "pool") -}}
 {{- if has .engine (list "llamacpp" "vllm") -}}
 {{- $vllm := eq .engine "vllm" -}}
 {{- /* What serves the fit check, the roll-out and the bill is nothing that a replica needs to know. */ -}}
@@ -124,7 +124,7 @@ files/serving.schema.json, which is made from those classes.
       "graceful_shutdown_timeout_s" $drain
       "max_surge_percent" 100
       "user_config" $user
-      "logging_config" (dict "enable_access_log" false "log_level" "WARNING")
+      "logging_config" (dict "enable_access_log" false "encoding" "JSON" "log_level" "WARNING")
     ) (include "headrace.deployment" (dict "hosted" $serving.gateway) | fromJson) -}}
 {{- $retrieval := merge (dict
       "name" "Retrieval"
@@ -140,7 +140,7 @@ files/serving.schema.json, which is made from those classes.
       "deployments" (list $gateway $retrieval) -}}
 {{- dict
       "proxy_location" "EveryNode"
-      "logging_config" (dict "enable_access_log" false)
+      "logging_config" (dict "enable_access_log" false "encoding" "JSON")
       "http_options" (dict "host" "0.0.0.0" "port" 8000)
       "applications" (prepend $applications $application)
     | toPrettyJson -}}

@@ -217,6 +217,7 @@ class McpServer:
             effects=listed.name not in settings.read_only,
             untrusted=True,
             approval=settings.approval,
+            configured=settings.name,
         )
 
     async def _ask(self, question: Callable[[Session], Awaitable[T]]) -> T:

@@ -17,7 +17,8 @@ from referencing import Registry
 
 from serving.assistants.spotlight import OVERHEAD, Spotlight
 from serving.config import Approval
-from serving.telemetry import tracing
+from serving.telemetry import metrics, tracing
+from serving.telemetry.catalogue import OTHER
 
 log = logging.getLogger("headrace.tools")
 
@@ -43,6 +44,17 @@ class ToolError(Exception):
     """A tool cannot do what it was asked. The message is for the model."""
 
 
+class ToolRefused(ToolError):
+    """A tool was not called."""
+
+
+class ToolTimeout(ToolError):
+    """A tool took too long."""
+
+
+_OUTCOMES: dict[type[ToolError], str] = {ToolRefused: "refused", ToolTimeout: "timeout"}
+
+
 @dataclass(frozen=True, slots=True)
 class PendingCall:
     """A call that was not made, since somebody must approve of it first; `arguments` are canonical JSON."""
@@ -62,7 +74,7 @@ class Tool:
 
     `parameters` is a model, or a JSON Schema (draft 2020-12) of an object. `effects` says whether a call, or this
     call, changes something outside; `untrusted` whether what comes back was written by others. `approval` says when
-    somebody must approve of a call.
+    somebody must approve of a call. `configured` is the name of the setting that it comes from, by default its own.
     """
 
     name: str
@@ -72,6 +84,7 @@ class Tool:
     effects: bool | Callable[[Any], bool] = False
     untrusted: bool = False
     approval: Approval = "tainted"
+    configured: str = ""
 
     @property
     def fields(self) -> list[str]:
@@ -227,7 +240,9 @@ class Toolbox:
                 said = await self._call(name, arguments)
                 if span is not None:
                     span.content("gen_ai.tool.call.result", said)
+            self._count(name, "ok")
         except ToolError as e:
+            self._count(name, _OUTCOMES.get(type(e), "error"))
             said = f"Error: {e}."
         said = well_formed(said)
         if self._screen is not None:
@@ -240,18 +255,22 @@ class Toolbox:
         self._characters_left -= len(said)
         return said
 
+    def _count(self, name: str, outcome: str) -> None:
+        tool = self.tools.get(name)  # a model may call what there is not
+        metrics.child(metrics.tool_calls, (tool.configured or tool.name) if tool is not None else OTHER, outcome).inc()
+
     async def _call(self, name: str, arguments: str) -> str:
         tool = self.tools.get(name)
         if tool is None:
-            raise ToolError(f"there is no tool {name[:64]!r}; there are {', '.join(self.tools)}")
+            raise ToolRefused(f"there is no tool {name[:64]!r}; there are {', '.join(self.tools)}")
         if self._left == 0:
-            raise ToolError(f"all {self._calls} tool calls are used up: answer now")
+            raise ToolRefused(f"all {self._calls} tool calls are used up: answer now")
         if self._characters_left <= 0:
-            raise ToolError(f"tools have said {self._characters} characters, which is all: answer now")
+            raise ToolRefused(f"tools have said {self._characters} characters, which is all: answer now")
         self._left -= 1
         given = tool.read(await self._given(arguments))
         if self._pending(tool, given, self._approved) is not None:
-            raise ToolError(f"{name} was not called: somebody must approve of it first")
+            raise ToolRefused(f"{name} was not called: somebody must approve of it first")
         if self._changing is not None and tool.changes(given):
             await self._changing()
         scope = asyncio.timeout(self._seconds)
@@ -262,7 +281,7 @@ class Toolbox:
             raise
         except Exception as e:
             if scope.expired():
-                raise ToolError(f"{name} took longer than {self._seconds:g} s") from None
+                raise ToolTimeout(f"{name} took longer than {self._seconds:g} s") from None
             log.warning("the tool %s failed", name, exc_info=e)
             raise ToolError(f"{name} failed") from None
         finally:

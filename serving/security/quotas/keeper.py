@@ -116,6 +116,10 @@ class Keeper:
             found = self._shares[quota.id, start] = Share(quota, start, end)
         return found
 
+    def budgets(self) -> list[Share]:
+        """Returns this gateway's shares of quotas of a day or month."""
+        return [share for share in self._shares.values() if share.quota.is_budget]
+
     async def reserve(self, needs: Sequence[tuple[Quota, int]]) -> list[Reservation]:
         """Reserves units of each quota, or of none. The order of `needs` is that of the quotas' ids.
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 
 from serving.api.cost import cost_of
-from serving.config import Alias, Assistant, Catalog, Price, RemoteModel, SelfConsistency, Target
+from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Price, RemoteModel, SelfConsistency, Target
 from serving.store.models import captures
 from serving.store.uninterrupted import uninterrupted
 from tests.unit.api import test_responses, test_strategies
@@ -89,6 +89,10 @@ def test_a_price_is_what_was_written(given):
         {"input": 1e-10},
         {"input": 1_000_000},
         {"input": None},
+        {"output": None},
+        {"input": None, "output": None},
+        {"input": None, "output": None, "cached_input": 1, "per_hour": 1},
+        {"per_hour": -1},
         {"currency": "usd"},
         {"currency": "DOLLARS"},
         {"per": 1000},
@@ -97,6 +101,14 @@ def test_a_price_is_what_was_written(given):
 def test_wrong_prices(wrong):
     with pytest.raises(ValidationError):
         TypeAdapter(Price).validate_python({"input": 1, "output": 1, **wrong})
+
+
+def test_an_hour_has_a_price_where_a_replica_is_ours():
+    hourly = Price(per_hour="2.5")
+    assert LlamaCppModel(name="m", source="file:///m.gguf", price=hourly).price == hourly
+    assert cost_of({"prompt_tokens": 1, "completion_tokens": 1}, hourly) is None
+    with pytest.raises(ValidationError, match="per_hour is for models that Ray Serve runs"):
+        RemoteModel(name="m", url="http://127.0.0.1:9/v1", price=hourly)
 
 
 class Scripted(test_responses.Engine):
@@ -265,6 +277,20 @@ def test_costs_are_counted_once(world):
     world.chat("voter", stream=True)
     assert counted("stable", "USD") - before[0] == pytest.approx(2 * 0.0000027)
     assert counted("voter", "EUR") - before[1] == pytest.approx(0.0000675)
+
+
+def test_costs_are_the_tenants_and_the_assistants(world):
+    def counted():
+        whose = (("tenant", "default"), ("assistant", "clerk"))
+        labels = [(who, {who: name, "currency": "USD"}) for who, name in whose]
+        return [REGISTRY.get_sample_value(f"headrace_{who}_cost_total", given) or 0 for who, given in labels]
+
+    before = counted()
+    world.chat("clerk")
+    world.chat("echo", stream=True)
+    of_tenant, of_assistant = (now - then for now, then in zip(counted(), before, strict=True))
+    assert of_tenant == pytest.approx(2 * 0.0000027)
+    assert of_assistant == pytest.approx(0.0000027)
 
 
 @pytest.mark.parametrize("message", [None, "ho", []])

@@ -166,9 +166,14 @@ def test_what_fails_says_why(tmp_path):
 def test_a_line_of_the_log_names_the_trace(tmp_path, caplog):
     world = World()
     world.says = [FINAL]
-    with asking(tmp_path, world) as http, caplog.at_level(logging.INFO, "headrace.api"):
+    with (
+        asking(tmp_path, world) as http,
+        caplog.at_level(logging.INFO, "headrace.api"),
+        caplog.at_level(logging.INFO, "headrace.requests"),
+    ):
         assert ask(http, "clerk", headers={"traceparent": PARENT}).is_success
-    assert any(f"[trace {PARENT.split('-')[1]}]" in line for line in caplog.messages)
+    told = [getattr(record, "fields", None) or vars(record) for record in caplog.records]
+    assert [line.get("trace_id") for line in told] == [PARENT.split("-")[1]] * 2
 
 
 def test_only_a_share_of_the_traces_is_sent_and_a_caller_decides_about_its_own(tmp_path):

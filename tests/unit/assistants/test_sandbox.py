@@ -14,6 +14,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from serving.assistants import sandbox as module
 from serving.assistants.sandbox import MAX_MESSAGE, SandboxFull, SandboxLimits, SandboxUnavailable, open_sandbox
@@ -88,6 +89,21 @@ def test_an_error_says_what_and_where(run, program, kind, line):
     outcome = run(program)
     assert (outcome.kind, outcome.line, outcome.value, outcome.answer) == (kind, line, None, None)
     assert outcome.message
+
+
+@pytest.mark.parametrize(
+    ("program", "outcome"),
+    [("1 + 1", "ok"), ("1 +", "error"), ("1 / 0", "error"), ("while True: pass", "limit"), ("'x' * 10**9", "limit")],
+)
+def test_runs_are_counted(run, program, outcome):
+    def counted():
+        found = {o: REGISTRY.get_sample_value("headrace_sandbox_runs_total", {"outcome": o}) for o in outcomes}
+        return {o: n for o, n in found.items() if n is not None}
+
+    outcomes = ("ok", "error", "limit", "crashed")
+    before = counted()
+    run(program)
+    assert counted() == before | {outcome: before[outcome] + 1}
 
 
 def test_what_was_printed_before_an_error_is_kept(run):

@@ -8,6 +8,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from serving.assistants.tools.tool import Parameters, Tool, Toolbox, ToolError, canonical
 
@@ -41,6 +42,34 @@ def box(*tools, calls=9, **more):
 
 def reader(says="read"):
     return Tool("read", "reads", {"type": "object", "properties": {}}, Made(says), untrusted=True)
+
+
+def counted(tool, outcome):
+    return REGISTRY.get_sample_value("headrace_tool_calls_total", {"tool": tool, "outcome": outcome}) or 0
+
+
+async def test_calls_are_counted_by_the_name_that_is_configured():
+    class Stuck(Made):
+        async def __call__(self, given):
+            await asyncio.sleep(10)
+
+    async def fails(given):
+        raise ToolError("no")
+
+    schema = {"type": "object", "properties": {}}
+    tools = [
+        Tool("counted_reads", "reads", schema, Made(), configured="counted"),
+        Tool("counted_fails", "fails", schema, fails, configured="counted"),
+        Tool("stuck", "waits", schema, Stuck()),
+        Tool("guarded", "asks", schema, Made(), approval="always"),
+    ]
+    keys = [("counted", "ok"), ("counted", "error"), ("stuck", "timeout"), ("guarded", "refused"), ("other", "refused")]
+    before = {key: counted(*key) for key in keys}
+    made = Toolbox(tools, 4, 0.05)
+    for name in ("counted_reads", "counted_fails", "stuck", "guarded", "made up"):
+        await made.call(name, "{}")
+    assert {key: counted(*key) - before[key] for key in keys} == dict.fromkeys(keys, 1)
+    assert counted("made up", "refused") == 0
 
 
 def test_a_schema_is_shown_as_it_is():

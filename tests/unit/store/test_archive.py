@@ -31,6 +31,7 @@ from serving.store.__main__ import main
 from serving.store.archive import BadArchive, NotEmpty, backup, restore
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
+from serving.store.condition import BACKED_UP, Condition
 from serving.store.conversations import Conversations
 from serving.store.database import HEAD, Database
 from serving.store.errors import StoreUnavailable
@@ -139,9 +140,14 @@ class State:
 
     @uninterrupted
     async def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """All that an archive holds: when this database had its newest backup is its own matter."""
         async with self.database.read() as connection:
             return {
-                table.name: [dict(r) for r in (await connection.execute(select(table).order_by(*key))).mappings()]
+                table.name: [
+                    dict(r)
+                    for r in (await connection.execute(select(table).order_by(*key))).mappings()
+                    if not (table is meta and r["key"] == BACKED_UP)
+                ]
                 for table in metadata.sorted_tables
                 for key in [list(table.primary_key.columns)]
             }
@@ -193,7 +199,9 @@ async def test_drill(new_state: States, tmp_path: Path) -> None:
     state = new_state()
     store_id = await state.fill()
     rows, contents, hits = await state.rows(), state.contents(), state.search(store_id)
+    assert await Condition(state.database).backed_up() is None
     path = await state.save(tmp_path)
+    assert await Condition(state.database).backed_up() is not None
     assert path.name.startswith("headrace-2")
     assert path.stat().st_mode & 0o777 == 0o600
     # All is lost: another database, another folder.

@@ -1,0 +1,162 @@
+"""What a request leaves behind: counters whose difference is what is in flight, and one line of the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+import httpx
+import pytest
+from aiohttp import web
+from prometheus_client import REGISTRY
+
+from serving.config import Assistant, Catalog, RemoteModel
+from tests.unit.api.running import Loop, engine, gateway
+from tests.wait import eventually
+
+SECRET = "what nobody else may read"
+CHAT = "/v1/chat/completions"
+
+
+class World:
+    """An engine that answers when it may, and a gateway before it."""
+
+    def __init__(self, loop):
+        self.asked, self.may, self.loop = threading.Event(), asyncio.Event(), loop
+
+    async def answer(self, request):
+        self.asked.set()
+        if (await request.json())["messages"][-1]["content"] == "wait":
+            await self.may.wait()
+        message = {"role": "assistant", "content": SECRET}
+        usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "more": SECRET}
+        return web.json_response(
+            {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+        )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    loop = Loop()
+    world = World(loop)
+    app = web.Application()
+    app.router.add_post(CHAT, world.answer)
+    with engine(loop, app) as port:
+        catalog = Catalog(
+            models=(
+                RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1"),
+                RemoteModel(name="away", url="http://127.0.0.1:9/v1", retries=0),
+            ),
+            assistants=(Assistant(name="clerk", model="m"),),
+        )
+        with gateway(loop, tmp_path_factory.mktemp("accounting"), catalog) as up:
+            headers = {"Authorization": f"Bearer {up.key}"}
+            with httpx.Client(base_url=up.url, headers=headers, timeout=20, trust_env=False) as http:
+                world.http, world.up = http, up
+                yield world
+    loop.stop()
+
+
+def ask(world, content=SECRET, model="m", **more):
+    body = {"model": model, "messages": [{"role": "user", "content": content}]}
+    return world.http.post(CHAT, json=body, **more)
+
+
+def value(name, **labels):
+    return REGISTRY.get_sample_value(f"headrace_{name}", labels) or 0
+
+
+def in_flight(route):
+    """Requests that began and did not end."""
+    ended = sum(
+        sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "headrace_request_duration_seconds_count" and sample.labels["route"] == route
+    )
+    return value("requests_started_total", route=route) - ended
+
+
+def test_what_began_and_did_not_end_is_in_flight(world):
+    before = {route: in_flight(route) for route in (CHAT, "/v1/models", "unknown")}
+    world.asked.clear()
+    waiting = threading.Thread(target=ask, args=(world, "wait"))
+    waiting.start()
+    assert world.asked.wait(10)
+    assert in_flight(CHAT) == before[CHAT] + 1
+    assert ask(world).is_success
+    assert ask(world, model="none").status_code == 404
+    assert world.http.get("/v1/models").is_success
+    assert world.http.get("/nowhere").status_code == 404
+    assert world.http.delete("/v1/models").status_code == 405
+    eventually(lambda: in_flight(CHAT) == before[CHAT] + 1, "the end of the others")
+    world.loop.loop.call_soon_threadsafe(world.may.set)
+    waiting.join()
+    eventually(lambda: all(in_flight(route) == n for route, n in before.items()), "the end of all")
+
+
+@pytest.mark.parametrize(
+    ("asked", "outcome"),
+    [({}, "ok"), ({"model": "clerk"}, "ok"), ({"model": "none"}, "refused"), ({"model": "away"}, "error")],
+)
+def test_tenants_and_assistants_have_their_outcomes(world, asked, outcome):
+    def counted():
+        assistant = value("assistant_requests_total", assistant="clerk", outcome=outcome)
+        return value("tenant_requests_total", tenant="default", outcome=outcome), assistant
+
+    tenant, assistant = counted()
+    ask(world, **asked)
+    wanted = (tenant + 1, assistant + (asked.get("model") == "clerk"))
+    eventually(lambda: counted() == wanted, "both counters")
+
+
+def test_a_stranger_is_of_no_tenant(world, caplog):
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        headers = {"Authorization": "Bearer nonsense"}
+        assert world.http.get("/v1/models", headers=headers).status_code == 401
+        eventually(lambda: caplog.records, "the line")
+    line = caplog.records[0].fields
+    assert (line["tenant"], line["code"], line["outcome"]) == (None, "invalid_api_key", "refused")
+
+
+def test_a_request_has_one_line_without_what_was_said(world, caplog):
+    before = value("overhead_seconds_sum", route=CHAT)
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        assert ask(world, model="clerk", headers={"x-request-id": "req-7"}).is_success
+        eventually(lambda: caplog.records, "the line")
+    [record] = caplog.records
+    line = record.fields
+    expected = {
+        "request_id": "req-7",
+        "method": "POST",
+        "route": CHAT,
+        "status": 200,
+        "outcome": "ok",
+        "code": None,
+        "tenant": "default",
+        "model": "clerk",
+        "assistant": "clerk",
+        "prompt_tokens": 3,
+        "completion_tokens": 2,
+        "trace_id": None,
+    }
+    assert {name: line[name] for name in expected} == expected
+    assert line["seconds"] == pytest.approx(sum(line["stages"].values()), abs=1e-4)
+    assert 0 < line["overhead_seconds"] < line["seconds"]
+    assert value("overhead_seconds_sum", route=CHAT) - before >= line["overhead_seconds"] - 1e-5
+    assert {"receive", "guard", "admit", "first_token", "decode"} <= line["stages"].keys()
+    assert SECRET not in repr(vars(record))
+
+
+def test_ratings_are_counted(world):
+    id = ask(world).json()["id"]
+    before = value("feedback_total", kind="response", rating="up")
+    times = {o: value("feedback_duration_seconds_count", outcome=o) for o in ("ok", "refused")}
+    rating = {"target": {"type": "response", "id": id}, "thumb": "up"}
+    assert world.http.post("/v1/feedback", json=rating).is_success
+    rating["target"] = {"type": "response", "id": "none"}
+    assert world.http.post("/v1/feedback", json=rating).status_code == 404
+    assert value("feedback_total", kind="response", rating="up") == before + 1
+    for outcome, count in times.items():
+        assert value("feedback_duration_seconds_count", outcome=outcome) == count + 1

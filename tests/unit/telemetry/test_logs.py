@@ -1,0 +1,95 @@
+"""Our lines lie beside Ray Serve's, in its shape, and a file that is full is replaced."""
+
+from __future__ import annotations
+
+import json
+import logging
+from logging.handlers import MemoryHandler, RotatingFileHandler
+
+import pytest
+
+from serving.telemetry import logs
+
+FIELDS = {"deployment": "Gateway"}
+
+
+@pytest.fixture(autouse=True)
+def loggers():
+    yield
+    for name in (*logs.LOGGERS, logs.SERVE):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            if isinstance(handler, RotatingFileHandler | MemoryHandler):
+                logger.removeHandler(handler)
+                handler.close()
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Ray Serve's own logger, as it makes it for a replica."""
+    from ray.serve._private.common import ServeComponentType
+    from ray.serve._private.logging_utils import configure_component_logger
+    from ray.serve.schema import LoggingConfig
+
+    configure_component_logger(
+        component_name="headrace_Gateway",
+        component_id="abc",
+        component_type=ServeComponentType.REPLICA,
+        logging_config=LoggingConfig(encoding="JSON", logs_dir=str(tmp_path), log_level="WARNING"),
+        max_bytes=600,
+        backup_count=2,
+        buffer_size=1000,
+    )
+    return tmp_path
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_line_has_the_keys_of_ray_serves(serve):
+    path = logs.keep("headrace.log", FIELDS)
+    assert path.parent == serve
+    logging.getLogger("headrace.requests").info("request", extra={"status": 200, "stages": {"decode": 0.5}})
+    given = {"status": 201, "code": None}
+    logging.getLogger("headrace.requests").info("request", extra={"fields": given})
+    logging.getLogger("ray.serve").error("theirs")
+    [ours, spread] = lines(path)
+    assert spread.items() >= {"message": "request", **given, **FIELDS}.items()
+    assert "fields" not in spread
+    [theirs] = [line for file in serve.glob("replica_*.log") for line in lines(file)]
+    assert ours.items() >= {"message": "request", "status": 200, "stages": {"decode": 0.5}, **FIELDS}.items()
+    assert ours["levelname"] == "INFO"
+    shape = {"asctime", "levelname", "message", "filename", "lineno", "process", "timestamp_ns"}
+    assert shape <= ours.keys() & theirs.keys()
+    assert len(ours["asctime"]) == len(theirs["asctime"])
+
+
+def test_what_failed_is_told_and_each_line_is_written_once(serve):
+    for _ in range(2):
+        path = logs.keep("headrace.log", FIELDS)
+    try:
+        raise ValueError("why\nin two lines")
+    except ValueError:
+        logging.getLogger("serving.store.worker").exception("it failed: %s", "this")
+    [line] = lines(path)
+    assert line["message"] == "it failed: this"
+    assert line["exc_text"].endswith("ValueError: why\nin two lines")
+
+
+def test_a_full_file_is_replaced(serve):
+    path = logs.keep("headrace.log", FIELDS)
+    for number in range(12):
+        logging.getLogger("headrace.api").warning("%d", number)
+    kept = [lines(file) for file in (serve / "headrace.log.2", serve / "headrace.log.1", path)]
+    assert [line["message"] for file in kept for line in file][-1] == "11"
+    assert all(1 < len(file) < 6 for file in kept[:2])
+    assert len(list(serve.glob("headrace.log*"))) == 3
+
+
+def test_without_ray_serve_nothing_is_changed():
+    before = list(logging.getLogger("headrace").handlers)
+    assert logs.keep("headrace.log", FIELDS) is None
+    assert logging.getLogger("headrace").handlers == before

@@ -1,0 +1,89 @@
+"""What the catalogue lists is what is emitted; what several processes see alike counts once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from serving.telemetry import metrics
+from serving.telemetry.catalogue import CATALOGUE, ELSEWHERE, STAGES
+from serving.telemetry.exporter import Exporter
+from serving.telemetry.timeline import Timeline
+
+LAZY = (metrics.disk_free_bytes, metrics.disk_size_bytes, metrics.backup_age_seconds)
+KINDS = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
+
+
+def test_every_metric_is_made_as_it_is_listed():
+    found = [value for value in vars(metrics).values() if isinstance(value, Counter | Gauge | Histogram)]
+    made = {each.describe()[0].name: each for each in (*found, *(make() for make in LAZY))}
+    assert len(made) == len(CATALOGUE)
+    for metric in CATALOGUE:
+        one = made[metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name]
+        assert isinstance(one, KINDS[metric.kind])
+        assert one._labelnames == metric.labels
+
+
+def test_a_unit_is_what_the_name_says():
+    units = {m.name: m.unit for m in CATALOGUE}
+    assert units["headrace_tenant_cost_total"] == units["headrace_engine_price"] == "currency"
+    assert units["headrace_engine_busy_seconds_total"] == "seconds"
+    assert units["headrace_quota_used_ratio"] == "ratio"
+    assert units["headrace_disk_free_bytes"] == "bytes"
+
+
+def test_overhead_is_what_a_request_did_not_wait_for():
+    assert set(STAGES) > ELSEWHERE
+    timeline = Timeline()
+    for stage in STAGES:
+        timeline.end_of(stage)
+    waited = sum(timeline.stages[stage] for stage in ELSEWHERE)
+    assert abs(timeline.overhead + waited - timeline.total) < 1e-9
+    assert 0 < timeline.overhead < timeline.total
+
+
+LOOKS = """
+import sys
+from serving.telemetry import metrics
+for line in sys.stdin:
+    look, use = map(float, line.split())
+    metrics.jobs_waiting.labels("ingest").set(look)
+    metrics.engine_expected.labels("m").set(look)
+    metrics.quota_used.labels("t", "tokens", "day").set(use)
+    metrics.in_flight.set(1)
+    if look > 2:
+        metrics.disk_free_bytes().set(look)
+    print("done", flush=True)
+"""
+
+
+def test_gauges_of_shared_state_are_not_added_up(tmp_path):
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    argv = [sys.executable, "-c", LOOKS]
+    with (
+        subprocess.Popen(argv, env=env, stdin=-1, stdout=-1, text=True) as one,
+        subprocess.Popen(argv, env=env, stdin=-1, stdout=-1, text=True) as other,
+    ):
+
+        def look(process, text):
+            process.stdin.write(f"{text}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+            exposed = Exporter(tmp_path).render().decode().splitlines()
+            return dict(line.rsplit(" ", 1) for line in exposed if not line.startswith("#"))
+
+        assert "headrace_disk_free_bytes" not in look(one, "1 0.9")
+        seen = look(other, "2 0.5")
+        assert seen['headrace_jobs_waiting{kind="ingest"}'] == "2.0"
+        assert seen['headrace_engine_expected{model="m"}'] == "2.0"
+        assert seen['headrace_quota_used_ratio{measure="tokens",tenant="t",window="day"}'] == "0.9"
+        assert seen["headrace_requests_in_flight"] == "2.0"
+        seen = look(one, "3 0.1")
+        assert seen['headrace_jobs_waiting{kind="ingest"}'] == "3.0"
+        assert seen['headrace_quota_used_ratio{measure="tokens",tenant="t",window="day"}'] == "0.5"
+        assert seen["headrace_disk_free_bytes"] == "3.0"
+        one.stdin.close()
+        other.stdin.close()
