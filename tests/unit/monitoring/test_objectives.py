@@ -12,7 +12,7 @@ from monitoring import burn
 from monitoring.burn import BURNS, Clock, groups, samples
 from monitoring.objective import WINDOWS, counted, within
 from monitoring.objectives import GROUPS, OBJECTIVES
-from monitoring.rule import Alert, Recording, Sample
+from monitoring.rule import Alert, Group, Recording, Sample
 from monitoring.series import OWN
 from serving.telemetry import catalogue as c
 from tests.unit.monitoring import promtool
@@ -78,6 +78,24 @@ def test_every_alert_has_its_runbook():
         assert any(name in page for name in (objective.ratio("1h"), objective.ratio("1d"), objective.ratio("3d")))
         spoken = set(re.findall(r"\b(?:stack|model):\w+:\w+", page))
         assert spoken <= {rule.name for rule in RECORDED}
+
+
+def test_queries_of_runbooks_are_valid_and_ask_for_what_there_is(tmp_path):
+    pages = [(ROOT / "monitoring" / "runbooks" / f"{alert.name}.md").read_text() for alert in ALERTS]
+    blocks = [block for page in pages for block in re.findall(r"```promql\n(.*?)```", page, re.DOTALL)]
+    queries = [line for block in blocks for line in block.splitlines()]
+    assert len(queries) > len(ALERTS)
+    asked = set(re.findall(r"\bheadrace_\w+", " ".join(queries)))
+    assert asked <= OWN.keys()
+    rules = [Recording(f"asked:{i}", query, "1", (), "") for i, query in enumerate(queries)]
+    promtool.check(tmp_path, [Group("runbooks", rules)])
+
+
+def test_the_page_has_every_objective_as_it_is():
+    page = (ROOT / "docs" / "explanation" / "objectives.md").read_text()
+    for o in OBJECTIVES:
+        whose = ", ".join(o.labels) or "stack"
+        assert f"| `{o.name}` | {o.help} | {100 * o.objective:g} % | {whose} | {o.owner} |" in page
 
 
 def test_durations_are_scaled_down_to_what_a_rate_can_be_read_over():
