@@ -132,7 +132,7 @@ def _alert(o: Objective, burns: Sequence[Burn], clock: Clock) -> list[Alert]:
             severity=burns[0].severity,
             owner=o.owner,
             summary=f"The budget of {o.name}{whose} burns {pace}: {{{{ $value | humanizePercentage }}}} miss it",
-            dashboard=o.dashboard,
+            dashboard="objectives",
             fires=_seen(o, 1.1 * slowest, clock),
             silent=_seen(o, 0.9 * slowest, clock),
             labels={"burn": "fast" if page else "slow"},

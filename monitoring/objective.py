@@ -60,8 +60,6 @@ class Objective:
     good: tuple[str, ...]
     total: tuple[str, ...]
     objective: float
-    dashboard: str
-    """Name of the dashboard on which a cause is looked for."""
     example: Example
     labels: tuple[str, ...] = ()
     threshold_s: float | None = None

@@ -27,7 +27,6 @@ def _latency(
     objective: float,
     *,
     owner: Owner,
-    dashboard: str,
     good: str = "",
     total: str = "",
     labels: tuple[str, ...] = (),
@@ -40,7 +39,6 @@ def _latency(
         good=(within(metric, seconds, good),),
         total=(counted(metric, total),),
         objective=objective,
-        dashboard=dashboard,
         example=Example(
             good=_series(f"{metric.name}_bucket", metric, le=str(float(seconds))),
             all=_series(f"{metric.name}_count", metric),
@@ -61,7 +59,6 @@ OBJECTIVES = (
             counted(c.ERRORS, f'{API}, code="overloaded"'),  # refused: their outcome is that of a caller's mistake
         ),
         objective=0.995,
-        dashboard="overview",
         example=Example(
             good=_series(f"{c.REQUEST_SECONDS.name}_count", c.REQUEST_SECONDS),
             bad=_series(f"{c.REQUEST_SECONDS.name}_count", c.REQUEST_SECONDS, outcome="error"),
@@ -74,7 +71,6 @@ OBJECTIVES = (
         2.5,
         0.95,
         owner="models",
-        dashboard="models",
         labels=("model",),
     ),
     _latency(
@@ -84,7 +80,6 @@ OBJECTIVES = (
         0.1,
         0.95,
         owner="models",
-        dashboard="models",
         labels=("model",),
     ),
     _latency(
@@ -94,7 +89,6 @@ OBJECTIVES = (
         30,
         0.95,
         owner="models",
-        dashboard="models",
         good=f'{GENERATION}, outcome="ok"',
         total=f'{GENERATION}, outcome="ok"',
         labels=("model",),
@@ -106,7 +100,6 @@ OBJECTIVES = (
         good=(counted(c.STREAMS, 'outcome="ok"'),),
         total=(counted(c.STREAMS, 'outcome=~"ok|error"'),),
         objective=0.995,
-        dashboard="models",
         example=Example(
             good=_series(c.STREAMS.name, c.STREAMS), bad=_series(c.STREAMS.name, c.STREAMS, outcome="error")
         ),
@@ -119,7 +112,6 @@ OBJECTIVES = (
         0.5,
         0.99,
         owner="applications",
-        dashboard="assistants",
     ),
     _latency(
         "feedback_writes",
@@ -128,7 +120,6 @@ OBJECTIVES = (
         0.5,
         0.995,
         owner="platform",
-        dashboard="feedback",
         good='outcome="ok"',
         total='outcome=~"ok|error"',
     ),

@@ -129,12 +129,12 @@ def test_each_burn_is_seen_over_both_of_its_windows(tmp_path, objective, one):
     # Scaled so that the long window is 48 ticks and the short one 4, which are the fewest.
     rules = groups(objective, [one], scale=Clock().seconds(one.long) / (48 * TICK))
     (alert,) = [rule for group in rules for rule in group.rules if isinstance(rule, Alert)]
-    above, below = 1.2 * one.rate, 0.8 * one.rate
+    above, below, far_above = 1.2 * one.rate, 0.8 * one.rate, min(2 * one.rate, 1 / objective.budget)
     histories = [
         ([(60, above)], 1),
         ([(60, below)], 0),
-        ([(48, above), (16, 0)], 0),  # it is over
-        ([(40, 0), (8, one.rate)], 0),  # it has burnt little so far
+        ([(48, far_above), (10, 0)], 0),  # it is over, and the long window has not forgotten
+        ([(40, 0), (8, far_above)], 0),  # it has burnt little so far
         ([(40, 0), (48, above)], 1),
     ]
     tests = [
