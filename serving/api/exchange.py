@@ -43,6 +43,7 @@ class Exchange:
         "route",
         "started",
         "status",
+        "streamed",
         "timeline",
         "tls",
         "usage",
@@ -63,6 +64,7 @@ class Exchange:
         self.status = 0
         self.code = ""
         self.started = False
+        self.streamed = False
         self.disconnected = False
         self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
         self.hold: Hold | None = None  # on the idempotency key that it came with
@@ -105,6 +107,7 @@ class Exchange:
             (b"x-accel-buffering", b"no"),
         ]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        self.streamed = True
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
         """Sends a piece of the body."""
@@ -152,6 +155,8 @@ class Exchange:
         if self.assistant is not None:
             metrics.child(metrics.assistant_requests, self.assistant, outcome).inc()
         metrics.child(metrics.request_seconds, self.route, self.model, outcome).observe(self.timeline.total)
+        if self.streamed:
+            metrics.child(metrics.streams, self.model, outcome).inc()
         for stage, seconds in self.timeline.stages.items():
             metrics.child(metrics.stage_seconds, self.route, stage).observe(seconds)
         metrics.child(metrics.overhead_seconds, self.route).observe(self.timeline.overhead)

@@ -162,6 +162,12 @@ ENGINE_REPLACED = Metric(
     "Requests that were given another engine replica, since theirs was gone before the first byte of its answer.",
     ("model",),
 )
+STREAMS = Metric(
+    "headrace_streams_total",
+    "counter",
+    "Event streams that began, by how they ended; the model is none where a kept stream is read.",
+    ("model", "outcome"),
+)
 STREAM_RESUMES = Metric(
     "headrace_stream_resumes_total",
     "counter",

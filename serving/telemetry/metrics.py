@@ -69,6 +69,7 @@ engine_slots = _gauge(c.ENGINE_SLOTS)
 engine_leases = _gauge(c.ENGINE_LEASES)
 engine_load_seconds = _gauge(c.ENGINE_LOAD_SECONDS)
 engine_replaced = _counter(c.ENGINE_REPLACED)
+streams = _counter(c.STREAMS)
 stream_resumes = _counter(c.STREAM_RESUMES)
 stream_buffer_bytes = _gauge(c.STREAM_BUFFER_BYTES)
 jobs = _counter(c.JOBS)
@@ -132,6 +133,8 @@ def introduce(models: Iterable[str], assistants: Iterable[str] = (), tools: Iter
         inter_token_seconds.labels(model)
         for route in ("/v1/chat/completions", "/v1/completions"):
             request_seconds.labels(route, model, "ok")
+        for outcome in ("ok", "error", "cancelled"):
+            streams.labels(model, outcome)
     for assistant in assistants:
         for outcome in c.OUTCOMES:
             assistant_requests.labels(assistant, outcome)
@@ -147,3 +150,5 @@ def introduce_routes(routes: Iterable[str]) -> None:
     for kind in c.RATED:
         for rating in c.RATINGS:
             feedback.labels(kind, rating)
+    for outcome in ("ok", "error"):
+        feedback_seconds.labels(outcome)

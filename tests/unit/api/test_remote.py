@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from serving.config import Alias, Assistant, Catalog, Limits, RemoteModel, SecretRef, Target
+from serving.telemetry import metrics
 from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -189,12 +190,15 @@ def test_failures_before_the_answer(world, model, status, code, stream):
 
 @pytest.mark.parametrize("model", ["cut", "crash", "garbage", "error", "stalls", "not-json"])
 def test_a_broken_stream_never_looks_complete(world, model):
+    streams = metrics.streams.labels(model, "error")
+    before = streams._value.get()
     response = ask(world[0], model, stream=True)
     assert response.status_code == 200
     assert "[DONE]" not in response.text
     *_, last = [f for f in response.text.split("\n\n") if f]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_error"
     assert "0xdead" not in response.text
+    eventually(lambda: streams._value.get() == before + 1, "the stream is counted as one that broke", 2)
 
 
 def test_a_hang_up_stops_the_upstream_and_frees_the_place(world):

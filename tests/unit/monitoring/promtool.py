@@ -1,0 +1,72 @@
+"""promtool over rules: what it says of their files."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from monitoring.rule import Alert
+from tools import find
+
+
+def document(groups):
+    """The groups as a file of rules."""
+    return {
+        "groups": [
+            {"name": group.name, "interval": group.interval, "rules": [_rule(rule) for rule in group.rules]}
+            for group in groups
+        ]
+    }
+
+
+def _rule(rule):
+    if isinstance(rule, Alert):
+        labels = {"severity": rule.severity, "owner": rule.owner, **rule.labels}
+        return {
+            "alert": rule.name,
+            "expr": rule.expression,
+            "for": rule.wait,
+            "labels": labels,
+            "annotations": {"summary": rule.summary},
+        }
+    return {"record": rule.name, "expr": rule.expression, "labels": dict(rule.fixed)}
+
+
+def promtool(*arguments):
+    """Runs promtool, which must be content."""
+    program = find.ensure(["promtool"])["promtool"]
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def check(folder: Path, groups):
+    file = folder / "rules.yaml"
+    file.write_text(yaml.safe_dump(document(groups), sort_keys=False, width=10_000))
+    promtool("check", "rules", "--lint=all", "--lint-fatal", file)
+    return file
+
+
+def ask(asked, samples, interval):
+    """A test of promtool's: what an expression gives."""
+    series = [{"series": sample.series, "values": sample.values} for sample in samples]
+    return {"interval": interval, "input_series": series, "promql_expr_test": [asked]}
+
+
+def count(alert, after, samples, firing, interval):
+    """A test of promtool's: how many of an alert fire."""
+    asked = {
+        "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)',
+        "eval_time": after,
+        "exp_samples": [{"labels": "{}", "value": firing}],
+    }
+    return ask(asked, samples, interval)
+
+
+def judge(folder: Path, groups, tests, evaluation_interval):
+    """Runs promtool's tests over the rules of `groups`."""
+    file = folder / "tests.yaml"
+    plan = {"rule_files": [str(check(folder, groups))], "evaluation_interval": evaluation_interval, "tests": tests}
+    file.write_text(yaml.safe_dump(plan, sort_keys=False, width=10_000))
+    promtool("test", "rules", file)
