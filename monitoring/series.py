@@ -9,8 +9,20 @@ from typing import Literal
 from serving.telemetry.catalogue import CATALOGUE, Metric, Unit
 
 Source = Literal[
-    "headrace", "vllm", "llama.cpp", "ray", "haproxy", "dcgm", "kubernetes", "cert-manager", "node", "prometheus", "rule"
+    "headrace",
+    "vllm",
+    "llama.cpp",
+    "ray",
+    "haproxy",
+    "dcgm",
+    "kubernetes",
+    "cert-manager",
+    "node",
+    "prometheus",
+    "rule",
 ]
+Foreign = Literal["percent", "milliseconds", "megabytes", "megahertz", "milliwatts", "millijoules"]
+"""Units that other programs print in and Headrace does not."""
 HISTOGRAM = ("_bucket", "_sum", "_count")
 TARGET = ("job", "instance", "namespace", "pod", "container", "endpoint", "headrace_io_pool")
 """Labels that scraping adds to each sample."""
@@ -22,7 +34,7 @@ class Series:
 
     name: str
     kind: Literal["counter", "gauge"]
-    unit: Unit
+    unit: Unit | Foreign
     labels: tuple[str, ...]
     source: Source
     help: str
