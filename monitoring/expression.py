@@ -170,12 +170,12 @@ class _Checked:
         operator, modifier = str(tree.op), tree.modifier
         if operator == "or":
             return left | right
-        matching = modifier.matching if modifier else None
-        if matching is None:
+        if modifier is None or modifier.matching is None:
             if left != right:
                 odd = ", ".join(sorted(left ^ right))
                 self._say(f"{operator}: the sides never match, since only one of them has {odd}")
             return left
+        matching = modifier.matching
         on = matching.type == promql.LabelModifierType.Include
         at = f"{operator} {'on' if on else 'ignoring'}"
         if on:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from monitoring.rule import Group, Recording
 from serving.telemetry.catalogue import Unit
 
-Made = Callable[[str], str]
-"""Makes a recording's expression of a metric's name."""
 WINDOW = "5m"
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -46,6 +44,8 @@ GATEWAY = Engine("gateway", "model")
 LLAMACPP = Engine("llama.cpp", "instance")
 VLLM = Engine("vllm", "model_name")
 RAY_VLLM = Engine("ray-vllm", "model_name")
+VLLMS = {VLLM: "vllm:", RAY_VLLM: "ray_vllm_"}
+"""By engine, how its metrics' names begin."""
 SERVE = Engine("gateway", "application", "model-(.+)")
 """Ray Serve hosts each model as an application of its own."""
 
@@ -57,7 +57,7 @@ def _recorded(name: str, unit: Unit, help: str, of: Mapping[Engine, str]) -> Ite
 
 def _vllms(make: Callable[[Engine, str], str]) -> dict[Engine, str]:
     """What both ways of vLLM's metrics have; `make` takes the engine and the beginning of its metrics' names."""
-    return {VLLM: make(VLLM, "vllm:"), RAY_VLLM: make(RAY_VLLM, "ray_vllm_")}
+    return {engine: make(engine, prefix) for engine, prefix in VLLMS.items()}
 
 
 def _requests() -> Iterator[Recording]:
@@ -151,68 +151,68 @@ def _capacity() -> Iterator[Recording]:
     )
 
 
+TIMES: tuple[tuple[str, str, str, str], ...] = (
+    ("ttft", "headrace_time_to_first_token_seconds", "time_to_first_token_seconds", "Time to the first token"),
+    ("inter_token", "headrace_inter_token_seconds", "inter_token_latency_seconds", "Time between two tokens"),
+    ("request", "headrace_request_duration_seconds", "e2e_request_latency_seconds", "Time of a request"),
+    ("queue", "", "request_queue_time_seconds", "Time that a request waited in the engine"),
+)
+"""By the middle of the recorded name: the gateway's histogram (where it has one), vLLM's, and what is measured."""
+
+
 def _times() -> Iterator[Recording]:
-    own = "headrace_{}_seconds"
-    for metric, gateway, vllm, help in (
-        ("ttft", "time_to_first_token", "time_to_first_token_seconds", "Time to the first token"),
-        ("inter_token", "inter_token", "inter_token_latency_seconds", "Time between two tokens"),
-        ("request", "request_duration", "e2e_request_latency_seconds", "Time of a request"),
-        ("queue", None, "request_queue_time_seconds", "Time that a request waited in the engine"),
-    ):
+    for metric, gateway, vllm, help in TIMES:
         for name, q in QUANTILES.items():
-            found = {GATEWAY: GATEWAY.quantile(own.format(gateway), q)} if gateway else {}
-            found |= _vllms(lambda e, p, vllm=vllm, q=q: e.quantile(f"{p}{vllm}", q))
-            yield from _recorded(
-                f"llm:{metric}_seconds:{name}_{WINDOW}", "seconds", f"{help}: {name} over {WINDOW}.", found
-            )
+            found = {engine: engine.quantile(f"{prefix}{vllm}", q) for engine, prefix in VLLMS.items()}
+            if gateway:
+                found[GATEWAY] = GATEWAY.quantile(gateway, q)
+            recorded, help_ = f"llm:{metric}_seconds:{name}_{WINDOW}", f"{help}: {name} over {WINDOW}."
+            yield from _recorded(recorded, "seconds", help_, found)
+
+
+GPUS: tuple[tuple[str, Unit, str, str, str], ...] = (
+    (
+        "gpu:used:ratio",
+        "ratio",
+        "Share of time that a GPU was busy.",
+        "DCGM_FI_DEV_GPU_UTIL / 100",
+        "ray_node_gpus_utilization / 100",
+    ),
+    (
+        "gpu:memory_used:ratio",
+        "ratio",
+        "Share of a GPU's memory in use.",
+        "DCGM_FI_DEV_FB_USED / (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE)",
+        "ray_node_gram_used / (ray_node_gram_used + ray_node_gram_available)",
+    ),
+    (
+        "gpu:power:watts",
+        "watts",
+        "Power that a GPU draws.",
+        "DCGM_FI_DEV_POWER_USAGE",
+        "ray_node_gpu_power_milliwatts / 1000",
+    ),
+    (
+        "gpu:temperature:celsius",
+        "celsius",
+        "Temperature of a GPU.",
+        "DCGM_FI_DEV_GPU_TEMP",
+        "ray_node_gpu_temperature_celsius",
+    ),
+)
+"""Recorded name, unit and help, and the expression over DCGM's metrics and over Ray's."""
 
 
 def _gpus() -> Iterator[Recording]:
     """The use of each GPU: `source` tells who counted, `node` is the host's name (DCGM) or address (Ray)."""
-    dcgm = ("dcgm", "Hostname", "gpu")
-    ray = ("ray", "ip", "GpuIndex")
-    for name, unit, help, dcgm_expression, ray_expression in (
-        (
-            "gpu:used:ratio",
-            "ratio",
-            "Share of time that a GPU was busy.",
-            "DCGM_FI_DEV_GPU_UTIL / 100",
-            "ray_node_gpus_utilization / 100",
-        ),
-        (
-            "gpu:memory_used:ratio",
-            "ratio",
-            "Share of a GPU's memory in use.",
-            "DCGM_FI_DEV_FB_USED / (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE)",
-            "ray_node_gram_used / (ray_node_gram_used + ray_node_gram_available)",
-        ),
-        (
-            "gpu:power:watts",
-            "watts",
-            "Power that a GPU draws.",
-            "DCGM_FI_DEV_POWER_USAGE",
-            "ray_node_gpu_power_milliwatts / 1000",
-        ),
-        (
-            "gpu:temperature:celsius",
-            "celsius",
-            "Temperature of a GPU.",
-            "DCGM_FI_DEV_GPU_TEMP",
-            "ray_node_gpu_temperature_celsius",
-        ),
-    ):
-        for (source, node, gpu), expression in ((dcgm, dcgm_expression), (ray, ray_expression)):
-            named = f'label_replace({expression}, "node", "$1", "{node}", "(.+)")'
-            if gpu != "gpu":
-                named = f'label_replace({named}, "gpu", "$1", "{gpu}", "(.+)")'
-            yield Recording(
-                name,
-                f"max by (node, gpu) ({named})",
-                unit,
-                ("node", "gpu", "source"),
-                help,
-                {"source": source},
-            )
+    for name, unit, help, dcgm, ray in GPUS:
+        named = {
+            "dcgm": f'label_replace({dcgm}, "node", "$1", "Hostname", "(.+)")',
+            "ray": f'label_replace(label_replace({ray}, "node", "$1", "ip", "(.+)"), "gpu", "$1", "GpuIndex", "(.+)")',
+        }
+        for source, expression in named.items():
+            by_gpu = f"max by (node, gpu) ({expression})"
+            yield Recording(name, by_gpu, unit, ("node", "gpu", "source"), help, {"source": source})
 
 
 GROUPS: tuple[Group, ...] = (

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from monitoring.external.program import program
 
-DCGM = ("gpu", "UUID", "pci_bus_id", "device", "modelName", "GPU_I_PROFILE", "GPU_I_ID", "Hostname")
+DCGM = (
+    "gpu",
+    "UUID",
+    "pci_bus_id",
+    "device",
+    "modelName",
+    "GPU_I_PROFILE",
+    "GPU_I_ID",
+    "Hostname",
+    "DCGM_FI_DRIVER_VERSION",
+)
 
 SERIES = program(
     "dcgm",

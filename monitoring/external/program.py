@@ -47,7 +47,13 @@ def program(
 
 
 def _series(metric: Metric, source: Source, units: Mapping[str, Unit | Foreign]) -> tuple[Series, ...]:
-    own: Unit | Foreign = metric.unit
-    told = units.get(metric.name) or next((u for ending, u in ENDINGS.items() if metric.name.endswith(ending)), own)
+    unit = units.get(metric.name) or _unit(metric)
     uncounted = ("_bucket", "_count") if metric.kind == "histogram" else ()
-    return tuple(one if one.name.endswith(uncounted) else replace(one, unit=told) for one in of(metric, source))
+    return tuple(one if one.name.endswith(uncounted) else replace(one, unit=unit) for one in of(metric, source))
+
+
+def _unit(metric: Metric) -> Unit | Foreign:
+    for ending, unit in ENDINGS.items():
+        if metric.name.endswith(ending):
+            return unit
+    return metric.unit

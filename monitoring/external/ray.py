@@ -5,7 +5,8 @@ from __future__ import annotations
 from monitoring.external.program import program
 
 SCOPE = ("otel_scope_name", "otel_scope_schema_url", "otel_scope_version")
-RAY = ("Component", "JobId", "NodeAddress", "SessionName", "Version", "WorkerId", *SCOPE)
+PROCESS = ("Component", "JobId", "NodeAddress", "SessionName", "Version", *SCOPE)
+RAY = (*PROCESS, "WorkerId")
 REPLICA = ("deployment", "replica", "application", *RAY)
 HANDLE = ("deployment", "application", "handle", "actor_id", *RAY)
 NODE = ("ip", "Version", "SessionName", "IsHeadNode", "RayNodeType", *SCOPE)
@@ -92,8 +93,9 @@ SERIES = program(
             ("ray_cluster_failed_nodes", "Nodes that failed."),
             ("ray_cluster_pending_nodes", "Nodes that are being started."),
         ),
-        ("State", "Name", "Source", "IsRetry", *RAY): (("ray_tasks", "Tasks, by state."),),
-        ("State", "Name", "Source", *RAY): (("ray_actors", "Actors, by state."),),
+        # Ray leaves the worker out of these two: one series for each would be too many.
+        ("State", "Name", "Source", "IsRetry", *PROCESS): (("ray_tasks", "Tasks, by state."),),
+        ("State", "Name", "Source", *PROCESS): (("ray_actors", "Actors, by state."),),
         ("Name", "State", *RAY): (("ray_resources", "Ray's logical resources, used or available."),),
         ("Location", "ObjectState", *RAY): (("ray_object_store_memory", "Bytes in the object store, by location."),),
     },
