@@ -61,6 +61,9 @@ SERIES = program(
             ("ray_serve_proxy_status", "Status of a proxy: 1 starting, 2 healthy, 3 unhealthy, 4 draining."),
             ("ray_serve_num_ongoing_http_requests", "HTTP requests in a proxy."),
         ),
+        ("actor_id", *RAY): (
+            ("ray_serve_controller_num_control_loops", "Rounds of Serve's controller since its start."),
+        ),
         ("node_id", *RAY): (
             ("ray_serve_haproxy_process_count", "HAProxy processes on a node."),
             ("ray_serve_haproxy_target_mismatch", "Targets that HAProxy does not have yet, or still has."),

@@ -115,13 +115,20 @@ def _choose(chosen: dict[str, str], matcher: promql.Matcher, expression: str) ->
         case promql.MatchOp.NotEqual if given == value:
             chosen[name] = f"{value}w"
         case promql.MatchOp.Re if not re.fullmatch(value, given):
-            tries = [value.strip("^$"), *re.split(r"[|()]", value)]
-            fitting = [t for t in (re.sub(r"\.[+*]", ANY, one) for one in tries) if re.fullmatch(value, t)]
-            assert fitting, f"no value is known for {name}=~{value!r} in {expression}"
-            chosen[name] = fitting[0]
+            chosen[name] = _fitting(value)
+            assert re.fullmatch(value, chosen[name]), f"no value is known for {name}=~{value!r} in {expression}"
         case promql.MatchOp.NotRe if re.fullmatch(value, given):
             chosen[name] = "other"
             assert not re.fullmatch(value, "other"), f"no value is known for {name}!~{value!r} in {expression}"
+
+
+def _fitting(pattern: str) -> str:
+    """A string that a plain pattern matches: the first of each choice, and something for a wildcard."""
+    inner = re.compile(r"\((?:\?:)?([^|()]*)[^()]*\)")
+    while inner.search(pattern):
+        pattern = inner.sub(r"\1", pattern)
+    first = pattern.strip("^$").partition("|")[0]
+    return re.sub(r"\\(.)", r"\1", re.sub(r"(?<!\\)\.[+*]?", ANY, first))
 
 
 class Scraped:
