@@ -66,6 +66,8 @@ class World:
 
     def __init__(self, expressions: Iterable[str]) -> None:
         self.families: dict[str, Family] = {}
+        self.targets: list[dict[str, str]] = []
+        """Labels of targets that selectors of Prometheus's own series ask for, such as `up{container="exporter"}`."""
         for name, series in SERIES.items():
             self.families.setdefault(metric(name), Family("histogram" if _is_part(name) else series.kind, series))
         for one in CATALOGUE:
@@ -95,6 +97,8 @@ class World:
                 for matcher in part.matchers.matchers:
                     if matcher.name != "le":
                         _choose(chosen, matcher, expression)
+                if family.series.source == "prometheus" and not family.series.labels and chosen not in self.targets:
+                    self.targets.append(chosen)
                 family.rows.setdefault(frozenset(chosen.items()), 1.0)
 
         promql.walk(promql.parse(expression), pre_visit=visit)
