@@ -21,6 +21,8 @@ Source = Literal[
     "prometheus",
     "rule",
 ]
+Foreign = Literal["percent", "milliseconds", "megabytes", "megahertz", "milliwatts", "millijoules"]
+"""Units that other programs print in and Headrace does not."""
 HISTOGRAM = ("_bucket", "_sum", "_count")
 TARGET = ("job", "instance", "namespace", "pod", "container", "endpoint", "headrace_io_pool")
 """Labels that scraping adds to each sample."""
@@ -32,7 +34,7 @@ class Series:
 
     name: str
     kind: Literal["counter", "gauge"]
-    unit: Unit
+    unit: Unit | Foreign
     labels: tuple[str, ...]
     source: Source
     help: str

@@ -16,8 +16,7 @@ import yaml
 from infra.config import NAMESPACE, StackConfig
 from infra.targets.layout import CHECKOUT
 from serving.config import ServingConfig
-from serving.telemetry.catalogue import CATALOGUE, STAGES, Metric
-from tools import command_doc, licences, policies_doc, schema
+from tools import command_doc, licences, metrics_doc, policies_doc, schema
 from tools.report import say
 
 FOLDER = CHECKOUT / "docs" / "reference"
@@ -137,36 +136,6 @@ def _body(operation: Mapping[str, Any]) -> str | None:
     return str(reference).rpartition("/")[2] or None
 
 
-def metrics() -> str:
-    """Every metric of the catalogue."""
-    lines = [
-        "# Metrics reference",
-        NOTE,
-        "Every metric that Headrace emits is in this list: a name that is not here cannot be emitted.\n"
-        "Times are in seconds and sizes are in bytes.\n"
-        "A histogram has three series in Prometheus, with the endings `_bucket`, `_sum` and `_count`.",
-        "## Metrics that Headrace emits",
-        "\n".join(f"- {_metric(m)}" for m in CATALOGUE),
-        "## Stages of a request",
-        "The stages of a request, in order, are " + ", ".join(f"`{s}`" for s in STAGES) + ".\n"
-        "The stage times of a request add up to its end-to-end time.",
-        "## Buckets of the histograms",
-        "\n".join(f"- The buckets of `{m.name}` end at {_numbers(m.buckets)}." for m in CATALOGUE if m.buckets),
-    ]
-    return _page(lines)
-
-
-def _metric(metric: Metric) -> str:
-    labels = ", ".join(f"`{label}`" for label in metric.labels)
-    ending = f"its labels are {labels}" if len(metric.labels) > 1 else f"its label is {labels}"
-    text = metric.help[0].lower() + metric.help[1:].rstrip(".")
-    return f"`{metric.name}` is a {metric.kind} ({ending if labels else 'it has no labels'}): {text}."
-
-
-def _numbers(buckets: Iterable[float]) -> str:
-    return ", ".join(f"{b:g}" for b in buckets)
-
-
 def _page(parts: Iterable[str]) -> str:
     """Joins blocks by blank lines; neighbouring list items stay one list."""
     text = ""
@@ -181,7 +150,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "http-api.md": http_api,
     "licences.md": lambda: licences.page(NOTE),
-    "metrics.md": metrics,
+    "metrics.md": lambda: _page(metrics_doc.metrics(NOTE)),
     "policies.md": lambda: policies_doc.policies(NOTE),
 }
 

@@ -18,11 +18,14 @@ from infra.mistakes import Mistake
 from infra.resources import Knowledge, Process, RayHead, Secret, ServeApplication
 from infra.targets import Target, preflight
 from infra.targets.layout import CHECKOUT, Layout
+from monitoring import rules_file
+from monitoring.groups import GROUPS
 from monitoring.scrape import scrape_config
 from serving.config import SecretRef, ServingConfig, Store
 from serving.document import APPLICATION, serve_document
 
 PROGRAMS = ("prometheus",)
+RULES = "rules.yaml"
 LOOPBACK = "127.0.0.1"
 PLAIN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
@@ -144,7 +147,10 @@ class LocalStack(pulumi.ComponentResource):
             record=str(layout.record("prometheus")),
             log=str(layout.log("prometheus")),
             ready=f"http://{LOOPBACK}:{port}/-/ready",
-            files={str(settings): _scrape(self._config, self.ray)},
+            files={
+                str(settings): _scrape(self._config, self.ray),
+                str(settings.with_name(RULES)): rules_file.text(GROUPS),
+            },
             opts=ResourceOptions(parent=self),
         )
 
@@ -178,7 +184,8 @@ def _scrape(config: StackConfig, ray: RayHead) -> Output[str]:
                 "headrace": f"{LOOPBACK}:{config.ports.exporter}",
                 "ray": f"{LOOPBACK}:{int(ports[0])}",
                 "haproxy": f"{LOOPBACK}:{int(ports[1])}",
-            }
+            },
+            [RULES],
         )
     )
 

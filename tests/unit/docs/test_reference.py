@@ -103,3 +103,15 @@ def _codes():
 def test_schema_in_words(field, words):
     root = {"$defs": {"Thing": {"type": "object", "properties": {"a": {}}}}}
     assert schema.described(field, root) == words
+
+
+def test_the_metrics_page_names_only_what_is_known():
+    from monitoring.known import KNOWN
+    from tools.metrics_doc import GENAI, PROGRAMS
+
+    named = {name for row in GENAI for name in row[1:] if name}
+    histograms = {name for name in named if f"{name}_bucket" in KNOWN}
+    assert named - histograms <= KNOWN.keys()
+    assert {s.source for s in KNOWN.values()} <= {*PROGRAMS, "headrace", "rule"}
+    page = (REFERENCE / "metrics.md").read_text()
+    assert all(f"`{one.name}`" in page for one in KNOWN.values() if one.source == "rule")

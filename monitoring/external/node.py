@@ -1,0 +1,24 @@
+"""Metrics of node exporter."""
+
+from __future__ import annotations
+
+from monitoring.external.program import program
+
+FILESYSTEM = ("device", "mountpoint", "fstype", "device_error")
+
+SERIES = program(
+    "node",
+    counters={("cpu", "mode"): (("node_cpu_seconds_total", "Time that a CPU spent in a mode."),)},
+    gauges={
+        FILESYSTEM: (
+            ("node_filesystem_avail_bytes", "Space free on a filesystem."),
+            ("node_filesystem_size_bytes", "Space of a filesystem."),
+            ("node_filesystem_readonly", "1 for a filesystem that is read-only."),
+        ),
+        (): (
+            ("node_memory_MemAvailable_bytes", "Memory that is available."),
+            ("node_memory_MemTotal_bytes", "Memory of the node."),
+            ("node_load1", "Load over one minute."),
+        ),
+    },
+)

@@ -1,0 +1,46 @@
+"""vLLM's own metrics, as `vllm/v1/metrics/loggers.py` of vLLM names them."""
+
+from __future__ import annotations
+
+from monitoring.external.program import program
+
+MODEL = ("model_name", "engine")
+
+SERIES = program(
+    "vllm",
+    counters={
+        MODEL: (
+            ("vllm:prompt_tokens_total", "Prompt tokens read."),
+            ("vllm:generation_tokens_total", "Tokens written."),
+            ("vllm:num_preemptions_total", "Requests whose KV cache was taken for another's."),
+            ("vllm:prefix_cache_queries_total", "Tokens that were looked up in the prefix cache."),
+            ("vllm:prefix_cache_hits_total", "Tokens that the prefix cache held."),
+        ),
+        (*MODEL, "finished_reason"): (("vllm:request_success_total", "Requests that ended, by reason."),),
+    },
+    gauges={
+        MODEL: (
+            ("vllm:num_requests_running", "Requests in the engine's batch."),
+            ("vllm:num_requests_waiting", "Requests that wait for the engine."),
+            ("vllm:kv_cache_usage_perc", "Share of the KV cache in use, 0 to 1."),
+        ),
+        ("max_lora", "running_lora_adapters", "waiting_lora_adapters"): (
+            (
+                "vllm:lora_requests_info",
+                "Adapters of running and waiting requests; the value is the time of the change.",
+            ),
+        ),
+    },
+    histograms={
+        MODEL: (
+            ("vllm:time_to_first_token_seconds", "Time from a request's arrival to its first token."),
+            ("vllm:inter_token_latency_seconds", "Time between two tokens."),
+            ("vllm:request_time_per_output_token_seconds", "Mean time of a request's tokens after the first."),
+            ("vllm:e2e_request_latency_seconds", "Time of a request in the engine."),
+            ("vllm:request_queue_time_seconds", "Time that a request waited."),
+            ("vllm:request_prefill_time_seconds", "Time of a request's prefill."),
+            ("vllm:request_decode_time_seconds", "Time of a request's decoding."),
+        ),
+    },
+    units={"vllm:kv_cache_usage_perc": "ratio", "vllm:lora_requests_info": "seconds"},
+)

@@ -1,0 +1,221 @@
+"""Recording rules: what models do, in one vocabulary over all engines, and the use of GPUs.
+
+A series `llm:*` has the label `engine`, which tells who counted: `gateway` (Headrace itself, for every model),
+`vllm`, `ray-vllm` (vLLM that reports through Ray) or `llama.cpp`. The same request may be counted by the gateway and by
+an engine: pick one engine, never add them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from monitoring.rule import Group, Recording
+from serving.telemetry.catalogue import Unit
+
+WINDOW = "5m"
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Who counts, and where its metrics name the model: in a label whose values match `pattern`."""
+
+    name: str
+    label: str
+    pattern: str = "(.+)"
+
+    def by_model(self, expression: str, *, kept: tuple[str, ...] = (), operator: str = "sum") -> str:
+        """Adds up over everything but the model and the labels `kept`."""
+        by = ", ".join((*kept, "model"))
+        if self.label == "model":
+            return f"{operator} by ({by}) ({expression})"
+        return f'{operator} by ({by}) (label_replace({expression}, "model", "$1", "{self.label}", "{self.pattern}"))'
+
+    def rate(self, name: str) -> str:
+        return self.by_model(f"rate({name}[{WINDOW}])")
+
+    def quantile(self, name: str, q: float) -> str:
+        return f"histogram_quantile({q:g}, {self.by_model(f'rate({name}_bucket[{WINDOW}])', kept=('le',))})"
+
+
+GATEWAY = Engine("gateway", "model")
+# llama.cpp names no model, and a server has one: the model is the server's address.
+LLAMACPP = Engine("llama.cpp", "instance")
+VLLM = Engine("vllm", "model_name")
+RAY_VLLM = Engine("ray-vllm", "model_name")
+VLLMS = {VLLM: "vllm:", RAY_VLLM: "ray_vllm_"}
+"""By engine, how its metrics' names begin."""
+SERVE = Engine("gateway", "application", "model-(.+)")
+"""Ray Serve hosts each model as an application of its own."""
+
+
+def _recorded(name: str, unit: Unit, help: str, of: Mapping[Engine, str]) -> Iterator[Recording]:
+    for engine, expression in of.items():
+        yield Recording(name, expression, unit, ("model", "engine"), help, {"engine": engine.name})
+
+
+def _vllms(make: Callable[[Engine, str], str]) -> dict[Engine, str]:
+    """What both ways of vLLM's metrics have; `make` takes the engine and the beginning of its metrics' names."""
+    return {engine: make(engine, prefix) for engine, prefix in VLLMS.items()}
+
+
+def _requests() -> Iterator[Recording]:
+    yield from _recorded(
+        "llm:requests_running:sum",
+        "1",
+        "Requests that are being decoded.",
+        {
+            GATEWAY: GATEWAY.by_model("headrace_engine_leases"),
+            LLAMACPP: LLAMACPP.by_model("llamacpp:requests_processing"),
+            **_vllms(lambda e, p: e.by_model(f"{p}num_requests_running")),
+        },
+    )
+    yield from _recorded(
+        "llm:requests_waiting:sum",
+        "1",
+        "Requests that wait for a replica (gateway) or in an engine.",
+        {
+            SERVE: SERVE.by_model('ray_serve_deployment_queued_queries{application=~"model-.+"}'),
+            LLAMACPP: LLAMACPP.by_model("llamacpp:requests_deferred"),
+            **_vllms(lambda e, p: e.by_model(f"{p}num_requests_waiting")),
+        },
+    )
+    yield from _recorded(
+        "llm:requests:rate5m",
+        "1",
+        "Requests that ended, per second.",
+        {
+            GATEWAY: GATEWAY.rate("headrace_request_duration_seconds_count"),
+            **_vllms(lambda e, p: e.rate(f"{p}request_success_total")),
+        },
+    )
+
+
+def _tokens() -> Iterator[Recording]:
+    yield from _recorded(
+        "llm:prompt_tokens:rate5m",
+        "1",
+        "Prompt tokens read, per second.",
+        {
+            GATEWAY: GATEWAY.rate("headrace_prompt_tokens_total"),
+            LLAMACPP: LLAMACPP.rate("llamacpp:prompt_tokens_total"),
+            **_vllms(lambda e, p: e.rate(f"{p}prompt_tokens_total")),
+        },
+    )
+    yield from _recorded(
+        "llm:generation_tokens:rate5m",
+        "1",
+        "Tokens written, per second.",
+        {
+            GATEWAY: GATEWAY.rate("headrace_completion_tokens_total"),
+            LLAMACPP: LLAMACPP.rate("llamacpp:tokens_predicted_total"),
+            **_vllms(lambda e, p: e.rate(f"{p}generation_tokens_total")),
+        },
+    )
+
+
+def _capacity() -> Iterator[Recording]:
+    leases, slots = (GATEWAY.by_model(f"headrace_engine_{what}") for what in ("leases", "slots"))
+    yield from _recorded(
+        "llm:slots:sum", "1", "Requests that the replicas of a model decode together at most.", {GATEWAY: slots}
+    )
+    yield from _recorded(
+        "llm:slots_used:ratio", "ratio", "Share of a model's slots in use.", {GATEWAY: f"{leases} / ({slots} > 0)"}
+    )
+    yield from _recorded(
+        "llm:kv_cache_used:ratio",
+        "ratio",
+        "Share of the KV cache in use, of the fullest replica.",
+        _vllms(lambda e, p: e.by_model(f"{p}kv_cache_usage_perc", operator="max")),
+    )
+    yield from _recorded(
+        "llm:preemptions:rate5m",
+        "1",
+        "Requests whose KV cache was taken for another's, per second.",
+        _vllms(lambda e, p: e.rate(f"{p}num_preemptions_total")),
+    )
+    hits, misses = (LLAMACPP.rate(f"llamacpp:prompt_tokens{ending}_total") for ending in ("_cached", ""))
+    yield from _recorded(
+        "llm:prefix_cache_hits:ratio5m",
+        "ratio",
+        "Share of prompt tokens that a cache held.",
+        {
+            LLAMACPP: f"{hits} / ({hits} + {misses} > 0)",
+            **_vllms(
+                lambda e, p: (
+                    f"{e.rate(f'{p}prefix_cache_hits_total')} / ({e.rate(f'{p}prefix_cache_queries_total')} > 0)"
+                )
+            ),
+        },
+    )
+
+
+TIMES: tuple[tuple[str, str, str, str], ...] = (
+    ("ttft", "headrace_time_to_first_token_seconds", "time_to_first_token_seconds", "Time to the first token"),
+    ("inter_token", "headrace_inter_token_seconds", "inter_token_latency_seconds", "Time between two tokens"),
+    ("request", "headrace_request_duration_seconds", "e2e_request_latency_seconds", "Time of a request"),
+    ("queue", "", "request_queue_time_seconds", "Time that a request waited in the engine"),
+)
+"""By the middle of the recorded name: the gateway's histogram (where it has one), vLLM's, and what is measured."""
+
+
+def _times() -> Iterator[Recording]:
+    for metric, gateway, vllm, help in TIMES:
+        for name, q in QUANTILES.items():
+            found = {engine: engine.quantile(f"{prefix}{vllm}", q) for engine, prefix in VLLMS.items()}
+            if gateway:
+                found[GATEWAY] = GATEWAY.quantile(gateway, q)
+            recorded, help_ = f"llm:{metric}_seconds:{name}_{WINDOW}", f"{help}: {name} over {WINDOW}."
+            yield from _recorded(recorded, "seconds", help_, found)
+
+
+GPUS: tuple[tuple[str, Unit, str, str, str], ...] = (
+    (
+        "gpu:used:ratio",
+        "ratio",
+        "Share of time that a GPU was busy.",
+        "DCGM_FI_DEV_GPU_UTIL / 100",
+        "ray_node_gpus_utilization / 100",
+    ),
+    (
+        "gpu:memory_used:ratio",
+        "ratio",
+        "Share of a GPU's memory in use.",
+        "DCGM_FI_DEV_FB_USED / (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE)",
+        "ray_node_gram_used / (ray_node_gram_used + ray_node_gram_available)",
+    ),
+    (
+        "gpu:power:watts",
+        "watts",
+        "Power that a GPU draws.",
+        "DCGM_FI_DEV_POWER_USAGE",
+        "ray_node_gpu_power_milliwatts / 1000",
+    ),
+    (
+        "gpu:temperature:celsius",
+        "celsius",
+        "Temperature of a GPU.",
+        "DCGM_FI_DEV_GPU_TEMP",
+        "ray_node_gpu_temperature_celsius",
+    ),
+)
+"""Recorded name, unit and help, and the expression over DCGM's metrics and over Ray's."""
+
+
+def _gpus() -> Iterator[Recording]:
+    """The use of each GPU: `source` tells who counted, `node` is the host's name (DCGM) or address (Ray)."""
+    for name, unit, help, dcgm, ray in GPUS:
+        named = {
+            "dcgm": f'label_replace({dcgm}, "node", "$1", "Hostname", "(.+)")',
+            "ray": f'label_replace(label_replace({ray}, "node", "$1", "ip", "(.+)"), "gpu", "$1", "GpuIndex", "(.+)")',
+        }
+        for source, expression in named.items():
+            by_gpu = f"max by (node, gpu) ({expression})"
+            yield Recording(name, by_gpu, unit, ("node", "gpu", "source"), help, {"source": source})
+
+
+GROUPS: tuple[Group, ...] = (
+    Group("llm", (*_requests(), *_tokens(), *_capacity(), *_times())),
+    Group("gpu", tuple(_gpus())),
+)
