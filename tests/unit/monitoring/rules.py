@@ -1,6 +1,7 @@
 """Groups as Prometheus's rules file, and the cases of their alerts as a test of promtool's."""
 
 RUNBOOKS = "https://example.com/runbooks"
+STEP = "30s"
 
 
 def document(groups):
@@ -13,7 +14,7 @@ def promtest(groups, file):
     cases = [(alert, case, case is alert.fires) for alert in alerts for case in (alert.fires, alert.silent)]
     return {
         "rule_files": [file],
-        "evaluation_interval": "1m",
+        "evaluation_interval": STEP,
         "tests": [_test(*case) for case in cases],
     }
 
@@ -37,7 +38,7 @@ def _rule(rule):
 def _test(alert, case, fires):
     return {
         "name": f"{alert.name} {'fires' if fires else 'is silent'}",
-        "interval": "1m",
+        "interval": STEP,
         "input_series": [{"series": sample.series, "values": sample.values} for sample in case.samples],
         "promql_expr_test": [
             {
