@@ -17,7 +17,7 @@ from infra.config import NAMESPACE, StackConfig
 from infra.targets.layout import CHECKOUT
 from serving.config import ServingConfig
 from serving.telemetry.catalogue import CATALOGUE, STAGES, Metric
-from tools import command_doc, licences, policies_doc, schema
+from tools import alerts_doc, command_doc, licences, policies_doc, schema
 from tools.report import say
 
 FOLDER = CHECKOUT / "docs" / "reference"
@@ -177,6 +177,7 @@ def _page(parts: Iterable[str]) -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "alerts.md": lambda: alerts_doc.alerts(NOTE),
     "command.md": lambda: _page(command_doc.command(NOTE)),
     "configuration.md": configuration,
     "http-api.md": http_api,

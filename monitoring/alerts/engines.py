@@ -63,7 +63,7 @@ GROUP = Group(
             wait="5m",
             severity="ticket",
             owner="models",
-            summary="{{ $value }} requests wait inside the engines of {{ $labels.model }}, more than are decoded",
+            summary="{{ $value }} requests wait for the engines of {{ $labels.model }}, more than they decode",
             dashboard="models",
             fires=seen(
                 "10m",
