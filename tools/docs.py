@@ -16,7 +16,7 @@ import yaml
 from infra.config import NAMESPACE, StackConfig
 from infra.targets.layout import CHECKOUT
 from serving.config import ServingConfig
-from tools import command_doc, licences, metrics_doc, policies_doc, schema
+from tools import alerts_doc, command_doc, licences, metrics_doc, policies_doc, schema
 from tools.report import say
 
 FOLDER = CHECKOUT / "docs" / "reference"
@@ -146,6 +146,7 @@ def _page(parts: Iterable[str]) -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "alerts.md": lambda: alerts_doc.alerts(NOTE),
     "command.md": lambda: _page(command_doc.command(NOTE)),
     "configuration.md": configuration,
     "http-api.md": http_api,

@@ -1,0 +1,17 @@
+"""Alerts beside those of the objectives, one module for each area."""
+
+from __future__ import annotations
+
+from monitoring.alerts import assistants, data, engines, feedback, gpus, money, platform, requests, security
+
+GROUPS = (
+    requests.GROUP,
+    engines.GROUP,
+    gpus.GROUP,
+    assistants.GROUP,
+    data.GROUP,
+    money.GROUP,
+    security.GROUP,
+    feedback.GROUP,
+    platform.GROUP,
+)

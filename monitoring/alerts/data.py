@@ -1,0 +1,203 @@
+"""Alerts about what is kept: background jobs, indexes, the database, disks and backups."""
+
+from __future__ import annotations
+
+from monitoring.alerts.seen import seen
+from monitoring.rule import Alert, Group
+
+_DAY_S = 86400
+_JOB = 'namespace="headrace",job_name="headrace-migrate-0a1b"'
+
+GROUP = Group(
+    "alerts-data",
+    (
+        Alert(
+            name="IngestionStuck",
+            expression='max by (kind) (headrace_job_oldest_seconds{kind=~"ingest_file|unindex_file"}) > 1800',
+            wait="5m",
+            severity="ticket",
+            owner="applications",
+            summary="The oldest job {{ $labels.kind }} has waited for {{ $value | humanizeDuration }}",
+            dashboard="assistants",
+            fires=seen("10m", ('headrace_job_oldest_seconds{kind="ingest_file"}', "1750+60x20")),
+            silent=seen(
+                "10m",
+                ('headrace_job_oldest_seconds{kind="ingest_file"}', "1180+60x20"),
+                ('headrace_job_oldest_seconds{kind="remember"}', "9000x20"),
+            ),
+        ),
+        Alert(
+            name="ErasureStuck",
+            expression='max(headrace_job_oldest_seconds{kind=~"erase_user|purge_index|delete_blob"}) > 21600',
+            wait="5m",
+            severity="ticket",
+            owner="security",
+            summary="Something that must be erased has waited for {{ $value | humanizeDuration }}",
+            dashboard="overview",
+            fires=seen("10m", ('headrace_job_oldest_seconds{kind="erase_user"}', "21550+60x20")),
+            silent=seen("10m", ('headrace_job_oldest_seconds{kind="erase_user"}', "20900+60x20")),
+        ),
+        Alert(
+            name="JobsPileUp",
+            expression="sum by (kind) (headrace_jobs_waiting) > 200"
+            " and sum by (kind) (deriv(headrace_jobs_waiting[30m])) > 0",
+            wait="15m",
+            severity="ticket",
+            owner="platform",
+            summary="{{ $value }} jobs {{ $labels.kind }} wait, and they become more",
+            dashboard="overview",
+            fires=seen("45m", ('headrace_jobs_waiting{kind="remember"}', "180+2x60")),
+            silent=seen("45m", ('headrace_jobs_waiting{kind="ingest_file"}', "900-10x60")),
+        ),
+        Alert(
+            name="JobsFail",
+            expression='sum by (kind) (increase(headrace_jobs_total{outcome="failed"}[1h]))'
+            " / sum by (kind) (increase(headrace_jobs_total[1h])) > 0.2"
+            ' and sum by (kind) (increase(headrace_jobs_total{outcome="failed"}[1h])) > 5',
+            wait="5m",
+            severity="ticket",
+            owner="applications",
+            summary="{{ $value | humanizePercentage }} of the jobs {{ $labels.kind }} fail",
+            dashboard="assistants",
+            fires=seen(
+                "70m",
+                ('headrace_jobs_total{kind="ingest_file",outcome="failed"}', "0+3x80"),
+                ('headrace_jobs_total{kind="ingest_file",outcome="succeeded"}', "0+7x80"),
+            ),
+            silent=seen(
+                "70m",
+                ('headrace_jobs_total{kind="ingest_file",outcome="failed"}', "0+19x80"),
+                ('headrace_jobs_total{kind="ingest_file",outcome="succeeded"}', "0+81x80"),
+                ('headrace_jobs_total{kind="remember",outcome="failed"}', "0x20 3x60"),
+                ('headrace_jobs_total{kind="remember",outcome="succeeded"}', "0x20 1x60"),
+            ),
+        ),
+        Alert(
+            name="IndexStale",
+            expression=f"max by (collection) (headrace_index_age_seconds) > {14 * _DAY_S}",
+            wait="1h",
+            severity="info",
+            owner="applications",
+            summary="No document came into {{ $labels.collection }} for {{ $value | humanizeDuration }}",
+            dashboard="assistants",
+            fires=seen("70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S}+60x80")),
+            silent=seen("70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S - 600}+60x80")),
+        ),
+        Alert(
+            name="RetrievalSlow",
+            expression="histogram_quantile(0.95,"
+            " sum by (le, mode) (rate(headrace_retrieval_duration_seconds_bucket[10m]))) > 1",
+            wait="10m",
+            severity="ticket",
+            owner="applications",
+            summary="One search in twenty takes longer than {{ $value | humanizeDuration }}",
+            dashboard="assistants",
+            fires=seen(
+                "30m",
+                ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="1.0"}', "0+94x40"),
+                ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="2.5"}', "0+100x40"),
+                ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="+Inf"}', "0+100x40"),
+            ),
+            silent=seen(
+                "30m",
+                ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="1.0"}', "0+96x40"),
+                ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="2.5"}', "0+100x40"),
+                ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="+Inf"}', "0+100x40"),
+            ),
+        ),
+        Alert(
+            name="DatabaseSlow",
+            expression="histogram_quantile(0.95,"
+            " sum by (le, operation) (rate(headrace_database_duration_seconds_bucket[10m]))) > 0.25",
+            wait="10m",
+            severity="ticket",
+            owner="platform",
+            summary="One {{ $labels.operation }} of the database in twenty takes {{ $value | humanizeDuration }}",
+            dashboard="overview",
+            fires=seen(
+                "30m",
+                ('headrace_database_duration_seconds_bucket{operation="write",le="0.25"}', "0+94x40"),
+                ('headrace_database_duration_seconds_bucket{operation="write",le="0.5"}', "0+100x40"),
+                ('headrace_database_duration_seconds_bucket{operation="write",le="+Inf"}', "0+100x40"),
+            ),
+            silent=seen(
+                "30m",
+                ('headrace_database_duration_seconds_bucket{operation="write",le="0.25"}', "0+96x40"),
+                ('headrace_database_duration_seconds_bucket{operation="write",le="0.5"}', "0+100x40"),
+                ('headrace_database_duration_seconds_bucket{operation="write",le="+Inf"}', "0+100x40"),
+            ),
+        ),
+        Alert(
+            name="DatabaseErrors",
+            expression="sum(increase(headrace_database_errors_total[5m])) > 5",
+            wait="2m",
+            severity="page",
+            owner="platform",
+            summary="{{ $value | humanize }} transactions failed in 5 minutes since the database is gone or full",
+            dashboard="overview",
+            fires=seen("12m", ("headrace_database_errors_total", "0x5 0+4x20")),
+            # A failover that is over in a minute.
+            silent=seen("12m", ("headrace_database_errors_total", "0x5 4x20")),
+        ),
+        Alert(
+            name="DataDiskFilling",
+            expression="min(headrace_disk_free_bytes / headrace_disk_size_bytes) < 0.25"
+            " and min(predict_linear(headrace_disk_free_bytes[6h], 86400)) < 0",
+            wait="15m",
+            severity="ticket",
+            owner="platform",
+            summary="{{ $value | humanizePercentage }} of the data folder's disk are free, and it is full within a day",
+            dashboard="overview",
+            fires=seen(
+                "7h",
+                ("headrace_disk_free_bytes", "30000-17x480"),
+                ("headrace_disk_size_bytes", "100000x480"),
+            ),
+            silent=seen(
+                "7h",
+                ("headrace_disk_free_bytes", "30000-15x480"),
+                ("headrace_disk_size_bytes", "100000x480"),
+            ),
+        ),
+        Alert(
+            name="DataDiskFull",
+            expression="min(headrace_disk_free_bytes / headrace_disk_size_bytes) < 0.05",
+            wait="5m",
+            severity="page",
+            owner="platform",
+            summary="Only {{ $value | humanizePercentage }} of the data folder's disk are free",
+            dashboard="overview",
+            fires=seen("10m", ("headrace_disk_free_bytes", "4900x20"), ("headrace_disk_size_bytes", "100000x20")),
+            silent=seen("10m", ("headrace_disk_free_bytes", "5100x20"), ("headrace_disk_size_bytes", "100000x20")),
+        ),
+        Alert(
+            name="BackupTooOld",
+            # The backup of a night that failed and the next one that runs: no reason to be told before.
+            expression="min(headrace_backup_age_seconds) > 129600",
+            wait="10m",
+            severity="ticket",
+            owner="platform",
+            summary="The newest backup is {{ $value | humanizeDuration }} old",
+            dashboard="overview",
+            fires=seen("15m", ("headrace_backup_age_seconds", "129600+60x20")),
+            silent=seen("15m", ("headrace_backup_age_seconds", "128000+60x20")),
+        ),
+        Alert(
+            name="StackJobFailed",
+            # A pod that failed and is tried again has no reason yet.
+            expression="max by (namespace, job_name)"
+            ' (kube_job_status_failed{job_name=~".*-(backup|migrate|ingest)-.*",reason!=""}) > 0',
+            wait="0m",
+            severity="ticket",
+            owner="platform",
+            summary="The job {{ $labels.job_name }} failed",
+            dashboard="overview",
+            fires=seen("5m", (f'kube_job_status_failed{{{_JOB},reason="BackoffLimitExceeded"}}', "0x3 1x20")),
+            silent=seen(
+                "5m",
+                (f'kube_job_status_failed{{{_JOB},reason=""}}', "1x20"),
+                (f'kube_job_status_failed{{{_JOB},reason="BackoffLimitExceeded"}}', "0x20"),
+            ),
+        ),
+    ),
+)

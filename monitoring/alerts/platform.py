@@ -1,0 +1,244 @@
+"""Alerts about Ray, its pods, and Prometheus's own view of the stack."""
+
+from __future__ import annotations
+
+from monitoring.alerts.seen import seen
+from monitoring.rule import Alert, Group
+
+_OURS = 'container=~"ray-head|ray-worker|exporter|door"'
+_RESTARTS = f"sum by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{{{_OURS}}}[1h]))"
+_MODEL = '{application="model-chat",deployment="Model"}'
+_WORKER = 'namespace="headrace",pod="headrace-worker-a",container="ray-worker"'
+_HEAD = 'namespace="headrace",pod="headrace'
+_LOOPS = 'ray_serve_controller_num_control_loops{actor_id="1"}'
+
+GROUP = Group(
+    "alerts-platform",
+    (
+        Alert(
+            name="ScrapeMissing",
+            expression='up{job=~"headrace|ray|haproxy"} == 0 or up{container=~"ray-head|ray-worker|exporter"} == 0',
+            wait="5m",
+            severity="ticket",
+            owner="platform",
+            summary="Prometheus gets no metrics from {{ $labels.job }} at {{ $labels.instance }}",
+            dashboard="ray",
+            fires=seen("10m", ('up{job="headrace/headrace",instance="10.0.0.7:9464",container="exporter"}', "1 0x20")),
+            silent=seen(
+                "10m",
+                ('up{job="haproxy",instance="127.0.0.1:9101"}', "1x3 0x4 1x20"),
+                ('up{job="kube-controller-manager",instance="10.0.0.1:10257"}', "0x20"),
+            ),
+        ),
+        Alert(
+            name="HeadraceMetricsGone",
+            # Its gateways always have this series, so without it the stack is gone or nobody watches it.
+            expression="absent(headrace_requests_in_flight)",
+            wait="5m",
+            severity="page",
+            owner="platform",
+            summary="No gateway is seen any more: either none runs, or no exporter is scraped",
+            dashboard="overview",
+            fires=seen("15m", ("headrace_requests_in_flight", "0x3 stale")),
+            silent=seen("9m", ("headrace_requests_in_flight", "0x5 stale _x2 1x20")),
+        ),
+        Alert(
+            name="RayMetricsGone",
+            expression="absent(ray_serve_application_status)",
+            wait="10m",
+            severity="ticket",
+            owner="platform",
+            summary="Ray says nothing about its Serve applications, so alerts about Ray are blind",
+            dashboard="ray",
+            fires=seen("15m", ('ray_serve_application_status{application="headrace"}', "6x2 stale")),
+            silent=seen("11m", ('ray_serve_application_status{application="headrace"}', "6x2 stale")),
+        ),
+        Alert(
+            name="GcsDown",
+            # The head is ready while Ray's control service (GCS) answers; without Kubernetes, Ray ends with it.
+            expression="max by (namespace)"
+            ' (kube_pod_status_ready{condition="true",pod=~".*headrace.*-head-.*"}) == 0'
+            ' or max by (job) (up{job="ray"}) == 0',
+            wait="3m",
+            severity="page",
+            owner="platform",
+            summary="Ray's control service does not answer: what runs goes on, and nothing that dies comes back",
+            dashboard="ray",
+            fires=seen("10m", (f'kube_pod_status_ready{{{_HEAD}-a-head-1",condition="true"}}', "0x20")),
+            # During an upgrade the old head ends while the new one serves.
+            silent=seen(
+                "10m",
+                (f'kube_pod_status_ready{{{_HEAD}-a-head-1",condition="true"}}', "0x20"),
+                (f'kube_pod_status_ready{{{_HEAD}-b-head-1",condition="true"}}', "1x20"),
+                ('up{job="ray",instance="127.0.0.1:8080"}', "1x8 0x2"),
+            ),
+        ),
+        Alert(
+            name="ServeControllerStalled",
+            expression="max(changes(ray_serve_controller_num_control_loops[5m])) == 0",
+            wait="2m",
+            severity="page",
+            owner="platform",
+            summary="Serve's controller makes no turns: nothing is scaled, checked or replaced",
+            dashboard="ray",
+            fires=seen("15m", (_LOOPS, "100+50x5 350x20")),
+            silent=seen("14m", (_LOOPS, "100+50x9 550x20")),
+        ),
+        Alert(
+            name="ApplicationNotRunning",
+            # 1 is DEPLOY_FAILED, 2 is UNHEALTHY.
+            expression="min by (application) (ray_serve_application_status) < 3",
+            wait="3m",
+            severity="page",
+            owner="platform",
+            summary="The Serve application {{ $labels.application }} failed to deploy or is unhealthy",
+            dashboard="ray",
+            fires=seen("10m", ('ray_serve_application_status{application="headrace"}', "6x3 2x20")),
+            silent=seen("10m", ('ray_serve_application_status{application="headrace"}', "6x3 2x2 5x20")),
+        ),
+        Alert(
+            name="DeployStuck",
+            # 5 is DEPLOYING, which weights of a large model may well take a while of.
+            expression="max by (application) (ray_serve_application_status) == 5",
+            wait="45m",
+            severity="ticket",
+            owner="platform",
+            summary="The Serve application {{ $labels.application }} has been deploying for 45 minutes",
+            dashboard="ray",
+            fires=seen("50m", ('ray_serve_application_status{application="model-chat"}', "5x60")),
+            silent=seen("50m", ('ray_serve_application_status{application="model-chat"}', "5x40 6x20")),
+        ),
+        Alert(
+            name="DeploymentUnhealthy",
+            expression="min by (application, deployment) (ray_serve_deployment_status) == 2",
+            wait="5m",
+            severity="ticket",
+            owner="platform",
+            summary="Replicas of {{ $labels.deployment }} in {{ $labels.application }} fail their health checks",
+            dashboard="ray",
+            fires=seen("10m", (f"ray_serve_deployment_status{_MODEL}", "6x2 2x20")),
+            silent=seen("10m", (f"ray_serve_deployment_status{_MODEL}", "6x2 2x4 6 2x4")),
+        ),
+        Alert(
+            name="AutoscalerStuck",
+            expression="sum by (application, deployment) (ray_serve_deployment_replica_healthy)"
+            " < max by (application, deployment) (ray_serve_autoscaling_target_replicas)",
+            wait="20m",
+            severity="ticket",
+            owner="platform",
+            summary="{{ $labels.deployment }} in {{ $labels.application }} has {{ $value }} replicas and wants more",
+            dashboard="ray",
+            fires=seen(
+                "25m",
+                (
+                    'ray_serve_deployment_replica_healthy{application="model-chat",deployment="Model",replica="a"}',
+                    "1x30",
+                ),
+                (f"ray_serve_autoscaling_target_replicas{_MODEL}", "2x30"),
+            ),
+            silent=seen(
+                "25m",
+                (
+                    'ray_serve_deployment_replica_healthy{application="model-chat",deployment="Model",replica="a"}',
+                    "1x30",
+                ),
+                (
+                    'ray_serve_deployment_replica_healthy{application="model-chat",deployment="Model",replica="b"}',
+                    "_x18 1x10",
+                ),
+                (f"ray_serve_autoscaling_target_replicas{_MODEL}", "2x30"),
+            ),
+        ),
+        Alert(
+            name="ProxyUnhealthy",
+            expression="max by (node_id) (ray_serve_proxy_status) == 3",
+            wait="3m",
+            severity="ticket",
+            owner="platform",
+            summary="The proxy of the Ray node {{ $labels.node_id }} is unhealthy",
+            dashboard="ray",
+            fires=seen("10m", ('ray_serve_proxy_status{node_id="n1",node_ip_address="10.0.0.7"}', "3x20")),
+            silent=seen("10m", ('ray_serve_proxy_status{node_id="n1",node_ip_address="10.0.0.7"}', "3x8 2 3x2")),
+        ),
+        Alert(
+            name="ProxyLags",
+            expression="max by (node_id) (ray_serve_haproxy_target_mismatch) > 0",
+            wait="10m",
+            severity="ticket",
+            owner="platform",
+            summary="HAProxy of the Ray node {{ $labels.node_id }} sends requests to other gateways than there are",
+            dashboard="ray",
+            fires=seen("15m", ('ray_serve_haproxy_target_mismatch{node_id="n1"}', "1x20")),
+            silent=seen("15m", ('ray_serve_haproxy_target_mismatch{node_id="n1"}', "2x9 0 1x10")),
+        ),
+        Alert(
+            name="NodeMemoryFull",
+            # Ray ends replicas at 95 %.
+            expression="max by (ip) (ray_node_mem_used / ray_node_mem_total) > 0.9",
+            wait="5m",
+            severity="page",
+            owner="platform",
+            summary="The Ray node {{ $labels.ip }} has used {{ $value | humanizePercentage }} of its memory",
+            dashboard="ray",
+            fires=seen(
+                "10m", ('ray_node_mem_used{ip="10.0.0.7"}', "91x20"), ('ray_node_mem_total{ip="10.0.0.7"}', "100x20")
+            ),
+            silent=seen(
+                "10m",
+                ('ray_node_mem_used{ip="10.0.0.7"}', "94x4 89x20"),
+                ('ray_node_mem_total{ip="10.0.0.7"}', "100x20"),
+            ),
+        ),
+        Alert(
+            name="ContainerRestarts",
+            expression=f"{_RESTARTS} > 3",
+            wait="0m",
+            severity="ticket",
+            owner="platform",
+            summary="{{ $labels.container }} of {{ $labels.pod }} restarted {{ $value | humanize }} times in an hour",
+            dashboard="ray",
+            fires=seen("70m", (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x5 2x5 3x5 4x40")),
+            silent=seen("70m", (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x5 2x50")),
+        ),
+        Alert(
+            name="OutOfMemory",
+            expression="max by (namespace, pod, container)"
+            f' (kube_pod_container_status_last_terminated_reason{{reason="OOMKilled",{_OURS}}}) == 1'
+            f" and on (namespace, pod, container) {_RESTARTS} > 0",
+            wait="0m",
+            severity="ticket",
+            owner="platform",
+            summary="{{ $labels.container }} of {{ $labels.pod }} was ended since it used more memory than it may",
+            dashboard="ray",
+            fires=seen(
+                "40m",
+                (f'kube_pod_container_status_last_terminated_reason{{{_WORKER},reason="OOMKilled"}}', "_x20 1x60"),
+                (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x60"),
+            ),
+            silent=seen(
+                "85m",
+                (f'kube_pod_container_status_last_terminated_reason{{{_WORKER},reason="OOMKilled"}}', "_x20 1x80"),
+                (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x80"),
+            ),
+        ),
+        Alert(
+            name="ContainerCannotStart",
+            expression="max by (namespace, pod, container, reason) (kube_pod_container_status_waiting_reason"
+            f'{{reason=~"ImagePullBackOff|ErrImagePull|CreateContainerConfigError|CreateContainerError|CrashLoopBackOff",{_OURS}}})'
+            " > 0",
+            wait="10m",
+            severity="ticket",
+            owner="platform",
+            summary="{{ $labels.container }} of {{ $labels.pod }} cannot start: {{ $labels.reason }}",
+            dashboard="ray",
+            fires=seen(
+                "15m", (f'kube_pod_container_status_waiting_reason{{{_WORKER},reason="ImagePullBackOff"}}', "1x20")
+            ),
+            silent=seen(
+                "15m",
+                (f'kube_pod_container_status_waiting_reason{{{_WORKER},reason="ImagePullBackOff"}}', "1x9 0 1x10"),
+                (f'kube_pod_container_status_waiting_reason{{{_WORKER},reason="ContainerCreating"}}', "1x20"),
+            ),
+        ),
+    ),
+)

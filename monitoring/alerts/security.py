@@ -1,0 +1,197 @@
+"""Alerts about callers without rights, guardrails, the sandbox and certificates."""
+
+from __future__ import annotations
+
+from monitoring.alerts.seen import seen
+from monitoring.rule import Alert, Group
+
+_CERTIFICATE = '{namespace="headrace",name="assistants-tls"}'
+_DAY_S = 86400
+
+GROUP = Group(
+    "alerts-security",
+    (
+        Alert(
+            name="AuthenticationFailures",
+            expression='sum(rate(headrace_errors_total{code=~"invalid_api_key|invalid_token"}[5m])) > 1',
+            wait="10m",
+            severity="ticket",
+            owner="security",
+            summary="{{ $value | humanize }} requests per second have a key or token that is not valid",
+            dashboard="overview",
+            fires=seen(
+                "20m",
+                ('headrace_errors_total{route="/v1/models",code="invalid_api_key"}', "0+40x30"),
+                ('headrace_errors_total{route="/v1/chat/completions",code="invalid_token"}', "0+25x30"),
+            ),
+            silent=seen("20m", ('headrace_errors_total{route="/v1/models",code="invalid_api_key"}', "0+59x30")),
+        ),
+        Alert(
+            name="ForbiddenRequests",
+            expression="sum(increase(headrace_errors_total"
+            '{code=~"insufficient_scope|access_denied|cross_origin|invalid_csrf_token|foreign_approval"}[15m])) > 50',
+            wait="0m",
+            severity="ticket",
+            owner="security",
+            summary="{{ $value | humanize }} requests in 15 minutes asked for what their caller may not do",
+            dashboard="overview",
+            fires=seen("20m", ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope"}', "0+4x30")),
+            silent=seen("20m", ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope"}', "0+3x30")),
+        ),
+        Alert(
+            name="GuardrailSpike",
+            expression='sum by (check) (increase(headrace_guardrail_total{action="block"}[15m])) > 20'
+            ' and sum by (check) (increase(headrace_guardrail_total{action="block"}[15m]))'
+            ' > 5 * sum by (check) (increase(headrace_guardrail_total{action="block"}[6h] offset 15m)) / 24',
+            wait="0m",
+            severity="ticket",
+            owner="security",
+            summary="The guardrail {{ $labels.check }} blocked {{ $value | humanize }} times in 15 minutes,"
+            " five times as often as before",
+            dashboard="assistants",
+            fires=seen(
+                "380m", ('headrace_guardrail_total{check="topics",on="input",action="block"}', "0+0.3x365 110+3x30")
+            ),
+            silent=seen(
+                "380m",
+                ('headrace_guardrail_total{check="topics",on="input",action="block"}', "0+0.5x365 183+2.4x30"),
+                ('headrace_guardrail_total{check="links",on="output",action="redact"}', "0x365 0+9x30"),
+            ),
+        ),
+        Alert(
+            name="InjectionInContext",
+            expression='sum(increase(headrace_guardrail_total{check="injection",on="context"}[1h])) > 5',
+            wait="0m",
+            severity="ticket",
+            owner="security",
+            summary="{{ $value | humanize }} retrieved passages or results of tools gave the model instructions",
+            dashboard="assistants",
+            fires=seen(
+                "70m", ('headrace_guardrail_total{check="injection",on="context",action="redact"}', "0x30 6x60")
+            ),
+            silent=seen(
+                "70m",
+                ('headrace_guardrail_total{check="injection",on="context",action="redact"}', "0x30 4x60"),
+                ('headrace_guardrail_total{check="injection",on="input",action="block"}', "0+1x90"),
+            ),
+        ),
+        Alert(
+            name="PiiInAnswers",
+            expression='sum by (action) (increase(headrace_guardrail_total{check="pii",on="output"}[1h])) > 10',
+            wait="0m",
+            severity="ticket",
+            owner="security",
+            summary="Answers of the last hour had personal data {{ $value | humanize }} times ({{ $labels.action }})",
+            dashboard="assistants",
+            fires=seen("70m", ('headrace_guardrail_total{check="pii",on="output",action="redact"}', "0x30 11x60")),
+            silent=seen("70m", ('headrace_guardrail_total{check="pii",on="output",action="redact"}', "0x30 9x60")),
+        ),
+        Alert(
+            name="PiiInQuestions",
+            expression='sum(increase(headrace_guardrail_total{check="pii",on="input"}[1h]))'
+            " / sum(increase(headrace_requests_started_total[1h])) > 0.1",
+            wait="15m",
+            severity="info",
+            owner="security",
+            summary="Personal data was found {{ $value | humanizePercentage }} as often as there were requests",
+            dashboard="assistants",
+            fires=seen(
+                "90m",
+                ('headrace_guardrail_total{check="pii",on="input",action="flag"}', "0+11x100"),
+                ('headrace_requests_started_total{route="/v1/chat/completions"}', "0+100x100"),
+            ),
+            silent=seen(
+                "90m",
+                ('headrace_guardrail_total{check="pii",on="input",action="flag"}', "0+9x100"),
+                ('headrace_requests_started_total{route="/v1/chat/completions"}', "0+100x100"),
+            ),
+        ),
+        Alert(
+            name="SecretsInAnswers",
+            expression='sum(increase(headrace_guardrail_total{check="secrets",on="output"}[30m])) > 0',
+            wait="0m",
+            severity="page",
+            owner="security",
+            summary="An answer had a secret in it",
+            dashboard="assistants",
+            fires=seen("20m", ('headrace_guardrail_total{check="secrets",on="output",action="redact"}', "3x10 4x20")),
+            silent=seen(
+                "50m",
+                ('headrace_guardrail_total{check="secrets",on="output",action="redact"}', "3x10 4x50"),
+                ('headrace_guardrail_total{check="secrets",on="input",action="redact"}', "0+1x60"),
+            ),
+        ),
+        Alert(
+            name="SandboxCrashes",
+            expression='sum(increase(headrace_sandbox_runs_total{outcome="crashed"}[15m])) > 2',
+            wait="0m",
+            severity="ticket",
+            owner="security",
+            summary="{{ $value | humanize }} programs that a model wrote ended their sandbox in 15 minutes",
+            dashboard="assistants",
+            fires=seen("20m", ('headrace_sandbox_runs_total{outcome="crashed"}', "0x10 1x3 3x10")),
+            silent=seen(
+                "20m",
+                ('headrace_sandbox_runs_total{outcome="crashed"}', "0x10 1x15"),
+                ('headrace_sandbox_runs_total{outcome="error"}', "0+3x30"),
+            ),
+        ),
+        Alert(
+            name="SandboxLimits",
+            expression='sum(increase(headrace_sandbox_runs_total{outcome="limit"}[30m]))'
+            " / sum(increase(headrace_sandbox_runs_total[30m])) > 0.3"
+            ' and sum(increase(headrace_sandbox_runs_total{outcome="limit"}[30m])) > 10',
+            wait="10m",
+            severity="ticket",
+            owner="applications",
+            summary="{{ $value | humanizePercentage }} of the programs that models write reach a limit of the sandbox",
+            dashboard="assistants",
+            fires=seen(
+                "50m",
+                ('headrace_sandbox_runs_total{outcome="limit"}', "0+4x60"),
+                ('headrace_sandbox_runs_total{outcome="ok"}', "0+6x60"),
+            ),
+            silent=seen(
+                "50m",
+                ('headrace_sandbox_runs_total{outcome="limit"}', "0+29x60"),
+                ('headrace_sandbox_runs_total{outcome="ok"}', "0+71x60"),
+            ),
+        ),
+        Alert(
+            name="CertificateExpiring",
+            # cert-manager renews a certificate of 90 days 30 days before its end: at 14 it has failed for 16.
+            expression="min by (namespace, name) (certmanager_certificate_expiration_timestamp_seconds) - time()"
+            f" < {14 * _DAY_S}",
+            wait="1h",
+            severity="ticket",
+            owner="platform",
+            summary="The certificate {{ $labels.name }} ends in {{ $value | humanizeDuration }}",
+            dashboard="overview",
+            fires=seen(
+                "70m",
+                (f"certmanager_certificate_expiration_timestamp_seconds{_CERTIFICATE}", f"{14 * _DAY_S}x80"),
+            ),
+            silent=seen(
+                "70m",
+                (f"certmanager_certificate_expiration_timestamp_seconds{_CERTIFICATE}", f"{14 * _DAY_S + 4500}x80"),
+            ),
+        ),
+        Alert(
+            name="CertificateAboutToEnd",
+            expression="min by (namespace, name) (certmanager_certificate_expiration_timestamp_seconds) - time()"
+            f" < {2 * _DAY_S}",
+            wait="5m",
+            severity="page",
+            owner="platform",
+            summary="In {{ $value | humanizeDuration }} the certificate {{ $labels.name }} ends, and nobody comes in",
+            dashboard="overview",
+            fires=seen(
+                "15m", (f"certmanager_certificate_expiration_timestamp_seconds{_CERTIFICATE}", f"{2 * _DAY_S}x20")
+            ),
+            silent=seen(
+                "15m",
+                (f"certmanager_certificate_expiration_timestamp_seconds{_CERTIFICATE}", f"{2 * _DAY_S + 1000}x20"),
+            ),
+        ),
+    ),
+)

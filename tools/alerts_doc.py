@@ -1,0 +1,61 @@
+"""The reference page of the alerts, made from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from monitoring.alerts import GROUPS
+from monitoring.rule import Alert, Group
+
+RUNBOOKS = "../../monitoring/runbooks"
+TEMPLATE = re.compile(r"\{\{\s*\$(?:labels\.)?(\w+)[^}]*\}\}")
+SEVERITIES = {
+    "page": "wakes somebody",
+    "ticket": "waits for the working day",
+    "info": "is shown and tells nobody",
+}
+
+
+def alerts(note: str) -> str:
+    """Every alert by area; `note` says that the page is generated."""
+    every = [alert for group in GROUPS for alert in _alerts(group)]
+    severities = "\n".join(
+        f"- An alert of severity `{name}` {meaning}; there are {sum(a.severity == name for a in every)}."
+        for name, meaning in SEVERITIES.items()
+    )
+    parts = [
+        "# Alerts reference",
+        note,
+        f"Headrace has {len(every)} alerts beside those of its objectives.\n"
+        "Each alert has the labels `severity` and `owner`.\n"
+        "Each alert has the annotations `summary`, `dashboard` and `runbook_url`.\n"
+        "The runbook of an alert says what it means, what causes it, what to type and what to do.\n"
+        "What stands in *slanted* letters in a summary is filled in when the alert fires.\n"
+        "[Operate a stack](../how-to/operate.md) says how a day with alerts goes.",
+        severities,
+        *(_section(group) for group in GROUPS),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _alerts(group: Group) -> Iterator[Alert]:
+    return (rule for rule in group.rules if isinstance(rule, Alert))
+
+
+def _section(group: Group) -> str:
+    area = group.name.removeprefix("alerts-")
+    rows = "\n".join(_row(alert) for alert in _alerts(group))
+    return (
+        f"## Alerts about {'GPUs' if area == 'gpus' else area}\n\n"
+        "| alert | severity | owner | holds for | summary | runbook |\n| --- | --- | --- | --- | --- | --- |\n" + rows
+    )
+
+
+def _row(alert: Alert) -> str:
+    wait = "at once" if alert.wait == "0m" else alert.wait
+    summary = TEMPLATE.sub(r"*\1*", alert.summary)
+    return (
+        f"| `{alert.name}` | {alert.severity} | {alert.owner} | {wait} | {summary} "
+        f"| [runbook]({RUNBOOKS}/{alert.name}.md) |"
+    )
