@@ -1,0 +1,142 @@
+"""The cluster below: Ray's nodes, Serve's deployments and the proxy."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
+from monitoring.dashboards.query import SCRAPED, largest, mean, over, quantile, rate, total
+
+DEPLOYMENT = 'deployment=~"$deployment"'
+
+
+def dashboard() -> Dashboard:
+    """Whether Ray has the nodes it wants, what they do, and whether Serve's replicas are well."""
+    return Dashboard(
+        "ray",
+        "Headrace / Ray",
+        "The cluster below: Ray's nodes, Serve's deployments and the proxy.",
+        variables=(
+            Variable(
+                "deployment", "Deployment", f"ray_serve_deployment_replica_healthy{{{SCRAPED}}}", "deployment"
+            ),
+        ),
+        rows=(Row("Serve", _serve()), Row("Nodes", _nodes()), Row("Work and objects", _work())),
+    )
+
+
+def _serve() -> tuple[Panel, ...]:
+    latency = "ray_serve_deployment_processing_latency_ms"
+    return (
+        Panel(
+            "Healthy replicas",
+            "Replicas of each deployment that answer Serve's health checks.",
+            "1",
+            (Target(total("ray_serve_deployment_replica_healthy", "deployment", DEPLOYMENT), "{{deployment}}"),),
+        ),
+        Panel(
+            "Queued at handles",
+            "Requests that wait for a replica. For a model this is the queue for its engines.",
+            "1",
+            (Target(total("ray_serve_deployment_queued_queries", "deployment", DEPLOYMENT), "{{deployment}}"),),
+            steps=(Step(1, "yellow"), Step(50, "red")),
+        ),
+        Panel(
+            "Calls",
+            "Calls of deployments per second. A request calls several.",
+            "requests/s",
+            (Target(rate("ray_serve_deployment_request_counter_total", "deployment", DEPLOYMENT), "{{deployment}}"),),
+        ),
+        Panel(
+            "Errors in replicas",
+            "Calls per second that raised in a replica.",
+            "requests/s",
+            (Target(rate("ray_serve_deployment_error_counter_total", "deployment", DEPLOYMENT), "{{deployment}}"),),
+        ),
+        Panel(
+            "Time in a replica, p95",
+            "Time of one call in a replica; of an engine it is as long as the whole answer.",
+            "seconds",
+            (Target(f"{quantile(0.95, latency, 'deployment', DEPLOYMENT)}/1000", "{{deployment}}"),),
+        ),
+        Panel(
+            "Mean time in a replica",
+            "Mean time of one call in a replica.",
+            "seconds",
+            (Target(f"{mean(latency, 'deployment', DEPLOYMENT)}/1000", "{{deployment}}"),),
+        ),
+    )
+
+
+def _nodes() -> tuple[Panel, ...]:
+    used, available = (largest(f"ray_node_mem_{part}", "instance") for part in ("used", "available"))
+    return (
+        Panel(
+            "CPU",
+            "Share of each node's CPU in use.",
+            "percent",
+            (Target(largest("ray_node_cpu_utilization", "instance"), "{{instance}}"),),
+            steps=(Step(85, "yellow"), Step(97, "red")),
+        ),
+        Panel(
+            "Memory",
+            "Share of each node's memory in use. Above 0.95 Ray ends workers to save the node.",
+            "ratio",
+            (Target(over(used, f"({used}+{available})"), "{{instance}}"),),
+            steps=(Step(0.85, "yellow"), Step(0.95, "red")),
+        ),
+        Panel(
+            "Disk",
+            "Share of each node's disk in use.",
+            "percent",
+            (Target(largest("ray_node_disk_utilization_percentage", "instance"), "{{instance}}"),),
+            steps=(Step(80, "yellow"), Step(95, "red")),
+        ),
+        Panel(
+            "Network",
+            "Bytes that each node received and sent per second.",
+            "bytes/s",
+            (
+                Target(total("ray_node_network_receive_speed", "instance"), "{{instance}} in"),
+                Target(total("ray_node_network_send_speed", "instance"), "{{instance}} out"),
+            ),
+        ),
+        Panel(
+            "Nodes",
+            "Nodes that the autoscaler counts: active, pending and lately failed. Empty without an autoscaler.",
+            "1",
+            (
+                Target(largest("autoscaler_active_nodes", "NodeType"), "{{NodeType}} active"),
+                Target(largest("autoscaler_pending_nodes", "NodeType"), "{{NodeType}} pending"),
+                Target(largest("autoscaler_recently_failed_nodes", "NodeType"), "{{NodeType}} failed"),
+            ),
+        ),
+        Panel(
+            "Workers that failed unexpectedly",
+            "Worker processes per second that ended without being asked to.",
+            "operations/s",
+            (Target(rate("ray_node_manager_unexpected_worker_failure_total", "instance"), "{{instance}}"),),
+        ),
+    )
+
+
+def _work() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Actors by state",
+            "Actors that Ray knows; each replica is one. Dead ones are kept for a while.",
+            "1",
+            (Target(total("ray_actors", "State", 'Source="gcs"'), "{{State}}"),),
+        ),
+        Panel(
+            "Tasks running or waiting",
+            "Tasks that are neither finished nor failed, by state.",
+            "1",
+            (Target(total("ray_tasks", "State", 'State!~"FINISHED|FAILED"'), "{{State}}"),),
+        ),
+        Panel(
+            "Object store",
+            "Bytes in Ray's object store, by where they lie. SPILLED are on disk.",
+            "bytes",
+            (Target(total("ray_object_store_memory", "Location"), "{{Location}}"),),
+            stacked=True,
+        ),
+    )
