@@ -27,8 +27,9 @@ class Link:
 def links(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[Link]]:
     """Links by panel title.
 
-    A panel belongs to an alert of its dashboard when both read the same series, also by way of recording rules. An
-    alert that shares its series with no panel is linked from the page itself, under `PAGE`.
+    A panel belongs to an alert of its dashboard when both read the same series, also by way of recording rules, and
+    to an alert of any dashboard when both read the same recorded one. An alert of this dashboard that shares its
+    series with no panel is linked from the page itself, under `PAGE`.
     """
     rules = [rule for group in groups for rule in group.rules]
     recorded = {rule.name: rule.expression for rule in rules if isinstance(rule, Recording)}
@@ -37,9 +38,10 @@ def links(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[Link]
         for panel in dashboard.panels
     }
     found: dict[str, list[Link]] = {}
-    for alert in (rule for rule in rules if isinstance(rule, Alert) and rule.dashboard == dashboard.name):
-        wanted = names(alert.expression, recorded)
-        for title in [title for title, has in read.items() if has & wanted] or [PAGE]:
+    for alert in (rule for rule in rules if isinstance(rule, Alert)):
+        here = alert.dashboard == dashboard.name
+        wanted = names(alert.expression, recorded) if here else selected(alert.expression) & recorded.keys()
+        for title in [title for title, has in read.items() if has & wanted] or [PAGE] * here:
             shown = found.setdefault(title, [])
             shown.extend(link for link in _of(alert.name) if link not in shown)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import SCRAPED, largest, or_zero, over, quantile, rate, series, total
+from monitoring.dashboards.query import SCRAPED, largest, over, quantile, rate, series, total
 
 MODEL = 'model=~"$model"'
 NAMED = 'model_name=~"$model"'
@@ -20,8 +20,7 @@ def dashboard() -> Dashboard:
         rows=(
             Row("Speed", _speed()),
             Row("Engines", _engines()),
-            Row("vLLM, where its metrics are scraped", _vllm()),
-            Row("llama.cpp, where its metrics are scraped", _llamacpp()),
+            Row("What engines say of themselves, where they are scraped", (*_own(), *_vllm(), *_llamacpp())),
         ),
     )
 
@@ -149,6 +148,35 @@ def _engines() -> tuple[Panel, ...]:
     )
 
 
+def _own() -> tuple[Panel, ...]:
+    """Rules record the same series from whatever engine there is."""
+    where, legend = "{model=~\"$model\"}", "{{model}} {{engine}}"
+    return (
+        Panel(
+            "Requests in engines",
+            "Requests that engines work on, and those that wait inside of them, by the engines' own count.",
+            "1",
+            (
+                Target(f"llm:requests_running:sum{where}", f"{legend} running"),
+                Target(f"llm:requests_waiting:sum{where}", f"{legend} waiting"),
+            ),
+        ),
+        Panel(
+            "KV cache used",
+            "Share of the key and value cache in use. Near 1 vLLM preempts requests and computes them again.",
+            "ratio",
+            (Target(f"llm:kv_cache_used:ratio{where}", legend),),
+            steps=(Step(0.8, "yellow"), Step(0.95, "red")),
+        ),
+        Panel(
+            "Preemptions",
+            "Requests per second that an engine put back since its cache was full.",
+            "requests/s",
+            (Target(f"llm:preemptions:rate5m{where}", legend),),
+        ),
+    )
+
+
 def _vllm() -> tuple[Panel, ...]:
     hits = over(
         rate("vllm:prefix_cache_hits_total", "model_name", NAMED),
@@ -156,47 +184,18 @@ def _vllm() -> tuple[Panel, ...]:
     )
     return (
         Panel(
-            "Running and waiting in vLLM",
-            "Requests that vLLM decodes, and those that wait inside it.",
-            "1",
-            (
-                Target(total("vllm:num_requests_running", "model_name", NAMED), "{{model_name}} running"),
-                Target(total("vllm:num_requests_waiting", "model_name", NAMED), "{{model_name}} waiting"),
-            ),
-        ),
-        Panel(
-            "KV cache used",
-            "Share of vLLM's key and value cache in use. Near 1 vLLM preempts requests and computes them again.",
-            "ratio",
-            (Target(largest("vllm:kv_cache_usage_perc", "model_name", NAMED), "{{model_name}}"),),
-            steps=(Step(0.8, "yellow"), Step(0.95, "red")),
-        ),
-        Panel(
-            "Prefix cache hits",
+            "Prefix cache hits in vLLM",
             "Share of prompt tokens that were found in the prefix cache and not computed again.",
             "ratio",
             (Target(hits, "{{model_name}}"),),
-        ),
-        Panel(
-            "Preemptions",
-            "Requests per second that vLLM put back since its cache was full.",
-            "requests/s",
-            (Target(rate("vllm:num_preemptions_total", "model_name", NAMED), "{{model_name}}"),),
+            width=12,
         ),
         Panel(
             "Queue time in vLLM, p95",
             "Time that requests wait inside vLLM before they are computed.",
             "seconds",
             (Target(quantile(0.95, "vllm:request_queue_time_seconds", "model_name", NAMED), "{{model_name}}"),),
-        ),
-        Panel(
-            "Tokens in vLLM",
-            "Tokens that vLLM read and wrote per second, by its own count.",
-            "tokens/s",
-            (
-                Target(rate("vllm:prompt_tokens_total", "model_name", NAMED), "{{model_name}} read"),
-                Target(rate("vllm:generation_tokens_total", "model_name", NAMED), "{{model_name}} written"),
-            ),
+            width=12,
         ),
     )
 
@@ -204,19 +203,11 @@ def _vllm() -> tuple[Panel, ...]:
 def _llamacpp() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Running and waiting in llama.cpp",
-            "Requests that llama.cpp works on, and those that wait for a slot inside it.",
-            "1",
-            (
-                Target(or_zero(total("llamacpp:requests_processing")), "running"),
-                Target(or_zero(total("llamacpp:requests_deferred")), "waiting"),
-            ),
-        ),
-        Panel(
-            "Slots busy at a time",
+            "Slots busy at a time in llama.cpp",
             "Mean number of requests that one step of llama.cpp decodes together.",
             "1",
             (Target(series("llamacpp:n_busy_slots_per_decode"), "{{instance}}"),),
+            width=12,
         ),
         Panel(
             "Tokens in llama.cpp",
@@ -226,5 +217,6 @@ def _llamacpp() -> tuple[Panel, ...]:
                 Target(rate("llamacpp:prompt_tokens_total"), "read"),
                 Target(rate("llamacpp:tokens_predicted_total"), "written"),
             ),
+            width=12,
         ),
     )
