@@ -14,9 +14,7 @@ def dashboard() -> Dashboard:
         "assistants",
         "Headrace / Assistants and retrieval",
         "What assistants do, and how well retrieval serves them.",
-        variables=(
-            Variable("assistant", "Assistant", f"headrace_assistant_requests_total{{{SCRAPED}}}", "assistant"),
-        ),
+        variables=(Variable("assistant", "Assistant", f"headrace_assistant_requests_total{{{SCRAPED}}}", "assistant"),),
         rows=(
             Row("Assistants", _assistants()),
             Row("Retrieval", _retrieval()),

@@ -117,8 +117,10 @@ def _panel(panel: Panel, id: int, links: Sequence[Link]) -> Builder:
 def _drawn(panel: Panel) -> Builder:
     match panel.kind:
         case "stat":
-            return stat.Panel().reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).graph_mode(
-                options.BigValueGraphMode.AREA
+            return (
+                stat.Panel()
+                .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+                .graph_mode(options.BigValueGraphMode.AREA)
             )
         case "table":
             return table.Panel().show_header(True)
@@ -156,4 +158,3 @@ def _queries(panel: Panel) -> Iterator[prometheus.Dataquery]:
             yield query.instant().format(PromQueryFormat.TABLE)
         else:
             yield query.range()
-

@@ -10,7 +10,7 @@ import promql_parser
 from monitoring.dashboards.panel import Dashboard
 from monitoring.dashboards.plain import plain
 from monitoring.rule import Alert, Group, Recording
-from monitoring.runbook import url
+from monitoring.rules_file import RUNBOOKS
 
 PAGE = ""
 """Key of the links that belong to the whole dashboard."""
@@ -80,5 +80,5 @@ def _family(name: str) -> str:
 def _of(alert: str) -> Sequence[Link]:
     return (
         Link(f"Alert {alert}", f"/alerting/list?search={alert}"),
-        Link(f"Runbook of {alert}", url(alert)),
+        Link(f"Runbook of {alert}", f"{RUNBOOKS}/{alert}.md"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import promql_parser
@@ -79,8 +80,7 @@ def _rate_interval(dashboard: Object, panel: Object, target: Object) -> Iterator
     if not on_prometheus(dashboard) or panel.get("type") not in QUERIED:
         return
     wanted = promql_parser.parse_duration(RATE_INTERVAL)
-    nodes = _nodes(target)
-    for call, node in zip(nodes, nodes[1:], strict=False):
+    for call, node in pairwise(_nodes(target)):
         if not isinstance(node, promql_parser.MatrixSelector) or not isinstance(call, promql_parser.Call):
             continue
         if call.func.name in RATES and node.range != wanted:

@@ -15,7 +15,7 @@ def malformed(query: str) -> str:
     if any(quote in bare.replace('""', "") for quote in '"`'):
         return f"{query!r} is no LogQL: a string has no end"
     if not _SELECTOR.search(bare):
-        return f"{query!r} is no LogQL: it selects no stream, such as {{app=\"headrace\"}}"
+        return f'{query!r} is no LogQL: it selects no stream, such as {{app="headrace"}}'
     opened: list[str] = []
     for sign in bare:
         if sign in _PAIRS.values():

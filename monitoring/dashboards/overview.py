@@ -116,6 +116,7 @@ def _requests() -> tuple[Panel, ...]:
             "requests/s",
             (Target(rate("headrace_requests_started_total", "route"), "{{route}}"),),
             stacked=True,
+            width=6,
         ),
         Panel(
             "In flight and waiting",
@@ -125,12 +126,22 @@ def _requests() -> tuple[Panel, ...]:
                 Target(total("headrace_requests_in_flight"), "in flight"),
                 Target(total("headrace_requests_waiting"), "waiting"),
             ),
+            width=6,
+        ),
+        Panel(
+            "Streams by outcome",
+            "Streams that ended per second, by how: ok, error or cancelled (the caller hung up).",
+            "requests/s",
+            (Target(rate("headrace_streams_total", "outcome"), "{{outcome}}"),),
+            stacked=True,
+            width=6,
         ),
         Panel(
             "Streams resumed",
             "Connections per second that asked to go on with a stream, by which gateway kept it.",
             "requests/s",
             (Target(rate("headrace_stream_resumes_total", "outcome"), "{{outcome}}"),),
+            width=6,
         ),
     )
 

@@ -43,7 +43,7 @@ def over(part: str, whole: str) -> str:
 
 
 def or_zero(expression: str) -> str:
-    """An expression without labels, which is zero while there are no series: a counter is absent until its first event."""
+    """An expression without labels, or zero while it has no series: a counter is absent until its first event."""
     return f"({expression}) or vector(0)"
 
 

@@ -15,11 +15,9 @@ def dashboard() -> Dashboard:
         "Headrace / Ray",
         "The cluster below: Ray's nodes, Serve's deployments and the proxy.",
         variables=(
-            Variable(
-                "deployment", "Deployment", f"ray_serve_deployment_replica_healthy{{{SCRAPED}}}", "deployment"
-            ),
+            Variable("deployment", "Deployment", f"ray_serve_deployment_replica_healthy{{{SCRAPED}}}", "deployment"),
         ),
-        rows=(Row("Serve", _serve()), Row("Nodes", _nodes()), Row("Work and objects", _work())),
+        rows=(Row("Serve", _serve()), Row("Nodes", _nodes()), Row("Work and objects", _work()), Row("Proxy", _proxy())),
     )
 
 
@@ -101,12 +99,11 @@ def _nodes() -> tuple[Panel, ...]:
         ),
         Panel(
             "Nodes",
-            "Nodes that the autoscaler counts: active, pending and lately failed. Empty without an autoscaler.",
+            "Nodes of Ray by kind: up, being started and failed.",
             "1",
-            (
-                Target(largest("autoscaler_active_nodes", "NodeType"), "{{NodeType}} active"),
-                Target(largest("autoscaler_pending_nodes", "NodeType"), "{{NodeType}} pending"),
-                Target(largest("autoscaler_recently_failed_nodes", "NodeType"), "{{NodeType}} failed"),
+            tuple(
+                Target(largest(f"ray_cluster_{state}_nodes", "node_type"), f"{{{{node_type}}}} {state}")
+                for state in ("active", "pending", "failed")
             ),
         ),
         Panel(
@@ -138,5 +135,32 @@ def _work() -> tuple[Panel, ...]:
             "bytes",
             (Target(total("ray_object_store_memory", "Location"), "{{Location}}"),),
             stacked=True,
+        ),
+    )
+
+
+def _proxy() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Answers by class of status",
+            "Answers of the proxy per second, by class of status. Those that it gives by itself are among them.",
+            "requests/s",
+            (Target(rate("haproxy_frontend_http_responses_total", "proxy,code"), "{{proxy}} {{code}}"),),
+        ),
+        Panel(
+            "Waiting in the proxy",
+            "Requests that wait in the proxy for a gateway replica.",
+            "1",
+            (Target(total("haproxy_backend_current_queue", "proxy"), "{{proxy}}"),),
+            steps=(Step(1, "yellow"), Step(100, "red")),
+        ),
+        Panel(
+            "Connections that failed",
+            "Connections per second from the proxy to a gateway replica that failed, and answers that were invalid.",
+            "operations/s",
+            (
+                Target(rate("haproxy_backend_connection_errors_total", "proxy"), "{{proxy}} connection"),
+                Target(rate("haproxy_backend_response_errors_total", "proxy"), "{{proxy}} answer"),
+            ),
         ),
     )

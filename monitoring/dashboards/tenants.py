@@ -85,7 +85,8 @@ def _quotas() -> tuple[Panel, ...]:
 
 def _cost() -> tuple[Panel, ...]:
     price = largest("headrace_engine_price", "model,currency")
-    busy = over(rate("headrace_engine_busy_seconds_total", "model"), rate("headrace_engine_available_seconds_total", "model"))
+    slots = (f"headrace_engine_{which}_seconds_total" for which in ("busy", "available"))
+    busy = over(*(rate(name, "model") for name in slots))
     idle = f"{price}*on(model) group_left() {total('headrace_engine_up', 'model')}*on(model) group_left() (1-{busy})"
     return (
         Panel(
