@@ -18,6 +18,7 @@ def dashboard() -> Dashboard:
         rows=(
             Row("Assistants", _assistants()),
             Row("Retrieval", _retrieval()),
+            Row("Ingestion", _ingestion()),
             Row("Strategies and tools", _tools()),
             Row("Guardrails", _guardrails()),
         ),
@@ -63,6 +64,7 @@ def _retrieval() -> tuple[Panel, ...]:
             "seconds",
             tuple(Target(quantile(q, duration, "mode"), f"{{{{mode}}}} p{q * 100:g}") for q in (0.5, 0.95)),
             steps=(Step(0.5, "yellow"), Step(2, "red")),
+            width=6,
         ),
         Panel(
             "Score of the best chunk",
@@ -74,6 +76,7 @@ def _retrieval() -> tuple[Panel, ...]:
                 Target(quantile(0.1, score), "p10"),
                 Target(quantile(0.5, score), "p50"),
             ),
+            width=6,
         ),
         Panel(
             "Searches without a result",
@@ -81,24 +84,48 @@ def _retrieval() -> tuple[Panel, ...]:
             "ratio",
             (Target(over(rate("headrace_retrieval_empty_total"), rate(f"{score}_count")), "empty"),),
             steps=(Step(0.2, "yellow"), Step(0.5, "red")),
+            width=6,
         ),
         Panel(
             "Unsupported sentences",
             "Sentences of answers per second that no retrieved chunk supports.",
             "operations/s",
             (Target(rate("headrace_unsupported_sentences_total", "model"), "{{model}}"),),
+            width=6,
         ),
+    )
+
+
+def _ingestion() -> tuple[Panel, ...]:
+    return (
         Panel(
             "Age of the index",
             "Time since a collection was last ingested with success.",
             "seconds",
             (Target(largest("headrace_index_age_seconds", "collection"), "{{collection}}"),),
+            width=6,
         ),
         Panel(
             "Chunks ingested",
             "Chunks that were embedded and indexed per second.",
             "operations/s",
             (Target(rate("headrace_ingested_chunks_total"), "chunks"),),
+            width=6,
+        ),
+        Panel(
+            "Oldest job",
+            "Time that a job has waited, by kind: a document is not found until its job is done.",
+            "seconds",
+            (Target(largest("headrace_job_oldest_seconds", "kind"), "{{kind}}"),),
+            steps=(Step(300, "yellow"), Step(1800, "red")),
+            width=6,
+        ),
+        Panel(
+            "Jobs that failed",
+            "Background jobs per second that failed for good, by kind.",
+            "operations/s",
+            (Target(rate("headrace_jobs_total", "kind", 'outcome="failed"'), "{{kind}}"),),
+            width=6,
         ),
     )
 

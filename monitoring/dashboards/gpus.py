@@ -68,6 +68,7 @@ def _memory() -> tuple[Panel, ...]:
 
 
 def _health() -> tuple[Panel, ...]:
+    rows = largest("DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", BY, GPU)
     return (
         Panel(
             "Temperature",
@@ -75,6 +76,14 @@ def _health() -> tuple[Panel, ...]:
             "celsius",
             (Target(largest("DCGM_FI_DEV_GPU_TEMP", BY, GPU), LEGEND),),
             steps=(Step(80, "yellow"), Step(90, "red")),
+            width=6,
+        ),
+        Panel(
+            "Temperature of the memory",
+            "Temperature of the GPU's memory. It gets hotter than the GPU itself.",
+            "celsius",
+            (Target(largest("DCGM_FI_DEV_MEMORY_TEMP", BY, GPU), LEGEND),),
+            steps=(Step(90, "yellow"), Step(95, "red")),
             width=6,
         ),
         Panel(
@@ -99,6 +108,29 @@ def _health() -> tuple[Panel, ...]:
             "1",
             (Target(or_zero(f"count({series('DCGM_FI_DEV_GPU_UTIL', GPU)})"), "GPUs"),),
             "stat",
+            width=6,
+        ),
+        Panel(
+            "Rows of memory replaced",
+            "Rows that were remapped after errors that could not be corrected. The GPU has few to spare.",
+            "1",
+            (Target(rows, LEGEND),),
+            steps=(Step(1, "yellow"),),
+            width=6,
+        ),
+        Panel(
+            "Memory that cannot be repaired",
+            "1 for a GPU that has no more rows to spare: it must be replaced.",
+            "1",
+            (Target(largest("DCGM_FI_DEV_ROW_REMAP_FAILURE", BY, GPU), LEGEND),),
+            steps=(Step(1, "red"),),
+            width=6,
+        ),
+        Panel(
+            "GPUs that can be given to pods",
+            "GPUs of each node that Kubernetes can allot. One that is unhealthy is not among them.",
+            "1",
+            (Target(largest("kube_node_status_allocatable", "node", 'resource="nvidia_com_gpu"'), "{{node}}"),),
             width=6,
         ),
     )

@@ -19,6 +19,7 @@ def dashboard() -> Dashboard:
         variables=(Variable("model", "Model", f"headrace_engine_slots{{{SCRAPED}}}", "model"),),
         rows=(
             Row("Speed", _speed()),
+            Row("Failures", _failures()),
             Row("Engines", _engines()),
             Row("What engines say of themselves, where they are scraped", (*_own(), *_vllm(), *_llamacpp())),
         ),
@@ -79,6 +80,39 @@ def _speed() -> tuple[Panel, ...]:
     )
 
 
+def _failures() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Errors of engines",
+            "Requests per second that an engine failed or let wait too long, by error code.",
+            "requests/s",
+            (Target(rate("headrace_errors_total", "code", 'code=~"engine_.*"'), "{{code}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Streams that broke",
+            "Share of a model's streams that ended in an error after they had begun.",
+            "ratio",
+            (
+                Target(
+                    over(
+                        rate("headrace_streams_total", "model", f'{MODEL},outcome="error"'),
+                        rate("headrace_streams_total", "model", MODEL),
+                    ),
+                    "{{model}}",
+                ),
+            ),
+            steps=(Step(0.005, "yellow"), Step(0.05, "red")),
+        ),
+        Panel(
+            "Requests moved to another replica",
+            "Requests per second whose replica was gone before the first byte of the answer.",
+            "requests/s",
+            (Target(rate("headrace_engine_replaced_total", "model", MODEL), "{{model}}"),),
+        ),
+    )
+
+
 def _engines() -> tuple[Panel, ...]:
     used = over(total("headrace_engine_leases", "model", MODEL), total("headrace_engine_slots", "model", MODEL))
     busy = over(
@@ -115,12 +149,6 @@ def _engines() -> tuple[Panel, ...]:
             (Target(rate("headrace_engine_restarts_total", "model", MODEL), "{{model}}"),),
         ),
         Panel(
-            "Requests moved to another replica",
-            "Requests per second whose replica was gone before the first byte of the answer.",
-            "requests/s",
-            (Target(rate("headrace_engine_replaced_total", "model", MODEL), "{{model}}"),),
-        ),
-        Panel(
             "Load time",
             "Time that the newest engine took to load its model: a restart lasts this long.",
             "seconds",
@@ -138,12 +166,14 @@ def _engines() -> tuple[Panel, ...]:
             "Sentences of answers per second that no retrieved chunk supports, by model.",
             "operations/s",
             (Target(rate("headrace_unsupported_sentences_total", "model", MODEL), "{{model}}"),),
+            width=12,
         ),
         Panel(
             "Kept for resumable streams",
             "Bytes that gateways keep of streams that can be resumed.",
             "bytes",
             (Target(total("headrace_stream_buffer_bytes"), "kept"),),
+            width=12,
         ),
     )
 

@@ -6,6 +6,7 @@ from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
 from monitoring.dashboards.query import largest, mean, or_zero, over, quantile, rate, series, total
 
 REQUESTS = "headrace_request_duration_seconds"
+DAY_S = 86_400
 
 
 def dashboard() -> Dashboard:
@@ -167,6 +168,7 @@ def _time() -> tuple[Panel, ...]:
 
 
 def _state() -> tuple[Panel, ...]:
+    certificates = f"min by (namespace,name) ({series('certmanager_certificate_expiration_timestamp_seconds')})"
     free = over(largest("headrace_disk_free_bytes", "instance"), largest("headrace_disk_size_bytes", "instance"))
     return (
         Panel(
@@ -208,7 +210,24 @@ def _state() -> tuple[Panel, ...]:
             "Time since the last backup that succeeded; empty where backups are off.",
             "seconds",
             (Target(f"min({series('headrace_backup_age_seconds')})", "backup"),),
-            steps=(Step(86_400 * 1.5, "yellow"), Step(86_400 * 3, "red")),
+            steps=(Step(1.5 * DAY_S, "yellow"), Step(3 * DAY_S, "red")),
+        ),
+        Panel(
+            "Certificates end in",
+            "Time until a certificate of cert-manager ends. It is renewed long before, unless something is in the way.",
+            "seconds",
+            (Target(f"{certificates}-time()", "{{namespace}}/{{name}}"),),
+            steps=(Step(2 * DAY_S, "orange"), Step(14 * DAY_S, "green")),
+            base="red",
+            width=12,
+        ),
+        Panel(
+            "Jobs of Kubernetes that failed",
+            "Jobs that gave up: backup, migration and ingestion are such. They are kept until they are deleted.",
+            "1",
+            (Target(largest("kube_job_status_failed", "namespace,job_name"), "{{namespace}}/{{job_name}}"),),
+            steps=(Step(1, "red"),),
+            width=12,
         ),
     )
 

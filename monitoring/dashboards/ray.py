@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import SCRAPED, largest, mean, over, quantile, rate, total
+from monitoring.dashboards.query import RANGE, SCRAPED, largest, mean, over, quantile, rate, series, total
 
 DEPLOYMENT = 'deployment=~"$deployment"'
+RAY_CONTAINERS = 'container=~"ray-head|ray-worker|exporter|door"'
 
 
 def dashboard() -> Dashboard:
@@ -17,7 +18,61 @@ def dashboard() -> Dashboard:
         variables=(
             Variable("deployment", "Deployment", f"ray_serve_deployment_replica_healthy{{{SCRAPED}}}", "deployment"),
         ),
-        rows=(Row("Serve", _serve()), Row("Nodes", _nodes()), Row("Work and objects", _work()), Row("Proxy", _proxy())),
+        rows=(
+            Row("Health", _health()),
+            Row("Serve", _serve()),
+            Row("Nodes", _nodes()),
+            Row("Work and objects", _work()),
+            Row("Proxy", _proxy()),
+            Row("Kubernetes", _kubernetes()),
+        ),
+    )
+
+
+def _health() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Programs that are scraped",
+            "Targets that answer Prometheus, by job. Of one that does not, nothing on these pages can be trusted.",
+            "1",
+            (Target(total("up", "job"), "{{job}} up"), Target(f"count by (job) ({series('up')})", "{{job}} known")),
+        ),
+        Panel(
+            "Applications",
+            "Status of a Serve application: 6 runs, 5 is being deployed, 2 is unhealthy, 1 could not be deployed.",
+            "1",
+            (Target(largest("ray_serve_application_status", "application"), "{{application}}"),),
+        ),
+        Panel(
+            "Deployments",
+            "Status of a deployment: 6 is healthy, 3 is being updated, 2 is unhealthy, 1 could not be deployed.",
+            "1",
+            (
+                Target(
+                    largest("ray_serve_deployment_status", "application,deployment", DEPLOYMENT),
+                    "{{application}} {{deployment}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Proxies",
+            "Status of the proxy of each node: 2 is healthy, 1 starts, 4 drains, 3 is unhealthy.",
+            "1",
+            (Target(largest("ray_serve_proxy_status", "node_id"), "{{node_id}}"),),
+        ),
+        Panel(
+            "Targets that the proxy does not know",
+            "Replicas that the proxy of a node does not have yet, or still has though they are gone.",
+            "1",
+            (Target(largest("ray_serve_haproxy_target_mismatch", "node_id"), "{{node_id}}"),),
+            steps=(Step(1, "yellow"),),
+        ),
+        Panel(
+            "Replicas that the autoscaler wants",
+            "Replicas of each deployment that the autoscaler aims at; beside the healthy ones below.",
+            "1",
+            (Target(largest("ray_serve_autoscaling_target_replicas", "deployment", DEPLOYMENT), "{{deployment}}"),),
+        ),
     )
 
 
@@ -161,6 +216,50 @@ def _proxy() -> tuple[Panel, ...]:
             (
                 Target(rate("haproxy_backend_connection_errors_total", "proxy"), "{{proxy}} connection"),
                 Target(rate("haproxy_backend_response_errors_total", "proxy"), "{{proxy}} answer"),
+            ),
+        ),
+    )
+
+
+def _kubernetes() -> tuple[Panel, ...]:
+    container, legend = "namespace,pod,container", "{{namespace}}/{{pod}} {{container}}"
+    return (
+        Panel(
+            "Pods that are ready",
+            "Pods of Headrace that are ready (1) and that are not (0).",
+            "1",
+            (
+                Target(
+                    largest("kube_pod_status_ready", "namespace,pod", 'condition="true",pod=~".*headrace.*"'),
+                    "{{namespace}}/{{pod}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Containers that restart",
+            "Restarts of containers of Ray's pods in this time.",
+            "1",
+            (
+                Target(
+                    f"sum by ({container}) "
+                    f"(increase({series('kube_pod_container_status_restarts_total', RAY_CONTAINERS)}{RANGE}))",
+                    legend,
+                ),
+            ),
+        ),
+        Panel(
+            "Why containers wait or ended",
+            "1 for a reason why a container does not start, and for why it last ended, such as OOMKilled.",
+            "1",
+            (
+                Target(
+                    largest("kube_pod_container_status_waiting_reason", f"{container},reason", RAY_CONTAINERS),
+                    f"{legend} waits: {{{{reason}}}}",
+                ),
+                Target(
+                    largest("kube_pod_container_status_last_terminated_reason", f"{container},reason", RAY_CONTAINERS),
+                    f"{legend} ended: {{{{reason}}}}",
+                ),
             ),
         ),
     )

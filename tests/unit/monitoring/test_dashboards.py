@@ -8,9 +8,10 @@ import pytest
 
 from monitoring.dashboards import DASHBOARDS, grafana, lint, plain, queries
 from monitoring.dashboards.exceptions import exempt
-from monitoring.dashboards.links import names
+from monitoring.dashboards.links import links, names
 from monitoring.dashboards.panel import COLUMNS
 from monitoring.expression import mistakes
+from monitoring.rule import Alert
 from monitoring.series import OWN
 from monitoring.write import RULES
 
@@ -102,3 +103,15 @@ def test_units_are_those_of_the_series():
             assert query.unit == series.unit, query
             tried += 1
     assert tried > 10
+
+
+def test_every_alert_is_reached_from_its_dashboard():
+    alerts = {(rule.name, rule.dashboard) for group in GROUPS for rule in group.rules if isinstance(rule, Alert)}
+    shown = {
+        (link.title.removeprefix("Alert "), dashboard.name)
+        for dashboard in DASHBOARDS
+        for found in links(dashboard, GROUPS).values()
+        for link in found
+    }
+    assert len(alerts) > 10
+    assert alerts <= shown
