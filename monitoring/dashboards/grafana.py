@@ -54,7 +54,13 @@ def document(dashboard: Dashboard, links: Mapping[str, Sequence[Link]]) -> Docum
         .with_variable(
             build.DatasourceVariable("datasource").label("Data source").type("prometheus").current(_chosen("default"))
         )
-        .link(build.DashboardLink("Headrace").type(model.DashboardLinkType.DASHBOARDS).tags([TAG]).as_dropdown(True))
+        .link(
+            build.DashboardLink("Headrace")
+            .type(model.DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .as_dropdown(True)
+            .keep_time(True)
+        )
     )
     for variable in (*TARGETS, *dashboard.variables):
         built.with_variable(_variable(variable))
