@@ -1,5 +1,5 @@
 # CI and people call the same verbs. ARGS= is passed on (to Pulumi by up, down and preview; to pytest by test);
-# STACK= chooses the stack.
+# STACK= chooses the stack; OUT= is where monitoring writes.
 STACK ?= local
 ARGS ?=
 PYTHON ?= python3
@@ -18,7 +18,7 @@ ALONE := tests/charts tests/plan tests/unit
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint bench docs lock redaction sbom tools soak release-fixture venv
+.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint bench docs lock redaction sbom tools soak release-fixture venv monitoring
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ bench: venv ## benchmarks, side by side in one run
 docs: venv ## write the generated pages
 	$(BIN)/python -m tools.docs $(ARGS)
 	$(BIN)/python -m tools.values $(ARGS)
+
+monitoring: venv ## write dashboards and rules into the folder OUT
+	@$(BIN)/python -m monitoring $(OUT)
 
 lock: venv ## compile the locked requirement files
 	$(BIN)/python -m tools.lock $(ARGS)

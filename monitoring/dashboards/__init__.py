@@ -1,0 +1,33 @@
+"""Dashboards of Grafana and Perses, as lists of panels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from monitoring.dashboards import assistants, feedback, gpus, models, objectives, overview, ray, tenants
+from monitoring.dashboards.panel import Dashboard, Unit
+from monitoring.dashboards.plain import plain as plain
+
+DASHBOARDS: tuple[Dashboard, ...] = tuple(
+    module.dashboard() for module in (overview, models, assistants, tenants, objectives, feedback, ray, gpus)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What one panel asks Prometheus, with the dashboard's variables in it; `plain` takes them out."""
+
+    dashboard: str
+    panel: str
+    expression: str
+    unit: Unit
+
+
+def queries() -> list[Query]:
+    """Every query of every panel."""
+    return [
+        Query(dashboard.name, panel.title, target.expression, panel.unit)
+        for dashboard in DASHBOARDS
+        for panel in dashboard.panels
+        for target in panel.targets
+    ]

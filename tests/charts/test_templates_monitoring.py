@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import subprocess
 
@@ -10,7 +11,10 @@ import pytest
 import yaml
 
 from monitoring.podmonitor import scrape_configs
+from tests.charts.conftest import CHART
 from tools.find import ensure
+
+FILES = CHART / "files"
 
 
 @pytest.fixture
@@ -135,3 +139,41 @@ def test_what_is_not_translated_is_said(path, message, monitor):
     node[path[-1]] = "x"
     with pytest.raises(ValueError, match=message):
         scrape_configs(monitor)
+
+
+def test_every_dashboard_and_every_group_of_rules_is_there(full):
+    dashboards = {
+        o["metadata"]["name"]: o["data"] for o in full.of("ConfigMap") if "-dashboard-" in o["metadata"]["name"]
+    }
+    files = sorted((FILES / "dashboards").glob("*.json"))
+    assert len(files) >= 8
+    assert dashboards == {f"headrace-full-dashboard-{file.stem}": {file.name: file.read_text()} for file in files}
+    rules = {o["metadata"]["name"]: o["spec"] for o in full.of("PrometheusRule")}
+    files = sorted((FILES / "rules").glob("*.yaml"))
+    assert rules == {f"headrace-full-{file.stem}": yaml.safe_load(file.read_text()) for file in files}
+    assert all(spec["groups"] for spec in rules.values())
+
+
+def test_grafana_finds_them(full):
+    found = [o for o in full.of("ConfigMap") if "-dashboard-" in o["metadata"]["name"]]
+    assert {o["metadata"]["labels"]["grafana_dashboard"] for o in found} == {"1"}
+    uids = [json.loads(text)["uid"] for o in found for text in o["data"].values()]
+    assert len(set(uids)) == len(found)
+
+
+def test_they_are_made_where_they_are_asked_for(render):
+    nothing = {"rules": {"enabled": False}, "dashboards": {"enabled": False}}
+    assert not render({"monitoring": nothing}).of("PrometheusRule")
+    rendered = render({"monitoring": {"rules": {"enabled": True}, "dashboards": {"enabled": True}}})
+    assert len(rendered.of("PrometheusRule")) == len(list((FILES / "rules").glob("*.yaml")))
+    assert len([o for o in rendered.of("ConfigMap") if "-dashboard-" in o["metadata"]["name"]]) == len(
+        list((FILES / "dashboards").glob("*.json"))
+    )
+
+
+def test_a_release_fits_into_its_secret(helm, tmp_path):
+    """Helm keeps the whole chart in a Secret, which holds a mebibyte."""
+    result = helm("package", str(CHART), "--destination", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    [packed] = tmp_path.glob("*.tgz")
+    assert packed.stat().st_size < 300_000

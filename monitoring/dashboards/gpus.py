@@ -1,0 +1,136 @@
+"""What GPUs do, from NVIDIA's DCGM exporter."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
+from monitoring.dashboards.query import SCRAPED, largest, or_zero, over, rate, series, total
+
+GPU = 'gpu=~"$gpu"'
+BY = "Hostname,gpu"
+LEGEND = "{{Hostname}} GPU {{gpu}}"
+
+
+def dashboard() -> Dashboard:
+    """Work, memory and health of each GPU; empty on nodes without the exporter, which the GPU operator brings."""
+    return Dashboard(
+        "gpus",
+        "Headrace / GPUs",
+        "What GPUs do, from NVIDIA's DCGM exporter, which the GPU operator brings.",
+        variables=(Variable("gpu", "GPU", f"DCGM_FI_DEV_GPU_UTIL{{{SCRAPED}}}", "gpu"),),
+        rows=(Row("Work", _work()), Row("Memory", _memory()), Row("Health", _health())),
+    )
+
+
+def _work() -> tuple[Panel, ...]:
+    watts = total("DCGM_FI_DEV_POWER_USAGE")
+    return (
+        Panel(
+            "GPU utilisation",
+            "Share of time in which at least one kernel ran. It does not say how much of the GPU that kernel used.",
+            "percent",
+            (Target(largest("DCGM_FI_DEV_GPU_UTIL", BY, GPU), LEGEND),),
+        ),
+        Panel(
+            "Tensor cores active",
+            "Share of cycles in which tensor cores worked: the measure of useful work of a model. "
+            "Empty where the exporter collects no profiling metrics.",
+            "ratio",
+            (Target(largest("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", BY, GPU), LEGEND),),
+        ),
+        Panel(
+            "Tokens for a joule",
+            "Tokens that all models wrote for each joule that all GPUs used.",
+            "1",
+            (Target(over(rate("headrace_completion_tokens_total"), watts), "tokens"),),
+        ),
+    )
+
+
+def _memory() -> tuple[Panel, ...]:
+    used, free = (largest(f"DCGM_FI_DEV_FB_{part}", BY, GPU) for part in ("USED", "FREE"))
+    return (
+        Panel(
+            "Memory used",
+            "GPU memory in use. vLLM takes its share at the start and keeps it.",
+            "megabytes",
+            (Target(used, LEGEND),),
+            width=12,
+        ),
+        Panel(
+            "Share of memory used",
+            "GPU memory in use as a share of the whole.",
+            "ratio",
+            (Target(over(used, f"({used}+{free})"), LEGEND),),
+            steps=(Step(0.95, "yellow"), Step(0.99, "red")),
+            width=12,
+        ),
+    )
+
+
+def _health() -> tuple[Panel, ...]:
+    rows = largest("DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", BY, GPU)
+    return (
+        Panel(
+            "Temperature",
+            "Temperature of the GPU. Above its limit it slows down.",
+            "celsius",
+            (Target(largest("DCGM_FI_DEV_GPU_TEMP", BY, GPU), LEGEND),),
+            steps=(Step(80, "yellow"), Step(90, "red")),
+            width=6,
+        ),
+        Panel(
+            "Temperature of the memory",
+            "Temperature of the GPU's memory. It gets hotter than the GPU itself.",
+            "celsius",
+            (Target(largest("DCGM_FI_DEV_MEMORY_TEMP", BY, GPU), LEGEND),),
+            steps=(Step(90, "yellow"), Step(95, "red")),
+            width=6,
+        ),
+        Panel(
+            "Power",
+            "What the GPU takes. At its limit it slows down.",
+            "watts",
+            (Target(largest("DCGM_FI_DEV_POWER_USAGE", BY, GPU), LEGEND),),
+            width=6,
+        ),
+        Panel(
+            "Last XID error",
+            "Number of the last error that the driver reported; 0 is none. NVIDIA's documentation says what each is.",
+            "1",
+            (Target(series("DCGM_FI_DEV_XID_ERRORS", GPU), LEGEND),),
+            "table",
+            (Step(1, "red"),),
+            width=6,
+        ),
+        Panel(
+            "GPUs seen",
+            "GPUs that report. One that falls off the bus is missing here first.",
+            "1",
+            (Target(or_zero(f"count({series('DCGM_FI_DEV_GPU_UTIL', GPU)})"), "GPUs"),),
+            "stat",
+            width=6,
+        ),
+        Panel(
+            "Rows of memory replaced",
+            "Rows that were remapped after errors that could not be corrected. The GPU has few to spare.",
+            "1",
+            (Target(rows, LEGEND),),
+            steps=(Step(1, "yellow"),),
+            width=6,
+        ),
+        Panel(
+            "Memory that cannot be repaired",
+            "1 for a GPU that has no more rows to spare: it must be replaced.",
+            "1",
+            (Target(largest("DCGM_FI_DEV_ROW_REMAP_FAILURE", BY, GPU), LEGEND),),
+            steps=(Step(1, "red"),),
+            width=6,
+        ),
+        Panel(
+            "GPUs that can be given to pods",
+            "GPUs of each node that Kubernetes can allot. One that is unhealthy is not among them.",
+            "1",
+            (Target(largest("kube_node_status_allocatable", "node", 'resource="nvidia_com_gpu"'), "{{node}}"),),
+            width=6,
+        ),
+    )

@@ -1,0 +1,84 @@
+"""Which alerts a panel explains: from a chart to the alert, and from there to its runbook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import promql_parser
+
+from monitoring.dashboards.panel import Dashboard
+from monitoring.dashboards.plain import plain
+from monitoring.rule import Alert, Group, Recording
+from monitoring.rules_file import RUNBOOKS
+
+PAGE = ""
+"""Key of the links that belong to the whole dashboard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of a panel or of a dashboard."""
+
+    title: str
+    url: str
+
+
+def links(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[Link]]:
+    """Links by panel title.
+
+    A panel belongs to an alert of its dashboard when both read the same series, also by way of recording rules, and
+    to an alert of any dashboard when both read the same recorded one. An alert of this dashboard that shares its
+    series with no panel is linked from the page itself, under `PAGE`.
+    """
+    rules = [rule for group in groups for rule in group.rules]
+    recorded = {rule.name: rule.expression for rule in rules if isinstance(rule, Recording)}
+    read = {
+        panel.title: {name for target in panel.targets for name in names(target.expression, recorded)}
+        for panel in dashboard.panels
+    }
+    found: dict[str, list[Link]] = {}
+    for alert in (rule for rule in rules if isinstance(rule, Alert)):
+        here = alert.dashboard == dashboard.name
+        wanted = names(alert.expression, recorded) if here else selected(alert.expression) & recorded.keys()
+        for title in [title for title, has in read.items() if has & wanted] or [PAGE] * here:
+            shown = found.setdefault(title, [])
+            shown.extend(link for link in _of(alert.name) if link not in shown)
+    return found
+
+
+def names(expression: str, recorded: Mapping[str, str]) -> frozenset[str]:
+    """The series that an expression reads; those that rules record stand beside what they are recorded from."""
+    found: set[str] = set()
+    todo = [expression]
+    while todo:
+        for name in selected(todo.pop()):
+            if name not in found:
+                found.add(name)
+                todo += [recorded[name]] if name in recorded else []
+    return frozenset(_family(name) for name in found)
+
+
+def selected(expression: str) -> frozenset[str]:
+    """The names of the series that an expression selects."""
+    found: set[str] = set()
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.VectorSelector) and node.name:
+            found.add(node.name)
+
+    promql_parser.walk(promql_parser.parse(plain(expression)), visit)
+    return frozenset(found)
+
+
+def _family(name: str) -> str:
+    for ending in ("_bucket", "_count", "_sum"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def _of(alert: str) -> Sequence[Link]:
+    return (
+        Link(f"Alert {alert}", f"/alerting/list?search={alert}"),
+        Link(f"Runbook of {alert}", f"{RUNBOOKS}/{alert}.md"),
+    )

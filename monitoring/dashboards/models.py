@@ -1,0 +1,252 @@
+"""How models answer, and what their engines do."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
+from monitoring.dashboards.query import SCRAPED, largest, over, quantile, rate, series, total
+
+MODEL = 'model=~"$model"'
+NAMED = 'model_name=~"$model"'
+"""vLLM calls the label otherwise."""
+
+
+def dashboard() -> Dashboard:
+    """Speed, load and faults of each model, whatever engine serves it; then what single engines say of themselves."""
+    return Dashboard(
+        "models",
+        "Headrace / Models",
+        "How models answer, and what their engines do.",
+        variables=(Variable("model", "Model", f"headrace_engine_slots{{{SCRAPED}}}", "model"),),
+        rows=(
+            Row("Speed", _speed()),
+            Row("Failures", _failures()),
+            Row("Engines", _engines()),
+            Row("What engines say of themselves, where they are scraped", (*_own(), *_vllm(), *_llamacpp())),
+        ),
+    )
+
+
+def _speed() -> tuple[Panel, ...]:
+    ttft, pace = "headrace_time_to_first_token_seconds", "headrace_inter_token_seconds"
+    return (
+        Panel(
+            "Time to first token",
+            "Time from a request's arrival to the first token that the model made for it.",
+            "seconds",
+            tuple(Target(quantile(q, ttft, "model", MODEL), f"{{{{model}}}} p{q * 100:g}") for q in (0.5, 0.95)),
+        ),
+        Panel(
+            "Time between tokens",
+            "Mean time between two tokens of one streamed answer. A person reads about 10 tokens a second.",
+            "seconds",
+            tuple(Target(quantile(q, pace, "model", MODEL), f"{{{{model}}}} p{q * 100:g}") for q in (0.5, 0.95)),
+            steps=(Step(0.1, "yellow"), Step(0.25, "red")),
+        ),
+        Panel(
+            "Request time, p95",
+            "Time from a request's first byte in to its last byte out, by model.",
+            "seconds",
+            (Target(quantile(0.95, "headrace_request_duration_seconds", "model", MODEL), "{{model}}"),),
+        ),
+        Panel(
+            "Tokens read",
+            "Prompt tokens that models read per second.",
+            "tokens/s",
+            (Target(rate("headrace_prompt_tokens_total", "model", MODEL), "{{model}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Tokens written",
+            "Tokens that models wrote per second.",
+            "tokens/s",
+            (Target(rate("headrace_completion_tokens_total", "model", MODEL), "{{model}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Failed requests",
+            "Share of a model's requests that ended in an error of the stack.",
+            "ratio",
+            (
+                Target(
+                    over(
+                        rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="error"'),
+                        rate("headrace_request_duration_seconds_count", "model", MODEL),
+                    ),
+                    "{{model}}",
+                ),
+            ),
+            steps=(Step(0.01, "yellow"), Step(0.05, "red")),
+        ),
+    )
+
+
+def _failures() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Errors of engines",
+            "Requests per second that an engine failed or let wait too long, by error code.",
+            "requests/s",
+            (Target(rate("headrace_errors_total", "code", 'code=~"engine_.*"'), "{{code}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Streams that broke",
+            "Share of a model's streams that ended in an error after they had begun.",
+            "ratio",
+            (
+                Target(
+                    over(
+                        rate("headrace_streams_total", "model", f'{MODEL},outcome="error"'),
+                        rate("headrace_streams_total", "model", MODEL),
+                    ),
+                    "{{model}}",
+                ),
+            ),
+            steps=(Step(0.005, "yellow"), Step(0.05, "red")),
+        ),
+        Panel(
+            "Requests moved to another replica",
+            "Requests per second whose replica was gone before the first byte of the answer.",
+            "requests/s",
+            (Target(rate("headrace_engine_replaced_total", "model", MODEL), "{{model}}"),),
+        ),
+    )
+
+
+def _engines() -> tuple[Panel, ...]:
+    used = over(total("headrace_engine_leases", "model", MODEL), total("headrace_engine_slots", "model", MODEL))
+    busy = over(
+        rate("headrace_engine_busy_seconds_total", "model", MODEL),
+        rate("headrace_engine_available_seconds_total", "model", MODEL),
+    )
+    return (
+        Panel(
+            "Replicas",
+            "Engine replicas that answer, beside those that are configured.",
+            "1",
+            (
+                Target(total("headrace_engine_up", "model", MODEL), "{{model}} up"),
+                Target(largest("headrace_engine_expected", "model", MODEL), "{{model}} expected"),
+            ),
+        ),
+        Panel(
+            "Slots leased",
+            "Requests that hold an engine, as a share of those that the engines decode together. At 1 requests queue.",
+            "ratio",
+            (Target(used, "{{model}}"),),
+            steps=(Step(0.8, "yellow"), Step(1, "red")),
+        ),
+        Panel(
+            "Slots busy over time",
+            "Slot-seconds leased as a share of those available. What is left is idle, and paid for.",
+            "ratio",
+            (Target(busy, "{{model}}"),),
+        ),
+        Panel(
+            "Restarts",
+            "Engines that were started again, per second. Look at the replica's log for the reason.",
+            "operations/s",
+            (Target(rate("headrace_engine_restarts_total", "model", MODEL), "{{model}}"),),
+        ),
+        Panel(
+            "Load time",
+            "Time that the newest engine took to load its model: a restart lasts this long.",
+            "seconds",
+            (Target(largest("headrace_engine_load_seconds", "model", MODEL), "{{model}}"),),
+        ),
+        Panel(
+            "Adapters missing",
+            "Replicas that lack a configured adapter.",
+            "1",
+            (Target(total("headrace_adapter_missing", "model,adapter", MODEL), "{{model}} {{adapter}}"),),
+            steps=(Step(1, "red"),),
+        ),
+        Panel(
+            "Unsupported sentences",
+            "Sentences of answers per second that no retrieved chunk supports, by model.",
+            "operations/s",
+            (Target(rate("headrace_unsupported_sentences_total", "model", MODEL), "{{model}}"),),
+            width=12,
+        ),
+        Panel(
+            "Kept for resumable streams",
+            "Bytes that gateways keep of streams that can be resumed.",
+            "bytes",
+            (Target(total("headrace_stream_buffer_bytes"), "kept"),),
+            width=12,
+        ),
+    )
+
+
+def _own() -> tuple[Panel, ...]:
+    """Rules record the same series from whatever engine there is."""
+    where, legend = '{model=~"$model"}', "{{model}} {{engine}}"
+    return (
+        Panel(
+            "Requests in engines",
+            "Requests that engines work on, and those that wait inside of them, by the engines' own count.",
+            "1",
+            (
+                Target(f"llm:requests_running:sum{where}", f"{legend} running"),
+                Target(f"llm:requests_waiting:sum{where}", f"{legend} waiting"),
+            ),
+        ),
+        Panel(
+            "KV cache used",
+            "Share of the key and value cache in use. Near 1 vLLM preempts requests and computes them again.",
+            "ratio",
+            (Target(f"llm:kv_cache_used:ratio{where}", legend),),
+            steps=(Step(0.8, "yellow"), Step(0.95, "red")),
+        ),
+        Panel(
+            "Preemptions",
+            "Requests per second that an engine put back since its cache was full.",
+            "requests/s",
+            (Target(f"llm:preemptions:rate5m{where}", legend),),
+        ),
+    )
+
+
+def _vllm() -> tuple[Panel, ...]:
+    hits = over(
+        rate("vllm:prefix_cache_hits_total", "model_name", NAMED),
+        rate("vllm:prefix_cache_queries_total", "model_name", NAMED),
+    )
+    return (
+        Panel(
+            "Prefix cache hits in vLLM",
+            "Share of prompt tokens that were found in the prefix cache and not computed again.",
+            "ratio",
+            (Target(hits, "{{model_name}}"),),
+            width=12,
+        ),
+        Panel(
+            "Queue time in vLLM, p95",
+            "Time that requests wait inside vLLM before they are computed.",
+            "seconds",
+            (Target(quantile(0.95, "vllm:request_queue_time_seconds", "model_name", NAMED), "{{model_name}}"),),
+            width=12,
+        ),
+    )
+
+
+def _llamacpp() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Slots busy at a time in llama.cpp",
+            "Mean number of requests that one step of llama.cpp decodes together.",
+            "1",
+            (Target(series("llamacpp:n_busy_slots_per_decode"), "{{instance}}"),),
+            width=12,
+        ),
+        Panel(
+            "Tokens in llama.cpp",
+            "Tokens that llama.cpp read and wrote per second, by its own count.",
+            "tokens/s",
+            (
+                Target(rate("llamacpp:prompt_tokens_total"), "read"),
+                Target(rate("llamacpp:tokens_predicted_total"), "written"),
+            ),
+            width=12,
+        ),
+    )

@@ -1,0 +1,64 @@
+"""What the stack promises, and how much of each promise's budget of errors is left."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
+from monitoring.objective import Objective
+from monitoring.objectives import OBJECTIVES
+
+WINDOWS = ("1h", "6h", "1d", "3d")
+"""Windows over which a burn rate is drawn: the long ones of the alerts."""
+
+
+def dashboard() -> Dashboard:
+    """A row for each objective: its budget, how fast that burns, and the requests that it is about."""
+    return Dashboard(
+        "objectives",
+        "Headrace / Objectives",
+        "What the stack promises, and how much of each promise's budget of errors is left.",
+        rows=tuple(Row(_title(objective), _panels(objective)) for objective in OBJECTIVES),
+    )
+
+
+def _title(objective: Objective) -> str:
+    return objective.name.replace("_", " ").capitalize()
+
+
+def _panels(objective: Objective) -> tuple[Panel, ...]:
+    drawn, title = objective.expressions, _title(objective)
+    labels = "".join(f" {{{{{label}}}}}" for label in objective.labels)
+    return (
+        Panel(
+            f"{title}: budget left",
+            f"{objective.help} {objective.objective:.4g} of the requests of 30 days must be good. "
+            "1 is the whole budget of bad ones; below 0 the objective is missed.",
+            "ratio",
+            (Target(drawn["budget left, 30d"], f"left{labels}"),),
+            "stat",
+            (Step(0, "orange"), Step(0.25, "green")),
+            "red",
+            width=6,
+        ),
+        Panel(
+            f"{title}: burn rate",
+            "How many times as fast as allowed the budget burns. At 1 it lasts 30 days, at 14.4 two.",
+            "1",
+            tuple(Target(drawn[f"burn rate, {window}"], f"{window}{labels}") for window in WINDOWS),
+            steps=(Step(1, "yellow"), Step(6, "orange"), Step(14.4, "red")),
+            width=6,
+        ),
+        Panel(
+            f"{title}: bad requests",
+            "Share of requests that miss the objective, over five minutes and over an hour.",
+            "ratio",
+            tuple(Target(drawn[f"bad requests, {window}"], f"{window}{labels}") for window in ("5m", "1h")),
+            width=6,
+        ),
+        Panel(
+            f"{title}: requests",
+            "Requests per second that count. Without any there is nothing to judge, and nothing fires.",
+            "requests/s",
+            (Target(drawn["requests per second"], f"requests{labels}"),),
+            width=6,
+        ),
+    )

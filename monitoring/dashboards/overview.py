@@ -1,0 +1,243 @@
+"""Whether the stack serves, how fast, and what is wrong."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
+from monitoring.dashboards.query import largest, mean, or_zero, over, quantile, rate, series, total
+
+REQUESTS = "headrace_request_duration_seconds"
+DAY_S = 86_400
+
+
+def dashboard() -> Dashboard:
+    """The first page: from here the others are reached."""
+    return Dashboard(
+        "overview",
+        "Headrace / Overview",
+        "Whether the stack serves, how fast, and what is wrong.",
+        rows=(
+            Row("Now", _now()),
+            Row("Requests", _requests()),
+            Row("Where the time goes", _time()),
+            Row("State and background work", _state()),
+            Row("Alerts", (_alerts(),)),
+        ),
+    )
+
+
+def _now() -> tuple[Panel, ...]:
+    failed = or_zero(over(rate(f"{REQUESTS}_count", where='outcome="error"'), rate(f"{REQUESTS}_count")))
+    return (
+        Panel(
+            "Requests",
+            "Requests that ended, per second.",
+            "requests/s",
+            (Target(rate(f"{REQUESTS}_count"), "requests"),),
+            "stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Failed",
+            "Share of requests that ended in an error of the stack. Requests that were refused are not among them.",
+            "ratio",
+            (Target(failed, "failed"),),
+            "stat",
+            (Step(0.01, "yellow"), Step(0.05, "red")),
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Request time, p95",
+            "Time from a request's first byte in to its last byte out; 95 of 100 requests took less.",
+            "seconds",
+            (Target(quantile(0.95, REQUESTS), "p95"),),
+            "stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Time to first token, p95",
+            "Time until the model's first token; 95 of 100 streamed answers began earlier.",
+            "seconds",
+            (Target(quantile(0.95, "headrace_time_to_first_token_seconds"), "p95"),),
+            "stat",
+            (Step(2, "yellow"), Step(10, "red")),
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Engines missing",
+            "Configured engine replicas that do not answer.",
+            "1",
+            (Target(f"{total('headrace_engine_expected')}-{total('headrace_engine_up')}", "missing"),),
+            "stat",
+            (Step(1, "red"),),
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Waiting",
+            "Requests that wait for admission. Above zero for long, the stack has too few engines.",
+            "1",
+            (Target(total("headrace_requests_waiting"), "waiting"),),
+            "stat",
+            (Step(1, "yellow"), Step(50, "red")),
+            width=4,
+            height=4,
+        ),
+    )
+
+
+def _requests() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Requests by outcome",
+            "Requests per second by how they ended: ok, refused (the caller's mistake or a limit), error or cancelled.",
+            "requests/s",
+            (Target(rate(f"{REQUESTS}_count", "outcome"), "{{outcome}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Errors by code",
+            "Requests per second that ended in an error, by OpenAI error code.",
+            "requests/s",
+            (Target(rate("headrace_errors_total", "code"), "{{code}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Request time",
+            "Time from a request's first byte in to its last byte out.",
+            "seconds",
+            tuple(Target(quantile(q, REQUESTS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
+        ),
+        Panel(
+            "Requests by route",
+            "Requests per second that began, by route.",
+            "requests/s",
+            (Target(rate("headrace_requests_started_total", "route"), "{{route}}"),),
+            stacked=True,
+            width=6,
+        ),
+        Panel(
+            "In flight and waiting",
+            "Requests that are being worked on, and requests that wait for admission.",
+            "1",
+            (
+                Target(total("headrace_requests_in_flight"), "in flight"),
+                Target(total("headrace_requests_waiting"), "waiting"),
+            ),
+            width=6,
+        ),
+        Panel(
+            "Streams by outcome",
+            "Streams that ended per second, by how: ok, error or cancelled (the caller hung up).",
+            "requests/s",
+            (Target(rate("headrace_streams_total", "outcome"), "{{outcome}}"),),
+            stacked=True,
+            width=6,
+        ),
+        Panel(
+            "Streams resumed",
+            "Connections per second that asked to go on with a stream, by which gateway kept it.",
+            "requests/s",
+            (Target(rate("headrace_stream_resumes_total", "outcome"), "{{outcome}}"),),
+            width=6,
+        ),
+    )
+
+
+def _time() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Time of a request by stage",
+            "Mean time that requests spend in each stage; the stages add up to the time of a request.",
+            "seconds",
+            (Target(mean("headrace_stage_duration_seconds", "stage"), "{{stage}}"),),
+            stacked=True,
+            width=16,
+        ),
+        Panel(
+            "Overhead by route",
+            "Time of a request outside of the model, retrieval and tools: what Headrace itself takes, p95.",
+            "seconds",
+            (Target(quantile(0.95, "headrace_overhead_seconds", "route"), "{{route}}"),),
+            steps=(Step(0.05, "yellow"), Step(0.25, "red")),
+        ),
+    )
+
+
+def _state() -> tuple[Panel, ...]:
+    certificates = f"min by (namespace,name) ({series('certmanager_certificate_expiration_timestamp_seconds')})"
+    free = over(largest("headrace_disk_free_bytes", "instance"), largest("headrace_disk_size_bytes", "instance"))
+    return (
+        Panel(
+            "Database time",
+            "Time of a read or a write of the database, p95.",
+            "seconds",
+            (Target(quantile(0.95, "headrace_database_duration_seconds", "operation"), "{{operation}}"),),
+            steps=(Step(0.1, "yellow"), Step(1, "red")),
+        ),
+        Panel(
+            "Database errors",
+            "Statements per second that the database refused or that found no database.",
+            "operations/s",
+            (Target(rate("headrace_database_errors_total"), "errors"),),
+        ),
+        Panel(
+            "Disk free",
+            "Share of the data folder's disk that is free.",
+            "ratio",
+            (Target(free, "{{instance}}"),),
+            steps=(Step(0.1, "yellow"), Step(0.2, "green")),
+            base="red",
+        ),
+        Panel(
+            "Jobs waiting",
+            "Background jobs that nobody works on yet, by kind.",
+            "1",
+            (Target(largest("headrace_jobs_waiting", "kind"), "{{kind}}"),),
+        ),
+        Panel(
+            "Oldest job",
+            "Age of the oldest job that waits, by kind. It grows while no worker takes jobs.",
+            "seconds",
+            (Target(largest("headrace_job_oldest_seconds", "kind"), "{{kind}}"),),
+            steps=(Step(900, "yellow"), Step(3600, "red")),
+        ),
+        Panel(
+            "Age of the backup",
+            "Time since the last backup that succeeded; empty where backups are off.",
+            "seconds",
+            (Target(f"min({series('headrace_backup_age_seconds')})", "backup"),),
+            steps=(Step(1.5 * DAY_S, "yellow"), Step(3 * DAY_S, "red")),
+        ),
+        Panel(
+            "Certificates end in",
+            "Time until a certificate of cert-manager ends. It is renewed long before, unless something is in the way.",
+            "seconds",
+            (Target(f"{certificates}-time()", "{{namespace}}/{{name}}"),),
+            steps=(Step(2 * DAY_S, "orange"), Step(14 * DAY_S, "green")),
+            base="red",
+            width=12,
+        ),
+        Panel(
+            "Jobs of Kubernetes that failed",
+            "Jobs that gave up: backup, migration and ingestion are such. They are kept until they are deleted.",
+            "1",
+            (Target(largest("kube_job_status_failed", "namespace,job_name"), "{{namespace}}/{{job_name}}"),),
+            steps=(Step(1, "red"),),
+            width=12,
+        ),
+    )
+
+
+def _alerts() -> Panel:
+    return Panel(
+        "Firing alerts",
+        "Alerts that fire now. Each has a runbook, which its panel links to.",
+        "1",
+        (Target('ALERTS{alertstate="firing"}', "{{alertname}}"),),
+        "table",
+        width=24,
+    )

@@ -1,0 +1,104 @@
+"""What a dashboard is made of, apart from any program that draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal[
+    "seconds",
+    "bytes",
+    "ratio",
+    "currency",
+    "celsius",
+    "watts",
+    "1",
+    "requests/s",
+    "tokens/s",
+    "operations/s",
+    "bytes/s",
+    "percent",
+    "megabytes",
+]
+"""What an axis counts. `ratio` is 0 to 1, `percent` 0 to 100 where another program counts so, `megabytes` are MiB."""
+Kind = Literal["timeseries", "stat", "table"]
+Colour = Literal["green", "yellow", "orange", "red"]
+COLUMNS = 24
+"""Width of a dashboard, in the units of a panel's width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One query of a panel; `legend` names its series and may use `{{label}}`."""
+
+    expression: str
+    legend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A threshold: from `value` on, in the panel's unit, the panel has `colour`."""
+
+    value: float
+    colour: Colour
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart, number or table; `description` says how to read it."""
+
+    title: str
+    description: str
+    unit: Unit
+    targets: Sequence[Target]
+    kind: Kind = "timeseries"
+    steps: Sequence[Step] = ()
+    base: Colour = "green"
+    """Colour below the first step."""
+    stacked: bool = False
+    width: int = 8
+    """Of `COLUMNS`."""
+    height: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Panels under one heading, from left to right."""
+
+    title: str
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A choice above the dashboard: the values that `label` has on the series that `selector` finds."""
+
+    name: str
+    title: str
+    selector: str
+    label: str
+    all_value: str = ".*"
+    """What stands for all: `.*` also takes series without the label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """A page of panels; `name` is its file, its address and what an alert calls it."""
+
+    name: str
+    title: str
+    description: str
+    rows: Sequence[Row]
+    variables: Sequence[Variable] = ()
+
+    @property
+    def panels(self) -> tuple[Panel, ...]:
+        """All panels, in order."""
+        return tuple(panel for row in self.rows for panel in row.panels)
+
+
+JOB = Variable("job", "Job", "up", "job", ".+")
+INSTANCE = Variable("instance", "Instance", 'up{job=~"$job"}', "instance", ".+")
+TARGETS = (JOB, INSTANCE)
+"""Which scraped programs count: each dashboard has these before its own."""

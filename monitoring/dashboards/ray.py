@@ -1,0 +1,265 @@
+"""The cluster below: Ray's nodes, Serve's deployments and the proxy."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
+from monitoring.dashboards.query import RANGE, SCRAPED, largest, mean, over, quantile, rate, series, total
+
+DEPLOYMENT = 'deployment=~"$deployment"'
+RAY_CONTAINERS = 'container=~"ray-head|ray-worker|exporter|door"'
+
+
+def dashboard() -> Dashboard:
+    """Whether Ray has the nodes it wants, what they do, and whether Serve's replicas are well."""
+    return Dashboard(
+        "ray",
+        "Headrace / Ray",
+        "The cluster below: Ray's nodes, Serve's deployments and the proxy.",
+        variables=(
+            Variable("deployment", "Deployment", f"ray_serve_deployment_replica_healthy{{{SCRAPED}}}", "deployment"),
+        ),
+        rows=(
+            Row("Health", _health()),
+            Row("Serve", _serve()),
+            Row("Nodes", _nodes()),
+            Row("Work and objects", _work()),
+            Row("Proxy", _proxy()),
+            Row("Kubernetes", _kubernetes()),
+        ),
+    )
+
+
+def _health() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Programs that are scraped",
+            "Targets that answer Prometheus, by job. Of one that does not, nothing on these pages can be trusted.",
+            "1",
+            (Target(total("up", "job"), "{{job}} up"), Target(f"count by (job) ({series('up')})", "{{job}} known")),
+        ),
+        Panel(
+            "Applications",
+            "Status of a Serve application: 6 runs, 5 is being deployed, 2 is unhealthy, 1 could not be deployed.",
+            "1",
+            (Target(largest("ray_serve_application_status", "application"), "{{application}}"),),
+        ),
+        Panel(
+            "Deployments",
+            "Status of a deployment: 6 is healthy, 3 is being updated, 2 is unhealthy, 1 could not be deployed.",
+            "1",
+            (
+                Target(
+                    largest("ray_serve_deployment_status", "application,deployment", DEPLOYMENT),
+                    "{{application}} {{deployment}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Proxies",
+            "Status of the proxy of each node: 2 is healthy, 1 starts, 4 drains, 3 is unhealthy.",
+            "1",
+            (Target(largest("ray_serve_proxy_status", "node_id"), "{{node_id}}"),),
+        ),
+        Panel(
+            "Targets that the proxy does not know",
+            "Replicas that the proxy of a node does not have yet, or still has though they are gone.",
+            "1",
+            (Target(largest("ray_serve_haproxy_target_mismatch", "node_id"), "{{node_id}}"),),
+            steps=(Step(1, "yellow"),),
+        ),
+        Panel(
+            "Replicas that the autoscaler wants",
+            "Replicas of each deployment that the autoscaler aims at; beside the healthy ones below.",
+            "1",
+            (Target(largest("ray_serve_autoscaling_target_replicas", "deployment", DEPLOYMENT), "{{deployment}}"),),
+        ),
+    )
+
+
+def _serve() -> tuple[Panel, ...]:
+    latency = "ray_serve_deployment_processing_latency_ms"
+    return (
+        Panel(
+            "Healthy replicas",
+            "Replicas of each deployment that answer Serve's health checks.",
+            "1",
+            (Target(total("ray_serve_deployment_replica_healthy", "deployment", DEPLOYMENT), "{{deployment}}"),),
+        ),
+        Panel(
+            "Queued at handles",
+            "Requests that wait for a replica. For a model this is the queue for its engines.",
+            "1",
+            (Target(total("ray_serve_deployment_queued_queries", "deployment", DEPLOYMENT), "{{deployment}}"),),
+            steps=(Step(1, "yellow"), Step(50, "red")),
+        ),
+        Panel(
+            "Calls",
+            "Calls of deployments per second. A request calls several.",
+            "requests/s",
+            (Target(rate("ray_serve_deployment_request_counter_total", "deployment", DEPLOYMENT), "{{deployment}}"),),
+        ),
+        Panel(
+            "Errors in replicas",
+            "Calls per second that raised in a replica.",
+            "requests/s",
+            (Target(rate("ray_serve_deployment_error_counter_total", "deployment", DEPLOYMENT), "{{deployment}}"),),
+        ),
+        Panel(
+            "Time in a replica, p95",
+            "Time of one call in a replica; of an engine it is as long as the whole answer.",
+            "seconds",
+            (Target(f"{quantile(0.95, latency, 'deployment', DEPLOYMENT)}/1000", "{{deployment}}"),),
+        ),
+        Panel(
+            "Mean time in a replica",
+            "Mean time of one call in a replica.",
+            "seconds",
+            (Target(f"{mean(latency, 'deployment', DEPLOYMENT)}/1000", "{{deployment}}"),),
+        ),
+    )
+
+
+def _nodes() -> tuple[Panel, ...]:
+    used, available = (largest(f"ray_node_mem_{part}", "instance") for part in ("used", "available"))
+    return (
+        Panel(
+            "CPU",
+            "Share of each node's CPU in use.",
+            "percent",
+            (Target(largest("ray_node_cpu_utilization", "instance"), "{{instance}}"),),
+            steps=(Step(85, "yellow"), Step(97, "red")),
+        ),
+        Panel(
+            "Memory",
+            "Share of each node's memory in use. Above 0.95 Ray ends workers to save the node.",
+            "ratio",
+            (Target(over(used, f"({used}+{available})"), "{{instance}}"),),
+            steps=(Step(0.85, "yellow"), Step(0.95, "red")),
+        ),
+        Panel(
+            "Disk",
+            "Share of each node's disk in use.",
+            "percent",
+            (Target(largest("ray_node_disk_utilization_percentage", "instance"), "{{instance}}"),),
+            steps=(Step(80, "yellow"), Step(95, "red")),
+        ),
+        Panel(
+            "Network",
+            "Bytes that each node received and sent per second.",
+            "bytes/s",
+            (
+                Target(total("ray_node_network_receive_speed", "instance"), "{{instance}} in"),
+                Target(total("ray_node_network_send_speed", "instance"), "{{instance}} out"),
+            ),
+        ),
+        Panel(
+            "Nodes",
+            "Nodes of Ray by kind: up, being started and failed.",
+            "1",
+            tuple(
+                Target(largest(f"ray_cluster_{state}_nodes", "node_type"), f"{{{{node_type}}}} {state}")
+                for state in ("active", "pending", "failed")
+            ),
+        ),
+        Panel(
+            "Workers that failed unexpectedly",
+            "Worker processes per second that ended without being asked to.",
+            "operations/s",
+            (Target(rate("ray_node_manager_unexpected_worker_failure_total", "instance"), "{{instance}}"),),
+        ),
+    )
+
+
+def _work() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Actors by state",
+            "Actors that Ray knows; each replica is one. Dead ones are kept for a while.",
+            "1",
+            (Target(total("ray_actors", "State", 'Source="gcs"'), "{{State}}"),),
+        ),
+        Panel(
+            "Tasks running or waiting",
+            "Tasks that are neither finished nor failed, by state.",
+            "1",
+            (Target(total("ray_tasks", "State", 'State!~"FINISHED|FAILED"'), "{{State}}"),),
+        ),
+        Panel(
+            "Object store",
+            "Bytes in Ray's object store, by where they lie. SPILLED are on disk.",
+            "bytes",
+            (Target(total("ray_object_store_memory", "Location"), "{{Location}}"),),
+            stacked=True,
+        ),
+    )
+
+
+def _proxy() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Answers by class of status",
+            "Answers of the proxy per second, by class of status. Those that it gives by itself are among them.",
+            "requests/s",
+            (Target(rate("haproxy_frontend_http_responses_total", "proxy,code"), "{{proxy}} {{code}}"),),
+        ),
+        Panel(
+            "Waiting in the proxy",
+            "Requests that wait in the proxy for a gateway replica.",
+            "1",
+            (Target(total("haproxy_backend_current_queue", "proxy"), "{{proxy}}"),),
+            steps=(Step(1, "yellow"), Step(100, "red")),
+        ),
+        Panel(
+            "Connections that failed",
+            "Connections per second from the proxy to a gateway replica that failed, and answers that were invalid.",
+            "operations/s",
+            (
+                Target(rate("haproxy_backend_connection_errors_total", "proxy"), "{{proxy}} connection"),
+                Target(rate("haproxy_backend_response_errors_total", "proxy"), "{{proxy}} answer"),
+            ),
+        ),
+    )
+
+
+def _kubernetes() -> tuple[Panel, ...]:
+    container, legend = "namespace,pod,container", "{{namespace}}/{{pod}} {{container}}"
+    return (
+        Panel(
+            "Pods that are ready",
+            "Pods of Headrace that are ready (1) and that are not (0).",
+            "1",
+            (
+                Target(
+                    largest("kube_pod_status_ready", "namespace,pod", 'condition="true",pod=~".*headrace.*"'),
+                    "{{namespace}}/{{pod}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Containers that restart",
+            "Restarts of containers of Ray's pods in this time.",
+            "1",
+            (
+                Target(
+                    f"sum by ({container}) "
+                    f"(increase({series('kube_pod_container_status_restarts_total', RAY_CONTAINERS)}{RANGE}))",
+                    legend,
+                ),
+            ),
+        ),
+        Panel(
+            "Why containers wait or ended",
+            "1 for a reason why a container does not start, and for why it last ended, such as OOMKilled.",
+            "1",
+            (
+                Target(
+                    largest("kube_pod_container_status_waiting_reason", f"{container},reason", RAY_CONTAINERS),
+                    f"{legend} waits: {{{{reason}}}}",
+                ),
+                Target(
+                    largest("kube_pod_container_status_last_terminated_reason", f"{container},reason", RAY_CONTAINERS),
+                    f"{legend} ended: {{{{reason}}}}",
+                ),
+            ),
+        ),
+    )

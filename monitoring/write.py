@@ -1,0 +1,105 @@
+"""Dashboards and rules as files: for Grafana, Perses, Prometheus and Kubernetes, and for the chart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from monitoring import alerts, objectives, recording
+from monitoring.dashboards import DASHBOARDS, grafana, perses
+from monitoring.dashboards.exceptions import exempt, lint_file
+from monitoring.dashboards.links import links
+from monitoring.rule import Group
+from monitoring.rules_file import document
+
+CHART = Path(__file__).parents[1] / "charts" / "headrace" / "files"
+NOTE = "# Made by `python -m monitoring --chart`: do not edit.\n"
+RULES: Mapping[str, Sequence[Group]] = {
+    "recording": recording.GROUPS,
+    "objectives": objectives.GROUPS,
+    "alerts": alerts.GROUPS,
+}
+"""Groups of rules by the name of their file."""
+
+
+def chart_files() -> dict[str, str]:
+    """What the chart holds, by its path below `CHART`."""
+    return dict(_dashboards()) | {path: NOTE + text for path, text in _rules()}
+
+
+def files() -> dict[str, str]:
+    """All that can be made, by its path."""
+    made = dict(_dashboards()) | dict(_rules()) | dict(_perses()) | dict(_kubernetes())
+    return made | {"dashboards/.lint": _yaml(lint_file(exempt(DASHBOARDS, _groups())))}
+
+
+def write(folder: Path, made: Mapping[str, str]) -> None:
+    """Writes files below a folder, which is made if need be. Raises `OSError`."""
+    for path, text in sorted(made.items()):
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+def write_chart() -> None:
+    """Makes the chart's files those of the code: what is no longer made goes. Raises `OSError`."""
+    made = chart_files()
+    for stale in stored_chart_files().keys() - made.keys():
+        (CHART / stale).unlink()
+    write(CHART, made)
+
+
+def stored_chart_files() -> dict[str, str]:
+    """The chart's files as they lie there, by their path below `CHART`."""
+    found = (*CHART.glob("dashboards/*"), *CHART.glob("rules/*"))
+    return {str(file.relative_to(CHART)): file.read_text(encoding="utf-8") for file in found}
+
+
+def _dashboards() -> Iterator[tuple[str, str]]:
+    groups = _groups()
+    for dashboard in DASHBOARDS:
+        yield f"dashboards/{dashboard.name}.json", _json(grafana.document(dashboard, links(dashboard, groups)))
+
+
+def _perses() -> Iterator[tuple[str, str]]:
+    groups = _groups()
+    for dashboard in DASHBOARDS:
+        yield f"perses/{dashboard.name}.json", _json(perses.document(dashboard, links(dashboard, groups)))
+
+
+def _rules() -> Iterator[tuple[str, str]]:
+    for name, groups in RULES.items():
+        yield f"rules/{name}.yaml", _yaml(document(groups))
+
+
+def _kubernetes() -> Iterator[tuple[str, str]]:
+    for path, text in _dashboards():
+        name = Path(path).stem
+        metadata = {"name": f"headrace-dashboard-{name}", "labels": {"grafana_dashboard": "1"}}
+        found = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {f"{name}.json": text}}
+        yield f"kubernetes/dashboard-{name}.yaml", _yaml(found)
+    for name, groups in RULES.items():
+        found = {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PrometheusRule",
+            "metadata": {"name": f"headrace-{name}"},
+            "spec": document(groups),
+        }
+        yield f"kubernetes/rules-{name}.yaml", _yaml(found)
+
+
+def _groups() -> list[Group]:
+    return [group for groups in RULES.values() for group in groups]
+
+
+def _json(given: Mapping[str, Any]) -> str:
+    # In one line: a release of Helm holds the whole chart, and may have a mebibyte.
+    return json.dumps(given, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def _yaml(given: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(given, sort_keys=False, width=10_000, allow_unicode=True)

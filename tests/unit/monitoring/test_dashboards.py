@@ -1,0 +1,117 @@
+"""Our dashboards: what they draw, and whether it can be read."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from monitoring.dashboards import DASHBOARDS, grafana, lint, plain, queries
+from monitoring.dashboards.exceptions import exempt
+from monitoring.dashboards.links import links, names
+from monitoring.dashboards.panel import COLUMNS
+from monitoring.expression import mistakes
+from monitoring.rule import Alert
+from monitoring.series import OWN
+from monitoring.write import RULES
+
+GROUPS = [group for groups in RULES.values() for group in groups]
+PANELS = [panel for dashboard in DASHBOARDS for panel in dashboard.panels]
+EXEMPT = {(e.rule, e.dashboard, e.panel) for e in exempt(DASHBOARDS, GROUPS)}
+UNITS = {"seconds", "bytes", "ratio", "currency"}
+LABEL = re.compile(r"\{\{(\w+)\}\}")
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
+def test_the_linter_finds_nothing(dashboard):
+    found = lint.findings(grafana.document(dashboard, {}))
+    assert [f for f in found if (f.rule, f.dashboard, f.panel) not in EXEMPT] == []
+
+
+def test_every_exception_is_needed():
+    found = {
+        (f.rule, f.dashboard, f.panel)
+        for dashboard in DASHBOARDS
+        for f in lint.findings(grafana.document(dashboard, {}))
+    }
+    assert found == EXEMPT
+
+
+def test_queries_name_what_there_is():
+    assert [(query, found) for query in queries() if (found := mistakes(plain(query.expression)))] == []
+
+
+def test_everything_that_headrace_emits_is_drawn():
+    drawn = {name for query in queries() for name in names(query.expression, {})}
+    assert {name for one in OWN for name in names(one, {})} - drawn == set()
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
+def test_panels_can_be_read(dashboard):
+    for panel in dashboard.panels:
+        assert panel.title
+        assert panel.description.endswith(".")
+        assert 0 < panel.width <= COLUMNS
+        assert panel.targets
+        values = [step.value for step in panel.steps]
+        assert values == sorted(set(values)), panel.title
+        assert len({target.legend for target in panel.targets}) == len(panel.targets), panel.title
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
+def test_titles_are_unique(dashboard):
+    titles = [panel.title for panel in dashboard.panels]
+    assert len(titles) == len(set(titles))
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
+def test_rows_are_full(dashboard):
+    """Panels stand side by side as wide as the page, row by row."""
+    for row in dashboard.rows:
+        filled = 0
+        for panel in row.panels:
+            filled += panel.width
+            assert filled <= COLUMNS, (row.title, panel.title)
+            filled %= COLUMNS
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
+def test_every_variable_is_used(dashboard):
+    text = " ".join(target.expression for panel in dashboard.panels for target in panel.targets)
+    defined = {"job", "instance", *(v.name for v in dashboard.variables)}
+    used = set(re.findall(r"\$(\w+)", text)) - {"__rate_interval"}
+    assert used | {"job", "instance"} == defined
+
+
+def test_legends_name_labels_that_the_query_keeps():
+    for panel in PANELS:
+        for target in panel.targets:
+            kept = set(re.findall(r"\w+", " ".join(re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", target.expression))))
+            if kept:
+                assert set(LABEL.findall(target.legend)) <= kept, target
+
+
+def test_units_are_those_of_the_series():
+    """Where a panel draws one metric without taking a rate or a quotient, its unit is the metric's."""
+    tried = 0
+    for query in queries():
+        [name, *others] = names(query.expression, {})
+        series = OWN.get(name) or OWN.get(f"{name}_sum")
+        whole = not re.search(r"[/*-]|_count\{", re.sub(r"\{[^}]*\}", "{", query.expression))
+        quantile = query.expression.startswith("histogram_quantile")
+        if series and not others and whole and series.unit in UNITS and (quantile or "rate(" not in query.expression):
+            assert query.unit == series.unit, query
+            tried += 1
+    assert tried > 10
+
+
+def test_every_alert_is_reached_from_its_dashboard():
+    alerts = {(rule.name, rule.dashboard) for group in GROUPS for rule in group.rules if isinstance(rule, Alert)}
+    shown = {
+        (link.title.removeprefix("Alert "), dashboard.name)
+        for dashboard in DASHBOARDS
+        for found in links(dashboard, GROUPS).values()
+        for link in found
+    }
+    assert len(alerts) > 10
+    assert alerts <= shown

@@ -1,0 +1,104 @@
+"""What is written: for programs beside the chart, and for the chart."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from monitoring import write
+from monitoring.__main__ import main
+from monitoring.dashboards import DASHBOARDS
+
+ROOT = Path(__file__).parents[3]
+FILES = write.files()
+
+
+def run(*arguments, seed="0"):
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "monitoring", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+
+
+def test_the_chart_holds_what_the_code_makes():
+    """Otherwise run `python -m monitoring --chart`."""
+    assert write.stored_chart_files() == write.chart_files()
+
+
+def test_the_chart_stays_small():
+    """A release of Helm is a Secret, which holds a mebibyte of the whole chart, compressed."""
+    made = write.chart_files()
+    assert sum(len(text) for path, text in made.items() if path.startswith("dashboards/")) < 300_000
+    assert len(gzip.compress("".join(made.values()).encode())) < 150_000
+
+
+def test_another_process_writes_the_same(tmp_path):
+    result = run(tmp_path / "new" / "out", seed="1")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    found = [file for file in (tmp_path / "new" / "out").rglob("*") if file.is_file()]
+    assert {str(f.relative_to(tmp_path / "new" / "out")): f.read_text() for f in found} == FILES
+
+
+def test_each_dashboard_is_there_for_each_program():
+    names = {dashboard.name for dashboard in DASHBOARDS}
+    for folder, ending in (("dashboards", "json"), ("perses", "json")):
+        assert {Path(f).stem for f in FILES if f.startswith(folder) and f.endswith(ending)} == names
+    assert {f"kubernetes/dashboard-{name}.yaml" for name in names} < FILES.keys()
+    uids = {json.loads(FILES[f"dashboards/{name}.json"])["uid"] for name in names}
+    assert uids == {f"headrace-{name}" for name in names}
+    assert all(len(uid) <= 40 for uid in uids)
+
+
+@pytest.mark.parametrize("name", write.RULES)
+def test_objects_for_kubernetes_hold_the_same_rules(name):
+    given = yaml.safe_load(FILES[f"kubernetes/rules-{name}.yaml"])
+    assert given["kind"] == "PrometheusRule"
+    assert given["spec"] == yaml.safe_load(FILES[f"rules/{name}.yaml"])
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
+def test_objects_for_kubernetes_hold_the_same_dashboards(dashboard):
+    given = yaml.safe_load(FILES[f"kubernetes/dashboard-{dashboard.name}.yaml"])
+    assert given["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    assert given["data"] == {f"{dashboard.name}.json": FILES[f"dashboards/{dashboard.name}.json"]}
+
+
+def test_exceptions_lie_beside_the_dashboards():
+    exclusions = yaml.safe_load(FILES["dashboards/.lint"])["exclusions"]
+    assert exclusions.keys() == {"target-job-rule", "target-instance-rule"}
+    titles = {panel.title for dashboard in DASHBOARDS for panel in dashboard.panels}
+    assert all(entry["panel"] in titles for rule in exclusions.values() for entry in rule["entries"])
+    assert all(rule["reason"] for rule in exclusions.values())
+
+
+def test_the_chart_loses_what_is_no_longer_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "CHART", tmp_path)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "old.yaml").touch()
+    (tmp_path / "drain.sh").touch()
+    assert main(["--chart"]) == 0
+    assert write.stored_chart_files() == write.chart_files()
+    assert (tmp_path / "drain.sh").exists()
+
+
+def test_a_place_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.endswith("file/dashboards: Not a directory: name a folder that can be written\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "one of the arguments OUT --chart is required"), (["out", "--chart"], "not allowed with argument")],
+)
+def test_arguments_that_are_none(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err

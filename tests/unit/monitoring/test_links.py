@@ -1,0 +1,68 @@
+"""From a panel to its alerts and their runbooks."""
+
+from __future__ import annotations
+
+from monitoring.dashboards.links import PAGE, links, names, selected
+from monitoring.dashboards.panel import Dashboard, Panel, Row, Target
+from monitoring.dashboards.plain import plain
+from monitoring.rule import Alert, Case, Group, Recording
+
+NEVER = Case("1m", ())
+
+
+def alert(name, expression, dashboard="page"):
+    return Alert(name, expression, "5m", "page", "platform", "It is so.", dashboard, NEVER, NEVER)
+
+
+def panel(title, expression):
+    return Panel(title, "What it is.", "1", (Target(expression, ""),))
+
+
+PAGE_OF_TWO = Dashboard(
+    "page",
+    "Page",
+    "A page.",
+    (Row("Row", (panel("Errors", "sum(rate(errors_total[$__rate_interval]))"), panel("Up", 'up{job=~"$job"}'))),),
+)
+RATE = Recording("all:errors:rate5m", "sum(rate(errors_total[5m]))", "1", (), "Errors.")
+
+
+def shown(*rules):
+    return {title: [one.title for one in found] for title, found in links(PAGE_OF_TWO, [Group("g", rules)]).items()}
+
+
+def test_a_panel_and_an_alert_of_the_same_series_belong_together():
+    assert shown(alert("Down", "up == 0")) == {"Up": ["Alert Down", "Runbook of Down"]}
+
+
+def test_by_way_of_a_recording_rule():
+    assert shown(RATE, alert("Errors", "all:errors:rate5m > 1")).keys() == {"Errors"}
+
+
+def test_an_alert_without_a_panel_is_linked_from_the_page():
+    assert shown(alert("Other", "other > 1")).keys() == {PAGE}
+
+
+def test_alerts_of_other_dashboards_are_not_shown():
+    assert shown(alert("Down", "up == 0", "elsewhere")) == {}
+
+
+def test_a_recorded_series_leads_to_its_alerts_on_whatever_dashboard():
+    other = Dashboard("other", "Other", "A page.", (Row("Row", (panel("Rate", RATE.name), panel("Up", "up"))),))
+    rules = (RATE, alert("Errors", f"{RATE.name} > 1"), alert("Down", "up == 0"))
+    assert links(other, [Group("g", rules)]).keys() == {"Rate"}
+
+
+def test_an_alert_of_two_series_stands_on_both_panels_once():
+    found = shown(RATE, alert("Both", "all:errors:rate5m > 1 and sum(rate(errors_total[1h])) > 1 unless up == 0"))
+    assert found == {title: ["Alert Both", "Runbook of Both"] for title in ("Errors", "Up")}
+
+
+def test_names_are_those_of_metrics():
+    recorded = {"a:b": "c:d + x_bucket", "c:d": "rate(y_count[5m])"}
+    assert names("a:b / z_sum", recorded) == {"a:b", "c:d", "x", "y", "z"}
+    assert selected('max_over_time(a{b=~"$c"}[$__range]) unless on(x) (d or e offset 5m)') == {"a", "d", "e"}
+
+
+def test_variables_stand_for_all():
+    assert plain('a{b=~"$b",c=~"${c:regex}"}[$__rate_interval]') == 'a{b=~".*",c=~".*"}[1m]'
