@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from monitoring import recording
+from collections.abc import Mapping, Sequence
+
+from monitoring import alerts, objectives, recording
 from monitoring.rule import Group
 
-GROUPS: tuple[Group, ...] = recording.GROUPS
+RULES: Mapping[str, Sequence[Group]] = {
+    "recording": recording.GROUPS,
+    "objectives": objectives.GROUPS,
+    "alerts": alerts.GROUPS,
+}
+"""Groups by the name of the file that they are written to."""
+
+GROUPS: tuple[Group, ...] = tuple(group for groups in RULES.values() for group in groups)

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from monitoring import alerts, objectives, recording
 from monitoring.dashboards import DASHBOARDS, grafana, perses
 from monitoring.dashboards.exceptions import exempt, lint_file
 from monitoring.dashboards.links import links
-from monitoring.rule import Group
+from monitoring.groups import GROUPS, RULES
 from monitoring.rules_file import document
 
 CHART = Path(__file__).parents[1] / "charts" / "headrace" / "files"
 NOTE = "# Made by `python -m monitoring --chart`: do not edit.\n"
-RULES: Mapping[str, Sequence[Group]] = {
-    "recording": recording.GROUPS,
-    "objectives": objectives.GROUPS,
-    "alerts": alerts.GROUPS,
-}
-"""Groups of rules by the name of their file."""
 
 
 def chart_files() -> dict[str, str]:
@@ -34,7 +27,7 @@ def chart_files() -> dict[str, str]:
 def files() -> dict[str, str]:
     """All that can be made, by its path."""
     made = dict(_dashboards()) | dict(_rules()) | dict(_perses()) | dict(_kubernetes())
-    return made | {"dashboards/.lint": _yaml(lint_file(exempt(DASHBOARDS, _groups())))}
+    return made | {"dashboards/.lint": _yaml(lint_file(exempt(DASHBOARDS, GROUPS)))}
 
 
 def write(folder: Path, made: Mapping[str, str]) -> None:
@@ -60,15 +53,13 @@ def stored_chart_files() -> dict[str, str]:
 
 
 def _dashboards() -> Iterator[tuple[str, str]]:
-    groups = _groups()
     for dashboard in DASHBOARDS:
-        yield f"dashboards/{dashboard.name}.json", _json(grafana.document(dashboard, links(dashboard, groups)))
+        yield f"dashboards/{dashboard.name}.json", _json(grafana.document(dashboard, links(dashboard, GROUPS)))
 
 
 def _perses() -> Iterator[tuple[str, str]]:
-    groups = _groups()
     for dashboard in DASHBOARDS:
-        yield f"perses/{dashboard.name}.json", _json(perses.document(dashboard, links(dashboard, groups)))
+        yield f"perses/{dashboard.name}.json", _json(perses.document(dashboard, links(dashboard, GROUPS)))
 
 
 def _rules() -> Iterator[tuple[str, str]]:
@@ -90,10 +81,6 @@ def _kubernetes() -> Iterator[tuple[str, str]]:
             "spec": document(groups),
         }
         yield f"kubernetes/rules-{name}.yaml", _yaml(found)
-
-
-def _groups() -> list[Group]:
-    return [group for groups in RULES.values() for group in groups]
 
 
 def _json(given: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
                 "podMonitorSelectorNilUsesHelmValues": False,
                 "serviceMonitorSelectorNilUsesHelmValues": False,
                 "ruleSelectorNilUsesHelmValues": False,
-                "retention": "15d",
+                "retention": "31d",
                 "retentionSize": "9GB",
                 "storageSpec": {
                     "volumeClaimTemplate": {

@@ -138,7 +138,7 @@ class LocalStack(pulumi.ComponentResource):
                 _program("prometheus"),
                 f"--config.file={settings}",
                 f"--storage.tsdb.path={layout.data / 'prometheus'}",
-                "--storage.tsdb.retention.time=15d",
+                "--storage.tsdb.retention.time=31d",
                 "--storage.tsdb.retention.size=1GB",
                 f"--web.listen-address={LOOPBACK}:{port}",
             ],

@@ -13,7 +13,7 @@ from monitoring.dashboards.panel import COLUMNS
 from monitoring.expression import mistakes
 from monitoring.rule import Alert
 from monitoring.series import OWN
-from monitoring.write import RULES
+from monitoring.groups import RULES
 
 GROUPS = [group for groups in RULES.values() for group in groups]
 PANELS = [panel for dashboard in DASHBOARDS for panel in dashboard.panels]

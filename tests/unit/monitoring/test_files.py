@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitoring import write
+from monitoring import groups, write
 from monitoring.__main__ import main
 from monitoring.dashboards import DASHBOARDS
 
@@ -55,7 +55,7 @@ def test_each_dashboard_is_there_for_each_program():
     assert all(len(uid) <= 40 for uid in uids)
 
 
-@pytest.mark.parametrize("name", write.RULES)
+@pytest.mark.parametrize("name", groups.RULES)
 def test_objects_for_kubernetes_hold_the_same_rules(name):
     given = yaml.safe_load(FILES[f"kubernetes/rules-{name}.yaml"])
     assert given["kind"] == "PrometheusRule"
