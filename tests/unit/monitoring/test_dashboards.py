@@ -11,11 +11,10 @@ from monitoring.dashboards.exceptions import exempt
 from monitoring.dashboards.links import links, names
 from monitoring.dashboards.panel import COLUMNS
 from monitoring.expression import mistakes
+from monitoring.groups import GROUPS
 from monitoring.rule import Alert
 from monitoring.series import OWN
-from monitoring.groups import RULES
 
-GROUPS = [group for groups in RULES.values() for group in groups]
 PANELS = [panel for dashboard in DASHBOARDS for panel in dashboard.panels]
 EXEMPT = {(e.rule, e.dashboard, e.panel) for e in exempt(DASHBOARDS, GROUPS)}
 UNITS = {"seconds", "bytes", "ratio", "currency"}
