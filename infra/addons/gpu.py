@@ -46,7 +46,12 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
         **{name: {"enabled": True, **_image(images[name])} for name in ("driver", "toolkit")},
         "devicePlugin": {"enabled": True, **_image(images["devicePlugin"]), **_operators_config(config)},
         "operator": {**_image(images["operator"]), "cleanupCRD": True},
-        "dcgmExporter": {"enabled": True, **_image(images["dcgmExporter"])},
+        "dcgmExporter": {
+            "enabled": True,
+            **_image(images["dcgmExporter"]),
+            # What the dashboard and the alerts of GPUs read.
+            "serviceMonitor": {"enabled": config.addons.monitoring != "off"},
+        },
         "daemonsets": {"tolerations": tolerations},
     }
 

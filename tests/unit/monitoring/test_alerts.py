@@ -11,13 +11,12 @@ import click
 import pytest
 import yaml
 
+from monitoring import rules_file as rules
 from monitoring.alerts import GROUPS
 from monitoring.alerts.seen import seen
 from serving.cli.__main__ import headrace
 from tools import docs
 from tools.find import ensure
-
-from . import rules
 
 ROOT = Path(__file__).parents[3]
 RUNBOOKS = ROOT / "monitoring" / "runbooks"
