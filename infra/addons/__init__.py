@@ -9,5 +9,5 @@ from infra.addons.kuberay import KUBERAY
 from infra.addons.monitoring import MONITORING
 from infra.addons.postgres import POSTGRES
 
-ADDONS: tuple[Addon, ...] = (GATEWAY, CERTIFICATES, KUBERAY, GPU, MONITORING, POSTGRES, KSERVE)
+ADDONS: tuple[Addon, ...] = (GATEWAY, CERTIFICATES, KUBERAY, MONITORING, GPU, POSTGRES, KSERVE)
 """In the order in which they are installed."""

@@ -13,6 +13,7 @@ import yaml
 
 from infra import versions
 from infra.addons.addon import Addon, Values, whole
+from infra.addons.monitoring import MONITORING
 from infra.config import StackConfig
 from infra.gpu.placement import DEVICE_PLUGIN_CONFIG
 from infra.gpu.pools import GPU as RESOURCE
@@ -50,7 +51,7 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
             "enabled": True,
             **_image(images["dcgmExporter"]),
             # What the dashboard and the alerts of GPUs read.
-            "serviceMonitor": {"enabled": config.addons.monitoring != "off"},
+            "serviceMonitor": {"enabled": MONITORING.choice(config) != "off"},
         },
         "daemonsets": {"tolerations": tolerations},
     }
@@ -91,5 +92,6 @@ GPU = Addon(
     chart=_chart,
     values=_values,
     kinds=(),
+    after=("monitoring",),
     pod_security="privileged",  # drivers and device plugins work on the host's devices
 )
