@@ -9,7 +9,17 @@ from typing import Literal
 from serving.telemetry.catalogue import CATALOGUE, Metric, Unit
 
 Source = Literal[
-    "headrace", "vllm", "llama.cpp", "ray", "haproxy", "dcgm", "kubernetes", "cert-manager", "node", "prometheus", "rule"
+    "headrace",
+    "vllm",
+    "llama.cpp",
+    "ray",
+    "haproxy",
+    "dcgm",
+    "kubernetes",
+    "cert-manager",
+    "node",
+    "prometheus",
+    "rule",
 ]
 HISTOGRAM = ("_bucket", "_sum", "_count")
 TARGET = ("job", "instance", "namespace", "pod", "container", "endpoint", "headrace_io_pool")
