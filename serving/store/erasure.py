@@ -203,6 +203,8 @@ class Erasures:
         if counts is None:
             counts = await self.counts(job.tenant, user, but=job.id)
             await self._note(job, {**job.payload, "counts": counts})
+        else:
+            await self._followed(job)  # looked at first, for all else takes longer than the jobs that are waited for
         await self._remove(context, user)
         await context.progress(0, 1, "exports")
         await self._forget_exports(job, user)

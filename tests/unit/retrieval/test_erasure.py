@@ -99,7 +99,7 @@ class Stack:
             self.vector_stores,
             self.audit.key,
             settle_s=settle_s,
-            wait_s=0.05,
+            wait_s=0.2,
         )
         where = data.collections(store)
         self.ingestion = Ingestion(where, embedder, self.files, self.vector_stores, self.blobs, self.jobs)
