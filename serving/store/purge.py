@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Select, and_, case, func, or_, select
 
 from serving.store.job import Job
@@ -9,7 +11,7 @@ from serving.store.models import jobs, vector_stores
 from serving.store.vector_store import PURGE_INDEX
 
 
-def unpurged(job: Job, until: float) -> Select[tuple[str]]:
+def unpurged(job: Job, until: float) -> Select[Any]:
     """The tenant's vector stores, of those made before unix time `until`, that an erasure has still to have purged.
 
     One whose newest job is a purge is as that left it. Of the others each is purged once, and again where the erasure
