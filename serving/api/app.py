@@ -16,7 +16,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import charging, detaching, request_log
-from serving.api.errors import ApiError, invalid, not_found, unavailable
+from serving.api.errors import ApiError, invalid, not_found, too_many, unavailable
 from serving.api.exchange import Exchange
 from serving.api.http import made_id
 from serving.api.idempotency import repeatable
@@ -33,7 +33,7 @@ from serving.security.keys import AuthenticationError
 from serving.security.person import TokenError
 from serving.security.principal import Principal
 from serving.security.provider import ProviderUnavailable
-from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, NotOwner, StoreUnavailable
+from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, NotOwner, StoreUnavailable, TooMany
 from serving.store.uninterrupted import finish
 from serving.telemetry import metrics
 
@@ -241,6 +241,8 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return ApiError(403, "not_owner", "Only its owner and the tenant's admins may change this.")
     if isinstance(e, Conflict):
         return ApiError(409, "conflict", str(e))
+    if isinstance(e, TooMany):
+        return too_many(str(e), retry_after_s=30)
     if isinstance(e, Lost):
         return ApiError(409, "conflict", "Another request with this Idempotency-Key took over.")
     if isinstance(e, CollectionNotFound):

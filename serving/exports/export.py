@@ -6,7 +6,6 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Protocol
 
 import orjson
@@ -51,22 +50,22 @@ class Order:
 async def export(
     completions: AsyncIterator[Completion],
     order: Order,
-    target: Path,
+    folder: Folder,
     redactor: Redact | None,
     *,
     without_consent: int = 0,
 ) -> Manifest:
-    """Writes the rows of `completions`, which come newest first, into the folder `target`, and returns its manifest.
+    """Writes the rows of `completions`, which come newest first, publishes the folder and returns its manifest.
 
     Of equal rows the first stays, so the newest. `without_consent` is how many completions there are besides, for the
-    manifest. Raises `NothingToExport`, `Occupied` or `OSError`, and leaves nothing then.
+    manifest. Raises `NothingToExport`, `Occupied` or `OSError`.
     """
     if order.format not in FORMATS:
         raise InvalidValue("format", f"must be one of {', '.join(FORMATS)}")
     left: Counter[str] = Counter(without_consent=without_consent)
     salt = secrets.token_hex(16)
     versions: Counter[tuple[str, str | None, str | None]] = Counter()
-    with Folder(target) as folder, Seen() as seen:
+    with Seen() as seen:
         async for completion in completions:
             left["completions"] += 1
             rows, why_not = _rows(completion, order, redactor)

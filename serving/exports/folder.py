@@ -1,11 +1,16 @@
-"""The folder of an export, which appears under its name whole or not at all."""
+"""The folder of an export, which appears under its name whole or not at all.
+
+While it is written, a file beside it is locked: who can lock that file knows that the writer is gone.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +22,10 @@ from serving.store.ids import new_id
 
 class Occupied(StoreError):
     """The folder that an export would be written to holds something."""
+
+
+class BeingWritten(StoreError):
+    """The export has a writer that is alive."""
 
 
 @dataclass(slots=True)
@@ -36,23 +45,32 @@ class Lines:
 
 
 class Folder:
-    """Files beside `target`, which `publish` makes `target`; what is not published goes when the block ends.
+    """Files beside `target`, which `publish` makes `target`; when the block fails, nothing is left.
 
-    Nobody but its owner can look into it.
+    Nobody but its owner can look into it. `id` tells it from others that are written to the same target.
 
     Raises `Occupied` when the target is there and is no empty folder, and `OSError` when it cannot be written.
     """
 
     def __init__(self, target: Path) -> None:
-        self._target = target.absolute()
-        if self._target.is_symlink() or (self._target.exists() and not self._empty()):
+        self.target = target.absolute()
+        if self.target.is_symlink() or (self.target.exists() and not self._empty()):
             raise Occupied(f"{target} is there and is no empty folder: name another one")
-        self._temporary = self._target.with_name(f".{self._target.name}.{new_id('part')}")
+        self.id = new_id("export")
+        self._temporary, self._lock_file = _beside(self.target, self.id)
+        self._published = False
         self._open = ExitStack()
+        self._locked = ExitStack()
         self.files: dict[str, Lines] = {}
 
     def __enter__(self) -> Self:
         self._temporary.mkdir(mode=0o700, parents=True)
+        try:
+            self._lock_file.touch(mode=0o600, exist_ok=False)
+            self._locked.enter_context(_locked(self._lock_file))
+        except BaseException:
+            self._clear()
+            raise
         return self
 
     def __exit__(
@@ -60,7 +78,9 @@ class Folder:
     ) -> None:
         with suppress(OSError):  # a full disk fails again here
             self._open.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        if kind is not None and self._published:
+            shutil.rmtree(self.target, ignore_errors=True)
+        self._clear()
 
     def add(self, name: str, line: bytes) -> None:
         """Appends a line to the file `name`, which begins with its first line."""
@@ -77,15 +97,54 @@ class Folder:
         self._open.close()
         _sync(self._temporary)
         try:
-            self._temporary.rename(self._target)
+            self._temporary.rename(self.target)
         except OSError as e:
-            if self._target.exists():
-                raise Occupied(f"{self._target} is there and is no empty folder any more") from e
+            if self.target.exists():
+                raise Occupied(f"{self.target} is there and is no empty folder any more") from e
             raise
-        _sync(self._target.parent)
+        self._published = True
+        _sync(self.target.parent)
 
     def _empty(self) -> bool:
-        return self._target.is_dir() and not any(self._target.iterdir())
+        return self.target.is_dir() and not any(self.target.iterdir())
+
+    def _clear(self) -> None:
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._lock_file.unlink(missing_ok=True)  # while it is locked: who locks it now finds out that all is done
+        self._locked.close()
+
+
+@contextmanager
+def abandoned(target: Path, id: str) -> Iterator[bool]:
+    """Keeps an export whose writer died to this process, and removes what was not published of it when the block ends.
+
+    Yields whether anything of it is on this host. Raises `BeingWritten` when the writer is alive.
+    """
+    temporary, lock_file = _beside(target, id)
+    with ExitStack() as stack:
+        here = True
+        try:
+            stack.enter_context(_locked(lock_file))
+        except BlockingIOError:
+            raise BeingWritten(f"the export {target} is being written: wait until that is done") from None
+        except FileNotFoundError:  # there was none before the rest was, and it goes last
+            here = temporary.exists()
+        yield here
+        with suppress(FileNotFoundError):
+            shutil.rmtree(temporary)
+        lock_file.unlink(missing_ok=True)
+
+
+def _beside(target: Path, id: str) -> tuple[Path, Path]:
+    """Returns where an export is until it is published, and the file that is locked meanwhile."""
+    return target.with_name(f".{target.name}.{id}"), target.with_name(f".{target.name}.{id}.lock")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def _sync(folder: Path) -> None:

@@ -69,6 +69,7 @@ class AuditLog:
         self._rows = AuditRows(database, self._key)
         self._counted: Counter[tuple[str, str, str]] = Counter()
         self._anchored: dict[str, int] = {}
+        self._hashing = asyncio.Lock()  # threads that hash at once would leave the event loop little time
 
     def __repr__(self) -> str:
         return "AuditLog()"
@@ -119,8 +120,7 @@ class AuditLog:
         counted, self._counted = self._counted, Counter()
         entries = [
             Entry(tenant, action, outcome="denied", detail={"reason": reason, "count": count})
-            # In one order, so that gateways do not lock each other out.
-            for (tenant, action, reason), count in sorted(counted.items())
+            for (tenant, action, reason), count in counted.items()
         ]
         try:
             if entries:
@@ -159,6 +159,10 @@ class AuditLog:
         """As `AuditRows.pseudonym`."""
         return await self._rows.pseudonym(tenant, user)
 
+    async def known_pseudonym(self, tenant: str, user: str) -> str | None:
+        """As `AuditRows.known_pseudonym`."""
+        return await self._rows.known_pseudonym(tenant, user)
+
     async def prune(self, older_than_s: float) -> int:
         """As `AuditRows.prune`."""
         return await self._rows.prune(older_than_s)
@@ -177,10 +181,11 @@ class AuditLog:
         return [anchor(self._key, tenant, *head, at) for tenant, head in sorted((await self._rows.heads()).items())]
 
     async def verify(self, tenant: str, anchors: Sequence[Anchor] = ()) -> Verification:
-        """Reads a whole chain and returns what is wrong with it."""
+        """Reads a whole chain and returns what is wrong with it. Others have their turn meanwhile."""
         verifier = Verifier(self._keys, tenant, anchors)
-        async for event in self._rows.events(tenant):
-            verifier.read(event)
+        async for events in self._rows.batches(tenant):
+            async with self._hashing:
+                await asyncio.to_thread(verifier.read_all, events)
         return _verification(tenant, verifier)
 
 

@@ -145,6 +145,11 @@ class Verifier:
         self._before = (seq, hash)
         self._anchors.pop(self._before, None)
 
+    def read_all(self, events: Iterable[Event]) -> None:
+        """Takes in the next events, one after the other."""
+        for event in events:
+            self.read(event)
+
     def end(self) -> list[Problem]:
         """Says that there are no more events. Returns what is wrong, in the order in which it was found."""
         first = self._begins_at[0]

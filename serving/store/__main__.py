@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,12 +13,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from serving.config import SecretRef, ServingConfig, Store
-from serving.exports import source, splits
-from serving.exports.export import Order, Redact, export
+from serving.exports import splits
+from serving.exports.export import Order, Redact
 from serving.exports.forgetting import forget
 from serving.exports.formats import FORMATS
 from serving.exports.manifest import Filters
 from serving.exports.register import Register
+from serving.exports.writing import write
 from serving.signals import end_at_term
 from serving.store import archive, sealed
 from serving.store.database import HEAD, Database
@@ -89,11 +89,14 @@ async def _run(options: argparse.Namespace, store: Store) -> None:
 
 async def _forget(options: argparse.Namespace, database: Database) -> None:
     folder = options.folder.absolute()
+    register = Register(database)
+    for one in await register.unfinished(options.tenant):
+        if one.folder == str(folder):
+            await register.take_over(one, here=True)
     if folder.exists():
         say(f"{forget(folder, options.tenant, options.user)} rows of the user are removed")
     else:
         say(f"{folder} is not there: it is taken as deleted")
-    register = Register(database)
     for one in await register.holding(options.tenant, options.user):
         if one.folder == str(folder):
             await register.forgotten(one, options.user)
@@ -111,18 +114,7 @@ async def _export(options: argparse.Namespace, database: Database) -> None:
     )
     order = Order(options.format, filters, splits.parse(options.split), options.seed, dict(options.licence))
     redactor = _redactor() if options.redact else None
-    manifest = await export(
-        source.completions(database, filters),
-        order,
-        options.out,
-        redactor,
-        without_consent=await source.without_consent(database, filters),
-    )
-    try:
-        await Register(database).add(options.out, manifest)
-    except BaseException:  # one that nobody knows of could not be taken back
-        shutil.rmtree(options.out, ignore_errors=True)
-        raise
+    manifest = await write(database, order, options.out, redactor)
     for name, count in manifest.counts.model_dump().items():
         say(f"{count} {name.replace('_', ' ')}")
     for model in sorted({version.model for version in manifest.models if version.licence is None}):

@@ -74,7 +74,8 @@ class AuditRows:
     @uninterrupted
     async def append(self, entries: Sequence[Entry]) -> None:
         """Adds events in a transaction that others may share. Raises `InvalidValue` for what is out of bounds."""
-        checked = [_checked(entry) for entry in entries]
+        # The chains in one order, whoever writes to several: else two that meet lock each other out.
+        checked = sorted((_checked(entry) for entry in entries), key=lambda entry: entry.tenant)
 
         def work(connection: Connection) -> None:
             for entry in checked:
@@ -117,10 +118,15 @@ class AuditRows:
 
     async def events(self, tenant: str) -> AsyncIterator[Row]:
         """Yields a chain's events from the first on."""
-        seq = 0
-        while rows := await self._following(tenant, seq):
+        async for rows in self.batches(tenant):
             for row in rows:
                 yield row
+
+    async def batches(self, tenant: str) -> AsyncIterator[list[Row]]:
+        """Yields a chain's events from the first on, `READ_TOGETHER` at a time."""
+        seq = 0
+        while rows := await self._following(tenant, seq):
+            yield rows
             seq = rows[-1]["seq"]
 
     @uninterrupted
@@ -146,6 +152,11 @@ class AuditRows:
             return str(_pseudonym(connection, tenant, user))
 
         return await self._database.together(work)
+
+    @uninterrupted
+    async def known_pseudonym(self, tenant: str, user: str) -> str | None:
+        """Returns what stands for a user in the chain, None for one who has no pseudonym: writes nothing."""
+        return await self._database.query(lambda c: _pseudonym(c, tenant, user, make=False) or None)
 
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:

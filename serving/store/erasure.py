@@ -1,29 +1,34 @@
 """Erasure: removes a user from every table, and from every file and index through the jobs that do that anyway.
 
 An erasure is a job, which names the user until nothing is left. It is done again after a crash: each step removes what
-is there. What belongs to a user is said in this one place, by a condition for each table.
+is there. A tenant's erasures are done one after the other, and share the compaction at their end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, func, not_, or_, select
+from sqlalchemy import ColumnElement, Table, and_, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serving.exports.folder import BeingWritten
 from serving.exports.forgetting import forget
-from serving.exports.register import Register
+from serving.exports.register import Elsewhere, Register, Registered
 from serving.security.principal import Principal
 from serving.store import quotas as limits
 from serving.store import usage as counters
 from serving.store import values
 from serving.store.access import naming, user_name
 from serving.store.audit import Entry, add
+from serving.store.belongings import CLASSES, ERASE, LISTS, theirs
+from serving.store.compaction import LOOKS, Compactions
 from serving.store.counted import counted
 from serving.store.database import Database
-from serving.store.errors import InvalidValue, StoreError
+from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, TooMany
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.ids import now
 from serving.store.jobs import Job, Jobs
@@ -31,8 +36,6 @@ from serving.store.models import (
     UNFINISHED,
     audit_pseudonyms,
     captures,
-    conversation_items,
-    conversation_summaries,
     conversations,
     feedback,
     files,
@@ -44,24 +47,25 @@ from serving.store.models import (
     responses,
     sessions,
     turn_vectors,
-    usage,
     users,
     vector_store_files,
     vector_stores,
 )
+from serving.store.postgres import lock
+from serving.store.purge import unpurged
 from serving.store.rows import Page
 from serving.store.uninterrupted import uninterrupted
 from serving.store.users import require_dispensable
 from serving.store.vector_stores import DROP_INDEX, INGEST, PURGE_INDEX, UNINDEX, VectorStores
 from serving.store.worker import Handler, JobContext, Postponed
 
-ERASE = "erase_user"
-"""Job kind: payload {"user", "subject", "dry_run"}; result {"counts"}: how many of each class there were."""
-
 SETTLE_S = 15.0
 """Seconds in which gateways still know a key that was deleted: what comes in them is removed too."""
 
 WAIT_S = 1.0
+MAX_WAITING = 100
+"""Erasures of a tenant that may be unfinished, dry runs among them."""
+
 TOGETHER = 200  # rows, so that others need not wait long to write
 FILES_TOGETHER = 20
 
@@ -73,66 +77,6 @@ _UPKEEP = (INGEST, UNINDEX, DROP_INDEX, PURGE_INDEX, DELETE_BLOB)
 class NotErased(StoreError):
     """Something of the user is left; the message says what."""
 
-
-def theirs(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
-    """What of a table is a user's."""
-    mine = and_(captures.c.tenant == tenant, captures.c.user == user)
-    if table is conversations:
-        talks = select(captures.c.conversation_id).where(mine, captures.c.conversation_id.is_not(None))
-        recalled = select(turn_vectors.c.conversation_id).where(theirs(turn_vectors, tenant, user))
-        return _owned(table, tenant, user, or_(table.c.id.in_(talks), table.c.id.in_(recalled)))
-    if table is responses:
-        talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
-        asked = select(captures.c.id).where(mine)
-        return _owned(table, tenant, user, or_(table.c.id.in_(asked), table.c.conversation_id.in_(talks)))
-    if table in (conversation_items, conversation_summaries):
-        talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
-        return and_(table.c.tenant == tenant, table.c.conversation_id.in_(talks))
-    if table is files:
-        ingested = select(jobs.c.group_item).where(
-            jobs.c.tenant == tenant, jobs.c.user == user, jobs.c.kind == INGEST, jobs.c.group_item.is_not(None)
-        )
-        return _owned(table, tenant, user, table.c.id.in_(ingested))
-    if table is jobs:
-        about = and_(jobs.c.kind == ERASE, jobs.c.payload["user"].as_string() == user)
-        return and_(table.c.tenant == tenant, or_(table.c.user == user, about))
-    if table is quotas:
-        held = select(keys.c.id).where(theirs(keys, tenant, user))
-        own = or_(
-            and_(table.c.subject == "user", table.c.subject_id == user),
-            and_(table.c.subject == "key", table.c.subject_id.in_(held)),
-        )
-        return and_(table.c.tenant == tenant, own)
-    return and_(table.c.tenant == tenant, table.c.user == user)
-
-
-def _owned(table: Table, tenant: str, user: str, older: ColumnElement[bool]) -> ColumnElement[bool]:
-    """What has the user as its owner, and of what is older than owners that which `older` says."""
-    return and_(table.c.tenant == tenant, or_(table.c.user == user, and_(table.c.user.is_(None), older)))
-
-
-_CLASSES: dict[str, Table] = {
-    "users": users,
-    "sessions": sessions,
-    "files": files,
-    "vector_stores": vector_stores,
-    "conversation_items": conversation_items,
-    "conversation_summaries": conversation_summaries,
-    "responses": responses,
-    "conversations": conversations,
-    "captures": captures,
-    "feedback": feedback,
-    "memories": memories,
-    "turn_vectors": turn_vectors,
-    "idempotency_keys": idempotency_keys,
-    "keys": keys,
-    "quotas": quotas,
-    "usage": usage,
-    "jobs": jobs,
-}
-
-_LISTS = (files, vector_stores, vector_store_files)
-"""Tables with access lists, which name users."""
 
 _REMOVED: tuple[tuple[Table, str], ...] = (
     (keys, "id"),  # first, so that nothing more comes
@@ -161,6 +105,7 @@ class Erasures:
         audit_key: bytes,
         *,
         settle_s: float = SETTLE_S,
+        wait_s: float = WAIT_S,
     ) -> None:
         self._database = database
         self._jobs = jobs
@@ -168,22 +113,45 @@ class Erasures:
         self._vector_stores = vector_stores
         self._audit_key = audit_key
         self._settle_s = settle_s
+        self._wait_s = wait_s
         self._exports = Register(database)
-        self.handlers: dict[str, Handler] = {ERASE: counted(self._erase)}
+        self._compactions = Compactions(database, jobs, wait_s=wait_s)
+        self.handlers: dict[str, Handler] = {ERASE: counted(self._erase), **self._compactions.handlers}
 
-    async def request(self, principal: Principal, user: str, subject: str, *, dry_run: bool) -> Job:
+    async def request(self, principal: Principal, user: str, subject: str | None, *, dry_run: bool) -> Job:
         """Adds the job that erases a user of the principal's tenant, or with `dry_run` only counts what there is.
 
-        `subject` is the user's pseudonym in the audit log. While such a job is unfinished, that one is returned.
-        Raises `Conflict` for whom the tenant or the stack cannot be without.
+        `subject` is the user's pseudonym in the audit log, which a dry run need not have. While such a job is
+        unfinished, that one is returned. Raises `Conflict` for whom the tenant or the stack cannot be without, and
+        `TooMany` where `MAX_WAITING` are unfinished.
         """
         values.text("user", user, min_length=1)
         if user == counters.ERASED:
             raise InvalidValue("user", "is nobody: it stands for all who were erased")
         if not dry_run:
             await self._require_dispensable(principal.tenant, user)
-        payload = {"user": user, "subject": subject, "dry_run": dry_run}
-        return await self._jobs.enqueue(principal, ERASE, payload, dedupe_key=f"{subject}/{dry_run}", max_attempts=20)
+        # A name must not stay in the key of a job that outlives it.
+        key = f"count/{_digest(user)}" if dry_run else f"{subject}/{dry_run}"
+        return await self._enqueue(principal, {"user": user, "subject": subject, "dry_run": dry_run}, key)
+
+    @uninterrupted
+    async def _enqueue(self, principal: Principal, payload: dict[str, Any], key: str) -> Job:
+        queue = f"erasures-{_digest(principal.tenant)[:32]}"
+        waiting = select(jobs.c.dedupe_key).where(jobs.c.tenant == principal.tenant, jobs.c.kind == ERASE, UNFINISHED)
+        async with self._database.write() as connection:
+            await lock(connection, "group", queue)
+            keys = (await connection.execute(waiting)).scalars().all()
+            if len(keys) >= MAX_WAITING and key not in keys:
+                raise TooMany(f"{len(keys)} erasures of the tenant are unfinished: wait until some are done")
+            return await self._jobs.enqueue(
+                principal,
+                ERASE,
+                payload,
+                connection=connection,
+                group=None if payload["dry_run"] else (queue, None),
+                dedupe_key=key,
+                max_attempts=20,
+            )
 
     async def get(self, principal: Principal, id: str) -> Job | None:
         """Returns the tenant's erasure, None for a job of another kind; raises `NotFound`."""
@@ -199,11 +167,11 @@ class Erasures:
         """Returns how many rows of each class are a user's; the job `but` is not counted."""
         found = {}
         async with self._database.read() as connection:
-            for name, table in _CLASSES.items():
+            for name, table in CLASSES.items():
                 query = select(func.count()).select_from(table).where(_but(table, theirs(table, tenant, user), but))
                 found[name] = int((await connection.execute(query)).scalar_one())
             named = 0
-            for table in _LISTS:
+            for table in LISTS:
                 query = select(func.count()).select_from(table).where(naming(table, tenant, user))
                 named += int((await connection.execute(query)).scalar_one())
         found["access_lists"] = named
@@ -213,25 +181,69 @@ class Erasures:
     async def _erase(self, context: JobContext) -> dict[str, Any]:
         job = context.job
         user = job.payload.get("user")
-        if user is None:  # nothing was left, and the process ended before its bytes were overwritten
-            await self._database.rewrite()
+        if user is None:  # nothing is left but bytes
+            await context.progress(0, 1, "compaction")
+            await self._compacted(job)
             return {"counts": job.payload["counts"]}
         if job.payload["dry_run"]:
             return {"counts": await self.counts(job.tenant, user, but=job.id)}
+        try:
+            await self._forget(context, user)
+        except (Postponed, Lost):
+            raise
+        except Exception:
+            await self._leave_queue(job)
+            raise
+        raise Postponed(0)
+
+    async def _forget(self, context: JobContext, user: str) -> None:
+        """Removes all of a user, and the user's name from the job. Raises unless it has come to that."""
+        job = context.job
         counts = job.payload.get("counts")
         if counts is None:
             counts = await self.counts(job.tenant, user, but=job.id)
             await self._note(job, {**job.payload, "counts": counts})
+        else:
+            await self._followed(job)  # looked at first, for all else takes longer than the jobs that are waited for
         await self._remove(context, user)
+        await context.progress(0, 1, "exports")
         await self._forget_exports(job, user)
         if now() - (job.started_at or now()) < self._settle_s:
             raise Postponed(self._settle_s)
         await self._followed(job)
+        await context.progress(0, 1, "indexes")
+        while await self._database.atomically(lambda: self._some_purges(job)):
+            await context.check()
+        await self._followed(job)
         if left := {name: n for name, n in (await self.counts(job.tenant, user, but=job.id)).items() if n}:
             raise NotErased(f"there are still {left}")
         await self._record(job, user, counts)
-        await self._database.rewrite()
-        return {"counts": counts}
+
+    @uninterrupted
+    async def _leave_queue(self, job: Job) -> None:
+        """Lets the tenant's other erasures go on: this one may fail for long."""
+        async with self._database.write() as connection:
+            await connection.execute(jobs.update().where(jobs.c.id == job.id).values(group_key=None))
+
+    async def _compacted(self, job: Job) -> None:
+        """Raises until a compaction that began since nothing was left has ended."""
+        found = None
+        if (id := job.payload.get("compaction")) is not None:
+            with suppress(NotFound):
+                found = await self._compactions.get(id)
+        if found is not None and found.status == "succeeded":
+            return
+        if found is None or found.finished_at is not None:
+            await self._join_compaction(job)
+        if found is not None and found.status == "failed":
+            raise NotErased(f"the database cannot be written anew: {found.error_message}")
+        raise Postponed(self._wait_s * LOOKS)
+
+    @uninterrupted
+    async def _join_compaction(self, job: Job) -> None:
+        async with self._database.write() as connection:
+            id = await self._compactions.join(connection)
+            await _note(connection, job, job.payload | {"compaction": id})
 
     async def _remove(self, context: JobContext, user: str) -> None:
         job = context.job
@@ -265,15 +277,23 @@ class Erasures:
             await connection.run_sync(counters.fold, job.tenant, user)
 
     async def _forget_exports(self, job: Job, user: str) -> None:
-        """Raises `NotErased` for an export on another host: nobody else can take the user out of it."""
+        """Waits for exports that are being written, which may hold the user.
+
+        Raises `NotErased` for one on another host: nobody else can take the user out of it.
+        """
+        for one in await self._exports.unfinished(job.tenant):
+            try:
+                await self._exports.take_over(one, here=self._database.is_sqlite)
+            except BeingWritten:
+                raise Postponed(self._wait_s) from None
+            except Elsewhere:
+                raise _elsewhere(one) from None
         for one in await self._exports.holding(job.tenant, user):
             folder = Path(one.folder)
             if await asyncio.to_thread(folder.exists):
                 await asyncio.to_thread(forget, folder, job.tenant, user)
             elif not self._database.is_sqlite:  # with SQLite all of a stack is on one host
-                raise NotErased(
-                    f"an export is not on this host: run `serving.store forget-export {one.folder}` on its own"
-                )
+                raise _elsewhere(one)
             await self._exports.forgotten(one, user)
 
     @uninterrupted
@@ -283,12 +303,8 @@ class Erasures:
         async with self._database.write() as connection:
             mine = select(files.c.id).where(theirs(files, job.tenant, user)).limit(FILES_TOGETHER)
             ids = (await connection.execute(mine)).scalars().all()
-            holding = select(vector_store_files.c.vector_store_id).where(vector_store_files.c.file_id.in_(ids))
-            stores = (await connection.execute(holding.distinct())).scalars().all()
             for id in ids:
                 await self._files.delete(worker, id)
-            for store in sorted(stores):  # after the jobs that take the files out, in whose group it is
-                await self._jobs.enqueue(worker, PURGE_INDEX, {"vector_store_id": store}, group=(store, None))
         return len(ids)
 
     @uninterrupted
@@ -322,9 +338,20 @@ class Erasures:
             for store, file, names in attached:
                 kept = [each for each in names if each != name]
                 await self._vector_stores.relist(worker, store, file, kept, connection)
-            for store in sorted({store for store, _, _ in attached}):
-                await self._jobs.enqueue(worker, PURGE_INDEX, {"vector_store_id": store}, group=(store, None))
         return len(attached)
+
+    @uninterrupted
+    async def _some_purges(self, job: Job) -> int:
+        """Has some indexes written anew that may keep something of the user on disk.
+
+        That is every one of the tenant: what was taken out of it, long ago and by whomever, stays in its files.
+        """
+        settled = (job.started_at or now()) + self._settle_s
+        async with self._database.write() as connection:
+            ids = (await connection.execute(unpurged(job, settled).limit(FILES_TOGETHER))).scalars().all()
+            for id in ids:
+                await self._jobs.enqueue(_worker(job), PURGE_INDEX, {"vector_store_id": id}, group=(id, None))
+        return len(ids)
 
     @uninterrupted
     async def _take_over(self, job: Job, user: str) -> None:
@@ -357,7 +384,7 @@ class Erasures:
         if failed.rowcount:
             raise NotErased(f"{failed.rowcount} files or indexes could not be cleared, and are tried again")
         if waiting:
-            raise Postponed(WAIT_S)
+            raise Postponed(self._wait_s)
 
     @uninterrupted
     async def _record(self, job: Job, user: str, counts: dict[str, int]) -> None:
@@ -368,8 +395,8 @@ class Erasures:
             salt = and_(audit_pseudonyms.c.tenant == job.tenant, audit_pseudonyms.c.user == user)
             await connection.execute(audit_pseudonyms.delete().where(salt))
             await _note(connection, job, {k: v for k, v in job.payload.items() if k != "user"} | {"counts": counts})
-            if job.user == user:
-                await connection.execute(jobs.update().where(jobs.c.id == job.id).values(user=""))
+            left = {"group_key": None} | ({"user": ""} if job.user == user else {})
+            await connection.execute(jobs.update().where(jobs.c.id == job.id).values(left))
 
     @uninterrupted
     async def _note(self, job: Job, payload: dict[str, Any]) -> None:
@@ -381,6 +408,10 @@ async def _note(connection: AsyncConnection, job: Job, payload: dict[str, Any]) 
     await connection.execute(jobs.update().where(jobs.c.id == job.id).values(payload=payload))
 
 
+def _elsewhere(one: Registered) -> NotErased:
+    return NotErased(f"an export is not on this host: run `serving.store forget-export {one.folder}` on its own")
+
+
 def _worker(job: Job) -> Principal:
     """Returns as whom the jobs work that follow from an erasure."""
     return Principal(tenant=job.tenant, user=job.id, key_id=job.id, role="admin")
@@ -388,3 +419,7 @@ def _worker(job: Job) -> Principal:
 
 def _but(table: Table, where: ColumnElement[bool], id: str) -> ColumnElement[bool]:
     return and_(where, not_(jobs.c.id == id)) if table is jobs else where
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

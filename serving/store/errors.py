@@ -1,4 +1,4 @@
-"""Every way in which a store call fails. The API maps each to one status: 404, 400, 403, 409 and 503."""
+"""Every way in which a store call fails. The API maps each to one status: 404, 400, 403, 409, 429 and 503."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ class NotOwner(StoreError):
 
 class Conflict(StoreError):
     """The object is in a state that does not allow the call. A 409."""
+
+
+class TooMany(StoreError):
+    """As much of it as may wait is waiting; the message says of what. A 429."""
 
 
 class Lost(StoreError):

@@ -15,6 +15,7 @@ import pytest
 from serving.engines.source import resolve
 from serving.exports.completion import Completion, Message, Rating, Rival
 from serving.exports.export import Order, export
+from serving.exports.folder import Folder
 from serving.exports.manifest import Filters
 from tools import environment
 
@@ -63,7 +64,8 @@ def test_a_trainer_takes_steps(method: str, format: str, columns: list[str], pyt
     shares = {"train": 0.75, "test": 0.25}
     order = Order(format, Filters(tenant="acme"), shares, seed=1)
     folder = tmp_path / "export"
-    manifest = asyncio.run(export(rated(), order, folder, None))
+    with Folder(folder) as out:
+        manifest = asyncio.run(export(rated(), order, out, None))
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "CUDA_VISIBLE_DEVICES": ""}
     script = Path(__file__).with_name("train.py")
     done = subprocess.run(

@@ -12,6 +12,7 @@ import pytest
 from serving.api.app import Api
 from serving.config import Catalog
 from serving.security.principal import Principal
+from serving.store import erasure
 from tests.identity import key_of
 from tests.unit.api.running import Gateway, Loop, gateway
 
@@ -111,6 +112,25 @@ def test_erasures_begin_and_are_looked_up(client: httpx.Client):
     found = events(client, action="erasure.create")
     assert {e["target"] for e in found} == {erasure["id"], counted["id"]}
     assert "bob" not in str(found)
+
+
+def test_a_dry_run_gives_nobody_a_pseudonym(served: Gateway, client: httpx.Client):
+    for _ in range(2):
+        counted = client.post("/v1/admin/erasures", json={"user": "carol", "dry_run": True}).json()
+        assert (counted["user"], counted["subject"]) == ("carol", None)
+    assert served.loop.do(served.services.audit.known_pseudonym("default", "carol")) is None
+    erasure = client.post("/v1/admin/erasures", json={"user": "carol"}).json()
+    again = client.post("/v1/admin/erasures", json={"user": "carol", "dry_run": True}).json()
+    assert again["id"] == counted["id"] != erasure["id"]  # it is under way
+    later = client.post("/v1/admin/erasures", json={"user": "dave", "dry_run": True}).json()
+    assert later["id"] != counted["id"]
+
+
+def test_more_erasures_than_may_wait_are_refused(client: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(erasure, "MAX_WAITING", 0)
+    refused = client.post("/v1/admin/erasures", json={"user": "erin"})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
+    assert refused.headers["retry-after"]
 
 
 @pytest.mark.parametrize("id", ["job_none", "x" * 300, "%00"])

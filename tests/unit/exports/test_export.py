@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from serving.exports.completion import Completion, Rating
 from serving.exports.export import NothingToExport, Order, export
+from serving.exports.folder import Folder
 from serving.exports.formats import FORMATS
 from serving.exports.manifest import Filters, Manifest
 from serving.exports.splits import parse
@@ -31,7 +32,8 @@ async def each(given: list[Completion]) -> AsyncIterator[Completion]:
 async def written(tmp_path: Path, *given: Completion, format: str = "trl-sft", **changes: Any) -> Manifest:
     filters = Filters(tenant="acme", **{k: changes.pop(k) for k in ("tags", "min_score") if k in changes})
     order = Order(format, filters, parse(changes.pop("split", "train=1")), **changes)
-    return await export(each(list(given)), order, tmp_path / "out", None)
+    with Folder(tmp_path / "out") as folder:
+        return await export(each(list(given)), order, folder, None)
 
 
 def lines(tmp_path: Path, name: str) -> list[Any]:
@@ -123,8 +125,8 @@ async def test_a_source_that_fails_leaves_nothing(tmp_path: Path) -> None:
         yield rated(UP)
         raise OSError("gone")
 
-    with pytest.raises(OSError, match="gone"):
-        await export(broken(), Order("trl-sft", Filters(tenant="t"), {"train": 1.0}), tmp_path / "out", None)
+    with pytest.raises(OSError, match="gone"), Folder(tmp_path / "out") as folder:
+        await export(broken(), Order("trl-sft", Filters(tenant="t"), {"train": 1.0}), folder, None)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.exports.folder import Folder, Occupied
+from serving.exports.folder import BeingWritten, Folder, Occupied, abandoned
 
 
 def test_it_appears_whole_with_its_parents(tmp_path: Path) -> None:
@@ -37,6 +37,27 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
         folder.add("train.jsonl", b"1\n")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fails_after_it_appeared_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Folder(tmp_path / "out") as folder:
+        folder.publish("manifest.json", b"{}")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_has_no_writer_is_taken_over(tmp_path: Path) -> None:
+    with Folder(tmp_path / "out") as folder:
+        folder.add("train.jsonl", b"1\n")
+        with pytest.raises(BeingWritten, match="wait"), abandoned(folder.target, folder.id):
+            pass
+        assert len(list(tmp_path.iterdir())) == 2
+        folder._locked.close()  # as the system does for a process that is killed
+        with abandoned(folder.target, folder.id) as found:
+            assert found
+        assert list(tmp_path.iterdir()) == []
+    with abandoned(folder.target, folder.id) as found:
+        assert not found
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:

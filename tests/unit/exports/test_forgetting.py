@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from serving.exports.completion import Rating, Rival
 from serving.exports.export import Order, export
+from serving.exports.folder import Folder
 from serving.exports.forgetting import CannotForget, forget, people, person
 from serving.exports.manifest import Filters, Manifest
 from serving.exports.splits import parse
@@ -29,7 +30,8 @@ async def written(folder: Path, *askers: tuple[str, str], split: str = "train=1"
         for n, (asker, rater) in enumerate(askers)
     ]
     order = Order("trl-sft", Filters(tenant="acme"), parse(split))
-    return await export(each(made), order, folder, None)
+    with Folder(folder) as out:
+        return await export(each(made), order, out, None)
 
 
 def manifest_of(folder: Path) -> Manifest:
@@ -73,7 +75,8 @@ async def test_the_one_whose_answer_was_rejected_is_forgotten_too(tmp_path: Path
     choice = rated(Rating("fb", at=1, preferred=True, rival=rival, user="carol"), user="alice")
     for user in USERS:
         folder = tmp_path / user
-        await export(each([choice]), Order("trl-preference", Filters(tenant="acme"), parse("train=1")), folder, None)
+        with Folder(folder) as out:
+            await export(each([choice]), Order("trl-preference", Filters(tenant="acme"), parse("train=1")), out, None)
         assert forget(folder, "other", user) == 0
         assert forget(folder, "acme", "nobody") == 0
         assert forget(folder, "acme", user) == 1

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Table, text
+from sqlalchemy import Table, event, text
 from sqlalchemy.exc import DBAPIError
 
 from serving.security import audit as program
+from serving.security import chain
 from serving.security.audit import AuditLog, export, verify_export
 from serving.security.principal import Principal
 from serving.store.audit import MAX_DETAILS, PLATFORM, Entry
@@ -167,6 +169,40 @@ async def test_what_strangers_do_is_counted(log: AuditLog):
     found = {e["detail"]["reason"]: e["detail"]["count"] async for e in log.events(PLATFORM)}
     assert found["unknown"] == 3
     assert sum(found.values()) == 2003
+
+
+async def test_chains_are_locked_in_one_order(database: Database, log: AuditLog):
+    """Two gateways that write to the same chains in two orders would wait for each other."""
+    locked = []
+
+    def note(_connection, _cursor, statement, parameters, *_rest):
+        if "pg_advisory_xact_lock" in statement:
+            locked.append(parameters["name"])
+
+    event.listen(database._engine.sync_engine, "before_cursor_execute", note)
+    await log._rows.append([Entry(tenant, "x", actor="u", detail={"n": n}) for n, tenant in enumerate("cabac")])
+    assert locked == ([] if database.is_sqlite else sorted(locked))
+    assert len(set(locked)) == (0 if database.is_sqlite else 3)
+    assert [e["detail"]["n"] async for e in log.events("a")] == [1, 3]
+
+
+async def test_the_event_loop_goes_on_while_a_chain_is_verified(
+    log: AuditLog, alice: Principal, monkeypatch: pytest.MonkeyPatch
+):
+    """Between any two events that are hashed, the loop has a turn: it would have none if it hashed itself."""
+    for n in range(3):
+        await log.record(alice, "x", detail={"n": n})
+    loop, hash, turns = asyncio.get_running_loop(), chain.event_hash, []
+
+    def after_a_turn(*given):
+        turn = threading.Event()
+        loop.call_soon_threadsafe(turn.set)
+        turns.append(turn.wait(5))
+        return hash(*given)
+
+    monkeypatch.setattr(chain, "event_hash", after_a_turn)
+    assert (await log.verify("acme")).valid
+    assert turns == [True, True, True]
 
 
 async def test_what_is_counted_outlives_a_store_that_is_away(tmp_path: Path):

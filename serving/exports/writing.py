@@ -1,0 +1,36 @@
+"""Writes an export that the stack knows of from its beginning to its end, so that whoever is forgotten is not in it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from serving.exports import source
+from serving.exports.export import Order, Redact, export
+from serving.exports.folder import Folder
+from serving.exports.forgetting import people
+from serving.exports.manifest import Manifest
+from serving.exports.register import Register
+from serving.store.database import Database
+from serving.store.errors import StoreError
+
+
+async def write(database: Database, order: Order, target: Path, redactor: Redact | None) -> Manifest:
+    """Exports from the database into the folder `target`, and returns its manifest.
+
+    An erasure that begins meanwhile waits for the end, and takes its user out then. Raises as `Folder` and `export`
+    do, and `StoreUnavailable`; then nothing is left.
+    """
+    register, folder = Register(database), Folder(target)
+    try:
+        with folder:
+            await register.begin(folder, order.filters.tenant)  # before anything of anybody is read
+            read = source.completions(database, order.filters)
+            without_consent = await source.without_consent(database, order.filters)
+            manifest = await export(read, order, folder, redactor, without_consent=without_consent)
+            await register.finish(folder.id, str(manifest.people_salt), people(folder.target, manifest))
+    except BaseException:
+        with suppress(StoreError):  # an erasure finds out by itself that nothing is there
+            await register.drop(folder.id)
+        raise
+    return manifest
