@@ -14,6 +14,8 @@ from serving.api.admission import Admission
 from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
 from serving.api.generation import Generator
+from serving.api.guard import Guard
+from serving.api.guarded_history import SIZE, TTL_S, Clean, GuardedHistory
 from serving.api.indexing import Indexer
 from serving.api.judging import Judges
 from serving.api.recalling import Recaller
@@ -25,9 +27,10 @@ from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
 from serving.assistants.sandbox_on_demand import SandboxOnDemand
+from serving.assistants.screen import Screen
 from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.mcp import McpServers
-from serving.config import Catalog, McpTool, ServingConfig, refuse_own_store
+from serving.config import Assistant, Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
@@ -40,6 +43,7 @@ from serving.security.people import KnownPeople
 from serving.security.principal import Principal
 from serving.security.provider import Provider
 from serving.security.quotas.keeper import Keeper
+from serving.security.remembered import Remembered
 from serving.security.tokens import Tokens
 from serving.store import data
 from serving.store.blobs import Blobs
@@ -128,6 +132,7 @@ class Services:
         self.resolver = Resolver(Catalog())
         self.rails = AssistantRails(Catalog())
         self.judges = Judges(self.retrieval, self.engines, self.upstream, lambda: self.resolver)
+        self.clean: Clean = Remembered(TTL_S, SIZE)
         self.mcp = McpServers()
         self.tools = CatalogTools(self.mcp)
         self.configured_at = 0
@@ -144,10 +149,16 @@ class Services:
             self.engines,
             self.upstream,
             lambda: self.resolver,
+            self._screen,
         )
         self._working: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
         self._auditing: asyncio.Task[None] | None = None
+
+    def _screen(self, assistant: Assistant) -> Screen | None:
+        """Returns what an assistant checks of a history that is read for no request."""
+        rails = self.rails.of(assistant)
+        return GuardedHistory.of(Guard(rails, self.judges), self.clean) if rails is not None else None
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
