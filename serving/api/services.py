@@ -110,8 +110,10 @@ class Services:
         self.sessions = Sessions(
             self.database, lifetime_s=config.oidc.session_hours * 3600, idle_s=config.oidc.idle_minutes * 60
         )
-        self.browser = Browser(config.oidc, config.cors, self.providers, self.sessions, people, secret)
-        self.approvals = Approvals(secret)
+        self.browser = Browser(
+            config.oidc, config.cors, self.providers, self.sessions, people, secret, previous=previous
+        )
+        self.approvals = Approvals(secret, previous=previous)
         self.audit = AuditLog(self.database, secret, [previous] if previous is not None else [])
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
@@ -123,7 +125,7 @@ class Services:
             from serving.telemetry.otlp import OtlpTracer  # OpenTelemetry, which is not for everyone
 
             self.tracer = OtlpTracer(config.tracing)
-        self.stream_ids = StreamIds(secret)
+        self.stream_ids = StreamIds(secret, previous=previous)
         buffers = Buffers(config.limits)
         self.detaching = Detaching(buffers)
         self.peers = Peers(buffers, self.stream_ids, host)
