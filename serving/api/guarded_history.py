@@ -6,6 +6,7 @@ others are found to be clean is remembered for a while, so that a conversation i
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable
 
@@ -55,6 +56,7 @@ class GuardedHistory:
                 self._refused.setdefault(id, own.blocks[place])
             return REMOVED
 
+        await asyncio.sleep(0)  # a history is many texts, and others' streams must not wait for all of them
         left: Body = await walk(dict(body), f"items.{id}", "user", check)
         if own.report:
             self._found[id] = own
