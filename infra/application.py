@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from infra.config import StackConfig
@@ -46,18 +47,22 @@ def serving(
     config: StackConfig,
     *,
     store: Store,
-    key_secret: SecretRef,
+    key_secret: Callable[[int], SecretRef],
     api_key: SecretRef,
     multiprocess_dir: str | None,
     url: str,
 ) -> ServingConfig:
-    """What changes seldom. `url` is where browsers reach the API, empty when none does."""
+    """What changes seldom. `url` is where browsers reach the API, empty when none does.
+
+    `key_secret` says where the key secret of a number is.
+    """
     oidc = config.oidc
     if oidc.issuers and not oidc.url:
         oidc = oidc.model_copy(update={"url": url})
     return ServingConfig(
         store=store,
-        key_secret=key_secret,
+        key_secret=key_secret(config.key_secret.revision),
+        key_secret_previous=key_secret(config.key_secret.previous) if config.key_secret.previous else None,
         bootstrap_key=api_key,
         limits=config.limits,
         capture=config.capture,

@@ -13,7 +13,7 @@ from infra.cluster_config import Image, Pool
 from infra.config import DATABASE_PASSWORD, StackConfig
 from infra.mistakes import Mistake
 from infra.targets.provisioned import Provisioned
-from infra.targets.secrets import API_KEY, KEY_SECRET, reference
+from infra.targets.secrets import API_KEY, key_secret, reference
 from infra.volumes import CONTROL_STATE
 from serving.config import Store
 
@@ -77,7 +77,7 @@ def values(
     serving = application.serving(
         config,
         store=store(config),
-        key_secret=reference(KEY_SECRET),
+        key_secret=lambda number: reference(key_secret(number)),
         api_key=reference(API_KEY),
         multiprocess_dir=None,
         url=url(config) if config.ingress.host else "",
@@ -88,11 +88,7 @@ def values(
         "serving": serving.model_dump(mode="json", exclude_none=True),
         "catalog": kserve.with_urls(application.catalog(config).model_dump(mode="json", exclude_none=True), urls),
         "knowledge": knowledge(config, checkout),
-        "secrets": {
-            "existingSecret": secret,
-            "bucketCredentials": {"secret": config.data.credentials},
-            "revision": str(config.kubernetes.key_revision),
-        },
+        "secrets": _secrets(config, secret),
         "pools": {pool.name: _pool(pool) for pool in config.pools},
         "head": {"gcs": {"rocksdb": {"size": CONTROL_STATE, "storageClass": config.kubernetes.storage_class}}},
         "autoscaling": {"enabled": any(pool.max_replicas for pool in config.pools)},
@@ -110,6 +106,7 @@ def values(
         },
         **_entry(config),
         **(_identity(made) if made else {}),
+        **_backup(config),
         "networkPolicy": network.peers(config, kuberay.KUBERAY, monitoring.MONITORING, made.identity if made else ()),
         # Said, not detected: a preview knows the cluster without the add-ons that `up` brings.
         "monitoring": {
@@ -123,6 +120,41 @@ def values(
 def _image(image: Image) -> Values:
     given = image.model_dump(include={"registry", "repository", "tag", "digest"})
     return {**{k: v for k, v in given.items() if v}, "pullPolicy": image.pull_policy}
+
+
+def _secrets(config: StackConfig, secret: str) -> Values:
+    """The Secret that the stack makes, or the entry of a store that one is made of."""
+    external = config.kubernetes.external_secret
+    values: Values = {
+        "bucketCredentials": {"secret": config.data.credentials},
+        "revision": str(config.kubernetes.key_revision),
+    }
+    if external is None:
+        return {"existingSecret": secret, **values}
+    values["externalSecret"] = {
+        "store": external.store,
+        "storeKind": external.store_kind,
+        "key": external.key,
+        "refreshInterval": external.refresh_interval,
+    }
+    if config.database.kind == "cloudnativepg":  # its owner's password is the stack's own
+        values["databasePassword"] = {"secret": postgres.OWNER_SECRET, "key": "password"}
+    return values
+
+
+def _backup(config: StackConfig) -> Values:
+    backup = config.backup
+    if not backup.claim:
+        return {}
+    return {
+        "backup": {
+            "enabled": True,
+            "schedule": backup.schedule,
+            "timeZone": backup.time_zone,
+            "existingClaim": backup.claim,
+            "key": {"secret": backup.key, "key": "key"},
+        }
+    }
 
 
 def _pool(pool: Pool) -> Values:

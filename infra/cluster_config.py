@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
+from infra.secret_config import ExternalSecret
 from serving.config import SecretRef, Strict
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -41,6 +42,9 @@ class Kubernetes(Strict):
         default=(), description="who may reach a Service of type NodePort or LoadBalancer, for example 10.0.0.0/8"
     )
     key_revision: int = Field(default=1, ge=1, description="another number makes another API key")
+    external_secret: ExternalSecret | None = Field(
+        default=None, description="where the secrets come from, instead of being made by the stack"
+    )
     preflight: bool = Field(default=True, description="ask the cluster, before anything is made, whether it fits")
     render: str = Field(default="", description="folder to write manifests into, instead of installing them")
 
@@ -156,6 +160,28 @@ class Data(Strict):
             raise ValueError("has endpoint or credentials, which belong to a uri")
         if self.uri.startswith("az://") and self.credentials:
             raise ValueError("has credentials; a container in Azure is opened by the pods' workload identity")
+        return self
+
+
+class Backup(Strict):
+    """A CronJob that writes archives of all state into a volume that you have."""
+
+    claim: str = Field(
+        default="", max_length=253, description="claim of the volume, in the namespace; empty: no backups"
+    )
+    schedule: str = Field(default="15 3 * * *", min_length=9, description="as cron says it")
+    time_zone: str = Field(default="Etc/UTC", min_length=1, description="of the schedule")
+    key: str = Field(
+        default="",
+        max_length=253,
+        description="Secret whose key `key` is a file that `python -m serving.store key` made, which seals archives; "
+        "empty: they are not sealed",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Backup:
+        if self.model_fields_set - {"claim"} and not self.claim:
+            raise ValueError("needs claim: the volume that archives are written into")
         return self
 
 

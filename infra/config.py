@@ -16,11 +16,24 @@ from pydantic import Field, SecretStr, ValidationError
 
 from infra.checks import CHECKS
 from infra.cloud_config import Aws, Azure, Cluster, Gcp
-from infra.cluster_config import POOLS, Addons, Data, Database, Image, Ingress, Kubernetes, Mirror, Pool
+from infra.cluster_config import (
+    MOUNTED,
+    POOLS,
+    Addons,
+    Backup,
+    Data,
+    Database,
+    Image,
+    Ingress,
+    Kubernetes,
+    Mirror,
+    Pool,
+)
 from infra.gpu.machines import CLOUDS
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake, from_pydantic
 from infra.onprem_config import OnPrem
+from infra.secret_config import KeySecret
 from serving.config import (
     Alias,
     Assistant,
@@ -110,6 +123,7 @@ class StackConfig(Strict):
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="which completions are stored with all that led to them")
     retention: Retention = Retention()
+    key_secret: KeySecret = KeySecret()
     quotas: Quotas = Quotas()
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
@@ -129,6 +143,7 @@ class StackConfig(Strict):
     pools: tuple[Pool, ...] = Field(default=POOLS, min_length=1, max_length=64)
     database: Database = Database()
     data: Data = Data()
+    backup: Backup = Backup()
     ingress: Ingress = Ingress()
     addons: Addons = Addons()
     mirror: Mirror = Mirror()
@@ -142,7 +157,9 @@ CLUSTERS = ("kubeconfig", *MADE)
 
 BELONGS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("host", "ports", "ray", "state"), ("local",)),
-    **dict.fromkeys(("kubernetes", "image", "pools", "database", "data", "ingress", "addons", "mirror"), CLUSTERS),
+    **dict.fromkeys(
+        ("kubernetes", "image", "pools", "database", "data", "backup", "ingress", "addons", "mirror"), CLUSTERS
+    ),
     **dict.fromkeys(("cluster", "node_pools"), CLOUDS),
     **{target: (target,) for target in MADE},
 }
@@ -191,6 +208,7 @@ def load(raw: Mapping[str, Any], secret_keys: frozenset[str], secrets_folder: st
     mistakes += [m for settings, check in CHECKS if not settings & unread for m in check(config)]
     if "target" not in unread:
         mistakes += _belongs_elsewhere(config, secrets)
+    mistakes += _beside_a_store(config, secrets)
     return Loaded(config, secrets, mistakes, frozenset(unread))
 
 
@@ -205,6 +223,7 @@ STRUCTURED = frozenset(
         "knowledge",
         "limits",
         "retention",
+        "key_secret",
         "quotas",
         "oidc",
         "cors",
@@ -223,6 +242,7 @@ STRUCTURED = frozenset(
         "pools",
         "database",
         "data",
+        "backup",
         "ingress",
         "addons",
         "mirror",
@@ -343,6 +363,21 @@ def _belongs_elsewhere(config: StackConfig, secrets: Mapping[str, SecretStr]) ->
         for setting, targets in sorted(BELONGS.items())
         if config.target not in targets
         and (getattr(config, setting) != StackConfig.model_fields[setting].default or setting in taken)
+    ]
+
+
+def _beside_a_store(config: StackConfig, secrets: Mapping[str, SecretStr]) -> list[Mistake]:
+    """Secrets in the configuration of a stack whose secrets all come from a store."""
+    if config.kubernetes.external_secret is None:
+        return []
+    return [
+        Mistake(
+            "kubernetes.external_secret",
+            f"takes all secrets from a store, and the configuration holds the one of {name}",
+            f"put it into the store's entry as {name}, and write {{ref: file:{MOUNTED}/{name}}} in its place",
+        )
+        for name in sorted(secrets)
+        if name != KUBECONFIG
     ]
 
 

@@ -58,6 +58,7 @@ def _up_on_cluster(workspace: Workspace, arguments: Sequence[str]) -> int:
     if not ran or "HEADRACE_QUESTION" in os.environ:
         with Watch(there):
             there.wait_until_ready()
+    if outputs["api_key"] and (not ran or "HEADRACE_QUESTION" in os.environ):
         with there.reachable() as url:
             _first_question(url, str(outputs["api_key"]))
     _print_outputs(workspace, outputs)
@@ -191,7 +192,10 @@ def _print_outputs(workspace: Workspace, outputs: dict[str, object]) -> None:
     verb = "python -m tools.stack" if workspace.stack == "local" else f"python -m tools.stack --stack {workspace.stack}"
     dashboards = outputs["dashboards"]
     print(f"\n  API          {outputs['url']}/v1")
-    print(f"  API key      {verb} pulumi stack output api_key --show-secrets")
+    if outputs["api_key"]:
+        print(f"  API key      {verb} pulumi stack output api_key --show-secrets")
+    else:
+        print("  API key      in the store that kubernetes.external_secret names")
     if outputs["prometheus_url"]:
         print(f"  Prometheus   {outputs['prometheus_url']}")
     if isinstance(dashboards, dict):

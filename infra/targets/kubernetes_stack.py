@@ -73,13 +73,9 @@ class KubernetesStack(pulumi.ComponentResource):
         self.namespace = labelled_namespace(
             "namespace", config.kubernetes.namespace, stack, "restricted", self._after(*self.addons.values())
         )
-        self.secrets = Secrets(
-            given,
-            revision=config.kubernetes.key_revision,
-            database=config.database.kind == "cloudnativepg",
-            opts=ResourceOptions(parent=self),
-        )
-        self.secret = self._secret(SECRET, self.secrets.values)
+        self.secrets = Secrets(config, given, ResourceOptions(parent=self))
+        external = config.kubernetes.external_secret is not None
+        self.secret = [] if external else [self._secret(SECRET, self.secrets.values)]
         self.database = self._database()
         self.models = self._models()
         self.chart = self._chart()
@@ -92,7 +88,7 @@ class KubernetesStack(pulumi.ComponentResource):
         dashboards = monitoring.urls(self._config)
         return Target(
             url=self.url,
-            api_key=self.secrets.api_key.value,
+            api_key=self.secrets.api_key,
             prometheus_url=dashboards.get("prometheus", ""),
             dashboards=dashboards,
         )
@@ -196,7 +192,7 @@ class KubernetesStack(pulumi.ComponentResource):
         config = self._config
         values = chart.values(config, SECRET, CHECKOUT, self.models, self._made)
         opts = ResourceOptions.merge(
-            self._after(self.namespace, self.secret, *self.database), ResourceOptions(transforms=[wait_until_ready])
+            self._after(self.namespace, *self.secret, *self.database), ResourceOptions(transforms=[wait_until_ready])
         )
         if config.kubernetes.render:
             # The newer kind must ask a cluster which of the chart's kinds have namespaces, and how old it is.

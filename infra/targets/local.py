@@ -18,6 +18,7 @@ from infra.mistakes import Mistake
 from infra.resources import Knowledge, Process, RayHead, Secret, ServeApplication
 from infra.targets import Target, preflight
 from infra.targets.layout import CHECKOUT, Layout
+from infra.targets.secrets import key_secret
 from monitoring import rules_file
 from monitoring.groups import GROUPS
 from monitoring.scrape import scrape_config
@@ -33,12 +34,16 @@ PLAIN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 class Secrets:
     """The stack's secrets, each in a file of its own."""
 
-    def __init__(self, layout: Layout, given: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
+    def __init__(
+        self, config: StackConfig, layout: Layout, given: Mapping[str, SecretStr], opts: ResourceOptions
+    ) -> None:
         self.api_key_path = layout.secrets / "api_key"
-        # Keys of users are stored under this hash key: it stays with the data, which is useless without it.
-        self.key_secret_path = layout.data / "key_secret"
+        # Keys of users are stored under these hash keys: they stay with the data, which is useless without its own.
         self.api_key = Secret("api-key", path=str(self.api_key_path), prefix="hr_", reveal=True, opts=opts)
-        self.key_secret = Secret("key-secret", path=str(self.key_secret_path), keep=True, opts=opts)
+        self.key_secrets = [
+            Secret(key_secret(number), path=str(_key_secret(layout, number)), keep=True, opts=opts)
+            for number in config.key_secret.made
+        ]
         self.ray_token = Secret("ray-token", path=str(layout.secrets / "ray_token"), opts=opts)
         self.given = [
             Secret(name, path=str(layout.secrets / name), value=value.get_secret_value(), opts=opts)
@@ -47,7 +52,7 @@ class Secrets:
 
     @property
     def all(self) -> list[Secret]:
-        return [self.api_key, self.key_secret, self.ray_token, *self.given]
+        return [self.api_key, *self.key_secrets, self.ray_token, *self.given]
 
 
 class LocalStack(pulumi.ComponentResource):
@@ -61,7 +66,7 @@ class LocalStack(pulumi.ComponentResource):
         own = ResourceOptions(parent=self)
         self.url = f"http://{config.host}:{config.ports.api}"
         self.dashboard_url = f"http://{LOOPBACK}:{config.ports.dashboard}"
-        self.secrets = Secrets(layout, given, own)
+        self.secrets = Secrets(config, layout, given, own)
         self.ray = self._ray_head()
         self.exporter = self._exporter()
         self.application = self._application()
@@ -165,12 +170,16 @@ def _serving(config: StackConfig, layout: Layout) -> ServingConfig:
     return application.serving(
         config,
         store=store,
-        key_secret=SecretRef(ref=f"file:{layout.data / 'key_secret'}"),
+        key_secret=lambda number: SecretRef(ref=f"file:{_key_secret(layout, number)}"),
         api_key=SecretRef(ref=f"file:{layout.secrets / 'api_key'}"),
         multiprocess_dir=str(layout.metrics),
         # Beyond this host a proxy with TLS has another address.
         url=f"http://{config.host}:{config.ports.api}" if config.host.is_loopback else "",
     )
+
+
+def _key_secret(layout: Layout, number: int) -> Path:
+    return layout.data / ("key_secret" if number == 1 else f"key_secret_{number}")
 
 
 def _database(layout: Layout) -> str:

@@ -9,7 +9,7 @@ from pulumi import Output, ResourceOptions
 from pydantic import SecretStr
 
 from infra.cluster_config import MOUNTED
-from infra.config import DATABASE_PASSWORD, KUBECONFIG
+from infra.config import DATABASE_PASSWORD, KUBECONFIG, StackConfig
 from infra.resources import RandomSecret
 from serving.config import SecretRef
 
@@ -23,22 +23,35 @@ def reference(name: str) -> SecretRef:
     return SecretRef(ref=f"file:{MOUNTED}/{name}")
 
 
+def key_secret(number: int) -> str:
+    """Name of the key secret of a number."""
+    return KEY_SECRET if number == 1 else f"{KEY_SECRET}-{number}"
+
+
 class Secrets:
     """Secrets by name; each value is encrypted in the state."""
 
-    def __init__(self, given: Mapping[str, SecretStr], *, revision: int, database: bool, opts: ResourceOptions) -> None:
-        """`database`: a password is made for a database that the stack runs itself."""
-        self.api_key = RandomSecret(API_KEY, prefix="hr_", revision=revision, opts=opts)
-        made = {
+    def __init__(self, config: StackConfig, given: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
+        """Makes those that no store has: with one, that of a database which the stack runs itself."""
+        self.values: dict[str, Output[str]] = {}
+        self.api_key: Output[str] = Output.secret("")  # the store's
+        if config.database.kind == "cloudnativepg":
+            self.values[DATABASE_PASSWORD] = RandomSecret(DATABASE_PASSWORD, opts=opts).value
+        if config.kubernetes.external_secret is None:
+            self._make(config, given, opts)
+
+    def _make(self, config: StackConfig, given: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
+        revision = config.kubernetes.key_revision
+        self.api_key = RandomSecret(API_KEY, prefix="hr_", revision=revision, opts=opts).value
+        # Keys of users are stored under these hash keys: without theirs all of them would be useless.
+        key_secrets = {number: RandomSecret(key_secret(number), opts=opts) for number in config.key_secret.made}
+        self.values |= {
             API_KEY: self.api_key,
-            # Keys of users are stored under this hash key: another one would make all of them useless.
-            KEY_SECRET: RandomSecret(KEY_SECRET, opts=opts),
-            RAY_TOKEN: RandomSecret(RAY_TOKEN, opts=opts),
-            **({DATABASE_PASSWORD: RandomSecret(DATABASE_PASSWORD, opts=opts)} if database else {}),
+            RAY_TOKEN: RandomSecret(RAY_TOKEN, opts=opts).value,
+            **{key_secret(number): key_secrets[number].value for number in config.key_secret.used},
+            # Replicas that start after a change wait until their node has brought it to them: SecretRef.read.
+            "revision": Output.from_input(str(revision)),
         }
-        self.values: dict[str, Output[str]] = {name: secret.value for name, secret in made.items()}
-        # Replicas that start after a change wait until their node has brought it to them: SecretRef.read.
-        self.values["revision"] = Output.from_input(str(revision))
         for name, value in sorted(given.items()):
             if name != KUBECONFIG:
                 self.values[name] = pulumi.Output.secret(value.get_secret_value())

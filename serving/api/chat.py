@@ -15,6 +15,7 @@ from serving.api.citations import citation_fields
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import CHAT, Annotate, Finished, Job, fixed_answer, sampling_fields
+from serving.api.guarded_history import GuardedHistory
 from serving.api.guarding import guarded
 from serving.api.http import JsonResponse, read_json
 from serving.api.reasoning import Acting, Reasoner, choose, tools_of
@@ -43,7 +44,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         strategy = choose(route, body)
         approving = Approving(s.approvals, x.caller, route, body.approvals or ())
         await approving.record(s.audit, x.request_id)
-        turn = OpenTurn(s, x.caller, route.assistant, body) if body.conversation is not None else None
+        screen = GuardedHistory.of(x.guard, s.clean)
+        turn = OpenTurn(s, x.caller, route.assistant, body, screen) if body.conversation is not None else None
         async with s.admission.admit():
             x.timeline.end_of("admit")
             searches = searches_by_itself(route, strategy)

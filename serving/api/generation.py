@@ -73,6 +73,14 @@ class Outcome:
         return self.ending not in ("error", "cancelled")
 
 
+def blocked(x: Exchange) -> Outcome:
+    """Returns how a request ends that a guardrail blocks before any model reads it."""
+    report = x.guard.report if x.guard is not None else []
+    said = {"role": "assistant", "content": "", "headrace": {"guardrails": report}}
+    choice = {"index": 0, "message": said, "finish_reason": "content_filter"}
+    return Outcome(x.new_id("blocked"), "error", {}, [choice], {}, code="content_filter")
+
+
 Finished = Callable[[Outcome], Awaitable[None]]
 """Told of the end, before the caller learns of it; what it raises the caller gets instead."""
 
@@ -144,6 +152,8 @@ class Generator:
                     if x.charge is not None and job.solve is None and not x.charge.booked and may_have_worked(e):
                         x.charge.lose()
                     await said.broken_off("error", e.code if isinstance(e, ApiError) else None)
+                elif isinstance(e, ApiError) and e.code == "content_filter" and job.finished is not None:
+                    await job.finished(blocked(x))
                 raise
             except asyncio.CancelledError:
                 if said is not None and x.charge is not None and job.solve is None and not x.charge.booked:

@@ -45,6 +45,20 @@ class Guard:
         self.blocks: dict[str, tuple[str, str]] = {}  # the check and the kind that first blocked each place
 
     @property
+    def version(self) -> str:
+        """Names the checks."""
+        return self._rails.version
+
+    @property
+    def reads(self) -> bool:
+        """Whether anything is checked of what a model reads."""
+        return bool(self._rails.input or self._rails.context)
+
+    def apart(self) -> Guard:
+        """Returns the same checks, with a report of their own."""
+        return Guard(self._rails, self._judges)
+
+    @property
     def output(self) -> Stage:
         """What is checked of an answer; false where nothing is."""
         return self._rails.output
@@ -69,6 +83,12 @@ class Guard:
                 self.blocks.setdefault(place, (judge.check, kind))
                 return Screened("", result.found, True)
         return result
+
+    async def said(self, text: str, role: str, place: str) -> Screened:
+        """Returns what is left of a text of a request or of an earlier turn; `role` is as `texts.OnText` has it."""
+        if role == "arguments":
+            return await self.call(text, place, "input")
+        return await self.check(text, "context" if role == "tool" else "input", place, role)
 
     async def hits(self, hits: Sequence[Hit]) -> list[Hit]:
         """Returns the chunks that the model may read: one that is blocked is left out."""
@@ -139,6 +159,10 @@ class Guard:
                 break
         for f in found[: MAX_REPORTED - len(self.report)]:
             self._report(f.rule.name, f.finding.kind, on, f.action, place, f.finding.start, f.finding.end)
+
+    def include(self, other: Guard) -> None:
+        """Reports what `other` found too."""
+        self.report += other.report[: MAX_REPORTED - len(self.report)]
 
     def _report(
         self, check: str, kind: str, on: GuardedText, action: GuardAction, place: str, start: int, end: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from serving.assistants import items, recalled, transcript
+from serving.assistants.screen import Screen
 from serving.config import Assistant, VectorMemory
 from serving.retrieval.client import RetrievalClient
 from serving.security.principal import Principal
@@ -20,10 +21,13 @@ EMBEDDED = 4000
 """Characters of a turn that the embedder is given; it reads its first 256 tokens."""
 
 
-async def turn_text(vectors: TurnVectors, principal: Principal, id: str, turn: int) -> str:
-    """Returns what was said in a turn, a line for each message; empty when it is gone."""
+async def turn_text(
+    vectors: TurnVectors, principal: Principal, id: str, turn: int, screen: Screen | None = None
+) -> str:
+    """Returns what was said in a turn, as far as `screen` leaves it, a line for each message; empty when it is gone."""
     found = await vectors.items(principal, id, turn, limit=ITEMS)
-    return "\n".join(transcript.lines(items.messages(item.body for item in found)))
+    bodies = [await screen.quoted(i.id, i.body, i.checked) if screen is not None else i.body for i in found]
+    return "\n".join(transcript.lines(items.messages(bodies)))
 
 
 class Indexer:

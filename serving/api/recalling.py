@@ -11,6 +11,7 @@ from serving.api.indexing import EMBEDDED, turn_text
 from serving.assistants import facts, memory, recalled, summary
 from serving.assistants.items import Message
 from serving.assistants.memory import Fits, Turn
+from serving.assistants.screen import Screen
 from serving.config import FactsMemory, Memory, SummaryMemory, SummaryWindowMemory, VectorMemory
 from serving.retrieval.client import RetrievalClient, RetrievalUnavailable
 from serving.security.principal import Principal
@@ -32,7 +33,8 @@ MAX_FACTS = 2000
 class Open:
     """A prompt that is being planned: memory comes between `before` and `after`, `room` is for all of it in tokens.
 
-    `question` is what the user asks now, empty when the request says nothing of the user's.
+    `question` is what the user asks now, empty when the request says nothing of the user's. `screen` is what checks
+    what memory holds before it is shown.
     """
 
     before: list[Message]
@@ -40,6 +42,11 @@ class Open:
     room: int | None
     fits: Fits
     question: str = ""
+    screen: Screen | None = None
+
+    async def checked(self, text: str) -> str:
+        """Returns what may be shown of a text that memory holds; empty where nothing may."""
+        return await self.screen.note(text) if self.screen is not None else text
 
     async def holds(self, messages: list[Message]) -> bool:
         """Whether the prompt has room for `messages` too."""
@@ -92,7 +99,8 @@ class Recaller:
     async def _known(
         self, caller: Principal, assistant: str, kind: FactsMemory, turns: AsyncIterator[Turn], prompt: Open
     ) -> Recalled:
-        texts = [fact.text for fact in await self._memories.profile(caller, assistant, limit=MAX_FACTS)]
+        profile = await self._memories.profile(caller, assistant, limit=MAX_FACTS)
+        texts = [text for fact in profile if (text := await prompt.checked(fact.text))]
 
         async def fit(count: int) -> bool:
             note = [facts.note(texts[:count])]
@@ -114,7 +122,7 @@ class Recaller:
         kept = await _turns(kind, turns, prompt, [])
         shown = kept[0].seq if kept else None
         found = await self._found(caller, id, assistant, kind, shown, prompt.question)
-        texts = [await turn_text(self._vectors, caller, v.conversation_id, v.turn) for v in found]
+        texts = [await turn_text(self._vectors, caller, v.conversation_id, v.turn, prompt.screen) for v in found]
         there = [(v, text) for v, text in zip(found, texts, strict=True) if text]
         rest = replace(prompt, after=[*memory.flat(kept), *prompt.after])
 
@@ -160,8 +168,9 @@ class Recaller:
         self, caller: Principal, id: str | None, kind: Memory, turns: AsyncIterator[Turn], prompt: Open
     ) -> Recalled:
         found = await self._summaries.get(caller, id) if id is not None else None
-        note = [summary.note(found.text)] if found is not None else []
-        if id is None or found is None or not await prompt.holds(note):
+        text = await prompt.checked(found.text) if found is not None else ""
+        note = [summary.note(text)]
+        if id is None or found is None or not text or not await prompt.holds(note):
             return Recalled(await _turns(kind, turns, prompt, []), counts={"summarized": 0})
         kept = await _turns(kind, memory.since(turns, found.last_seq), prompt, note)
         covered = await self._conversations.count_turns(caller, id, before=found.last_seq + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
@@ -68,7 +68,10 @@ def recorder(
         if x.charge is not None:
             then = x.charge.counting(then)
         try:
-            await s.captures.record(x.caller, capture, turn=turn, response=response, then=then)
+            checked = x.guard.version if x.guard is not None else None
+            if response is not None:
+                response = replace(response, checked=checked)
+            await s.captures.record(x.caller, capture, turn=turn, response=response, checked=checked, then=then)
             if hold is not None:
                 hold.kept = True
             if x.charge is not None:

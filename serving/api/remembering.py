@@ -14,6 +14,7 @@ from serving.api.indexing import Indexer
 from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
+from serving.assistants.screen import Screen
 from serving.config import (
     Assistant,
     BufferMemory,
@@ -43,7 +44,7 @@ STEPS = 8
 
 
 class Remembering:
-    """Enqueues the jobs and does them. `resolver` returns the catalogue's, which changes."""
+    """Enqueues the jobs and does them. `resolver` and `screen` are of the catalogue, which changes."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Remembering:
         engines: Engines,
         client: Upstream,
         resolver: Callable[[], Resolver],
+        screen: Callable[[Assistant], Screen | None],
     ) -> None:
         self._jobs = jobs
         self._summariser = summariser
@@ -62,6 +64,7 @@ class Remembering:
         self._engines = engines
         self._client = client
         self._resolver = resolver
+        self._screen = screen
         self.handlers: dict[str, Handler] = {REMEMBER: counted(self._remember)}
 
     def after(self, principal: Principal, assistant: Assistant | None, id: str) -> Then | None:
@@ -104,7 +107,7 @@ class Remembering:
             return {"steps": 0}
         steps = 0
         async with self._helper(context, assistant, kind.model) as model:
-            while await self._summariser.fold(context, kind, id, edge, model):
+            while await self._summariser.fold(context, kind, id, edge, model, self._screen(assistant)):
                 steps += 1
                 if steps == STEPS:
                     payload = context.job.payload

@@ -16,6 +16,7 @@ from serving.api.charging import charged
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.generation import Job, fixed_answer
+from serving.api.guarded_history import GuardedHistory
 from serving.api.guarding import guarded
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response
@@ -143,7 +144,8 @@ async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
     check(body, own, s.limits)
     earlier = answers_to_earlier_calls(own)
     route, catalogue = chat.resolve(s, x, body.model), s.tools  # of one catalogue: another may come while this waits
-    previous, history = await _goes_on_with(s, x, body)
+    screen = GuardedHistory.of(x.guard, s.clean)
+    previous, history = await _goes_on_with(s, x, body, screen)
     check_answers(own, earlier, await _newest(history) if earlier and history is not None else ())
     # Kept in the order in which the model is shown them: a result follows its call.
     own = [own[place] for place in earlier] + [item for place, item in enumerate(own) if place not in earlier]
@@ -151,7 +153,7 @@ async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
     strategy = choose(route, asked, _FIELDS)
     approving = Approving(s.approvals, x.caller, route, asked.approvals or ())
     await approving.record(s.audit, x.request_id)
-    recollection = _recollection(s, x, route, body, asked, history)
+    recollection = _recollection(s, x, route, body, asked, history, screen)
     return _Asked(own, asked, route, strategy, previous, recollection, bool(earlier), catalogue, approving)
 
 
@@ -171,15 +173,16 @@ def _job(
 
 
 async def _goes_on_with(
-    s: Services, x: Exchange, body: ResponseRequest
+    s: Services, x: Exchange, body: ResponseRequest, screen: GuardedHistory | None
 ) -> tuple[StoredResponse | None, History | None]:
     """Returns the response before, and what was said before; raises a 404."""
     try:
         if body.previous_response_id is not None:
             previous = await s.responses.get(x.caller, body.previous_response_id)
-            return previous, ChainHistory(s.responses, s.conversations, x.caller, previous.id)
+            return previous, ChainHistory(s.responses, s.conversations, x.caller, previous.id, screen)
         if (id := body.conversation_id) is not None:
-            return None, ConversationHistory(s.conversations, x.caller, (await s.conversations.get(x.caller, id)).id)
+            found = await s.conversations.get(x.caller, id)
+            return None, ConversationHistory(s.conversations, x.caller, found.id, screen)
     except NotFound as e:
         raise gone(e) from None
     return None, None
@@ -193,13 +196,19 @@ async def _newest(history: History) -> list[dict[str, Any]]:
 
 
 def _recollection(
-    s: Services, x: Exchange, route: Route, body: ResponseRequest, asked: ChatRequest, history: History | None
+    s: Services,
+    x: Exchange,
+    route: Route,
+    body: ResponseRequest,
+    asked: ChatRequest,
+    history: History | None,
+    screen: GuardedHistory | None,
 ) -> Recollection | None:
     if history is None:
         return None
     param = "conversation" if body.conversation is not None else "previous_response_id"
     kind = _Untruncated if body.truncation == "disabled" else Recollection
-    return kind(s, x.caller, route.assistant, history, asked, param)
+    return kind(s, x.caller, route.assistant, history, asked, param, screen)
 
 
 class _Untruncated(Recollection):

@@ -14,6 +14,8 @@ from serving.api.admission import Admission
 from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
 from serving.api.generation import Generator
+from serving.api.guard import Guard
+from serving.api.guarded_history import SIZE, TTL_S, Clean, GuardedHistory
 from serving.api.indexing import Indexer
 from serving.api.judging import Judges
 from serving.api.recalling import Recaller
@@ -26,9 +28,10 @@ from serving.api.summarising import Summariser
 from serving.api.upstream import Upstream
 from serving.assistants.resolver import Resolver
 from serving.assistants.sandbox_on_demand import SandboxOnDemand
+from serving.assistants.screen import Screen
 from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.mcp import McpServers
-from serving.config import TOOLS, Catalog, McpTool, ServingConfig, refuse_own_store
+from serving.config import TOOLS, Assistant, Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.engines.pool import Engines, Handle
 from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
@@ -41,6 +44,7 @@ from serving.security.people import KnownPeople
 from serving.security.principal import Principal
 from serving.security.provider import Provider
 from serving.security.quotas.keeper import Keeper
+from serving.security.remembered import Remembered
 from serving.security.tokens import Tokens
 from serving.store import data
 from serving.store.blobs import Blobs
@@ -109,8 +113,10 @@ class Services:
         self.sessions = Sessions(
             self.database, lifetime_s=config.oidc.session_hours * 3600, idle_s=config.oidc.idle_minutes * 60
         )
-        self.browser = Browser(config.oidc, config.cors, self.providers, self.sessions, people, secret)
-        self.approvals = Approvals(secret)
+        self.browser = Browser(
+            config.oidc, config.cors, self.providers, self.sessions, people, secret, previous=previous
+        )
+        self.approvals = Approvals(secret, previous=previous)
         self.audit = AuditLog(self.database, secret, [previous] if previous is not None else [])
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
@@ -122,7 +128,7 @@ class Services:
             from serving.telemetry.otlp import OtlpTracer  # OpenTelemetry, which is not for everyone
 
             self.tracer = OtlpTracer(config.tracing)
-        self.stream_ids = StreamIds(secret)
+        self.stream_ids = StreamIds(secret, previous=previous)
         buffers = Buffers(config.limits)
         self.detaching = Detaching(buffers)
         self.peers = Peers(buffers, self.stream_ids, host)
@@ -131,6 +137,7 @@ class Services:
         self.resolver = Resolver(Catalog())
         self.rails = AssistantRails(Catalog())
         self.judges = Judges(self.retrieval, self.engines, self.upstream, lambda: self.resolver)
+        self.clean: Clean = Remembered(TTL_S, SIZE)
         self.mcp = McpServers()
         self.tools = CatalogTools(self.mcp)
         self.configured_at = 0
@@ -147,11 +154,17 @@ class Services:
             self.engines,
             self.upstream,
             lambda: self.resolver,
+            self._screen,
         )
         self._working: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
         self._auditing: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
+
+    def _screen(self, assistant: Assistant) -> Screen | None:
+        """Returns what an assistant checks of a history that is read for no request."""
+        rails = self.rails.of(assistant)
+        return GuardedHistory.of(Guard(rails, self.judges), self.clean) if rails is not None else None
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""

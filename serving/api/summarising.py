@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from serving.api.errors import upstream
 from serving.api.helper import Helper
 from serving.assistants import items, memory, prompt, summary, transcript
 from serving.assistants.items import Message
+from serving.assistants.screen import Screen
 from serving.config import Assistant, BufferMemory, SummaryMemory, SummaryWindowMemory, TokenWindowMemory
 from serving.store.conversations import Conversations, Item
 from serving.store.summaries import Summaries, Summary
@@ -53,18 +55,24 @@ class Summariser:
         return oldest if oldest is not None else last + 1
 
     async def fold(
-        self, context: JobContext, kind: SummaryMemory | SummaryWindowMemory, id: str, edge: int, model: Helper
+        self,
+        context: JobContext,
+        kind: SummaryMemory | SummaryWindowMemory,
+        id: str,
+        edge: int,
+        model: Helper,
+        screen: Screen | None,
     ) -> bool:
         """Folds the oldest items before `edge` that no summary covers; returns whether there were any.
 
-        Raises `ApiError` when the model fails: the old summary stays.
+        The model reads what `screen` leaves of them. Raises `ApiError` when the model fails: the old summary stays.
         """
         old = await self._summaries.get(context.principal, id)
         left = await self._left(context, id, old, edge)
         if not left:
             return False
         most = min(kind.summary_tokens, model.window // 4)
-        count, request = await _batch(old.text if old is not None else "", left, most, model)
+        count, request = await _batch(old.text if old is not None else "", await _screened(left, screen), most, model)
         text = await model.ask(request, most)
         if not text:
             raise upstream("The model's summary is empty.")
@@ -81,6 +89,12 @@ class Summariser:
         after = old.last_seq if old is not None else 0
         found = await self._conversations.following(context.principal, id, after=after, limit=PAGE)
         return [item for item in found if item.seq < edge]
+
+
+async def _screened(left: Sequence[Item], screen: Screen | None) -> Sequence[Item]:
+    if screen is None:
+        return left
+    return [replace(i, body=dict(await screen.quoted(i.id, i.body, i.checked))) for i in left]
 
 
 async def _batch(old: str, left: Sequence[Item], most: int, model: Helper) -> tuple[int, list[Message]]:

@@ -11,6 +11,7 @@ from contextlib import aclosing, contextmanager
 from typing import Any
 
 from serving.api.errors import ApiError, invalid, upstream
+from serving.api.guarded_history import GuardedHistory
 from serving.api.recalling import Open, Recalled
 from serving.api.schemas import ChatRequest
 from serving.api.services import Services
@@ -31,6 +32,7 @@ class Recollection:
 
     `report` says how many earlier turns the model was shown, and not shown; `noted` whether it was shown notes, such as
     a summary. A bare model (no `assistant`) has the memory that an assistant has by default.
+    `screen` is what checks `history`.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class Recollection:
         history: History,
         body: ChatRequest,
         param: str = "conversation",
+        screen: GuardedHistory | None = None,
     ) -> None:
         self._history = history
+        self._screen = screen
         self._services = services
         self._caller = caller
         self._assistant = assistant.name if assistant is not None else ""
@@ -57,7 +61,8 @@ class Recollection:
 
         Instructions stay before it: most chat templates take them at the beginning only. A request that begins with
         what a tool returned goes on with the newest turn, which therefore is part of it. Raises a 404 when the caller
-        has no such conversation: that shows as its turns are read, and needs no look of its own.
+        has no such conversation: that shows as its turns are read, and needs no look of its own. Raises a 400 where a
+        guardrail blocks what would be shown.
         """
         prompt: list[Message] = document["messages"]
         instructions = next((i for i, m in enumerate(prompt) if m["role"] != "system"), len(prompt))
@@ -70,15 +75,25 @@ class Recollection:
                 if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
                     going_on = [newest]
                     after = [*newest.messages, *after]
-                planned = Open(before, after, room, tokens.fit, self._question)
+                planned = Open(before, after, room, tokens.fit, self._question, self._screen)
                 id, kind = self._history.conversation, self._memory
                 found = await self._services.recaller.recall(self._caller, id, self._assistant, kind, turns, planned)
         self.noted = bool(found.notes)
         document["messages"] = [*before, *found.notes, *items.paired(memory.flat(found.turns)), *after]
         shown = [*found.turns, *going_on]
+        self._refuse(shown)
         if endpoint.text_only and any(map(others, memory.flat(shown))):
             raise invalid("This model takes text only.", self._param, "unsupported_content")
         await self.count(shown, found)
+
+    def _refuse(self, shown: Sequence[Turn]) -> None:
+        refused = self._screen.shown(id for turn in shown for id in turn.ids) if self._screen is not None else None
+        if refused is None:
+            return
+        id, name, kind = refused
+        self._services.audit.count("guardrail.block", name, self._caller.tenant)
+        message = f"A guardrail blocks what was said before: {name} ({kind}) in the item {id}."
+        raise invalid(message, self._param, "content_filter")
 
     async def count(self, shown: Sequence[Turn] = (), found: Recalled | None = None) -> None:
         """Fills in `report`; `shown` are the newest turns, and `found` is what memory gave. Raises as `recall`."""
@@ -91,11 +106,18 @@ class Recollection:
 class OpenTurn(Recollection):
     """A chat completion's turn of `conversation`, from its request to its end."""
 
-    def __init__(self, services: Services, caller: Principal, assistant: Assistant | None, body: ChatRequest) -> None:
+    def __init__(
+        self,
+        services: Services,
+        caller: Principal,
+        assistant: Assistant | None,
+        body: ChatRequest,
+        screen: GuardedHistory | None = None,
+    ) -> None:
         given = body.conversation
         self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
-        history = ConversationHistory(services.conversations, caller, self.conversation)
-        super().__init__(services, caller, assistant, history, body)
+        history = ConversationHistory(services.conversations, caller, self.conversation, screen)
+        super().__init__(services, caller, assistant, history, body, screen=screen)
         self._said = [message.model_dump(exclude_none=True) for message in body.messages]
 
     def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:

@@ -9,9 +9,10 @@ from typing import Protocol
 from serving.assistants import items
 from serving.assistants.items import Message
 from serving.assistants.memory import MAX_TURN, PAGE, Turn, newest_turns
+from serving.assistants.screen import Screen
 from serving.security.principal import Principal
 from serving.store.conversations import Body, Conversations, Item
-from serving.store.responses import MAX_CHAIN, Responses, split
+from serving.store.responses import MAX_CHAIN, Responses, StoredResponse, split
 
 RESPONSES = 8
 """Of a chain that are read together."""
@@ -35,18 +36,22 @@ class History(Protocol):
 
 
 class ConversationHistory:
-    """The turns of a conversation; raises `NotFound` where the caller has no such."""
+    """The turns of a conversation, as far as a `screen` leaves them; raises `NotFound` where the caller has no such."""
 
-    def __init__(self, conversations: Conversations, principal: Principal, id: str) -> None:
+    def __init__(
+        self, conversations: Conversations, principal: Principal, id: str, screen: Screen | None = None
+    ) -> None:
         self.conversation = id
         self._conversations = conversations
         self._principal = principal
+        self._screen = screen
         self._count: int | None = None  # of its turns, once it was read
 
     async def turns(self) -> AsyncGenerator[Turn, None]:
         """Yields the turns, the newest first."""
         page = await self._newest(PAGE)
-        async with aclosing(newest_turns(self._conversations, self._principal, self.conversation, page=page)) as turns:
+        found = newest_turns(self._conversations, self._principal, self.conversation, page=page, screen=self._screen)
+        async with aclosing(found) as turns:
             async for turn in turns:
                 yield turn
 
@@ -67,11 +72,19 @@ class ChainHistory:
 
     conversation = None
 
-    def __init__(self, responses: Responses, conversations: Conversations, principal: Principal, id: str) -> None:
+    def __init__(
+        self,
+        responses: Responses,
+        conversations: Conversations,
+        principal: Principal,
+        id: str,
+        screen: Screen | None = None,
+    ) -> None:
         self._responses = responses
         self._conversations = conversations
         self._principal = principal
         self._id = id
+        self._screen = screen
 
     async def turns(self) -> AsyncGenerator[Turn, None]:
         """Yields the turns, the newest first; a turn can have several responses, for example around a call."""
@@ -82,9 +95,9 @@ class ChainHistory:
         while next_id is not None and seen < MAX_CHAIN:
             page = await self._responses.chain(self._principal, next_id, limit=RESPONSES)
             for oldest in page:
-                head, *begun = split(oldest.items)
+                head, *begun = split(await self._shown(oldest))
                 for turn in reversed(begun):
-                    yield Turn(_messages([*turn, *rest]))
+                    yield Turn(_messages([*turn, *rest]), ids=_ids([*turn, *rest]))
                     rest = []
                 rest = [*head, *rest]
                 if len(rest) > MAX_TURN:
@@ -94,17 +107,28 @@ class ChainHistory:
         if oldest is not None and oldest.conversation_id is not None:
             before = oldest.conversation_before
             async with aclosing(
-                newest_turns(self._conversations, self._principal, oldest.conversation_id, before=before)
+                newest_turns(
+                    self._conversations, self._principal, oldest.conversation_id, before=before, screen=self._screen
+                )
             ) as earlier:
                 async for said in earlier:
-                    yield Turn([*said.messages, *items.messages(rest)], said.seq)
+                    yield Turn([*said.messages, *items.messages(rest)], said.seq, (*said.ids, *_ids(rest)))
                     rest = []
         if rest and (messages := _messages(rest)):
-            yield Turn(messages)
+            yield Turn(messages, ids=_ids(rest))
+
+    async def _shown(self, response: StoredResponse) -> Sequence[Body]:
+        if (screen := self._screen) is None:
+            return response.items
+        return [await screen.item(body["id"], body, response.checked) for body in response.items]
 
     async def left_out(self, shown: Sequence[Turn]) -> int:
         """Returns how many turns there are before `shown`."""
         return max(await self._responses.count_turns(self._principal, self._id) - len(shown), 0)
+
+
+def _ids(bodies: Sequence[Body]) -> tuple[str, ...]:
+    return tuple(body["id"] for body in bodies)
 
 
 def _messages(bodies: Sequence[Body]) -> list[Message]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from serving.assistants import items
 from serving.assistants.items import Message
+from serving.assistants.screen import Screen
 from serving.config import (
     BufferMemory,
     FactsMemory,
@@ -46,10 +47,14 @@ Fits = Callable[[list[Message], int], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the user said and all that followed, oldest first; `seq` is the number of its first item, if it has one."""
+    """What the user said and all that followed, oldest first; `seq` is the number of its first item, if it has one.
+
+    `ids` are those of its items.
+    """
 
     messages: list[Message]
     seq: int | None = None
+    ids: tuple[str, ...] = ()
 
 
 async def newest_turns(
@@ -59,10 +64,12 @@ async def newest_turns(
     *,
     before: int | None = None,
     page: Sequence[Item] | None = None,
+    screen: Screen | None = None,
 ) -> AsyncGenerator[Turn, None]:
     """Yields the turns of a conversation, the newest first, and reads no more of it than is asked for.
 
     With `before`, only items with a number below it. `page` are its PAGE newest items where they were read already.
+    With a `screen`, a turn is what that leaves of it.
     """
     turn: list[Item] = []  # newest first
     limit = PAGE
@@ -71,14 +78,14 @@ async def newest_turns(
             page = await conversations.last(principal, id, before=before, limit=limit)
         for item in page:
             if turn and item.turn != turn[-1].turn:
-                yield _turn(turn)
+                yield await _turn(turn, screen)
                 turn = []
             turn.append(item)
         if len(page) < limit:
             break
         before, limit, page = page[-1].seq, min(2 * limit, MAX_PAGE), None
     if 0 < len(turn) <= MAX_TURN:
-        yield _turn(turn)
+        yield await _turn(turn, screen)
 
 
 async def since(turns: AsyncIterator[Turn], seq: int) -> AsyncIterator[Turn]:
@@ -89,9 +96,10 @@ async def since(turns: AsyncIterator[Turn], seq: int) -> AsyncIterator[Turn]:
         yield turn
 
 
-def _turn(newest_first: Sequence[Item]) -> Turn:
+async def _turn(newest_first: Sequence[Item], screen: Screen | None) -> Turn:
     ordered = newest_first[::-1]
-    return Turn(items.messages(item.body for item in ordered), ordered[0].seq)
+    bodies = [await screen.item(i.id, i.body, i.checked) if screen is not None else i.body for i in ordered]
+    return Turn(items.messages(bodies), ordered[0].seq, tuple(i.id for i in ordered))
 
 
 def room(context: int | None, max_tokens: int | None) -> int | None:

@@ -6,9 +6,10 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable
+from functools import partial
 
 from serving.security.principal import Principal
-from serving.security.signed import seal, unseal
+from serving.security.signed import keys, seal, unseal
 from serving.store.ids import now
 
 PREFIX = "apr_"
@@ -29,11 +30,12 @@ class Approvals:
     """Offers approvals to callers, and reads those that they give; `clock` tells seconds since 1970.
 
     An approval holds for a caller's tenant and user, an assistant, a tool and its arguments' digest, until it expires.
+    Those that were offered under the secret `previous` are good too.
     """
 
-    def __init__(self, secret: str, clock: Callable[[], float] = now) -> None:
-        # A key of its own: what is signed here is never taken for the hash of an API key.
-        self._key = hmac.digest(secret.encode(), b"headrace approvals 1", "sha256")
+    def __init__(self, secret: str, clock: Callable[[], float] = now, *, previous: str | None = None) -> None:
+        # Keys of their own: what is signed here is never taken for the hash of an API key.
+        self._keys = keys(b"headrace approvals 1", secret, previous)
         self._clock = clock
 
     def __repr__(self) -> str:
@@ -45,13 +47,14 @@ class Approvals:
         # The last claim tells two offers of the same call apart, each of which allows one.
         claims = [caller.tenant, caller.user, assistant, tool, digest, expires_at, secrets.token_hex(8)]
         signed = json.dumps(claims).encode()
-        return PREFIX + seal(self._mac, signed), expires_at
+        return PREFIX + seal(partial(_mac, self._keys[0]), signed), expires_at
 
     def read(self, id: str, caller: Principal, assistant: str) -> tuple[str, str]:
         """Returns the tool and the digest of its arguments that `id` approves of. Raises `ApprovalError`."""
         no_id = ApprovalError("invalid_approval", "is no id of an approval")
         sealed = id.removeprefix(PREFIX) if id.startswith(PREFIX) and len(id) <= MAX_ID else ""
-        claims = unseal(self._mac, sealed)
+        read = (unseal(partial(_mac, key), sealed) for key in self._keys)
+        claims = next((claims for claims in read if claims is not None), None)
         if claims is None:
             raise no_id
         tenant, user, its_assistant, tool, digest, expires_at, *_ = json.loads(claims)
@@ -63,5 +66,6 @@ class Approvals:
             raise ApprovalError("expired_approval", "has expired: ask again")
         return tool, digest
 
-    def _mac(self, claims: bytes) -> bytes:
-        return hmac.digest(self._key, claims, "sha256")
+
+def _mac(key: bytes, claims: bytes) -> bytes:
+    return hmac.digest(key, claims, "sha256")

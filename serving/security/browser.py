@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from serving.config import Cors, Oidc
+from serving.security import signed
 from serving.security.flow import LIFETIME_S, FlowError, Flows
 from serving.security.keys import AuthenticationError
 from serving.security.person import People
@@ -40,7 +41,10 @@ class Forged(Exception):
 
 
 class Browser:
-    """Signs browsers in and out, and tells whose request one sends."""
+    """Signs browsers in and out, and tells whose request one sends.
+
+    Sessions that began under the secret `previous` go on, and are kept under `secret` when they are used.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,8 @@ class Browser:
         sessions: Sessions,
         people: People,
         secret: str,
+        *,
+        previous: str | None = None,
     ) -> None:
         self.providers = {provider.issuer.name: provider for provider in providers} if oidc.url else {}
         """Those at which one can sign in, by name."""
@@ -62,9 +68,9 @@ class Browser:
         self._origins = frozenset((oidc.url, *(cors.origins if cors.credentials else ())))
         self._sessions = sessions
         self._people = people
-        self._flows = Flows(secret)
+        self._flows = Flows(secret, previous=previous)
         self._back: Remembered[bool] = Remembered(LIFETIME_S, MAX_FLOWS)
-        self._key = hmac.digest(secret.encode(), b"headrace sessions 1", "sha256")
+        self._keys = signed.keys(b"headrace sessions 1", secret, previous)
 
     def __repr__(self) -> str:
         return "Browser()"
@@ -115,8 +121,8 @@ class Browser:
         session = await self._sessions.start(
             principal,
             provider.issuer.name,
-            self._hash(cookie),
-            instead_of=self._hash(before) if before is not None else None,
+            self._hashes(cookie)[0],
+            instead_of=self._hashes(before) if before is not None else (),
         )
         return session, cookie, flow.next
 
@@ -128,7 +134,7 @@ class Browser:
         cookie = cookies.get(self.session_cookie)
         if cookie is None or not self.providers:
             return None
-        session = await self._sessions.get(self._hash(cookie)) if _COOKIE.fullmatch(cookie) else None
+        session = await self._sessions.get(*self._hashes(cookie)) if _COOKIE.fullmatch(cookie) else None
         if session is None or session.issuer not in self.providers:
             raise AuthenticationError("the session is over: sign in again")
         return session
@@ -148,17 +154,17 @@ class Browser:
         origin = headers.get("origin")
         if origin not in self._origins and (origin is not None or headers.get("sec-fetch-site") != "same-origin"):
             raise Forged("cross_origin", "With a session, pages of this origin alone may change something.")
-        given, wanted = headers.get(CSRF_HEADER, ""), self.csrf_token(cookies)
-        if not hmac.compare_digest(given.encode(errors="replace"), wanted.encode()):
+        given, wanted = headers.get(CSRF_HEADER, ""), self._macs(b"csrf", cookies[self.session_cookie])
+        if not any(hmac.compare_digest(given.encode(errors="replace"), token.encode()) for token in wanted):
             raise Forged("invalid_csrf_token", f"The header {CSRF_HEADER} must be the csrf_token of /auth/session.")
 
     def csrf_token(self, cookies: Mapping[str, str]) -> str:
         """Returns what a page of ours proves itself with, while the session lasts."""
-        return self._mac(b"csrf", cookies[self.session_cookie])
+        return self._macs(b"csrf", cookies[self.session_cookie])[0]
 
     async def end(self, session: Session, cookies: Mapping[str, str]) -> str | None:
         """Ends a session. Returns the provider's page where one signs out there too, if it has one."""
-        await self._sessions.end(self._hash(cookies[self.session_cookie]))
+        await self._sessions.end(*self._hashes(cookies[self.session_cookie]))
         provider = self.providers[session.issuer]
         try:
             page = (await provider.metadata()).end_session_endpoint
@@ -171,11 +177,13 @@ class Browser:
     def _callback(self) -> str:
         return f"{self._url}/auth/callback"
 
-    def _hash(self, cookie: str) -> str:
-        return self._mac(b"hash", cookie)
+    def _hashes(self, cookie: str) -> list[str]:
+        return self._macs(b"hash", cookie)
 
-    def _mac(self, use: bytes, cookie: str) -> str:
-        return hmac.digest(self._key, use + b"\0" + cookie.encode(errors="replace"), "sha256").hex()
+    def _macs(self, use: bytes, cookie: str) -> list[str]:
+        """Returns what each secret makes of a cookie, today's first."""
+        data = use + b"\0" + cookie.encode(errors="replace")
+        return [hmac.digest(key, data, "sha256").hex() for key in self._keys]
 
 
 def _with(url: str, query: Mapping[str, str]) -> str:

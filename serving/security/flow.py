@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from serving.security import signed
 from serving.store.ids import now
@@ -51,10 +52,13 @@ def own_path(path: str) -> bool:
 
 
 class Flows:
-    """Begins sign-ins and knows them again on any gateway; `clock` tells seconds since 1970."""
+    """Begins sign-ins and knows them again on any gateway, also those that began under the secret `previous`.
 
-    def __init__(self, secret: str, clock: Callable[[], float] = now) -> None:
-        self._key = hmac.digest(secret.encode(), b"headrace sign-in 1", "sha256")
+    `clock` tells seconds since 1970.
+    """
+
+    def __init__(self, secret: str, clock: Callable[[], float] = now, *, previous: str | None = None) -> None:
+        self._keys = signed.keys(b"headrace sign-in 1", secret, previous)
         self._clock = clock
 
     def __repr__(self) -> str:
@@ -64,11 +68,12 @@ class Flows:
         """Returns a new flow and the cookie that binds it to its browser. `next` is an `own_path`."""
         state = secrets.token_urlsafe(32)
         claims = json.dumps([state, issuer, next, int(self._clock()) + LIFETIME_S]).encode()
-        return self._flow(state, issuer, next), signed.seal(self._cookie_mac, claims)
+        key = self._keys[0]
+        return _flow(key, state, issuer, next), signed.seal(partial(_mac, key, b"cookie"), claims)
 
     def read(self, cookie: str | None, state: str | None) -> Flow:
         """Returns the flow of a cookie, which must be that of `state`. Raises `FlowError`."""
-        claims = signed.unseal(self._cookie_mac, cookie) if cookie and len(cookie) <= MAX_COOKIE else None
+        key, claims = self._read(cookie) if cookie and len(cookie) <= MAX_COOKIE else (b"", None)
         if claims is None:
             raise FlowError("This browser did not begin to sign in here.")
         its_state, issuer, next, expires_at = json.loads(claims)
@@ -76,15 +81,21 @@ class Flows:
             raise FlowError("This browser began to sign in another time.")
         if self._clock() >= expires_at:
             raise FlowError("Signing in took too long: begin again.")
-        return self._flow(its_state, issuer, next)
+        return _flow(key, its_state, issuer, next)
 
-    def _flow(self, state: str, issuer: str, next: str) -> Flow:
-        # Made from the state by a key that is here alone, they need not be kept anywhere.
-        nonce, verifier = (signed.text(self._mac(use, state.encode())) for use in (b"nonce", b"verifier"))
-        return Flow(state, issuer, next, nonce, verifier)
+    def _read(self, cookie: str) -> tuple[bytes, bytes | None]:
+        """Returns the claims of a cookie and the key that signed them, None for those of nobody's."""
+        for key in self._keys:
+            if (claims := signed.unseal(partial(_mac, key, b"cookie"), cookie)) is not None:
+                return key, claims
+        return b"", None
 
-    def _cookie_mac(self, claims: bytes) -> bytes:
-        return self._mac(b"cookie", claims)
 
-    def _mac(self, use: bytes, data: bytes) -> bytes:
-        return hmac.digest(self._key, use + b"\0" + data, "sha256")
+def _flow(key: bytes, state: str, issuer: str, next: str) -> Flow:
+    # Made from the state by a key that is here alone, they need not be kept anywhere.
+    nonce, verifier = (signed.text(_mac(key, use, state.encode())) for use in (b"nonce", b"verifier"))
+    return Flow(state, issuer, next, nonce, verifier)
+
+
+def _mac(key: bytes, use: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, use + b"\0" + data, "sha256")

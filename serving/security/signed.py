@@ -9,6 +9,11 @@ from collections.abc import Callable
 _MAC = 32  # bytes of HMAC-SHA256
 
 
+def keys(use: bytes, *secrets: str | None) -> tuple[bytes, ...]:
+    """Returns a key for one `use` made of each secret that there is: the first signs, and what any signed is known."""
+    return tuple(hmac.digest(secret.encode(), use, "sha256") for secret in secrets if secret is not None)
+
+
 def text(data: bytes) -> str:
     """Returns base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

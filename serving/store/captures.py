@@ -93,16 +93,17 @@ class Captures:
         *,
         turn: tuple[str, Sequence[Body]] | None = None,
         response: NewResponse | None = None,
+        checked: str | None = None,
         then: Then | None = None,
     ) -> None:
         """Stores a capture with the answer's own place, and does `then` with the items that were added, all or nothing.
 
-        That is a `turn`, whose items are added to the conversation that it names, or a `response`. Raises `NotFound`
-        when that conversation, the capture's, or the response before it is gone.
+        That is a `turn`, whose items are added to the conversation that it names and passed the guardrails `checked`,
+        or a `response`. Raises `NotFound` when that conversation, the capture's, or the response before it is gone.
         """
 
         def work(connection: Connection) -> None:
-            added = add_items(connection, principal, *turn) if turn is not None else []
+            added = add_items(connection, principal, *turn, checked) if turn is not None else []
             if response is not None:
                 added = add_response(connection, principal, response)
             if capture is not None:

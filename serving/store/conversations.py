@@ -56,7 +56,10 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item: `body` is its content, `seq` its place in the conversation."""
+    """One item: `body` is its content, `seq` its place in the conversation.
+
+    `checked` names the guardrails that it passed when it was said, None where none read it.
+    """
 
     id: str
     conversation_id: str
@@ -65,6 +68,7 @@ class Item:
     turn: int
     body: dict[str, Any]
     created_at: float
+    checked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +298,10 @@ def _get(connection: Connection, principal: Principal, id: str) -> Conversation:
     return build(Conversation, row)
 
 
-def add_items(connection: Connection, principal: Principal, id: str, items: Sequence[Body]) -> list[Item]:
-    """Adds `items` to a conversation within a transaction; raises `NotFound`."""
+def add_items(
+    connection: Connection, principal: Principal, id: str, items: Sequence[Body], checked: str | None = None
+) -> list[Item]:
+    """Adds `items` to a conversation within a transaction; raises `NotFound`. `checked` is that of each."""
     begins = [_begins_turn(items, i) for i in range(len(items))]
     of = {"of": id, **binds(principal)}
     numbered = _NUMBER.rows(connection, of | {"items": len(items), "turns": sum(begins)})
@@ -308,7 +314,7 @@ def add_items(connection: Connection, principal: Principal, id: str, items: Sequ
         seq, turn = seq + 1, turn + begin
         body = dict(item)
         item_id = body.pop("id", None) or new_id(PREFIXES[body["type"]])
-        added.append(Item(item_id, id, seq, principal.tenant, turn, body, at))
+        added.append(Item(item_id, id, seq, principal.tenant, turn, body, at, checked))
     if added:
         rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
         _ADD.each(connection, rows)

@@ -77,6 +77,8 @@ class Base64(TypeDecorator[str]):
 
 ID = Id()
 NAME = String(256)
+CHECKED = String(32)
+"""Names the guardrails that a text passed when it was said; NULL where none read it."""
 
 meta = Table(
     "meta",
@@ -248,6 +250,7 @@ conversation_items = Table(
     Column("turn", BigInteger, nullable=False),
     Column("body", JSON, nullable=False),  # OpenAI's item without its id; what a message says is a list of typed parts
     Column("created_at", Double, nullable=False),
+    Column("checked", CHECKED),
     Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),  # turns are counted in it alone
 )
 
@@ -329,6 +332,7 @@ responses = Table(
     Column("body", JSON, nullable=False),  # OpenAI's response object, with its output
     Column("input", JSON, nullable=False),  # OpenAI's items with their ids
     Column("created_at", Double, nullable=False),
+    Column("checked", CHECKED),
     Index("ix_responses_previous_id", "previous_id"),
     Index("ix_responses_session_id", "session_id", "created_at"),
 )

@@ -37,7 +37,7 @@ class StoredResponse:
     """A response: `body` is OpenAI's object with its output, `input` its own items, `turns` those that begin in it.
 
     It goes on with the response `previous_id`, or with the items of `conversation_id` numbered below
-    `conversation_before`. Those that go on with each other have one `session_id`.
+    `conversation_before`. Those that go on with each other have one `session_id`. `checked` is as an item's.
     """
 
     id: str
@@ -51,6 +51,7 @@ class StoredResponse:
     body: dict[str, Any]
     input: list[dict[str, Any]]
     created_at: float
+    checked: str | None = None
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -67,6 +68,7 @@ class NewResponse:
     session_id: str
     previous_id: str | None = None
     conversation_id: str | None = None
+    checked: str | None = None
 
 
 class Responses:
@@ -164,7 +166,8 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
     first = bool(head) and new.previous_id is None and new.conversation_id is None
     if new.previous_id is not None:
         _lock(connection, principal, new.previous_id)
-    added = add_items(connection, principal, new.conversation_id, items) if new.conversation_id is not None else []
+    id = new.conversation_id
+    added = add_items(connection, principal, id, items, new.checked) if id is not None else []
     row = {
         "id": new.body["id"],
         "tenant": principal.tenant,
@@ -177,6 +180,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
         "body": new.body,
         "input": list(new.input),
         "created_at": now(),
+        "checked": new.checked,
     }
     connection.execute(responses.insert(), row)
     return added

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, or_, select
@@ -63,8 +64,8 @@ class Sessions:
         self._idle_s = idle_s
 
     @uninterrupted
-    async def start(self, principal: Principal, issuer: str, hash: str, *, instead_of: str | None = None) -> Session:
-        """Stores a new session of the principal, and removes that with the hash `instead_of` and what is over."""
+    async def start(self, principal: Principal, issuer: str, hash: str, *, instead_of: Sequence[str] = ()) -> Session:
+        """Stores a new session of the principal, and removes that with a hash of `instead_of` and what is over."""
         at = now()
         row = {
             "id": new_id("ses"),
@@ -81,7 +82,7 @@ class Sessions:
         async with self._database.write() as connection:
             await lock(connection, "sessions", principal.tenant, principal.user)
             over = or_(sessions.c.expires_at <= at, sessions.c.used_at <= at - self._idle_s)
-            await connection.execute(sessions.delete().where(or_(over, sessions.c.hash == instead_of)))
+            await connection.execute(sessions.delete().where(or_(over, sessions.c.hash.in_(instead_of))))
             newest = select(sessions.c.id).where(theirs).order_by(sessions.c.created_at.desc(), sessions.c.id)
             kept = newest.limit(PER_USER - 1).subquery()
             await connection.execute(sessions.delete().where(theirs, sessions.c.id.not_in(select(kept.c.id))))
@@ -89,14 +90,18 @@ class Sessions:
         return Session(**row, role=principal.role, groups=sorted(principal.groups))  # type: ignore[arg-type]
 
     @uninterrupted
-    async def get(self, hash: str) -> Session | None:
-        """Returns the session with this hash; None when there is none, it is over, or its user may not come in."""
+    async def get(self, hash: str, *older: str) -> Session | None:
+        """Returns the session with this hash; None when there is none, it is over, or its user may not come in.
+
+        One with an `older` hash has this hash from then on. One statement looks for all of them: a gateway that takes
+        another hash for today's may change it meanwhile.
+        """
         at = now()
         query = (
             select(sessions, users.c.role, users.c.groups)
             .join(users, and_(users.c.tenant == sessions.c.tenant, users.c.user == sessions.c.user))
             .join(tenants, tenants.c.id == sessions.c.tenant)
-            .where(sessions.c.hash == hash, users.c.disabled_at.is_(None), tenants.c.disabled_at.is_(None))
+            .where(sessions.c.hash.in_((hash, *older)), users.c.disabled_at.is_(None), tenants.c.disabled_at.is_(None))
         )
 
         def find(connection: Connection) -> Session | None:
@@ -106,13 +111,13 @@ class Sessions:
         found = await self._database.query(find)
         if found is None or at >= found.expires_at or at >= found.used_at + self._idle_s:
             return None
-        if at >= found.used_at + TOUCH_S:
-            used = sessions.update().where(sessions.c.id == found.id).values(used_at=at)
+        if found.hash != hash or at >= found.used_at + TOUCH_S:
+            used = sessions.update().where(sessions.c.id == found.id).values(used_at=at, hash=hash)
             await self._database.together(lambda connection: connection.execute(used))
         return found
 
     @uninterrupted
-    async def end(self, hash: str) -> None:
-        """Removes a session, if it is there."""
+    async def end(self, *hashes: str) -> None:
+        """Removes the session that has one of the hashes, if it is there."""
         async with self._database.write() as connection:
-            await connection.execute(sessions.delete().where(sessions.c.hash == hash))
+            await connection.execute(sessions.delete().where(sessions.c.hash.in_(hashes)))

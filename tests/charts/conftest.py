@@ -103,6 +103,7 @@ VARIANTS: dict[str, Values] = {
     },
     "nothing is kept": {"persistence": {"retain": False}, "jobs": {"ttlSecondsAfterFinished": None}},
     "backup": {"backup": {"enabled": True, "existingClaim": "backups"}, "jobs": {"ttlSecondsAfterFinished": None}},
+    "sealed backup": {"backup": {"enabled": True, "existingClaim": "backups", "key": {"secret": "backup-key"}}},
     "ingestion without an end": {
         "knowledge": [{"name": "a_b.c", "configMaps": [{"name": "documents"}]}],
         "jobs": {"ttlSecondsAfterFinished": None},

@@ -12,6 +12,7 @@ from tests.charts.conftest import VARIANTS
 LABELS = ("name", "instance", "component", "part-of", "version", "managed-by")
 NAMED = {"mine", "data", "gcs", "backups", "documents", "archive", "shared-documents", "weights", "headrace-db-app"} | {
     "bucket-keys",
+    "backup-key",
     "kube-root-ca.crt",
 }
 """Objects that the values of the tests name instead of having them made; the last one Kubernetes makes."""
@@ -203,6 +204,21 @@ def test_what_works_on_a_bucket_has_its_keys_as_a_file(render, data, variable):
                 assert "/etc/headrace/secrets" in {m["mountPath"] for m in container["volumeMounts"]}, name
         assert (file in sources) == any(variable in c.get("env", ()) for c in pod["spec"]["containers"]), name
     assert having == {"wait", "ray-worker", "migrate", "backup"}
+
+
+def test_archives_are_sealed_where_there_is_a_key(render, full):
+    def backup(rendered):
+        spec = rendered.one("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        [container] = spec["containers"]
+        mounts = {m["name"]: m for m in container["volumeMounts"]}
+        return container["args"], mounts.get("backup-key"), [v for v in spec["volumes"] if v["name"] == "backup-key"]
+
+    assert backup(render(VARIANTS["backup"])) == (["backup", "/backups"], None, [])
+    args, mount, [volume] = backup(full)
+    assert args == ["backup", "/backups", "--key", "/etc/headrace/backup/key"]
+    assert mount == {"name": "backup-key", "mountPath": "/etc/headrace/backup", "readOnly": True}
+    secret = {"secretName": "backup-key", "defaultMode": 0o440, "items": [{"key": "backup-2026-05.key", "path": "key"}]}
+    assert volume["secret"] == secret
 
 
 def test_other_metadata_is_on_every_object(full):

@@ -115,6 +115,38 @@ def test_secrets_stand_in_the_secret_alone(plan: Planner, kubeconfig: Path) -> N
     assert set(planned["headrace-secrets"].secrets) == {"stringData"}
 
 
+def test_the_key_secret_changes_in_three_steps(plan: Planner, kubeconfig: Path) -> None:
+    def step(**numbers: int) -> tuple[set[str], set[str]]:
+        config = settings(CHECKOUT / "Pulumi.kubeconfig.yaml", kubeconfig) | {"key_secret": numbers}
+        planned = plan(config, stack="example")
+        made = {r.name for r in planned.resources.values() if r.token == "headrace:index:RandomSecret"}
+        held = set(planned["headrace-secrets"].secrets["stringData"])
+        return {n for n in made if n.startswith("key-secret")}, {n for n in held if n.startswith("key-secret")}
+
+    one, two = {"key-secret"}, {"key-secret-2"}
+    assert step() == (one, one)
+    assert step(previous=2) == step(revision=2, previous=1) == (one | two, one | two)
+    assert step(revision=2) == (one | two, two)  # the state keeps what replicas read no more
+
+
+def test_with_a_store_the_stack_makes_no_secret(plan: Planner, kubeconfig: Path) -> None:
+    config = settings(CHECKOUT / "Pulumi.kubeconfig.yaml", kubeconfig)
+    config["kubernetes"] |= {"external_secret": {"store": "vault", "key": "apps/headrace"}}
+    planned = plan(config, stack="example")
+    assert "headrace-secrets" not in planned.resources
+    made = {r.name for r in planned.resources.values() if r.token == "headrace:index:RandomSecret"}
+    assert made == {"database-password"}  # of the database that the stack runs itself
+    values = planned["headrace"].inputs["values"]["secrets"]
+    assert values["externalSecret"]["key"] == "apps/headrace"
+    assert "existingSecret" not in values
+    config["models"] = [{"name": "r", "engine": "remote", "url": "https://m.example.com/v1", "api_key": "planted"}]
+    config["assistants"] = []
+    with pytest.raises(pulumi.RunError) as raised:
+        plan(config, encrypted=("models",), stack="example")
+    assert "write {ref: file:/etc/headrace/secrets/model-r-api-key} in its place" in str(raised.value)
+    assert "planted" not in str(raised.value)
+
+
 def test_what_comes_before_what(plan: Planner, kubeconfig: Path) -> None:
     planned = plan(settings(CHECKOUT / "Pulumi.kubeconfig.yaml", kubeconfig), stack="example")
     assert {"namespace", "headrace-secrets", "headrace-db"} <= set(planned["headrace"].dependencies)

@@ -1,3 +1,5 @@
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +53,24 @@ def test_secrets_are_marked_and_stand_nowhere_else(plan: Planner) -> None:
     assert "planted" not in everything
     assert "hr_made" not in everything
     assert "file:" in everything
+
+
+def test_the_key_secret_changes_in_three_steps(plan: Planner) -> None:
+    def step(**numbers: int) -> tuple[dict[str, str], list[str | None], str]:
+        planned = plan({"knowledge": KNOWLEDGE, "key_secret": numbers})
+        made = {r.name: r.inputs["path"].rpartition("/")[2] for r in planned.resources.values() if "path" in r.inputs}
+        [gateway] = [a for a in planned["application"].inputs["document"]["applications"] if a["name"] == "headrace"]
+        serving = json.dumps(gateway["args"])
+        named = dict(re.findall(r'"(key_secret\w*)": {"ref": "file:[^"]*/data/(key_secret\w*)"}', serving))
+        used = [named.get("key_secret"), named.get("key_secret_previous")]
+        return {k: v for k, v in made.items() if k.startswith("key-secret")}, used, serving
+
+    both = {"key-secret": "key_secret", "key-secret-2": "key_secret_2"}
+    steps = [step(), step(previous=2), step(revision=2, previous=1), step(revision=2)]
+    assert [made for made, _, _ in steps] == [{"key-secret": "key_secret"}, both, both, both]  # none is lost
+    first, second = both.values()
+    assert [u for _, u, _ in steps] == [[first, None], [first, second], [second, first], [second, None]]
+    assert len({serving for _, _, serving in steps}) == len(steps)  # each step starts other gateways
 
 
 def test_nothing_listens_beyond_loopback(plan: Planner) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,11 +44,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Rails:
-    """The checks of an assistant."""
+    """The checks of an assistant; `version` names them: others, or other settings of theirs, have another."""
 
     input: Stage
     output: Stage
     context: Stage
+    version: str
 
 
 class AssistantRails:
@@ -65,7 +68,9 @@ def build(guardrails: Sequence[Guardrail]) -> Rails | None:
     """Returns the checks; None where there are none."""
     if not guardrails:
         return None
-    return Rails(_stage(guardrails, "input"), _stage(guardrails, "output"), _stage(guardrails, "context"))
+    said = json.dumps([g.model_dump(mode="json") for g in guardrails], sort_keys=True)
+    version = hashlib.sha256(said.encode()).hexdigest()[:32]
+    return Rails(_stage(guardrails, "input"), _stage(guardrails, "output"), _stage(guardrails, "context"), version)
 
 
 def _stage(guardrails: Sequence[Guardrail], where: GuardedText) -> Stage:

@@ -53,6 +53,7 @@ class World:
             None,
             None,
             lambda: Resolver(self.catalog),
+            lambda assistant: None,
         )
 
     async def turn(self, id, assistant, n):

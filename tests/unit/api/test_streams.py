@@ -338,6 +338,15 @@ async def test_a_stream_is_forgotten_after_its_time():
 ME = Principal("t", "u", "k")
 
 
+def test_what_was_signed_under_the_previous_secret_opens():
+    before, now = StreamIds("o" * 40), StreamIds("n" * 40, previous="o" * 40)
+    id = before.new("10.0.0.7:4711", ME)
+    assert now.owner(id, ME) == "10.0.0.7:4711"
+    assert now.is_ticket(before.ticket(id), id)
+    assert not before.is_ticket(now.ticket(id), id)
+    assert not now.is_ticket(StreamIds("x" * 40).ticket(id), id)
+
+
 @given(st.data())
 def test_an_id_opens_for_its_caller_alone_and_cannot_be_changed(data):
     ids = StreamIds("s" * 32)

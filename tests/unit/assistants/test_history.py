@@ -42,6 +42,7 @@ async def stores(tmp_path):
 async def chained(responses, batches, previous=None, conversation=None):
     """Keeps a response for each (input, output) and returns the last id."""
     for asked, answered in batches:
+        asked, answered = ([{"id": new_id("item"), **item} for item in items] for items in (asked, answered))
         body = {"id": new_id("resp"), "output": answered}
         await keep(responses, ALICE, body, asked, previous_id=previous, conversation_id=conversation)
         previous, conversation = body["id"], None

@@ -39,7 +39,7 @@ def test_browsers_come_back_to_where_the_stack_is(oidc: dict[str, object], url: 
     told = serving(
         StackConfig.model_validate({"oidc": oidc}),
         store=Store(database="sqlite:////h.db", data="/d"),
-        key_secret=secret,
+        key_secret=lambda number: secret,
         api_key=secret,
         multiprocess_dir=None,
         url="https://stack.example.com",

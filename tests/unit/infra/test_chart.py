@@ -34,6 +34,49 @@ def test_no_secret_stands_in_values(tmp_path: Path) -> None:
         assert reference["ref"].startswith("file:/etc/headrace/secrets/")
 
 
+def test_secrets_come_from_a_store(tmp_path: Path) -> None:
+    external = {"store": "vault", "key": "apps/headrace", "refresh_interval": "15m"}
+    found = values(tmp_path, kubernetes={"external_secret": external, "key_revision": 3})["secrets"]
+    assert found == {
+        "externalSecret": {
+            "store": "vault",
+            "storeKind": "ClusterSecretStore",
+            "key": "apps/headrace",
+            "refreshInterval": "15m",
+        },
+        "databasePassword": {"secret": "headrace-db-owner", "key": "password"},
+        "bucketCredentials": {"secret": ""},
+        "revision": "3",
+    }
+    database = {"kind": "url", "url": "postgresql://h@db/h"}
+    assert "databasePassword" not in values(
+        tmp_path, kubernetes={"external_secret": external}, database=database
+    )["secrets"]  # fmt: skip
+
+
+def test_the_key_secret_changes_by_numbers(tmp_path: Path) -> None:
+    def told(**numbers: int) -> tuple[str, str | None]:
+        serving = values(tmp_path, key_secret=numbers)["serving"]
+        return serving["key_secret"]["ref"], serving.get("key_secret_previous", {}).get("ref")
+
+    first, second = "file:/etc/headrace/secrets/key-secret", "file:/etc/headrace/secrets/key-secret-2"
+    assert told() == (first, None)
+    assert told(previous=2) == (first, second)
+    assert told(revision=2, previous=1) == (second, first)
+    assert told(revision=2) == (second, None)
+
+
+def test_backups_are_made_where_there_is_a_volume(tmp_path: Path) -> None:
+    assert "backup" not in values(tmp_path)
+    assert values(tmp_path, backup={"claim": "archives", "key": "backup-key"})["backup"] == {
+        "enabled": True,
+        "schedule": "15 3 * * *",
+        "timeZone": "Etc/UTC",
+        "existingClaim": "archives",
+        "key": {"secret": "backup-key", "key": "key"},
+    }
+
+
 def test_the_schema_is_migrated_by_a_job_alone(tmp_path: Path) -> None:
     assert values(tmp_path)["serving"]["store"]["migrate"] is False
 

@@ -66,6 +66,12 @@ TLS = {"secret": "t"}
             "headrace:addons.kuberay.namespace: is missing; name the namespace of the operator",
         ),
         ({"addons": {"kuberay": "yes"}}, "headrace:addons.kuberay"),
+        ({"backup": {"key": "k"}}, "needs claim: the volume that archives are written into"),
+        ({"key_secret": {"revision": 2, "previous": 2}}, "has the same number as revision and previous"),
+        (
+            {"kubernetes": {"external_secret": {"store": "vault"}}},
+            "headrace:kubernetes.external_secret.key: is missing; add it",
+        ),
         ({"database": {"kind": "url"}}, "needs url: postgresql://user@host/database"),
         (
             {"database": {"kind": "url", "url": "postgresql://u:planted@h/d"}},

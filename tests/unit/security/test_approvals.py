@@ -73,3 +73,10 @@ def test_whatever_the_names_are(tenant, user, assistant, tool):
     id, _ = approvals.offer(caller, assistant, tool, DIGEST)
     assert approvals.read(id, caller, assistant) == (tool, DIGEST)
     assert id.isascii()
+
+
+def test_what_was_offered_under_the_previous_secret_is_good() -> None:
+    id, _ = Approvals("o" * 40).offer(ALICE, "docs", "post", DIGEST)
+    assert Approvals(SECRET, previous="o" * 40).read(id, ALICE, "docs") == ("post", DIGEST)
+    new, _ = Approvals(SECRET, previous="o" * 40).offer(ALICE, "docs", "post", DIGEST)
+    assert code(Approvals("o" * 40), new) == "invalid_approval"

@@ -46,6 +46,13 @@ def test_what_is_not_known_again() -> None:
     assert SECRET not in repr(flows)
 
 
+def test_one_that_began_under_the_previous_secret_goes_on() -> None:
+    flow, cookie = Flows("o" * 40, lambda: 1000).begin("main", "/")
+    assert Flows(SECRET, lambda: 1000, previous="o" * 40).read(cookie, flow.state) == flow
+    with pytest.raises(FlowError):
+        Flows("o" * 40, lambda: 1000).read(Flows(SECRET, previous="o" * 40).begin("main", "/")[1], flow.state)
+
+
 @given(st.data())
 def test_no_changed_cookie_is_known(data: st.DataObject) -> None:
     flows = Flows(SECRET, lambda: 1000)

@@ -111,7 +111,7 @@ async def test_ended_is_ended(sessions: Sessions) -> None:
 
 async def test_a_new_one_takes_the_place_of_the_one_before(sessions: Sessions) -> None:
     await sessions.start(ALICE, "main", hash(1))
-    await sessions.start(replace(ALICE, user="bob"), "main", hash(2), instead_of=hash(1))
+    await sessions.start(replace(ALICE, user="bob"), "main", hash(2), instead_of=[hash(1)])
     assert await sessions.get(hash(1)) is None
     assert await sessions.get(hash(2)) is not None
 

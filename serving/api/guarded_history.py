@@ -1,0 +1,104 @@
+"""Input checks of what was said before a request: of items that came without a request, or before other guardrails.
+
+Items keep the name of the guardrails that they passed when they were said, and are not read again by the same. What
+others are found to be clean is remembered for a while, so that a conversation is not read anew for each turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+
+import orjson
+
+from serving.api.guard import REMOVED, Guard
+from serving.api.texts import walk
+from serving.security.remembered import Remembered
+from serving.store.conversations import Body
+
+Clean = Remembered[bool]
+"""Digests of texts in which guardrails found nothing."""
+
+TTL_S = 3600
+SIZE = 16_384
+
+
+class GuardedHistory:
+    """The `Screen` of one request. What blocks an item blocks the request only if the model would be shown it."""
+
+    def __init__(self, guard: Guard, clean: Clean) -> None:
+        self._guard = guard
+        self._clean = clean
+        self._found: dict[str, Guard] = {}
+        self._refused: dict[str, tuple[str, str]] = {}
+        self._reported: set[str] = set()
+
+    @classmethod
+    def of(cls, guard: Guard | None, clean: Clean) -> GuardedHistory | None:
+        """Returns what checks a history, None where nothing is checked."""
+        return cls(guard, clean) if guard is not None and guard.reads else None
+
+    async def item(self, id: str, body: Body, checked: str | None) -> Body:
+        """Returns what is left of an item. Raises `RetrievalUnavailable`."""
+        if checked == self._guard.version:
+            return body
+        digest = self._digest(dict(body))
+        if self._clean.get(digest):
+            return body
+        own = self._guard.apart()
+
+        async def check(text: str, role: str, place: str) -> str:
+            result = await own.said(text, role, place)
+            if not result.blocked:
+                return result.text
+            if role != "tool":
+                self._refused.setdefault(id, own.blocks[place])
+            return REMOVED
+
+        await asyncio.sleep(0)  # a history is many texts, and others' streams must not wait for all of them
+        left: Body = await walk(dict(body), f"items.{id}", "user", check)
+        if own.report:
+            self._found[id] = own
+        else:
+            self._clean.put(digest, True)
+        return left
+
+    async def quoted(self, id: str, body: Body, checked: str | None) -> Body:
+        """As `item`; what it finds is reported at once, and blocks no request."""
+        left = await self.item(id, body, checked)
+        self._report(id)
+        return left
+
+    async def note(self, text: str) -> str:
+        """Returns what is left of a text that memory holds, empty where it is blocked. Raises as `item`."""
+        digest = self._digest(text)
+        if self._clean.get(digest):
+            return text
+        own = self._guard.apart()
+        result = await own.said(text, "user", "memory")
+        if own.report:
+            self._guard.include(own)
+        else:
+            self._clean.put(digest, True)
+        return "" if result.blocked else result.text
+
+    def shown(self, ids: Iterable[str]) -> tuple[str, str, str] | None:
+        """Reports what was found in items that the model is shown.
+
+        Returns the first of them that is blocked, with the check and the kind, None when none is.
+        """
+        refused = None
+        for id in ids:
+            self._report(id)
+            if refused is None and id in self._refused:
+                refused = id, *self._refused[id]
+        return refused
+
+    def _report(self, id: str) -> None:
+        if id in self._found and id not in self._reported:
+            self._reported.add(id)
+            self._guard.include(self._found[id])
+
+    def _digest(self, said: object) -> bytes:
+        return hashlib.sha256(orjson.dumps([self._guard.version, said], option=orjson.OPT_SORT_KEYS)).digest()

@@ -1,0 +1,49 @@
+"""The texts of requests and items: each with its place, and whose words it is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+_SAID = ("description", "title", "default", "const", "enum", "examples")
+"""What is said in those; names and patterns are only matched."""
+
+_INSIDE = ("content", "text", "output", "refusal", "tool_calls", "function", "arguments")
+"""Fields of messages and items that hold texts."""
+
+OnText = Callable[[str, str, str], Awaitable[str]]
+"""From a text, the role that says it and its place to what stands for it.
+
+Roles beside those of messages: `arguments` of a call, and `description` of a tool or a form.
+"""
+
+
+async def walk(value: Any, place: str, role: str, on_text: OnText) -> Any:
+    """Returns a message, an item or a list of such with what `on_text` returns for each of their texts."""
+    if isinstance(value, str):
+        return await on_text(value, role, place) if value else value
+    if isinstance(value, list):
+        return [await walk(item, f"{place}[{i}]", role, on_text) for i, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    role = "tool" if value.get("type") == "function_call_output" else value.get("role", role)
+    return {
+        name: await walk(item, f"{place}.{name}", "arguments" if name == "arguments" else role, on_text)
+        if name in _INSIDE
+        else item
+        for name, item in value.items()
+    }
+
+
+async def described(value: Any, place: str, on_text: OnText, *, said: bool = False) -> Any:
+    """Returns a description of tools or of an answer's form with what `on_text` returns for what it says."""
+    if isinstance(value, str):
+        return await on_text(value, "description", place) if said and value else value
+    if isinstance(value, list):
+        return [await described(item, f"{place}[{i}]", on_text, said=said) for i, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: await described(item, f"{place}.{name}", on_text, said=said or name in _SAID)
+        for name, item in value.items()
+    }
