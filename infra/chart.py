@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ LABELS = {
 """On objects beside the chart's own."""
 
 DATA = "/var/lib/headrace"
+CERTIFICATES = "/etc/headrace/certificates"
+BEGIN = "-----BEGIN CERTIFICATE-----"
 TLS_SECRET = "headrace-tls"  # noqa: S105 (a name)
 
 DOCUMENT_BYTES = 900 * 1024
@@ -83,9 +85,11 @@ def values(
         url=url(config) if config.ingress.host else "",
     )
     monitored = monitoring.MONITORING.choice(config) != "off"
+    said, certificates = _certificates(serving.model_dump(mode="json", exclude_none=True))
     return {
         "image": {**_image(config.image), "pullSecrets": list(config.image.pull_secrets)},
-        "serving": serving.model_dump(mode="json", exclude_none=True),
+        "serving": said,
+        **({"certificates": certificates} if certificates else {}),
         "catalog": kserve.with_urls(application.catalog(config).model_dump(mode="json", exclude_none=True), urls),
         "knowledge": knowledge(config, checkout),
         "secrets": _secrets(config, secret),
@@ -115,6 +119,17 @@ def values(
             "dashboards": {"enabled": monitored},
         },
     }
+
+
+def _certificates(serving: Values) -> tuple[Values, dict[str, str]]:
+    """The configuration with the authorities' certificates where pods find them, and their content by file name."""
+    content = {}
+    for issuer in (serving.get("oidc") or {}).get("issuers", ()):
+        if file := issuer.get("tls_ca"):
+            name = f"issuer-{issuer['name']}.pem"
+            content[name] = Path(file).read_text()
+            issuer["tls_ca"] = f"{CERTIFICATES}/{name}"
+    return serving, content
 
 
 def _image(image: Image) -> Values:
@@ -222,9 +237,25 @@ def knowledge(config: StackConfig, checkout: Path) -> list[Values]:
     return collections
 
 
+def _unread_certificates(config: StackConfig) -> Iterator[Mistake]:
+    for i, issuer in enumerate(config.oidc.issuers):
+        if not issuer.tls_ca:
+            continue
+        key = f"oidc.issuers[{i}].tls_ca"
+        try:
+            if BEGIN not in Path(issuer.tls_ca).read_text():
+                yield Mistake(key, f"{issuer.tls_ca} has no certificate in PEM", "name a file that has one")
+        except (OSError, UnicodeDecodeError) as e:
+            problem = getattr(e, "strerror", None) or "it is no text"
+            yield Mistake(
+                key, f"{issuer.tls_ca} cannot be read: {problem}", "name a file on this host; pods get a copy"
+            )
+
+
 def mistakes(config: StackConfig, checkout: Path) -> list[Mistake]:
     """Documents that cannot travel into the cluster as ConfigMaps, and tools that would read the stack's database."""
     found = application.own_database(config, _database(config))
+    found += _unread_certificates(config)
     total = 0
     fix = "leave it out, and upload it through the files API"
     for i, collection in enumerate(config.knowledge):

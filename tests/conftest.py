@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sign_on import SignOn, running
 from tests.stack import Stack, own_stack, ticking, write_documents
 
 CLUSTER_TIMEOUT_S = 1500
@@ -39,6 +40,15 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sign_on(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignOn]:
+    """The identity provider of the session's stack."""
+    with running(
+        tmp_path_factory.mktemp("sign-on"), on_cluster=request.config.getoption("--target") == "cluster"
+    ) as on:
+        yield on
+
+
+@pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The session's stack, up."""
     name = os.environ.get("HEADRACE_TEST_STACK")
@@ -46,13 +56,20 @@ def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pyt
         request.getfixturevalue("cluster")
         from tests.cluster.stack import cluster_stack, standing
 
-        with standing(name) if name else cluster_stack(documents, tmp_path_factory.mktemp("charts")) as up:
+        if name:
+            with standing(name) as up:
+                yield up
+            return
+        sign_on: SignOn = request.getfixturevalue("sign_on")
+        with cluster_stack(documents, tmp_path_factory.mktemp("charts"), sign_on.settings()) as up:
+            sign_on.reach(up.url)
             yield up
         return
     if name:
         yield Stack(name).outputs()
         return
-    with ticking() as ticker, own_stack("test", documents, [ticker]) as up:
+    sign_on = request.getfixturevalue("sign_on")
+    with ticking() as ticker, own_stack("test", documents, [ticker], sign_on.at) as up:
         yield up
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests import node
+from tests.certificate import Certificate
 from tests.servers import Server, free_port
 
 SOURCE = Path(__file__).with_name("oidc")
@@ -25,13 +26,14 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 class IdentityProvider(Server):
-    """The provider. `home` is the URL of the gateway that its clients come back to."""
+    """The provider. `home` is the URL of the gateway that its clients come back to; `certificate` makes it https."""
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, host: str = "127.0.0.1", certificate: Certificate | None = None) -> None:
         super().__init__()
         self.home = home
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.host, self.port = host, free_port(host)
+        self.url = f"{'https' if certificate else 'http'}://{host}:{self.port}"
+        self._certificate = certificate
         self._package = node.packages(SOURCE) / "node_modules" / "oidc-provider"
         self.rsa: rsa.RSAPrivateKey
         self.ec: ec.EllipticCurvePrivateKey
@@ -56,9 +58,11 @@ class IdentityProvider(Server):
     def restart(self) -> None:
         self.kill()
         program = str(SOURCE / "provider.js")
-        arguments = [str(self._package), str(self.port), str(self.folder / "keys"), self.home]
+        arguments = [str(self._package), self.url, str(self.folder / "keys"), self.home]
+        if self._certificate:
+            arguments += [str(self._certificate.file), str(self._certificate.key)]
         self._start([node.program("node"), program, *arguments])
-        self._ready([self.port])
+        self._ready([self.port], self.host)
 
     def kid(self, algorithm: str) -> str:
         return f"{algorithm[:2]}-{self.generation}"

@@ -32,9 +32,9 @@ MEMORY = Path("/dev/shm")
 ROOM = 4 << 30
 
 
-def free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
+        one.bind((host, 0))
         return int(one.getsockname()[1])
 
 
@@ -51,12 +51,12 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
 
-    def _ready(self, url_ports: list[int]) -> None:
+    def _ready(self, url_ports: list[int], host: str = "127.0.0.1") -> None:
         deadline = time.monotonic() + UP_S
         for port in url_ports:
             while True:
                 with socket.socket() as s:
-                    if s.connect_ex(("127.0.0.1", port)) == 0:
+                    if s.connect_ex((host, port)) == 0:
                         break
                 assert self.process is not None
                 if self.process.poll() is not None or time.monotonic() > deadline:

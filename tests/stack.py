@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,16 +164,27 @@ def ticking() -> Iterator[dict[str, str]]:
 
 
 class own_stack:
-    """A stack that is brought up on entering and purged on leaving. `models` are beside those of `test_settings`."""
+    """A stack that is brought up on entering and purged on leaving.
 
-    def __init__(self, name: str, documents: Path, models: Sequence[dict[str, str]] = ()) -> None:
+    `models` are beside those of `test_settings`; `more` are settings for the URL that the API will have.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        documents: Path,
+        models: Sequence[dict[str, str]] = (),
+        more: Callable[[str], dict[str, object]] = lambda url: {},
+    ) -> None:
         self.stack = Stack(name)
         self.documents = documents
         self.models = models
+        self.more = more
 
     def __enter__(self) -> Stack:
         settings = test_settings(self.documents)
-        self.stack.configure(**{**settings, "models": [*settings["models"], *self.models]})
+        own = self.more(f"http://127.0.0.1:{settings['ports']['api']}")
+        self.stack.configure(**{**settings, "models": [*settings["models"], *self.models], **own})
         try:
             self.stack.run("up")
             return self.stack.outputs()

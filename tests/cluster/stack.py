@@ -72,8 +72,8 @@ def settings(documents: Path, images: Images, mirror: Path) -> dict[str, object]
 
 
 @contextmanager
-def cluster_stack(documents: Path, mirror: Path) -> Iterator[ClusterStack]:
-    """The stack, up; at the end it is destroyed, which leaves no object behind, and what is around it too."""
+def cluster_stack(documents: Path, mirror: Path, more: dict[str, object]) -> Iterator[ClusterStack]:
+    """The stack with further settings, up; at the end it is destroyed with what is around it, and no object is left."""
     images = load_images()
     charts.pack_kuberay(mirror)
     stack = ClusterStack(NAME)
@@ -81,7 +81,7 @@ def cluster_stack(documents: Path, mirror: Path) -> Iterator[ClusterStack]:
     with (
         definitions(),
         around.services(images, password),
-        _up(stack, settings(documents, images, mirror), password) as up,
+        _up(stack, settings(documents, images, mirror) | more, password) as up,
         prometheus(images.prometheus, NAMESPACE) as url,
     ):
         yield replace(up, prometheus_url=url)

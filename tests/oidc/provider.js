@@ -1,9 +1,12 @@
 // An identity provider for tests: panva's oidc-provider with a few people, clients and the keys of a file.
-// Arguments: the package's folder, the port, a file with a set of private keys, the URL that browsers come back to.
+// Arguments: the package's folder, its own URL, a file with a set of private keys, the URL that browsers come back to,
+// and for https files with a certificate and its key.
 import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
 import { pathToFileURL } from "node:url";
 
-const [packageFolder, port, keys, home] = process.argv.slice(2);
+const [packageFolder, own, keys, home, certificate, key] = process.argv.slice(2);
+const { hostname, port } = new URL(own);
 const { Provider } = await import(pathToFileURL(`${packageFolder}/lib/index.js`));
 
 const PEOPLE = {
@@ -21,7 +24,7 @@ const browser = {
 };
 const machine = { redirect_uris: [], response_types: [], grant_types: ["client_credentials"], client_secret: "s3cret" };
 
-const provider = new Provider(`http://127.0.0.1:${port}`, {
+const provider = new Provider(own, {
   clients: [
     { client_id: "public", token_endpoint_auth_method: "none", ...browser },
     { client_id: "other", token_endpoint_auth_method: "none", ...browser },
@@ -46,4 +49,9 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
     },
   },
 });
-provider.listen(Number(port), "127.0.0.1");
+if (certificate) {
+  const tls = { cert: readFileSync(certificate), key: readFileSync(key) };
+  createServer(tls, provider.callback()).listen(Number(port), hostname);
+} else {
+  provider.listen(Number(port), hostname);
+}

@@ -205,6 +205,9 @@ affinity:
 - name: config
   mountPath: /etc/headrace/config
   readOnly: true
+{{- with include "headrace.certificatesMount" . }}
+{{ . }}
+{{- end }}
 {{- if include "headrace.dataClaim" . }}
 - name: data
   mountPath: {{ .Values.serving.store.data }}
@@ -246,6 +249,20 @@ their own, and the database's password may: for example from one that an operato
 - name: config
   configMap:
     name: {{ include "headrace.fullname" . }}-config
+{{- if .Values.certificates }}
+- name: certificates
+  configMap:
+    name: {{ include "headrace.fullname" . }}-certificates
+{{- end }}
+{{- end -}}
+
+{{/* Certificates of authorities that programs trust beside the usual ones, where the configuration names them. */}}
+{{- define "headrace.certificatesMount" -}}
+{{- if .Values.certificates -}}
+- name: certificates
+  mountPath: /etc/headrace/certificates
+  readOnly: true
+{{- end -}}
 {{- end -}}
 
 {{/* The claim that holds the data folder; empty when data lies in a bucket. */}}

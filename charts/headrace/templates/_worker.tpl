@@ -125,6 +125,9 @@ template:
           - name: scripts
             mountPath: /etc/headrace/scripts
             readOnly: true
+          {{- with include "headrace.certificatesMount" $root }}
+          {{- . | nindent 10 }}
+          {{- end }}
           {{- if include "headrace.dataClaim" $root }}
           - name: data
             mountPath: {{ $root.Values.serving.store.data }}

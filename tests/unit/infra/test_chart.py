@@ -126,3 +126,30 @@ def test_empty_documents_are_no_collection(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("")
     [found] = chart.mistakes(config(knowledge=[{"name": "k", "paths": ["a.md"]}]), tmp_path)
     assert "holds empty files alone" in str(found)
+
+
+ISSUER = {"name": "main", "issuer": "https://id.example.com", "client_id": "headrace", "tenant": "acme"}
+INGRESS = {"kind": "ingress", "host": "a.example.com", "tls": {"secret": "t"}}
+
+
+def test_an_authoritys_certificate_travels_with_its_issuer(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text(f"{chart.BEGIN}\nAAAA\n")
+    made = values(tmp_path, oidc={"issuers": [{**ISSUER, "tls_ca": str(file)}]}, ingress=INGRESS)
+    [issuer] = made["serving"]["oidc"]["issuers"]
+    folder, _, name = issuer["tls_ca"].rpartition("/")
+    assert (folder, made["certificates"]) == ("/etc/headrace/certificates", {name: file.read_text()})
+    assert "certificates" not in values(tmp_path, oidc={"issuers": [ISSUER]}, ingress=INGRESS)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "cannot be read"), (b"AAAA", "no certificate"), (b"\xff", "no text")]
+)
+def test_a_certificate_that_cannot_travel(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    settings = config(oidc={"issuers": [{**ISSUER, "tls_ca": str(file)}]}, ingress=INGRESS)
+    [mistake] = chart.mistakes(settings, tmp_path)
+    assert mistake.key == "oidc.issuers[0].tls_ca"
+    assert problem in mistake.problem

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -35,6 +36,7 @@ from serving.security.provider import (
     ProviderUnavailable,
 )
 from serving.security.tokens import MAX_TOKEN, Tokens, is_token, signed_in
+from tests.certificate import certificate
 from tests.identity import Anybody
 from tests.identity_provider import AUDIENCE, IdentityProvider
 
@@ -635,3 +637,16 @@ async def test_tokens_are_bounded(identity_provider: IdentityProvider) -> None:
         deep = f"{part({'alg': 'RS256'})}.{base64.urlsafe_b64encode(b'[' * 9000).decode()}.AAAA"
         await refused(verifier, deep)
         await refused(verifier, f"{part({'alg': 'RS256'})}.{part({'exp': 1})}.AAAA")
+
+
+async def test_a_provider_whose_authority_is_the_companys_own(tmp_path: Path) -> None:
+    made = certificate(tmp_path, "127.0.0.1")
+    provider = IdentityProvider("http://127.0.0.1:1", certificate=made)
+    try:
+        async with tokens(provider.url, tls_ca=str(made.authority)) as verifier:
+            assert (await verifier.principal(provider.token())).user == "alice"
+        async with tokens(provider.url) as verifier:
+            with pytest.raises(ProviderUnavailable, match="Certificate"):
+                await verifier.principal(provider.token())
+    finally:
+        provider.close()
