@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,10 @@ def _certificates(serving: Values) -> tuple[Values, dict[str, str]]:
     content = {}
     for issuer in (serving.get("oidc") or {}).get("issuers", ()):
         if file := issuer.get("tls_ca"):
-            name = f"issuer-{issuer['name']}.pem"
-            content[name] = Path(file).read_text()
+            text = Path(file).read_text()
+            # Replicas read it when they start: another certificate has another name, which starts others.
+            name = f"issuer-{issuer['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.pem"
+            content[name] = text
             issuer["tls_ca"] = f"{CERTIFICATES}/{name}"
     return serving, content
 
@@ -243,8 +246,11 @@ def _unread_certificates(config: StackConfig) -> Iterator[Mistake]:
             continue
         key = f"oidc.issuers[{i}].tls_ca"
         try:
-            if BEGIN not in Path(issuer.tls_ca).read_text():
+            text = Path(issuer.tls_ca).read_text()
+            if BEGIN not in text:
                 yield Mistake(key, f"{issuer.tls_ca} has no certificate in PEM", "name a file that has one")
+            if "PRIVATE KEY-----" in text:  # a ConfigMap is no place for it
+                yield Mistake(key, f"{issuer.tls_ca} has a private key in it", "name a file with certificates alone")
         except (OSError, UnicodeDecodeError) as e:
             problem = getattr(e, "strerror", None) or "it is no text"
             yield Mistake(

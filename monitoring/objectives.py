@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import serving.telemetry.catalogue as c
 from monitoring.burn import groups
 from monitoring.objective import Example, Objective, counted, within
 from monitoring.rule import Group, Owner
-from serving.telemetry import catalogue as c
 
 API = 'route=~"/v1/.+"'
 """The API, without its page and without the probes, which are many and go well."""

@@ -81,6 +81,7 @@ class Watch:
         self._clock = clock
         self._since: dict[Actor, float] = {}
         self._pause = GRACE_S
+        self._said = ""
 
     async def run(self) -> None:
         """Looks until cancelled."""
@@ -88,8 +89,11 @@ class Watch:
             await asyncio.sleep(POLL_S)
             try:
                 await self.look()
-            except Unanswered:
-                pass  # Ray starts or ends; the door says so to whoever asks it
+                self._said = ""
+            except Unanswered as e:
+                if str(e) != self._said:  # while Ray starts it is so for a moment, and for ever where it has changed
+                    log.warning("cannot look for actors on dead nodes: %s", e)
+                    self._said = str(e)
             except Exception:
                 log.exception("cannot look for actors on dead nodes")
 
@@ -148,6 +152,8 @@ def end(ids: frozenset[str]) -> list[Actor]:
             handle = ray.get_actor(actor.name, namespace=actor.namespace)
         except ValueError:
             continue  # it has ended by itself
+        if handle._actor_id.hex() != actor.id:
+            continue  # and another one has its name
         # With a restart Ray would wait for a word of the dead node.
         ray.kill(handle, no_restart=True)
         ended.append(actor)

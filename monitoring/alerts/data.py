@@ -39,15 +39,21 @@ GROUP = Group(
         ),
         Alert(
             name="JobsPileUp",
-            expression="sum by (kind) (headrace_jobs_waiting) > 200"
-            " and sum by (kind) (deriv(headrace_jobs_waiting[30m])) > 0",
+            # Every gateway says the same of the one queue.
+            expression="max by (kind) (headrace_jobs_waiting) > 200"
+            " and max by (kind) (deriv(headrace_jobs_waiting[30m])) > 0",
             wait="15m",
             severity="ticket",
             owner="platform",
             summary="{{ $value }} jobs {{ $labels.kind }} wait, and they become more",
             dashboard="overview",
             fires=seen("45m", ('headrace_jobs_waiting{kind="remember"}', "180+2x60")),
-            silent=seen("45m", ('headrace_jobs_waiting{kind="ingest_file"}', "900-10x60")),
+            silent=seen(
+                "45m",
+                ('headrace_jobs_waiting{kind="ingest_file"}', "900-10x60"),
+                ('headrace_jobs_waiting{kind="remember",instance="a"}', "60+2x60"),
+                ('headrace_jobs_waiting{kind="remember",instance="b"}', "60+2x60"),
+            ),
         ),
         Alert(
             name="JobsFail",

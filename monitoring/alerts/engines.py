@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitoring.alerts.seen import seen
+from monitoring.objectives import API
 from monitoring.rule import Alert, Group
 
 GROUP = Group(
@@ -100,7 +101,7 @@ GROUP = Group(
         ),
         Alert(
             name="EngineSaturated",
-            expression="sum by (model) (headrace_engine_leases) / sum by (model) (headrace_engine_slots) > 0.95",
+            expression="sum by (model) (headrace_engine_leases) / (sum by (model) (headrace_engine_slots) > 0) > 0.95",
             wait="30m",
             severity="ticket",
             owner="models",
@@ -118,7 +119,7 @@ GROUP = Group(
         Alert(
             name="EngineErrors",
             expression='sum(rate(headrace_errors_total{code=~"engine_error|engine_timeout"}[10m]))'
-            " / sum(rate(headrace_requests_started_total[10m])) > 0.02",
+            f" / sum(rate(headrace_requests_started_total{{{API}}}[10m])) > 0.02",
             wait="5m",
             severity="ticket",
             owner="models",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitoring.alerts.seen import seen
+from monitoring.objectives import API
 from monitoring.rule import Alert, Group
 
 _CERTIFICATE = '{namespace="headrace",name="assistants-tls"}'
@@ -89,7 +90,7 @@ GROUP = Group(
         Alert(
             name="PiiInQuestions",
             expression='sum(increase(headrace_guardrail_total{check="pii",on="input"}[1h]))'
-            " / sum(increase(headrace_requests_started_total[1h])) > 0.1",
+            f" / sum(increase(headrace_requests_started_total{{{API}}}[1h])) > 0.1",
             wait="15m",
             severity="info",
             owner="security",
@@ -114,10 +115,10 @@ GROUP = Group(
             owner="security",
             summary="An answer had a secret in it",
             dashboard="assistants",
-            fires=seen("20m", ('headrace_guardrail_total{check="secrets",on="output",action="redact"}', "3x10 4x20")),
+            fires=seen("20m", ('headrace_guardrail_total{check="secrets",on="output",action="redact"}', "0x10 1x20")),
             silent=seen(
                 "50m",
-                ('headrace_guardrail_total{check="secrets",on="output",action="redact"}', "3x10 4x50"),
+                ('headrace_guardrail_total{check="secrets",on="output",action="redact"}', "0x10 1x50"),
                 ('headrace_guardrail_total{check="secrets",on="input",action="redact"}', "0+1x60"),
             ),
         ),

@@ -24,11 +24,11 @@ class Admission:
     async def admit(self) -> AsyncIterator[None]:
         """Holds a place; raises a 429 when the queue is full or the wait is too long."""
         await self._enter()
-        metrics.in_flight.inc()
+        metrics.in_flight().inc()
         try:
             yield
         finally:
-            metrics.in_flight.dec()
+            metrics.in_flight().dec()
             self._leave()
 
     async def _enter(self) -> None:

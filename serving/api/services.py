@@ -212,6 +212,8 @@ class Services:
             (assistant.name for assistant in catalog.assistants),
             (*TOOLS, *(tool.name for tool in catalog.tools)),
         )
+        guardrails = [*catalog.guardrails, *(g for a in catalog.assistants for g in a.guardrails or ())]
+        metrics.introduce_guardrails((g.check, on, g.action) for g in guardrails for on in g.on)
 
     async def authenticate(self, authorization: str | None) -> Principal:
         """Returns the caller of an `Authorization` header; raises `AuthenticationError`."""

@@ -55,7 +55,6 @@ completion_tokens = _counter(c.COMPLETION_TOKENS)
 cost = _counter(c.COST)
 tenant_cost = _counter(c.TENANT_COST)
 assistant_cost = _counter(c.ASSISTANT_COST)
-in_flight = _gauge(c.IN_FLIGHT)
 waiting = _gauge(c.WAITING)
 errors = _counter(c.ERRORS)
 retrieval_seconds = _histogram(c.RETRIEVAL_SECONDS)
@@ -67,7 +66,7 @@ guardrail = _counter(c.GUARDRAIL)
 engine_up = _gauge(c.ENGINE_UP)
 engine_slots = _gauge(c.ENGINE_SLOTS)
 engine_leases = _gauge(c.ENGINE_LEASES)
-engine_load_seconds = _gauge(c.ENGINE_LOAD_SECONDS)
+engine_load_seconds = _shared(c.ENGINE_LOAD_SECONDS)
 engine_replaced = _counter(c.ENGINE_REPLACED)
 streams = _counter(c.STREAMS)
 stream_resumes = _counter(c.STREAM_RESUMES)
@@ -94,6 +93,12 @@ engine_restarts = _counter(c.ENGINE_RESTARTS)
 adapter_missing = _gauge(c.ADAPTER_MISSING)
 engine_busy_seconds = _counter(c.ENGINE_BUSY_SECONDS)
 engine_available_seconds = _counter(c.ENGINE_AVAILABLE_SECONDS)
+
+
+@functools.cache
+def in_flight() -> Gauge:
+    """Made by gateways alone: while there is one, this series says that there is."""
+    return _gauge(c.IN_FLIGHT)
 
 
 @functools.cache
@@ -143,8 +148,15 @@ def introduce(models: Iterable[str], assistants: Iterable[str] = (), tools: Iter
             tool_calls.labels(tool, outcome)
 
 
+def introduce_guardrails(found: Iterable[tuple[str, str, str]]) -> None:
+    """Does the same for guardrails: check, on, and action of each."""
+    for labels in found:
+        guardrail.labels(*labels)
+
+
 def introduce_routes(routes: Iterable[str]) -> None:
     """Does the same for the routes of a gateway."""
+    in_flight()
     for route in (*routes, c.UNKNOWN):
         requests_started.labels(route)
     for kind in c.RATED:

@@ -128,6 +128,7 @@ def test_empty_documents_are_no_collection(tmp_path: Path) -> None:
     assert "holds empty files alone" in str(found)
 
 
+KEY_TOO = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----BEGIN PRIVATE KEY-----\n"
 ISSUER = {"name": "main", "issuer": "https://id.example.com", "client_id": "headrace", "tenant": "acme"}
 INGRESS = {"kind": "ingress", "host": "a.example.com", "tls": {"secret": "t"}}
 
@@ -139,11 +140,15 @@ def test_an_authoritys_certificate_travels_with_its_issuer(tmp_path: Path) -> No
     [issuer] = made["serving"]["oidc"]["issuers"]
     folder, _, name = issuer["tls_ca"].rpartition("/")
     assert (folder, made["certificates"]) == ("/etc/headrace/certificates", {name: file.read_text()})
+    file.write_text(f"{chart.BEGIN}\nBBBB\n")
+    again = values(tmp_path, oidc={"issuers": [{**ISSUER, "tls_ca": str(file)}]}, ingress=INGRESS)
+    assert name not in again["certificates"]
     assert "certificates" not in values(tmp_path, oidc={"issuers": [ISSUER]}, ingress=INGRESS)
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [(None, "cannot be read"), (b"AAAA", "no certificate"), (b"\xff", "no text")]
+    ("content", "problem"),
+    [(None, "cannot be read"), (b"AAAA", "no certificate"), (b"\xff", "no text"), (KEY_TOO, "private key")],
 )
 def test_a_certificate_that_cannot_travel(tmp_path: Path, content: bytes | None, problem: str) -> None:
     file = tmp_path / "ca.pem"

@@ -7,31 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from monitoring.rule import Alert
+from monitoring import rules_file
 from tools import find
-
-
-def document(groups):
-    """The groups as a file of rules."""
-    return {
-        "groups": [
-            {"name": group.name, "interval": group.interval, "rules": [_rule(rule) for rule in group.rules]}
-            for group in groups
-        ]
-    }
-
-
-def _rule(rule):
-    if isinstance(rule, Alert):
-        labels = {"severity": rule.severity, "owner": rule.owner, **rule.labels}
-        return {
-            "alert": rule.name,
-            "expr": rule.expression,
-            "for": rule.wait,
-            "labels": labels,
-            "annotations": {"summary": rule.summary},
-        }
-    return {"record": rule.name, "expr": rule.expression, "labels": dict(rule.fixed)}
 
 
 def promtool(*arguments):
@@ -43,7 +20,7 @@ def promtool(*arguments):
 
 def check(folder: Path, groups):
     file = folder / "rules.yaml"
-    file.write_text(yaml.safe_dump(document(groups), sort_keys=False, width=10_000))
+    file.write_text(rules_file.text(groups))
     promtool("check", "rules", "--lint=all", "--lint-fatal", file)
     return file
 

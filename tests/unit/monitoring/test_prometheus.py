@@ -9,6 +9,7 @@ import httpx
 import pytest
 import yaml
 
+from monitoring import dashboards
 from monitoring.expression import operands
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert, Recording
@@ -74,11 +75,7 @@ class Prometheus(Server):
 
 def panels():
     """What dashboards ask, without their variables."""
-    from monitoring import dashboards
-
-    return (
-        [dashboards.plain(query.expression) for query in dashboards.queries()] if hasattr(dashboards, "queries") else []
-    )
+    return [dashboards.plain(query.expression) for query in dashboards.queries()]
 
 
 def recorded():
