@@ -18,7 +18,7 @@ import sys
 from serving.telemetry import metrics
 metrics.prompt_tokens.labels("m", "t").inc(int(sys.argv[1]))
 metrics.request_seconds.labels("/r", "m", "ok").observe(0.2)
-metrics.in_flight.set(7)
+metrics.in_flight().set(7)
 """
 
 

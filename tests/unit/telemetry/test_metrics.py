@@ -13,7 +13,7 @@ from serving.telemetry.catalogue import CATALOGUE, ELSEWHERE, STAGES
 from serving.telemetry.exporter import Exporter
 from serving.telemetry.timeline import Timeline
 
-LAZY = (metrics.disk_free_bytes, metrics.disk_size_bytes, metrics.backup_age_seconds)
+LAZY = (metrics.in_flight, metrics.disk_free_bytes, metrics.disk_size_bytes, metrics.backup_age_seconds)
 KINDS = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
 
 
@@ -53,7 +53,7 @@ for line in sys.stdin:
     metrics.jobs_waiting.labels("ingest").set(look)
     metrics.engine_expected.labels("m").set(look)
     metrics.quota_used.labels("t", "tokens", "day").set(use)
-    metrics.in_flight.set(1)
+    metrics.in_flight().set(1)
     if look > 2:
         metrics.disk_free_bytes().set(look)
     print("done", flush=True)
