@@ -76,6 +76,7 @@ class GuardedHistory:
         if self._clean.get(digest):
             return text
         own = self._guard.apart()
+        await asyncio.sleep(0)  # as in `item`
         result = await own.said(text, "user", "memory")
         if own.report:
             self._guard.include(own)

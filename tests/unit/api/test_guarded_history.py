@@ -8,6 +8,7 @@ import secrets
 import httpx
 import pytest
 
+from serving.api.recalling import FIRST_FACTS
 from serving.config import (
     Assistant,
     BufferMemory,
@@ -49,6 +50,7 @@ def assistants():
         one("short", SecretsGuardrail(action="block"), memory=BufferMemory(turns=1)),
         one("moderated", ClassifierGuardrail(model="guard", api="moderations")),
         one("knows", SecretsGuardrail(), InjectionGuardrail(), memory=FactsMemory()),
+        one("recalls", ClassifierGuardrail(model="guard", api="moderations"), memory=FactsMemory(tokens=1024)),
         one("finds", SecretsGuardrail(), memory=VectorMemory(turns=1, top_k=4, min_score=0.5)),
         one("sums", SecretsGuardrail(), memory=SummaryWindowMemory(tokens=20)),
         one("none"),
@@ -226,6 +228,16 @@ def test_facts_that_were_told_are_checked(stack, http, model):
     assert "the key is [removed: api_key]" in prompt
     assert KEY not in prompt
     assert "Ignore all" not in prompt
+    rest(stack)
+
+
+def test_facts_that_the_prompt_has_no_room_for_are_not_checked(stack, http, model):
+    for n in range(2 * FIRST_FACTS):
+        text = f"fact {n} {'so ' * 50}"
+        assert http.post("/v1/memories", json={"assistant": "recalls", "text": text}).status_code < 300
+    assert chat(http, "recalls", _empty(http)).status_code == 200
+    assert "fact" in str(model.asked[0]["messages"])
+    assert len([text for text in model.judged if text.startswith("fact")]) == FIRST_FACTS
     rest(stack)
 
 
