@@ -63,8 +63,11 @@ class Guard:
         """What is checked of an answer; false where nothing is."""
         return self._rails.output
 
-    async def check(self, text: str, on: GuardedText, place: str, role: str = "user") -> Screened:
-        """Returns what is left of `text`, which stands at `place`. Raises `RetrievalUnavailable`."""
+    async def check(self, text: str, on: GuardedText, place: str, role: str = "user", *, asks: bool = True) -> Screened:
+        """Returns what is left of `text`, which stands at `place`; `asks` is as `Judges.judge` has it.
+
+        Raises `RetrievalUnavailable`.
+        """
         stage: Stage = getattr(self._rails, on)
         rules = stage.rules
         if role in _ROLES_TRUSTED:  # instructions are what whoever builds the application writes
@@ -74,7 +77,7 @@ class Guard:
         if result.blocked or role in _NOT_JUDGED:
             return result
         for judge in stage.judges:
-            kind = await self._judges.judge(judge, text)
+            kind = await self._judges.judge(judge, text, asks=asks)
             if kind is None:
                 continue
             metrics.child(metrics.guardrail, judge.check, on, judge.action).inc()
@@ -84,11 +87,11 @@ class Guard:
                 return Screened("", result.found, True)
         return result
 
-    async def said(self, text: str, role: str, place: str) -> Screened:
-        """Returns what is left of a text of a request or of an earlier turn; `role` is as `texts.OnText` has it."""
+    async def said(self, text: str, role: str, place: str, *, asks: bool = True) -> Screened:
+        """As `check`, of a text of a request or of an earlier turn; `role` is as `texts.OnText` has it."""
         if role == "arguments":
             return await self.call(text, place, "input")
-        return await self.check(text, "context" if role == "tool" else "input", place, role)
+        return await self.check(text, "context" if role == "tool" else "input", place, role, asks=asks)
 
     async def hits(self, hits: Sequence[Hit]) -> list[Hit]:
         """Returns the chunks that the model may read: one that is blocked is left out."""

@@ -49,7 +49,7 @@ class GuardedHistory:
         own = self._guard.apart()
 
         async def check(text: str, role: str, place: str) -> str:
-            result = await own.said(text, role, place)
+            result = await own.said(text, role, place, asks=role == "user")
             if not result.blocked:
                 return result.text
             if role != "tool":
@@ -77,7 +77,7 @@ class GuardedHistory:
             return text
         own = self._guard.apart()
         await asyncio.sleep(0)  # as in `item`
-        result = await own.said(text, "user", "memory")
+        result = await own.said(text, "user", "memory", asks=False)
         if own.report:
             self._guard.include(own)
         else:

@@ -19,6 +19,7 @@ from serving.config import (
     RemoteModel,
     SecretsGuardrail,
     SummaryWindowMemory,
+    TopicsGuardrail,
     VectorMemory,
 )
 from tests.unit.api.running import Loop, engine, gateway
@@ -51,6 +52,8 @@ def assistants():
         one("moderated", ClassifierGuardrail(model="guard", api="moderations")),
         one("knows", SecretsGuardrail(), InjectionGuardrail(), memory=FactsMemory()),
         one("recalls", ClassifierGuardrail(model="guard", api="moderations"), memory=FactsMemory(tokens=1024)),
+        one("war", TopicsGuardrail(allow=("war",)), memory=FactsMemory()),
+        one("peace", TopicsGuardrail(allow=("cake",), deny=("war",)), memory=FactsMemory()),
         one("finds", SecretsGuardrail(), memory=VectorMemory(turns=1, top_k=4, min_score=0.5)),
         one("sums", SecretsGuardrail(), memory=SummaryWindowMemory(tokens=20)),
         one("none"),
@@ -229,6 +232,25 @@ def test_facts_that_were_told_are_checked(stack, http, model):
     assert KEY not in prompt
     assert "Ignore all" not in prompt
     rest(stack)
+
+
+@pytest.mark.parametrize(("name", "shown"), [("war", "lives in Bern"), ("peace", "likes tea")])
+def test_a_fact_need_not_be_of_an_allowed_topic_and_is_of_no_denied_one(stack, http, model, name, shown):
+    for text in (shown, "was in a war"):
+        assert http.post("/v1/memories", json={"assistant": name, "text": text}).status_code < 300
+    assert chat(http, name, _empty(http), "a war?" if name == "war" else "a cake?").status_code == 200
+    prompt = str(model.asked[0]["messages"])
+    assert shown in prompt
+    assert ("was in a war" in prompt) == (name == "war")
+    rest(stack)
+
+
+def test_an_answer_that_was_said_need_not_be_of_an_allowed_topic(http):
+    thanks = says("assistant", "You're welcome!")
+    id, _ = conversation(http, says("user", "the war?"), thanks)
+    assert chat(http, "war", id, "which war?").status_code == 200
+    id, _ = conversation(http, says("user", "my cake?"), thanks)
+    assert chat(http, "war", id, "which war?").json()["error"]["code"] == "content_filter"
 
 
 def test_facts_that_the_prompt_has_no_room_for_are_not_checked(stack, http, model):
