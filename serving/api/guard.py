@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from serving.api.judging import Judges
+from serving.api.judging import Judges, NoVerdict
 from serving.assistants.tools.tool import ToolRefused
 from serving.config import GuardAction, GuardedText
 from serving.retrieval.types import Hit
@@ -43,6 +43,7 @@ class Guard:
         self._judges = judges
         self.report: list[dict[str, Any]] = []
         self.blocks: dict[str, tuple[str, str]] = {}  # the check and the kind that first blocked each place
+        self.whole = True  # until a model gives no verdict on what is read, and that lets it pass
 
     @property
     def version(self) -> str:
@@ -77,7 +78,11 @@ class Guard:
         if result.blocked or role in _NOT_JUDGED:
             return result
         for judge in stage.judges:
-            kind = await self._judges.judge(judge, text, asks=asks)
+            try:
+                kind = await self._judges.judge(judge, text, asks=asks)
+            except NoVerdict:
+                self.whole = self.whole and on == "output"
+                continue
             if kind is None:
                 continue
             metrics.child(metrics.guardrail, judge.check, on, judge.action).inc()

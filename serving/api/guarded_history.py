@@ -21,6 +21,9 @@ Clean = Remembered[bool]
 """Digests of texts in which guardrails found nothing."""
 
 TTL_S = 3600
+UNJUDGED_S = 60
+"""Seconds for which a text passes that a model gave no verdict on: not long, nor is each turn slow while it is gone."""
+
 SIZE = 16_384
 
 
@@ -61,7 +64,7 @@ class GuardedHistory:
         if own.report:
             self._found[id] = own
         else:
-            self._clean.put(digest, True)
+            self._clean.put(digest, True, TTL_S if own.whole else UNJUDGED_S)
         return left
 
     async def quoted(self, id: str, body: Body, checked: str | None) -> Body:
@@ -81,7 +84,7 @@ class GuardedHistory:
         if own.report:
             self._guard.include(own)
         else:
-            self._clean.put(digest, True)
+            self._clean.put(digest, True, TTL_S if own.whole else UNJUDGED_S)
         return "" if result.blocked else result.text
 
     def shown(self, ids: Iterable[str]) -> tuple[str, str, str] | None:

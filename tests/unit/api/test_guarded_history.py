@@ -50,6 +50,7 @@ def assistants():
         one("asked", SecretsGuardrail(action="block", on=("input",))),
         one("short", SecretsGuardrail(action="block"), memory=BufferMemory(turns=1)),
         one("moderated", ClassifierGuardrail(model="guard", api="moderations")),
+        one("open", ClassifierGuardrail(model="guard", api="moderations", on_failure="allow")),
         one("knows", SecretsGuardrail(), InjectionGuardrail(), memory=FactsMemory()),
         one("recalls", ClassifierGuardrail(model="guard", api="moderations"), memory=FactsMemory(tokens=1024)),
         one("war", TopicsGuardrail(allow=("war",)), memory=FactsMemory()),
@@ -220,6 +221,14 @@ def test_a_classifier_is_asked_once_about_what_it_found_clean(http, model):
     assert sorted(model.judged) == ["a cake please", "number 0", "number 1", "number 2", "which?"]
     http.post(f"/v1/conversations/{id}/items", json={"items": [says("user", "a bomb please")]})
     assert chat(http, "moderated", id).json()["error"]["code"] == "content_filter"
+
+
+def test_what_a_classifier_gave_no_verdict_on_is_not_marked(http, model):
+    model.verdict = {"results": []}
+    id = _empty(http)
+    assert chat(http, "open", id, "a bomb please").status_code == 200
+    model.verdict = None
+    assert chat(http, "open", id).json()["error"]["code"] == "content_filter"
 
 
 def test_facts_that_were_told_are_checked(stack, http, model):
