@@ -168,9 +168,9 @@ class Guard:
         for f in found[: MAX_REPORTED - len(self.report)]:
             self._report(f.rule.name, f.finding.kind, on, f.action, place, f.finding.start, f.finding.end)
 
-    def include(self, other: Guard) -> None:
-        """Reports what `other` found too."""
-        self.report += other.report[: MAX_REPORTED - len(self.report)]
+    def include(self, report: Sequence[dict[str, Any]]) -> None:
+        """Reports what another found too."""
+        self.report += report[: MAX_REPORTED - len(self.report)]
 
     def _report(
         self, check: str, kind: str, on: GuardedText, action: GuardAction, place: str, start: int, end: int

@@ -103,7 +103,8 @@ class Recaller:
         self, caller: Principal, assistant: str, kind: FactsMemory, turns: AsyncIterator[Turn], prompt: Open
     ) -> Recalled:
         profile = await self._memories.profile(caller, assistant, limit=MAX_FACTS)
-        unread, texts, count = iter(profile), [], 0  # so many texts are known to fit
+        unread, count = iter(profile), 0  # so many texts are known to fit
+        texts: list[str] = []
 
         async def fit(count: int) -> bool:
             note = [facts.note(texts[:count])]

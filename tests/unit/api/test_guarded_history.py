@@ -51,6 +51,7 @@ def assistants():
         one("short", SecretsGuardrail(action="block"), memory=BufferMemory(turns=1)),
         one("moderated", ClassifierGuardrail(model="guard", api="moderations")),
         one("open", ClassifierGuardrail(model="guard", api="moderations", on_failure="allow")),
+        one("careful", SecretsGuardrail(), ClassifierGuardrail(model="guard", api="moderations", action="flag")),
         one("knows", SecretsGuardrail(), InjectionGuardrail(), memory=FactsMemory()),
         one("recalls", ClassifierGuardrail(model="guard", api="moderations"), memory=FactsMemory(tokens=1024)),
         one("war", TopicsGuardrail(allow=("war",)), memory=FactsMemory()),
@@ -221,6 +222,24 @@ def test_a_classifier_is_asked_once_about_what_it_found_clean(http, model):
     assert sorted(model.judged) == ["a cake please", "number 0", "number 1", "number 2", "which?"]
     http.post(f"/v1/conversations/{id}/items", json={"items": [says("user", "a bomb please")]})
     assert chat(http, "moderated", id).json()["error"]["code"] == "content_filter"
+
+
+def test_a_classifier_is_asked_once_about_what_is_flagged(http, model):
+    id, [item] = conversation(http, says("user", "a bomb please"))
+    for _ in range(2):
+        _, _, found = said(chat(http, "careful", id))
+        assert [(f["check"], f["place"]) for f in found] == [("classifier", f"items.{item}.content[0].text")]
+    assert model.judged.count("a bomb please") == 1
+
+
+def test_a_request_reads_an_item_once_of_which_something_is_taken_out(http, model):
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    id, _ = conversation(http, says("user", f"mine is {KEY}"), call)
+    result = {"type": "function_call_output", "call_id": "c", "output": "done"}
+    response = http.post("/v1/responses", json={"model": "careful", "input": [result], "conversation": id})
+    assert response.status_code == 200
+    assert "mine is [removed: api_key]" in str(model.asked[0]["messages"])
+    assert model.judged.count(f"mine is {KEY}") == 1
 
 
 def test_what_a_classifier_gave_no_verdict_on_is_not_marked(http, model):
