@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from serving.api.judging import Judges
+from serving.api.judging import Judges, NoVerdict
 from serving.assistants.tools.tool import ToolRefused
 from serving.config import GuardAction, GuardedText
 from serving.retrieval.types import Hit
@@ -43,6 +43,7 @@ class Guard:
         self._judges = judges
         self.report: list[dict[str, Any]] = []
         self.blocks: dict[str, tuple[str, str]] = {}  # the check and the kind that first blocked each place
+        self.whole = True  # until a model gives no verdict on what is read, and that lets it pass
 
     @property
     def version(self) -> str:
@@ -63,8 +64,11 @@ class Guard:
         """What is checked of an answer; false where nothing is."""
         return self._rails.output
 
-    async def check(self, text: str, on: GuardedText, place: str, role: str = "user") -> Screened:
-        """Returns what is left of `text`, which stands at `place`. Raises `RetrievalUnavailable`."""
+    async def check(self, text: str, on: GuardedText, place: str, role: str = "user", *, asks: bool = True) -> Screened:
+        """Returns what is left of `text`, which stands at `place`; `asks` is as `Judges.judge` has it.
+
+        Raises `RetrievalUnavailable`.
+        """
         stage: Stage = getattr(self._rails, on)
         rules = stage.rules
         if role in _ROLES_TRUSTED:  # instructions are what whoever builds the application writes
@@ -74,7 +78,11 @@ class Guard:
         if result.blocked or role in _NOT_JUDGED:
             return result
         for judge in stage.judges:
-            kind = await self._judges.judge(judge, text)
+            try:
+                kind = await self._judges.judge(judge, text, asks=asks)
+            except NoVerdict:
+                self.whole = self.whole and on == "output"
+                continue
             if kind is None:
                 continue
             metrics.child(metrics.guardrail, judge.check, on, judge.action).inc()
@@ -84,11 +92,11 @@ class Guard:
                 return Screened("", result.found, True)
         return result
 
-    async def said(self, text: str, role: str, place: str) -> Screened:
-        """Returns what is left of a text of a request or of an earlier turn; `role` is as `texts.OnText` has it."""
+    async def said(self, text: str, role: str, place: str, *, asks: bool = True) -> Screened:
+        """As `check`, of a text of a request or of an earlier turn; `role` is as `texts.OnText` has it."""
         if role == "arguments":
             return await self.call(text, place, "input")
-        return await self.check(text, "context" if role == "tool" else "input", place, role)
+        return await self.check(text, "context" if role == "tool" else "input", place, role, asks=asks)
 
     async def hits(self, hits: Sequence[Hit]) -> list[Hit]:
         """Returns the chunks that the model may read: one that is blocked is left out."""
@@ -160,9 +168,9 @@ class Guard:
         for f in found[: MAX_REPORTED - len(self.report)]:
             self._report(f.rule.name, f.finding.kind, on, f.action, place, f.finding.start, f.finding.end)
 
-    def include(self, other: Guard) -> None:
-        """Reports what `other` found too."""
-        self.report += other.report[: MAX_REPORTED - len(self.report)]
+    def include(self, report: Sequence[dict[str, Any]]) -> None:
+        """Reports what another found too."""
+        self.report += report[: MAX_REPORTED - len(self.report)]
 
     def _report(
         self, check: str, kind: str, on: GuardedText, action: GuardAction, place: str, start: int, end: int

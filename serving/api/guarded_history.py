@@ -1,7 +1,8 @@
 """Input checks of what was said before a request: of items that came without a request, or before other guardrails.
 
-Items keep the name of the guardrails that they passed when they were said, and are not read again by the same. What
-others are found to be clean is remembered for a while, so that a conversation is not read anew for each turn.
+Items keep the name of the guardrails that they passed when they were said, and are not read again by the same. What was
+found in others that stay as they are is remembered for a while, so that a conversation is not read anew for each turn.
+No text is remembered: an item of which something is taken out is read again by each request.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import orjson
 
@@ -17,10 +19,16 @@ from serving.api.texts import walk
 from serving.security.remembered import Remembered
 from serving.store.conversations import Body
 
-Clean = Remembered[bool]
-"""Digests of texts in which guardrails found nothing."""
+Clean = Remembered[tuple[dict[str, Any], ...]]
+"""From digests of texts that guardrails let pass as they are to what they reported of them."""
+
+MAX_FOUND = 8
+"""Findings of a text that are remembered; one with more is read again."""
 
 TTL_S = 3600
+UNJUDGED_S = 60
+"""Seconds for which a text passes that a model gave no verdict on: not long, nor is each turn slow while it is gone."""
+
 SIZE = 16_384
 
 
@@ -30,7 +38,8 @@ class GuardedHistory:
     def __init__(self, guard: Guard, clean: Clean) -> None:
         self._guard = guard
         self._clean = clean
-        self._found: dict[str, Guard] = {}
+        self._left: dict[str, Body] = {}
+        self._found: dict[str, list[dict[str, Any]]] = {}
         self._refused: dict[str, tuple[str, str]] = {}
         self._reported: set[str] = set()
 
@@ -43,13 +52,16 @@ class GuardedHistory:
         """Returns what is left of an item. Raises `RetrievalUnavailable`."""
         if checked == self._guard.version:
             return body
+        if id in self._left:
+            return self._left[id]
         digest = self._digest(dict(body))
-        if self._clean.get(digest):
+        if (known := self._clean.get(digest)) is not None:
+            self._found[id] = _placed(id, known)
             return body
         own = self._guard.apart()
 
         async def check(text: str, role: str, place: str) -> str:
-            result = await own.said(text, role, place)
+            result = await own.said(text, role, place, asks=role == "user")
             if not result.blocked:
                 return result.text
             if role != "tool":
@@ -57,11 +69,10 @@ class GuardedHistory:
             return REMOVED
 
         await asyncio.sleep(0)  # a history is many texts, and others' streams must not wait for all of them
-        left: Body = await walk(dict(body), f"items.{id}", "user", check)
-        if own.report:
-            self._found[id] = own
-        else:
-            self._clean.put(digest, True)
+        left: Body = await walk(dict(body), "", "user", check)
+        self._left[id] = left
+        self._found[id] = _placed(id, own.report)
+        self._remember(digest, own, same=left == body)
         return left
 
     async def quoted(self, id: str, body: Body, checked: str | None) -> Body:
@@ -73,14 +84,14 @@ class GuardedHistory:
     async def note(self, text: str) -> str:
         """Returns what is left of a text that memory holds, empty where it is blocked. Raises as `item`."""
         digest = self._digest(text)
-        if self._clean.get(digest):
+        if (known := self._clean.get(digest)) is not None:
+            self._guard.include(known)
             return text
         own = self._guard.apart()
-        result = await own.said(text, "user", "memory")
-        if own.report:
-            self._guard.include(own)
-        else:
-            self._clean.put(digest, True)
+        await asyncio.sleep(0)  # as in `item`
+        result = await own.said(text, "user", "memory", asks=False)
+        self._guard.include(own.report)
+        self._remember(digest, own, same=result.text == text)
         return "" if result.blocked else result.text
 
     def shown(self, ids: Iterable[str]) -> tuple[str, str, str] | None:
@@ -100,5 +111,13 @@ class GuardedHistory:
             self._reported.add(id)
             self._guard.include(self._found[id])
 
+    def _remember(self, digest: bytes, own: Guard, *, same: bool) -> None:
+        if same and not own.blocks and len(own.report) <= MAX_FOUND:
+            self._clean.put(digest, tuple(own.report), TTL_S if own.whole else UNJUDGED_S)
+
     def _digest(self, said: object) -> bytes:
         return hashlib.sha256(orjson.dumps([self._guard.version, said], option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _placed(id: str, report: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**found, "place": f"items.{id}{found['place']}"} for found in report]

@@ -31,6 +31,10 @@ FAILURE = "failure"
 VERDICT_TOKENS = 32
 
 
+class NoVerdict(Exception):
+    """A model gave no verdict, and the configuration lets the text pass."""
+
+
 class Judges:
     """Gives verdicts on whole texts."""
 
@@ -43,20 +47,28 @@ class Judges:
         self._resolver = resolver
         self._vectors: dict[tuple[str, ...], NDArray[np.float32]] = {}
 
-    async def judge(self, guardrail: Judged, text: str) -> str | None:
-        """Returns what is wrong with `text`, None for nothing. Raises `RetrievalUnavailable` for topics."""
+    async def judge(self, guardrail: Judged, text: str, *, asks: bool = True) -> str | None:
+        """Returns what is wrong with `text`, None for nothing.
+
+        A text that `asks` for nothing may be of any topic but a denied one. Raises `NoVerdict`, and for topics
+        `RetrievalUnavailable`.
+        """
         if not text.strip():
             return None
         if isinstance(guardrail, TopicsGuardrail):
-            return await self._topic(guardrail, text)
+            return await self._topic(guardrail if asks else guardrail.model_copy(update={"allow": ()}), text)
         try:
             async with asyncio.timeout(guardrail.timeout_s):
                 return await self._classify(guardrail, text)
         except (ApiError, EngineBusy, EngineUnavailable, TimeoutError) as e:
             log.warning("the classifier %s gave no verdict: %s", guardrail.model, type(e).__name__)
-            return FAILURE if guardrail.on_failure == "block" else None
+            if guardrail.on_failure == "allow":
+                raise NoVerdict from None
+            return FAILURE
 
     async def _topic(self, topics: TopicsGuardrail, text: str) -> str | None:
+        if not topics.deny and not topics.allow:
+            return None
         vectors, _ = await self._retrieval.embed(pieces(text))
         if topics.deny and float(np.max(vectors @ (await self._of(topics.deny)).T)) >= topics.min_score:
             return "denied_topic"

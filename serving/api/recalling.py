@@ -28,6 +28,9 @@ MAX_VECTORS = 5000
 MAX_FACTS = 2000
 """Facts that are read: more than a profile can hold."""
 
+FIRST_FACTS = 32
+"""Facts that are checked and counted together; after them twice as many, so that few are checked in vain."""
+
 
 @dataclass(frozen=True, slots=True)
 class Open:
@@ -100,13 +103,24 @@ class Recaller:
         self, caller: Principal, assistant: str, kind: FactsMemory, turns: AsyncIterator[Turn], prompt: Open
     ) -> Recalled:
         profile = await self._memories.profile(caller, assistant, limit=MAX_FACTS)
-        texts = [text for fact in profile if (text := await prompt.checked(fact.text))]
+        unread, count = iter(profile), 0  # so many texts are known to fit
+        texts: list[str] = []
 
         async def fit(count: int) -> bool:
             note = [facts.note(texts[:count])]
             return await prompt.fits(note, kind.tokens) and await prompt.holds(note)
 
-        count = await _most(len(texts), fit)
+        while True:
+            size = max(FIRST_FACTS, 2 * count)
+            while len(texts) < size and (fact := next(unread, None)) is not None:
+                if text := await prompt.checked(fact.text):
+                    texts.append(text)
+            if len(texts) == count:
+                break
+            if not await fit(len(texts)):
+                count = await _between(count, len(texts), fit)
+                break
+            count = len(texts)
         note = [facts.note(texts[:count])] if count else []
         return Recalled(await _turns(kind, turns, prompt, note), note, {"facts": count})
 
@@ -181,7 +195,11 @@ async def _most(count: int, fit: Callable[[int], Awaitable[bool]]) -> int:
     """Returns a number up to `count` that fits, and of which one more does not; 0 is taken to fit."""
     if count == 0 or await fit(count):
         return count
-    low, high = 0, count  # so many fit, so many do not
+    return await _between(0, count, fit)
+
+
+async def _between(low: int, high: int, fit: Callable[[int], Awaitable[bool]]) -> int:
+    """As `_most`, where `low` fit and `high` do not."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if await fit(middle) else (low, middle)

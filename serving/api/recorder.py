@@ -68,7 +68,7 @@ def recorder(
         if x.charge is not None:
             then = x.charge.counting(then)
         try:
-            checked = x.guard.version if x.guard is not None else None
+            checked = x.guard.version if x.guard is not None and x.guard.whole else None
             if response is not None:
                 response = replace(response, checked=checked)
             await s.captures.record(x.caller, capture, turn=turn, response=response, checked=checked, then=then)

@@ -146,7 +146,11 @@ async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
     route, catalogue = chat.resolve(s, x, body.model), s.tools  # of one catalogue: another may come while this waits
     screen = GuardedHistory.of(x.guard, s.clean)
     previous, history = await _goes_on_with(s, x, body, screen)
-    check_answers(own, earlier, await _newest(history) if earlier and history is not None else ())
+    newest: Sequence[dict[str, Any]] = ()
+    if earlier and history is not None:
+        async with s.admission.admit():
+            newest = await _newest(history)
+    check_answers(own, earlier, newest)
     # Kept in the order in which the model is shown them: a result follows its call.
     own = [own[place] for place in earlier] + [item for place, item in enumerate(own) if place not in earlier]
     asked = chat_request(body, own, range(len(earlier)))

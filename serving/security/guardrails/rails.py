@@ -44,7 +44,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Rails:
-    """The checks of an assistant; `version` names them: others, or other settings of theirs, have another."""
+    """The checks of an assistant.
+
+    `version` names those of what a model reads: others, or other settings of theirs, have another.
+    """
 
     input: Stage
     output: Stage
@@ -68,9 +71,15 @@ def build(guardrails: Sequence[Guardrail]) -> Rails | None:
     """Returns the checks; None where there are none."""
     if not guardrails:
         return None
-    said = json.dumps([g.model_dump(mode="json") for g in guardrails], sort_keys=True)
-    version = hashlib.sha256(said.encode()).hexdigest()[:32]
-    return Rails(_stage(guardrails, "input"), _stage(guardrails, "output"), _stage(guardrails, "context"), version)
+    return Rails(
+        _stage(guardrails, "input"), _stage(guardrails, "output"), _stage(guardrails, "context"), _version(guardrails)
+    )
+
+
+def _version(guardrails: Sequence[Guardrail]) -> str:
+    reading = [(g, on) for g in guardrails if (on := sorted({"input", "context"}.intersection(g.on)))]
+    said = json.dumps([{**g.model_dump(mode="json"), "on": on} for g, on in reading], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
 def _stage(guardrails: Sequence[Guardrail], where: GuardedText) -> Stage:

@@ -8,6 +8,7 @@ import secrets
 import httpx
 import pytest
 
+from serving.api.recalling import FIRST_FACTS
 from serving.config import (
     Assistant,
     BufferMemory,
@@ -18,6 +19,7 @@ from serving.config import (
     RemoteModel,
     SecretsGuardrail,
     SummaryWindowMemory,
+    TopicsGuardrail,
     VectorMemory,
 )
 from tests.unit.api.running import Loop, engine, gateway
@@ -48,7 +50,12 @@ def assistants():
         one("asked", SecretsGuardrail(action="block", on=("input",))),
         one("short", SecretsGuardrail(action="block"), memory=BufferMemory(turns=1)),
         one("moderated", ClassifierGuardrail(model="guard", api="moderations")),
+        one("open", ClassifierGuardrail(model="guard", api="moderations", on_failure="allow")),
+        one("careful", SecretsGuardrail(), ClassifierGuardrail(model="guard", api="moderations", action="flag")),
         one("knows", SecretsGuardrail(), InjectionGuardrail(), memory=FactsMemory()),
+        one("recalls", ClassifierGuardrail(model="guard", api="moderations"), memory=FactsMemory(tokens=1024)),
+        one("war", TopicsGuardrail(allow=("war",)), memory=FactsMemory()),
+        one("peace", TopicsGuardrail(allow=("cake",), deny=("war",)), memory=FactsMemory()),
         one("finds", SecretsGuardrail(), memory=VectorMemory(turns=1, top_k=4, min_score=0.5)),
         one("sums", SecretsGuardrail(), memory=SummaryWindowMemory(tokens=20)),
         one("none"),
@@ -217,6 +224,32 @@ def test_a_classifier_is_asked_once_about_what_it_found_clean(http, model):
     assert chat(http, "moderated", id).json()["error"]["code"] == "content_filter"
 
 
+def test_a_classifier_is_asked_once_about_what_is_flagged(http, model):
+    id, [item] = conversation(http, says("user", "a bomb please"))
+    for _ in range(2):
+        _, _, found = said(chat(http, "careful", id))
+        assert [(f["check"], f["place"]) for f in found] == [("classifier", f"items.{item}.content[0].text")]
+    assert model.judged.count("a bomb please") == 1
+
+
+def test_a_request_reads_an_item_once_of_which_something_is_taken_out(http, model):
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    id, _ = conversation(http, says("user", f"mine is {KEY}"), call)
+    result = {"type": "function_call_output", "call_id": "c", "output": "done"}
+    response = http.post("/v1/responses", json={"model": "careful", "input": [result], "conversation": id})
+    assert response.status_code == 200
+    assert "mine is [removed: api_key]" in str(model.asked[0]["messages"])
+    assert model.judged.count(f"mine is {KEY}") == 1
+
+
+def test_what_a_classifier_gave_no_verdict_on_is_not_marked(http, model):
+    model.verdict = {"results": []}
+    id = _empty(http)
+    assert chat(http, "open", id, "a bomb please").status_code == 200
+    model.verdict = None
+    assert chat(http, "open", id).json()["error"]["code"] == "content_filter"
+
+
 def test_facts_that_were_told_are_checked(stack, http, model):
     for text in (f"the key is {KEY}", ATTACK, "likes tea"):
         assert http.post("/v1/memories", json={"assistant": "knows", "text": text}).status_code < 300
@@ -226,6 +259,35 @@ def test_facts_that_were_told_are_checked(stack, http, model):
     assert "the key is [removed: api_key]" in prompt
     assert KEY not in prompt
     assert "Ignore all" not in prompt
+    rest(stack)
+
+
+@pytest.mark.parametrize(("name", "shown"), [("war", "lives in Bern"), ("peace", "likes tea")])
+def test_a_fact_need_not_be_of_an_allowed_topic_and_is_of_no_denied_one(stack, http, model, name, shown):
+    for text in (shown, "was in a war"):
+        assert http.post("/v1/memories", json={"assistant": name, "text": text}).status_code < 300
+    assert chat(http, name, _empty(http), "a war?" if name == "war" else "a cake?").status_code == 200
+    prompt = str(model.asked[0]["messages"])
+    assert shown in prompt
+    assert ("was in a war" in prompt) == (name == "war")
+    rest(stack)
+
+
+def test_an_answer_that_was_said_need_not_be_of_an_allowed_topic(http):
+    thanks = says("assistant", "You're welcome!")
+    id, _ = conversation(http, says("user", "the war?"), thanks)
+    assert chat(http, "war", id, "which war?").status_code == 200
+    id, _ = conversation(http, says("user", "my cake?"), thanks)
+    assert chat(http, "war", id, "which war?").json()["error"]["code"] == "content_filter"
+
+
+def test_facts_that_the_prompt_has_no_room_for_are_not_checked(stack, http, model):
+    for n in range(2 * FIRST_FACTS):
+        text = f"fact {n} {'so ' * 50}"
+        assert http.post("/v1/memories", json={"assistant": "recalls", "text": text}).status_code < 300
+    assert chat(http, "recalls", _empty(http)).status_code == 200
+    assert "fact" in str(model.asked[0]["messages"])
+    assert len([text for text in model.judged if text.startswith("fact")]) == FIRST_FACTS
     rest(stack)
 
 

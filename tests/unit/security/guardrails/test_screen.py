@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.config import Assistant, Catalog, LlamaCppModel, SecretsGuardrail, TopicsGuardrail
+from serving.config import Assistant, Catalog, LinksGuardrail, LlamaCppModel, SecretsGuardrail, TopicsGuardrail
 from serving.security.guardrails.finding import Finding
 from serving.security.guardrails.injection import Injection
 from serving.security.guardrails.links import Links
 from serving.security.guardrails.pii import PersonalInformation
-from serving.security.guardrails.rails import AssistantRails
+from serving.security.guardrails.rails import AssistantRails, build
 from serving.security.guardrails.screen import MAX_FOUND, Rule, screen, screen_arguments
 from serving.security.guardrails.secrets import Secrets
 from serving.security.guardrails.words import Words
@@ -108,3 +108,20 @@ def test_an_assistants_own_guardrails_replace_the_stacks():
     assert free is None
     assert default is not None
     assert default == rails.of(None)
+
+
+def test_only_what_a_model_reads_names_the_version():
+    def version(*guardrails):
+        rails = build(guardrails)
+        assert rails is not None
+        return rails.version
+
+    own = version(SecretsGuardrail(on=("input", "context")))
+    assert version(SecretsGuardrail(on=("output", "context", "input")), LinksGuardrail(max_data=1)) == own
+    others = (
+        SecretsGuardrail(on=("input",)),
+        SecretsGuardrail(action="block"),
+        TopicsGuardrail(words=("x",)),
+        TopicsGuardrail(words=("y",)),
+    )
+    assert len({own, *map(version, others)}) == 1 + len(others)
