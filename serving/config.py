@@ -134,7 +134,7 @@ class Price(Strict):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.input is None) != (self.output is None):
-            raise ValueError("input and output need each other")
+            raise ValueError("needs input and output together")
         if self.input is None and self.cached_input is not None:
             raise ValueError("cached_input needs input and output")
         if self.input is None and self.per_hour is None:

