@@ -64,7 +64,10 @@ SETTLE_S = 15.0
 
 WAIT_S = 1.0
 MAX_WAITING = 100
-"""Erasures of a tenant that may be unfinished, dry runs among them."""
+"""Erasures of a tenant that may be unfinished; as many dry runs may be so beside them."""
+
+_COUNT = "count/"
+"""How the keys of dry runs begin."""
 
 TOGETHER = 200  # rows, so that others need not wait long to write
 FILES_TOGETHER = 20
@@ -131,7 +134,7 @@ class Erasures:
         if not dry_run:
             await self._require_dispensable(principal.tenant, user)
         # A name must not stay in the key of a job that outlives it.
-        key = f"count/{_digest(user)}" if dry_run else f"{subject}/{dry_run}"
+        key = f"{_COUNT}{_digest(user)}" if dry_run else f"{subject}/{dry_run}"
         return await self._enqueue(principal, {"user": user, "subject": subject, "dry_run": dry_run}, key)
 
     @uninterrupted
@@ -141,8 +144,10 @@ class Erasures:
         async with self._database.write() as connection:
             await lock(connection, "group", queue)
             keys = (await connection.execute(waiting)).scalars().all()
-            if len(keys) >= MAX_WAITING and key not in keys:
-                raise TooMany(f"{len(keys)} erasures of the tenant are unfinished: wait until some are done")
+            alike = [other for other in keys if (other or "").startswith(_COUNT) == payload["dry_run"]]
+            if len(alike) >= MAX_WAITING and key not in alike:
+                kind = "dry runs of erasures" if payload["dry_run"] else "erasures"
+                raise TooMany(f"{len(alike)} {kind} of the tenant are unfinished: wait until some are done")
             return await self._jobs.enqueue(
                 principal,
                 ERASE,

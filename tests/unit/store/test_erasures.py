@@ -150,6 +150,16 @@ async def test_there_is_a_bound(made: Working, monkeypatch: pytest.MonkeyPatch) 
     await made.request("c", "other")
 
 
+async def test_dry_runs_take_no_place_from_erasures(made: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "MAX_WAITING", 1)
+    await made.erasures.request(ROOT, "a", None, dry_run=True)
+    await made.request("a")
+    with pytest.raises(TooMany, match="1 dry runs"):
+        await made.erasures.request(ROOT, "b", None, dry_run=True)
+    with pytest.raises(TooMany, match="1 erasures"):
+        await made.request("b")
+
+
 async def test_an_export_that_is_being_written_is_waited_for(
     made: Working, captures: Captures, alice: Principal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
