@@ -28,7 +28,7 @@ from serving.store.belongings import CLASSES, ERASE, LISTS, theirs
 from serving.store.compaction import LOOKS, Compactions
 from serving.store.counted import counted
 from serving.store.database import Database
-from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, TooMany
+from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, StoreUnavailable, TooMany
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.ids import now
 from serving.store.jobs import Job, Jobs
@@ -68,6 +68,9 @@ MAX_WAITING = 100
 
 _COUNT = "count/"
 """How the keys of dry runs begin."""
+
+BRIEF_FAILURES = 4
+"""Failures of the database after which an erasure keeps its place in the queue: half a minute of tries."""
 
 TOGETHER = 200  # rows, so that others need not wait long to write
 FILES_TOGETHER = 20
@@ -195,6 +198,10 @@ class Erasures:
         try:
             await self._forget(context, user)
         except (Postponed, Lost):
+            raise
+        except StoreUnavailable:
+            if job.attempts > BRIEF_FAILURES:
+                await self._leave_queue(job)
             raise
         except Exception:
             await self._leave_queue(job)

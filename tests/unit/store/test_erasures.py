@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 import serving
 from serving.exports import source
@@ -26,15 +27,17 @@ from serving.security.principal import Principal
 from serving.store import erasure
 from serving.store.captures import Captures
 from serving.store.database import Database
-from serving.store.erasure import Erasures
-from serving.store.errors import TooMany
+from serving.store.erasure import BRIEF_FAILURES, Erasures
+from serving.store.errors import StoreUnavailable, TooMany
 from serving.store.files import Files
 from serving.store.job import Job
 from serving.store.jobs import Jobs
+from serving.store.models import jobs as jobs_table
 from serving.store.tenants import Tenants
+from serving.store.uninterrupted import uninterrupted
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
-from serving.store.worker import Worker
+from serving.store.worker import JobContext, Worker
 from tests.unit.store.making import capture
 
 ROOT = Principal(tenant="acme", user="root", key_id="key_r", role="admin")
@@ -138,6 +141,33 @@ async def test_one_that_fails_holds_up_nobody(made: Working) -> None:
     async with made.working():
         await made.until(other, "succeeded")
     assert "last admin" in str((await made.now(failing)).error_message)
+
+
+@pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("failures", "place"), [(1, True), (BRIEF_FAILURES + 1, False)], ids=["briefly", "for long"])
+async def test_one_that_finds_no_database_keeps_its_place_for_a_while(
+    made: Working, monkeypatch: pytest.MonkeyPatch, failures: int, place: bool
+) -> None:
+    remove, kept, failed = made.erasures._remove, [], []
+
+    async def fail(context: JobContext, user: str) -> None:
+        if len(failed) < failures:
+            failed.append(user)
+            raise StoreUnavailable("restarting")
+        kept.append(await group_of(made.database, context.job))
+        await remove(context, user)
+
+    monkeypatch.setattr(made.erasures, "_remove", fail)
+    job = await made.request("a")
+    async with made.working():
+        await made.until(job, "succeeded")
+    assert (kept[0] is not None) == place
+
+
+@uninterrupted
+async def group_of(database: Database, job: Job) -> str | None:
+    async with database.read() as connection:
+        return (await connection.execute(select(jobs_table.c.group_key).where(jobs_table.c.id == job.id))).scalar_one()
 
 
 async def test_there_is_a_bound(made: Working, monkeypatch: pytest.MonkeyPatch) -> None:
