@@ -278,14 +278,25 @@ async def test_an_export_whose_writer_was_killed_keeps_nobody(
 async def test_an_export_that_failed_is_not_remembered(
     database: Database, captures: Captures, alice: Principal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await captures.record(alice, capture(alice))
+    await captures.record(alice, capture(alice, "alice said so"))
+    drop, dropped = Register.drop, []
 
     async def refuse(*_: object) -> None:
         raise OSError("gone")
 
+    async def dropping(register: Register, id: str) -> None:
+        [one] = await register.unfinished("acme")
+        assert holding(tmp_path / "exports", b"alice") == []
+        with pytest.raises(BeingWritten):  # and not `Elsewhere`
+            await register.take_over(one, here=False)
+        await drop(register, id)
+        dropped.append(id)
+
     monkeypatch.setattr(Register, "finish", refuse)
+    monkeypatch.setattr(Register, "drop", dropping)
     with pytest.raises(OSError, match="gone"):
         await write(database, ORDER, tmp_path / "exports" / "out", None)
+    assert len(dropped) == 1
     assert list((tmp_path / "exports").iterdir()) == []
     assert await Register(database).unfinished("acme") == []
 
