@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -299,6 +302,32 @@ async def test_an_export_that_failed_is_not_remembered(
     assert len(dropped) == 1
     assert list((tmp_path / "exports").iterdir()) == []
     assert await Register(database).unfinished("acme") == []
+
+
+@pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
+async def test_taking_over_keeps_the_loop_free(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rmtree, flock, threads = shutil.rmtree, fcntl.flock, []
+
+    def note(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any, **named: Any) -> Any:
+            threads.append((function.__name__, threading.current_thread()))
+            return function(*given, **named)
+
+        return noted
+
+    register = Register(database)
+    with Folder(tmp_path / "out") as folder:
+        await register.begin(folder, "acme")
+        folder._locked.close()  # as the system does for a process that is killed
+        monkeypatch.setattr(shutil, "rmtree", note(rmtree))
+        monkeypatch.setattr(fcntl, "flock", note(flock))
+        await register.take_over((await register.unfinished("acme"))[0], here=True)
+        monkeypatch.undo()
+    assert list(tmp_path.glob(".out*")) == []
+    assert [name for name, _ in threads] == ["flock", "rmtree"]
+    assert threading.main_thread() not in [thread for _, thread in threads]
 
 
 async def test_only_its_host_can_take_an_export_over(database: Database, tmp_path: Path) -> None:
