@@ -132,7 +132,9 @@ def abandoned(target: Path, id: str) -> Iterator[bool]:
         try:
             stack.enter_context(_locked(lock_file))
         except BlockingIOError:
-            raise BeingWritten(f"the export {target} is being written: wait until that is done") from None
+            raise BeingWritten(
+                f"the export {target} is being written: wait until that is done, or stop its writer"
+            ) from None
         except FileNotFoundError:  # there was none before the rest was, and it goes last
             here = temporary.exists()
         yield here

@@ -94,7 +94,7 @@ class Register:
             if not await self._some(and_(exports.c.id == one.id, _UNFINISHED)):
                 return  # its writer was quicker
             if not (found or here):
-                raise Elsewhere(f"the export {folder} is not on this host")
+                raise Elsewhere(f"the export {folder} is being written, or its writer died, on another host")
             if (manifest := await asyncio.to_thread(_manifest, folder)) is None:
                 await self.drop(one.id)
             else:

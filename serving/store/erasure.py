@@ -63,6 +63,10 @@ SETTLE_S = 15.0
 """Seconds in which gateways still know a key that was deleted: what comes in them is removed too."""
 
 WAIT_S = 1.0
+
+EXPORT_PATIENCE_S = 7200.0
+"""Seconds for which an export that is being written is waited for without losing an attempt."""
+
 MAX_WAITING = 100
 """Erasures of a tenant that may be unfinished; as many dry runs may be so beside them."""
 
@@ -112,6 +116,7 @@ class Erasures:
         *,
         settle_s: float = SETTLE_S,
         wait_s: float = WAIT_S,
+        patience_s: float = EXPORT_PATIENCE_S,
     ) -> None:
         self._database = database
         self._jobs = jobs
@@ -120,6 +125,7 @@ class Erasures:
         self._audit_key = audit_key
         self._settle_s = settle_s
         self._wait_s = wait_s
+        self._patience_s = patience_s
         self._exports = Register(database)
         self._compactions = Compactions(database, jobs, wait_s=wait_s)
         self.handlers: dict[str, Handler] = {ERASE: counted(self._erase), **self._compactions.handlers}
@@ -219,6 +225,7 @@ class Erasures:
             await self._followed(job)  # looked at first, for all else takes longer than the jobs that are waited for
         await self._remove(context, user)
         await context.progress(0, 1, "exports")
+        await self._finish_exports(context)
         await self._forget_exports(job, user)
         if now() - (job.started_at or now()) < self._settle_s:
             raise Postponed(self._settle_s)
@@ -288,18 +295,30 @@ class Erasures:
             await connection.run_sync(limits.remove, theirs(quotas, job.tenant, user))
             await connection.run_sync(counters.fold, job.tenant, user)
 
-    async def _forget_exports(self, job: Job, user: str) -> None:
-        """Waits for exports that are being written, which may hold the user.
+    async def _finish_exports(self, context: JobContext) -> None:
+        """Waits for exports that are being written, which may hold the user, and finishes those whose writer died.
 
-        Raises `NotErased` for one on another host: nobody else can take the user out of it.
+        Raises `NotErased` for one that was waited for in vain.
         """
+        job = context.job
         for one in await self._exports.unfinished(job.tenant):
             try:
                 await self._exports.take_over(one, here=self._database.is_sqlite)
-            except BeingWritten:
+            except BeingWritten as e:
+                self._require_patience(job, one, str(e))
                 raise Postponed(self._wait_s) from None
-            except Elsewhere:
-                raise _elsewhere(one) from None
+            except Elsewhere as e:
+                self._require_patience(job, one, f"{e}: stop it there, or {_by_hand(one)} if its writer died")
+                await context.progress(0, 1, f"exports: {e}")
+                raise Postponed(self._wait_s) from None
+
+    def _require_patience(self, job: Job, one: Registered, why: str) -> None:
+        """Raises `NotErased` for an export that has been written for too long since the erasure was asked for."""
+        if now() - max(job.created_at, one.created_at) > self._patience_s:
+            raise NotErased(why)
+
+    async def _forget_exports(self, job: Job, user: str) -> None:
+        """Raises `NotErased` for an export on another host: nobody else can take the user out of it."""
         for one in await self._exports.holding(job.tenant, user):
             folder = Path(one.folder)
             if await asyncio.to_thread(folder.exists):
@@ -421,7 +440,11 @@ async def _note(connection: AsyncConnection, job: Job, payload: dict[str, Any]) 
 
 
 def _elsewhere(one: Registered) -> NotErased:
-    return NotErased(f"an export is not on this host: run `serving.store forget-export {one.folder}` on its own")
+    return NotErased(f"an export is on another host: {_by_hand(one)}")
+
+
+def _by_hand(one: Registered) -> str:
+    return f"run `serving.store forget-export {one.folder}` there"
 
 
 def _worker(job: Job) -> Principal:

@@ -278,6 +278,36 @@ async def test_an_export_whose_writer_was_killed_keeps_nobody(
     assert await Register(made.database).unfinished("acme") == []
 
 
+async def test_an_unfinished_export_on_another_host_is_waited_for(made: Working, tmp_path: Path) -> None:
+    register = Register(made.database)
+    job = await made.request("alice")
+    with Folder(tmp_path / "out") as folder:
+        await register.begin(folder, "acme")
+    async with made.working():
+        if not made.database.is_sqlite:
+            while "on another host" not in (await made.now(job)).message:
+                await asyncio.sleep(0.01)
+            assert (await made.now(job)).error_message is None
+            await register.drop(folder.id)  # as its writer does
+        await made.until(job, "succeeded")
+
+
+async def test_a_writer_that_hangs_is_not_waited_for_without_end(
+    made: Working, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made.erasures, "_patience_s", 0)
+    job, other = await made.request("alice"), await made.request("nobody", "other")
+    with Folder(tmp_path / "out") as folder:
+        await Register(made.database).begin(folder, "acme")
+        async with made.working():
+            while "stop its writer" not in str((await made.now(job)).error_message):
+                await asyncio.sleep(0.01)
+            await made.until(other, "succeeded")
+        await Register(made.database).drop(folder.id)
+    async with made.working():
+        await made.until(job, "succeeded")
+
+
 async def test_an_export_that_failed_is_not_remembered(
     database: Database, captures: Captures, alice: Principal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
