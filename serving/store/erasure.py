@@ -76,6 +76,12 @@ _COUNT = "count/"
 BRIEF_FAILURES = 4
 """Failures of the database after which an erasure keeps its place in the queue: half a minute of tries."""
 
+EXPORT_LOOKS = 10
+"""Waits between two looks at exports that are being written."""
+
+_EXPORTS = "exports"
+"""The step after all else was removed."""
+
 TOGETHER = 200  # rows, so that others need not wait long to write
 FILES_TOGETHER = 20
 
@@ -223,12 +229,14 @@ class Erasures:
             await self._note(job, {**job.payload, "counts": counts})
         else:
             await self._followed(job)  # looked at first, for all else takes longer than the jobs that are waited for
+            if job.message.startswith(_EXPORTS):  # all else was removed
+                await self._finish_exports(context)
         await self._remove(context, user)
-        await context.progress(0, 1, "exports")
-        await self._finish_exports(context)
-        await self._forget_exports(job, user)
         if now() - (job.started_at or now()) < self._settle_s:
             raise Postponed(self._settle_s)
+        await context.progress(0, 1, _EXPORTS)
+        await self._finish_exports(context)
+        await self._forget_exports(job, user)
         await self._followed(job)
         await context.progress(0, 1, "indexes")
         while await self._database.atomically(lambda: self._some_purges(job)):
@@ -306,11 +314,11 @@ class Erasures:
                 await self._exports.take_over(one, here=self._database.is_sqlite)
             except BeingWritten as e:
                 self._require_patience(job, one, str(e))
-                raise Postponed(self._wait_s) from None
+                raise Postponed(self._wait_s * EXPORT_LOOKS) from None
             except Elsewhere as e:
                 self._require_patience(job, one, f"{e}: stop it there, or {_by_hand(one)} if its writer died")
-                await context.progress(0, 1, f"exports: {e}")
-                raise Postponed(self._wait_s) from None
+                await context.progress(0, 1, f"{_EXPORTS}: {e}")
+                raise Postponed(self._wait_s * EXPORT_LOOKS) from None
 
     def _require_patience(self, job: Job, one: Registered, why: str) -> None:
         """Raises `NotErased` for an export that has been written for too long since the erasure was asked for."""

@@ -208,12 +208,24 @@ async def test_an_export_that_is_being_written_is_waited_for(
         await finish.wait()
 
     monkeypatch.setattr(source, "completions", slow)
+    remove, removed = made.erasures._remove, []
+
+    async def count(context: JobContext, user: str) -> None:
+        removed.append(user)
+        await remove(context, user)
+
+    monkeypatch.setattr(made.erasures, "_remove", count)
     writing = asyncio.create_task(write(made.database, ORDER, tmp_path / "exports" / "out", None))
     await read.wait()
     job, next_job = await made.request("alice"), await made.request("nobody")
     async with made.working():
         while (await made.now(job)).message != "exports" or (await made.now(job)).status != "queued":
             await asyncio.sleep(0.01)
+        for _ in range(2):  # looks at the export
+            before = (await made.now(job)).run_after
+            while (await made.now(job)).run_after == before:
+                await asyncio.sleep(0.01)
+        assert removed == ["alice"]
         assert (await made.now(next_job)).started_at is None  # one after the other
         assert await Register(made.database).holding("acme", "alice") == []
         finish.set()
