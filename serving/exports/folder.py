@@ -78,9 +78,15 @@ class Folder:
     ) -> None:
         with suppress(OSError):  # a full disk fails again here
             self._open.close()
-        if kind is not None and self._published:
-            shutil.rmtree(self.target, ignore_errors=True)
+        if kind is not None:
+            self.discard()
         self._clear()
+
+    def discard(self) -> None:
+        """Removes what was written, and stays its writer until the block ends: then nobody thinks it is elsewhere."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._published:
+            shutil.rmtree(self.target, ignore_errors=True)
 
     def add(self, name: str, line: bytes) -> None:
         """Appends a line to the file `name`, which begins with its first line."""
@@ -126,7 +132,9 @@ def abandoned(target: Path, id: str) -> Iterator[bool]:
         try:
             stack.enter_context(_locked(lock_file))
         except BlockingIOError:
-            raise BeingWritten(f"the export {target} is being written: wait until that is done") from None
+            raise BeingWritten(
+                f"the export {target} is being written: wait until that is done, or stop its writer"
+            ) from None
         except FileNotFoundError:  # there was none before the rest was, and it goes last
             here = temporary.exists()
         yield here

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import ColumnElement, and_, select
 
@@ -17,7 +19,9 @@ from serving.store.errors import NotFound, StoreError
 from serving.store.ids import now
 from serving.store.models import exports
 from serving.store.rows import build
-from serving.store.uninterrupted import uninterrupted
+from serving.store.uninterrupted import finish, uninterrupted
+
+T = TypeVar("T")
 
 _UNFINISHED = exports.c.salt == ""
 
@@ -86,11 +90,11 @@ class Register:
         `here` says that it can only be on this host. Raises `Elsewhere`, and `BeingWritten` while its writer lives.
         """
         folder = Path(one.folder)
-        with abandoned(folder, one.id) as found:
+        async with _in_threads(abandoned(folder, one.id)) as found:
             if not await self._some(and_(exports.c.id == one.id, _UNFINISHED)):
                 return  # its writer was quicker
             if not (found or here):
-                raise Elsewhere(f"the export {folder} is not on this host")
+                raise Elsewhere(f"the export {folder} is being written, or its writer died, on another host")
             if (manifest := await asyncio.to_thread(_manifest, folder)) is None:
                 await self.drop(one.id)
             else:
@@ -111,6 +115,18 @@ class Register:
             now_held = (await connection.execute(select(exports.c.people).where(this).with_for_update())).scalar()
             left = [held for held in now_held or () if held != person(one.salt, one.tenant, user)]
             await connection.execute(exports.update().where(this).values(people=left))
+
+
+@asynccontextmanager
+async def _in_threads(block: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Begins and ends a block in threads: it may lock and remove files for long, and the loop has others to serve."""
+    value = await asyncio.to_thread(block.__enter__)
+    try:
+        yield value
+    except BaseException as e:
+        await finish(asyncio.to_thread(block.__exit__, type(e), e, e.__traceback__))
+        raise
+    await finish(asyncio.to_thread(block.__exit__, None, None, None))
 
 
 def _manifest(folder: Path) -> Manifest | None:

@@ -22,15 +22,16 @@ async def write(database: Database, order: Order, target: Path, redactor: Redact
     do, and `StoreUnavailable`; then nothing is left.
     """
     register, folder = Register(database), Folder(target)
-    try:
-        with folder:
+    with folder:
+        try:
             await register.begin(folder, order.filters.tenant)  # before anything of anybody is read
             read = source.completions(database, order.filters)
             without_consent = await source.without_consent(database, order.filters)
             manifest = await export(read, order, folder, redactor, without_consent=without_consent)
             await register.finish(folder.id, str(manifest.people_salt), people(folder.target, manifest))
-    except BaseException:
-        with suppress(StoreError):  # an erasure finds out by itself that nothing is there
-            await register.drop(folder.id)
-        raise
+        except BaseException:
+            folder.discard()  # first: what is dropped nobody looks for
+            with suppress(StoreError):
+                await register.drop(folder.id)
+            raise
     return manifest

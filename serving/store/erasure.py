@@ -28,7 +28,7 @@ from serving.store.belongings import CLASSES, ERASE, LISTS, theirs
 from serving.store.compaction import LOOKS, Compactions
 from serving.store.counted import counted
 from serving.store.database import Database
-from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, TooMany
+from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, StoreUnavailable, TooMany
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.ids import now
 from serving.store.jobs import Job, Jobs
@@ -63,8 +63,24 @@ SETTLE_S = 15.0
 """Seconds in which gateways still know a key that was deleted: what comes in them is removed too."""
 
 WAIT_S = 1.0
+
+EXPORT_PATIENCE_S = 7200.0
+"""Seconds for which an export that is being written is waited for without losing an attempt."""
+
 MAX_WAITING = 100
-"""Erasures of a tenant that may be unfinished, dry runs among them."""
+"""Erasures of a tenant that may be unfinished; as many dry runs may be so beside them."""
+
+_COUNT = "count/"
+"""How the keys of dry runs begin."""
+
+BRIEF_FAILURES = 4
+"""Failures of the database after which an erasure keeps its place in the queue: half a minute of tries."""
+
+EXPORT_LOOKS = 10
+"""Waits between two looks at exports that are being written."""
+
+_EXPORTS = "exports"
+"""The step after all else was removed."""
 
 TOGETHER = 200  # rows, so that others need not wait long to write
 FILES_TOGETHER = 20
@@ -106,6 +122,7 @@ class Erasures:
         *,
         settle_s: float = SETTLE_S,
         wait_s: float = WAIT_S,
+        patience_s: float = EXPORT_PATIENCE_S,
     ) -> None:
         self._database = database
         self._jobs = jobs
@@ -114,6 +131,7 @@ class Erasures:
         self._audit_key = audit_key
         self._settle_s = settle_s
         self._wait_s = wait_s
+        self._patience_s = patience_s
         self._exports = Register(database)
         self._compactions = Compactions(database, jobs, wait_s=wait_s)
         self.handlers: dict[str, Handler] = {ERASE: counted(self._erase), **self._compactions.handlers}
@@ -131,7 +149,7 @@ class Erasures:
         if not dry_run:
             await self._require_dispensable(principal.tenant, user)
         # A name must not stay in the key of a job that outlives it.
-        key = f"count/{_digest(user)}" if dry_run else f"{subject}/{dry_run}"
+        key = f"{_COUNT}{_digest(user)}" if dry_run else f"{subject}/{dry_run}"
         return await self._enqueue(principal, {"user": user, "subject": subject, "dry_run": dry_run}, key)
 
     @uninterrupted
@@ -141,8 +159,10 @@ class Erasures:
         async with self._database.write() as connection:
             await lock(connection, "group", queue)
             keys = (await connection.execute(waiting)).scalars().all()
-            if len(keys) >= MAX_WAITING and key not in keys:
-                raise TooMany(f"{len(keys)} erasures of the tenant are unfinished: wait until some are done")
+            alike = [other for other in keys if (other or "").startswith(_COUNT) == payload["dry_run"]]
+            if len(alike) >= MAX_WAITING and key not in alike:
+                kind = "dry runs of erasures" if payload["dry_run"] else "erasures"
+                raise TooMany(f"{len(alike)} {kind} of the tenant are unfinished: wait until some are done")
             return await self._jobs.enqueue(
                 principal,
                 ERASE,
@@ -191,6 +211,10 @@ class Erasures:
             await self._forget(context, user)
         except (Postponed, Lost):
             raise
+        except StoreUnavailable:
+            if job.attempts > BRIEF_FAILURES:
+                await self._leave_queue(job)
+            raise
         except Exception:
             await self._leave_queue(job)
             raise
@@ -205,11 +229,14 @@ class Erasures:
             await self._note(job, {**job.payload, "counts": counts})
         else:
             await self._followed(job)  # looked at first, for all else takes longer than the jobs that are waited for
+            if job.message.startswith(_EXPORTS):  # all else was removed
+                await self._finish_exports(context)
         await self._remove(context, user)
-        await context.progress(0, 1, "exports")
-        await self._forget_exports(job, user)
         if now() - (job.started_at or now()) < self._settle_s:
             raise Postponed(self._settle_s)
+        await context.progress(0, 1, _EXPORTS)
+        await self._finish_exports(context)
+        await self._forget_exports(job, user)
         await self._followed(job)
         await context.progress(0, 1, "indexes")
         while await self._database.atomically(lambda: self._some_purges(job)):
@@ -276,18 +303,30 @@ class Erasures:
             await connection.run_sync(limits.remove, theirs(quotas, job.tenant, user))
             await connection.run_sync(counters.fold, job.tenant, user)
 
-    async def _forget_exports(self, job: Job, user: str) -> None:
-        """Waits for exports that are being written, which may hold the user.
+    async def _finish_exports(self, context: JobContext) -> None:
+        """Waits for exports that are being written, which may hold the user, and finishes those whose writer died.
 
-        Raises `NotErased` for one on another host: nobody else can take the user out of it.
+        Raises `NotErased` for one that was waited for in vain.
         """
+        job = context.job
         for one in await self._exports.unfinished(job.tenant):
             try:
                 await self._exports.take_over(one, here=self._database.is_sqlite)
-            except BeingWritten:
-                raise Postponed(self._wait_s) from None
-            except Elsewhere:
-                raise _elsewhere(one) from None
+            except BeingWritten as e:
+                self._require_patience(job, one, str(e))
+                raise Postponed(self._wait_s * EXPORT_LOOKS) from None
+            except Elsewhere as e:
+                self._require_patience(job, one, f"{e}: stop it there, or {_by_hand(one)} if its writer died")
+                await context.progress(0, 1, f"{_EXPORTS}: {e}")
+                raise Postponed(self._wait_s * EXPORT_LOOKS) from None
+
+    def _require_patience(self, job: Job, one: Registered, why: str) -> None:
+        """Raises `NotErased` for an export that has been written for too long since the erasure was asked for."""
+        if now() - max(job.created_at, one.created_at) > self._patience_s:
+            raise NotErased(why)
+
+    async def _forget_exports(self, job: Job, user: str) -> None:
+        """Raises `NotErased` for an export on another host: nobody else can take the user out of it."""
         for one in await self._exports.holding(job.tenant, user):
             folder = Path(one.folder)
             if await asyncio.to_thread(folder.exists):
@@ -409,7 +448,11 @@ async def _note(connection: AsyncConnection, job: Job, payload: dict[str, Any]) 
 
 
 def _elsewhere(one: Registered) -> NotErased:
-    return NotErased(f"an export is not on this host: run `serving.store forget-export {one.folder}` on its own")
+    return NotErased(f"an export is on another host: {_by_hand(one)}")
+
+
+def _by_hand(one: Registered) -> str:
+    return f"run `serving.store forget-export {one.folder}` there"
 
 
 def _worker(job: Job) -> Principal:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 import serving
 from serving.exports import source
@@ -26,15 +30,17 @@ from serving.security.principal import Principal
 from serving.store import erasure
 from serving.store.captures import Captures
 from serving.store.database import Database
-from serving.store.erasure import Erasures
-from serving.store.errors import TooMany
+from serving.store.erasure import BRIEF_FAILURES, Erasures
+from serving.store.errors import StoreUnavailable, TooMany
 from serving.store.files import Files
 from serving.store.job import Job
 from serving.store.jobs import Jobs
+from serving.store.models import jobs as jobs_table
 from serving.store.tenants import Tenants
+from serving.store.uninterrupted import uninterrupted
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
-from serving.store.worker import Worker
+from serving.store.worker import JobContext, Worker
 from tests.unit.store.making import capture
 
 ROOT = Principal(tenant="acme", user="root", key_id="key_r", role="admin")
@@ -140,6 +146,33 @@ async def test_one_that_fails_holds_up_nobody(made: Working) -> None:
     assert "last admin" in str((await made.now(failing)).error_message)
 
 
+@pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("failures", "place"), [(1, True), (BRIEF_FAILURES + 1, False)], ids=["briefly", "for long"])
+async def test_one_that_finds_no_database_keeps_its_place_for_a_while(
+    made: Working, monkeypatch: pytest.MonkeyPatch, failures: int, place: bool
+) -> None:
+    remove, kept, failed = made.erasures._remove, [], []
+
+    async def fail(context: JobContext, user: str) -> None:
+        if len(failed) < failures:
+            failed.append(user)
+            raise StoreUnavailable("restarting")
+        kept.append(await group_of(made.database, context.job))
+        await remove(context, user)
+
+    monkeypatch.setattr(made.erasures, "_remove", fail)
+    job = await made.request("a")
+    async with made.working():
+        await made.until(job, "succeeded")
+    assert (kept[0] is not None) == place
+
+
+@uninterrupted
+async def group_of(database: Database, job: Job) -> str | None:
+    async with database.read() as connection:
+        return (await connection.execute(select(jobs_table.c.group_key).where(jobs_table.c.id == job.id))).scalar_one()
+
+
 async def test_there_is_a_bound(made: Working, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasure, "MAX_WAITING", 2)
     first = await made.request("a")
@@ -148,6 +181,16 @@ async def test_there_is_a_bound(made: Working, monkeypatch: pytest.MonkeyPatch) 
         await made.request("c")
     assert (await made.request("a")).id == first.id
     await made.request("c", "other")
+
+
+async def test_dry_runs_take_no_place_from_erasures(made: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "MAX_WAITING", 1)
+    await made.erasures.request(ROOT, "a", None, dry_run=True)
+    await made.request("a")
+    with pytest.raises(TooMany, match="1 dry runs"):
+        await made.erasures.request(ROOT, "b", None, dry_run=True)
+    with pytest.raises(TooMany, match="1 erasures"):
+        await made.request("b")
 
 
 async def test_an_export_that_is_being_written_is_waited_for(
@@ -165,12 +208,24 @@ async def test_an_export_that_is_being_written_is_waited_for(
         await finish.wait()
 
     monkeypatch.setattr(source, "completions", slow)
+    remove, removed = made.erasures._remove, []
+
+    async def count(context: JobContext, user: str) -> None:
+        removed.append(user)
+        await remove(context, user)
+
+    monkeypatch.setattr(made.erasures, "_remove", count)
     writing = asyncio.create_task(write(made.database, ORDER, tmp_path / "exports" / "out", None))
     await read.wait()
     job, next_job = await made.request("alice"), await made.request("nobody")
     async with made.working():
         while (await made.now(job)).message != "exports" or (await made.now(job)).status != "queued":
             await asyncio.sleep(0.01)
+        for _ in range(2):  # looks at the export
+            before = (await made.now(job)).run_after
+            while (await made.now(job)).run_after == before:
+                await asyncio.sleep(0.01)
+        assert removed == ["alice"]
         assert (await made.now(next_job)).started_at is None  # one after the other
         assert await Register(made.database).holding("acme", "alice") == []
         finish.set()
@@ -235,19 +290,86 @@ async def test_an_export_whose_writer_was_killed_keeps_nobody(
     assert await Register(made.database).unfinished("acme") == []
 
 
+async def test_an_unfinished_export_on_another_host_is_waited_for(made: Working, tmp_path: Path) -> None:
+    register = Register(made.database)
+    job = await made.request("alice")
+    with Folder(tmp_path / "out") as folder:
+        await register.begin(folder, "acme")
+    async with made.working():
+        if not made.database.is_sqlite:
+            while "on another host" not in (await made.now(job)).message:
+                await asyncio.sleep(0.01)
+            assert (await made.now(job)).error_message is None
+            await register.drop(folder.id)  # as its writer does
+        await made.until(job, "succeeded")
+
+
+async def test_a_writer_that_hangs_is_not_waited_for_without_end(
+    made: Working, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made.erasures, "_patience_s", 0)
+    job, other = await made.request("alice"), await made.request("nobody", "other")
+    with Folder(tmp_path / "out") as folder:
+        await Register(made.database).begin(folder, "acme")
+        async with made.working():
+            while "stop its writer" not in str((await made.now(job)).error_message):
+                await asyncio.sleep(0.01)
+            await made.until(other, "succeeded")
+        await Register(made.database).drop(folder.id)
+    async with made.working():
+        await made.until(job, "succeeded")
+
+
 async def test_an_export_that_failed_is_not_remembered(
     database: Database, captures: Captures, alice: Principal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await captures.record(alice, capture(alice))
+    await captures.record(alice, capture(alice, "alice said so"))
+    drop, dropped = Register.drop, []
 
     async def refuse(*_: object) -> None:
         raise OSError("gone")
 
+    async def dropping(register: Register, id: str) -> None:
+        [one] = await register.unfinished("acme")
+        assert holding(tmp_path / "exports", b"alice") == []
+        with pytest.raises(BeingWritten):  # and not `Elsewhere`
+            await register.take_over(one, here=False)
+        await drop(register, id)
+        dropped.append(id)
+
     monkeypatch.setattr(Register, "finish", refuse)
+    monkeypatch.setattr(Register, "drop", dropping)
     with pytest.raises(OSError, match="gone"):
         await write(database, ORDER, tmp_path / "exports" / "out", None)
+    assert len(dropped) == 1
     assert list((tmp_path / "exports").iterdir()) == []
     assert await Register(database).unfinished("acme") == []
+
+
+@pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
+async def test_taking_over_keeps_the_loop_free(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rmtree, flock, threads = shutil.rmtree, fcntl.flock, []
+
+    def note(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any, **named: Any) -> Any:
+            threads.append((function.__name__, threading.current_thread()))
+            return function(*given, **named)
+
+        return noted
+
+    register = Register(database)
+    with Folder(tmp_path / "out") as folder:
+        await register.begin(folder, "acme")
+        folder._locked.close()  # as the system does for a process that is killed
+        monkeypatch.setattr(shutil, "rmtree", note(rmtree))
+        monkeypatch.setattr(fcntl, "flock", note(flock))
+        await register.take_over((await register.unfinished("acme"))[0], here=True)
+        monkeypatch.undo()
+    assert list(tmp_path.glob(".out*")) == []
+    assert [name for name, _ in threads] == ["flock", "rmtree"]
+    assert threading.main_thread() not in [thread for _, thread in threads]
 
 
 async def test_only_its_host_can_take_an_export_over(database: Database, tmp_path: Path) -> None:
