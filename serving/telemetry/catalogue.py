@@ -260,7 +260,7 @@ ENGINE_EXPECTED = Metric(
 ENGINE_RESTARTS = Metric(
     "headrace_engine_restarts_total",
     "counter",
-    "Engines that stopped answering in a replica that lives, which Serve then replaces.",
+    "Engines that ended or failed three health checks in a row in a replica that lives, which Serve then replaces.",
     ("model",),
 )
 ADAPTER_MISSING = Metric(
