@@ -239,7 +239,8 @@ JOB_OLDEST_SECONDS = Metric(
 INDEX_AGE_SECONDS = Metric(
     "headrace_index_age_seconds",
     "gauge",
-    "Time since the newest ingested document of a configured collection was put in; absent until there is one.",
+    "Time since the newest ingested document of a configured collection was put in; absent until there is one, 0 once "
+    "there is none any more.",
     ("collection",),
 )
 DISK_FREE_BYTES = Metric(
