@@ -43,6 +43,8 @@ class World:
             await self.may.wait()
         message = {"role": "assistant", "content": SECRET}
         usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "more": SECRET}
+        if asked["messages"][-1]["content"] == "boast":
+            usage = {"prompt_tokens": 2**63, "completion_tokens": -1}
         return web.json_response(
             {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
         )
@@ -200,6 +202,14 @@ def test_what_a_request_waited_for_when_it_failed_is_no_overhead(world, caplog, 
     waited = {"queue", "memory", "reason", "first_token", "decode", "cite"}
     assert waited & line["stages"].keys() == {"queue", *stages}
     assert all("queue" in line["stages"] for line in lines if line["code"] == "overloaded")
+
+
+def test_tokens_that_cannot_be_true_are_not_in_the_line(world, caplog):
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        ask(world, "boast")
+        eventually(lambda: caplog.records, "the line")
+    line = caplog.records[0].fields
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (None, None)
 
 
 def test_ratings_are_counted(world):
