@@ -29,10 +29,13 @@ STAGES = (
     "cite",
     "store",
     "respond",
+    "send",
 )
 """Stages of one request, in order. Their times add up to the end-to-end time."""
 
-ELSEWHERE = frozenset({"receive", "guard", "retrieve", "queue", "memory", "reason", "first_token", "decode", "cite"})
+ELSEWHERE = frozenset(
+    {"receive", "guard", "retrieve", "queue", "memory", "reason", "first_token", "decode", "cite", "send"}
+)
 """Stages in which a request waits for others: its caller, guardrails (some ask a model), a model, retrieval, tools."""
 
 OUTCOMES = ("ok", "refused", "error", "cancelled")

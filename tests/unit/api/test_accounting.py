@@ -204,6 +204,31 @@ def test_what_a_request_waited_for_when_it_failed_is_no_overhead(world, caplog, 
     assert all("queue" in line["stages"] for line in lines if line["code"] == "overloaded")
 
 
+def stages_of(caplog, route):
+    eventually(lambda: any(r.fields["route"] == route for r in caplog.records), "the line")
+    return next(r.fields["stages"] for r in caplog.records if r.fields["route"] == route)
+
+
+def test_following_a_stream_is_no_overhead(world, caplog):
+    body = {"model": "m", "messages": [{"role": "user", "content": SECRET}], "stream": True}
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        with world.http.stream("POST", CHAT, json=body, headers={"headrace-resumable": "true"}) as response:
+            path = f"/v1/streams/{response.headers['headrace-stream']}"
+        with world.http.stream("GET", path) as response:
+            assert SECRET.encode() in next(response.iter_raw())
+        stages = stages_of(caplog, "/v1/streams/{stream_id}")
+        assert world.http.delete(path).is_success
+    assert "decode" in stages
+
+
+def test_sending_a_file_is_no_overhead(world, caplog):
+    sent = world.http.post("/v1/files", files={"file": ("a.txt", SECRET)}, data={"purpose": "user_data"})
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        assert world.http.get(f"/v1/files/{sent.json()['id']}/content").text == SECRET
+        stages = stages_of(caplog, "/v1/files/{file_id}/content")
+    assert {"respond", "send"} <= stages.keys()
+
+
 def test_tokens_that_cannot_be_true_are_not_in_the_line(world, caplog):
     with caplog.at_level(logging.INFO, "headrace.requests"):
         ask(world, "boast")
