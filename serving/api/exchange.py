@@ -144,7 +144,7 @@ class Exchange:
 
     def account(self) -> None:
         """Books the request's metrics; called once, at its end."""
-        self.timeline.end_of("respond")
+        self.timeline.cut()
         outcome = self.outcome
         if self.route == UNKNOWN:
             metrics.child(metrics.requests_started, UNKNOWN).inc()

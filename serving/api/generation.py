@@ -145,6 +145,7 @@ class Generator:
             except Exception as e:
                 untouched = said is not None and endpoint.leased and not x.started and not said.steps
                 if isinstance(e, EngineLost) and untouched and len(lost) < ELSEWHERE and asked < ELSEWHERE_ASKED:
+                    x.timeline.cut()
                     lost.append(endpoint.url)
                     asked += e.asked
                     continue
@@ -164,6 +165,7 @@ class Generator:
 
     async def _answer(self, x: Exchange, job: Job, endpoint: Endpoint, said: Said) -> dict[str, Any] | None:
         ours = {"id": job.id, "model": job.route.requested}
+        x.timeline.under_way = "first_token" if job.solve is None else "reason"
         if job.solve is not None:
             return await job.solve(x, job, endpoint, said, ours)
         if job.stream:
@@ -184,6 +186,7 @@ class Generator:
         self, x: Exchange, job: Job, lost: Sequence[str] = ()
     ) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
         """Holds an engine that is not `lost`, and yields it with what it is asked."""
+        x.timeline.under_way = "queue"
         try:
             async with self._engines.endpoint(job.route.model, lost) as endpoint:
                 x.timeline.end_of("queue")
@@ -191,6 +194,7 @@ class Generator:
                     raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
                 document = {**job.document, "model": endpoint.model}
                 if job.recall is not None:
+                    x.timeline.under_way = "memory"
                     await job.recall(endpoint, document)
                     x.timeline.end_of("memory")
                 yield endpoint, document
@@ -204,6 +208,7 @@ class Generator:
     ) -> dict[str, Any]:
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:
             x.timeline.end_of("first_token")
+            x.timeline.under_way = "decode"
             answer = await read_answer(response)
         x.timeline.end_of("decode")
         usage = given if isinstance(given := answer.get("usage"), dict) else {}
@@ -286,6 +291,7 @@ class Said:
         """Returns the fields beside each of a chat's choices; what all of them cost stands beside the first."""
         fields: dict[int, dict[str, Any]] = {}
         if self._job.annotate is not None:
+            self._x.timeline.under_way = "cite"
             fields = await self._job.annotate(texts)
             self._x.timeline.end_of("cite")
         if (cost := cost_of(usage, self._job.route.price)) is not None:
@@ -308,6 +314,7 @@ class Said:
 
     async def broken_off(self, kind: Ending, code: str | None = None) -> None:
         """The engine or the caller broke off. That it cannot be stored does not hide why."""
+        self._x.timeline.cut()  # what was waited for is not the time to store it
         if self._job.finished is None or self._told:
             return
         choices, usage = self.so_far()
@@ -372,14 +379,15 @@ async def _copy(x: Exchange, relay: Relay, piece: bytes, response: aiohttp.Clien
     guarded = GuardedStream(x.guard) if x.guard is not None and x.guard.output else None
     while piece:
         data = relay.feed(piece if guarded is None else await guarded.feed(piece))
-        if data and "first_token" not in x.timeline.stages and relay.first_token is not None:
+        if data and x.timeline.under_way == "first_token" and relay.first_token is not None:
             x.timeline.end_of("first_token")
+            x.timeline.under_way = "decode"
         if relay.done:
             rest += data
         else:
             await x.write(data)
         piece = await response.content.readany()
-    x.timeline.end_of("decode" if "first_token" in x.timeline.stages else "first_token")
+    x.timeline.cut()
     return rest
 
 

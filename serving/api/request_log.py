@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from serving.api.cost import MAX_TOKENS
 from serving.api.exchange import Exchange
 from serving.telemetry import tracing
 
@@ -36,7 +37,7 @@ def fields(x: Exchange) -> dict[str, Any]:
         "seconds": round(x.timeline.total, 6),
         "overhead_seconds": round(x.timeline.overhead, 6),
         "stages": {stage: round(seconds, 6) for stage, seconds in x.timeline.stages.items()},
-        # An engine may report anything: only numbers are shown.
-        **{name: value if type(value) is int else None for name, value in counts.items()},
+        # An engine may report anything: only numbers that can be true are shown.
+        **{name: n if type(n) is int and 0 <= n <= MAX_TOKENS else None for name, n in counts.items()},
         "trace_id": span.trace_id if span is not None else None,
     }

@@ -31,6 +31,7 @@ class Sampler:
         self._condition = condition
         self._keeper = keeper
         self._collections: frozenset[str] = frozenset()
+        self._indexed: set[str] = set()
         self._kinds: set[str] = set()
         self._budgets: dict[tuple[str, str, str], dict[str, tuple[float, float]]] = {}
         self._models: set[str] = set()
@@ -89,11 +90,13 @@ class Sampler:
             metrics.job_oldest_seconds.labels(kind).set(found.oldest_s if found is not None else 0)
 
     async def _look_at_indexes(self) -> None:
-        if not self._collections:
+        if not self._collections and not self._indexed:
             return
         at = now()
-        for name, newest in (await self._condition.ingested(STACK, ADMIN, self._collections)).items():
-            metrics.index_age_seconds.labels(name).set(max(at - newest, 0))
+        ingested = await self._condition.ingested(STACK, ADMIN, self._collections)
+        self._indexed |= ingested.keys()
+        for name in self._indexed:  # what is gone is 0
+            metrics.index_age_seconds.labels(name).set(max(at - ingested.get(name, at), 0))
 
     async def _look_at_disk(self) -> None:
         folder = Path(self._store.data)

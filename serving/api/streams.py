@@ -18,8 +18,12 @@ async def follow(s: Services, request: Request, x: Exchange) -> None:
     after = last_event(id, request.headers.get("last-event-id"))
     async with x.cancelled_by_hang_up(), s.peers.following(owner, id, after) as pieces:
         await x.start_stream()
-        async for piece in pieces:
-            await x.write(piece)
+        x.timeline.end_of("respond")
+        try:
+            async for piece in pieces:
+                await x.write(piece)
+        finally:
+            x.timeline.end_of("decode")  # the model's time, and the caller's
     await x.write(b"", last=True)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 
 from serving.telemetry import metrics
+
+FAILURES = 3
+"""Health checks in a row that fail before Serve replaces a replica, which has no setting for it."""
 
 
 def node_address() -> str:
@@ -49,6 +53,7 @@ class EngineReplica:
         self._leased = 0
         self._booked_at = time.monotonic()
         self._answers = True
+        self._failures = 0  # checks in a row
         self._leases = metrics.engine_leases.labels(model)
         self._up = metrics.engine_up.labels(model)
         metrics.engine_slots.labels(model).set(slots)
@@ -82,20 +87,24 @@ class EngineReplica:
         self._available.inc(self._slots * seconds)
 
     async def check_health(self) -> None:
-        """Raises when the engine does not answer; Serve then replaces the replica."""
+        """Raises when the engine does not answer; Serve replaces the replica after `FAILURES` times in a row."""
         try:
             await asyncio.to_thread(self._ask_health)
-        except OSError as e:
-            self._gone()
+        except (OSError, http.client.HTTPException) as e:
+            self._fail()
             raise RuntimeError(f"{self._engine} does not answer: {e}") from e
         self._up.set(1)
         self.book(time.monotonic())
         self._answers = True
+        self._failures = 0
 
-    def _gone(self) -> None:
+    def _fail(self, *, for_good: bool = False) -> None:
+        """Takes note of a failed check; an engine that failed for good or too often is counted, once."""
         self._up.set(0)
-        if self._answers:
-            self._answers = False
+        self._answers = False
+        before = self._failures
+        self._failures = max(before + 1, FAILURES) if for_good else before + 1
+        if before < FAILURES <= self._failures:
             self._restarts.inc()
 
     def _ask_health(self) -> None:
@@ -103,7 +112,7 @@ class EngineReplica:
             pass
         if self._adapters:
             # An engine that answers is not replaced for what it says here.
-            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
                 served = self._served()
                 for name, missing in self._adapters.items():
                     missing.set(name not in served)

@@ -50,9 +50,9 @@ class VllmReplica(EngineReplica):
         )
 
     async def check_health(self) -> None:
-        """Raises when vLLM has ended or does not answer; Serve then replaces the replica."""
+        """Raises when vLLM has ended or does not answer; Serve replaces the replica after the third time in a row."""
         if reason := self._program.ended():
-            self._gone()
+            self._fail(for_good=True)
             raise StartFailed(reason)
         await super().check_health()
 

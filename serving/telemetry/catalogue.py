@@ -29,10 +29,13 @@ STAGES = (
     "cite",
     "store",
     "respond",
+    "send",
 )
 """Stages of one request, in order. Their times add up to the end-to-end time."""
 
-ELSEWHERE = frozenset({"receive", "guard", "retrieve", "queue", "memory", "reason", "first_token", "decode", "cite"})
+ELSEWHERE = frozenset(
+    {"receive", "guard", "retrieve", "queue", "memory", "reason", "first_token", "decode", "cite", "send"}
+)
 """Stages in which a request waits for others: its caller, guardrails (some ask a model), a model, retrieval, tools."""
 
 OUTCOMES = ("ok", "refused", "error", "cancelled")
@@ -239,7 +242,8 @@ JOB_OLDEST_SECONDS = Metric(
 INDEX_AGE_SECONDS = Metric(
     "headrace_index_age_seconds",
     "gauge",
-    "Time since the newest ingested document of a configured collection was put in; absent until there is one.",
+    "Time since the newest ingested document of a configured collection was put in; absent until there is one, 0 once "
+    "there is none any more.",
     ("collection",),
 )
 DISK_FREE_BYTES = Metric(
@@ -260,7 +264,7 @@ ENGINE_EXPECTED = Metric(
 ENGINE_RESTARTS = Metric(
     "headrace_engine_restarts_total",
     "counter",
-    "Engines that stopped answering in a replica that lives, which Serve then replaces.",
+    "Engines that ended or failed three health checks in a row in a replica that lives, which Serve then replaces.",
     ("model",),
 )
 ADAPTER_MISSING = Metric(

@@ -6,6 +6,7 @@ time, knows only one level, and takes three times as long to write a line.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -51,7 +52,10 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exc_text"] = self.formatException(record.exc_info)
         line["timestamp_ns"] = time.time_ns()
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # half a surrogate pair, or a number beyond 64 bits
+            return json.dumps(line, default=str)
 
     def _time(self, record: logging.LogRecord) -> str:
         second = int(record.created)

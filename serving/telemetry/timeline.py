@@ -15,11 +15,12 @@ class Timeline:
     Times are seconds of the monotonic clock.
     """
 
-    __slots__ = ("_last", "marks", "stages", "start")
+    __slots__ = ("_last", "marks", "stages", "start", "under_way")
 
     def __init__(self) -> None:
         self.start = self._last = time.perf_counter()
         self.stages: dict[str, float] = {}
+        self.under_way = "respond"  # what the time since the last mark goes to when the request is cut off
         self.marks: list[tuple[str, float, float]] | None = None  # each stage with its begin and end, where traced
 
     def end_of(self, stage: str) -> None:
@@ -31,6 +32,11 @@ class Timeline:
         if self.marks is not None:
             self.marks.append((stage, self._last, now))
         self._last = now
+        self.under_way = "respond"
+
+    def cut(self) -> None:
+        """Books the time since the last mark under the stage that is under way."""
+        self.end_of(self.under_way)
 
     @property
     def overhead(self) -> float:

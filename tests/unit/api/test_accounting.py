@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
+import json
 import logging
 import threading
 
@@ -23,14 +26,25 @@ class World:
     """An engine that answers when it may, and a gateway before it."""
 
     def __init__(self, loop):
-        self.asked, self.may, self.loop = threading.Event(), asyncio.Event(), loop
+        self.asked, self.may, self.never, self.loop = threading.Event(), asyncio.Event(), asyncio.Event(), loop
 
     async def answer(self, request):
         self.asked.set()
-        if (await request.json())["messages"][-1]["content"] == "wait":
+        asked = await request.json()
+        if asked.get("stream"):
+            response = web.StreamResponse()
+            await response.prepare(request)
+            choice = {"index": 0, "delta": {"content": SECRET}, "finish_reason": None}
+            await response.write(f"data: {json.dumps({'id': '1', 'created': 1, 'choices': [choice]})}\n\n".encode())
+            if asked["messages"][-1]["content"] == "break off":
+                request.transport.abort()
+            await self.never.wait()
+        if "wait" in asked["messages"][-1]["content"]:
             await self.may.wait()
         message = {"role": "assistant", "content": SECRET}
         usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "more": SECRET}
+        if asked["messages"][-1]["content"] == "boast":
+            usage = {"prompt_tokens": 2**63, "completion_tokens": -1}
         return web.json_response(
             {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
         )
@@ -42,11 +56,13 @@ def world(tmp_path_factory):
     world = World(loop)
     app = web.Application()
     app.router.add_post(CHAT, world.answer)
-    with engine(loop, app) as port:
+    with engine(loop, app, cancels=True) as port:
         catalog = Catalog(
             models=(
                 RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1"),
                 RemoteModel(name="away", url="http://127.0.0.1:9/v1", retries=0),
+                RemoteModel(name="slow", url=f"http://127.0.0.1:{port}/v1", first_byte_timeout_s=0.2, retries=0),
+                RemoteModel(name="narrow", url=f"http://127.0.0.1:{port}/v1", max_in_flight=1),
             ),
             assistants=(Assistant(name="clerk", model="m"),),
         )
@@ -58,8 +74,8 @@ def world(tmp_path_factory):
     loop.stop()
 
 
-def ask(world, content=SECRET, model="m", **more):
-    body = {"model": model, "messages": [{"role": "user", "content": content}]}
+def ask(world, content=SECRET, model="m", stream=False, **more):
+    body = {"model": model, "messages": [{"role": "user", "content": content}], "stream": stream}
     return world.http.post(CHAT, json=body, **more)
 
 
@@ -147,6 +163,78 @@ def test_a_request_has_one_line_without_what_was_said(world, caplog):
     assert value("overhead_seconds_sum", route=CHAT) - before >= line["overhead_seconds"] - 1e-5
     assert {"receive", "guard", "admit", "first_token", "decode"} <= line["stages"].keys()
     assert SECRET not in repr(vars(record))
+
+
+def hang_up(world, **more):
+    """Asks, and hangs up once the engine was asked and a stream's first piece is here."""
+    world.asked.clear()
+    body = {"model": "narrow", "messages": [{"role": "user", "content": "wait on"}], **more}
+    asked = http.client.HTTPConnection("127.0.0.1", world.http.base_url.port, timeout=20)
+    headers = {**dict(world.http.headers), "content-type": "application/json"}
+    with contextlib.closing(asked):
+        asked.request("POST", CHAT, json.dumps(body), headers)
+        assert world.asked.wait(10)
+        if more.get("stream"):
+            assert SECRET.encode() in asked.getresponse().read1()
+        elif "strategy" not in more:
+            assert ask(world, model="narrow").status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("request_", "outcome", "stages"),
+    [
+        (lambda w: hang_up(w, stream=True), "cancelled", {"first_token", "decode"}),
+        (hang_up, "cancelled", {"first_token"}),
+        (lambda w: hang_up(w, strategy="cot"), "cancelled", {"reason"}),
+        (lambda w: ask(w, "break off", stream=True), "error", {"first_token", "decode"}),
+        (lambda w: ask(w, model="away"), "error", {"first_token"}),
+        (lambda w: ask(w, "wait", model="slow"), "error", {"first_token"}),
+    ],
+    ids=["stream", "whole", "strategy", "broken off", "away", "slow"],
+)
+def test_what_a_request_waited_for_when_it_failed_is_no_overhead(world, caplog, request_, outcome, stages):
+    world.loop.loop.call_soon_threadsafe(world.may.clear)
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        request_(world)
+        eventually(lambda: any(r.fields["outcome"] == outcome for r in caplog.records), "the line")
+    lines = [r.fields for r in caplog.records]
+    [line] = [line for line in lines if line["outcome"] == outcome]
+    waited = {"queue", "memory", "reason", "first_token", "decode", "cite"}
+    assert waited & line["stages"].keys() == {"queue", *stages}
+    assert all("queue" in line["stages"] for line in lines if line["code"] == "overloaded")
+
+
+def stages_of(caplog, route):
+    eventually(lambda: any(r.fields["route"] == route for r in caplog.records), "the line")
+    return next(r.fields["stages"] for r in caplog.records if r.fields["route"] == route)
+
+
+def test_following_a_stream_is_no_overhead(world, caplog):
+    body = {"model": "m", "messages": [{"role": "user", "content": SECRET}], "stream": True}
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        with world.http.stream("POST", CHAT, json=body, headers={"headrace-resumable": "true"}) as response:
+            path = f"/v1/streams/{response.headers['headrace-stream']}"
+        with world.http.stream("GET", path) as response:
+            assert SECRET.encode() in next(response.iter_raw())
+        stages = stages_of(caplog, "/v1/streams/{stream_id}")
+        assert world.http.delete(path).is_success
+    assert "decode" in stages
+
+
+def test_sending_a_file_is_no_overhead(world, caplog):
+    sent = world.http.post("/v1/files", files={"file": ("a.txt", SECRET)}, data={"purpose": "user_data"})
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        assert world.http.get(f"/v1/files/{sent.json()['id']}/content").text == SECRET
+        stages = stages_of(caplog, "/v1/files/{file_id}/content")
+    assert {"respond", "send"} <= stages.keys()
+
+
+def test_tokens_that_cannot_be_true_are_not_in_the_line(world, caplog):
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        ask(world, "boast")
+        eventually(lambda: caplog.records, "the line")
+    line = caplog.records[0].fields
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (None, None)
 
 
 def test_ratings_are_counted(world):

@@ -19,12 +19,16 @@ class Engine(ThreadingHTTPServer):
 
     served: object = ["base", "tuned"]
     asked: str | None = None
+    nonsense = False  # is all it says
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Engine
 
     def do_GET(self) -> None:
+        if self.server.nonsense:
+            self.wfile.write(b"nonsense\r\n")
+            return
         if self.path == "/health":
             body = b""
         else:
@@ -79,19 +83,33 @@ async def test_slots_are_busy_while_they_are_leased(engine: Engine) -> None:
     assert value("engine_leases", model="slots") == 0
 
 
-async def test_an_engine_that_is_gone_is_counted_once_and_has_no_slots(engine: Engine) -> None:
+async def test_an_engine_that_is_gone_is_counted_once_after_three_checks_and_has_no_slots(engine: Engine) -> None:
     made = replica(engine, "gone")
     await made.check_health()
     engine.shutdown()
     engine.server_close()
     available = value("engine_available_seconds_total", model="gone")
-    for _ in range(2):
+    for counted in (0, 0, 1, 1):
         with pytest.raises(RuntimeError, match="does not answer"):
             await made.check_health()
+        assert value("engine_restarts_total", model="gone") == counted
+        assert value("engine_up", model="gone") == 0
     made.book(made._booked_at + 100)
-    assert value("engine_restarts_total", model="gone") == 1
-    assert value("engine_up", model="gone") == 0
     assert value("engine_available_seconds_total", model="gone") == available
+
+
+async def test_an_engine_that_comes_back_is_no_restart(engine: Engine) -> None:
+    made = replica(engine, "back")
+    for _ in range(2):
+        engine.nonsense = True
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="does not answer: nonsense"):
+                await made.check_health()
+        assert value("engine_up", model="back") == 0
+        engine.nonsense = False
+        await made.check_health()
+        assert value("engine_up", model="back") == 1
+    assert value("engine_restarts_total", model="back") == 0
 
 
 async def test_an_adapter_that_is_not_served_is_missing(engine: Engine) -> None:

@@ -79,6 +79,15 @@ def test_what_failed_is_told_and_each_line_is_written_once(serve):
     assert line["exc_text"].endswith("ValueError: why\nin two lines")
 
 
+def test_what_orjson_refuses_is_written_too(serve):
+    path = logs.keep("headrace.log", FIELDS)
+    logging.getLogger("headrace.api").warning("half of a pair: %s", "\ud83d")
+    logging.getLogger("headrace.api").warning("far", extra={"fields": {"tokens": 2**64}})
+    half, far = lines(path)
+    assert half["message"] == "half of a pair: \ud83d"
+    assert far["tokens"] == 2**64
+
+
 def test_a_full_file_is_replaced(serve):
     path = logs.keep("headrace.log", FIELDS)
     for number in range(12):
