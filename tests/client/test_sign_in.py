@@ -21,7 +21,7 @@ CHAT = {"model": "plain", "messages": [{"role": "user", "content": "Name a colou
 @pytest.fixture(scope="module", autouse=True)
 def tenant(stack: Stack) -> None:
     with stack.client() as client:
-        answer = client.post("/v1/admin/tenants", json={"name": TENANT})
+        answer = client.post("/v1/admin/tenants", json={"id": TENANT})
         assert answer.status_code == 200, answer.text
 
 
