@@ -52,7 +52,7 @@ def test_a_program_asks_with_the_providers_token(stack: Stack, sign_on: SignOn) 
     headers = {"Authorization": f"Bearer {sign_on.provider.token()}"}
     with httpx.Client(base_url=stack.url, headers=headers, timeout=60, trust_env=False) as client:
         me = client.get("/v1/me")
-        assert (me.status_code, me.json()["tenant"], me.json()["user"]) == (200, TENANT, "alice"), me.text
+        assert (me.status_code, me.json()["tenant"], me.json()["id"]) == (200, TENANT, "alice"), me.text
         assert client.post("/v1/chat/completions", json=CHAT).status_code == 200
         assert client.get("/v1/admin/users").status_code == 403
 
