@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class SignOn:
 
     def browser(self) -> httpx.Client:
         """A client that keeps cookies and believes the provider's certificate."""
-        verify = httpx.create_ssl_context(verify=str(self.authority)) if self.authority else True
+        verify = ssl.create_default_context(cafile=self.authority) if self.authority else True
         mounts = {self.home: _Elsewhere(self._api)}
         return httpx.Client(trust_env=False, timeout=60, verify=verify, mounts=mounts)
 
@@ -74,10 +75,12 @@ class _Elsewhere(httpx.HTTPTransport):
         self._address = address
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        request.url = request.url.copy_with(
-            scheme=self._address.scheme, host=self._address.host, port=self._address.port
+        # Another request: cookies belong to the host of the one that the client has.
+        url = request.url.copy_with(scheme=self._address.scheme, host=self._address.host, port=self._address.port)
+        passed_on = httpx.Request(
+            request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
         )
-        return super().handle_request(request)
+        return super().handle_request(passed_on)
 
 
 @contextmanager
