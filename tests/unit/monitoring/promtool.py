@@ -11,17 +11,23 @@ from monitoring import rules_file
 from tools import find
 
 
-def promtool(*arguments):
-    """Runs promtool, which must be content."""
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs promtool in a folder, whatever it says."""
     program = find.ensure(["promtool"])["promtool"]
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, timeout=240)
+
+
+def content(folder: Path, *arguments: str) -> str:
+    """Runs promtool, which must be content; returns what it says."""
+    done = run(folder, *arguments)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
 
 
 def check(folder: Path, groups):
     file = folder / "rules.yaml"
     file.write_text(rules_file.text(groups))
-    promtool("check", "rules", "--lint=all", "--lint-fatal", file)
+    content(folder, "check", "rules", "--lint=all", "--lint-fatal", file.name)
     return file
 
 
@@ -46,4 +52,4 @@ def judge(folder: Path, groups, tests, evaluation_interval):
     file = folder / "tests.yaml"
     plan = {"rule_files": [str(check(folder, groups))], "evaluation_interval": evaluation_interval, "tests": tests}
     file.write_text(yaml.safe_dump(plan, sort_keys=False, width=10_000))
-    promtool("test", "rules", file)
+    content(folder, "test", "rules", file.name)

@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import shlex
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,10 @@ import yaml
 from monitoring import rules_file as rules
 from monitoring.alerts import GROUPS
 from monitoring.alerts.seen import seen
+from monitoring.dashboards import DASHBOARDS
 from serving.cli.__main__ import headrace
+from tests.unit.monitoring import promtool
 from tools import docs
-from tools.find import ensure
 
 ROOT = Path(__file__).parents[3]
 RUNBOOKS = ROOT / "monitoring" / "runbooks"
@@ -24,7 +24,7 @@ ALERTS = {alert.name: alert for group in GROUPS for alert in group.rules}
 OBJECTIVES = re.compile(r"Budget(Slow)?Burn$")  # their pages are test_objectives' business
 PAGES = {p.stem: p.read_text() for p in sorted(RUNBOOKS.glob("*.md")) if not OBJECTIVES.search(p.stem)}
 SECTIONS = ["What it means", "Likely causes", "Commands", "What to do", "How to see that it is over"]
-DASHBOARDS = {"overview", "models", "assistants", "tenants", "gpus", "ray", "objectives", "feedback"}
+NAMES = {dashboard.name for dashboard in DASHBOARDS}
 KUBECTL = {
     *("apply", "cordon", "create", "debug", "delete", "describe", "drain", "exec", "get", "logs", "patch", "top"),
     *("uncordon",),
@@ -43,10 +43,6 @@ def section(text, title):
     return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0].strip()
 
 
-def promtool(*arguments, cwd):
-    return subprocess.run([ensure(["promtool"])["promtool"], *arguments], cwd=cwd, capture_output=True, text=True)
-
-
 def test_names_are_used_once():
     assert len(ALERTS) == sum(len(group.rules) for group in GROUPS) >= 40
     assert len({group.name for group in GROUPS}) == len(GROUPS)
@@ -58,9 +54,7 @@ def test_prometheus_takes_the_rules_and_the_queries_of_the_runbooks(tmp_path):
     asked = [{"record": f"runbook:query:{i}", "expr": query} for i, query in enumerate(queries)]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules.document(GROUPS)))
     (tmp_path / "queries.yaml").write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": asked}]}))
-    result = promtool("check", "rules", "rules.yaml", "queries.yaml", cwd=tmp_path)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert f"{len(ALERTS)} rules found" in result.stdout
+    assert f"{len(ALERTS)} rules found" in promtool.content(tmp_path, "check", "rules", "rules.yaml", "queries.yaml")
 
 
 def test_each_alert_fires_when_it_should_and_not_before(tmp_path):
@@ -73,8 +67,7 @@ def test_each_alert_fires_when_it_should_and_not_before(tmp_path):
             test = tmp_path / f"{alert.name}.test.yaml"
             test.write_text(yaml.safe_dump(rules.promtest(alone, f"{alert.name}.yaml")))
             tests.append(test.name)
-    result = promtool("test", "rules", *tests, cwd=tmp_path)
-    assert result.returncode == 0, result.stdout + result.stderr
+    promtool.content(tmp_path, "test", "rules", *tests)
 
 
 def test_promtool_refuses_a_case_that_is_wrong(tmp_path):
@@ -84,7 +77,7 @@ def test_promtool_refuses_a_case_that_is_wrong(tmp_path):
     wrong = [replace(group, rules=(replace(alert, fires=alert.silent, silent=alert.fires),))]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules.document(wrong)))
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(rules.promtest(wrong, "rules.yaml")))
-    result = promtool("test", "rules", "test.yaml", cwd=tmp_path)
+    result = promtool.run(tmp_path, "test", "rules", "test.yaml")
     assert result.returncode != 0
     assert (result.stdout + result.stderr).count("exp:") == 2
 
@@ -102,7 +95,7 @@ def test_samples_are_a_minute_apart():
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=ALERTS)
 def test_an_alert_names_who_acts_and_what_shows_it(alert):
     assert re.fullmatch(r"([A-Z][a-zA-Z]+)", alert.name)
-    assert alert.dashboard in DASHBOARDS
+    assert alert.dashboard in NAMES
     assert "\n" not in alert.summary
     assert not alert.summary.endswith(".")
     assert alert.fires.samples

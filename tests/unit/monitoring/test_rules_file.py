@@ -1,6 +1,5 @@
 """Rules as Prometheus and promtool read them, tried with promtool."""
 
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ import yaml
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert, Case, Group, Recording, Sample
 from monitoring.rules_file import document, promtest, text
-from tools import find
+from tests.unit.monitoring import promtool
 
 FALLING = Case("10m", [Sample('headrace_engine_up{model="a"}', "1x4 0x20")])
 STANDING = Case("10m", [Sample('headrace_engine_up{model="a"}', "1x24")])
@@ -31,11 +30,6 @@ RECORDING = Recording(
 GROUP = Group("engines", (RECORDING, ALERT))
 
 
-def promtool(folder, *arguments):
-    program = find.bin_dir(["promtool"]) / "promtool"
-    return subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
-
-
 def write(folder, group):
     (folder / "rules.yaml").write_text(text([group]))
     (folder / "test.yaml").write_text(yaml.safe_dump(promtest([group])))
@@ -53,15 +47,12 @@ def test_an_alert_has_what_a_pager_needs():
 
 
 def test_every_rule_passes_promtool(tmp_path):
-    (tmp_path / "rules.yaml").write_text(text(GROUPS))
-    done = promtool(tmp_path, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool.check(tmp_path, GROUPS)
 
 
 def test_an_alert_that_does_as_it_says_passes(tmp_path):
     write(tmp_path, GROUP)
-    done = promtool(tmp_path, "test", "rules", "test.yaml")
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool.content(tmp_path, "test", "rules", "test.yaml")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +62,6 @@ def test_an_alert_that_does_as_it_says_passes(tmp_path):
 )
 def test_an_alert_that_does_otherwise_is_found(tmp_path, case):
     write(tmp_path, Group("engines", (RECORDING, replace(ALERT, **case))))
-    done = promtool(tmp_path, "test", "rules", "test.yaml")
+    done = promtool.run(tmp_path, "test", "rules", "test.yaml")
     assert done.returncode == 1
     assert "ModelGone" in done.stdout + done.stderr
