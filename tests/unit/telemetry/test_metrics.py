@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
 from serving.telemetry import metrics
@@ -52,12 +53,21 @@ for line in sys.stdin:
     look, use = map(float, line.split())
     metrics.jobs_waiting.labels("ingest").set(look)
     metrics.engine_expected.labels("m").set(look)
+    metrics.engine_load_seconds.labels("m").set(look)
     metrics.quota_used.labels("t", "tokens", "day").set(use)
     metrics.in_flight().set(1)
     if look > 2:
         metrics.disk_free_bytes().set(look)
     print("done", flush=True)
 """
+
+
+@pytest.mark.parametrize(("program", "there"), [("pass", False), ("metrics.introduce_routes(['/v1/models'])", True)])
+def test_a_gateway_alone_says_from_its_start_that_there_is_one(tmp_path, program, there):
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    lines = f"from serving.telemetry import metrics; {program}; print(*metrics.in_flight.cache_info())"
+    done = subprocess.run([sys.executable, "-c", lines], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(f"{int(there)}\n")
 
 
 def test_gauges_of_shared_state_are_not_added_up(tmp_path):
@@ -79,6 +89,7 @@ def test_gauges_of_shared_state_are_not_added_up(tmp_path):
         seen = look(other, "2 0.5")
         assert seen['headrace_jobs_waiting{kind="ingest"}'] == "2.0"
         assert seen['headrace_engine_expected{model="m"}'] == "2.0"
+        assert seen['headrace_engine_load_seconds{model="m"}'] == "2.0"
         assert seen['headrace_quota_used_ratio{measure="tokens",tenant="t",window="day"}'] == "0.9"
         assert seen["headrace_requests_in_flight"] == "2.0"
         seen = look(one, "3 0.1")
