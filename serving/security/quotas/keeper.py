@@ -78,6 +78,7 @@ class Keeper:
         self._revision = 0
         self._of: dict[tuple[Principal, str], tuple[Quota, ...]] = {}
         self._shares: dict[tuple[str, int], Share] = {}
+        self._latest: dict[str, Share] = {}  # of `_shares`, by quota
         self._counted: dict[Whose, Used] = {}
         self._gone_until = 0.0
         self._prune_at = 0.0
@@ -110,10 +111,15 @@ class Keeper:
 
     def share(self, quota: Quota) -> Share:
         """Returns the share of a quota's present window."""
-        start, end = bounds(quota.window, self._clock())
+        at = self._clock()
+        latest = self._latest.get(quota.id)
+        if latest is not None and latest.start <= at < latest.end:
+            return latest  # each request asks some dozen times; a month's bounds are dear
+        start, end = bounds(quota.window, at)
         found = self._shares.get((quota.id, start))
         if found is None:
             found = self._shares[quota.id, start] = Share(quota, start, end)
+        self._latest[quota.id] = found
         return found
 
     def budgets(self) -> list[Share]:
@@ -195,6 +201,7 @@ class Keeper:
                 for (share, _), standing in zip(posted, stand, strict=True):
                     share.told(standing)
             self._shares = {key: share for key, share in self._shares.items() if not share.over(at)}
+            self._latest = {}
             await self._tell_usage()
 
     async def _tell_usage(self) -> None:

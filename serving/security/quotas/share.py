@@ -15,8 +15,8 @@ from serving.security.quotas.quota import Quota
 QUICK_S = 2.0
 """A share that is empty again so soon after it was filled is filled with twice as much."""
 
-MOST_PACE = 64
-"""Requests at most that a share is filled for."""
+MOST_PACE = 512
+"""Requests at most that a share is filled for: about what a gateway answers in a second."""
 
 PART = 8
 """One share is filled with at most this part of what is left for all: 3 gateways come to the end together."""

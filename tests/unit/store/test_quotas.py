@@ -17,6 +17,7 @@ from serving.security.principal import Principal
 from serving.security.quotas import keeper as keeping
 from serving.security.quotas.keeper import Keeper, QuotaExceeded, QuotaUnavailable
 from serving.security.quotas.quota import Quota, quota
+from serving.security.quotas.share import IDLE_S
 from serving.store.database import Database
 from serving.store.errors import NotFound, StoreUnavailable
 from serving.store.models import quota_windows
@@ -135,6 +136,18 @@ async def test_a_reservation_that_ends_in_the_next_window_counts_in_its_own(data
     gateway.settle(held, 4)
     await gateway.tell(all=True)
     assert sorted(await standing(database)) == [(4, 4), (10, 0)]
+
+
+async def test_what_is_used_after_a_share_was_forgotten_counts_too(database, clock):
+    gateway, budget = keeper(database, clock), limited(10)
+    for used in (4, 3):
+        [held] = await gateway.reserve([(budget, used)])
+        gateway.settle(held, used)
+        await gateway.tell(all=True)
+        clock.time += IDLE_S + 1
+        await gateway.tell()
+        assert not gateway.budgets()
+    assert await standing(database) == [(7, 7)]
 
 
 async def test_streams_of_a_gateway_that_died_end_with_its_lease(url, clock):
