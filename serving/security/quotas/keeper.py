@@ -216,6 +216,21 @@ class Keeper:
             raise
 
     async def _fill(self, lacking: Sequence[tuple[Reservation, int, int]], at: float) -> None:
+        """Reserves what is missing. One request asks the store, and what it brings is for all that lack the same."""
+        async with lacking[0][0].share.filling:
+            lacking = [(each, rest, need) for each, missing, need in lacking if (rest := self._top_up(each, missing))]
+            if lacking:
+                await self._ask(lacking, at)
+
+    def _top_up(self, reservation: Reservation, missing: int) -> int:
+        rest = reservation.share.top_up(missing)
+        reservation.units += missing - rest
+        return rest
+
+    async def _ask(self, lacking: Sequence[tuple[Reservation, int, int]], at: float) -> None:
+        for each, missing, need in lacking:
+            if each.share.refused(missing, at):
+                raise self._exceeded(each.share, need, at)
         wants = [each.share.want(missing, need, at) for each, missing, need in lacking]
         gateway = self._gateway
         try:

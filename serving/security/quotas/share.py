@@ -7,6 +7,7 @@ killed had in hand counts as used until the window ends. That is why it has no m
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 
@@ -74,6 +75,7 @@ class Share:
         "_posted",
         "_refused",
         "end",
+        "filling",
         "free",
         "held",
         "quota",
@@ -90,6 +92,7 @@ class Share:
         self.held = 0
         self.spent = 0
         self.standing = Standing(0, 0)
+        self.filling = asyncio.Lock()
         self._pace = 1
         self._asked_at = -math.inf
         self._demand = 0  # reserved since the last posting, and between the two before
@@ -131,10 +134,14 @@ class Share:
 
     def reserve(self, need: int) -> int:
         """Reserves what is in hand of `need`, and returns how much is missing."""
-        there = min(max(self.free, 0), need)
-        self._hold(there)
         self._demand += need
-        return need - there
+        return self.top_up(need)
+
+    def top_up(self, missing: int) -> int:
+        """Reserves what has come in hand of what was missing, and returns how much still is."""
+        there = min(max(self.free, 0), missing)
+        self._hold(there)
+        return missing - there
 
     def _hold(self, units: int) -> None:
         self.free -= units

@@ -138,6 +138,24 @@ async def test_a_reservation_that_ends_in_the_next_window_counts_in_its_own(data
     assert sorted(await standing(database)) == [(4, 4), (10, 0)]
 
 
+async def test_one_of_many_requests_asks_for_what_all_lack(database, clock, monkeypatch):
+    gateway, budget = keeper(database, clock), limited(10_000)
+    asked, take = [], QuotaStore.take
+
+    def counted(self, *given):
+        asked.append(given)
+        return take(self, *given)
+
+    monkeypatch.setattr(QuotaStore, "take", counted)
+    made = await asyncio.gather(*(gateway.reserve([(budget, 2)]) for _ in range(32)))
+    assert [each.units for [each] in made] == [2] * 32
+    assert len(asked) == 6  # for 1, 2, 4, 8, 16, and 32 requests
+    for [each] in made:
+        gateway.settle(each, 2)
+    await gateway.tell(all=True)
+    assert await standing(database) == [(64, 64)]
+
+
 async def test_what_is_used_after_a_share_was_forgotten_counts_too(database, clock):
     gateway, budget = keeper(database, clock), limited(10)
     for used in (4, 3):
