@@ -147,6 +147,7 @@ def _frame(title: str, address: str, body: str, name: str = "") -> str:
         '<link rel="icon" href="/status/static/icon.svg" type="image/svg+xml">'
         '<link rel="stylesheet" href="/status/static/uplot.css">'
         '<link rel="stylesheet" href="/status/static/status.css">'
+        '<script src="/status/static/locale.js" defer></script>'
         '<script src="/status/static/uplot.js" defer></script>'
         '<script src="/status/static/status.js" type="module"></script></head>'
         f'<body data-dashboard="{name}"><a class="skip" href="#main">Skip to the page</a>'

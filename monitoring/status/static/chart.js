@@ -63,7 +63,7 @@ function options(section, answer, width, { spark, stacked, onCursor }) {
     width,
     height: spark ? SPARK_HEIGHT : PLOT_HEIGHT,
     legend: { show: false },
-    cursor: { show: !spark, drag: { x: false, y: false }, sync: { key: "page" }, points: { show: !stacked } },
+    cursor: { show: !spark, drag: { x: false, y: false }, sync: { key: "page" }, ...(stacked && { points: { show: false } }) },
     scales: {
       x: { time: true, range: () => [answer.times[0], answer.times.at(-1)] },
       y: {
