@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -63,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"status: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"status: cannot listen on {options.host} port {options.port}: {error.strerror}", file=sys.stderr)
+        print(
+            f"status: cannot listen on {options.host} port {options.port}: {os.strerror(error.errno)}", file=sys.stderr
+        )
         return 1
     with listening:
         host = f"[{options.host}]" if ":" in options.host else options.host

@@ -61,6 +61,8 @@ class Prometheus:
                 answer = await self._http.post(path, data={**asked, "timeout": f"{self._timeout_s:g}s"})
             else:
                 answer = await self._http.get(path, params=asked)
+            if answer.status_code == 503 and "json" not in answer.headers.get("content-type", ""):
+                raise Problem(502, f"Prometheus at {self.url} is not ready yet; it reads what it had written")
             body = answer.json()
         except httpx.TimeoutException as error:
             raise late from error

@@ -120,7 +120,7 @@ def test_nothing_changes_by_itself(life):
     before = members(life)
     life.run("preview", "--expect-no-changes")
     said = life.run("up")
-    assert "11 unchanged" in said
+    assert "12 unchanged" in said
     assert "> " not in said, "a stack that ran is asked no first question"
     after = members(life)
     assert {p: after[p].started for p in before if p in after} == {p: m.started for p, m in before.items()}
