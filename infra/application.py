@@ -11,10 +11,11 @@ from infra.mistakes import Mistake
 from serving.config import Catalog, RestrictedCollection, SecretRef, ServingConfig, SqlTool, Store, same_database
 
 
-def build(checkout: Path) -> str:
-    """Names the serving program by its content: another program is another name, and an update."""
+def build(checkout: Path, *packages: str) -> str:
+    """Names a program of these folders by its content: another program is another name, and an update."""
     digest = hashlib.sha256()
-    for file in (*sorted(checkout.glob("serving/**/*.py")), checkout / "requirements/serving.txt"):
+    sources = [file for package in packages for file in sorted(checkout.glob(f"{package}/**/*.py"))]
+    for file in (*sources, checkout / "requirements/serving.txt"):
         content = file.read_bytes()
         digest.update(f"{file.relative_to(checkout)} {len(content)}\n".encode() + content)
     return digest.hexdigest()[:16]

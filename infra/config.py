@@ -64,6 +64,7 @@ class Ports(Strict):
     prometheus: int = Field(default=9090, ge=1024, le=65535)
     dashboard: int = Field(default=8265, ge=1024, le=65535, description="Ray's dashboard")
     exporter: int = Field(default=9464, ge=1024, le=65535, description="the metrics exporter")
+    status: int = Field(default=9091, ge=1024, le=65535, description="the page with the dashboards")
     ray: int = Field(
         default=0, ge=0, le=31_000, description="first of Ray's 1000 inner ports; 0: a free block is chosen"
     )

@@ -95,11 +95,18 @@ def free_ports(count: int) -> list[int]:
 
 def test_settings(documents: Path) -> dict[str, object]:
     """Returns the configuration of a test's stack: the shipped one beside an assistant over `documents`."""
-    api, prometheus, dashboard, exporter = free_ports(4)
+    api, prometheus, dashboard, exporter, status = free_ports(5)
     local = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text())["config"]
     settings = {k.removeprefix("headrace:"): v for k, v in local.items()}
     return settings | {
-        "ports": {"api": api, "prometheus": prometheus, "dashboard": dashboard, "exporter": exporter, "ray": 0},
+        "ports": {
+            "api": api,
+            "prometheus": prometheus,
+            "dashboard": dashboard,
+            "exporter": exporter,
+            "status": status,
+            "ray": 0,
+        },
         "aliases": [{"name": "default", "targets": [{"model": "smollm2"}]}],
         "assistants": [
             *settings["assistants"],

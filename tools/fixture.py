@@ -27,7 +27,7 @@ from tools.workspace import Workspace
 FIXTURES = CHECKOUT / "tests/fixtures"
 NAME = "test-release"
 """The stack's name stands in every URN of the state: the test that comes up on it uses the same."""
-PORTS = {"api": 47_811, "prometheus": 47_812, "dashboard": 47_813, "exporter": 47_814, "ray": 0}
+PORTS = {"api": 47_811, "prometheus": 47_812, "dashboard": 47_813, "exporter": 47_814, "status": 47_815, "ray": 0}
 DOCUMENTS = {
     "canal.md": "# Canal\n\nThe upper lock of Arvel is emptied on the first Sunday of March.\n",
     "mill.md": "# Mill\n\nThe mill of Arvel grinds oats for the northern villages.\n",

@@ -1,4 +1,4 @@
-"""This host: Ray, the Serve application, the metrics exporter and Prometheus as resources, no Kubernetes."""
+"""This host: Ray, the Serve application, exporter, Prometheus and page of status as resources, no Kubernetes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class LocalStack(pulumi.ComponentResource):
         super().__init__("headrace:local:Stack", name)
         self._config = config
         self._layout = layout
-        self._build = application.build(CHECKOUT)
+        self._build = application.build(CHECKOUT, "serving")
         own = ResourceOptions(parent=self)
         self.url = f"http://{config.host}:{config.ports.api}"
         self.dashboard_url = f"http://{LOOPBACK}:{config.ports.dashboard}"
@@ -71,6 +71,8 @@ class LocalStack(pulumi.ComponentResource):
         self.exporter = self._exporter()
         self.application = self._application()
         self.prometheus = self._prometheus()
+        self.status_url = f"http://{LOOPBACK}:{config.ports.status}/status"
+        self.status = self._status()
         self.register_outputs({"url": self.url})
 
     def _ray_head(self) -> RayHead:
@@ -159,6 +161,26 @@ class LocalStack(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self),
         )
 
+    def _status(self) -> Process:
+        layout, ports = self._layout, self._config.ports
+        prometheus = f"http://{LOOPBACK}:{ports.prometheus}"
+        return Process(
+            "status",
+            argv=[
+                *(sys.executable, "-m", "monitoring.status"),
+                *("--prometheus", prometheus, "--host", LOOPBACK, "--port", str(ports.status)),
+            ],
+            env={
+                **PLAIN_ENVIRONMENT,
+                "HEADRACE_BUILD": application.build(CHECKOUT, "monitoring", "serving/telemetry"),
+            },
+            cwd=str(CHECKOUT),
+            record=str(layout.record("status")),
+            log=str(layout.log("status")),
+            ready=f"{self.status_url}/healthz",
+            opts=ResourceOptions(parent=self),
+        )
+
 
 def _program(name: str) -> str:
     """The real path of a program: a link to it on PATH may be another one tomorrow."""
@@ -227,5 +249,5 @@ def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Tar
         url=made.url,
         api_key=made.secrets.api_key.value,
         prometheus_url=prometheus,
-        dashboards={"ray": made.dashboard_url, "prometheus": prometheus},
+        dashboards={"ray": made.dashboard_url, "prometheus": prometheus, "status": made.status_url},
     )

@@ -24,7 +24,7 @@ BASE_BYTES = 1_200_000_000
 """Memory that Ray and the gateway need before any model."""
 
 
-RECORDS = ("ray", "exporter", "prometheus")
+RECORDS = ("ray", "exporter", "prometheus", "status")
 """Sessions of a local stack."""
 
 

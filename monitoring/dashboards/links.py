@@ -25,11 +25,16 @@ class Link:
 
 
 def links(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[Link]]:
-    """Links by panel title.
+    """Links by panel title, to the alerts that `alerts` finds and to their runbooks."""
+    return {title: [link for name in found for link in _of(name)] for title, found in alerts(dashboard, groups).items()}
+
+
+def alerts(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[str]]:
+    """Names of alerts by panel title.
 
     A panel belongs to an alert of its dashboard when both read the same series, also by way of recording rules, and
     to an alert of any dashboard when both read the same recorded one. An alert of this dashboard that shares its
-    series with no panel is linked from the page itself, under `PAGE`.
+    series with no panel belongs to the page itself, under `PAGE`.
     """
     rules = [rule for group in groups for rule in group.rules]
     recorded = {rule.name: rule.expression for rule in rules if isinstance(rule, Recording)}
@@ -37,13 +42,14 @@ def links(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[Link]
         panel.title: {name for target in panel.targets for name in names(target.expression, recorded)}
         for panel in dashboard.panels
     }
-    found: dict[str, list[Link]] = {}
+    found: dict[str, list[str]] = {}
     for alert in (rule for rule in rules if isinstance(rule, Alert)):
         here = alert.dashboard == dashboard.name
         wanted = names(alert.expression, recorded) if here else selected(alert.expression) & recorded.keys()
         for title in [title for title, has in read.items() if has & wanted] or [PAGE] * here:
             shown = found.setdefault(title, [])
-            shown.extend(link for link in _of(alert.name) if link not in shown)
+            if alert.name not in shown:
+                shown.append(alert.name)
     return found
 
 

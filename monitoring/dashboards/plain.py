@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 RATE_INTERVAL = "1m"
 RANGE = "1h"
@@ -15,4 +16,9 @@ def plain(expression: str) -> str:
 
     `$__rate_interval` is a minute, which holds four scrapes of 15 s.
     """
-    return _VARIABLE.sub(lambda found: _TIMES.get(found[1] or found[2], ".*"), expression)
+    return substitute(expression, lambda name: _TIMES.get(name, ".*"))
+
+
+def substitute(expression: str, value: Callable[[str], str]) -> str:
+    """The expression with what `value` gives in the place of each variable."""
+    return _VARIABLE.sub(lambda found: value(found[1] or found[2]), expression)

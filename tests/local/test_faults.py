@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from infra.providers.session import Session
+from infra.targets.preflight import RECORDS
 from tests.load import CHAT, Load, healed, nothing_lost
 
 
@@ -67,6 +68,7 @@ def test_serve_heals_itself(stack, title):
     [
         ("ray", "gcs_server"),
         ("exporter", "serving.telemetry.exporter"),
+        pytest.param("status", "monitoring.status", marks=pytest.mark.soak),
         pytest.param("ray", "raylet/raylet", marks=pytest.mark.soak),
         pytest.param("ray", "ray start", marks=pytest.mark.soak),
         pytest.param("prometheus", "prometheus", marks=pytest.mark.soak),
@@ -122,7 +124,7 @@ def test_what_listens_beyond_loopback_is_known(stack):
         "ray::": "gRPC with Ray's token, or Ray's own metrics",
         "ray-dashboard": "gRPC with Ray's token",
     }
-    members = {m.pid for r in ("ray", "exporter", "prometheus") for m in Session(stack.layout.record(r)).members()}
+    members = {m.pid for r in RECORDS for m in Session(stack.layout.record(r)).members()}
     inodes = {}
     for pid in members:
         try:

@@ -21,8 +21,11 @@ LAST = max(fixture.FIXTURES.glob("release-*"), key=lambda p: [int(n) for n in p.
 def released() -> Iterator[Stack]:
     """The stack of the fixture, not up yet."""
     stack = Stack(fixture.NAME)
-    ports = {**dict(zip(("api", "prometheus", "dashboard", "exporter"), free_ports(4), strict=True)), "ray": 0}
-    stack.configure(**yaml.safe_load(fixture.relocated((LAST / "settings.yaml").read_text(), stack.layout, ports)))
+    names = ("api", "prometheus", "dashboard", "exporter", "status")
+    ports = {**dict(zip(names, free_ports(len(names)), strict=True)), "ray": 0}
+    settings = yaml.safe_load(fixture.relocated((LAST / "settings.yaml").read_text(), stack.layout, ports))
+    # A port that the release did not have yet would be the default one, which may be taken.
+    stack.configure(**{**settings, "ports": ports})
     try:
         workspace = Workspace.of(stack.name)
         for part in ("data", "secrets"):

@@ -15,7 +15,7 @@ from infra.targets.layout import CHECKOUT
 from tests.loops import event_loop
 from tests.plan import clouds
 
-PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464}
+PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464, "status": 19091}
 """Not the defaults: a stack of another checkout may have those."""
 
 SECRET = rpc._special_secret_sig

@@ -51,13 +51,13 @@ def test_the_build_follows_the_program_and_nothing_else(tmp_path: Path) -> None:
     for name in ("serving/app.py", "serving/api/app.py", "requirements/serving.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    before = build(tmp_path)
+    before = build(tmp_path, "serving")
     (tmp_path / "serving/notes.txt").write_text("x")
-    assert build(tmp_path) == before
+    assert build(tmp_path, "serving") == before
     (tmp_path / "serving/api/app.py").write_text("y")
-    edited = build(tmp_path)
+    edited = build(tmp_path, "serving")
     (tmp_path / "requirements/serving.txt").write_text("z")
-    assert len({before, edited, build(tmp_path)}) == 3
+    assert len({before, edited, build(tmp_path, "serving")}) == 3
 
 
 def test_the_catalogue_says_who_may_be_told_of_which_collection() -> None:

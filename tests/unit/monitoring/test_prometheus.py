@@ -1,109 +1,19 @@
 """A real Prometheus, fed with what every program prints, has an answer for every rule and every panel."""
 
-import json
 import math
-import re
 import time
 
-import httpx
 import pytest
-import yaml
 
-from monitoring import dashboards
-from monitoring.expression import operands
-from monitoring.groups import GROUPS
-from monitoring.rule import Alert, Recording
-from monitoring.rules_file import document
-from tests.servers import Server, free_port
-from tests.unit.monitoring.exposition import JOBS, Scraped, World
-from tools import find
+from tests.unit.monitoring.loaded import QUERIES, loaded
 
-WITHIN_S = 30
-RULES = [rule for group in GROUPS for rule in group.rules]
-
-
-def job(name, address, labels):
-    """A scrape job; what is scraped may bring labels of a target, as kube-state-metrics does."""
-    static = [{"targets": [address], "labels": labels}]
-    return {"job_name": name, "metrics_path": f"/{name}", "honor_labels": True, "static_configs": static}
-
-
-class Prometheus(Server):
-    """Prometheus with all rules, which scrapes and evaluates each second."""
-
-    def __init__(self, scraped, world):
-        super().__init__()
-        self.port = free_port()
-        rules = document(GROUPS)
-        for group in rules["groups"]:
-            group["interval"] = "1s"
-        (self.folder / "rules.yaml").write_text(json.dumps(rules))
-        settings = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["rules.yaml"],
-            "scrape_configs": [
-                *(job(name, scraped.address, {}) for name in JOBS),
-                *(job(f"target-{i}", scraped.address, labels) for i, labels in enumerate(world.targets)),
-            ],
-        }
-        (self.folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
-        program = find.bin_dir(["prometheus"]) / "prometheus"
-        address = f"127.0.0.1:{self.port}"
-        self._start(
-            [
-                str(program),
-                f"--config.file={self.folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={self.folder / 'data'}",
-                f"--web.listen-address={address}",
-            ]
-        )
-        self.http = httpx.Client(base_url=f"http://{address}/api/v1", timeout=10)
-        self._ready([self.port])
-
-    def values(self, expression):
-        """The values of an instant query; none while Prometheus starts."""
-        answer = self.http.post("/query", data={"query": expression})
-        if answer.status_code == 503:
-            return []
-        body = answer.json()
-        assert answer.status_code == 200, f"{expression}: {body.get('error')}"
-        return [float(one["value"][1]) for one in body["data"]["result"]]
-
-    def rules(self):
-        return [rule for group in self.http.get("/rules").json()["data"]["groups"] for rule in group["rules"]]
-
-
-def panels():
-    """What dashboards ask, without their variables."""
-    return [dashboards.plain(query.expression) for query in dashboards.queries()]
-
-
-def recorded():
-    """A selector of each series that is recorded, with the labels that tell its rule from others of the name."""
-    for rule in RULES:
-        if isinstance(rule, Recording):
-            yield f"{rule.name}{{{','.join(f'{k}={json.dumps(v)}' for k, v in rule.fixed.items())}}}"
-
-
-def compared():
-    """What alerts compare, as of now: this Prometheus has no past that an offset could reach."""
-    for rule in RULES:
-        if isinstance(rule, Alert):
-            yield from (re.sub(r" offset \w+", "", operand) for operand in operands(rule.expression))
-
-
-QUERIES = list(dict.fromkeys((*recorded(), *compared(), *panels())))
+WITHIN_S = 60
 
 
 @pytest.fixture(scope="module")
 def prometheus():
-    world = World([*(rule.expression for rule in RULES), *QUERIES])
-    scraped = Scraped(world)
-    server = Prometheus(scraped, world)
-    yield server
-    server.http.close()
-    server.close()
-    scraped.close()
+    with loaded() as server:
+        yield server
 
 
 def test_every_rule_and_every_panel_finds_something(prometheus):

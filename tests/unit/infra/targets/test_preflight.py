@@ -12,11 +12,11 @@ from serving.config import LlamaCppModel
 
 @pytest.fixture
 def free() -> Ports:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
     numbers = [s.getsockname()[1] for s in sockets]
     for s in sockets:
         s.close()
-    return Ports(**dict(zip(("api", "prometheus", "dashboard", "exporter"), numbers, strict=True)))
+    return Ports(**dict(zip(("api", "prometheus", "dashboard", "exporter", "status"), numbers, strict=True)))
 
 
 @pytest.fixture

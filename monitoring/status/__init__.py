@@ -1,0 +1,1 @@
+"""The page `/status`: our dashboards without Grafana, drawn from any Prometheus."""

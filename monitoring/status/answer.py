@@ -1,0 +1,95 @@
+"""What a panel shows: its series on one grid of times, or the rows of its table."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monitoring.dashboards.panel import Dashboard, Panel
+from monitoring.status.fill import Chosen, filled, variables
+from monitoring.status.prometheus import Prometheus
+from monitoring.status.window import Window
+
+FIRING = 'ALERTS{alertstate="firing"}'
+_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+Answer = dict[str, Any]
+
+
+async def panel_answer(
+    prometheus: Prometheus, dashboard: Dashboard, panel: Panel, chosen: Chosen, window: Window, now: float
+) -> Answer:
+    """`times` (Unix, seconds) and `series` of a chart or number, or `columns` and `rows` of a table.
+
+    Raises `Problem`.
+    """
+    expressions = [filled(target.expression, dashboard, chosen, window) for target in panel.targets]
+    if panel.kind == "table":
+        found = await asyncio.gather(*(prometheus.instant(expression) for expression in expressions))
+        return _table([one for series in found for one in series])
+    start = now - window.seconds
+    grid = await asyncio.gather(*(prometheus.range(expression, start, now, window.step) for expression in expressions))
+    count = window.seconds // window.step + 1
+    series: list[Answer] = [
+        {"name": legend(target.legend, one["metric"]), "values": _values(one["values"], start, window.step, count)}
+        for target, found in zip(panel.targets, grid, strict=True)
+        for one in found
+    ]
+    some = [one for one in series if one["values"].count(None) < count]
+    return {"times": [start + i * window.step for i in range(count)], "series": some}
+
+
+async def choices(
+    prometheus: Prometheus, dashboard: Dashboard, chosen: Chosen, window: Window, now: float
+) -> dict[str, list[str]]:
+    """The label values that each variable has, under what was chosen for the others; raises `Problem`."""
+    asked = variables(dashboard)
+    found = await asyncio.gather(
+        *(
+            prometheus.label_values(
+                variable.label, filled(variable.selector, dashboard, chosen, window), now - window.seconds, now
+            )
+            for variable in asked
+        )
+    )
+    return {variable.name: values for variable, values in zip(asked, found, strict=True)}
+
+
+async def firing(prometheus: Prometheus) -> list[dict[str, Any]]:
+    """Alerts that fire: `name`, `severity` and how many of each; raises `Problem`."""
+    count: dict[tuple[str, str], int] = {}
+    for one in await prometheus.instant(FIRING):
+        key = (one["metric"].get("alertname", ""), one["metric"].get("severity", ""))
+        count[key] = count.get(key, 0) + 1
+    order = {"page": 0, "ticket": 1, "info": 2}
+    keys = sorted(count, key=lambda key: (order.get(key[1], 3), key))
+    return [{"name": name, "severity": severity, "count": count[name, severity]} for name, severity in keys]
+
+
+def legend(template: str, labels: Mapping[str, str]) -> str:
+    """A series' name; all of its labels where the template names none that it has."""
+    name = _LABEL.sub(lambda found: labels.get(found[1], ""), template).strip()
+    return name or ", ".join(f"{k}={v}" for k, v in sorted(labels.items()) if k != "__name__") or "value"
+
+
+def _values(points: Sequence[Sequence[Any]], start: float, step: int, count: int) -> list[float | None]:
+    """The points on the grid; what is missing or no number is None."""
+    values: list[float | None] = [None] * count
+    for time, text in points:
+        values[round((float(time) - start) / step)] = _number(text)
+    return values
+
+
+def _table(found: Sequence[Mapping[str, Any]]) -> Answer:
+    names = {name for one in found for name in one["metric"]} - {"__name__", "alertstate"}
+    columns = sorted(names, key=lambda name: (name != "alertname", name != "severity", name))
+    rows = [[*(one["metric"].get(name, "") for name in columns), _number(one["value"][1])] for one in found]
+    return {"columns": columns, "rows": sorted(rows, key=lambda row: [str(cell) for cell in row])}
+
+
+def _number(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None

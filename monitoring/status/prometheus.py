@@ -1,0 +1,85 @@
+"""Asks Prometheus over its HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from monitoring.status.problem import Problem
+
+TIMEOUT_S = 10.0
+CONNECTIONS = 8
+"""Queries at once: a page has 28 panels, and Prometheus has other readers."""
+MOST_SERIES = 200
+"""Series of one query, beyond which neither a chart nor its reader makes anything of them."""
+
+
+class Prometheus:
+    """A Prometheus by its URL, which may have a path."""
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._http = httpx.AsyncClient(
+            base_url=f"{self.url}/api/v1/",
+            timeout=httpx.Timeout(timeout_s, pool=6 * timeout_s),
+            limits=httpx.Limits(max_connections=CONNECTIONS),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def range(self, expression: str, start: float, end: float, step: int) -> list[dict[str, Any]]:
+        """Series with `metric` and `values`; raises `Problem`."""
+        asked = {"query": expression, "start": start, "end": end, "step": step}
+        found: list[dict[str, Any]] = (await self._ask("query_range", asked))["result"]
+        return found
+
+    async def instant(self, expression: str) -> list[dict[str, Any]]:
+        """Series with `metric` and `value`, as of now; raises `Problem`."""
+        data = await self._ask("query", {"query": expression})
+        if data["resultType"] == "scalar":
+            return [{"metric": {}, "value": data["result"]}]
+        found: list[dict[str, Any]] = data["result"]
+        return found
+
+    async def label_values(self, label: str, selector: str, start: float, end: float) -> list[str]:
+        """The values of `label` on the series that `selector` finds between two times; raises `Problem`."""
+        found: list[str] = await self._ask(
+            f"label/{label}/values", {"match[]": selector, "start": start, "end": end}, post=False
+        )
+        return sorted(found)
+
+    async def _ask(self, path: str, asked: Mapping[str, Any], *, post: bool = True) -> Any:
+        """The `data` of an answer. Queries are posted, since long ones do not fit into a URL."""
+        late = Problem(504, f"Prometheus did not answer within {self._timeout_s:g} s; choose a shorter range")
+        try:
+            if post:
+                answer = await self._http.post(path, data={**asked, "timeout": f"{self._timeout_s:g}s"})
+            else:
+                answer = await self._http.get(path, params=asked)
+            if answer.status_code == 503 and "json" not in answer.headers.get("content-type", ""):
+                raise Problem(502, f"Prometheus at {self.url} is not ready yet; it reads what it had written")
+            body = answer.json()
+        except httpx.TimeoutException as error:
+            raise late from error
+        except httpx.HTTPError as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise Problem(502, f"Prometheus at {self.url} does not answer: {why}") from error
+        except ValueError as error:
+            raise Problem(502, f"what answers at {self.url} is no Prometheus (HTTP {answer.status_code})") from error
+        if not isinstance(body, dict) or body.get("status") not in ("success", "error"):
+            raise Problem(502, f"what answers at {self.url} is no Prometheus (HTTP {answer.status_code})")
+        if body["status"] == "error":
+            if body.get("errorType") in ("timeout", "canceled"):
+                raise late
+            raise Problem(502, f"Prometheus refuses the query: {' '.join(str(body.get('error')).split())[:300]}")
+        data = body["data"]
+        if isinstance(data, dict) and len(data.get("result", ())) > MOST_SERIES:
+            raise Problem(
+                422, f"the panel has {len(data['result'])} series, more than {MOST_SERIES}; choose fewer above it"
+            )
+        return data
