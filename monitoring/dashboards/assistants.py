@@ -100,7 +100,7 @@ def _ingestion() -> tuple[Panel, ...]:
     return (
         Panel(
             "Age of the index",
-            "Time since a collection was last ingested with success.",
+            "Time since a collection was last made or found equal to its documents.",
             "seconds",
             (Target(largest("headrace_index_age_seconds", "collection"), "{{collection}}"),),
             width=6,
