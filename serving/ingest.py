@@ -216,7 +216,7 @@ def reconcile(
 
 
 def check(client: httpx.Client, name: str, wanted: Mapping[str, str]) -> bool:
-    """Notes that the collection `name` was checked, and changes nothing else, where it equals `wanted` (path -> SHA-256).
+    """Notes that the collection `name` was checked where it equals `wanted` (path -> SHA-256); changes nothing else.
 
     Returns whether it does. Raises `IngestError`.
     """
