@@ -32,7 +32,8 @@ class Timeline:
         now = time.perf_counter()
         self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
         if self.marks is not None:
-            self.marks.append((stage, self._last, now))
+            begin = self.marks.pop()[1] if self.marks and self.marks[-1][0] == stage else self._last
+            self.marks.append((stage, begin, now))
         self._last = now
         self.under_way = "respond"
 
