@@ -1,4 +1,4 @@
-# CI and people call the same verbs. ARGS= is passed on (to Pulumi by up, down and preview; to pytest by test);
+# CI and people call the same verbs. ARGS= is passed on (to Pulumi by up, down and preview; to pytest by test; by monitoring);
 # STACK= chooses the stack; OUT= is where monitoring writes.
 STACK ?= local
 ARGS ?=
@@ -83,7 +83,7 @@ docs: venv ## write the generated pages
 	$(BIN)/python -m tools.values $(ARGS)
 
 monitoring: venv ## write dashboards and rules into the folder OUT
-	@$(BIN)/python -m monitoring $(OUT)
+	@$(BIN)/python -m monitoring $(OUT) $(ARGS)
 
 lock: venv ## compile the locked requirement files
 	$(BIN)/python -m tools.lock $(ARGS)

@@ -116,7 +116,10 @@ def values(
         # Said, not detected: a preview knows the cluster without the add-ons that `up` brings.
         "monitoring": {
             "podMonitor": {"enabled": monitored},
-            "rules": {"enabled": monitored},
+            "rules": {
+                "enabled": monitored,
+                "engineNamespaces": sorted({kserve.namespace_of(m, "") for m in kserve.models(config)} - {""}),
+            },
             "dashboards": {"enabled": monitored},
         },
     }

@@ -18,12 +18,15 @@ def main(arguments: list[str] | None = None) -> int:
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("out", nargs="?", type=Path, metavar="OUT", help="the folder to write; it is made if need be")
     place.add_argument("--chart", action="store_true", help="write the files of charts/headrace instead")
+    parser.add_argument("--namespace", default="", help="make rules of the stack in this namespace alone")
     options = parser.parse_args(arguments)
+    if options.chart and options.namespace:
+        parser.error("argument --namespace: not allowed with argument --chart, whose rules are of its release")
     try:
         if options.chart:
             write.write_chart()
         else:
-            write.write(options.out, write.files())
+            write.write(options.out, write.files(options.namespace))
     except OSError as error:
         print(f"{error.filename}: {error.strerror}: name a folder that can be written", file=sys.stderr)
         return 1

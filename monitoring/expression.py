@@ -119,7 +119,8 @@ class _Checked:
         if series.source != "rule":
             labels |= frozenset(TARGET)
         matchers = [m for group in (tree.matchers.matchers, *tree.matchers.or_matchers) for m in group]
-        self._need([m.name for m in matchers if m.name != "__name__"], labels, name)
+        # What a rule records has a namespace where the rule is of one stack: see scope.py.
+        self._need([m.name for m in matchers if m.name != "__name__"], labels | {"namespace"}, name)
         return labels
 
     def _aggregated(self, tree: promql.AggregateExpr) -> frozenset[str]:

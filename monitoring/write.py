@@ -14,19 +14,23 @@ from monitoring.dashboards.exceptions import exempt, lint_file
 from monitoring.dashboards.links import links
 from monitoring.groups import GROUPS, RULES
 from monitoring.rules_file import document
+from monitoring.scope import Scope, scoped
 
 CHART = Path(__file__).parents[1] / "charts" / "headrace" / "files"
+CHARTS = Scope("HEADRACE_NAMESPACE", "HEADRACE_ENGINES")
+"""What the chart's template replaces in rules."""
 NOTE = "# Made by `python -m monitoring --chart`: do not edit.\n"
 
 
 def chart_files() -> dict[str, str]:
     """What the chart holds, by its path below `CHART`."""
-    return dict(_dashboards()) | {path: NOTE + text for path, text in _rules()}
+    return dict(_dashboards()) | {path: NOTE + text for path, text in _rules(CHARTS)}
 
 
-def files() -> dict[str, str]:
-    """All that can be made, by its path."""
-    made = dict(_dashboards()) | dict(_rules()) | dict(_perses()) | dict(_kubernetes())
+def files(namespace: str = "") -> dict[str, str]:
+    """All that can be made, by its path; rules are of the stack in `namespace` alone, without one of all there are."""
+    scope = Scope.of(namespace) if namespace else None
+    made = dict(_dashboards()) | dict(_rules(scope)) | dict(_perses()) | dict(_kubernetes(scope))
     return made | {"dashboards/.lint": _yaml(lint_file(exempt(DASHBOARDS, GROUPS)))}
 
 
@@ -62,23 +66,28 @@ def _perses() -> Iterator[tuple[str, str]]:
         yield f"perses/{dashboard.name}.json", _json(perses.document(dashboard, links(dashboard, GROUPS)))
 
 
-def _rules() -> Iterator[tuple[str, str]]:
+def _documents(scope: Scope | None) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, groups in RULES.items():
-        yield f"rules/{name}.yaml", _yaml(document(groups))
+        yield name, document(scoped(groups, scope) if scope else groups)
 
 
-def _kubernetes() -> Iterator[tuple[str, str]]:
+def _rules(scope: Scope | None) -> Iterator[tuple[str, str]]:
+    for name, spec in _documents(scope):
+        yield f"rules/{name}.yaml", _yaml(spec)
+
+
+def _kubernetes(scope: Scope | None) -> Iterator[tuple[str, str]]:
     for path, text in _dashboards():
         name = Path(path).stem
         metadata = {"name": f"headrace-dashboard-{name}", "labels": {"grafana_dashboard": "1"}}
         found = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {f"{name}.json": text}}
         yield f"kubernetes/dashboard-{name}.yaml", _yaml(found)
-    for name, groups in RULES.items():
+    for name, spec in _documents(scope):
         found = {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
-            "metadata": {"name": f"headrace-{name}"},
-            "spec": document(groups),
+            "metadata": {"name": f"headrace-{name}", **({"namespace": scope.namespace} if scope else {})},
+            "spec": spec,
         }
         yield f"kubernetes/rules-{name}.yaml", _yaml(found)
 

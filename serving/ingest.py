@@ -23,6 +23,8 @@ from serving.signals import end_at_term
 MANAGED = {"managed_by": "headrace"}
 RESTRICTED = {"access": "restricted"}
 """Metadata of a collection whose list of readers is ours: the configuration says whom assistants read it to."""
+CHECKED_AT = "checked_at"
+"""Key of a collection's metadata: when it was last found or made equal to its documents, in unix seconds."""
 SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".docx"})
 """Kinds of files that are taken out of a folder; a file that is named itself is taken whatever it is called."""
 
@@ -116,6 +118,11 @@ class Collection:
             body["access"] = {} if restricted else None
         self._store = _json(_send(self._client, "POST", f"/v1/vector_stores/{self.id}", json=body))
 
+    def note_check(self) -> None:
+        """Notes that the collection is equal to its documents now: the age of an index counts from here."""
+        metadata = (self._store.get("metadata") or {}) | {CHECKED_AT: str(int(time.time()))}
+        self._store = _json(_send(self._client, "POST", f"/v1/vector_stores/{self.id}", json={"metadata": metadata}))
+
     @property
     def _files(self) -> str:
         return f"/v1/vector_stores/{self.id}/files"
@@ -188,7 +195,7 @@ def reconcile(
 
     One that is `restricted` is nobody else's to read through the API, nor are its files. Returns its id, what is
     ingested (path -> SHA-256) and what failed (path -> reason). A new version is complete before the old one goes, so
-    that a question finds the one or the other. What is equal already costs nothing.
+    that a question finds the one or the other. Of what is equal already, only the time of the check is written.
     """
     collection = Collection.find(client, name) or Collection.make(client, name, restricted=restricted)
     collection.settle(restricted=restricted)
@@ -203,7 +210,24 @@ def reconcile(
     kept = {files[path] for path in ingested}
     old = [d.file_id for d in before if d.file_id not in kept and d.path not in failed]
     _at_once(collection.remove, [*old, *(files[path] for path in failed if path in files)])
+    if not failed:
+        collection.note_check()
     return collection.id, ingested, failed
+
+
+def check(client: httpx.Client, name: str, wanted: Mapping[str, str]) -> bool:
+    """Notes that the collection `name` was checked where it equals `wanted` (path -> SHA-256); changes nothing else.
+
+    Returns whether it does. Raises `IngestError`.
+    """
+    collection = Collection.find(client, name)
+    if collection is None:
+        return False
+    there = collection.documents()
+    equal = {d.path: d.sha256 for d in there if d.status == "completed"} == wanted and len(there) == len(wanted)
+    if equal:
+        collection.note_check()
+    return equal
 
 
 def failures(name: str, documents: int, failed: Mapping[str, str]) -> str:

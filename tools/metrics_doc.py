@@ -119,11 +119,16 @@ def _recorded() -> Iterator[str]:
     yield (
         "Prometheus records these series from others, so that dashboards and alerts say the same of every engine.\n"
         "The label `engine` of a series `llm:*` tells who counted.\n"
-        "The engine `gateway` is Headrace itself and counts every model, `vllm` and `ray-vllm` are vLLM by its own "
-        "endpoint and through Ray, and `llama.cpp` is llama.cpp's server.\n"
+        "The engine `gateway` is Headrace itself, `vllm` and `ray-vllm` are vLLM by its own endpoint and through Ray, "
+        "and `llama.cpp` is llama.cpp's server.\n"
+        "The gateway counts the requests, tokens and times of every model: those of its own replicas, remote endpoints "
+        "and models of KServe.\n"
+        "It knows slots, and which requests run or wait in an engine, of its own replicas alone; for remote endpoints "
+        "and KServe the server's own metrics tell that, where your Prometheus scrapes them.\n"
         "A gateway and an engine count the same requests: choose one engine, and do not add engines up.\n"
         "The server of llama.cpp does not name its model, so that its label `model` is the server's address.\n"
-        "The label `source` of a series `gpu:*` is `dcgm` or `ray`."
+        "The label `source` of a series `gpu:*` is `dcgm` or `ray`.\n"
+        "Rules of the chart give each series the label `namespace` of the stack too."
     )
     engines: dict[str, list[str]] = {}
     for rule in (rule for group in GROUPS for rule in group.rules if isinstance(rule, Recording)):

@@ -11,8 +11,10 @@ import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 
+from infra.config import load
 from infra.providers.session import Session
 from infra.targets.layout import CHECKOUT, Layout
+from tools.knowledge import note_checks
 from tools.question import QUESTION, ask
 from tools.report import ToolError, say
 from tools.workspace import HOME, Workspace, interactive
@@ -34,8 +36,11 @@ def up(workspace: Workspace, arguments: Sequence[str]) -> int:
     if status:
         return status
     outputs = workspace.outputs()
+    url, key = str(outputs["url"]), str(outputs["api_key"])
+    knowledge = load(workspace.settings(), frozenset(), str(_layout(workspace).secrets)).config.knowledge
+    note_checks(knowledge, CHECKOUT, url, key)
     if not ran or "HEADRACE_QUESTION" in os.environ:
-        _first_question(str(outputs["url"]), str(outputs["api_key"]))
+        _first_question(url, key)
     _print_outputs(workspace, outputs)
     return 0
 

@@ -84,7 +84,7 @@ GROUP = Group(
             wait="1h",
             severity="info",
             owner="applications",
-            summary="No document came into {{ $labels.collection }} for {{ $value | humanizeDuration }}",
+            summary="{{ $labels.collection }} last equalled its documents {{ $value | humanizeDuration }} ago",
             dashboard="assistants",
             fires=seen("70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S}+60x80")),
             silent=seen("70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S - 600}+60x80")),

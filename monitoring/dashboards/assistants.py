@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import SCRAPED, largest, mean, over, quantile, rate
+from monitoring.dashboards.query import largest, mean, over, quantile, rate, series
 
 ASSISTANT = 'assistant=~"$assistant"'
 
@@ -14,7 +14,7 @@ def dashboard() -> Dashboard:
         "assistants",
         "Headrace / Assistants and retrieval",
         "What assistants do, and how well retrieval serves them.",
-        variables=(Variable("assistant", "Assistant", f"headrace_assistant_requests_total{{{SCRAPED}}}", "assistant"),),
+        variables=(Variable("assistant", "Assistant", series("headrace_assistant_requests_total"), "assistant"),),
         rows=(
             Row("Assistants", _assistants()),
             Row("Retrieval", _retrieval()),
@@ -100,7 +100,7 @@ def _ingestion() -> tuple[Panel, ...]:
     return (
         Panel(
             "Age of the index",
-            "Time since a collection was last ingested with success.",
+            "Time since a collection was last made or found equal to its documents.",
             "seconds",
             (Target(largest("headrace_index_age_seconds", "collection"), "{{collection}}"),),
             width=6,

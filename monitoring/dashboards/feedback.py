@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import SCRAPED, or_zero, over, quantile, rate
+from monitoring.dashboards.query import or_zero, over, quantile, rate, series
 
 MODEL = 'model=~"$model"'
 
@@ -14,7 +14,7 @@ def dashboard() -> Dashboard:
         "feedback",
         "Headrace / Feedback and evaluation",
         "What people and checks say of the answers.",
-        variables=(Variable("model", "Model", f"headrace_engine_slots{{{SCRAPED}}}", "model"),),
+        variables=(Variable("model", "Model", series("headrace_engine_slots"), "model"),),
         rows=(Row("Ratings", _ratings()), Row("Measured on answers", _measures()), Row("Jobs", _jobs())),
     )
 

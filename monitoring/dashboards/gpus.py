@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import SCRAPED, largest, or_zero, over, rate, series, total
+from monitoring.dashboards.query import largest, or_zero, over, rate, series, total
 
 GPU = 'gpu=~"$gpu"'
 BY = "Hostname,gpu"
@@ -16,7 +16,7 @@ def dashboard() -> Dashboard:
         "gpus",
         "Headrace / GPUs",
         "What GPUs do, from NVIDIA's DCGM exporter, which the GPU operator brings.",
-        variables=(Variable("gpu", "GPU", f"DCGM_FI_DEV_GPU_UTIL{{{SCRAPED}}}", "gpu"),),
+        variables=(Variable("gpu", "GPU", series("DCGM_FI_DEV_GPU_UTIL"), "gpu"),),
         rows=(Row("Work", _work()), Row("Memory", _memory()), Row("Health", _health())),
     )
 

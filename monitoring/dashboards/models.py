@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import SCRAPED, largest, over, quantile, rate, series, total
+from monitoring.dashboards.query import largest, over, quantile, rate, recorded, series, total
 
 MODEL = 'model=~"$model"'
 NAMED = 'model_name=~"$model"'
@@ -16,7 +16,7 @@ def dashboard() -> Dashboard:
         "models",
         "Headrace / Models",
         "How models answer, and what their engines do.",
-        variables=(Variable("model", "Model", f"headrace_engine_slots{{{SCRAPED}}}", "model"),),
+        variables=(Variable("model", "Model", series("headrace_engine_slots"), "model"),),
         rows=(
             Row("Speed", _speed()),
             Row("Failures", _failures()),
@@ -187,22 +187,22 @@ def _own() -> tuple[Panel, ...]:
             "Requests that engines work on, and those that wait inside of them, by the engines' own count.",
             "1",
             (
-                Target(f"llm:requests_running:sum{where}", f"{legend} running"),
-                Target(f"llm:requests_waiting:sum{where}", f"{legend} waiting"),
+                Target(recorded(f"llm:requests_running:sum{where}"), f"{legend} running"),
+                Target(recorded(f"llm:requests_waiting:sum{where}"), f"{legend} waiting"),
             ),
         ),
         Panel(
             "KV cache used",
             "Share of the key and value cache in use. Near 1 vLLM preempts requests and computes them again.",
             "ratio",
-            (Target(f"llm:kv_cache_used:ratio{where}", legend),),
+            (Target(recorded(f"llm:kv_cache_used:ratio{where}"), legend),),
             steps=(Step(0.8, "yellow"), Step(0.95, "red")),
         ),
         Panel(
             "Preemptions",
             "Requests per second that an engine put back since its cache was full.",
             "requests/s",
-            (Target(f"llm:preemptions:rate5m{where}", legend),),
+            (Target(recorded(f"llm:preemptions:rate5m{where}"), legend),),
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
+from monitoring.dashboards.query import recorded
 from monitoring.objective import Objective
 from monitoring.objectives import OBJECTIVES
 
@@ -25,7 +26,8 @@ def _title(objective: Objective) -> str:
 
 
 def _panels(objective: Objective) -> tuple[Panel, ...]:
-    drawn, title = objective.expressions, _title(objective)
+    drawn = {title: recorded(expression) for title, expression in objective.expressions.items()}
+    title = _title(objective)
     labels = "".join(f" {{{{{label}}}}}" for label in objective.labels)
     return (
         Panel(

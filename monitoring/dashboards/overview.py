@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
-from monitoring.dashboards.query import largest, mean, or_zero, over, quantile, rate, series, total
+from monitoring.dashboards.query import largest, mean, or_zero, over, quantile, rate, recorded, series, total
 
 REQUESTS = "headrace_request_duration_seconds"
 DAY_S = 86_400
@@ -237,7 +237,7 @@ def _alerts() -> Panel:
         "Firing alerts",
         "Alerts that fire now. Each has a runbook, which its panel links to.",
         "1",
-        (Target('ALERTS{alertstate="firing"}', "{{alertname}}"),),
+        (Target(recorded('ALERTS{alertstate="firing"}'), "{{alertname}}"),),
         "table",
         width=24,
     )

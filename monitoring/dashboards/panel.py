@@ -98,7 +98,9 @@ class Dashboard:
         return tuple(panel for row in self.rows for panel in row.panels)
 
 
+NAMESPACE = Variable("namespace", "Namespace", "headrace_requests_in_flight", "namespace")
+"""Of the stacks: each runs in a namespace of its own; without Kubernetes there is none to choose."""
 JOB = Variable("job", "Job", "up", "job", ".+")
 INSTANCE = Variable("instance", "Instance", 'up{job=~"$job"}', "instance", ".+")
-TARGETS = (JOB, INSTANCE)
-"""Which scraped programs count: each dashboard has these before its own."""
+TARGETS = (NAMESPACE, JOB, INSTANCE)
+"""Which stacks and scraped programs count: each dashboard has these before its own."""

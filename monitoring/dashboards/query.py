@@ -1,14 +1,24 @@
-"""PromQL of panels: each selector is held to the dashboard's job and instance."""
+"""PromQL of panels: each selector is held to the dashboard's namespace, job and instance."""
 
 from __future__ import annotations
 
+from monitoring.known import KNOWN
+from monitoring.scope import held, placed
+from monitoring.series import Series
+
+NAMESPACE = 'namespace=~"$namespace"'
 SCRAPED = 'job=~"$job",instance=~"$instance"'
 RANGE = "[$__rate_interval]"
 
 
 def series(name: str, where: str = "") -> str:
     """A selector; `where` are further matchers, such as `model=~"$model"`."""
-    return f"{name}{{{SCRAPED}{',' if where else ''}{where}}}"
+    return f"{name}{{{','.join(filter(None, (_stack(KNOWN[name]), SCRAPED, where)))}}}"
+
+
+def recorded(expression: str) -> str:
+    """An expression over what rules record, which is of no job and instance."""
+    return held(expression, _stack)
 
 
 def total(name: str, by: str = "", where: str = "") -> str:
@@ -45,6 +55,10 @@ def over(part: str, whole: str) -> str:
 def or_zero(expression: str) -> str:
     """An expression without labels, or zero while it has no series: a counter is absent until its first event."""
     return f"({expression}) or vector(0)"
+
+
+def _stack(series: Series) -> str:
+    return NAMESPACE if placed(series) else ""
 
 
 def _by(labels: str) -> str:

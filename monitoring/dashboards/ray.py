@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import RANGE, SCRAPED, largest, mean, over, quantile, rate, series, total
+from monitoring.dashboards.query import RANGE, largest, mean, over, quantile, rate, series, total
 
 DEPLOYMENT = 'deployment=~"$deployment"'
 RAY_CONTAINERS = 'container=~"ray-head|ray-worker|exporter|door"'
@@ -15,9 +15,7 @@ def dashboard() -> Dashboard:
         "ray",
         "Headrace / Ray",
         "The cluster below: Ray's nodes, Serve's deployments and the proxy.",
-        variables=(
-            Variable("deployment", "Deployment", f"ray_serve_deployment_replica_healthy{{{SCRAPED}}}", "deployment"),
-        ),
+        variables=(Variable("deployment", "Deployment", series("ray_serve_deployment_replica_healthy"), "deployment"),),
         rows=(
             Row("Health", _health()),
             Row("Serve", _serve()),

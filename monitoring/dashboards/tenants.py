@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import SCRAPED, largest, over, rate, total
+from monitoring.dashboards.query import largest, over, rate, series, total
 
 TENANT = 'tenant=~"$tenant"'
 
@@ -14,7 +14,7 @@ def dashboard() -> Dashboard:
         "tenants",
         "Headrace / Tenants and cost",
         "Who uses the stack, what it costs, and how much of a quota is left.",
-        variables=(Variable("tenant", "Tenant", f"headrace_tenant_requests_total{{{SCRAPED}}}", "tenant"),),
+        variables=(Variable("tenant", "Tenant", series("headrace_tenant_requests_total"), "tenant"),),
         rows=(Row("Use", _use()), Row("Quotas", _quotas()), Row("Cost", _cost())),
     )
 

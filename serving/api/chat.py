@@ -39,8 +39,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     route, catalogue = resolve(s, x, body.model), s.tools  # of one catalogue: another may come while this waits
     check_storable(s, route, body)
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream):
-        body = await guarded(s, x, route, body)
-        x.timeline.end_of("guard")
+        with x.timeline.during("guard"):
+            body = await guarded(s, x, route, body)
         strategy = choose(route, body)
         approving = Approving(s.approvals, x.caller, route, body.approvals or ())
         await approving.record(s.audit, x.request_id)
@@ -105,9 +105,8 @@ async def retrieve(
     question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "").strip()
     if not question:
         raise invalid("This assistant needs a user message with text.", param)
-    hits = await _found(s, x, assistant, question)
-    x.timeline.end_of("retrieve")
-    return hits
+    with x.timeline.during("retrieve"):
+        return await _found(s, x, assistant, question)
 
 
 async def _found(s: Services, x: Exchange, assistant: Assistant, question: str) -> Sequence[Hit]:

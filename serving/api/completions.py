@@ -34,8 +34,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     if route.assistant is not None:
         raise invalid("An assistant answers chat completions; completions need a model.", "model")
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream):
-        body = await guarded(s, x, route, body)
-        x.timeline.end_of("guard")
+        with x.timeline.during("guard"):
+            body = await guarded(s, x, route, body)
         document: dict[str, Any] = {**sampling_fields(body), "prompt": body.prompt}
         if body.max_tokens is not None:
             document["max_tokens"] = body.max_tokens

@@ -40,9 +40,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     async with x.cancelled_by_hang_up(), charged(s.keeper, x) as charge, s.admission.admit():
         x.timeline.end_of("admit")
         await charge.reserve_tokens(sum(len(text.encode(errors="replace")) + MARKS for text in texts))
-        vectors, tokens = await s.retrieval.embed(texts)
+        with x.timeline.during("retrieve"):
+            vectors, tokens = await s.retrieval.embed(texts)
         charge.book({"prompt_tokens": tokens, "completion_tokens": 0}, None)
-        x.timeline.end_of("retrieve")
     if body.dimensions is not None and body.dimensions != vectors.shape[1]:
         raise invalid(f"This model has {vectors.shape[1]} dimensions.", "dimensions")
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}

@@ -33,8 +33,8 @@ _LIST: TypeAdapter[AccessList | None] = TypeAdapter(AccessList | None)
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Uploads a file."""
-    upload, purpose, access = await _form(s, request)
-    x.timeline.end_of("receive")
+    with x.timeline.during("receive"):
+        upload, purpose, access = await _form(s, request)
     try:
         name = _name(upload.filename)
         try:

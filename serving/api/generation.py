@@ -176,7 +176,8 @@ class Generator:
     async def count(self, x: Exchange, job: Job) -> int:
         """Returns the tokens of a chat's prompt. Raises `ApiError`, a 400 where the engine counts none."""
         async with self._prepared(x, job) as (endpoint, document):
-            tokens = await Tokens(self._upstream, endpoint, document.get("tools")).count(document["messages"])
+            with x.timeline.during("memory"):
+                tokens = await Tokens(self._upstream, endpoint, document.get("tools")).count(document["messages"])
         if tokens is None:
             raise invalid("This model does not count the tokens of this input.", "model", "unsupported_content")
         return tokens
@@ -194,9 +195,8 @@ class Generator:
                     raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
                 document = {**job.document, "model": endpoint.model}
                 if job.recall is not None:
-                    x.timeline.under_way = "memory"
-                    await job.recall(endpoint, document)
-                    x.timeline.end_of("memory")
+                    with x.timeline.during("memory"):
+                        await job.recall(endpoint, document)
                 yield endpoint, document
         except EngineBusy as e:
             raise too_many(f"{e}; try again soon.") from None
@@ -217,7 +217,8 @@ class Generator:
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise upstream("The model's answer has no choices.")
         if x.guard is not None and x.guard.output:
-            await x.guard.answer(choices)
+            with x.timeline.during("guard"):
+                await x.guard.answer(choices)
         answer.update(ours)
         answer.pop("timings", None)
         if job.transform is not None:
@@ -291,9 +292,8 @@ class Said:
         """Returns the fields beside each of a chat's choices; what all of them cost stands beside the first."""
         fields: dict[int, dict[str, Any]] = {}
         if self._job.annotate is not None:
-            self._x.timeline.under_way = "cite"
-            fields = await self._job.annotate(texts)
-            self._x.timeline.end_of("cite")
+            with self._x.timeline.during("cite"):
+                fields = await self._job.annotate(texts)
         if (cost := cost_of(usage, self._job.route.price)) is not None:
             fields.setdefault(0, {}).setdefault("headrace", {})["cost"] = cost.shown
         if self._x.guard is not None and self._x.guard.report:

@@ -47,12 +47,13 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(limits.body_timeout_s):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limits.body_bytes:
-                    raise too_large(limits.body_bytes)
-                chunks.append(chunk)
+        with request.scope["headrace"].timeline.during("receive"):
+            async with asyncio.timeout(limits.body_timeout_s):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > limits.body_bytes:
+                        raise too_large(limits.body_bytes)
+                    chunks.append(chunk)
     except TimeoutError:
         raise ApiError(408, "timeout", "The request body did not arrive in time.") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

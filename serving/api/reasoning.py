@@ -144,6 +144,12 @@ class Reasoner:
         self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
     ) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
+        with tracing.agent(job.route.requested, endpoint.model):
+            return await self._solve(x, job, endpoint, said, ours)
+
+    async def _solve(
+        self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
+    ) -> dict[str, Any] | None:
         strategy = self._strategy
         relay = (job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)) if job.stream else None
 
@@ -191,6 +197,7 @@ class Reasoner:
         except SandboxUnavailable:
             raise unavailable("Programs cannot be run here now.") from None
         finally:
+            tracing.answered(None, _usage(work))
             book(x, job, _usage(work))
             if model.unknown and x.charge is not None:
                 x.charge.lose()
@@ -236,6 +243,7 @@ def _trace(step: Step) -> None:
     """Makes a span of a step, which took the time since the one before."""
     if (parent := tracing.current()) is None:
         return
+    # Its tokens are those of the requests to the model, which have the conventions' attribute for them.
     attributes: dict[str, Value] = {"headrace.step.kind": step.kind, "headrace.step.tokens": step.tokens}
     if step.name:
         attributes["gen_ai.tool.name"] = step.name

@@ -49,8 +49,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     x.timeline.end_of("receive")
     route = chat.resolve(s, x, body.model)
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, stream=body.stream):
-        body = await guarded(s, x, route, body)
-        x.timeline.end_of("guard")
+        with x.timeline.during("guard"):
+            body = await guarded(s, x, route, body)
         asked = await _read(s, x, body)
         reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
         async with s.admission.admit():

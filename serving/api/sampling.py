@@ -93,10 +93,10 @@ class Sampler:
         if not self._collections and not self._indexed:
             return
         at = now()
-        ingested = await self._condition.ingested(STACK, ADMIN, self._collections)
-        self._indexed |= ingested.keys()
+        checked = await self._condition.checked(STACK, ADMIN, self._collections)
+        self._indexed |= checked.keys()
         for name in self._indexed:  # what is gone is 0
-            metrics.index_age_seconds.labels(name).set(max(at - ingested.get(name, at), 0))
+            metrics.index_age_seconds.labels(name).set(max(at - checked.get(name, at), 0))
 
     async def _look_at_disk(self) -> None:
         folder = Path(self._store.data)

@@ -116,8 +116,8 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, model=SEARCH), s.admission.admit():
         x.timeline.end_of("admit")
-        hits = await s.retrieval.search(x.caller, store.id, body.query, body.max_num_results)
-        x.timeline.end_of("retrieve")
+        with x.timeline.during("retrieve"):
+            hits = await s.retrieval.search(x.caller, store.id, body.query, body.max_num_results)
     data = [
         {
             "file_id": hit.file_id,

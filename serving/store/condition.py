@@ -1,4 +1,4 @@
-"""How the state of a stack is: work that waits, how old its indexes are, and its newest backup."""
+"""How the state of a stack is: work that waits, when its collections were checked, and its newest backup."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, func, or_, select
 
+from serving.ingest import CHECKED_AT, MANAGED
 from serving.store.database import Database
 from serving.store.ids import now
-from serving.store.models import UNFINISHED, jobs, meta, vector_store_files, vector_stores
+from serving.store.models import UNFINISHED, jobs, meta, vector_stores
 from serving.store.uninterrupted import uninterrupted
 
 BACKED_UP = "backed_up"
@@ -42,18 +43,20 @@ class Condition:
         return {kind: Waiting(number, max(at - oldest, 0.0)) for kind, number, oldest in found}
 
     @uninterrupted
-    async def ingested(self, tenant: str, owner: str, names: Collection[str]) -> dict[str, float]:
-        """Returns when the newest ingested document of each of a user's collections was put in, in unix seconds."""
+    async def checked(self, tenant: str, owner: str, names: Collection[str]) -> dict[str, float]:
+        """Returns when each of a user's collections was last made or found equal to its documents, in unix seconds.
+
+        One that never was counts from its making. Those that follow no documents of ours are left out.
+        """
         named = and_(vector_stores.c.tenant == tenant, vector_stores.c.name.in_(sorted(names)))
         theirs = or_(vector_stores.c.user == owner, vector_stores.c.user.is_(None))
-        query = (
-            select(vector_stores.c.name, func.max(vector_store_files.c.created_at))
-            .join(vector_store_files, vector_store_files.c.vector_store_id == vector_stores.c.id)
-            .where(named, theirs, vector_store_files.c.status == "completed")
-            .group_by(vector_stores.c.name)
-        )
+        query = select(vector_stores.c.name, vector_stores.c.metadata, vector_stores.c.created_at).where(named, theirs)
         found = await self._database.query(lambda connection: connection.execute(query).all())
-        return {row[0]: row[1] for row in found}
+        checked: dict[str, float] = {}
+        for name, metadata, created_at in found:
+            if MANAGED.items() <= metadata.items():
+                checked[name] = max(_seconds(metadata.get(CHECKED_AT)) or created_at, checked.get(name, 0.0))
+        return checked
 
     @uninterrupted
     async def backed_up(self) -> float | None:
@@ -68,3 +71,8 @@ class Condition:
         async with self._database.write() as connection:
             await connection.execute(meta.delete().where(meta.c.key == BACKED_UP))
             await connection.execute(meta.insert().values(key=BACKED_UP, value=repr(now())))
+
+
+def _seconds(text: str | None) -> float | None:
+    """Returns unix seconds, None for what admins wrote there that is none."""
+    return float(text) if text is not None and text.isdecimal() else None

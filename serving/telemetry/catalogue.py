@@ -242,8 +242,8 @@ JOB_OLDEST_SECONDS = Metric(
 INDEX_AGE_SECONDS = Metric(
     "headrace_index_age_seconds",
     "gauge",
-    "Time since the newest ingested document of a configured collection was put in; absent until there is one, 0 once "
-    "there is none any more.",
+    "Time since a configured collection was last made or found equal to its documents, from its making where it never "
+    "was; absent until there is one, 0 once there is none any more.",
     ("collection",),
 )
 DISK_FREE_BYTES = Metric(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from serving.telemetry.catalogue import ELSEWHERE, STAGES
 
@@ -30,9 +32,19 @@ class Timeline:
         now = time.perf_counter()
         self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
         if self.marks is not None:
-            self.marks.append((stage, self._last, now))
+            begin = self.marks.pop()[1] if self.marks and self.marks[-1][0] == stage else self._last
+            self.marks.append((stage, begin, now))
         self._last = now
         self.under_way = "respond"
+
+    @contextmanager
+    def during(self, stage: str) -> Iterator[None]:
+        """Books what is waited for inside under `stage`, also when it fails or is cancelled."""
+        self.under_way = stage
+        try:
+            yield
+        finally:
+            self.end_of(stage)
 
     def cut(self) -> None:
         """Books the time since the last mark under the stage that is under way."""

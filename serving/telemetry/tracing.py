@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-Value = str | int | float | bool
+Value = str | int | float | bool | tuple[str, ...]
 Attributes = Mapping[str, Value]
 
+PROVIDER = "openai"
+"""The provider whose API all engines speak, which is what the conventions want named, whoever runs the model."""
 OPERATIONS = {"/chat/completions": "chat", "/completions": "text_completion", "/embeddings": "embeddings"}
 
 _REQUESTED = {
@@ -107,6 +109,7 @@ def engine(url: str, path: str, document: Mapping[str, Any]) -> Iterator[None]:
     model = str(document.get("model", ""))
     asked: dict[str, Value] = {
         "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": PROVIDER,
         "gen_ai.request.model": model,
         "url.full": url,
     }
@@ -114,6 +117,19 @@ def engine(url: str, path: str, document: Mapping[str, Any]) -> Iterator[None]:
     with span(f"{operation} {model}", asked, client=True) as opened:
         if opened is not None and "messages" in document:
             opened.content("gen_ai.input.messages", document["messages"])
+        yield
+
+
+@contextmanager
+def agent(name: str, model: str) -> Iterator[None]:
+    """A span of a strategy, around what it asks of the model and of tools; `name` is who answers."""
+    asked = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.provider.name": PROVIDER,
+        "gen_ai.agent.name": name,
+        "gen_ai.request.model": model,
+    }
+    with span(f"invoke_agent {name}", asked):
         yield
 
 
@@ -125,6 +141,8 @@ def answered(choices: Sequence[Any] | None, usage: Mapping[str, Any] | None) -> 
     counts = {name: value for field, name in _USED.items() if isinstance(value := (usage or {}).get(field), int)}
     opened.set(counts)
     if choices:
+        ends = (choice.get("finish_reason") for choice in choices if isinstance(choice, Mapping))
+        opened.set({"gen_ai.response.finish_reasons": tuple(end for end in ends if isinstance(end, str))})
         opened.content("gen_ai.output.messages", list(choices))
 
 

@@ -131,6 +131,10 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def sha(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def run(stack: Stack, folder: Path, **given: Any) -> None:
     ingest(stack.url, stack.key, "birds", folder, **{"every_kind": True, "wait_s": 60, **given})
 
@@ -147,10 +151,16 @@ def test_a_collection_follows_its_documents(stack: Stack, folder: Path, capsys: 
     run(stack, folder)
     assert "'birds' holds 2 documents" in capsys.readouterr().err
     assert stack.search("birds", "Where does the heron stand?")[0] == "heron.md"
-    # Again: nothing is written.
-    stack.calls.clear()
-    run(stack, folder)
-    assert {call.split()[0] for call in stack.calls} == {"GET"}
+    # Again: nothing is written but that it was checked.
+    with as_user(stack) as client:
+        (store,) = client.get("/v1/vector_stores").json()["data"]
+        url = f"/v1/vector_stores/{store['id']}"
+        begun = int(store["metadata"].pop(program.CHECKED_AT))
+        client.post(url, json={"metadata": store["metadata"]}).raise_for_status()
+        stack.calls.clear()
+        run(stack, folder)
+        assert [call for call in stack.calls if not call.startswith("GET ")] == [f"POST {url}"]
+        assert int(client.get(url).json()["metadata"][program.CHECKED_AT]) >= begun
     # One changed, one gone, one new.
     (folder / "heron.md").unlink()
     (folder / "heron.md").write_text("# Heron\n\nThe grey heron nests in tall trees.")
@@ -172,6 +182,16 @@ def test_failures_are_named_and_the_others_ingested(stack: Stack, folder: Path) 
     assert [line.split(":")[0].strip() for line in lines[1:3]] == ["broken.pdf", "picture.png"]
     assert "the others are ingested" in lines[3]
     found(stack, {"heron.md", "mill.md"})
+    with as_user(stack) as client:
+        (store,) = client.get("/v1/vector_stores").json()["data"]
+        assert program.CHECKED_AT not in store["metadata"]
+        wanted = {"heron.md": sha(folder / "heron.md"), "sub/mill.md": sha(folder / "sub" / "mill.md")}
+        assert not program.check(client, "none", wanted)
+        assert not program.check(client, "birds", wanted | {"new.md": "0" * 64})
+        assert not program.check(client, "birds", {"heron.md": wanted["heron.md"]})
+        assert program.CHECKED_AT not in client.get(f"/v1/vector_stores/{store['id']}").json()["metadata"]
+        assert program.check(client, "birds", wanted)
+        assert program.CHECKED_AT in client.get(f"/v1/vector_stores/{store['id']}").json()["metadata"]
     for name in ("broken.pdf", "picture.png"):
         (folder / name).unlink()
     run(stack, folder)
@@ -267,7 +287,7 @@ def test_a_restricted_collection_is_nobody_elses_and_follows_the_setting(stack: 
             assert seen(hers) == sees
             stack.calls.clear()
             run(stack, folder, restricted=restricted)
-            assert {call.split()[0] for call in stack.calls} == {"GET"}
+            assert len([call for call in stack.calls if not call.startswith("GET ")]) == 1  # when it was checked
         # A list that an admin gave is left alone.
         (store,) = ours.get("/v1/vector_stores").json()["data"]
         ours.post(f"/v1/vector_stores/{store['id']}", json={"access": {"groups": ["x"]}}).raise_for_status()

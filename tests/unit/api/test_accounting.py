@@ -13,13 +13,27 @@ import httpx
 import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
+from ray.serve.exceptions import RayServeException
 
-from serving.config import Assistant, Catalog, RemoteModel
+from serving.config import Assistant, Catalog, ClassifierGuardrail, RemoteModel
+from serving.retrieval.client import EMBEDDER
 from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
 
 SECRET = "what nobody else may read"
 CHAT = "/v1/chat/completions"
+SLOW_S = 0.2
+"""When the model that never answers is given up."""
+
+
+class Away:
+    """A handle of retrieval whose replicas are gone."""
+
+    def __init__(self):
+        self.call = self
+
+    async def remote(self, method, *args):
+        raise RayServeException(f"nobody does {method}")
 
 
 class World:
@@ -39,7 +53,7 @@ class World:
             if asked["messages"][-1]["content"] == "break off":
                 request.transport.abort()
             await self.never.wait()
-        if "wait" in asked["messages"][-1]["content"]:
+        if "wait" in asked["messages"][-1]["content"] or asked["model"] == "slow":
             await self.may.wait()
         message = {"role": "assistant", "content": SECRET}
         usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "more": SECRET}
@@ -61,12 +75,17 @@ def world(tmp_path_factory):
             models=(
                 RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1"),
                 RemoteModel(name="away", url="http://127.0.0.1:9/v1", retries=0),
-                RemoteModel(name="slow", url=f"http://127.0.0.1:{port}/v1", first_byte_timeout_s=0.2, retries=0),
+                RemoteModel(name="slow", url=f"http://127.0.0.1:{port}/v1", first_byte_timeout_s=SLOW_S, retries=0),
                 RemoteModel(name="narrow", url=f"http://127.0.0.1:{port}/v1", max_in_flight=1),
             ),
-            assistants=(Assistant(name="clerk", model="m"),),
+            assistants=(
+                Assistant(name="clerk", model="m"),
+                Assistant(name="reader", model="m", knowledge=("books",)),
+                Assistant(name="guarded", model="m", guardrails=(ClassifierGuardrail(model="away"),)),
+                Assistant(name="checked", model="m", guardrails=(ClassifierGuardrail(model="slow", on=("output",)),)),
+            ),
         )
-        with gateway(loop, tmp_path_factory.mktemp("accounting"), catalog) as up:
+        with gateway(loop, tmp_path_factory.mktemp("accounting"), catalog, retrieval=Away()) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
             with httpx.Client(base_url=up.url, headers=headers, timeout=20, trust_env=False) as http:
                 world.http, world.up = http, up
@@ -188,7 +207,7 @@ def hang_up(world, **more):
         (lambda w: hang_up(w, strategy="cot"), "cancelled", {"reason"}),
         (lambda w: ask(w, "break off", stream=True), "error", {"first_token", "decode"}),
         (lambda w: ask(w, model="away"), "error", {"first_token"}),
-        (lambda w: ask(w, "wait", model="slow"), "error", {"first_token"}),
+        (lambda w: ask(w, model="slow"), "error", {"first_token"}),
     ],
     ids=["stream", "whole", "strategy", "broken off", "away", "slow"],
 )
@@ -204,9 +223,39 @@ def test_what_a_request_waited_for_when_it_failed_is_no_overhead(world, caplog, 
     assert all("queue" in line["stages"] for line in lines if line["code"] == "overloaded")
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "stages"),
+    [
+        (CHAT, {"model": "guarded"}, {"receive", "guard"}),
+        ("/v1/responses", {"model": "guarded", "input": SECRET}, {"receive", "guard"}),
+        (CHAT, {"model": "reader"}, {"receive", "guard", "retrieve"}),
+        ("/v1/embeddings", {"model": EMBEDDER, "input": SECRET}, {"receive", "retrieve"}),
+        (CHAT, {"messages": "none"}, {"receive"}),
+    ],
+    ids=["guard", "guard of a response", "retrieval", "embedding", "body"],
+)
+def test_what_others_failed_at_is_no_overhead(world, caplog, path, body, stages):
+    if path == CHAT:
+        body = {"messages": [{"role": "user", "content": SECRET}], **body}
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        assert world.http.post(path, json=body).is_error
+        found = stages_of(caplog, path)
+    assert stages <= found.keys()
+
+
+def test_the_check_of_an_answer_is_no_overhead(world, caplog):
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        assert ask(world, model="checked").json()["choices"][0]["finish_reason"] == "content_filter"
+        assert stages_of(caplog, CHAT)["guard"] >= SLOW_S
+
+
 def stages_of(caplog, route):
-    eventually(lambda: any(r.fields["route"] == route for r in caplog.records), "the line")
-    return next(r.fields["stages"] for r in caplog.records if r.fields["route"] == route)
+    def found():
+        lines = [r.fields for r in caplog.records if r.name == "headrace.requests"]
+        return [line["stages"] for line in lines if line["route"] == route]
+
+    eventually(found, "the line")
+    return found()[0]
 
 
 def test_following_a_stream_is_no_overhead(world, caplog):

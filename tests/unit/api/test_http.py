@@ -7,6 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from serving.api.errors import ApiError
+from serving.api.exchange import Exchange
 from serving.api.http import read_json
 from serving.api.schemas import ChatRequest
 from serving.config import Limits
@@ -19,7 +20,8 @@ def request(body, headers=()):
     async def receive():
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return Request({"type": "http", "method": "POST", "headers": list(headers)}, receive)
+    scope = {"type": "http", "method": "POST", "headers": list(headers), "headrace": Exchange("r", receive, None)}
+    return Request(scope, receive)
 
 
 async def refused(body, headers=()):

@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from starlette.requests import Request
+from starlette.types import Message
 
 from serving.api import schema_limits
 from serving.api.errors import ApiError
+from serving.api.exchange import Exchange
 from serving.api.http import read_json
 from serving.api.response_schemas import ResponseRequest
 from serving.api.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
@@ -121,7 +123,11 @@ def request(document: Any) -> Request:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": orjson.dumps(document), "more_body": False}
 
-    return Request({"type": "http", "method": "POST", "headers": []}, receive)
+    async def send(message: Message) -> None:
+        raise AssertionError("reading a body sends nothing")
+
+    scope = {"type": "http", "method": "POST", "headers": [], "headrace": Exchange("r", receive, send)}
+    return Request(scope, receive)
 
 
 async def refused(document: Any, model: Any = ChatRequest, limits: Limits = LIMITS) -> ApiError:

@@ -10,18 +10,18 @@ from prometheus_client import REGISTRY
 
 from serving.api.sampling import Sampler
 from serving.config import Assistant, Autoscaling, Catalog, LlamaCppModel, Price, QuotaLimit, Quotas, RemoteModel, Store
+from serving.ingest import CHECKED_AT, MANAGED
 from serving.security.principal import STACK, Principal
 from serving.security.quotas.keeper import Keeper
 from serving.store.condition import Condition
 from serving.store.database import Database
 from serving.store.errors import StoreUnavailable
-from serving.store.files import Files
-from serving.store.ids import new_id, now
+from serving.store.ids import now
 from serving.store.jobs import Jobs
 from serving.store.quotas import QuotaStore
 from serving.store.usage import Usage
 from serving.store.users import ADMIN
-from serving.store.vector_stores import INGEST, VectorStores
+from serving.store.vector_stores import VectorStores
 
 ALICE = Principal("acme", "alice", "key")
 SMALL = LlamaCppModel(name="small", source="file:///m.gguf", replicas=3, price=Price(per_hour="2.5", currency="EUR"))
@@ -79,37 +79,30 @@ async def test_the_fullest_budget_of_a_tenant_is_shown_until_its_window_ends(sam
     assert used() == 0
 
 
-async def test_an_index_that_is_emptied_or_no_longer_configured_ages_no_more(sampler, database, monkeypatch):
+async def test_an_index_that_is_deleted_or_no_longer_configured_ages_no_more(sampler, database, monkeypatch):
     def ages():
-        return {name: value("index_age_seconds", collection=name) for name in ("emptied", "dropped")}
+        return {name: value("index_age_seconds", collection=name) for name in ("quiet", "deleted", "dropped")}
 
     def configure(*names):
         sampler.configure(Catalog(models=(SMALL,), assistants=(Assistant(name="a", model="small", knowledge=names),)))
 
-    owner, jobs = Principal(STACK, ADMIN, "key"), Jobs(database)
-    stores = VectorStores(database, jobs)
-    files = Files(database, jobs, stores)
-    given = {"purpose": "assistants", "bytes": 1, "sha256": "0" * 64, "kind": "text/plain"}
-    for name in ages():
-        store, file = await stores.create(owner, name=name), new_id("file")
-        await files.create(owner, file, filename="a.md", **given)
-        await stores.attach(owner, store.id, file)
-        await jobs.complete(await jobs.claim([INGEST], "worker", 60), {"usage_bytes": 1})
-        if name == "emptied":
-            emptied = store.id, file
-    configure("emptied", "dropped")
-    assert ages() == {"emptied": None, "dropped": None}
-    at = now()
+    owner, at = Principal(STACK, ADMIN, "key"), int(now())
+    stores = VectorStores(database, Jobs(database))
+    made = {name: await stores.create(owner, name=name, metadata=MANAGED) for name in ages()}
+    configure(*made)
+    assert set(ages().values()) == {None}
     monkeypatch.setattr("serving.api.sampling.now", lambda: at + 1000)
     await sampler.look()
-    assert all(1000 <= age < 1060 for age in ages().values())
-    await stores.detach(owner, *emptied)
-    configure("emptied")
+    assert all(940 <= age <= 1000 for age in ages().values())
+    # A check that found nothing to do counts.
+    await stores.update(owner, made["quiet"].id, metadata=MANAGED | {CHECKED_AT: str(at + 900)})
+    await stores.delete(owner, made["deleted"].id)
+    configure("quiet", "deleted")
     await sampler.look()
-    assert ages() == {"emptied": 0, "dropped": 0}
+    assert ages() == {"quiet": 100, "deleted": 0, "dropped": 0}
     configure()
     await sampler.look()
-    assert ages() == {"emptied": 0, "dropped": 0}
+    assert set(ages().values()) == {0}
 
 
 def test_engines_are_expected_as_they_are_configured(sampler):

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from serving.config import Assistant, Catalog, React, RemoteModel, Tracing
 from tests.unit.api.running import Loop, engine, gateway
 from tests.unit.api.test_tools import FINAL, Model, Retrieval, act
+from tests.wait import eventually
 
 SECRET = "what nobody else may read"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -89,7 +90,11 @@ def ask(http, model="clever", headers=None, **more):
 
 
 def attributes(span):
-    return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+    found = {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+    return {
+        key: [v.string_value for v in value.values] if hasattr(value, "values") else value
+        for key, value in found.items()
+    }
 
 
 def test_a_request_is_a_trace_with_its_stages_and_its_engine(tmp_path):
@@ -113,11 +118,13 @@ def test_a_request_is_a_trace_with_its_stages_and_its_engine(tmp_path):
     assert (call.kind, call.parent_span_id) == (Span.SPAN_KIND_CLIENT, root.span_id)
     assert attributes(call) | {"url.full": ""} == {
         "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "clever",
         "gen_ai.request.temperature": 0.5,
         "gen_ai.request.stream": True,
         "gen_ai.usage.input_tokens": 3,
         "gen_ai.usage.output_tokens": 2,
+        "gen_ai.response.finish_reasons": ["stop"],
         "url.full": "",
     }
     assert world.traceparents == [f"00-{root.trace_id.hex()}-{call.span_id.hex()}-01"]
@@ -142,8 +149,22 @@ def test_steps_tools_and_retrieval_are_spans_whose_content_is_told_only_where_it
     assert attributes(tool)["gen_ai.tool.name"] == "calculator"
     assert (wrong.status.code, attributes(wrong)["error.type"]) == (Status.STATUS_CODE_ERROR, "ToolError")
     assert attributes(found)["headrace.retrieval.chunks"] == 1
-    steps = [attributes(s)["headrace.step.kind"] for s in world.spans if s.name.startswith("step ")]
-    assert steps == ["thought", "action", "observation"] * 2
+    agent, steps = world.named("invoke_agent clerk"), [s for s in world.spans if s.name.startswith("step ")]
+    assert [attributes(s)["headrace.step.kind"] for s in steps] == ["thought", "action", "observation"] * 2
+    assert {
+        name: attributes(agent)[f"gen_ai.{name}"] for name in ("operation.name", "agent.name", "request.model")
+    } == {
+        "operation.name": "invoke_agent",
+        "agent.name": "clerk",
+        "request.model": "clever",
+    }
+    asked = [s for s in world.spans if s.name == "chat clever" and s.parent_span_id == agent.span_id]
+    assert len(asked) == 3
+    for of in ("input", "output"):
+        used = f"gen_ai.usage.{of}_tokens"
+        assert attributes(agent)[used] == sum(attributes(one)[used] for one in asked) > 0
+    assert {s.parent_span_id for s in (*steps, tool, wrong)} == {agent.span_id}
+    assert agent.start_time_unix_nano <= min(s.start_time_unix_nano for s in steps)
     told = b"".join(s.SerializeToString() for s in world.spans)
     for text in (SECRET, "40+2", FINAL):
         assert (text.encode() in told) is content
@@ -172,6 +193,7 @@ def test_a_line_of_the_log_names_the_trace(tmp_path, caplog):
         caplog.at_level(logging.INFO, "headrace.requests"),
     ):
         assert ask(http, "clerk", headers={"traceparent": PARENT}).is_success
+        eventually(lambda: len(caplog.records) == 2, "both lines")
     told = [getattr(record, "fields", None) or vars(record) for record in caplog.records]
     assert [line.get("trace_id") for line in told] == [PARENT.split("-")[1]] * 2
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import yaml
 
 from monitoring import rules_file
+from monitoring.rule import Sample
 from tools import find
+
+LABELS = re.compile(r'\w+="[^"]*"')
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,6 +39,15 @@ def ask(asked, samples, interval):
     """A test of promtool's: what an expression gives."""
     series = [{"series": sample.series, "values": sample.values} for sample in samples]
     return {"interval": interval, "input_series": series, "promql_expr_test": [asked]}
+
+
+def within(namespace, samples):
+    """The same series, of the stack in a namespace."""
+    for sample in samples:
+        name, _, labels = sample.series.partition("{")
+        others = [one for one in LABELS.findall(labels) if not one.startswith("namespace=")]
+        placed = ",".join((*others, f'namespace="{namespace}"'))
+        yield Sample(f"{name}{{{placed}}}", sample.values)
 
 
 def count(alert, after, samples, firing, interval):

@@ -10,12 +10,15 @@ import click
 import pytest
 import yaml
 
+from infra.addons.monitoring import RELEASE
 from monitoring import rules_file as rules
 from monitoring.alerts import GROUPS
 from monitoring.alerts.seen import seen
 from monitoring.dashboards import DASHBOARDS
+from monitoring.expression import mistakes
 from serving.cli.__main__ import headrace
 from tests.unit.monitoring import promtool
+from tests.unit.monitoring.test_scope import shared
 from tools import docs
 
 ROOT = Path(__file__).parents[3]
@@ -23,11 +26,13 @@ RUNBOOKS = ROOT / "monitoring" / "runbooks"
 ALERTS = {alert.name: alert for group in GROUPS for alert in group.rules}
 OBJECTIVES = re.compile(r"Budget(Slow)?Burn$")  # their pages are test_objectives' business
 PAGES = {p.stem: p.read_text() for p in sorted(RUNBOOKS.glob("*.md")) if not OBJECTIVES.search(p.stem)}
+DAY = (ROOT / "docs" / "how-to" / "operate.md").read_text()
+"""The page that goes through a day with a stack, which leads to runbooks."""
 SECTIONS = ["What it means", "Likely causes", "Commands", "What to do", "How to see that it is over"]
 NAMES = {dashboard.name for dashboard in DASHBOARDS}
 KUBECTL = {
     *("apply", "cordon", "create", "debug", "delete", "describe", "drain", "exec", "get", "logs", "patch", "top"),
-    *("uncordon",),
+    *("port-forward", "uncordon"),
 }
 
 
@@ -58,10 +63,13 @@ def test_prometheus_takes_the_rules_and_the_queries_of_the_runbooks(tmp_path):
 
 
 def test_each_alert_fires_when_it_should_and_not_before(tmp_path):
-    """Each has its own rule file: every test evaluates all rules of its file at every step."""
+    """Those of GPUs; test_scope tries those of stacks in the same way, of two stacks at once.
+
+    Each has its own rule file: every test evaluates all rules of its file at every step.
+    """
     tests = []
     for group in GROUPS:
-        for alert in group.rules:
+        for alert in filter(shared, group.rules):
             alone = [replace(group, rules=(alert,))]
             (tmp_path / f"{alert.name}.yaml").write_text(yaml.safe_dump(rules.document(alone)))
             test = tmp_path / f"{alert.name}.test.yaml"
@@ -126,6 +134,25 @@ def test_a_runbook_has_its_sections(name):
     assert blocks(commands, "sh") or blocks(commands, "promql")
 
 
+def test_a_day_goes_from_a_deployment_to_what_is_written_down():
+    wanted = ["Deploy", "Watch", "Be paged", "Find", "Fix", "Write it down"]
+    assert [title for title in re.findall(r"^## (.+)$", DAY, re.MULTILINE) if title in wanted] == wanted
+    named = set(re.findall(r"`([A-Z][a-z]+[A-Z][A-Za-z]+)`", DAY))
+    assert len(named) > 10
+    assert named <= ALERTS.keys()
+    dashboards = re.findall(r"[Dd]ashboards? `(\w+)`(?: and `(\w+)`)?", DAY)
+    assert {name for pair in dashboards for name in pair if name} <= NAMES
+    assert len(dashboards) >= 3
+    inline = re.findall(r"`([a-z_]+\([^`]+\))`", DAY)
+    queries = [*inline, *(re.sub(r"\s+", " ", block) for block in re.findall(r"```promql\n(.*?)```", DAY, re.DOTALL))]
+    assert len(queries) >= 3
+    assert {query: found for query in queries if (found := mistakes(query.strip()))} == {}
+    assert re.findall(r"svc/([\w-]+)", DAY) == [f"{RELEASE}-prometheus"]
+    routed = re.findall(r"'(\w+)=\"(\w+)\"'", DAY)
+    assert len(routed) >= 3
+    assert set(routed) <= {(label, getattr(a, label)) for a in ALERTS.values() for label in ("severity", "owner")}
+
+
 def test_runbooks_differ():
     for title in SECTIONS:
         bodies = [section(text, title) for text in PAGES.values()]
@@ -134,17 +161,18 @@ def test_runbooks_differ():
     assert len(set(causes)) > 0.95 * len(causes)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_commands_of_a_runbook_exist(name):
-    text = PAGES[name]
+@pytest.mark.parametrize("text", [*PAGES.values(), DAY], ids=[*PAGES, "operate"])
+def test_the_commands_of_a_runbook_exist(text):
     verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for verb in re.findall(r"(?:^|`)make (?:-s )?([a-z-]+)", text, re.MULTILINE):
         assert verb in verbs, verb
     for line in [*shell(text), *re.findall(r"`(headrace [^`]+)`", text)]:
         words = shlex.split(line, comments=True)
-        if words[:1] == ["headrace"]:
+        if words and Path(words[0]).name == "headrace":
             parsed(words[1:])
-    for words in re.findall(r"\bkubectl ((?:-n [a-z-]+ )?[a-z]+)", text):
+        if "pytest" in words:
+            assert all((ROOT / word).exists() for word in words if "/" in word and not word.startswith(".venv/")), line
+    for words in re.findall(r"\bkubectl ((?:-n [a-z-]+ )?[a-z-]+)", text):
         assert words.split()[-1] in KUBECTL, words
     for module in re.findall(r"python -m ([\w.]+)", text):
         assert importlib.util.find_spec(module), module

@@ -12,7 +12,9 @@ from monitoring.dashboards.links import links, names
 from monitoring.dashboards.panel import COLUMNS
 from monitoring.expression import mistakes
 from monitoring.groups import GROUPS
+from monitoring.known import KNOWN
 from monitoring.rule import Alert
+from monitoring.scope import placed
 from monitoring.series import OWN
 
 PANELS = [panel for dashboard in DASHBOARDS for panel in dashboard.panels]
@@ -77,9 +79,20 @@ def test_rows_are_full(dashboard):
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
 def test_every_variable_is_used(dashboard):
     text = " ".join(target.expression for panel in dashboard.panels for target in panel.targets)
-    defined = {"job", "instance", *(v.name for v in dashboard.variables)}
+    common = {"namespace", "job", "instance"}
     used = set(re.findall(r"\$(\w+)", text)) - {"__rate_interval"}
-    assert used | {"job", "instance"} == defined
+    assert used | common == {*common, *(v.name for v in dashboard.variables)}
+
+
+def test_a_namespace_is_chosen_for_all_that_is_of_a_stack():
+    """Nodes and GPUs are the cluster's."""
+    for query in queries():
+        selectors = re.findall(r"([a-zA-Z_:]\w*(?::\w+)*)\{([^}]*)\}", query.expression)
+        assert selectors, query
+        for name, matchers in selectors:
+            assert ('namespace=~"$namespace"' in matchers) == placed(KNOWN[name]), query
+    shared = {query.dashboard for query in queries() if "$namespace" not in query.expression}
+    assert shared <= {"gpus", "ray"}
 
 
 def test_legends_name_labels_that_the_query_keeps():

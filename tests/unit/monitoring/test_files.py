@@ -38,6 +38,18 @@ def test_the_chart_stays_small():
     assert len(gzip.compress("".join(made.values()).encode())) < 150_000
 
 
+def test_files_of_one_stack_have_its_namespace_and_are_the_charts_else(tmp_path):
+    assert main([str(tmp_path), "--namespace", "blue"]) == 0
+    charts = write.chart_files()
+    for name in groups.RULES:
+        text = (tmp_path / "rules" / f"{name}.yaml").read_text()
+        assert yaml.safe_load(text) == yaml.safe_load(
+            charts[f"rules/{name}.yaml"].replace("HEADRACE_NAMESPACE", "blue").replace("HEADRACE_ENGINES", "blue|")
+        )
+        found = yaml.safe_load((tmp_path / "kubernetes" / f"rules-{name}.yaml").read_text())
+        assert (found["metadata"]["namespace"], found["spec"]) == ("blue", yaml.safe_load(text))
+
+
 def test_another_process_writes_the_same(tmp_path):
     result = run(tmp_path / "new" / "out", seed="1")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -95,7 +107,11 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [([], "one of the arguments OUT --chart is required"), (["out", "--chart"], "not allowed with argument")],
+    [
+        ([], "one of the arguments OUT --chart is required"),
+        (["out", "--chart"], "not allowed with argument"),
+        (["--chart", "--namespace", "blue"], "argument --namespace: not allowed with argument --chart"),
+    ],
 )
 def test_arguments_that_are_none(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import asyncio
 
+from serving.ingest import CHECKED_AT, MANAGED
 from serving.security.principal import STACK, Principal
 from serving.store.condition import Condition
 from serving.store.database import Database
-from serving.store.files import Files
-from serving.store.ids import new_id, now
+from serving.store.ids import now
 from serving.store.jobs import Jobs
 from serving.store.users import ADMIN
-from serving.store.vector_stores import INGEST, VectorStores
+from serving.store.vector_stores import VectorStores
 
 OWNER = Principal(STACK, ADMIN, "key")
 
@@ -32,35 +32,22 @@ async def test_jobs_wait_while_they_are_due_and_nobody_works_on_them(jobs: Jobs,
     assert 0 < waiting["other"].oldest_s < waiting["work"].oldest_s
 
 
-async def test_an_index_is_as_old_as_its_newest_ingested_document(
-    database: Database, jobs: Jobs, files: Files, vector_stores: VectorStores
-) -> None:
-    async def attach(store: str) -> None:
-        id = new_id("file")
-        given = {"filename": "a.md", "purpose": "assistants", "bytes": 1, "sha256": "0" * 64, "kind": "text/plain"}
-        await files.create(OWNER, id, **given)  # type: ignore[arg-type]
-        await vector_stores.attach(OWNER, store, id)
-
-    condition = Condition(database)
-    docs, idle = [await vector_stores.create(OWNER, name=name) for name in ("docs", "idle")]
-    theirs = await vector_stores.create(Principal(STACK, "alice", "key"), name="theirs")
+async def test_an_index_is_as_old_as_its_last_check(database: Database, vector_stores: VectorStores) -> None:
+    condition, alice = Condition(database), Principal(STACK, "alice", "key")
+    names = {"docs", "new", "wrong", "uploads", "theirs", "none"}
     begun = now()
-    await attach(docs.id)
-    await attach(idle.id)
-    names = {"docs", "idle", "theirs", "none"}
-    assert await condition.ingested(STACK, ADMIN, names) == {}
-    job = await jobs.claim([INGEST], "worker", 60)
-    assert job is not None
-    assert job.payload["vector_store_id"] == docs.id
-    await jobs.complete(job, {"usage_bytes": 1})
-    job = await jobs.claim([INGEST], "worker", 60)
-    assert job is not None
-    await jobs.fail(job, "broken", retryable=False)
-    [(name, at)] = (await condition.ingested(STACK, ADMIN, names)).items()
-    assert name == "docs"
-    assert begun <= at <= now()
-    assert await condition.ingested(STACK, ADMIN, {"idle"}) == {}
-    assert theirs.name not in await condition.ingested(STACK, ADMIN, names)
+    docs = await vector_stores.create(OWNER, name="docs", metadata=MANAGED | {CHECKED_AT: "1000"})
+    await vector_stores.create(OWNER, name="docs", metadata=MANAGED | {CHECKED_AT: "900"})
+    await vector_stores.create(OWNER, name="new", metadata=MANAGED)
+    await vector_stores.create(OWNER, name="wrong", metadata=MANAGED | {CHECKED_AT: "yesterday"})
+    await vector_stores.create(OWNER, name="uploads")
+    await vector_stores.create(alice, name="theirs", metadata=MANAGED)
+    checked = await condition.checked(STACK, ADMIN, names)
+    assert checked.keys() == {"docs", "new", "wrong"}
+    assert checked["docs"] == 1000
+    assert min(checked["new"], checked["wrong"]) >= begun
+    await vector_stores.update(OWNER, docs.id, metadata=MANAGED | {CHECKED_AT: "2000"})
+    assert await condition.checked(STACK, ADMIN, {"docs"}) == {"docs": 2000}
 
 
 async def test_the_newest_backup_is_noted(database: Database) -> None:

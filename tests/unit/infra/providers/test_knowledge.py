@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from infra import config as settings
 from infra.providers.knowledge import Knowledge
 from infra.providers.problem import Problem
+from serving.ingest import CHECKED_AT, MANAGED
+from tools.knowledge import note_checks
 
 KEY = "hr_planted"
 
@@ -38,6 +41,9 @@ class Api:
             store = {**json.loads(body), "id": self._id("vs"), "headrace": {"owner": "admin", "access": None}}
             self.stores[store["id"]] = store
             return 200, store
+        if method == "POST" and (match := re.fullmatch(r"/v1/vector_stores/(\w+)", path)):
+            self.stores[match[1]] |= json.loads(body)
+            return 200, self.stores[match[1]]
         if method == "POST" and path == "/v1/files":
             content = body.split(b"\r\n\r\n")[-1].rsplit(b"\r\n--", 1)[0]
             if content == b"":
@@ -159,6 +165,22 @@ def test_documents_are_ingested_and_an_edit_reingests_one(api: tuple[Api, str], 
     looks = server.calls[:removed].count(f"GET /v1/vector_stores/{id}/files")
     assert looks > 2, "the new version is there before the old one goes"
     assert Knowledge().read(id, outputs).outputs["documents"] == news["documents"]
+
+
+def test_up_notes_the_check_of_what_it_left_alone(api: tuple[Api, str], root: Path, said: Any) -> None:
+    server, url = api
+    id, _ = Knowledge().create(inputs(root, url), said.task)
+    metadata = server.stores[id]["metadata"]
+    knowledge = [settings.Knowledge(name="docs", paths=("*.md",)), settings.Knowledge(name="none", paths=("*.txt",))]
+    assert int(metadata.pop(CHECKED_AT)) > 0
+    (root / "a.md").write_text("alpha, second edition")  # which `up` could not ingest
+    note_checks(knowledge, root, url, KEY)
+    assert server.stores[id]["metadata"] == MANAGED
+    (root / "a.md").write_text("alpha")
+    server.calls.clear()
+    note_checks(knowledge, root, url, KEY)
+    assert server.stores[id]["metadata"].keys() == {*MANAGED, CHECKED_AT}
+    assert [call for call in server.calls if not call.startswith("GET")] == [f"POST /v1/vector_stores/{id}"]
 
 
 def test_a_document_that_left_the_folder_leaves_the_collection(api: tuple[Api, str], root: Path, said: Any) -> None:
