@@ -84,7 +84,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
 async def count_input(s: Services, request: Request, x: Exchange) -> Response:
     """Counts the tokens that a model would read, with what it is shown of earlier turns and documents.
 
-    Guardrails read all of it, as they do for an answer: what they take out is not counted, and what they block is a 400.
+    Guardrails read all of it as for an answer: what they take out is not counted, and what they block is a 400.
     """
     body = await read_json(request, ResponseRequest, s.limits)
     x.timeline.end_of("receive")
@@ -162,7 +162,7 @@ async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
     own = [own[place] for place in earlier] + [item for place, item in enumerate(own) if place not in earlier]
     asked = chat_request(body, own, range(len(earlier)))
     strategy = choose(route, asked, _FIELDS)
-    approving = Approving(s.approvals, x.caller, route, asked.approvals or ())
+    approving = Approving(s.approvals, s.used_approvals, x.caller, route, asked.approvals or ())
     recollection = _recollection(s, x, route, body, asked, history, screen)
     return _Asked(own, asked, route, strategy, previous, recollection, bool(earlier), catalogue, approving)
 
