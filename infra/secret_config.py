@@ -14,17 +14,20 @@ class KeySecret(Strict):
 
     revision: int = Field(default=1, ge=1, le=1000, description="number of the secret in use; each number is another")
     previous: int = Field(default=0, ge=0, le=1000, description="number of a second one that is known too; 0: none")
+    oldest: int = Field(default=1, ge=1, le=1000, description="the state forgets those of lower numbers, for ever")
 
     @model_validator(mode="after")
     def _two(self) -> KeySecret:
         if self.revision == self.previous:
             raise ValueError("has the same number as revision and previous; name another, or leave previous out")
+        if self.oldest > min(self.used):
+            raise ValueError(f"oldest is {self.oldest}, but number {min(self.used)} is in use; lower oldest")
         return self
 
     @property
     def made(self) -> range:
-        """All that were ever in use: one that is left out is kept, so that a step too far can be taken back."""
-        return range(1, max(self.revision, self.previous) + 1)
+        """From the oldest on: one that is used no more is kept until then, so that a step can be taken back."""
+        return range(self.oldest, max(self.used) + 1)
 
     @property
     def used(self) -> tuple[int, ...]:

@@ -124,6 +124,7 @@ class Api:
             if kind == "lifespan.shutdown":
                 # Serve waits for the connections that it knows; streams whose caller is away have the same grace.
                 await self._services.detaching.drain()
+                await self._services.close()
             await send({"type": f"{kind}.complete"})
             if kind == "lifespan.shutdown":
                 return

@@ -42,7 +42,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         with x.timeline.during("guard"):
             body = await guarded(s, x, route, body)
         strategy = choose(route, body)
-        approving = Approving(s.approvals, x.caller, route, body.approvals or ())
+        approving = Approving(s.approvals, s.used_approvals, x.caller, route, body.approvals or ())
         await approving.record(s.audit, x.request_id)
         screen = GuardedHistory.of(x.guard, s.clean)
         turn = OpenTurn(s, x.caller, route.assistant, body, screen) if body.conversation is not None else None

@@ -28,10 +28,11 @@ _DESCRIBED = ("tools", "response_format", "text")
 """Fields that describe tools and the form of an answer, which a model reads too."""
 
 
-async def guarded(s: Services, x: Exchange, route: Route, body: Body) -> Body:
+async def guarded(s: Services, x: Exchange, route: Route, body: Body, *, answers: bool = True) -> Body:
     """Returns the request after the guardrails of its assistant, which are `x.guard` from then on.
 
-    Raises a 400 where it is blocked. The attempt is captured, without the secrets and personal data that it holds.
+    Raises a 400 where it is blocked. The attempt is captured, without the secrets and personal data that it holds,
+    where the request `answers` what it asks: a count of its tokens is no attempt to be answered.
     """
     rails = s.rails.of(route.assistant)
     if rails is None:
@@ -54,7 +55,8 @@ async def guarded(s: Services, x: Exchange, route: Route, body: Body) -> Body:
     if not refused:
         return checked
     if (
-        captures(s, route)
+        answers
+        and captures(s, route)
         and (recorded := recorder(s, x, route, await _without_private(body, rails.input))) is not None
     ):
         await recorded(blocked(x))

@@ -181,6 +181,7 @@ class Reasoner:
                 or self._acting.catalogue.told_by_others(self._names)
                 or bool(self._acting.approving.approved),
                 approved=self._acting.approving.approved,
+                using=self._acting.approving.use,
                 changing=x.hold.pin if x.hold is not None else None,
                 screen=x.guard,
                 marks=spotlight.new(job.route.assistant),

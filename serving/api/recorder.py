@@ -120,6 +120,7 @@ def _capture(
         completion_tokens=_tokens(outcome.usage, "completion_tokens"),
         timings=dict(x.timeline.stages),
         cost=float(outcome.cost.amount) if outcome.cost is not None else None,
+        currency=outcome.cost.currency if outcome.cost is not None else None,
         outcome=outcome.ending,
         error_code=outcome.code,
         stored=agreed and isinstance(body, ChatRequest),

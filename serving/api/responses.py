@@ -52,6 +52,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
         with x.timeline.during("guard"):
             body = await guarded(s, x, route, body)
         asked = await _read(s, x, body)
+        await asked.approving.record(s.audit, x.request_id)
         reply = Reply(body, asked.own, asked.previous, asked.route.assistant)
         async with s.admission.admit():
             x.timeline.end_of("admit")
@@ -81,19 +82,25 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
 
 
 async def count_input(s: Services, request: Request, x: Exchange) -> Response:
-    """Counts the tokens that a model would read, with what it is shown of earlier turns and documents."""
+    """Counts the tokens that a model would read, with what it is shown of earlier turns and documents.
+
+    Guardrails read all of it as for an answer: what they take out is not counted, and what they block is a 400.
+    """
     body = await read_json(request, ResponseRequest, s.limits)
     x.timeline.end_of("receive")
-    asked = await _read(s, x, body)
-    if asked.strategy is not None:
-        raise invalid(
-            f"What {asked.strategy.kind} will read is known afterwards only; direct answers are counted.", "strategy"
-        )
-    async with x.cancelled_by_hang_up(), charged(s.keeper, x), s.admission.admit():
-        x.timeline.end_of("admit")
-        hits = await _retrieve(s, x, asked)
-        unanswerable = hits is not None and not hits
-        count = 0 if unanswerable else await s.generator.count(x, _job(s, x, asked, "", hits, hits))
+    route = chat.resolve(s, x, body.model)
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x):
+        body = await guarded(s, x, route, body, answers=False)
+        x.timeline.end_of("guard")
+        asked = await _read(s, x, body)
+        if asked.strategy is not None:
+            kind = asked.strategy.kind
+            raise invalid(f"What {kind} will read is known afterwards only; direct answers are counted.", "strategy")
+        async with s.admission.admit():
+            x.timeline.end_of("admit")
+            hits = await _retrieve(s, x, asked)
+            unanswerable = hits is not None and not hits
+            count = 0 if unanswerable else await s.generator.count(x, _job(s, x, asked, "", hits, hits))
     return JsonResponse({"object": "response.input_tokens", "input_tokens": count})
 
 
@@ -155,8 +162,7 @@ async def _read(s: Services, x: Exchange, body: ResponseRequest) -> _Asked:
     own = [own[place] for place in earlier] + [item for place, item in enumerate(own) if place not in earlier]
     asked = chat_request(body, own, range(len(earlier)))
     strategy = choose(route, asked, _FIELDS)
-    approving = Approving(s.approvals, x.caller, route, asked.approvals or ())
-    await approving.record(s.audit, x.request_id)
+    approving = Approving(s.approvals, s.used_approvals, x.caller, route, asked.approvals or ())
     recollection = _recollection(s, x, route, body, asked, history, screen)
     return _Asked(own, asked, route, strategy, previous, recollection, bool(earlier), catalogue, approving)
 

@@ -67,6 +67,7 @@ from serving.store.summaries import Summaries
 from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
 from serving.store.usage import Usage
+from serving.store.used_approvals import UsedApprovals
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
@@ -117,6 +118,7 @@ class Services:
             config.oidc, config.cors, self.providers, self.sessions, people, secret, previous=previous
         )
         self.approvals = Approvals(secret, previous=previous)
+        self.used_approvals = UsedApprovals(self.database)
         self.audit = AuditLog(self.database, secret, [previous] if previous is not None else [])
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)

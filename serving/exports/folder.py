@@ -47,7 +47,8 @@ class Lines:
 class Folder:
     """Files beside `target`, which `publish` makes `target`; when the block fails, nothing is left.
 
-    Nobody but its owner can look into it. `id` tells it from others that are written to the same target.
+    Nobody but its owner can look into it. `id` tells it from others that are written to the same target. While it is
+    `marked` the locked file stays after the block, as after a writer that was killed.
 
     Raises `Occupied` when the target is there and is no empty folder, and `OSError` when it cannot be written.
     """
@@ -59,6 +60,7 @@ class Folder:
         self.id = new_id("export")
         self._temporary, self._lock_file = _beside(self.target, self.id)
         self._published = False
+        self.marked = False
         self._open = ExitStack()
         self._locked = ExitStack()
         self.files: dict[str, Lines] = {}
@@ -116,7 +118,8 @@ class Folder:
 
     def _clear(self) -> None:
         shutil.rmtree(self._temporary, ignore_errors=True)
-        self._lock_file.unlink(missing_ok=True)  # while it is locked: who locks it now finds out that all is done
+        if not self.marked:  # while it is locked: who locks it now finds out that all is done
+            self._lock_file.unlink(missing_ok=True)
         self._locked.close()
 
 

@@ -19,9 +19,11 @@ async def write(database: Database, order: Order, target: Path, redactor: Redact
     """Exports from the database into the folder `target`, and returns its manifest.
 
     An erasure that begins meanwhile waits for the end, and takes its user out then. Raises as `Folder` and `export`
-    do, and `StoreUnavailable`; then nothing is left.
+    do, and `StoreUnavailable`; then nothing is left, but where the database could not be told so an empty file beside
+    `target`: by that the next erasure or export on this host knows that the writer is gone.
     """
     register, folder = Register(database), Folder(target)
+    await _finish_abandoned(database, register, order.filters.tenant)
     with folder:
         try:
             await register.begin(folder, order.filters.tenant)  # before anything of anybody is read
@@ -31,7 +33,16 @@ async def write(database: Database, order: Order, target: Path, redactor: Redact
             await register.finish(folder.id, str(manifest.people_salt), people(folder.target, manifest))
         except BaseException:
             folder.discard()  # first: what is dropped nobody looks for
+            folder.marked = True
             with suppress(StoreError):
                 await register.drop(folder.id)
+                folder.marked = False
             raise
     return manifest
+
+
+async def _finish_abandoned(database: Database, register: Register, tenant: str) -> None:
+    """Finishes what earlier writers on this host left; one that cannot be finished is left to an erasure to report."""
+    for one in await register.unfinished(tenant):
+        with suppress(StoreError, OSError, ValueError, LookupError):
+            await register.take_over(one, here=database.is_sqlite)

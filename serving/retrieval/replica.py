@@ -34,6 +34,7 @@ from serving.store.files import Files
 from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs import Jobs
 from serving.store.responses import Responses
+from serving.store.used_approvals import UsedApprovals
 from serving.store.users import ADMIN
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
@@ -64,6 +65,7 @@ class RetrievalReplica:
         self._responses = Responses(self._database, self._conversations)
         self._captures = Captures(self._database)
         self._idempotency_keys = IdempotencyKeys(self._database)
+        self._used_approvals = UsedApprovals(self._database)
         self._embedder = Embedder()
         where = data.collections(config.store)
         self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
@@ -92,6 +94,7 @@ class RetrievalReplica:
                 await self._blobs.sweep(self._files.existing)
                 await self._jobs.prune(KEEP_JOBS_S)
                 await self._idempotency_keys.prune()
+                await self._used_approvals.prune()
                 removed = await retention.prune(
                     self._retention, self._conversations, self._responses, self._captures, self._files
                 )

@@ -1,11 +1,13 @@
-"""Approvals of calls that a model wants to make: signed, so that any replica honours them and nothing is stored."""
+"""Approvals of calls that a model wants to make: signed, so that any replica honours them and no offer is stored."""
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from serving.security.principal import Principal
@@ -24,6 +26,19 @@ class ApprovalError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What the caller approved of: one call of a tool, by the digest of its arguments, until `expires_at`.
+
+    `id` tells it from all others, however the caller spells what it was offered.
+    """
+
+    id: str
+    tool: str
+    digest: str
+    expires_at: int
 
 
 class Approvals:
@@ -49,8 +64,8 @@ class Approvals:
         signed = json.dumps(claims).encode()
         return PREFIX + seal(partial(_mac, self._keys[0]), signed), expires_at
 
-    def read(self, id: str, caller: Principal, assistant: str) -> tuple[str, str]:
-        """Returns the tool and the digest of its arguments that `id` approves of. Raises `ApprovalError`."""
+    def read(self, id: str, caller: Principal, assistant: str) -> Approval:
+        """Returns what `id` approves of. Raises `ApprovalError`."""
         no_id = ApprovalError("invalid_approval", "is no id of an approval")
         sealed = id.removeprefix(PREFIX) if id.startswith(PREFIX) and len(id) <= MAX_ID else ""
         read = (unseal(partial(_mac, key), sealed) for key in self._keys)
@@ -64,7 +79,7 @@ class Approvals:
             raise ApprovalError("foreign_approval", "was offered by another assistant")
         if self._clock() >= expires_at:
             raise ApprovalError("expired_approval", "has expired: ask again")
-        return tool, digest
+        return Approval(hashlib.sha256(claims).hexdigest(), tool, digest, expires_at)
 
 
 def _mac(key: bytes, claims: bytes) -> bytes:

@@ -45,8 +45,8 @@ class Capture:
     `request` is the body as the caller sent it, `prompt` the document as the engine got it, `answer` the list of
     choices; `timings` are the seconds of each stage. `stored` says that the API of stored completions shows it,
     `consent` that exports may hold it. Responses that go on with each other have one `session_id`. Tokens are None
-    where the engine did not say. `cost` is in the currency of the model's price then, which `answer` names beside the
-    exact amount, as far as a double holds it; None where nobody knows a price or the tokens.
+    where the engine did not say. `cost` is in `currency`, that of the model's price then, as far as a double holds the
+    exact amount in `answer`; both are None where nobody knows a price or the tokens.
     """
 
     id: str
@@ -71,6 +71,7 @@ class Capture:
     completion_tokens: int | None
     timings: dict[str, float]
     cost: float | None
+    currency: str | None
     outcome: Ending
     error_code: str | None
     stored: bool

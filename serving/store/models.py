@@ -278,7 +278,8 @@ captures = Table(
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
     Column("timings", JSON, nullable=False),  # seconds of each stage
-    Column("cost", Double),  # in the currency of the model's price then; the answer has it exactly
+    Column("cost", Double),  # the answer has it exactly
+    Column("currency", String(3)),  # of the cost: that of the model's price then
     Column("outcome", String(16), nullable=False),
     Column("error_code", String(64)),
     Column("stored", Boolean, nullable=False),  # shown by the API of stored completions
@@ -376,6 +377,15 @@ turn_vectors = Table(
     Column("vector", Base64, nullable=False),  # little-endian float16
     Column("created_at", Double, nullable=False),
     Index("ix_turn_vectors_user", "tenant", "user", "assistant", "created_at"),
+)
+
+used_approvals = Table(
+    "used_approvals",
+    metadata,
+    Column("id", String(64), primary_key=True),  # SHA-256 of what was signed: the same id can be spelled in many ways
+    Column("tenant", NAME, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("ix_used_approvals_expires_at", "expires_at"),
 )
 
 idempotency_keys = Table(

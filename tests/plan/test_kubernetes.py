@@ -127,6 +127,7 @@ def test_the_key_secret_changes_in_three_steps(plan: Planner, kubeconfig: Path) 
     assert step() == (one, one)
     assert step(previous=2) == step(revision=2, previous=1) == (one | two, one | two)
     assert step(revision=2) == (one | two, two)  # the state keeps what replicas read no more
+    assert step(revision=2, oldest=2) == (two, two)
 
 
 def test_with_a_store_the_stack_makes_no_secret(plan: Planner, kubeconfig: Path) -> None:

@@ -69,6 +69,7 @@ def test_the_key_secret_changes_in_three_steps(plan: Planner) -> None:
     both = {"key-secret": "key_secret", "key-secret-2": "key_secret_2"}
     steps = [step(), step(previous=2), step(revision=2, previous=1), step(revision=2)]
     assert [made for made, _, _ in steps] == [{"key-secret": "key_secret"}, both, both, both]  # none is lost
+    assert step(revision=2, oldest=2) == ({"key-secret-2": "key_secret_2"}, *steps[3][1:])  # until it is said to be
     first, second = both.values()
     assert [u for _, u, _ in steps] == [[first, None], [first, second], [second, first], [second, None]]
     assert len({serving for _, _, serving in steps}) == len(steps)  # each step starts other gateways

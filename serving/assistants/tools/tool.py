@@ -166,8 +166,9 @@ class Toolbox:
     they say has at most `characters`.
 
     The turn is `tainted` once the model has read what others wrote. `approved` holds names of tools and digests of
-    arguments: each stands for one call. `changing` is told before a call that may change something outside. `screen`
-    checks calls and what they bring, and `marks` set that apart from instructions.
+    arguments: each stands for one call, and `using` is told before that is made. `changing` is told before a call that
+    may change something outside. `screen` checks calls and what they bring, and `marks` set that apart from
+    instructions.
     """
 
     def __init__(
@@ -179,6 +180,7 @@ class Toolbox:
         characters: int = 24_000,
         tainted: bool = False,
         approved: Iterable[tuple[str, str]] = (),
+        using: Callable[[str, str], Awaitable[None]] | None = None,
         changing: Callable[[], Awaitable[None]] | None = None,
         screen: Screen | None = None,
         marks: Spotlight | None = None,
@@ -189,6 +191,7 @@ class Toolbox:
         self._seconds = seconds
         self._characters = self._characters_left = characters
         self._approved = list(approved)
+        self._using = using
         self._changing = changing
         self._screen = screen
         self._marks = marks
@@ -269,8 +272,11 @@ class Toolbox:
             raise ToolRefused(f"tools have said {self._characters} characters, which is all: answer now")
         self._left -= 1
         given = tool.read(await self._given(arguments))
+        waits = tool.needs_approval(given, tainted=self.tainted)
         if self._pending(tool, given, self._approved) is not None:
             raise ToolRefused(f"{name} was not called: somebody must approve of it first")
+        if waits and self._using is not None:
+            await self._using(tool.name, PendingCall(tool.name, canonical(given)).digest)
         if self._changing is not None and tool.changes(given):
             await self._changing()
         scope = asyncio.timeout(self._seconds)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from serving.config import (
     Assistant,
@@ -15,9 +17,12 @@ from serving.config import (
     Guardrail,
     InjectionGuardrail,
     LinksGuardrail,
+    Model,
     PiiGuardrail,
     SecretsGuardrail,
     TopicsGuardrail,
+    VllmModel,
+    names,
 )
 from serving.security.guardrails.finding import Check
 from serving.security.guardrails.injection import Injection
@@ -26,6 +31,13 @@ from serving.security.guardrails.pii import PersonalInformation
 from serving.security.guardrails.screen import Rule
 from serving.security.guardrails.secrets import Secrets
 from serving.security.guardrails.words import Words
+
+_CHOOSE: dict[str, Any] = {
+    **dict.fromkeys(("engine", "source", "sha256", "storage", "file", "existing", "url", "model"), True),
+    **dict.fromkeys(("runtime", "quantization", "chat_template", "arguments"), True),
+    "canary": {"storage"},
+}
+"""Fields of a model that choose what answers under its name: others say how much of it runs, and where."""
 
 Judged = TopicsGuardrail | ClassifierGuardrail
 """What is asked of a model, about a whole text."""
@@ -46,7 +58,8 @@ class Stage:
 class Rails:
     """The checks of an assistant.
 
-    `version` names those of what a model reads: others, or other settings of theirs, have another.
+    `version` names those of what a model reads: others, other settings of theirs, or another model behind the name of a
+    classifier have another.
     """
 
     input: Stage
@@ -59,27 +72,44 @@ class AssistantRails:
     """The checks of each assistant of a catalogue, and of bare models. Immutable."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._default = build(catalog.guardrails)
-        self._own = {a.name: build(a.guardrails) for a in catalog.assistants if a.guardrails is not None}
+        asked = partial(_asked, catalog)
+        self._default = build(catalog.guardrails, asked)
+        self._own = {a.name: build(a.guardrails, asked) for a in catalog.assistants if a.guardrails is not None}
 
     def of(self, assistant: Assistant | None) -> Rails | None:
         """Returns the checks of an assistant, None of a bare model; None where there are none."""
         return self._own.get(assistant.name, self._default) if assistant is not None else self._default
 
 
-def build(guardrails: Sequence[Guardrail]) -> Rails | None:
-    """Returns the checks; None where there are none."""
+def build(guardrails: Sequence[Guardrail], asked: Callable[[str], object] = str) -> Rails | None:
+    """Returns the checks, None where there are none; `asked` tells what answers under the name of a classifier."""
     if not guardrails:
         return None
-    return Rails(
-        _stage(guardrails, "input"), _stage(guardrails, "output"), _stage(guardrails, "context"), _version(guardrails)
-    )
+    stages = (_stage(guardrails, "input"), _stage(guardrails, "output"), _stage(guardrails, "context"))
+    return Rails(*stages, _version(guardrails, asked))
 
 
-def _version(guardrails: Sequence[Guardrail]) -> str:
-    reading = [(g, on) for g in guardrails if (on := sorted({"input", "context"}.intersection(g.on)))]
-    said = json.dumps([{**g.model_dump(mode="json"), "on": on} for g, on in reading], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:32]
+def _version(guardrails: Sequence[Guardrail], asked: Callable[[str], object]) -> str:
+    reading = [
+        {**g.model_dump(mode="json"), "on": on, **({"asked": asked(g.model)} if g.check == "classifier" else {})}
+        for g in guardrails
+        if (on := sorted({"input", "context"}.intersection(g.on)))
+    ]
+    return hashlib.sha256(json.dumps(reading, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _asked(catalog: Catalog, name: str) -> list[object]:
+    """Returns what tells apart the models that `name` can stand for, whichever of them has the greater weight."""
+    targets = next((sorted(t.model for t in alias.targets) for alias in catalog.aliases if alias.name == name), [name])
+    return [
+        [target, *_chosen(model, target)] for target in targets for model in catalog.models if target in names(model)
+    ]
+
+
+def _chosen(model: Model, name: str) -> list[object]:
+    """Returns what answers under a name of `model`: its own, or that of an adapter."""
+    loras = model.loras if isinstance(model, VllmModel) else ()
+    return [model.model_dump(mode="json", include=_CHOOSE), [lora.source for lora in loras if lora.name == name]]
 
 
 def _stage(guardrails: Sequence[Guardrail], where: GuardedText) -> Stage:

@@ -247,7 +247,7 @@ def test_an_engine_that_says_no_tokens_has_no_cost(world):
     id, beside = world.chat("voter")
     assert "cost" not in beside
     captured = world.captured(id)
-    assert captured["cost"] is captured["prompt_tokens"] is None
+    assert captured["cost"] is captured["currency"] is captured["prompt_tokens"] is None
 
 
 @both
@@ -263,7 +263,8 @@ def test_a_completion_is_costed_in_its_capture(world, stream):
     text = world.http.post("/v1/completions", json=body).text
     document = json.loads(text.split("\n")[0].removeprefix("data: "))
     assert document["choices"] == [{"index": 0, "text": "ho", "finish_reason": "stop"}]
-    assert world.captured(document["id"])["cost"] == 0.00000285
+    captured = world.captured(document["id"])
+    assert (captured["cost"], captured["currency"]) == (0.00000285, "USD")
 
 
 def test_costs_are_counted_once(world):

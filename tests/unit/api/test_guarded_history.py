@@ -7,9 +7,11 @@ import secrets
 
 import httpx
 import pytest
+from aiohttp import web
 
 from serving.api.recalling import FIRST_FACTS
 from serving.config import (
+    Alias,
     Assistant,
     BufferMemory,
     Catalog,
@@ -19,6 +21,7 @@ from serving.config import (
     RemoteModel,
     SecretsGuardrail,
     SummaryWindowMemory,
+    Target,
     TopicsGuardrail,
     VectorMemory,
 )
@@ -28,11 +31,20 @@ from tests.wait import eventually
 
 
 class Counting(Engine):
-    """Notes what its classifier is asked."""
+    """Notes what its classifier is asked, and counts the words of a prompt."""
 
     def __init__(self):
         super().__init__()
         self.judged = []
+
+    def app(self):
+        app = super().app()
+        app.router.add_post("/tokenize", self.tokenize)
+        return app
+
+    async def tokenize(self, request):
+        said = [str(m["content"]) for m in (await request.json()).get("messages", ())]
+        return web.json_response({"count": len(" ".join(said).split()), "max_model_len": 10_000})
 
     async def moderate(self, request):
         self.judged.append((await request.json())["input"])
@@ -58,8 +70,20 @@ def assistants():
         one("peace", TopicsGuardrail(allow=("cake",), deny=("war",)), memory=FactsMemory()),
         one("finds", SecretsGuardrail(), memory=VectorMemory(turns=1, top_k=4, min_score=0.5)),
         one("sums", SecretsGuardrail(), memory=SummaryWindowMemory(tokens=20)),
+        one("aliased", ClassifierGuardrail(model="safety", api="moderations")),
         one("none"),
+        *(
+            Assistant(name=f"{name}-counts", model="counts", guardrails=(SecretsGuardrail(action=action),))
+            for name, action in (("soft", "redact"), ("strict", "block"))
+        ),
     )
+
+
+def catalog(url, safety="guard"):
+    models = [RemoteModel(name=name, url=url) for name in ("m", "guard", "newer")]
+    models.append(RemoteModel(name="counts", url=url, tokenizer="vllm"))
+    alias = Alias(name="safety", targets=(Target(model=safety),))
+    return Catalog(models=models, aliases=(alias,), assistants=assistants())
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +95,8 @@ def model():
 def stack(tmp_path_factory, model):
     loop = Loop()
     with engine(loop, model.app()) as port:
-        url = f"http://127.0.0.1:{port}/v1"
-        models = (RemoteModel(name="m", url=url), RemoteModel(name="guard", url=url))
-        catalog = Catalog(models=models, assistants=assistants())
-        with gateway(loop, tmp_path_factory.mktemp("stack"), catalog, retrieval=Retrieval()) as running:
+        model.url = f"http://127.0.0.1:{port}/v1"
+        with gateway(loop, tmp_path_factory.mktemp("stack"), catalog(model.url), retrieval=Retrieval()) as running:
             yield running
     loop.stop()
 
@@ -222,6 +244,37 @@ def test_a_classifier_is_asked_once_about_what_it_found_clean(http, model):
     assert sorted(model.judged) == ["a cake please", "number 0", "number 1", "number 2", "which?"]
     http.post(f"/v1/conversations/{id}/items", json={"items": [says("user", "a bomb please")]})
     assert chat(http, "moderated", id).json()["error"]["code"] == "content_filter"
+
+
+def test_another_classifier_behind_the_alias_reads_what_the_one_before_let_pass(stack, http, model):
+    id, _ = conversation(http, says("user", "a cake please"))
+    assert chat(http, "aliased", id, "hi").status_code == 200
+    assert chat(http, "aliased", id, "well?").status_code == 200
+    assert sorted(model.judged) == ["a cake please", "hi", "well?"]
+
+    async def configure(safety):  # services belong to their loop
+        stack.services.configure(catalog(model.url, safety))
+
+    stack.loop.do(configure("newer"))
+    try:
+        assert chat(http, "aliased", id, "so?").status_code == 200
+    finally:
+        stack.loop.do(configure("guard"))
+    assert set(model.judged[3:]) == {"a cake please", "hello", "hi", "so?", "well?"}
+
+
+def test_tokens_are_counted_of_what_guardrails_leave(stack, http, model):
+    def count(name, **fields):
+        return http.post("/v1/responses/input_tokens", json={"model": name, **fields})
+
+    id, _ = conversation(http, says("user", f"mine is password = {KEY}"))
+    assert count("soft-counts", input=f"{KEY} it is", conversation=id).json()["input_tokens"] == 4 + 2 + 2 + 2
+    blocked = [count("strict-counts", input="hi", conversation=id), count("strict-counts", input=KEY)]
+    answers = [http.post("/v1/responses", json=json.loads(each.request.content)) for each in blocked]
+    assert [each.json()["error"] for each in blocked] == [each.json()["error"] for each in answers]
+    assert [(r.status_code, r.json()["error"]["code"]) for r in blocked] == [(400, "content_filter")] * 2
+    assert not model.asked
+    assert captured(stack, blocked[1].request.headers["x-request-id"]) is None  # nobody asked for an answer
 
 
 def test_a_classifier_is_asked_once_about_what_is_flagged(http, model):

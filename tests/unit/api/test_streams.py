@@ -468,8 +468,9 @@ def test_a_plain_stream_and_one_that_has_not_begun_still_end_with_their_caller(w
         at_rest(world)
 
 
-def test_a_gateway_that_ends_waits_for_streams_whose_caller_is_away(world):
+def test_a_gateway_that_ends_waits_for_streams_whose_caller_is_away_and_closes(world):
     left = []
+    catalog = Catalog(models=(RemoteModel(name="gated", url=world.url, max_in_flight=64),))
 
     async def receive():
         return {"type": "lifespan.shutdown"}
@@ -477,16 +478,18 @@ def test_a_gateway_that_ends_waits_for_streams_whose_caller_is_away(world):
     async def send(message):
         left.append((message["type"], world.engine.open))
 
-    with world.shut():
-        begin(world.one)
-        ending = asyncio.run_coroutine_threadsafe(
-            Api(world.services[0])({"type": "lifespan"}, receive, send), world.loop.loop
-        )
-        world.loop.do(asyncio.sleep(0))
+    with gateway(world.loop, world.folder, catalog, limits=LIMITS) as up, world.shut():
+        with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=20) as client:
+            begin(client)
+        ending = asyncio.run_coroutine_threadsafe(Api(up.services)({"type": "lifespan"}, receive, send), up.loop.loop)
+        up.loop.do(asyncio.sleep(0))
         assert not left
+        assert not up.services.upstream._session.closed
         world.open_gate()
         ending.result(20)
-    assert left == [("lifespan.shutdown.complete", 0)]
+        assert left == [("lifespan.shutdown.complete", 0)]
+        assert up.services.upstream._session.closed
+        assert up.services._working.done(), "jobs are given back"
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "elsewhere"])

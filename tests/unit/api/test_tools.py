@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 import time
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import pytest
@@ -261,6 +262,46 @@ def test_an_approval_that_is_given_twice_allows_one_call(world):
     (offer,) = world.answer(world.read(), world.post())["headrace"]["approvals"]
     message = world.answer(world.read(), world.post(), world.post(), approvals=[offer["id"]] * 2)
     assert [each["tool"] for each in message["headrace"]["approvals"]] == ["tickets"]
+    assert len(world.outside.tickets) == 1
+
+
+def test_an_approval_allows_one_call_across_gateways(world):
+    (offer,) = world.answer(world.read(), world.post())["headrace"]["approvals"]
+    assert world.answer(world.read(), FINAL, approvals=[offer["id"]])["content"] == "done"  # made no call
+    world.answer(world.read(), world.post(), FINAL, approvals=[offer["id"]])
+    assert len(world.outside.tickets) == 1
+    asked = {"messages": [{"role": "user", "content": "x"}], "approvals": [offered(world), offer["id"]]}
+    with gateway(world.up.loop, world.folder, world.catalog, retrieval=Retrieval()) as another:
+        for url in (world.up.url, another.url):
+            world.outside.asked.clear()
+            response = world.http.post(f"{url}/v1/chat/completions", json={"model": "clerk", **asked})
+            error = response.json()["error"]
+            assert (response.status_code, error["code"], error["param"]) == (400, "used_approval", "approvals[1]")
+            assert world.outside.asked == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_of_two_requests_at_once_one_is_approved(world, monkeypatch, stream):
+    async def none(ids):  # as the first to ask sees it
+        return set()
+
+    (offer,) = world.answer(world.read(), world.post())["headrace"]["approvals"]
+    monkeypatch.setattr(world.up.services.used_approvals, "among", none)
+    world.answer(world.read(), world.post(), FINAL, approvals=[offer["id"]])
+    late = world.ask(world.read(), world.post(), FINAL, approvals=[offer["id"]], stream=stream)
+    assert "used_approval" in late.text
+    assert late.status_code == (200 if stream else 400)  # a stream has begun with its first step
+    assert len(world.outside.tickets) == 1
+
+
+def test_a_repetition_by_its_key_uses_no_approval(world):
+    (offer,) = world.answer(world.read(), world.post())["headrace"]["approvals"]
+    world.outside.says = [world.read(), world.post(), FINAL]
+    asked = {"messages": [{"role": "user", "content": "Open a ticket."}], "approvals": [offer["id"]]}
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    send = partial(world.http.post, "/v1/chat/completions", json={"model": "clerk", **asked}, headers=headers)
+    first, again = send(), send()
+    assert (first.status_code, again.content) == (200, first.content)
     assert len(world.outside.tickets) == 1
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 TEST = re.compile(r"`(tests/[\w/.-]+)`")
+HOLDS = re.compile(r"^(?:async )?def test_", re.M)
 
 # The OWASP Top 10 for LLM Applications 2026, in its order.
 ITEMS = (
@@ -35,6 +36,7 @@ def test_every_test_that_is_named_is_there():
     named = sorted(set(TEST.findall(PAGE)))
     assert named
     assert [each for each in named if not (ROOT / each).is_file()] == []
+    assert [each for each in named if not HOLDS.search((ROOT / each).read_text(encoding="utf-8"))] == []
 
 
 def test_every_boundary_has_a_control_and_a_test():

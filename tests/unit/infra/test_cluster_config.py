@@ -68,6 +68,7 @@ TLS = {"secret": "t"}
         ({"addons": {"kuberay": "yes"}}, "headrace:addons.kuberay"),
         ({"backup": {"key": "k"}}, "needs claim: the volume that archives are written into"),
         ({"key_secret": {"revision": 2, "previous": 2}}, "has the same number as revision and previous"),
+        ({"key_secret": {"revision": 2, "previous": 1, "oldest": 2}}, "oldest is 2, but number 1 is in use"),
         (
             {"kubernetes": {"external_secret": {"store": "vault"}}},
             "headrace:kubernetes.external_secret.key: is missing; add it",

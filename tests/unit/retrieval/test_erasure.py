@@ -457,7 +457,7 @@ def test_it_is_decided_of_every_table_what_an_erasure_does():
         | cascading
         | {"quota_windows", "quota_streams", "audit_pseudonyms", "exports"}
     )
-    nobodys = {"meta", "tenants", "audit"}
+    nobodys = {"meta", "tenants", "audit", "used_approvals"}
     assert removed | nobodys == set(metadata.tables)
     assert not removed & nobodys
     owned = {name for name, table in metadata.tables.items() if {"user", "access"} & set(table.columns.keys())}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.security.approvals import MAX_ID, ApprovalError, Approvals
+from serving.security.approvals import MAX_ID, PREFIX, ApprovalError, Approvals
 from serving.security.principal import Principal
 
 ALICE = Principal(tenant="acme", user="alice", key_id="key_a")
@@ -22,11 +22,27 @@ def code(approvals, id, caller=ALICE, assistant="docs"):
     return error.value.code
 
 
+def said(approvals, id, caller=ALICE, assistant="docs"):
+    approval = approvals.read(id, caller, assistant)
+    return approval.tool, approval.digest, approval.expires_at
+
+
 def test_any_replica_reads_it():
     id, expires_at = Approvals(SECRET, lambda: 1000.9).offer(ALICE, "docs", "post", DIGEST)
     assert expires_at == 1600
     other_key = replace(ALICE, key_id="key_b")
-    assert Approvals(SECRET, lambda: 1599.9).read(id, other_key, "docs") == ("post", DIGEST)
+    assert said(Approvals(SECRET, lambda: 1599.9), id, other_key) == ("post", DIGEST, expires_at)
+
+
+def test_it_is_told_from_all_others_in_every_spelling():
+    approvals = Approvals(SECRET)
+    (id, _), (other, _) = (approvals.offer(ALICE, "docs", "posts", DIGEST) for _ in range(2))
+    known = approvals.read(id, ALICE, "docs")
+    assert known.id != approvals.read(other, ALICE, "docs").id
+    padded = id + "=" * (-len(id.removeprefix(PREFIX)) % 4)
+    assert padded != id
+    for spelled in (padded, id[:-1] + chr(ord(id[-1]) + 1)):  # bits that say nothing
+        assert approvals.read(spelled, ALICE, "docs") == known
 
 
 def test_it_expires():
@@ -71,12 +87,12 @@ def test_whatever_the_names_are(tenant, user, assistant, tool):
     caller = Principal(tenant=tenant, user=user, key_id="k")
     approvals = Approvals(SECRET)
     id, _ = approvals.offer(caller, assistant, tool, DIGEST)
-    assert approvals.read(id, caller, assistant) == (tool, DIGEST)
+    assert said(approvals, id, caller, assistant)[:2] == (tool, DIGEST)
     assert id.isascii()
 
 
 def test_what_was_offered_under_the_previous_secret_is_good() -> None:
     id, _ = Approvals("o" * 40).offer(ALICE, "docs", "post", DIGEST)
-    assert Approvals(SECRET, previous="o" * 40).read(id, ALICE, "docs") == ("post", DIGEST)
+    assert said(Approvals(SECRET, previous="o" * 40), id)[:2] == ("post", DIGEST)
     new, _ = Approvals(SECRET, previous="o" * 40).offer(ALICE, "docs", "post", DIGEST)
     assert code(Approvals("o" * 40), new) == "invalid_approval"

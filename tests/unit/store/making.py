@@ -45,6 +45,7 @@ def capture(principal: Principal, text: str = "hi", **changes: Any) -> Capture:
         "completion_tokens": None,
         "timings": {"decode": 0.5},
         "cost": None,
+        "currency": None,
         "outcome": "completed",
         "error_code": None,
         "stored": True,

@@ -346,6 +346,34 @@ async def test_an_export_that_failed_is_not_remembered(
     assert await Register(database).unfinished("acme") == []
 
 
+@pytest.mark.parametrize("sweep", ["erasure", "export"])
+async def test_an_export_that_could_not_be_dropped_is_dropped_by_the_next_look(
+    made: Working, captures: Captures, alice: Principal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: str
+) -> None:
+    await captures.record(alice, capture(alice, "alice said so"))
+
+    async def unreachable(*_: object) -> None:
+        raise StoreUnavailable("the database is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(Register, "finish", unreachable)
+        away.setattr(Register, "drop", unreachable)
+        with pytest.raises(StoreUnavailable):
+            await write(made.database, ORDER, tmp_path / "exports" / "out", None)
+    register = Register(made.database)
+    [left] = await register.unfinished("acme")
+    assert holding(tmp_path / "exports", b"alice") == []
+    if sweep == "export":
+        await write(made.database, ORDER, tmp_path / "exports" / "out", None)
+        assert [one.id for one in await register.holding("acme", "alice")] != [left.id]
+        assert [path.name for path in (tmp_path / "exports").iterdir()] == ["out"]
+    else:
+        async with made.working():
+            await made.until(await made.request("alice"), "succeeded")
+        assert list((tmp_path / "exports").iterdir()) == []
+    assert await register.unfinished("acme") == []
+
+
 @pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 async def test_taking_over_keeps_the_loop_free(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

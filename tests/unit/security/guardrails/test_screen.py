@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.config import Assistant, Catalog, LinksGuardrail, LlamaCppModel, SecretsGuardrail, TopicsGuardrail
+from serving.config import (
+    Alias,
+    Assistant,
+    Catalog,
+    ClassifierGuardrail,
+    LinksGuardrail,
+    LlamaCppModel,
+    Lora,
+    RemoteModel,
+    SecretsGuardrail,
+    Target,
+    TopicsGuardrail,
+    VllmModel,
+)
 from serving.security.guardrails.finding import Finding
 from serving.security.guardrails.injection import Injection
 from serving.security.guardrails.links import Links
@@ -125,3 +138,23 @@ def test_only_what_a_model_reads_names_the_version():
         TopicsGuardrail(words=("y",)),
     )
     assert len({own, *map(version, others)}) == 1 + len(others)
+
+
+def test_the_model_behind_a_classifiers_alias_names_the_version():
+    def version(target="a", weight=1, on=("input",), **change):
+        models = (
+            RemoteModel(**({"name": "a", "url": "http://127.0.0.1:1/v1"} | change)),
+            LlamaCppModel(name="b", source="file:///b.gguf"),
+        )
+        gpu = VllmModel(name="v", source="hf://o/v@1", loras=(Lora(name="l", source="file:///l"),))
+        alias = Alias(name="safety", targets=(Target(model=target), Target(model="b", weight=weight)))
+        guardrails = (ClassifierGuardrail(model="safety", on=on), SecretsGuardrail())
+        rails = AssistantRails(Catalog(models=(*models, gpu), aliases=(alias,), guardrails=guardrails)).of(None)
+        assert rails is not None
+        return rails.version
+
+    same = version()
+    assert version(weight=9) == version(max_in_flight=1) == same
+    others = [version("b"), version("v"), version("l"), version(model="other"), version(url="http://127.0.0.1:2/v1")]
+    assert len({same, *others}) == 1 + len(others)
+    assert version(on=("output",)) == version("b", on=("output",))  # a model reads nothing that it judges

@@ -1,0 +1,51 @@
+"""Which approvals were used, so that each allows one call, whichever gateway is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from serving.security.principal import Principal
+from serving.store.database import Database
+from serving.store.ids import now
+from serving.store.models import used_approvals
+from serving.store.uninterrupted import uninterrupted
+
+KEPT_S = 3600.0
+"""How long it is known of an approval that it was used, after it has expired: clocks of gateways differ."""
+
+
+class UsedApprovals:
+    """The used approvals of all tenants, by what tells one from all others."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def among(self, ids: Collection[str]) -> set[str]:
+        """Returns those of `ids` that were used."""
+        async with self._database.read() as connection:
+            query = select(used_approvals.c.id).where(used_approvals.c.id.in_(ids))
+            return set((await connection.execute(query)).scalars())
+
+    @uninterrupted
+    async def use(self, principal: Principal, id: str, expires_at: float) -> bool:
+        """Uses an approval, and returns whether it was not used before."""
+        row = {"id": id, "tenant": principal.tenant, "expires_at": expires_at}
+
+        def work(connection: Connection) -> bool:
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            insert = dialect.insert(used_approvals).values(row).on_conflict_do_nothing()
+            return connection.execute(insert.returning(used_approvals.c.id)).first() is not None
+
+        return await self._database.together(work)
+
+    @uninterrupted
+    async def prune(self) -> int:
+        """Forgets those that have long expired. Returns how many."""
+        async with self._database.write() as connection:
+            over = used_approvals.delete().where(used_approvals.c.expires_at < now() - KEPT_S)
+            return (await connection.execute(over)).rowcount
