@@ -148,7 +148,6 @@ def test_what_was_acknowledged_is_there_exactly_once(server: Postgres | None, ki
             counted_exactly(callers, scripted, loop, scrape)
             deaths = killed_under_load(callers, replicas, server, kills, clock, scrape)
         counters = scrape()
-    assert sorted(path.name for path in (tmp_path / "metrics").glob("*.db")) == FOLDED
     loop.stop()
     told, found = callers.told, asyncio.run(held(url))
     turns, ratings = len(told.turns), len(told.ratings)
@@ -158,6 +157,7 @@ def test_what_was_acknowledged_is_there_exactly_once(server: Postgres | None, ki
     assert turns > CLIENTS
     assert violations(told, found) == []
     assert miscounted(callers.tally, counters, kills=deaths, clients=CLIENTS) == []
+    assert sorted(path.name for path in (tmp_path / "metrics").glob("*.db")) == FOLDED
 
 
 def counted_exactly(callers: Callers, scripted: Engine, loop: Loop, scrape: Callable[[], Counters]) -> None:
