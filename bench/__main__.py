@@ -14,6 +14,8 @@ from bench.processes import BenchError
 from bench.relay import kept, limited
 from bench.relay import run as relay
 from bench.strategies import run as strategies
+from bench.telemetry import run as telemetry
+from bench.telemetry import scrape
 from tools.report import ToolError
 
 RETRIEVAL = Path(__file__).parent / "retrieval"
@@ -23,6 +25,8 @@ ALL = (
     ["relay", "--requests", "50000"],
     ["kept"],
     ["quotas"],
+    ["telemetry"],
+    ["scrape"],
     ["engine"],
     ["sandbox"],
     ["strategies"],
@@ -37,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     relay.arguments(commands.add_parser("relay", help="the gateway against LiteLLM's proxy and vllm-router"))
     kept.arguments(commands.add_parser("kept", help="what captures and conversations add to a stream"))
     limited.arguments(commands.add_parser("quotas", help="what quotas add to a stream"))
+    telemetry.arguments(commands.add_parser("telemetry", help="what metrics, the log and traces cost a gateway"))
+    scrape.arguments(commands.add_parser("scrape", help="what it takes to read the metrics of many processes"))
     engine.arguments(commands.add_parser("engine", help="llama.cpp through Headrace against llama.cpp"))
     strategies.arguments(commands.add_parser("strategies", help="accuracy, time and cost of reasoning strategies"))
     sandbox.arguments(commands.add_parser("sandbox", help="programs that a model wrote, run in the sandbox"))
@@ -57,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 kept.main(options)
             case "quotas":
                 limited.main(options)
+            case "telemetry":
+                telemetry.main(options)
+            case "scrape":
+                scrape.main(options)
             case "engine":
                 engine.main(options)
             case "strategies":

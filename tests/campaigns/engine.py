@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,9 @@ class Engine:
     def __init__(self, on_frame: Callable[[int], None] = lambda number: None) -> None:
         self._on_frame = on_frame
         self.frames = 0
+        self.going_on = asyncio.Event()
+        """While it is not set, streams stand still before they end."""
+        self.going_on.set()
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=10**8)
@@ -60,6 +64,8 @@ class Engine:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for choice in choices:
+            if choice["finish_reason"] is not None:
+                await self.going_on.wait()
             self._count()
             await response.write(f"data: {json.dumps({'id': 'theirs', 'choices': [choice]})}\n\n".encode())
         usage = f"data: {json.dumps({'id': 'theirs', 'choices': [], 'usage': USAGE})}\n\n"

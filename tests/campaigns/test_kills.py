@@ -2,13 +2,13 @@
 
 Two gateways share a database and a scripted engine. Callers ask for turns, streamed or whole, in conversations that
 they share and in chains of responses, and rate each answer. A kill comes at a frame of the engine that the seed
-chooses, so it meets turns in all of their states.
+chooses, so it meets turns in all of their states. What the gateways count, dead ones too, is held against what
+the callers know: exactly before the first kill, and within what a kill can leave uncounted after it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import subprocess
@@ -18,34 +18,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import httpx
 import pytest
 
 import serving
 from serving.security.keys import new_key
 from serving.store.database import Database
+from serving.telemetry.exporter import serve as exporter_of
+from tests.campaigns.callers import CLIENTS, GUARD_S, Callers
 from tests.campaigns.engine import Engine
-from tests.campaigns.ledger import Found, Rating, Told, Turn, read, violations
+from tests.campaigns.ledger import Found, read, violations
+from tests.campaigns.tally import Counters, miscounted
 from tests.servers import Postgres, free_port
 from tests.unit.api.running import Loop, engine
 from tests.wait import eventually
 
 SEED = int(os.environ.get("HEADRACE_KILL_SEED", "6"))
-CLIENTS = 16
-CONVERSATIONS = 5
-"""Shared by those who talk in them, so that callers of both gateways meet in one."""
 FRAMES = (10, 250)
 """Frames of the engine from one kill to the next."""
+FOLDED = ["counter_folded.db", "histogram_folded.db"]
+"""What is left of the metrics' files once all gateways have ended."""
 MORE_S = 0.03
 """At most so much later it falls: what follows an engine's last frame takes a few milliseconds."""
-AGAIN_S = 0.2
-GUARD_S = 300
-"""Nothing takes so long, even on a busy host: what does hangs."""
-BUSY = (429, 503)
-"""What a caller may be told for a while."""
 
 
 class Replica:
@@ -55,13 +50,14 @@ class Replica:
         self.url = f"http://127.0.0.1:{port}"
         database, folder, engine_port = arguments
         self._log = Path(folder) / "log"
+        self._environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(Path(folder) / "metrics")}
         self._command = [sys.executable, "-m", "tests.campaigns.gateway", database, folder, str(port), engine_port]
         self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         root = str(Path(serving.__file__).parents[1])
         with self._log.open("ab") as log:
-            return subprocess.Popen(self._command, cwd=root, env=os.environ | {"PYTHONPATH": root}, stderr=log)
+            return subprocess.Popen(self._command, cwd=root, env=self._environment | {"PYTHONPATH": root}, stderr=log)
 
     def stand_up(self) -> None:
         """Starts it again if it ended, as an orchestrator would: one that finds no database gives up."""
@@ -86,125 +82,6 @@ class Replica:
             self._process.wait(GUARD_S)
         except subprocess.TimeoutExpired:  # a request hangs, which the test is about to say
             self.kill()
-
-
-class Callers:
-    """Clients that go on until they are told to stop, and write down what they tried and were told."""
-
-    def __init__(self, urls: list[str], key: str, seed: int) -> None:
-        self.told = Told()
-        self.rounds = [0] * CLIENTS
-        self._urls = urls
-        self._key = key
-        self._seed = seed
-        self._stopped = False
-        self._conversations: list[str] = []
-
-    def stop(self) -> None:
-        self._stopped = True
-
-    async def run(self, ready: Callable[[], None]) -> None:
-        headers = {"Authorization": f"Bearer {self._key}"}
-        timeout = aiohttp.ClientTimeout(total=GUARD_S / 2)
-        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-            for _ in range(CONVERSATIONS):
-                async with session.post(f"{self._urls[0]}/v1/conversations", json={}) as r:
-                    self._conversations.append((await r.json())["id"])
-            ready()
-            await asyncio.gather(*(self._client(session, n) for n in range(CLIENTS)))
-
-    async def _client(self, session: aiohttp.ClientSession, n: int) -> None:
-        chance = random.Random(f"{self._seed}.{n}")
-        previous: str | None = None
-        attempt = 0
-        while not self._stopped:
-            attempt += 1
-            marker = f"t{n}_{attempt}"
-            chat = n % 3 == 0
-            conversation = self._conversations[n % CONVERSATIONS] if n % 3 < 2 else None
-            self.told.tried.add(marker)
-            id = await self._turn(session, chance, marker, chat, conversation, previous)
-            if id is None:
-                await asyncio.sleep(AGAIN_S)  # with another marker: nobody knows what became of this one
-                continue
-            self.told.turns.append(Turn(marker, id, conversation, previous))
-            if conversation is None:
-                previous = id
-            await self._rate(session, chance, marker, id)
-            self.rounds[n] += 1
-
-    async def _turn(
-        self,
-        session: aiohttp.ClientSession,
-        chance: random.Random,
-        marker: str,
-        chat: bool,
-        conversation: str | None,
-        previous: str | None,
-    ) -> str | None:
-        """Returns the answer's id once it is acknowledged, None when it was not."""
-        stream = chance.random() < 0.6
-        path, body = "/v1/responses", {"model": "m", "stream": stream, "input": marker}
-        if chat:
-            path = "/v1/chat/completions"
-            body = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": marker}]}
-        body |= {"conversation": conversation} if conversation else {}
-        body |= {"previous_response_id": previous} if previous else {}
-        status, data = await self._post(session, chance, path, body)
-        if status not in (0, 200, *BUSY):
-            self.told.wrong.append(f"{marker} in {conversation or previous}: {status} {data[:300]!r}")
-        if status != 200:
-            return None
-        if not stream:
-            with suppress(ValueError):  # it was cut short
-                return str(json.loads(data)["id"])
-            return None
-        return self._streamed(marker, data, chat)
-
-    def _streamed(self, marker: str, data: bytes, chat: bool) -> str | None:
-        frames = [line[6:] for line in data.split(b"\n") if line.startswith(b"data: ")]
-        if chat and frames and frames[-1] == b"[DONE]":
-            return str(json.loads(frames[0])["id"])
-        for frame in frames:
-            event: dict[str, Any] = {}
-            with suppress(ValueError):
-                event = json.loads(frame)
-            if event.get("type") == "response.completed":
-                return str(event["response"]["id"])
-            error = event if event.get("type") == "error" else event.get("error") or {}
-            if error and error.get("code") != "unavailable":
-                self.told.wrong.append(f"{marker}: {frame!r}")
-        return None
-
-    async def _rate(self, session: aiohttp.ClientSession, chance: random.Random, marker: str, id: str) -> None:
-        """Rates an answer again and again under the same id, until that is acknowledged."""
-        rating = Rating(f"fb_{marker}", id, chance.choice(["up", "down"]), f"of {marker}")
-        target = {"type": "response", "id": id}
-        body = {"id": rating.id, "target": target, "thumb": rating.thumb, "comment": rating.comment}
-        self.told.rated.add(rating.id)
-        while True:
-            status, data = await self._post(session, chance, "/v1/feedback", body)
-            if status == 200:
-                with suppress(ValueError):
-                    assert json.loads(data)["id"] == rating.id
-                    self.told.ratings.append(rating)
-                    return
-            if status not in (0, 200, *BUSY):
-                self.told.wrong.append(f"{rating.id}: {status} {data[:300]!r}")
-                return
-            await asyncio.sleep(AGAIN_S)
-
-    async def _post(
-        self, session: aiohttp.ClientSession, chance: random.Random, path: str, body: dict[str, Any]
-    ) -> tuple[int, bytes]:
-        """Returns the status, 0 when there was none, and what came of the body before the connection was lost."""
-        status, data = 0, b""
-        with suppress(aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
-            async with session.post(chance.choice(self._urls) + path, json=body) as r:
-                status = r.status
-                async for chunk in r.content.iter_any():
-                    data += chunk
-        return status, data
 
 
 class Clock:
@@ -261,18 +138,58 @@ def test_what_was_acknowledged_is_there_exactly_once(server: Postgres | None, ki
     (tmp_path / "hash").write_text("h" * 40)
     (tmp_path / "key").write_text(key)
     clock, loop = Clock(), Loop()
-    with (
-        engine(loop, Engine(clock.on_frame).app()) as engine_port,
-        standing([Replica(url, str(tmp_path), str(engine_port), port=free_port()) for _ in range(2)]) as replicas,
-    ):
-        told = killed_under_load(replicas, server, key, kills, clock)
+    scripted = Engine(clock.on_frame)
+    with exporting(tmp_path / "metrics") as scrape:
+        with (
+            engine(loop, scripted.app()) as engine_port,
+            standing([Replica(url, str(tmp_path), str(engine_port), port=free_port()) for _ in range(2)]) as replicas,
+        ):
+            callers = Callers([replica.url for replica in replicas], key, SEED)
+            counted_exactly(callers, scripted, loop, scrape)
+            deaths = killed_under_load(callers, replicas, server, kills, clock, scrape)
+        counters = scrape()
     loop.stop()
-    found = asyncio.run(held(url))
+    told, found = callers.told, asyncio.run(held(url))
     turns, ratings = len(told.turns), len(told.ratings)
     print(f"{kills} kills; acknowledged: {turns} of {len(told.tried)} turns and {ratings} ratings")
     print(f"kept without that: {len(found.captures) - turns} turns and {len(found.ratings) - ratings} ratings")
+    print(f"cut: {counters.under_way():g}, seen by callers: {callers.tally.broken.total()} answers that broke off")
     assert turns > CLIENTS
     assert violations(told, found) == []
+    assert miscounted(callers.tally, counters, kills=deaths, clients=CLIENTS) == []
+    assert sorted(path.name for path in (tmp_path / "metrics").glob("*.db")) == FOLDED
+
+
+def counted_exactly(callers: Callers, scripted: Engine, loop: Loop, scrape: Callable[[], Counters]) -> None:
+    """Asserts that each answer is counted, once and when it has been sent: while nobody is killed, all is exact."""
+    under_way: list[float] = []
+
+    def begun() -> None:
+        under_way.append(scrape().under_way())
+        loop.loop.call_soon_threadsafe(scripted.going_on.set)
+
+    asyncio.run_coroutine_threadsafe(callers.settle(), loop.loop).result(GUARD_S)
+    eventually(lambda: scrape().under_way() == 0, "all requests are counted", GUARD_S)
+    loop.loop.call_soon_threadsafe(scripted.going_on.clear)
+    asyncio.run_coroutine_threadsafe(callers.watch_one(begun), loop.loop).result(GUARD_S)
+    assert under_way == [1]
+    eventually(lambda: scrape().under_way() == 0, "the last request is counted", GUARD_S)
+    assert miscounted(callers.tally, scrape()) == []
+
+
+@contextmanager
+def exporting(folder: Path) -> Iterator[Callable[[], Counters]]:
+    """Serves the metrics in `folder`, which must not exist yet, and yields what scrapes them."""
+    exporter = exporter_of(folder, "127.0.0.1", 0)
+    thread = threading.Thread(target=exporter.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{exporter.server_port}/metrics"
+    try:
+        yield lambda: Counters(httpx.get(url, trust_env=False, timeout=GUARD_S).raise_for_status().text)
+    finally:
+        exporter.shutdown()
+        thread.join()
+        exporter.server_close()
 
 
 @contextmanager
@@ -286,12 +203,20 @@ def standing(replicas: list[Replica]) -> Iterator[list[Replica]]:
             replica.close()
 
 
-def killed_under_load(replicas: list[Replica], server: Postgres | None, key: str, kills: int, clock: Clock) -> Told:
-    """Returns what callers were told while gateways and the database were killed, and for a round after."""
-    chance, loop, started = random.Random(SEED), Loop(), threading.Event()
-    callers = Callers([replica.url for replica in replicas], key, SEED)
-    load = asyncio.run_coroutine_threadsafe(callers.run(started.set), loop.loop)
-    assert started.wait(GUARD_S)
+def killed_under_load(
+    callers: Callers,
+    replicas: list[Replica],
+    server: Postgres | None,
+    kills: int,
+    clock: Clock,
+    scrape: Callable[[], Counters],
+) -> int:
+    """Lets callers ask while gateways and the database are killed, and for a round after; returns gateways' deaths.
+
+    Each of them is followed by a scrape, which folds what the dead one counted.
+    """
+    chance, loop, deaths = random.Random(SEED), Loop(), 0
+    load = asyncio.run_coroutine_threadsafe(callers.run(), loop.loop)
 
     def watch() -> None:
         for replica in replicas:
@@ -309,6 +234,8 @@ def killed_under_load(replicas: list[Replica], server: Postgres | None, key: str
             victim.start()
         else:
             victim.kill()
+            deaths += 1
+            scrape()
             victim.stand_up()
     before = list(callers.rounds)
 
@@ -320,7 +247,7 @@ def killed_under_load(replicas: list[Replica], server: Postgres | None, key: str
     callers.stop()
     load.result(GUARD_S)
     loop.stop()
-    return callers.told
+    return deaths
 
 
 async def held(url: str) -> Found:

@@ -1,0 +1,73 @@
+"""A gateway alone, as much of whose telemetry is on as is asked for.
+
+    python -m bench.telemetry.gateway FOLDER --port PORT --upstream PORT [--silent | --log] [--traces URL]
+
+FOLDER holds the files `hash` and `key`. With `PROMETHEUS_MULTIPROC_DIR` in its environment its metrics are in files, as
+they are in a stack. `--silent` takes them out of the program, which no stack can: nothing is counted at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from bench.telemetry import ASSISTANT
+from bench.telemetry.silence import silence
+from serving.api.app import Api
+from serving.api.services import Services
+from serving.config import Assistant, Catalog, RemoteModel, SecretRef, ServingConfig, Store, Tracing
+from serving.telemetry import logs
+
+LOG_BYTES, LOG_FILES = 100_000_000, 5
+"""As Ray Serve's own files."""
+
+
+def keep_log(folder: Path) -> None:
+    """Writes request lines as a replica does, beside a file that stands for Ray Serve's."""
+    theirs = RotatingFileHandler(folder / "serve.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES)
+    logging.getLogger(logs.SERVE).addHandler(theirs)
+    logs.keep("requests.log", {"application": "headrace", "deployment": "Gateway", "replica": "bench"})
+
+
+async def serve(folder: Path, port: int, upstream: int, traces: str | None) -> None:
+    """Serves until it is ended."""
+    config = ServingConfig(
+        store=Store(database=f"sqlite:///{folder}/h.db", data=str(folder)),
+        key_secret=SecretRef(ref=f"file:{folder}/hash"),
+        bootstrap_key=SecretRef(ref=f"file:{folder}/key"),
+        tracing=Tracing(endpoint=traces),
+    )
+    services = Services(config, None, lambda name: None)  # type: ignore[arg-type,return-value]
+    await services.start()
+    model = RemoteModel(name="scripted", url=f"http://127.0.0.1:{upstream}/v1")
+    assistant = Assistant(name=ASSISTANT, model=model.name, prompt="Be brief.", capture="none")
+    services.configure(Catalog(models=(model,), assistants=(assistant,)))
+    await uvicorn.Server(uvicorn.Config(Api(services), port=port, log_level="critical", lifespan="off")).serve()
+    await services.close()
+
+
+def main() -> None:
+    """Runs one gateway."""
+    parser = argparse.ArgumentParser(description="a gateway alone")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--upstream", type=int, required=True)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--silent", action="store_true", help="count nothing")
+    how.add_argument("--log", action="store_true", help="write a line for each request")
+    parser.add_argument("--traces", help="URL that takes OTLP")
+    options = parser.parse_args()
+    if options.silent:
+        silence()
+    if options.log:
+        keep_log(options.folder)
+    uvloop.run(serve(options.folder, options.port, options.upstream, options.traces))
+
+
+if __name__ == "__main__":
+    main()

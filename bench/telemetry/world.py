@@ -1,0 +1,71 @@
+"""The label values of a node with many tenants and models, as gateways and engines fill them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from serving.telemetry import catalogue as c
+
+ASKING = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
+"""Routes that name a model."""
+THOROUGH = ("/v1/chat/completions", "/v1/responses")
+"""Routes whose requests go through all stages."""
+SHORT = ("identify", "receive", "store", "respond")
+"""Stages of the others."""
+CODES = ("invalid_value", "rate_limit_exceeded", "unavailable", "internal_error")
+FEW = 10
+"""Assistants, collections, tools and adapters of a configuration."""
+VALUES: Mapping[str, Sequence[str]] = {
+    "assistant": [f"assistant-{n:02}" for n in range(FEW)],
+    "collection": [f"collection-{n:02}" for n in range(FEW)],
+    "tool": [*(f"tool-{n:02}" for n in range(FEW)), c.OTHER],
+    "adapter": [f"adapter-{n:02}" for n in range(FEW)],
+    "outcome": c.OUTCOMES,
+    "stage": c.STAGES,
+    "code": CODES,
+    "currency": ["USD"],
+    "measure": ["requests", "tokens", "money"],
+    "window": ["minute", "day", "month"],
+    "mode": ["hybrid"],
+    "kind": ["ingest", "export", "erase", *c.RATED],
+    "rating": c.RATINGS,
+    "operation": ["read", "write"],
+    "check": ["injection", "secrets", "pii", "links"],
+    "on": ["input", "output", "context"],
+    "action": ["block", "redact", "flag"],
+    "strategy": ["cot", "self_consistency", "pal", "react"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """`routes` are those of a gateway."""
+
+    routes: Sequence[str]
+    tenants: int = 200
+    models: int = 20
+
+    def series(self, metric: c.Metric) -> Iterator[tuple[str, ...]]:
+        """Yields the label values of each series of a metric, of a histogram without its buckets."""
+        if metric is c.REQUEST_SECONDS:
+            yield from itertools.product(ASKING, self._models, c.OUTCOMES)
+            yield from itertools.product(self._others(ASKING), ["none"], ["ok", "refused"])
+        elif metric is c.STAGE_SECONDS:
+            yield from itertools.product(THOROUGH, c.STAGES)
+            yield from itertools.product(self._others(THOROUGH), SHORT)
+        else:
+            yield from itertools.product(*(self._values(label) for label in metric.labels))
+
+    @property
+    def _models(self) -> list[str]:
+        return [f"some-model-{n:02}" for n in range(self.models)]
+
+    def _others(self, routes: Sequence[str]) -> list[str]:
+        return [route for route in self.routes if route not in routes]
+
+    def _values(self, label: str) -> Sequence[str]:
+        if label == "tenant":
+            return [f"tenant-{n:03}" for n in range(self.tenants)]
+        return {"route": self.routes, "model": self._models}.get(label) or VALUES[label]
