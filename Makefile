@@ -13,6 +13,7 @@ LOCKED := $(GROUPS_LOCKED) $(NO_DEPS_LOCKED)
 STAMP := $(VENV)/.installed-$(shell cat $(LOCKED) | sha256sum | cut -c1-16)
 
 # Tests that share nothing run side by side; those of a running stack one after the other, since it is one.
+# None of them uses Schemathesis, whose plugin each process would take a second to import.
 ALONE := tests/charts tests/plan tests/unit
 # What ARGS chooses may be in one of the two.
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
@@ -54,7 +55,7 @@ sbom: venv ## write the bill of materials of the environment into sbom.json
 	@$(BIN)/python -m tools.bill sbom.json
 
 test: venv clouds redaction lint ## lint, types and all tests that need nothing but this host
-	$(BIN)/python -m pytest $(ALONE) --numprocesses=logical --dist=loadfile $(ARGS) $(MAY_BE_NONE)
+	$(BIN)/python -m pytest $(ALONE) --numprocesses=logical --dist=loadfile -p no:schemathesis $(ARGS) $(MAY_BE_NONE)
 	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built $(addprefix --ignore=,$(ALONE)) \
 	  $(ARGS) $(MAY_BE_NONE)
 

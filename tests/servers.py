@@ -158,11 +158,11 @@ class Postgres(Server):
             cursor = connection.execute(statement)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
 
-    def database(self) -> str:
-        """Makes an empty database and returns its URL, without the password."""
+    def database(self, template: str = "") -> str:
+        """Makes an empty database, or a copy of another to which nobody is connected; returns its URL, no password."""
         self._databases += 1
         name = f"test{self._databases}"
-        self.sql(f"CREATE DATABASE {name}")
+        self.sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
         return self.url(name)
 
     def url(self, database: str) -> str:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,11 +53,24 @@ backend http-headrace
 SOAKED = [pytest.param(case, marks=pytest.mark.soak) for case in ("idle", "reload")]
 
 
-@pytest.mark.parametrize("case", [*SOAKED, "stream", "lease", "limit"])
-def test_draining(case: str) -> None:
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest) -> dict[str, Future[subprocess.CompletedProcess[str]]]:
+    """The module's cases that are chosen, all at once: they do nothing but wait."""
+    of_module = (item for item in request.session.items if item.path == request.path)
+    cases = [item.callspec.params["case"] for item in of_module]  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        return {case: pool.submit(run, case) for case in cases}
+
+
+def run(case: str) -> subprocess.CompletedProcess[str]:
     command = ["unshare", "--map-root-user", "--net", sys.executable, __file__, case]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("case", [*SOAKED, "stream", "lease", "limit"])
+def test_draining(case: str, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
+    result = runs[case].result()
     assert result.returncode == 0, result.stdout + result.stderr
 
 

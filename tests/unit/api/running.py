@@ -17,6 +17,7 @@ from serving.api.app import Api
 from serving.api.services import Services
 from serving.config import Catalog, Cors, Limits, Oidc, SecretRef, ServingConfig, Store, Tracing
 from serving.security.keys import new_key
+from tests import migrated
 
 
 class Loop(threading.Thread):
@@ -89,11 +90,14 @@ def gateway(
 ) -> Iterator[Gateway]:
     """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
     key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
+    own = f"sqlite:///{folder / 'h.db'}"
+    if not database and not (folder / "h.db").exists():
+        migrated.sqlite_at(own)
     (folder / "hash").write_text(key_secret)
     (folder / "previous").write_text(previous or "")
     (folder / "key").write_text(key)
     config = ServingConfig(
-        store=Store(database=database or f"sqlite:///{folder / 'h.db'}", data=str(folder)),
+        store=Store(database=database or own, data=str(folder)),
         key_secret=SecretRef(ref=f"file:{folder / 'hash'}"),
         key_secret_previous=SecretRef(ref=f"file:{folder / 'previous'}") if previous else None,
         bootstrap_key=SecretRef(ref=f"file:{folder / 'key'}"),

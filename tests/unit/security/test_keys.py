@@ -18,6 +18,7 @@ from serving.store.errors import NotFound
 from serving.store.keys import Held, Keys
 from serving.store.tenants import Tenants
 from serving.store.users import Users
+from tests import migrated
 
 SECRET = "k" * 32
 ADMIN = Principal(tenant="acme", user="admin", key_id="key_0")
@@ -35,7 +36,7 @@ class Counted(Keys):
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(f"sqlite:///{tmp_path}/headrace.db") as database:
+    async with Database(migrated.sqlite_at(f"sqlite:///{tmp_path}/headrace.db")) as database:
         yield database
 
 

@@ -17,6 +17,7 @@ from serving.store.errors import Conflict, StoreError
 from serving.store.keys import Keys
 from serving.store.tenants import Tenants
 from serving.store.users import MAX_GROUPS, User, Users
+from tests import migrated
 
 ALICE = Person("https://id.example.com", "s-1", "acme", "alice", "operator", frozenset(("staff", "eu")))
 ADMIN = Principal("acme", "boss", "key_b")
@@ -24,8 +25,10 @@ ADMIN = Principal("acme", "boss", "key_b")
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    postgres = request.param == "postgresql"
-    url = request.getfixturevalue("postgres").database() if postgres else f"sqlite:///{tmp_path}/h.db"
+    if request.param == "postgresql":
+        url = migrated.postgres_of(request.getfixturevalue("postgres"))
+    else:
+        url = migrated.sqlite_at(f"sqlite:///{tmp_path}/h.db")
     async with Database(url) as database:
         for tenant in ("acme", "evil"):
             await Tenants(database).create(tenant)

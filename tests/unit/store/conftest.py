@@ -18,6 +18,7 @@ from serving.store.files import Files
 from serving.store.ids import new_id
 from serving.store.jobs import Jobs
 from serving.store.vector_stores import VectorStores
+from tests import migrated
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
@@ -32,8 +33,13 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]
 
 
 @pytest.fixture
-def url(new_url: Callable[[], str]) -> str:
-    return new_url()
+def url(new_url: Callable[[], str], request: pytest.FixtureRequest) -> str:
+    """A database that is not there yet or is empty; one for `database` is migrated already."""
+    if "database" not in request.fixturenames:
+        return new_url()
+    if request.node.callspec.params["new_url"] == "postgresql":
+        return migrated.postgres_of(request.getfixturevalue("postgres"))
+    return migrated.sqlite_at(new_url())
 
 
 @pytest.fixture

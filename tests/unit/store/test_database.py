@@ -21,6 +21,12 @@ from serving.store.uninterrupted import uninterrupted
 sqlite_only = pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 
 
+@pytest.fixture
+def url(new_url: Callable[[], str]) -> str:
+    """One that each test migrates itself."""
+    return new_url()
+
+
 def path_of(database: Database) -> Path:
     return Path(str(database.url.database))
 

@@ -36,6 +36,12 @@ Open = Callable[..., Database]
 
 
 @pytest.fixture
+def url(new_url: Callable[[], str]) -> str:
+    """One that each test migrates itself."""
+    return new_url()
+
+
+@pytest.fixture
 async def opened(url: str) -> AsyncIterator[Open]:
     """Opens databases, by default the test's own, and closes them."""
     made: list[Database] = []
