@@ -67,11 +67,14 @@ def held(expression: str, matcher: Callable[[Series], str]) -> str:
     """
 
     def visit(tree: promql.Expr) -> promql.Expr | None:
-        if not isinstance(tree, promql.VectorSelector) or not (added := matcher(KNOWN[tree.name])):
+        if not isinstance(tree, promql.VectorSelector):
             return None
-        rest = tree.prettify().removeprefix(tree.name)
+        name = tree.name or ""
+        if not (added := matcher(KNOWN[name])):
+            return None
+        rest = tree.prettify().removeprefix(name)
         within = f"{{{added}, {rest[1:]}" if rest.startswith("{") else f"{{{added}}}{rest}"
-        return promql.parse(f"{tree.name}{within}")
+        return promql.parse(f"{name}{within}")
 
     return _line(promql.transform(promql.parse(expression), pre_visit=visit))
 
