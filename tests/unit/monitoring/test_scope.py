@@ -109,10 +109,11 @@ def test_every_selector_of_a_rule_is_of_one_stack():
             assert (rule.labels if isinstance(rule, Alert) else rule.fixed)["namespace"] == "one"
 
 
-def test_what_is_of_no_stack_is_about_gpus():
+def test_what_is_of_no_stack_is_about_nodes_and_gpus():
     found = [rule for group in GROUPS for rule in group.rules if shared(rule)]
     assert found
-    assert {KNOWN[s.name].source for rule in found for s in selectors(rule.expression)} == {"dcgm"}
+    read = [KNOWN[selector.name] for rule in found for selector in selectors(rule.expression)]
+    assert all(series.source == "dcgm" or series.name.startswith("kube_node_") for series in read)
 
 
 @pytest.mark.parametrize(
