@@ -14,15 +14,19 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from serving.telemetry import holders
+from serving.telemetry.sums import Sums
 
 ARCHIVED = ("counter", "histogram")
 """Types whose sums outlive their process; a gauge of a dead process means nothing."""
@@ -87,6 +91,16 @@ def _write_durably(path: Path, text: str) -> None:
         os.fsync(f.fileno())
 
 
+class _Gauges(Collector):
+    """Gauges in files: few, and each with its own way to be merged."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files = [str(path) for path in files]
+
+    def collect(self) -> Iterable[Metric]:
+        return MultiProcessCollector.merge(self._files)  # type: ignore[no-untyped-call, no-any-return]
+
+
 class Exporter:
     """Renders the folder's metrics, one scrape at a time."""
 
@@ -95,15 +109,18 @@ class Exporter:
         self._folder = folder
         self._archive = Archive(folder)
         self._archive.recover()
+        self._sums = Sums()
         self._lock = threading.Lock()
 
     def render(self) -> bytes:
         """Returns the exposition in Prometheus text format."""
         with self._lock:
             self._archive.fold()
+            files = sorted(self._folder.glob("*.db"))
+            summed = [path for path in files if path.name.startswith(ARCHIVED)]
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
-            return generate_latest(registry)
+            registry.register(_Gauges([path for path in files if path not in summed]))
+            return self._sums.render(summed).encode() + generate_latest(registry)
 
 
 def serve(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
