@@ -64,9 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"status: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(
-            f"status: cannot listen on {options.host} port {options.port}: {os.strerror(error.errno)}", file=sys.stderr
-        )
+        why = os.strerror(error.errno) if error.errno else error
+        print(f"status: cannot listen on {options.host} port {options.port}: {why}", file=sys.stderr)
         return 1
     with listening:
         host = f"[{options.host}]" if ":" in options.host else options.host

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from monitoring.dashboards.panel import Dashboard
@@ -34,6 +34,9 @@ class Pages:
     def __init__(self, prometheus: Prometheus) -> None:
         self._prometheus = prometheus
         self._files = assets.files()
+
+    async def home(self, request: Request) -> Response:
+        return RedirectResponse("/status")
 
     async def main(self, request: Request) -> Response:
         return HTMLResponse(page.main())
@@ -86,6 +89,7 @@ def application(prometheus: Prometheus, hosts: Sequence[str] = HOSTS) -> Starlet
 
     return Starlette(
         routes=[
+            Route("/", pages.home),
             Route("/status", pages.main),
             Route("/status/healthz", pages.healthz),
             Route("/status/static/{name}", pages.file),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -27,6 +28,7 @@ from monitoring.status.fill import filled
 from monitoring.status.problem import Problem
 from monitoring.status.prometheus import Prometheus
 from monitoring.status.window import WINDOWS
+from tests import node
 from tests.servers import free_port
 from tests.unit.monitoring.exposition import JOBS
 from tests.unit.monitoring.loaded import ODD, loaded
@@ -248,6 +250,42 @@ def test_the_browser_knows_every_width_and_unit():
     for panel in (panel for dashboard in DASHBOARDS for panel in dashboard.panels):
         assert f'[data-width="{panel.width}"]' in style or panel.width == 8
         assert re.search(rf'^  "?{re.escape(panel.unit)}"?: ', formats, re.MULTILINE), panel.unit
+
+
+SAID = [
+    ("seconds", 0, "0 s"),
+    ("seconds", 0.00042, "420 µs"),
+    ("seconds", 0.25, "250 ms"),
+    ("seconds", 90, "1.5 min"),
+    ("seconds", 259_200, "3 d"),
+    ("bytes", 1536, "1.5 KiB"),
+    ("bytes/s", 3 * 1024**2, "3 MiB/s"),
+    ("megabytes", 2048, "2 GiB"),
+    ("ratio", 0.142857, "14.3%"),
+    ("percent", 64.31, "64.3%"),
+    ("currency", 1234.5, "1,234.50"),
+    ("currency", 0.00042, "0.00042"),
+    ("celsius", 58, "58 °C"),
+    ("watts", 1400, "1.4 kW"),
+    ("1", 12_345, "12.3 k"),
+    ("1", -3, "-3"),
+    ("requests/s", 0.678, "0.678 req/s"),
+    ("tokens/s", 2500, "2.5 k tokens/s"),
+    ("operations/s", None, "–"),
+]
+
+
+def test_numbers_are_said_in_the_panels_unit():
+    asked = f"console.log(JSON.stringify({json.dumps(SAID)}.map(([unit, value]) => said(unit, value))))"
+    done = subprocess.run(
+        [node.program("node"), "--input-type=module"],
+        input=f"{(STATIC / 'units.js').read_text()}\n{asked}",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [text for *_, text in SAID]
 
 
 def test_runbooks_are_pages_and_link_to_pages():
