@@ -26,6 +26,7 @@ from infra.providers.session import Session, Stat
 from infra.targets.layout import CHECKOUT
 from infra.targets.preflight import RECORDS
 from tests.stack import Stack, own_stack
+from tests.wait import eventually
 
 REMOTE_KEY = "sk-planted-7f3a9c51e2"
 KILL_POINTS = ("ray creating", "exporter creating", "application creating", "knowledge-documents creating")
@@ -124,6 +125,13 @@ def test_nothing_changes_by_itself(life):
     assert "> " not in said, "a stack that ran is asked no first question"
     after = members(life)
     assert {p: after[p].started for p in before if p in after} == {p: m.started for p, m in before.items()}
+
+
+def test_the_dashboards_are_there_without_grafana(life):
+    url = f"http://127.0.0.1:{life.settings()['ports']['status']}/status"
+    assert url in life.run("outputs")
+    asked = f"{url}/api/overview/engines-missing"
+    eventually(lambda: httpx.get(asked, timeout=30).json().get("series"), "the page shows the stack's engines")
 
 
 def test_an_edit_reingests_one_document(life, folder):

@@ -53,6 +53,16 @@ function thresholds(section) {
   };
 }
 
+/** Pixels beside the chart that its labels take. */
+function room(plot, labels) {
+  if (!labels) return 50;
+  plot.ctx.save();
+  plot.ctx.font = FONT;
+  const widest = Math.max(...labels.map((label) => plot.ctx.measureText(label).width));
+  plot.ctx.restore();
+  return Math.ceil(widest) + 20;
+}
+
 function options(section, answer, width, { spark, stacked, onCursor }) {
   const { unit } = section.dataset;
   const css = getComputedStyle(document.documentElement);
@@ -70,14 +80,14 @@ function options(section, answer, width, { spark, stacked, onCursor }) {
         range: (_, low, high) => {
           if (low === null || high === null) return [0, 1];
           const from = FROM_ZERO(unit) ? Math.min(0, low) : low;
-          const room = (high - from || Math.abs(high) || 1) * 0.08;
-          return [from < 0 || !FROM_ZERO(unit) ? from - room : from, high + room];
+          const margin = (high - from || Math.abs(high) || 1) * 0.08;
+          return [from < 0 || !FROM_ZERO(unit) ? from - margin : from, high + margin];
         },
       },
     },
     axes: spark ? [{ show: false }, { show: false }] : [
-      { ...axis, space: long ? 90 : 55, values: (_, splits) => splits.map((time) => moment(time, long)) },
-      { ...axis, size: 78, incrs: INCREMENTS[unit], values: (_, splits) => splits.map((value) => said(unit, value)) },
+      { ...axis, size: 34, space: long ? 90 : 55, values: (_, splits) => splits.map((time) => moment(time, long)) },
+      { ...axis, size: room, incrs: INCREMENTS[unit], values: (_, splits) => splits.map((value) => said(unit, value)) },
     ],
     series: [{}, ...answer.series.map((one, at) => ({
       label: one.name,
