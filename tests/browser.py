@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,19 @@ FONTS = """<?xml version="1.0"?>
 <fontconfig><dir prefix="relative">fonts</dir><cachedir prefix="relative">seen</cachedir></fontconfig>
 """
 # root has no sandbox, and a container has little in /dev/shm.
-OPTIONS = [
+OPTIONS = (
     "--headless=shell",
     "--no-sandbox",
     "--no-zygote",
+    "--no-first-run",
     "--disable-dev-shm-usage",
     "--disable-gpu",
-    "--hide-scrollbars",
-    "--no-first-run",
     "--disable-background-networking",
+    "--hide-scrollbars",
     "--font-render-hinting=none",
     "--force-color-profile=srgb",
     "--remote-debugging-port=0",
-]
+)
 
 Event = dict[str, Any]
 
@@ -91,7 +91,8 @@ class Chromium(Server):
         command = [str(place / "chromium"), *OPTIONS, f"--user-data-dir={self.folder / 'profile'}", "about:blank"]
         self._start(command, env=told, cwd=self.folder)
         self._ids = itertools.count(1)
-        self._socket = connect(self._address(), max_size=None, proxy=None)
+        self._open = ExitStack()
+        self._socket = self._open.enter_context(connect(self._address(), max_size=None, proxy=None))
         self._events: list[Event] = []
 
     def _address(self) -> str:
@@ -151,7 +152,7 @@ class Chromium(Server):
             self.ask("Target.disposeBrowserContext", browserContextId=context)
 
     def close(self) -> None:
-        self._socket.close()
+        self._open.close()
         super().close()
 
 

@@ -9,7 +9,7 @@ NAMES: dict[str, tuple[str, str]] = {
     "assistant": ("docs", "support"),
     "collection": ("handbook", "tickets"),
     "route": ("/v1/chat/completions", "/v1/responses"),
-    "outcome": ("ok", "cancelled"),
+    "outcome": ("ok", "ok"),
     "currency": ("EUR", "EUR"),
     "measure": ("tokens", "cost"),
     "window": ("day", "month"),
@@ -34,12 +34,20 @@ NAMES: dict[str, tuple[str, str]] = {
     "gpu": ("0", "1"),
     "Hostname": ("node-a", "node-b"),
     "modelName": ("NVIDIA H100", "NVIDIA H100"),
+    "code": ("rate_limit_exceeded", "context_length_exceeded"),
+    "device": ("nvidia0", "nvidia1"),
+    "job_name": ("backup", "backup"),
     "alertname": ("EngineQueueGrows", "QuotaNear"),
     "severity": ("page", "ticket"),
     "alertstate": ("firing", "firing"),
     "owner": ("platform", "platform"),
 }
 """The label's value in the first and in the second copy of a row."""
+
+FITTED = {"engine_v": "engine_timeout"}
+"""What stands for the value that was made to fit a selector's pattern."""
+FAILED = ("outcome", "error")
+"""Rows with any outcome are also there with this one."""
 
 
 def name(label: str, copy: int) -> str:
