@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.monitoring.loaded import QUERIES, loaded
 
-WITHIN_S = 30
+WITHIN_S = 60
 
 
 @pytest.fixture(scope="module")
