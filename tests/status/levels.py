@@ -8,7 +8,7 @@ from monitoring.series import Series
 
 SWING = 0.35
 """How far most curves go from their level, as a share of it."""
-STILL = ("_up", "expected", "slots", "price", "missing", "mem_total", "size", "status", "replicas", "servers", "nodes")
+STILL = ("up", "healthy", "expected", "slots", "price", "missing", "mem_total", "size", "status", "replicas", "servers", "nodes")
 STILL += ("mismatch", "readonly", "info", "cpu_count", "process_count", "load_seconds", "REMAP", "XID", "ALERTS")
 """Parts of the names of gauges that stay as they are."""
 GAUGES: Mapping[str, float] = {
@@ -37,6 +37,9 @@ GAUGES: Mapping[str, float] = {
     "replicas_unavailable": 0,
     "target_mismatch": 0,
     "failed": 0,
+    "application_status": 6,
+    "deployment_status": 6,
+    "proxy_status": 2,
     "XID": 0,
     "REMAP": 0,
     "readonly": 0,
@@ -59,6 +62,7 @@ RATES: Mapping[str, float] = {
     "cache_hits": 25,
     "tokens": 60,
     "cache_queries": 70,
+    "feedback_total": 0.12,
     "cost": 2e-4,
     "ENERGY": 4.1e5,
     "chunks": 3,
@@ -92,7 +96,7 @@ TYPICAL: Mapping[str, float] = {
     "feedback": 0.012,
     "database": 0.003,
     "queue": 0.2,
-    "score": 0.6,
+    "score": 0.4,
     "latency_ms": 900,
     "request": 2.5,
 }

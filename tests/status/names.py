@@ -34,6 +34,7 @@ NAMES: dict[str, tuple[str, str]] = {
     "gpu": ("0", "1"),
     "Hostname": ("node-a", "node-b"),
     "modelName": ("NVIDIA H100", "NVIDIA H100"),
+    "mode": ("hybrid", "vector"),
     "code": ("rate_limit_exceeded", "context_length_exceeded"),
     "device": ("nvidia0", "nvidia1"),
     "job_name": ("backup", "backup"),
