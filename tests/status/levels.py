@@ -8,7 +8,20 @@ from monitoring.series import Series
 
 SWING = 0.35
 """How far most curves go from their level, as a share of it."""
-STILL = ("up", "healthy", "expected", "slots", "price", "missing", "mem_total", "size", "status", "replicas", "servers", "nodes")
+STILL = (
+    "up",
+    "healthy",
+    "expected",
+    "slots",
+    "price",
+    "missing",
+    "mem_total",
+    "size",
+    "status",
+    "replicas",
+    "servers",
+    "nodes",
+)
 STILL += ("mismatch", "readonly", "info", "cpu_count", "process_count", "load_seconds", "REMAP", "XID", "ALERTS")
 """Parts of the names of gauges that stay as they are."""
 GAUGES: Mapping[str, float] = {
