@@ -19,7 +19,7 @@ ALONE := tests/charts tests/plan tests/unit
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint bench docs lock redaction sbom tools soak release-fixture venv monitoring
+.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint bench docs lock redaction sbom tools soak release-fixture venv monitoring screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ docs: venv ## write the generated pages
 
 monitoring: venv ## write dashboards and rules into the folder OUT
 	@$(BIN)/python -m monitoring $(OUT) $(ARGS)
+
+screenshots: venv ## draw the pages under /status into docs/images, in a browser of the tests
+	@$(BIN)/python -m tests.screenshots
 
 lock: venv ## compile the locked requirement files
 	$(BIN)/python -m tools.lock $(ARGS)

@@ -29,7 +29,8 @@ async def panel_answer(
     expressions = [filled(target.expression, dashboard, chosen, window) for target in panel.targets]
     if panel.kind == "table":
         found = await asyncio.gather(*(prometheus.instant(expression) for expression in expressions))
-        return _table([one for series in found for one in series])
+        named = [label for target in panel.targets for label in _LABEL.findall(target.legend)]
+        return _table([one for series in found for one in series], named)
     start = now - window.seconds
     grid = await asyncio.gather(*(prometheus.range(expression, start, now, window.step) for expression in expressions))
     count = window.seconds // window.step + 1
@@ -83,9 +84,10 @@ def _values(points: Sequence[Sequence[Any]], start: float, step: int, count: int
     return values
 
 
-def _table(found: Sequence[Mapping[str, Any]]) -> Answer:
+def _table(found: Sequence[Mapping[str, Any]], named: Sequence[str]) -> Answer:
+    """The labels that the panel's legend names stand first."""
     names = {name for one in found for name in one["metric"]} - {"__name__", "alertstate"}
-    columns = sorted(names, key=lambda name: (name != "alertname", name != "severity", name))
+    columns = sorted(names, key=lambda name: (name not in named, name != "severity", name))
     rows = [[*(one["metric"].get(name, "") for name in columns), _number(one["value"][1])] for one in found]
     return {"columns": columns, "rows": sorted(rows, key=lambda row: [str(cell) for cell in row])}
 

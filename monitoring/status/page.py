@@ -113,10 +113,15 @@ def _panel(panel: Panel, linked: Sequence[str]) -> str:
         f' data-kind="{panel.kind}" data-unit="{escape(panel.unit)}" data-stacked="{str(panel.stacked).lower()}"'
         f' data-steps="{escape(steps)}" data-base="{panel.base}" data-width="{panel.width}"'
         f' data-height="{panel.height}" aria-labelledby="{id}-title">'
-        f'<h3 id="{id}-title">{escape(panel.title)}</h3><p class="about">{escape(panel.description)}</p>'
+        f'<h3 id="{id}-title">{escape(panel.title)}</h3><p class="about">{_described(panel.description)}</p>'
         '<div class="drawn"></div><p class="message">Loading</p>'
         f"{_alert_links('Alerts', linked)}</section>"
     )
+
+
+def _described(text: str) -> str:
+    """A description, whose only mark is the backtick of Markdown."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _alert_links(title: str, names: Sequence[str]) -> str:

@@ -79,9 +79,10 @@ function options(section, answer, width, { spark, stacked, onCursor }) {
       y: {
         range: (_, low, high) => {
           if (low === null || high === null) return [0, 1];
+          if (low === 0 && high === 0) return [spark ? -0.1 : 0, 1];
           const from = FROM_ZERO(unit) ? Math.min(0, low) : low;
           const margin = (high - from || Math.abs(high) || 1) * 0.08;
-          return [from < 0 || !FROM_ZERO(unit) ? from - margin : from, high + margin];
+          return [spark || from < 0 || !FROM_ZERO(unit) ? from - margin : from, high + margin];
         },
       },
     },

@@ -85,8 +85,9 @@ function stat(section, answer) {
 
 function rows(section, { columns, rows: found }) {
   const { unit, panel } = section.dataset;
-  const cells = found.map((row) => [...row.slice(0, -1), said(unit, row.at(-1))]);
-  section.querySelector(".drawn").replaceChildren(table([...columns, "value"], cells, panel));
+  // The value stands beside what it belongs to: further labels may lie outside of what is seen.
+  const cells = found.map((row) => [row[0], said(unit, row.at(-1)), ...row.slice(1, -1)]);
+  section.querySelector(".drawn").replaceChildren(table([columns[0], "value", ...columns.slice(1)], cells, panel));
 }
 
 function show(section, answer) {

@@ -1,0 +1,86 @@
+"""A real Prometheus that has a past: `History` and what all our rules make of it, as blocks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from dataclasses import replace
+
+import httpx
+
+from monitoring.dashboards.links import selected
+from monitoring.groups import GROUPS
+from monitoring.rule import Alert, Group, Recording
+from monitoring.rules_file import document
+from tests.servers import Server, free_port
+from tests.status.history import STEP_S, History
+from tests.wait import eventually
+from tools import find
+
+PAST_S = 4200
+AHEAD_S = 300
+"""Samples go on past the start, for as long as tests and pictures take."""
+RULES_S = 60
+PROMTOOL_S = 120
+
+
+class Past(Server):
+    """Prometheus over what was scraped and recorded; it scrapes and records nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        now = int(time.time()) // STEP_S * STEP_S
+        self._programs = find.ensure(["prometheus", "promtool"])
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        (self.folder / "prometheus.yml").write_text("{}")
+        (self.folder / "past.txt").write_text("\n".join(History(now - PAST_S, now + AHEAD_S).lines()) + "\n")
+        self._blocks("openmetrics", "past.txt", "data")
+        self._run()
+        for at, groups in enumerate(layers()):
+            rules = self.folder / f"rules-{at}.yaml"
+            rules.write_text(json.dumps(document(groups)))
+            times = f"--start={now - PAST_S}", f"--end={now + AHEAD_S}", f"--eval-interval={RULES_S}s"
+            self._blocks("rules", f"--url={self.url}", *times, "--output-dir=data", rules.name)
+            self.kill()
+            self._run()
+
+    def _blocks(self, source: str, *arguments: str) -> None:
+        command = [str(self._programs["promtool"]), "tsdb", "create-blocks-from", source, *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=PROMTOOL_S)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+    def _run(self) -> None:
+        """Starts it; it finds new blocks then."""
+        files = f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/data"
+        # Its many blocks lie over one another; merging them would take the time of the tests.
+        files += ("--no-storage.tsdb.allow-overlapping-compaction",)
+        self._start([str(self._programs["prometheus"]), *files, f"--web.listen-address=127.0.0.1:{self.port}"])
+        self._ready([self.port])
+        with httpx.Client(trust_env=False) as client:
+            eventually(lambda: client.get(f"{self.url}/-/ready").status_code == 200, "Prometheus is ready", 60)
+
+
+def layers() -> Iterator[list[Group]]:
+    """Recording rules: those that read what was scraped, then those that read what the former record."""
+    recorded = {rule.name for group in GROUPS for rule in group.rules if isinstance(rule, Recording)}
+    for second in (False, True):
+        kept = [replace(group, rules=[rule for rule in group.rules if _is(rule, second, recorded)]) for group in GROUPS]
+        yield [group for group in kept if group.rules]
+
+
+def _is(rule: Recording | Alert, second: bool, recorded: Set[str]) -> bool:
+    return isinstance(rule, Recording) and bool(selected(rule.expression) & recorded) == second
+
+
+@contextmanager
+def past() -> Iterator[Past]:
+    """Runs it."""
+    server = Past()
+    try:
+        yield server
+    finally:
+        server.close()

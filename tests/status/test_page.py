@@ -1,0 +1,150 @@
+"""The pages under `/status` in a real browser: every panel of every dashboard is drawn from a real Prometheus."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from monitoring.dashboards import DASHBOARDS
+from tests.browser import Chromium
+from tests.status.past import past
+from tests.status.served import LOADED, PAGES, Status, faults, focused, visit
+
+TITLES = {f"/status/{dashboard.name}": [panel.title for panel in dashboard.panels] for dashboard in DASHBOARDS}
+NARROW = 400
+TAB, ENTER, LEFT = ("Tab", 9), ("Enter", 13, "\r"), ("ArrowLeft", 37)
+LEGENDS = "[...document.querySelectorAll('.legend button')].map((button) => button.textContent).join()"
+CHARTS = "[...document.querySelectorAll('canvas')].map((canvas) => canvas.toDataURL()).join()"
+SHADE = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+TOO_WIDE = f"""[...document.querySelectorAll("body *")].map((one) => one.getBoundingClientRect().right > {NARROW}
+  ? `${{one.tagName}} of ${{one.closest(".panel")?.dataset.panel}}` : "").filter(Boolean)"""
+BROKEN = """
+import sys
+from dataclasses import replace
+from monitoring.status import page
+from monitoring.status.__main__ import main
+
+def changed(panel, expression):
+    return replace(panel, targets=[replace(target, expression=expression) for target in panel.targets])
+
+tenants = page.BY_NAME["tenants"]
+first, second, *others = tenants.rows[0].panels
+panels = [changed(first, 'label_replace(up, "a", "b", "job", "(")'), changed(second, "vector(1) > 2"), *others]
+page.BY_NAME["tenants"] = replace(tenants, rows=[replace(tenants.rows[0], panels=panels), *tenants.rows[1:]])
+sys.exit(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = Chromium()
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus():
+    with past() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def url(prometheus):
+    server = Status(prometheus)
+    yield server.url
+    server.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_panel_is_drawn(browser, url, path):
+    with browser.page() as page:
+        visit(page, url + path)
+        titles = page.evaluate("[...document.querySelectorAll('section.panel')].map((panel) => panel.dataset.panel)")
+        assert titles == TITLES[path] if path in TITLES else set(titles) <= set(TITLES["/status/overview"])
+        assert faults(page) == []
+        page.size(NARROW, 800)
+        page.until(f"{OVERFLOW} === 0", lambda: page.evaluate(TOO_WIDE))
+
+
+def test_a_panel_that_fails_is_found(browser, prometheus):
+    """What `faults` would miss would be missed in every dashboard."""
+    first, second = TITLES["/status/tenants"][:2]
+    server = Status(prometheus, (sys.executable, "-c", BROKEN))
+    try:
+        with browser.page() as page:
+            visit(page, f"{server.url}/status/tenants")
+            found = faults(page)
+            said = page.evaluate("document.querySelector('section.panel .message').textContent")
+    finally:
+        server.close()
+    assert found[:2] == [f"{first}: error", f"{second}: empty"]
+    assert [fault for fault in found[2:] if "Failed to load resource" not in fault] == []
+    assert "invalid regular expression" in said
+
+
+def test_what_a_browser_complains_of_is_found(browser, url):
+    with browser.page() as page:
+        visit(page, f"{url}/status")
+        page.evaluate("void document.body.append(Object.assign(new Image(), { src: 'http://127.0.0.2:9/x.png' }))")
+        page.evaluate("void setTimeout(() => { throw new Error('torn') })")
+        page.evaluate("document.querySelector('canvas').width = 1")
+        found = " ".join(faults(page))
+    for fault in ("Content Security Policy", "torn", "nothing is drawn"):
+        assert fault in found
+
+
+def test_a_choice_changes_the_data(browser, url):
+    with browser.page() as page:
+        visit(page, f"{url}/status/models")
+        assert "smollm2" in page.evaluate(LEGENDS)
+        assert "qwen3-8b" in page.evaluate(LEGENDS)
+        page.choose("select[data-variable=model]", "smollm2")
+        page.until(LOADED)
+        assert "smollm2" in page.evaluate(LEGENDS)
+        assert "qwen3-8b" not in page.evaluate(LEGENDS)
+        assert "var-model=smollm2" in page.evaluate("location.search")
+
+
+def test_a_range_changes_the_data(browser, url):
+    with browser.page() as page:
+        visit(page, f"{url}/status")
+        before = page.evaluate(CHARTS)
+        page.choose("#range", "15m")
+        page.until(LOADED)
+        assert page.evaluate(CHARTS) != before
+        assert faults(page) == []
+        assert any("range=15m" in asked for asked in page.requests)
+
+
+def test_keys_are_enough(browser, url):
+    with browser.page() as page:
+        visit(page, f"{url}/status")
+        page.press(*TAB)
+        assert focused(page, "a.skip")
+        page.press(*ENTER)
+        page.until("document.activeElement.id === 'main'")
+        for _ in range(60):
+            page.press(*TAB)
+            if focused(page, ".plot"):
+                break
+        assert focused(page, ".plot")
+        page.press(*LEFT)
+        moved = page.evaluate("document.activeElement.parentElement.querySelector('.spoken').textContent")
+        assert ":" in moved
+        page.press(*TAB)
+        pressed = "document.activeElement.getAttribute('aria-pressed')"
+        assert page.evaluate(pressed) == "true"
+        page.press(*ENTER)
+        assert page.evaluate(pressed) == "false"
+
+
+def test_a_dark_page_is_dark(browser, url):
+    with browser.page(scheme="dark") as page:
+        visit(page, f"{url}/status")
+        assert faults(page) == []
+        assert max(page.evaluate(SHADE)) < 64
+    with browser.page() as page:
+        visit(page, f"{url}/status")
+        assert min(page.evaluate(SHADE)) > 191
