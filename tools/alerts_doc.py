@@ -20,6 +20,7 @@ SEVERITIES = {
 SHOWN = f"""\
 The last column says how each alert has been seen to fire.
 Every alert has two cases, one that fires it and one that does not, which promtool runs over the rules as they are.
+What begins with *local stack* is a fault that a test makes on a running stack, whose rules run on a faster clock there.
 *Replayed exposition* is what the other program prints, as it was recorded, with the fault in it.
 *Scaled windows* are those of {shown.LONG_S // 3600} hour and more, which promtool also runs on a faster clock."""
 

@@ -1,8 +1,10 @@
-"""Alerts fire by what no running stack of the tests has: programs that are not there, and a long past."""
+"""Every alert is shown to fire: on a running stack by tests/local, and here by what no stack of the tests can do."""
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import yaml
 
 from monitoring import alerts, scaled, shown
@@ -13,6 +15,7 @@ from tests.unit.monitoring.samples_of import FILES, families
 from tools import docs
 
 ALERTS = {rule.name: rule for group in alerts.GROUPS for rule in group.rules}
+LOCAL = Path(__file__).parents[2] / "local"
 PACE = 6
 """How much faster the clock of promtool's tests runs here: samples are 5 s apart, and no window gets too short."""
 STEEPER = frozenset({"DataDiskFilling"})
@@ -84,6 +87,14 @@ def test_recorded_expositions_with_the_fault_in_them_fire(tmp_path):
     gpus = next(group for group in alerts.GROUPS if group.name == "alerts-gpus")
     assert {rule.name for rule in gpus.rules} <= {alert.name for alert in replayed}
     judge(tmp_path, {alert.name: [case(alert, alert.fires, labels)] for alert in replayed})
+
+
+@pytest.mark.parametrize("fault", shown.INJECTED)
+def test_what_is_said_to_be_injected_is_asked_for_by_a_test_of_the_local_stack(fault):
+    names = shown.INJECTED[fault]
+    assert set(names) <= ALERTS.keys()
+    assert list(names) == sorted(set(names))
+    assert any(f'INJECTED["{fault}"]' in file.read_text() for file in LOCAL.glob("test_*.py"))
 
 
 def test_the_reference_says_how_each_alert_is_shown():
