@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import scripted
 from tests.sign_on import SignOn, running
 from tests.stack import Stack, own_stack, ticking, write_documents
 
@@ -69,8 +70,13 @@ def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pyt
         yield Stack(name).outputs()
         return
     sign_on = request.getfixturevalue("sign_on")
-    with ticking() as ticker, own_stack("test", documents, [ticker], sign_on.at) as up:
-        yield up
+    with ticking() as ticker:
+
+        def more(url: str) -> dict[str, object]:
+            return {**sign_on.at(url), **scripted.settings(ticker["url"])}
+
+        with own_stack("test", documents, [ticker], more) as up:
+            yield up
 
 
 @pytest.fixture(scope="session")

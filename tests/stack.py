@@ -155,8 +155,12 @@ def listens(port: int) -> bool:
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+PRICE = {"input": 1, "output": 100_000}
+"""Of a million of the ticker's tokens: each of its words costs enough to be noticed."""
+
+
 @contextmanager
-def ticking() -> Iterator[dict[str, str]]:
+def ticking() -> Iterator[dict[str, object]]:
     """Runs the model `ticker` (see ticker.py) on this host; yields its entry in the configuration."""
     [port] = free_ports(1)
     program = Path(__file__).with_name("ticker.py")
@@ -164,7 +168,7 @@ def ticking() -> Iterator[dict[str, str]]:
     try:
         eventually(lambda: process.poll() is not None or listens(port), "the ticker listens", 20)
         assert process.poll() is None, "the ticker ended"
-        yield {"name": "ticker", "engine": "remote", "url": f"http://127.0.0.1:{port}/v1"}
+        yield {"name": "ticker", "engine": "remote", "url": f"http://127.0.0.1:{port}/v1", "price": PRICE}
     finally:
         process.terminate()
         process.wait()
@@ -173,14 +177,15 @@ def ticking() -> Iterator[dict[str, str]]:
 class own_stack:
     """A stack that is brought up on entering and purged on leaving.
 
-    `models` are beside those of `test_settings`; `more` are settings for the URL that the API will have.
+    `models` are beside those of `test_settings`; `more` are settings for the URL that the API will have, of which
+    `assistants` are beside those of `test_settings` too.
     """
 
     def __init__(
         self,
         name: str,
         documents: Path,
-        models: Sequence[dict[str, str]] = (),
+        models: Sequence[dict[str, object]] = (),
         more: Callable[[str], dict[str, object]] = lambda url: {},
     ) -> None:
         self.stack = Stack(name)
@@ -191,7 +196,9 @@ class own_stack:
     def __enter__(self) -> Stack:
         settings = test_settings(self.documents)
         own = self.more(f"http://127.0.0.1:{settings['ports']['api']}")
-        self.stack.configure(**{**settings, "models": [*settings["models"], *self.models], **own})
+        assistants = [*settings["assistants"], *own.pop("assistants", [])]
+        models = [*settings["models"], *self.models]
+        self.stack.configure(**{**settings, "models": models, "assistants": assistants, **own})
         try:
             self.stack.run("up")
             return self.stack.outputs()

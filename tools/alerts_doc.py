@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from monitoring import shown
 from monitoring.alerts import GROUPS
 from monitoring.rule import Alert, Group
 
@@ -15,6 +16,13 @@ SEVERITIES = {
     "ticket": "waits for the working day",
     "info": "is shown and tells nobody",
 }
+
+SHOWN = f"""\
+The last column says how each alert has been seen to fire.
+Every alert has two cases, one that fires it and one that does not, which promtool runs over the rules as they are.
+What begins with *local stack* is a fault that a test makes on a running stack, whose rules run on a faster clock there.
+*Replayed exposition* is what the other program prints, as it was recorded, with the fault in it.
+*Scaled windows* are those of {shown.LONG_S // 3600} hour and more, which promtool also runs on a faster clock."""
 
 
 def alerts(note: str) -> str:
@@ -34,6 +42,7 @@ def alerts(note: str) -> str:
         "What stands in *slanted* letters in a summary is filled in when the alert fires.\n"
         "[Operate a stack](../how-to/operate.md) says how a day with alerts goes.",
         severities,
+        SHOWN,
         *(_section(group) for group in GROUPS),
     ]
     return "\n\n".join(parts) + "\n"
@@ -48,7 +57,8 @@ def _section(group: Group) -> str:
     rows = "\n".join(_row(alert) for alert in _alerts(group))
     return (
         f"## Alerts about {'GPUs' if area == 'gpus' else area}\n\n"
-        "| alert | severity | owner | holds for | summary | runbook |\n| --- | --- | --- | --- | --- | --- |\n" + rows
+        "| alert | severity | owner | holds for | summary | runbook | shown by |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n" + rows
     )
 
 
@@ -57,5 +67,5 @@ def _row(alert: Alert) -> str:
     summary = TEMPLATE.sub(r"*\1*", alert.summary)
     return (
         f"| `{alert.name}` | {alert.severity} | {alert.owner} | {wait} | {summary} "
-        f"| [runbook]({RUNBOOKS}/{alert.name}.md) |"
+        f"| [runbook]({RUNBOOKS}/{alert.name}.md) | {shown.by(alert)} |"
     )

@@ -1,4 +1,4 @@
-"""One Ray behind its door for all tests of this folder that need no whole stack."""
+"""One Ray behind its door for tests that need no whole stack, and one who watches the whole stack."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.local.watch import Watch
+from tests.stack import Stack
 from tests.wall import Wall, deploy, walled_ray
 
 
@@ -21,3 +23,11 @@ def deployed(wall: Wall) -> Wall:
     """With one small application."""
     deploy(wall)
     return wall
+
+
+@pytest.fixture(scope="module")
+def watch(stack: Stack) -> Iterator[Watch]:
+    """Over the session's stack. It scrapes often: only modules that ask it bear it."""
+    watch = Watch(stack)
+    yield watch
+    watch.close()

@@ -1,18 +1,16 @@
 """A real Prometheus with all our rules, fed with what every program prints."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
 import yaml
 
-from monitoring import dashboards
-from monitoring.expression import operands
+from monitoring.dashboards import plain
 from monitoring.groups import GROUPS
-from monitoring.rule import Alert, Recording
 from monitoring.rules_file import document
+from tests.monitored import compared, panels, recorded
 from tests.servers import Server, free_port
 from tests.unit.monitoring.exposition import JOBS, Scraped, World
 from tools import find
@@ -74,26 +72,7 @@ class Prometheus(Server):
         return [rule for group in self.http.get("/rules").json()["data"]["groups"] for rule in group["rules"]]
 
 
-def panels():
-    """What dashboards ask, without their variables."""
-    return [dashboards.plain(query.expression) for query in dashboards.queries()]
-
-
-def recorded():
-    """A selector of each series that is recorded, with the labels that tell its rule from others of the name."""
-    for rule in RULES:
-        if isinstance(rule, Recording):
-            yield f"{rule.name}{{{','.join(f'{k}={json.dumps(v)}' for k, v in rule.fixed.items())}}}"
-
-
-def compared():
-    """What alerts compare, as of now: this Prometheus has no past that an offset could reach."""
-    for rule in RULES:
-        if isinstance(rule, Alert):
-            yield from (re.sub(r" offset \w+", "", operand) for operand in operands(rule.expression))
-
-
-QUERIES = list(dict.fromkeys((*recorded(), *compared(), *panels())))
+QUERIES = list(dict.fromkeys(plain(each.expression) for each in (*recorded(), *compared(), *panels())))
 
 
 @contextmanager

@@ -1,0 +1,50 @@
+"""Under a mixed load every panel, rule and alert has its data, and what goes wrong fires its alert."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from monitoring.shown import INJECTED
+from tests import monitored
+from tests.local.mixed import Mixed
+
+LOAD_S = 30
+"""Seconds that each of the two parts of the load lasts at least: an hour on the watcher's clock."""
+WITHIN_S = 120
+"""A slow host needs longer to ask as often as an alert wants."""
+
+
+def unanswered(watch):
+    """What had to have an answer and has none, by who asks."""
+    asked = [
+        question
+        for questions in (monitored.panels(), monitored.compared(), monitored.recorded())
+        for question in questions
+        if not monitored.lacking(question.expression, "local")
+    ]
+    assert len(asked) > 200
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda question: monitored.ask(watch.url, question.expression), asked)
+        return [
+            f"{question.asker}: {question.expression}"
+            for question, samples in zip(asked, answers, strict=True)
+            if not monitored.finite(samples)
+        ]
+
+
+@pytest.mark.timeout(600)
+def test_a_mixed_load_is_seen_and_what_goes_wrong_fires_its_alert(stack, watch):
+    since = time.time()
+    with Mixed(stack) as load:
+        time.sleep(LOAD_S)
+        watch.fire(INJECTED["a load of questions without an answer"], since, WITHIN_S)
+        load.turn()
+        time.sleep(LOAD_S)
+        missing = unanswered(watch)
+        watch.fire(INJECTED["a mixed load with callers' mistakes"], since, WITHIN_S)
+    assert load.problems == []
+    assert missing == []
+    assert watch.broken() == []

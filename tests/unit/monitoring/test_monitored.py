@@ -1,0 +1,60 @@
+"""What a running stack of the tests must answer."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from monitoring.known import KNOWN
+from tests.monitored import LACKING, Sample, compared, emitted_by, finite, lacking, panels, recorded
+
+ASKED = {question.expression for question in (*panels(), *compared(), *recorded())}
+
+
+NAMED = {name for name, series in KNOWN.items() if series.source != "rule"} | ASKED
+
+
+@pytest.mark.parametrize("kind", LACKING)
+def test_every_reason_is_somebodys(kind):
+    """What begins no series and no selector would be a slip."""
+    unknown = [
+        selector for selector in LACKING[kind] if not any(all(p in name for p in selector.split("…")) for name in NAMED)
+    ]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("kind", LACKING)
+def test_what_every_stack_emits(kind):
+    seen = {"headrace_requests_in_flight", "ray_serve_application_status", "haproxy_process_uptime_seconds", "up"}
+    assert seen <= emitted_by(kind)
+    assert "DCGM_FI_DEV_GPU_TEMP" not in emitted_by(kind)
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("sum(headrace_engine_up)", ""),
+        ("sum(headrace_engine_up) / sum(DCGM_FI_DEV_POWER_USAGE)", "GPU"),
+        ("DCGM_FI_DEV_POWER_USAGE or headrace_engine_up", ""),
+        ("headrace_engine_up unless DCGM_FI_DEV_POWER_USAGE", ""),
+        ("rate(vllm:prompt_tokens_total[5m])", "vLLM"),
+        ('llm:requests_waiting:sum{engine="vllm"}', "vLLM"),
+        ('sum(llm:requests_waiting:sum{model=~"$model"})', ""),
+        ("sum_over_time(llm:preemptions:rate5m[1h:30s])", "vLLM"),
+        ('sum(headrace_jobs_total{kind="a",outcome="failed"}) / sum(headrace_jobs_total)', "first such event"),
+        ('sum(headrace_jobs_total{kind="a",outcome="done"})', ""),
+    ],
+)
+def test_what_cannot_be_answered_has_a_reason(expression, why):
+    found = lacking(expression, "cluster")
+    assert why in found
+    assert bool(why) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_finite"),
+    [((), False), ((math.nan,), False), ((math.nan, 1.0), True), ((1.0, math.inf), False), ((0.0,), True)],
+)
+def test_an_answer_is_a_number(values, is_finite):
+    assert finite([Sample({}, values)]) == is_finite
