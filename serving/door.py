@@ -32,6 +32,7 @@ import aiohttp
 from aiohttp import web
 
 from serving import stranded
+from serving.telemetry import logs
 
 APPLICATIONS = "/api/serve/applications/"
 """Where Serve's document is put and its state is read."""
@@ -373,7 +374,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--document", type=Path, required=True, help="the one Serve document that may be deployed")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="wait for them with the first document")
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.to_stderr({"component": "door"}, logging.INFO)
     host, port = args.listen
     settings = Settings(args.ray.rstrip("/"), args.token_file, args.document, args.workers)
     try:

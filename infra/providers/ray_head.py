@@ -148,6 +148,8 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "RAY_num_workers_soft_limit": 0,
         # Replicas serve people: by default Ray runs every worker at nice 15, behind its own dashboards.
         "RAY_worker_niceness": 0,
+        # Ray's processes in C++ log as Serve's replicas do: a line is a JSON object.
+        "RAY_BACKEND_LOG_JSON": 1,
         "RAY_SERVE_ENABLE_HA_PROXY": 1,
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": 1,
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": inner.fallback_http,

@@ -31,6 +31,8 @@ NAMESPACED = (
     ("ray.io", "rayservices"),
 )
 CLUSTER_WIDE = (("", "namespaces"),)
+EXTERNAL_SECRETS = "external-secrets.io"
+EXTERNAL_SECRETS_API = f"{EXTERNAL_SECRETS}/v1"
 OF_ADDONS = (
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("rbac.authorization.k8s.io", "clusterroles"),
@@ -65,6 +67,8 @@ def _permissions(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]
     del stack
     wanted = [(group, kind, config.kubernetes.namespace) for group, kind in NAMESPACED]
     wanted += [(group, kind, "") for group, kind in CLUSTER_WIDE]
+    if config.kubernetes.external_secret:
+        wanted.append((EXTERNAL_SECRETS, "externalsecrets", config.kubernetes.namespace))
     if any(addon.choice(config) == "install" for addon in ADDONS):
         wanted += [(group, kind, "") for group, kind in OF_ADDONS]
     denied = [kind for group, kind, namespace in wanted if not api.may_create(group, kind, namespace)]
@@ -104,6 +108,17 @@ def _addons(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
         elif owner is not None:
             problem = f"there is a namespace '{addon.namespace}' already, not made by this stack"
             yield Mistake(f"addons.{addon.name}", problem, "use {existing: NAME}, or delete the namespace")
+
+
+def _store(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+    """Where the secrets come from a store, its operator is the cluster's own: no add-on brings it."""
+    del stack
+    if config.kubernetes.external_secret is None:
+        return
+    found = (api.get(f"/apis/{EXTERNAL_SECRETS_API}") or {}).get("resources") or []
+    if "externalsecrets" not in {resource["name"] for resource in found}:
+        problem = f"names a store, and the cluster has no CRD externalsecrets.{EXTERNAL_SECRETS} of version v1"
+        yield Mistake("kubernetes.external_secret", problem, "install the External Secrets Operator, or leave it out")
 
 
 def _storage(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
@@ -174,6 +189,7 @@ CHECKS: tuple[Callable[[StackConfig, Api, str], Iterable[Mistake]], ...] = (
     _permissions,
     _namespaces,
     _addons,
+    _store,
     _storage,
     _gpus,
 )

@@ -30,6 +30,8 @@ CHART = CHECKOUT / "charts/headrace"
 SECRET = "headrace-secrets"  # noqa: S105 (a name)
 READY_S = 1800
 """Images and models may be large; what is waited for is shown all the while."""
+STORE_S = 300
+"""A store answers within seconds, or is not there, or refuses: its operator's own words are shown meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,10 @@ WAITED_FOR = {
     "kubernetes:ray.io/v1:RayService": {
         "pulumi.com/waitFor": '["condition=Ready", "condition=UpgradeInProgress=False"]',
         "pulumi.com/timeoutSeconds": str(READY_S),
+    },
+    "kubernetes:external-secrets.io/v1:ExternalSecret": {
+        "pulumi.com/waitFor": "condition=Ready",
+        "pulumi.com/timeoutSeconds": str(STORE_S),
     },
     "kubernetes:batch/v1:Job": {"pulumi.com/timeoutSeconds": str(READY_S)},
     # The provider waits to see a claim pending whose class waits for a pod: one that is bound at once it never sees so.

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import TextIO
 
 import orjson
 
@@ -20,6 +21,9 @@ LOGGERS = ("headrace", "serving")
 
 SERVE = "ray.serve"
 """Ray Serve's logger."""
+
+RAY = "ray"
+"""Ray's own, which writes plain text to stderr."""
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"asctime", "message"}
 
@@ -72,10 +76,30 @@ class LogFile(RotatingFileHandler):
         return 0 < self.maxBytes <= (self.stream or self._open()).tell()
 
 
+class Stderr(logging.StreamHandler[TextIO]):
+    """Standard error."""
+
+
+def to_stderr(fields: Mapping[str, str], level: int = logging.WARNING, also: Iterable[str] = ()) -> None:
+    """Lets whoever has no handler of its own write such lines to standard error, from `level` on.
+
+    `also` are loggers that have one, which is replaced.
+    """
+    handler = Stderr()
+    handler.setFormatter(JsonFormatter(fields))
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, Stderr)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for logger in map(logging.getLogger, also):
+        logger.handlers = [handler]
+
+
 def keep(name: str, fields: Mapping[str, str]) -> Path | None:
     """Lets all our loggers write to a file `name` beside Ray Serve's; returns its path.
 
-    Where Ray Serve has no file, they stay as they are.
+    What others warn of goes to standard error, in the same shape. Where Ray Serve has no file, all stay as they are.
     """
     theirs = _file_of_serve()
     if theirs is None:
@@ -90,6 +114,7 @@ def keep(name: str, fields: Mapping[str, str]) -> Path | None:
         ours.addHandler(handler)
         ours.setLevel(logging.INFO)
         ours.propagate = False
+    to_stderr(fields, also=(RAY,))
     return path
 
 

@@ -61,7 +61,7 @@ VARIANTS: dict[str, Values] = {
     "control state in memory": {"head": {"gcs": {"storage": "memory"}}},
     "control state on a shared volume": {"head": {"gcs": {"rocksdb": {"accessMode": "ReadWriteMany"}}}},
     "secrets of a store": {
-        "secrets": {"externalSecret": {"store": "vault", "key": "apps/headrace"}},
+        "secrets": {"externalSecret": {"store": "vault", "key": "apps/headrace"}, "revision": "2"},
         "catalog": {"models": [FAR]},
     },
     "ingress": {"ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "tls"}},

@@ -178,6 +178,16 @@ def test_the_secret_of_a_store_stays_where_data_stays(render, retain, policy):
     assert spec["dataFrom"] == [{"extract": {"key": "apps/headrace"}}]
 
 
+def test_replicas_can_wait_for_an_entry_without_a_revision(render):
+    """The operator writes it beside what the entry holds, which `Merge` keeps."""
+    given = {"externalSecret": {"store": "vault", "key": "apps/headrace"}, "revision": "3"}
+    made = render({"secrets": given}).one("ExternalSecret")
+    template = made["spec"]["target"]["template"]
+    assert (template["mergePolicy"], template["data"]) == ("Merge", {"revision": "3"})
+    # With a template the operator copies no labels of the ExternalSecret.
+    assert template["metadata"]["labels"] == made["metadata"]["labels"]
+
+
 def test_secrets_travel_as_files(rendered):
     for name, container in rendered.containers():
         text = str((container.get("command"), container.get("args"), container.get("env")))

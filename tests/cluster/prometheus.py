@@ -1,17 +1,17 @@
-"""Prometheus in the cluster, with the configuration that follows from the stack's own PodMonitor."""
+"""Prometheus in the cluster, with what the stack's own PodMonitor and PrometheusRules ask of it."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import yaml
 
 from monitoring.podmonitor import scrape_configs
 from tests.cluster import around
+from tests.cluster.definitions import definitions
 from tests.cluster.images import Image
 from tools.cluster.kubectl import kubectl
 
@@ -21,30 +21,30 @@ KINDS = ("podmonitors", "prometheusrules")
 PORT = 9090
 
 
-@contextmanager
-def definitions() -> Iterator[None]:
+def kinds() -> AbstractContextManager[None]:
     """The kinds of objects of prometheus-operator, without the operator."""
-    done = subprocess.run(["go", "mod", "download", "-json", OPERATOR], capture_output=True, text=True, check=True)
-    folder = Path(json.loads(done.stdout)["Dir"]) / "example/prometheus-operator-crd"
-    files = [f"-f={folder / f'monitoring.coreos.com_{kind}.yaml'}" for kind in KINDS]
-    kubectl("apply", "--server-side", *files)
-    try:
-        yield
-    finally:
-        kubectl("delete", "--wait", *files)
+    folder = "example/prometheus-operator-crd/monitoring.coreos.com"
+    return definitions(OPERATOR, *(f"{folder}_{kind}.yaml" for kind in KINDS))
 
 
-def monitors(namespace: str) -> list[dict[str, object]]:
-    """The PodMonitors of a namespace, as the operator would read them."""
-    return list(json.loads(kubectl(f"-n={namespace}", "get", "podmonitors", "-o=json"))["items"])
+def found(namespace: str, kind: str) -> list[dict[str, Any]]:
+    """The objects of a kind in a namespace, as the operator would read them."""
+    return list(json.loads(kubectl(f"-n={namespace}", "get", kind, "-o=json"))["items"])
 
 
 @contextmanager
 def prometheus(image: Image, namespace: str) -> Iterator[str]:
-    """A Prometheus that scrapes what the PodMonitors of `namespace` select; yields its URL."""
-    found = monitors(namespace)
-    assert found, f"there is no PodMonitor in {namespace}"
-    config = {"scrape_configs": [entry for monitor in found for entry in scrape_configs(monitor)]}
+    """A Prometheus with the targets and rules of the PodMonitors and PrometheusRules of `namespace`; yields its URL."""
+    monitors = found(namespace, "podmonitors")
+    assert monitors, f"there is no PodMonitor in {namespace}"
+    rules = {f"{rule['metadata']['name']}.yaml": rule["spec"] for rule in found(namespace, "prometheusrules")}
+    config = {
+        "rule_files": [f"/etc/prometheus/{name}" for name in rules],
+        "scrape_configs": [entry for monitor in monitors for entry in scrape_configs(monitor)],
+    }
+    files = {
+        name: yaml.safe_dump(content, width=10_000) for name, content in {"prometheus.yml": config, **rules}.items()
+    }
     container = {
         "image": image.reference,
         "args": ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/data"],
@@ -79,7 +79,7 @@ def prometheus(image: Image, namespace: str) -> Iterator[str]:
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "prometheus"},
             "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": NAMESPACE}],
         },
-        around.config_map(NAMESPACE, "prometheus", **{"prometheus.yml": yaml.safe_dump(config)}),
+        around.config_map(NAMESPACE, "prometheus", **files),
         around.workload("Deployment", NAMESPACE, "prometheus", container, pod),
         around.service(NAMESPACE, "prometheus", PORT),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.cluster import around
 from tests.cluster.images import Images, load_images
 from tests.cluster.objects import objects
-from tests.cluster.prometheus import definitions, prometheus
+from tests.cluster.prometheus import kinds, prometheus
 from tests.stack import Stack, test_settings
 from tools import charts
 from tools.cluster.layout import KUBECONFIG
@@ -79,7 +79,7 @@ def cluster_stack(documents: Path, mirror: Path, more: dict[str, object]) -> Ite
     stack = ClusterStack(NAME)
     password = secrets.token_urlsafe(24)
     with (
-        definitions(),
+        kinds(),
         around.services(images, password),
         _up(stack, settings(documents, images, mirror) | more, password) as up,
         prometheus(images.prometheus, NAMESPACE) as url,

@@ -15,12 +15,15 @@ from infra.config import StackConfig
 from infra.mistakes import Mistake
 from infra.targets import cluster_preflight, image_check
 from infra.targets.cluster import Cluster, read
+from tests.cluster.definitions import definitions
 from tests.plan.rendering import Project
+from tests.wait import eventually
 from tools.charts import pack_kuberay
 from tools.cluster.layout import KUBECONFIG
 
 Kubectl = Callable[..., str]
 
+EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets@v1.3.2"
 STACK = "preflight"
 NAMESPACE = "headrace-preflight"
 THERE = {"registry": "docker.io", "repository": "headrace/tools", "tag": "1", "pull_policy": "Never"}
@@ -106,6 +109,16 @@ def test_an_addon_that_is_said_to_exist() -> None:
 def test_a_gateway_api_that_is_not_there() -> None:
     ingress = {"kind": "gateway", "host": "a.example.com", "gateway": "infra/gw"}
     assert "headrace:ingress.gateway: names a Gateway, and the cluster has no CRD" in one(config(ingress=ingress))
+
+
+def test_a_store_without_its_operator() -> None:
+    from_store = config(kubernetes={"external_secret": {"store": "vault", "key": "apps/headrace"}})
+    assert one(from_store) == (
+        "headrace:kubernetes.external_secret: names a store, and the cluster has no CRD"
+        " externalsecrets.external-secrets.io of version v1; install the External Secrets Operator, or leave it out"
+    )
+    with definitions(EXTERNAL_SECRETS, "config/crds/bases/external-secrets.io_externalsecrets.yaml"):
+        eventually(lambda: found(from_store) == [], "the cluster knows the kind")
 
 
 def test_a_kubernetes_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import secrets
 from pathlib import Path
 
@@ -63,9 +64,20 @@ def test_the_token_is_never_told(deployed: Wall) -> None:
     assert "'/api/jobs/' from 127.0.0.1: 403" in told
     assert deployed.token not in told
     assert "planted-by-the-caller" not in told
+    assert {json.loads(line)["component"] for line in told.splitlines()} == {"door"}
     for target in (KUBERAYS_READ, APPLICATIONS, "/api/gcs_healthz", "/healthz", "/none"):
         answer = deployed.door.get(target)
         assert deployed.token not in answer.text + str(answer.headers)
+
+
+def test_ray_logs_in_the_shape_of_serve(deployed: Wall) -> None:
+    """What docs/how-to/troubleshoot.md says of Ray's processes in C++."""
+    folder = Path(deployed.inputs["temp"]) / "ray" / "session_latest" / "logs"
+    files = [*folder.glob("python-core-worker-*.log"), folder / "raylet.out", folder / "gcs_server.out"]
+    assert len(files) > 3
+    for file in files:
+        written = [json.loads(line) for line in file.read_text().rpartition("\n")[0].splitlines()]
+        assert all(line.keys() >= {"asctime", "levelname", "message", "filename", "lineno"} for line in written), file
 
 
 def addresses(session: Session) -> list[str]:

@@ -77,6 +77,9 @@ affinity:
 # Replicas serve people: by default Ray runs every worker at nice 15.
 - name: RAY_worker_niceness
   value: "0"
+# Ray's processes in C++ log as Serve's replicas do: a line is a JSON object.
+- name: RAY_BACKEND_LOG_JSON
+  value: "1"
 - name: RAY_SERVE_ENABLE_HA_PROXY
   value: "1"
 - name: RAY_SERVE_THROUGHPUT_OPTIMIZED

@@ -15,7 +15,10 @@ FIELDS = {"deployment": "Gateway"}
 
 @pytest.fixture(autouse=True)
 def loggers():
+    root, ray = logging.getLogger(), logging.getLogger(logs.RAY)
+    before = root.level, list(root.handlers), list(ray.handlers)
     yield
+    root.level, root.handlers, ray.handlers = before
     for name in (*logs.LOGGERS, logs.SERVE):
         logger = logging.getLogger(name)
         for handler in list(logger.handlers):
@@ -102,3 +105,17 @@ def test_without_ray_serve_nothing_is_changed():
     before = list(logging.getLogger("headrace").handlers)
     assert logs.keep("headrace.log", FIELDS) is None
     assert logging.getLogger("headrace").handlers == before
+
+
+def test_what_others_warn_of_has_the_same_shape(serve, capsys):
+    """Once, and Ray's own too, which brings a handler."""
+    logging.getLogger(logs.RAY).addHandler(logging.StreamHandler())
+    for _ in range(2):
+        logs.keep("headrace.log", FIELDS)
+    logging.getLogger("a.library").info("not this")
+    logging.getLogger("a.library").warning("this")
+    logging.getLogger("ray.worker").warning("and this")
+    logging.getLogger("headrace.api").warning("this is in the file")
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["logger"], line["message"]) for line in told] == [("a.library", "this"), ("ray.worker", "and this")]
+    assert all(line.items() >= FIELDS.items() for line in told)

@@ -27,6 +27,12 @@ def test_up_ends_when_the_application_answers() -> None:
     assert "condition=Ready" in annotations["pulumi.com/waitFor"]
 
 
+def test_the_secrets_of_a_store_are_waited_for() -> None:
+    annotations = told("external-secrets.io/v1:ExternalSecret")
+    assert annotations
+    assert annotations["pulumi.com/waitFor"] == "condition=Ready"
+
+
 def test_a_claim_that_is_bound_before_anybody_looks_is_no_failure() -> None:
     """Pulumi's provider would wait five minutes to see it pending."""
     assert told("core/v1:PersistentVolumeClaim") == {"kept": "yes", "pulumi.com/skipAwait": "true"}

@@ -1,0 +1,82 @@
+"""The chart's monitoring objects on a real cluster: what they select, and what Prometheus then answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from monitoring.dashboards import DASHBOARDS
+from monitoring.groups import GROUPS
+from tests.cluster.prometheus import found
+from tests.cluster.stack import NAMESPACE, ClusterStack
+from tests.monitored import ask, compared, finite, lacking, panels, recorded
+from tests.wait import eventually
+
+Kubectl = Callable[..., str]
+
+ENDPOINTS = {"exporter", "metrics", "haproxy"}
+"""Ports of containers that serve metrics."""
+
+PAST = timedelta(hours=1)
+"""More than all tests before."""
+
+
+def answer(stack: ClusterStack, what: str) -> dict:
+    return dict(httpx.get(f"{stack.prometheus_url}/api/v1/{what}", timeout=30).raise_for_status().json()["data"])
+
+
+def test_the_pod_monitor_selects_what_serves_metrics(stack: ClusterStack) -> None:
+    """Each port of each pod that serves metrics, and nothing else in the namespace."""
+    serving = {
+        (pod["metadata"]["name"], port["name"])
+        for pod in found(NAMESPACE, "pods")
+        if pod["status"]["phase"] not in ("Succeeded", "Failed")
+        for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ()))
+        for port in container.get("ports", ())
+        if port.get("name") in ENDPOINTS
+    }
+    assert {port for _, port in serving} == ENDPOINTS
+
+    def selected() -> set[tuple[str, str]]:
+        targets = answer(stack, "targets?state=active")["activeTargets"]
+        return {(target["labels"]["pod"], target["labels"]["endpoint"]) for target in targets}
+
+    eventually(lambda: selected() == serving, f"targets {selected() ^ serving} are as the pods")
+
+
+@pytest.mark.last
+def test_every_rule_is_evaluated(stack: ClusterStack) -> None:
+    def rules() -> list[dict]:
+        return [rule for group in answer(stack, "rules")["groups"] for rule in group["rules"]]
+
+    loaded = {(group["name"], len(group["rules"])) for group in answer(stack, "rules")["groups"]}
+    assert loaded == {(group.name, len(group.rules)) for group in GROUPS}
+    eventually(lambda: all(rule["health"] != "unknown" for rule in rules()), "a first round of each group", 150)
+    assert [(rule["name"], rule.get("lastError")) for rule in rules() if rule["health"] != "ok"] == []
+
+
+def test_dashboards_lie_where_grafana_looks(stack: ClusterStack, kubectl: Kubectl) -> None:
+    """Its side container takes each key of the ConfigMaps that have the label."""
+    items = json.loads(kubectl("get", "configmaps", "-A", "-l=grafana_dashboard=1", "-o=json"))["items"]
+    laid = {file: json.loads(text) for item in items for file, text in item["data"].items()}
+    assert {item["metadata"]["namespace"] for item in items} == {NAMESPACE}
+    assert {(file, dashboard["uid"]) for file, dashboard in laid.items()} == {
+        (f"{dashboard.name}.json", f"headrace-{dashboard.name}") for dashboard in DASHBOARDS
+    }
+
+
+@pytest.mark.last
+def test_every_question_has_an_answer(stack: ClusterStack) -> None:
+    """What panels draw, alerts compare and rules record, after the traffic of the tests before; nothing is an error."""
+    asked = {question.expression: question.asker for question in (*panels(), *compared(), *recorded())}
+    without = [
+        f"{asker}: {expression}"
+        for expression, asker in asked.items()
+        if not lacking(expression, "cluster")
+        and not finite(ask(stack.prometheus_url, expression, over_s=PAST.total_seconds(), step_s=60))
+    ]
+    assert without == []
