@@ -20,6 +20,8 @@ OWN = frozenset({"headrace", "ray", "haproxy", "prometheus", "rule"})
 """Whose series are of the namespace in which the stack's pods run."""
 ENGINES = frozenset({"vllm", "llama.cpp"})
 """Whose series are of servers that stand in the stack's namespace, in another, or outside of the cluster."""
+SHARED = frozenset({"cert-manager"})
+"""Whose series are of all stacks: as it is usually scraped, `namespace` is cert-manager's own, not a certificate's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,21 @@ class Scope:
 
 def placed(series: Series) -> bool:
     """Whether the namespace of a series is that of a stack or of its engines."""
-    return series.source in OWN | ENGINES or LABEL in series.labels
+    return series.source in OWN | ENGINES or (LABEL in series.labels and series.source not in SHARED)
 
 
 def scoped(groups: Sequence[Group], scope: Scope) -> list[Group]:
-    """Returns rules that read the stack's series alone, and whose own series and alerts have its namespace."""
+    """Returns rules that read the stack's series alone, and whose own series and alerts have its namespace.
+
+    What reads no series of a stack is left as it is: all stacks have the same alert, which is sent once.
+    """
     return [replace(group, rules=[_rule(rule, scope) for rule in group.rules]) for group in groups]
 
 
 def _rule(rule: Recording | Alert, scope: Scope) -> Recording | Alert:
     expression, label = held(rule.expression, scope), {LABEL: scope.namespace}
+    if expression == held(rule.expression, lambda _: ""):
+        return rule
     if isinstance(rule, Recording):
         return replace(rule, expression=expression, fixed={**rule.fixed, **label})
     return replace(rule, expression=expression, labels={**rule.labels, **label})

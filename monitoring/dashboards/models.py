@@ -180,7 +180,7 @@ def _engines() -> tuple[Panel, ...]:
 
 def _own() -> tuple[Panel, ...]:
     """Rules record the same series from whatever engine there is."""
-    where, legend = '{model=~"$model"}', "{{model}} {{engine}}"
+    where, legend = '{model=~"$model"}', "{{model}} {{engine}} {{namespace}}"
     return (
         Panel(
             "Requests in engines",

@@ -28,7 +28,7 @@ def _title(objective: Objective) -> str:
 def _panels(objective: Objective) -> tuple[Panel, ...]:
     drawn = {title: recorded(expression) for title, expression in objective.expressions.items()}
     title = _title(objective)
-    labels = "".join(f" {{{{{label}}}}}" for label in objective.labels)
+    labels = "".join(f" {{{{{label}}}}}" for label in (*objective.labels, "namespace"))
     return (
         Panel(
             f"{title}: budget left",

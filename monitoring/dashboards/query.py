@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.known import KNOWN
-from monitoring.scope import held, placed
+from monitoring.scope import ENGINES, held, placed
 from monitoring.series import Series
 
 NAMESPACE = 'namespace=~"$namespace"'
@@ -58,6 +58,8 @@ def or_zero(expression: str) -> str:
 
 
 def _stack(series: Series) -> str:
+    if series.source in ENGINES:
+        return ""  # they may stand in another namespace, or outside of the cluster
     return NAMESPACE if placed(series) else ""
 
 

@@ -24,7 +24,8 @@ _OWN_WORDS = frozenset(("calculator", "python", "time"))
 class Approving:
     """Reads the approvals that a request gives; raises a 400 that says which of them is not valid, and why.
 
-    An approval is used by the call that it allows: until that is made the request can be sent again with it.
+    An approval is used just before the call that it allows: until then the request can be sent again with it. What
+    fails between the two makes no call, and needs another approval.
     """
 
     def __init__(

@@ -90,8 +90,8 @@ async def count_input(s: Services, request: Request, x: Exchange) -> Response:
     x.timeline.end_of("receive")
     route = chat.resolve(s, x, body.model)
     async with x.cancelled_by_hang_up(), charged(s.keeper, x):
-        body = await guarded(s, x, route, body, answers=False)
-        x.timeline.end_of("guard")
+        with x.timeline.during("guard"):
+            body = await guarded(s, x, route, body, answers=False)
         asked = await _read(s, x, body)
         if asked.strategy is not None:
             kind = asked.strategy.kind

@@ -20,7 +20,8 @@ async def write(database: Database, order: Order, target: Path, redactor: Redact
 
     An erasure that begins meanwhile waits for the end, and takes its user out then. Raises as `Folder` and `export`
     do, and `StoreUnavailable`; then nothing is left, but where the database could not be told so an empty file beside
-    `target`: by that the next erasure or export on this host knows that the writer is gone.
+    `target`: by that the next erasure or export on this host knows that the writer is gone. Where nothing of the
+    export was registered, nobody looks for that file, which has nothing in it.
     """
     register, folder = Register(database), Folder(target)
     await _finish_abandoned(database, register, order.filters.tenant)

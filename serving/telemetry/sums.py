@@ -94,7 +94,8 @@ class Sums:
     """Counters and histograms in files that only grow, or are replaced, and whose names begin with their kind."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}  # of samples, by their keys in files
+        self._keys: dict[str, int] = {}  # numbers of samples, by their keys in files
+        self._numbers: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}  # by name and labels
         self._lines: list[str] = []  # by number: all but the value
         self._families: dict[str, _Family] = {}
         self._files: dict[Path, _File] = {}
@@ -105,7 +106,7 @@ class Sums:
         read = [(file, file.values(self._number)) for file in self._files.values()]
         sums, there = np.zeros(len(self._lines)), np.zeros(len(self._lines), dtype=bool)
         for file, added in read:
-            sums[file.samples] += added  # a sample is in a file once
+            np.add.at(sums, file.samples, added)
             there[file.samples] = True
         values, present = sums.tolist(), there.tolist()
         return "".join(text for family in self._families.values() for text in self._family(family, values, present))
@@ -137,24 +138,33 @@ class Sums:
                 self._files[path] = _File(path)
 
     def _number(self, kind: str, key: str) -> int:
-        found = self._numbers.get(key)
+        found = self._keys.get(key)
         if found is None:
             name, sample, labels, documentation = json.loads(key)
-            bound = labels.pop("le", None) if sample == f"{name}_bucket" else None
-            le = {} if bound is None else {"le": floatToGoString(float(bound))}  # type: ignore[no-untyped-call]
-            head, line = _rendered(kind, name, documentation, sample, labels | le)
-            found = self._numbers[key] = len(self._lines)
-            self._lines.append(line)
-            family = self._families.setdefault(name, _Family(head))
-            if bound is None:
-                family.plain.append(found)
-            else:
-                of = tuple(sorted(labels.items()))
-                if of not in family.buckets:
-                    _, count = _rendered(kind, name, documentation, f"{name}_count", labels)
-                    family.buckets[of] = _Buckets([], count)
-                insort(family.buckets[of].bounds, (float(bound), found))
+            # What a release says of a metric is in the keys of its files too, and the next one may say it differently.
+            identity = (sample, tuple(sorted(labels.items())))
+            found = self._numbers.get(identity)
+            if found is None:
+                found = self._numbers[identity] = self._added(kind, name, sample, labels, documentation)
+            self._keys[key] = found
         return found
+
+    def _added(self, kind: str, name: str, sample: str, labels: dict[str, str], documentation: str) -> int:
+        bound = labels.pop("le", None) if sample == f"{name}_bucket" else None
+        le = {} if bound is None else {"le": floatToGoString(float(bound))}  # type: ignore[no-untyped-call]
+        head, line = _rendered(kind, name, documentation, sample, labels | le)
+        number = len(self._lines)
+        self._lines.append(line)
+        family = self._families.setdefault(name, _Family(head))
+        if bound is None:
+            family.plain.append(number)
+        else:
+            of = tuple(sorted(labels.items()))
+            if of not in family.buckets:
+                _, count = _rendered(kind, name, documentation, f"{name}_count", labels)
+                family.buckets[of] = _Buckets([], count)
+            insort(family.buckets[of].bounds, (float(bound), number))
+        return number
 
 
 def _rendered(kind: str, name: str, documentation: str, sample: str, labels: dict[str, str]) -> tuple[str, str]:

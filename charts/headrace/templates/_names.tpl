@@ -46,7 +46,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- define "headrace.metadata" -}}
 {{- $annotations := merge (dict) (default dict .annotations) (default dict .root.Values.commonAnnotations) -}}
 name: {{ include "headrace.fullname" .root }}{{ with .name }}-{{ . }}{{ end }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "headrace.labels" . | nindent 2 }}
   {{- with .labels }}

@@ -145,7 +145,7 @@ class Keeper:
                     lacking.append((made[-1], missing, need))
             if lacking:
                 # Whoever hangs up meanwhile gives back what was handed out.
-                await finish(self._fill(lacking, at))
+                await finish(self._fill(lacking))
         except BaseException:
             for each in made:
                 self.settle(each, 0)
@@ -215,12 +215,12 @@ class Keeper:
                 self.count(whose, used)
             raise
 
-    async def _fill(self, lacking: Sequence[tuple[Reservation, int, int]], at: float) -> None:
+    async def _fill(self, lacking: Sequence[tuple[Reservation, int, int]]) -> None:
         """Reserves what is missing. One request asks the store, and what it brings is for all that lack the same."""
         async with lacking[0][0].share.filling:
             lacking = [(each, rest, need) for each, missing, need in lacking if (rest := self._top_up(each, missing))]
             if lacking:
-                await self._ask(lacking, at)
+                await self._ask(lacking, self._clock())  # whoever waited long finds out what was found out meanwhile
 
     def _top_up(self, reservation: Reservation, missing: int) -> int:
         rest = reservation.share.top_up(missing)
@@ -240,7 +240,7 @@ class Keeper:
         except StoreUnavailable:
             if at >= self._gone_until:
                 log.warning("quotas cannot be looked up: those of a minute are each gateway's own, others hold")
-                self._gone_until = at + GONE_S
+                self._gone_until = self._clock() + GONE_S  # the store may take longer than that to be gone
                 self._lose_streams()
             self._lend(lacking, at)
             return

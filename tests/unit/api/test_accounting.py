@@ -244,6 +244,7 @@ def test_what_others_failed_at_is_no_overhead(world, caplog, path, body, stages)
 
 
 def test_the_check_of_an_answer_is_no_overhead(world, caplog):
+    world.loop.loop.call_soon_threadsafe(world.may.clear)
     with caplog.at_level(logging.INFO, "headrace.requests"):
         assert ask(world, model="checked").json()["choices"][0]["finish_reason"] == "content_filter"
         assert stages_of(caplog, CHAT)["guard"] >= SLOW_S

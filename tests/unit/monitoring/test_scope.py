@@ -28,7 +28,7 @@ def selectors(expression):
 
 
 def shared(rule):
-    """Whether a rule is about nodes and GPUs, which are the cluster's."""
+    """Whether a rule is about nodes, GPUs and certificates, which are the cluster's."""
     return not any(placed(KNOWN[selector.name]) for selector in selectors(rule.expression))
 
 
@@ -106,14 +106,15 @@ def test_every_selector_of_a_rule_is_of_one_stack():
                 held_to = {m.value for m in selector.matchers.matchers if m.name == "namespace"}
                 engine = KNOWN[selector.name].source in ("vllm", "llama.cpp")
                 assert held_to == {"one|" if engine else "one"} or shared(rule), rule.name
-            assert (rule.labels if isinstance(rule, Alert) else rule.fixed)["namespace"] == "one"
+            made = (rule.labels if isinstance(rule, Alert) else rule.fixed).get("namespace")
+            assert made == (None if shared(rule) else "one"), rule.name
 
 
-def test_what_is_of_no_stack_is_about_nodes_and_gpus():
+def test_what_is_of_no_stack_is_about_nodes_gpus_and_certificates():
     found = [rule for group in GROUPS for rule in group.rules if shared(rule)]
     assert found
     read = [KNOWN[selector.name] for rule in found for selector in selectors(rule.expression)]
-    assert all(series.source == "dcgm" or series.name.startswith("kube_node_") for series in read)
+    assert all(series.source in ("dcgm", "cert-manager") or series.name.startswith("kube_node_") for series in read)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from serving.telemetry.sums import Sums
 ODD = ["", "plain", 'a "quote"', "back\\slash", "two\nlines", "ünï 🌊", "a,b=c}", " ", "\x00"]
 
 
-def write(path, counts):
+def write(path, counts, what="What"):
     """Adds to what a file has, by name and the values of labels: to counters, or observes so often in a histogram."""
     file = MmapedDict(str(path))
 
     def add(sample, named, labels, count):
-        key = mmap_key(name, sample, list(named), list(labels), f"What {name} counts,\nin \\ two lines.")
+        key = mmap_key(name, sample, list(named), list(labels), f"{what} {name} counts,\nin \\ two lines.")
         file.write_value(key, file.read_value(key)[0] + count, 0.0)
 
     for (name, *labels), count in counts.items():
@@ -40,7 +40,6 @@ def samples(text):
         (
             family.name,
             family.type,
-            family.documentation,
             sample.name,
             tuple(sorted(sample.labels.items())),
         ): sample.value
@@ -65,8 +64,12 @@ def test_they_are_what_the_library_says_while_files_come_grow_and_go(tmp_path, s
         if chance.random() < 0.3:
             path.unlink(missing_ok=True)
         chosen = chance.sample(keys, chance.randrange(1, 30))
-        write(path, {(f"{kind}_{name}", *of): chance.choice([1, 0.1, 10**9, 1e22, 3.5]) for name, *of in chosen})
-        said = samples(sums.render(sorted(tmp_path.glob("*.db"))))
+        what = chance.choice(("What", "In another release, what"))
+        write(path, {(f"{kind}_{name}", *of): chance.choice([1, 0.1, 10**9, 1e22, 3.5]) for name, *of in chosen}, what)
+        text = sums.render(sorted(tmp_path.glob("*.db")))
+        lines = [line.rpartition(" ")[0] for line in text.splitlines()]
+        assert len(set(lines)) == len(lines), "a sample or a head is there twice"
+        said = samples(text)
         assert said == pytest.approx(expected(tmp_path))
 
 
