@@ -156,6 +156,22 @@ async def test_one_of_many_requests_asks_for_what_all_lack(database, clock, monk
     assert await standing(database) == [(64, 64)]
 
 
+async def test_a_store_that_is_long_in_failing_is_asked_once(database, clock, monkeypatch):
+    gateway, minute = keeper(database, clock), limited(100, "minute")
+    asked = []
+
+    async def gone(self, *given):
+        asked.append(given)
+        await asyncio.sleep(0)
+        clock.time += 5 * keeping.GONE_S
+        raise StoreUnavailable("no connection")
+
+    monkeypatch.setattr(QuotaStore, "take", gone)
+    made = await asyncio.gather(*(gateway.reserve([(minute, 1)]) for _ in range(20)))
+    assert [each.units for [each] in made] == [1] * 20
+    assert len(asked) == 1
+
+
 async def test_what_is_used_after_a_share_was_forgotten_counts_too(database, clock):
     gateway, budget = keeper(database, clock), limited(10)
     for used in (4, 3):
