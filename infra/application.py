@@ -14,7 +14,9 @@ from serving.config import Catalog, RestrictedCollection, SecretRef, ServingConf
 def build(checkout: Path, *packages: str) -> str:
     """Names a program of these folders by its content: another program is another name, and an update."""
     digest = hashlib.sha256()
-    sources = [file for package in packages for file in sorted(checkout.glob(f"{package}/**/*.py"))]
+    # What a page gives to browsers is a part of its program.
+    patterns = [f"{package}/**/{files}" for package in packages for files in ("*.py", "static/*")]
+    sources = [file for pattern in patterns for file in sorted(checkout.glob(pattern))]
     for file in (*sources, checkout / "requirements/serving.txt"):
         content = file.read_bytes()
         digest.update(f"{file.relative_to(checkout)} {len(content)}\n".encode() + content)

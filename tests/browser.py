@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from tests import node
 from tests.servers import Server
@@ -80,7 +80,13 @@ class Chromium(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        place = unpacked()
+        self._ids = itertools.count(1)
+        self._open = ExitStack()
+        self._events: list[Event] = []
+        with self._whole():
+            self._socket = self._connected(unpacked())
+
+    def _connected(self, place: Path) -> ClientConnection:
         told = {
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
@@ -90,10 +96,7 @@ class Chromium(Server):
         }
         command = [str(place / "chromium"), *OPTIONS, f"--user-data-dir={self.folder / 'profile'}", "about:blank"]
         self._start(command, env=told, cwd=self.folder)
-        self._ids = itertools.count(1)
-        self._open = ExitStack()
-        self._socket = self._open.enter_context(connect(self._address(), max_size=None, proxy=None))
-        self._events: list[Event] = []
+        return self._open.enter_context(connect(self._address(), max_size=None, proxy=None))
 
     def _address(self) -> str:
         """Where it listens, as it says itself in its profile."""
@@ -199,7 +202,7 @@ class Page:
         self.ask("Input.dispatchKeyEvent", type="keyUp", **pressed)
 
     def choose(self, select: str, value: str) -> None:
-        """Chooses an option of the `<select>` that a CSS selector finds, as its user would."""
+        """Chooses an option of the `<select>` that a CSS selector finds, once it is there, as its user would."""
         chosen = f"""(() => {{
           const select = document.querySelector({json.dumps(select)});
           if (![...select.options].some((one) => one.value === {json.dumps(value)})) return false;
@@ -207,7 +210,7 @@ class Page:
           select.dispatchEvent(new Event("change", {{ bubbles: true }}));
           return true;
         }})()"""
-        assert self.evaluate(chosen), f"{select} has no {value}"
+        self.until(chosen, lambda: f"{select} has no {value}")
 
     def picture(self) -> bytes:
         """The whole page as PNG."""

@@ -15,7 +15,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -62,6 +63,15 @@ class Server:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"{type(self).__name__} did not start:\n{self.log()[-3000:]}")
                 time.sleep(0.02)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Closes what a start that fails has begun: nobody else can, since there is no object then."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")

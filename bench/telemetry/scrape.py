@@ -59,8 +59,9 @@ class Emitters:
         self._processes += begun
         for process in begun:
             assert process.stdin is not None
-            process.stdin.write(self._world)
-            process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # it ended, which is said below
+                process.stdin.write(self._world)
+                process.stdin.flush()
         for process in begun:
             assert process.stdout is not None
             if not process.stdout.readline():

@@ -13,7 +13,7 @@ from monitoring.status.fill import Chosen, filled, variables
 from monitoring.status.prometheus import Prometheus
 from monitoring.status.window import Window
 
-FIRING = 'ALERTS{alertstate="firing"}'
+FIRING = 'count by (alertname, severity) (ALERTS{alertstate="firing"})'
 _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 Answer = dict[str, Any]
@@ -61,10 +61,10 @@ async def choices(
 
 async def firing(prometheus: Prometheus) -> list[dict[str, Any]]:
     """Alerts that fire: `name`, `severity` and how many of each; raises `Problem`."""
-    count: dict[tuple[str, str], int] = {}
-    for one in await prometheus.instant(FIRING):
-        key = (one["metric"].get("alertname", ""), one["metric"].get("severity", ""))
-        count[key] = count.get(key, 0) + 1
+    count = {
+        (one["metric"].get("alertname", ""), one["metric"].get("severity", "")): int(one["value"][1])
+        for one in await prometheus.instant(FIRING)
+    }
     order = {"page": 0, "ticket": 1, "info": 2}
     keys = sorted(count, key=lambda key: (order.get(key[1], 3), key))
     return [{"name": name, "severity": severity, "count": count[name, severity]} for name, severity in keys]

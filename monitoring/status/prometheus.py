@@ -71,15 +71,27 @@ class Prometheus:
             raise Problem(502, f"Prometheus at {self.url} does not answer: {why}") from error
         except ValueError as error:
             raise Problem(502, f"what answers at {self.url} is no Prometheus (HTTP {answer.status_code})") from error
-        if not isinstance(body, dict) or body.get("status") not in ("success", "error"):
+        if not _is_its(body, query=post):
             raise Problem(502, f"what answers at {self.url} is no Prometheus (HTTP {answer.status_code})")
         if body["status"] == "error":
             if body.get("errorType") in ("timeout", "canceled"):
                 raise late
             raise Problem(502, f"Prometheus refuses the query: {' '.join(str(body.get('error')).split())[:300]}")
         data = body["data"]
-        if isinstance(data, dict) and len(data.get("result", ())) > MOST_SERIES:
+        if post and len(data["result"]) > MOST_SERIES:
             raise Problem(
                 422, f"the panel has {len(data['result'])} series, more than {MOST_SERIES}; choose fewer above it"
             )
         return data
+
+
+def _is_its(body: object, *, query: bool) -> bool:
+    """Whether an answer has the form of Prometheus's to a query, or else to a question for label values."""
+    match body:
+        case {"status": "error"}:
+            return True
+        case {"status": "success", "data": {"resultType": _, "result": [*_]}}:
+            return query
+        case {"status": "success", "data": [*_]}:
+            return not query
+    return False

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import httpx
 
+from monitoring.burn import Clock
 from monitoring.dashboards.links import selected
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert, Group, Recording
@@ -21,9 +22,13 @@ from tests.wait import eventually
 from tools import find
 
 PAST_S = 4200
-AHEAD_S = 300
-"""Samples go on past the start, for as long as tests and pictures take."""
+AHEAD_S = 3600
+"""Samples go on past the start, for as long as tests and pictures take on a slow machine."""
 RULES_S = 60
+SLOWEST_S = max(Clock().seconds(group.interval) for group in GROUPS)
+"""Between two evaluations of the group that is evaluated most seldom."""
+BLOCK_S = 7200
+"""How long promtool's blocks are; they begin at multiples of it."""
 PROMTOOL_S = 120
 
 
@@ -32,18 +37,23 @@ class Past(Server):
 
     def __init__(self) -> None:
         super().__init__()
+        with self._whole():
+            self._make()
+
+    def _make(self) -> None:
         now = int(time.time()) // STEP_S * STEP_S
         self._programs = find.ensure(["prometheus", "promtool"])
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         (self.folder / "prometheus.yml").write_text("{}")
-        (self.folder / "past.txt").write_text("\n".join(History(now - PAST_S, now + AHEAD_S).lines()) + "\n")
+        start, end = beginning(now), now + AHEAD_S
+        (self.folder / "past.txt").write_text("\n".join(History(start, end).lines()) + "\n")
         self._blocks("openmetrics", "past.txt", "data")
         self._run()
         for at, groups in enumerate(layers()):
             rules = self.folder / f"rules-{at}.yaml"
             rules.write_text(json.dumps(document(groups)))
-            times = f"--start={now - PAST_S}", f"--end={now + AHEAD_S}", f"--eval-interval={RULES_S}s"
+            times = f"--start={start}", f"--end={end}", f"--eval-interval={RULES_S}s"
             self._blocks("rules", f"--url={self.url}", *times, "--output-dir=data", rules.name)
             self.kill()
             self._run()
@@ -62,6 +72,15 @@ class Past(Server):
         self._ready([self.port])
         with httpx.Client(trust_env=False) as client:
             eventually(lambda: client.get(f"{self.url}/-/ready").status_code == 200, "Prometheus is ready", 60)
+
+
+def beginning(now: int) -> int:
+    """When the past begins, Unix seconds.
+
+    promtool evaluates a group at no time at all when the first one lies beyond the block that `--start` is in.
+    """
+    start = now - PAST_S
+    return start if BLOCK_S - start % BLOCK_S > SLOWEST_S else start - SLOWEST_S
 
 
 def layers() -> Iterator[list[Group]]:

@@ -52,9 +52,9 @@ class Status(Server):
         super().__init__()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._start([*command, "--prometheus", prometheus, "--port", str(self.port)])
-        self._ready([self.port])
-        with httpx.Client(trust_env=False) as client:
+        with self._whole(), httpx.Client(trust_env=False) as client:
+            self._start([*command, "--prometheus", prometheus, "--port", str(self.port)])
+            self._ready([self.port])
             eventually(lambda: client.get(f"{self.url}/status/healthz").status_code == 200, "the page is up")
 
 

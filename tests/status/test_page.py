@@ -8,8 +8,9 @@ import pytest
 
 from monitoring.dashboards import DASHBOARDS
 from tests.browser import Chromium
-from tests.status.past import past
-from tests.status.served import LOADED, PAGES, Status, faults, focused, visit
+from tests.servers import Server
+from tests.status.past import BLOCK_S, SLOWEST_S, Past, beginning, past
+from tests.status.served import LOADED, PAGES, STATES, Status, faults, focused, visit
 
 TITLES = {f"/status/{dashboard.name}": [panel.title for panel in dashboard.panels] for dashboard in DASHBOARDS}
 NARROW = 400
@@ -20,6 +21,36 @@ SHADE = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0,
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 TOO_WIDE = f"""[...document.querySelectorAll("body *")].map((one) => one.getBoundingClientRect().right > {NARROW}
   ? `${{one.tagName}} of ${{one.closest(".panel")?.dataset.panel}}` : "").filter(Boolean)"""
+# Keeps what uPlot makes where a test can ask for it.
+KEEP = """
+window.plots = [];
+let kept;
+Object.defineProperty(window, "uPlot", {
+  get: () => kept,
+  set: (made) => {
+    kept = new Proxy(made, { construct: (of, given) => (plots.push(new of(...given)), plots.at(-1)) });
+  },
+});
+"""
+# Of each chart that is shown: both ends of its axis, and whether their labels have dates.
+AXES = """plots.filter((one) => one.root.isConnected && one.axes[0].show).map((one) => {
+  const { min, max } = one.scales.x;
+  return [min, max, one.axes[0].values(one, [min, max]).every((label) => label.includes("-"))];
+})"""
+# Answers begin and never end; `held` says how many.
+HOLD = """
+window.held = 0;
+const real = window.fetch;
+window.fetch = async (path, asked) => {
+  const answer = await real(path, asked);
+  answer.json = () => new Promise((_, failed) => {
+    held += 1;
+    asked.signal.addEventListener("abort", () => failed(asked.signal.reason));
+  });
+  return answer;
+};
+"""
+NOW = "document.querySelector('#now').click()"
 BROKEN = """
 import sys
 from dataclasses import replace
@@ -118,6 +149,55 @@ def test_a_range_changes_the_data(browser, url):
         assert any("range=15m" in asked for asked in page.requests)
 
 
+def test_an_axis_shows_the_range_and_goes_on(browser, url):
+    with browser.page() as page:
+        page.ask("Page.addScriptToEvaluateOnNewDocument", source=KEEP)
+        visit(page, f"{url}/status")
+        page.choose("#range", "7d")
+        page.until(LOADED)
+        week = page.evaluate(AXES)
+        assert {(to - start, dated) for start, to, dated in week} == {(7 * 86_400, True)}
+        page.choose("#range", "15m")
+        page.until(LOADED)
+        before = page.evaluate(AXES)
+        assert {(to - start, dated) for start, to, dated in before} == {(900, False)}
+        page.evaluate(f"new Promise((done) => setTimeout(done, 1000)).then(() => {NOW})")
+        later = f"{AXES}.every(([start, to]) => to > {max(to for _, to, _ in before)} && to - start === 900)"
+        page.until(later, lambda: page.evaluate(AXES))
+        assert len(week) == len(before) == len(page.evaluate(AXES)) > 3
+
+
+def test_a_refresh_leaves_the_reader_where_they_are(browser, url):
+    with browser.page(width=NARROW) as page:
+        visit(page, f"{url}/status/overview")
+        page.evaluate("document.querySelectorAll('details.values').forEach((one) => { one.open = true; })")
+        for scroll in ("[data-kind=table] .scroll", ".values .scroll"):
+            page.evaluate(f"""{{
+              const scroll = document.querySelector({scroll!r});
+              scroll.style.maxHeight = scroll.style.maxWidth = "60px";
+              scroll.focus();
+              scroll.scrollTo(9, 7);
+              scroll.querySelector("table").dataset.old = "";
+            }}""")
+            page.evaluate(NOW)
+            page.until("!document.querySelector('[data-old]')")
+            assert focused(page, scroll)
+            assert page.evaluate("[document.activeElement.scrollLeft, document.activeElement.scrollTop]") == [9, 7]
+
+
+def test_a_refresh_that_another_overtakes_says_nothing(browser, url):
+    with browser.page() as page:
+        visit(page, f"{url}/status")
+        before = page.evaluate(STATES)
+        page.evaluate(f"{{ {HOLD} }}")
+        page.evaluate(NOW)
+        page.until(f"held >= {len(before) + 2}")
+        page.evaluate(f"{NOW}, new Promise((done) => setTimeout(done, 0))")
+        assert page.evaluate(STATES) == before
+        assert page.evaluate("document.querySelector('#firing').dataset.state") == "firing"
+        assert page.evaluate("document.querySelector('#problem').textContent") == ""
+
+
 def test_keys_are_enough(browser, url):
     with browser.page() as page:
         visit(page, f"{url}/status")
@@ -148,3 +228,27 @@ def test_a_dark_page_is_dark(browser, url):
     with browser.page() as page:
         visit(page, f"{url}/status")
         assert min(page.evaluate(SHADE)) > 191
+
+
+def test_every_rule_has_a_past():
+    """The day has a time of each kind: the past may begin anywhere in a block."""
+    for now in range(0, BLOCK_S, 30):
+        assert BLOCK_S - beginning(now) % BLOCK_S > SLOWEST_S
+
+
+@pytest.mark.parametrize("start", [Past, Chromium, lambda: Status("http://127.0.0.1:9")])
+def test_a_start_that_fails_leaves_nothing(monkeypatch, start):
+    begun = []
+
+    def fail(server, *_):
+        begun.append(server)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Past, "_blocks", lambda *_: None)
+    monkeypatch.setattr(Server, "_ready", fail)
+    monkeypatch.setattr(Chromium, "_address", fail)
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    [server] = begun
+    assert server.process.poll() is not None
+    assert not server.folder.exists()

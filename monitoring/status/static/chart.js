@@ -1,6 +1,6 @@
 // Charts over time, drawn by uPlot, which an earlier script has made known as `uPlot`.
 
-import { element, known, latest, table } from "./elements.js";
+import { element, known, latest, tabulate } from "./elements.js";
 import { INCREMENTS, moment, said } from "./units.js";
 
 const COLOURS = ["#3b82f6", "#16a34a", "#db2777", "#ca8a04", "#9333ea", "#0891b2", "#dc2626", "#65a30d", "#64748b", "#c2570c"];
@@ -8,6 +8,7 @@ const LEVELS = { green: "#16a34a", yellow: "#ca8a04", orange: "#ea6a0a", red: "#
 const FONT = "12px system-ui, sans-serif";
 const PLOT_HEIGHT = 180;
 const SPARK_HEIGHT = 40;
+const LONG_S = 90_000; // beyond which a time without its date says little
 const FROM_ZERO = (unit) => !["celsius", "watts"].includes(unit);
 
 const drawn = new Map();
@@ -53,6 +54,9 @@ function thresholds(section) {
   };
 }
 
+/** Whether what a chart shows now is long: its range may have changed since it was made. */
+const long = ({ scales: { x } }) => x.max - x.min > LONG_S;
+
 /** Pixels beside the chart that its labels take. */
 function room(plot, labels) {
   if (!labels) return 50;
@@ -67,7 +71,6 @@ function options(section, answer, width, { spark, stacked, onCursor }) {
   const { unit } = section.dataset;
   const css = getComputedStyle(document.documentElement);
   const [ink, line] = [css.getPropertyValue("--quiet").trim(), css.getPropertyValue("--line").trim()];
-  const long = answer.times.at(-1) - answer.times[0] > 90000;
   const axis = { stroke: ink, font: FONT, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
   return {
     width,
@@ -75,7 +78,7 @@ function options(section, answer, width, { spark, stacked, onCursor }) {
     legend: { show: false },
     cursor: { show: !spark, drag: { x: false, y: false }, sync: { key: "page" }, ...(stacked && { points: { show: false } }) },
     scales: {
-      x: { time: true, range: () => [answer.times[0], answer.times.at(-1)] },
+      x: { time: true, range: (_, from, to) => [from, to] },
       y: {
         range: (_, low, high) => {
           if (low === null || high === null) return [0, 1];
@@ -87,7 +90,8 @@ function options(section, answer, width, { spark, stacked, onCursor }) {
       },
     },
     axes: spark ? [{ show: false }, { show: false }] : [
-      { ...axis, size: 34, space: long ? 90 : 55, values: (_, splits) => splits.map((time) => moment(time, long)) },
+      { ...axis, size: 34, space: (plot) => (long(plot) ? 90 : 55),
+        values: (plot, splits) => splits.map((time) => moment(time, long(plot))) },
       { ...axis, size: room, incrs: INCREMENTS[unit], values: (_, splits) => splits.map((value) => said(unit, value)) },
     ],
     series: [{}, ...answer.series.map((one, at) => ({
@@ -160,7 +164,7 @@ export function chart(section, answer) {
     label(null);
     const rows = next.series.map((one) => [one.name, said(unit, latest(one.values)),
       said(unit, Math.min(...known(one.values))), said(unit, Math.max(...known(one.values)))]);
-    values.replaceChildren(values.firstChild, table(["Series", "Latest", "Least", "Most"], rows, `${title}: values`));
+    tabulate(values, ["Series", "Latest", "Least", "Most"], rows, `${title}: values`);
   };
   drawn.set(section, { names, show, end: () => { sized.disconnect(); drawing.destroy(); drawn.delete(section); } });
   show(answer);

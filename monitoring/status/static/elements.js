@@ -16,10 +16,13 @@ export function level(section, value) {
   return colour;
 }
 
-export function table(head, rows, caption) {
+/** Writes a table into a place. What scrolls it stays, and with it the focus and how far its reader has scrolled. */
+export function tabulate(place, head, rows, caption) {
   const cells = (row) => row.map((cell, at) => element(at ? "td" : "th", at ? {} : { scope: "row" }, cell));
-  return element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
-    element("table", {}, element("caption", {}, caption),
-      element("thead", {}, element("tr", {}, ...head.map((cell) => element("th", { scope: "col" }, cell)))),
-      element("tbody", {}, ...rows.map((row) => element("tr", {}, ...cells(row))))));
+  const table = element("table", {}, element("caption", {}, caption),
+    element("thead", {}, element("tr", {}, ...head.map((cell) => element("th", { scope: "col" }, cell)))),
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...cells(row)))));
+  const scroll = place.querySelector(":scope > .scroll");
+  if (scroll) scroll.replaceChildren(table);
+  else place.append(element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, table));
 }

@@ -2,7 +2,7 @@
 // never for PromQL.
 
 import { chart, end, spark } from "./chart.js";
-import { element, latest, level, table } from "./elements.js";
+import { element, latest, level, tabulate } from "./elements.js";
 import { said } from "./units.js";
 
 const dashboard = document.body.dataset.dashboard;
@@ -58,7 +58,10 @@ async function ask(path, signal) {
     if (error.name === "AbortError") throw error;
     throw new Error("the server of this page does not answer");
   }
-  const body = await answer.json().catch(() => ({ error: `the server of this page answers with HTTP ${answer.status}` }));
+  const body = await answer.json().catch(() => {
+    signal.throwIfAborted();
+    return { error: `the server of this page answers with HTTP ${answer.status}` };
+  });
   if (!answer.ok || body.error) throw new Error(body.error ?? `HTTP ${answer.status}`);
   return body;
 }
@@ -87,7 +90,7 @@ function rows(section, { columns, rows: found }) {
   const { unit, panel } = section.dataset;
   // The value stands beside what it belongs to: further labels may lie outside of what is seen.
   const cells = found.map((row) => [row[0], said(unit, row.at(-1)), ...row.slice(1, -1)]);
-  section.querySelector(".drawn").replaceChildren(table([columns[0], "value", ...columns.slice(1)], cells, panel));
+  tabulate(section.querySelector(".drawn"), [columns[0], "value", ...columns.slice(1)], cells, panel);
 }
 
 function show(section, answer) {

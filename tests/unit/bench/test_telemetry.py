@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from bench.processes import BenchError
 from bench.telemetry.emitter import made
+from bench.telemetry.scrape import Emitters
 from bench.telemetry.world import World
 from serving.telemetry import catalogue as c
 from serving.telemetry.exporter import Exporter
@@ -49,3 +52,10 @@ def test_without_telemetry_nothing_is_counted(tmp_path, silent: bool):
     assert samples
     assert (counted == set()) is silent
     assert silent or {"headrace_requests_started_total", "headrace_ingested_chunks_total"} <= counted
+
+
+def test_an_emitter_that_ends_at_once_is_said(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    more_than_a_pipe_holds = World(routes=["/" * 1_000_000], tenants=1, models=1)
+    with pytest.raises(BenchError, match="an emitter ended by itself"):
+        Emitters(tmp_path, 1, more_than_a_pipe_holds)

@@ -48,7 +48,7 @@ def test_browsers_come_back_to_where_the_stack_is(oidc: dict[str, object], url: 
 
 
 def test_the_build_follows_the_program_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("serving/app.py", "serving/api/app.py", "requirements/serving.txt"):
+    for name in ("serving/app.py", "serving/api/app.py", "serving/api/static/page.js", "requirements/serving.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     before = build(tmp_path, "serving")
@@ -56,8 +56,10 @@ def test_the_build_follows_the_program_and_nothing_else(tmp_path: Path) -> None:
     assert build(tmp_path, "serving") == before
     (tmp_path / "serving/api/app.py").write_text("y")
     edited = build(tmp_path, "serving")
+    (tmp_path / "serving/api/static/page.js").write_text("y")
+    restyled = build(tmp_path, "serving")
     (tmp_path / "requirements/serving.txt").write_text("z")
-    assert len({before, edited, build(tmp_path, "serving")}) == 3
+    assert len({before, edited, restyled, build(tmp_path, "serving")}) == 4
 
 
 def test_the_catalogue_says_who_may_be_told_of_which_collection() -> None:

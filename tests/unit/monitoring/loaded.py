@@ -31,6 +31,7 @@ class Prometheus(Server):
 
     def __init__(self, scraped, world):
         super().__init__()
+        self.world = world
         self.port = free_port()
         rules = document(GROUPS)
         for group in rules["groups"]:

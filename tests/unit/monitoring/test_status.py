@@ -26,7 +26,7 @@ from monitoring.status.app import application
 from monitoring.status.assets import STATIC
 from monitoring.status.fill import filled
 from monitoring.status.problem import Problem
-from monitoring.status.prometheus import Prometheus
+from monitoring.status.prometheus import MOST_SERIES, Prometheus
 from monitoring.status.window import WINDOWS
 from tests import node
 from tests.servers import free_port
@@ -138,7 +138,11 @@ def test_variables_stand_in_quotes_behind_a_regular_expression_and_nowhere_else(
         ("nope/requests", 404, "there is no dashboard 'nope'; there are overview, models"),
         ("overview/nope", 404, "the dashboard overview has no panel 'nope'"),
         ("overview/requests?range=9m", 400, "there is no range '9m'; there are 15m, 1h"),
-        ("overview/requests?var-model=x", 400, "this dashboard has no variable 'model'; it has job, instance"),
+        (
+            "overview/requests?var-model=x",
+            400,
+            "this dashboard has no variable 'model'; it has namespace, job, instance",
+        ),
         ("overview/requests?query=up", 400, "'query' cannot be asked for"),
         (f"overview/requests?var-job={'x' * 2000}", 400, "job: choose at most"),
         ("overview/requests/more", 404, "there is no such page"),
@@ -160,6 +164,27 @@ def test_alerts_that_fire_lead_to_their_runbooks(status):
     assert f"<h1>{name}</h1>" in text
     assert "What to do" in text
     assert status.get("/status/alerts/nope").status_code == 404
+
+
+def test_a_crowd_of_firing_alerts_is_counted(prometheus, status):
+    many = MOST_SERIES + 1
+    rows = prometheus.world.families["ALERTS"].rows
+    crowd = {"alertname": "Crowd", "alertstate": "firing", "severity": "ticket"}
+    added = [frozenset({**crowd, "owner": f"owner-{i}"}.items()) for i in range(many)]
+    rows.update(dict.fromkeys(added, 1.0))
+
+    def counted():
+        answer = status.get("/status/api/alerts").json()
+        assert "error" not in answer
+        return [one for one in answer["alerts"] if one["name"] == "Crowd"]
+
+    try:
+        eventually(counted, "the crowd fires", 60)
+        assert counted() == [{"name": "Crowd", "severity": "ticket", "count": many, "known": False}]
+    finally:
+        for row in added:
+            del rows[row]
+        eventually(lambda: not counted(), "the crowd is gone", 60)
 
 
 async def test_a_query_that_prometheus_refuses_is_said(prometheus):
@@ -189,7 +214,9 @@ def test_a_prometheus_that_hangs_is_waited_for_so_long():
     assert error(answer) == "Prometheus did not answer within 0.1 s; choose a shorter range"
 
 
-@pytest.mark.parametrize("body", ["<html>", '{"alive": true}', "[]"])
+@pytest.mark.parametrize(
+    "body", ["<html>", '{"alive": true}', "[]", '{"status": "success"}', '{"status": "success", "data": {}}']
+)
 def test_another_program_is_not_taken_for_prometheus(body):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -210,6 +237,7 @@ def test_another_program_is_not_taken_for_prometheus(body):
         thread.join()
     assert answer.status_code == 502
     assert "is no Prometheus (HTTP 200)" in error(answer)
+    assert "content-security-policy" in answer.headers
 
 
 @pytest.mark.parametrize(
