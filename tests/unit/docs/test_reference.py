@@ -71,7 +71,7 @@ def test_the_documented_error_codes_are_those_of_the_code():
 
 def _codes():
     """Codes given to `ApiError`, its helpers, `PermanentError` and jobs, read from the source."""
-    position = {"ApiError": 1, "ApprovalError": 0, "Forged": 0, "PermanentError": 0, "invalid": 2}
+    position = {"ApiError": 1, "ApprovalError": 0, "Forged": 0, "PermanentError": 0, "invalid": 2, "_refused": 2}
     for path in (ROOT / "serving").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.name in ("invalid", "fail"):

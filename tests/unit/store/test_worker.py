@@ -99,10 +99,10 @@ async def test_heartbeats_keep_a_long_job(jobs: Jobs, alice: Principal) -> None:
 
     async def handler(context: JobContext) -> None:
         runs.append(context.job.attempts)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(4.5)
 
     made = await jobs.enqueue(alice, "work", {})
-    async with working(jobs, handler, lease_s=1), working(jobs, handler, lease_s=1):
+    async with working(jobs, handler, lease_s=2), working(jobs, handler, lease_s=2):
         await until(jobs, alice, made.id, "succeeded")
     assert runs == [1]
 
