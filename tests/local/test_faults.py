@@ -100,6 +100,7 @@ def test_serve_heals_itself(stack, watch, title, alerts):
         pytest.param("ray", ["ray start"], (), marks=pytest.mark.soak),
         pytest.param("prometheus", ["prometheus"], (), marks=pytest.mark.soak),
     ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
 )
 def test_up_heals_the_rest(stack, watch, record, titles, alerts):
     load = kill_under_load(stack, watch, record, titles, alerts)
