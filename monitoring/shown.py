@@ -16,6 +16,11 @@ from monitoring.rule import Alert
 Fault = Literal[
     "a load of questions without an answer",
     "a mixed load with callers' mistakes",
+    "more callers than places",
+    "Ray's control service and its agent are killed",
+    "the exporter is killed",
+    "the database is locked again and again",
+    "the only replica of a model is killed",
 ]
 INJECTED: Mapping[Fault, tuple[str, ...]] = {
     "a load of questions without an answer": (
@@ -43,9 +48,41 @@ INJECTED: Mapping[Fault, tuple[str, ...]] = {
         "ThumbsDown",
         "ToolFails",
     ),
+    "more callers than places": ("OverloadRefusals", "RequestQueueGrows"),
+    "Ray's control service and its agent are killed": (
+        "GcsDown",
+        "HeadraceMetricsGone",
+        "RayMetricsGone",
+        "ScrapeMissing",
+    ),
+    "the exporter is killed": ("HeadraceMetricsGone", "ScrapeMissing"),
+    "the database is locked again and again": ("DatabaseSlow",),
+    "the only replica of a model is killed": ("NoHealthyReplica",),
 }
 """Alerts by the fault that tests/local makes on a running stack, whose rules a second Prometheus has on a faster clock
 (`monitoring.scaled`)."""
+
+CLASSES: Mapping[str, tuple[str, ...]] = {
+    "queue growth": ("RequestQueueGrows",),
+    "no healthy replica": ("NoHealthyReplica",),
+    "GCS down": ("GcsDown",),
+    "quota near": ("QuotaNear",),
+    "cost anomaly": ("CostAnomaly", "TenantCostAnomaly"),
+    "thumbs down": ("ThumbsDown",),
+    "guardrail spike": ("GuardrailSpike",),
+    "personal data": ("PiiInAnswers", "PiiInQuestions"),
+    "sandbox crash": ("SandboxCrashes",),
+    "ingestion stuck": ("IngestionStuck",),
+    "database slow": ("DatabaseSlow",),
+    "disk": ("DataDiskFilling", "DataDiskFull"),
+    "scrape missing": ("ScrapeMissing",),
+}
+"""Classes of faults, and the alerts that tell of them first."""
+NOT_INJECTED: Mapping[str, str] = {
+    "ingestion stuck": "a job would have to wait for half an hour, which no faster clock makes shorter",
+    "disk": "the data folder's disk is the host's own; only its cases fill it",
+}
+"""Why a class is not injected on the local stack."""
 
 ELSEWHERE = frozenset({"dcgm", "kubernetes", "cert-manager", "node"})
 """Whose metrics a stack on one host lacks: recorded expositions are replayed with the fault in them."""

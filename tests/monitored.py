@@ -17,6 +17,7 @@ import httpx
 import promql_parser as promql
 
 from monitoring import dashboards
+from monitoring.dashboards.panel import Unit
 from monitoring.expression import operands
 from monitoring.groups import GROUPS
 from monitoring.known import KNOWN
@@ -24,6 +25,30 @@ from monitoring.rule import Alert, Recording
 
 StackKind = Literal["local", "cluster"]
 
+PLAUSIBLE: Mapping[Unit, tuple[float, float]] = {
+    "ratio": (0, 1),
+    "percent": (0, 100),
+    "seconds": (0, 3600),
+    "bytes": (0, math.inf),
+    "megabytes": (0, math.inf),
+    "currency": (0, math.inf),
+    "celsius": (-50, 150),
+    "watts": (0, 10_000),
+    "1": (0, math.inf),
+    "requests/s": (0, math.inf),
+    "tokens/s": (0, math.inf),
+    "operations/s": (0, math.inf),
+    "bytes/s": (0, math.inf),
+}
+"""The least and the most that a panel shows of a stack of the tests."""
+ROUNDED = 1e-6
+_ODD_PANELS: Mapping[str, tuple[float, float]] = {
+    "budget left": (-math.inf, 1),  # overdrawn
+    "Quota used": (0, 2),  # a gateway that does not know yet what another one has let pass
+    "Age of the index": (0, math.inf),  # a session's stack may stand for longer than any request takes
+    "Tasks running or waiting": (-math.inf, math.inf),  # Ray counts tasks down that it did not count up
+}
+"""Panels, by title, with other bounds than their unit has."""
 _TLS = ssl.create_default_context()
 """Made once: for each of hundreds of questions it would take longer than the answer."""
 _RULES = [rule for group in GROUPS for rule in group.rules]
@@ -106,10 +131,14 @@ LACKING: Mapping[StackKind, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What somebody asks Prometheus; `asker` is a panel, an alert or a recording rule."""
+    """What somebody asks Prometheus; `asker` is a panel, an alert or a recording rule.
+
+    `unit` is that of a panel's axis.
+    """
 
     asker: str
     expression: str
+    unit: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +152,7 @@ class Sample:
 def panels() -> Iterator[Question]:
     """What panels ask, with the variables of dashboards in it, which `ask` replaces."""
     for query in dashboards.queries():
-        yield Question(f"{query.dashboard}: {query.panel}", query.expression)
+        yield Question(f"{query.dashboard}: {query.panel}", query.expression, query.unit)
 
 
 def compared() -> Iterator[Question]:
@@ -178,6 +207,15 @@ def finite(samples: Iterable[Sample]) -> bool:
     """Whether there is a number, and nothing was divided by zero; a quantile of no events is NaN, a gap in a panel."""
     values = [value for sample in samples for value in sample.values]
     return any(map(math.isfinite, values)) and not any(map(math.isinf, values))
+
+
+def implausible(question: Question, samples: Iterable[Sample]) -> list[float]:
+    """The values that no stack of the tests can have in a panel's unit; what no panel asks has none."""
+    if question.unit is None:
+        return []
+    _, _, panel = question.asker.rpartition(": ")
+    least, most = _ODD_PANELS.get(panel, PLAUSIBLE[question.unit])
+    return [value for sample in samples for value in sample.values if value < least or value > most + ROUNDED]
 
 
 def _lacking(tree: promql.Expr, without: Mapping[str, str]) -> str:

@@ -43,9 +43,23 @@ def alerts(note: str) -> str:
         "[Operate a stack](../how-to/operate.md) says how a day with alerts goes.",
         severities,
         SHOWN,
+        _classes(),
         *(_section(group) for group in GROUPS),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _classes() -> str:
+    every = {alert.name: alert for group in GROUPS for alert in _alerts(group)}
+    rows = []
+    for name, alerts in shown.CLASSES.items():
+        ways = "; ".join(dict.fromkeys(shown.by(every[alert]) for alert in alerts))
+        names = ", ".join(f"`{alert}`" for alert in alerts)
+        rows.append(f"| {name} | {names} | {ways} | {shown.NOT_INJECTED.get(name, '')} |")
+    return (
+        "## Classes of faults\n\n"
+        "| class | alerts | shown by | why it is not injected |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
+    )
 
 
 def _alerts(group: Group) -> Iterator[Alert]:

@@ -17,8 +17,8 @@ WITHIN_S = 120
 """A slow host needs longer to ask as often as an alert wants."""
 
 
-def unanswered(watch):
-    """What had to have an answer and has none, by who asks."""
+def wrong(watch):
+    """What had to have an answer and has none, and panels with values that their unit does not have; by who asks."""
     asked = [
         question
         for questions in (monitored.panels(), monitored.compared(), monitored.recorded())
@@ -28,11 +28,11 @@ def unanswered(watch):
     assert len(asked) > 200
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda question: monitored.ask(watch.url, question.expression), asked)
-        return [
-            f"{question.asker}: {question.expression}"
-            for question, samples in zip(asked, answers, strict=True)
-            if not monitored.finite(samples)
-        ]
+        for question, samples in zip(asked, answers, strict=True):
+            if not monitored.finite(samples):
+                yield f"{question.asker}: {question.expression}"
+            if odd := monitored.implausible(question, samples):
+                yield f"{question.asker}: {odd} in {question.unit}: {question.expression}"
 
 
 @pytest.mark.timeout(600)
@@ -43,8 +43,8 @@ def test_a_mixed_load_is_seen_and_what_goes_wrong_fires_its_alert(stack, watch):
         watch.fire(INJECTED["a load of questions without an answer"], since, WITHIN_S)
         load.turn()
         time.sleep(LOAD_S)
-        missing = unanswered(watch)
+        mistakes = list(wrong(watch))
         watch.fire(INJECTED["a mixed load with callers' mistakes"], since, WITHIN_S)
     assert load.problems == []
-    assert missing == []
+    assert mistakes == []
     assert watch.broken() == []

@@ -1,21 +1,38 @@
 """Whatever dies, no request hangs, no cut-off stream looks complete, nothing acknowledged is lost.
 
-Each test kills one kind of process of the session's own stack, under load, by its process id.
+Each test kills one kind of process of the session's own stack, under load, by its process id, and sees the alerts that
+this must fire. One of two gateways, or what comes back within seconds, fires none.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
+from infra.config import StackConfig
 from infra.providers.session import Session
 from infra.targets.preflight import RECORDS
+from monitoring.shown import INJECTED
 from tests.load import CHAT, Load, healed, nothing_lost
+from tests.local.burst import Burst
+
+AGENT = "ray::DashboardAgent"
+"""Gives Prometheus Ray's metrics, and goes on with that for a minute after Ray has ended: no test waits for it."""
+GOES_ON_S = 4
+"""How long the load goes on after a kill, at least."""
+LOCKED_S = 0.6
+"""How long somebody else holds the database at a time: less than writers wait for it."""
+TOO_MANY = 40
+"""Callers beyond the places that there are: the share of requests that is refused is far above what an alert allows."""
 
 
 def named(stack, record, title):
@@ -31,53 +48,102 @@ def named(stack, record, title):
     return found
 
 
-def kill_under_load(stack, record, title):
-    pids = named(stack, record, title)
-    assert pids, f"there is no {title}"
+def kill_under_load(stack, watch, record, titles, alerts):
+    """Kills one process of each title, and waits until `alerts` have fired for that."""
+    pids = {title: named(stack, record, title) for title in titles}
+    assert all(pids.values()), f"there is no {' or no '.join(title for title in titles if not pids[title])}"
     with Load(stack) as load:
         deadline = time.monotonic() + 30
         while load.complete < 1 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert load.complete, "the load does not work"
-        os.kill(pids[0], signal.SIGKILL)
-        time.sleep(4)
+        watch.quiet(alerts)
+        since, until = time.time(), time.monotonic() + GOES_ON_S
+        for pid, *_ in pids.values():
+            os.kill(pid, signal.SIGKILL)
+        watch.fire(alerts, since)
+        time.sleep(max(0, until - time.monotonic()))
     return load
 
 
 @pytest.mark.parametrize(
-    "title",
+    ("title", "alerts"),
     [
-        "ray::ServeReplica:headrace:Gateway",
-        "ray::ServeReplica:model-smollm2:Model",
-        pytest.param("ray::ServeReplica:headrace:Retrieval", marks=pytest.mark.soak),
-        pytest.param("haproxy", marks=pytest.mark.soak),
-        pytest.param("ray::ServeController", marks=pytest.mark.soak),
-        pytest.param("ray::ProxyActor", marks=pytest.mark.soak),
-        pytest.param("ray::HAProxyManager", marks=pytest.mark.soak),
+        ("ray::ServeReplica:headrace:Gateway", ()),
+        ("ray::ServeReplica:model-smollm2:Model", INJECTED["the only replica of a model is killed"]),
+        pytest.param("ray::ServeReplica:headrace:Retrieval", (), marks=pytest.mark.soak),
+        pytest.param("haproxy", (), marks=pytest.mark.soak),
+        pytest.param("ray::ServeController", (), marks=pytest.mark.soak),
+        pytest.param("ray::ProxyActor", (), marks=pytest.mark.soak),
+        pytest.param("ray::HAProxyManager", (), marks=pytest.mark.soak),
     ],
 )
-def test_serve_heals_itself(stack, title):
-    load = kill_under_load(stack, "ray", title)
+def test_serve_heals_itself(stack, watch, title, alerts):
+    load = kill_under_load(stack, watch, "ray", [title], alerts)
     assert healed(stack, 120), f"without a {title} nothing works any more"
     assert load.problems == []
     nothing_lost(stack, load)
 
 
 @pytest.mark.parametrize(
-    ("record", "title"),
+    ("record", "titles", "alerts"),
     [
-        ("ray", "gcs_server"),
-        ("exporter", "serving.telemetry.exporter"),
-        pytest.param("status", "monitoring.status", marks=pytest.mark.soak),
-        pytest.param("ray", "raylet/raylet", marks=pytest.mark.soak),
-        pytest.param("ray", "ray start", marks=pytest.mark.soak),
-        pytest.param("prometheus", "prometheus", marks=pytest.mark.soak),
+        ("ray", ["gcs_server", AGENT], INJECTED["Ray's control service and its agent are killed"]),
+        ("exporter", ["serving.telemetry.exporter"], INJECTED["the exporter is killed"]),
+        pytest.param("status", ["monitoring.status"], (), marks=pytest.mark.soak),
+        pytest.param(
+            "ray",
+            ["raylet/raylet", AGENT],
+            INJECTED["Ray's control service and its agent are killed"],
+            marks=pytest.mark.soak,
+        ),
+        pytest.param("ray", ["ray start"], (), marks=pytest.mark.soak),
+        pytest.param("prometheus", ["prometheus"], (), marks=pytest.mark.soak),
     ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
 )
-def test_up_heals_the_rest(stack, record, title):
-    load = kill_under_load(stack, record, title)
+def test_up_heals_the_rest(stack, watch, record, titles, alerts):
+    load = kill_under_load(stack, watch, record, titles, alerts)
     stack.run("up")
     assert healed(stack, 60)
+    assert load.problems == []
+    nothing_lost(stack, load)
+
+
+def test_more_requests_than_places_are_refused(stack, watch):
+    config = StackConfig(**{k: v for k, v in stack.settings().items() if k in ("gateway", "limits")})
+    places = config.gateway.replicas * (config.limits.in_flight + config.limits.queue)
+    alerts = INJECTED["more callers than places"]
+    watch.quiet(alerts)
+    since = time.time()
+    with Burst(stack, places + TOO_MANY) as burst:
+        watch.fire(alerts, since)
+    assert burst.problems == []
+    assert burst.answered >= config.limits.in_flight
+    assert burst.refused >= TOO_MANY
+    assert healed(stack, 60)
+
+
+@pytest.mark.soak
+def test_a_slow_database_is_told(stack, watch):
+    alerts = INJECTED["the database is locked again and again"]
+    watch.quiet(alerts)
+    since, stop = time.time(), threading.Event()
+
+    def lock():
+        with closing(sqlite3.connect(stack.layout.data / "headrace.db", timeout=30, isolation_level=None)) as database:
+            while not stop.is_set():
+                database.execute("BEGIN IMMEDIATE")
+                time.sleep(LOCKED_S)
+                database.execute("ROLLBACK")
+
+    with Load(stack) as load, ThreadPoolExecutor() as pool:
+        locking = pool.submit(lock)
+        try:
+            watch.fire(alerts, since)
+        finally:
+            stop.set()
+        locking.result()
     assert load.problems == []
     nothing_lost(stack, load)
 

@@ -85,6 +85,16 @@ class Watch(Server):
         firing = ask(self.url, f'count by (alertname) (count_over_time(ALERTS{{alertstate="firing"}}[{past}s]))')
         return {sample.labels["alertname"] for sample in firing}
 
+    def quiet(self, alerts: Iterable[str]) -> None:
+        """Waits until none of `alerts` fires: what an earlier fault has left must not count as another one's."""
+        names = "|".join(alerts)
+
+        def none() -> bool:
+            self.refresh()
+            return not self.values(f'ALERTS{{alertname=~"{names}",alertstate="firing"}}')
+
+        eventually(none, f"none of {names} fires", WITHIN_S)
+
     def fire(self, alerts: Iterable[str], since: float, seconds: float = WITHIN_S) -> None:
         """Waits until each of `alerts` has fired after `since`, which is before the fault."""
         wanted = set(alerts)

@@ -7,7 +7,18 @@ import math
 import pytest
 
 from monitoring.known import KNOWN
-from tests.monitored import LACKING, Sample, compared, emitted_by, finite, lacking, panels, recorded
+from tests.monitored import (
+    LACKING,
+    Question,
+    Sample,
+    compared,
+    emitted_by,
+    finite,
+    implausible,
+    lacking,
+    panels,
+    recorded,
+)
 
 ASKED = {question.expression for question in (*panels(), *compared(), *recorded())}
 
@@ -58,3 +69,24 @@ def test_what_cannot_be_answered_has_a_reason(expression, why):
 )
 def test_an_answer_is_a_number(values, is_finite):
     assert finite([Sample({}, values)]) == is_finite
+
+
+@pytest.mark.parametrize(
+    ("asker", "unit", "values", "odd"),
+    [
+        ("overview: Failed", "ratio", (0.0, 0.5, 1.0), []),
+        ("overview: Failed", "ratio", (0.5, 50.0), [50.0]),
+        ("ray: CPU", "percent", (50.0, 101.0), [101.0]),
+        ("overview: Request time", "seconds", (math.nan, 0.2, 4000.0), [4000.0]),
+        ("overview: Requests", "requests/s", (3.0, -0.1), [-0.1]),
+        ("objectives: Availability: budget left", "ratio", (-7.0, 1.5), [1.5]),
+        ("assistants: Age of the index", "seconds", (9000.0, -1.0), [-1.0]),
+        ("an alert", None, (-7.0,), []),
+    ],
+)
+def test_a_panel_has_values_that_its_unit_has(asker, unit, values, odd):
+    assert implausible(Question(asker, "x", unit), [Sample({}, values)]) == odd
+
+
+def test_every_panel_is_held_to_its_unit():
+    assert all(question.unit for question in panels())
