@@ -20,13 +20,34 @@ printf -v high %04X "$RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"
 
 # What gateways of this pod work on, leases of its models, and what came in here for gateways of other pods: connections
 # of HAProxy to their replicas. Its metrics would not do: they know nothing of an earlier HAProxy's streams. Connections
-# that clients keep for their next request are no reason to stay.
+# that are kept for a next request are no reason to stay: clients' are none of these, and HAProxy says how many its own
+# are. It is asked last, so that a request which ends meanwhile counts as ended.
 busy() {
+  local connections
   wget --tries 1 -T 4 -q -O- http://127.0.0.1:9464/metrics |
     awk '/^headrace_(requests_in_flight|engine_leases)[ {]/ {n += $NF} END {exit !(n > 0)}' && return 0
-  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v low="$low" -v high="$high" '
-    $4 == "01" {port = substr($3, length($3) - 3); if (port >= low && port <= high) found = 1}
-    END {exit !found}'
+  connections=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v low="$low" -v high="$high" '
+    $4 == "01" {port = substr($3, length($3) - 3); if (port >= low && port <= high) n++}
+    END {print n + 0}')
+  ((connections > 0)) && ((connections > $(kept)))
+}
+
+# HAProxy's connections to replicas that wait for a next request; 0 if it does not answer.
+kept() {
+  python3 -S - 2>/dev/null <<'EOF' || echo 0
+import glob, os, socket
+low, high = (int(os.environ[f"RAY_SERVE_DIRECT_INGRESS_{end}_HTTP_PORT"]) for end in ("MIN", "MAX"))
+total = 0
+for path in glob.glob(os.path.dirname(os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"]) + "/*/admin.sock"):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(2)
+        s.connect(path)
+        s.sendall(b"show servers conn\n")
+        head, *rows = (line.split() for line in s.makefile() if line.strip())
+    port, idle = head.index("port") - 1, head.index("idle_cur") - 1
+    total += sum(int(row[idle]) for row in rows if low <= int(row[port]) <= high)
+print(total)
+EOF
 }
 
 replicas() {
