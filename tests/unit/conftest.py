@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.config import Store
+from serving.telemetry.logs import Stderr
 from tests.identity_provider import IdentityProvider
 from tests.servers import S3, Azure, Gcs, ObjectStore, Postgres, free_port
 
@@ -86,3 +88,14 @@ def s3_by_file(_s3_server: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 @pytest.fixture
 def s3_store(s3: S3) -> Store:
     return s3.store()
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    """A process that sets its logging up does so for good; the tests of a worker share theirs."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in [each for each in root.handlers if isinstance(each, Stderr)]:
+        root.removeHandler(handler)
+    root.setLevel(level)
