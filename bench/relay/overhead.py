@@ -53,11 +53,20 @@ def write(
     options: argparse.Namespace,
 ) -> None:
     """Writes the figures of a benchmark."""
-    settings = {"Rounds": f"{options.rounds} of {options.seconds:g} s each"}
-    settings |= {peer.name: peer.settings for peer in peers}
-    single = [
-        {"through": of, "clients": scenario.clients, "round": number, **figures}
-        for (of, scenario), measured in found.items()
+    said = settings(peers, options)
+    results.write(name, run.rows(found), judged, facts, settings=said, rounds=single(found, "through"))
+
+
+def settings(peers: Sequence[Peer], options: argparse.Namespace) -> dict[str, str]:
+    """Returns how was measured, and what each peer is."""
+    rounds = f"{options.rounds} of {options.seconds:g} s each"
+    return {"Rounds": rounds, **{peer.name: peer.settings for peer in peers}}
+
+
+def single(found: Rounds, of: str) -> list[dict[str, Any]]:
+    """Returns the figures of each round; `of` names the column of the peers."""
+    return [
+        {of: peer, "clients": scenario.clients, "round": number, **figures}
+        for (peer, scenario), measured in found.items()
         for number, figures in enumerate(measured, 1)
     ]
-    results.write(name, run.rows(found), judged, facts, settings=settings, rounds=single)

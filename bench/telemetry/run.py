@@ -135,11 +135,6 @@ def main(options: argparse.Namespace) -> None:
         for n, name in enumerate(_KINDS):
             streams = sum(figures["streams"] for (of, _), all_ in found.items() if of == name for figures in all_)
             _verify(folder / str(n), name, streams)
-    settings = {"Rounds": f"{options.rounds} of {options.seconds:g} s each"}
-    settings |= {peer.name: peer.settings for peer in up}
-    single = [
-        {"telemetry": name, "clients": scenario.clients, "round": number, **figures}
-        for (name, scenario), measured in found.items()
-        for number, figures in enumerate(measured, 1)
-    ]
-    results.write("telemetry", rows(found), goals(found), facts, settings=settings, rounds=single)
+    said = overhead.settings(up, options)
+    single = overhead.single(found, "telemetry")
+    results.write("telemetry", rows(found), goals(found), facts, settings=said, rounds=single)
