@@ -128,6 +128,7 @@ def test_what_is_of_no_stack_is_about_nodes_gpus_and_certificates():
         ("absent(vllm:num_requests_running)", 'absent(vllm:num_requests_running{namespace=~"a|"})'),
         ("max by (gpu) (DCGM_FI_DEV_GPU_TEMP) > 90", "max by (gpu) (DCGM_FI_DEV_GPU_TEMP) > 90"),
         ("kube_node_status_condition", "kube_node_status_condition"),
+        ("certmanager_certificate_ready_status", "certmanager_certificate_ready_status"),
     ],
 )
 def test_a_selector_is_held(expression, expected):
