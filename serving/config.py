@@ -1347,6 +1347,9 @@ class Tracing(Strict):
         description="URL that takes OTLP over HTTP, with its path: `http://collector:4318/v1/traces`",
     )
     ratio: float = Field(default=1, ge=0, le=1, description="share of the traces that begin here")
+    per_second: float = Field(
+        default=5, gt=0, le=1000, description="traces that begin at one gateway replica in a second, at most"
+    )
     content: bool = Field(default=False, description="spans hold what people and models wrote")
 
 

@@ -1,6 +1,6 @@
 """A gateway alone, as much of whose telemetry is on as is asked for.
 
-    python -m bench.telemetry.gateway FOLDER --port PORT --upstream PORT [--silent | --log] [--traces URL]
+    python -m bench.telemetry.gateway FOLDER --port PORT --upstream PORT [--silent | --log] [--traces URL [--every]]
 
 FOLDER holds the files `hash` and `key`. With `PROMETHEUS_MULTIPROC_DIR` in its environment its metrics are in files, as
 they are in a stack. `--silent` takes them out of the program, which no stack can: nothing is counted at all.
@@ -34,13 +34,13 @@ def keep_log(folder: Path) -> None:
     logs.keep("requests.log", {"application": "headrace", "deployment": "Gateway", "replica": "bench"})
 
 
-async def serve(folder: Path, port: int, upstream: int, traces: str | None) -> None:
+async def serve(folder: Path, port: int, upstream: int, tracing: Tracing) -> None:
     """Serves until it is ended."""
     config = ServingConfig(
         store=Store(database=f"sqlite:///{folder}/h.db", data=str(folder)),
         key_secret=SecretRef(ref=f"file:{folder}/hash"),
         bootstrap_key=SecretRef(ref=f"file:{folder}/key"),
-        tracing=Tracing(endpoint=traces),
+        tracing=tracing,
     )
     services = Services(config, None, lambda name: None)  # type: ignore[arg-type,return-value]
     await services.start()
@@ -61,12 +61,14 @@ def main() -> None:
     how.add_argument("--silent", action="store_true", help="count nothing")
     how.add_argument("--log", action="store_true", help="write a line for each request")
     parser.add_argument("--traces", help="URL that takes OTLP")
+    parser.add_argument("--every", action="store_true", help="trace every request")
     options = parser.parse_args()
     if options.silent:
         silence()
     if options.log:
         keep_log(options.folder)
-    uvloop.run(serve(options.folder, options.port, options.upstream, options.traces))
+    tracing = Tracing(endpoint=options.traces, **({"per_second": 1000} if options.every else {}))
+    uvloop.run(serve(options.folder, options.port, options.upstream, tracing))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from tools.environment import CHECKOUT
 FIRST_PORT = 9722
 WITHOUT = "without"
 WITH = ("metrics", "metrics and log", "metrics, log and traces")
+EVERY = "every request traced"
 SHARE = 0.97
 """Of the streams of a gateway without telemetry, at least so many are left."""
 _TRACES = f"http://127.0.0.1:{sink.PORT}/v1/traces"
@@ -40,7 +41,8 @@ _KINDS: dict[str, tuple[list[str], str]] = {
     WITHOUT: (["--silent"], "counting is taken out of the program, no log, no traces"),
     WITH[0]: ([], "files that an exporter reads"),
     WITH[1]: (["--log"], "and a line for each request: what a stack has by default"),
-    WITH[2]: (["--log", "--traces", _TRACES], "and a span for each request, stage and question to a model"),
+    WITH[2]: (["--log", "--traces", _TRACES], "and spans for some requests a second, as many as by default"),
+    EVERY: (["--log", "--traces", _TRACES, "--every"], "and a span for each request, stage and question to a model"),
 }
 
 

@@ -260,7 +260,7 @@ class Generator:
                 x.code = error.code
                 rest = x.error_frame(error)
             finally:
-                if tracing.current() is not None:
+                if tracing.kept() is not None:
                     tracing.answered(relay.choices(), relay.usage)
                 book(x, job, relay.usage)
                 _observe(x, relay)

@@ -242,7 +242,7 @@ class Reasoner:
 
 def _trace(step: Step) -> None:
     """Makes a span of a step, which took the time since the one before."""
-    if (parent := tracing.current()) is None:
+    if (parent := tracing.kept()) is None:
         return
     # Its tokens are those of the requests to the model, which have the conventions' attribute for them.
     attributes: dict[str, Value] = {"headrace.step.kind": step.kind, "headrace.step.tokens": step.tokens}

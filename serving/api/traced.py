@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from serving.api.exchange import Exchange
 from serving.telemetry import tracing
-from serving.telemetry.tracing import Tracer, Value
+from serving.telemetry.tracing import Span, Tracer, Value
 
 
 @contextmanager
@@ -21,21 +21,27 @@ def traced(tracer: Tracer | None, x: Exchange, scope: Scope) -> Iterator[None]:
     method = scope["method"]
     begun = {"http.request.method": method, "headrace.request_id": x.request_id}
     span = tracer.begin(method, scope["headers"], begun, x.timeline.start)
-    x.timeline.marks = []
+    if span.kept:
+        x.timeline.marks = []
     try:
         with tracing.within(span):
             yield
     finally:
-        for stage, begin, end in x.timeline.marks:
-            span.child(stage, {}, begin=begin).end(at=end)
-        ended: dict[str, Value] = {
-            "http.route": x.route,
-            "http.response.status_code": x.status,
-            "gen_ai.request.model": x.model,
-        }
-        if x.principal is not None:
-            ended |= {"headrace.tenant": x.principal.tenant, "headrace.key_id": x.principal.key_id}
-        span.set(ended)
-        span.rename(f"{method} {x.route}")
-        failed = x.status >= 500 or x.started_then_failed
-        span.end(error=x.code if failed else None)
+        if span.kept:
+            _end(span, x)
+
+
+def _end(span: Span, x: Exchange) -> None:
+    for stage, begin, end in x.timeline.marks or ():
+        span.child(stage, {}, begin=begin).end(at=end)
+    ended: dict[str, Value] = {
+        "http.route": x.route,
+        "http.response.status_code": x.status,
+        "gen_ai.request.model": x.model,
+    }
+    if x.principal is not None:
+        ended |= {"headrace.tenant": x.principal.tenant, "headrace.key_id": x.principal.key_id}
+    span.set(ended)
+    span.rename(f"{x.method} {x.route}")
+    failed = x.status >= 500 or x.started_then_failed
+    span.end(error=x.code if failed else None)

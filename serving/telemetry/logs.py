@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import orjson
 
@@ -69,11 +69,31 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogFile(RotatingFileHandler):
-    """A file that is replaced once it has `maxBytes`; unlike its base, formats no line twice to find out."""
+    """A file that is replaced once it has `maxBytes`.
+
+    Unlike its base it formats no line twice to find out, and is of bytes: to ask a text file where it ends takes longer
+    than to write to it.
+    """
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Whether the file is full."""
-        return 0 < self.maxBytes <= (self.stream or self._open()).tell()
+        return self.stream is not None and 0 < self.maxBytes <= self.stream.tell()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line; one that cannot be written is told on standard error, as with every handler."""
+        try:
+            if self.shouldRollover(record):
+                self.doRollover()
+            if self.stream is None:  # it could not be opened when it was replaced
+                self.stream = self._open()
+            stream: Any = self.stream
+            stream.write(f"{self.format(record)}\n".encode())
+            stream.flush()
+        except Exception:
+            self.handleError(record)
+
+    def _open(self) -> Any:
+        return Path(self.baseFilename).open("ab")
 
 
 class Stderr(logging.StreamHandler[TextIO]):

@@ -35,6 +35,10 @@ class Span(Protocol):
     def trace_id(self) -> str:
         """The trace's id: 32 hexadecimal digits."""
 
+    @property
+    def kept(self) -> bool:
+        """Whether anybody will see it."""
+
     def child(self, name: str, attributes: Attributes, *, begin: float | None = None, client: bool = False) -> Span:
         """Returns a span within this one; `client` says that it asks another service."""
 
@@ -72,6 +76,12 @@ def current() -> Span | None:
     return _current.get()
 
 
+def kept() -> Span | None:
+    """Returns the span that this task is in if anybody will see it."""
+    span = _current.get()
+    return span if span is not None and span.kept else None
+
+
 @contextmanager
 def within(span: Span) -> Iterator[None]:
     """Makes `span` the current one; whoever began it ends it."""
@@ -84,8 +94,8 @@ def within(span: Span) -> Iterator[None]:
 
 @contextmanager
 def span(name: str, attributes: Attributes, *, client: bool = False) -> Iterator[Span | None]:
-    """A span within the current one, None where nothing is traced. What raises through it is its error."""
-    parent = _current.get()
+    """A span within the current one, None where none is kept. What raises through it is its error."""
+    parent = kept()
     if parent is None:
         yield None
         return
@@ -103,7 +113,7 @@ def span(name: str, attributes: Attributes, *, client: bool = False) -> Iterator
 def engine(url: str, path: str, document: Mapping[str, Any]) -> Iterator[None]:
     """A span of a request to an engine."""
     operation = OPERATIONS.get(path)
-    if _current.get() is None or operation is None:
+    if operation is None or kept() is None:
         yield
         return
     model = str(document.get("model", ""))
@@ -135,7 +145,7 @@ def agent(name: str, model: str) -> Iterator[None]:
 
 def answered(choices: Sequence[Any] | None, usage: Mapping[str, Any] | None) -> None:
     """Adds to the current span what an engine said and the tokens that it reported."""
-    opened = _current.get()
+    opened = kept()
     if opened is None:
         return
     counts = {name: value for field, name in _USED.items() if isinstance(value := (usage or {}).get(field), int)}

@@ -17,6 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from pydantic import ValidationError
 
 from serving.config import Assistant, Catalog, React, RemoteModel, Tracing
+from serving.telemetry.otlp import _Allowance
 from tests.unit.api.running import Loop, engine, gateway
 from tests.unit.api.test_tools import FINAL, Model, Retrieval, act
 from tests.wait import eventually
@@ -210,6 +211,34 @@ def test_only_a_share_of_the_traces_is_sent_and_a_caller_decides_about_its_own(t
     assert [int(t.split("-")[3], 16) & 1 for t in world.traceparents] == [0, 1, 0]
 
 
+def test_only_so_many_traces_begin_in_a_second_and_lines_name_the_others_too(tmp_path, caplog):
+    world = World()
+    world.says = ["hi"] * 4
+    with asking(tmp_path, world, per_second=0.0001) as http, caplog.at_level(logging.INFO, "headrace.requests"):
+        for headers in ({}, {}, {"traceparent": PARENT}, {}):
+            assert ask(http, headers=headers).is_success
+        eventually(lambda: len(caplog.records) == 4, "their lines")
+    told = [each.fields["trace_id"] for each in caplog.records]
+    assert len({*told}) == 4
+    assert {span.trace_id.hex() for span in world.spans} == {told[0], PARENT.split("-")[1]}
+    assert [t.split("-")[1] for t in world.traceparents] == told
+    assert [int(t.split("-")[3], 16) & 1 for t in world.traceparents] == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("per_second", "moments", "kept"),
+    [
+        (2, [10.0, 10.0, 10.0, 10.4, 10.5, 10.5], 3),  # two at once, and half a second later one
+        (2, [10.0, 10.0, 1000.0, 1000.0, 1000.0], 4),  # what was not taken is not kept for later
+        (0.5, [10.0, 11.0, 12.0, 12.0], 2),
+        (2, [10.0, 10.0, 9.0, 9.0, 10.0], 2),  # a request may come to it later than one that began after it
+    ],
+)
+def test_an_allowance(per_second, moments, kept):
+    allowance = _Allowance(per_second)
+    assert sum(allowance.take(at) for at in moments) == kept
+
+
 def test_a_receiver_that_is_down_loses_spans_alone(tmp_path):
     world = World()
     world.says = ["hi"] * 50
@@ -239,6 +268,7 @@ def test_without_an_endpoint_nothing_is_traced_or_imported(tmp_path):
         {"endpoint": "ftp://collector/v1/traces"},
         {"ratio": 1.1},
         {"ratio": -0.1},
+        {"per_second": 0},
     ],
 )
 def test_settings_that_are_wrong_are_refused(wrong):

@@ -101,6 +101,25 @@ def test_a_full_file_is_replaced(serve):
     assert len(list(serve.glob("headrace.log*"))) == 3
 
 
+def test_a_file_that_could_not_be_opened_is_opened_later(serve, monkeypatch, capsys):
+    path = logs.keep("headrace.log", FIELDS)
+    log = logging.getLogger("headrace.api")
+    with monkeypatch.context() as full:
+        full.setattr(logs.LogFile, "_open", raises(OSError(28, "No space left on device")))
+        for number in range(6):
+            log.warning("%d", number)
+    assert "No space left on device" in capsys.readouterr().err
+    log.warning("again")
+    assert [line["message"] for line in lines(path)] == ["again"]
+
+
+def raises(error):
+    def raising(*_):
+        raise error
+
+    return raising
+
+
 def test_without_ray_serve_nothing_is_changed():
     before = list(logging.getLogger("headrace").handlers)
     assert logs.keep("headrace.log", FIELDS) is None
