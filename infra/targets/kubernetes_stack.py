@@ -32,6 +32,8 @@ READY_S = 1800
 """Images and models may be large; what is waited for is shown all the while."""
 STORE_S = 300
 """A store answers within seconds, or is not there, or refuses: its operator's own words are shown meanwhile."""
+ENDED_S = 1200
+"""A volume is deleted once its last pod has ended, which drains for 11 minutes: one more than Pulumi gives it."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,10 @@ WAITED_FOR = {
     "kubernetes:batch/v1:Job": {"pulumi.com/timeoutSeconds": str(READY_S)},
     # The provider waits to see a claim pending whose class waits for a pod: one that is bound at once it never sees so.
     # https://github.com/pulumi/pulumi-kubernetes/blob/v4.25.0/provider/pkg/await/awaiters.go
-    "kubernetes:core/v1:PersistentVolumeClaim": {"pulumi.com/skipAwait": "true"},
+    "kubernetes:core/v1:PersistentVolumeClaim": {
+        "pulumi.com/skipAwait": "true",
+        "pulumi.com/timeoutSeconds": str(ENDED_S),  # of its deletion, which is waited for
+    },
 }
 """Annotations by type of resource: what Pulumi is to know is kept out of the chart."""
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from pulumi import ResourceOptions, ResourceTransformArgs
 
-from infra.targets.kubernetes_stack import wait_until_ready
+from infra.targets.kubernetes_stack import CHART, wait_until_ready
+
+MARGIN_S = 300
+"""Until pods end at all, and for the volume itself."""
 
 
 def told(kind: str) -> dict[str, Any] | None:
@@ -35,7 +39,16 @@ def test_the_secrets_of_a_store_are_waited_for() -> None:
 
 def test_a_claim_that_is_bound_before_anybody_looks_is_no_failure() -> None:
     """Pulumi's provider would wait five minutes to see it pending."""
-    assert told("core/v1:PersistentVolumeClaim") == {"kept": "yes", "pulumi.com/skipAwait": "true"}
+    annotations = told("core/v1:PersistentVolumeClaim")
+    assert annotations
+    assert annotations["pulumi.com/skipAwait"] == "true"
+
+
+def test_a_claim_is_given_the_time_that_its_last_pod_may_drain() -> None:
+    annotations = told("core/v1:PersistentVolumeClaim")
+    assert annotations
+    streams = yaml.safe_load((CHART / "values.yaml").read_text())["streams"]
+    assert int(annotations["pulumi.com/timeoutSeconds"]) > streams["drainSeconds"] + 60 + MARGIN_S
 
 
 @pytest.mark.parametrize("kind", ["core/v1:ConfigMap", "networking.k8s.io/v1:NetworkPolicy"])
