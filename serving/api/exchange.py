@@ -154,12 +154,18 @@ class Exchange:
             metrics.child(metrics.tenant_requests, self.principal.tenant, outcome).inc()
         if self.assistant is not None:
             metrics.child(metrics.assistant_requests, self.assistant, outcome).inc()
-        metrics.child(metrics.request_seconds, self.route, self.model, outcome).observe(self.timeline.total)
         if self.streamed:
             metrics.child(metrics.streams, self.model, outcome).inc()
-        for stage, seconds in self.timeline.stages.items():
-            metrics.child(metrics.stage_seconds, self.route, stage).observe(seconds)
-        metrics.child(metrics.overhead_seconds, self.route).observe(self.timeline.overhead)
+        metrics.observe(
+            [
+                (metrics.child(metrics.request_seconds, self.route, self.model, outcome), self.timeline.total),
+                (metrics.child(metrics.overhead_seconds, self.route), self.timeline.overhead),
+                *(
+                    (metrics.child(metrics.stage_seconds, self.route, stage), seconds)
+                    for stage, seconds in self.timeline.stages.items()
+                ),
+            ]
+        )
 
     @property
     def outcome(self) -> str:

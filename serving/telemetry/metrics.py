@@ -1,28 +1,27 @@
 """The metric objects of this process, made from the catalogue.
 
-`prometheus-client` decides at import whether values live in memory or, with `PROMETHEUS_MULTIPROC_DIR` set,
-in files that the node's exporter reads: import this module only in processes that emit.
+It is decided at import whether values live in memory or, with `PROMETHEUS_MULTIPROC_DIR` set, in files that the node's
+exporter reads: import this module only in processes that emit.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
 import prometheus_client
-from prometheus_client import Gauge, values
+import prometheus_client.values
+from prometheus_client import Gauge
 
 from serving.telemetry import catalogue as c
-from serving.telemetry import holders
-from serving.telemetry.values import FileValue
+from serving.telemetry import holders, values
 
-if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-    HELD = holders.hold(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-    values.ValueClass = FileValue
+if values.FOLDER is not None:
+    HELD = holders.hold(Path(values.FOLDER))
+prometheus_client.values.ValueClass = values.Value
 
 
 class Counter(prometheus_client.Counter):
@@ -40,8 +39,12 @@ class Histogram(prometheus_client.Histogram):
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         """Adds `amount` to the sum, and one to its bucket."""
-        self._sum.inc(amount)
-        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+        observe(((self, amount),))
+
+
+def observe(observed: Iterable[tuple[Histogram, float]]) -> None:
+    """Observes an amount in each; one by one takes twice the time."""
+    values.observe([(h._sum, h._buckets[bisect_left(h._upper_bounds, amount)], amount) for h, amount in observed])
 
 
 def _counter(m: c.Metric) -> Counter:

@@ -1,4 +1,4 @@
-"""Values of this process's metrics, in the files that `prometheus-client` keeps for each process.
+"""Values of this process's metrics: in the files that `prometheus-client` keeps for each process, or in memory.
 
 Its own class writes the same bytes in four times the time: a stream changes some thirty values, and what that takes is
 taken from the streams. docs/decisions/0010-what-telemetry-costs.md has the figures.
@@ -7,22 +7,25 @@ taken from the streams. docs/decisions/0010-what-telemetry-costs.md has the figu
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
+FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+"""Where this process's files are, if they are read by others."""
+
 _DOUBLE = 8
 _LOCK = Lock()
 _FILES: dict[str, MmapedDict] = {}
 
 
-class FileValue:
-    """A value in a file. Threads may share it; processes that are forks of one another may not."""
+class Value:
+    """What `prometheus-client` wants of a value. Threads may share it; forks of a process may not."""
 
     __slots__ = ("_at", "_cells")
-    _multiprocess = True
 
     def __init__(
         self,
@@ -35,13 +38,16 @@ class FileValue:
         multiprocess_mode: str = "",
         **_: Any,
     ) -> None:
+        if FOLDER is None:
+            self._cells, self._at = memoryview(bytearray(2 * _DOUBLE)).cast("d"), 0
+            return
         kind = f"{typ}_{multiprocess_mode}" if typ == "gauge" else typ
         key = mmap_key(metric_name, name, labelnames, labelvalues, help_text)
         with _LOCK:
             file = _FILES.get(kind)
             if file is None:
-                folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-                file = _FILES[kind] = MmapedDict(str(folder / f"{kind}_{os.getpid()}.db"))  # type: ignore[no-untyped-call]
+                path = Path(FOLDER, f"{kind}_{os.getpid()}.db")
+                file = _FILES[kind] = MmapedDict(str(path))  # type: ignore[no-untyped-call]
             file.read_value(key)  # type: ignore[no-untyped-call]
             # A file that grows is mapped anew: this mapping is of its beginning, and stays as true.
             self._cells = memoryview(file._m).cast("d")
@@ -60,10 +66,18 @@ class FileValue:
 
     def get(self) -> float:
         """Returns it."""
-        return float(self._cells[self._at])
+        return self._cells[self._at]
 
     def set_exemplar(self, exemplar: object) -> None:
-        """Files hold none."""
+        """Does nothing: files hold none."""
 
     def get_exemplar(self) -> None:
         """Returns none."""
+
+
+def observe(observed: Iterable[tuple[Value, Value, float]]) -> None:
+    """Adds observations to histograms, each given as (its sum, its bucket, amount)."""
+    with _LOCK:
+        for total, bucket, amount in observed:
+            total._cells[total._at] += amount
+            bucket._cells[bucket._at] += 1
