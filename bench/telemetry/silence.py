@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 
 from serving.api.exchange import Exchange
 from serving.telemetry import metrics
@@ -25,7 +25,11 @@ def silence() -> None:
     The marks of a request's stages stay: captures hold them.
     """
     nothing = _Nothing()
-    for kind, verbs in ((Counter, ("inc",)), (Gauge, ("inc", "dec", "set")), (Histogram, ("observe",))):
+    for kind, verbs in (
+        (metrics.Counter, ("inc",)),
+        (Gauge, ("inc", "dec", "set")),
+        (metrics.Histogram, ("observe",)),
+    ):
         for verb in verbs:
             setattr(kind, verb, getattr(_Nothing, verb))
     metrics.child = lambda *_: nothing  # type: ignore[assignment]
