@@ -39,6 +39,15 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(one.getsockname()[1])
 
 
+@contextmanager
+def held_port(host: str = "127.0.0.1") -> Iterator[int]:
+    """A port that is nobody else's until the end. Who connects is refused, unless a server of ours listens there."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that sets it too may bind and listen
+        one.bind((host, 0))
+        yield int(one.getsockname()[1])
+
+
 class Server:
     """A child process in a folder of its own, which goes with it."""
 
