@@ -49,7 +49,9 @@ class Watch(Server):
             ]
         )
         self._ready([self.port])
-        eventually(lambda: httpx.get(f"{self.url}/-/ready").status_code == 200, "Prometheus is ready", WITHIN_S)
+        eventually(
+            lambda: httpx.get(f"{self.url}/-/ready", timeout=30).status_code == 200, "Prometheus is ready", WITHIN_S
+        )
         eventually(lambda: self.values("min(up) == 1 and count(up) >= 3"), "a scrape of every target", WITHIN_S)
 
     def refresh(self) -> None:
