@@ -650,7 +650,7 @@ def test_a_hang_up_keeps_nothing(world):
     body = {"model": "slow", "input": "hi", "conversation": conversation}
     with httpx.Client(base_url=world.up.url, headers=world.http.headers) as client, pytest.raises(httpx.ReadTimeout):
         client.post("/v1/responses", json=body, timeout=0.5)
-    eventually(lambda: world.up.services.admission._active == 0, "the request ends")
+    eventually(lambda: world.up.services.admission._active == 0, "the request ends", 5)
     world.engine.release.set()
     assert list(world.sdk.conversations.items.list(conversation)) == []
 
