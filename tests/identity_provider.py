@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests import node
 from tests.certificate import Certificate
-from tests.servers import Server, free_port
+from tests.servers import Server
 
 SOURCE = Path(__file__).with_name("oidc")
 AUDIENCE = "urn:headrace:api"
@@ -31,7 +31,7 @@ class IdentityProvider(Server):
     def __init__(self, home: str, host: str = "127.0.0.1", certificate: Certificate | None = None) -> None:
         super().__init__()
         self.home = home
-        self.host, self.port = host, free_port(host)
+        self.host, self.port = host, self._port(host)
         self.url = f"{'https' if certificate else 'http'}://{host}:{self.port}"
         self._certificate = certificate
         self._package = node.packages(SOURCE) / "node_modules" / "oidc-provider"

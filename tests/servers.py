@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -39,6 +39,15 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(one.getsockname()[1])
 
 
+@contextmanager
+def held_port(host: str = "127.0.0.1") -> Iterator[int]:
+    """A port that is nobody else's until the end. Who connects is refused, unless a server of ours listens there."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that sets it too may bind and listen
+        one.bind((host, 0))
+        yield int(one.getsockname()[1])
+
+
 class Server:
     """A child process in a folder of its own, which goes with it."""
 
@@ -47,6 +56,11 @@ class Server:
         memory = MEMORY if large and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
         self.folder = Path(tempfile.mkdtemp(prefix="headrace-", dir=memory))
         self.process: subprocess.Popen[bytes] | None = None
+        self._held = ExitStack()
+
+    def _port(self, host: str = "127.0.0.1") -> int:
+        """A port of this server, also while it is stopped."""
+        return self._held.enter_context(held_port(host))
 
     def _start(self, command: list[str], **options: object) -> None:
         with (self.folder / "log").open("ab") as log:
@@ -84,6 +98,7 @@ class Server:
 
     def close(self) -> None:
         self.kill()
+        self._held.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -97,7 +112,7 @@ class Postgres(Server):
         """`address`: where others reach it; this host does on loopback in any case."""
         super().__init__(large=True)
         self.address = address
-        self.port = free_port()
+        self.port = self._port()
         self._databases = 0
         programs = _postgres_programs()
         # The server refuses to run as root.
@@ -201,7 +216,7 @@ class ObjectStore(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        self.port = free_port()
+        self.port = self._port()
         self._prefixes = 0
 
     @property

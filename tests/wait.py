@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def eventually(true: Callable[[], object], what: str = "it came to pass", seconds: float = 60) -> None:
-    """Asks again and again; fails, saying `what`, when `seconds` are over first."""
+def eventually(true: Callable[[], T], what: str = "it came to pass", seconds: float = 60) -> T:
+    """Asks again and again, and returns what was true; fails, saying `what`, when `seconds` are over first."""
     until = time.monotonic() + seconds
-    while not true():
+    while not (found := true()):
         assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
         time.sleep(0.1)
+    return found

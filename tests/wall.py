@@ -23,6 +23,7 @@ from infra.providers.ray_head import NODE, RayHead
 from infra.providers.ray_ports import RayPorts
 from infra.providers.resource import Task
 from infra.providers.session import Session
+from tests.servers import held_port
 from tests.wait import eventually
 
 APPLICATIONS = "/api/serve/applications/"
@@ -44,12 +45,6 @@ class Hello:
 def build(args):
     return Hello.bind()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @dataclass
@@ -126,7 +121,7 @@ def walled_ray(env: Mapping[str, str] | None = None) -> Iterator[Wall]:
             "temp": str(root / "r"),
             "token_path": str(token_file),
             "ports": {},
-            "dashboard_port": free_port(),
+            "dashboard_port": stack.enter_context(held_port()),
             "inner_base": 0,
             "record": str(root / "run"),
             "log": str(root / "ray.log"),
@@ -136,11 +131,11 @@ def walled_ray(env: Mapping[str, str] | None = None) -> Iterator[Wall]:
         stack.callback(lambda: head.delete(inputs["record"], inputs, task))
         document = {
             "proxy_location": "HeadOnly",
-            "http_options": {"host": "127.0.0.1", "port": free_port()},
+            "http_options": {"host": "127.0.0.1", "port": stack.enter_context(held_port())},
             "applications": [application("one")],
         }
         mounted = root / "serve.json"
-        port = free_port()
+        port = stack.enter_context(held_port())
         log = root / "door.log"
         arguments = ["--listen", f"127.0.0.1:{port}", "--ray", f"http://127.0.0.1:{inputs['dashboard_port']}"]
         files = ["--token-file", str(token_file), "--document", str(mounted)]

@@ -30,7 +30,7 @@ from tests.campaigns.callers import CLIENTS, GUARD_S, Callers
 from tests.campaigns.engine import Engine
 from tests.campaigns.ledger import Found, read, violations
 from tests.campaigns.tally import Counters, miscounted
-from tests.servers import Postgres, free_port
+from tests.servers import Postgres, held_port
 from tests.unit.api.running import Loop, engine
 from tests.wait import eventually
 
@@ -142,7 +142,9 @@ def test_what_was_acknowledged_is_there_exactly_once(server: Postgres | None, ki
     with exporting(tmp_path / "metrics") as scrape:
         with (
             engine(loop, scripted.app()) as engine_port,
-            standing([Replica(url, str(tmp_path), str(engine_port), port=free_port()) for _ in range(2)]) as replicas,
+            held_port() as one,
+            held_port() as other,
+            standing([Replica(url, str(tmp_path), str(engine_port), port=port) for port in (one, other)]) as replicas,
         ):
             callers = Callers([replica.url for replica in replicas], key, SEED)
             counted_exactly(callers, scripted, loop, scrape)

@@ -11,6 +11,8 @@ import httpx
 import openai
 import pytest
 
+from tests.wait import eventually
+
 
 @pytest.fixture(scope="module")
 def sdk(stack):
@@ -234,11 +236,7 @@ def test_a_deleted_file_is_found_no_more(sdk):
     assert settled(sdk, store, file).status == "completed"
     assert sdk.vector_stores.search(store.id, query="vanishing marker").data
     sdk.files.delete(file.id)
-    for _ in range(50):
-        if not sdk.vector_stores.search(store.id, query="vanishing marker").data:
-            break
-        time.sleep(0.2)
-    assert not sdk.vector_stores.search(store.id, query="vanishing marker").data
+    eventually(lambda: not sdk.vector_stores.search(store.id, query="vanishing marker").data, "it is found no more")
     sdk.vector_stores.delete(store.id)
     with pytest.raises(openai.NotFoundError):
         sdk.vector_stores.search(store.id, query="x")

@@ -127,18 +127,18 @@ def test_other_media_types(client, kind):
 def test_wrong_keys(stack, key):
     value = b"Bearer " + (key if isinstance(key, bytes) else key.encode())
     for path in ("/v1/models", "/v1/files", "/v1/vector_stores"):
-        refused(httpx.get(stack.url + path, headers={b"authorization": value}), 401)
-    refused(httpx.post(stack.url + CHAT, json=chat(), headers={b"authorization": value}), 401)
+        refused(httpx.get(stack.url + path, headers={b"authorization": value}, timeout=BOUND_S), 401)
+    refused(httpx.post(stack.url + CHAT, json=chat(), headers={b"authorization": value}, timeout=BOUND_S), 401)
 
 
 def test_every_data_route_needs_a_key(stack):
-    paths = httpx.get(stack.url + "/openapi.json").json()["paths"]
+    paths = httpx.get(stack.url + "/openapi.json", timeout=BOUND_S).json()["paths"]
     checked = 0
     for path, methods in paths.items():
         for method, operation in methods.items():
             if operation["security"]:
                 url = stack.url + path.replace("{", "").replace("}", "")
-                refused(httpx.request(method, url), 401)
+                refused(httpx.request(method, url, timeout=BOUND_S), 401)
                 checked += 1
     assert checked >= 20
 

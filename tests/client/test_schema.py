@@ -31,7 +31,7 @@ MODES += [(f"{op.method} {op.path}", GenerationMode.NEGATIVE) for op in DOCUMENT
 
 
 def test_the_served_document_is_the_one_that_is_checked(stack):
-    assert httpx.get(f"{stack.url}/openapi.json").json() == document()
+    assert httpx.get(f"{stack.url}/openapi.json", timeout=60).json() == document()
 
 
 @pytest.mark.parametrize(("label", "mode"), MODES, ids=[f"{mode.value} {label}" for label, mode in MODES])

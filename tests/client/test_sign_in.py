@@ -60,5 +60,5 @@ def test_a_program_asks_with_the_providers_token(stack: Stack, sign_on: SignOn) 
 def test_a_token_that_the_provider_did_not_sign_is_none(stack: Stack, sign_on: SignOn) -> None:
     head, body, signature = sign_on.provider.token().split(".")
     forged = f"{head}.{body}.{'A' * len(signature)}"
-    answer = httpx.get(f"{stack.url}/v1/me", headers={"Authorization": f"Bearer {forged}"}, trust_env=False)
+    answer = httpx.get(f"{stack.url}/v1/me", headers={"Authorization": f"Bearer {forged}"}, trust_env=False, timeout=60)
     assert answer.status_code == 401

@@ -23,6 +23,8 @@ from tools.report import ToolError
 
 Kubectl = Callable[..., str]
 PORT = 8080
+LISTEN = ("socat", "-t20", f"TCP-LISTEN:{PORT},fork,reuseaddr")
+"""-t: once one side has no more to send, socat by itself waits half a second for the other."""
 
 
 def pod(name: str, node: str, **spec: Any) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def pod(name: str, node: str, **spec: Any) -> dict[str, Any]:
         "name": "main",
         "image": TOOLS,
         "imagePullPolicy": "Never",
-        "command": ["socat", f"TCP-LISTEN:{PORT},fork,reuseaddr", "SYSTEM:hostname"],
+        "command": [*LISTEN, "SYSTEM:hostname"],
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
     }
     return {
@@ -55,9 +57,9 @@ def address(kubectl: Kubectl, namespace: str, name: str) -> str:
     return kubectl(f"-n={namespace}", "get", "pod", name, "-o=jsonpath={.status.podIP}")
 
 
-def ask(kubectl: Kubectl, namespace: str, client: str, where: str, port: int = PORT) -> str:
+def ask(kubectl: Kubectl, namespace: str, client: str, where: str, port: int = PORT, *, within_s: int = 20) -> str:
     """What the client hears from there; raises ToolError with socat's complaint when it hears nothing."""
-    command = ("socat", "-T2", "-", f"TCP:{where}:{port},connect-timeout=2")
+    command = ("socat", f"-t{within_s}", f"-T{within_s}", "-", f"TCP:{where}:{port},connect-timeout={within_s}")
     return kubectl(f"-n={namespace}", "exec", client, "--", *command).strip()
 
 
@@ -67,6 +69,11 @@ def succeeds(action: Callable[[], object], error: type[Exception] = ToolError) -
     except error:
         return False
     return True
+
+
+def reaches(kubectl: Kubectl, namespace: str, client: str, where: str, port: int = PORT) -> bool:
+    """Whether it hears something now: for those who ask again."""
+    return succeeds(lambda: ask(kubectl, namespace, client, where, port, within_s=2))
 
 
 @pytest.fixture
@@ -81,7 +88,7 @@ def pair(kubectl: Kubectl, namespace: str) -> str:
 def hear(kubectl: Kubectl, namespace: str, client: str, server: str) -> str:
     """As `ask`, once the routes and policies of both nodes are there; they follow a new pod within seconds."""
     where = address(kubectl, namespace, server)
-    eventually(lambda: succeeds(lambda: ask(kubectl, namespace, client, where)))
+    eventually(lambda: reaches(kubectl, namespace, client, where))
     return ask(kubectl, namespace, client, where)
 
 
@@ -111,7 +118,7 @@ def test_pods_reach_each_other_across_nodes(kubectl: Kubectl, pair: str) -> None
 
 def test_a_pod_is_seen_with_its_own_address_across_nodes(kubectl: Kubectl, namespace: str) -> None:
     """Policies look at addresses: they mean nothing where one node's pods are masqueraded on the way to another."""
-    who = {"command": ["socat", f"TCP-LISTEN:{PORT},fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR"]}
+    who = {"command": [*LISTEN, "SYSTEM:echo $SOCAT_PEERADDR"]}
     start(kubectl, namespace, pod("west", CONTROL_PLANE.name, **who), pod("east", WORKER.name, **who))
     west, east = (address(kubectl, namespace, name) for name in ("west", "east"))
     assert hear(kubectl, namespace, "west", "east") == west
@@ -127,7 +134,7 @@ def test_services_are_found_by_name_on_both_nodes(kubectl: Kubectl, pair: str) -
     }
     start(kubectl, pair, service)
     for client in ("west", "east"):
-        eventually(lambda client=client: succeeds(lambda: ask(kubectl, pair, client, "web", 80)))
+        eventually(lambda client=client: reaches(kubectl, pair, client, "web", 80))
         for name in ("web", f"web.{pair}", f"web.{pair}.svc.cluster.local"):
             assert ask(kubectl, pair, client, name, 80) == "east"
         assert "kubernetes.default.svc.cluster.local" in kubectl(
@@ -180,14 +187,14 @@ def test_a_policy_denies_across_nodes_and_admits_whom_it_names(kubectl: Kubectl,
         },
     }
     start(kubectl, pair, policy)
-    eventually(lambda: not succeeds(lambda: ask(kubectl, pair, "west", east)))
+    eventually(lambda: not reaches(kubectl, pair, "west", east))
     for _ in range(3):
         for stranger in ("west", "neighbour"):  # on the other node, and on the same one
             with pytest.raises(ToolError, match=r"socat\[\d+\] E"):
-                ask(kubectl, pair, stranger, east)
+                ask(kubectl, pair, stranger, east, within_s=2)
         assert ask(kubectl, pair, "friend", east) == "east"
     kubectl(f"-n={pair}", "delete", "networkpolicy", "only-friends")
-    eventually(lambda: succeeds(lambda: ask(kubectl, pair, "west", east)))
+    eventually(lambda: reaches(kubectl, pair, "west", east))
 
 
 def test_a_policy_of_silence_holds_on_the_way_out(kubectl: Kubectl, pair: str) -> None:
@@ -200,7 +207,7 @@ def test_a_policy_of_silence_holds_on_the_way_out(kubectl: Kubectl, pair: str) -
     east = address(kubectl, pair, "east")
     assert ask(kubectl, pair, "west", east) == "east"
     start(kubectl, pair, policy)
-    eventually(lambda: not succeeds(lambda: ask(kubectl, pair, "west", east)))
+    eventually(lambda: not reaches(kubectl, pair, "west", east))
     assert ask(kubectl, pair, "east", address(kubectl, pair, "west")) == "west"
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from tests.cluster.kserve.controller import DEFINITIONS, GROUP, Controller
 from tests.cluster.stack import NAMESPACE, ClusterStack
+from tests.wait import eventually
 from tools.cluster.images import TOOLS
 from tools.report import ToolError
 
@@ -121,7 +122,7 @@ def kserved(stack: ClusterStack, kubectl: Kubectl) -> Iterator[ClusterStack]:
             addons={**kept["addons"], "kserve": {"existing": "that of the tests"}},
         )
         stack.run("up")
-        assert controller.ready == {"kserved"}, controller.problem
+        eventually(lambda: controller.ready == {"kserved"}, "its controller has seen it ready")
         yield stack
     finally:
         stack.change(**kept)

@@ -251,8 +251,8 @@ def test_network_policies_hold(small: Site) -> None:
     k("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
     address = k("get", "pod", "web", "-o=jsonpath={.status.podIP}")
 
-    def gets(name: str) -> bool:
-        return "up" in k("exec", name, "--", "curl", "-sm2", f"http://{address}:8080", check=False)
+    def gets(name: str, within_s: int = 2) -> bool:
+        return "up" in k("exec", name, "--", "curl", f"-sm{within_s}", f"http://{address}:8080", check=False)
 
     until(lambda: gets("friend") and gets("stranger"))
     assert "kubernetes.default" in k("exec", "friend", "--", "getent", "hosts", "kubernetes.default.svc.cluster.local")
@@ -268,7 +268,7 @@ def test_network_policies_hold(small: Site) -> None:
         },
     )
     until(lambda: not gets("stranger"))
-    assert gets("friend")
+    assert gets("friend", within_s=30)
     k("delete", "networkpolicy", "web")
     until(lambda: gets("stranger"))
     k("delete", "pod", "--all", "--wait")

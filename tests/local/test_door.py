@@ -36,15 +36,15 @@ def test_nothing_else_of_the_dashboard_is_reached(deployed: Wall) -> None:
         answer = deployed.door.request(method, target, json=job)
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), (method, target)
     with_token = {"Authorization": f"Bearer {deployed.token}"}
-    assert httpx.get(f"{deployed.dashboard}/api/jobs/", headers=with_token, trust_env=False).json() == []
+    assert httpx.get(f"{deployed.dashboard}/api/jobs/", headers=with_token, trust_env=False, timeout=30).json() == []
 
 
 @pytest.mark.parametrize("target", ["/api/jobs/", APPLICATIONS, "/api/version", "/nodes"])
 def test_the_dashboard_itself_wants_the_token(deployed: Wall, target: str) -> None:
     url = deployed.dashboard + target
-    assert httpx.get(url, trust_env=False).status_code == 401
+    assert httpx.get(url, trust_env=False, timeout=30).status_code == 401
     wrong = {"Authorization": f"Bearer {secrets.token_hex(32)}"}
-    assert httpx.get(url, headers=wrong, trust_env=False).status_code == 403
+    assert httpx.get(url, headers=wrong, trust_env=False, timeout=30).status_code == 403
 
 
 def test_another_document_is_refused_until_it_is_the_mounted_one(deployed: Wall) -> None:

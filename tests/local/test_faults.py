@@ -221,9 +221,9 @@ def test_what_listens_beyond_loopback_is_known(stack):
 def test_rays_ports_refuse_whoever_has_no_token(stack):
     dashboard = stack.settings()["ports"]["dashboard"]
     url = f"http://127.0.0.1:{dashboard}/api/serve/applications/"
-    assert httpx.get(url).status_code in (401, 403)
-    assert httpx.put(url, json={"applications": []}).status_code in (401, 403)
+    assert httpx.get(url, timeout=30).status_code in (401, 403)
+    assert httpx.put(url, json={"applications": []}, timeout=30).status_code in (401, 403)
     wrong = {"Authorization": "Bearer " + "0" * 64}
-    assert httpx.put(url, json={"applications": []}, headers=wrong).status_code in (401, 403)
+    assert httpx.put(url, json={"applications": []}, headers=wrong, timeout=30).status_code in (401, 403)
     jobs = f"http://127.0.0.1:{dashboard}/api/jobs/"
-    assert httpx.post(jobs, json={"entrypoint": "true"}).status_code in (401, 403)
+    assert httpx.post(jobs, json={"entrypoint": "true"}, timeout=30).status_code in (401, 403)

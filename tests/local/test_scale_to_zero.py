@@ -49,11 +49,12 @@ async def first():
         busy = str(e)
     engines = Engines(serve.get_app_handle, 120)
     engines.configure(catalog)
-    async with engines.endpoint("sleeper") as endpoint, httpx.AsyncClient(headers=endpoint.headers) as client:
+    async with engines.endpoint("sleeper") as endpoint, httpx.AsyncClient(timeout=60) as client:
+        client.headers.update(endpoint.headers)
         warm = [line for line in (await client.get(endpoint.url.removesuffix("/v1") + "/metrics")).text.splitlines()
                 if line.startswith("llamacpp:tokens_predicted_total ")]
-        answer = await client.post(endpoint.url + "/completions", json={"prompt": "Hi", "max_tokens": 2}, timeout=60)
-        stranger = await httpx.AsyncClient().post(endpoint.url + "/completions", json={"prompt": "Hi"})
+        answer = await client.post(endpoint.url + "/completions", json={"prompt": "Hi", "max_tokens": 2})
+        stranger = await httpx.AsyncClient(timeout=60).post(endpoint.url + "/completions", json={"prompt": "Hi"})
     return {"busy": busy, "warm": warm, "status": answer.status_code, "url": endpoint.url,
             "stranger": stranger.status_code}
 
@@ -103,7 +104,7 @@ def test_requests_that_come_in_by_http_count(deployed: Wall) -> None:
     assert len(replicas(deployed, "busy", "Hello")) == 1
 
     url = f"http://127.0.0.1:{document['http_options']['port']}/busy"
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=30) as client:
         eventually(lambda: client.get(url).text == "hello", "the application answers")
     stop = threading.Event()
 

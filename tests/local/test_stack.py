@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,11 +103,7 @@ def search(stack: Stack, query: str) -> str:
 
 def gone(stack: Stack, query: str, text: str) -> None:
     """The index forgets in the background."""
-    for _ in range(100):
-        if text not in search(stack, query):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"'{text}' is still found")
+    eventually(lambda: text not in search(stack, query), f"'{text}' is found no more")
 
 
 def chat(stack: Stack, model: str = "plain") -> httpx.Response:
@@ -241,7 +236,7 @@ def haystacks(stack: Stack) -> Iterator[tuple[str, bytes]]:
     token = (layout.secrets / "ray_token").read_text()
     dashboard = f"http://127.0.0.1:{stack.settings()['ports']['dashboard']}"
     for path in ("/api/serve/applications/", "/api/version", "/nodes?view=summary", "/api/jobs/"):
-        yield path, httpx.get(f"{dashboard}{path}", headers={"Authorization": f"Bearer {token}"}).content
+        yield path, httpx.get(f"{dashboard}{path}", headers={"Authorization": f"Bearer {token}"}, timeout=30).content
 
 
 def test_secrets_stand_nowhere_but_in_their_files(life):

@@ -26,8 +26,9 @@ from infra.providers.resource import Task
 from infra.providers.session import Session
 from serving.config import Catalog, SecretRef, ServingConfig, Store, VllmModel
 from serving.document import model_application, serve_document
+from tests.servers import free_port
 from tests.wait import eventually
-from tests.wall import APPLICATIONS, free_port
+from tests.wall import APPLICATIONS
 
 TWIN = Path(__file__).parents[1] / "unit/engines/twin.py"
 MODEL = VllmModel(

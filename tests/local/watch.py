@@ -16,7 +16,7 @@ import yaml
 from monitoring import scaled
 from monitoring.rules_file import document
 from tests.monitored import ask
-from tests.servers import Server, free_port
+from tests.servers import Server
 from tests.stack import Stack
 from tests.wait import eventually
 from tools import find
@@ -36,7 +36,7 @@ class Watch(Server):
         super().__init__()
         self._theirs = stack.layout.state / "prometheus.yml"
         self._settings = self.folder / "prometheus.yml"
-        self.port = free_port()
+        self.port = self._port()
         (self.folder / "rules.yaml").write_text(json.dumps(document(scaled.groups(SCALE))))
         self.refresh()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -49,7 +49,9 @@ class Watch(Server):
             ]
         )
         self._ready([self.port])
-        eventually(lambda: httpx.get(f"{self.url}/-/ready").status_code == 200, "Prometheus is ready", WITHIN_S)
+        eventually(
+            lambda: httpx.get(f"{self.url}/-/ready", timeout=30).status_code == 200, "Prometheus is ready", WITHIN_S
+        )
         eventually(lambda: self.values("min(up) == 1 and count(up) >= 3"), "a scrape of every target", WITHIN_S)
 
     def refresh(self) -> None:

@@ -16,7 +16,7 @@ from monitoring.dashboards.links import selected
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert, Group, Recording
 from monitoring.rules_file import document
-from tests.servers import Server, free_port
+from tests.servers import Server
 from tests.status.history import STEP_S, History
 from tests.wait import eventually
 from tools import find
@@ -43,7 +43,7 @@ class Past(Server):
     def _make(self) -> None:
         now = int(time.time()) // STEP_S * STEP_S
         self._programs = find.ensure(["prometheus", "promtool"])
-        self.port = free_port()
+        self.port = self._port()
         self.url = f"http://127.0.0.1:{self.port}"
         (self.folder / "prometheus.yml").write_text("{}")
         start, end = beginning(now), now + AHEAD_S

@@ -11,7 +11,7 @@ import httpx
 
 from monitoring.dashboards import DASHBOARDS
 from tests.browser import Page
-from tests.servers import Server, free_port
+from tests.servers import Server
 from tests.wait import eventually
 
 PAGES = ("/status", *(f"/status/{dashboard.name}" for dashboard in DASHBOARDS))
@@ -50,7 +50,7 @@ class Status(Server):
 
     def __init__(self, prometheus: str, command: Sequence[str] = COMMAND) -> None:
         super().__init__()
-        self.port = free_port()
+        self.port = self._port()
         self.url = f"http://127.0.0.1:{self.port}"
         with self._whole(), httpx.Client(trust_env=False) as client:
             self._start([*command, "--prometheus", prometheus, "--port", str(self.port)])

@@ -12,7 +12,7 @@ import pytest
 from serving.config import Store
 from serving.telemetry.logs import Stderr
 from tests.identity_provider import IdentityProvider
-from tests.servers import S3, Azure, Gcs, ObjectStore, Postgres, free_port
+from tests.servers import S3, Azure, Gcs, ObjectStore, Postgres, held_port
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +25,20 @@ def postgres() -> Iterator[Postgres]:
     server.close()
 
 
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Where nobody answers."""
+    with held_port() as port:
+        yield port
+
+
 @pytest.fixture(scope="session")
 def identity_provider() -> Iterator[IdentityProvider]:
     """An identity provider, whose `home` is for a gateway to listen at. Whoever stops it starts it again."""
-    server = IdentityProvider(f"http://127.0.0.1:{free_port()}")
-    yield server
-    server.close()
+    with held_port() as home:
+        server = IdentityProvider(f"http://127.0.0.1:{home}")
+        yield server
+        server.close()
 
 
 @pytest.fixture(scope="session")

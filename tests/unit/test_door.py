@@ -19,6 +19,7 @@ from aiohttp import web
 
 from serving import door, stranded
 from serving.door import APPLICATIONS, Settings, serve
+from tests.servers import held_port
 
 TOKEN = "0123456789abcdef" * 4
 DOCUMENT: dict[str, Any] = {
@@ -81,12 +82,6 @@ class Place:
         return status, answer["error"]["code"] if "error" in answer else ""
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     ray = Ray()
@@ -98,13 +93,16 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     settings = Settings(f"http://127.0.0.1:{ray.port}", tmp_path / "token", tmp_path / "serve.json")
     settings.token_file.write_text(TOKEN + "\n")
     settings.document.write_bytes(MOUNTED)
-    port, ready = free_port(), asyncio.Event()
-    task = asyncio.create_task(serve(settings, "127.0.0.1", port, ready))
-    await ready.wait()
-    yield Place(ray, port, settings)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    with held_port() as port:
+        ready = asyncio.Event()
+        task = asyncio.create_task(serve(settings, "127.0.0.1", port, ready))
+        listening = asyncio.create_task(ready.wait())
+        await asyncio.wait({task, listening}, return_when=asyncio.FIRST_COMPLETED)
+        assert ready.is_set(), task
+        yield Place(ray, port, settings)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
     await runner.cleanup()
 
 

@@ -24,7 +24,8 @@ from serving.api.services import Services
 from serving.config import SecretRef, ServingConfig, Store
 from serving.ingest import IngestError, documents, ingest
 from serving.retrieval.replica import RetrievalReplica
-from tests.servers import free_port
+from tests.servers import held_port
+from tests.wait import eventually
 
 KEY = "hr_" + "k" * 43
 
@@ -42,7 +43,7 @@ class Handle:
 class Stack:
     """A gateway and a retrieval replica on a thread of their own."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    def __init__(self, store: Store, folder: Path, port: int) -> None:
         folder.mkdir(exist_ok=True)
         self.key = folder / "key"
         self.key.write_text(KEY + "\n")
@@ -52,8 +53,8 @@ class Stack:
             key_secret=SecretRef(ref=f"file:{folder}/secret"),
             bootstrap_key=SecretRef(ref=f"file:{self.key}"),
         )
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
         self.calls: list[str] = []
 
     def start(self) -> None:
@@ -95,7 +96,9 @@ class Stack:
         self._thread.join()
 
     def search(self, name: str, query: str) -> list[str]:
-        with httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, trust_env=False) as client:
+        with httpx.Client(
+            base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, trust_env=False, timeout=60
+        ) as client:
             (id,) = (s["id"] for s in client.get("/v1/vector_stores").json()["data"] if s["name"] == name)
             found = client.post(f"/v1/vector_stores/{id}/search", json={"query": query})
             return [hit["filename"] for hit in found.raise_for_status().json()["data"]]
@@ -111,10 +114,11 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
         store = given.model_copy(update={"database": postgres.database(), "password": password})
     else:
         store = Store(database=f"sqlite:///{tmp_path}/headrace.db", data=f"{tmp_path}/data")
-    stack = Stack(store, tmp_path / "stack")
-    stack.start()
-    yield stack
-    stack.stop()
+    with held_port() as port:
+        stack = Stack(store, tmp_path / "stack", port)
+        stack.start()
+        yield stack
+        stack.stop()
 
 
 @pytest.fixture
@@ -197,7 +201,9 @@ def test_failures_are_named_and_the_others_ingested(stack: Stack, folder: Path) 
     run(stack, folder)
 
 
-def test_an_api_that_comes_later_and_goes_away(stack: Stack, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_api_that_comes_later_and_goes_away(stack: Stack, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(program._Console, "say", lambda _, line: said.append(line))
     stack.stop()
     failed: list[BaseException] = []
 
@@ -209,12 +215,11 @@ def test_an_api_that_comes_later_and_goes_away(stack: Stack, folder: Path, capsy
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(0.5)
+    eventually(lambda: any(line.startswith("waiting: GET /v1/me") for line in said), "it waits")
     stack.start()
     thread.join(60)
     assert not thread.is_alive()
     assert failed == []
-    assert "waiting: GET /v1/me" in capsys.readouterr().err
     assert len(stack.search("birds", "heron")) == 2
 
 
@@ -233,7 +238,9 @@ def test_two_jobs_at_once_make_one_collection_in_the_end(stack: Stack, folder: P
     for thread in threads:
         thread.join()
     run(stack, folder)
-    with httpx.Client(base_url=stack.url, headers={"authorization": f"Bearer {KEY}"}, trust_env=False) as client:
+    with httpx.Client(
+        base_url=stack.url, headers={"authorization": f"Bearer {KEY}"}, trust_env=False, timeout=60
+    ) as client:
         stores = client.get("/v1/vector_stores", params={"order": "asc"}).json()["data"]
         files = client.get(f"/v1/vector_stores/{stores[0]['id']}/files").json()["data"]
     assert sorted(f["attributes"]["path"] for f in files) == ["heron.md", "sub/mill.md"]
@@ -246,7 +253,7 @@ MALLORY = "mallory"
 def as_user(stack: Stack, user: str | None = None) -> Iterator[httpx.Client]:
     """A client with a key of that user of the stack's tenant, which is made, or with the stack's own."""
     headers = {"authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=stack.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=stack.url, headers=headers, trust_env=False, timeout=60) as client:
         if user is not None:
             client.post("/v1/admin/users", json={"id": user}).raise_for_status()
             key = client.post("/v1/admin/keys", json={"name": user, "user": user}).raise_for_status().json()["key"]

@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import free_port
 
-
-def commands(folder: Path) -> dict[str, list[str]]:
-    nobody = f"127.0.0.1:{free_port()}"
+def commands(folder: Path, nobody: str) -> dict[str, list[str]]:
     (folder / "key").write_text("a key")
     (folder / "documents").mkdir()
     (folder / "documents" / "one.md").write_text("One.")
@@ -26,10 +23,12 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("prefix", [(), ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")], ids=["plain", "background"])
 @pytest.mark.parametrize("module", ["serving.store", "serving.ingest"])
-def test_a_program_that_waits_ends_when_it_is_told_to(module: str, prefix: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_program_that_waits_ends_when_it_is_told_to(
+    module: str, prefix: tuple[str, ...], tmp_path: Path, closed_port: int
+) -> None:
     """Also where Ctrl-C is ignored, as a shell does it for jobs in its background."""
     process = subprocess.Popen(
-        [*prefix, sys.executable, "-m", module, *commands(tmp_path)[module]],
+        [*prefix, sys.executable, "-m", module, *commands(tmp_path, f"127.0.0.1:{closed_port}")[module]],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -374,7 +374,7 @@ def test_a_conversation_deleted_meanwhile(world, conversation):
     seen = len(world.engine.prompts)
     with ThreadPoolExecutor() as pool:
         asking = pool.submit(world.http.post, "/v1/chat/completions", json=body)
-        eventually(lambda: len(world.engine.prompts) > seen, "the engine is asked", 5)
+        eventually(lambda: len(world.engine.prompts) > seen, "the engine is asked")
         world.sdk.conversations.delete(conversation)
         world.engine.release.set()
         response = asking.result(10)

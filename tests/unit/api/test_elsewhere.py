@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 
 import httpx
 import pytest
@@ -12,6 +11,7 @@ from aiohttp import web
 from serving.api.generation import ELSEWHERE
 from serving.config import Catalog, VllmModel
 from serving.telemetry import metrics
+from tests.servers import held_port
 from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -92,13 +92,14 @@ def world(tmp_path_factory):
     replicas, loop = Replicas(), Loop()
     app = web.Application()
     app.router.add_post("/{kind}/chat/completions", replicas.answer)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        replicas.closed = f"http://127.0.0.1:{s.getsockname()[1]}"
     catalog = Catalog(models=(VllmModel(name="m", source="hf://a/b", context=4096),))
     folder = tmp_path_factory.mktemp("gateway")
-    with engine(loop, app) as port, gateway(loop, folder, catalog, handle_of=lambda name: replicas) as up:
-        replicas.url = f"http://127.0.0.1:{port}"
+    with (
+        held_port() as closed,
+        engine(loop, app) as port,
+        gateway(loop, folder, catalog, handle_of=lambda name: replicas) as up,
+    ):
+        replicas.url, replicas.closed = (f"http://127.0.0.1:{each}" for each in (port, closed))
         headers = {"Authorization": f"Bearer {up.key}"}
         with httpx.Client(base_url=up.url, headers=headers, timeout=20) as client:
             yield client, replicas

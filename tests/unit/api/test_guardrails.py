@@ -359,14 +359,21 @@ def test_what_a_tool_returned_is_context(http, model):
 
 
 def test_blocks_are_counted_in_the_audit_log_without_words(stack, http):
-    stack.loop.do(stack.services.audit.flush())
+    def blocks():
+        stack.loop.do(stack.services.audit.flush())
+        events = http.get("/v1/admin/audit", params={"action": "guardrail.block", "limit": 100}).json()["data"]
+        return [event for event in events if event["detail"]["reason"] == "injection"]
+
+    before = len(blocks())
     for _ in range(3):
         assert chat(http, "strict", ATTACK).status_code == 400
-    stack.loop.do(stack.services.audit.flush())
-    [event] = http.get("/v1/admin/audit", params={"action": "guardrail.block", "limit": 1}).json()["data"]
-    assert (event["outcome"], event["detail"]) == ("denied", {"reason": "injection", "count": 3})
-    assert event["actor"] is None
-    assert "Ignore" not in str(event)
+    events = blocks()[
+        : -before or None
+    ]  # the newest first; they are two if the gateway's own minute ended between them
+    assert sum(event["detail"]["count"] for event in events) == 3
+    for event in events:
+        assert (event["outcome"], event["actor"], event["detail"].keys()) == ("denied", None, {"reason", "count"})
+        assert "Ignore" not in str(event)
 
 
 def test_bare_models_and_completions_have_the_stacks_guardrails(http, model):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 
 import httpx
 import pytest
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from serving.config import Alias, Assistant, Catalog, Limits, RemoteModel, SecretRef, Target
 from serving.telemetry import metrics
+from tests.servers import held_port
 from tests.unit.api.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -94,10 +94,7 @@ def world(tmp_path_factory):
     upstream, loop = Upstream(), Loop()
     app = web.Application()
     app.router.add_post("/v1/chat/completions", upstream.chat)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        closed = s.getsockname()[1]
-    with engine(loop, app) as port:
+    with held_port() as closed, engine(loop, app) as port:
         models = tuple(
             RemoteModel(
                 name=kind,
@@ -198,7 +195,7 @@ def test_a_broken_stream_never_looks_complete(world, model):
     *_, last = [f for f in response.text.split("\n\n") if f]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_error"
     assert "0xdead" not in response.text
-    eventually(lambda: streams._value.get() == before + 1, "the stream is counted as one that broke", 2)
+    eventually(lambda: streams._value.get() == before + 1, "the stream is counted as one that broke")
 
 
 def test_a_hang_up_stops_the_upstream_and_frees_the_place(world):
@@ -210,8 +207,8 @@ def test_a_hang_up_stops_the_upstream_and_frees_the_place(world):
             parts = response.iter_raw()
             next(parts)
             assert upstream.open == 1
-        eventually(lambda: upstream.open == 0, "the upstream is hung up on", 2)
-    eventually(lambda: services.admission._active == 0, "the place is free", 2)
+        eventually(lambda: upstream.open == 0, "the upstream is hung up on")
+    eventually(lambda: services.admission._active == 0, "the place is free")
 
 
 def test_the_bounds_of_a_model_and_of_the_gateway_are_429(world):
@@ -232,5 +229,5 @@ def test_the_bounds_of_a_model_and_of_the_gateway_are_429(world):
             full = ask(client, "good")
             assert full.status_code == 429
             assert full.json()["error"]["type"] == "rate_limit_error"
-    eventually(lambda: upstream.open == 0, "the upstream is hung up on", 2)
+    eventually(lambda: upstream.open == 0, "the upstream is hung up on")
     assert ask(client, "good").status_code == 200

@@ -154,7 +154,7 @@ def test_steps_come_while_it_works_and_a_hang_up_ends_the_work(world):
         assert json.loads(done.removeprefix("data: "))["item"]["summary"][0]["text"] == "thought: #### 1"
         assert not world.engine.gone.is_set()
     assert world.engine.gone.wait(10)
-    eventually(lambda: world.up.services.admission._active == 0, "the request ends", 5)
+    eventually(lambda: world.up.services.admission._active == 0, "the request ends")
     assert list(world.sdk.conversations.items.list(conversation)) == []
 
 

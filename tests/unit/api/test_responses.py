@@ -619,7 +619,7 @@ def test_a_response_is_kept_before_the_caller_learns_of_the_end(world, monkeypat
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(read)
         assert begun.wait(10)
-        eventually(lambda: " more" in "".join(seen), "the text has left", 5)
+        eventually(lambda: " more" in "".join(seen), "the text has left")
         assert "output_text.done" not in "".join(seen)
         go.set()
         reading.result(10)
@@ -635,7 +635,7 @@ def test_what_it_goes_on_with_is_deleted_meanwhile(world, field, stream):
     body = {"model": "slow", "input": "hi", field: made.id, "stream": stream}
     with ThreadPoolExecutor() as pool:
         asking = pool.submit(world.http.post, "/v1/responses", json=body)
-        eventually(lambda: len(world.engine.asked) > seen, "the engine is asked", 5)
+        eventually(lambda: len(world.engine.asked) > seen, "the engine is asked")
         (world.sdk.conversations if field == "conversation" else world.sdk.responses).delete(made.id)
         world.engine.release.set()
         response = asking.result(10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -44,7 +45,7 @@ def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def replica(twin: Path) -> Iterator[vllm.VllmReplica]:
-    made = vllm.VllmReplica(model(), host="127.0.0.1")
+    made = vllm.VllmReplica(model(context=8192), host="127.0.0.1")
     yield made
     made.close()
 
@@ -228,18 +229,22 @@ async def metric(client: httpx.AsyncClient, lease: dict[str, str], name: str) ->
 async def test_a_caller_who_hangs_up_ends_the_generation(replica: vllm.VllmReplica) -> None:
     lease = await granted(replica)
     headers = {"Authorization": f"Bearer {lease['key']}"}
-    body = {"model": "twin", "prompt": "One, two,", "max_tokens": 900, "stream": True, "ignore_eos": True}
+    all_tokens = 4000
+    body = {"model": "twin", "prompt": "One, two,", "max_tokens": all_tokens, "stream": True, "ignore_eos": True}
 
     async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        before = await metric(client, lease, "tokens_predicted_total")
         async with client.stream("POST", f"{lease['url']}/completions", json=body, headers=headers) as response:
             lines = response.aiter_lines()  # held: a loop that breaks off lets go of it, which closes the response
             frames = 0
             while frames < 3:
                 frames += (await anext(lines)).startswith("data: ")
             assert await metric(client, lease, "requests_processing") == 1
-        deadline = time.monotonic() + 5  # all 900 tokens take longer
+        deadline = time.monotonic() + 60
         while await metric(client, lease, "requests_processing"):
             assert time.monotonic() < deadline, "it still generates"
+            await asyncio.sleep(0.1)
+        assert await metric(client, lease, "tokens_predicted_total") - before < all_tokens
 
 
 async def test_its_death_is_noticed_with_what_it_said_last(replica: vllm.VllmReplica) -> None:

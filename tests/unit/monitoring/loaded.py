@@ -11,7 +11,7 @@ from monitoring.dashboards import plain
 from monitoring.groups import GROUPS
 from monitoring.rules_file import document
 from tests.monitored import compared, panels, recorded
-from tests.servers import Server, free_port
+from tests.servers import Server
 from tests.unit.monitoring.exposition import JOBS, Scraped, World
 from tools import find
 
@@ -32,7 +32,7 @@ class Prometheus(Server):
     def __init__(self, scraped, world):
         super().__init__()
         self.world = world
-        self.port = free_port()
+        self.port = self._port()
         rules = document(GROUPS)
         for group in rules["groups"]:
             group["interval"] = "1s"

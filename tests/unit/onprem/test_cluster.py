@@ -121,14 +121,14 @@ def test_members_of_etcd_are_found_by_name_and_those_that_never_started_by_addre
     assert fake.asked[count:] == [("list",)]
 
 
-def test_no_cluster_is_known_to_be_there_only_when_all_were_asked(server: Any, free_port: int) -> None:
+def test_no_cluster_is_known_to_be_there_only_when_all_were_asked(server: Any, closed_port: int) -> None:
     """A second cluster must not be made beside one whose control planes do not answer."""
     here = server.address
     with reach([here], Task(server.said.append)) as found:
         assert found is None
     with reach([], Task(server.said.append)) as found:
         assert found is None
-    gone = server.remote(name="cp2", port=free_port).address
+    gone = server.remote(name="cp2", port=closed_port).address
     with pytest.raises(Problem, match=r"no control plane answers:\n    cp2: "), reach([here, gone], Task(print), 0):
         pass
 

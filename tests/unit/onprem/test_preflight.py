@@ -133,11 +133,11 @@ def test_facts_of_this_host_are_read_and_nothing_is_changed(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_problems_of_all_hosts_are_one_list(server: Any, free_port: int) -> None:
+def test_all_problems_of_all_hosts_are_one_list(server: Any, closed_port: int) -> None:
     one = {"host_key": server.address.host_key, "key_file": server.address.key_file}
     hosts = [
         {"name": "h1", "address": "127.0.0.1", "port": server.port, "role": "control_plane", **one},
-        {"name": "h2", "address": "127.0.0.1", "port": free_port, **one},
+        {"name": "h2", "address": "127.0.0.1", "port": closed_port, **one},
     ]
     words = mistakes(OnPrem.model_validate({"hosts": hosts, "bundle": "/absent"}), "s")
     assert {m.key for m in words} == {"onprem.bundle", "onprem.hosts[0]", "onprem.hosts[1]"}

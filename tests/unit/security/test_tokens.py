@@ -488,7 +488,8 @@ async def test_an_outage_is_logged_once(playing: Playing, caplog: pytest.LogCapt
 async def test_a_verified_token_is_remembered_until_it_expires(
     playing: Playing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    time_now = [time.time()]
+    token = signed(playing.url, kid="k1")
+    time_now = [float(jwt.decode(token, options={"verify_signature": False})["iat"])]
     clock = Clock()
     monkeypatch.setattr("serving.security.remembered.time.monotonic", clock)
     monkeypatch.setattr("serving.security.tokens.now", lambda: time_now[0])
@@ -505,7 +506,6 @@ async def test_a_verified_token_is_remembered_until_it_expires(
     original = known.key
     monkeypatch.setattr(known, "key", counted)
     try:
-        token = signed(playing.url, kid="k1")
         for _ in range(3):
             assert (await verifier.principal(token)).user == "alice"
         assert verified == 1

@@ -165,7 +165,7 @@ class State:
         return [(hit.text, hit.score) for hit in hits]
 
     async def save(self, target: Path) -> Path:
-        return await backup(self.store, self.database, target, patience_s=5, say=lambda _: None)
+        return await backup(self.store, self.database, target, patience_s=60, say=lambda _: None)
 
     async def load(self, source: Path, *, force: bool = False) -> None:
         await restore(self.store, self.database, source, force=force, say=lambda _: None)

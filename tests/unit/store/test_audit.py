@@ -197,7 +197,7 @@ async def test_the_event_loop_goes_on_while_a_chain_is_verified(
     def after_a_turn(*given):
         turn = threading.Event()
         loop.call_soon_threadsafe(turn.set)
-        turns.append(turn.wait(5))
+        turns.append(turn.wait(60))
         return hash(*given)
 
     monkeypatch.setattr(chain, "event_hash", after_a_turn)

@@ -262,7 +262,7 @@ async def test_failed_block_is_undone(database: Database, alice: Principal) -> N
 async def test_cancelled_writers_leave_no_lock(database: Database, url: str, alice: Principal) -> None:
     """A client that hangs up cancels its request anywhere; the write lock must not stay behind."""
     jobs = Jobs(database)
-    other = Database(url, busy_timeout_s=1)
+    other = Database(url)
     for turn in range(60):
         task = asyncio.create_task(jobs.enqueue(alice, "work", {"turn": turn}))
         await asyncio.sleep(turn * 0.0001)

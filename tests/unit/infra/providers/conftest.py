@@ -1,4 +1,3 @@
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +6,7 @@ import pytest
 
 from infra.providers.resource import Task
 from infra.providers.session import Session
+from tests.servers import held_port
 
 
 class Said(list[str]):
@@ -23,10 +23,9 @@ def said() -> Said:
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+def own_port() -> Iterator[int]:
+    with held_port() as port:
+        yield port
 
 
 @pytest.fixture
@@ -44,17 +43,17 @@ def sessions(tmp_path: Path) -> Iterator[Callable[[str], Session]]:
 
 
 @pytest.fixture
-def web(tmp_path: Path, free_port: int, sessions: Any) -> dict[str, Any]:
+def web(tmp_path: Path, own_port: int, sessions: Any) -> dict[str, Any]:
     """Inputs of a small web server as a `Process`."""
     import sys
 
     record = sessions("web").folder
     return {
-        "argv": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(free_port)],
+        "argv": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(own_port)],
         "env": {"PATH": "/usr/bin:/bin"},
         "cwd": str(tmp_path),
         "record": str(record),
         "log": str(tmp_path / "web.log"),
-        "ready": f"http://127.0.0.1:{free_port}/",
+        "ready": f"http://127.0.0.1:{own_port}/",
         "files": {str(tmp_path / "settings"): "one"},
     }
