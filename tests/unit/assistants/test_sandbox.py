@@ -69,7 +69,7 @@ def test_what_looks_dangerous_ends(run, name):
 
 
 @given(program=st.text(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_has_an_outcome(run, program):
     assert_bounded(run(program))
 
