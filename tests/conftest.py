@@ -12,12 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import scripted
 from tests.sign_on import SignOn, running
 from tests.stack import Stack, own_stack, ticking, write_documents
 
 CLUSTER_TIMEOUT_S = 1500
+
+# How long an example takes says how busy the host is. What a test's own @settings leave open is as here.
+settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("headrace")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

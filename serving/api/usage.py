@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +18,8 @@ from serving.api.quotas import shown
 from serving.api.services import Services
 from serving.security.principal import Principal
 from serving.security.quotas.quota import amount
+from serving.security.quotas.windows import day
+from serving.store.ids import now
 from serving.store.rows import Page
 from serving.store.usage import UsageOf
 
@@ -44,7 +46,7 @@ async def _usage(
     s: Services, request: Request, principal: Principal, allowed: tuple[str, ...], *, user: str | None
 ) -> Page[UsageOf]:
     by: Any = one_of(request.query_params.get("by"), "by", allowed) or "day"
-    today = datetime.now(UTC).date()
+    today = date.fromisoformat(day(now()))
     first, last = _day(request, "start", today.replace(day=1)), _day(request, "end", today)
     if (last - first).days >= MAX_DAYS:
         raise invalid(f"start and end are less than {MAX_DAYS} days apart.", "start")

@@ -485,7 +485,6 @@ def test_nobody_is_told_what_is_anothers(world: World, interleavings: int, caplo
             settings=settings(
                 max_examples=interleavings,
                 stateful_step_count=STEPS,
-                deadline=None,
                 database=None,
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),

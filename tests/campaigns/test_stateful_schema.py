@@ -175,7 +175,6 @@ def test_no_sequence_of_requests_breaks_the_server(served: Gateway, cases: int) 
                 settings=settings(
                     max_examples=BATCH,
                     stateful_step_count=STEPS,
-                    deadline=None,
                     database=None,
                     phases=[Phase.generate, Phase.shrink],
                     suppress_health_check=list(HealthCheck),

@@ -9,7 +9,7 @@ import asyncio
 import json
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -21,8 +21,13 @@ from serving.config import SqlTool
 _BOUND = 4_000_000
 """Bytes of an answer, which is at most one wide row longer than what is shown."""
 
+_AT_ONCE = 4
+
 # Their own threads: others' work does not wait for a slow query.
-_THREADS = ThreadPoolExecutor(4, thread_name_prefix="sql-tool")
+_THREADS = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sql-tool")
+
+_under_way: set[Future[dict[str, Any]]] = set()
+"""Queries that have, or wait for, a thread."""
 
 
 async def query(settings: SqlTool, sql: str) -> Rows:
@@ -42,8 +47,12 @@ async def _ask(settings: SqlTool, question: dict[str, Any]) -> dict[str, Any]:
     file = unquote(urlsplit(settings.database).path[1:])
     asked = json.dumps({**question, "file": file, "seconds": settings.timeout_s}).encode()
     deadline = time.monotonic() + settings.timeout_s
+    waits = len(_under_way) >= _AT_ONCE
+    running = _THREADS.submit(_run, settings, asked, deadline, stop, waits)
+    _under_way.add(running)
+    running.add_done_callback(_under_way.discard)
     try:
-        answer = await asyncio.get_running_loop().run_in_executor(_THREADS, _run, settings, asked, deadline, stop)
+        answer = await asyncio.wrap_future(running)
     finally:
         stop.set()  # also when nobody waits for it any more
     if "error" in answer:
@@ -51,9 +60,10 @@ async def _ask(settings: SqlTool, question: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _run(settings: SqlTool, asked: bytes, deadline: float, stop: threading.Event) -> dict[str, Any]:
+def _run(settings: SqlTool, asked: bytes, deadline: float, stop: threading.Event, waits: bool) -> dict[str, Any]:
+    too_long = ToolError(f"the query took longer than {settings.timeout_s:g} s")
     if stop.is_set() or time.monotonic() > deadline:
-        raise ToolError("too many queries are waiting")
+        raise ToolError("too many queries are waiting") if waits else too_long
     try:
         said = ask(
             "serving.assistants.tools.sql_sqlite_child",
@@ -65,7 +75,9 @@ def _run(settings: SqlTool, asked: bytes, deadline: float, stop: threading.Event
         )
         answer: dict[str, Any] = json.loads(said)
     except Overrun:
-        raise ToolError(f"the query took longer than {settings.timeout_s:g} s") from None
+        raise too_long from None
     except ValueError:  # a child that dies leaves half an answer or none
-        raise ToolError("the query needs too much time or memory") from None
+        # One that used up its processor time, which is longer than the query's, died after the deadline.
+        late = time.monotonic() > deadline
+        raise too_long if late else ToolError("the query needs too much time or memory") from None
     return answer

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
+import json
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import uvicorn
 from aiohttp import web
 
@@ -18,6 +22,7 @@ from serving.api.services import Services
 from serving.config import Catalog, Cors, Limits, Oidc, SecretRef, ServingConfig, Store, Tracing
 from serving.security.keys import new_key
 from tests import migrated
+from tests.wait import eventually
 
 
 class Loop(threading.Thread):
@@ -61,6 +66,17 @@ def engine(loop: Loop, app: web.Application, *, cancels: bool = False) -> Iterat
     runner, port = loop.do(start())
     yield port
     loop.do(runner.cleanup())
+
+
+def hang_up(
+    client: httpx.Client, body: dict[str, Any], asked: Callable[[], object], path: str = "/v1/chat/completions"
+) -> None:
+    """Asks as `client` does, and hangs up once the engine is `asked`."""
+    connection = http.client.HTTPConnection("127.0.0.1", client.base_url.port, timeout=20)
+    headers = {**dict(client.headers), "content-type": "application/json"}
+    with contextlib.closing(connection):
+        connection.request("POST", path, json.dumps(body), headers)
+        eventually(asked, "the engine is asked")
 
 
 @dataclass(frozen=True)

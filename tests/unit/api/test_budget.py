@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serving.api.helper import Helper
@@ -70,7 +70,7 @@ def stores(tmp_path_factory):
     loop.stop()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(KINDS, st.lists(st.tuples(SAID, SAID), max_size=12), SAID, SAID, st.lists(SAID, max_size=8), st.integers(1, 400))
 # Each part fits by itself, and all together do not.
 @example(VectorMemory(turns=3, tokens=CONTEXT, top_k=20, min_score=-1), [LONG] * 8, "and?", "", [], 16)

@@ -26,7 +26,7 @@ from serving.config import (
 )
 from serving.retrieval.types import Attribution, Citation, Hit, Position
 from serving.store.summaries import Summaries
-from tests.unit.api.running import Loop, engine, gateway
+from tests.unit.api.running import Loop, engine, gateway, hang_up
 from tests.wait import eventually
 
 PROGRAM = "```python\ndef solution():\n    return 6 * 7\n```"
@@ -265,16 +265,15 @@ def test_steps_come_while_it_works(world):
         first = next(line for line in response.iter_lines() if line)
         assert "thought: #### 1" in json.loads(first.removeprefix("data: "))["choices"][0]["delta"]["reasoning_content"]
         assert not world.engine.gone.is_set()
-    assert world.engine.gone.wait(10)  # hanging up ended the engine's work
+    assert world.engine.gone.wait(60)  # hanging up ended the engine's work
 
 
 def test_hanging_up_before_the_first_step_ends_the_work(world):
     world.engine.gone.clear()
     world.engine.says, world.engine.asked = ["hang"], []
     body = {"model": "bare", "messages": [{"role": "user", "content": "?"}], "strategy": "react"}
-    with pytest.raises(httpx.ReadTimeout):
-        world.http.post("/v1/chat/completions", json=body, timeout=0.5)
-    assert world.engine.gone.wait(10)
+    hang_up(world.http, body, lambda: world.engine.asked)
+    assert world.engine.gone.wait(60)
     eventually(lambda: world.up.services.engines._remotes["bare"]._in_flight == 0)
 
 

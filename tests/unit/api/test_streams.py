@@ -175,7 +175,7 @@ def piece_wise(data, cuts):
         at += cut
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     texts=st.lists(st.binary(max_size=12).map(lambda b: b.hex().encode()), min_size=1, max_size=12),
     cuts=st.lists(st.integers(1, 30), max_size=20),
@@ -402,7 +402,7 @@ def ended(world):
 
 
 @routes
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cuts=st.lists(st.integers(0, 40), max_size=4), first=st.booleans())
 def test_reconnects_anywhere_give_exactly_the_rest(world, ended, route, cuts, first):
     id, expected = ended[route]

@@ -84,7 +84,7 @@ def test_the_count_is_what_the_engine_reads(llama, messages, tools):
     assert counted == read <= bound
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(PROMPTS)
 def test_the_bound_is_one(llama, messages):
     async def count():

@@ -1,26 +1,43 @@
-"""A sandbox with warm workers, shared by the tests that only ask what a program's outcome is."""
+"""Sandboxes with warm workers, shared by the tests that only ask what a program's outcome is."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from serving.assistants.sandbox import SandboxLimits, open_sandbox
 
-LIMITS = SandboxLimits(time_s=0.3)
+# A program's time is the wall's: what ends by itself has so much of it that a busy host does not end it.
+LIMITS = SandboxLimits(time_s=60)
+BRIEF = SandboxLimits(time_s=0.3)
 
 
-@pytest.fixture(scope="session")
-def drive():
-    """Runs what it is given, a function of the sandbox, to its end."""
+@contextmanager
+def driving(limits: SandboxLimits) -> Iterator:
     with asyncio.Runner() as runner:
-        opened = open_sandbox(LIMITS)
+        opened = open_sandbox(limits)
         sandbox = runner.run(opened.__aenter__())
         yield lambda ask: runner.run(ask(sandbox))
         runner.run(opened.__aexit__(None, None, None))
 
 
 @pytest.fixture(scope="session")
+def drive():
+    """Runs what it is given, a function of the sandbox, to its end."""
+    with driving(LIMITS) as drive:
+        yield drive
+
+
+@pytest.fixture(scope="session")
 def run(drive):
     return lambda program: drive(lambda sandbox: sandbox.run(program))
+
+
+@pytest.fixture(scope="session")
+def run_briefly():
+    """Runs a program that may have to be stopped."""
+    with driving(BRIEF) as drive:
+        yield lambda program: drive(lambda sandbox: sandbox.run(program))

@@ -95,6 +95,6 @@ expressions = st.recursive(numbers, lambda e: st.tuples(e, st.sampled_from("+-*"
 
 
 @given(expressions.filter(lambda e: len(e) < MAX_CHARACTERS))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_it_agrees_with_python(ask, expression):
     assert ask(expression).value == str(eval(expression))

@@ -68,7 +68,7 @@ def roots(draw):
     return {**draw(keywords(SCHEMAS)), "type": "object", "$defs": {"d": draw(FLAT), "e": draw(FLAT)}}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(roots(), st.dictionaries(NAMES, VALUES, max_size=3))
 def test_what_a_schema_allows_stays_allowed(schema, arguments):
     made = restrict(schema)

@@ -157,14 +157,19 @@ async def test_more_calls_than_a_server_may_have_are_refused(servers, process, m
 
 async def test_a_tool_that_hangs_holds_nobody_up(servers, modern, legacy):
     async def hangs(process):
-        patient, hasty = settings(process.url), settings(process.url, timeout_s=5)
-        tools, others = await box(servers, hasty), await box(servers, patient)
+        given = settings(process.url, timeout_s=55)
+        tools, others = await box(servers, given), await box(servers, settings(process.url))
         hanging = asyncio.create_task(tools.call("t_hang", ""))
         assert await others.call("t_add", '{"a": 1}') == "1"
         assert await tools.call("t_add", '{"a": 2}') == "2"
         assert not hanging.done()
-        assert await hanging == "Error: t failed: it did not answer within 5 s."
+        session = servers._servers[given.model_dump_json()]._session
+        assert session._seconds == 55
+        session._seconds = 0.5  # for the next one alone
+        assert await tools.call("t_hang", "") == "Error: t failed: it did not answer within 0.5 s."
         assert await tools.call("t_add", '{"a": 3}') == "3"
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
 
     await asyncio.gather(hangs(modern), hangs(legacy))
 

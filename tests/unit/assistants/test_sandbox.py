@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from serving.assistants import sandbox as module
-from serving.assistants.sandbox import MAX_MESSAGE, SandboxFull, SandboxLimits, SandboxUnavailable, open_sandbox
-from tests.unit.assistants.conftest import LIMITS
+from serving.assistants.sandbox import MAX_MESSAGE, SandboxFull, SandboxUnavailable, open_sandbox
+from tests.unit.assistants.conftest import BRIEF, LIMITS
 from tests.unit.assistants.escapes import BOMBS, ESCAPES, HARMLESS
 from tests.wait import eventually
 
@@ -38,6 +39,18 @@ def assert_bounded(outcome):
     assert len(outcome.message) <= MAX_MESSAGE
 
 
+def answered(outcome):
+    """Whether a sandbox with little time answers; that a busy host took the time says nothing of its workers."""
+    assert outcome.kind in ("value", "time"), outcome
+    return outcome.value == "42"
+
+
+async def answers(sandbox):
+    async with asyncio.timeout(60):
+        while not answered(await sandbox.run("6 * 7")):
+            pass
+
+
 def test_the_corpus_is_large():
     assert len(ESCAPES) >= 150
     assert len(BOMBS) + len(HARMLESS) >= 100
@@ -54,24 +67,24 @@ def test_nothing_escapes(run, name):
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_bounded(run, name):
-    outcome = run(BOMBS[name])
+def test_a_bomb_is_bounded(run_briefly, name):
+    outcome = run_briefly(BOMBS[name])
     assert outcome.kind != "value", outcome
     assert outcome.kind != "crash", outcome
     assert_bounded(outcome)
-    assert run("6 * 7").value == "42"
+    eventually(lambda: answered(run_briefly("6 * 7")))
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_looks_dangerous_ends(run, name):
-    assert_bounded(run(HARMLESS[name]))
-    assert run("6 * 7").value == "42"
+def test_what_looks_dangerous_ends(run_briefly, name):
+    assert_bounded(run_briefly(HARMLESS[name]))
+    eventually(lambda: answered(run_briefly("6 * 7")))
 
 
 @given(program=st.text(max_size=200))
-@settings(max_examples=100, deadline=None)
-def test_any_text_has_an_outcome(run, program):
-    assert_bounded(run(program))
+@settings(max_examples=100)
+def test_any_text_has_an_outcome(run_briefly, program):
+    assert_bounded(run_briefly(program))
 
 
 @pytest.mark.parametrize(
@@ -95,14 +108,14 @@ def test_an_error_says_what_and_where(run, program, kind, line):
     ("program", "outcome"),
     [("1 + 1", "ok"), ("1 +", "error"), ("1 / 0", "error"), ("while True: pass", "limit"), ("'x' * 10**9", "limit")],
 )
-def test_runs_are_counted(run, program, outcome):
+def test_runs_are_counted(run, run_briefly, program, outcome):
     def counted():
         found = {o: REGISTRY.get_sample_value("headrace_sandbox_runs_total", {"outcome": o}) for o in outcomes}
         return {o: n for o, n in found.items() if n is not None}
 
     outcomes = ("ok", "error", "limit", "crashed")
     before = counted()
-    run(program)
+    (run_briefly if "while" in program else run)(program)
     assert counted() == before | {outcome: before[outcome] + 1}
 
 
@@ -137,24 +150,24 @@ def test_output_of_the_greatest_length(run, size, kind):
 
 
 async def test_no_more_wait_than_may():
-    async with open_sandbox(SandboxLimits(time_s=0.3, workers=1, waiting=2)) as sandbox:
+    async with open_sandbox(replace(BRIEF, workers=1, waiting=2)) as sandbox:
         running = [asyncio.ensure_future(sandbox.run("while True: pass")) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(SandboxFull):
             await sandbox.run("1")
         assert [o.kind for o in await asyncio.gather(*running)] == ["time"] * 3
-        assert (await sandbox.run("1")).value == "1"
+        await answers(sandbox)
 
 
 async def test_a_caller_that_is_cancelled_frees_its_place():
-    async with open_sandbox(SandboxLimits(time_s=0.3, workers=1, waiting=1)) as sandbox:
+    async with open_sandbox(replace(BRIEF, workers=1, waiting=1)) as sandbox:
         for _ in range(5):
             callers = [asyncio.ensure_future(sandbox.run("while True: pass")) for _ in range(2)]
             await asyncio.sleep(0)
             for caller in callers:
                 caller.cancel()
             await asyncio.gather(*callers, return_exceptions=True)
-        assert (await sandbox.run("6 * 7")).value == "42"
+        await answers(sandbox)
 
 
 def workers():
@@ -163,7 +176,7 @@ def workers():
 
 async def test_a_worker_that_is_killed_is_replaced():
     before = {p.pid for p in workers()}
-    async with open_sandbox(SandboxLimits(time_s=60, workers=1)) as sandbox:
+    async with open_sandbox(replace(LIMITS, workers=1)) as sandbox:
         (worker,) = [p for p in workers() if p.pid not in before]
         running = asyncio.ensure_future(sandbox.run("while True: pass"))
         while worker.cpu_times().user < 0.1:
@@ -181,7 +194,7 @@ async def test_a_worker_runs_so_many_programs_and_no_more(monkeypatch):
     monkeypatch.setattr(module, "MAX_CHECKOUTS", 3)
     before = {p.pid for p in workers()}
     seen = set()
-    async with open_sandbox(SandboxLimits(workers=1)) as sandbox:
+    async with open_sandbox(replace(LIMITS, workers=1)) as sandbox:
         for number in range(10):
             assert (await sandbox.run(str(number))).value == str(number)
             seen |= {p.pid for p in workers()} - before
@@ -190,7 +203,7 @@ async def test_a_worker_runs_so_many_programs_and_no_more(monkeypatch):
 
 async def test_workers_that_died_while_nothing_ran_are_replaced():
     before = {p.pid for p in workers()}
-    async with open_sandbox(SandboxLimits(workers=2)) as sandbox:
+    async with open_sandbox(replace(LIMITS, workers=2)) as sandbox:
         dead = [p for p in workers() if p.pid not in before]
         for worker in dead:
             worker.kill()
@@ -212,7 +225,7 @@ async def test_a_worker_that_cannot_be_replaced(monkeypatch, caplog, script):
 
     monkeypatch.setattr(module, "_launcher", remembered)
     before = {p.pid for p in workers()}
-    async with open_sandbox(SandboxLimits(workers=1)) as sandbox:
+    async with open_sandbox(replace(LIMITS, workers=1)) as sandbox:
         good = launchers[0].read_text()
         launchers[0].write_text(script)
         for worker in [p for p in workers() if p.pid not in before]:
@@ -246,7 +259,7 @@ def test_workers_end_with_their_gateway():
 
 async def test_a_worker_stands_behind_every_wall(tmp_path):
     before = {p.pid for p in workers()}
-    async with open_sandbox(SandboxLimits(workers=1)):
+    async with open_sandbox(replace(LIMITS, workers=1)):
         (worker,) = [p for p in workers() if p.pid not in before]
         status = dict(line.split(":", 1) for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines())
         assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
@@ -275,6 +288,6 @@ async def test_without_a_wall_there_is_no_sandbox(monkeypatch):
 
 async def test_a_kernel_without_landlock_is_reported(monkeypatch, caplog):
     monkeypatch.setattr(module, "landlock_abi", lambda: 0)
-    async with open_sandbox(SandboxLimits(workers=1)) as sandbox:
+    async with open_sandbox(replace(LIMITS, workers=1)) as sandbox:
         assert (await sandbox.run("1")).value == "1"
     assert "no Landlock" in caplog.text

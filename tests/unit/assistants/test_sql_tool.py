@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import sqlite3
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from serving.assistants.tools import sql
+from serving.assistants.tools import sql, sql_sqlite
 from serving.assistants.tools.catalogue import AGAIN_S, CatalogTools
 from serving.assistants.tools.mcp import McpServers
 from serving.assistants.tools.rows import MAX_SHOWN
@@ -33,6 +35,15 @@ async def ask(settings, sql):
 
 def settings(url, **more):
     return SqlTool.model_validate({"name": "rivers", "description": "Rivers.", "database": url, **more})
+
+
+class Clock:
+    """A clock that is set."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
 
 
 def read(said):
@@ -59,7 +70,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def lite(file):
-    return settings(f"sqlite:///{file}", tables=["rivers"], timeout_s=5)
+    return settings(f"sqlite:///{file}", tables=["rivers"], timeout_s=60)
 
 
 async def test_rows_are_read(lite):
@@ -158,6 +169,46 @@ async def test_a_query_without_end_is_ended(lite, sql):
     assert said == "Error: the query took longer than 0.2 s."
 
 
+async def test_a_query_whose_thread_begins_late_waited_for_no_other(lite, monkeypatch):
+    times = itertools.count(step=1000)
+    monkeypatch.setattr(sql_sqlite, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    assert await ask(lite, "SELECT 1") == "Error: the query took longer than 60 s."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "message"),
+    [(1, "the query needs too much time or memory"), (61, "the query took longer than 60 s")],
+)
+async def test_a_child_that_dies_needed_what_it_had_not(lite, monkeypatch, seconds, message):
+    clock = Clock()
+
+    def dies(*args, **options):
+        clock.now += seconds
+        return b'{"colu'
+
+    monkeypatch.setattr(sql_sqlite, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(sql_sqlite, "ask", dies)
+    assert await ask(lite, "SELECT 1") == f"Error: {message}."
+
+
+async def under_way(count):
+    while len(sql_sqlite._under_way) != count:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_query_that_others_kept_waiting_says_so(lite):
+    await under_way(0)
+    endless = lite.model_copy(update={"timeout_s": 500})
+    others = [asyncio.create_task(ask(endless, ENDLESS)) for _ in range(4)]
+    await under_way(4)
+    waits = asyncio.create_task(ask(lite.model_copy(update={"timeout_s": 1e-6}), "SELECT 1"))
+    await under_way(5)
+    for other in others:
+        other.cancel()
+    assert await waits == "Error: too many queries are waiting."
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 async def test_a_query_that_nobody_waits_for_is_ended(lite):
     asked = asyncio.create_task(ask(lite.model_copy(update={"timeout_s": 500}), ENDLESS))
     while not any(thread.name.startswith("sql-tool") for thread in threading.enumerate()):
@@ -170,6 +221,7 @@ async def test_a_query_that_nobody_waits_for_is_ended(lite):
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     assert read(await ask(lite, "SELECT 1"))[2] == [[1]]
+    await under_way(0)
 
 
 async def test_what_is_shown_has_a_bound(lite):
@@ -208,6 +260,7 @@ SLOW = [
 
 @pytest.mark.parametrize("sql", SLOW)
 async def test_a_function_without_end_is_ended_and_holds_nobody_up(lite, sql):
+    await under_way(0)
     hurried = lite.model_copy(update={"timeout_s": 0.3})
     said = await asyncio.gather(*(ask(hurried, sql) for _ in range(4)))
     assert set(said) == {"Error: the query took longer than 0.3 s."}
@@ -249,15 +302,6 @@ async def test_the_stacks_own_file_under_another_name_is_refused(tmp_path):
         await columns(own)
 
 
-class Clock:
-    """A clock that is set."""
-
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 async def test_a_database_that_does_not_tell_of_its_tables_is_asked_again_after_a_while(tmp_path):
     file, clock = tmp_path / "a.db", Clock()
     tools = CatalogTools(McpServers(), [settings(f"sqlite:///{file}", tables=["rivers", "lakes"])], clock)
@@ -282,8 +326,8 @@ async def test_a_database_that_does_not_tell_of_its_tables_is_asked_again_after_
 
 
 async def test_a_database_has_seconds_to_tell_of_its_tables(monkeypatch, lite):
-    monkeypatch.setattr(sql, "COLUMNS_S", 0.001)
-    with pytest.raises(ToolError, match=r"longer than 0\.001 s"):
+    monkeypatch.setattr(sql, "COLUMNS_S", 1e-6)
+    with pytest.raises(ToolError, match=r"longer than 1e-06 s"):
         await columns(lite.model_copy(update={"timeout_s": 600}))
 
 

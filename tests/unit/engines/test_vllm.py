@@ -332,10 +332,18 @@ def test_a_node_without_vllm_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         vllm.VllmReplica(model(), host="127.0.0.1")
 
 
-def test_one_that_does_not_get_ready_is_given_up(twin: Path, tmp_path: Path) -> None:
+def test_one_that_does_not_get_ready_is_given_up(twin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Heard(vllm.Program):
+        """Its time begins with its first line."""
+
+        def wait(self, timeout_s: float) -> None:
+            eventually(lambda: self._last)
+            super().wait(timeout_s)
+
+    monkeypatch.setattr(vllm, "Program", Heard)
     twin.write_text("#!/bin/sh\necho loading weights\nexec sleep 600\n")
     with pytest.raises(vllm.StartFailed, match=r"not ready after .*start_timeout_s.*\nloading weights"):
-        vllm.VllmReplica(model(start_timeout_s=2), host="127.0.0.1")
+        vllm.VllmReplica(model(start_timeout_s=1), host="127.0.0.1")
 
 
 def test_a_port_that_another_took_is_given_up(twin: Path, monkeypatch: pytest.MonkeyPatch) -> None:

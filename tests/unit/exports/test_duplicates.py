@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.exports.duplicates import Seen
 from serving.store.errors import StoreUnavailable
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=2)))
 def test_a_digest_is_new_once(digests: list[bytes]) -> None:
     known: set[bytes] = set()

@@ -139,7 +139,7 @@ completions = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(completions, max_size=30), st.sampled_from(sorted(FORMATS)), st.integers(0, 3))
 async def test_sessions_stay_together_and_rows_come_once(tmp_path_factory, given, format, seed) -> None:
     tmp_path = tmp_path_factory.mktemp("export")

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -124,7 +124,6 @@ ratings = st.builds(
 messages = st.builds(Message, role=st.sampled_from(["system", "developer", "user", "assistant"]), content=st.text())
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(sorted(FORMATS)),
     st.lists(messages, min_size=1, max_size=4).map(tuple),
@@ -139,7 +138,6 @@ def test_every_row_fits_the_schema_of_its_format(format, said, answer, given_rat
         assert None not in row.values()
 
 
-@settings(deadline=None)
 @given(st.text(" \t\n\u00a0", max_size=5), st.text(" \t\n", max_size=5))
 def test_white_space_alone_makes_no_other_row(before: str, after: str) -> None:
     plain, padded = rated(UP), rated(UP, question=f"{before}What is  it?{after}", answer=f"{before}It\nis blue.{after}")

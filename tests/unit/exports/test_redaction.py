@@ -93,7 +93,7 @@ def test_nothing_is_asked_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Redactor().text("me@example.org, +49 30 901820") == "<EMAIL_ADDRESS>, <PHONE_NUMBER>"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(before=st.text(max_size=20), after=st.text(max_size=20))
 def test_a_key_of_ours_goes_wherever_it_stands(redactor: Redactor, before: str, after: str) -> None:
     key = new_key()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.exports.splits import parse, split_of
@@ -24,7 +24,6 @@ def test_what_is_no_split_is_refused(text: str) -> None:
         parse(text)
 
 
-@settings(deadline=None)
 @given(st.text(), st.integers(), st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=8))
 def test_a_session_is_always_in_the_same_split(session: str, seed: int, weights: list[float]) -> None:
     shares = parse(",".join(f"s{i}={weight}" for i, weight in enumerate(weights)))

@@ -127,7 +127,7 @@ JUNK = st.recursive(
 EVERYWHERE = [(i, path) for i, d in enumerate(whole()) for path in places(d)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(EVERYWHERE), JUNK)
 def test_no_rule_crashes_over_nonsense(place: tuple[int, tuple[Any, ...]], junk: Any) -> None:
     index, path = place

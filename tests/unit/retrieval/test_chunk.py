@@ -33,7 +33,7 @@ def check(document: Document, embedder: Embedder, budget: ChunkSettings) -> None
     assert end == len(document.text)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(paragraphs=PARAGRAPHS, levels=st.lists(st.integers(0, 3), min_size=6, max_size=6))
 def test_properties(embedder: Embedder, paragraphs: list[str], levels: list[int]) -> None:
     builder = DocumentBuilder("text", Bounds())

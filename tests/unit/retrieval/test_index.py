@@ -226,7 +226,7 @@ NAMES = st.sampled_from([f"user:{name}" for name in HOSTILE] + ["user:a", "group
 
 
 @given(st.lists(st.none() | st.frozensets(NAMES, min_size=1), min_size=1, max_size=5), st.frozensets(NAMES), st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_search_finds_what_its_names_may_read(
     tmp_path_factory: pytest.TempPathFactory,
     lists: list[frozenset[str] | None],

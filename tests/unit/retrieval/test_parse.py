@@ -178,7 +178,7 @@ def test_markdown_nested_too_deeply_is_refused(source: bytes) -> None:
     assert caught.value.code == "too_complex"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=400), st.sampled_from(["a.md", "a.txt", "a.html"]))
 def test_any_text_gives_blocks_that_slice_or_an_error(text: str, name: str) -> None:
     source = (f"<p>{text}" if name == "a.html" else text).encode("utf-8", "surrogatepass")
@@ -194,7 +194,7 @@ def test_any_text_gives_blocks_that_slice_or_an_error(text: str, name: str) -> N
     assert end == len(document.text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.binary(max_size=300), st.sampled_from([b"%PDF-1.4\n", b"PK\x03\x04", b""]), st.sampled_from(["a.pdf", "a.docx"])
 )

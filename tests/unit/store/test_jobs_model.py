@@ -159,5 +159,5 @@ class JobsMachine(RuleBasedStateMachine):
 
 TestJobsModel = JobsMachine.TestCase
 TestJobsModel.settings = settings(
-    max_examples=25, derandomize=True, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, derandomize=True, stateful_step_count=25, suppress_health_check=list(HealthCheck)
 )

@@ -195,9 +195,9 @@ async def test_too_many_connections(postgres: Postgres, database: Database, open
 
 
 async def test_statement_that_takes_too_long(database: Database, opened: Open) -> None:
-    hasty = opened(access=Access(statement_timeout_s=0.1))
+    hasty = opened(access=Access(statement_timeout_s=2))
     with pytest.raises(StoreUnavailable, match=r"longer than store.statement_timeout_s"):
-        await execute(hasty, "SELECT pg_sleep(10)")
+        await execute(hasty, "SELECT pg_sleep(60)")
     await hasty.check()
 
 

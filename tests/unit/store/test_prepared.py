@@ -44,7 +44,7 @@ def in_threads(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[obje
     return seen
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(bodies=st.lists(st.dictionaries(st.text(), JSON, max_size=3), min_size=1, max_size=3), at=st.floats(0, 4e9))
 def test_the_driver_writes_and_reads_what_sqlalchemy_does(bodies: list[dict[str, Any]], at: float) -> None:
     items = [

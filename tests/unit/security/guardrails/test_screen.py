@@ -62,7 +62,7 @@ def test_of_a_text_full_of_findings_all_is_taken_out():
     assert result.text.endswith("b")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     spans=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda s: (s[0], min(s[0] + s[1], 30)))),
     text=st.text("abc", min_size=31, max_size=31),
@@ -74,7 +74,7 @@ def test_every_character_is_either_kept_or_taken_out(spans, text):
     assert screen(text, (Rule("a", "redact", Spans(*spans)),)).text.replace("[removed: x]", "") == kept
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)

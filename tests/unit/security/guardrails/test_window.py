@@ -83,7 +83,7 @@ texts = st.lists(st.one_of(filler, filler, planted), max_size=9).map("".join)
 cuts = st.lists(st.integers(1, 300), max_size=40)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(text=texts, cuts=cuts, action=st.sampled_from(["redact", "block", "flag"]))
 @example(text="a" * 300 + " password: " + "correct7horse9staple " + "b" * 600, cuts=[64] * 20, action="redact")
 @example(
@@ -99,7 +99,7 @@ def test_any_cut_gives_what_the_whole_text_gives(text, cuts, action):
         assert told == sorted((f.finding.start, f.finding.end, f.finding.kind) for f in whole.found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(before=st.lists(filler, max_size=4).map("".join), name=st.sampled_from(sorted(PLANTED)), cuts=cuts)
 def test_nothing_of_what_is_taken_out_leaves(before, name, cuts):
     secret = PLANTED[name]

@@ -91,7 +91,7 @@ class Gateways(RuleBasedStateMachine):
 
 
 TestGateways = Gateways.TestCase
-TestGateways.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestGateways.settings = settings(max_examples=25, stateful_step_count=30)
 
 
 @given(st.integers(0, 50), st.lists(st.integers(1, 20), max_size=30))
