@@ -18,6 +18,8 @@ Fault = Literal[
     "a mixed load with callers' mistakes",
     "more callers than places",
     "Ray's control service and its agent are killed",
+    "ingestion is held, and a file has waited for an hour",
+    "the data folder's disk is filled",
     "the exporter is killed",
     "the database is locked again and again",
     "the only replica of a model is killed",
@@ -55,6 +57,8 @@ INJECTED: Mapping[Fault, tuple[str, ...]] = {
         "RayMetricsGone",
         "ScrapeMissing",
     ),
+    "ingestion is held, and a file has waited for an hour": ("IngestionStuck",),
+    "the data folder's disk is filled": ("DataDiskFilling", "DataDiskFull"),
     "the exporter is killed": ("HeadraceMetricsGone", "ScrapeMissing"),
     "the database is locked again and again": ("DatabaseSlow",),
     "the only replica of a model is killed": ("NoHealthyReplica",),
@@ -78,11 +82,6 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "scrape missing": ("ScrapeMissing",),
 }
 """Classes of faults, and the alerts that tell of them first."""
-NOT_INJECTED: Mapping[str, str] = {
-    "ingestion stuck": "a job would have to wait for half an hour, which no faster clock makes shorter",
-    "disk": "the data folder's disk is the host's own; only its cases fill it",
-}
-"""Why a class is not injected on the local stack."""
 
 ELSEWHERE = frozenset({"dcgm", "kubernetes", "cert-manager", "node"})
 """Whose metrics a stack on one host lacks: recorded expositions are replayed with the fault in them."""

@@ -6,13 +6,16 @@ this must fire. One of two gateways, or what comes back within seconds, fires no
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -24,6 +27,9 @@ from infra.targets.preflight import RECORDS
 from monitoring.shown import INJECTED
 from tests.load import CHAT, Load, healed, nothing_lost
 from tests.local.burst import Burst
+from tests.local.watch import Watch
+from tests.stack import own_stack
+from tests.wait import eventually
 
 AGENT = "ray::DashboardAgent"
 """Gives Prometheus Ray's metrics, and goes on with that for a minute after Ray has ended: no test waits for it."""
@@ -31,6 +37,8 @@ GOES_ON_S = 4
 """How long the load goes on after a kill, at least."""
 LOCKED_S = 0.6
 """How long somebody else holds the database at a time: less than writers wait for it."""
+LOOKED_S = 90
+"""How long an alert may take whose state gateways look at every 30 s."""
 TOO_MANY = 40
 """Callers beyond the places that there are: the share of requests that is refused is far above what an alert allows."""
 
@@ -146,6 +154,67 @@ def test_a_slow_database_is_told(stack, watch):
         locking.result()
     assert load.problems == []
     nothing_lost(stack, load)
+
+
+@pytest.mark.soak
+def test_ingestion_that_does_not_go_on_is_told(stack, watch):
+    """Background work is paused, as a backup does; instead of an hour's wait a job is dated back by one."""
+    alerts = INJECTED["ingestion is held, and a file has waited for an hour"]
+    watch.quiet(alerts)
+    since = time.time()
+    with closing(sqlite3.connect(stack.layout.data / "headrace.db", timeout=30, isolation_level=None)) as database:
+        database.execute("INSERT INTO meta VALUES ('paused', ?)", (f"test {since + 300}",))
+        try:
+            with stack.client() as client:
+                upload = {"files": {"file": ("note.md", b"# A note")}, "data": {"purpose": "assistants"}}
+                file = client.post("/v1/files", **upload).raise_for_status().json()["id"]
+                store = client.post("/v1/vector_stores", json={}).raise_for_status().json()["id"]
+                path = f"/v1/vector_stores/{store}/files"
+                client.post(path, json={"file_id": file}).raise_for_status()
+                dated = database.execute(
+                    "UPDATE jobs SET run_after = run_after - 3600 WHERE kind = 'ingest_file' AND status = 'queued'"
+                )
+                assert dated.rowcount >= 1
+                watch.fire(alerts, since, LOOKED_S)
+                database.execute("DELETE FROM meta WHERE key = 'paused'")
+                eventually(lambda: client.get(f"{path}/{file}").json()["status"] == "completed", "it is ingested")
+                client.delete(f"/v1/vector_stores/{store}").raise_for_status()
+                client.delete(f"/v1/files/{file}").raise_for_status()
+        finally:
+            database.execute("DELETE FROM meta WHERE key = 'paused'")
+
+
+@contextmanager
+def small_disk(folder):
+    """A disk of its own under a folder that is not there yet; what still holds it keeps it to its end."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk of its own")
+def test_a_disk_that_fills_is_told(documents):
+    alerts = INJECTED["the data folder's disk is filled"]
+    brought = own_stack("test-disk", documents)
+    data = brought.stack.layout.data
+    with contextlib.ExitStack() as ended:
+        disk = ended.enter_context(contextlib.ExitStack())
+        disk.enter_context(small_disk(data))
+        stack = ended.enter_context(brought)
+        ended.push(disk.pop_all())  # is let go of before the stack is purged
+        watch = Watch(stack)
+        ended.callback(watch.close)
+        watch.quiet(alerts)
+        since = time.time()
+        with (data / "filling").open("wb") as filling:
+            os.posix_fallocate(filling.fileno(), 0, round(shutil.disk_usage(data).free * 0.98))
+        watch.fire(alerts, since, LOOKED_S)
+        (data / "filling").unlink()
+        assert healed(stack, 60)
 
 
 def leases(stack):
