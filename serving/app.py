@@ -10,7 +10,6 @@ from ray import serve
 from ray.serve import Application
 
 from serving.config import Catalog, HostedModel, ServingConfig, VllmModel
-from serving.garbage import settle
 from serving.telemetry import logs
 
 
@@ -28,7 +27,6 @@ class Model:
             from serving.engines.llamacpp import LlamaCppReplica
 
             self._replica = LlamaCppReplica(config)
-        settle()
 
     async def lease(self) -> AsyncIterator[dict[str, str]]:
         """Yields the replica's address once and holds a place until cancelled."""
@@ -49,7 +47,6 @@ class Retrieval:
         _keep_log()
         self._replica = RetrievalReplica(config)
         await self._replica.start()
-        settle()
 
     async def call(self, method: str, *args: Any) -> Any:
         """Runs one of the replica's public methods."""
@@ -76,7 +73,6 @@ class Gateway:
         """Takes in a new catalogue without a restart."""
         # A coroutine, since Serve would call a plain method in another thread, and services belong to the loop.
         self._services.configure(Catalog.model_validate(catalog))
-        settle()
 
     def __serve_build_asgi_app__(self) -> Any:
         from serving.api.app import Api

@@ -9,6 +9,7 @@ they are in a stack. `--silent` takes them out of the program, which no stack ca
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -21,7 +22,6 @@ from bench.telemetry.silence import silence
 from serving.api.app import Api
 from serving.api.services import Services
 from serving.config import Assistant, Catalog, RemoteModel, SecretRef, ServingConfig, Store, Tracing
-from serving.garbage import settle
 from serving.telemetry import logs
 
 LOG_BYTES, LOG_FILES = 100_000_000, 5
@@ -48,7 +48,8 @@ async def serve(folder: Path, port: int, upstream: int, tracing: Tracing) -> Non
     model = RemoteModel(name="scripted", url=f"http://127.0.0.1:{upstream}/v1")
     assistant = Assistant(name=ASSISTANT, model=model.name, prompt="Be brief.", capture="none")
     services.configure(Catalog(models=(model,), assistants=(assistant,)))
-    settle()
+    gc.collect()
+    gc.freeze()  # as Ray Serve does with a replica that has started
     await uvicorn.Server(uvicorn.Config(Api(services), port=port, log_level="critical", lifespan="off")).serve()
     await services.close()
 

@@ -38,14 +38,19 @@ EVERY = "every request traced"
 STACK = "a whole stack"
 COST = 0.03
 """Of the throughput: of the streams of a gateway alone, and of the processor time of a stack."""
-_TRACES = f"http://127.0.0.1:{sink.PORT}/v1/traces"
+_TRACES = f"http://127.0.0.1:{sink.PORT}/from"
+TRACE_BYTES = 500
+"""Of a trace, at least."""
 _TAKEN = f"http://127.0.0.1:{sink.PORT}/taken"
 _KINDS: dict[str, tuple[list[str], str]] = {
     WITHOUT: (["--silent"], "counting is taken out of the program, no log, no traces"),
     WITH[0]: ([], "files that an exporter reads"),
     WITH[1]: (["--log"], "and a line for each request: what a stack has by default"),
-    WITH[2]: (["--log", "--traces", _TRACES], "and spans for some requests a second, as many as by default"),
-    EVERY: (["--log", "--traces", _TRACES, "--every"], "and a span for each request, stage and question to a model"),
+    WITH[2]: (["--log", "--traces", f"{_TRACES}/some"], "and spans for some requests a second, as many as by default"),
+    EVERY: (
+        ["--log", "--traces", f"{_TRACES}/every", "--every"],
+        "and a span for each request, stage and question to a model",
+    ),
 }
 
 
@@ -84,10 +89,13 @@ def _verify(folder: Path, name: str, streams: int) -> None:
     counted = len(list(folder.glob("metrics/counter_*.db")))
     log = folder / "requests.log"
     lines = log.read_bytes().count(b"\n") if log.exists() else 0
-    traced = bool(httpx.get(_TAKEN, trust_env=False).raise_for_status().json())
+    taken = httpx.get(_TAKEN, trust_env=False).raise_for_status().json()
+    traced = {WITH[2]: taken.get("some", 0), EVERY: taken.get("every", 0)}.get(name)
+    least = TRACE_BYTES * streams if name == EVERY else 1
     flags, _ = _KINDS[name]
-    if (counted > 0) is (name == WITHOUT) or lines < streams * ("--log" in flags) or not traced:
-        raise BenchError(f"{name}: {counted} files of metrics, {lines} lines of {streams} requests, traces: {traced}")
+    if (counted > 0) is (name == WITHOUT) or lines < streams * ("--log" in flags) or (traced or least) < least:
+        said = f"{counted} files of metrics, {lines} lines and {traced} bytes of traces of {streams} requests"
+        raise BenchError(f"{name}: {said}")
 
 
 def _ratios(found: Rounds, name: str, scenario: Scenario, key: str) -> list[float]:
@@ -101,7 +109,8 @@ def goals(found: Rounds) -> list[Goal]:
         added = run.pairs(found, name, WITHOUT, BURST_32, "cpu_ms_per_stream", lambda a, b: a - b)
         whole = [figures["cpu_ms_per_stream"] for figures in found[STACK, BURST_32]]
         shares = [a / b for a, b in zip(added, whole, strict=True)]
-        text = f"{name}: at most {COST:g} of a stack's processor time for a stream ({run.between(shares)})"
+        between = f"rounds from {min(shares):.3f} to {max(shares):.3f}"
+        text = f"{name}: at most {COST:g} of a stack's processor time for a stream ({between})"
         judged.append(Goal(text, round(statistics.median(shares), 3), statistics.median(shares) <= COST))
     for name in WITH:
         left = _ratios(found, name, BURST_32, "streams_per_s")

@@ -1,27 +1,28 @@
 """A receiver of traces that takes all and keeps nothing: `python -m bench.telemetry.sink --port 9721`.
 
-`/taken` says how many bytes came.
+Each sender has a path of its own, `/from/NAME`; `/taken` says how many bytes each has sent.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 
 from aiohttp import web
 
 PORT = 9721
 
 
-TAKEN = web.AppKey("taken", list[int])
+TAKEN = web.AppKey("taken", Counter)
 
 
 async def _take(request: web.Request) -> web.Response:
-    request.app[TAKEN].append(len(await request.read()))
+    request.app[TAKEN][request.match_info["name"]] += len(await request.read())
     return web.Response()
 
 
 async def _taken(request: web.Request) -> web.Response:
-    return web.json_response(sum(request.app[TAKEN]))
+    return web.json_response(request.app[TAKEN])
 
 
 def main() -> None:
@@ -29,8 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="a receiver of traces")
     parser.add_argument("--port", type=int, default=PORT)
     app = web.Application(client_max_size=10**8)
-    app[TAKEN] = []
-    app.router.add_post("/v1/traces", _take)
+    app[TAKEN] = Counter()
+    app.router.add_post("/from/{name}", _take)
     app.router.add_get("/taken", _taken)
     web.run_app(app, host="127.0.0.1", port=parser.parse_args().port, print=None, access_log=None)
 

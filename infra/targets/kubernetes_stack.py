@@ -33,7 +33,8 @@ READY_S = 1800
 STORE_S = 300
 """A store answers within seconds, or is not there, or refuses: its operator's own words are shown meanwhile."""
 ENDED_S = 1200
-"""A volume is deleted once its last pod has ended, which drains for 11 minutes: one more than Pulumi gives it."""
+"""A volume is deleted once its last pod has ended, which may take 11 minutes (the chart's `streams.drainSeconds`, which
+stacks leave as it is, and one more): Pulumi gives it ten."""
 
 
 @dataclass(frozen=True)

@@ -77,15 +77,16 @@ class LogFile(RotatingFileHandler):
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Whether the file is full."""
-        return self.stream is not None and 0 < self.maxBytes <= self.stream.tell()
+        stream: Any = self.stream
+        return bool(0 < self.maxBytes <= stream.tell())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a line; one that cannot be written is told on standard error, as with every handler."""
         try:
+            if self.stream is None or self.stream.closed:  # it could not be replaced
+                self.stream = self._open()
             if self.shouldRollover(record):
                 self.doRollover()
-            if self.stream is None:  # it could not be opened when it was replaced
-                self.stream = self._open()
             stream: Any = self.stream
             stream.write(f"{self.format(record)}\n".encode())
             stream.flush()

@@ -66,7 +66,7 @@ class OtlpTracer:
     def begin(self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes, at: float) -> Span:
         """Begins the span of a request; a `traceparent` that is none begins a trace.
 
-        A span of OpenTelemetry's that nobody keeps costs a sixth of one that is kept, so one that is not is none.
+        A trace of OpenTelemetry's that nobody keeps costs a sixth of one that is kept, so it is none of theirs.
         """
         given = {k.decode("latin-1"): v.decode("latin-1") for k, v in headers if k in _HEADERS}
         context = _PROPAGATOR.extract(given, Context()) if given else Context()
@@ -76,7 +76,7 @@ class OtlpTracer:
         else:
             kept = random.random() < self._ratio and self._allowance.take(at)  # noqa: S311
         if not kept:
-            return Unkept(parent.trace_id if parent.is_valid else random.getrandbits(128))
+            return Unkept(parent.trace_id or random.getrandbits(128), parent.trace_state.to_header())
         zero = time.time_ns() - time.perf_counter_ns()
         span = self._tracer.start_span(name, context, SpanKind.SERVER, attributes, start_time=zero + int(at * 1e9))
         return OtlpSpan(self._tracer, span, self._content, zero)
@@ -155,8 +155,9 @@ class Unkept:
 
     kept = False
 
-    def __init__(self, trace_id: int) -> None:
+    def __init__(self, trace_id: int, state: str) -> None:
         self.trace_id = trace.format_trace_id(trace_id)
+        self._state = {"tracestate": state} if state else {}
 
     def child(self, name: str, attributes: Attributes, *, begin: float | None = None, client: bool = False) -> Unkept:
         """Returns itself."""
@@ -170,8 +171,8 @@ class Unkept:
     def end(self, *, at: float | None = None, error: str | None = None) -> None: ...
 
     def headers(self) -> dict[str, str]:
-        """Returns a `traceparent` that says so."""
-        return {"traceparent": f"00-{self.trace_id}-{random.getrandbits(64):016x}-00"}
+        """Returns a `traceparent` that says so, and the caller's `tracestate`."""
+        return {"traceparent": f"00-{self.trace_id}-{random.getrandbits(64):016x}-00", **self._state}
 
 
 class _Allowance:

@@ -20,6 +20,7 @@ FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 _DOUBLE = 8
 _LOCK = Lock()
 _FILES: dict[str, MmapedDict] = {}
+_CELLS: dict[str, memoryview[float]] = {}
 
 
 class Value:
@@ -49,8 +50,10 @@ class Value:
                 path = Path(FOLDER, f"{kind}_{os.getpid()}.db")
                 file = _FILES[kind] = MmapedDict(str(path))  # type: ignore[no-untyped-call]
             file.read_value(key)  # type: ignore[no-untyped-call]
-            # A file that grows is mapped anew: this mapping is of its beginning, and stays as true.
-            self._cells = memoryview(file._m).cast("d")
+            # A file that grows is mapped anew: an older mapping is of its beginning, and stays as true.
+            if kind not in _CELLS or _CELLS[kind].obj is not file._m:
+                _CELLS[kind] = memoryview(file._m).cast("d")
+            self._cells = _CELLS[kind]
             self._at = file._positions[key] // _DOUBLE
 
     def inc(self, amount: float) -> None:

@@ -31,7 +31,7 @@ class World(Model):
 
     def __init__(self):
         super().__init__()
-        self.spans, self.services, self.traceparents = [], set(), []
+        self.spans, self.services, self.traceparents, self.tracestates = [], set(), [], []
 
     def app(self):
         app = super().app()
@@ -40,6 +40,7 @@ class World(Model):
 
     async def chat(self, request):
         self.traceparents.append(request.headers.get("traceparent"))
+        self.tracestates.append(request.headers.get("tracestate"))
         body = await request.json()
         if not body.get("stream"):
             return await super().chat(request)
@@ -209,6 +210,17 @@ def test_only_a_share_of_the_traces_is_sent_and_a_caller_decides_about_its_own(t
         assert ask(http, headers={"traceparent": "00-nonsense"}).is_success
     assert {span.trace_id.hex() for span in world.spans} == {PARENT.split("-")[1]}
     assert [int(t.split("-")[3], 16) & 1 for t in world.traceparents] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("kept", ["00", "01"])
+def test_what_a_callers_other_tools_say_of_a_trace_is_passed_on(tmp_path, kept):
+    world = World()
+    world.says = ["hi"]
+    headers = {"traceparent": f"{PARENT[:-2]}{kept}", "tracestate": "theirs=1"}
+    with asking(tmp_path, world) as http:
+        assert ask(http, headers=headers).is_success
+    assert world.tracestates == ["theirs=1"]
+    assert [t.split("-")[1::2] for t in world.traceparents] == [[PARENT.split("-")[1], kept]]
 
 
 def test_only_so_many_traces_begin_in_a_second_and_lines_name_the_others_too(tmp_path, caplog):

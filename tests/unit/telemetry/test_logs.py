@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from datetime import datetime
 from logging.handlers import MemoryHandler, RotatingFileHandler
+from pathlib import Path
 
 import pytest
 
+from serving.api import request_log
 from serving.telemetry import logs
 
 FIELDS = {"deployment": "Gateway"}
@@ -111,6 +115,37 @@ def test_a_file_that_could_not_be_opened_is_opened_later(serve, monkeypatch, cap
     assert "No space left on device" in capsys.readouterr().err
     log.warning("again")
     assert [line["message"] for line in lines(path)] == ["again"]
+
+
+def test_a_file_that_could_not_be_closed_is_opened_anew(serve, monkeypatch, capsys):
+    path = logs.keep("headrace.log", FIELDS)
+    [handler] = [each for each in logging.getLogger("headrace").handlers if isinstance(each, logs.LogFile)]
+    log = logging.getLogger("headrace.api")
+    log.warning("%s", "x" * handler.maxBytes)
+    full = Path("/dev/full").open("wb")  # noqa: SIM115 (the handler closes it)
+    full.write(b"what the disk has no place for")
+    handler.stream.close()
+    handler.stream = full
+    monkeypatch.setattr(handler, "shouldRollover", lambda record: True)
+    log.warning("lost")
+    assert "No space left on device" in capsys.readouterr().err
+    assert full.closed
+    log.warning("again")
+    assert [line["message"] for line in lines(path)] == ["again"]
+
+
+def test_a_line_of_a_request_has_the_same_shape(serve):
+    path = logs.keep("headrace.log", FIELDS)
+    begun = time.time()
+    request_log.log.handle(request_log._Line({"status": 200}))
+    logging.getLogger("headrace.requests").info("request", extra={"fields": {"status": 200}})
+    ours, usual = lines(path)
+    assert ours.keys() == usual.keys()
+    same = {"levelname", "message", "logger", "process", "status", *FIELDS}
+    assert {name: ours[name] for name in same} == {name: usual[name] for name in same}
+    assert ours["filename"] == "request_log.py"
+    at = datetime.strptime(ours["asctime"], "%Y-%m-%d %H:%M:%S,%f").timestamp()
+    assert begun - 0.001 <= at <= time.time()
 
 
 def raises(error):
