@@ -166,9 +166,17 @@ class ControlPlane:
         return ""
 
     def forget(self, name: str, address: str) -> None:
-        """Removes what a node that is gone leaves in the cluster: its object, its member of etcd."""
-        etcd.remove(self.host, name, address)
-        self.kubectl("delete", "node", name, "--ignore-not-found", "--wait=true", timeout_s=120)
+        """Removes what a node that is gone leaves in the cluster: its object, its member of etcd.
+
+        With a control plane, a member of etcd and the address of the API server may have gone elsewhere just now.
+        """
+
+        def waiting() -> str:
+            etcd.remove(self.host, name, address)
+            self.kubectl("delete", "node", name, "--ignore-not-found", "--wait=true", timeout_s=120)
+            return ""
+
+        wait(self.task, waiting, f"the cluster without {name}", READY_S)
 
 
 # Without a version, kubeadm asks the internet for the newest.

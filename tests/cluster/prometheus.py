@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import httpx
 import yaml
 
 from monitoring.podmonitor import scrape_configs
 from tests.cluster import around
 from tests.cluster.definitions import definitions
 from tests.cluster.images import Image
+from tests.wait import eventually
 from tools.cluster.kubectl import kubectl
 
 NAMESPACE = around.MONITORING
@@ -30,6 +32,14 @@ def kinds() -> AbstractContextManager[None]:
 def found(namespace: str, kind: str) -> list[dict[str, Any]]:
     """The objects of a kind in a namespace, as the operator would read them."""
     return list(json.loads(kubectl(f"-n={namespace}", "get", kind, "-o=json"))["items"])
+
+
+def answers(url: str) -> bool:
+    """Whether it does now: each time by a connection of its own, since one that was lost on its way stays lost."""
+    try:
+        return httpx.get(f"{url}/-/ready", timeout=2).is_success
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager
@@ -85,7 +95,9 @@ def prometheus(image: Image, namespace: str) -> Iterator[str]:
     )
     try:
         kubectl(f"-n={NAMESPACE}", "rollout", "status", "deployment/prometheus", around.READY)
-        yield f"http://{around.address(NAMESPACE, 'prometheus')}:{PORT}"
+        url = f"http://{around.address(NAMESPACE, 'prometheus')}:{PORT}"
+        eventually(lambda: answers(url), "a node knows its Service")
+        yield url
     finally:
         kubectl("delete", "namespace", NAMESPACE, "--wait", around.READY)
         kubectl(f"-n={namespace}", "delete", "role,rolebinding", "prometheus", "--ignore-not-found")
