@@ -91,6 +91,26 @@ def test_who_waits_for_a_workload_is_told_why(status: dict[str, Any], words: str
     assert str(stopped.value) == words
 
 
+def test_a_node_is_forgotten_once_the_cluster_answers_again() -> None:
+    class Moves(Fake):
+        resets = 2
+
+        def output(self, script: str, *arguments: str, input: str | None = None, **options: Any) -> str:
+            answer = super().output(script, *arguments, input=input, **options)
+            if arguments[0] == "delete" and self.resets:
+                self.resets -= 1
+                raise Failed("kubectl delete node failed with status 1\n    connection reset by peer")
+            return answer
+
+    said: list[str] = []
+    fake = Moves({"list": json.dumps(MEMBERS)})
+    fake.task = Task(said.append)
+    ControlPlane(fake).forget("cp1", "192.168.7.11")  # type: ignore[arg-type]
+    assert fake.asked.count(("remove",)) == 3
+    assert fake.asked[-1][:3] == ("delete", "node", "cp1")
+    assert said == ["the cluster without cp1: connection reset by peer"]
+
+
 def test_labels_that_were_ours_go_and_others_stay() -> None:
     cluster, fake = plane()
     cluster.label("w1", {"a": "1", "b": ""}, {"a": "0", "old": "x"})
