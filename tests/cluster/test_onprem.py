@@ -452,6 +452,7 @@ def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, d
     resource.delete("op-w2", {**good, "user": "ann"}, task)
 
 
+@pytest.mark.soak
 def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
     names = (*PLANES, "op-w1")
     bundle = onprem.make_bundle(tmp_path / "bundle", tmp_path, "keepalived")
