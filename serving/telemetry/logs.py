@@ -41,6 +41,10 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line, without its end."""
+        return self.line(record).decode()
+
+    def line(self, record: logging.LogRecord) -> bytes:
+        """Returns the same as bytes."""
         line: dict[str, object] = {
             "asctime": f"{self._time(record)},{int(record.msecs):03d}",
             "levelname": record.levelname,
@@ -57,9 +61,9 @@ class JsonFormatter(logging.Formatter):
             line["exc_text"] = self.formatException(record.exc_info)
         line["timestamp_ns"] = time.time_ns()
         try:
-            return orjson.dumps(line, default=str).decode()
+            return orjson.dumps(line, default=str)
         except TypeError:  # half a surrogate pair, or a number beyond 64 bits
-            return json.dumps(line, default=str)
+            return json.dumps(line, default=str).encode()
 
     def _time(self, record: logging.LogRecord) -> str:
         second = int(record.created)
@@ -75,6 +79,10 @@ class LogFile(RotatingFileHandler):
     than to write to it.
     """
 
+    def __init__(self, path: Path, lines: JsonFormatter, *, max_bytes: int, backups: int) -> None:
+        super().__init__(path, maxBytes=max_bytes, backupCount=backups)
+        self._lines = lines
+
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Whether the file is full."""
         stream: Any = self.stream
@@ -88,7 +96,7 @@ class LogFile(RotatingFileHandler):
             if self.shouldRollover(record):
                 self.doRollover()
             stream: Any = self.stream
-            stream.write(f"{self.format(record)}\n".encode())
+            stream.write(self._lines.line(record) + b"\n")
             stream.flush()
         except Exception:
             self.handleError(record)
@@ -126,8 +134,7 @@ def keep(name: str, fields: Mapping[str, str]) -> Path | None:
     if theirs is None:
         return None
     path = Path(theirs.baseFilename).with_name(name)
-    handler = LogFile(path, maxBytes=theirs.maxBytes, backupCount=theirs.backupCount)
-    handler.setFormatter(JsonFormatter(fields))
+    handler = LogFile(path, JsonFormatter(fields), max_bytes=theirs.maxBytes, backups=theirs.backupCount)
     for ours in map(logging.getLogger, LOGGERS):
         for old in [each for each in ours.handlers if isinstance(each, LogFile)]:
             ours.removeHandler(old)

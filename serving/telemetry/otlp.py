@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind, Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from serving.config import Tracing
@@ -68,15 +68,16 @@ class OtlpTracer:
 
         A trace of OpenTelemetry's that nobody keeps costs a sixth of one that is kept, so it is none of theirs.
         """
-        given = {k.decode("latin-1"): v.decode("latin-1") for k, v in headers if k in _HEADERS}
-        context = _PROPAGATOR.extract(given, Context()) if given else Context()
-        parent = get_current_span(context).get_span_context()
+        given = [header for header in headers if header[0] in _HEADERS]
+        context = Context()
+        if given:
+            context = _PROPAGATOR.extract({k.decode("latin-1"): v.decode("latin-1") for k, v in given}, context)
+        parent = get_current_span(context).get_span_context() if given else INVALID_SPAN_CONTEXT
         if parent.is_valid:
-            kept = parent.trace_flags.sampled
-        else:
-            kept = random.random() < self._ratio and self._allowance.take(at)  # noqa: S311
-        if not kept:
-            return Unkept(parent.trace_id or random.getrandbits(128), parent.trace_state.to_header())
+            if not parent.trace_flags.sampled:
+                return Unkept(parent.trace_id, parent.trace_state.to_header())
+        elif random.random() >= self._ratio or not self._allowance.take(at):  # noqa: S311
+            return Unkept(random.getrandbits(128))
         zero = time.time_ns() - time.perf_counter_ns()
         span = self._tracer.start_span(name, context, SpanKind.SERVER, attributes, start_time=zero + int(at * 1e9))
         return OtlpSpan(self._tracer, span, self._content, zero)
@@ -155,8 +156,8 @@ class Unkept:
 
     kept = False
 
-    def __init__(self, trace_id: int, state: str) -> None:
-        self.trace_id = trace.format_trace_id(trace_id)
+    def __init__(self, trace_id: int, state: str = "") -> None:
+        self.trace_id = f"{trace_id:032x}"
         self._state = {"tracestate": state} if state else {}
 
     def child(self, name: str, attributes: Attributes, *, begin: float | None = None, client: bool = False) -> Unkept:
