@@ -126,8 +126,9 @@ def test_a_file_that_could_not_be_closed_is_opened_anew(serve, monkeypatch, caps
     full.write(b"what the disk has no place for")
     handler.stream.close()
     handler.stream = full
-    monkeypatch.setattr(handler, "shouldRollover", lambda record: True)
-    log.warning("lost")
+    with monkeypatch.context() as now:
+        now.setattr(handler, "shouldRollover", lambda record: True)
+        log.warning("lost")
     assert "No space left on device" in capsys.readouterr().err
     assert full.closed
     log.warning("again")
