@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -265,8 +265,10 @@ def test_down_leaves_nothing_but_data(life, stack, before_up):
     (life.layout.data / "kept").write_text(kept["id"])
     before, port_numbers = members(life), life.settings()["ports"].values()
     base = int(Session(life.layout.record("ray")).spec["base"])
-    maps = [(p, f"/proc/{p}/maps") for p in before]
-    shared = {w for _, m in maps if Path(m).exists() for w in Path(m).read_text().split() if w.startswith("/dev/shm/")}
+    shared: set[str] = set()
+    for pid in before:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+            shared.update(w for w in Path(f"/proc/{pid}/maps").read_text().split() if w.startswith("/dev/shm/"))
     (life.layout.state / "old_key").unlink()
     with foreign() as other:
         said = life.run("down")

@@ -25,8 +25,8 @@ def half_ended(tmp_path: Path) -> Iterator[Wall]:
     (tmp_path / "gcs").mkdir()
     with walled_ray(storage | HALF_WAY) as wall:
         deploy(wall)
-        processes = [psutil.Process(member.pid) for member in wall.session.members()]
-        [raylet] = [process for process in processes if process.name() == "raylet"]
+        ours = {member.pid for member in wall.session.members()}
+        [raylet] = [p for p in psutil.process_iter(["name"]) if p.pid in ours and p.info["name"] == "raylet"]
         raylet.terminate()
         raylet.wait(60)
         wall.restart(storage)

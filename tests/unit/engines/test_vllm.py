@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -66,8 +67,15 @@ def group(replica: vllm.VllmReplica) -> list[int]:
 
 def server(replica: vllm.VllmReplica) -> int:
     """The process that `vllm serve` is."""
-    [found] = [p for p in group(replica) if "twin.py" in Path(f"/proc/{p}/cmdline").read_text().split("\0")[1]]
+    [found] = [p for p in group(replica) if "twin.py" in "".join(_argv(p)[1:2])]
     return found
+
+
+def _argv(process: int) -> list[str]:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 async def granted(replica: vllm.VllmReplica) -> dict[str, str]:
@@ -276,7 +284,11 @@ async def test_one_that_hangs_is_unhealthy(replica: vllm.VllmReplica) -> None:
 
 def _states(process: int) -> list[str]:
     """Of each thread, as in proc(5): T is stopped."""
-    return [s.read_text().rpartition(")")[2].split()[0] for s in Path(f"/proc/{process}/task").glob("*/stat")]
+    states = []
+    for stat in Path(f"/proc/{process}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread ends when it likes
+            states.append(stat.read_text().rpartition(")")[2].split()[0])
+    return states
 
 
 def test_closing_leaves_no_process(replica: vllm.VllmReplica) -> None:
