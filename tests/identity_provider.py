@@ -78,7 +78,7 @@ class IdentityProvider(Server):
     def machine_token(self, resource: str = AUDIENCE) -> str:
         """Returns an access token that a program gets by its own secret."""
         form = {"grant_type": "client_credentials", "resource": resource}
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             answer = client.post(f"{self.url}/token", data=form, auth=("machine", "s3cret")).raise_for_status()
         return str(answer.json()["access_token"])
 

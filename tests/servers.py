@@ -280,7 +280,7 @@ class S3(ObjectStore):
         self.key, self.secret = json.loads(made.stdout)
         # From here on nobody does anything without a signature.
         headers = {"content-type": "text/plain"}
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, timeout=UP_S) as client:
             client.post(f"{self.endpoint}/moto-api/reset-auth", content="0", headers=headers).raise_for_status()
 
 

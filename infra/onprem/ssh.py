@@ -212,8 +212,11 @@ class Remote:
                 try:
                     return future.result(0.2)
                 except concurrent.futures.TimeoutError:
-                    if future.done():  # the work's own, not ours
-                        raise Lost(f"{self.name}: it took too long to answer") from None
+                    if future.done():  # since our time was over, or what it raised is the work's own
+                        try:
+                            return future.result()
+                        except concurrent.futures.TimeoutError:
+                            raise Lost(f"{self.name}: it took too long to answer") from None
                     self.task.pause(0)
                     if time.monotonic() > deadline:
                         raise Lost(f"{self.name}: no end after {timeout_s:g} s") from None

@@ -1,5 +1,6 @@
 import json
 import runpy
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,12 +53,12 @@ class Monitor(mocks.MockMonitor):
     def __init__(self, plan: Plan) -> None:
         super().__init__(_Echo())
         self._plan = plan
+        self._lock = threading.Lock()
 
     def RegisterResource(self, request: Any) -> Any:
         values = rpc.deserialize_properties(request.object, keep_unknowns=True)
         secrets = {k: v["value"] for k, v in _raw(request.object).items() if _secret(v)}
-        taken = request.name in self._plan.resources
-        self._plan.resources[f"{request.type} {request.name}" if taken else request.name] = Planned(
+        planned = Planned(
             urn=self.make_urn(request.parent, request.type, request.name),
             token=request.type,
             name=request.name,
@@ -70,6 +71,9 @@ class Monitor(mocks.MockMonitor):
             provider=request.provider.rpartition("::")[0].split("::")[-1],
             protect=request.protect,
         )
+        with self._lock:  # Pulumi registers from several threads
+            taken = request.name in self._plan.resources
+            self._plan.resources[f"{request.type} {request.name}" if taken else request.name] = planned
         return super().RegisterResource(request)
 
 

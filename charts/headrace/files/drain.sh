@@ -24,7 +24,7 @@ printf -v high %04X "$RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"
 # are. It is asked last, so that a request which ends meanwhile counts as ended.
 busy() {
   local connections
-  wget --tries 1 -T 4 -q -O- http://127.0.0.1:9464/metrics |
+  wget --tries 1 -T 30 -q -O- http://127.0.0.1:9464/metrics |
     awk '/^headrace_(requests_in_flight|engine_leases)[ {]/ {n += $NF} END {exit !(n > 0)}' && return 0
   connections=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v low="$low" -v high="$high" '
     $4 == "01" {port = substr($3, length($3) - 3); if (port >= low && port <= high) n++}

@@ -31,15 +31,19 @@ def port() -> int:
 @pytest.fixture
 def url() -> Iterator[str]:
     """A server with the runtime's own arguments, at another port and with the weights where they are here."""
-    at = port()
     [container] = serving_runtime("llamacpp", "image", "models", "1")["spec"]["containers"]
     assert container["command"] == ["python", *PROGRAM[1:]]
     args = [*container["args"], f"--model={MODELS}/{WEIGHTS.name}", "--slots=2", "--host=127.0.0.1"]
-    replaced = {"--port=8080": f"--port={at}", "--name={{.Name}}": "--name=small"}
-    argv = [replaced.get(a, a.replace(MODELS, str(WEIGHTS.parent))) for a in args]
-    process = subprocess.Popen([*PROGRAM, *argv], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == f"serving small at http://127.0.0.1:{at}\n"
+    for _ in range(3):  # somebody may take the port meanwhile
+        at = port()
+        replaced = {"--port=8080": f"--port={at}", "--name={{.Name}}": "--name=small"}
+        argv = [replaced.get(a, a.replace(MODELS, str(WEIGHTS.parent))) for a in args]
+        process = subprocess.Popen([*PROGRAM, *argv], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        if said:
+            break
+    assert said == f"serving small at http://127.0.0.1:{at}\n"
     yield f"http://127.0.0.1:{at}"
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0

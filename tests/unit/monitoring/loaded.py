@@ -57,7 +57,7 @@ class Prometheus(Server):
             ]
         )
         self.url = f"http://{address}"
-        self.http = httpx.Client(base_url=f"http://{address}/api/v1", timeout=10)
+        self.http = httpx.Client(base_url=f"http://{address}/api/v1", timeout=60)
         self._ready([self.port])
 
     def values(self, expression):

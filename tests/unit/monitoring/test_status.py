@@ -73,6 +73,10 @@ def answered(status, path, **params):
     return answer.json()
 
 
+def certain(status, path, **params):
+    return eventually(lambda: answered(status, path, **params), f"an answer of {path}")
+
+
 def test_every_panel_of_every_dashboard_shows_something(status):
     waiting = set(PANELS)
 
@@ -88,7 +92,7 @@ def test_every_panel_of_every_dashboard_shows_something(status):
 
 @pytest.mark.parametrize("range", WINDOWS)
 def test_points_stand_on_one_grid(status, range):
-    drawn = status.get("/status/api/overview/requests-by-outcome", params={"range": range}).json()
+    drawn = certain(status, "overview/requests-by-outcome", range=range)
     times = drawn["times"]
     assert times[-1] - times[0] <= WINDOWS[range].seconds
     assert {b - a for a, b in pairwise(times)} == {WINDOWS[range].step}
@@ -98,7 +102,7 @@ def test_points_stand_on_one_grid(status, range):
 
 def test_variables_offer_what_there_is_and_narrow_each_other(status):
     def offered(**chosen):
-        return status.get("/status/api/models", params=chosen).json()["variables"]
+        return certain(status, "models", **chosen)["variables"]
 
     assert {"headrace", "ray"} <= set(offered()["job"])
     assert offered()["model"]
@@ -107,7 +111,7 @@ def test_variables_offer_what_there_is_and_narrow_each_other(status):
 
 def test_what_is_chosen_is_what_is_shown(status):
     def shown(**chosen):
-        return status.get("/status/api/overview/requests-by-outcome", params=chosen).json()["series"]
+        return certain(status, "overview/requests-by-outcome", **chosen)["series"]
 
     eventually(shown, "requests are counted", 60)
     assert shown(**{"var-job": "headrace"})

@@ -86,7 +86,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
             encoding=None,
         )
 
-    acceptor = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
+    acceptor = asyncio.run_coroutine_threadsafe(listen(), loop).result(60)
     made.port = acceptor.get_port()
     yield made
 
@@ -97,7 +97,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         acceptor.close()
         await acceptor.wait_closed()
 
-    asyncio.run_coroutine_threadsafe(end(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(end(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
     loop.close()

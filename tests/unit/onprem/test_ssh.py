@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import threading
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,27 @@ def test_a_lost_connection_is_made_again_where_that_is_safe(server: Any, monkeyp
 def test_a_command_without_an_end_is_given_up(server: Any) -> None:
     with server.remote() as host, pytest.raises(Lost, match=r"no end after 0\.5 s"):
         host.run("sleep 60", timeout_s=0.5, again=False)
+
+
+class Late:
+    """A future whose result is there just when the time to wait for it is over."""
+
+    def __init__(self, future: concurrent.futures.Future[Any]) -> None:
+        self._future = future
+        self.done, self.cancel = future.done, future.cancel
+
+    def result(self, timeout: float | None = None) -> Any:
+        found = self._future.result()
+        if timeout is None:
+            return found
+        raise concurrent.futures.TimeoutError
+
+
+def test_what_comes_at_the_last_moment_counts(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = asyncio.run_coroutine_threadsafe
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", lambda work, loop: Late(begin(work, loop)))
+    with server.remote() as host:
+        assert host.output("echo there") == "there"
 
 
 def test_the_operator_can_interrupt_a_command(server: Any) -> None:

@@ -305,7 +305,7 @@ async def statuses(database: Database) -> set[tuple[str, int]]:
 
 
 async def test_processes_claim_each_job_once(database: Database, jobs: Jobs, url: str, alice: Principal, spawn) -> None:
-    ids = await enqueue_many(database, jobs, alice, 200)
+    ids = await enqueue_many(database, jobs, alice, 60)
     processes = [spawn(CLAIM, url, f"worker-{n}") for n in range(3)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
@@ -314,7 +314,7 @@ async def test_processes_claim_each_job_once(database: Database, jobs: Jobs, url
         process.stdin.flush()
     for process in processes:
         assert process.stdout.readline() == "claimed\n"  # every process has its part
-    outputs = await asyncio.gather(*(asyncio.to_thread(p.communicate, "go on\n", 60) for p in processes))
+    outputs = await asyncio.gather(*(asyncio.to_thread(p.communicate, "go on\n", 240) for p in processes))
     shares = [json.loads(out) for out, _ in outputs]
     assert sorted(id for share in shares for id in share) == sorted(ids)
     assert await statuses(database) == {("succeeded", 1)}

@@ -185,7 +185,7 @@ async def test_too_many_connections(postgres: Postgres, database: Database, open
     with pytest.raises(StoreUnavailable, match=r"too many connections.*lower store.connections"):
         await two.check()
     await one.close()
-    deadline = asyncio.get_running_loop().time() + 10
+    deadline = asyncio.get_running_loop().time() + 60
     while postgres.sql("SELECT 1 FROM pg_stat_activity WHERE usename = 'few'"):
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.01)

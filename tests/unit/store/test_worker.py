@@ -25,7 +25,7 @@ async def working(jobs: Jobs, handler: Callable[[JobContext], Awaitable[object]]
         yield worker
     finally:
         worker.stop()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
 
 
 async def until(jobs: Jobs, principal: Principal, id: str, *statuses: str) -> Job:

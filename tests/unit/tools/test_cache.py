@@ -1,10 +1,14 @@
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from tests.wait import eventually
 from tools import cache
 
 
@@ -70,24 +74,46 @@ def test_install_replaces_and_removes_what_a_killed_run_left(cache_root: Path) -
     assert not (cache_root / "alpha-1" / "old").exists()
 
 
-@pytest.mark.parametrize(
-    ("start", "said"),
-    [("run(['true'])", ""), ("Popen(['sleep', '1'], close_fds=False)", "another process is obtaining it, waiting")],
-)
-def test_the_lock_of_a_killed_holder_is_free_once_its_children_have_ended(
-    start: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = f"""\
+KILLED = """\
 import os, subprocess
 from tools import cache
 with cache.lock("alpha"):
-    subprocess.{start}
+    child = subprocess.{start}
+    print(getattr(child, "pid", ""), flush=True)
     os.kill(os.getpid(), 9)
 """
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+
+
+def killed(start: str) -> str:
+    """What one that held the lock said before it was killed."""
+    done = subprocess.run([sys.executable, "-c", KILLED.format(start=start)], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == -9
+    return done.stdout.strip()
+
+
+def test_the_lock_of_a_killed_holder_is_free(capsys: pytest.CaptureFixture[str]) -> None:
+    killed("run(['true'])")
     with cache.lock("alpha"):
-        printed = capsys.readouterr().err
-    assert printed == (f"alpha: {said}\n" if said else "")
+        assert capsys.readouterr().err == ""
+
+
+def test_the_lock_of_a_killed_holder_is_held_until_its_children_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    child = int(killed("Popen(['sleep', '300'], close_fds=False, stdout=2)"))
+    held = threading.Event()
+
+    def hold() -> None:
+        with cache.lock("alpha"):
+            held.set()
+
+    waiting = threading.Thread(target=hold)
+    waiting.start()
+    try:
+        eventually(lambda: capsys.readouterr().err == "alpha: another process is obtaining it, waiting\n", "it waits")
+        assert not held.is_set()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        waiting.join()
+    assert held.is_set()
 
 
 def test_links_change_folder_when_a_target_changes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ Web = dict[str, Any]
 
 def test_create_read_update_delete(web: Web, said: Any) -> None:
     id, outputs = Process().create(web, said.task)
-    assert httpx.get(web["ready"]).status_code == 200
+    assert httpx.get(web["ready"], timeout=60, trust_env=False).status_code == 200
     assert Process().read(id, outputs).outputs["session"] == outputs["session"]
     [settings] = web["files"]
     assert Path(settings).read_text() == "one"
@@ -27,12 +27,12 @@ def test_create_read_update_delete(web: Web, said: Any) -> None:
     updated = Process().update(id, outputs, news, said.task)
     assert Path(settings).read_text() == "two"
     assert updated["session"] != outputs["session"]
-    assert httpx.get(web["ready"]).status_code == 200
+    assert httpx.get(web["ready"], timeout=60, trust_env=False).status_code == 200
 
     Process().delete(id, updated, said.task)
     assert not Path(settings).exists()
     with pytest.raises(httpx.ConnectError):
-        httpx.get(web["ready"])
+        httpx.get(web["ready"], timeout=60, trust_env=False)
     Process().delete(id, updated, said.task)
 
 

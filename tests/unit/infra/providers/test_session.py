@@ -33,10 +33,10 @@ def test_a_started_session_is_found_again(sessions: Sessions, tmp_path: Path) ->
 def test_end_reaches_every_process_of_the_session_even_without_its_leader(sessions: Sessions, tmp_path: Path) -> None:
     session = sessions()
     start(session, "sleep 60 & (trap '' TERM; while :; do sleep 0.1; done) & exec sleep 60", tmp_path)
-    eventually(lambda: len(session.members()) >= 3, "all have started", 10)
+    eventually(lambda: len(session.members()) >= 3, "all have started")
     assert session.leader is not None
     os.kill(session.leader.pid, signal.SIGKILL)
-    eventually(lambda: not session.alive, "it has ended", 10)
+    eventually(lambda: not session.alive, "it has ended")
     pids = [p.pid for p in session.members()]
     assert len(pids) >= 2
     session.end(patience_s=0.3)

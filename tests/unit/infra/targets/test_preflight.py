@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,14 @@ from infra.config import Ports, Ray, StackConfig
 from infra.targets import preflight
 from infra.targets.layout import Layout
 from serving.config import LlamaCppModel
+from tests.servers import held_port
 
 
 @pytest.fixture
-def free() -> Ports:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
-    numbers = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return Ports(**dict(zip(("api", "prometheus", "dashboard", "exporter", "status"), numbers, strict=True)))
+def free() -> Iterator[Ports]:
+    with ExitStack() as held:
+        names = ("api", "prometheus", "dashboard", "exporter", "status")
+        yield Ports(**{name: held.enter_context(held_port()) for name in names})
 
 
 @pytest.fixture
