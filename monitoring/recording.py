@@ -19,15 +19,22 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Who counts, and where its metrics name the model: in a label whose values match `pattern`."""
+    """Who counts, and where its metrics name the model: in a label whose values match `pattern`.
+
+    Where that label is empty, `otherwise` is the one that tells servers apart.
+    """
 
     name: str
     label: str
     pattern: str = "(.+)"
+    otherwise: str = ""
 
     def by_model(self, expression: str, *, kept: tuple[str, ...] = (), operator: str = "sum") -> str:
         """Adds up over everything but the model and the labels `kept`."""
         by = ", ".join((*kept, "model"))
+        if self.otherwise:
+            named = f'label_join({expression}, "model", ";", "{self.label}", "{self.otherwise}")'
+            return f'{operator} by ({by}) (label_replace({named}, "model", "$1", "model", ";?([^;]+).*"))'
         if self.label == "model":
             return f"{operator} by ({by}) ({expression})"
         return f'{operator} by ({by}) (label_replace({expression}, "model", "$1", "{self.label}", "{self.pattern}"))'
@@ -40,8 +47,8 @@ class Engine:
 
 
 GATEWAY = Engine("gateway", "model")
-# llama.cpp names no model, and a server has one: the model is the server's address.
-LLAMACPP = Engine("llama.cpp", "instance")
+# llama.cpp names no model, and a server has one. Of those in replicas the exporter says which, others have an address.
+LLAMACPP = Engine("llama.cpp", "model", otherwise="instance")
 VLLM = Engine("vllm", "model_name")
 RAY_VLLM = Engine("ray-vllm", "model_name")
 VLLMS = {VLLM: "vllm:", RAY_VLLM: "ray_vllm_"}

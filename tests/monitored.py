@@ -63,7 +63,6 @@ _EVERYWHERE = {
     "ray_vllm_": "no model runs in vLLM",
     "kube_": "there is no kube-state-metrics",
     "kubelet_": "nothing scrapes a kubelet",
-    "llamacpp:": "nothing scrapes an engine, which listens to its replica alone",
     "certmanager_": "there is no cert-manager",
     "node_": "there is no exporter of a node's own",
     "ALERTS": "there is no alert while all is well",

@@ -126,7 +126,8 @@ def _recorded() -> Iterator[str]:
         "It knows slots, and which requests run or wait in an engine, of its own replicas alone; for remote endpoints "
         "and KServe the server's own metrics tell that, where your Prometheus scrapes them.\n"
         "A gateway and an engine count the same requests: choose one engine, and do not add engines up.\n"
-        "The server of llama.cpp does not name its model, so that its label `model` is the server's address.\n"
+        "The server of llama.cpp does not name its model: of one in a replica the exporter says it, of any other the "
+        "label `model` is its address.\n"
         "The label `source` of a series `gpu:*` is `dcgm` or `ray`.\n"
         "Rules of the chart give each series the label `namespace` of the stack too."
     )
@@ -149,9 +150,10 @@ def _external() -> Iterator[str]:
         "On Kubernetes the chart's PodMonitor has the exporter, Ray and HAProxy scraped.\n"
         "Metrics of kube-state-metrics, the kubelet and node exporter come with kube-prometheus-stack, and those of "
         "dcgm-exporter with the GPU operator.\n"
-        "Headrace does not scrape engines in its replicas: their endpoints listen to their replica alone.\n"
-        "Series `vllm:*` come from servers of vLLM that your Prometheus scrapes, such as those of KServe.\n"
-        "Series `llamacpp:*` come from servers of llama.cpp that your Prometheus scrapes.\n"
+        "An engine in a replica answers its replica alone: with each check of its health, every ten seconds, the "
+        "replica asks what it counts, and the exporter of the node passes on the series `vllm:*` and `llamacpp:*`, "
+        "with the labels `model` and `pid` of the replica.\n"
+        "The same series of other servers, such as those of KServe, come from your Prometheus, where it scrapes them.\n"
         "Where vLLM reports through Ray, the same metrics begin with `ray_vllm_` instead of `vllm:`."
     )
     for source, program in PROGRAMS.items():

@@ -1,13 +1,16 @@
-"""What llama.cpp's server answers at `/metrics`; it names no model."""
+"""What llama.cpp's server answers at `/metrics`, as the exporter passes it on: the labels are the exporter's."""
 
 from __future__ import annotations
 
 from monitoring.external.program import program
 
+LABELS = ("model", "pid")
+"""Of servers that Prometheus scrapes themselves, both are empty."""
+
 SERIES = program(
     "llama.cpp",
     counters={
-        (): (
+        LABELS: (
             ("llamacpp:prompt_tokens_total", "Prompt tokens read, without cached ones."),
             ("llamacpp:prompt_tokens_cached_total", "Prompt tokens that the cache held."),
             ("llamacpp:prompt_seconds_total", "Time spent on prompts."),
@@ -17,7 +20,7 @@ SERIES = program(
         ),
     },
     gauges={
-        (): (
+        LABELS: (
             ("llamacpp:requests_processing", "Requests that hold a slot."),
             ("llamacpp:requests_deferred", "Requests that wait for a slot."),
             ("llamacpp:n_busy_slots_per_decode", "Mean number of busy slots in a call of llama_decode()."),

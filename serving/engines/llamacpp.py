@@ -36,7 +36,9 @@ class LlamaCppReplica(EngineReplica):
         )
         url: str = self._server.listening_address
         _warm_up(url, config.name, key)
-        super().__init__("llama.cpp", config.name, url=url, key=key, slots=config.slots, started=started)
+        super().__init__(
+            "llama.cpp", config.name, prefix="llamacpp:", url=url, key=key, slots=config.slots, started=started
+        )
 
 
 def _warm_up(url: str, model: str, key: str) -> None:

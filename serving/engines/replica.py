@@ -9,11 +9,15 @@ import json
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
-from serving.telemetry import metrics
+from serving.telemetry import engines, metrics
+from serving.telemetry.values import FOLDER
 
 FAILURES = 3
 """Health checks in a row that fail before Serve replaces a replica, which has no setting for it."""
+_UNTOLD = (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError)
+"""What comes of an answer that is not what was asked for."""
 
 
 def node_address() -> str:
@@ -28,7 +32,8 @@ class EngineReplica:
 
     `engine` names it in messages, `url` is its address without a path, `key` what it wants to be asked with,
     `slots` how many requests it decodes together, and `started` when it began to load (`time.perf_counter()`).
-    `adapters` are the names of those that it must serve beside its model.
+    `adapters` are the names of those that it must serve beside its model. The names of its own metrics begin with
+    `prefix`.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class EngineReplica:
         engine: str,
         model: str,
         *,
+        prefix: str,
         url: str,
         key: str,
         slots: int,
@@ -47,6 +53,7 @@ class EngineReplica:
         self._key = key
         self._slots = slots
         self._adapters = {name: metrics.adapter_missing.labels(model, name) for name in adapters}
+        self._said = engines.Kept(Path(FOLDER) if FOLDER is not None else None, prefix, model)
         self._restarts = metrics.engine_restarts.labels(model)
         self._busy = metrics.engine_busy_seconds.labels(model)
         self._available = metrics.engine_available_seconds.labels(model)
@@ -100,6 +107,7 @@ class EngineReplica:
 
     def _fail(self, *, for_good: bool = False) -> None:
         """Takes note of a failed check; an engine that failed for good or too often is counted, once."""
+        self._said.forget()
         self._up.set(0)
         self._answers = False
         before = self._failures
@@ -110,16 +118,20 @@ class EngineReplica:
     def _ask_health(self) -> None:
         with contextlib.closing(urllib.request.urlopen(f"{self._url}/health", timeout=5)):  # noqa: S310
             pass
+        # An engine that answers is not replaced for what it says here.
         if self._adapters:
-            # An engine that answers is not replaced for what it says here.
-            with contextlib.suppress(OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
-                served = self._served()
+            with contextlib.suppress(*_UNTOLD):
+                served = {each["id"] for each in json.loads(self._ask("/v1/models"))["data"]}
                 for name, missing in self._adapters.items():
                     missing.set(name not in served)
+        with contextlib.suppress(*_UNTOLD):
+            self._said.write(self._ask("/metrics").decode())
 
-    def _served(self) -> set[str]:
-        """Returns the names that the engine answers to."""
+    def _ask(self, path: str) -> bytes:
         headers = {"Authorization": f"Bearer {self._key}"}
-        request = urllib.request.Request(f"{self._url}/v1/models", headers=headers)  # noqa: S310
+        request = urllib.request.Request(f"{self._url}{path}", headers=headers)  # noqa: S310
         with contextlib.closing(urllib.request.urlopen(request, timeout=5)) as response:  # noqa: S310
-            return {each["id"] for each in json.load(response)["data"]}
+            said: bytes = response.read(engines.MAX_BYTES + 1)
+        if len(said) > engines.MAX_BYTES:
+            raise ValueError(f"{path} answers more than {engines.MAX_BYTES} bytes")
+        return said

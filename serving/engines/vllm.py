@@ -42,6 +42,7 @@ class VllmReplica(EngineReplica):
         super().__init__(
             "vLLM",
             config.name,
+            prefix="vllm:",
             url=self._program.url,
             key=key,
             slots=config.max_num_seqs,

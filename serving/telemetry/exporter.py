@@ -1,8 +1,8 @@
 """The node's metrics exporter: gives Prometheus each sample of every Serve replica exactly once.
 
-Replicas write `prometheus-client`'s multiprocess files; this process reads them. Files of replicas that are
-gone stay on disk, and with every restart a scrape would grow dearer: they are folded into one archive per
-metric type, in a way that a crash at any point neither loses nor doubles a sample.
+Replicas write `prometheus-client`'s multiprocess files, and what their engines say; this process reads them. Files of
+replicas that are gone stay on disk, and with every restart a scrape would grow dearer: they are folded into one archive
+per metric type, in a way that a crash at any point neither loses nor doubles a sample.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from serving.telemetry import holders
+from serving.telemetry import engines, holders
 from serving.telemetry.sums import Sums
 
 ARCHIVED = ("counter", "histogram")
@@ -54,13 +54,14 @@ class Archive:
     def fold(self) -> None:
         """Folds every dead process's files, one metric type at a time."""
         files = {p.name: pid for p in self._folder.glob("*_*.db") if (pid := p.stem.rsplit("_", 1)[1]).isdigit()}
+        files |= {p.name: p.stem for p in self._folder.glob(f"*{engines.ENDING}")}
         with holders.dead(self._folder, set(files.values())) as gone:
             names = [name for name, pid in files.items() if pid in gone]
             for kind in ARCHIVED:
                 sources = [name for name in names if name.startswith(f"{kind}_")]
                 if sources:
                     self._fold(kind, sources)
-            self._remove([name for name in names if name.startswith("gauge_")])
+            self._remove([name for name in names if name.startswith("gauge_") or name.endswith(engines.ENDING)])
 
     def _fold(self, kind: str, sources: list[str]) -> None:
         target = self._folder / f"{kind}_folded.db"
@@ -120,7 +121,8 @@ class Exporter:
             summed = [path for path in files if path.name.startswith(ARCHIVED)]
             registry = CollectorRegistry()
             registry.register(_Gauges([path for path in files if path not in summed]))
-            return self._sums.render(summed).encode() + generate_latest(registry)
+            said = engines.merged(sorted(self._folder.glob(f"*{engines.ENDING}")))
+            return self._sums.render(summed).encode() + generate_latest(registry) + said
 
 
 def serve(folder: Path, host: str, port: int) -> ThreadingHTTPServer:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
 
+from serving.engines import replica as module
 from serving.engines.replica import EngineReplica
+from serving.telemetry import engines
+from serving.telemetry.exporter import Exporter
 
 
 class Engine(ThreadingHTTPServer):
     """Says that it is well, and what it serves."""
 
     served: object = ["base", "tuned"]
+    counts: bytes = b""
     asked: str | None = None
     nonsense = False  # is all it says
 
@@ -31,6 +39,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.path == "/health":
             body = b""
+        elif self.path == "/metrics":
+            self.server.asked = self.headers["Authorization"]
+            body = self.server.counts
         else:
             self.server.asked = self.headers["Authorization"]
             served = self.server.served
@@ -57,7 +68,8 @@ def engine() -> Iterator[Engine]:
 
 def replica(engine: Engine, model: str, **more: object) -> EngineReplica:
     url = f"http://127.0.0.1:{engine.server_port}"
-    return EngineReplica("engine", model, url=url, key="k", slots=4, started=time.perf_counter(), **more)  # type: ignore[arg-type]
+    started = time.perf_counter()
+    return EngineReplica("engine", model, prefix="it:", url=url, key="k", slots=4, started=started, **more)  # type: ignore[arg-type]
 
 
 def value(name: str, **labels: str) -> float | None:
@@ -125,3 +137,126 @@ async def test_an_adapter_that_is_not_served_is_missing(engine: Engine) -> None:
     engine.served = "nonsense"
     await made.check_health()  # is no reason to replace the replica
     assert value("adapter_missing", model="base", adapter="tuned") == 1
+
+
+COUNTS = b"""\
+# HELP it:tokens_total Tokens\\n# HELP of which.
+# TYPE it:tokens_total counter
+it:tokens_total{model_name="a\\n# HELP \\"b"} 7
+# TYPE it:tokens_created gauge
+it:tokens_created{model_name="a"} 1.7e9
+# HELP it:seconds Time.
+# TYPE it:seconds histogram
+it:seconds_bucket{le="0.1"} 1
+it:seconds_bucket{le="+Inf"} 2
+it:seconds_count 2
+it:seconds_sum 0.75
+# HELP it:most The most.
+# TYPE it:most counter
+it:most 3
+# HELP process_cpu_seconds_total Its own.
+# TYPE process_cpu_seconds_total counter
+process_cpu_seconds_total 12
+"""
+PID = str(os.getpid())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(module, "FOLDER", str(tmp_path))
+    return tmp_path
+
+
+def shown(folder: Path) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """What the exporter passes on, by sample; fails when a metric stands twice."""
+    families = list(text_string_to_metric_families(Exporter(folder).render().decode()))
+    assert len({family.name for family in families}) == len(families)
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+async def test_what_an_engine_counts_is_passed_on(engine: Engine, folder: Path) -> None:
+    engine.counts = COUNTS
+    await replica(engine, "m").check_health()
+    assert engine.asked == "Bearer k"
+    own = (("model", "m"), ("pid", PID))
+    assert shown(folder) == {
+        "it:tokens_total": {(("model", "m"), ("model_name", 'a\n# HELP "b'), ("pid", PID)): 7},
+        "it:seconds_bucket": {(("le", "0.1"), *own): 1, (("le", "+Inf"), *own): 2},
+        "it:seconds_count": {own: 2},
+        "it:seconds_sum": {own: 0.75},
+        "it:most": {own: 3},
+    }
+    engine.counts = COUNTS.replace(b"} 7", b"} 9")
+    await replica(engine, "m").check_health()
+    assert list(shown(folder)["it:tokens_total"].values()) == [9]
+
+
+async def test_replicas_of_one_node_share_each_metric_and_no_series(engine: Engine, folder: Path) -> None:
+    engine.counts = COUNTS
+    await replica(engine, "m").check_health()
+    with subprocess.Popen(["sleep", "300"]) as other:  # noqa: ASYNC220
+        said = (folder / f"{PID}{engines.ENDING}").read_text()
+        (folder / f"{other.pid}{engines.ENDING}").write_text(said.replace(f'pid="{PID}"', f'pid="{other.pid}"'))
+        pids = {PID, str(other.pid)}
+        assert {dict(labels)["pid"] for labels in shown(folder)["it:seconds_count"]} == pids
+        other.kill()
+    assert {dict(labels)["pid"] for labels in shown(folder)["it:seconds_count"]} == {PID}
+    assert [file.name for file in folder.glob(f"*{engines.ENDING}")] == [f"{PID}{engines.ENDING}"]
+
+
+async def test_what_is_old_or_of_an_engine_that_fails_is_not_passed_on(engine: Engine, folder: Path) -> None:
+    engine.counts = COUNTS
+    made = replica(engine, "m")
+    await made.check_health()
+    file = folder / f"{PID}{engines.ENDING}"
+    long_ago = time.time() - engines.STALE_S - 1
+    os.utime(file, (long_ago, long_ago))
+    assert shown(folder) == {}
+    await made.check_health()
+    assert shown(folder)
+    engine.nonsense = True
+    with pytest.raises(RuntimeError, match="does not answer"):
+        await made.check_health()
+    assert shown(folder) == {}
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\xff\xfe",
+        b"it:a{ 1",
+        b"it:a one",
+        b'it:a{b="c} 1',
+        b"{}",
+        b"# TYPE\nit:a",
+        b"# HELP\n",
+        b"it:a 1\n" * (engines.MAX_BYTES // 7 + 1),
+        b"<html>" * 100,
+        b"\0" * 100,
+        b"",
+    ],
+    ids=lambda said: repr(said[:12]),
+)
+async def test_nonsense_is_not_passed_on_and_no_reason_to_replace_the_replica(
+    engine: Engine, folder: Path, said: bytes
+) -> None:
+    engine.counts = said
+    made = replica(engine, "m")
+    await made.check_health()
+    assert shown(folder) == {}
+    engine.counts = COUNTS
+    await made.check_health()
+    assert shown(folder)
+
+
+async def test_a_folder_that_cannot_be_written_is_no_reason_to_replace_the_replica(
+    engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.counts = COUNTS
+    monkeypatch.setattr(module, "FOLDER", str(folder / "gone"))
+    await replica(engine, "m").check_health()
+    assert shown(folder) == {}

@@ -6,7 +6,8 @@ import pytest
 
 from monitoring import recording
 from monitoring.known import KNOWN, recorded
-from monitoring.rule import Group, Recording
+from monitoring.rule import Group, Recording, Sample
+from tests.unit.monitoring import promtool
 
 RULES = [rule for group in recording.GROUPS for rule in group.rules]
 
@@ -46,3 +47,23 @@ def test_rules_of_one_name_agree():
     assert recorded([Group("g", (rule, replace(rule, expression="up + 1")))])["a:b:c"].labels == ("job",)
     with pytest.raises(ValueError, match="a:b:c is recorded with other labels"):
         recorded([Group("g", (rule, replace(rule, labels=("pod",))))])
+
+
+def test_a_server_of_llama_cpp_is_its_model_or_else_its_address(tmp_path):
+    series = "llamacpp:requests_processing"
+    samples = [
+        Sample(f'{series}{{model="small",pid="1",instance="a:9464"}}', "1x10"),
+        Sample(f'{series}{{model="small",pid="2",instance="a:9464"}}', "2x10"),
+        Sample(f'{series}{{model="small",pid="1",instance="b:9464"}}', "4x10"),
+        Sample(f'{series}{{instance="c:8080"}}', "8x10"),
+    ]
+    name = "llm:requests_running:sum"
+    asked = {
+        "expr": f'{name}{{engine="llama.cpp"}}',
+        "eval_time": "5m",
+        "exp_samples": [
+            {"labels": f'{name}{{engine="llama.cpp", model="{model}"}}', "value": value}
+            for model, value in (("small", 7), ("c:8080", 8))
+        ],
+    }
+    promtool.judge(tmp_path, recording.GROUPS, [promtool.ask(asked, samples, "1m")], "1m")
