@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from infra.targets.layout import CHECKOUT
+from monitoring.external import EXTERNAL
 from serving.engines import replica as module
 from serving.engines.replica import EngineReplica
 from serving.telemetry import engines
@@ -66,10 +68,10 @@ def engine() -> Iterator[Engine]:
     thread.join()
 
 
-def replica(engine: Engine, model: str, **more: object) -> EngineReplica:
+def replica(engine: Engine, model: str, *, prefix: str = "it:", adapters: Sequence[str] = ()) -> EngineReplica:
     url = f"http://127.0.0.1:{engine.server_port}"
     started = time.perf_counter()
-    return EngineReplica("engine", model, prefix="it:", url=url, key="k", slots=4, started=started, **more)  # type: ignore[arg-type]
+    return EngineReplica("engine", model, prefix=prefix, url=url, key="k", slots=4, started=started, adapters=adapters)
 
 
 def value(name: str, **labels: str) -> float | None:
@@ -260,3 +262,13 @@ async def test_a_folder_that_cannot_be_written_is_no_reason_to_replace_the_repli
     monkeypatch.setattr(module, "FOLDER", str(folder / "gone"))
     await replica(engine, "m").check_health()
     assert shown(folder) == {}
+
+
+async def test_all_that_rules_and_dashboards_want_of_vllm_is_passed_on(engine: Engine, folder: Path) -> None:
+    file = CHECKOUT / "tests/unit/monitoring/samples/vllm.prom"
+    engine.counts = file.read_bytes()
+    await replica(engine, "m", prefix="vllm:").check_health()
+    found = shown(folder)
+    for series in (one for one in EXTERNAL.values() if one.source == "vllm" and one.name.startswith("vllm:")):
+        for labels in found[series.name]:
+            assert {name for name, _ in labels} == {*series.labels, "model", "pid"}, series.name
