@@ -5,6 +5,9 @@ from __future__ import annotations
 import select
 import subprocess
 import sys
+from contextlib import ExitStack
+
+from tests.servers import held_port
 
 START_S = 60
 """Seconds within which a server must listen."""
@@ -15,7 +18,8 @@ class Process:
 
     def __init__(self, *options: str) -> None:
         self._options = options
-        self.port = 0
+        self._held = ExitStack()
+        self.port = self._held.enter_context(held_port())
         self.start()
 
     def start(self) -> None:
@@ -25,7 +29,12 @@ class Process:
         if not select.select([self._process.stdout], [], [], START_S)[0]:
             self.stop()
             raise TimeoutError("the MCP server does not start")
-        self.port = int(self._process.stdout.readline())
+        assert int(self._process.stdout.readline()) == self.port
+
+    def close(self) -> None:
+        """Ends it for good."""
+        self.stop()
+        self._held.close()
 
     def stop(self) -> None:
         self._process.kill()

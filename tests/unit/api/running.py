@@ -37,7 +37,7 @@ class Loop(threading.Thread):
         self.loop.run_forever()
 
     def do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(120)
 
     def stop(self) -> None:
         """Ends what still runs (handlers whose connection a test cut), then the loop."""

@@ -113,7 +113,7 @@ def test_who_am_i(stack: httpx.Client, boss: httpx.Client, up: Gateway) -> None:
     assert (me["tenant"], me["id"], me["role"], me["scopes"]) == ("default", "admin", "admin", sorted(SCOPES))
     me = _ok(boss.get("/v1/me"))
     assert (me["tenant"], me["id"], me["scopes"]) == ("acme", "boss", sorted(SCOPES_OF["admin"]))
-    assert httpx.get(f"{up.url}/v1/me").status_code == 401
+    assert httpx.get(f"{up.url}/v1/me", timeout=60).status_code == 401
 
 
 def test_a_tenant_sees_nothing_of_another(stack: httpx.Client, boss: httpx.Client, caller: Caller) -> None:

@@ -83,7 +83,10 @@ def counted(details: list[dict]) -> dict[str, int]:
 def test_what_is_refused_is_counted(served: Gateway, client: httpx.Client):
     for _ in range(3):
         assert client.delete("/v1/files/file-none").status_code == 404
-        assert httpx.get(f"{served.url}/v1/models", headers={"authorization": "Bearer hr_wrong"}).status_code == 401
+        assert (
+            httpx.get(f"{served.url}/v1/models", headers={"authorization": "Bearer hr_wrong"}, timeout=60).status_code
+            == 401
+        )
     served.loop.do(served.services.audit.flush())
     denied = [e["detail"] for e in events(client, action="file.delete") if e["outcome"] == "denied"]
     assert counted(denied) == {"NotFound": 3}
@@ -102,7 +105,7 @@ def test_another_tenants_log_is_the_platforms_alone(served: Gateway, client: htt
     key = served.loop.do(key_of(served.services, Principal("acme", "boss", ""), role="admin"))
     for tenant, status in (("acme", 200), ("", 200), ("nowhere", 404)):
         assert client.get(path, params={"tenant": tenant}).status_code == status
-    with httpx.Client(base_url=served.url, headers={"authorization": f"Bearer {key}"}) as boss:
+    with httpx.Client(base_url=served.url, headers={"authorization": f"Bearer {key}"}, timeout=60) as boss:
         assert boss.get(path).status_code == 200
         refused = [boss.get(path, params={"tenant": tenant}) for tenant in ("default", "", "nowhere")]
         assert [each.status_code for each in refused] == [404, 404, 404]
@@ -202,8 +205,8 @@ def test_what_a_caller_who_hangs_up_has_done_is_on_record(served: Gateway, clien
 def test_what_a_key_is_not_good_for_is_counted(served: Gateway, client: httpx.Client):
     key = served.loop.do(key_of(served.services, Principal("default", "weak", ""), scopes=["inference"]))
     weak = {"authorization": f"Bearer {key}"}
-    assert httpx.get(f"{served.url}/v1/admin/audit", headers=weak).status_code == 403
-    assert httpx.get(f"{served.url}/v1/files", headers=weak).status_code == 403
+    assert httpx.get(f"{served.url}/v1/admin/audit", headers=weak, timeout=60).status_code == 403
+    assert httpx.get(f"{served.url}/v1/files", headers=weak, timeout=60).status_code == 403
     served.loop.do(served.services.audit.flush())
     refused = {(e["action"], e["outcome"]) for e in events(client)}
     assert {("audit.read", "denied"), ("authorization", "denied")} <= refused

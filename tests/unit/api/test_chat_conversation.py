@@ -334,13 +334,13 @@ def test_the_turn_is_stored_before_the_caller_learns_of_the_end(world, conversat
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(read)
         if stream:
-            eventually(lambda: " hi" in "".join(seen), "the text has left", 10)
+            eventually(lambda: " hi" in "".join(seen), "the text has left")
         world.engine.release.set()
-        assert adding.wait(10)
+        assert adding.wait(60)
         assert not ended.wait(0.3)
         assert 'finish_reason":"stop' not in "".join(seen)
         go.set()
-        reading.result(10)
+        reading.result(60)
     assert ("[DONE]" if stream else "echo hi") in "".join(seen)
 
 
@@ -376,7 +376,7 @@ def test_a_conversation_deleted_meanwhile(world, conversation):
         eventually(lambda: len(world.engine.prompts) > seen, "the engine is asked")
         world.sdk.conversations.delete(conversation)
         world.engine.release.set()
-        response = asking.result(10)
+        response = asking.result(60)
     assert response.status_code == 404
     assert response.json()["error"]["param"] == "conversation"
 

@@ -31,7 +31,7 @@ def sdk(up):
 
 @pytest.fixture(scope="module")
 def http(up):
-    with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}) as client:
+    with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as client:
         yield client
 
 

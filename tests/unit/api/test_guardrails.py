@@ -117,7 +117,7 @@ def assistants():
         one("open", ClassifierGuardrail(model="guard", on_failure="allow")),
         one("docs", InjectionGuardrail(), knowledge=("docs",), spotlight="delimit"),
         one("marked", knowledge=("docs",), spotlight="datamark"),
-        one("thinks", SecretsGuardrail(), strategy=React(), tools=("calculator",)),
+        one("thinks", SecretsGuardrail(), strategy=React(tool_seconds=60), tools=("calculator",)),
         one("none"),
     )
 

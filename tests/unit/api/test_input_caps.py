@@ -383,7 +383,9 @@ def test_no_request_makes_a_5xx(url_and_key, route, change):
 def test_a_body_over_its_bound_is_a_413(url_and_key):
     url, key = url_and_key
     headers = {"Authorization": f"Bearer {key}"}
-    answer = httpx.post(f"{url}/v1/chat/completions", content=b"x" * (LIMITS.body_bytes + 1), headers=headers)
+    answer = httpx.post(
+        f"{url}/v1/chat/completions", content=b"x" * (LIMITS.body_bytes + 1), headers=headers, timeout=60
+    )
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
 
 
@@ -402,7 +404,9 @@ def test_a_body_over_its_bound_is_a_413(url_and_key):
 )  # fmt: skip
 def test_what_the_stack_bounds_is_named_with_its_limit(url_and_key, change, param, code):
     url, key = url_and_key
-    answer = httpx.post(f"{url}/v1/chat/completions", json=CHAT | change, headers={"Authorization": f"Bearer {key}"})
+    answer = httpx.post(
+        f"{url}/v1/chat/completions", json=CHAT | change, headers={"Authorization": f"Bearer {key}"}, timeout=60
+    )
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["code"]) == (400, param, code)
     assert any(character.isdigit() for character in error["message"])

@@ -34,7 +34,7 @@ def world(tmp_path_factory):
     loop, model, process = Loop(), Model(), Process()
     with contextlib.ExitStack() as ending:
         ending.callback(loop.stop)
-        ending.callback(process.stop)
+        ending.callback(process.close)
         port = ending.enter_context(engine(loop, model.app()))
         server = McpTool(name="t", url=process.url, private=True, timeout_s=20, read_only=("add",))
         gone = McpTool(name="gone", description="Weather.", url="http://127.0.0.1:9/mcp", private=True)
@@ -43,7 +43,7 @@ def world(tmp_path_factory):
             assistants=(
                 Assistant(name="clerk", model="bare", tools=("t", "calculator"), strategy=React(tool_seconds=30)),
                 Assistant(name="caller", model="bare", tools=("t",), strategy=React(protocol="tools")),
-                Assistant(name="unlucky", model="bare", tools=("gone", "calculator"), strategy=React()),
+                Assistant(name="unlucky", model="bare", tools=("gone", "calculator"), strategy=React(tool_seconds=60)),
             ),
             tools=(server, gone),
         )

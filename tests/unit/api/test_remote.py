@@ -101,7 +101,7 @@ def world(tmp_path_factory):
                 url=f"http://127.0.0.1:{closed if kind == 'down' else port}/v1",
                 api_key=SecretRef(ref=f"file:{folder / 'upstream'}"),
                 max_in_flight=2,
-                **({"idle_timeout_s": 1} if kind == "stalls" else {}),
+                **({"idle_timeout_s": 3} if kind == "stalls" else {}),
             )
             for kind in KINDS
         )
@@ -208,11 +208,11 @@ def test_a_hang_up_stops_the_upstream_and_frees_the_place(world):
             next(parts)
             assert upstream.open == 1
         eventually(lambda: upstream.open == 0, "the upstream is hung up on")
-    eventually(lambda: services.admission._active == 0, "the place is free")
+        eventually(lambda: services.admission._active == 0, "the place is free")
 
 
 def test_the_bounds_of_a_model_and_of_the_gateway_are_429(world):
-    client, upstream, _ = world
+    client, upstream, services = world
     body = {"model": "endless", "messages": [{"role": "user", "content": "hi"}], "stream": True}
     with (
         client.stream("POST", "/v1/chat/completions", json=body) as a,
@@ -230,4 +230,5 @@ def test_the_bounds_of_a_model_and_of_the_gateway_are_429(world):
             assert full.status_code == 429
             assert full.json()["error"]["type"] == "rate_limit_error"
     eventually(lambda: upstream.open == 0, "the upstream is hung up on")
+    eventually(lambda: services.admission._active == 0, "the places are free")
     assert ask(client, "good").status_code == 200

@@ -26,7 +26,10 @@ def running(tmp_path_factory):
     loop = Loop()
     with engine(loop, app) as port:
         catalog = Catalog(models=(RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1"),))
-        with gateway(loop, tmp_path_factory.mktemp("headers"), catalog) as g, httpx.Client(base_url=g.url) as client:
+        with (
+            gateway(loop, tmp_path_factory.mktemp("headers"), catalog) as g,
+            httpx.Client(base_url=g.url, timeout=60) as client,
+        ):
             client.headers["authorization"] = f"Bearer {g.key}"
             yield client
     loop.stop()

@@ -153,7 +153,7 @@ def test_steps_come_while_it_works_and_a_hang_up_ends_the_work(world):
         done = next(line for line in response.iter_lines() if line.startswith('data: {"type":"response.output_item.d'))
         assert json.loads(done.removeprefix("data: "))["item"]["summary"][0]["text"] == "thought: #### 1"
         assert not world.engine.gone.is_set()
-    assert world.engine.gone.wait(10)
+    assert world.engine.gone.wait(60)
     eventually(lambda: world.up.services.admission._active == 0, "the request ends")
     assert list(world.sdk.conversations.items.list(conversation)) == []
 

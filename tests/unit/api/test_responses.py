@@ -618,11 +618,11 @@ def test_a_response_is_kept_before_the_caller_learns_of_the_end(world, monkeypat
     monkeypatch.setattr(store, "record", held)
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(read)
-        assert begun.wait(10)
+        assert begun.wait(60)
         eventually(lambda: " more" in "".join(seen), "the text has left")
         assert "output_text.done" not in "".join(seen)
         go.set()
-        reading.result(10)
+        reading.result(60)
     assert "response.completed" in "".join(seen)
 
 
@@ -638,7 +638,7 @@ def test_what_it_goes_on_with_is_deleted_meanwhile(world, field, stream):
         eventually(lambda: len(world.engine.asked) > seen, "the engine is asked")
         (world.sdk.conversations if field == "conversation" else world.sdk.responses).delete(made.id)
         world.engine.release.set()
-        response = asking.result(10)
+        response = asking.result(60)
     assert response.status_code == (200 if stream else 404)
     assert f'"param":"{field}"' in response.text
     assert '"completed"' not in response.text

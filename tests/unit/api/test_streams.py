@@ -533,7 +533,9 @@ def test_the_inner_listener_wants_the_streams_own_ticket(world, ended):
     for ticket in ("x", ids.ticket(other), "é"):
         headers = {"Authorization": f"Bearer {ticket}".encode()}
         for method in ("GET", "DELETE"):
-            assert httpx.request(method, f"http://{address}/{id}?after=0", headers=headers).status_code == 404
+            assert (
+                httpx.request(method, f"http://{address}/{id}?after=0", headers=headers, timeout=60).status_code == 404
+            )
 
 
 def test_who_follows_is_not_told_more_than_there_is_room_for(world):

@@ -131,7 +131,9 @@ def world(tmp_path_factory):
         )
         lost = SqlTool(name="lost", description="Lost.", database="sqlite:////nowhere/at/all.db", tables=("x",))
         assistants = (
-            Assistant(name="clerk", model="bare", tools=("tickets", "calculator", "rivers"), strategy=React()),
+            Assistant(
+                name="clerk", model="bare", tools=("tickets", "calculator", "rivers"), strategy=React(tool_seconds=60)
+            ),
             Assistant(name="caller", model="bare", tools=("tickets",), strategy=React(protocol="tools")),
             Assistant(name="careful", model="bare", tools=("careful",), strategy=React()),
             Assistant(name="free", model="bare", tools=("free",), strategy=React()),

@@ -45,7 +45,7 @@ class Server:
             "description": "reads",
             "allow": [f"http://127.0.0.1:{self.port}/"],
             "private": True,
-            "timeout_s": 10,
+            "timeout_s": 60,
         }
         return http_tool(HttpTool.model_validate({**given, **settings}), resolver)
 

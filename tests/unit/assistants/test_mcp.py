@@ -26,14 +26,14 @@ from tests.mcp_process import Process
 def modern():
     process = Process()
     yield process
-    process.stop()
+    process.close()
 
 
 @pytest.fixture(scope="module")
 def legacy():
     process = Process("legacy")
     yield process
-    process.stop()
+    process.close()
 
 
 @pytest.fixture(params=["modern", "legacy"])
@@ -257,7 +257,7 @@ class Clock:
 def process_of_its_own():
     process = Process()
     yield process
-    process.stop()
+    process.close()
 
 
 async def test_a_server_that_fails_is_tried_ever_more_seldom():
@@ -322,7 +322,7 @@ async def test_credentials(servers, tmp_path, monkeypatch, caplog):
         assert "NOTHING_THERE" in caplog.text
         assert "cret-2" not in caplog.text
     finally:
-        process.stop()
+        process.close()
 
 
 async def test_a_rotated_credential_is_used_from_the_next_call_on(servers, tmp_path):

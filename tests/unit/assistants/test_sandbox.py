@@ -246,7 +246,7 @@ ENDLESS = """
 import asyncio, psutil
 from serving.assistants.sandbox import SandboxLimits, open_sandbox
 async def main():
-    async with open_sandbox(SandboxLimits(time_s=1, workers=2)) as sandbox:
+    async with open_sandbox(SandboxLimits(time_s=5, workers=2)) as sandbox:
         print(*(p.pid for p in psutil.Process().children() if p.name() == "monty"), flush=True)
         await sandbox.run("while True: pass")
         await asyncio.Event().wait()

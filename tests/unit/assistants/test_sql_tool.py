@@ -34,7 +34,13 @@ async def ask(settings, sql):
 
 
 def settings(url, **more):
-    return SqlTool.model_validate({"name": "rivers", "description": "Rivers.", "database": url, **more})
+    given = {"name": "rivers", "description": "Rivers.", "database": url, "timeout_s": 60, **more}
+    return SqlTool.model_validate(given)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    monkeypatch.setattr(sql, "COLUMNS_S", 60)
 
 
 class Clock:

@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from serving.assistants.sandbox import open_sandbox
+from serving.assistants.sandbox import SandboxLimits, open_sandbox
 
 
 @pytest.fixture(scope="session")
 def sandbox():
     """Gives the sandbox, as strategies ask for it."""
     with asyncio.Runner() as runner:
-        opened = open_sandbox()
+        opened = open_sandbox(SandboxLimits(time_s=10))
         box = runner.run(opened.__aenter__())
 
         async def give():

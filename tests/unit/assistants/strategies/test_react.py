@@ -279,13 +279,27 @@ async def test_a_model_that_never_keeps_to_the_form_gives_its_last_text():
     assert kinds(work)[-1] == "limit"
 
 
-async def test_tokens_and_seconds_end_it_too():
+async def test_tokens_and_seconds_end_it_too(monkeypatch):
     answer, work = await solve(Endless(act("echo", "x")), React(tokens=20), ODD)
     assert "20 tokens" in work.steps[-1].text
     answer, work = await solve(Silent(), React(seconds=0.05), ODD)
     assert answer.finish_reason == "length"
     assert kinds(work) == ["limit"]
-    answer, work = await solve(Script(act("hang")), React(seconds=0.3, tool_seconds=60), ODD)
+
+    # The time is over while a tool is at work, however long all before it took.
+    timeout, scopes = asyncio.timeout, []
+
+    def set_by_the_tool(seconds):
+        scopes.append(timeout(None if seconds == 77 else seconds))
+        return scopes[-1]
+
+    async def hang(given):
+        scopes[0].reschedule(asyncio.get_running_loop().time())
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "timeout", set_by_the_tool)
+    tools = [Tool("hang", "hangs", Nothing, hang)]
+    answer, work = await solve(Script(act("hang")), React(seconds=77, tool_seconds=60), tools)
     assert kinds(work) == ["thought", "action", "limit"]
 
 
