@@ -79,7 +79,7 @@ class Stack:
     def client(self, **options: object) -> httpx.Client:
         """Returns an HTTP client that carries the key."""
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **options)
+        return httpx.Client(base_url=self.url, headers=headers, **{"timeout": 60, **options})
 
 
 def free_ports(count: int) -> list[int]:

@@ -87,7 +87,10 @@ class Wall:
         return f"{NODE}:{RayPorts(int(self.session.spec['base'])).gcs}"
 
     def applications(self) -> dict[str, Any]:
+        """What Serve has; nothing while Ray is too busy to say it."""
         answer = self.door.get(KUBERAYS_READ)
+        if answer.status_code == 503:
+            return {}
         assert answer.status_code == 200, answer.text
         return dict(answer.json()["applications"])
 
@@ -169,11 +172,17 @@ def refused_before_ray_is_there(wall: Wall) -> None:
 def deploy(wall: Wall) -> None:
     """Deploys the document the way KubeRay does it."""
     sorted_keys = json.dumps(wall.document, sort_keys=True)
-    answer = wall.door.put(APPLICATIONS, content=sorted_keys, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 200, answer.text
-    eventually(lambda: wall.running("one"), "the application runs")
+    headers = {"Content-Type": "application/json"}
+
+    def put() -> bool:
+        answer = wall.door.put(APPLICATIONS, content=sorted_keys, headers=headers)
+        assert answer.status_code in (200, 503), answer.text
+        return answer.status_code == 200
+
+    eventually(put, "Serve takes the document", 180)
+    eventually(lambda: wall.running("one"), "the application runs", 180)
     url = f"http://127.0.0.1:{wall.document['http_options']['port']}/one"
-    eventually(lambda: _answers(url), "the application answers")
+    eventually(lambda: _answers(url), "the application answers", 180)
 
 
 def _answers(url: str) -> bool:

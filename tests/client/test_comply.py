@@ -16,7 +16,7 @@ from tools import environment
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "compatibility.md"
 SUITES = ("openai-chat", "open-responses")
-SUITE_S = 240
+SUITE_S = 800
 
 NO_REASONING = "the suite asks only models with the names of OpenAI's reasoning models, which are not here"
 NO_COMPACTION = "there is no such route: a POST at what could be a response is a 405, and the suite takes a 404 alone"

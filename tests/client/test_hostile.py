@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-BOUND_S = 20
+BOUND_S = 60
 CHAT = "/v1/chat/completions"
 
 

@@ -16,7 +16,7 @@ from tests.routes import not_asked
 
 SOURCE = Path(__file__).with_name("javascript")
 TOUR = "tour.test.js"
-TOUR_S = 240
+TOUR_S = 800
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def scraped_again(prometheus):
     """Waits until every target was scraped after now."""
     now = datetime.now(UTC)
     eventually(
-        lambda: all(datetime.fromisoformat(t["lastScrape"]) > now for t in targets(prometheus)),
+        lambda: all(t["health"] == "up" and datetime.fromisoformat(t["lastScrape"]) > now for t in targets(prometheus)),
         "a scrape of everything",
     )
 
@@ -113,8 +113,8 @@ def test_time_to_first_token_has_quantiles(requests, query):
 def test_tokens_and_engine_are_seen(requests, query):
     assert total(query, 'headrace_completion_tokens_total{model="plain",tenant="default"}') > 0
     assert total(query, 'headrace_prompt_tokens_total{model="plain",tenant="default"}') > 0
-    assert total(query, 'headrace_engine_up{model="smollm2"}') == 1
-    assert total(query, 'headrace_engine_slots{model="smollm2"}') == 4
+    eventually(lambda: total(query, 'headrace_engine_up{model="smollm2"}') == 1, "the engine is up")
+    eventually(lambda: total(query, 'headrace_engine_slots{model="smollm2"}') == 4, "its slots")
     eventually(lambda: total(query, "sum(headrace_engine_leases)") == 0, "the end of every lease")
 
 

@@ -20,5 +20,6 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
     """A namespace of the test's own."""
     name = request.node.name.replace("_", "-").split("[")[0][:60].rstrip("-")
     kubectl("create", "namespace", name)
+    kubectl(f"-n={name}", "wait", "--for=create", "serviceaccount/default", "--timeout=60s")  # before it no pod may be
     yield name
-    kubectl("delete", "namespace", name, "--wait", "--timeout=60s")
+    kubectl("delete", "namespace", name, "--wait", "--timeout=180s")

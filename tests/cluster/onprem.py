@@ -158,6 +158,8 @@ def running(*names: str) -> Iterator[dict[str, Machine]]:
         for machine in made.values():
             machine.wipe()
             machine.up()
+        for machine in made.values():
+            machine.run(["systemctl", "is-system-running", "--wait"], check=False)
         yield made
     finally:
         for machine in made.values():
@@ -348,7 +350,8 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 LISTING = r"""
 # Not compared: logs, content of images, what the system itself writes while it runs.
 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/log \
-  -o -path /var/lib/containerd -o -path /var/lib/dpkg -o -path /var/cache -o -path /etc/ld.so.cache \
+  -o -path /var/lib/containerd -o -path /var/lib/dpkg -o -path /var/backups -o -path /var/cache \
+  -o -path /etc/ld.so.cache \
   -o -path /var/lib/systemd -o -path /var/lib/ucf -o -name 'systemd-private-*' \
   -o -path '/etc/systemd/system/*.wants' \) -prune -o -printf 'file %p %m %u %g %y %l\n'
 find /var/lib/kubelet /var/lib/etcd /tmp -mindepth 1 ! -path '*/systemd-private-*' -printf 'file %p %m %y\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from dataclasses import dataclass, fields
@@ -37,7 +38,9 @@ class Residue:
             routes=_lines("ip", "route", "show", "table", "all"),
             rules=_lines("ip", "rule"),
             mounts=_mounts(),
-            groups=frozenset(str(group) for group in ROOT.glob("**/headrace-*")),
+            groups=frozenset(
+                f"{at}/{name}" for at, names, _ in os.walk(ROOT) for name in names if name.startswith("headrace-")
+            ),
             processes=_processes(),
             files=frozenset(str(file) for file in FOLDER.parent.glob("*") if file.name in ("machines", "cluster")),
         )

@@ -182,7 +182,7 @@ def test_the_very_container_of_the_runtime_runs(kserved: ClusterStack, kubectl: 
 def test_an_assistant_answers_with_it(kserved: ClusterStack, kubectl: Kubectl) -> None:
     before = tokens(kubectl)
     question = [{"role": "user", "content": "When does the harbour gate of Brenna open?"}]
-    with kserved.client() as client:
+    with kserved.client(timeout=240) as client:
         answer = client.post("/v1/chat/completions", json={"model": "kserve-reader", "messages": question})
     assert answer.status_code == 200, answer.text
     [choice] = answer.json()["choices"]

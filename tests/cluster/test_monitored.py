@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import httpx
@@ -55,8 +56,13 @@ def test_every_rule_is_evaluated(stack: ClusterStack) -> None:
 
     loaded = {(group["name"], len(group["rules"])) for group in answer(stack, "rules")["groups"]}
     assert loaded == {(group.name, len(group.rules)) for group in GROUPS}
-    eventually(lambda: all(rule["health"] != "unknown" for rule in rules()), "a first round of each group", 150)
-    assert [(rule["name"], rule.get("lastError")) for rule in rules() if rule["health"] != "ok"] == []
+
+    def ill() -> list[tuple[str, object]]:
+        return [(rule["name"], rule.get("lastError")) for rule in rules() if rule["health"] != "ok"]
+
+    with suppress(AssertionError):  # one evaluation of many may fail while a target comes
+        eventually(lambda: not ill(), "a round of each group", 150)
+    assert ill() == []
 
 
 def test_dashboards_lie_where_grafana_looks(stack: ClusterStack, kubectl: Kubectl) -> None:

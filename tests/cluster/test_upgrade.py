@@ -90,13 +90,13 @@ def test_an_upgrade_under_load_takes_nothing(
     """Another image, and a change of configuration, while streams run; one of them for minutes."""
     before = active(kubectl)
     with Load(stack) as load:
-        eventually(lambda: load.complete >= 3, "the load works", 60)
+        eventually(lambda: load.complete >= 3, "the load works", 240)
         stack.change(image=second_version().settings())
         stack.run("up")
         after = active(kubectl)
         assert after != before, "nothing was upgraded"
         settled = load.complete
-        eventually(lambda: load.complete >= settled + 6, "the new version answers", 120)
+        eventually(lambda: load.complete >= settled + 6, "the new version answers", 240)
     assert load.problems == []
     assert (load.refused, load.cut) == (0, 0), f"{load.complete} complete, {load.refused} refused, {load.cut} cut"
     nothing_lost(stack, load)
@@ -133,7 +133,7 @@ def test_a_pod_that_is_deleted_takes_nothing_with_it(
     """As a drained node does it: with notice."""
     victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
     with Load(stack) as load:
-        eventually(lambda: load.complete >= 3, "the load works", 60)
+        eventually(lambda: load.complete >= 3, "the load works", 240)
         kubectl(f"-n={NAMESPACE}", "delete", "pod", victim, "--wait=false")
         settled = load.complete
         eventually(lambda: load.complete >= settled + 6, "service is back", 240)
@@ -149,7 +149,7 @@ def test_a_pod_that_dies_is_replaced(
 ) -> None:
     victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
     with Load(stack) as load:
-        eventually(lambda: load.complete >= 3, "the load works", 60)
+        eventually(lambda: load.complete >= 3, "the load works", 240)
         kubectl(f"-n={NAMESPACE}", "delete", "pod", victim, "--force", "--grace-period=0", "--wait=false")
         time.sleep(5)
         assert healed(stack, 180)
@@ -172,7 +172,8 @@ def replicas(kubectl: Kubectl) -> dict[str, set[str]]:
             "-c",
             "for p in /proc/[0-9]*; do echo ${p#/proc/} $(cut -d' ' -f22 $p/stat) $(tr '\\0' ' ' <$p/cmdline); done",
         )
-        found[pod] = {line.strip() for line in listing.splitlines() if "ray::ServeReplica" in line}
+        replicas = (line for line in listing.splitlines() if "ray::ServeReplica" in line)
+        found[pod] = {" ".join(line.split()[:2]) for line in replicas}  # Ray changes titles
     return found
 
 
@@ -185,11 +186,11 @@ def test_the_death_of_the_head_restarts_no_replica(
     assert sum(map(len, before.values())) >= 5
     (head,) = pods(kubectl, **{"ray.io__node-type": "head"})
     with Load(stack) as load:
-        eventually(lambda: load.complete >= 3, "the load works", 60)
+        eventually(lambda: load.complete >= 3, "the load works", 240)
         kubectl(f"-n={NAMESPACE}", "delete", "pod", head, "--force", "--grace-period=0", "--wait=false")
         eventually(lambda: _head_is_back(kubectl, head), "the head is back", 180)
         settled = load.complete
-        eventually(lambda: load.complete >= settled + 6, "service goes on", 120)
+        eventually(lambda: load.complete >= settled + 6, "service goes on", 240)
     assert load.problems == []
     assert (load.refused, load.cut) == (0, 0), f"{load.complete} complete, {load.refused} refused, {load.cut} cut"
     assert replicas(kubectl) == before

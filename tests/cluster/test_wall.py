@@ -108,6 +108,7 @@ def where(kubectl: Kubectl, ray: Ray, request: pytest.FixtureRequest) -> Iterato
     namespace = str(request.param)
     if namespace == ELSEWHERE:
         kubectl("create", "namespace", namespace)
+        kubectl(f"-n={namespace}", "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     security: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     container = {"name": "main", "command": ["sleep", "infinity"], "securityContext": security, **ray.image}
     user = {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -125,29 +126,38 @@ def where(kubectl: Kubectl, ray: Ray, request: pytest.FixtureRequest) -> Iterato
     kubectl(f"-n={namespace}", "apply", "-f=-", input=json.dumps(pod))
     try:
         kubectl(f"-n={namespace}", "wait", "--for=condition=Ready", f"pod/{ATTACKER}", "--timeout=120s")
+        if namespace == STACK:  # each node lets in a new pod of the namespace once it knows its address
+            eventually(lambda: reached(kubectl, namespace, ray, apis(ray)) == apis(ray), "the API is reached")
         yield namespace
     finally:
-        kubectl(f"-n={namespace}", "delete", "pod", ATTACKER, "--wait", "--timeout=60s")
+        kubectl(f"-n={namespace}", "delete", "pod", ATTACKER, "--wait", "--timeout=180s")
         if namespace == ELSEWHERE:
-            kubectl("delete", "namespace", namespace, "--wait", "--timeout=60s")
+            kubectl("delete", "namespace", namespace, "--wait", "--timeout=180s")
 
 
 @pytest.fixture
 def opened(kubectl: Kubectl, ray: Ray, where: str) -> Iterator[None]:
-    """The policies let everyone in."""
-    door = dataclasses.replace(ray.plan("", None), addresses=[f"{ray.pods[ray.head]}:8265"])
-
-    def reaches() -> bool:
-        return bool(send(kubectl, where, door, "reach"))
-
-    assert not reaches()
+    """The policies let everyone in, on each node."""
+    behind = {a.rpartition(":")[0]: a for a in ray.addresses if not a.endswith(":8000")}
+    doors = sorted(behind.values())
+    assert behind.keys() == {*ray.pods.values()}
+    assert reached(kubectl, where, ray, doors) == []
     kubectl(f"-n={STACK}", "apply", "-f=-", input=json.dumps(EVERYONE))
     try:
-        eventually(reaches)
+        eventually(lambda: reached(kubectl, where, ray, doors) == doors, "every pod is reached")
         yield
     finally:
         kubectl(f"-n={STACK}", "delete", "networkpolicy", EVERYONE["metadata"]["name"])
-        eventually(lambda: not reaches())
+        eventually(lambda: reached(kubectl, where, ray, doors) == [], "no pod is reached")
+
+
+def apis(ray: Ray) -> list[str]:
+    return sorted(f"{ip}:8000" for ip in ray.workers.values())
+
+
+def reached(kubectl: Kubectl, where: str, ray: Ray, addresses: list[str]) -> list[str]:
+    """Which of the addresses take a connection from the foreign pod."""
+    return sorted(send(kubectl, where, dataclasses.replace(ray.plan("", None), addresses=addresses), "reach"))
 
 
 def send(kubectl: Kubectl, where: str, plan: Plan, verb: str) -> Any:
@@ -171,8 +181,7 @@ def attack(kubectl: Kubectl, ray: Ray, where: str, token: str | None) -> tuple[R
 def test_policies_keep_out_even_who_has_the_token(kubectl: Kubectl, ray: Ray, where: str) -> None:
     report, made = attack(kubectl, ray, where, ray.token)
     # The namespace's own pods may ask the API, which wants an API key.
-    api = [f"{ip}:8000" for ip in ray.workers.values()] if where == STACK else []
-    assert sorted(report.reached) == sorted(api)
+    assert sorted(report.reached) == (apis(ray) if where == STACK else [])
     assert made == set()
     assert report.taken == []
     assert report.documents == [0, 0]

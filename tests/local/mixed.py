@@ -76,7 +76,7 @@ class Mixed:
         then: Strands = {
             self._private: 0.4,
             self._topics: 0.4,
-            self._programs: 2,
+            self._programs: 1,
             self._crashes: 3,
             self._tools: 1,
             self._facts: 0.2,
@@ -107,7 +107,7 @@ class Mixed:
         self._stop.set()
         self._turn.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(240)
             if thread.is_alive():
                 self.problems.append(f"{thread.name} hangs")
 
@@ -206,11 +206,12 @@ class Mixed:
         """Kills the processes in which programs run."""
         with ThreadPoolExecutor(2) as pool:
             asked = [pool.submit(chat, client, "programmer", INNOCENT + script(LOOP), max_tokens=200) for _ in range(2)]
-            time.sleep(1)
-            for member in Session(self._stack.layout.record("ray")).members():
-                with suppress(OSError):
-                    if b"monty\0subprocess" in Path(f"/proc/{member.pid}/cmdline").read_bytes():
-                        kill(member.pid, signal.SIGKILL)
+            while not all(answer.done() for answer in asked):
+                time.sleep(1)
+                for member in Session(self._stack.layout.record("ray")).members():
+                    with suppress(OSError):
+                        if b"monty\0subprocess" in Path(f"/proc/{member.pid}/cmdline").read_bytes():
+                            kill(member.pid, signal.SIGKILL)
             for answer in asked:
                 answer.result()
 

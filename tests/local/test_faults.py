@@ -61,7 +61,7 @@ def kill_under_load(stack, watch, record, titles, alerts):
     pids = {title: named(stack, record, title) for title in titles}
     assert all(pids.values()), f"there is no {' or no '.join(title for title in titles if not pids[title])}"
     with Load(stack) as load:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while load.complete < 1 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert load.complete, "the load does not work"
@@ -242,7 +242,7 @@ def test_a_hang_up_frees_the_lease_and_stops_the_engine(stack):
                 parts = r.iter_text()  # kept: dropping the iterator would already hang up
                 next(parts)
                 assert leases(stack) == 1
-            assert within(5, lambda: leases(stack) == 0), "a hang-up leaves its lease held"
+            assert within(30, lambda: leases(stack) == 0), "a hang-up leaves its lease held"
         started = time.monotonic()
         done = client.post("/v1/chat/completions", json=CHAT | {"stream": False, "max_tokens": 8})
         assert done.status_code == 200

@@ -25,7 +25,7 @@ SCALE = 120
 """An hour is half a minute, and windows of 40 minutes and less are 20 s (see `monitoring.burn.FEWEST_S`)."""
 EVERY_S = 3
 """Seconds between two scrapes, and how long one may take."""
-WITHIN_S = 30
+WITHIN_S = 90
 """How long an alert may take: its window, its wait, and Ray, which tells news every 10 s."""
 
 

@@ -70,7 +70,7 @@ class Past(Server):
         files += ("--no-storage.tsdb.allow-overlapping-compaction",)
         self._start([str(self._programs["prometheus"]), *files, f"--web.listen-address=127.0.0.1:{self.port}"])
         self._ready([self.port])
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             eventually(lambda: client.get(f"{self.url}/-/ready").status_code == 200, "Prometheus is ready", 60)
 
 

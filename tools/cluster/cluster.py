@@ -1,5 +1,6 @@
 """The cluster's life: up, down, and what it is now."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -43,7 +44,7 @@ from tools.machines.root import debian_root
 from tools.report import ToolError, say
 
 NODES = (CONTROL_PLANE, WORKER)
-READY_S = 120
+READY_S = 300
 
 
 @dataclass
@@ -116,19 +117,24 @@ def down() -> None:
 
 def running() -> bool:
     """True when every machine is on and the API server says that both nodes are ready."""
-    if not KUBECONFIG.exists() or any(node.pid is None for node in NODES):
+    if not KUBECONFIG.exists():
         return False
-    try:
-        nodes = json.loads(kubectl("get", "nodes", "-o", "json", "--request-timeout=5s"))["items"]
-    except ToolError:
-        return False
-    ready = {
+    for _ in range(3):  # an API server under load may be late, and not to know is no reason to make all anew
+        if any(node.pid is None for node in NODES):
+            return False
+        with contextlib.suppress(ToolError):
+            return _ready() >= {node.name for node in NODES}
+    return False
+
+
+def _ready() -> set[str]:
+    nodes = json.loads(kubectl("get", "nodes", "-o", "json", "--request-timeout=20s"))["items"]
+    return {
         node["metadata"]["name"]
         for node in nodes
         for condition in node["status"]["conditions"]
         if condition["type"] == "Ready" and condition["status"] == "True"
     }
-    return ready >= {node.name for node in NODES}
 
 
 def load_archives(archives: Sequence[Path]) -> dict[str, str]:

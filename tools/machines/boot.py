@@ -24,6 +24,7 @@ _MASKED = (
     *("systemd-udevd-kernel.socket", "systemd-modules-load.service", "sys-kernel-debug.mount"),
     *("sys-kernel-tracing.mount", "dev-hugepages.mount", "getty.target", "console-getty.service"),
     *("systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service"),
+    *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
 )
 # name: (major, minor) of the kernel's device
 _DEVICES = {

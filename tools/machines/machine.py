@@ -27,7 +27,7 @@ from tools.machines.root import debian_root
 from tools.report import ToolError
 
 KEY = FOLDER / "id_ed25519"
-BOOT_S = 30.0
+BOOT_S = 120.0
 POWEROFF_S = 20.0
 
 # Folders that overlay file systems of the machine itself lie on: overlay on overlay is refused.

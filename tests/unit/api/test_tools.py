@@ -13,6 +13,7 @@ import httpx
 import pytest
 from aiohttp import web
 
+from serving.assistants.tools import sql as sql_tools
 from serving.config import Assistant, Catalog, HttpTool, React, RemoteModel, SecretRef, SqlTool, SummaryMemory
 from serving.retrieval.types import Attribution, Hit
 from serving.security.approvals import LIFETIME_S, Approvals
@@ -107,7 +108,14 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def patient():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sql_tools, "COLUMNS_S", 60)
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(patient, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tools")
     (folder / "token").write_text(TOKEN)
     with sqlite3.connect(folder / "rivers.db") as connection:
@@ -126,9 +134,8 @@ def world(tmp_path_factory):
         )
         careful = http.model_copy(update={"name": "careful", "approval": "always"})
         free = http.model_copy(update={"name": "free", "approval": "never"})
-        sql = SqlTool(
-            name="rivers", description="Rivers.", database=f"sqlite:///{folder / 'rivers.db'}", tables=("rivers",)
-        )
+        rivers = f"sqlite:///{folder / 'rivers.db'}"
+        sql = SqlTool(name="rivers", description="Rivers.", database=rivers, tables=("rivers",), timeout_s=60)
         lost = SqlTool(name="lost", description="Lost.", database="sqlite:////nowhere/at/all.db", tables=("x",))
         assistants = (
             Assistant(

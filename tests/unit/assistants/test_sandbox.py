@@ -243,11 +243,17 @@ async def test_a_worker_that_cannot_be_replaced(monkeypatch, caplog, script):
 
 
 ENDLESS = """
-import asyncio, psutil
+import asyncio, contextlib, psutil
 from serving.assistants.sandbox import SandboxLimits, open_sandbox
 async def main():
     async with open_sandbox(SandboxLimits(time_s=5, workers=2)) as sandbox:
-        print(*(p.pid for p in psutil.Process().children() if p.name() == "monty"), flush=True)
+        found = set()
+        while len(found) < 2:
+            for process in psutil.Process().children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if process.name() == "monty":
+                        found.add(process.pid)
+        print(*found, flush=True)
         await sandbox.run("while True: pass")
         await asyncio.Event().wait()
 asyncio.run(main())

@@ -9,6 +9,7 @@ import pytest
 
 from serving.assistants.sandbox import SandboxUnavailable, open_sandbox
 from serving.assistants.sandbox_on_demand import SandboxOnDemand
+from tests.unit.assistants.conftest import LIMITS
 
 
 class Opened:
@@ -23,7 +24,7 @@ class Opened:
         self.times += 1
         if self.times <= self._failing:
             raise SandboxUnavailable("not yet")
-        async with open_sandbox() as box:
+        async with open_sandbox(LIMITS) as box:
             yield box
         self.closed += 1
 
