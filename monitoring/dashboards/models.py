@@ -236,7 +236,7 @@ def _llamacpp() -> tuple[Panel, ...]:
             "Slots busy at a time in llama.cpp",
             "Mean number of requests that one step of llama.cpp decodes together.",
             "1",
-            (Target(series("llamacpp:n_busy_slots_per_decode"), "{{model}} {{instance}}"),),
+            (Target(series("llamacpp:n_busy_slots_per_decode"), "{{model}} {{instance}} {{pid}}"),),
             width=12,
         ),
         Panel(

@@ -24,12 +24,6 @@ SERIES = program(
             ("vllm:num_requests_waiting", "Requests that wait for the engine."),
             ("vllm:kv_cache_usage_perc", "Share of the KV cache in use, 0 to 1."),
         ),
-        ("max_lora", "running_lora_adapters", "waiting_lora_adapters"): (
-            (
-                "vllm:lora_requests_info",
-                "Adapters of running and waiting requests; the value is the time of the change.",
-            ),
-        ),
     },
     histograms={
         MODEL: (
@@ -42,5 +36,5 @@ SERIES = program(
             ("vllm:request_decode_time_seconds", "Time of a request's decoding."),
         ),
     },
-    units={"vllm:kv_cache_usage_perc": "ratio", "vllm:lora_requests_info": "seconds"},
+    units={"vllm:kv_cache_usage_perc": "ratio"},
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from serving.config import LlamaCppModel
 from serving.engines.llamacpp_server import serve
-from serving.engines.replica import EngineReplica, node_address
+from serving.engines.replica import OPENER, EngineReplica, node_address
 from serving.engines.source import resolve
 
 WARM_UP_S = 600
@@ -46,10 +46,8 @@ def _warm_up(url: str, model: str, key: str) -> None:
     body = json.dumps({"model": model, "prompt": "Hello", "max_tokens": 1}).encode()
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
     request = urllib.request.Request(f"{url}/v1/completions", body, headers)  # noqa: S310
-    # No proxy of the environment: the address is this node's.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=WARM_UP_S) as response:
+        with OPENER.open(request, timeout=WARM_UP_S) as response:
             json.load(response)["choices"][0]
     except (OSError, ValueError, LookupError) as e:
         raise RuntimeError(f"llama.cpp did not answer its first request: {e!r}") from None

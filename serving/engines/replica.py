@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import logging
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
@@ -16,8 +17,10 @@ from serving.telemetry.values import FOLDER
 
 FAILURES = 3
 """Health checks in a row that fail before Serve replaces a replica, which has no setting for it."""
-_UNTOLD = (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError)
-"""What comes of an answer that is not what was asked for."""
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""A proxy that the environment names must not stand between a replica and its own engine, nor read its key."""
+
+log = logging.getLogger("headrace.engines")
 
 
 def node_address() -> str:
@@ -49,10 +52,12 @@ class EngineReplica:
         adapters: Sequence[str] = (),
     ) -> None:
         self._engine = engine
+        self._model = model
         self._url = url
         self._key = key
         self._slots = slots
         self._adapters = {name: metrics.adapter_missing.labels(model, name) for name in adapters}
+        self._unread = False
         self._said = engines.Kept(Path(FOLDER) if FOLDER is not None else None, prefix, model)
         self._restarts = metrics.engine_restarts.labels(model)
         self._busy = metrics.engine_busy_seconds.labels(model)
@@ -107,30 +112,40 @@ class EngineReplica:
 
     def _fail(self, *, for_good: bool = False) -> None:
         """Takes note of a failed check; an engine that failed for good or too often is counted, once."""
-        self._said.forget()
         self._up.set(0)
         self._answers = False
         before = self._failures
         self._failures = max(before + 1, FAILURES) if for_good else before + 1
         if before < FAILURES <= self._failures:
             self._restarts.inc()
+            self._said.forget()
 
     def _ask_health(self) -> None:
-        with contextlib.closing(urllib.request.urlopen(f"{self._url}/health", timeout=5)):  # noqa: S310
+        with contextlib.closing(OPENER.open(f"{self._url}/health", timeout=5)):
             pass
         # An engine that answers is not replaced for what it says here.
         if self._adapters:
-            with contextlib.suppress(*_UNTOLD):
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
                 served = {each["id"] for each in json.loads(self._ask("/v1/models"))["data"]}
                 for name, missing in self._adapters.items():
                     missing.set(name not in served)
-        with contextlib.suppress(*_UNTOLD):
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Passes on what the engine counts, if it can be read."""
+        try:
             self._said.write(self._ask("/metrics").decode())
+        except Exception as e:
+            if not self._unread:
+                log.warning("what %s of %s counts cannot be passed on: %r", self._engine, self._model, e)
+            self._unread = True
+        else:
+            self._unread = False
 
     def _ask(self, path: str) -> bytes:
         headers = {"Authorization": f"Bearer {self._key}"}
         request = urllib.request.Request(f"{self._url}{path}", headers=headers)  # noqa: S310
-        with contextlib.closing(urllib.request.urlopen(request, timeout=5)) as response:  # noqa: S310
+        with contextlib.closing(OPENER.open(request, timeout=5)) as response:
             said: bytes = response.read(engines.MAX_BYTES + 1)
         if len(said) > engines.MAX_BYTES:
             raise ValueError(f"{path} answers more than {engines.MAX_BYTES} bytes")

@@ -20,7 +20,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 
 from serving.config import VllmModel
-from serving.engines.replica import EngineReplica, node_address
+from serving.engines.replica import OPENER, EngineReplica, node_address
 
 LAST_LINES = 20
 """Lines of vLLM's log that an error repeats."""
@@ -249,13 +249,9 @@ def _free_port(host: str) -> int:
         return int(s.getsockname()[1])
 
 
-# A proxy that the environment names must not stand between a replica and its own child.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
 def _open(
     url: str, body: bytes | None = None, headers: dict[str, str] | None = None, timeout_s: float = 5
 ) -> HTTPResponse:
     request = urllib.request.Request(url, body, headers or {})  # noqa: S310 (our own child)
-    response: HTTPResponse = _OPENER.open(request, timeout=timeout_s)
+    response: HTTPResponse = OPENER.open(request, timeout=timeout_s)
     return response

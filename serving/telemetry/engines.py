@@ -7,10 +7,12 @@ needs to reach an engine, and a scrape waits for none.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -19,13 +21,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-ENDING = ".engine"
+from serving.telemetry.holders import ENGINE
+
 STALE_S = 60.0
 """How old an answer may be: it comes every ten seconds while a replica is well."""
 MAX_BYTES = 4 << 20
 """Of one answer: some thirty times what vLLM says."""
 
 _HELP = "# HELP "
+_LEFT_OUT = {"vllm:lora_requests_info"}
+"""It has a series, for ever, for each set of adapters that was ever in use."""
 
 
 class Kept:
@@ -36,7 +41,8 @@ class Kept:
     """
 
     def __init__(self, folder: Path | None, prefix: str, model: str) -> None:
-        self._file = None if folder is None else folder / f"{os.getpid()}{ENDING}"
+        self._file = None if folder is None else folder / f"{os.getpid()}{ENGINE}"
+        self._lock = Lock()
         self._prefix = prefix
         self._labels = {"model": model, "pid": str(os.getpid())}
 
@@ -50,26 +56,32 @@ class Kept:
         registry = CollectorRegistry()
         registry.register(_Parsed(list(self._own(exposition))))
         new = self._file.with_name(f"{self._file.name}.new")
-        new.write_bytes(generate_latest(registry))
-        new.replace(self._file)
+        with self._lock:  # a check that took too long may still be at it
+            new.write_bytes(generate_latest(registry))
+            new.replace(self._file)
 
     def forget(self) -> None:
         """Keeps nothing, since the engine does not answer."""
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it gets stale
+                self._file.unlink(missing_ok=True)
 
     def _own(self, exposition: str) -> Iterator[Metric]:
         for metric in text_string_to_metric_families(exposition):
-            if metric.name.startswith(self._prefix):
+            if metric.name.startswith(self._prefix) and metric.name not in _LEFT_OUT:
                 # When each series began is known to the engine, and asked for by nobody.
                 samples = [s for s in metric.samples if not s.name.endswith("_created")]
                 if metric.type == "counter" and f"# TYPE {metric.name} " in exposition:
                     # The parser adds the ending that a counter of llama.cpp's lacks.
                     metric.type = "unknown"
                     samples = [s._replace(name=metric.name) for s in samples]
-                metric.samples = [Sample(s.name, {**s.labels, **self._labels}, s.value) for s in samples]
+                metric.samples = [Sample(s.name, self._labelled(s.labels), s.value) for s in samples]
                 if samples:
                     yield metric
+
+    def _labelled(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Adds ours; what has the same name is renamed, as by a Prometheus that scrapes it."""
+        return {f"exported_{n}" if n in self._labels else n: value for n, value in labels.items()} | self._labels
 
 
 class _Parsed(Collector):
@@ -84,18 +96,20 @@ def merged(files: Iterable[Path]) -> bytes:
     """Returns what was kept and is not stale, each metric's lines together, as the format wants it."""
     found: dict[str, tuple[str, list[str]]] = {}
     for file in files:
-        for metric in _fresh(file).removeprefix(_HELP).split(f"\n{_HELP}"):
-            if metric:
-                help, type, samples = metric.split("\n", 2)
-                header = f"{_HELP}{help}\n{type}\n"
-                found.setdefault(help.split(" ", 1)[0], (header, []))[1].append(samples.rstrip("\n") + "\n")
+        try:
+            metrics = [
+                metric.split("\n", 2) for metric in _fresh(file).removeprefix(_HELP).split(f"\n{_HELP}") if metric
+            ]
+            blocks = [(help.split(" ", 1)[0], help, type, samples) for help, type, samples in metrics]
+        except (OSError, ValueError):  # it takes nothing of others with it
+            continue
+        for name, help, type, said in blocks:
+            header = f"{_HELP}{help}\n{type}\n"
+            found.setdefault(name, (header, []))[1].append(said.rstrip("\n") + "\n")
     return "".join(header + "".join(samples) for header, samples in found.values()).encode()
 
 
 def _fresh(file: Path) -> str:
-    try:
-        if time.time() - file.stat().st_mtime > STALE_S:
-            return ""
-        return file.read_text()
-    except FileNotFoundError:  # its engine does not answer any more
+    if time.time() - file.stat().st_mtime > STALE_S:
         return ""
+    return file.read_bytes().decode()  # not as text, in which a carriage return would end a line

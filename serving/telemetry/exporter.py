@@ -54,14 +54,14 @@ class Archive:
     def fold(self) -> None:
         """Folds every dead process's files, one metric type at a time."""
         files = {p.name: pid for p in self._folder.glob("*_*.db") if (pid := p.stem.rsplit("_", 1)[1]).isdigit()}
-        files |= {p.name: p.stem for p in self._folder.glob(f"*{engines.ENDING}")}
+        files |= {p.name: p.name.split(".", 1)[0] for p in self._folder.glob(f"*{holders.ENGINE}*")}
         with holders.dead(self._folder, set(files.values())) as gone:
             names = [name for name, pid in files.items() if pid in gone]
             for kind in ARCHIVED:
                 sources = [name for name in names if name.startswith(f"{kind}_")]
                 if sources:
                     self._fold(kind, sources)
-            self._remove([name for name in names if name.startswith("gauge_") or name.endswith(engines.ENDING)])
+            self._remove([name for name in names if name.startswith("gauge_") or holders.ENGINE in name])
 
     def _fold(self, kind: str, sources: list[str]) -> None:
         target = self._folder / f"{kind}_folded.db"
@@ -121,7 +121,7 @@ class Exporter:
             summed = [path for path in files if path.name.startswith(ARCHIVED)]
             registry = CollectorRegistry()
             registry.register(_Gauges([path for path in files if path not in summed]))
-            said = engines.merged(sorted(self._folder.glob(f"*{engines.ENDING}")))
+            said = engines.merged(sorted(self._folder.glob(f"*{holders.ENGINE}")))
             return self._sums.render(summed).encode() + generate_latest(registry) + said
 
 

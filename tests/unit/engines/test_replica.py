@@ -19,7 +19,7 @@ from infra.targets.layout import CHECKOUT
 from monitoring.external import EXTERNAL
 from serving.engines import replica as module
 from serving.engines.replica import EngineReplica
-from serving.telemetry import engines
+from serving.telemetry import engines, holders
 from serving.telemetry.exporter import Exporter
 
 
@@ -200,28 +200,30 @@ async def test_replicas_of_one_node_share_each_metric_and_no_series(engine: Engi
     engine.counts = COUNTS
     await replica(engine, "m").check_health()
     with subprocess.Popen(["sleep", "300"]) as other:  # noqa: ASYNC220
-        said = (folder / f"{PID}{engines.ENDING}").read_text()
-        (folder / f"{other.pid}{engines.ENDING}").write_text(said.replace(f'pid="{PID}"', f'pid="{other.pid}"'))
+        said = (folder / f"{PID}{holders.ENGINE}").read_text()
+        (folder / f"{other.pid}{holders.ENGINE}").write_text(said.replace(f'pid="{PID}"', f'pid="{other.pid}"'))
         pids = {PID, str(other.pid)}
         assert {dict(labels)["pid"] for labels in shown(folder)["it:seconds_count"]} == pids
         other.kill()
     assert {dict(labels)["pid"] for labels in shown(folder)["it:seconds_count"]} == {PID}
-    assert [file.name for file in folder.glob(f"*{engines.ENDING}")] == [f"{PID}{engines.ENDING}"]
+    assert [file.name for file in folder.glob(f"*{holders.ENGINE}")] == [f"{PID}{holders.ENGINE}"]
 
 
 async def test_what_is_old_or_of_an_engine_that_fails_is_not_passed_on(engine: Engine, folder: Path) -> None:
     engine.counts = COUNTS
     made = replica(engine, "m")
     await made.check_health()
-    file = folder / f"{PID}{engines.ENDING}"
+    file = folder / f"{PID}{holders.ENGINE}"
     long_ago = time.time() - engines.STALE_S - 1
     os.utime(file, (long_ago, long_ago))
     assert shown(folder) == {}
     await made.check_health()
     assert shown(folder)
     engine.nonsense = True
-    with pytest.raises(RuntimeError, match="does not answer"):
-        await made.check_health()
+    for _ in range(module.FAILURES):
+        assert shown(folder), "one late answer is no end of a series"
+        with pytest.raises(RuntimeError, match="does not answer"):
+            await made.check_health()
     assert shown(folder) == {}
     assert not file.exists()
 
@@ -236,6 +238,8 @@ async def test_what_is_old_or_of_an_engine_that_fails_is_not_passed_on(engine: E
         b"{}",
         b"# TYPE\nit:a",
         b"# HELP\n",
+        b"it:a " + b"9" * 400,
+        b"it:a 1 " + b"9" * 400,
         b"it:a 1\n" * (engines.MAX_BYTES // 7 + 1),
         b"<html>" * 100,
         b"\0" * 100,
@@ -244,12 +248,16 @@ async def test_what_is_old_or_of_an_engine_that_fails_is_not_passed_on(engine: E
     ids=lambda said: repr(said[:12]),
 )
 async def test_nonsense_is_not_passed_on_and_no_reason_to_replace_the_replica(
-    engine: Engine, folder: Path, said: bytes
+    engine: Engine, folder: Path, said: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.counts = said
     made = replica(engine, "m")
-    await made.check_health()
+    for _ in range(2):
+        await made.check_health()
     assert shown(folder) == {}
+    told = [r.getMessage() for r in caplog.records if r.name == "headrace.engines"]
+    assert len(told) <= 1, "it is told once"
+    assert all(line.startswith("what engine of m counts cannot be passed on: ") for line in told)
     engine.counts = COUNTS
     await made.check_health()
     assert shown(folder)
@@ -272,3 +280,40 @@ async def test_all_that_rules_and_dashboards_want_of_vllm_is_passed_on(engine: E
     for series in (one for one in EXTERNAL.values() if one.source == "vllm" and one.name.startswith("vllm:")):
         for labels in found[series.name]:
             assert {name for name, _ in labels} == {*series.labels, "model", "pid"}, series.name
+
+
+async def test_what_has_our_labels_keeps_its_own_by_another_name(engine: Engine, folder: Path) -> None:
+    engine.counts = b'# TYPE it:a gauge\nit:a{model="x",pid="1"} 1\nit:a{model="y",pid="1"} NaN\n'
+    await replica(engine, "m").check_health()
+    own = {"exported_pid": "1", "model": "m", "pid": PID}
+    assert [dict(labels) for labels in shown(folder)["it:a"]] == [own | {"exported_model": n} for n in ("x", "y")]
+
+
+async def test_a_carriage_return_in_a_label_ends_no_line(engine: Engine, folder: Path) -> None:
+    engine.counts = b'# TYPE it:a gauge\nit:a{b="c\rd"} 1\n'
+    await replica(engine, "m").check_health()
+    assert [dict(labels)["b"] for labels in shown(folder)["it:a"]] == ["c\rd"]
+    assert b'b="c\rd"' in Exporter(folder).render()
+
+
+@pytest.mark.parametrize("said", [b"nonsense", b"\xff", b"# HELP it:a A.", b"# HELP it:a A.\n# TYPE it:a gauge", b""])
+async def test_a_file_that_is_broken_takes_nothing_of_others_with_it(engine: Engine, folder: Path, said: bytes) -> None:
+    engine.counts = COUNTS
+    await replica(engine, "m").check_health()
+    whole = shown(folder)
+    (folder / f"{os.getppid()}{holders.ENGINE}").write_bytes(said)
+    assert shown(folder) == whole
+
+
+async def test_a_process_that_holds_the_lock_keeps_its_file_and_an_heir_of_its_id_does_not(folder: Path) -> None:
+    file, begun = folder / f"{PID}{holders.ENGINE}", folder / f"{PID}{holders.ENGINE}.new"
+    said = "# HELP it:a A.\n# TYPE it:a gauge\nit:a 1.0\n"
+    file.write_text(said)
+    held = holders.hold(folder)
+    assert not file.exists(), "it is of an earlier process"
+    file.write_text(said)
+    begun.write_text(said)
+    assert shown(folder) == {"it:a": {(): 1}}
+    os.close(held)
+    assert shown(folder) == {}
+    assert list(folder.iterdir()) == []
