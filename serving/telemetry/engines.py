@@ -49,7 +49,7 @@ class Kept:
     def write(self, exposition: str) -> None:
         """Replaces what was kept by an answer in Prometheus' text format.
 
-        Raises `ValueError` for what is none, and `OSError`.
+        Raises `OSError`, and for what is none the parser's `ValueError`, `OverflowError` or another.
         """
         if self._file is None:
             return
