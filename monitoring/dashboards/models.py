@@ -236,7 +236,7 @@ def _llamacpp() -> tuple[Panel, ...]:
             "Slots busy at a time in llama.cpp",
             "Mean number of requests that one step of llama.cpp decodes together.",
             "1",
-            (Target(series("llamacpp:n_busy_slots_per_decode"), "{{model}} {{instance}} {{pid}}"),),
+            (Target(series("llamacpp:n_busy_slots_per_decode", MODEL), "{{model}} {{instance}} {{pid}}"),),
             width=12,
         ),
         Panel(
@@ -244,8 +244,8 @@ def _llamacpp() -> tuple[Panel, ...]:
             "Tokens that llama.cpp read and wrote per second, by its own count.",
             "tokens/s",
             (
-                Target(rate("llamacpp:prompt_tokens_total"), "read"),
-                Target(rate("llamacpp:tokens_predicted_total"), "written"),
+                Target(rate("llamacpp:prompt_tokens_total", where=MODEL), "read"),
+                Target(rate("llamacpp:tokens_predicted_total", where=MODEL), "written"),
             ),
             width=12,
         ),
