@@ -314,6 +314,7 @@ def test_a_claim_gets_a_volume_of_the_node(small: Site) -> None:
     small.machines["op-w1"].run(["rm", kept])
 
 
+@pytest.mark.soak
 def test_another_argument_of_the_api_server(small: Site) -> None:
     small.wants("op-cp1", *WORKERS, storage=STORAGE, api_server_args={"event-ttl": "2h0m0s"})
     small.up_but(AT_CHANGE)
@@ -322,7 +323,7 @@ def test_another_argument_of_the_api_server(small: Site) -> None:
 
 
 def test_a_worker_leaves_and_comes_back(small: Site) -> None:
-    kept = {"storage": STORAGE, "api_server_args": small.stack.settings["api_server_args"]}
+    kept = {k: v for k, v in small.stack.settings.items() if k in ("storage", "api_server_args")}
     small.wants("op-cp1", "op-w1", **kept)
     small.stack.up()
     assert small.ready().keys() == {"op-cp1", "op-w1"}
