@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -317,3 +318,10 @@ async def test_a_process_that_holds_the_lock_keeps_its_file_and_an_heir_of_its_i
     os.close(held)
     assert shown(folder) == {}
     assert list(folder.iterdir()) == []
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_an_engine(engine: Engine) -> None:
+    code = "import sys\nfrom serving.engines.replica import OPENER\nOPENER.open(sys.argv[1], timeout=60).close()"
+    env = {**os.environ, "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    asked = [sys.executable, "-c", code, f"http://127.0.0.1:{engine.server_port}/health"]
+    subprocess.run(asked, env=env, check=True, timeout=120)
