@@ -16,3 +16,11 @@ def eventually(true: Callable[[], T], what: str = "it came to pass", seconds: fl
         assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
         time.sleep(0.1)
     return found
+
+
+def last(find: Callable[[], T], good: Callable[[T], bool], seconds: float = 60) -> T:
+    """Asks again and again until what is found is good, and returns it or what was found last, to be shown."""
+    until = time.monotonic() + seconds
+    while not good(found := find()) and time.monotonic() < until:
+        time.sleep(1)
+    return found

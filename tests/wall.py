@@ -87,15 +87,15 @@ class Wall:
         return f"{NODE}:{RayPorts(int(self.session.spec['base'])).gcs}"
 
     def applications(self) -> dict[str, Any]:
-        """What Serve has; nothing while Ray is too busy to say it."""
         answer = self.door.get(KUBERAYS_READ)
-        if answer.status_code == 503:
-            return {}
         assert answer.status_code == 200, answer.text
         return dict(answer.json()["applications"])
 
     def running(self, name: str) -> bool:
-        return self.applications().get(name, {}).get("status") == "RUNNING"
+        answer = self.door.get(KUBERAYS_READ)
+        if answer.status_code == 503:  # Ray is too busy to say it
+            return False
+        return bool(answer.raise_for_status().json()["applications"].get(name, {}).get("status") == "RUNNING")
 
 
 def application(name: str) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Made:
     by: User
     within: str = ""
     listed: Literal["", "alone", "group"] = ""
-    list: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
 
     def shown_to(self, user: User) -> bool:
         """Admins may also remove what they may not read."""
@@ -108,7 +108,7 @@ class Made:
         return (
             not self.listed
             or user.role == "admin"
-            or user.name in self.list
+            or user.name in self.readers
             or (self.listed == "group" and user.name in GROUP)
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from tests.cluster.images import Images, load_images
 from tests.cluster.objects import objects
 from tests.cluster.prometheus import kinds, prometheus
 from tests.stack import Stack, test_settings
+from tests.wait import last
 from tools import charts
 from tools.cluster.layout import KUBECONFIG
 from tools.machines import network
@@ -107,10 +107,7 @@ def _up(stack: ClusterStack, settings: dict[str, object], password: str) -> Iter
     finally:
         stack.run("purge")
         stack.file.unlink(missing_ok=True)
-    until = time.monotonic() + 60
-    while (left := _left(before)) and time.monotonic() < until:
-        time.sleep(2)
-    assert left == set(), "purging the stack left objects behind"
+    assert last(lambda: _left(before), lambda left: not left) == set(), "purging the stack left objects behind"
 
 
 def _left(before: set[str]) -> set[str]:

@@ -4,7 +4,6 @@ import os
 import select
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import psutil
 import pytest
 
 from tests.cluster.residue import Residue
+from tests.wait import last
 from tools.machines import cgroups, host, network
 from tools.machines.machine import Machine, Mount, machines
 from tools.report import ToolError
@@ -27,17 +27,9 @@ def spare() -> Iterator[Machine]:
     machine.wipe()
     if not machines():
         network.down()
-    left = []
-
-    def clean() -> bool:
-        """What works for another machine at this moment ends; keys are shared by all machines."""
-        left[:] = [Residue.now() - before]
-        return left[0] == Residue(files=left[0].files)
-
-    until = time.monotonic() + 60
-    while not clean() and time.monotonic() < until:
-        time.sleep(1)
-    assert left == [Residue(files=left[0].files)]
+    # What works for another machine at this moment ends; keys are shared by all machines.
+    left = last(lambda: Residue.now() - before, lambda left: left == Residue(files=left.files))
+    assert left == Residue(files=left.files)
 
 
 def ended(pid: int, seconds: float = 20) -> bool:

@@ -35,6 +35,7 @@ from tests.cluster import onprem
 from tests.cluster.images import Image
 from tests.cluster.onprem import VIRTUAL_IP, Stack, Whole, listing, running, until
 from tests.servers import Postgres
+from tests.wait import last
 from tools import charts, find
 from tools.cluster.images import TOOLS
 from tools.cluster.load import load
@@ -360,9 +361,8 @@ def test_destroy_leaves_the_machines_as_they_were(small: Site) -> None:
 
 def differences(site: Site, name: str) -> tuple[list[str], list[str]]:
     """What a machine has more than at first, and less; what just ends may take a minute for it."""
-    before, until = site.before[name], time.monotonic() + 60
-    while (now := listing(site.machines[name])) != before and time.monotonic() < until:
-        time.sleep(2)
+    before = site.before[name]
+    now = last(lambda: listing(site.machines[name]), lambda now: now == before)
     return sorted(now - before), sorted(before - now)
 
 

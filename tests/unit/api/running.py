@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 from aiohttp import web
 
@@ -23,6 +24,11 @@ from serving.config import Catalog, Cors, Limits, Oidc, SecretRef, ServingConfig
 from serving.security.keys import new_key
 from tests import migrated
 from tests.wait import eventually
+
+
+def request_lines(caplog: pytest.LogCaptureFixture) -> list[Any]:
+    """The log's lines of requests, among all that was logged."""
+    return [record for record in caplog.records if record.name == "headrace.requests"]
 
 
 class Loop(threading.Thread):

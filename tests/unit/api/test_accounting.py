@@ -17,7 +17,7 @@ from ray.serve.exceptions import RayServeException
 
 from serving.config import Assistant, Catalog, ClassifierGuardrail, RemoteModel
 from serving.retrieval.client import EMBEDDER
-from tests.unit.api.running import Loop, engine, gateway
+from tests.unit.api.running import Loop, engine, gateway, request_lines
 from tests.wait import eventually
 
 SECRET = "what nobody else may read"
@@ -148,11 +148,7 @@ def test_tenants_and_assistants_have_their_outcomes(world, asked, outcome):
 
 def of(caplog, name, value):
     """The lines with this field: those of the test before may still be written."""
-    return [line for line in lines(caplog) if line.fields[name] == value]
-
-
-def lines(caplog):
-    return [record for record in caplog.records if record.name == "headrace.requests"]
+    return [line for line in request_lines(caplog) if line.fields[name] == value]
 
 
 def test_a_stranger_is_of_no_tenant(world, caplog):

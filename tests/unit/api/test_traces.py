@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from serving.config import Assistant, Catalog, React, RemoteModel, Tracing
 from serving.telemetry.otlp import _Allowance
-from tests.unit.api.running import Loop, engine, gateway
+from tests.unit.api.running import Loop, engine, gateway, request_lines
 from tests.unit.api.test_tools import FINAL, Model, Retrieval, act
 from tests.wait import eventually
 
@@ -225,18 +225,14 @@ def test_what_a_callers_other_tools_say_of_a_trace_is_passed_on(tmp_path, kept):
     assert [t.split("-")[1::2] for t in world.traceparents] == [[PARENT.split("-")[1], kept]]
 
 
-def lines(caplog):
-    return [record for record in caplog.records if record.name == "headrace.requests"]
-
-
 def test_only_so_many_traces_begin_in_a_second_and_lines_name_the_others_too(tmp_path, caplog):
     world = World()
     world.says = ["hi"] * 4
     with asking(tmp_path, world, per_second=0.0001) as http, caplog.at_level(logging.INFO, "headrace.requests"):
         for headers in ({}, {}, {"traceparent": PARENT}, {}):
             assert ask(http, headers=headers).is_success
-        eventually(lambda: len(lines(caplog)) == 4, "their lines")
-    told = [each.fields["trace_id"] for each in lines(caplog)]
+        eventually(lambda: len(request_lines(caplog)) == 4, "their lines")
+    told = [each.fields["trace_id"] for each in request_lines(caplog)]
     assert len({*told}) == 4
     assert {span.trace_id.hex() for span in world.spans} == {told[0], PARENT.split("-")[1]}
     assert [t.split("-")[1] for t in world.traceparents] == told
