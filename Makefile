@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed-$(shell cat $(LOCKED) | sha256sum | cut -c1-16)
 
 # Tests that share nothing run side by side; those of a running stack one after the other, since it is one.
 # None of them uses Schemathesis, whose plugin each process would take a second to import.
-ALONE := tests/charts tests/plan tests/unit
+ALONE := tests/charts tests/contract tests/plan tests/unit
 # What ARGS chooses may be in one of the two.
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 

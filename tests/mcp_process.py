@@ -23,7 +23,7 @@ class Process:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.unit.assistants.mcp_server", str(self.port), *self._options]
+        command = [sys.executable, "-m", "tests.contract.assistants.mcp_server", str(self.port), *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], START_S)[0]:

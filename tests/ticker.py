@@ -31,6 +31,7 @@ def scripted(asked: dict) -> str | None:
 
 class Ticker(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    tick_s = 1
 
     def do_GET(self):
         if self.path == PAGE:
@@ -68,7 +69,7 @@ class Ticker(BaseHTTPRequestHandler):
             self._event(self._body("chat.completion.chunk", {"delta": {"tool_calls": [call]}, "finish_reason": None}))
         for piece in () if calls else pieces:
             self._event(self._body("chat.completion.chunk", {"delta": {"content": piece}, "finish_reason": None}))
-            time.sleep(0 if said is not None else 1)
+            time.sleep(0 if said is not None else self.tick_s)
         self._event(self._body("chat.completion.chunk", {"delta": {}, "finish_reason": reason}))
         self._event({**self._body("chat.completion.chunk", {}), "choices": [], "usage": usage})
         self._chunk(b"data: [DONE]\n\n")

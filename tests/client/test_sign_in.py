@@ -1,4 +1,4 @@
-"""People and programs of a company's own identity provider use the stack."""
+"""People and programs of a company's own identity provider use the stack; tests/contract tries what must be refused."""
 
 from __future__ import annotations
 
@@ -55,10 +55,3 @@ def test_a_program_asks_with_the_providers_token(stack: Stack, sign_on: SignOn) 
         assert (me.status_code, me.json()["tenant"], me.json()["id"]) == (200, TENANT, "alice"), me.text
         assert client.post("/v1/chat/completions", json=CHAT).status_code == 200
         assert client.get("/v1/admin/users").status_code == 403
-
-
-def test_a_token_that_the_provider_did_not_sign_is_none(stack: Stack, sign_on: SignOn) -> None:
-    head, body, signature = sign_on.provider.token().split(".")
-    forged = f"{head}.{body}.{'A' * len(signature)}"
-    answer = httpx.get(f"{stack.url}/v1/me", headers={"Authorization": f"Bearer {forged}"}, trust_env=False, timeout=60)
-    assert answer.status_code == 401

@@ -1,6 +1,6 @@
 """Engine `vllm` under Ray Serve: replicas get GPUs of their own, and a dead vLLM is replaced.
 
-Ray is told that this host has two GPUs, and llama.cpp answers in vLLM's place: see tests/unit/engines/twin.py.
+Ray is told that this host has two GPUs, and llama.cpp answers in vLLM's place: see tests/contract/engines/twin.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An hour of what every program prints, in OpenMetrics: the same curves in each run.
 
-The rows are those of `tests/unit/monitoring/exposition.py`, with names that a person can read where a row says `v`.
+The rows are those of `tests/contract/monitoring/exposition.py`, with names that a person can read where a row says `v`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from monitoring import dashboards
 from monitoring.groups import GROUPS
 from monitoring.rule import Recording
+from tests.contract.monitoring.exposition import ANY, JOBS, Family, Row, World
 from tests.status.levels import SWING, gauge, rate, typical
 from tests.status.names import FAILED, FITTED, name
-from tests.unit.monitoring.exposition import ANY, JOBS, Family, Row, World
 
 STEP_S = 30
 LATER_S = 60 * 86_400

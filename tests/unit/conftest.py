@@ -1,109 +1,28 @@
-"""Real servers that several rooms' tests share."""
-
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from serving.config import Store
-from serving.telemetry.logs import Stderr
-from tests.identity_provider import IdentityProvider
-from tests.servers import S3, Azure, Gcs, ObjectStore, Postgres, held_port
+from tests.root_logger import root_logger
+from tests.unit.guard import GUARD
+
+__all__ = ["root_logger"]
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server. Whoever stops it starts it again."""
-    server = Postgres()
-    os.environ["PGPASSWORD"] = server.password  # for processes that are given a URL alone
-    yield server
-    del os.environ["PGPASSWORD"]
-    server.close()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with GUARD.watching():
+        yield
 
 
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """Where nobody answers."""
-    with held_port() as port:
-        yield port
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with GUARD.watching():
+        yield
 
 
-@pytest.fixture(scope="session")
-def identity_provider() -> Iterator[IdentityProvider]:
-    """An identity provider, whose `home` is for a gateway to listen at. Whoever stops it starts it again."""
-    with held_port() as home:
-        server = IdentityProvider(f"http://127.0.0.1:{home}")
-        yield server
-        server.close()
-
-
-@pytest.fixture(scope="session")
-def _s3_server() -> Iterator[S3]:
-    server = S3()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def _gs_server() -> Iterator[Gcs]:
-    server = Gcs()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def _az_server() -> Iterator[Azure]:
-    server = Azure()
-    yield server
-    server.close()
-
-
-@pytest.fixture(params=["s3", "gs", "az"])
-def object_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    """An object store of each kind, with its credentials in the environment. Whoever stops it starts it again."""
-    server: ObjectStore = request.getfixturevalue(f"_{request.param}_server")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return server
-
-
-@pytest.fixture
-def s3(_s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
-    """An S3 service, with its credentials in the environment. Whoever stops it starts it again."""
-    for name, value in _s3_server.environment.items():
-        monkeypatch.setenv(name, value)
-    return _s3_server
-
-
-@pytest.fixture
-def s3_by_file(_s3_server: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3:
-    """An S3 service, with its credentials in a shared credentials file alone, as pods have them."""
-    for name, value in _s3_server.environment.items():
-        monkeypatch.delenv(name, raising=False)
-        if "KEY" not in name:
-            monkeypatch.setenv(name, value)
-    lines = [f"{n.lower()} = {v}" for n, v in _s3_server.environment.items() if "KEY" in n]
-    file = tmp_path / "credentials"
-    file.write_text("\n".join(["[default]", *lines, ""]))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    return _s3_server
-
-
-@pytest.fixture
-def s3_store(s3: S3) -> Store:
-    return s3.store()
-
-
-@pytest.fixture(autouse=True)
-def _root_logger() -> Iterator[None]:
-    """A process that sets its logging up does so for good; the tests of a worker share theirs."""
-    root = logging.getLogger()
-    level = root.level
-    yield
-    for handler in [each for each in root.handlers if isinstance(each, Stderr)]:
-        root.removeHandler(handler)
-    root.setLevel(level)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    with GUARD.watching():
+        yield

@@ -15,7 +15,7 @@ from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.ids import new_id
 from serving.store.responses import Responses
-from tests.unit.store.making import keep
+from tests.captures import keep
 
 ALICE = Principal("acme", "alice", "key")
 

@@ -141,29 +141,6 @@ def test_members_of_etcd_are_found_by_name_and_those_that_never_started_by_addre
     assert fake.asked[count:] == [("list",)]
 
 
-def test_no_cluster_is_known_to_be_there_only_when_all_were_asked(server: Any, closed_port: int) -> None:
-    """A second cluster must not be made beside one whose control planes do not answer."""
-    here = server.address
-    with reach([here], Task(server.said.append)) as found:
-        assert found is None
-    with reach([], Task(server.said.append)) as found:
-        assert found is None
-    gone = server.remote(name="cp2", port=closed_port).address
-    with pytest.raises(Problem, match=r"no control plane answers:\n    cp2: "), reach([here, gone], Task(print), 0):
-        pass
-
-
-def test_a_control_plane_that_restarts_is_waited_for(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine answers before its API server does."""
-    answers = iter([False, True])
-    monkeypatch.setattr("infra.onprem.cluster.answers", lambda host: next(answers))
-    monkeypatch.setattr("infra.onprem.cluster.is_member", lambda host: True)
-    said: list[str] = []
-    with reach([server.address], Task(said.append)) as found:
-        assert found
-    assert "its API server does not answer" in said[0]
-
-
 def test_one_that_lets_nobody_in_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(host: Remote, patience_s: float = 0) -> None:
         raise Refused("cp1: another key")

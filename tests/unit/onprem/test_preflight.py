@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from infra.onprem.facts import Facts, parse
-from infra.onprem.preflight import missing, mistakes, problems
+from infra.onprem.preflight import missing, problems
 from infra.onprem.template import text
 from infra.onprem_config import Host, OnPrem
 
@@ -131,17 +130,3 @@ def test_facts_of_this_host_are_read_and_nothing_is_changed(tmp_path: Path) -> N
     assert facts.number("memory_mib") > 0
     assert facts.number("disk_mib") > 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_all_problems_of_all_hosts_are_one_list(server: Any, closed_port: int) -> None:
-    one = {"host_key": server.address.host_key, "key_file": server.address.key_file}
-    hosts = [
-        {"name": "h1", "address": "127.0.0.1", "port": server.port, "role": "control_plane", **one},
-        {"name": "h2", "address": "127.0.0.1", "port": closed_port, **one},
-    ]
-    words = mistakes(OnPrem.model_validate({"hosts": hosts, "bundle": "/absent"}), "s")
-    assert {m.key for m in words} == {"onprem.bundle", "onprem.hosts[0]", "onprem.hosts[1]"}
-    assert all(m.problem.startswith("h1: ") for m in words if m.key == "onprem.hosts[0]")
-    [unreachable] = [m for m in words if m.key == "onprem.hosts[1]"]
-    assert "cannot be reached" in unreachable.problem
-    assert unreachable.fix.startswith("is it on")

@@ -1,0 +1,150 @@
+"""`/v1/conversations` as OpenAI's own client drives it, against a real server and store."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import openai
+import pytest
+
+from serving.config import Catalog, Limits
+from serving.security.principal import Principal
+from tests.contract.running import Loop, gateway
+
+IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    loop = Loop()
+    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(), limits=Limits(characters=2000)) as up:
+        yield up
+    loop.stop()
+
+
+@pytest.fixture(scope="module")
+def sdk(up):
+    with openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def http(up):
+    with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as client:
+        yield client
+
+
+def test_every_route_with_the_client(sdk):
+    made = sdk.conversations.create(metadata={"topic": "demo"}, items=[{"role": "user", "content": "Hello"}])
+    assert made.id.startswith("conv_")
+    assert (made.object, made.metadata) == ("conversation", {"topic": "demo"})
+    assert sdk.conversations.retrieve(made.id) == made
+    assert sdk.conversations.update(made.id, metadata={"a": "b"}).metadata == {"a": "b"}
+    added = sdk.conversations.items.create(
+        made.id,
+        items=[
+            {"type": "message", "role": "assistant", "content": "Hi!"},
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "See"}, IMAGE]},
+            {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c1", "output": "a cat"},
+            {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+        ],
+    )
+    assert [item.type for item in added.data] == [
+        "message",
+        "message",
+        "function_call",
+        "function_call_output",
+        "message",
+    ]
+    assert (added.first_id, added.last_id, added.has_more) == (added.data[0].id, added.data[-1].id, False)
+    listed = list(sdk.conversations.items.list(made.id, order="asc", limit=2))  # the client follows the pages
+    first, *rest = listed
+    assert rest == added.data
+    assert (first.role, first.status) == ("user", "completed")
+    assert (first.content[0].type, first.content[0].text) == ("input_text", "Hello")
+    assert (rest[0].content[0].type, rest[0].content[0].annotations) == ("output_text", [])
+    assert rest[1].content[1].model_dump(exclude_none=True) == IMAGE
+    assert (rest[2].name, rest[3].output, rest[4].content[0].refusal) == ("look", "a cat", "No.")
+    assert next(iter(sdk.conversations.items.list(made.id))) == rest[-1]
+    assert sdk.conversations.items.retrieve(first.id, conversation_id=made.id) == first
+    assert sdk.conversations.items.delete(first.id, conversation_id=made.id).id == made.id
+    with pytest.raises(openai.NotFoundError):
+        sdk.conversations.items.retrieve(first.id, conversation_id=made.id)
+    assert sdk.conversations.delete(made.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        sdk.conversations.retrieve(made.id)
+    with pytest.raises(openai.NotFoundError):
+        sdk.conversations.items.list(made.id)
+
+
+def test_an_empty_conversation(sdk):
+    made = sdk.conversations.create()
+    assert made.metadata == {}
+    assert list(sdk.conversations.items.list(made.id)) == []
+
+
+SAYS = {"role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"items": [SAYS] * 21}, "items"),
+        ({"items": [{"role": "wizard", "content": "x"}]}, "items[0].role"),
+        ({"items": [{"role": "user"}]}, "items[0].content"),
+        ({"items": [SAYS, {"role": "user", "content": [{"type": "video"}]}]}, "items[1].content[0]"),
+        ({"items": [{"role": "user", "content": [{"type": "input_text", "text": 1}]}]}, "items[0].content[0].text"),
+        ({"items": [{"type": "reasoning", "summary": []}]}, "items[0]"),
+        ({"items": [{"type": 5}]}, "items[0]"),
+        ({"items": [{"type": "function_call", "call_id": "c", "name": "f"}]}, "items[0].arguments"),
+        ({"items": [{"role": "user", "content": "x" * 2001}]}, "items"),
+        ({"metadata": {str(n): "x" for n in range(17)}}, "metadata"),
+        ({"metadata": {"k" * 65: "x"}}, "metadata"),
+        ({"metadata": {"k": "x" * 513}}, "metadata"),
+        ({"metadata": {"k": 1}}, "metadata"),
+    ],
+)
+def test_a_wrong_body_is_a_400_and_stores_nothing(http, up, body, param):
+    made = http.post("/v1/conversations", json={}).json()["id"]
+    paths = ["/v1/conversations", f"/v1/conversations/{made}" + ("/items" if "items" in body else "")]
+    for path in paths:
+        response = http.post(path, json=body)
+        assert response.status_code == 400, response.text
+        error = response.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["param"] == param
+    assert http.get(f"/v1/conversations/{made}/items").json()["data"] == []
+    assert http.get(f"/v1/conversations/{made}").json()["metadata"] == {}
+
+
+def test_lists_refuse_wrong_pages(http):
+    made = http.post("/v1/conversations", json={"items": [SAYS]}).json()["id"]
+    for query, param in (("limit=0", "limit"), ("limit=101", "limit"), ("order=up", "order"), ("after=msg_0", "after")):
+        error = http.get(f"/v1/conversations/{made}/items?{query}").json()["error"]
+        assert error["param"] == param
+    assert http.post(f"/v1/conversations/{made}", json={}).json()["error"]["param"] == "metadata"
+    assert http.post(f"/v1/conversations/{made}/items", json={"items": []}).json()["error"]["param"] == "items"
+
+
+def test_another_tenants_conversation_is_a_404(http, up):
+    async def theirs():
+        mallory = Principal(tenant="evil", user="mallory", key_id="key_m")
+        made = await up.services.conversations.create(mallory, items=[{"type": "message", **SAYS}])
+        [item] = await up.services.conversations.last(mallory, made.id)
+        return made.id, item.id
+
+    id, item = up.loop.do(theirs())
+    for method, path, body in (
+        ("GET", id, None),
+        ("POST", id, {"metadata": {}}),
+        ("DELETE", id, None),
+        ("GET", f"{id}/items", None),
+        ("POST", f"{id}/items", {"items": [SAYS]}),
+        ("GET", f"{id}/items/{item}", None),
+        ("DELETE", f"{id}/items/{item}", None),
+    ):
+        response = http.request(method, f"/v1/conversations/{path}", json=body)
+        assert response.status_code == 404, (method, path)
+        assert id not in json.dumps(response.json())

@@ -1,0 +1,624 @@
+"""Resumable streams over two gateways: cut anywhere, gone on with anywhere, and never a frame too many or too few."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.api.app import Api
+from serving.api.errors import ApiError
+from serving.api.stream_buffer import OVERHEAD, READERS, Buffers
+from serving.api.stream_ids import StreamIds, last_event
+from serving.config import Catalog, Limits, RemoteModel
+from serving.security.principal import Principal
+from tests.contract.running import Loop, engine, gateway
+from tests.identity import key_of
+from tests.wait import eventually
+
+WORDS = ["one ", 'tw"o ', "thr\nee ", "four ", "✓ ", "data: x\n\n", "seven"]
+RESUMABLE = {"headrace-resumable": "true"}
+ROUTES = ["/v1/chat/completions", "/v1/completions", "/v1/responses"]
+routes = pytest.mark.parametrize("route", ROUTES)
+
+
+def frame(text=None, finish=None):
+    choice = {"index": 0, "delta": {} if text is None else {"content": text}, "finish_reason": finish}
+    return f"data: {json.dumps({'id': 'theirs', 'created': 1, 'choices': [choice]})}\n\n".encode()
+
+
+class Engine:
+    """`words` says its words; the others say the rest once the gate is open.
+
+    `gated` says one word before, `flood` says much, and `silent` says nothing.
+    """
+
+    def __init__(self):
+        self.open = 0
+        self.gate = asyncio.Event()
+
+    async def answer(self, request):
+        kind = (await request.json())["model"]
+        response = web.StreamResponse()
+        self.open += 1
+        try:
+            if kind == "silent":
+                await self.gate.wait()
+            await response.prepare(request)
+            await response.write(frame(WORDS[0]))
+            if kind == "flood":
+                for _ in range(100):
+                    await response.write(frame("x" * 1000))
+            if kind != "words":
+                await self.gate.wait()
+            for word in WORDS[1:]:
+                await response.write(frame(word))
+            await response.write(frame(finish="stop") + b"data: [DONE]\n\n")
+        finally:
+            self.open -= 1
+        return response
+
+
+class World:
+    def __init__(self, scripted, loop, first, second, services, folder, url):
+        self.engine, self.loop, self.one, self.other = scripted, loop, first, second
+        self.services, self.folder, self.url = services, folder, url
+
+    def open_gate(self):
+        self.loop.loop.call_soon_threadsafe(self.engine.gate.set)
+
+    @contextlib.contextmanager
+    def shut(self):
+        """The gate, shut for this test."""
+
+        async def new():
+            self.engine.gate = asyncio.Event()
+
+        self.loop.do(new())
+        yield
+        self.open_gate()
+
+
+LIMITS = Limits(stream_buffer_bytes=40_000, stream_buffers_bytes=400_000, in_flight=64)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    scripted, loop, folder = Engine(), Loop(), tmp_path_factory.mktemp("gateways")
+    app = web.Application()
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        app.router.add_post(path, scripted.answer)
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(engine(loop, app, cancels=True))
+        url = f"http://127.0.0.1:{port}/v1"
+        catalog = Catalog(
+            models=tuple(RemoteModel(name=n, url=url, max_in_flight=64) for n in ("words", "gated", "flood", "silent"))
+        )
+        clients, services = [], []
+        for _ in range(2):
+            up = stack.enter_context(gateway(loop, folder, catalog, limits=LIMITS))
+            headers = {"Authorization": f"Bearer {up.key}"}
+            clients.append(stack.enter_context(httpx.Client(base_url=up.url, headers=headers, timeout=20)))
+            services.append(up.services)
+        yield World(scripted, loop, *clients, services, folder, url)
+    loop.stop()
+
+
+def body(route, model):
+    asked = {
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+        "/v1/completions": {"prompt": "hi"},
+    }
+    return {"model": model, "stream": True, **asked.get(route, {"input": "hi"})}
+
+
+def ask(client, model="words", route=ROUTES[0], headers=RESUMABLE):
+    return client.stream("POST", route, json=body(route, model), headers=headers)
+
+
+def begin(client, model="gated", route=ROUTES[0]):
+    """Begins a stream and hangs up after its first piece; returns its id and that piece."""
+    with ask(client, model, route) as response:
+        return response.headers["headrace-stream"], next(response.iter_raw())
+
+
+def follow(client, id, after=None):
+    headers = {} if after is None else {"Last-Event-ID": f"{id}.{after}"}
+    return client.get(f"/v1/streams/{id}", headers=headers)
+
+
+def frames(data):
+    assert data.endswith(b"\n\n")
+    return [f + b"\n\n" for f in data[:-2].split(b"\n\n")]
+
+
+def numbers(id, found):
+    return [int(re.match(rb"id: " + id.encode() + rb"\.(\d+)\n", f)[1]) for f in found]
+
+
+def without_ids(data):
+    """A stream as it is told to everybody: what is made anew each time is left out."""
+    data = re.sub(rb"(?m)^id: .*\n", b"", data)
+    return re.sub(rb'"(?:(?:item_|response_)?id|created_at|completed_at)":("[^"]*"|[\d.]+)', b"", data)
+
+
+def at_rest(world):
+    """Waits until no engine works and no request is admitted."""
+    admissions = [s.admission for s in world.services]
+    eventually(lambda: not world.engine.open and not any(a._active for a in admissions), "all has ended", 20)
+
+
+def code(response):
+    return response.status_code, response.json()["error"]["code"]
+
+
+# In memory: the buffer itself.
+
+
+def piece_wise(data, cuts):
+    at = 0
+    for cut in [*cuts, len(data)]:
+        yield data[at : at + cut]
+        at += cut
+
+
+@settings(max_examples=200)
+@given(
+    texts=st.lists(st.binary(max_size=12).map(lambda b: b.hex().encode()), min_size=1, max_size=12),
+    cuts=st.lists(st.integers(1, 30), max_size=20),
+    stops=st.lists(st.integers(0, 12), max_size=5),
+)
+def test_whatever_is_cut_the_frames_are_those_of_the_uninterrupted_stream(texts, cuts, stops):
+    async def run():
+        buffers = Buffers(Limits())
+        stream = buffers.begin("s")
+        sent = b"".join(b"data: " + text + b"\n\n" for text in texts)
+        whole, resumed = [], b""
+
+        async def write():
+            for piece in piece_wise(sent, cuts):
+                await stream.add(piece)
+                await asyncio.sleep(0)
+            buffers.end(stream)
+
+        async def read_whole():
+            with stream.reader(0) as pieces:
+                whole.extend([p async for p in pieces])
+
+        async def read_in_parts():
+            nonlocal resumed
+            after = 0
+            for stop in [*sorted(stops), None]:
+                with stream.reader(after) as pieces:
+                    async for piece in pieces:
+                        for one in frames(piece):
+                            [number] = numbers("s", [one])
+                            if stop is not None and number > stop:
+                                break
+                            assert number == after + 1
+                            after, resumed = number, resumed + one
+                        if stop is not None and after >= stop:
+                            break
+
+        await asyncio.gather(write(), read_whole(), read_in_parts())
+        assert resumed == b"".join(whole)
+        assert [f.split(b"\n", 1)[1] for f in frames(resumed)] == [b"data: " + text + b"\n\n" for text in texts]
+        assert not stream.readers
+
+    asyncio.run(run())
+
+
+async def test_the_oldest_frames_go_and_what_a_reader_needs_stays():
+    buffers = Buffers(Limits(stream_buffer_bytes=OVERHEAD + 200))
+    stream = buffers.begin("s")
+    for n in range(50):
+        await stream.add(b"data: %d\n\n" % n)
+    assert stream.size <= OVERHEAD + 200
+    with pytest.raises(ApiError) as lost, stream.reader(0):
+        pass
+    assert (lost.value.status, lost.value.code) == (410, "stream_lost")
+    with stream.reader(49) as pieces:
+        assert numbers("s", frames(await anext(pieces))) == [50]
+        writing = asyncio.create_task(stream.add(b"".join(b"data: %d\n\n" % n for n in range(50))))
+        found = []
+        while len(found) < 50:
+            found += frames(await anext(pieces))
+        await writing
+        assert numbers("s", found) == list(range(51, 101))
+
+
+async def test_a_reader_that_goes_lets_the_writer_on():
+    stream = Buffers(Limits(stream_buffer_bytes=OVERHEAD + 100)).begin("s")
+    with stream.reader(0):
+        writing = asyncio.create_task(stream.add(b"data: x\n\n" * 50))
+        await asyncio.sleep(0)
+        assert not writing.done()
+    await writing
+
+
+async def test_a_connection_that_is_dead_without_knowing_it_does_not_hold_up_the_one_after_it():
+    stream = Buffers(Limits(stream_buffer_bytes=OVERHEAD + 200)).begin("s")
+    with stream.reader(0) as dead, stream.reader(0) as alive:
+        writing = asyncio.create_task(stream.add(b"data: x\n\n" * 50))
+        found = []
+        while len(found) < 50:
+            found += frames(await anext(alive))
+        await writing
+        assert numbers("s", found) == list(range(1, 51))
+        with pytest.raises(ApiError) as lost:
+            await anext(dead)
+        assert lost.value.code == "stream_lost"
+
+
+async def test_over_the_bound_of_all_the_one_that_ended_first_goes_first():
+    buffers = Buffers(Limits(stream_buffers_bytes=3 * (OVERHEAD + 100)))
+    for name in "abc":
+        stream = buffers.begin(name)
+        await stream.add(b"data: " + b"x" * 70 + b"\n\n")
+        buffers.end(stream)
+    assert all(buffers.get(name) for name in "abc")
+    running = buffers.begin("d")
+    await running.add(b"data: x\n\n")
+    with pytest.raises(ApiError, match="no longer kept"):
+        buffers.get("a")
+    assert buffers.get("b")
+    for _ in range(200):
+        await running.add(b"data: " + b"x" * 70 + b"\n\n")
+        assert buffers.size <= 3 * (OVERHEAD + 100)
+    for name in "bc":
+        with pytest.raises(ApiError):
+            buffers.get(name)
+
+
+async def test_what_is_read_is_counted_until_it_goes():
+    buffers = Buffers(Limits(stream_buffers_bytes=3 * (OVERHEAD + 100), stream_keep_s=0.01))
+    stream = buffers.begin("a")
+    await stream.add(b"data: x\n\n" * 2)
+    with stream.reader(0) as slow:
+        buffers.end(stream)
+        await asyncio.sleep(0.05)
+        assert buffers.get("a").size == stream.size > OVERHEAD  # its time is over, and somebody reads it
+        running = buffers.begin("b")
+        for _ in range(40):
+            await running.add(b"data: " + b"x" * 70 + b"\n\n")
+            assert buffers.size <= 3 * (OVERHEAD + 100)
+        with pytest.raises(ApiError) as lost:
+            await anext(slow)
+        assert lost.value.code == "stream_lost"
+    buffers.end(running)
+    while buffers.size:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_stream_without_frames_counts_too():
+    buffers = Buffers(Limits(stream_buffers_bytes=10 * OVERHEAD))
+    for n in range(100):
+        buffers.end(buffers.begin(str(n)))
+    assert buffers.size <= 10 * OVERHEAD
+
+
+async def test_readers_of_one_stream_are_bounded():
+    stream = Buffers(Limits()).begin("s")
+    with contextlib.ExitStack() as stack:
+        for _ in range(READERS):
+            stack.enter_context(stream.reader(0))
+        with pytest.raises(ApiError) as refused:
+            stack.enter_context(stream.reader(0))
+        assert refused.value.status == 429
+    with stream.reader(0):
+        pass
+
+
+async def test_a_stream_is_forgotten_after_its_time():
+    buffers = Buffers(Limits(stream_keep_s=0.01))
+    stream = buffers.begin("s")
+    buffers.end(stream)
+    async with asyncio.timeout(20):
+        while buffers.size:
+            await asyncio.sleep(0.01)
+    with pytest.raises(ApiError, match="no longer kept"):
+        buffers.get("s")
+
+
+# The ids.
+
+ME = Principal("t", "u", "k")
+
+
+def test_what_was_signed_under_the_previous_secret_opens():
+    before, now = StreamIds("o" * 40), StreamIds("n" * 40, previous="o" * 40)
+    id = before.new("10.0.0.7:4711", ME)
+    assert now.owner(id, ME) == "10.0.0.7:4711"
+    assert now.is_ticket(before.ticket(id), id)
+    assert not before.is_ticket(now.ticket(id), id)
+    assert not now.is_ticket(StreamIds("x" * 40).ticket(id), id)
+
+
+@given(st.data())
+def test_an_id_opens_for_its_caller_alone_and_cannot_be_changed(data):
+    ids = StreamIds("s" * 32)
+    id = ids.new("10.0.0.7:4711", ME)
+    assert ids.owner(id, ME) == "10.0.0.7:4711"
+    assert ids.owner(id, Principal("t", "u", "another key of the same user")) == "10.0.0.7:4711"
+    at = data.draw(st.integers(0, len(id) - 1))
+    letter = data.draw(st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.é"))
+    other = id[:at] + letter + id[at + 1 :]
+    refused = [(id, Principal("t", "v", "k")), (id, Principal("s", "u", "k")), (id, Principal("tu", "", "k"))]
+    refused += [(other, ME)] if other != id else []
+    refused += [("", ME), (id + "A", ME), (id[:-1], ME), (StreamIds("z" * 32).new("10.0.0.7:4711", ME), ME)]
+    for given_id, caller in refused:
+        with pytest.raises(ApiError) as unknown:
+            ids.owner(given_id, caller)
+        assert (unknown.value.status, unknown.value.code) == (404, "not_found")
+
+
+@pytest.mark.parametrize("given", ["7", "id.", "id.-1", "id.1.2", "other.1", "id.1e3", f"id.{10**9}", "id.٣"])
+def test_a_last_event_id_of_another_stream_or_none_is_refused(given):
+    with pytest.raises(ApiError) as refused:
+        last_event("id", given)
+    assert (refused.value.status, refused.value.param) == (400, "last-event-id")
+
+
+def test_without_a_last_event_id_a_stream_begins_at_its_beginning():
+    assert (last_event("id", None), last_event("id", ""), last_event("id", "id.7")) == (0, 0, 7)
+
+
+# Over HTTP.
+
+
+@routes
+def test_a_resumable_stream_says_what_a_plain_one_says(world, route):
+    with ask(world.one, route=route, headers={"headrace-resumable": "false"}) as plain:
+        assert "headrace-stream" not in plain.headers
+        expected = plain.read()
+    assert b"\nid: " not in b"\n" + expected
+    with ask(world.one, route=route) as response:
+        id, data = response.headers["headrace-stream"], response.read()
+    assert without_ids(data) == without_ids(expected)
+    assert numbers(id, frames(data)) == list(range(1, len(frames(data)) + 1))
+
+
+@pytest.fixture(scope="module")
+def ended(world):
+    """A stream of each route that was received whole: its id and its frames."""
+    kept = {}
+    for route in ROUTES:
+        with ask(world.one, route=route) as response:
+            kept[route] = response.headers["headrace-stream"], frames(response.read())
+    return kept
+
+
+@routes
+@settings(max_examples=20)
+@given(cuts=st.lists(st.integers(0, 40), max_size=4), first=st.booleans())
+def test_reconnects_anywhere_give_exactly_the_rest(world, ended, route, cuts, first):
+    id, expected = ended[route]
+    received, gateways = [], [world.one, world.other] if first else [world.other, world.one]
+    for turn, cut in enumerate([*sorted(c % len(expected) for c in cuts), None]):
+        rest = frames(follow(gateways[turn % 2], id, len(received)).content)
+        assert received + rest == expected
+        received = received if cut is None or cut < len(received) else expected[:cut]
+        if cut is None:
+            received = received + rest
+    assert received == expected
+
+
+@routes
+def test_after_the_last_event_there_is_nothing_more(world, ended, route):
+    id, expected = ended[route]
+    for client in (world.one, world.other):
+        answer = follow(client, id, len(expected))
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert code(follow(client, id, len(expected) + 1)) == (400, "invalid_value")
+
+
+@routes
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "elsewhere"])
+def test_a_hang_up_does_not_end_a_resumable_stream(world, route, elsewhere):
+    client = world.other if elsewhere else world.one
+    with world.shut():
+        id, seen = begin(world.one, route=route)
+        after = len(frames(seen))
+        with client.stream("GET", f"/v1/streams/{id}", headers={"Last-Event-ID": f"{id}.{after}"}) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            assert world.engine.open == 1
+            world.open_gate()
+            rest = response.read()
+    with ask(world.one, route=route, headers={}) as plain:
+        assert without_ids(seen + rest) == without_ids(plain.read()).replace(b'"words"', b'"gated"')
+    assert follow(client, id).content == seen + rest
+
+
+def test_a_stream_that_is_left_alone_ends_and_is_captured(world):
+    with world.shut():
+        id, seen = begin(world.one)
+        completion = re.search(rb'"id":"(chatcmpl-[^"]*)"', seen)[1].decode()
+        assert world.services[0].admission._active == 1
+    at_rest(world)
+    assert follow(world.other, id).content.endswith(b"data: [DONE]\n\n")
+    rating = {"target": {"type": "response", "id": completion}, "thumb": "up"}
+    assert world.one.post("/v1/feedback", json=rating).status_code == 200
+
+
+def test_a_plain_stream_and_one_that_has_not_begun_still_end_with_their_caller(world):
+    with world.shut():
+        with ask(world.one, "gated", headers={}) as response:
+            pieces = response.iter_raw()  # httpx hangs up when this goes
+            first = next(pieces)
+            assert world.engine.open == 1, (response.status_code, first)
+        at_rest(world)
+        caller = http.client.HTTPConnection(world.one.base_url.host, world.one.base_url.port)
+        asked = json.dumps(body(ROUTES[0], "silent"))
+        caller.request("POST", ROUTES[0], asked, {**RESUMABLE, "Authorization": world.one.headers["Authorization"]})
+        eventually(lambda: world.engine.open == 1, "the engine is asked", 20)
+        caller.close()
+        at_rest(world)
+
+
+def test_a_gateway_that_ends_waits_for_streams_whose_caller_is_away_and_closes(world):
+    left = []
+    catalog = Catalog(models=(RemoteModel(name="gated", url=world.url, max_in_flight=64),))
+
+    async def receive():
+        return {"type": "lifespan.shutdown"}
+
+    async def send(message):
+        left.append((message["type"], world.engine.open))
+
+    with gateway(world.loop, world.folder, catalog, limits=LIMITS) as up, world.shut():
+        with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=20) as client:
+            begin(client)
+        ending = asyncio.run_coroutine_threadsafe(Api(up.services)({"type": "lifespan"}, receive, send), up.loop.loop)
+        up.loop.do(asyncio.sleep(0))
+        assert not left
+        assert not up.services.upstream._session.closed
+        world.open_gate()
+        ending.result(20)
+        assert left == [("lifespan.shutdown.complete", 0)]
+        assert up.services.upstream._session.closed
+        assert up.services._working.done(), "jobs are given back"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "elsewhere"])
+def test_a_stream_is_stopped_as_a_hang_up_stops_others(world, elsewhere):
+    client = world.other if elsewhere else world.one
+    with world.shut():
+        id, seen = begin(world.one)
+        with client.stream("GET", f"/v1/streams/{id}") as response:
+            pieces = response.iter_raw()
+            assert next(pieces) == seen
+            assert client.delete(f"/v1/streams/{id}").json()["deleted"]
+            assert b"".join(pieces) == b""  # no end mark: it never looks complete
+        at_rest(world)
+    for again in (follow(client, id), client.delete(f"/v1/streams/{id}")):
+        assert code(again) == (410, "stream_lost")
+
+
+def test_the_caller_of_another_user_or_tenant_is_told_of_no_stream(world, ended):
+    id, _ = ended[ROUTES[0]]
+    for stranger in (Principal("default", "eve", ""), Principal("other", "admin", "")):
+        key = world.loop.do(key_of(world.services[0], stranger))
+        for client in (world.one, world.other):
+            headers = {"Authorization": f"Bearer {key}"}
+            for method in ("GET", "DELETE"):
+                answer = client.request(method, f"/v1/streams/{id}", headers=headers)
+                assert code(answer) == (404, "not_found")
+    assert follow(world.one, id).status_code == 200
+
+
+def test_a_forged_id_is_refused_before_anything_is_asked(world, ended):
+    id, _ = ended[ROUTES[0]]
+    listener = world.services[0].peers
+    forged = StreamIds("f" * 40).new(listener.address, Principal("default", "admin", ""))
+    for one in (forged, "stream_x", id + "A", id.swapcase()):
+        assert code(world.one.get(f"/v1/streams/{one}")) == (404, "not_found")
+
+
+def test_the_inner_listener_wants_the_streams_own_ticket(world, ended):
+    id, other = ended[ROUTES[0]][0], ended[ROUTES[1]][0]
+    address, ids = world.services[0].peers.address, world.services[0].stream_ids
+    for ticket in ("x", ids.ticket(other), "é"):
+        headers = {"Authorization": f"Bearer {ticket}".encode()}
+        for method in ("GET", "DELETE"):
+            assert (
+                httpx.request(method, f"http://{address}/{id}?after=0", headers=headers, timeout=60).status_code == 404
+            )
+
+
+def test_who_follows_is_not_told_more_than_there_is_room_for(world):
+    with world.shut():
+        id, _ = begin(world.one, "flood")
+        buffers = world.services[0].peers._buffers
+        # Nobody is connected: the engine is read to its end, and what is kept stays below the bound.
+        world.open_gate()
+        at_rest(world)
+        assert code(follow(world.other, id)) == (410, "stream_lost")
+        assert buffers.get(id).size <= LIMITS.stream_buffer_bytes
+        rest = follow(world.other, id, buffers.get(id)._first - 1).content
+        assert rest.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_slow_caller_of_a_long_stream_gets_all_of_it(world):
+    with world.shut(), ask(world.one, "flood") as response:
+        pieces = response.iter_raw(100)
+        found = next(pieces)
+        world.open_gate()
+        found += b"".join(pieces)
+        id = response.headers["headrace-stream"]
+    assert numbers(id, frames(found)) == list(range(1, len(frames(found)) + 1))
+    assert found.count(b"xxx" * 300) == 100
+    assert found.endswith(b"data: [DONE]\n\n")
+
+
+def test_many_streams_at_once(world):
+    with world.shut(), ThreadPoolExecutor(32) as pool:
+        begun = list(pool.map(lambda n: begin((world.one, world.other)[n % 2], route=ROUTES[n % 3]), range(32)))
+        assert world.engine.open == 32
+        following = [
+            pool.submit(follow, (world.other, world.one)[n % 2], id, len(frames(seen)))
+            for n, (id, seen) in enumerate(begun)
+        ]
+        world.open_gate()
+        for (id, seen), rest in zip(begun, following, strict=True):
+            whole = frames(seen + rest.result().content)
+            assert numbers(id, whole) == list(range(1, len(whole) + 1))
+            assert whole == frames(follow(world.one, id).content)
+    assert len({id for id, _ in begun}) == 32
+
+
+def test_a_whole_answer_and_a_refusal_are_what_they_are(world):
+    asked = {**body(ROUTES[0], "words"), "stream_options": {"include_usage": 3}}
+    refused = world.one.post(ROUTES[0], json=asked, headers=RESUMABLE)
+    assert code(refused) == (400, "invalid_value")
+    nobody = world.one.post(ROUTES[0], json={}, headers={**RESUMABLE, "Authorization": "Bearer x"})
+    assert code(nobody) == (401, "invalid_api_key")
+    unclear = world.one.post(ROUTES[0], json={}, headers={"headrace-resumable": "yes"})
+    assert code(unclear) == (400, "invalid_value")
+    assert code(world.one.post("/v1/none", json={}, headers=RESUMABLE)) == (404, "not_found")
+
+
+PROCESS = """
+import json, pathlib, sys, threading
+from serving.config import Catalog, RemoteModel
+from tests.contract.running import Loop, gateway
+catalog = Catalog(models=(RemoteModel(name="gated", url=sys.argv[2]),))
+with gateway(Loop(), pathlib.Path(sys.argv[1]), catalog) as up:
+    print(up.url, flush=True)
+    threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("route", [ROUTES[0], ROUTES[2]])
+def test_the_owners_death_is_an_error_that_says_so(world, route):
+    command = [sys.executable, "-c", PROCESS, str(world.folder), world.url]
+    with world.shut(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().strip()
+            with httpx.Client(base_url=url, headers=world.one.headers, timeout=20) as owner:
+                id, seen = begin(owner, route=route)
+            with world.one.stream("GET", f"/v1/streams/{id}") as response:
+                pieces = response.iter_raw()
+                assert next(pieces) == seen
+                os.kill(process.pid, signal.SIGKILL)
+                [last] = frames(b"".join(pieces))
+        finally:
+            process.kill()
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "stream_lost"
+    lost = follow(world.one, id, 1)
+    assert code(lost) == (503, "stream_lost")
+    assert lost.headers["retry-after"]
+    assert code(world.one.delete(f"/v1/streams/{id}")) == (503, "stream_lost")
+    at_rest(world)

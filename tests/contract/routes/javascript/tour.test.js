@@ -1,0 +1,364 @@
+// What an application developer does, with OpenAI's SDK for JavaScript, over every route of the API.
+//
+// Environment: HEADRACE_URL and HEADRACE_KEY name the API; HEADRACE_ASKED names the file that gets a line
+// ("METHOD /path") of each request.
+
+import assert from "node:assert/strict";
+import { appendFileSync } from "node:fs";
+import { test } from "node:test";
+
+import OpenAI, { toFile } from "openai";
+
+const { HEADRACE_URL: url, HEADRACE_KEY: apiKey, HEADRACE_ASKED: asked } = process.env;
+
+const connect = (options = {}) =>
+  new OpenAI({
+    baseURL: `${url}/v1`,
+    apiKey,
+    maxRetries: 0,
+    timeout: 60_000,
+    fetch: (input, init) => {
+      appendFileSync(asked, `${init.method.toUpperCase()} ${new URL(input).pathname}\n`);
+      return fetch(input, init);
+    },
+    ...options,
+  });
+
+const client = connect();
+const model = "smollm2";
+const user = (content) => [{ role: "user", content }];
+const rejected = (promise, kind, fields) =>
+  assert.rejects(promise, (error) => {
+    assert.ok(error instanceof kind, error);
+    for (const [name, value] of Object.entries(fields)) assert.equal(error[name], value, error.message);
+    assert.ok(error.requestID);
+    return true;
+  });
+const collect = async (pages) => {
+  const all = [];
+  for await (const one of pages) all.push(one);
+  return all;
+};
+
+test("the API is ready and describes itself", async () => {
+  // Outside of /v1, which the SDK joins to its base alone.
+  const root = connect({ baseURL: url });
+  assert.equal((await root.get("/healthz").asResponse()).status, 200);
+  assert.equal((await root.get("/readyz").asResponse()).status, 200);
+  assert.match((await root.get("/openapi.json")).openapi, /^3\./);
+});
+
+test("a program is no browser that signs in", async () => {
+  const root = connect({ baseURL: url });
+  await rejected(root.get("/auth/login?provider=none"), OpenAI.APIError, { status: 400 });
+  await rejected(root.get("/auth/callback"), OpenAI.APIError, { status: 400 });
+  await rejected(root.get("/auth/session"), OpenAI.APIError, { status: 401 });
+  await rejected(root.post("/auth/logout"), OpenAI.APIError, { status: 401 });
+});
+
+test("models", async () => {
+  const names = (await collect(client.models.list())).map((m) => m.id);
+  for (const name of ["docs", "default", model]) assert.ok(names.includes(name), `${names}`);
+  assert.equal((await client.models.retrieve("docs")).id, "docs");
+});
+
+test("quotas and usage", async () => {
+  const minute = { subject: "model", id: "tour.js", window: "minute", measure: "requests", limit: 1 };
+  const made = (await client.put("/admin/quotas", { body: { quotas: [minute] } })).data[0];
+  const listed = await client.get("/admin/quotas", { query: { subject: "model", id: "tour.js" } });
+  assert.deepEqual(listed.data.map((quota) => quota.limit), [1]);
+  const query = { quota_id: made.quota_id };
+  assert.equal((await client.delete("/admin/quotas", { query })).deleted, true);
+  assert.equal((await client.get("/usage")).object, "list");
+  assert.equal((await client.get("/admin/usage", { query: { by: "user" } })).object, "list");
+});
+
+test("a chat", async () => {
+  const answer = await client.chat.completions.create({ model, messages: user("Name a heron."), max_tokens: 8 });
+  assert.match(answer.id, /^chatcmpl-/);
+  assert.ok(answer.choices[0].message.content);
+  assert.ok(answer.usage.completion_tokens <= 8);
+  assert.ok(answer._request_id);
+});
+
+test("a chat as a stream, whose deltas make up the whole", async () => {
+  const stream = client.chat.completions.stream({
+    model,
+    messages: user("Count to five."),
+    max_tokens: 24,
+    stream_options: { include_usage: true },
+  });
+  let text = "";
+  for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? "";
+  const whole = await stream.finalChatCompletion();
+  assert.ok(text);
+  assert.equal(whole.choices[0].message.content, text);
+  assert.equal((await stream.totalUsage()).completion_tokens, whole.usage.completion_tokens);
+});
+
+test("a stream that its reader leaves ends", async () => {
+  const stream = await client.chat.completions.create({
+    model,
+    messages: user("Count to a thousand."),
+    max_tokens: 400,
+    stream: true,
+  });
+  for await (const _ of stream) break;
+  assert.ok(stream.controller.signal.aborted);
+});
+
+test("an answer that satisfies a schema", async () => {
+  const schema = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
+  const answer = await client.chat.completions.parse({
+    model,
+    messages: user("The capital of France, as JSON."),
+    max_tokens: 64,
+    temperature: 0,
+    response_format: { type: "json_schema", json_schema: { name: "capital", schema } },
+  });
+  assert.deepEqual(Object.keys(JSON.parse(answer.choices[0].message.content)), ["city"]);
+});
+
+// The smallest of models calls no tools, whatever is asked; this one calls them all (see ../../../ticker.py).
+const caller = "ticker";
+const weather = {
+  name: "get_weather",
+  description: "Returns the weather of a city.",
+  parameters: {
+    type: "object",
+    properties: { city: { type: "string" } },
+    required: ["city"],
+    additionalProperties: false,
+  },
+};
+
+test("a tool is called, and its result goes back", async () => {
+  const tools = [{ type: "function", function: weather }];
+  const messages = user("What is the weather in Orrin?");
+  const options = { model: caller, tools };
+  const { message, finish_reason } = (
+    await client.chat.completions.create({ ...options, messages, tool_choice: "required" })
+  ).choices[0];
+  assert.equal(finish_reason, "tool_calls");
+  const [call] = message.tool_calls;
+  assert.equal(call.function.name, "get_weather");
+  assert.deepEqual(JSON.parse(call.function.arguments), { city: "Orrin" });
+  const result = { role: "tool", tool_call_id: call.id, content: "Rain, 9 degrees." };
+  const answer = await client.chat.completions.create({
+    ...options,
+    messages: [...messages, message, result],
+    tool_choice: "none",
+  });
+  assert.ok(answer.choices[0].message.content);
+});
+
+test("a stored completion is found, changed, rated and deleted", async () => {
+  const tour = `herons-${Date.now()}`;
+  const answer = await client.chat.completions.create({
+    model,
+    messages: user("Name a heron."),
+    max_tokens: 8,
+    store: true,
+    metadata: { tour },
+  });
+  const { completions } = client.chat;
+  assert.equal((await completions.retrieve(answer.id)).choices[0].message.content, answer.choices[0].message.content);
+  assert.deepEqual((await collect(completions.list({ metadata: { tour } }))).map((c) => c.id), [answer.id]);
+  assert.deepEqual((await collect(completions.messages.list(answer.id))).map((m) => m.content), ["Name a heron."]);
+  assert.deepEqual((await completions.update(answer.id, { metadata: { tour, seen: "yes" } })).metadata.seen, "yes");
+
+  // Feedback is Headrace's own; the SDK sends what it does not know by its verbs.
+  const rating = { id: `js-${answer.id}`, target: { type: "response", id: answer.id }, thumb: "up", consent: true };
+  const made = await client.post("/feedback", { body: rating });
+  assert.equal(made.thumb, "up");
+  assert.deepEqual(await client.post("/feedback", { body: rating }), made);
+  await rejected(client.post("/feedback", { body: { ...rating, thumb: "down" } }), OpenAI.ConflictError, {});
+  assert.deepEqual(await client.get(`/feedback/${made.id}`), made);
+  assert.deepEqual((await client.get("/feedback", { query: { target: answer.id } })).data, [made]);
+  assert.equal((await client.delete(`/feedback/${made.id}`)).deleted, true);
+
+  assert.equal((await completions.delete(answer.id)).deleted, true);
+  await rejected(completions.retrieve(answer.id), OpenAI.NotFoundError, { status: 404 });
+});
+
+test("completions", async () => {
+  const options = { model, prompt: "The capital of France is", max_tokens: 4, temperature: 0 };
+  const whole = (await client.completions.create(options)).choices[0].text;
+  assert.match(whole, /Paris/);
+  const parts = await collect(await client.completions.create({ ...options, stream: true }));
+  assert.equal(parts.map((p) => p.choices[0]?.text ?? "").join(""), whole);
+});
+
+test("embeddings, which the SDK asks for in base64", async () => {
+  const options = { model: "all-minilm-l6-v2", input: ["a cat", "a bridge"] };
+  const { data } = await client.embeddings.create(options);
+  const plain = await client.embeddings.create({ ...options, encoding_format: "float" });
+  assert.deepEqual(data.map((e) => e.embedding.length), [384, 384]);
+  for (const [i, x] of plain.data[1].embedding.entries()) assert.ok(Math.abs(x - data[1].embedding[i]) < 1e-6);
+});
+
+test("a file is searched in a vector store", async () => {
+  const text = "# Ferry\n\nThe ferry of Orrin leaves at a quarter past seven.\n";
+  const file = await client.files.create({ file: await toFile(Buffer.from(text), "ferry.md"), purpose: "assistants" });
+  const store = await client.vectorStores.create({ name: "javascript" });
+  const { files } = client.vectorStores;
+  try {
+    assert.equal((await client.files.retrieve(file.id)).filename, "ferry.md");
+    assert.ok((await collect(client.files.list())).some((f) => f.id === file.id));
+    assert.equal(await (await client.files.content(file.id)).text(), text);
+
+    const ingested = await files.createAndPoll(store.id, { file_id: file.id }, { pollIntervalMs: 100 });
+    assert.equal(ingested.status, "completed");
+    assert.deepEqual((await collect(files.list(store.id))).map((f) => f.id), [file.id]);
+    const found = await collect(client.vectorStores.search(store.id, { query: "When does the ferry leave?" }));
+    assert.equal(found[0].file_id, file.id);
+    assert.match(found[0].content[0].text, /quarter past seven/);
+
+    assert.equal((await client.vectorStores.update(store.id, { name: "renamed" })).name, "renamed");
+    assert.equal((await client.vectorStores.retrieve(store.id)).file_counts.completed, 1);
+    assert.ok((await collect(client.vectorStores.list())).some((s) => s.id === store.id));
+    assert.equal((await files.delete(file.id, { vector_store_id: store.id })).deleted, true);
+  } finally {
+    await client.vectorStores.delete(store.id);
+    await client.files.delete(file.id);
+  }
+  await rejected(client.files.retrieve(file.id), OpenAI.NotFoundError, { status: 404 });
+  await rejected(client.vectorStores.retrieve(store.id), OpenAI.NotFoundError, { status: 404 });
+});
+
+test("a conversation is made, edited and gone on with", async () => {
+  const { conversations } = client;
+  const { items } = conversations;
+  const { id } = await conversations.create({ metadata: { topic: "herons" } });
+  await items.create(id, { items: user("My name is Ada.") });
+  const answer = await client.chat.completions.create({
+    model,
+    messages: user("What is my name?"),
+    max_tokens: 8,
+    conversation: id, // Headrace's own
+  });
+  assert.deepEqual(answer.choices[0].message.headrace.memory, { turns: 1, left_out: 0 });
+  const said = await collect(items.list(id, { order: "asc", limit: 1 })); // page by page
+  assert.deepEqual(said.map((i) => i.role), ["user", "user", "assistant"]);
+  assert.deepEqual(await items.retrieve(said[0].id, { conversation_id: id }), said[0]);
+  await items.delete(said[0].id, { conversation_id: id });
+  assert.deepEqual((await conversations.update(id, { metadata: { topic: "ibises" } })).metadata, { topic: "ibises" });
+  assert.equal((await conversations.retrieve(id)).metadata.topic, "ibises");
+  assert.equal((await conversations.delete(id)).deleted, true);
+  await rejected(conversations.retrieve(id), OpenAI.NotFoundError, { status: 404 });
+});
+
+test("responses are a chain", async () => {
+  const { responses } = client;
+  const options = { model, max_output_tokens: 16 };
+  const first = await responses.create({ ...options, input: "My name is Ada." });
+  assert.ok(first.output_text);
+  const stream = responses.stream({ ...options, input: "Who am I?", previous_response_id: first.id });
+  const events = await collect(stream);
+  assert.deepEqual(events.map((e) => e.sequence_number), [...events.keys()]);
+  const second = await stream.finalResponse();
+  const deltas = events.filter((e) => e.type === "response.output_text.delta").map((e) => e.delta);
+  assert.equal(second.output_text, deltas.join(""));
+  assert.deepEqual((await responses.retrieve(second.id)).output.map((o) => o.id), second.output.map((o) => o.id));
+  const input = await collect(responses.inputItems.list(second.id));
+  assert.deepEqual(input.map((i) => i.content[0].text), ["Who am I?"]);
+  const alone = await responses.inputTokens.count({ model, input: "Go on." });
+  const after = await responses.inputTokens.count({ model, input: "Go on.", previous_response_id: second.id });
+  assert.ok(alone.input_tokens < after.input_tokens);
+  await rejected(responses.cancel(second.id), OpenAI.BadRequestError, { status: 400 });
+  for (const { id } of [first, second]) await responses.delete(id);
+  await rejected(responses.retrieve(first.id), OpenAI.NotFoundError, { status: 404 });
+});
+
+test("a response calls a function, and its output goes back", async () => {
+  const options = { model: caller, tools: [{ type: "function", strict: null, ...weather }] };
+  const asked = await client.responses.create({
+    ...options,
+    input: "What is the weather in Orrin?",
+    tool_choice: "required",
+  });
+  const call = asked.output.find((item) => item.type === "function_call");
+  assert.equal(call.name, "get_weather");
+  assert.deepEqual(JSON.parse(call.arguments), { city: "Orrin" });
+  const answered = await client.responses.create({
+    ...options,
+    input: [{ type: "function_call_output", call_id: call.call_id, output: "Rain, 9 degrees." }],
+    previous_response_id: asked.id,
+    tool_choice: "none",
+  });
+  assert.ok(answered.output_text);
+});
+
+test("a stream is read again after its connection", async () => {
+  const request = { model, messages: user("Name a heron."), max_tokens: 4, stream: true };
+  const options = { headers: { "headrace-resumable": "true" } };
+  const { data, response } = await client.chat.completions.create(request, options).withResponse();
+  const id = response.headers.get("headrace-stream");
+  const said = (await collect(data)).map((chunk) => chunk.choices[0].delta.content ?? "").join("");
+  const again = await (await client.get(`/streams/${id}`).asResponse()).text();
+  const chunks = [...again.matchAll(/^data: ({.*})$/gm)].map((line) => JSON.parse(line[1]));
+  assert.equal(chunks.map((chunk) => chunk.choices[0].delta.content ?? "").join(""), said);
+  assert.equal((await client.delete(`/streams/${id}`)).deleted, true);
+  await rejected(client.delete(`/streams/${id}`), OpenAI.APIError, { status: 410 });
+});
+
+test("memories, which are Headrace's own", async () => {
+  const made = await client.post("/memories", { body: { assistant: "friend", text: "Likes herons." } });
+  assert.equal((await client.post(`/memories/${made.id}`, { body: { text: "Likes ibises." } })).text, "Likes ibises.");
+  const { data } = await client.get("/memories", { query: { assistant: "friend" } });
+  assert.ok(data.some((m) => m.id === made.id && m.text === "Likes ibises."));
+  assert.equal((await client.delete(`/memories/${made.id}`)).deleted, true);
+  await rejected(client.delete(`/memories/${made.id}`), OpenAI.NotFoundError, { status: 404 });
+});
+
+test("tenants, users and keys, which are Headrace's own", async () => {
+  assert.equal((await client.get("/me")).tenant, "default");
+  const id = `tour-${crypto.randomUUID()}`; // tenants and users stay
+  assert.equal((await client.post("/admin/tenants", { body: { id } })).name, id);
+  assert.equal((await client.get(`/admin/tenants/${id}`)).disabled, false);
+  assert.equal((await client.get("/admin/tenants", { query: { limit: 1 } })).data[0].id, id);
+  const query = { tenant: id };
+  await client.post("/admin/users", { query, body: { id: "ada" } });
+  assert.equal((await client.get("/admin/users/ada", { query })).role, "user");
+  assert.deepEqual((await client.get("/admin/users", { query })).data.map((user) => user.id), ["ada"]);
+  const changed = await client.post("/admin/users/ada", { query, body: { groups: ["herons"] } });
+  assert.deepEqual(changed.groups, ["herons"]);
+
+  const made = await client.post("/admin/keys", { query, body: { user: "ada", scopes: ["inference"] } });
+  const theirs = connect({ apiKey: made.key });
+  assert.deepEqual((await theirs.get("/me")).scopes, ["inference"]);
+  await rejected(theirs.get("/memories"), OpenAI.PermissionDeniedError, { status: 403, code: "insufficient_scope" });
+  const second = await client.post(`/admin/keys/${made.id}/rotate`, { query, body: { overlap_s: 60 } });
+  assert.equal((await client.get(`/admin/keys/${made.id}`, { query })).rotated_to, second.id);
+  assert.equal((await client.get("/admin/keys", { query })).data.length, 2);
+  assert.ok((await client.post(`/admin/keys/${second.id}/revoke`, { query })).revoked_at);
+  assert.equal((await client.post(`/admin/tenants/${id}`, { body: { disabled: true } })).disabled, true);
+});
+
+test("the audit log and erasures, which are Headrace's own", async () => {
+  const made = await client.post("/admin/erasures", { body: { user: "nobody", dry_run: true } });
+  assert.equal((await client.get(`/admin/erasures/${made.id}`)).dry_run, true);
+  assert.ok((await client.get("/admin/erasures")).data.some((e) => e.id === made.id));
+  const { data } = await client.get("/admin/audit", { query: { action: "erasure.create" } });
+  assert.equal(data[0].target, made.id);
+  assert.equal((await client.get("/admin/audit/verify")).valid, true);
+});
+
+test("errors are of the SDK's types", async () => {
+  const wrong = connect({ apiKey: "sk-wrong" });
+  await rejected(wrong.models.list(), OpenAI.AuthenticationError, { status: 401, type: "authentication_error" });
+  const messages = user("x");
+  const { completions } = client.chat;
+  await rejected(completions.create({ model: "nope", messages }), OpenAI.NotFoundError, {
+    code: "model_not_found",
+    param: "model",
+  });
+  for (const stream of [false, true]) {
+    await rejected(completions.create({ model, messages, temperature: 3, stream }), OpenAI.BadRequestError, {
+      type: "invalid_request_error",
+      param: "temperature",
+    });
+  }
+  await rejected(client.responses.create({ model, input: [] }), OpenAI.BadRequestError, { param: "input" });
+  await rejected(client.get("/nothing"), OpenAI.NotFoundError, { status: 404 });
+});

@@ -1,0 +1,187 @@
+"""OpenAI's SDK for Python drives every route of the API. What the answers are, tests/contract/api checks."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+import httpx
+import openai
+import pytest
+from openai import BaseModel
+
+from tests.routes import not_asked
+
+
+class Recording(openai.OpenAI):
+    """The client, which remembers what it asked."""
+
+    requests: list[tuple[str, str]]
+
+    def _prepare_request(self, request):  # the SDK's own hook for those who extend it
+        self.requests.append((request.method, request.url.path))
+
+
+class Plain(BaseModel):
+    """An answer that is not in OpenAI's API."""
+
+    id: str = ""
+
+
+def test_every_route(whole):
+    with Recording(base_url=f"{whole.url}/v1", api_key=whole.key, max_retries=0, timeout=120) as sdk:
+        sdk.requests = []
+        for path in ("/healthz", "/readyz", "/openapi.json"):
+            assert sdk.get(f"{whole.url}{path}", cast_to=Plain)
+        sign_in(sdk, whole.url)
+        models(sdk)
+        completions(sdk)
+        responses(sdk)
+        streams(sdk)
+        conversations(sdk)
+        files(sdk)
+        memories(sdk)
+        administration(sdk)
+        quotas(sdk)
+        assert not_asked(sdk.requests) == []
+
+
+def sign_in(sdk, url):
+    """What a program gets that is no browser; tests/contract/api/test_sign_in.py is one."""
+    for path, error in (
+        ("login?provider=none", openai.BadRequestError),
+        ("callback", openai.BadRequestError),
+        ("session", openai.AuthenticationError),
+    ):
+        with pytest.raises(error):
+            sdk.get(f"{url}/auth/{path}", cast_to=Plain)
+    with pytest.raises(openai.AuthenticationError):
+        sdk.post(f"{url}/auth/logout", cast_to=Plain)
+
+
+def quotas(sdk):
+    minute = {"subject": "model", "id": "tour", "window": "minute", "measure": "requests", "limit": 1}
+    made = sdk.put("/admin/quotas", body={"quotas": [minute]}, cast_to=Plain).model_extra["data"][0]
+    listed = sdk.get("/admin/quotas", cast_to=Plain, options={"params": {"subject": "model", "id": "tour"}})
+    assert [quota["limit"] for quota in listed.model_extra["data"]] == [1]
+    params = {"params": {"quota_id": made["quota_id"]}}
+    assert sdk.delete("/admin/quotas", cast_to=Plain, options=params).model_extra["deleted"]
+    assert sdk.get("/usage", cast_to=Plain).model_extra["data"]
+    assert sdk.get("/admin/usage", cast_to=Plain, options={"params": {"by": "user"}}).model_extra["data"]
+
+
+def models(sdk):
+    for model in sdk.models.list():
+        assert sdk.models.retrieve(model.id).id == model.id  # `created` is when its gateway took the catalogue in
+    assert sdk.embeddings.create(model="all-minilm-l6-v2", input="a heron").data
+    assert sdk.completions.create(model="smollm2", prompt="Herons", max_tokens=2).choices
+
+
+def completions(sdk):
+    messages = [{"role": "user", "content": "Name a heron."}]
+    kept = sdk.chat.completions.create(model="smollm2", messages=messages, max_tokens=2, store=True)
+    assert sdk.chat.completions.retrieve(kept.id).choices[0].message.content == kept.choices[0].message.content
+    assert sdk.chat.completions.update(kept.id, metadata={"tour": kept.id}).metadata == {"tour": kept.id}
+    assert [c.id for c in sdk.chat.completions.list(metadata={"tour": kept.id})] == [kept.id]
+    assert [m.content for m in sdk.chat.completions.messages.list(kept.id)] == ["Name a heron."]
+
+    rating = {"target": {"type": "response", "id": kept.id}, "thumb": "up"}
+    rated = sdk.post("/feedback", body=rating, cast_to=Plain)
+    assert sdk.get("/feedback", cast_to=Plain, options={"params": {"target": kept.id}}).model_extra["data"]
+    assert sdk.get(f"/feedback/{rated.id}", cast_to=Plain) == rated
+    assert sdk.delete(f"/feedback/{rated.id}", cast_to=Plain).model_extra["deleted"]
+    assert sdk.chat.completions.delete(kept.id).deleted
+
+
+def responses(sdk):
+    made = sdk.responses.create(model="smollm2", input="Name a heron.", max_output_tokens=2)
+    assert sdk.responses.retrieve(made.id).output == made.output
+    assert len(list(sdk.responses.input_items.list(made.id))) == 1
+    assert sdk.responses.input_tokens.count(model="smollm2", input="Name a heron.").input_tokens > 0
+    with pytest.raises(openai.BadRequestError, match="synchronous"):
+        sdk.responses.cancel(made.id)
+    sdk.responses.delete(made.id)
+
+
+def streams(sdk):
+    asked = {"model": "smollm2", "messages": [{"role": "user", "content": "Name a heron."}], "max_tokens": 4}
+    stream = sdk.chat.completions.create(**asked, stream=True, extra_headers={"headrace-resumable": "true"})
+    id = stream.response.headers["headrace-stream"]
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    again = sdk.get(f"/streams/{id}", cast_to=httpx.Response).text
+    chunks = [json.loads(line[6:]) for line in again.splitlines() if line.startswith("data: {")]
+    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == said
+    assert sdk.delete(f"/streams/{id}", cast_to=Plain).model_extra["deleted"]
+
+
+def conversations(sdk):
+    id = sdk.conversations.create().id
+    sdk.conversations.items.create(id, items=[{"role": "user", "content": "Hello."}])
+    [item] = sdk.conversations.items.list(id)
+    assert sdk.conversations.items.retrieve(item.id, conversation_id=id) == item
+    assert sdk.conversations.items.delete(item.id, conversation_id=id).id == id
+    assert sdk.conversations.update(id, metadata={"a": "b"}) == sdk.conversations.retrieve(id)
+    assert sdk.conversations.delete(id).deleted
+
+
+def files(sdk):
+    file = sdk.files.create(file=("heron.md", b"# Heron\n\nThe heron stands still.\n"), purpose="assistants")
+    store = sdk.vector_stores.create(name="every-route")
+    assert sdk.files.retrieve(file.id) == file
+    assert file.id in [f.id for f in sdk.files.list()]
+    assert sdk.files.content(file.id).content.startswith(b"# Heron")
+
+    sdk.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id, poll_interval_ms=100)
+    assert sdk.vector_stores.files.retrieve(file.id, vector_store_id=store.id).status == "completed"
+    assert [f.id for f in sdk.vector_stores.files.list(store.id)] == [file.id]
+    assert [hit.file_id for hit in sdk.vector_stores.search(store.id, query="Who stands still?")] == [file.id]
+    assert sdk.vector_stores.update(store.id, name="renamed").name == sdk.vector_stores.retrieve(store.id).name
+    assert store.id in [s.id for s in sdk.vector_stores.list()]
+    assert sdk.vector_stores.files.delete(file.id, vector_store_id=store.id).deleted
+    assert sdk.vector_stores.delete(store.id).deleted
+    assert sdk.files.delete(file.id).deleted
+
+
+def memories(sdk):
+    made = sdk.post("/memories", body={"assistant": "friend", "text": "Likes herons."}, cast_to=Plain)
+    changed = sdk.post(f"/memories/{made.id}", body={"text": "Likes ibises."}, cast_to=Plain)
+    assert changed.model_extra["text"] == "Likes ibises."
+    listed = sdk.get("/memories", cast_to=Plain, options={"params": {"assistant": "friend"}}).model_extra["data"]
+    assert made.id in [m["id"] for m in listed]
+    assert sdk.delete(f"/memories/{made.id}", cast_to=Plain).model_extra["deleted"]
+
+
+def administration(sdk):
+    """Tenants and users stay, so each run has its own."""
+    assert sdk.get("/me", cast_to=Plain).model_extra["tenant"] == "default"
+    name = f"tour-{secrets.token_hex(8)}"
+    tenant = sdk.post("/admin/tenants", body={"id": name}, cast_to=Plain)
+    assert sdk.get(f"/admin/tenants/{name}", cast_to=Plain) == tenant
+    newest = {"params": {"limit": 1}}
+    assert sdk.get("/admin/tenants", cast_to=Plain, options=newest).model_extra["data"][0]["id"] == name
+
+    of = {"params": {"tenant": name}}
+    user = sdk.post("/admin/users", body={"id": "ada"}, cast_to=Plain, options=of)
+    assert sdk.get("/admin/users/ada", cast_to=Plain, options=of) == user
+    assert [u["id"] for u in sdk.get("/admin/users", cast_to=Plain, options=of).model_extra["data"]] == ["ada"]
+    changed = sdk.post("/admin/users/ada", body={"groups": ["herons"]}, cast_to=Plain, options=of)
+    assert changed.model_extra["groups"] == ["herons"]
+
+    made = sdk.post("/admin/keys", body={"user": "ada"}, cast_to=Plain, options=of)
+    theirs = {"headers": {"Authorization": f"Bearer {made.model_extra['key']}"}}
+    theirs = sdk.get("/me", cast_to=Plain, options=theirs)
+    assert (theirs.id, theirs.model_extra["tenant"]) == ("ada", name)
+    second = sdk.post(f"/admin/keys/{made.id}/rotate", body={"overlap_s": 60}, cast_to=Plain, options=of)
+    assert sdk.get(f"/admin/keys/{made.id}", cast_to=Plain, options=of).model_extra["rotated_to"] == second.id
+    listed = sdk.get("/admin/keys", cast_to=Plain, options=of).model_extra["data"]
+    assert {key["id"] for key in listed} == {made.id, second.id}
+    assert sdk.post(f"/admin/keys/{second.id}/revoke", cast_to=Plain, options=of).model_extra["revoked_at"]
+    closed = sdk.post(f"/admin/tenants/{name}", body={"disabled": True}, cast_to=Plain)
+    assert closed.model_extra["disabled"]
+    made = sdk.post("/admin/erasures", body={"user": "nobody", "dry_run": True}, cast_to=Plain)
+    assert sdk.get(f"/admin/erasures/{made.id}", cast_to=Plain).model_extra["dry_run"]
+    listed = sdk.get("/admin/erasures", cast_to=Plain).model_extra["data"]
+    assert made.id in [e["id"] for e in listed]
+    events = sdk.get("/admin/audit", cast_to=Plain, options={"params": {"action": "erasure.create"}})
+    assert events.model_extra["data"][0]["target"] == made.id
+    assert sdk.get("/admin/audit/verify", cast_to=Plain).model_extra["valid"]

