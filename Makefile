@@ -1,4 +1,4 @@
-# CI and people call the same verbs. ARGS= is passed on (to Pulumi by up, down and preview; to pytest by test; by monitoring);
+# CI and people call the same verbs. ARGS= is passed on (to Pulumi by up, down and preview; to pytest by test; by monitoring, mutations);
 # STACK= chooses the stack; OUT= is where monitoring writes.
 STACK ?= local
 ARGS ?=
@@ -19,7 +19,7 @@ ALONE := tests/charts tests/contract tests/plan tests/unit
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint bench docs lock redaction sbom tools soak release-fixture venv monitoring screenshots
+.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint mutations bench docs lock redaction sbom tools soak release-fixture venv monitoring screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ lint: venv ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+mutations: venv ## break behaviours one by one and see for each that its test fails
+	@$(BIN)/python -m tools.mutations $(ARGS)
 
 bench: venv ## benchmarks, side by side in one run
 	$(BIN)/python -m bench $(ARGS)

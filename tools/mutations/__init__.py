@@ -1,0 +1,1 @@
+"""Behaviours that are broken on purpose, and the tests that must notice."""

@@ -1,0 +1,177 @@
+"""`make mutations`: mutation testing by a list. Each entry breaks one behaviour, and the test that it names must fail.
+
+The entries are in mutations.yaml: a snippet of a file, what stands there in the mutant, and the test that kills it,
+found by the name of its file wherever that is under tests/. Mutation tools make mutants by the thousand and run whole
+suites on each; these were chosen, so that the whole list takes minutes and shows after a change of the tests that none
+of them has lost what it proved.
+
+Everything happens in copies of the checkout with what is not committed yet, one for each job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from tools.mutations.copies import Copy
+from tools.mutations.entry import Mutation, Tier, find_test, read, unfit
+from tools.report import ToolError, say
+
+ROOT = Path(__file__).resolve().parents[2]
+LIST = Path("tools/mutations/mutations.yaml")
+TIERS: dict[Tier | None, tuple[str, ...]] = {None: (), "stack": (), "cluster": ("--target=cluster",)}
+"""What pytest is told beside the test: entries of a tier bring up a stack, or use the test cluster."""
+
+Result = Literal["killed", "survived", "stale", "broken", "invalid"]
+NEXT: dict[Result, str] = {
+    "survived": "the test passes with the mutation: mend the test, or name one that fails",
+    "stale": "the code or the test was changed: write the entry anew for what stands there now",
+    "broken": "the test does not pass without the mutation: run it by itself",
+    "invalid": "the mutant cannot be run at all, which any test would notice: write another `new`",
+}
+T = TypeVar("T")
+_IMPORT = re.compile(r"(?:collection failure|(?:failed on setup with \")?(?:ImportError|ModuleNotFoundError))\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a mutation, after how many seconds; `why` for all but those that were killed."""
+
+    mutation: Mutation
+    result: Result
+    seconds: float = 0
+    why: str = ""
+
+
+def passing(copy: Copy, tests: Sequence[str], options: Sequence[str]) -> dict[str, str]:
+    """Runs tests without a mutation and returns what is wrong with each of those that do not pass."""
+    cases = copy.run(dict.fromkeys(tests), options)
+    wrong = {}
+    for test in dict.fromkeys(tests):
+        mine = [case for case in cases if case.test == test]
+        if failed := next((case for case in mine if case.outcome != "passed"), None):
+            wrong[test] = f"{failed.outcome}: {_line(failed.message)}"
+        elif not mine:
+            wrong[test] = "pytest did not run it"
+    return wrong
+
+
+def judge(copy: Copy, mutation: Mutation, test: str) -> Verdict:
+    """Runs one test on a mutant."""
+    began = time.monotonic()
+    with copy.mutated(mutation):
+        cases = copy.run([test], ("-x", *TIERS[mutation.tier]))
+    seconds = time.monotonic() - began
+    failed = [case for case in cases if case.outcome == "failed"]
+    if not cases or any(_IMPORT.match(case.message) for case in failed):
+        return Verdict(
+            mutation, "invalid", seconds, _line(failed[0].message) if failed else "pytest did not end as it should"
+        )
+    if failed:
+        return Verdict(mutation, "killed", seconds)
+    return Verdict(mutation, "survived", seconds)
+
+
+def _line(message: str) -> str:
+    return " ".join(message.split())[:160]
+
+
+def run(root: Path, mutations: Sequence[Mutation], *, jobs: int = 1, base_check: bool = True) -> Iterator[Verdict]:
+    """Yields a verdict on each mutation as it is known."""
+    fit = []
+    for mutation in mutations:
+        if why := unfit(root, mutation):
+            yield Verdict(mutation, "stale", 0, why)
+        else:
+            fit.append((mutation, find_test(root, mutation.test)))
+    jobs = min(jobs, len(fit))
+    if not fit:
+        return
+    with tempfile.TemporaryDirectory(prefix="headrace-mutations-") as scratch, ThreadPoolExecutor(jobs) as pool:
+        copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        for number in range(jobs):
+            copies.put(Copy(root, Path(scratch) / str(number)))
+
+        def on_a_copy(work: Callable[[Copy], T]) -> T:
+            copy = copies.get()
+            try:
+                return work(copy)
+            finally:
+                copies.put(copy)
+
+        wrong: dict[str, str] = {}
+        if base_check:
+            tests = sorted({test for _, test in fit})  # those of one file share what they set up
+            size = -(-len(tests) // jobs)
+            parts = [tests[i : i + size] for i in range(0, len(tests), size)]
+            options = TIERS[fit[0][0].tier]
+            for found in pool.map(lambda part: on_a_copy(lambda copy: passing(copy, part, options)), parts):
+                wrong |= found
+        yield from (Verdict(mutation, "broken", 0, wrong[test]) for mutation, test in fit if test in wrong)
+        sound = [each for each in fit if each[1] not in wrong]
+        yield from pool.map(lambda each: on_a_copy(lambda copy: judge(copy, *each)), sound)
+
+
+def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Runs the list and prints a table; returns 1 unless every mutant was killed."""
+    parser = argparse.ArgumentParser(prog="python -m tools.mutations", description=__doc__)
+    parser.add_argument("--only", metavar="GLOB", action="append", help="those whose id, file or test fits; repeatable")
+    parser.add_argument(
+        "--tier", choices=("stack", "cluster"), help="those that need a stack or the test cluster, and no others"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many at once (default: %(default)s)")
+    parser.add_argument("--list", action="store_true", help="run nothing: print what each breaks and its test")
+    parser.add_argument(
+        "--base-check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run each test without a mutation first",
+    )
+    options = parser.parse_args(argv)
+    try:
+        chosen = [
+            mutation
+            for mutation in read(root / LIST)
+            if mutation.tier == options.tier
+            and any(fnmatch(name, glob) for name in _names(mutation) for glob in options.only or ["*"])
+        ]
+        if not chosen:
+            raise ToolError("no mutation fits")
+    except ToolError as error:
+        say(f"error: {error}")
+        return 1
+    if options.list:
+        for mutation in chosen:
+            print(f"{mutation.id:<36} {mutation.breaks}\n{'':<36} {mutation.file}; {mutation.test}")
+        return 0
+    began = time.monotonic()
+    bad = []
+    for verdict in run(root, chosen, jobs=max(options.jobs, 1), base_check=options.base_check):
+        mutation = verdict.mutation
+        print(f"{verdict.result:<9} {verdict.seconds:>5.1f} s  {mutation.id:<36} {mutation.test}", flush=True)
+        if verdict.result != "killed":
+            bad.append(verdict)
+    print(f"{len(chosen) - len(bad)} of {len(chosen)} mutants killed in {time.monotonic() - began:.0f} s")
+    for verdict in bad:
+        why = f" ({verdict.why})" if verdict.why else ""
+        say(f"{verdict.result}: {verdict.mutation.id}: {verdict.mutation.breaks}{why}; {NEXT[verdict.result]}")
+    return 1 if bad else 0
+
+
+def _names(mutation: Mutation) -> tuple[str, ...]:
+    return mutation.id, mutation.file, mutation.test
+
+
+if __name__ == "__main__":
+    sys.exit(main())
