@@ -67,6 +67,14 @@ def test_what_haproxy_answers_by_itself(stack, name):
     assert status in (400, 431, 505), answer[:200]
 
 
+def test_every_answer_has_the_id_of_its_request(client):
+    """Serve gives it."""
+    for path, status in (("/v1/models", 200), ("/v1/models/none", 404)):
+        answer = client.get(path, headers={"x-request-id": "mine-1"})
+        assert (answer.status_code, answer.headers.get_list("x-request-id")) == (status, ["mine-1"])
+        assert len(client.get(path).headers["x-request-id"]) > 8
+
+
 def test_smuggling_is_not_possible(stack):
     data = (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n"

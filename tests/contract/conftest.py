@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from httpx import create_ssl_context
 
 from serving.config import Store
 from tests.identity_provider import IdentityProvider
@@ -97,3 +99,11 @@ def s3_by_file(_s3_server: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 @pytest.fixture
 def s3_store(s3: S3) -> Store:
     return s3.store()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _contexts_are_shared() -> Iterator[None]:
+    """Every client of httpx reads all authorities for a context of its own, which takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", functools.cache(create_ssl_context))
+        yield

