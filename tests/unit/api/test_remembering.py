@@ -25,7 +25,6 @@ from serving.store.uninterrupted import uninterrupted
 from serving.store.worker import JobContext, PermanentError
 
 ME = Principal("acme", "alice", "k")
-TURNS, KEEP = 1000, 400
 
 
 class Handle:
@@ -87,23 +86,24 @@ def catalog(memory):
     return Catalog(models=(model,), assistants=(Assistant(name="a", model="m", memory=memory),))
 
 
-async def test_a_thousand_turns_are_at_most_four_rows_each(world):
-    world.catalog = catalog(VectorMemory(keep=KEEP))
+@pytest.mark.parametrize(("turns", "keep"), [(200, 80), pytest.param(1000, 400, marks=pytest.mark.soak)])
+async def test_turns_are_at_most_four_rows_each(world, turns, keep):
+    world.catalog = catalog(VectorMemory(keep=keep))
     [assistant] = world.catalog.assistants
     made = await world.conversations.create(ME)
     before = sum((await world.rows()).values())
-    for n in range(TURNS):
+    for n in range(turns):
         await world.turn(made.id, assistant, n)
-        if n + 1 in (TURNS // 2, TURNS):  # the jobs between find nothing left to do
-            assert (await world.work()).result == {"embedded": KEEP}
-            assert sum((await world.rows()).values()) - before == 3 * (n + 1) + KEEP
+        if n + 1 in (turns // 2, turns):  # the jobs between find nothing left to do
+            assert (await world.work()).result == {"embedded": keep}
+            assert sum((await world.rows()).values()) - before == 3 * (n + 1) + keep
     rows = await world.rows()
-    assert sum(rows.values()) - before <= 4 * TURNS
-    assert rows["conversation_items"] == 2 * TURNS
-    assert rows["jobs"] == TURNS
-    assert rows["turn_vectors"] == KEEP
+    assert sum(rows.values()) - before <= 4 * turns
+    assert rows["conversation_items"] == 2 * turns
+    assert rows["jobs"] == turns
+    assert rows["turn_vectors"] == keep
     await world.conversations.delete(ME, made.id)
-    assert sum((await world.rows()).values()) == before - 1 + TURNS  # a job goes seven days after its end
+    assert sum((await world.rows()).values()) == before - 1 + turns  # a job goes seven days after its end
 
 
 async def test_memory_that_does_nothing_behind_makes_no_job(world):
