@@ -63,7 +63,7 @@ INJECTED: Mapping[Fault, tuple[str, ...]] = {
     "the database is locked again and again": ("DatabaseSlow",),
     "the only replica of a model is killed": ("NoHealthyReplica",),
 }
-"""Alerts by the fault that tests/local makes on a running stack, whose rules a second Prometheus has on a faster clock
+"""Alerts by the fault that tests/stack makes on a running stack, whose rules a second Prometheus has on a faster clock
 (`monitoring.scaled`)."""
 
 CLASSES: Mapping[str, tuple[str, ...]] = {

@@ -1,4 +1,4 @@
-"""The running stack that the client, local and cluster suites ask.
+"""The running stack that the client, stack and cluster suites ask.
 
 `--target local` (the default) brings up a stack of this host's own on free ports and purges it at the end;
 `--target cluster` uses the stack on the test cluster. `HEADRACE_TEST_STACK=NAME` uses a stack of this checkout that is
@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, settings
 
 from tests import scripted
 from tests.sign_on import SignOn, running
-from tests.stack import Stack, own_stack, ticking, write_documents
+from tests.stack import release
+from tests.stacks import Stack, knowledge, own_stack, ticking, write_documents
+from tools import fixture
 
 CLUSTER_TIMEOUT_S = 1500
 
@@ -39,10 +41,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(CLUSTER_TIMEOUT_S))  # the first one brings everything up
 
 
+def wanted(request: pytest.FixtureRequest, fixture: str) -> bool:
+    """Whether a test of this session asks for a fixture, and so the session's stack must be made for it."""
+    return any(fixture in getattr(item, "fixturenames", ()) for item in request.session.items)
+
+
 @pytest.fixture(scope="session")
-def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def documents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of documents that tests may edit."""
-    return write_documents(tmp_path_factory.mktemp("knowledge"))
+    return write_documents(tmp_path_factory.mktemp("knowledge"), whole=wanted(request, "documentation"))
+
+
+@pytest.fixture(scope="session")
+def documentation(documents: Path) -> Path:
+    """All of the documentation, which the assistant `docs` of the session's stack knows when a test asks for this."""
+    return documents.parent / "headrace"
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +67,20 @@ def sign_on(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield on
 
 
+def _knowledge(documents: Path) -> dict[str, object]:
+    """The collections of the last release, which have further documents, beside those of every test's stack."""
+    paths = {one["name"]: one["paths"] for one in knowledge(documents)}
+    for name, released in release.collections().items():
+        paths[name] = [*released, *paths.get(name, [])]
+    return {"knowledge": [{"name": name, "paths": of} for name, of in paths.items()]}
+
+
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The session's stack, up."""
+    """The session's stack, up: on this host on what the last release left, with more models, assistants and documents.
+
+    From nothing a stack of this host comes up in the soak, one on a cluster here.
+    """
     name = os.environ.get("HEADRACE_TEST_STACK")
     if request.config.getoption("--target") == "cluster":
         request.getfixturevalue("cluster")
@@ -74,13 +98,13 @@ def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pyt
     if name:
         yield Stack(name).outputs()
         return
-    sign_on = request.getfixturevalue("sign_on")
+    on = request.getfixturevalue("sign_on") if wanted(request, "sign_on") else None
     with ticking() as ticker:
 
         def more(url: str) -> dict[str, object]:
-            return {**sign_on.at(url), **scripted.settings(ticker["url"])}
+            return {**(on.at(url) if on else {}), **scripted.settings(ticker["url"]), **_knowledge(documents)}
 
-        with own_stack("test", documents, [ticker], more) as up:
+        with own_stack(fixture.NAME, documents, [ticker], more, before=release.leave) as up:
             yield up
 
 

@@ -1,6 +1,6 @@
 """`python -m tests.screenshots`: draws the pages under `/status` into docs/images, in a real browser.
 
-What they show is made up (see `tests/status/history.py`), and the same in each run but for the time of day.
+What they show is made up (see `tests/stack/status/history.py`), and the same in each run but for the time of day.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from tests.browser import Chromium
-from tests.status.past import past
-from tests.status.served import PAGES, Status, faults, visit
+from tests.stack.status.past import past
+from tests.stack.status.served import PAGES, Status, faults, visit
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 WIDTH, HEIGHT, LOWEST = 1280, 900, 1600

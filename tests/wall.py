@@ -176,7 +176,8 @@ def deploy(wall: Wall) -> None:
 
     def put() -> bool:
         answer = wall.door.put(APPLICATIONS, content=sorted_keys, headers=headers)
-        assert answer.status_code in (200, 503), answer.text
+        # Where Serve is too busy to start its proxies in time, Ray says 500, and KubeRay asks again.
+        assert answer.status_code in (200, 500, 503), answer.text
         return answer.status_code == 200
 
     eventually(put, "Serve takes the document", 180)

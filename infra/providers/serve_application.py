@@ -15,6 +15,10 @@ import httpx
 from infra.providers.problem import Problem
 from infra.providers.resource import Found, Resource, Task, Values
 
+LATE = "ActorDiedError"
+"""What Serve says when it ended a proxy that was late: on a busy host its first one is, and then another is started."""
+LATE_S = 240
+
 READY_S = 600
 """A model may be large; progress is shown all the while."""
 
@@ -31,9 +35,7 @@ class ServeApplication(Resource):
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         with _client(new) as client:
-            response = client.put("/api/serve/applications/", json=new["document"])
-            if response.status_code != 200:
-                raise Problem(f"Ray Serve refused the applications: {_reason(response.text)}")
+            _deploy(client, new["document"], task)
             _wait_running(client, [a["name"] for a in new["document"]["applications"]], task)
         _wait_answer(new["ready"], task)
         return new["url"], {k: v for k, v in new.items() if k != "drifted"}
@@ -75,6 +77,16 @@ def _applications(client: httpx.Client) -> dict[str, dict[str, Any]]:
     response = client.get("/api/serve/applications/")
     response.raise_for_status()
     return dict(response.json()["applications"])
+
+
+def _deploy(client: httpx.Client, document: Values, task: Task) -> None:
+    start = time.monotonic()
+    while (response := client.put("/api/serve/applications/", json=document)).status_code != 200:
+        reason = _reason(response.text)
+        if LATE not in reason or time.monotonic() - start > LATE_S:
+            raise Problem(f"Ray Serve refused the applications: {reason}")
+        task.say("waiting for Serve's proxy")
+        task.pause(1)
 
 
 def _covers(there: Any, wanted: Any) -> bool:

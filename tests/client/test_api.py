@@ -1,4 +1,8 @@
-"""What an application developer does, with OpenAI's own SDK."""
+"""What an application developer does, with OpenAI's own SDK.
+
+What needs the real model, its index or the way through HAProxy is asked each time; the rest, which a gateway alone
+proves too, in the soak.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ def ask(sdk, model, text, **options):
     return sdk.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], **options)
 
 
+@pytest.mark.soak
 def test_models_are_assistants_aliases_and_models(sdk):
     names = {m.id for m in sdk.models.list()}
     assert {"docs", "default", "smollm2"} <= names
@@ -156,7 +161,7 @@ def test_an_assistant_says_when_its_documents_do_not_help(sdk):
     assert message.annotations == []
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_a_conversation_goes_on(sdk, stream):
     """Each turn is stored when its answer ends, and the model is shown it with the next."""
     id = sdk.conversations.create(metadata={"topic": "herons"}).id
@@ -179,7 +184,7 @@ def test_a_conversation_goes_on(sdk, stream):
         ask(sdk, "smollm2", "x", max_tokens=1, extra_body={"conversation": id})
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_responses_are_a_chain(sdk, stream):
     """The tour of the Responses API: ask, go on, read what is kept, delete out of the middle."""
     ids = []
@@ -214,6 +219,7 @@ def test_responses_are_a_chain(sdk, stream):
         sdk.responses.create(model="smollm2", input="x", previous_response_id=ids[1])
 
 
+@pytest.mark.soak
 def test_a_response_in_a_conversation_with_a_schema(sdk):
     id = sdk.conversations.create().id
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -230,6 +236,7 @@ def test_a_response_in_a_conversation_with_a_schema(sdk):
     sdk.conversations.delete(id)
 
 
+@pytest.mark.soak
 def test_a_deleted_file_is_found_no_more(sdk):
     file = sdk.files.create(file=("gone.md", b"# Gone\n\nThe vanishing marker is zyxomma."), purpose="assistants")
     store = sdk.vector_stores.create(name="short-lived", file_ids=[file.id])
@@ -242,6 +249,7 @@ def test_a_deleted_file_is_found_no_more(sdk):
         sdk.vector_stores.search(store.id, query="x")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_strategy_answers_and_shows_its_steps(sdk, stream):
     """The smallest of models seldom writes a program that is right: what counts is that each one was run."""
@@ -253,6 +261,7 @@ def test_a_strategy_answers_and_shows_its_steps(sdk, stream):
     assert all(after == "result" for step, after in pairwise(steps) if step == "program"), steps
 
 
+@pytest.mark.soak
 def test_an_answer_is_kept_and_rated(sdk, stack):
     answer = ask(sdk, "smollm2", "Name a heron.", max_tokens=8, store=True, metadata={"tour": "herons"})
     kept = sdk.chat.completions.retrieve(answer.id)

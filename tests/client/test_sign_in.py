@@ -10,7 +10,7 @@ import pytest
 
 from tests.identity_provider import sign_in
 from tests.sign_on import TENANT, SignOn
-from tests.stack import Stack
+from tests.stacks import Stack
 
 pytestmark = pytest.mark.skipif(
     "HEADRACE_TEST_STACK" in os.environ, reason="a stack that stands has an identity provider of its own"

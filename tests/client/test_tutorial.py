@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.stack import CHECKOUT, TUTORIAL, blocks
+from tests.stacks import CHECKOUT, TUTORIAL, blocks
 
 TYPED = """
 import sys

@@ -20,8 +20,8 @@ from infra.targets.layout import CHECKOUT
 from infra.versions import KUBERNETES, Kit
 from tests.cluster.images import Image
 from tests.servers import Postgres
-from tests.stack import Stack as ProductStack
-from tests.stack import test_settings
+from tests.stacks import Stack as ProductStack
+from tests.stacks import test_settings
 from tools import bundle, find
 from tools.cluster import images
 from tools.cluster.kubectl import binaries

@@ -12,7 +12,7 @@ from tests.cluster import around
 from tests.cluster.images import Images, load_images
 from tests.cluster.objects import objects
 from tests.cluster.prometheus import kinds, prometheus
-from tests.stack import Stack, test_settings
+from tests.stacks import Stack, test_settings
 from tests.wait import last
 from tools import charts
 from tools.cluster.layout import KUBECONFIG

@@ -1,4 +1,4 @@
-"""Every alert is shown to fire: on a running stack by tests/local, and here by what no stack of the tests can do."""
+"""Every alert is shown to fire: on a running stack by tests/stack, and here by what no stack of the tests can do."""
 
 import re
 from dataclasses import replace

@@ -1,6 +1,32 @@
+from collections.abc import Iterator
+
+import httpx
 import pytest
 
-from infra.providers.serve_application import _covers, _reason
+from infra.providers.problem import Problem
+from infra.providers.resource import Task
+from infra.providers.serve_application import _covers, _deploy, _reason
+
+LATE = "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task."
+
+
+def serve(answers: Iterator[tuple[int, str]]) -> httpx.Client:
+    def answer(request: httpx.Request) -> httpx.Response:
+        status, text = next(answers)
+        return httpx.Response(status, text=text)
+
+    return httpx.Client(base_url="http://serve", transport=httpx.MockTransport(answer))
+
+
+def test_a_proxy_that_is_late_is_waited_for() -> None:
+    said: list[str] = []
+    _deploy(serve(iter([(500, LATE), (200, "")])), {"applications": []}, Task(said.append))
+    assert said == ["waiting for Serve's proxy"]
+
+
+def test_what_serve_refuses_is_said_at_once() -> None:
+    with pytest.raises(Problem, match="refused the applications: ValueError: no"):
+        _deploy(serve(iter([(400, "ValueError: no")])), {"applications": []}, Task(print))
 
 
 @pytest.mark.parametrize(

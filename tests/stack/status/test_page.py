@@ -9,8 +9,8 @@ import pytest
 from monitoring.dashboards import DASHBOARDS
 from tests.browser import Chromium
 from tests.servers import Server
-from tests.status.past import BLOCK_S, SLOWEST_S, Past, beginning, past
-from tests.status.served import LOADED, PAGES, STATES, Status, faults, focused, visit
+from tests.stack.status.past import BLOCK_S, SLOWEST_S, Past, beginning, past
+from tests.stack.status.served import LOADED, PAGES, STATES, Status, faults, focused, visit
 
 TITLES = {f"/status/{dashboard.name}": [panel.title for panel in dashboard.panels] for dashboard in DASHBOARDS}
 NARROW = 400

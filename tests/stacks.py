@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 import yaml
 
 from infra.targets.layout import CHECKOUT, Layout
+from tests.ports import reserve
 from tests.wait import eventually
 
 UP_S = 400
@@ -24,12 +25,16 @@ UP_S = 400
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack of this checkout. `url`, `key` and `prometheus_url` are known when it is up."""
+    """One stack of this checkout. `url`, `key` and `prometheus_url` are known when it is up.
+
+    `printed` is what its first `up` said.
+    """
 
     name: str
     url: str = ""
     key: str = field(default="", repr=False)
     prometheus_url: str = ""
+    printed: str = field(default="", repr=False)
 
     @property
     def layout(self) -> Layout:
@@ -82,20 +87,9 @@ class Stack:
         return httpx.Client(base_url=self.url, headers=headers, **{"timeout": 60, **options})
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
-
-
 def test_settings(documents: Path) -> dict[str, object]:
     """Returns the configuration of a test's stack: the shipped one beside an assistant over `documents`."""
-    api, prometheus, dashboard, exporter, status = free_ports(5)
+    api, prometheus, dashboard, exporter, status = reserve(5)
     local = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text())["config"]
     settings = {k.removeprefix("headrace:"): v for k, v in local.items()}
     return settings | {
@@ -116,11 +110,16 @@ def test_settings(documents: Path) -> dict[str, object]:
             {"name": "friend", "model": "default", "memory": {"kind": "facts"}},
             {"name": "reader", "model": "default", "knowledge": ["documents"], "temperature": 0, "max_tokens": 80},
         ],
-        "knowledge": [
-            {"name": "docs", "paths": [str(documents.parent / "headrace")]},
-            {"name": "documents", "paths": [str(documents)]},
-        ],
+        "knowledge": knowledge(documents),
     }
+
+
+def knowledge(documents: Path) -> list[dict[str, object]]:
+    """Returns the collections of a test's stack."""
+    return [
+        {"name": "docs", "paths": [str(documents.parent / "headrace")]},
+        {"name": "documents", "paths": [str(documents)]},
+    ]
 
 
 TUTORIAL = CHECKOUT / "docs" / "tutorial-assistant.md"
@@ -137,11 +136,29 @@ def tutorial_assistants() -> list[dict[str, object]]:
     return list(yaml.safe_load(settings)["config"]["headrace:assistants"])
 
 
-def write_documents(root: Path) -> Path:
-    """Makes a folder of documents that tests may edit, beside a copy of the documentation; returns it."""
+PAGES = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/explanation/retrieval.md",
+    "docs/how-to/add-a-knowledge-folder.md",
+    "docs/how-to/add-a-remote-model.md",
+    "docs/how-to/back-up-data.md",
+    "docs/how-to/canary.md",
+    "docs/how-to/recover-after-a-crash.md",
+    "docs/how-to/rotate-the-api-key.md",
+    "docs/how-to/two-stacks.md",
+)
+"""What the assistant `docs` of a test's stack knows: ingesting all of the documentation takes longer than `up`."""
+
+
+def write_documents(root: Path, *, whole: bool = False) -> Path:
+    """Makes a folder of documents that tests may edit, beside a copy of `PAGES`, or of all pages; returns it."""
     # A copy, so that somebody who edits the documentation meanwhile disturbs no test.
-    shutil.copytree(CHECKOUT / "docs", root / "headrace" / "docs")
-    shutil.copy(CHECKOUT / "README.md", root / "headrace")
+    pages = ["README.md", *(str(p.relative_to(CHECKOUT)) for p in CHECKOUT.glob("docs/**/*.md"))] if whole else PAGES
+    for page in pages:
+        copy = root / "headrace" / page
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / page, copy)
     folder = root / "documents"
     folder.mkdir()
     (folder / "tides.md").write_text("# Tides\n\nThe harbour gate of Brenna opens at the fourth hour after low tide.\n")
@@ -162,7 +179,7 @@ PRICE = {"input": 1, "output": 100_000}
 @contextmanager
 def ticking() -> Iterator[dict[str, object]]:
     """Runs the model `ticker` (see ticker.py) on this host; yields its entry in the configuration."""
-    [port] = free_ports(1)
+    [port] = reserve(1)
     program = Path(__file__).with_name("ticker.py")
     process = subprocess.Popen([sys.executable, program, "127.0.0.1", str(port)], stdin=subprocess.DEVNULL)
     try:
@@ -178,7 +195,7 @@ class own_stack:
     """A stack that is brought up on entering and purged on leaving.
 
     `models` are beside those of `test_settings`; `more` are settings for the URL that the API will have, of which
-    `assistants` are beside those of `test_settings` too.
+    `assistants` are beside those of `test_settings` too. `before` is done with the stack before it is brought up.
     """
 
     def __init__(
@@ -187,11 +204,13 @@ class own_stack:
         documents: Path,
         models: Sequence[dict[str, object]] = (),
         more: Callable[[str], dict[str, object]] = lambda url: {},
+        before: Callable[[Stack], None] = lambda stack: None,
     ) -> None:
         self.stack = Stack(name)
         self.documents = documents
         self.models = models
         self.more = more
+        self.before = before
 
     def __enter__(self) -> Stack:
         settings = test_settings(self.documents)
@@ -200,8 +219,9 @@ class own_stack:
         models = [*settings["models"], *self.models]
         self.stack.configure(**{**settings, "models": models, "assistants": assistants, **own})
         try:
-            self.stack.run("up")
-            return self.stack.outputs()
+            self.before(self.stack)
+            printed = self.stack.run("up")
+            return replace(self.stack.outputs(), printed=printed)
         except BaseException:
             self.__exit__()
             raise

@@ -1,6 +1,6 @@
-"""Hostile bytes against HAProxy, which answers some of them by itself; `docs/reference/errors.md` documents which.
+"""What only a running stack can prove of hostile requests: what HAProxy answers before us, and whom it lets wait.
 
-What the gateway answers, tests/contract/routes/test_hostile.py asks.
+The short list of its own answers is documented in docs/reference/errors.md.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from monitoring import scaled
 from monitoring.rules_file import document
 from tests.monitored import ask
 from tests.servers import Server
-from tests.stack import Stack
+from tests.stacks import Stack
 from tests.wait import eventually
 from tools import find
 

@@ -19,7 +19,7 @@ import httpx
 
 from infra.providers.session import Session
 from tests.scripted import TOPIC
-from tests.stack import Stack
+from tests.stacks import Stack
 from tests.ticker import FAILS, PAGE, script
 
 Strand = Callable[[httpx.Client, int], None]

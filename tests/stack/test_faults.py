@@ -1,7 +1,7 @@
 """Whatever dies, no request hangs, no cut-off stream looks complete, nothing acknowledged is lost.
 
-Each test kills one kind of process of the session's own stack, under load, by its process id, and sees the alerts that
-this must fire. One of two gateways, or what comes back within seconds, fires none.
+A test kills processes of the session's own stack, under load, by their process ids, and sees the alerts that this must
+fire. One of two gateways, or what comes back within seconds, fires none.
 """
 
 from __future__ import annotations
@@ -9,108 +9,69 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
 from infra.config import StackConfig
-from infra.providers.session import Session
-from infra.targets.preflight import RECORDS
 from monitoring.shown import INJECTED
 from tests.load import CHAT, Load, healed, nothing_lost
-from tests.local.burst import Burst
-from tests.local.watch import Watch
-from tests.stack import own_stack
+from tests.stack.burst import Burst
+from tests.stack.kills import AGENT, kill_under_load
+from tests.stack.watch import Watch
+from tests.stacks import own_stack
 from tests.wait import eventually
 
-AGENT = "ray::DashboardAgent"
-"""Gives Prometheus Ray's metrics, and goes on with that for a minute after Ray has ended: no test waits for it."""
-GOES_ON_S = 4
-"""How long the load goes on after a kill, at least."""
 LOCKED_S = 0.6
 """How long somebody else holds the database at a time: less than writers wait for it."""
 LOOKED_S = 90
 """How long an alert may take whose state gateways look at every 30 s."""
+REPLICAS = ["ray::ServeReplica:headrace:Gateway", "ray::ServeReplica:model-smollm2:Model"]
 TOO_MANY = 40
 """Callers beyond the places that there are: the share of requests that is refused is far above what an alert allows."""
 
 
-def named(stack, record, title):
-    """Process ids of one recorded session whose title begins with `title`."""
-    found = []
-    for member in Session(stack.layout.record(record)).members():
-        try:
-            command = Path(f"/proc/{member.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if title in command:
-            found.append(member.pid)
-    return found
-
-
-def kill_under_load(stack, watch, record, titles, alerts):
-    """Kills one process of each title, and waits until `alerts` have fired for that."""
-    pids = {title: named(stack, record, title) for title in titles}
-    assert all(pids.values()), f"there is no {' or no '.join(title for title in titles if not pids[title])}"
-    with Load(stack) as load:
-        deadline = time.monotonic() + 120
-        while load.complete < 1 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert load.complete, "the load does not work"
-        watch.quiet(alerts)
-        since, until = time.time(), time.monotonic() + GOES_ON_S
-        for pid, *_ in pids.values():
-            os.kill(pid, signal.SIGKILL)
-        watch.fire(alerts, since)
-        time.sleep(max(0, until - time.monotonic()))
-    return load
-
-
 @pytest.mark.parametrize(
-    ("title", "alerts"),
+    ("titles", "alerts"),
     [
-        ("ray::ServeReplica:headrace:Gateway", ()),
-        ("ray::ServeReplica:model-smollm2:Model", INJECTED["the only replica of a model is killed"]),
-        pytest.param("ray::ServeReplica:headrace:Retrieval", (), marks=pytest.mark.soak),
-        pytest.param("haproxy", (), marks=pytest.mark.soak),
-        pytest.param("ray::ServeController", (), marks=pytest.mark.soak),
-        pytest.param("ray::ProxyActor", (), marks=pytest.mark.soak),
-        pytest.param("ray::HAProxyManager", (), marks=pytest.mark.soak),
+        (REPLICAS, INJECTED["the only replica of a model is killed"]),
+        pytest.param(REPLICAS[:1], (), marks=pytest.mark.soak),
+        pytest.param(REPLICAS[1:], INJECTED["the only replica of a model is killed"], marks=pytest.mark.soak),
+        pytest.param(["ray::ServeReplica:headrace:Retrieval"], (), marks=pytest.mark.soak),
+        pytest.param(["haproxy"], (), marks=pytest.mark.soak),
+        pytest.param(["ray::ServeController"], (), marks=pytest.mark.soak),
+        pytest.param(["ray::ProxyActor"], (), marks=pytest.mark.soak),
+        pytest.param(["ray::HAProxyManager"], (), marks=pytest.mark.soak),
     ],
 )
-def test_serve_heals_itself(stack, watch, title, alerts):
-    load = kill_under_load(stack, watch, "ray", [title], alerts)
-    assert healed(stack, 120), f"without a {title} nothing works any more"
+def test_serve_heals_itself(stack, watch, titles, alerts):
+    load = kill_under_load(stack, watch, "ray", titles, alerts)
+    assert healed(stack, 120), f"without {' and '.join(titles)} nothing works any more"
     assert load.problems == []
     nothing_lost(stack, load)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("record", "titles", "alerts"),
     [
         ("ray", ["gcs_server", AGENT], INJECTED["Ray's control service and its agent are killed"]),
         ("exporter", ["serving.telemetry.exporter"], INJECTED["the exporter is killed"]),
-        pytest.param("status", ["monitoring.status"], (), marks=pytest.mark.soak),
-        pytest.param(
-            "ray",
-            ["raylet/raylet", AGENT],
-            INJECTED["Ray's control service and its agent are killed"],
-            marks=pytest.mark.soak,
-        ),
-        pytest.param("ray", ["ray start"], (), marks=pytest.mark.soak),
-        pytest.param("prometheus", ["prometheus"], (), marks=pytest.mark.soak),
+        ("status", ["monitoring.status"], ()),
+        ("ray", ["raylet/raylet", AGENT], INJECTED["Ray's control service and its agent are killed"]),
+        ("ray", ["ray start"], ()),
+        ("prometheus", ["prometheus"], ()),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
 def test_up_heals_the_rest(stack, watch, record, titles, alerts):
+    """Two of these, with other changes, are in test_end.py."""
     load = kill_under_load(stack, watch, record, titles, alerts)
     stack.run("up")
     assert healed(stack, 60)
@@ -247,55 +208,3 @@ def test_a_hang_up_frees_the_lease_and_stops_the_engine(stack):
         done = client.post("/v1/chat/completions", json=CHAT | {"stream": False, "max_tokens": 8})
         assert done.status_code == 200
     assert time.monotonic() - started < 20, "the engine still works for callers who hung up"
-
-
-def test_what_listens_beyond_loopback_is_known(stack):
-    """Everything that binds all interfaces is Ray's, authenticated by token, or on the short list with a reason."""
-    known = {
-        "haproxy": "its metrics and statistics bind every interface unconditionally; they show no content",
-        "python": "Ray's client server (`ray.util.client.server`) and autoscaler monitor: token or numbers only",
-        "gcs_server": "gRPC with Ray's token",
-        "raylet": "gRPC with Ray's token",
-        "ray::": "gRPC with Ray's token, or Ray's own metrics",
-        "ray-dashboard": "gRPC with Ray's token",
-    }
-    members = {m.pid for r in RECORDS for m in Session(stack.layout.record(r)).members()}
-    inodes = {}
-    for pid in members:
-        try:
-            for fd in Path(f"/proc/{pid}/fd").iterdir():
-                link = str(fd.readlink())
-                if link.startswith("socket:["):
-                    inodes[link[8:-1]] = pid
-        except OSError:
-            continue
-    ours = {int(p) for p in stack.settings()["ports"].values()}
-    beyond = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            address, _, port = fields[1].partition(":")
-            if fields[3] != "0A" or fields[9] not in inodes:
-                continue
-            if address in ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"):
-                continue
-            try:
-                name = Path(f"/proc/{inodes[fields[9]]}/comm").read_text().strip()
-            except OSError:  # it has ended since
-                continue
-            assert int(port, 16) not in ours, f"{name} offers one of our ports beyond loopback"
-            beyond.append(name)
-    assert beyond
-    unknown = [n for n in beyond if not n.startswith(tuple(known))]
-    assert unknown == []
-
-
-def test_rays_ports_refuse_whoever_has_no_token(stack):
-    dashboard = stack.settings()["ports"]["dashboard"]
-    url = f"http://127.0.0.1:{dashboard}/api/serve/applications/"
-    assert httpx.get(url, timeout=30).status_code in (401, 403)
-    assert httpx.put(url, json={"applications": []}, timeout=30).status_code in (401, 403)
-    wrong = {"Authorization": "Bearer " + "0" * 64}
-    assert httpx.put(url, json={"applications": []}, headers=wrong, timeout=30).status_code in (401, 403)
-    jobs = f"http://127.0.0.1:{dashboard}/api/jobs/"
-    assert httpx.post(jobs, json={"entrypoint": "true"}, timeout=30).status_code in (401, 403)

@@ -17,7 +17,7 @@ from monitoring.groups import GROUPS
 from monitoring.rule import Alert, Group, Recording
 from monitoring.rules_file import document
 from tests.servers import Server
-from tests.status.history import STEP_S, History
+from tests.stack.status.history import STEP_S, History
 from tests.wait import eventually
 from tools import find
 

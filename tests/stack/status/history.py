@@ -16,8 +16,8 @@ from monitoring import dashboards
 from monitoring.groups import GROUPS
 from monitoring.rule import Recording
 from tests.contract.monitoring.exposition import ANY, JOBS, Family, Row, World
-from tests.status.levels import SWING, gauge, rate, typical
-from tests.status.names import FAILED, FITTED, name
+from tests.stack.status.levels import SWING, gauge, rate, typical
+from tests.stack.status.names import FAILED, FITTED, name
 
 STEP_S = 30
 LATER_S = 60 * 86_400

@@ -1,0 +1,83 @@
+"""What the tests of the one stack share: its order, one who watches it, a load; and a Ray for what needs no stack.
+
+With `--dist=loadgroup` what asks the stack stays together in this order, and the rest goes on beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.stack.recovered import Recovered, recovered
+from tests.stack.verdict import Verdict, verdict
+from tests.stack.watch import Watch
+from tests.stacks import Stack
+from tests.wall import Wall
+
+HERE = Path(__file__).parent
+ORDER = (
+    "test_release",
+    "test_api",
+    "test_haproxy",
+    "test_metrics",
+    "test_life",
+    "test_tutorial",
+    "test_citations",
+    "test_alerts",
+    "test_faults",
+    "test_ports",
+    "test_end",
+)
+"""Files of tests that ask the stack. The load of `mixed` begins in test_life and ends in test_alerts: what counts
+requests comes before, what kills after."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--target") == "cluster":
+        return
+
+    def place(item: pytest.Item) -> int:
+        if not _asks_stack(item):
+            return -1
+        return ORDER.index(item.path.stem) if item.path.stem in ORDER else 0
+
+    items.sort(key=place)
+    for item in items:
+        if item.path.is_relative_to(HERE) or _asks_stack(item):
+            item.add_marker(pytest.mark.xdist_group("stack" if _asks_stack(item) else item.path.stem))
+
+
+def _asks_stack(item: pytest.Item) -> bool:
+    return "stack" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session")
+def watch(stack: Stack) -> Iterator[Watch]:
+    """Over the session's stack. It scrapes often: tests that count what is scraped come before its first one."""
+    watch = Watch(stack)
+    yield watch
+    watch.close()
+
+
+@pytest.fixture(scope="session")
+def mixed(stack: Stack, watch: Watch) -> Iterator[Future[Verdict]]:
+    """A load with callers' mistakes, and what is found of it in the end; it goes on beside tests that ask for it."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(verdict, stack, watch)
+
+
+@pytest.fixture(scope="session")
+def recovery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recovered]:
+    """A Ray of the tests' own behind its door, which has come back."""
+    with recovered(tmp_path_factory.mktemp("gcs")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def deployed(recovery: Recovered) -> Wall:
+    """That Ray, with one small application."""
+    return recovery.wall

@@ -1,0 +1,33 @@
+"""What the last released version has left on a host: state, data, secrets and configuration."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import yaml
+
+from tests.stacks import Stack
+from tools import fixture
+from tools.workspace import Workspace
+
+LAST = max(fixture.FIXTURES.glob("release-*"), key=lambda p: [int(n) for n in p.name.split("-")[1].split(".")])
+
+
+def collections() -> dict[str, list[str]]:
+    """The paths of each collection, by its name."""
+    return {one["name"]: one["paths"] for one in yaml.safe_load((LAST / "settings.yaml").read_text())["knowledge"]}
+
+
+def leave(stack: Stack) -> None:
+    """Makes the host as the release left it, but for the stack's configuration file, which is there already."""
+    ports = stack.settings()["ports"]
+    workspace = Workspace.of(stack.name)
+    for part in ("data", "secrets"):
+        shutil.copytree(LAST / part, stack.layout.state / part, dirs_exist_ok=True)
+    state = json.loads(fixture.relocated((LAST / "pulumi.json").read_text(), stack.layout, ports))
+    state["deployment"]["secrets_providers"] = {"type": "passphrase", "state": {"salt": workspace.salt}}
+    exported = stack.layout.state / "import.json"
+    exported.write_text(json.dumps(state))
+    stack.run("pulumi", "stack", "import", "--file", str(exported))
+    exported.unlink()
