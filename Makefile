@@ -15,14 +15,18 @@ digest = $(shell cat tools/headrace.sh $(patsubst %,requirements/%.txt,uv $(1)) 
 RUN := $(VENV)/.runs-$(call digest,$(RUNS))
 DEV := $(VENV)/.develops-$(call digest,$(RUNS) $(DEVELOPS))
 
-# Tests that share nothing run side by side; those of a running stack one after the other, since it is one.
-# None of them uses Schemathesis, whose plugin each process would take a second to import.
-ALONE := tests/charts tests/contract tests/plan tests/unit
-# What ARGS chooses may be in one of the two.
+# Each tier with two processes or more; what asks the one stack stays together in one of them.
+# Unit tests need no Schemathesis, whose plugin each process would take a second to import.
+PYTEST := $(BIN)/python -m pytest --numprocesses=logical --durations=15 --durations-min=2
+UNIT := tests/unit tests/images --ignore=tests/images/built -p no:schemathesis
+CONTRACT := tests/contract tests/plan tests/charts
+STACKED := tests/stack tests/client
+CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster
+# What ARGS chooses may be in one tier alone.
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-cluster cluster cluster-down lint mutations bench docs lock redaction sbom tools soak release-fixture venv monitoring screenshots
+.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint mutations bench docs lock redaction sbom tools soak release-fixture venv monitoring screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,15 +61,21 @@ redaction: $(RUN) ## what removes personal data from exports
 sbom: $(DEV) ## write the bill of materials of the environment into sbom.json
 	@$(BIN)/python -m tools.bill sbom.json
 
-test: $(DEV) lint ## lint, types and all tests that need nothing but this host
-	$(BIN)/python -m pytest $(ALONE) --numprocesses=logical --dist=loadfile -p no:schemathesis $(ARGS) $(MAY_BE_NONE)
-	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built $(addprefix --ignore=,$(ALONE)) \
-	  $(ARGS) $(MAY_BE_NONE)
+test: lint test-unit test-contract test-stack ## lint, types and all tests that need nothing but this host
+
+test-unit: $(DEV) ## tests that need nothing: no sockets, no servers
+	$(PYTEST) $(UNIT) --dist=loadfile $(ARGS) $(MAY_BE_NONE)
+
+test-contract: $(DEV) ## tests of the API, the store and the tools, with servers that they start
+	$(PYTEST) $(CONTRACT) --dist=loadfile $(ARGS) $(MAY_BE_NONE)
+
+test-stack: $(DEV) ## tests of one stack on this host, which they bring up
+	$(PYTEST) $(STACKED) --dist=loadgroup $(ARGS) $(MAY_BE_NONE)
 
 test-cluster: $(DEV) ## tests on a real Kubernetes that this host runs; needs Linux and root
 	$(BIN)/python -m tools.cluster prepare
 	$(BIN)/python -m tools.images prepare
-	$(BIN)/python -m pytest tests/images/built tests/cluster tests/client --target=cluster $(ARGS)
+	$(BIN)/python -m pytest --durations=25 --durations-min=2 $(CLUSTERED) $(ARGS)
 
 cluster: $(DEV) ## bring that Kubernetes up and keep it
 	@$(BIN)/python -m tools.cluster prepare
