@@ -45,7 +45,7 @@ _COMPILE = [
 
 def compile_to(output: Path, *arguments: str, platform: Sequence[str] = _EVERYWHERE) -> None:
     """Runs uv, in the checkout. Versions that the output already names are kept where they can be."""
-    uv = Path(sys.executable).with_name("uv")
+    uv = str(Path(sys.executable).with_name("uv"))
     command = [uv, *_COMPILE[1:], *platform, *arguments, "--output-file", str(output)]
     subprocess.run(command, cwd=ROOT, env=package_index.uv_environment(), check=True)
 
