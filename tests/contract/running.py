@@ -78,7 +78,7 @@ def hang_up(
     client: httpx.Client, body: dict[str, Any], asked: Callable[[], object], path: str = "/v1/chat/completions"
 ) -> None:
     """Asks as `client` does, and hangs up once the engine is `asked`."""
-    connection = http.client.HTTPConnection("127.0.0.1", client.base_url.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", client.base_url.port, timeout=60)
     headers = {**dict(client.headers), "content-type": "application/json"}
     with contextlib.closing(connection):
         connection.request("POST", path, json.dumps(body), headers)

@@ -87,7 +87,7 @@ def world(tmp_path_factory):
         )
         with gateway(loop, tmp_path_factory.mktemp("accounting"), catalog, retrieval=Away()) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=up.url, headers=headers, timeout=20, trust_env=False) as http:
+            with httpx.Client(base_url=up.url, headers=headers, timeout=60, trust_env=False) as http:
                 world.http, world.up = http, up
                 yield world
     loop.stop()
@@ -192,7 +192,7 @@ def hang_up(world, **more):
     """Asks, and hangs up once the engine was asked and a stream's first piece is here."""
     world.asked.clear()
     body = {"model": "narrow", "messages": [{"role": "user", "content": "wait on"}], **more}
-    asked = http.client.HTTPConnection("127.0.0.1", world.http.base_url.port, timeout=20)
+    asked = http.client.HTTPConnection("127.0.0.1", world.http.base_url.port, timeout=60)
     headers = {**dict(world.http.headers), "content-type": "application/json"}
     with contextlib.closing(asked):
         asked.request("POST", CHAT, json.dumps(body), headers)

@@ -59,7 +59,7 @@ def boss(caller: Caller) -> httpx.Client:
 
 
 def _client(up: Gateway, key: str) -> httpx.Client:
-    return httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {key}"}, timeout=20)
+    return httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
 
 
 def _ok(response: httpx.Response) -> dict:

@@ -101,7 +101,7 @@ def world(tmp_path_factory):
     ):
         replicas.url, replicas.closed = (f"http://127.0.0.1:{each}" for each in (port, closed))
         headers = {"Authorization": f"Bearer {up.key}"}
-        with httpx.Client(base_url=up.url, headers=headers, timeout=20) as client:
+        with httpx.Client(base_url=up.url, headers=headers, timeout=60) as client:
             yield client, replicas
     loop.stop()
 

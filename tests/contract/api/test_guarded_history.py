@@ -116,7 +116,7 @@ def http(stack):
         request.headers["x-request-id"] = secrets.token_hex(8)
 
     hooks = {"request": [number]}
-    with httpx.Client(base_url=stack.url, headers=headers, event_hooks=hooks, timeout=30) as client:
+    with httpx.Client(base_url=stack.url, headers=headers, event_hooks=hooks, timeout=60) as client:
         yield client
 
 

@@ -113,7 +113,7 @@ def world(tmp_path_factory):
             gateway(loop, folder, catalog, retrieval=Retrieval()) as up,
             gateway(loop, folder, catalog, retrieval=Retrieval()) as other,
             # The second one's key took the place of the first one's.
-            httpx.Client(headers={"Authorization": f"Bearer {other.key}"}, timeout=20) as http,
+            httpx.Client(headers={"Authorization": f"Bearer {other.key}"}, timeout=60) as http,
         ):
             yield World(up, other, scripted, http)
     loop.stop()
@@ -219,7 +219,7 @@ def test_of_fifty_at_once_one_is_carried_out(world, path):
     headers = {**world.http.headers, "Idempotency-Key": world.key()}
 
     def post(n):
-        with httpx.Client(headers=headers, verify=False, timeout=20) as client:
+        with httpx.Client(headers=headers, verify=False, timeout=60) as client:
             return client.post((world.up, world.other)[n % 2].url + path, json=body)
 
     with ThreadPoolExecutor(50) as pool:

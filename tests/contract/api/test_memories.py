@@ -82,7 +82,7 @@ def served(tmp_path_factory):
         catalog = Catalog(models=(model,), assistants=assistants)
         with (
             gateway(loop, tmp_path_factory.mktemp("gateway"), catalog) as up,
-            httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=20) as http,
+            httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as http,
         ):
             yield World(up, scripted, http)
     loop.stop()

@@ -94,7 +94,7 @@ def http(tmp_path, clock):
         )
         with gateway(loop, tmp_path, catalog) as served:
             headers = {"Authorization": f"Bearer {served.key}"}
-            with httpx.Client(base_url=f"{served.url}/v1", headers=headers, trust_env=False, timeout=30) as client:
+            with httpx.Client(base_url=f"{served.url}/v1", headers=headers, trust_env=False, timeout=60) as client:
                 yield client
     loop.stop()
 

@@ -93,7 +93,7 @@ def world(tmp_path_factory):
         catalog = Catalog(models=(model,), assistants=tuple(assistants))
         with (
             gateway(loop, tmp_path_factory.mktemp("gateway"), catalog, retrieval=retrieval) as up,
-            httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=20) as http,
+            httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as http,
         ):
             up.services.jobs._backoff_s = 0.01
             yield World(up, scripted, retrieval, http)

@@ -112,7 +112,7 @@ def world(tmp_path_factory):
         )
         with gateway(loop, folder, catalog, limits=Limits(in_flight=4, queue=0)) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=up.url, headers=headers, timeout=20) as client:
+            with httpx.Client(base_url=up.url, headers=headers, timeout=60) as client:
                 yield client, upstream, up.services
     loop.stop()
 

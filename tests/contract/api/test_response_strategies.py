@@ -85,7 +85,7 @@ def world(tmp_path_factory):
             headers = {"Authorization": f"Bearer {up.key}"}
             with (
                 openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
-                httpx.Client(base_url=up.url, headers=headers, timeout=30) as http,
+                httpx.Client(base_url=up.url, headers=headers, timeout=60) as http,
             ):
                 yield World(up, scripted, sdk, http)
     loop.stop()

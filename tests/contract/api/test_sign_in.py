@@ -25,7 +25,7 @@ class World:
     idp: IdentityProvider
 
     def browser(self) -> httpx.Client:
-        return httpx.Client(trust_env=False, timeout=30)
+        return httpx.Client(trust_env=False, timeout=60)
 
     def coming_back(self, browser: httpx.Client, person: str = "alice", provider: str = "main", next: str = "/") -> str:
         """Signs in at the provider. Returns the URL by which the browser would come back."""
@@ -70,7 +70,7 @@ def world(identity_provider: IdentityProvider, tmp_path_factory: pytest.TempPath
 
 def sent(method: str, url: str, **more: Any) -> httpx.Response:
     """A request of nobody who is signed in."""
-    return httpx.request(method, url, trust_env=False, timeout=30, **more)
+    return httpx.request(method, url, trust_env=False, timeout=60, **more)
 
 
 def ours(browser: httpx.Client) -> dict[str, str]:
@@ -376,14 +376,14 @@ def test_a_confidential_client_and_a_person_who_may_not_come_in(
     # It listens elsewhere than its pages believe; the test leads the browser here.
     with (
         gateway(loop, tmp_path, Catalog(), oidc=configured) as up,
-        httpx.Client(trust_env=False, timeout=30) as browser,
+        httpx.Client(trust_env=False, timeout=60) as browser,
     ):
         loop.do(up.services.tenants.create("acme"))
         world = World(up, identity_provider)
         back = world.coming_back(browser, "alice").replace(home, up.url)
         assert browser.get(back).headers["location"] == f"{home}/"
         assert world.session(browser)["user"] == "alice@example.com"
-        with httpx.Client(trust_env=False, timeout=30) as other:
+        with httpx.Client(trust_env=False, timeout=60) as other:
             refused = other.get(world.coming_back(other, "mallory").replace(home, up.url))
             assert error(refused, 403) == "access_denied"
             assert "headrace" not in other.cookies

@@ -32,7 +32,7 @@ def test_sessions_go_on_through_the_three_steps(
     def asked(at: Gateway, method: str, path: str, cookies: dict[str, str], token: str = "") -> httpx.Response:
         headers = {"origin": identity_provider.home, "x-csrf-token": token}
         url = f"{at.url}{path}"
-        return httpx.request(method, url, cookies=cookies, headers=headers, json={}, trust_env=False, timeout=30)
+        return httpx.request(method, url, cookies=cookies, headers=headers, json={}, trust_env=False, timeout=60)
 
     def token(at: Gateway, cookies: dict[str, str]) -> str:
         return str(asked(at, "GET", "/auth/session", cookies).json()["csrf_token"])
@@ -79,8 +79,8 @@ def test_who_signs_out_at_either_gateway_is_out_at_both(
         world = World(first, identity_provider)
         with world.signed_in() as browser:
             cookies, headers = ours(browser), world.headers(browser)
-        out = httpx.post(f"{second.url}/auth/logout", cookies=cookies, headers=headers, trust_env=False, timeout=30)
+        out = httpx.post(f"{second.url}/auth/logout", cookies=cookies, headers=headers, trust_env=False, timeout=60)
         assert out.status_code == 200, out.text
         for at in (first, second):
-            answer = httpx.get(f"{at.url}/auth/session", cookies=cookies, trust_env=False, timeout=30)
+            answer = httpx.get(f"{at.url}/auth/session", cookies=cookies, trust_env=False, timeout=60)
             assert answer.status_code == 401

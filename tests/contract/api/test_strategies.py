@@ -158,7 +158,7 @@ def world(tmp_path_factory):
         with gateway(loop, tmp_path_factory.mktemp("strategies"), models, retrieval=Retrieval()) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
             sdk = openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0)
-            with httpx.Client(base_url=up.url, headers=headers, timeout=30) as http:
+            with httpx.Client(base_url=up.url, headers=headers, timeout=60) as http:
                 yield World(up, scripted, sdk, http)
             sdk.close()
     loop.stop()

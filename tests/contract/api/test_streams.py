@@ -111,7 +111,7 @@ def world(tmp_path_factory):
         for _ in range(2):
             up = stack.enter_context(gateway(loop, folder, catalog, limits=LIMITS))
             headers = {"Authorization": f"Bearer {up.key}"}
-            clients.append(stack.enter_context(httpx.Client(base_url=up.url, headers=headers, timeout=20)))
+            clients.append(stack.enter_context(httpx.Client(base_url=up.url, headers=headers, timeout=60)))
             services.append(up.services)
         yield World(scripted, loop, *clients, services, folder, url)
     loop.stop()
@@ -479,7 +479,7 @@ def test_a_gateway_that_ends_waits_for_streams_whose_caller_is_away_and_closes(w
         left.append((message["type"], world.engine.open))
 
     with gateway(world.loop, world.folder, catalog, limits=LIMITS) as up, world.shut():
-        with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=20) as client:
+        with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as client:
             begin(client)
         ending = asyncio.run_coroutine_threadsafe(Api(up.services)({"type": "lifespan"}, receive, send), up.loop.loop)
         up.loop.do(asyncio.sleep(0))
@@ -607,7 +607,7 @@ def test_the_owners_death_is_an_error_that_says_so(world, route):
     with world.shut(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip()
-            with httpx.Client(base_url=url, headers=world.one.headers, timeout=20) as owner:
+            with httpx.Client(base_url=url, headers=world.one.headers, timeout=60) as owner:
                 id, seen = begin(owner, route=route)
             with world.one.stream("GET", f"/v1/streams/{id}") as response:
                 pieces = response.iter_raw()

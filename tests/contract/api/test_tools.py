@@ -157,7 +157,7 @@ def world(patient, tmp_path_factory):
         )
         with gateway(loop, folder, catalog, retrieval=Retrieval()) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=up.url, headers=headers, timeout=30) as client:
+            with httpx.Client(base_url=up.url, headers=headers, timeout=60) as client:
                 yield World(up, outside, client, url, catalog, folder)
     loop.stop()
 

@@ -83,7 +83,7 @@ def asking(folder, world, **tracing):
         settings = Tracing(**{"endpoint": f"{url}/traces"} | tracing)
         with gateway(loop, folder, catalog, retrieval=Retrieval(), tracing=settings) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=f"{up.url}/v1", headers=headers, timeout=20, trust_env=False) as http:
+            with httpx.Client(base_url=f"{up.url}/v1", headers=headers, timeout=60, trust_env=False) as http:
                 yield http
     loop.stop()
 

@@ -21,7 +21,7 @@ def up(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def http(up):
-    with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=20) as http:
+    with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as http:
         yield http
 
 
@@ -61,7 +61,7 @@ def test_a_store_of_a_file_that_is_not_there_is_not_made(http, file, store):
 def colleague(http, up):
     """Another user of the same tenant."""
     key = up.loop.do(key_of(up.services, Principal("default", "bob", "")))
-    with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {key}"}, timeout=20) as http:
+    with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
         yield http
 
 

@@ -35,7 +35,7 @@ async def keys(tmp_path: Path) -> AsyncIterator[Keys]:
 
 
 def status(url: str, key: str) -> int:
-    return httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=30).status_code
+    return httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=60).status_code
 
 
 def test_a_models_key_is_another_from_the_next_request_on(loop: Loop, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_models_key_is_another_from_the_next_request_on(loop: Loop, tmp_path: 
                 (tmp_path / "new").symlink_to(version)
                 (tmp_path / "new").replace(mounted)
                 headers = {"Authorization": f"Bearer {g.key}"}
-                answer = httpx.post(f"{g.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+                answer = httpx.post(f"{g.url}/v1/chat/completions", json=body, headers=headers, timeout=60)
                 assert answer.status_code == 200
     assert seen == ["Bearer secret-1", "Bearer secret-2"]
 
