@@ -31,6 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--target", choices=("local", "cluster"), default="local", help="where the stack under test runs")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """`--dist=loadgroup` has our groups; None leaves any other way to xdist."""
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from tests.groups import Groups
+
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a cluster: first what needs it empty, then what asks the stack, last what makes the stack another one."""
     if config.getoption("--target") != "cluster":

@@ -1,13 +1,9 @@
-"""What the tests of the one stack share: its order, one who watches it, a load; and a Ray for what needs no stack.
-
-With `--dist=loadgroup` what asks the stack stays together in this order, and the rest goes on beside it.
-"""
+"""What the tests of the one stack share: its order, one who watches it, a load; and a Ray for what needs no stack."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +13,6 @@ from tests.stack.watch import Watch
 from tests.stacks import Stack
 from tests.wall import Wall
 
-HERE = Path(__file__).parent
 ORDER = (
     "test_release",
     "test_api",
@@ -35,24 +30,14 @@ ORDER = (
 requests comes before, what kills after."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--target") == "cluster":
-        return
-
     def place(item: pytest.Item) -> int:
-        if not _asks_stack(item):
+        if "stack" not in getattr(item, "fixturenames", ()):
             return -1
         return ORDER.index(item.path.stem) if item.path.stem in ORDER else 0
 
-    items.sort(key=place)
-    for item in items:
-        if item.path.is_relative_to(HERE) or _asks_stack(item):
-            item.add_marker(pytest.mark.xdist_group("stack" if _asks_stack(item) else item.path.stem))
-
-
-def _asks_stack(item: pytest.Item) -> bool:
-    return "stack" in getattr(item, "fixturenames", ())
+    if config.getoption("--target") == "local":
+        items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from tests.unit.monitoring.samples_of import FILES, families
 from tools import docs
 
 ALERTS = {rule.name: rule for group in alerts.GROUPS for rule in group.rules}
-LOCAL = Path(__file__).parents[2] / "local"
+STACK = Path(__file__).parents[2] / "stack"
 PACE = 6
 """How much faster the clock of promtool's tests runs here: samples are 5 s apart, and no window gets too short."""
 STEEPER = frozenset({"DataDiskFilling"})
@@ -94,7 +94,7 @@ def test_what_is_said_to_be_injected_is_asked_for_by_a_test_of_the_local_stack(f
     names = shown.INJECTED[fault]
     assert set(names) <= ALERTS.keys()
     assert list(names) == sorted(set(names))
-    assert any(f'INJECTED["{fault}"]' in file.read_text() for file in LOCAL.glob("test_*.py"))
+    assert any(f'INJECTED["{fault}"]' in file.read_text() for file in STACK.glob("*.py"))
 
 
 def test_each_class_of_faults_is_injected():

@@ -1,0 +1,27 @@
+"""Which tests a process of pytest-xdist runs together, with `--dist=loadgroup`.
+
+xdist's own groups are marks, which it writes into the names of tests: pytest 9 lets nobody change these.
+"""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadScopeScheduling
+
+GROUPS = {
+    "tests/stack/status/": "a browser",
+    "tests/stack/test_door.py": "a Ray",
+    "tests/stack/test_scale_to_zero.py": "a Ray",
+    "tests/stack/test_stranded.py": "a Ray",
+    "tests/stack/test_vllm_replica.py": "another Ray",
+    "tests/stack/": "the stack",
+    "tests/client/": "the stack",
+}
+"""By how the names of their tests begin, the first that fits; tests of any other file are a group."""
+
+
+class Groups(LoadScopeScheduling):
+    """The tests of a group run in one process, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        fits = (group for beginning, group in GROUPS.items() if nodeid.startswith(beginning))
+        return next(fits, nodeid.partition("::")[0])
