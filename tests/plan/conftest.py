@@ -12,12 +12,14 @@ from pulumi.runtime import config as runtime
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
+from infra.providers import ports
+from infra.targets import preflight
 from infra.targets.layout import CHECKOUT
 from tests.loops import event_loop
 from tests.plan import clouds
 
 PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464, "status": 19091}
-"""Not the defaults: a stack of another checkout may have those."""
+"""Not the defaults, so that it shows which port went where."""
 
 SECRET = rpc._special_secret_sig
 
@@ -109,7 +111,12 @@ def _secret(value: Any) -> bool:
 
 @pytest.fixture
 def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Plan]:
-    """Plans the program with settings (without namespace); `encrypted` names those that are secrets."""
+    """Plans the program with settings (without namespace); `encrypted` names those that are secrets.
+
+    A plan is of a host with room: every port is free and memory is plenty, whatever else runs here.
+    """
+    monkeypatch.setattr(ports, "taken", lambda port, own: None)
+    monkeypatch.setattr(preflight, "memory_needed", lambda config: 0)
     program = tmp_path / "bin" / "prometheus"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
