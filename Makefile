@@ -18,8 +18,8 @@ DEV := $(VENV)/.develops-$(call digest,$(RUNS) $(DEVELOPS))
 # Each tier with two processes or more; what asks the one stack stays together in one of them.
 # Unit tests need no Schemathesis, whose plugin each process would take a second to import.
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --durations=15 --durations-min=2
-UNIT := tests/unit tests/images --ignore=tests/images/built -p no:schemathesis
-CONTRACT := tests/contract tests/plan tests/charts
+UNIT := tests/unit -p no:schemathesis
+CONTRACT := tests/contract
 STACKED := tests/stack tests/client
 CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster
 # What ARGS chooses may be in one tier alone.

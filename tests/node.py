@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tools import cache
+from tools.report import say
 
 INSTALL_S = 300
 
@@ -27,8 +28,11 @@ def packages(source: Path) -> Path:
     npm = program("npm")
     lock = source / "package-lock.json"
     folder = cache.root() / source.name / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    if (folder / "whole").is_file():
+        return folder
     with cache.lock(source.name):
         if not (folder / "whole").is_file():
+            say(f"{source.name}: installing packages by npm")
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             for name in (".npmrc", "package.json", "package-lock.json"):

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from tests.plan.examples import KUBECONFIG, MADE, stack_settings
+from tests.examples import KUBECONFIG, MADE, stack_settings
 from tools import on_cluster
 from tools.on_cluster import OnCluster
 from tools.report import ToolError

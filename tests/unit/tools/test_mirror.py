@@ -4,7 +4,7 @@ import pytest
 
 from infra.config import load
 from infra.versions import KUBERAY, KUBERAY_CRDS, POSTGRES
-from tests.plan.examples import EXAMPLES, settings
+from tests.examples import EXAMPLES, settings
 from tools.mirror import items
 
 

@@ -48,9 +48,7 @@ def test_what_this_host_lacks_is_said_all_at_once(tmp_path: Path, free: Ports, t
     assert "no-such-program is not on PATH; run `make up`" in found[6]
 
 
-def test_a_host_that_has_everything_is_no_mistake(
-    tmp_path: Path, free: Ports, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_has_everything_is_no_mistake(tmp_path: Path, free: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "memory_needed", lambda config: 0)  # what else runs here may have the memory
     (tmp_path / "w.gguf").write_text("")
     model = LlamaCppModel(name="a", source=f"file://{tmp_path}/w.gguf", memory_bytes=0)

@@ -19,7 +19,7 @@ from infra.targets.aks_bucket import bucket_name
 from infra.targets.aks_nodes import IMMUTABLE
 from infra.targets.provisioned import Provisioned
 from tests.loops import event_loop
-from tests.plan import clouds
+from tests.unit.plan import clouds
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 AZURE = Azure(subscription=SUBSCRIPTION, location="westeurope")

@@ -21,7 +21,7 @@ from infra.targets.eks_bucket import bucket_name
 from infra.targets.eks_network import within, zones
 from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
 from tests.loops import event_loop
-from tests.plan import clouds
+from tests.unit.plan import clouds
 
 SETTINGS = {"account": "123456789012", "region": "eu-central-1"}
 CLUSTER = {"authorized_ranges": ["203.0.113.7/32"], "tags": {"team": "ai"}}

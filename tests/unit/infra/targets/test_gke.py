@@ -18,7 +18,7 @@ from infra.gpu.pools import NodePool
 from infra.targets.gke import APIS, gke, left_behind
 from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
 from tests.loops import event_loop
-from tests.plan import clouds
+from tests.unit.plan import clouds
 
 ZONE = ["europe-west4-a"]
 CPU = {"name": "cpu", "zones": ZONE}

@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.charts.conftest import CHART, FULL, REFUSED, Refused
+from tests.chart import CHART, FULL, Refused
+from tests.chart_values import REFUSED
 from tools import values
 
 WRITTEN = yaml.safe_load((CHART / "values.schema.yaml").read_text())

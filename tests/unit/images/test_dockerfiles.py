@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILES = sorted(ROOT.glob("images/*/Dockerfile"))
 HADOLINT = Path(sys.executable).with_name("hadolint")
 

@@ -16,11 +16,13 @@ from infra.addons.kuberay import KUBERAY
 from infra.config import StackConfig
 from infra.policies.manifest import from_manifest
 from infra.policies.pods import pods
-from tests.charts.conftest import Rendered
-from tests.plan.examples import EXAMPLES
-from tests.plan.rendering import objects, rendered
+from tests.chart import Rendered
+from tests.examples import EXAMPLES
+from tests.rendering import objects, rendered
 from tools import environment
 from tools.charts import pack_kuberay
+
+pytestmark = pytest.mark.soak  # the policies hold the same pods to stricter rules, without 200 packages
 
 # Its command line asks its vendor's service for things; its runner for Kubernetes asks nobody.
 SCAN = """

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import jsonschema
 import pytest
 
-from tests.charts.conftest import VARIANTS
+from tests.chart_values import VARIANTS
+from tests.schemas import mistakes, schema_of
 
-
-def mistakes(rendered, schema_of):
-    for given in rendered:
-        validator = jsonschema.Draft202012Validator(schema_of(given))
-        for error in validator.iter_errors(given):
-            at = "/".join(map(str, error.absolute_path))
-            yield f"{given['kind']} {given['metadata']['name']} {at}: {error.message[:300]}"
+__all__ = ["schema_of"]
 
 
 def test_full_values_are_valid(full, schema_of):

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from infra.targets.layout import CHECKOUT
-from tests.plan.examples import EXAMPLES, KUBECONFIG, MADE, settings
-from tests.plan.golden import check
+from tests.examples import EXAMPLES, KUBECONFIG, MADE, settings
+from tests.unit.plan.golden import check
 
 FORBIDDEN = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen", "os.exec"})
 

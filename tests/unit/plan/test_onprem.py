@@ -9,8 +9,8 @@ import pulumi
 import pytest
 
 from infra.targets.layout import CHECKOUT
-from tests.plan.examples import settings
-from tests.plan.golden import check, golden
+from tests.examples import settings
+from tests.unit.plan.golden import check, golden
 
 EXAMPLE = CHECKOUT / "Pulumi.onprem.yaml"
 

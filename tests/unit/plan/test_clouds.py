@@ -9,8 +9,8 @@ import pulumi
 import pytest
 
 from infra.targets.layout import CHECKOUT
-from tests.plan.examples import stack_settings
-from tests.plan.golden import check, golden
+from tests.examples import stack_settings
+from tests.unit.plan.golden import check, golden
 
 CLOUDS = ("aws", "gcp", "azure")
 MODULES = {"aws": "aws", "gcp": "gcp", "azure": "azure-native"}

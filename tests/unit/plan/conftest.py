@@ -16,7 +16,7 @@ from infra.providers import ports
 from infra.targets import preflight
 from infra.targets.layout import CHECKOUT
 from tests.loops import event_loop
-from tests.plan import clouds
+from tests.unit.plan import clouds
 
 PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464, "status": 19091}
 """Not the defaults, so that it shows which port went where."""

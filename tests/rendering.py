@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from infra.targets.layout import CHECKOUT
-from tests.plan.examples import settings
+from tests.examples import settings
 from tools import find
 
 Object = dict[str, Any]

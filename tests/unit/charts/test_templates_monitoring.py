@@ -14,7 +14,7 @@ from monitoring.groups import RULES
 from monitoring.podmonitor import scrape_configs
 from monitoring.rules_file import document
 from monitoring.scope import Scope, scoped
-from tests.charts.conftest import CHART
+from tests.chart import CHART
 from tools.find import ensure
 
 FILES = CHART / "files"

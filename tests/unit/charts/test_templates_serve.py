@@ -9,7 +9,7 @@ import yaml
 
 from serving.config import Catalog, ServingConfig
 from serving.document import serve_document
-from tests.charts.conftest import CHART, FULL
+from tests.chart import CHART, FULL
 
 METRICS = "/var/run/headrace/metrics"
 STORE = {"database": "postgresql://u@db/h", "data": "/var/lib/headrace/"}

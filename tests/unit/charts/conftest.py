@@ -1,0 +1,3 @@
+from tests.chart import default, full, helm, render
+
+__all__ = ["default", "full", "helm", "render"]
