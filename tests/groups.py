@@ -11,7 +11,7 @@ GROUPS = {
     "tests/stack/status/": "a browser",
     "tests/stack/test_door.py": "a Ray",
     "tests/stack/test_scale_to_zero.py": "a Ray",
-    "tests/stack/test_stranded.py": "a Ray",
+    "tests/stack/test_stranded.py": "another Ray",
     "tests/stack/test_vllm_replica.py": "another Ray",
     "tests/stack/": "the stack",
     "tests/client/": "the stack",

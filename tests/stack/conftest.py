@@ -7,11 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.stack.recovered import Recovered, recovered
 from tests.stack.verdict import Verdict, verdict
 from tests.stack.watch import Watch
 from tests.stacks import Stack
-from tests.wall import Wall
+from tests.wall import Wall, deploy, walled_ray
 
 ORDER = (
     "test_release",
@@ -56,13 +55,8 @@ def mixed(stack: Stack, watch: Watch) -> Iterator[Future[Verdict]]:
 
 
 @pytest.fixture(scope="session")
-def recovery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recovered]:
-    """A Ray of the tests' own behind its door, which has come back."""
-    with recovered(tmp_path_factory.mktemp("gcs")) as made:
-        yield made
-
-
-@pytest.fixture(scope="session")
-def deployed(recovery: Recovered) -> Wall:
-    """That Ray, with one small application."""
-    return recovery.wall
+def deployed() -> Iterator[Wall]:
+    """A Ray of the tests' own behind its door, with one small application."""
+    with walled_ray() as wall:
+        deploy(wall)
+        yield wall
