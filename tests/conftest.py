@@ -22,6 +22,8 @@ from tools import fixture
 
 CLUSTER_TIMEOUT_S = 1500
 
+pytest_plugins = ("tests.changed",)
+
 # How long an example takes says how busy the host is. What a test's own @settings leave open is as here.
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("headrace")
