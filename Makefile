@@ -64,15 +64,19 @@ sbom: $(DEV) ## write the bill of materials of the environment into sbom.json
 test: lint test-unit test-contract test-stack ## lint, types and all tests that need nothing but this host
 
 test-unit: $(DEV) ## tests that need nothing: no sockets, no servers
+	@$(BIN)/python -m tests.prepare unit
 	$(PYTEST) $(UNIT) --dist=loadfile $(ARGS) $(MAY_BE_NONE)
 
 test-contract: $(DEV) ## tests of the API, the store and the tools, with servers that they start
+	@$(BIN)/python -m tests.prepare contract
 	$(PYTEST) $(CONTRACT) --dist=loadfile $(ARGS) $(MAY_BE_NONE)
 
 test-stack: $(DEV) ## tests of one stack on this host, which they bring up
+	@$(BIN)/python -m tests.prepare stack
 	$(PYTEST) $(STACKED) --dist=loadgroup $(ARGS) $(MAY_BE_NONE)
 
 test-cluster: $(DEV) ## tests on a real Kubernetes that this host runs; needs Linux and root
+	@$(BIN)/python -m tests.prepare cluster
 	$(BIN)/python -m tools.cluster prepare
 	$(BIN)/python -m tools.images prepare
 	$(BIN)/python -m pytest --durations=25 --durations-min=2 $(CLUSTERED) $(ARGS)
@@ -112,6 +116,7 @@ tools: $(RUN) ## obtain the programs that the stack drives and say where they ar
 	$(BIN)/python -m tools ensure
 
 soak: $(DEV) ## the long campaigns, on this host and on a Kubernetes that it runs; hours, Linux and root
+	@$(BIN)/python -m tests.prepare contract stack cluster soak
 	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built -m soak $(ARGS) $(MAY_BE_NONE)
 	$(BIN)/python -m tools.cluster prepare
 	$(BIN)/python -m tools.images prepare

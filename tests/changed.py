@@ -22,9 +22,9 @@ import pytest
 EVERYTHING = ("pyproject.toml", "requirements/")
 """Beginnings of paths on which every test depends."""
 ROOMS: Mapping[str, tuple[str, ...]] = {
-    "charts/": ("charts", "plan"),
+    "charts/": ("charts", "plan", "rendering"),
     "docs/": ("docs",),
-    "Pulumi": ("docs", "infra", "plan", "tools"),
+    "Pulumi": ("docs", "infra", "plan", "rendering", "tools"),
 }
 """Whose tests read files with such beginnings without naming each; other data is named, or lies in a package."""
 
