@@ -1,8 +1,9 @@
 """A model that says one word a second: a stream as long as its caller asks for, that costs no processor time.
 
 It calls the first of its tools where it must call one, which the small model of the tests does not do; and it takes
-pictures, at which it does not look. Asked with a `script`, it says that at once, or fails. Run in a pod of the serving
-image, or as `ticker.py ADDRESS PORT`; speaks as much of OpenAI's API as the `remote` engine uses.
+pictures, at which it does not look. Asked with a `script`, it says that at once, or fails. `POST /end` ends all streams
+that are under way as if they had said enough. Run in a pod of the serving image, or as `ticker.py ADDRESS PORT`; speaks
+as much of OpenAI's API as the `remote` engine uses.
 """
 
 import base64
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SCRIPT = re.compile(r"<script>([\w+/=-]*)</script>")
 FAILS = "fail"
+END = "/end"
 PAGE = "/page"
 """A page of text that tells a model what to do, as a tool may find one."""
 
@@ -32,6 +34,8 @@ def scripted(asked: dict) -> str | None:
 class Ticker(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     tick_s = 1
+    ends = 0
+    """How often somebody has asked for the end of what was under way."""
 
     def do_GET(self):
         if self.path == PAGE:
@@ -40,6 +44,11 @@ class Ticker(BaseHTTPRequestHandler):
         self._answer({"object": "list", "data": [{"id": "ticker", "object": "model"}]})
 
     def do_POST(self):
+        if self.path == END:
+            Ticker.ends += 1
+            self._answer({})
+            return
+        begun = Ticker.ends
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         said = scripted(asked)
         if said == FAILS:
@@ -67,9 +76,12 @@ class Ticker(BaseHTTPRequestHandler):
         self.end_headers()
         for call in calls or ():
             self._event(self._body("chat.completion.chunk", {"delta": {"tool_calls": [call]}, "finish_reason": None}))
-        for piece in () if calls else pieces:
+        for number, piece in enumerate(() if calls else pieces, 1):
             self._event(self._body("chat.completion.chunk", {"delta": {"content": piece}, "finish_reason": None}))
             time.sleep(0 if said is not None else self.tick_s)
+            if Ticker.ends != begun:
+                usage |= {"completion_tokens": number, "total_tokens": 1 + number}
+                break
         self._event(self._body("chat.completion.chunk", {"delta": {}, "finish_reason": reason}))
         self._event({**self._body("chat.completion.chunk", {}), "choices": [], "usage": usage})
         self._chunk(b"data: [DONE]\n\n")

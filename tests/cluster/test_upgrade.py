@@ -2,6 +2,7 @@
 
 An upgrade takes no request and breaks no stream. What dies without notice may cut what it was doing, and then it is
 seen: nothing hangs, nothing that was cut looks complete, what the gateway can still answer is a typed error.
+The soak takes each death by itself; here they follow each other under one load.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
+from tests import ticker
+from tests.cluster import around
 from tests.cluster.images import second_version
 from tests.cluster.stack import NAMESPACE, ClusterStack
 from tests.load import Load, healed, nothing_lost
@@ -22,11 +26,13 @@ pytestmark = pytest.mark.last
 
 Kubectl = Callable[..., str]
 
-STREAM_S = (180, pytest.param(300, marks=pytest.mark.soak))
+AT_MOST_S = 900
+STREAM_S = (0, pytest.param(300, marks=pytest.mark.soak))
+"""0: as long as the upgrade takes."""
 
 
 class LongStream(threading.Thread):
-    """One stream of a word a second."""
+    """One stream of a word a second, for as many seconds, or else until it is told to end."""
 
     def __init__(self, stack: ClusterStack, seconds: int) -> None:
         super().__init__()
@@ -40,7 +46,7 @@ class LongStream(threading.Thread):
         body = {
             "model": "ticker",
             "messages": [{"role": "user", "content": "count"}],
-            "max_tokens": self.seconds,
+            "max_tokens": self.seconds or AT_MOST_S,
             "stream": True,
         }
         try:
@@ -51,13 +57,20 @@ class LongStream(threading.Thread):
         except Exception as error:  # the test says it
             self.problem = repr(error)
 
+    def end(self) -> None:
+        """Waits for its end; the model ends one that has no length of its own."""
+        if not self.seconds:
+            url = f"http://{around.address(around.NAMESPACE, 'ticker')}:8080{ticker.END}"
+            httpx.post(url, timeout=30).raise_for_status()
+        self.join(self.seconds + 60)
+
 
 @pytest.fixture(params=STREAM_S)
 def long_stream(stack: ClusterStack, request: pytest.FixtureRequest) -> Iterator[LongStream]:
     stream = LongStream(stack, request.param)
     stream.start()
     yield stream
-    stream.join()
+    stream.end()
 
 
 @pytest.fixture
@@ -100,7 +113,8 @@ def test_an_upgrade_under_load_takes_nothing(
     assert load.problems == []
     assert (load.refused, load.cut) == (0, 0), f"{load.complete} complete, {load.refused} refused, {load.cut} cut"
     nothing_lost(stack, load)
-    long_stream.join(long_stream.seconds + 60)
+    assert long_stream.is_alive() or long_stream.seconds, "it ended before the upgrade did"
+    long_stream.end()
     assert not long_stream.problem
     assert long_stream.text.endswith("data: [DONE]\n\n")
     assert long_stream.words >= long_stream.seconds
@@ -126,7 +140,40 @@ def _is_whole(kubectl: Kubectl, pool: str, size: int) -> bool:
 
 
 @pytest.mark.usefixtures("whole")
-@pytest.mark.parametrize("pool", ["serving", pytest.param("models", marks=pytest.mark.soak)])
+def test_deaths_under_load_are_healed_and_lose_nothing(
+    stack: ClusterStack, kubectl: Kubectl, figures: Callable[[str, Load], None]
+) -> None:
+    """Ray's head without notice, which takes nothing; then the model's pod without, and one with a gateway with."""
+    before = replicas(kubectl)
+    assert sum(map(len, before.values())) >= 5
+    (head,) = pods(kubectl, **{"ray.io__node-type": "head"})
+    with Load(stack) as load:
+        eventually(lambda: load.complete >= 3, "the load works", 240)
+        kubectl(f"-n={NAMESPACE}", "delete", "pod", head, "--force", "--grace-period=0", "--wait=false")
+        eventually(lambda: _head_is_back(kubectl, head), "the head is back", 180)
+        settled = load.complete
+        eventually(lambda: load.complete >= settled + 6, "service goes on", 240)
+        assert (load.refused, load.cut) == (0, 0), f"{load.complete} complete, {load.refused} refused, {load.cut} cut"
+        assert replicas(kubectl) == before
+        model, gateway = (pods(kubectl, **{"headrace.io__pool": pool})[0] for pool in ("models", "serving"))
+        kubectl(f"-n={NAMESPACE}", "delete", "pod", model, "--force", "--grace-period=0", "--wait=false")
+        kubectl(f"-n={NAMESPACE}", "delete", "pod", gateway, "--wait=false")
+        eventually(lambda: _is_replaced(kubectl, model), "another pod has the model", 180)
+        assert healed(stack, 180)
+        settled = load.complete
+        eventually(lambda: load.complete >= settled + 6, "service is back", 240)
+    assert load.problems == []
+    nothing_lost(stack, load)
+    figures("head, model and gateway", load)
+
+
+def _is_replaced(kubectl: Kubectl, pod: str) -> bool:
+    return bool(found := pods(kubectl, **{"headrace.io__pool": "models"})) and pod not in found
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize("pool", ["serving", "models"])
 def test_a_pod_that_is_deleted_takes_nothing_with_it(
     stack: ClusterStack, kubectl: Kubectl, pool: str, figures: Callable[[str, Load], None]
 ) -> None:
@@ -142,8 +189,9 @@ def test_a_pod_that_is_deleted_takes_nothing_with_it(
     figures(f"a pod of {pool} is deleted", load)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("whole")
-@pytest.mark.parametrize("pool", [pytest.param("serving", marks=pytest.mark.soak), "models"])
+@pytest.mark.parametrize("pool", ["serving", "models"])
 def test_a_pod_that_dies_is_replaced(
     stack: ClusterStack, kubectl: Kubectl, pool: str, figures: Callable[[str, Load], None]
 ) -> None:
@@ -177,6 +225,7 @@ def replicas(kubectl: Kubectl) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("whole")
 def test_the_death_of_the_head_restarts_no_replica(
     stack: ClusterStack, kubectl: Kubectl, figures: Callable[[str, Load], None]

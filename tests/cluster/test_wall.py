@@ -102,7 +102,15 @@ def listeners(kubectl: Kubectl, pod: str) -> set[int]:
     return ports
 
 
-@pytest.fixture(scope="module", params=[ELSEWHERE, STACK], ids=["elsewhere", "beside"])
+NAMES = {ELSEWHERE: "elsewhere", STACK: "beside"}
+everywhere = pytest.mark.parametrize("where", NAMES, ids=NAMES.get, indirect=True)
+once = pytest.mark.parametrize(
+    "where", [ELSEWHERE, pytest.param(STACK, marks=pytest.mark.soak)], ids=NAMES.get, indirect=True
+)
+"""Of what does not depend on policies, which let everyone in."""
+
+
+@pytest.fixture(scope="module")
 def where(kubectl: Kubectl, ray: Ray, request: pytest.FixtureRequest) -> Iterator[str]:
     """The namespace of a pod that has the stack's image and none of its labels."""
     namespace = str(request.param)
@@ -178,6 +186,7 @@ def attack(kubectl: Kubectl, ray: Ray, where: str, token: str | None) -> tuple[R
     return report, made
 
 
+@everywhere
 def test_policies_keep_out_even_who_has_the_token(kubectl: Kubectl, ray: Ray, where: str) -> None:
     report, made = attack(kubectl, ray, where, ray.token)
     # The namespace's own pods may ask the API, which wants an API key.
@@ -189,6 +198,7 @@ def test_policies_keep_out_even_who_has_the_token(kubectl: Kubectl, ray: Ray, wh
     assert report.client in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
+@once
 @pytest.mark.usefixtures("opened")
 def test_the_token_keeps_out_whom_policies_let_in(kubectl: Kubectl, ray: Ray, where: str) -> None:
     friend, opened = attack(kubectl, ray, where, ray.token)
@@ -209,6 +219,7 @@ def test_the_token_keeps_out_whom_policies_let_in(kubectl: Kubectl, ray: Ray, wh
         assert report.documents == [403, 200]
 
 
+@once
 @pytest.mark.usefixtures("opened")
 def test_the_door_opens_for_nothing_else(kubectl: Kubectl, ray: Ray, where: str) -> None:
     url = f"http://{ray.pods[ray.head]}:8265"

@@ -117,6 +117,7 @@ def rebuilt(store: Buildah, folder: Path, target: str | None) -> dict[str, objec
     return dict(json.loads((folder / "image/manifest.json").read_text()))
 
 
+@pytest.mark.soak
 def test_debian_and_code_are_reproducible(serving: Image, empty_store: Buildah, tmp_path: Path) -> None:
     """The stage with the code, built from nothing, is the one that the image came from, to the byte."""
     assert rebuilt(empty_store, tmp_path / "new", "code") == rebuilt(layers("serving"), tmp_path / "old", "code")
