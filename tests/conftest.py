@@ -8,7 +8,7 @@ already up and leaves it up, which is quick while writing a test; what asks the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -121,27 +121,34 @@ def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pyt
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
+def cluster() -> Iterator[Mapping[str, frozenset[str]]]:
     """The test cluster: one that runs is used and left running, else one is brought up.
 
-    HEADRACE_TEST_CLUSTER=keep leaves one that this fixture brought up.
+    HEADRACE_TEST_CLUSTER=keep leaves one that this fixture brought up. Yields what each machine was before; nothing of
+    a cluster that ran. At the end its stack is destroyed, which leaves the machines as they were, and then they end.
     """
+    from tests.cluster.listing import differences, listings
     from tests.cluster.residue import Residue
     from tools.cluster import cluster as life
+    from tools.cluster.layout import NODES
     from tools.machines import host
 
     host.check()
     if life.running():
         life.up()  # makes volumes anew that an earlier run let go
-        yield
+        yield {}
         return
     keep = os.environ.get("HEADRACE_TEST_CLUSTER") == "keep"
-    before = Residue.now()
+    residue = Residue.now()
+    before: dict[str, frozenset[str]] = {}
     try:
-        life.up()
-        yield
+        life.up(booted=lambda: before.update(listings(NODES)))
+        yield before
+        if not keep:
+            life.made().destroy()
+            assert {node.name: differences(node, before) for node in NODES} == {node.name: ([], []) for node in NODES}
     finally:
         if not keep:
             life.down()
     if not keep:
-        assert Residue.now() - before == Residue(), "ending the cluster left something behind"
+        assert Residue.now() - residue == Residue(), "ending the cluster left something behind"

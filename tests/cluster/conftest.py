@@ -1,16 +1,15 @@
 """What tests on the cluster talk to it with; the cluster itself is a fixture of all tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.pods import Kubectl, new_namespace
 from tools.cluster.kubectl import kubectl as run_kubectl
-
-Kubectl = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
-def kubectl(cluster: None) -> Kubectl:
+def kubectl(cluster: object) -> Kubectl:
     """`kubectl(*arguments, input=None)` returns what it prints, and raises ToolError."""
     return run_kubectl
 
@@ -18,8 +17,5 @@ def kubectl(cluster: None) -> Kubectl:
 @pytest.fixture
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own."""
-    name = request.node.name.replace("_", "-").split("[")[0][:60].rstrip("-")
-    kubectl("create", "namespace", name)
-    kubectl(f"-n={name}", "wait", "--for=create", "serviceaccount/default", "--timeout=60s")  # before it no pod may be
-    yield name
-    kubectl("delete", "namespace", name, "--wait", "--timeout=180s")
+    with new_namespace(request.node.name.replace("_", "-").split("[")[0][:60].rstrip("-")) as name:
+        yield name

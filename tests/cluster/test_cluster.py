@@ -4,53 +4,22 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from infra.targets.layout import CHECKOUT
-from infra.versions import KUBERNETES
+from tests.cluster.pods import LISTEN, PORT, Kubectl, new_namespace, pod, start
 from tests.wait import eventually
 from tools.cluster import cluster as life
 from tools.cluster import images, load, volumes
-from tools.cluster.images import TOOLS
-from tools.cluster.layout import CONTROL_PLANE, VOLUMES, WORKER
+from tools.cluster.layout import NODES, VOLUMES, WORKERS
 from tools.images.oci import ImageConfig, write_archive
 from tools.machines.root import debian_root
 from tools.report import ToolError
 
-Kubectl = Callable[..., str]
-PORT = 8080
-LISTEN = ("socat", "-t20", f"TCP-LISTEN:{PORT},fork,reuseaddr")
-"""-t: once one side has no more to send, socat by itself waits half a second for the other."""
-
-
-def pod(name: str, node: str, **spec: Any) -> dict[str, Any]:
-    """A pod on that node that answers every connection to PORT with its name; `spec` overrides the container's."""
-    container = {
-        "name": "main",
-        "image": TOOLS,
-        "imagePullPolicy": "Never",
-        "command": [*LISTEN, "SYSTEM:hostname"],
-        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app": name}},
-        "spec": {"nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [container | spec]},
-    }
-
-
-def start(kubectl: Kubectl, namespace: str, *objects: dict[str, Any]) -> None:
-    """Makes the objects and waits for the pods among them."""
-    kubectl(
-        f"-n={namespace}", "apply", "-f=-", input=json.dumps({"kind": "List", "apiVersion": "v1", "items": objects})
-    )
-    if pods := [f"pod/{o['metadata']['name']}" for o in objects if o["kind"] == "Pod"]:
-        kubectl(f"-n={namespace}", "wait", "--for=condition=Ready", "--timeout=60s", *pods)
+WEST, EAST = (worker.name for worker in WORKERS)
 
 
 def address(kubectl: Kubectl, namespace: str, name: str) -> str:
@@ -76,13 +45,14 @@ def reaches(kubectl: Kubectl, namespace: str, client: str, where: str, port: int
     return succeeds(lambda: ask(kubectl, namespace, client, where, port, within_s=2))
 
 
-@pytest.fixture
-def pair(kubectl: Kubectl, namespace: str) -> str:
-    """A namespace with pods `west` on the control plane and `east` on the worker, which reach each other."""
-    start(kubectl, namespace, pod("west", CONTROL_PLANE.name), pod("east", WORKER.name))
-    hear(kubectl, namespace, "west", "east")
-    hear(kubectl, namespace, "east", "west")
-    return namespace
+@pytest.fixture(scope="module")
+def pair(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace with pods `west` on one worker and `east` on the other, which reach each other."""
+    with new_namespace("pair") as name:
+        start(kubectl, name, pod("west", WEST), pod("east", EAST))
+        hear(kubectl, name, "west", "east")
+        hear(kubectl, name, "east", "west")
+        yield name
 
 
 def hear(kubectl: Kubectl, namespace: str, client: str, server: str) -> str:
@@ -90,23 +60,6 @@ def hear(kubectl: Kubectl, namespace: str, client: str, server: str) -> str:
     where = address(kubectl, namespace, server)
     eventually(lambda: reaches(kubectl, namespace, client, where))
     return ask(kubectl, namespace, client, where)
-
-
-def test_both_nodes_are_ready_and_take_pods(kubectl: Kubectl) -> None:
-    def found() -> list[dict[str, Any]]:
-        return list(json.loads(kubectl("get", "nodes", "-o=json"))["items"])
-
-    # Kubernetes takes the taint of a node that was not ready away a little after it is.
-    eventually(lambda: not any(node["spec"].get("taints") for node in found()), "no node has taints", 30)
-    nodes = found()
-    assert {node["metadata"]["name"] for node in nodes} == {CONTROL_PLANE.name, WORKER.name}
-    for node in nodes:
-        (ready,) = (c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready")
-        assert ready == "True"
-        assert KUBERNETES.go is not None
-        assert node["status"]["nodeInfo"]["kubeletVersion"] == f"v{KUBERNETES.go.version}"
-    zones = {node["metadata"]["labels"]["topology.kubernetes.io/zone"] for node in nodes}
-    assert len(zones) == 2
 
 
 def test_pods_reach_each_other_across_nodes(kubectl: Kubectl, pair: str) -> None:
@@ -119,7 +72,7 @@ def test_pods_reach_each_other_across_nodes(kubectl: Kubectl, pair: str) -> None
 def test_a_pod_is_seen_with_its_own_address_across_nodes(kubectl: Kubectl, namespace: str) -> None:
     """Policies look at addresses: they mean nothing where one node's pods are masqueraded on the way to another."""
     who = {"command": [*LISTEN, "SYSTEM:echo $SOCAT_PEERADDR"]}
-    start(kubectl, namespace, pod("west", CONTROL_PLANE.name, **who), pod("east", WORKER.name, **who))
+    start(kubectl, namespace, pod("west", WEST, **who), pod("east", EAST, **who))
     west, east = (address(kubectl, namespace, name) for name in ("west", "east"))
     assert hear(kubectl, namespace, "west", "east") == west
     assert hear(kubectl, namespace, "east", "west") == east
@@ -167,7 +120,7 @@ def test_no_pod_finds_a_name_of_the_internet(kubectl: Kubectl, pair: str) -> Non
 
 
 def test_a_policy_denies_across_nodes_and_admits_whom_it_names(kubectl: Kubectl, pair: str) -> None:
-    start(kubectl, pair, pod("friend", CONTROL_PLANE.name), pod("neighbour", WORKER.name))
+    start(kubectl, pair, pod("friend", WEST), pod("neighbour", EAST))
     east = address(kubectl, pair, "east")
     for client in ("west", "friend", "neighbour"):
         assert hear(kubectl, pair, client, "east") == "east"
@@ -219,7 +172,7 @@ def test_a_volume_is_one_on_both_nodes_for_any_user(kubectl: Kubectl, namespace:
         "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
     }
     pods = []
-    for name, node, user in (("west", CONTROL_PLANE.name, 10001), ("east", WORKER.name, 10002)):
+    for name, node, user in (("west", WEST, 10001), ("east", EAST, 10002)):
         pods.append(pod(name, node, volumeMounts=[{"name": "data", "mountPath": "/data"}]))
         pods[-1]["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
         pods[-1]["spec"]["securityContext"] = {"runAsUser": user, "runAsGroup": user, "runAsNonRoot": True}
@@ -255,7 +208,7 @@ def test_the_default_class_can_be_taken_away(kubectl: Kubectl, namespace: str) -
 def test_limits_are_enforced(kubectl: Kubectl, namespace: str) -> None:
     hungry = pod(
         "hungry",
-        WORKER.name,
+        EAST,
         command=["sh", "-c", "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done"],
         resources={"limits": {"memory": "32Mi"}},
         readinessProbe=None,
@@ -284,14 +237,14 @@ def test_an_archive_is_loaded_once_and_found_by_name_and_digest(
         digest = write_archive(file, "headrace/version:test", [tools, tmp_path / version], config)
         assert life.load_archives([file]) == {"docker.io/headrace/version:test": digest}
         names[f"headrace/version@{digest}"] = version
-        for node in life.NODES:
+        for node in WORKERS:
             assert load.present(node)["docker.io/headrace/version:test"] == digest
     monkeypatch.setattr(load, "_share", _refuse)
     life.load_archives([tmp_path / "2.tar"])  # is there, so nothing is imported
     monkeypatch.undo()
     names["headrace/version:test"] = "2"
     for number, (name, version) in enumerate(names.items()):
-        for node in life.NODES:
+        for node in WORKERS:
             one = f"{node.name}-{number}"
             spec = pod(one, node.name, image=name, command=None, readinessProbe=None, imagePullPolicy="IfNotPresent")
             spec["spec"]["restartPolicy"] = "Never"
@@ -304,7 +257,7 @@ def test_an_archive_is_loaded_once_and_found_by_name_and_digest(
 def test_up_leaves_a_running_cluster_alone(kubectl: Kubectl) -> None:
     def state() -> list[str]:
         pods = kubectl("-n=kube-system", "get", "pods", "-o=jsonpath={range .items[*]}{.metadata.uid} {end}")
-        return [*sorted(pods.split()), *(str(node.pid) for node in life.NODES)]
+        return [*sorted(pods.split()), *(str(node.pid) for node in NODES)]
 
     before = state()
     life.up()
@@ -316,4 +269,4 @@ def test_a_shell_that_evaluates_env_has_kubectl(cluster: None) -> None:
     said = subprocess.run(
         ["sh", "-ec", script, sys.executable], capture_output=True, text=True, cwd=CHECKOUT, check=True
     )
-    assert set(said.stdout.split()) == {f"node/{node.name}" for node in life.NODES}
+    assert set(said.stdout.split()) == {f"node/{node.name}" for node in NODES}

@@ -1,4 +1,4 @@
-"""A nested machine of the tests' own, beside the cluster's."""
+"""Nested machines: one of the cluster's, and one of the tests' own beside them."""
 
 import os
 import select
@@ -12,6 +12,7 @@ import pytest
 
 from tests.cluster.residue import Residue
 from tests.wait import last
+from tools.cluster.layout import WORKERS
 from tools.machines import cgroups, host, network
 from tools.machines.machine import Machine, Mount, machines
 from tools.report import ToolError
@@ -45,16 +46,20 @@ def ended(pid: int, seconds: float = 20) -> bool:
         os.close(handle)
 
 
-def test_it_is_a_host_of_its_own_with_systemd_and_ssh(spare: Machine) -> None:
-    spare.up()
-    assert spare.run(["cat", "/proc/1/comm"]).stdout == "systemd\n"
-    assert spare.run(["systemctl", "is-system-running", "--wait"], check=False).stdout == "running\n"
-    assert spare.run(["hostname"]).stdout == "spare\n"
+@pytest.fixture
+def worker(cluster: object) -> Machine:
+    return WORKERS[0]
+
+
+def test_it_is_a_host_of_its_own_with_systemd_and_ssh(worker: Machine) -> None:
+    assert worker.run(["cat", "/proc/1/comm"]).stdout == "systemd\n"
+    assert worker.run(["systemctl", "is-system-running", "--wait"], check=False).stdout == "running\n"
+    assert worker.run(["hostname"]).stdout == f"{worker.name}\n"
     for kind in ("cgroup", "ipc", "mnt", "net", "pid", "uts"):
-        inside = spare.run(["readlink", f"/proc/1/ns/{kind}"]).stdout.strip()
+        inside = worker.run(["readlink", f"/proc/1/ns/{kind}"]).stdout.strip()
         assert inside != str(Path(f"/proc/self/ns/{kind}").readlink())
-    assert "eth0" in spare.run(["ip", "-brief", "link"]).stdout
-    mounted = spare.run(["cat", "/proc/mounts"]).stdout
+    assert "eth0" in worker.run(["ip", "-brief", "link"]).stdout
+    mounted = worker.run(["cat", "/proc/mounts"]).stdout
     assert [h.options for h in cgroups.hierarchies(mounted)] == [h.options for h in cgroups.hierarchies()]
 
 
@@ -100,16 +105,15 @@ def test_folders_of_the_host_are_seen_as_declared(spare: Machine, tmp_path: Path
     assert Machine.named("spare") == machine
 
 
-def test_input_arguments_and_failures_pass_unchanged(spare: Machine) -> None:
-    spare.up()
-    assert spare.run(["cat"], input="a\nb").stdout == "a\nb"
+def test_input_arguments_and_failures_pass_unchanged(worker: Machine) -> None:
+    assert worker.run(["cat"], input="a\nb").stdout == "a\nb"
     awkward = 'it\'s $HOME; "quoted" & `cut` \\ * \n last'
-    assert spare.run(["printf", "%s", awkward]).stdout == awkward
-    assert spare.run(["sh", "-c", "exit 7"], check=False).returncode == 7
-    with pytest.raises(ToolError, match=r"spare: ls /absent: status 2: ls: cannot access '/absent'"):
-        spare.run(["ls", "/absent"])
+    assert worker.run(["printf", "%s", awkward]).stdout == awkward
+    assert worker.run(["sh", "-c", "exit 7"], check=False).returncode == 7
+    with pytest.raises(ToolError, match=rf"{worker.name}: ls /absent: status 2: ls: cannot access '/absent'"):
+        worker.run(["ls", "/absent"])
     with pytest.raises(subprocess.TimeoutExpired):
-        spare.run(["sleep", "60"], timeout=1)
+        worker.run(["sleep", "60"], timeout=1)
 
 
 def test_it_is_the_host_that_its_key_says(spare: Machine, tmp_path: Path) -> None:
@@ -122,13 +126,12 @@ def test_it_is_the_host_that_its_key_says(spare: Machine, tmp_path: Path) -> Non
         spare.run(["true"])
 
 
-def test_no_secret_is_seen_in_the_list_of_processes(spare: Machine) -> None:
-    spare.up()
+def test_no_secret_is_seen_in_the_list_of_processes(worker: Machine) -> None:
     commands = "\n".join(" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
-    assert str(spare.folder) in commands
+    assert str(worker.folder) in commands
     assert "PRIVATE KEY" not in commands
     for name in ("boot.json", "ssh_host_ed25519_key"):
-        assert (spare.folder / name).stat().st_mode & 0o077 == 0
+        assert (worker.folder / name).stat().st_mode & 0o077 == 0
 
 
 def test_one_that_died_is_started_again(spare: Machine) -> None:

@@ -1,69 +1,50 @@
-"""Machines over SSH become a cluster by one `pulumi up`, and are again what they were after `destroy`."""
+"""Machines over SSH become a cluster by one `pulumi up`, and are again what they were after `destroy`: the campaigns.
+
+What `test_made.py` asks of the test cluster is asked here of one that has the application by the same `up`.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import random
 import re
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.onprem import etcd
-from infra.onprem.bundle import Bundle, sha256
-from infra.onprem.inputs import Inputs
 from infra.onprem.preflight import address, mistakes
 from infra.onprem.ssh import Remote
-from infra.onprem_config import BINARIES, OnPrem
+from infra.onprem_config import OnPrem
 from infra.onprem_config import mistakes as refused
-from infra.providers.machine import Machine as MachineResource
-from infra.providers.problem import Problem
 from infra.providers.resource import Task
 from infra.versions import KUBERNETES_BEFORE
 from tests.cluster import onprem
+from tests.cluster.cuts import KINDS, Cut, kill, seeded, up_but
 from tests.cluster.images import Image
-from tests.cluster.onprem import VIRTUAL_IP, Stack, Whole, listing, running, until
+from tests.cluster.listing import differences, listings
+from tests.cluster.onprem import VIRTUAL_IP, Whole, running, until
 from tests.servers import Postgres
-from tests.wait import last
 from tools import charts, find
+from tools.cluster import bundle as bundles
 from tools.cluster.images import TOOLS
 from tools.cluster.load import load
+from tools.cluster.onprem import Stack, host
 from tools.images.build import build
-from tools.machines import host, network
-from tools.machines.machine import KEY, Machine
+from tools.machines import network
+from tools.machines.host import check as check_host
+from tools.machines.machine import Machine
+
+pytestmark = pytest.mark.soak
 
 WORKERS = ("op-w1", "op-w2")
 PLANES = ("op-cp1", "op-cp2", "op-cp3")
 STORAGE: dict[str, Any] = {"kind": "local", "volumes": 4, "size": "2Gi", "path": "/var/lib/headrace-volumes"}
 ENDED = ("Succeeded", "Failed")
-LINK_CUT_S = 20
-"""SSH takes a connection for lost after 15."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What happens to a machine, and the words of progress (a pattern) at which it does."""
-
-    kind: str
-    machine: str
-    words: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}-{self.machine}-{re.sub(r'[^a-z]+', '-', self.words.split(': ')[-1].lower()).strip('-')}"
-
-
-KINDS = ("power", "link", "ssh")
 MOMENTS = (
     *((name, f"{name}: {words}") for name in ("op-cp1", "op-w1") for words in ("Kubernetes 1", r"\d+ images")),
     ("op-cp1", "op-cp1: kubeadm init"),
@@ -76,15 +57,7 @@ ANOTHER_ARGUMENT = (("op-cp1", "writing kubeadm's configuration"), ("op-cp1", "o
 CUTS = tuple(Cut(kind, *moment) for kind in KINDS for moment in MOMENTS)
 
 
-def seeded() -> Iterator[Cut]:
-    """One moment of each of three stages, and a different thing that happens at each."""
-    chance = random.Random(os.environ.get("HEADRACE_SEED", "5"))
-    kinds = chance.sample(KINDS, k=3)
-    for kind, moments in zip(kinds, (MOMENTS, ANOTHER_ARGUMENT, COMES_BACK), strict=True):
-        yield Cut(kind, *chance.choice(moments))
-
-
-FIRST, AT_CHANGE, AT_RETURN = seeded()
+FIRST, AT_CHANGE, AT_RETURN = seeded(MOMENTS, ANOTHER_ARGUMENT, COMES_BACK)
 
 
 @dataclass
@@ -103,35 +76,17 @@ class Site:
             more: dict[str, Any] = {"role": "control_plane"} if name in PLANES else {"pool": "workers"}
             if name == "op-w2":
                 more = {"gpus": 1, "accelerator": "l4", "pool": "gpus", "labels": {"rack": "7"}}
-            made.append(onprem.host(self.machines[name], **more))
+            made.append(host(self.machines[name], **more))
         return made
 
     def wants(self, *names: str, **more: Any) -> OnPrem:
         # The operator owns the driver: no machine of the tests has one.
-        self.stack.wants(*self.hosts(*names), bundle=str(self.bundle), driver="operator", **more)
+        self.stack.wants(onprem.wanted(*self.hosts(*names), bundle=str(self.bundle), driver="operator", **more))
         return OnPrem.model_validate(self.stack.settings)
 
     def up_but(self, cut: Cut) -> str:
-        """An `up` in which something happens; it may end well all the same. Returns what it said."""
-        machine = self.machines[cut.machine]
-        happened: list[Cut] = []
-
-        def happen() -> None:
-            happened.append(cut)
-            match cut.kind:
-                case "power":
-                    _kill(machine)
-                    machine.up()
-                case "link":
-                    network.link(machine.name, "down")
-                    time.sleep(LINK_CUT_S)
-                    network.link(machine.name, "up")
-                case _:
-                    machine.run(["pkill", "-KILL", "-f", "^sshd: root"], check=False)
-
-        _, said = self.stack.up_until(lambda line: bool(re.search(cut.words, line)), happen)
-        assert happened, said[-6000:]
-        return said
+        """Returns what it said."""
+        return up_but(self.stack, cut, self.machines[cut.machine])
 
     def node(self, name: str) -> dict[str, Any]:
         return dict(json.loads(self.stack.kubectl("get", "node", name, "-o=json")))
@@ -163,10 +118,9 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    host.check()
-    folder = tmp_path_factory.mktemp("bundle")
-    return onprem.make_bundle(folder / "bundle", folder)
+def bundle() -> Path:
+    check_host()
+    return bundles.cached()
 
 
 @contextmanager
@@ -177,7 +131,7 @@ def site(
     with running(*names) as machines:
         for archive in images:
             load([machines["op-w1"]], archive)
-        before = {name: listing(machine) for name, machine in machines.items()}
+        before = listings(machines.values())
         yield Site(machines, before, stack(folder / "stack"), bundle)
 
 
@@ -315,7 +269,6 @@ def test_a_claim_gets_a_volume_of_the_node(small: Site) -> None:
     small.machines["op-w1"].run(["rm", kept])
 
 
-@pytest.mark.soak
 def test_another_argument_of_the_api_server(small: Site) -> None:
     small.wants("op-cp1", *WORKERS, storage=STORAGE, api_server_args={"event-ttl": "2h0m0s"})
     small.up_but(AT_CHANGE)
@@ -328,14 +281,13 @@ def test_a_worker_leaves_and_comes_back(small: Site) -> None:
     small.wants("op-cp1", "op-w1", **kept)
     small.stack.up()
     assert small.ready().keys() == {"op-cp1", "op-w1"}
-    assert differences(small, "op-w2") == ([], [])
+    assert differences(small.machines["op-w2"], small.before) == ([], [])
     small.wants("op-cp1", *WORKERS, **kept)
     small.up_but(AT_RETURN)
     small.stack.up()
     assert small.ready() == {"op-cp1": True, "op-w1": True, "op-w2": True}
 
 
-@pytest.mark.soak
 def test_a_machine_that_restarts_comes_back(small: Site) -> None:
     """With the application: all of it is on this one.
 
@@ -356,14 +308,7 @@ def test_destroy_leaves_the_machines_as_they_were(small: Site) -> None:
     assert small.machines["op-w1"].run(["find", STORAGE["path"], "-name", "collections"]).stdout
     small.machines["op-w1"].run(["rm", "-r", STORAGE["path"]])
     for name in small.machines:
-        assert differences(small, name) == ([], []), name
-
-
-def differences(site: Site, name: str) -> tuple[list[str], list[str]]:
-    """What a machine has more than at first, and less; what just ends may take a minute for it."""
-    before = site.before[name]
-    now = last(lambda: listing(site.machines[name]), lambda now: now == before)
-    return sorted(now - before), sorted(before - now)
+        assert differences(small.machines[name], small.before) == ([], []), name
 
 
 def _pod(name: str, labels: dict[str, str], script: str = "sleep infinity") -> dict[str, Any]:
@@ -376,14 +321,6 @@ def _pod(name: str, labels: dict[str, str], script: str = "sleep infinity") -> d
     }
 
 
-def _kill(machine: Machine) -> None:
-    """Power is cut: nothing is written any more."""
-    assert machine.pid
-    os.kill(machine.pid, signal.SIGKILL)
-    until(lambda: machine.pid is None)
-
-
-@pytest.mark.soak
 @pytest.mark.parametrize("cut", CUTS, ids=str)
 def test_an_up_that_was_cut_goes_on(bundle: Path, tmp_path: Path, cut: Cut) -> None:
     with site(bundle, tmp_path, "op-cp1", "op-w1") as made:
@@ -394,77 +331,18 @@ def test_an_up_that_was_cut_goes_on(bundle: Path, tmp_path: Path, cut: Cut) -> N
         made.stack.up("--refresh", "--expect-no-changes")
         made.stack.destroy()
         for each in made.machines:
-            assert differences(made, each) == ([], []), each
+            assert differences(made.machines[each], made.before) == ([], []), each
 
 
-@pytest.fixture
-def downloads(bundle: Path, tmp_path: Path) -> Iterator[str]:
-    """The binaries as their vendor serves them, on this host's address in the machines' network."""
-    folder = tmp_path / f"v{onprem.VERSION}/bin/linux/amd64"
-    folder.mkdir(parents=True)
-    for name in BINARIES:
-        (folder / name).symlink_to(bundle / "bin/kube")
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with running("op-w2"), ThreadingHTTPServer((network.HOST, 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{network.HOST}:{server.server_address[1]}"
-        server.shutdown()
-
-
-def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, downloads: str) -> None:
-    machine = Machine.named("op-w2")
-    before = listing(machine)
-    task = Task(lambda words: None)
-
-    def inputs(**given: Any) -> dict[str, Any]:
-        hosts = [onprem.host(machine, role="control_plane")]
-        settings = OnPrem.model_validate({**onprem.SETTINGS, "hosts": hosts, **given})
-        return Inputs(settings, "onprem").machine(settings.hosts[0])
-
-    def fetched(checksum: str) -> dict[str, Any]:
-        return inputs(downloads=downloads, checksums=dict.fromkeys(BINARIES, checksum))
-
-    resource = MachineResource()
-    with pytest.raises(Problem, match="checksum did NOT match"):
-        resource.create(fetched("0" * 64), task)
-    good = fetched(sha256(bundle / "bin/kube"))
-    resource.create(good, task)
-    assert machine.run(["kubeadm", "version", "-o", "short"]).stdout == f"v{onprem.VERSION}\n"
-    assert resource.read("op-w2", good).outputs == good
-    machine.run(["sh", "-c", "echo 'vm.swappiness=1' >>/etc/sysctl.d/90-headrace-kubernetes.conf"])
-    assert resource.read("op-w2", good).outputs["drifted"]
-    with pytest.raises(Problem, match="it belongs to stack 'onprem'"):
-        resource.create({**good, "stack": "other"}, task)
-    stranger = KEY.with_suffix(".pub").read_text()
-    with pytest.raises(Problem, match=r"what answers at 10\.251\.0\.47 has another key"):
-        resource.create({**good, "host_key": stranger}, task)
-    resource.update("op-w2", good, inputs(bundle=str(bundle)), task)
-    present = machine.run(["ctr", "--namespace=k8s.io", "images", "list", "--quiet"]).stdout.splitlines()
-    digests = Bundle.open(str(bundle)).digests
-    assert digests.keys() | {f"{TOOLS.rpartition(':')[0]}@{digests[TOOLS]}"} <= set(present)
-    resource.delete("op-w2", good, task)
-    until(lambda: listing(machine) == before)
-    assert resource.read("op-w2", good).id is None
-
-    script = "useradd -m ann; cp -r ~root/.ssh ~ann/; chown -R ann ~ann/.ssh"
-    machine.run(["sh", "-ec", script])
-    with pytest.raises(Problem, match="ann may not use sudo without a password"):
-        resource.create({**good, "user": "ann"}, task)
-    machine.run(["sh", "-c", "echo 'ann ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ann"])
-    resource.create({**good, "user": "ann"}, task)
-    resource.delete("op-w2", {**good, "user": "ann"}, task)
-
-
-@pytest.mark.soak
 def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
     names = (*PLANES, "op-w1")
-    bundle = onprem.make_bundle(tmp_path / "bundle", tmp_path, "keepalived")
+    bundle = bundles.make(tmp_path / "bundle", tmp_path, "keepalived")
     with site(bundle, tmp_path, *names) as made:
         made.wants(*names, virtual_ip=VIRTUAL_IP)
         made.stack.up()
         assert made.ready() == dict.fromkeys(names, True)
         made.stack.up("--expect-no-changes")
-        _kill(made.machines["op-cp1"])
+        kill(made.machines["op-cp1"])
         until(lambda: bool(made.stack.kubectl("get", "--raw=/readyz", check=False)), 60)
         made.stack.apply(_pod("after", {}))
         made.stack.kubectl("wait", "--for=condition=Ready", "pod", "after", "--timeout=90s")
@@ -473,19 +351,18 @@ def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
         until(lambda: all(made.ready().values()), 180)
         made.stack.destroy()
         for each in made.machines:
-            assert differences(made, each) == ([], []), each
+            assert differences(made.machines[each], made.before) == ([], []), each
 
 
-@pytest.mark.soak
 def test_a_control_plane_that_died_is_replaced(tmp_path: Path) -> None:
     """It never answers again: its node and its member of etcd go, another machine takes its place."""
-    bundle = onprem.make_bundle(tmp_path / "bundle", tmp_path, "keepalived")
+    bundle = bundles.make(tmp_path / "bundle", tmp_path, "keepalived")
     with site(bundle, tmp_path, *PLANES, "op-w2") as made:
         made.wants(*PLANES, virtual_ip=VIRTUAL_IP)
         made.stack.up()
-        _kill(made.machines["op-cp2"])
-        planes = [onprem.host(made.machines[name], role="control_plane") for name in ("op-cp1", "op-cp3", "op-w2")]
-        made.stack.wants(*planes, bundle=str(bundle), virtual_ip=VIRTUAL_IP)
+        kill(made.machines["op-cp2"])
+        planes = [host(made.machines[name], role="control_plane") for name in ("op-cp1", "op-cp3", "op-w2")]
+        made.stack.wants(onprem.wanted(*planes, bundle=str(bundle), virtual_ip=VIRTUAL_IP))
         said = made.stack.up()
         assert "op-cp2 is taken out of the cluster all the same" in said
         assert made.ready() == {"op-cp1": True, "op-cp3": True, "op-w2": True}
@@ -494,14 +371,12 @@ def test_a_control_plane_that_died_is_replaced(tmp_path: Path) -> None:
         made.stack.up("--expect-no-changes")
         made.stack.destroy()
         for name in ("op-cp1", "op-cp3", "op-w2"):
-            assert differences(made, name) == ([], []), name
+            assert differences(made.machines[name], made.before) == ([], []), name
 
 
-@pytest.mark.soak
 def test_an_upgrade_by_one_minor(bundle: Path, tmp_path: Path) -> None:
     """Kubernetes of the minor before is built, which takes minutes."""
-    (work := tmp_path / "work").mkdir()
-    before = onprem.make_bundle(tmp_path / "before", work, kit=KUBERNETES_BEFORE)
+    before = bundles.cached(KUBERNETES_BEFORE)
     with site(before, tmp_path, "op-cp1", *WORKERS) as made:
         names = ("op-cp1", *WORKERS)
         old = find.obtain(KUBERNETES_BEFORE).version
@@ -511,11 +386,11 @@ def test_an_upgrade_by_one_minor(bundle: Path, tmp_path: Path) -> None:
         made.bundle = bundle
         made.wants(*names)
         made.stack.up()
-        assert made.versions() == dict.fromkeys(names, f"v{onprem.VERSION}")
+        assert made.versions() == dict.fromkeys(names, f"v{onprem.version()}")
         assert made.ready() == dict.fromkeys(names, True)
         made.stack.apply(_pod("after", {}))
         made.stack.kubectl("wait", "--for=condition=Ready", "pod", "after", "--timeout=90s")
         made.stack.up("--refresh", "--expect-no-changes")
         made.stack.destroy()
         for each in made.machines:
-            assert differences(made, each) == ([], []), each
+            assert differences(made.machines[each], made.before) == ([], []), each

@@ -1,1 +1,1 @@
-"""A real Kubernetes for the tests: two nested machines, made a cluster by kubeadm, without an image registry."""
+"""A real Kubernetes for the tests: the on-prem target makes it of nested machines, without an image registry."""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tools.cluster import cluster
-from tools.cluster.layout import BIN, KUBECONFIG
+from tools.cluster.layout import BIN, KUBECONFIG, NODES
 from tools.images.oci import ArchiveError
 from tools.report import ToolError, say
 
@@ -47,7 +47,7 @@ def _environment() -> str:
 
 
 def _status() -> int:
-    for node in cluster.NODES:
+    for node in NODES:
         print(f"{node.name:<4} {node.ip:<12} {f'pid {node.pid}' if node.pid else 'off'}")
     up = cluster.running()
     print(f"up, KUBECONFIG={KUBECONFIG}" if up else "not up")
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("down", help="end the cluster and delete everything that it left on this host")
     commands.add_parser("status", help="say whether it is up; the exit status is 1 if it is not")
-    load = commands.add_parser("load", help="load OCI image archives into both machines")
+    load = commands.add_parser("load", help="load OCI image archives into the workers")
     load.add_argument("archives", nargs="+", type=Path, metavar="archive")
     commands.add_parser("env", help="print KUBECONFIG and a PATH with kubectl, to be evaluated by a shell")
     commands.add_parser("kubeconfig", help="print the path of the cluster's kubeconfig")

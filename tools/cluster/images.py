@@ -13,7 +13,6 @@ from infra.versions import KUBERAY
 from tools import cache
 from tools.images.oci import ImageConfig, Layer, write_archive, write_bundle
 from tools.machines.root import debian_root
-from tools.report import say
 
 BINARIES = ("kube", "pause", "coredns", "kube-router", "ray-operator")
 TOOLS = "docker.io/headrace/tools:1"
@@ -43,27 +42,12 @@ _PROGRAMS = (
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin"}
 
 
-def archive(binaries: Mapping[str, Path], names: Iterable[str]) -> Path:
-    """Returns an archive of every image that the cluster starts with; makes it if it is not in the cache.
-
-    `names` are those that kubeadm uses (`kubeadm config images list`). The images of Kubernetes' components are one,
-    under the name of the API server; see `aliases`.
-    """
-    names = tuple(names)
-    root = debian_root()
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for part in (root.name, *names, *(cache.sha256(binaries[name]) for name in BINARIES)):
-        digest.update(f"{part}\0".encode())
-    file = cache.root() / f"cluster-images-{digest.hexdigest()[:12]}.tar"
-    if file.exists():
-        return file
-    with cache.lock("cluster-images"):
-        if not file.exists():
-            say("images: packing Kubernetes, CoreDNS, kube-router and KubeRay's operator")
-            write(file, binaries, names)
-            for old in set(file.parent.glob("cluster-images-*.tar")) - {file}:
-                old.unlink()
-    return file
+def digest(binaries: Mapping[str, Path], names: Iterable[str]) -> str:
+    """Names all that goes into the images."""
+    total = hashlib.sha256(Path(__file__).read_bytes())
+    for part in (debian_root().name, *names, *(cache.sha256(binaries[name]) for name in BINARIES)):
+        total.update(f"{part}\0".encode())
+    return total.hexdigest()
 
 
 def aliases(names: Iterable[str]) -> dict[str, str]:
@@ -80,7 +64,11 @@ def named(names: Iterable[str], component: str) -> str:
 
 
 def write(file: Path, binaries: Mapping[str, Path], names: Sequence[str]) -> None:
-    """Writes what `archive` returns."""
+    """Writes an archive of every image that a cluster starts with.
+
+    `names` are those that kubeadm uses (`kubeadm config images list`). The images of Kubernetes' components are one,
+    under the name of the API server; see `aliases`.
+    """
     root = debian_root()
     with tempfile.TemporaryDirectory(prefix=".cluster-images-", dir=file.parent) as temporary:
         work = Path(temporary)

@@ -3,7 +3,7 @@
 import os
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +15,8 @@ from tools.machines.machine import Machine
 _CTR = "ctr --namespace k8s.io images"
 
 
-def load(machines: Sequence[Machine], archive: Path, aliases: Mapping[str, str] | None = None) -> dict[str, str]:
+def load(machines: Sequence[Machine], archive: Path) -> dict[str, str]:
     """Imports an archive's images into every machine that lacks them; returns digests by full name.
-
-    `aliases` are further names: alias to a name in the archive.
 
     Raises:
         ArchiveError: the file is no OCI archive.
@@ -29,7 +27,6 @@ def load(machines: Sequence[Machine], archive: Path, aliases: Mapping[str, str] 
         for entry in manifests(archive)
     }
     tags = [(name, tag) for name, digest in images.items() for tag in _names(name, digest)]
-    tags += [(name, full_name(alias)) for alias, name in (aliases or {}).items()]
     wanted = {tag: images[name] for name, tag in tags}
     lacking = [machine for machine in machines if wanted.items() - present(machine).items()]
     if lacking:

@@ -1,4 +1,4 @@
-"""Volumes that both nodes see, as a file server would give them: a folder of the host, mounted into both machines.
+"""Volumes that all nodes see, as a file server would give them: a folder of the host, mounted into the machines.
 
 They are static: a volume that was used and let go is made anew, empty, by `renew`.
 """
@@ -14,6 +14,7 @@ CLASS = "shared"
 COUNT = 16
 SIZE = "50Gi"
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
+_LET_GO = ("Released", "Failed")
 
 Kubectl = Callable[..., str]
 
@@ -22,7 +23,7 @@ def renew(kubectl: Kubectl, *, default: bool = True) -> None:
     """Makes the storage class (the cluster's default one, or not) and every volume that is not there or was let go."""
     _apply(kubectl, [_storage_class(default)])
     there = {volume["metadata"]["name"]: volume for volume in json.loads(kubectl("get", "pv", "-o", "json"))["items"]}
-    used = [name for name, volume in there.items() if volume["status"].get("phase") in ("Released", "Failed")]
+    used = [name for name in _names() if name in there and there[name]["status"].get("phase") in _LET_GO]
     if used:
         kubectl("delete", "pv", "--wait", *used)
     new = [name for name in _names() if name in used or name not in there]
