@@ -70,8 +70,8 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
 
 def prepare(tiers: Sequence[str]) -> Sequence[str]:
     """Obtains what these tiers need and is not there; returns what could not be had."""
-    kits = dict.fromkeys(kit for tier in tiers for kit in BUILT[tier])
-    builds = [(kit.name, partial(find.obtain, kit)) for kit in kits]
+    kits = {kit.name: kit for tier in tiers for kit in BUILT[tier]}
+    builds = [(name, partial(find.obtain, kit)) for name, kit in kits.items()]
     fetches = list({name: (name, bring) for tier in tiers for name, bring in FETCHED[tier]}.values())
     with ThreadPoolExecutor(2) as lanes:
         return [failed for lane in lanes.map(_one_by_one, (builds, fetches)) for failed in lane]
