@@ -4,6 +4,9 @@ STACK ?= local
 ARGS ?=
 PYTHON ?= python3
 export STACK
+# Bytecode is kept, whatever this is: else each process of a stack and of the tests compiles hundreds of files anew,
+# and pytest rewrites all assertions in each run.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
