@@ -55,7 +55,18 @@ class Copy:
         """Runs tests and returns what pytest reports of each, which is nothing when it could not start."""
         report = self.folder / ".mutations.xml"
         report.unlink(missing_ok=True)
-        arguments = ["-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}", *options]
+        # No test of an entry uses Schemathesis, whose plugin takes a second to import.
+        arguments = [
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:schemathesis",
+            "-o",
+            "junit_family=xunit1",
+            f"--junitxml={report}",
+            *options,
+        ]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 [sys.executable, "-m", "pytest", *arguments, *tests],

@@ -55,7 +55,9 @@ def find_test(root: Path, test: str) -> str:
     defining: dict[Path, list[str]] = {}
     for path in sorted((root / "tests").rglob("*.py")):
         if f"def {function}(" in (text := path.read_text()):
-            names = [each for each in _functions(ast.parse(text).body) if f"::{each}".endswith(f"::{name}")]
+            functions = list(_functions(ast.parse(text).body))
+            # A method may be named without its class where no function of the module has its name.
+            names = [name] if name in functions else [each for each in functions if each.endswith(f"::{name}")]
             defining |= {path.relative_to(root): names} if names else {}
     parts = Path(file).parts
     found = [

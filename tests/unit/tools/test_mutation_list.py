@@ -69,8 +69,9 @@ IMPORTS = entry("imports", "LIMIT = 3", "from shelf import LIMIT", "test_shop.py
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Callable[[Sequence[Entry]], Path]:
-    """Makes a project with a list; what it has is not committed."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[Entry]], Path]:
+    """Makes a project with a list; what it has is not committed. Its tests need no plugin."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def make(entries: Sequence[Entry]) -> Path:
         root = tmp_path / "project"
