@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from tools.mutations.copies import Copy
-from tools.mutations.entry import Mutation, Tier, find_test, read, unfit
+from tools.mutations.entry import Mutation, Tier, find_test, read, texts, unfit
 from tools.report import ToolError, say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,11 +90,12 @@ def _line(message: str) -> str:
 def run(root: Path, mutations: Sequence[Mutation], *, jobs: int = 1, base_check: bool = True) -> Iterator[Verdict]:
     """Yields a verdict on each mutation as it is known."""
     fit = []
+    tests_there = texts(root)
     for mutation in mutations:
-        if why := unfit(root, mutation):
+        if why := unfit(root, tests_there, mutation):
             yield Verdict(mutation, "stale", 0, why)
         else:
-            fit.append((mutation, find_test(root, mutation.test)))
+            fit.append((mutation, find_test(tests_there, mutation.test)))
     jobs = min(jobs, len(fit))
     if not fit:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +45,12 @@ def read(file: Path) -> list[Mutation]:
     return found
 
 
-def find_test(root: Path, test: str) -> str:
+def texts(root: Path) -> dict[Path, str]:
+    """Returns every file of tests with its text."""
+    return {path.relative_to(root): path.read_text() for path in sorted((root / "tests").rglob("*.py"))}
+
+
+def find_test(tests: Mapping[Path, str], test: str) -> str:
     """Returns the node id of a test: its file has this name, or ends with this path, and defines it.
 
     Raises `LookupError`.
@@ -53,12 +58,12 @@ def find_test(root: Path, test: str) -> str:
     file, _, name = test.partition("::")
     function = name.rpartition("::")[2]
     defining: dict[Path, list[str]] = {}
-    for path in sorted((root / "tests").rglob("*.py")):
-        if f"def {function}(" in (text := path.read_text()):
+    for path, text in tests.items():
+        if f"def {function}(" in text:
             functions = list(_functions(ast.parse(text).body))
             # A method may be named without its class where no function of the module has its name.
             names = [name] if name in functions else [each for each in functions if each.endswith(f"::{name}")]
-            defining |= {path.relative_to(root): names} if names else {}
+            defining |= {path: names} if names else {}
     parts = Path(file).parts
     found = [
         f"{path}::{each}" for path, names in defining.items() if path.parts[-len(parts) :] == parts for each in names
@@ -79,7 +84,7 @@ def _functions(body: Iterable[ast.stmt], within: str = "") -> Iterator[str]:
             yield from _functions(node.body, f"{within}{node.name}::")
 
 
-def unfit(root: Path, mutation: Mutation) -> str:
+def unfit(root: Path, tests: Mapping[Path, str], mutation: Mutation) -> str:
     """Returns why an entry no longer applies; empty when it does."""
     file = root / mutation.file
     if not file.is_file():
@@ -89,7 +94,7 @@ def unfit(root: Path, mutation: Mutation) -> str:
     if file.suffix == ".py" and not _is_python(mutation.applied(file.read_text())):
         return f"with `new` {mutation.file} is no Python any more"
     try:
-        find_test(root, mutation.test)
+        find_test(tests, mutation.test)
     except LookupError as error:
         return str(error)
     return ""

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tools.mutations.__main__ import LIST, ROOT, main, run
-from tools.mutations.entry import Mutation, find_test, read, unfit
+from tools.mutations.entry import Mutation, find_test, read, texts, unfit
 from tools.report import ToolError
 
 Entry = dict[str, Any]
@@ -143,21 +143,22 @@ def test_some_are_chosen(project: Callable[..., Path], capsys: pytest.CaptureFix
     ],
 )
 def test_an_entry_that_no_longer_applies(project: Callable[..., Path], changed: Entry, why: str) -> None:
-    assert why in unfit(project([]), Mutation.model_validate(CAUGHT | changed))
+    root = project([])
+    assert why in unfit(root, texts(root), Mutation.model_validate(CAUGHT | changed))
 
 
 def test_a_test_is_found_wherever_it_is(project: Callable[..., Path]) -> None:
     root = project([])
     found = "tests/unit/test_shop.py::test_a_greeting"
-    assert find_test(root, "test_shop.py::test_a_greeting") == found
-    assert find_test(root, "unit/test_shop.py::test_a_greeting") == found
-    assert find_test(root, "test_shop.py::TestTwice::test_the_limit").endswith("::TestTwice::test_the_limit")
+    assert find_test(texts(root), "test_shop.py::test_a_greeting") == found
+    assert find_test(texts(root), "unit/test_shop.py::test_a_greeting") == found
+    assert find_test(texts(root), "test_shop.py::TestTwice::test_the_limit").endswith("::TestTwice::test_the_limit")
     (root / "tests/stack").mkdir()
     (root / "tests/unit/test_shop.py").rename(root / "tests/stack/test_shop.py")
-    assert find_test(root, "test_shop.py::test_a_greeting") == found.replace("unit", "stack")
+    assert find_test(texts(root), "test_shop.py::test_a_greeting") == found.replace("unit", "stack")
     (root / "tests/test_shop.py").write_text(TESTS)
     with pytest.raises(LookupError, match="name one by a longer path"):
-        find_test(root, "test_shop.py::test_a_greeting")
+        find_test(texts(root), "test_shop.py::test_a_greeting")
 
 
 @pytest.mark.parametrize(
@@ -170,9 +171,9 @@ def test_what_is_no_list(tmp_path: Path, text: str) -> None:
 
 
 def test_every_entry_of_ours_applies() -> None:
-    mutations = read(ROOT / LIST)
+    mutations, tests = read(ROOT / LIST), texts(ROOT)
     assert len(mutations) >= 60
-    assert {m.id: why for m in mutations if (why := unfit(ROOT, m))} == {}
+    assert {m.id: why for m in mutations if (why := unfit(ROOT, tests, m))} == {}
 
 
 def test_no_file_has_many() -> None:
