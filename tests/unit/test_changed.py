@@ -14,6 +14,7 @@ from tests.changed import Selection, changed_since
 
 ROOT = Path(__file__).parents[2]
 FILES = {
+    ".gitignore": "__pycache__/\n.pytest_cache/\n",
     "shop/__init__.py": "",
     "shop/__main__.py": "from shop import till\n",
     "shop/stock.py": '"""What shop.till sells."""\nCOUNT = 3\n',
@@ -160,7 +161,8 @@ def run(checkout: Path) -> Callable[..., tuple[int, str]]:
 
 
 def test_pytest_runs_what_was_chosen(checkout: Path, run: Callable[..., tuple[int, str]]) -> None:
-    assert run("tests", "--changed")[0] == pytest.ExitCode.NO_TESTS_COLLECTED
+    status, said = run("tests", "--changed")
+    assert status == pytest.ExitCode.NO_TESTS_COLLECTED, said
     (checkout / "shop/till.py").write_text("def price():\n    return 0\n")
     status, said = run("tests", "--changed=HEAD")
     assert status == pytest.ExitCode.TESTS_FAILED
