@@ -20,7 +20,7 @@ from infra.targets.layout import CHECKOUT, Layout
 from tests.ports import reserve
 from tests.wait import eventually
 
-UP_S = 400
+UP_S = 800
 
 
 @dataclass(frozen=True)

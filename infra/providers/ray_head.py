@@ -25,6 +25,10 @@ loopback address it leaves alone."""
 LONGEST_STREAM_S = 7200
 """HAProxy lets the streams of a replaced configuration live for this long."""
 
+READY_S = 300
+"""A host that is busy with other work, or has read nothing from its disk yet, takes more than a minute to import Ray's
+dashboard. By default Ray gives it one, and then goes on without: nothing can be deployed to such a Ray."""
+
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 """What Ray gets of our environment: no secret of the user's ends up in its processes."""
 
@@ -51,7 +55,7 @@ class RayHead(Resource):
         url = f"http://127.0.0.1:{new['dashboard_port']}/api/version"
         task.say("starting Ray")
         try:
-            wait_ready(session, url, Path(new["log"]), task, name="Ray", seconds=120)
+            wait_ready(session, url, Path(new["log"]), task, name="Ray", seconds=READY_S)
             _wait_serve_api(new, task)
         except Interrupted:
             raise
@@ -142,6 +146,7 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": new["token_path"],
         "AUTOSCALER_METRIC_PORT": inner.autoscaler_metrics,
         "DASHBOARD_METRIC_PORT": inner.dashboard_metrics,
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": READY_S,
         # No workers waiting for tasks: Serve has actors only.
         "RAY_enable_worker_prestart": 0,
         # Nor does an idle worker stay: by default as many do as there are logical CPUs.
@@ -177,7 +182,7 @@ def _wait_serve_api(new: Values, task: Task) -> None:
     """Ray's dashboard answers before the part of it that deploys applications is there."""
     url = f"http://127.0.0.1:{new['dashboard_port']}/api/serve/applications/"
     headers = {"Authorization": f"Bearer {Path(new['token_path']).read_text()}"}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + READY_S
     while True:
         try:
             if httpx.get(url, headers=headers, timeout=30, trust_env=False).status_code == 200:
