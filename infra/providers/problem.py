@@ -12,3 +12,7 @@ class Problem(Exception):
 
 class Interrupted(Problem):
     """The operator interrupted the operation; what it started is left to be adopted by the next one."""
+
+
+class Ended(Problem):
+    """A process ended while it started."""

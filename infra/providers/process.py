@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from infra.providers.problem import Interrupted, Problem
+from infra.providers.problem import Ended, Interrupted, Problem
 from infra.providers.resource import Found, Resource, Task, Values, fingerprint, strings
 from infra.providers.session import Session
 
@@ -26,7 +26,12 @@ def tail(log: Path, lines: int = LOG_TAIL) -> str:
 
 
 def wait_ready(session: Session, url: str, log: Path, task: Task, *, name: str, seconds: float) -> None:
-    """Waits until `url` answers (401 is an answer too); raises `Problem` when it does not."""
+    """Waits until `url` answers (401 is an answer too).
+
+    Raises:
+        Ended: the process ended before.
+        Problem: it does not answer in time.
+    """
     start = time.monotonic()
     while True:
         try:
@@ -35,7 +40,7 @@ def wait_ready(session: Session, url: str, log: Path, task: Task, *, name: str, 
         except httpx.HTTPError:
             pass
         if not session.alive:
-            raise Problem(f"{name} ended while it started; its log {log} says:{tail(log)}")
+            raise Ended(f"{name} ended while it started; its log {log} says:{tail(log)}")
         if time.monotonic() - start > seconds:
             raise Problem(f"{name} is not ready after {seconds:.0f} s; its log {log} says:{tail(log)}")
         task.pause(0.1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from infra.providers.problem import Interrupted, Problem
+from infra.providers.problem import Ended, Interrupted, Problem
 from infra.providers.process import wait_ready
 from infra.providers.ray_ports import RayPorts, choose
 from infra.providers.resource import Found, Resource, Task, Values, fingerprint
@@ -52,11 +52,16 @@ class RayHead(Resource):
         if not (session.alive and session.spec.get("fingerprint") == digest):
             self._end(session, new["temp"])
             self._start(session, new, digest)
-        url = f"http://127.0.0.1:{new['dashboard_port']}/api/version"
         task.say("starting Ray")
         try:
-            wait_ready(session, url, Path(new["log"]), task, name="Ray", seconds=READY_S)
-            _wait_serve_api(new, task)
+            try:
+                _wait(session, new, task)
+            except Ended:
+                # Ray gives its node 30 s to register, which no setting changes: too few on a host that is busy.
+                task.say("Ray ended while it started: it is started once more")
+                self._end(session, new["temp"])
+                self._start(session, new, digest)
+                _wait(session, new, task)
         except Interrupted:
             raise
         except Problem:
@@ -176,6 +181,12 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
     }
     inherited = {k: os.environ[k] for k in INHERITED if k in os.environ}
     return {**inherited, **{k: str(v) for k, v in settings.items()}, **new.get("env", {})}
+
+
+def _wait(session: Session, new: Values, task: Task) -> None:
+    url = f"http://127.0.0.1:{new['dashboard_port']}/api/version"
+    wait_ready(session, url, Path(new["log"]), task, name="Ray", seconds=READY_S)
+    _wait_serve_api(new, task)
 
 
 def _wait_serve_api(new: Values, task: Task) -> None:

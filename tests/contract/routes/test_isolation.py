@@ -494,7 +494,7 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("interleavings", [300, pytest.param(10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("interleavings", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_nobody_is_told_what_is_anothers(world: World, interleavings: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "headrace")
     print(f"HEADRACE_ISOLATION_SEED={SEED}")

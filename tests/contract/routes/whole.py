@@ -106,11 +106,11 @@ def catalog(ticker: str) -> Catalog:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Gateway]:
-    """Serves all routes, single sign-on included, whose provider is not there."""
+def serving(folder: Path, provider: str) -> Iterator[Gateway]:
+    """Serves all routes, single sign-on included, whose identity provider is at that URL."""
     loop, retrieval = Loop(), Retrieval()
     small = Leases(LlamaCppReplica(SMALL, "127.0.0.1"))
-    issuer = Issuer(name="main", issuer="http://127.0.0.1:9", client_id="public", tenant="default")
+    issuer = Issuer(name="main", issuer=provider, client_id="public", tenant="default")
     oidc = Oidc(url="http://127.0.0.1", issuers=(issuer,))
     with (
         ticking() as ticker,

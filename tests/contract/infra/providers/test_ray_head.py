@@ -1,0 +1,77 @@
+"""A Ray that ends while it starts, as Ray does where its node registers too late, is started once more."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.providers.problem import Ended
+from infra.providers.ray_head import RayHead
+from infra.providers.resource import Task
+from infra.providers.session import Session
+from tests.servers import free_port
+
+RAY = """#!{python}
+import pathlib, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Answers(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+with pathlib.Path(__file__).with_name("starts").open("a") as starts:
+    starts.write("x")
+if len(pathlib.Path(__file__).with_name("starts").read_text()) <= {ends}:
+    sys.exit("The current node timed out during startup.")
+(port,) = (a.partition("=")[2] for a in sys.argv if a.startswith("--dashboard-port="))
+HTTPServer(("127.0.0.1", int(port)), Answers).serve_forever()
+"""
+
+
+def inputs(folder: Path, ends: int) -> dict[str, Any]:
+    ray = folder / "ray"
+    ray.write_text(RAY.format(python=sys.executable, ends=ends))
+    ray.chmod(0o755)
+    (folder / "token").write_text("secret")
+    return {
+        "ray": str(ray),
+        "version": "0",
+        "record": str(folder / "run"),
+        "log": str(folder / "log"),
+        "temp": str(folder / "temp"),
+        "token_path": str(folder / "token"),
+        "dashboard_port": free_port(),
+        "inner_base": 0,
+        "cpus": 1,
+        "object_store_bytes": 1,
+        "ports": {},
+    }
+
+
+def starts(folder: Path) -> int:
+    return len((folder / "starts").read_text())
+
+
+def test_it_is_started_once_more(tmp_path: Path) -> None:
+    given = inputs(tmp_path, ends=1)
+    said: list[str] = []
+    head = RayHead()
+    id, _ = head.create(given, Task(said.append))
+    try:
+        assert starts(tmp_path) == 2
+        assert Session(Path(id)).alive
+        assert "Ray ended while it started: it is started once more" in said
+    finally:
+        head.delete(id, given, Task(said.append))
+
+
+def test_and_not_again(tmp_path: Path) -> None:
+    given = inputs(tmp_path, ends=9)
+    with pytest.raises(Ended, match=r"(?s)Ray ended while it started; its log .* timed out during startup"):
+        RayHead().create(given, Task(lambda words: None))
+    assert starts(tmp_path) == 2
+    assert not Session(Path(given["record"])).alive
