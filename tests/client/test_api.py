@@ -51,6 +51,24 @@ def test_a_stream_with_usage(sdk):
     assert 0 < usage.completion_tokens <= 24
 
 
+def test_a_stream_that_was_lost_is_read_again(stack):
+    """By whichever gateway it is asked."""
+
+    def data(text):
+        return [line for line in text.splitlines() if line.startswith("data: ")]
+
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": "Name a heron."}], "max_tokens": 12}
+    with stack.client(timeout=120) as client:
+        with client.stream(
+            "POST", "/v1/chat/completions", json=body | {"stream": True}, headers={"headrace-resumable": "true"}
+        ) as answer:
+            id = answer.headers["headrace-stream"]
+            said = "".join(answer.iter_text())
+        assert data(said)[-1] == "data: [DONE]"
+        for _ in range(4):
+            assert data(client.get(f"/v1/streams/{id}").text) == data(said)
+
+
 def test_the_same_seed_gives_the_same_answer_streamed_or_not(sdk):
     options = {"seed": 7, "temperature": 0.8, "max_tokens": 16}
     whole = ask(sdk, "smollm2", "Name a colour.", **options).choices[0].message.content
