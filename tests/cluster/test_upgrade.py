@@ -11,7 +11,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -19,10 +18,13 @@ import pytest
 from tests import ticker
 from tests.cluster import around
 from tests.cluster.images import second_version
-from tests.cluster.pods import Kubectl
-from tests.cluster.stack import NAMESPACE, ClusterStack, active
+from tests.cluster.stack import NAMESPACE, ClusterStack
 from tests.load import Load, healed, nothing_lost
 from tests.wait import eventually
+
+pytestmark = pytest.mark.last
+
+Kubectl = Callable[..., str]
 
 AT_MOST_S = 900
 STREAM_S = (0, pytest.param(300, marks=pytest.mark.soak))
@@ -82,27 +84,29 @@ def figures(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Load], None]:
     return show
 
 
+def active(kubectl: Kubectl) -> str:
+    path = "-o=jsonpath={.status.activeServiceStatus.rayClusterName}"
+    return kubectl(f"-n={NAMESPACE}", "get", "rayservice", "headrace", path)
+
+
 def pods(kubectl: Kubectl, **labels: str) -> list[str]:
-    selector = ",".join(f"{k.replace('__', '/')}={v}" for k, v in {"ray.io__cluster": active(), **labels}.items())
+    selector = ",".join(
+        f"{k.replace('__', '/')}={v}" for k, v in {"ray.io__cluster": active(kubectl), **labels}.items()
+    )
     items = json.loads(kubectl(f"-n={NAMESPACE}", "get", "pods", f"-l={selector}", "-o=json"))["items"]
     return [item["metadata"]["name"] for item in items if "deletionTimestamp" not in item["metadata"]]
 
 
-@pytest.mark.last(2)
-@pytest.mark.usefixtures("kserve")
 def test_an_upgrade_under_load_takes_nothing(
-    stack: ClusterStack,
-    kserve_settings: dict[str, Any],
-    long_stream: LongStream,
-    figures: Callable[[str, Load], None],
+    stack: ClusterStack, kubectl: Kubectl, long_stream: LongStream, figures: Callable[[str, Load], None]
 ) -> None:
     """Another image, and a change of configuration, while streams run; one of them for minutes."""
-    before = active()
+    before = active(kubectl)
     with Load(stack) as load:
         eventually(lambda: load.complete >= 3, "the load works", 240)
-        stack.change(image=second_version().settings(), **kserve_settings)
+        stack.change(image=second_version().settings())
         stack.run("up")
-        after = active()
+        after = active(kubectl)
         assert after != before, "nothing was upgraded"
         settled = load.complete
         eventually(lambda: load.complete >= settled + 6, "the new version answers", 240)
@@ -129,13 +133,12 @@ def whole(stack: ClusterStack, kubectl: Kubectl) -> None:
 
 def _is_whole(kubectl: Kubectl, pool: str, size: int) -> bool:
     # Not: ready. Serve moves no replica back, so a replacement may stand by without one, which is not ready.
-    selector = f"-l=ray.io/cluster={active()},headrace.io/pool={pool}"
+    selector = f"-l=ray.io/cluster={active(kubectl)},headrace.io/pool={pool}"
     items = json.loads(kubectl(f"-n={NAMESPACE}", "get", "pods", selector, "-o=json"))["items"]
     ended = any("deletionTimestamp" in item["metadata"] for item in items)
     return not ended and [item["status"]["phase"] for item in items] == ["Running"] * size
 
 
-@pytest.mark.last(4)
 @pytest.mark.usefixtures("whole")
 def test_deaths_under_load_are_healed_and_lose_nothing(
     stack: ClusterStack, kubectl: Kubectl, figures: Callable[[str, Load], None]
@@ -169,7 +172,6 @@ def _is_replaced(kubectl: Kubectl, pod: str) -> bool:
 
 
 @pytest.mark.soak
-@pytest.mark.last(4)
 @pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize("pool", ["serving", "models"])
 def test_a_pod_that_is_deleted_takes_nothing_with_it(
@@ -188,7 +190,6 @@ def test_a_pod_that_is_deleted_takes_nothing_with_it(
 
 
 @pytest.mark.soak
-@pytest.mark.last(4)
 @pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize("pool", ["serving", "models"])
 def test_a_pod_that_dies_is_replaced(
@@ -225,7 +226,6 @@ def replicas(kubectl: Kubectl) -> dict[str, set[str]]:
 
 
 @pytest.mark.soak
-@pytest.mark.last(4)
 @pytest.mark.usefixtures("whole")
 def test_the_death_of_the_head_restarts_no_replica(
     stack: ClusterStack, kubectl: Kubectl, figures: Callable[[str, Load], None]
@@ -247,16 +247,15 @@ def test_the_death_of_the_head_restarts_no_replica(
     figures("the head dies", load)
 
 
-@pytest.mark.soak
-@pytest.mark.last(4)
 @pytest.mark.usefixtures("whole")
+@pytest.mark.soak
 def test_another_ray_cluster_takes_over_where_its_state_is_no_good(stack: ClusterStack, kubectl: Kubectl) -> None:
     """The way out of docs/how-to/troubleshoot.md; what people said is kept elsewhere."""
     with stack.client() as client:
         kept = client.post("/v1/conversations", json={"metadata": {"kept": "yes"}}).json()["id"]
-    before = active()
+    before = active(kubectl)
     kubectl(f"-n={NAMESPACE}", "delete", "raycluster", "--all", "--wait=false")
-    eventually(lambda: active() not in ("", before), "there is another Ray cluster", 300)
+    eventually(lambda: active(kubectl) not in ("", before), "there is another Ray cluster", 300)
     assert healed(stack, 300)
     with stack.client() as client:
         assert client.get(f"/v1/conversations/{kept}").json()["metadata"] == {"kept": "yes"}

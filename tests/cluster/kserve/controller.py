@@ -10,11 +10,8 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from tests.cluster import around
 from tools.cluster.kubectl import kubectl
 from tools.report import ToolError
 
@@ -52,18 +49,6 @@ def definition(kind: str, version: str) -> Object:
 
 
 DEFINITIONS = (definition("InferenceService", "v1beta1"), definition("ServingRuntime", "v1alpha1"))
-
-
-@contextmanager
-def kinds() -> Iterator[None]:
-    """The kinds of KServe's objects, without KServe."""
-    around.apply(*DEFINITIONS)
-    names = [f"crd/{d['metadata']['name']}" for d in DEFINITIONS]
-    try:
-        kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
-        yield
-    finally:
-        kubectl("delete", "--timeout=120s", *names)
 
 
 def deployment(service: Object, runtime: Object) -> Object:
