@@ -92,7 +92,7 @@ def ticking() -> Iterator[str]:
 
 
 def catalog(ticker: str) -> Catalog:
-    """The models and assistants that the tours ask, as the tests' stacks have them (see tests/stack.py)."""
+    """The models and assistants that the tours ask, as the tests' stacks have them (see tests/stacks.py)."""
     return Catalog(
         models=(SMALL, RemoteModel(name="ticker", url=ticker)),
         aliases=(Alias(name="default", targets=(Target(model="smollm2"),)),),
