@@ -22,7 +22,7 @@ from tests.rendering import objects, rendered
 from tools import environment
 from tools.charts import pack_kuberay
 
-pytestmark = pytest.mark.soak  # the policies hold the same pods to stricter rules, without 200 packages
+pytestmark = pytest.mark.soak  # 200 packages; policies hold the pods of the chart in CI
 
 # Its command line asks its vendor's service for things; its runner for Kubernetes asks nobody.
 SCAN = """
