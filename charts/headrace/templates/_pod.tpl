@@ -69,6 +69,9 @@ affinity:
   value: /etc/headrace/ray/token
 - name: RAY_USAGE_STATS_ENABLED
   value: "0"
+# Ray's own 60 s are too few on a busy node, whose head would then end and start anew.
+- name: RAY_DASHBOARD_STARTUP_TIMEOUT_S
+  value: "300"
 # No workers waiting for tasks: Serve has actors only. Nor does an idle one stay.
 - name: RAY_enable_worker_prestart
   value: "0"
