@@ -122,6 +122,7 @@ tools: $(RUN) ## obtain the programs that the stack drives and say where they ar
 soak: $(DEV) ## the long campaigns, on this host and on a Kubernetes that it runs; hours, Linux and root
 	@$(BIN)/python -m tests.prepare contract stack cluster soak
 	$(BIN)/python -m pytest tests --ignore=tests/cluster --ignore=tests/images/built -m soak $(ARGS) $(MAY_BE_NONE)
+	$(BIN)/python -m pytest tests/unit tests/contract -m "hypothesis and not soak" --hypothesis-profile=explore $(ARGS) $(MAY_BE_NONE)
 	$(BIN)/python -m tools.cluster prepare
 	$(BIN)/python -m tools.images prepare
 	$(BIN)/python -m pytest tests/images/built tests/cluster -m soak --target=cluster $(ARGS) $(MAY_BE_NONE)
