@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from infra.providers.problem import Ended, Interrupted, Problem
-from infra.providers.process import wait_ready
+from infra.providers.process import tail, wait_ready
 from infra.providers.ray_ports import RayPorts, choose
 from infra.providers.resource import Found, Resource, Task, Values, fingerprint
 from infra.providers.session import Session
@@ -28,6 +28,9 @@ LONGEST_STREAM_S = 7200
 READY_S = 300
 """A host that is busy with other work, or has read nothing from its disk yet, takes more than a minute to import Ray's
 dashboard. By default Ray gives it one, and then goes on without: nothing can be deployed to such a Ray."""
+
+STARTS = 3
+"""Ray gives its node 30 s to register, which no setting changes: too few on a host that is busy."""
 
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 """What Ray gets of our environment: no secret of the user's ends up in its processes."""
@@ -54,14 +57,16 @@ class RayHead(Resource):
             self._start(session, new, digest)
         task.say("starting Ray")
         try:
-            try:
-                _wait(session, new, task)
-            except Ended:
-                # Ray gives its node 30 s to register, which no setting changes: too few on a host that is busy.
-                task.say("Ray ended while it started: it is started once more")
+            for start in range(1, STARTS + 1):
+                try:
+                    _wait(session, new, task)
+                    break
+                except Ended:
+                    if start == STARTS:
+                        raise
+                task.say("Ray ended while it started: it is started again")
                 self._end(session, new["temp"])
                 self._start(session, new, digest)
-                _wait(session, new, task)
         except Interrupted:
             raise
         except Problem:
@@ -152,6 +157,8 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "AUTOSCALER_METRIC_PORT": inner.autoscaler_metrics,
         "DASHBOARD_METRIC_PORT": inner.dashboard_metrics,
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": READY_S,
+        # So long a part of the dashboard may take to import what it needs.
+        "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": READY_S,
         # No workers waiting for tasks: Serve has actors only.
         "RAY_enable_worker_prestart": 0,
         # Nor does an idle worker stay: by default as many do as there are logical CPUs.
@@ -186,20 +193,33 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
 def _wait(session: Session, new: Values, task: Task) -> None:
     url = f"http://127.0.0.1:{new['dashboard_port']}/api/version"
     wait_ready(session, url, Path(new["log"]), task, name="Ray", seconds=READY_S)
-    _wait_serve_api(new, task)
+    _wait_serve_api(session, new, task)
 
 
-def _wait_serve_api(new: Values, task: Task) -> None:
-    """Ray's dashboard answers before the part of it that deploys applications is there."""
+def _wait_serve_api(session: Session, new: Values, task: Task) -> None:
+    """Ray's dashboard answers before the part of it that deploys applications is there.
+
+    Raises:
+        Ended: Ray ended before, as it does where its node registers too late.
+        Problem: it does not answer in time.
+    """
     url = f"http://127.0.0.1:{new['dashboard_port']}/api/serve/applications/"
     headers = {"Authorization": f"Bearer {Path(new['token_path']).read_text()}"}
+    log = Path(new["log"])
     deadline = time.monotonic() + READY_S
     while True:
         try:
-            if httpx.get(url, headers=headers, timeout=30, trust_env=False).status_code == 200:
+            answer = httpx.get(url, headers=headers, timeout=30, trust_env=False)
+            if answer.status_code == 200:
                 return
-        except httpx.HTTPError:
-            pass
+            last = f"{answer.status_code} {answer.text.strip()[-300:]}"
+        except httpx.HTTPError as error:
+            last = f"{type(error).__name__} {error}"
+        if not session.alive:
+            raise Ended(f"Ray ended while it started; its log {log} says:{tail(log)}")
         if time.monotonic() > deadline:
-            raise Problem(f"Ray's Serve API does not answer at {url}; see {new['log']}")
+            raise Problem(
+                f"Ray's Serve API at {url} is not ready after {READY_S} s; it said last: {last}\n"
+                f"Its log {log} says:{tail(log)}"
+            )
         task.pause(0.2)

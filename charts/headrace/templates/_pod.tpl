@@ -72,6 +72,8 @@ affinity:
 # Ray's own 60 s are too few on a busy node, whose head would then end and start anew.
 - name: RAY_DASHBOARD_STARTUP_TIMEOUT_S
   value: "300"
+- name: RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT
+  value: "300"
 # No workers waiting for tasks: Serve has actors only. Nor does an idle one stay.
 - name: RAY_enable_worker_prestart
   value: "0"

@@ -1,4 +1,4 @@
-"""A Ray that ends while it starts, as Ray does where its node registers too late, is started once more."""
+"""A Ray that ends while it starts, as Ray does where its node registers too late, is started again."""
 
 from __future__ import annotations
 
@@ -15,26 +15,31 @@ from infra.providers.session import Session
 from tests.servers import free_port
 
 RAY = """#!{python}
-import pathlib, sys
+import os, pathlib, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 class Answers(BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path.startswith("/api/serve") and begun() <= {dies}:
+            os._exit(1)
         self.send_response(200)
         self.end_headers()
 
+def begun():
+    return len(pathlib.Path(__file__).with_name("starts").read_text())
+
 with pathlib.Path(__file__).with_name("starts").open("a") as starts:
     starts.write("x")
-if len(pathlib.Path(__file__).with_name("starts").read_text()) <= {ends}:
+if begun() <= {ends}:
     sys.exit("The current node timed out during startup.")
 (port,) = (a.partition("=")[2] for a in sys.argv if a.startswith("--dashboard-port="))
 HTTPServer(("127.0.0.1", int(port)), Answers).serve_forever()
 """
 
 
-def inputs(folder: Path, ends: int) -> dict[str, Any]:
+def inputs(folder: Path, ends: int = 0, dies: int = 0) -> dict[str, Any]:
     ray = folder / "ray"
-    ray.write_text(RAY.format(python=sys.executable, ends=ends))
+    ray.write_text(RAY.format(python=sys.executable, ends=ends, dies=dies))
     ray.chmod(0o755)
     (folder / "token").write_text("secret")
     return {
@@ -56,22 +61,25 @@ def starts(folder: Path) -> int:
     return len((folder / "starts").read_text())
 
 
-def test_it_is_started_once_more(tmp_path: Path) -> None:
-    given = inputs(tmp_path, ends=1)
+@pytest.mark.parametrize("when", [{"ends": 2}, {"dies": 2}], ids=["before its dashboard answers", "after that"])
+def test_it_is_started_again(tmp_path: Path, when: dict[str, int]) -> None:
+    given = inputs(tmp_path, **when)
     said: list[str] = []
     head = RayHead()
     id, _ = head.create(given, Task(said.append))
     try:
-        assert starts(tmp_path) == 2
+        assert starts(tmp_path) == 3
         assert Session(Path(id)).alive
-        assert "Ray ended while it started: it is started once more" in said
+        assert "Ray ended while it started: it is started again" in said
     finally:
         head.delete(id, given, Task(said.append))
 
 
-def test_and_not_again(tmp_path: Path) -> None:
-    given = inputs(tmp_path, ends=9)
-    with pytest.raises(Ended, match=r"(?s)Ray ended while it started; its log .* timed out during startup"):
+@pytest.mark.parametrize("when", [{"ends": 9}, {"dies": 9}], ids=["before its dashboard answers", "after that"])
+def test_and_not_for_ever(tmp_path: Path, when: dict[str, int]) -> None:
+    given = inputs(tmp_path, **when)
+    words = "timed out during startup" if "ends" in when else ""
+    with pytest.raises(Ended, match=f"(?s)Ray ended while it started; its log .*{words}"):
         RayHead().create(given, Task(lambda words: None))
-    assert starts(tmp_path) == 2
+    assert starts(tmp_path) == 3
     assert not Session(Path(given["record"])).alive
