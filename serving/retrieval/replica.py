@@ -129,7 +129,7 @@ class RetrievalReplica:
         )
         hits = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
-        return for_prompt(question, hits, assistant, self._embedder)
+        return await asyncio.to_thread(for_prompt, question, hits, assistant, self._embedder)
 
     async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:
         """Returns the best chunks of one vector store."""
