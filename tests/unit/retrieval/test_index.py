@@ -259,27 +259,17 @@ def test_a_collection_without_lists_stays_readable_and_gets_them(tmp_path: Path,
     assert texts(reader.search("t", "word", EAST, 50, names=["user:a"])) == {"an old word", "a new word"}
 
 
-QUOTED = [
-    '"api key"',
-    '"',
-    '""',
-    '""""',
-    '"key"',
-    'what is an "api key"',
-    '"api key',
-    "“api key”",
-    '"a" "b"',
-    '"the of"',
-]
+QUOTED = ('"api key"', '"', '""', '""""', '"key"', 'an "api key"', '"api key', "“api key”", '"a" "b"', '"the of"')
 
 
 @pytest.mark.parametrize("query", QUOTED)
 @pytest.mark.parametrize("mode", get_args(Mode))
 def test_quotes_are_no_syntax(index: CollectionIndex, query: str, mode: Mode) -> None:
     put(index, "a", "an api key opens it", "the key of an api")
-    before = search(index, query, mode)
-    index.optimize()
-    assert len(search(index, query, mode)) >= len(before)
+    for _ in range(2):
+        found = search(index, query, mode)
+        assert len(found) == 2 or mode == "bm25"
+        index.optimize()
 
 
 @pytest.mark.parametrize("query", ['"api key"', "“api  KEY”", 'what is an "api key"?', '"an api key" and "opens it"'])
