@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -13,20 +14,24 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from serving.api.errors import ApiError, invalid
+from serving.api.errors import ApiError, invalid, unavailable
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, check_encoding, too_large
 from serving.api.paging import one_of, page_query, page_response
 from serving.api.schemas import AccessList
 from serving.api.services import Services
-from serving.retrieval.builder import Bounds
+from serving.confine import Unconfined
 from serving.retrieval.errors import UnreadableDocument
-from serving.retrieval.parse import detect
+from serving.retrieval.parse import Kind
+from serving.retrieval.sandbox import detect_isolated
 from serving.store.access import MAX_NAMES, Access, shown
 from serving.store.files import File
 from serving.store.ids import new_id
 
 PURPOSES = ("assistants", "user_data")
+
+_TELLING = ThreadPoolExecutor(2, thread_name_prefix="uploads")
+"""Threads of their own: however long the children take that look at uploads, the store has its threads."""
 
 _LIST: TypeAdapter[AccessList | None] = TypeAdapter(AccessList | None)
 
@@ -38,7 +43,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     try:
         name = _name(upload.filename)
         try:
-            kind = await asyncio.to_thread(lambda: detect(upload.file.read(), name, Bounds()))
+            kind = await asyncio.get_running_loop().run_in_executor(_TELLING, _kind, upload, name)
+        except Unconfined as e:
+            raise unavailable(f"Files cannot be taken on this host: {e}.") from None
         except UnreadableDocument as e:
             raise invalid(f"The file cannot be used: {e.message}.", "file", "unsupported_file") from None
         await upload.seek(0)
@@ -88,6 +95,11 @@ async def content(s: Services, request: Request, x: Exchange) -> Response:
     x.timeline.end_of("respond")
     x.timeline.under_way = "send"  # as fast as the caller takes it
     return StreamingResponse(body, headers=headers, media_type="application/octet-stream")
+
+
+def _kind(upload: UploadFile, name: str) -> Kind:
+    """Returns what a file is, as a child behind the wall tells: this process looks at nothing in it."""
+    return detect_isolated(upload.file.read(), name)
 
 
 async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access | None]:

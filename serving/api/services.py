@@ -71,7 +71,7 @@ from serving.store.used_approvals import UsedApprovals
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
-from serving.telemetry import metrics
+from serving.telemetry import loop_lag, metrics
 from serving.telemetry.tracing import Tracer
 
 log = logging.getLogger("headrace.api")
@@ -162,6 +162,7 @@ class Services:
         self._noting: asyncio.Task[None] | None = None
         self._auditing: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def _screen(self, assistant: Assistant) -> Screen | None:
         """Returns what an assistant checks of a history that is read for no request."""
@@ -179,6 +180,7 @@ class Services:
         self._noting = asyncio.create_task(self._note_used())
         self._auditing = asyncio.create_task(self.audit.keep(self.config.retention.audit))
         self._sampling = asyncio.create_task(self.sampler.run())
+        self._watching = asyncio.create_task(loop_lag.watch("gateway"))
 
     async def _note_used(self) -> None:
         """Stores when keys were last used, off the requests' path."""
@@ -250,7 +252,8 @@ class Services:
 
     async def close(self) -> None:
         """Gives back what is being worked on, closes connections and ends what was started."""
-        tasks = [task for task in (self._working, self._noting, self._auditing, self._sampling) if task is not None]
+        started = (self._working, self._noting, self._auditing, self._sampling, self._watching)
+        tasks = [task for task in started if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

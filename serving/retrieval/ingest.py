@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound, UnreadableDocument
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import Manifest
 from serving.retrieval.parse import PARSER_VERSION
-from serving.retrieval.sandbox import parse_isolated
+from serving.retrieval.sandbox import chunk_isolated
 from serving.retrieval.types import Chunk
 from serving.store.blobs import Blobs, blob_deletion
 from serving.store.counted import counted
@@ -95,13 +95,12 @@ class Ingestion:
         return {"usage_bytes": usage, "chunks": len(chunks)}
 
     def _chunks(self, data: bytes, name: str, chunking: dict[str, Any]) -> list[Chunk]:
-        document = parse_isolated(data, name)
         settings = ChunkSettings()
         if static := chunking.get("static"):
             settings = ChunkSettings.static(
                 static["max_chunk_size_tokens"], static["chunk_overlap_tokens"], self._embedder.max_tokens
             )
-        return chunk(document, self._embedder, settings)
+        return chunk_isolated(data, name, settings)
 
     async def _vectors(self, context: JobContext, chunks: list[Chunk]) -> NDArray[np.float32]:
         parts = []

@@ -38,7 +38,7 @@ from serving.store.used_approvals import UsedApprovals
 from serving.store.users import ADMIN
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
-from serving.telemetry import metrics
+from serving.telemetry import loop_lag, metrics
 
 log = logging.getLogger("headrace.retrieval")
 
@@ -75,12 +75,14 @@ class RetrievalReplica:
         self._worker = Worker(jobs, {**self._ingestion.handlers, **erasures.handlers})
         self._working: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Brings the database up to date and begins to work on jobs."""
         await self._database.start()
         self._working = asyncio.create_task(self._worker.run())
         self._housekeeping = asyncio.create_task(self._keep_house())
+        self._watching = asyncio.create_task(loop_lag.watch("retrieval"))
 
     async def check_health(self) -> None:
         """Raises when the worker has ended; Serve then replaces the replica."""
@@ -129,7 +131,7 @@ class RetrievalReplica:
         )
         hits = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
-        return for_prompt(question, hits, assistant, self._embedder)
+        return await asyncio.to_thread(for_prompt, question, hits, assistant, self._embedder)
 
     async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:
         """Returns the best chunks of one vector store."""

@@ -12,15 +12,38 @@ import pytest
 from serving.confine import Unconfined, landlock_abi
 from serving.retrieval import sandbox
 from serving.retrieval.builder import Bounds
+from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import UnreadableDocument
-from serving.retrieval.parse import parse
-from serving.retrieval.sandbox import SandboxLimits, parse_isolated
+from serving.retrieval.parse import detect, parse
+from serving.retrieval.sandbox import SandboxLimits, chunk_isolated, detect_isolated, parse_isolated
 from tests.unit.retrieval.test_parse import docx, encrypted_pdf, pdf
 
 
 def test_gives_what_parse_gives() -> None:
     source = "# Title\n\nSome text – with more.\n".encode()
     assert parse_isolated(source, "a.md") == parse(source, "a.md")
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.txt", b"text"), ("a.docx", docx()), ("a.pdf", pdf("Page."))])
+def test_tells_what_detection_tells(name: str, data: bytes) -> None:
+    assert detect_isolated(data, name) == detect(data, name, Bounds())
+
+
+def test_refuses_what_detection_refuses() -> None:
+    with pytest.raises(UnreadableDocument) as caught:
+        detect_isolated(b"<!---->" * 500 + b"<html>", "a.txt")
+    assert caught.value.code == "wrong_type"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# Guide\n\n## Ports\n\nThe API has 8080.\n", "no end of words " * 8_000, "Grüße."],
+    ids=["sections", "longer than is read together", "not ASCII"],
+)
+def test_gives_the_chunks_that_chunking_gives(embedder: Embedder, text: str) -> None:
+    settings = ChunkSettings(max_tokens=100, overlap_tokens=20)
+    assert chunk_isolated(text.encode(), "a.md", settings) == chunk(parse(text.encode(), "a.md"), embedder, settings)
 
 
 def test_a_process_with_many_files_open() -> None:
