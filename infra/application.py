@@ -71,6 +71,7 @@ def serving(
         capture=config.capture,
         retention=config.retention,
         quotas=config.quotas,
+        prompt_cache=config.prompt_cache,
         oidc=oidc,
         cors=config.cors,
         tracing=config.tracing,

@@ -47,6 +47,7 @@ from serving.config import (
     Model,
     Name,
     Oidc,
+    PromptCache,
     Quotas,
     Replicas,
     Retention,
@@ -126,6 +127,9 @@ class StackConfig(Strict):
     retention: Retention = Retention()
     key_secret: KeySecret = KeySecret()
     quotas: Quotas = Quotas()
+    prompt_cache: PromptCache = Field(
+        default="tenant", description="who shares what engines keep of prompts: a tenant, a user, or no two requests"
+    )
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
     tracing: Tracing = Tracing()

@@ -42,6 +42,7 @@ from serving.security.identity import Identity
 from serving.security.keys import Authenticator
 from serving.security.people import KnownPeople
 from serving.security.principal import Principal
+from serving.security.prompt_cache import CacheOwners
 from serving.security.provider import Provider
 from serving.security.quotas.keeper import Keeper
 from serving.security.remembered import Remembered
@@ -122,7 +123,7 @@ class Services:
         self.audit = AuditLog(self.database, secret, [previous] if previous is not None else [])
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
-        self.engines = Engines(handle_of, config.limits.lease_timeout_s)
+        self.engines = Engines(handle_of, config.limits.lease_timeout_s, CacheOwners(config.prompt_cache, secret))
         self.upstream = Upstream()
         self.generator = Generator(self.engines, self.upstream)
         self.tracer: Tracer | None = None
@@ -163,10 +164,10 @@ class Services:
         self._auditing: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
 
-    def _screen(self, assistant: Assistant) -> Screen | None:
+    def _screen(self, assistant: Assistant, caller: Principal) -> Screen | None:
         """Returns what an assistant checks of a history that is read for no request."""
         rails = self.rails.of(assistant)
-        return GuardedHistory.of(Guard(rails, self.judges), self.clean) if rails is not None else None
+        return GuardedHistory.of(Guard(rails, self.judges, caller), self.clean) if rails is not None else None
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
