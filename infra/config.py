@@ -132,6 +132,9 @@ class StackConfig(Strict):
     )
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
+    trusted_proxies: int = Field(
+        default=0, ge=0, le=15, description="before HAProxy and the stack's ingress; each appends to X-Forwarded-For"
+    )
     tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)

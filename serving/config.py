@@ -1396,6 +1396,9 @@ class ServingConfig(Strict):
     prompt_cache: PromptCache = Field(
         default="tenant", description="who shares what engines keep of prompts: a tenant, a user, or no two requests"
     )
+    trusted_proxies: int = Field(
+        default=0, ge=0, le=16, description="before HAProxy, each of which appends to X-Forwarded-For"
+    )
     tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)

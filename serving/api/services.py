@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from serving.api.address import address_of
 from serving.api.admission import Admission
 from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
@@ -218,21 +219,21 @@ class Services:
         guardrails = [*catalog.guardrails, *(g for a in catalog.assistants for g in a.guardrails or ())]
         metrics.introduce_guardrails((g.check, on, g.action) for g in guardrails for on in g.on)
 
-    async def authenticate(self, authorization: str | None) -> Principal:
-        """Returns the caller of an `Authorization` header; raises `AuthenticationError`."""
-        return await self.identity.authenticate(authorization)
+    async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
+        """Returns the caller of an `Authorization` header; raises as `Identity.authenticate`."""
+        return await self.identity.authenticate(authorization, address)
 
     async def caller(self, request: Request) -> Principal:
         """Returns who sends a request: by its `Authorization` header, or without one by a browser's session.
 
-        Raises `AuthenticationError`, `ProviderUnavailable`, and `Forged`.
+        Raises `AuthenticationError`, `LockedOut`, `ProviderUnavailable`, and `Forged`.
         """
         authorization = request.headers.get("authorization")
         if authorization is None:
             signed_in = await self.browser.caller(request.method, request.headers, request.cookies)
             if signed_in is not None:
                 return signed_in
-        return await self.authenticate(authorization)
+        return await self.authenticate(authorization, address_of(request.scope, self.config.trusted_proxies))
 
     async def readiness(self) -> dict[str, bool]:
         """Returns what a request needs, and whether it is there."""
