@@ -164,7 +164,10 @@ def world(tmp_path_factory):
         catalog = Catalog(
             models=(
                 RemoteModel(name="echo", url=url, price=PRICE, prompt_cache="own"),
-                *(RemoteModel(name=name, url=url, price=PRICE, prompt_cache="own") for name in ("cut", "status-500", "long")),
+                *(
+                    RemoteModel(name=name, url=url, price=PRICE, prompt_cache="own")
+                    for name in ("cut", "status-500", "long")
+                ),
                 RemoteModel(name="unpriced", url=url, model="echo"),
                 RemoteModel(name="thinks", url=other, price=EURO),
             ),

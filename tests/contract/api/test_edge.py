@@ -52,6 +52,15 @@ def test_a_handshake_is_answered_as_an_unknown_route(up: Gateway, path: str) -> 
     assert (error["code"], error["type"]) == ("not_found", "invalid_request_error")
 
 
+@pytest.mark.parametrize(
+    "host", ["x/healthz?", "x/healthz#", "x:80/healthz?a=", "x@y/openapi.json?", "?", "[::1]/healthz?"]
+)
+def test_a_host_that_looks_like_a_path_opens_no_route(up: Gateway, host: str) -> None:
+    """Who is asked for a key is decided by the path that the server read, not by a URL made with the caller's Host."""
+    answer = httpx.get(f"{up.url}/v1/me", headers={"host": host}, trust_env=False, timeout=30)
+    assert answer.status_code in (400, 401), answer.text
+
+
 def asking(up: Gateway, address: str, key: str) -> httpx.Response:
     """Asks as HAProxy passes a request on whose caller pretends to be somebody else."""
     forwarded = [("x-forwarded-for", "203.0.113.7"), ("x-forwarded-for", address)]

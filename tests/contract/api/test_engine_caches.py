@@ -163,19 +163,38 @@ def test_each_request_to_vllm_carries_its_tenants_salt(loop: Loop, asked: tuple[
     assert all(len(each) == 1 and len(str(*each)) == 32 for each in salts)
 
 
+UNKNOWN = (
+    "api_base",
+    "base_url",
+    "cache_prompt",
+    "cache_salt",
+    "chat_template",
+    "chat_template_kwargs",
+    "extra_body",
+    "id_slot",
+    "kv_transfer_params",
+    "mm_processor_kwargs",
+    "prompt_cache_key",
+    "prompt_embeds",
+)
+"""Fields that engines, or gateways like this one, take of a request."""
+
+
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/responses"])
-@pytest.mark.parametrize("field", ["cache_salt", "id_slot", "cache_prompt", "prompt_cache_key"])
-def test_no_caller_chooses_a_cache(
-    loop: Loop, asked: tuple[Engine, str], tmp_path: Path, path: str, field: str
+def test_no_caller_says_more_to_an_engine_than_the_api_has(
+    loop: Loop, asked: tuple[Engine, str], tmp_path: Path, path: str
 ) -> None:
-    """OpenAI's own field is taken and goes nowhere."""
     scripted, url = asked
+    planted: dict[str, object] = {name: {"planted": True} for name in UNKNOWN}
     with serving(loop, tmp_path, url, "tenant") as up, asking(up, "evil", "eve") as http:
         question: dict[str, object] = {"messages": [{"role": "user", "content": "hi"}]}
         if path != "/chat/completions":
             question = {"prompt": "hi"} if path == "/completions" else {"input": "hi", "store": False}
-        http.post(path, json={"model": "ours", **question, field: "mine"})
-    assert all("mine" not in json.dumps(body) for body in scripted.asked)
+        for beside in (planted, dict.fromkeys(UNKNOWN, "planted")):
+            http.post(path, json={"model": "ours", **question, **beside})
+        http.post(path, json={"model": "ours", **question}).raise_for_status()
+    assert scripted.asked
+    assert "planted" not in json.dumps(scripted.asked)
 
 
 TOLD: list[tuple[PromptCache, str, bool]] = [
