@@ -71,6 +71,8 @@ def serving(
         capture=config.capture,
         retention=config.retention,
         quotas=config.quotas,
+        prompt_cache=config.prompt_cache,
+        trusted_proxies=_proxies(config),
         oidc=oidc,
         cors=config.cors,
         tracing=config.tracing,
@@ -78,3 +80,8 @@ def serving(
         retrieval=config.retrieval,
         multiprocess_dir=multiprocess_dir,
     )
+
+
+def _proxies(config: StackConfig) -> int:
+    """Returns how many proxies stand before HAProxy, the stack's ingress included."""
+    return config.trusted_proxies + (config.ingress.kind != "none")

@@ -50,6 +50,20 @@ def _alias_targets(config: StackConfig) -> list[Mistake]:
     ]
 
 
+def _cached_prices(config: StackConfig) -> list[Mistake]:
+    """Prices of cached tokens whose number nobody is told."""
+    if config.prompt_cache != "tenant":
+        return []
+    problem = "is never charged: with headrace:prompt_cache tenant nobody is told what was cached"
+    return [
+        Mistake(f"models[{i}].price.cached_input", problem, "set headrace:prompt_cache to user, or leave it out")
+        for i, model in enumerate(config.models)
+        if model.price is not None
+        and model.price.cached_input is not None
+        and getattr(model, "prompt_cache", None) != "own"
+    ]
+
+
 def _assistant_models(config: StackConfig) -> list[Mistake]:
     answering = [*(name for m in config.models for name in names(m)), *(a.name for a in config.aliases)]
     return [
@@ -294,6 +308,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"models", "aliases", "assistants", "knowledge"}), _names),
     (frozenset({"models", "aliases"}), _alias_targets),
     (frozenset({"models", "aliases", "assistants"}), _assistant_models),
+    (frozenset({"models", "prompt_cache"}), _cached_prices),
     (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
     (frozenset({"assistants", "tools"}), _tool_names),
     (frozenset({"target", "models", "database", "tools", "oidc"}), _environment),

@@ -47,6 +47,7 @@ from serving.config import (
     Model,
     Name,
     Oidc,
+    PromptCache,
     Quotas,
     Replicas,
     Retention,
@@ -126,8 +127,14 @@ class StackConfig(Strict):
     retention: Retention = Retention()
     key_secret: KeySecret = KeySecret()
     quotas: Quotas = Quotas()
+    prompt_cache: PromptCache = Field(
+        default="tenant", description="who shares what engines keep of prompts: a tenant, a user, or no two requests"
+    )
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
+    trusted_proxies: int = Field(
+        default=0, ge=0, le=15, description="before HAProxy and the stack's ingress; each appends to X-Forwarded-For"
+    )
     tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)

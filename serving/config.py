@@ -124,7 +124,8 @@ class Price(Strict):
     input: Amount | None = Field(default=None, description="of tokens that the model reads")
     output: Amount | None = Field(default=None, description="of tokens that the model writes")
     cached_input: Amount | None = Field(
-        default=None, description="of tokens that it has read before, where its engine says so; by default input's"
+        default=None,
+        description="of tokens that it has read before, where callers are told of them (prompt_cache); else input's",
     )
     per_hour: Amount | None = Field(
         default=None, description="of a replica, whether it works or not: its GPUs or CPUs; for models that run here"
@@ -186,6 +187,17 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 """The URL of an engine, without a slash at its end."""
 
 
+RemoteCache = Literal["shared", "own", "salted", "off"]
+"""What is known of a remote engine's prompt cache.
+
+`shared`: others may share it; `own`: nobody does from whom anything must be kept; `salted`: it is vLLM's, and parted by
+a salt in each request; `off`: it is llama.cpp's, and each request asks it to use none.
+"""
+
+PromptCache = Literal["tenant", "user", "off"]
+"""Who shares what engines keep of prompts: the users of a tenant, nobody with another user, or no two requests."""
+
+
 class RemoteModel(Priced):
     """A model behind any OpenAI-compatible HTTP endpoint."""
 
@@ -205,6 +217,16 @@ class RemoteModel(Priced):
     idle_timeout_s: float = Field(default=60, gt=0, le=3600, description="longest gap between two chunks")
     retries: int = Field(default=2, ge=0, le=10, description="further tries before the first byte")
     max_in_flight: int = Field(default=256, ge=1, le=65536, description="requests at once, per gateway replica")
+    prompt_cache: RemoteCache = Field(
+        default="shared",
+        description="own: nobody's but the caller's; salted: vLLM's, parted; off: llama.cpp's, unused; else shared",
+    )
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.price is not None and self.price.cached_input is not None and self.prompt_cache in ("shared", "off"):
+            raise ValueError("price.cached_input needs prompt_cache own or salted: else nobody is told what was cached")
+        return self
 
 
 class Geometry(Strict):
@@ -424,6 +446,9 @@ class KServeModel(Priced):
     first_byte_timeout_s: float = Field(default=600, gt=0, le=3600)
     idle_timeout_s: float = Field(default=120, gt=0, le=3600, description="longest gap between two chunks")
     max_in_flight: int = Field(default=256, ge=1, le=65536, description="requests at once, per gateway replica")
+    prompt_cache: RemoteCache | None = Field(
+        default=None, description="as of a remote model; by default what its runtime can do"
+    )
 
     @property
     def service(self) -> str:
@@ -1368,6 +1393,12 @@ class ServingConfig(Strict):
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
     quotas: Quotas = Quotas()
+    prompt_cache: PromptCache = Field(
+        default="tenant", description="who shares what engines keep of prompts: a tenant, a user, or no two requests"
+    )
+    trusted_proxies: int = Field(
+        default=0, ge=0, le=16, description="before HAProxy, each of which appends to X-Forwarded-For"
+    )
     tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)

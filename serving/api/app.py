@@ -21,7 +21,7 @@ from serving.api.exchange import Exchange
 from serving.api.http import made_id
 from serving.api.idempotency import repeatable
 from serving.api.operations import OPERATIONS, TENANT, Handler, Operation
-from serving.api.response_headers import over_tls
+from serving.api.response_headers import completed, over_tls
 from serving.api.scopes import require
 from serving.api.services import Services
 from serving.api.traced import traced
@@ -30,12 +30,14 @@ from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
 from serving.security.browser import Forged
 from serving.security.keys import AuthenticationError
+from serving.security.lockout import LockedOut
 from serving.security.person import TokenError
 from serving.security.principal import Principal
 from serving.security.provider import ProviderUnavailable
 from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, NotOwner, StoreUnavailable, TooMany
 from serving.store.uninterrupted import finish
 from serving.telemetry import metrics
+from serving.telemetry.catalogue import UNKNOWN
 
 log = logging.getLogger("headrace.api")
 
@@ -69,6 +71,10 @@ class Api:
             return
         if scope["type"] == "http":
             await self._entry(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await _no_websocket(scope, receive, send)
+        else:
+            raise ValueError(f"the API serves HTTP, not {scope['type']}")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         resumable = detaching.wanted(scope)
@@ -154,6 +160,9 @@ class Api:
             given = request.headers.get("authorization") or request.cookies
             self._services.audit.count("authentication", "invalid" if given else "missing")
             raise
+        except LockedOut:
+            self._services.audit.count("authentication", "locked_out")
+            raise
         except Forged as e:
             self._services.audit.count("authentication", e.code)
             raise
@@ -229,6 +238,9 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return ApiError(401, "invalid_token", str(e), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
     if isinstance(e, AuthenticationError):
         return ApiError(401, "invalid_api_key", str(e), headers={"WWW-Authenticate": "Bearer"})
+    if isinstance(e, LockedOut):
+        headers = {"Retry-After": str(e.retry_after_s)}
+        return ApiError(429, "too_many_invalid_keys", f"Rejected: {e}.", headers=headers)
     if isinstance(e, Forged):
         return ApiError(403, e.code, str(e))
     if isinstance(e, ProviderUnavailable):
@@ -263,6 +275,20 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
     raise not_found("route")
+
+
+async def _no_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuses a handshake, which no route takes: with a 404 where the server can send one, else by its 403."""
+    await receive()  # the handshake; without this the server has nothing to refuse
+    error = ApiError(404, "not_found", "There is no such route: WebSockets are not served.")
+    metrics.child(metrics.requests_started, UNKNOWN).inc()
+    metrics.child(metrics.errors, UNKNOWN, error.code).inc()
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = completed([(b"content-type", b"application/json")], tls=over_tls(scope))
+    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": error.body()})
 
 
 def _request_id(scope: Scope) -> str | None:

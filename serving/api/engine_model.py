@@ -72,7 +72,7 @@ class EngineModel:
     async def _ask(self, document: dict[str, Any]) -> Generation:
         try:
             async with self._client.post(self._endpoint, "/chat/completions", document) as response:
-                answer = await read_answer(response)
+                answer = await read_answer(response, self._endpoint)
             generation = _generation(answer)
         except BaseException as e:
             self.unknown = self.unknown or may_have_worked(e)

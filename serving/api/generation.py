@@ -189,7 +189,7 @@ class Generator:
         """Holds an engine that is not `lost`, and yields it with what it is asked."""
         x.timeline.under_way = "queue"
         try:
-            async with self._engines.endpoint(job.route.model, lost) as endpoint:
+            async with self._engines.endpoint(job.route.model, x.caller, lost) as endpoint:
                 x.timeline.end_of("queue")
                 if endpoint.text_only and not job.text_only:
                     raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
@@ -209,7 +209,7 @@ class Generator:
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:
             x.timeline.end_of("first_token")
             x.timeline.under_way = "decode"
-            answer = await read_answer(response)
+            answer = await read_answer(response, endpoint)
         x.timeline.end_of("decode")
         usage = given if isinstance(given := answer.get("usage"), dict) else {}
         book(x, job, usage)  # whatever becomes of the answer
@@ -238,6 +238,7 @@ class Generator:
         said.prompt |= {"stream": True, "stream_options": {"include_usage": True}}
         hold_finish = said.has_more_to_say or job.finished is not None
         relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
+        relay.counted = endpoint.counted
         said.so_far = lambda: (relay.choices(), relay.usage)
         error: ApiError | None = None
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:

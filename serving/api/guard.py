@@ -15,6 +15,7 @@ from serving.config import GuardAction, GuardedText
 from serving.retrieval.types import Hit
 from serving.security.guardrails.rails import Rails, Stage
 from serving.security.guardrails.screen import Found, Rule, Screened, screen, screen_arguments
+from serving.security.principal import Principal
 from serving.telemetry import metrics
 
 MAX_REPORTED = 100
@@ -38,9 +39,10 @@ _NOT_JUDGED = (*_ROLES_TRUSTED, "description")
 class Guard:
     """Checks the texts of one request; `report` says what was found where, and never what it was."""
 
-    def __init__(self, rails: Rails, judges: Judges) -> None:
+    def __init__(self, rails: Rails, judges: Judges, caller: Principal) -> None:
         self._rails = rails
         self._judges = judges
+        self._caller = caller
         self.report: list[dict[str, Any]] = []
         self.blocks: dict[str, tuple[str, str]] = {}  # the check and the kind that first blocked each place
         self.whole = True  # until a model gives no verdict on what is read, and that lets it pass
@@ -51,13 +53,18 @@ class Guard:
         return self._rails.version
 
     @property
+    def tenant(self) -> str:
+        """Whose texts are checked."""
+        return self._caller.tenant
+
+    @property
     def reads(self) -> bool:
         """Whether anything is checked of what a model reads."""
         return bool(self._rails.input or self._rails.context)
 
     def apart(self) -> Guard:
         """Returns the same checks, with a report of their own."""
-        return Guard(self._rails, self._judges)
+        return Guard(self._rails, self._judges, self._caller)
 
     @property
     def output(self) -> Stage:
@@ -79,7 +86,7 @@ class Guard:
             return result
         for judge in stage.judges:
             try:
-                kind = await self._judges.judge(judge, text, asks=asks)
+                kind = await self._judges.judge(judge, text, self._caller, asks=asks)
             except NoVerdict:
                 self.whole = self.whole and on == "output"
                 continue

@@ -116,7 +116,9 @@ class GuardedHistory:
             self._clean.put(digest, tuple(own.report), TTL_S if own.whole else UNJUDGED_S)
 
     def _digest(self, said: object) -> bytes:
-        return hashlib.sha256(orjson.dumps([self._guard.version, said], option=orjson.OPT_SORT_KEYS)).digest()
+        return hashlib.sha256(
+            orjson.dumps([self._guard.version, self._guard.tenant, said], option=orjson.OPT_SORT_KEYS)
+        ).digest()
 
 
 def _placed(id: str, report: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ async def guarded(s: Services, x: Exchange, route: Route, body: Body, *, answers
     rails = s.rails.of(route.assistant)
     if rails is None:
         return body
-    x.guard = guard = Guard(rails, s.judges)
+    x.guard = guard = Guard(rails, s.judges, x.caller)
     if not rails.input and not rails.context:
         return body
     refused: list[str] = []

@@ -15,6 +15,7 @@ from serving.assistants.items import Message
 from serving.assistants.resolver import Route
 from serving.engines.endpoint import Endpoint
 from serving.engines.pool import Engines
+from serving.security.principal import Principal
 
 UNKNOWN_WINDOW = 4096
 """Tokens of a prompt with its answer, where nobody knows the model's context."""
@@ -45,7 +46,7 @@ class Helper:
         if schema is not None and self.endpoint.tokenizer is not None:
             document["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
         async with self.client.post(self.endpoint, "/chat/completions", document) as response:
-            answer = await read_answer(response)
+            answer = await read_answer(response, self.endpoint)
         count_tokens(self.model, self.tenant, answer.get("usage") or {})
         try:
             content = answer["choices"][0]["message"]["content"]
@@ -55,9 +56,9 @@ class Helper:
 
 
 @contextlib.asynccontextmanager
-async def helper(engines: Engines, client: Upstream, route: Route, tenant: str) -> AsyncIterator[Helper]:
-    """Leases the model of `route`. Raises `EngineUnavailable`."""
-    async with engines.endpoint(route.model) as endpoint:
+async def helper(engines: Engines, client: Upstream, route: Route, caller: Principal) -> AsyncIterator[Helper]:
+    """Leases the model of `route`, for `caller`. Raises `EngineUnavailable`."""
+    async with engines.endpoint(route.model, caller) as endpoint:
         tokens = Tokens(client, endpoint)
         window = await tokens.window() or UNKNOWN_WINDOW
-        yield Helper(client, endpoint, tokens, window, route.requested, tenant)
+        yield Helper(client, endpoint, tokens, window, route.requested, caller.tenant)

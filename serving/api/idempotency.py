@@ -212,8 +212,11 @@ def _key(given: list[bytes]) -> str:
 
 
 def _fingerprint(request: Request, body: bytes) -> str:
-    """Tells requests apart: by their path, their query and every byte of their bodies."""
-    place = orjson.dumps([request.url.path, request.url.query])
+    """Tells requests apart: by their path, their query and every byte of their bodies.
+
+    As the server read them: `Request.url` is put together with the header `Host`, which the caller writes.
+    """
+    place = orjson.dumps([request.scope["path"], request.scope["query_string"].decode("latin-1")])
     return hashlib.sha256(place + b"\n" + body).hexdigest()
 
 

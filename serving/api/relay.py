@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from serving.api import steps
+from serving.api.counted import without_cached
 from serving.api.frames import DONE, FrameError, Splitter, Template, decode, encode, payload
 
 
@@ -19,7 +20,7 @@ class Relay:
 
     `ours` are the `id` and `model` that the caller sees. With `hold_finish`, frames that end a choice wait for
     `tail()`, so that citations can ride on them. `transform` rewrites each decoded frame in place; with it every
-    frame is decoded.
+    frame is decoded. Unless `counted`, the caller is not told what of the prompt the engine had read before.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Relay:
         self._usage_frame: dict[str, Any] | None = None
         self._created = int(time.time())
         self._stepped = False  # steps came before the answer
+        self.counted = True
         self.held: list[dict[str, Any]] = []
         self.usage: dict[str, Any] = {}
         self.done = False
@@ -82,6 +84,8 @@ class Relay:
         document = decode(data)
         if document.get("error"):
             raise EngineError
+        if not self.counted:
+            without_cached(document)  # before a template is made of it
         choices = document.get("choices")
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise FrameError("a frame of the engine's stream has no choices")

@@ -55,7 +55,7 @@ class Remembering:
         engines: Engines,
         client: Upstream,
         resolver: Callable[[], Resolver],
-        screen: Callable[[Assistant], Screen | None],
+        screen: Callable[[Assistant, Principal], Screen | None],
     ) -> None:
         self._jobs = jobs
         self._summariser = summariser
@@ -107,7 +107,9 @@ class Remembering:
             return {"steps": 0}
         steps = 0
         async with self._helper(context, assistant, kind.model) as model:
-            while await self._summariser.fold(context, kind, id, edge, model, self._screen(assistant)):
+            while await self._summariser.fold(
+                context, kind, id, edge, model, self._screen(assistant, context.principal)
+            ):
                 steps += 1
                 if steps == STEPS:
                     payload = context.job.payload
@@ -124,4 +126,4 @@ class Remembering:
         route = self._resolver().resolve(model or assistant.model)
         if route is None:  # the catalogue is checked: only a newer one can lack it
             raise PermanentError("model_not_found", f"there is no model '{model}' any more")
-        return helper(self._engines, self._client, replace(route, requested=assistant.name), context.principal.tenant)
+        return helper(self._engines, self._client, replace(route, requested=assistant.name), context.principal)

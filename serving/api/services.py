@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from serving.api.address import address_of
 from serving.api.admission import Admission
 from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
@@ -42,6 +43,7 @@ from serving.security.identity import Identity
 from serving.security.keys import Authenticator
 from serving.security.people import KnownPeople
 from serving.security.principal import Principal
+from serving.security.prompt_cache import CacheOwners
 from serving.security.provider import Provider
 from serving.security.quotas.keeper import Keeper
 from serving.security.remembered import Remembered
@@ -122,7 +124,7 @@ class Services:
         self.audit = AuditLog(self.database, secret, [previous] if previous is not None else [])
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
-        self.engines = Engines(handle_of, config.limits.lease_timeout_s)
+        self.engines = Engines(handle_of, config.limits.lease_timeout_s, CacheOwners(config.prompt_cache, secret))
         self.upstream = Upstream()
         self.generator = Generator(self.engines, self.upstream)
         self.tracer: Tracer | None = None
@@ -164,10 +166,10 @@ class Services:
         self._sampling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
-    def _screen(self, assistant: Assistant) -> Screen | None:
+    def _screen(self, assistant: Assistant, caller: Principal) -> Screen | None:
         """Returns what an assistant checks of a history that is read for no request."""
         rails = self.rails.of(assistant)
-        return GuardedHistory.of(Guard(rails, self.judges), self.clean) if rails is not None else None
+        return GuardedHistory.of(Guard(rails, self.judges, caller), self.clean) if rails is not None else None
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
@@ -219,21 +221,21 @@ class Services:
         guardrails = [*catalog.guardrails, *(g for a in catalog.assistants for g in a.guardrails or ())]
         metrics.introduce_guardrails((g.check, on, g.action) for g in guardrails for on in g.on)
 
-    async def authenticate(self, authorization: str | None) -> Principal:
-        """Returns the caller of an `Authorization` header; raises `AuthenticationError`."""
-        return await self.identity.authenticate(authorization)
+    async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
+        """Returns the caller of an `Authorization` header; raises as `Identity.authenticate`."""
+        return await self.identity.authenticate(authorization, address)
 
     async def caller(self, request: Request) -> Principal:
         """Returns who sends a request: by its `Authorization` header, or without one by a browser's session.
 
-        Raises `AuthenticationError`, `ProviderUnavailable`, and `Forged`.
+        Raises `AuthenticationError`, `LockedOut`, `ProviderUnavailable`, and `Forged`.
         """
         authorization = request.headers.get("authorization")
         if authorization is None:
             signed_in = await self.browser.caller(request.method, request.headers, request.cookies)
             if signed_in is not None:
                 return signed_in
-        return await self.authenticate(authorization)
+        return await self.authenticate(authorization, address_of(request.scope, self.config.trusted_proxies))
 
     async def readiness(self) -> dict[str, bool]:
         """Returns what a request needs, and whether it is there."""

@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 
+from infra.providers.ray_head import RETRY_ON, STALLED_S
 from serving.config import Catalog, ServingConfig
 from serving.document import serve_document
 from tests.chart import CHART, FULL
@@ -167,3 +168,13 @@ def test_ray_runs_with_the_settings_of_a_stack_without_kubernetes(full):
         for name, container in full.containers():
             if name.endswith(group):
                 assert wanted <= {e["name"] for e in container["env"]}, wanted - {e["name"] for e in container["env"]}
+
+
+def test_haproxy_hangs_up_on_the_slow_as_without_kubernetes(full):
+    for group in ("ray-head", "ray-worker"):
+        containers = [container for name, container in full.containers() if name.endswith(group)]
+        assert containers
+        for container in containers:
+            told = {e["name"]: e.get("value") for e in container["env"]}
+            assert told["RAY_SERVE_HAPROXY_RETRY_ON"] == RETRY_ON
+            assert told["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == str(STALLED_S)

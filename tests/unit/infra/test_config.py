@@ -68,6 +68,18 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             {"models": [{**REMOTE, "price": {"input": 1, "output": 1, "currency": "dollar"}}]},
             "headrace:models[0].price.currency: 'dollar' is not well formed; it must match",
         ),
+        (
+            {"models": [{**REMOTE, "price": {"input": 1, "output": 1, "cached_input": 0}}]},
+            "headrace:models[0]: price.cached_input needs prompt_cache own or salted: else nobody is told",
+        ),
+        (
+            {"models": [{**MODEL, "price": {"input": 1, "output": 1, "cached_input": 0}}], "assistants": []},
+            "headrace:models[0].price.cached_input: is never charged: with headrace:prompt_cache tenant nobody is told",
+        ),
+        (
+            {"prompt_cache": "everybody"},
+            "headrace:prompt_cache: 'everybody' is not allowed; it should be 'tenant', 'user' or 'off'",
+        ),
         ({"models": [{**MODEL, "slot": 2}]}, "headrace:models[0].slot: is no known setting; did you mean 'slots'?"),
         (
             {"models": [{**MODEL, "name": "My Model"}]},

@@ -4,6 +4,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from serving.config import Role
 from serving.security.keys import AuthenticationError, Authenticator, new_key
+from serving.security.lockout import LockedOut
 from serving.security.principal import SCOPES, SCOPES_OF, Principal, allowed
 from serving.store.database import Database
 from serving.store.errors import NotFound
@@ -274,3 +276,47 @@ def test_weak_secrets_and_bad_bootstrap_keys_are_refused(keys: Counted) -> None:
     with pytest.raises(ValueError, match="bootstrap key") as e:
         asyncio.run(Authenticator(keys, secrets.token_urlsafe(32)).ensure_bootstrap("hr_geheim"))
     assert "geheim" not in str(e.value)
+
+
+async def test_wrong_keys_of_an_address_cost_a_bounded_number_of_look_ups(keys: Counted) -> None:
+    authenticator = Authenticator(keys, SECRET)
+    answers: list[object] = []
+    for _ in range(200):
+        try:
+            answers.append(await authenticator.verify(new_key(), "192.0.2.1"))
+        except LockedOut as e:
+            answers.append(e.retry_after_s)
+    assert keys.lookups < 20
+    assert answers[0] is None
+    assert answers[-1] == 1
+
+
+async def test_who_shares_an_address_with_a_guesser_is_served(keys: Counted, clock: list[float]) -> None:
+    """Where their key was good here before: by day, that is everybody."""
+    authenticator = Authenticator(keys, SECRET)
+    _, key = await authenticator.issue(ADMIN)
+    _, other = await authenticator.issue(ADMIN)
+    assert await authenticator.verify(key, "192.0.2.1")
+    for _ in range(20):
+        with suppress(LockedOut):
+            await authenticator.verify(new_key(), "192.0.2.1")
+    clock[0] += 11  # what was verified is forgotten, and the key is looked up again
+    for _ in range(20):
+        with suppress(LockedOut):
+            await authenticator.verify(new_key(), "192.0.2.1")
+    assert await authenticator.verify(key, "192.0.2.1")
+    with pytest.raises(LockedOut):
+        await authenticator.verify(other, "192.0.2.1")
+    assert await authenticator.verify(other, "192.0.2.2")
+    assert await authenticator.verify(other, "192.0.2.1")  # and is known from now on
+
+
+async def test_one_wrong_key_that_comes_again_and_again_locks_nobody_out(keys: Counted, clock: list[float]) -> None:
+    """A program with an old key goes on with it; whoever guesses does not."""
+    authenticator = Authenticator(keys, SECRET)
+    old = new_key()
+    for _ in range(60):
+        assert await authenticator.verify(old, "192.0.2.1") is None
+        clock[0] += 2
+    _, key = await authenticator.issue(ADMIN)
+    assert await authenticator.verify(key, "192.0.2.1")
