@@ -23,6 +23,7 @@ from serving.store import values
 from serving.store.captures import Capture
 from serving.store.errors import NotFound
 from serving.store.ids import now
+from serving.store.uninterrupted import finish
 
 
 def check_storable(s: Services, route: Route, body: ChatRequest) -> None:
@@ -67,15 +68,21 @@ def recorder(
             then = hold.keeping(answer, outcome.id, told_of, then)
         if x.charge is not None:
             then = x.charge.counting(then)
-        try:
-            checked = x.guard.version if x.guard is not None and x.guard.whole else None
-            if response is not None:
-                response = replace(response, checked=checked)
+        checked = x.guard.version if x.guard is not None and x.guard.whole else None
+        if response is not None:
+            response = replace(response, checked=checked)
+
+        async def kept() -> None:
             await s.captures.record(x.caller, capture, turn=turn, response=response, checked=checked, then=then)
             if hold is not None:
                 hold.kept = True
             if x.charge is not None:
                 x.charge.counted = True
+
+        try:
+            # A caller that hangs up can cancel this at any await: what is in the store is known to be there, or it
+            # would be counted once more at the end.
+            await finish(kept())
         except NotFound as e:
             raise gone(e) from None
 
