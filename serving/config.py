@@ -553,6 +553,9 @@ Memory = Annotated[
 Capture = Literal["all", "none"]
 """Which completions are stored with all that led to them."""
 
+Unstored = Literal["metadata", "none"]
+"""What is captured of a request with `store: false`: who asked which model when and what it cost, or nothing."""
+
 
 class Template(Strict):
     """A prompt with named places, such as `{question}`; a brace that stands for itself is doubled."""
@@ -1135,7 +1138,7 @@ class Retention(Strict):
         le=36_500,
         description="since a conversation's newest item or a chain's newest response, with captures and feedback",
     )
-    captures: float | None = Field(default=None, gt=0, le=36_500, description="since the answer, with its feedback")
+    captures: float | None = Field(default=90, gt=0, le=36_500, description="since the answer, with its feedback")
     files: float | None = Field(default=None, gt=0, le=36_500, description="since the upload, from every vector store")
     audit: float | None = Field(default=400, gt=0, le=36_500, description="since the event in the audit log")
 
@@ -1364,6 +1367,7 @@ class ServingConfig(Strict):
     bootstrap_key: SecretRef | None = Field(default=None, description="the first API key, made by the stack")
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="of bare models, and of assistants that do not say")
+    store_false: Unstored = Field(default="metadata", description="what is captured where a request says so")
     retention: Retention = Retention()
     oidc: Oidc = Oidc()
     cors: Cors = Cors()

@@ -45,7 +45,8 @@ def recorder(
 
     What broke off is captured as far as it went, and is neither a turn of a conversation nor a response.
     """
-    captured = captures(s, route)
+    refused = not isinstance(body, CompletionRequest) and body.store is False
+    captured = captures(s, route) and not (refused and s.config.store_false == "none")
     if not captured and place is None and x.hold is None:
         return None
 
@@ -53,6 +54,8 @@ def recorder(
         turn = place.items(outcome.choices[0]) if isinstance(place, OpenTurn) and outcome.whole else None
         response = place.kept(outcome) if isinstance(place, Reply) and outcome.whole else None
         capture = _capture(x, route, body, hits, place, outcome) if captured else None
+        if capture is not None and refused:
+            capture = without_content(capture)
         id = place.conversation if place is not None and outcome.whole else None
         then = s.remembering.after(x.caller, route.assistant, id) if id is not None else None
         hold = x.hold if outcome.whole else None
@@ -87,6 +90,13 @@ def recorder(
             raise gone(e) from None
 
     return finished
+
+
+def without_content(capture: Capture) -> Capture:
+    """Returns what may be kept of an answer that is not to be stored: who, when, which model, and what it cost."""
+    return replace(
+        capture, request={}, prompt={}, chunks=[], answer=[], steps=[], metadata={}, stored=False, consent=False
+    )
 
 
 def captures(s: Services, route: Route) -> bool:
