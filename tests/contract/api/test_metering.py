@@ -1,9 +1,11 @@
-"""That each use is counted once, whoever hangs up how, and that all choices of an answer are paid for."""
+"""That each use is counted once and paid for by whom it is for: hang-ups, choices, what is stored, what runs later."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import httpx
 import pytest
@@ -11,7 +13,10 @@ from aiohttp import web
 
 from serving.api import several
 from serving.api.app import Api
-from serving.config import Catalog, RemoteModel
+from serving.api.helper import helper
+from serving.config import Assistant, Catalog, FactsMemory, Price, RemoteModel
+from serving.security.principal import Principal
+from serving.store.worker import Postponed
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -39,7 +44,7 @@ class Engine:
         prompts = len(document["prompt"]) if isinstance(document.get("prompt"), list) else 1
         together = {"prompt_tokens": 7 * prompts, "completion_tokens": n * prompts * most}
         alone = {"prompt_tokens": 7, "completion_tokens": most}
-        reason = "stop" if document["stop"] == ["early"] else "length"
+        reason = "stop" if document.get("stop") == ["early"] else "length"
         said = [{"message": {"role": "assistant", "content": "abc"}}, {"text": "abc"}]["prompt" in document]
         if not document.get("stream"):
             choices = [{"index": i, "finish_reason": reason, **said} for i in range(n * prompts)]
@@ -53,7 +58,7 @@ class Engine:
         return response
 
     async def tokenize(self, request):
-        return web.json_response({"tokens": list((await request.json())["content"])})
+        return web.json_response({"tokens": list((await request.json()).get("content", "")), "count": 1})
 
 
 class World:
@@ -91,6 +96,7 @@ class World:
         await asyncio.gather(request, return_exceptions=True)
 
 
+PRICE = Price(input=Decimal(1), output=Decimal(2))
 ASKED = {"model": "hangs", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 
 
@@ -104,7 +110,9 @@ def world(tmp_path_factory):
     with engine(loop, app, cancels=True) as port:
         kinds = {"hangs": None, "llamacpp": "llamacpp", "vllm": "vllm", "one": None}
         url = f"http://127.0.0.1:{port}/v1"
-        catalog = Catalog(models=tuple(RemoteModel(name=n, url=url, tokenizer=t) for n, t in kinds.items()))
+        models = tuple(RemoteModel(name=n, url=url, tokenizer=t, price=PRICE) for n, t in kinds.items())
+        assistants = (Assistant(name="learns", model="vllm", memory=FactsMemory(), guardrails=()),)
+        catalog = Catalog(models=models, assistants=assistants)
         with gateway(loop, tmp_path_factory.mktemp("metering"), catalog) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
             with httpx.Client(base_url=f"{up.url}/v1", headers=headers, trust_env=False, timeout=60) as http:
@@ -173,3 +181,163 @@ def test_all_prompts_are_settled(world):
 def test_who_hangs_up_on_several_choices_is_not_known_by_one_of_them():
     report = {"prompt_tokens": 7, "completion_tokens": 20}
     assert several.of_stream([report], {"n": 4}, [], whole=False) == {}
+
+
+def of_background(world):
+    """Returns what was used of no request."""
+    world.up.loop.do(world.up.services.keeper.tell())
+    found = world.http.get("/usage", params={"by": "key"}).json()["data"]
+    return next((each for each in found if each["id"] == "background"), {"requests": 0, "completion_tokens": 0})
+
+
+def test_what_memory_asks_for_is_charged_to_whose_conversation_it_is(world):
+    before = of_background(world)
+    conversation = world.http.post("/conversations", json={}).json()["id"]
+    asked = {"model": "learns", "messages": ASKED["messages"], "max_tokens": 20, "conversation": conversation}
+    assert world.http.post("/chat/completions", json=asked).status_code == 200
+    used = eventually(lambda: (now := of_background(world)) != before and now, "the job is charged")
+    assert used["requests"] == 0
+    assert used["completion_tokens"] > before["completion_tokens"]
+    assert used["cost"][0]["currency"] == "USD"
+
+
+@pytest.mark.parametrize(
+    ("subject", "id", "held"), [("tenant", "acme", True), ("user", "ada", True), ("key", "background", False)]
+)
+def test_work_in_the_background_waits_for_quotas(world, subject, id, held):
+    services, acme = world.up.services, {"tenant": "acme"}
+    ada = Principal(tenant="acme", user="ada", key_id="job_1")
+    world.http.post("/admin/tenants", json={"id": "acme"})  # it may be there
+    limit = {"subject": subject, "id": id, "window": "day", "measure": "tokens", "limit": 0}
+    [made] = world.http.put("/admin/quotas", params=acme, json={"quotas": [limit]}).json()["data"]
+
+    async def ask():
+        route = services.resolver.resolve("vllm")
+        async with helper(services.engines, services.upstream, route, ada, services.keeper) as model:
+            return await model.ask(ASKED["messages"], 20)
+
+    world.engine.asked.clear()
+    if held:
+        with pytest.raises(Postponed):
+            world.up.loop.do(ask())
+    else:
+        assert world.up.loop.do(ask()) == "abc"
+    assert world.engine.asked.is_set() != held
+    world.http.delete("/admin/quotas", params={**acme, "quota_id": made["quota_id"]})
+
+
+@pytest.fixture
+def limited(world):
+    """Sets quotas until the end of the test."""
+    made = []
+
+    def limit(measure, most, window="day", subject="tenant", id="default"):
+        given = {"subject": subject, "id": id, "window": window, "measure": measure, "limit": most}
+        answer = world.http.put("/admin/quotas", json={"quotas": [given]})
+        if answer.status_code == 200:
+            made.append(answer.json()["data"][0]["quota_id"])
+        return answer
+
+    yield limit
+    for id in made:
+        world.http.delete("/admin/quotas", params={"quota_id": id})
+
+
+def upload(world, text="x" * 25):
+    return world.http.post("/files", files={"file": ("a.txt", text)}, data={"purpose": "user_data"})
+
+
+def of(world, measure):
+    return next(each for each in world.http.get("/admin/quotas").json()["data"] if each["measure"] == measure)
+
+
+def refused(answer):
+    error = answer.json()["error"]
+    return (answer.status_code, error["code"], answer.headers.get("x-should-retry")), error["message"]
+
+
+SPENT = (429, "insufficient_quota", "false")
+
+
+def test_uploads_are_held_to_quotas(world, limited):
+    used = limited("files", 10**6).json()["data"][0]["used"]
+    limited("files", used + 2)
+    assert [upload(world).status_code for _ in range(2)] == [200, 200]
+    assert refused(upload(world))[0] == SPENT
+    assert (of(world, "files")["used"], of(world, "files")["reserved"]) == (used + 2, 0)
+    assert world.http.post("/files", data={"purpose": "user_data"}).status_code == 429  # nothing of it was read
+
+
+def test_a_tenant_stores_no_more_bytes_than_it_may(world, limited):
+    before = limited("stored_bytes", 10**9, "total").json()["data"][0]
+    assert (before["resets_at"], before["reserved"]) == (None, None)
+    limited("stored_bytes", before["used"] + 60, "total")
+    first, second = upload(world), upload(world)
+    assert of(world, "stored_bytes")["used"] == before["used"] + 50
+    kind, message = refused(upload(world))
+    assert (kind, "stored bytes in all of this tenant" in message) == (SPENT, True)
+    assert of(world, "stored_bytes")["used"] == before["used"] + 50
+    assert world.http.delete(f"/files/{first.json()['id']}").status_code == 200
+    assert upload(world).status_code == 200
+    store = world.http.post("/vector_stores", json={"name": "s"}).json()["id"]
+    assert refused(world.http.post(f"/vector_stores/{store}/files", json={"file_id": second.json()["id"]}))[0] == SPENT
+
+
+def test_of_two_uploads_at_once_that_fit_alone_one_is_stored(world, limited, monkeypatch):
+    used = limited("stored_bytes", 10**9, "total").json()["data"][0]["used"]
+    limited("stored_bytes", used + 30, "total")
+    blobs, sent = world.up.services.blobs, []
+    write = blobs.write
+
+    async def both(*given, **more):
+        sent.append(given)
+        while len(sent) < 2:
+            await asyncio.sleep(0.01)
+        return await write(*given, **more)
+
+    monkeypatch.setattr(blobs, "write", both)
+    with ThreadPoolExecutor(2) as pool:
+        found = sorted(answer.status_code for answer in pool.map(lambda _: upload(world), range(2)))
+    assert found == [200, 429]
+    assert of(world, "stored_bytes")["used"] == used + 25
+
+
+def test_attachments_are_held_to_quotas_and_few_are_taken_at_once(world, limited):
+    id = upload(world).json()["id"]
+    most = world.up.services.limits.attached_files
+    many = world.http.post("/vector_stores", json={"name": "s", "file_ids": [id] * (most + 1)})
+    assert (many.status_code, many.json()["error"]["param"]) == (400, "file_ids")
+    used = limited("attachments", 10**6).json()["data"][0]["used"]
+    limited("attachments", used + 1)
+    store = world.http.post("/vector_stores", json={"name": "s"}).json()["id"]
+    attach = {"file_id": id}
+    assert world.http.post(f"/vector_stores/{store}/files", json=attach).status_code == 200
+    assert world.http.post(f"/vector_stores/{store}/files", json=attach).status_code == 200  # is there: nothing to do
+    again = world.http.post(f"/vector_stores/{store}/files", json={**attach, "attributes": {"a": 1}})
+    assert refused(again)[0] == SPENT
+    stores = len(world.http.get("/vector_stores").json()["data"])
+    assert refused(world.http.post("/vector_stores", json={"name": "s", "file_ids": [id]}))[0] == SPENT
+    assert len(world.http.get("/vector_stores").json()["data"]) == stores
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}], ids=["once", "by key"])
+def test_items_of_conversations_are_held_to_quotas(world, limited, headers):
+    used = limited("items", 10**6).json()["data"][0]["used"]
+    limited("items", used + 3)
+    item = {"type": "message", "role": "user", "content": "hi"}
+    id = world.http.post("/conversations", json={"items": [item] * 2}).json()["id"]
+    path = f"/conversations/{id}/items"
+    assert refused(world.http.post(path, json={"items": [item] * 2}))[0] == SPENT
+    assert len(world.http.get(path).json()["data"]) == 2
+    assert of(world, "items")["used"] == used + 2
+    for _ in range(3 if headers else 1):  # a repetition adds nothing
+        assert world.http.post(path, json={"items": [item]}, headers=headers).status_code == 200
+    assert of(world, "items")["used"] == used + 3
+    assert refused(world.http.post(path, json={"items": [item]}, headers=dict.fromkeys(headers, "2")))[0] == SPENT
+
+
+def test_what_is_stored_is_of_no_model_and_bytes_are_of_no_key(limited):
+    for more in ({"subject": "model", "id": "m"}, {"window": "total"}, {"window": "concurrent"}):
+        assert limited("files", 1, **more).status_code == 400
+    for more in ({"subject": "key", "id": "k", "window": "total"}, {"window": "day"}):
+        assert limited("stored_bytes", 1, **more).status_code == 400
