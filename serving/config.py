@@ -1148,8 +1148,8 @@ Window = Literal["minute", "day", "month", "concurrent", "total"]
 """What a quota is for: a minute, a day or a month of the calendar in UTC, all that goes on at once, or all in store."""
 
 Measure = Literal["requests", "tokens", "money", "streams", "files", "attachments", "items", "stored_bytes"]
-"""What is counted: `files` that are uploaded, `attachments` of files to vector stores, `items` that are added to
-conversations by themselves, and `stored_bytes` of files and of what vector stores keep of them."""
+"""What is counted: `files` that are uploaded, `attachments` of files to vector stores, conversations and `items`
+that are added to them by themselves, and `stored_bytes` of files and of what vector stores keep of them."""
 
 STORED: tuple[Measure, ...] = ("files", "attachments", "items", "stored_bytes")
 """What is counted in the transaction that stores it, and is of no model."""

@@ -24,7 +24,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Makes a conversation, with its first items if any are given."""
     body = await read_json(request, ConversationRequest, s.limits)
     items = _bodies(body.items or (), s.limits)
-    meter = metered(s.keeper, x.caller, items=len(items))
+    meter = metered(s.keeper, x.caller, items=1 + len(items))  # an empty one takes place too
     made = await s.conversations.create(x.caller, metadata=body.metadata, items=items, meter=meter)
     return JsonResponse(_conversation(made))
 

@@ -323,16 +323,17 @@ def test_attachments_are_held_to_quotas_and_few_are_taken_at_once(world, limited
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}], ids=["once", "by key"])
 def test_items_of_conversations_are_held_to_quotas(world, limited, headers):
     used = limited("items", 10**6).json()["data"][0]["used"]
-    limited("items", used + 3)
+    limited("items", used + 4)
     item = {"type": "message", "role": "user", "content": "hi"}
     id = world.http.post("/conversations", json={"items": [item] * 2}).json()["id"]
     path = f"/conversations/{id}/items"
     assert refused(world.http.post(path, json={"items": [item] * 2}))[0] == SPENT
     assert len(world.http.get(path).json()["data"]) == 2
-    assert of(world, "items")["used"] == used + 2
+    assert of(world, "items")["used"] == used + 3  # with the conversation itself
     for _ in range(3 if headers else 1):  # a repetition adds nothing
         assert world.http.post(path, json={"items": [item]}, headers=headers).status_code == 200
-    assert of(world, "items")["used"] == used + 3
+    assert of(world, "items")["used"] == used + 4
+    assert refused(world.http.post("/conversations", json={}))[0] == SPENT
     assert refused(world.http.post(path, json={"items": [item]}, headers=dict.fromkeys(headers, "2")))[0] == SPENT
 
 
