@@ -1212,7 +1212,8 @@ class Quotas(Strict):
 
     @model_validator(mode="after")
     def _once(self) -> Self:
-        for subject in ("tenant", "user", "key"):
+        subjects: tuple[Subject, ...] = ("tenant", "user", "key")
+        for subject in subjects:
             named = [(each.window, each.measure, each.currency) for each in getattr(self, subject)]
             if len(set(named)) < len(named):
                 raise ValueError(f"{subject} has two limits of one window and measure")

@@ -29,6 +29,7 @@ from serving.store.ids import now
 from serving.store.quotas import Meter, QuotaStore, meter
 from serving.store.usage import Used, Whose, count
 from serving.store.values import MAX_NUMBER
+from serving.store.worker import PermanentError
 from serving.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -67,11 +68,15 @@ async def charged(
 async def charged_in_background(
     keeper: Keeper, caller: Principal, model: str, endpoint: Endpoint, document: dict[str, Any], price: Price | None
 ) -> AsyncIterator[Charge]:
-    """Charges what an engine is asked for `caller`, who waits for no answer; raises a 429 or a 503.
+    """Charges what an engine is asked for `caller`, who waits for no answer.
 
-    Tokens and money count as the user's and the tenant's, under the key `BACKGROUND`, and no request does.
+    Tokens and money count as the user's and the tenant's, under the key `BACKGROUND`, and no request does. Raises a
+    429 or a 503, and `PermanentError` for more than a quota ever allows.
     """
     charge = Charge(keeper, replace(caller, key_id=BACKGROUND, account=""), model, requests=0)
+    for quota, units in charge.needs(document, endpoint, price):
+        if units > quota.limit:
+            raise PermanentError("insufficient_quota", f"the quota of {quota.words} never allows as much at once")
     try:
         await charge.reserve_document(document, endpoint, price)
         yield charge
@@ -161,27 +166,36 @@ class Charge:
     ) -> None:
         """As `reserve`; `effort` are the tokens of a strategy."""
         self._admitted = True
-        if self._metered:
-            read, written, tokens = most(document, endpoint.context, self._keeper.defaults.answer_tokens)
-            money = _money(read, written, price)
-            if effort:  # a strategy may go past its effort by one completion
-                tokens += effort
-                money += _money(effort, effort, price) if price is not None else 0
-            await self._reserve_most(tokens, money, price.currency if price is not None else "")
+        await self._reserve_most(self.needs(document, endpoint, price, effort))
+
+    def needs(
+        self, document: dict[str, Any], endpoint: Endpoint, price: Price | None, effort: int = 0
+    ) -> list[tuple[Quota, int]]:
+        """Returns the most that an engine may use for a document, of each quota."""
+        if not self._metered:
+            return []
+        read, written, tokens = most(document, endpoint.context, self._keeper.defaults.answer_tokens)
+        money = _money(read, written, price)
+        if effort:  # a strategy may go past its effort by one completion
+            tokens += effort
+            money += _money(effort, effort, price) if price is not None else 0
+        return self._of_each(tokens, money, price.currency if price is not None else "")
 
     async def reserve_tokens(self, tokens: int) -> None:
         """Reserves tokens that have no price; raises a 429 or a 503."""
-        await self._reserve_most(tokens, 0, "")
+        await self._reserve_most(self._of_each(tokens, 0, ""))
 
-    async def _reserve_most(self, tokens: int, money: int, currency: str) -> None:
-        for each in self._most:  # of an engine that was lost
-            self._keeper.settle(each, 0)
-        self._most = []
-        needs = [
+    def _of_each(self, tokens: int, money: int, currency: str) -> list[tuple[Quota, int]]:
+        return [
             (each, tokens if each.measure == "tokens" else money)
             for each in self._metered
             if each.measure == "tokens" or each.currency == currency
         ]
+
+    async def _reserve_most(self, needs: Sequence[tuple[Quota, int]]) -> None:
+        for each in self._most:  # of an engine that was lost
+            self._keeper.settle(each, 0)
+        self._most = []
         self._most = await self._reserve(needs)
 
     async def _reserve(self, needs: Sequence[tuple[Quota, int]]) -> list[Reservation]:

@@ -47,7 +47,7 @@ class Helper:
         """Returns the answer's text, empty when there is none. Raises `ApiError`.
 
         Engines that are known to take a JSON `schema` are held to it. Raises `Postponed` while a quota of whom it is
-        for does not allow it.
+        for does not allow it, and `PermanentError` where none ever does.
         """
         document: dict[str, Any] = {
             "model": self.endpoint.model,

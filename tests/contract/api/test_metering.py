@@ -16,7 +16,7 @@ from serving.api.app import Api
 from serving.api.helper import helper
 from serving.config import Assistant, Catalog, FactsMemory, Price, RemoteModel
 from serving.security.principal import Principal
-from serving.store.worker import Postponed
+from serving.store.worker import PermanentError, Postponed
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -202,28 +202,38 @@ def test_what_memory_asks_for_is_charged_to_whose_conversation_it_is(world):
 
 
 @pytest.mark.parametrize(
-    ("subject", "id", "held"), [("tenant", "acme", True), ("user", "ada", True), ("key", "background", False)]
+    ("subject", "id", "limit", "held"),
+    [
+        ("tenant", "acme", 1000, Postponed),
+        ("user", "ada", 1000, Postponed),
+        ("user", "ada", 1, PermanentError),
+        ("key", "background", 0, None),
+    ],
 )
-def test_work_in_the_background_waits_for_quotas(world, subject, id, held):
+def test_work_in_the_background_waits_for_quotas(world, subject, id, limit, held):
     services, acme = world.up.services, {"tenant": "acme"}
     ada = Principal(tenant="acme", user="ada", key_id="job_1")
     world.http.post("/admin/tenants", json={"id": "acme"})  # it may be there
-    limit = {"subject": subject, "id": id, "window": "day", "measure": "tokens", "limit": 0}
-    [made] = world.http.put("/admin/quotas", params=acme, json={"quotas": [limit]}).json()["data"]
+    given = {"subject": subject, "id": id, "window": "month", "measure": "tokens", "limit": limit}
+    [made] = world.http.put("/admin/quotas", params=acme, json={"quotas": [given]}).json()["data"]
 
-    async def ask():
+    async def ask(most=20):
         route = services.resolver.resolve("vllm")
         async with helper(services.engines, services.upstream, route, ada, services.keeper) as model:
-            return await model.ask(ASKED["messages"], 20)
+            return await model.ask(ASKED["messages"], most)
 
-    world.engine.asked.clear()
-    if held:
-        with pytest.raises(Postponed):
-            world.up.loop.do(ask())
-    else:
-        assert world.up.loop.do(ask()) == "abc"
-    assert world.engine.asked.is_set() != held
-    world.http.delete("/admin/quotas", params={**acme, "quota_id": made["quota_id"]})
+    try:
+        if held is Postponed:
+            assert world.up.loop.do(ask(600)) == "abc"
+        world.engine.asked.clear()
+        if held is not None:
+            with pytest.raises(held):
+                world.up.loop.do(ask(600))
+        else:
+            assert world.up.loop.do(ask()) == "abc"
+        assert world.engine.asked.is_set() == (held is None)
+    finally:
+        world.http.delete("/admin/quotas", params={**acme, "quota_id": made["quota_id"]})
 
 
 @pytest.fixture
