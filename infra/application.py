@@ -69,6 +69,7 @@ def serving(
         bootstrap_key=api_key,
         limits=config.limits,
         capture=config.capture,
+        store_false=config.store_false,
         retention=config.retention,
         quotas=config.quotas,
         prompt_cache=config.prompt_cache,

@@ -53,6 +53,7 @@ from serving.config import (
     Retention,
     Strict,
     Tracing,
+    Unstored,
 )
 
 NAMESPACE = "headrace"
@@ -124,6 +125,10 @@ class StackConfig(Strict):
     )
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="which completions are stored with all that led to them")
+    store_false: Unstored = Field(
+        default="metadata",
+        description="what is captured of a request with `store: false`: no content of it, or nothing",
+    )
     retention: Retention = Retention()
     key_secret: KeySecret = KeySecret()
     quotas: Quotas = Quotas()

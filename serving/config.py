@@ -578,6 +578,9 @@ Memory = Annotated[
 Capture = Literal["all", "none"]
 """Which completions are stored with all that led to them."""
 
+Unstored = Literal["metadata", "none"]
+"""What is captured of a request with `store: false`: who asked which model when and what it cost, or nothing."""
+
 
 class Template(Strict):
     """A prompt with named places, such as `{question}`; a brace that stands for itself is doubled."""
@@ -1064,6 +1067,7 @@ class Limits(Strict):
     json_depth: int = Field(default=64, ge=4, le=512)
     json_containers: int = Field(default=100_000, ge=1, description="objects and lists in a body")
     n: int = Field(default=8, ge=1, le=128)
+    attached_files: int = Field(default=50, ge=1, le=500, description="files that a new vector store names at most")
     embedding_inputs: int = Field(default=256, ge=1)
     in_flight: int = Field(default=64, ge=1, description="requests worked on at once, per gateway replica")
     queue: int = Field(default=128, ge=0, description="requests waiting, per gateway replica; more get a 429")
@@ -1160,15 +1164,20 @@ class Retention(Strict):
         le=36_500,
         description="since a conversation's newest item or a chain's newest response, with captures and feedback",
     )
-    captures: float | None = Field(default=None, gt=0, le=36_500, description="since the answer, with its feedback")
+    captures: float | None = Field(default=90, gt=0, le=36_500, description="since the answer, with its feedback")
     files: float | None = Field(default=None, gt=0, le=36_500, description="since the upload, from every vector store")
     audit: float | None = Field(default=400, gt=0, le=36_500, description="since the event in the audit log")
 
 
-Window = Literal["minute", "day", "month", "concurrent"]
-"""What a quota is for: a minute, a day or a month of the calendar in UTC, or all that goes on at once."""
+Window = Literal["minute", "day", "month", "concurrent", "total"]
+"""What a quota is for: a minute, a day or a month of the calendar in UTC, all that goes on at once, or all in store."""
 
-Measure = Literal["requests", "tokens", "money", "streams"]
+Measure = Literal["requests", "tokens", "money", "streams", "files", "attachments", "items", "stored_bytes"]
+"""What is counted: `files` that are uploaded, `attachments` of files to vector stores, conversations and `items`
+that are added to them by themselves, and `stored_bytes` of files and of what vector stores keep of them."""
+
+STORED: tuple[Measure, ...] = ("files", "attachments", "items", "stored_bytes")
+"""What is counted in the transaction that stores it, and is of no model."""
 
 Subject = Literal["tenant", "user", "key", "model"]
 """Whose a quota is; users, keys and models are those of a tenant."""
@@ -1181,7 +1190,7 @@ MOST_UNITS = 2**53
 
 
 class QuotaLimit(Strict):
-    """One limit. Money has a currency; streams are counted at once, and everything else in a window of time."""
+    """One limit. Money has a currency; streams are counted at once, stored bytes in all, and the rest in a time."""
 
     window: Window
     measure: Measure
@@ -1192,6 +1201,8 @@ class QuotaLimit(Strict):
     def _fits(self) -> Self:
         if (self.measure == "streams") != (self.window == "concurrent"):
             raise ValueError("streams, and they alone, have the window concurrent")
+        if (self.measure == "stored_bytes") != (self.window == "total"):
+            raise ValueError("stored_bytes, and they alone, have the window total")
         if self.measure == "money" and self.window == "minute":
             raise ValueError("money is for a day or a month")
         if (self.measure == "money") != (self.currency is not None):
@@ -1226,11 +1237,22 @@ class Quotas(Strict):
 
     @model_validator(mode="after")
     def _once(self) -> Self:
-        for subject in ("tenant", "user", "key"):
+        subjects: tuple[Subject, ...] = ("tenant", "user", "key")
+        for subject in subjects:
             named = [(each.window, each.measure, each.currency) for each in getattr(self, subject)]
             if len(set(named)) < len(named):
                 raise ValueError(f"{subject} has two limits of one window and measure")
+            for each in getattr(self, subject):
+                refuse_measure(subject, each.measure)
         return self
+
+
+def refuse_measure(subject: Subject, measure: Measure) -> None:
+    """Raises `ValueError` where a subject uses nothing of a measure."""
+    if subject == "model" and measure in STORED:
+        raise ValueError(f"{measure} are of a tenant, a user or a key, and of no model")
+    if subject == "key" and measure == "stored_bytes":
+        raise ValueError("stored_bytes are of a tenant or a user: what is stored has no key")
 
 
 Claim = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
@@ -1389,6 +1411,7 @@ class ServingConfig(Strict):
     bootstrap_key: SecretRef | None = Field(default=None, description="the first API key, made by the stack")
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="of bare models, and of assistants that do not say")
+    store_false: Unstored = Field(default="metadata", description="what is captured where a request says so")
     retention: Retention = Retention()
     oidc: Oidc = Oidc()
     cors: Cors = Cors()

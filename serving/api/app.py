@@ -34,7 +34,17 @@ from serving.security.lockout import LockedOut
 from serving.security.person import TokenError
 from serving.security.principal import Principal
 from serving.security.provider import ProviderUnavailable
-from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, NotOwner, StoreUnavailable, TooMany
+from serving.security.quotas.quota import QuotaExceeded
+from serving.store.errors import (
+    Conflict,
+    InvalidValue,
+    Lost,
+    NotFound,
+    NotOwner,
+    PlatformOnly,
+    StoreUnavailable,
+    TooMany,
+)
 from serving.store.uninterrupted import finish
 from serving.telemetry import metrics
 from serving.telemetry.catalogue import UNKNOWN
@@ -252,6 +262,10 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return not_found(e.kind)
     if isinstance(e, NotOwner):
         return ApiError(403, "not_owner", "Only its owner and the tenant's admins may change this.")
+    if isinstance(e, QuotaExceeded):
+        return charging.refusal(e)
+    if isinstance(e, PlatformOnly):
+        return ApiError(403, "platform_quota", "The platform set this: only a key with the scope platform changes it.")
     if isinstance(e, Conflict):
         return ApiError(409, "conflict", str(e))
     if isinstance(e, TooMany):

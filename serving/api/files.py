@@ -14,6 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from serving.api.charging import allowed, metered
 from serving.api.errors import ApiError, invalid, unavailable
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, check_encoding, too_large
@@ -24,6 +25,7 @@ from serving.confine import Unconfined
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import Kind
 from serving.retrieval.sandbox import detect_isolated
+from serving.security.quotas.quota import QuotaExceeded
 from serving.store.access import MAX_NAMES, Access, shown
 from serving.store.files import File
 from serving.store.ids import new_id
@@ -38,6 +40,7 @@ _LIST: TypeAdapter[AccessList | None] = TypeAdapter(AccessList | None)
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Uploads a file."""
+    await allowed(s.quotas, s.keeper, x.caller, files=1, stored_bytes=1)  # or it need not be received
     with x.timeline.during("receive"):
         upload, purpose, access = await _form(s, request)
     try:
@@ -49,20 +52,26 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
         except UnreadableDocument as e:
             raise invalid(f"The file cannot be used: {e.message}.", "file", "unsupported_file") from None
         await upload.seek(0)
+        await allowed(s.quotas, s.keeper, x.caller, stored_bytes=upload.size or 0)
         file_id = new_id("file")
         blob = await s.blobs.write(x.caller, file_id, upload.file, max_bytes=s.limits.upload_bytes)
     finally:
         await upload.close()
-    file = await s.files.create(
-        x.caller,
-        file_id,
-        filename=name,
-        purpose=purpose,
-        bytes=blob.bytes,
-        sha256=blob.sha256,
-        kind=kind,
-        access=access,
-    )
+    try:
+        file = await s.files.create(
+            x.caller,
+            file_id,
+            filename=name,
+            purpose=purpose,
+            bytes=blob.bytes,
+            sha256=blob.sha256,
+            kind=kind,
+            access=access,
+            meter=metered(s.keeper, x.caller, files=1, stored_bytes=blob.bytes),
+        )
+    except QuotaExceeded:  # another upload was quicker
+        await s.blobs.delete(x.caller, file_id)
+        raise
     return JsonResponse(_render(file))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from serving.api import several
 from serving.api.choices import shown
 from serving.api.cost import MAX_TOKENS, Cost, cost_of
 from serving.api.errors import ApiError, EngineLost, invalid, may_have_worked, too_many, unavailable, upstream
@@ -212,8 +213,11 @@ class Generator:
             answer = await read_answer(response, endpoint)
         x.timeline.end_of("decode")
         usage = given if isinstance(given := answer.get("usage"), dict) else {}
-        book(x, job, usage)  # whatever becomes of the answer
         choices = answer.get("choices")
+        if isinstance(choices, list) and len(choices) > 1:
+            usage = await several.of_whole(self._upstream, endpoint, said.prompt, choices, usage)
+            answer["usage"] = usage or None
+        book(x, job, usage)  # whatever becomes of the answer
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise upstream("The model's answer has no choices.")
         if x.guard is not None and x.guard.output:
@@ -239,6 +243,7 @@ class Generator:
         hold_finish = said.has_more_to_say or job.finished is not None
         relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
         relay.counted = endpoint.counted
+        relay.asked = said.prompt
         said.so_far = lambda: (relay.choices(), relay.usage)
         error: ApiError | None = None
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:
@@ -411,11 +416,15 @@ def book(x: Exchange, job: Job, usage: dict[str, Any]) -> None:
     if x.charge is not None and (usage or job.solve is None):
         x.charge.book(usage, cost)
     if cost is not None:
-        amount = float(cost.amount)
-        metrics.child(metrics.cost, x.model, cost.currency).inc(amount)
-        metrics.child(metrics.tenant_cost, x.caller.tenant, cost.currency).inc(amount)
+        count_cost(x.model, x.caller.tenant, cost)
         if x.assistant is not None:
-            metrics.child(metrics.assistant_cost, x.assistant, cost.currency).inc(amount)
+            metrics.child(metrics.assistant_cost, x.assistant, cost.currency).inc(float(cost.amount))
+
+
+def count_cost(model: str, tenant: str, cost: Cost) -> None:
+    """Books what an answer cost."""
+    metrics.child(metrics.cost, model, cost.currency).inc(float(cost.amount))
+    metrics.child(metrics.tenant_cost, tenant, cost.currency).inc(float(cost.amount))
 
 
 def count_tokens(model: str, tenant: str, usage: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from serving.config import (
 )
 from serving.engines.pool import Engines
 from serving.security.principal import Principal
+from serving.security.quotas.keeper import Keeper
 from serving.store.conversations import Item, Then
 from serving.store.counted import counted
 from serving.store.errors import NotFound
@@ -56,6 +57,7 @@ class Remembering:
         client: Upstream,
         resolver: Callable[[], Resolver],
         screen: Callable[[Assistant, Principal], Screen | None],
+        keeper: Keeper | None = None,
     ) -> None:
         self._jobs = jobs
         self._summariser = summariser
@@ -65,6 +67,7 @@ class Remembering:
         self._client = client
         self._resolver = resolver
         self._screen = screen
+        self._keeper = keeper
         self.handlers: dict[str, Handler] = {REMEMBER: counted(self._remember)}
 
     def after(self, principal: Principal, assistant: Assistant | None, id: str) -> Then | None:
@@ -122,8 +125,12 @@ class Remembering:
     def _helper(
         self, context: JobContext, assistant: Assistant, model: str | None
     ) -> AbstractAsyncContextManager[Helper]:
-        """Leases `model`, by default the assistant's own; its tokens are booked on the assistant."""
+        """Leases `model`, by default the assistant's own.
+
+        Its tokens are booked on the assistant, and charged to the user whose conversation it works on.
+        """
         route = self._resolver().resolve(model or assistant.model)
         if route is None:  # the catalogue is checked: only a newer one can lack it
             raise PermanentError("model_not_found", f"there is no model '{model}' any more")
-        return helper(self._engines, self._client, replace(route, requested=assistant.name), context.principal)
+        route = replace(route, requested=assistant.name)
+        return helper(self._engines, self._client, route, context.principal, self._keeper)

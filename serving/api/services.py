@@ -159,6 +159,7 @@ class Services:
             self.upstream,
             lambda: self.resolver,
             self._screen,
+            self.keeper,
         )
         self._working: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
@@ -196,7 +197,7 @@ class Services:
     async def _work(self) -> None:
         """Works on jobs, from the first catalogue on: without it no assistant is known."""
         await self._configured.wait()
-        await Worker(self.jobs, self.remembering.handlers).run()
+        await Worker(self.jobs, self.remembering.handlers, lane="").run()
 
     def configure(self, catalog: Catalog) -> None:
         """Takes in a new catalogue; requests under way keep the one they began with.

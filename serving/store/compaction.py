@@ -13,17 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import STACK, Principal
 from serving.store import job as rows
-from serving.store.belongings import ERASE
 from serving.store.counted import counted
 from serving.store.database import Database
 from serving.store.ids import now
+from serving.store.job import COMPACT, ERASE
 from serving.store.jobs import Job, Jobs
 from serving.store.models import UNFINISHED, jobs
 from serving.store.uninterrupted import uninterrupted
 from serving.store.worker import Handler, JobContext, Postponed
-
-COMPACT = "compact_database"
-"""Job kind: payload {}."""
 
 PATIENCE_S = 600.0
 """Seconds that a compaction waits at most for erasures that were asked for before it."""

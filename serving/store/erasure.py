@@ -24,13 +24,14 @@ from serving.store import usage as counters
 from serving.store import values
 from serving.store.access import naming, user_name
 from serving.store.audit import Entry, add
-from serving.store.belongings import CLASSES, ERASE, LISTS, theirs
+from serving.store.belongings import CLASSES, LISTS, theirs
 from serving.store.compaction import LOOKS, Compactions
 from serving.store.counted import counted
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, StoreUnavailable, TooMany
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.ids import now
+from serving.store.job import ERASE
 from serving.store.jobs import Job, Jobs
 from serving.store.models import (
     UNFINISHED,

@@ -37,7 +37,6 @@ from serving.store import belongings, data, erasure
 from serving.store.access import Access, user_name
 from serving.store.blobs import Blobs
 from serving.store.captures import Captures
-from serving.store.compaction import COMPACT
 from serving.store.conversations import Conversations
 from serving.store.database import Database
 from serving.store.erasure import Erasures
@@ -46,6 +45,7 @@ from serving.store.feedback import Rating, Ratings
 from serving.store.files import Files
 from serving.store.idempotency import Answer, IdempotencyKeys, claim_of
 from serving.store.ids import new_id
+from serving.store.job import COMPACT, ERASE
 from serving.store.jobs import Job, Jobs
 from serving.store.keys import Keys
 from serving.store.memories import Memories
@@ -145,7 +145,8 @@ class Stack:
         key = await Keys(self.database).add(who, os.urandom(32).hex(), name=mark)
         await self.sessions.start(who, "idp", os.urandom(32).hex())
         limit = QuotaLimit(window="day", measure="requests", limit=5)
-        given = [quota(who.tenant, "user", who.user, limit), quota(who.tenant, "key", key.id, limit)]
+        whose = (("user", who.user), ("key", key.id))
+        given = [quota(who.tenant, subject, id, limit, "tenant") for subject, id in whose]
         await self.quotas.put(who, given)
         await self.quotas.take("gw", [Want(each, 0, 9e9, 1, 1) for each in given], 0)
         await self.usage.add([(Whose(who.tenant, "2026-01-31", who.user, key.id, "m", "EUR"), Used(1, 2, 3, 4))])
@@ -499,7 +500,7 @@ asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
 
 
-@pytest.mark.parametrize(("step", "killed"), [(0, COMPACT), (3, belongings.ERASE)])
+@pytest.mark.parametrize(("step", "killed"), [(0, COMPACT), (3, ERASE)])
 async def test_an_erasure_goes_on_after_kill_9(stack: Stack, tmp_path: Path, step: int, killed: str):
     await plant(stack)
     subject = await stack.audit.pseudonym("acme", ALICE.user)

@@ -276,7 +276,7 @@ async def test_usage_is_counted_once_when_its_telling_is_cancelled(database, clo
 
 
 async def test_a_change_holds_on_every_gateway_at_its_next_look(url, clock):
-    alice = Principal("acme", "alice", "key_a")
+    alice = Principal("acme", "alice", "key_a", frozenset({"platform"}))
     async with gateways(url, clock) as (first, second, _):
         assert first.of(alice, "m") == ()
         await first._store.put(alice, [limited(100)])

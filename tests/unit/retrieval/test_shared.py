@@ -91,7 +91,7 @@ async def test_a_search_finds_what_lists_allow_from_the_change_on(replica: Retri
     assert await world.found(ANNA, store) == {everybodys}
     await world.stores.update(ADMIN, store, access=Access(groups=["legal"]))
     assert await world.found(ANNA, store) == set()
-    replica._working = asyncio.create_task(replica._worker.run())
+    replica._working = asyncio.create_task(replica._work())
     await world.stores.attach(ADMIN, store, legals, access=None)
     await world.stores.update(ADMIN, store, access=None)
     await world.ingested()
