@@ -12,7 +12,7 @@ from starlette.responses import Response
 from serving.api.approving import Approving, taint
 from serving.api.charging import charged
 from serving.api.citations import citation_fields
-from serving.api.errors import ApiError, invalid
+from serving.api.errors import invalid, no_model
 from serving.api.exchange import Exchange
 from serving.api.generation import CHAT, Annotate, Finished, Job, fixed_answer, sampling_fields
 from serving.api.guarded_history import GuardedHistory
@@ -69,10 +69,10 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
 
 
 def resolve(s: Services, x: Exchange, name: str) -> Route:
-    """Returns what answers for `name`; raises a 404."""
-    route = s.resolver.resolve(name)
+    """Returns what answers the caller for `name`; raises a 404, also for what the caller may not call."""
+    route = s.resolver.resolve(name, x.caller)
     if route is None:
-        raise ApiError(404, "model_not_found", "There is no such model.", param="model")
+        raise no_model()
     x.model = route.requested
     x.assistant = route.assistant.name if route.assistant is not None else None
     return route

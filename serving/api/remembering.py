@@ -83,7 +83,7 @@ class Remembering:
 
     async def _remember(self, context: JobContext) -> Json | None:
         name, id = context.job.payload["assistant"], context.job.payload["conversation_id"]
-        assistant = self._resolver().assistant(name)
+        assistant = self._resolver().composed_assistant(name)
         if assistant is None:
             raise PermanentError("assistant_not_found", f"there is no assistant '{name}' any more")
         try:
@@ -121,7 +121,7 @@ class Remembering:
         self, context: JobContext, assistant: Assistant, model: str | None
     ) -> AbstractAsyncContextManager[Helper]:
         """Leases `model`, by default the assistant's own; its tokens are booked on the assistant."""
-        route = self._resolver().resolve(model or assistant.model)
+        route = self._resolver().composed(model or assistant.model)
         if route is None:  # the catalogue is checked: only a newer one can lack it
             raise PermanentError("model_not_found", f"there is no model '{model}' any more")
         return helper(self._engines, self._client, replace(route, requested=assistant.name), context.principal.tenant)
