@@ -41,6 +41,7 @@ from serving.config import (
     CatalogTool,
     Cors,
     Guardrails,
+    Instructions,
     KnowledgeAccess,
     Limits,
     LlamaCppModel,
@@ -118,6 +119,9 @@ class StackConfig(Strict):
         default=(), max_length=64, description="what assistants may name: HTTP requests, SQL queries, MCP servers"
     )
     guardrails: Guardrails = Field(default=(), description="of bare models, and of assistants that do not say")
+    instructions: Instructions = Field(
+        default="screen", description="what becomes of callers' instructions where their key lacks the scope `prompt`"
+    )
     knowledge: tuple[Knowledge, ...] = Field(
         default=(Knowledge(name="docs", paths=("README.md", "docs")),), max_length=256
     )

@@ -1121,6 +1121,11 @@ Guardrail = Annotated[
 
 Guardrails = Annotated[tuple[Guardrail, ...], Field(max_length=16)]
 
+Instructions = Literal["screen", "refuse", "trust"]
+"""What becomes of instructions (messages of `system` and `developer`, and `instructions`) of callers whose key lacks
+the scope `prompt`: guardrails check them as text of the user, they are refused, or they are trusted as the operator's.
+"""
+
 
 class Assistant(Restrictable):
     """The application layer under one model id: prompt, knowledge and generation defaults.
@@ -1156,6 +1161,7 @@ class Assistant(Restrictable):
         description="the answer when retrieval finds nothing good enough",
     )
     guardrails: Guardrails | None = Field(default=None, description="instead of the stack's guardrails")
+    instructions: Instructions | None = Field(default=None, description="instead of the stack's instructions")
     spotlight: Literal["none", "delimit", "datamark"] = Field(
         default="none",
         description="how retrieved text and what tools say are set apart from instructions: between random marks, or "
@@ -1543,6 +1549,11 @@ class Catalog(Strict):
         default=None, max_length=256, description="the collections that not everybody is told of"
     )
     guardrails: Guardrails = Field(default=(), description="of bare models, and of assistants that do not say")
+    instructions: Instructions = Field(
+        default="screen",
+        description="callers' own, without the scope `prompt`: guardrails screen them as text of the user, or they are "
+        "refused, or trusted",
+    )
 
     @model_validator(mode="after")
     def _names(self) -> Self:

@@ -20,7 +20,7 @@ from serving.api.guarding import guarded
 from serving.api.http import JsonResponse, read_json
 from serving.api.reasoning import Acting, Reasoner, choose, tools_of
 from serving.api.recorder import check_storable, recorder
-from serving.api.schemas import ChatRequest, NamedChoice, OtherPart
+from serving.api.schemas import ChatRequest, NamedChoice
 from serving.api.services import Services
 from serving.api.turn import OpenTurn, Recollection
 from serving.assistants import prompt, spotlight
@@ -144,9 +144,7 @@ def new_job(
     if body.response_format is not None:
         document["response_format"] = body.response_format.model_dump(exclude_none=True, by_alias=True)
     document["messages"] = conversation
-    text_only = not any(
-        isinstance(part, OtherPart) for m in body.messages if isinstance(m.content, list) for part in m.content
-    )
+    text_only = not any(message.attaches for message in body.messages)
     return Job(
         path=CHAT,
         id=id,

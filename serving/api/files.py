@@ -46,17 +46,22 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
         blob = await s.blobs.write(x.caller, file_id, upload.file, max_bytes=s.limits.upload_bytes)
     finally:
         await upload.close()
-    file = await s.files.create(
-        x.caller,
-        file_id,
-        filename=name,
-        purpose=purpose,
-        bytes=blob.bytes,
-        sha256=blob.sha256,
-        kind=kind,
-        access=access,
-    )
-    return JsonResponse(_render(file))
+
+    async def add() -> File:
+        file = await s.files.create(
+            x.caller,
+            file_id,
+            filename=name,
+            purpose=purpose,
+            bytes=blob.bytes,
+            sha256=blob.sha256,
+            kind=kind,
+            access=access,
+        )
+        await x.record(file.id)
+        return file
+
+    return JsonResponse(_render(await s.database.atomically(add)))
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:

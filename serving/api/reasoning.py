@@ -166,7 +166,11 @@ class Reasoner:
         model = EngineModel(self._client, endpoint, sampling)
         work = Work(model, strategy.tokens, on_step)
         said.so_far = lambda: ([], _usage(work))
-        others = await self._acting.catalogue.get(self._names, x.caller.tenant) if isinstance(strategy, React | ReactCotSc) else []
+        others = (
+            await self._acting.catalogue.get(self._names, x.caller.tenant)
+            if isinstance(strategy, React | ReactCotSc)
+            else []
+        )
 
         def toolbox(settings: React | ReactCotSc) -> Toolbox:
             built_in = [name for name in self._names if name in TOOLS]

@@ -42,7 +42,13 @@ CONFIGURATIONS = {
         {"store": STORE, "key_secret": KEY},
         {
             "models": [
-                {**LLAMA, "slots": 7, "access": {"tenants": ["acme"]}, "autoscaling": SCALE, "price": {"input": "0.15", "output": "0.6"}},
+                {
+                    **LLAMA,
+                    "slots": 7,
+                    "access": {"tenants": ["acme"]},
+                    "autoscaling": SCALE,
+                    "price": {"input": "0.15", "output": "0.6"},
+                },
                 {**VLLM, "tensor_parallel": 2, "pipeline_parallel": 3, "max_num_seqs": 9, "max_surge_percent": 0},
                 {
                     **VLLM,
