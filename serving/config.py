@@ -118,6 +118,9 @@ AccessNames = Annotated[tuple[AccessName, ...], Field(min_length=1, max_length=2
 AccessRoles = Annotated[tuple[Role, ...], Field(min_length=1, max_length=3), AfterValidator(_once)]
 
 
+NEEDS_TENANTS = "needs tenants: another tenant's admin can give the same names, groups and roles"
+
+
 class CallAccess(Strict):
     """Who may call something: for anybody else it is not there.
 
@@ -135,7 +138,7 @@ class CallAccess(Strict):
         if self.tenants is None and self.users is None and self.groups is None and self.roles is None:
             raise ValueError("names nobody; leave access out for everybody")
         if self.tenants is None:
-            raise ValueError("needs tenants: another tenant's admin can give the same names, groups and roles")
+            raise ValueError(NEEDS_TENANTS)
         return self
 
     def allows(self, tenant: str, user: str, groups: Collection[str], role: Role) -> bool:
@@ -1518,11 +1521,20 @@ Audience = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], 
 
 
 class KnowledgeAccess(Strict):
-    """Who an assistant may read a collection to. An empty list is everybody."""
+    """Who an assistant may read a collection to. An empty list is everybody.
+
+    `users` and `groups` need `tenants`, as in `CallAccess`: each tenant's own admins give such names.
+    """
 
     tenants: Audience = Field(default=(), description="whose users; others find nothing there")
     users: Audience = Field(default=(), description="with `groups`: who of those")
     groups: Audience = Field(default=(), description="with `users`: who of those")
+
+    @model_validator(mode="after")
+    def _of_tenants(self) -> Self:
+        if (self.users or self.groups) and not self.tenants:
+            raise ValueError(NEEDS_TENANTS)
+        return self
 
     def allows(self, tenant: str, user: str, groups: Collection[str]) -> bool:
         """Whether a user of a tenant, who is in `groups`, is told what the collection holds."""
