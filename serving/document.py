@@ -33,7 +33,7 @@ PLACEMENT = set(Hosted.model_fields)
 BEFOREHAND = {"geometry", "full_context_requests", "max_surge_percent", "price", "access"}
 """What a model's replica is never told: it serves the fit check, the roll-out and the gateway."""
 
-UNTOLD = {**dict.fromkeys(PLACEMENT | BEFOREHAND, True), "loras": {"__all__": {"access"}}}
+UNTOLD: dict[str, Any] = {**dict.fromkeys(PLACEMENT | BEFOREHAND, True), "loras": {"__all__": {"access"}}}
 """Of a model's settings, those that are not among its replica's arguments: a change of them restarts nothing."""
 
 

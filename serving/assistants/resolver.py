@@ -62,7 +62,8 @@ class Resolver:
         self._access = {name: m.access for m in catalog.models for name in names(m)}
         loras = [lora for m in catalog.models for lora in getattr(m, "loras", ())]
         self._access |= {lora.name: lora.access for lora in loras if lora.access is not None}
-        self._access |= {a.name: a.access for a in (*catalog.aliases, *catalog.assistants)}
+        self._access |= {a.name: a.access for a in catalog.aliases}
+        self._access |= {a.name: a.access for a in catalog.assistants}
         self.listed = tuple(
             [Listed(a.name, "assistant", a.description) for a in catalog.assistants]
             + [Listed(a.name, "alias", "") for a in catalog.aliases]
