@@ -33,6 +33,7 @@ def catalog(config: StackConfig) -> Catalog:
         tools=config.tools,
         collections=tuple(restricted) or None,
         guardrails=config.guardrails,
+        instructions=config.instructions,
     )
 
 

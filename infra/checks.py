@@ -11,7 +11,18 @@ from infra.cluster_config import MOUNTED, Existing
 from infra.gpu import cost, fit, placement
 from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
-from serving.config import TOOLS, HttpTool, KServeModel, LlamaCppModel, McpTool, SecretRef, Strict, VllmModel, names
+from serving.config import (
+    TOOLS,
+    HttpTool,
+    KServeModel,
+    LlamaCppModel,
+    McpTool,
+    SecretRef,
+    Strict,
+    TenantSecrets,
+    VllmModel,
+    names,
+)
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
@@ -119,11 +130,19 @@ def _references(config: StackConfig) -> list[tuple[str, str]]:
         (f"{at}.{name}", value.ref) for at, holder in holders for name, value in holder if isinstance(value, SecretRef)
     ]
     return found + [
-        (f"tools[{i}].headers.{name}", value.ref)
+        (f"tools[{i}].headers.{name}{place}", ref)
         for i, tool in enumerate(config.tools)
         if isinstance(tool, HttpTool | McpTool)
         for name, value in tool.headers.items()
+        for place, ref in _references_of(value)
     ]
+
+
+def _references_of(value: SecretRef | TenantSecrets) -> list[tuple[str, str]]:
+    if isinstance(value, SecretRef):
+        return [("", value.ref)]
+    found = [(f".tenants.{tenant}", each.ref) for tenant, each in value.tenants.items()]
+    return [*found, (".default", value.default.ref)] if value.default is not None else found
 
 
 def _encrypted(key: str) -> str:

@@ -22,7 +22,17 @@ from string import Formatter
 from typing import Annotated, Literal, Self, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from serving import url
 
@@ -37,6 +47,16 @@ class Strict(BaseModel):
     """Base of every configuration object: unknown keys are mistakes, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+Role = Literal["user", "operator", "admin"]
+"""What a person or a program is in a tenant; each may do all that the one before may.
+
+A user has what is their own and what was shared with them. An operator also sees what the tenant's users spend and how
+it goes, an admin also manages its users, keys and budgets.
+"""
+
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class SecretRef(Strict):
@@ -81,6 +101,86 @@ def _await_revision(file: Path) -> None:
             raise LookupError(f"secrets in {file.parent} are of revision {found}, not yet of {wanted}")
         time.sleep(1)
     _current.add(file)
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := next((name for n, name in enumerate(names) if name in names[:n]), None):
+        raise ValueError(f"names '{twice}' twice")
+    return names
+
+
+AccessName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+"""Id of a tenant, as the API takes it."""
+
+AccessTenants = Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=256), AfterValidator(_once)]
+AccessNames = Annotated[tuple[AccessName, ...], Field(min_length=1, max_length=256), AfterValidator(_once)]
+AccessRoles = Annotated[tuple[Role, ...], Field(min_length=1, max_length=3), AfterValidator(_once)]
+
+
+NEEDS_TENANTS = "needs tenants: another tenant's admin can give the same names, groups and roles"
+
+
+class CallAccess(Strict):
+    """Who may call something: for anybody else it is not there.
+
+    `tenants` says whose users; with `users`, `groups` or `roles` only those of them whom one of the three names. They
+    need `tenants`: names, groups and roles are given by each tenant's own admins.
+    """
+
+    tenants: AccessTenants | None = Field(default=None, description="whose users may call it")
+    users: AccessNames | None = Field(default=None, description="with `groups` and `roles`: who of those")
+    groups: AccessNames | None = Field(default=None, description="with `users` and `roles`: who of those")
+    roles: AccessRoles | None = Field(default=None, description="with `users` and `groups`: who of those")
+
+    @model_validator(mode="after")
+    def _says_who(self) -> Self:
+        if self.tenants is None and self.users is None and self.groups is None and self.roles is None:
+            raise ValueError("names nobody; leave access out for everybody")
+        if self.tenants is None:
+            raise ValueError(NEEDS_TENANTS)
+        return self
+
+    def allows(self, tenant: str, user: str, groups: Collection[str], role: Role) -> bool:
+        """Whether a user of a tenant, who has a role and is in `groups`, may call what this stands at."""
+        if self.tenants is None or tenant not in self.tenants:
+            return False
+        if self.users is None and self.groups is None and self.roles is None:
+            return True
+        named = user in (self.users or ()) or role in (self.roles or ())
+        return named or not set(self.groups or ()).isdisjoint(groups)
+
+
+class Restrictable(Strict):
+    """What can be called by its name, by everybody unless `access` says who."""
+
+    access: CallAccess | None = Field(
+        default=None, description="who may call it: for others it is not there; by default everybody"
+    )
+
+
+class TenantSecrets(Strict):
+    """Secrets of tenants: each tenant's own is used for its users."""
+
+    tenants: dict[Tenant, SecretRef] = Field(min_length=1, max_length=1024, description="each tenant's")
+    default: SecretRef | None = Field(
+        default=None, description="of all other tenants; without one the tool is not there for them"
+    )
+
+    def of(self, tenant: str) -> SecretRef | None:
+        """Returns the secret that is used for a tenant, None where there is none."""
+        return self.tenants.get(tenant, self.default)
+
+
+def _secret_kind(value: object) -> str:
+    per_tenant = isinstance(value, TenantSecrets) or (isinstance(value, dict) and {"tenants", "default"} & set(value))
+    return "by tenant" if per_tenant else "one"
+
+
+HeaderSecret = Annotated[
+    Annotated[SecretRef, Tag("one")] | Annotated[TenantSecrets, Tag("by tenant")], Discriminator(_secret_kind)
+]
+"""A secret of everybody's, or one of each tenant."""
 
 
 class Bounds(Strict):
@@ -155,7 +255,7 @@ class Priced(Strict):
         return self
 
 
-class LlamaCppModel(Hosted, Priced):
+class LlamaCppModel(Hosted, Priced, Restrictable):
     """A GGUF model served by llama.cpp inside a Serve replica, on CPU."""
 
     engine: Literal["llamacpp"] = "llamacpp"
@@ -198,7 +298,7 @@ PromptCache = Literal["tenant", "user", "off"]
 """Who shares what engines keep of prompts: the users of a tenant, nobody with another user, or no two requests."""
 
 
-class RemoteModel(Priced):
+class RemoteModel(Priced, Restrictable):
     """A model behind any OpenAI-compatible HTTP endpoint."""
 
     engine: Literal["remote"] = "remote"
@@ -307,9 +407,10 @@ class Lora(Strict):
     source: str = Field(
         pattern=r"^(hf|file|package)://.+", description="hf://org/name, file:///folder or package://module/folder"
     )
+    access: CallAccess | None = Field(default=None, description="who may call it, instead of the model's access")
 
 
-class VllmModel(Hosted, Priced):
+class VllmModel(Hosted, Priced, Restrictable):
     """A model served by vLLM, as a child process of a Serve replica, on the GPUs that Ray assigned to it."""
 
     engine: Literal["vllm"] = "vllm"
@@ -404,7 +505,7 @@ class KServeScaling(Bounds):
     target: int = Field(default=80, ge=1, le=100, description="percent of the replicas' request to aim at")
 
 
-class KServeModel(Priced):
+class KServeModel(Priced, Restrictable):
     """A model that KServe runs as an InferenceService, in its Standard mode; the gateway relays to its address."""
 
     engine: Literal["kserve"] = "kserve"
@@ -497,8 +598,11 @@ class Target(Strict):
     weight: float = Field(default=1, gt=0, le=1e6)
 
 
-class Alias(Strict):
-    """A stable name in front of models: canary and rollback change its targets, never its callers."""
+class Alias(Restrictable):
+    """A stable name in front of models: canary and rollback change its targets, never its callers.
+
+    Targets that a caller may not call are not used for that caller; an alias without any other is not there.
+    """
 
     name: Name
     targets: tuple[Target, ...] = Field(min_length=1, max_length=16)
@@ -632,7 +736,7 @@ Approval = Literal["tainted", "always", "never"]
 TOOLS: tuple[ToolName, ...] = get_args(ToolName)
 
 
-class _Tool(Strict):
+class _Tool(Restrictable):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="as the model calls it")
     description: str = Field(min_length=1, max_length=2000, description="tells the model what it is for")
     approval: Approval = Field(
@@ -681,8 +785,8 @@ OWN_HEADERS = frozenset(
 
 
 def _sent(
-    headers: dict[str, SecretRef], own: Set[str] = frozenset(), prefix: str | None = None
-) -> dict[str, SecretRef]:
+    headers: dict[str, HeaderSecret], own: Set[str] = frozenset(), prefix: str | None = None
+) -> dict[str, HeaderSecret]:
     """Returns headers that may be sent: `own` and those that begin with `prefix` are the gateway's too."""
     for name in headers:
         lower = name.lower()
@@ -695,7 +799,42 @@ def _sent(
     return headers
 
 
-class HttpTool(_Tool):
+class _Sender(_Tool):
+    headers: dict[str, HeaderSecret]
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        allowed = self.access.tenants if self.access is not None else None
+        for name, secret in self.headers.items():
+            for tenant in secret.tenants if isinstance(secret, TenantSecrets) and allowed is not None else ():
+                if tenant not in (allowed or ()):
+                    raise ValueError(f"headers.{name}.tenants has '{tenant}', whom access.tenants leaves out")
+        return self
+
+    @property
+    def secrets(self) -> dict[str, SecretRef]:
+        """The headers of a tool that `of_tenant` returned."""
+        found = {name: secret for name, secret in self.headers.items() if isinstance(secret, SecretRef)}
+        if len(found) < len(self.headers):
+            raise AssertionError("which tenant's secrets are sent is not decided yet")
+        return found
+
+    def of_tenant(self, tenant: str) -> Self | None:
+        """Returns the tool with the secrets that are used for a tenant, None where it has not all of them."""
+        if all(isinstance(secret, SecretRef) for secret in self.headers.values()):
+            return self
+        found = {name: s if isinstance(s, SecretRef) else s.of(tenant) for name, s in self.headers.items()}
+        return self.model_copy(update={"headers": found}) if None not in found.values() else None
+
+    @property
+    def variants(self) -> list[Self]:
+        """The tool with the secrets of each tenant that has some of its own, and of all others."""
+        named = {tenant for s in self.headers.values() if isinstance(s, TenantSecrets) for tenant in s.tenants}
+        # No tenant's name is empty.
+        return [found for tenant in ("", *sorted(named)) if (found := self.of_tenant(tenant)) is not None]
+
+
+class HttpTool(_Sender):
     """HTTP requests to URLs that are allowed; what comes back is shown to the model as text."""
 
     kind: Literal["http"] = "http"
@@ -705,8 +844,10 @@ class HttpTool(_Tool):
     methods: tuple[HttpMethod, ...] = Field(
         default=("GET",), min_length=1, max_length=6, description="all but GET and HEAD change something"
     )
-    headers: dict[str, SecretRef] = Field(
-        default_factory=dict, max_length=16, description="sent with each request, never shown to the model"
+    headers: dict[str, HeaderSecret] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="sent with each request, never shown to the model: secrets of everybody's, or one of each tenant",
     )
     private: bool = Field(default=False, description="whether hosts may be on loopback or in private networks")
     timeout_s: float = Field(default=8, gt=0, le=600, description="of one call, redirects included")
@@ -715,7 +856,7 @@ class HttpTool(_Tool):
 
     @field_validator("headers")
     @classmethod
-    def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
+    def _headers(cls, value: dict[str, HeaderSecret]) -> dict[str, HeaderSecret]:
         return _sent(value)
 
 
@@ -770,15 +911,17 @@ ServersTool = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """Name of a tool, as an MCP server has it."""
 
 
-class McpTool(_Tool):
+class McpTool(_Sender):
     """The tools of an MCP server, which is reached by Streamable HTTP; a model sees them as `<name>_<tool>`."""
 
     kind: Literal["mcp"] = "mcp"
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="the beginning of its tools' names")
     description: str = Field(default="", max_length=2000, description="what the model is told while it cannot be used")
     url: str = Field(description="its endpoint, such as https://tools.example.com/mcp")
-    headers: dict[str, SecretRef] = Field(
-        default_factory=dict, max_length=16, description="sent with each request, such as Authorization"
+    headers: dict[str, HeaderSecret] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="sent with each request, such as Authorization: secrets of everybody's, or one of each tenant",
     )
     tools: tuple[ServersTool, ...] | None = Field(
         default=None, min_length=1, max_length=64, description="those that may be called; by default all, 64 at most"
@@ -799,7 +942,7 @@ class McpTool(_Tool):
 
     @field_validator("headers")
     @classmethod
-    def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
+    def _headers(cls, value: dict[str, HeaderSecret]) -> dict[str, HeaderSecret]:
         return _sent(value, {"accept", "content-type"}, "mcp-")
 
     @model_validator(mode="after")
@@ -1009,9 +1152,18 @@ Guardrail = Annotated[
 
 Guardrails = Annotated[tuple[Guardrail, ...], Field(max_length=16)]
 
+Instructions = Literal["screen", "refuse", "trust"]
+"""What becomes of instructions (messages of `system` and `developer`, and `instructions`) of callers whose key lacks
+the scope `prompt`: guardrails check them as text of the user, they are refused, or they are trusted as the operator's.
+"""
 
-class Assistant(Strict):
-    """The application layer under one model id: prompt, knowledge and generation defaults."""
+
+class Assistant(Restrictable):
+    """The application layer under one model id: prompt, knowledge and generation defaults.
+
+    Its own `access` alone says who may call it, whatever its model's says; of its tools a caller gets those that the
+    tools' `access` allows.
+    """
 
     name: Name
     model: Name = Field(description="the alias (or model) that answers")
@@ -1040,6 +1192,7 @@ class Assistant(Strict):
         description="the answer when retrieval finds nothing good enough",
     )
     guardrails: Guardrails | None = Field(default=None, description="instead of the stack's guardrails")
+    instructions: Instructions | None = Field(default=None, description="instead of the stack's instructions")
     spotlight: Literal["none", "delimit", "datamark"] = Field(
         default="none",
         description="how retrieved text and what tools say are set apart from instructions: between random marks, or "
@@ -1262,16 +1415,6 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 """A signature that only its maker can make. HMACs and `none` are not among them."""
 
 
-Role = Literal["user", "operator", "admin"]
-"""What a person or a program is in a tenant; each may do all that the one before may.
-
-A user has what is their own and what was shared with them. An operator also sees what the tenant's users spend and how
-it goes, an admin also manages its users, keys and budgets.
-"""
-
-ROLES: tuple[Role, ...] = get_args(Role)
-
-
 class Issuer(Strict):
     """An identity provider that speaks OpenID Connect, and what its tokens mean here."""
 
@@ -1432,11 +1575,20 @@ Audience = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], 
 
 
 class KnowledgeAccess(Strict):
-    """Who an assistant may read a collection to. An empty list is everybody."""
+    """Who an assistant may read a collection to. An empty list is everybody.
+
+    `users` and `groups` need `tenants`, as in `CallAccess`: each tenant's own admins give such names.
+    """
 
     tenants: Audience = Field(default=(), description="whose users; others find nothing there")
     users: Audience = Field(default=(), description="with `groups`: who of those")
     groups: Audience = Field(default=(), description="with `users`: who of those")
+
+    @model_validator(mode="after")
+    def _of_tenants(self) -> Self:
+        if (self.users or self.groups) and not self.tenants:
+            raise ValueError(NEEDS_TENANTS)
+        return self
 
     def allows(self, tenant: str, user: str, groups: Collection[str]) -> bool:
         """Whether a user of a tenant, who is in `groups`, is told what the collection holds."""
@@ -1463,6 +1615,11 @@ class Catalog(Strict):
         default=None, max_length=256, description="the collections that not everybody is told of"
     )
     guardrails: Guardrails = Field(default=(), description="of bare models, and of assistants that do not say")
+    instructions: Instructions = Field(
+        default="screen",
+        description="callers' own, without the scope `prompt`: guardrails screen them as text of the user, or they are "
+        "refused, or trusted",
+    )
 
     @model_validator(mode="after")
     def _names(self) -> Self:

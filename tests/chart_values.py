@@ -227,6 +227,27 @@ REFUSED: dict[str, tuple[Values, str]] = {
         },
         r"catalog.tools\[0\].headers.Authorization: nothing gives the secret 'wiki'; add it to secrets.extra",
     ),
+    "header of a tenant that nothing gives": (
+        {
+            "catalog": {
+                "tools": [
+                    {
+                        "kind": "mcp",
+                        "name": "wiki",
+                        "url": "https://a/mcp",
+                        "headers": {
+                            "Authorization": {"tenants": {"acme": {"ref": "file:/etc/headrace/secrets/wiki.acme"}}}
+                        },
+                    }
+                ]
+            }
+        },
+        r"headers.Authorization.tenants.acme: nothing gives the secret 'wiki.acme'; add it to secrets.extra",
+    ),
+    "audience that is empty": (
+        {"catalog": {"models": [{"name": "m", "engine": "remote", "url": "http://a/", "access": {"tenants": []}}]}},
+        r"catalog.models.0.access.tenants",
+    ),
     "collection named twice": (
         {"knowledge": [{"name": "a", "files": {"a.md": "QQ=="}}, {"name": "a", "files": {"b.md": "QQ=="}}]},
         r"knowledge\[1\].name: 'a' is used twice",

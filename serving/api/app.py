@@ -16,11 +16,11 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import charging, detaching, request_log
+from serving.api.auditing import audited
 from serving.api.errors import ApiError, invalid, not_found, too_many, unavailable
 from serving.api.exchange import Exchange
-from serving.api.http import made_id
 from serving.api.idempotency import repeatable
-from serving.api.operations import OPERATIONS, TENANT, Handler, Operation
+from serving.api.operations import OPERATIONS, Operation
 from serving.api.response_headers import completed, over_tls
 from serving.api.scopes import require
 from serving.api.services import Services
@@ -158,7 +158,7 @@ class Api:
             if op.audited is None:
                 response = await handler(self._services, request, x)
             else:  # what was done is on record also when the caller hangs up meanwhile
-                response = await finish(self._audited(op, op.audited, handler, request, x))
+                response = await finish(audited(op, handler, self._services, request, x))
             return response if response is not None else _Sent()
 
         return endpoint
@@ -183,30 +183,6 @@ class Api:
         except ApiError as e:
             self._services.audit.count(op.audited or "authorization", e.code, caller.tenant)
             raise
-
-    async def _audited(
-        self, op: Operation, action: str, handler: Handler, request: Request, x: Exchange
-    ) -> Response | None:
-        """Handles a request and records that it did.
-
-        What is refused is counted: nobody can fill the log with it.
-        """
-        try:
-            response = await handler(self._services, request, x)
-        except Exception as e:
-            reason = e.code if isinstance(e, ApiError) else type(e).__name__
-            self._services.audit.count(action, reason, x.caller.tenant)
-            raise
-        target = next(iter(request.path_params.values()), None) or made_id(response)
-        await self._services.audit.record(
-            x.caller,
-            action,
-            target if not op.about_user else None,
-            subject=target if op.about_user else None,
-            request_id=x.request_id,
-            tenant=request.query_params.get("tenant") if TENANT in op.query else None,
-        )
-        return response
 
 
 def _for_pages(app: ASGIApp, cors: Cors) -> ASGIApp:

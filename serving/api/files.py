@@ -57,7 +57,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
         blob = await s.blobs.write(x.caller, file_id, upload.file, max_bytes=s.limits.upload_bytes)
     finally:
         await upload.close()
-    try:
+
+    async def add() -> File:
         file = await s.files.create(
             x.caller,
             file_id,
@@ -69,6 +70,11 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
             access=access,
             meter=metered(s.keeper, x.caller, files=1, stored_bytes=blob.bytes),
         )
+        await x.record(file.id)
+        return file
+
+    try:
+        file = await s.database.atomically(add)
     except QuotaExceeded:  # another upload was quicker
         await s.blobs.delete(x.caller, file_id)
         raise

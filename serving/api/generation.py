@@ -200,9 +200,9 @@ class Generator:
                         await job.recall(endpoint, document)
                 yield endpoint, document
         except EngineBusy as e:
-            raise too_many(f"{e}; try again soon.") from None
+            raise too_many(f"{_named(e, job.route, 'is busy')}; try again soon.") from None
         except EngineUnavailable as e:
-            raise unavailable(f"{e}.".capitalize()) from None
+            raise unavailable(f"{_named(e, job.route, 'cannot be asked now')}.".capitalize()) from None
 
     async def _whole(
         self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
@@ -275,6 +275,14 @@ class Generator:
         else:
             await said.broken_off("error", error.code)
         await x.write(rest, last=True)
+
+
+def _named(e: EngineBusy | EngineUnavailable, route: Route, problem: str) -> str:
+    """Returns what the caller is told of an engine: names that the caller did not ask for are not in it."""
+    if route.model == route.requested and route.adapts is None:
+        return str(e)
+    log.warning("a request to %s is not answered: %s", route.requested, e)
+    return f"what answers for {route.requested} {problem}"
 
 
 class Said:

@@ -61,7 +61,7 @@ class GuardedHistory:
         own = self._guard.apart()
 
         async def check(text: str, role: str, place: str) -> str:
-            result = await own.said(text, role, place, asks=role == "user")
+            result = await own.said(text, role, place, asks=own.asks(role))
             if not result.blocked:
                 return result.text
             if role != "tool":

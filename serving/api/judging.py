@@ -87,7 +87,7 @@ class Judges:
     async def _classify(self, classifier: ClassifierGuardrail, text: str, caller: Principal) -> str | None:
         if len(text) > classifier.max_characters:
             raise upstream("The text is too long for the classifier.")
-        route = self._resolver().resolve(classifier.model)
+        route = self._resolver().composed(classifier.model)
         if route is None:
             raise upstream("There is no such classifier.")
         moderations = classifier.api == "moderations"

@@ -41,7 +41,12 @@ async def put(s: Services, request: Request, x: Exchange) -> Response:
     body = await read_json(request, QuotasRequest, s.limits)
     await s.keeper.reload()
     given = [_asked(s, caller, each, f"quotas[{place}]") for place, each in enumerate(body.quotas)]
-    await s.quotas.put(caller, given)
+
+    async def put_all() -> None:
+        await s.quotas.put(caller, given)
+        await x.record(None)
+
+    await s.database.atomically(put_all)
     await s.keeper.reload()
     data = await shown(s, given)
     return JsonResponse({"object": "list", "data": data})
@@ -70,7 +75,13 @@ async def delete(s: Services, request: Request, x: Exchange) -> Response:
     id = text_query(request, "quota_id", 64)
     if not id:
         raise invalid("quota_id names the quota to remove.", "quota_id")
-    await s.quotas.delete(await acting(s, request, x), id)
+    caller = await acting(s, request, x)
+
+    async def remove() -> None:
+        await s.quotas.delete(caller, id)
+        await x.record(id)
+
+    await s.database.atomically(remove)
     await s.keeper.reload()
     return JsonResponse({"id": id, "object": "quota.deleted", "deleted": True})
 

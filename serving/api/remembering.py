@@ -86,7 +86,7 @@ class Remembering:
 
     async def _remember(self, context: JobContext) -> Json | None:
         name, id = context.job.payload["assistant"], context.job.payload["conversation_id"]
-        assistant = self._resolver().assistant(name)
+        assistant = self._resolver().composed_assistant(name)
         if assistant is None:
             raise PermanentError("assistant_not_found", f"there is no assistant '{name}' any more")
         try:
@@ -129,7 +129,7 @@ class Remembering:
 
         Its tokens are booked on the assistant, and charged to the user whose conversation it works on.
         """
-        route = self._resolver().resolve(model or assistant.model)
+        route = self._resolver().composed(model or assistant.model)
         if route is None:  # the catalogue is checked: only a newer one can lack it
             raise PermanentError("model_not_found", f"there is no model '{model}' any more")
         route = replace(route, requested=assistant.name)

@@ -45,7 +45,13 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     if body.file_ids:
         await allowed(s.quotas, s.keeper, x.caller, attachments=len(body.file_ids), stored_bytes=size)
     access = body.access.stored if body.access is not None else None
-    store = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata, access=access)
+
+    async def make() -> VectorStore:
+        made = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata, access=access)
+        await x.record(made.id)
+        return made
+
+    store = await s.database.atomically(make)
     for file_id in body.file_ids or ():
         await s.vector_stores.attach(x.caller, store.id, file_id, meter=_meter(s, x))
     return JsonResponse(_store(await s.vector_stores.get(x.caller, store.id)))

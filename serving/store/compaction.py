@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import STACK, Principal
+from serving.security.principal import STACK, worker
 from serving.store import job as rows
 from serving.store.counted import counted
 from serving.store.database import Database
@@ -28,7 +28,7 @@ PATIENCE_S = 600.0
 LOOKS = 30
 """Whoever joined is woken at the end; should that be missed, it looks itself after so many waits."""
 
-_WHO = Principal(tenant=STACK, user=COMPACT, key_id=COMPACT, role="admin")
+_WHO = worker(STACK, COMPACT)
 
 
 class Compactions:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serving.exports.folder import BeingWritten
 from serving.exports.forgetting import forget
 from serving.exports.register import Elsewhere, Register, Registered
-from serving.security.principal import Principal
+from serving.security.principal import Principal, worker
 from serving.store import quotas as limits
 from serving.store import usage as counters
 from serving.store import values
@@ -458,7 +458,7 @@ def _by_hand(one: Registered) -> str:
 
 def _worker(job: Job) -> Principal:
     """Returns as whom the jobs work that follow from an erasure."""
-    return Principal(tenant=job.tenant, user=job.id, key_id=job.id, role="admin")
+    return worker(job.tenant, job.id)
 
 
 def _but(table: Table, where: ColumnElement[bool], id: str) -> ColumnElement[bool]:

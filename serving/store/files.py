@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal
+from serving.security.principal import Principal, worker
 from serving.store import values
 from serving.store.access import Access, listed, reachable, readable, require_owner
 from serving.store.database import Database
@@ -159,7 +159,7 @@ class Files:
         while old := await self._older(now() - older_than_s):
             for tenant, id in old:
                 with suppress(NotFound):  # another process was quicker
-                    await self.delete(Principal(tenant=tenant, user="retention", key_id="retention", role="admin"), id)
+                    await self.delete(worker(tenant, "retention"), id)
                     removed += 1
         return removed
 

@@ -30,7 +30,7 @@ from serving.retrieval import index
 from serving.retrieval.embed import Embedder
 from serving.retrieval.ingest import Ingestion
 from serving.security.audit import AuditLog
-from serving.security.principal import Principal
+from serving.security.principal import SCOPES_OF, Principal
 from serving.security.quotas.quota import quota
 from serving.security.quotas.share import Want
 from serving.store import belongings, data, erasure
@@ -63,7 +63,7 @@ from serving.store.vector_stores import PURGE_INDEX, VectorStores
 from serving.store.worker import Worker
 from tests.captures import capture
 
-ADMIN = Principal(tenant="acme", user="root", key_id="key_r", role="admin")
+ADMIN = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
 ALICE = Principal(tenant="acme", user="zqxalice", key_id="key_a")
 BOB = Principal(tenant="acme", user="wvybob", key_id="key_b")
 NAMESAKE = Principal(tenant="other", user="zqxalice", key_id="key_n")
@@ -152,7 +152,9 @@ class Stack:
         await self.usage.add([(Whose(who.tenant, "2026-01-31", who.user, key.id, "m", "EUR"), Used(1, 2, 3, 4))])
         await self.jobs.cancel(who, (await self.jobs.enqueue(who, "other", {"text": mark})).id)
         file = await self.file(who)
-        await self.vector_stores.attach(replace(who, role="admin"), store_id, file, attributes={"by": mark})
+        await self.vector_stores.attach(
+            replace(who, role="admin", scopes=SCOPES_OF["admin"]), store_id, file, attributes={"by": mark}
+        )
         for access in (Access(users=("zqxalice", "wvybob")), Access()):
             own = await self.vector_stores.create(who, name=mark, metadata={"m": mark}, access=access)
             await self.vector_stores.attach(who, own.id, file, access=access)
@@ -422,7 +424,7 @@ async def test_whoever_is_needed_cannot_be_forgotten(stack: Stack):
     await Memories(stack.database).add(ADMIN, "a", "is the root")
     with pytest.raises(Conflict, match="last admin"):
         await stack.erase(ADMIN.user)
-    stacks = Principal(tenant="default", user="admin", key_id="key_s", role="admin")
+    stacks = Principal(tenant="default", user="admin", key_id="key_s", scopes=SCOPES_OF["admin"], role="admin")
     await stack.users.create(stacks, "second", role="admin")
     with pytest.raises(Conflict, match="the stack's own key"):
         await stack.erasures.request(stacks, stacks.user, "", dry_run=False)

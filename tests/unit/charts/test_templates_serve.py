@@ -43,13 +43,23 @@ CONFIGURATIONS = {
         {"store": STORE, "key_secret": KEY},
         {
             "models": [
-                {**LLAMA, "slots": 7, "autoscaling": SCALE, "price": {"input": "0.15", "output": "0.6"}},
+                {
+                    **LLAMA,
+                    "slots": 7,
+                    "access": {"tenants": ["acme"]},
+                    "autoscaling": SCALE,
+                    "price": {"input": "0.15", "output": "0.6"},
+                },
                 {**VLLM, "tensor_parallel": 2, "pipeline_parallel": 3, "max_num_seqs": 9, "max_surge_percent": 0},
                 {
                     **VLLM,
                     "name": "adapted",
                     "autoscaling": SCALE,
-                    "loras": [{"name": "tuned", "source": "file:///loras/a"}],
+                    "access": {"tenants": ["acme"], "roles": ["admin"]},
+                    "loras": [
+                        {"name": "tuned", "source": "file:///loras/a"},
+                        {"name": "theirs", "source": "file:///loras/b", "access": {"tenants": ["acme"]}},
+                    ],
                     "environment": {"VLLM_LOGGING_LEVEL": "DEBUG"},
                     "arguments": ["--enable-prefix-caching"],
                     "geometry": {"parameters": 8_000_000_000, "layers": 32, "kv_heads": 8, "head_dim": 128},
@@ -59,6 +69,30 @@ CONFIGURATIONS = {
                 {"engine": "kserve", "name": "there", "storage": "pvc://a/b", "file": "c.gguf", "url": "http://a/"},
                 {"engine": "kserve", "name": "found", "existing": "other/found"},
             ]
+        },
+    ),
+    "who may call what": (
+        {"store": STORE, "key_secret": KEY},
+        {
+            "models": [LLAMA],
+            "aliases": [{"name": "best", "targets": [{"model": "small"}], "access": {"tenants": ["acme", "globex"]}}],
+            "assistants": [{"name": "docs", "model": "best", "access": {"tenants": ["acme"], "groups": ["staff"]}}],
+            "tools": [
+                {
+                    "kind": "http",
+                    "name": "tickets",
+                    "description": "x",
+                    "allow": ["https://a.example.com/"],
+                    "access": {"tenants": ["acme", "globex"]},
+                    "headers": {"X-Stack": KEY, "Authorization": {"tenants": {"acme": KEY}}},
+                },
+                {
+                    "kind": "mcp",
+                    "name": "wiki",
+                    "url": "https://wiki.example.com/mcp",
+                    "headers": {"Authorization": {"tenants": {"acme": KEY, "globex": KEY}, "default": KEY}},
+                },
+            ],
         },
     ),
     "text as people write it": (

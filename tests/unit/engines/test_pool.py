@@ -14,6 +14,7 @@ from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Lora, Price
 from serving.document import model_application
 from serving.engines.endpoint import EngineBusy, EngineUnavailable
 from serving.engines.pool import LEASES, Engines
+from serving.security.principal import Principal
 from tests.identity import CALLER, OWNERS
 
 LLAMA = VllmModel(name="llama", source="hf://a/b", loras=(Lora(name="llama-law", source="hf://a/law"),))
@@ -106,7 +107,7 @@ def test_an_adapter_is_a_name_like_a_models() -> None:
         assistants=(Assistant(name="lawyer", model="llama-law"),),
     )
     resolver = Resolver(catalog)
-    route = resolver.resolve("lawyer")
+    route = resolver.resolve("lawyer", Principal("t", "u", "k"))
     assert route
     assert (route.alias, route.model) == ("llama-law", "llama-law")
     assert [x.id for x in resolver.listed] == ["lawyer", "chat", "llama", "llama-law"]

@@ -25,6 +25,22 @@ MCP = {"kind": "mcp", "name": "wiki", "url": "https://wiki.example.com/mcp"}
 WEB = {"kind": "http", "name": "web", "description": "x", "allow": ["https://a.b/"]}
 
 
+def test_secrets_of_tenants_are_taken_out() -> None:
+    """The default's file is another than that of a tenant called default."""
+    secret = {"tenants": {"acme": "one", "default": "two"}, "default": "three"}
+    raw = {"tools": json.dumps([{**WEB, "headers": {"X-Key": secret}}])}
+    loaded = load(raw, frozenset({"tools"}), FOLDER)
+    assert not loaded.mistakes
+    file = "tool-web-header-x-key"
+    taken = {name: value.get_secret_value() for name, value in loaded.secrets.items()}
+    assert taken == {file: "three", f"{file}.acme": "one", f"{file}.default": "two"}
+    [tool] = loaded.config.tools
+    assert tool.model_dump()["headers"]["X-Key"] == {
+        "tenants": {name: {"ref": f"file:{FOLDER}/{file}.{name}"} for name in ("acme", "default")},
+        "default": {"ref": f"file:{FOLDER}/{file}"},
+    }
+
+
 def test_an_empty_configuration_is_the_working_local_stack() -> None:
     result = load({}, frozenset(), FOLDER)
     assert not result.mistakes
@@ -145,6 +161,34 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         (
             {"tools": [{**MCP, "headers": {"X": {"ref": "env:KEY"}}}]},
             "headrace:tools[0].headers.X.ref: no environment variable reaches a local stack; use {ref: file:/path}",
+        ),
+        (
+            {"tools": [{**WEB, "headers": {"X": {"tenants": {"acme": {"ref": "env:KEY"}}}}}]},
+            "headrace:tools[0].headers.X.tenants.acme.ref: no environment variable reaches a local stack; use {ref: ",
+        ),
+        (
+            {"tools": [{**WEB, "headers": {"X": {"tenants": {"acme": {"ref": "file:/a"}}, "default": "a"}}}]},
+            "headrace:tools[0].headers.X.default: stands there in plain text; replace it by `pulumi config set",
+        ),
+        (
+            {
+                "tools": [
+                    {**WEB, "access": {"tenants": ["acme"]}, "headers": {"X": {"tenants": {"b": {"ref": "file:/a"}}}}}
+                ]
+            },
+            "headrace:tools[0].http: is not allowed; it headers.X.tenants has 'b', whom access.tenants leaves out",
+        ),
+        (
+            {"models": [{**REMOTE, "access": {"tenants": []}}]},
+            "headrace:models[0].access.tenants: is not allowed; it should have at least 1 item",
+        ),
+        (
+            {"aliases": [{"name": "a", "targets": [{"model": "smollm2"}], "access": {"tenant": ["acme"]}}]},
+            "headrace:aliases[0].access.tenant: is no known setting; did you mean 'tenants'?",
+        ),
+        (
+            {"assistants": [{"name": "a", "model": "smollm2", "access": {"groups": ["staff"]}}]},
+            "headrace:assistants[0].access: is not allowed; it needs tenants: another tenant's admin can give",
         ),
         (
             {"tools": [{**WEB, "headers": {"X": {"ref": "env:KEY"}}}]},
