@@ -108,7 +108,7 @@ GROUP = Group(
             wait="5m",
             severity="ticket",
             owner="platform",
-            summary="A {{ $labels.deployment }} stood still for over a second, {{ $value | humanize }} times in 10 minutes",
+            summary="A {{ $labels.deployment }} stood still {{ $value | humanize }} times, each for over a second",
             dashboard="overview",
             fires=seen(
                 "20m",
