@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from serving.config import Role
 from serving.security.keys import AuthenticationError, Authenticator, new_key
 from serving.security.lockout import LockedOut
-from serving.security.principal import SCOPES, SCOPES_OF, Principal, allowed
+from serving.security.principal import BY_NAME, SCOPES, SCOPES_OF, Principal, allowed
 from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.keys import Held, Keys
@@ -206,7 +206,7 @@ async def test_keys_of_other_tenants(keys: Counted) -> None:
 @given(named=st.lists(st.sampled_from([*SCOPES, "root", ""])))
 def test_a_key_is_good_for_no_more_than_its_user(role: Role, named: list[str]) -> None:
     good = allowed(named, role)
-    assert good <= SCOPES_OF[role]
+    assert good <= SCOPES_OF[role] | BY_NAME
     assert good <= {*named, "data:read"}
     assert "platform" not in good
     assert ("data:read" in good) == bool({"data", "data:read"} & set(named))
@@ -223,18 +223,18 @@ async def test_what_a_key_is_good_for_follows_its_user(keys: Counted, database: 
 
     caller = await seen()
     assert caller is not None
-    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["user"], "user", frozenset())
+    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["user"] | BY_NAME, "user", frozenset())
     await users.update(ADMIN, "robot", role="admin", groups=["g"])
     assert await authenticator.verify(key) == caller, "it is remembered"
     caller = await seen()
     assert caller is not None
-    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["admin"], "admin", {"g"})
+    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["admin"] | BY_NAME, "admin", {"g"})
     await users.update(ADMIN, "robot", disabled=True)
     assert await seen() is None
     await users.update(ADMIN, "robot", role="user", disabled=False)
     caller = await seen()
     assert caller is not None
-    assert caller.scopes == SCOPES_OF["user"]
+    assert caller.scopes == SCOPES_OF["user"] | BY_NAME
     await Tenants(database).update("acme", disabled=True)
     assert await seen() is None
 
