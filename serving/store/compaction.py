@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import STACK, worker
@@ -63,10 +63,15 @@ class Compactions:
 
     @uninterrupted
     async def _coming(self, job: Job) -> int:
-        """Returns how many erasures that were asked for before have still to remove something, and never failed."""
+        """Returns how many erasures that were asked for before have still to remove something, and never failed.
+
+        One that removed all and has not joined counts too: others have a turn between its two steps.
+        """
         this = select(jobs.c.seq).where(jobs.c.id == job.id).scalar_subquery()
         # Those that removed all, or that failed, have left their tenant's queue.
-        queued = jobs.c.kind == ERASE, UNFINISHED, jobs.c.group_key.is_not(None), jobs.c.seq < this
+        told = jobs.c.payload["user"].as_string(), jobs.c.payload["compaction"].as_string()
+        coming = or_(jobs.c.group_key.is_not(None), and_(*(name.is_(None) for name in told)))
+        queued = jobs.c.kind == ERASE, UNFINISHED, coming, jobs.c.seq < this
         async with self._database.read() as connection:
             return int((await connection.execute(select(func.count()).where(*queued))).scalar_one())
 
