@@ -325,7 +325,9 @@ class RemoteModel(Priced, Restrictable):
     @model_validator(mode="after")
     def _counted(self) -> Self:
         if self.price is not None and self.price.cached_input is not None and self.prompt_cache in ("shared", "off"):
-            raise ValueError("price.cached_input needs prompt_cache own or salted: else nobody is told what was cached")
+            raise ValueError(
+                "needs prompt_cache own or salted for price.cached_input: else nobody is told what was cached"
+            )
         return self
 
 

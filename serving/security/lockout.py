@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 
 FREE = 10
 """Keys that an address may try and that are not known, before it waits."""
@@ -40,12 +40,12 @@ class _Address:
     turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TOGETHER))
 
     def check(self) -> None:
-        left = self.until - time.monotonic()
+        left = self.until - monotonic()
         if left > 0:
             raise LockedOut(math.ceil(left))
 
     def add(self) -> None:
-        at = time.monotonic()
+        at = monotonic()
         self.wrong = 1 if at > self.forgotten else self.wrong + 1
         self.forgotten = at + FORGOTTEN_S
         if self.wrong >= FREE:

@@ -86,7 +86,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"models": [{**REMOTE, "price": {"input": 1, "output": 1, "cached_input": 0}}]},
-            "headrace:models[0]: price.cached_input needs prompt_cache own or salted: else nobody is told",
+            "headrace:models[0].remote: is not allowed; it needs prompt_cache own or salted for price.cached_input",
         ),
         (
             {"models": [{**MODEL, "price": {"input": 1, "output": 1, "cached_input": 0}}], "assistants": []},
@@ -94,7 +94,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"prompt_cache": "everybody"},
-            "headrace:prompt_cache: 'everybody' is not allowed; it should be 'tenant', 'user' or 'off'",
+            "headrace:prompt_cache: 'everybody' is not known; use 'tenant', 'user' or 'off'",
         ),
         ({"models": [{**MODEL, "slot": 2}]}, "headrace:models[0].slot: is no known setting; did you mean 'slots'?"),
         (

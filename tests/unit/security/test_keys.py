@@ -53,7 +53,8 @@ async def keys(database: Database) -> Counted:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     time = [1000.0]
-    for name in ("serving.security.remembered.time.monotonic", "serving.security.keys.now", "serving.store.keys.now"):
+    clocks = ("remembered.time.monotonic", "lockout.monotonic", "keys.now")
+    for name in (*(f"serving.security.{clock}" for clock in clocks), "serving.store.keys.now"):
         monkeypatch.setattr(name, lambda: time[0])
     return time
 
@@ -278,7 +279,7 @@ def test_weak_secrets_and_bad_bootstrap_keys_are_refused(keys: Counted) -> None:
     assert "geheim" not in str(e.value)
 
 
-async def test_wrong_keys_of_an_address_cost_a_bounded_number_of_look_ups(keys: Counted) -> None:
+async def test_wrong_keys_of_an_address_cost_a_bounded_number_of_look_ups(keys: Counted, clock: list[float]) -> None:
     authenticator = Authenticator(keys, SECRET)
     answers: list[object] = []
     for _ in range(200):
