@@ -103,7 +103,7 @@ async def _count(client: Upstream, endpoint: Endpoint, texts: Sequence[str], mos
     try:
         # A line's end stands for the mark of a text's: one question instead of one for each.
         async with client.post(there, "/tokenize", {"content": "".join(f"{text}\n" for text in texts)}) as response:
-            tokens = (await read_answer(response)).get("tokens")
+            tokens = (await read_answer(response, there)).get("tokens")
         if isinstance(tokens, list):
             return len(tokens)
     except ApiError:

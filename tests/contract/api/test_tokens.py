@@ -58,7 +58,7 @@ def tokens_of(endpoint, messages, tools=None):
             tokens = Tokens(client, endpoint, tools)
             document = {"model": "small", "messages": messages, "max_tokens": 1} | ({"tools": tools} if tools else {})
             async with client.post(endpoint, "/chat/completions", document) as response:
-                read = (await read_answer(response))["usage"]["prompt_tokens"]
+                read = (await read_answer(response, endpoint))["usage"]["prompt_tokens"]
             return await tokens.count(messages) or tokens.bound(messages), read, tokens.bound(messages)
         finally:
             await client.close()
