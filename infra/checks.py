@@ -22,6 +22,7 @@ from serving.config import (
     TenantSecrets,
     VllmModel,
     names,
+    never_called,
 )
 
 if TYPE_CHECKING:
@@ -143,6 +144,12 @@ def _references_of(value: SecretRef | TenantSecrets) -> list[tuple[str, str]]:
         return [("", value.ref)]
     found = [(f".tenants.{tenant}", each.ref) for tenant, each in value.tenants.items()]
     return [*found, (".default", value.default.ref)] if value.default is not None else found
+
+
+def _never_called(config: StackConfig) -> list[Mistake]:
+    fix = "name a tenant in the access of both, or take it out"
+    found = never_called(config.models, config.aliases, config.assistants, config.tools)
+    return [Mistake(at, problem, fix) for at, problem in found]
 
 
 def _encrypted(key: str) -> str:
@@ -330,6 +337,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"models", "prompt_cache"}), _cached_prices),
     (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
     (frozenset({"assistants", "tools"}), _tool_names),
+    (frozenset({"models", "aliases", "assistants", "tools"}), _never_called),
     (frozenset({"target", "models", "database", "tools", "oidc"}), _environment),
     (frozenset({"target", "models", "database", "tools", "oidc"}), _files_of_pods),
     (frozenset({"ports"}), _ports),

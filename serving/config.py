@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Set
+from collections.abc import Collection, Sequence, Set
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
@@ -1606,6 +1606,36 @@ class RestrictedCollection(Strict):
     access: KnowledgeAccess
 
 
+def never_called(
+    models: Sequence[Model], aliases: Sequence[Alias], assistants: Sequence[Assistant], tools: Sequence[CatalogTool]
+) -> list[tuple[str, str]]:
+    """Returns what nobody can have called, since its audience and that of what names it exclude each other.
+
+    Each by its place in the configuration, with the problem.
+    """
+    access = {name: model.access for model in models for name in names(model)}
+    loras = [lora for model in models if isinstance(model, VllmModel) for lora in model.loras]
+    access |= {lora.name: lora.access for lora in loras if lora.access is not None}
+    of_tool = {tool.name: tool.access for tool in tools}
+    found = [
+        (f"aliases[{i}].targets[{j}].model", f"access of '{target.model}' leaves out whoever may call '{alias.name}'")
+        for i, alias in enumerate(aliases)
+        for j, target in enumerate(alias.targets)
+        if _apart(alias.access, access.get(target.model))
+    ]
+    return found + [
+        (f"assistants[{i}].tools[{j}]", f"access of '{tool}' leaves out whoever may call '{assistant.name}'")
+        for i, assistant in enumerate(assistants)
+        for j, tool in enumerate(assistant.tools)
+        if _apart(assistant.access, of_tool.get(tool))
+    ]
+
+
+def _apart(one: CallAccess | None, other: CallAccess | None) -> bool:
+    """Whether nobody is of both audiences, by their tenants."""
+    return one is not None and other is not None and set(one.tenants or ()).isdisjoint(other.tenants or ())
+
+
 class Catalog(Strict):
     """What changes often: models, aliases, assistants and their tools. Each name means one thing."""
 
@@ -1649,6 +1679,9 @@ class Catalog(Strict):
             helper = getattr(assistant.memory, "model", None)
             if helper is not None and helper not in callable_:
                 problems.append(f"assistant '{assistant.name}': there is no model or alias '{helper}' for its memory")
+        problems += [
+            f"{at}: {what}" for at, what in never_called(self.models, self.aliases, self.assistants, self.tools)
+        ]
         known = [*TOOLS, *(tool.name for tool in self.tools)]
         for i, name in enumerate(known):
             if name in known[:i]:

@@ -52,6 +52,13 @@ def test_what_the_configuration_composes_is_not_asked_for_anybody():
     assert resolver.composed("none") is None
 
 
+def test_what_nobody_can_have_called_is_refused():
+    acme, globex = CallAccess(tenants=("acme",)), CallAccess(tenants=("globex",))
+    alias = Alias(name="a", targets=(Target(model="plain"),), access=globex)
+    with pytest.raises(ValueError, match=r"aliases\[0\].targets\[0\].model: access of 'plain' leaves out"):
+        Catalog(models=(PLAIN.model_copy(update={"access": acme}),), aliases=(alias,))
+
+
 @pytest.mark.parametrize(
     ("given", "place", "problem"),
     [

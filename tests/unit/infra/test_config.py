@@ -179,6 +179,23 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             "headrace:tools[0].http: is not allowed; it headers.X.tenants has 'b', whom access.tenants leaves out",
         ),
         (
+            {
+                "models": [{**REMOTE, "access": {"tenants": ["acme"]}}],
+                "aliases": [{"name": "a", "targets": [{"model": "r"}], "access": {"tenants": ["globex"]}}],
+                "assistants": [],
+            },
+            "headrace:aliases[0].targets[0].model: access of 'r' leaves out whoever may call 'a'; name a tenant in",
+        ),
+        (
+            {
+                "tools": [{**WEB, "access": {"tenants": ["acme"]}}],
+                "assistants": [
+                    {"name": "a", "model": "smollm2", "tools": ["web"], "access": {"tenants": ["globex"]}},
+                ],
+            },
+            "headrace:assistants[0].tools[0]: access of 'web' leaves out whoever may call 'a'; name a tenant in",
+        ),
+        (
             {"models": [{**REMOTE, "access": {"tenants": []}}]},
             "headrace:models[0].access.tenants: is not allowed; it should have at least 1 item",
         ),
