@@ -150,10 +150,10 @@ async def turns(
     names: each has a turn before anybody has another, however many jobs wait.
     """
     waiting = (await connection.execute(_TENANTS)).scalars().all()
-    held: list[ColumnElement[bool]] = [RUNNING, jobs.c.kind.in_(list(kinds)), jobs.c.lease_until > at]
+    held: list[ColumnElement[bool]] = [jobs.c.kind.in_(list(kinds)), jobs.c.lease_until > at]
     if lane is not None:
         held.append(jobs.c.lane == lane)
-    running = select(jobs.c.tenant, func.count().label("number")).where(*held).group_by(jobs.c.tenant)
+    running = select(jobs.c.tenant, func.count().label("number")).where(RUNNING, *held).group_by(jobs.c.tenant)
     busy = {row.tenant: row.number for row in await connection.execute(running)}
     return sorted(waiting, key=lambda tenant: (busy.get(tenant, 0), tenant <= after, tenant))
 
