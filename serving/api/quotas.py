@@ -18,7 +18,7 @@ from serving.api.quota_schemas import QuotaEntry, QuotasRequest
 from serving.api.services import Services
 from serving.config import Subject
 from serving.security.principal import Principal
-from serving.security.quotas.quota import Quota, amount, quota
+from serving.security.quotas.quota import Quota, SetBy, amount, quota
 from serving.security.quotas.share import Standing
 from serving.security.quotas.windows import bounds
 from serving.store.ids import now
@@ -57,7 +57,7 @@ def _asked(s: Services, caller: Principal, each: QuotaEntry, at: str) -> Quota:
     if each.subject == "tenant" and each.id != caller.tenant:
         raise invalid("The id of a tenant's own quota is the tenant's.", f"{at}.id")
     platform = "platform" in caller.scopes
-    set_by = each.set_by or ("platform" if platform else "tenant")
+    set_by: SetBy = each.set_by or ("platform" if platform else "tenant")
     if set_by == "platform" and not platform:
         raise ApiError(
             403, "platform_quota", "Only a key with the scope platform sets such a quota.", param=f"{at}.set_by"

@@ -39,7 +39,7 @@ from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
 MOST = 10_000
-"""Quotas of one tenant: every gateway has all of them in memory."""
+"""Quotas of one tenant that it sets, and as many that the platform does: every gateway has all of them in memory."""
 
 LEASE_S = 15.0
 """How long a gateway that died holds its streams."""
@@ -94,9 +94,11 @@ class QuotaStore:
                 await connection.execute(
                     insert.on_conflict_do_update(index_elements=["id"], set_={"limit": row["limit"]})
                 )
-            count = select(func.count()).select_from(quotas).where(quotas.c.tenant == principal.tenant)
-            if (await connection.execute(count)).scalar_one() > MOST:
-                raise Conflict(f"a tenant has at most {MOST} quotas")
+            for set_by in {each.set_by for each in given}:  # or a tenant could leave no place for the platform's
+                mine = quotas.c.tenant == principal.tenant, quotas.c.set_by == set_by
+                count = select(func.count()).select_from(quotas).where(*mine)
+                if (await connection.execute(count)).scalar_one() > MOST:
+                    raise Conflict(f"a {set_by} sets at most {MOST} quotas of a tenant")
             await connection.run_sync(_revise)
 
     @uninterrupted
