@@ -131,7 +131,6 @@ def longest_gap(whole: Gateway, work: Callable[[], object]) -> float:
         eventually(lambda: len(gaps) > seen + 1, "the loop turns")
     finally:
         turning.cancel()
-    print(f"{max(gaps):.3f} s of {len(gaps)} gaps")
     return max(gaps)
 
 
