@@ -82,10 +82,12 @@ class Sessions:
         `recorded` is awaited in the same transaction.
         """
 
+        if recorded is None:
+            return await self._start(principal, issuer, hash, instead_of)
+
         async def work() -> Session:
             session = await self._start(principal, issuer, hash, instead_of)
-            if recorded is not None:
-                await recorded(session)
+            await recorded(session)
             return session
 
         return await self._database.atomically(work)
