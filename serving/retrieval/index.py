@@ -227,7 +227,7 @@ class CollectionIndex:
         readers and writers of other processes away.
         """
         indexes = {index.name for index in self._table.list_indices()}
-        wanted = {_WORDS: ("body", FTS(with_position=True))}
+        wanted: dict[str, tuple[str, FTS | Bitmap | BTree]] = {_WORDS: ("body", FTS(with_position=True))}
         wanted |= {"tenant_idx": ("tenant", Bitmap()), "file_id_idx": ("file_id", BTree())}
         for name, (column, config) in wanted.items():
             if name not in indexes and self._table.count_rows():
@@ -287,9 +287,9 @@ class CollectionIndex:
     def _bm25(self, text: str, where: Expr, depth: int) -> list[dict[str, Any]]:
         """Returns what holds words of the text; where it quotes phrases that any chunk holds, what holds these."""
         text = text[:MAX_QUERY_CHARACTERS]
-        words = MatchQuery(text, "body")
+        words = MatchQuery(text, "body")  # type: ignore[call-arg]  # the plugin overlooks defaults of LanceDB's fields
         if quoted := phrases(text):
-            must = [(Occur.MUST, PhraseQuery(phrase, "body")) for phrase in quoted]
+            must = [(Occur.MUST, PhraseQuery(phrase, "body")) for phrase in quoted]  # type: ignore[call-arg]
             try:
                 found = self._lexical(BooleanQuery([*must, (Occur.SHOULD, words)]), where, depth)
             except ValueError as e:
