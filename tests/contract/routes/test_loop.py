@@ -1,7 +1,7 @@
 """No text holds the event loop of a gateway or of retrieval: both are in this process, and have one loop.
 
 How long the loop stood still is told by the processor time of the process between two of its turns, which a busy host
-does not lengthen. It may be as much as some passes over the longest text take.
+hardly lengthens. It may be as much as some passes over the longest text take. What stands still does so each time.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tests.wait import eventually
 LONGEST = Limits().characters
 PASSES = 6
 """Passes over the longest text, in Python, for which the loop may stand still."""
+TRIES = 3
+"""Other threads of the process may have a busy host's processors once, or twice."""
 
 Send = Callable[[httpx.Client], httpx.Response]
 
@@ -136,10 +138,12 @@ def longest_gap(whole: Gateway, work: Callable[[], object]) -> float:
 
 @pytest.mark.parametrize("name", SENT)
 def test_no_text_holds_the_loop(whole: Gateway, client: httpx.Client, allowed: float, name: str) -> None:
+    gaps: list[float] = []
     answers: list[httpx.Response] = []
-    gap = longest_gap(whole, lambda: answers.append(SENT[name](client)))
-    assert answers[0].status_code != 500, answers[0].text[:300]
-    assert gap < allowed, f"the loop stood still for {gap:.2f} s of processor time"
+    while len(gaps) < TRIES and not any(gap < allowed for gap in gaps):
+        gaps.append(longest_gap(whole, lambda: answers.append(SENT[name](client))))
+        assert answers[-1].status_code != 500, answers[-1].text[:300]
+    assert min(gaps) < allowed, f"the loop stood still for {min(gaps):.2f} s of processor time, each time"
 
 
 def test_a_loop_that_is_held_is_seen(whole: Gateway, allowed: float) -> None:
