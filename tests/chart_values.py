@@ -85,6 +85,28 @@ VARIANTS: dict[str, Values] = {
             "models": [{"engine": "remote", "name": "far", "url": "https://a/v1/", "api_key": {"ref": "env:K"}}]
         }
     },
+    "an adapter, and a secret of a tenant": {
+        "catalog": {
+            "models": [
+                {
+                    "engine": "vllm",
+                    "name": "llama",
+                    "source": "hf://a/b",
+                    "pool": "serving",
+                    "loras": [{"name": "law", "source": "hf://a/law", "access": {"tenants": ["acme"]}}],
+                }
+            ],
+            "tools": [
+                {
+                    "kind": "http",
+                    "name": "tickets",
+                    "description": "Looks up tickets.",
+                    "allow": ["https://tickets.example.com/"],
+                    "headers": {"Authorization": {"tenants": {"acme": {"ref": "env:A"}}, "default": {"ref": "env:D"}}},
+                }
+            ],
+        }
+    },
     "autoscaled down to one": {
         "autoscaling": {"enabled": True},
         "pools": {"serving": {"replicas": 2, "minReplicas": 1}},
