@@ -373,7 +373,9 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
     before = await stack.rows()
     job = await stack.erase(dry_run=True)
     after = await stack.rows()
-    assert after | {"jobs": []} == before | {"jobs": []}
+    for rows in (before, after):  # that a job ran, and whose turn it was
+        rows |= {"jobs": [], "meta": [row for row in rows["meta"] if not row["key"].startswith("turn/")]}
+    assert after == before
     counts = (job.result or {})["counts"]
     assert counts | {"jobs": 0} == {
         "users": 1,
