@@ -218,7 +218,7 @@ def test_work_in_the_background_waits_for_quotas(world, subject, id, limit, held
     [made] = world.http.put("/admin/quotas", params=acme, json={"quotas": [given]}).json()["data"]
 
     async def ask(most=20):
-        route = services.resolver.resolve("vllm")
+        route = services.resolver.resolve("vllm", ada)
         async with helper(services.engines, services.upstream, route, ada, services.keeper) as model:
             return await model.ask(ASKED["messages"], most)
 

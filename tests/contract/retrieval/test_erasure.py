@@ -449,7 +449,7 @@ async def test_whoever_is_needed_cannot_be_forgotten(stack: Stack):
 async def test_what_a_user_left_to_be_done_is_done(stack: Stack):
     file = await stack.file(BOB)
     store = await stack.vector_stores.create(BOB, name="shared")
-    await stack.vector_stores.attach(replace(ALICE, role="admin"), store.id, file)
+    await stack.vector_stores.attach(replace(ALICE, role="admin", scopes=SCOPES_OF["admin"]), store.id, file)
     assert (await stack.erase()).status == "succeeded"
     assert (await stack.vector_stores.get_any_file("acme", store.id, file)).status == "completed"
     assert of(await stack.rows(), ALICE.user, "acme") == {}
