@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from serving.child import Overrun, ask
 from serving.confine import LIBRARIES, Limits, Unconfined, confine
 from serving.retrieval.builder import Bounds
-from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.chunk import ChunkSettings, WordTokenizer, chunk
 from serving.retrieval.errors import Code, UnreadableDocument
 from serving.retrieval.parse import Kind, detect, parse
 from serving.retrieval.types import Block, Chunk, Document
@@ -97,17 +97,21 @@ def _decode(answer: bytes) -> dict[str, Any]:
     return found
 
 
-def _done(request: dict[str, Any], data: bytes) -> dict[str, Any]:
+def _done(request: dict[str, Any], data: bytes, counter: WordTokenizer | None) -> dict[str, Any]:
     bounds = Bounds(**request["limits"]["bounds"])
     if request["task"] == "detect":
         return {"kind": detect(data, request["name"], bounds)}
     document = parse(data, request["name"], bounds)
-    if request["task"] == "parse":
+    if counter is None:
         return _encode(document)
+    chunks = chunk(document, counter, ChunkSettings(**request["settings"]))
+    return {"chunks": [astuple(each) for each in chunks]}
+
+
+def _counter() -> WordTokenizer:
     from serving.retrieval.tokens import WordPieces
 
-    chunks = chunk(document, WordPieces(), ChunkSettings(**request["settings"]))
-    return {"chunks": [astuple(each) for each in chunks]}
+    return WordPieces()
 
 
 def _encode(document: Document) -> dict[str, Any]:
@@ -128,8 +132,10 @@ def main() -> None:
     stdin = sys.stdin.buffer
     request = json.loads(stdin.read(int.from_bytes(stdin.read(4), "big")))
     try:
+        # The tokenizer is read before the wall is there: an image has its package elsewhere than the parsers' code.
+        counter = _counter() if request["task"] == "chunk" else None
         _confine(request["limits"])
-        answer = _done(request, stdin.read())
+        answer = _done(request, stdin.read(), counter)
     except Unconfined as e:
         answer = {"unconfined": str(e)}
     except UnreadableDocument as e:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,7 @@ from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
 from serving.retrieval.sandbox import SandboxLimits, chunk_isolated, detect_isolated, parse_isolated
+from serving.retrieval.tokens import TOKENIZER, package_file
 from tests.unit.retrieval.test_parse import docx, encrypted_pdf, pdf
 
 
@@ -133,6 +137,26 @@ def test_every_parser_works_behind_the_wall(name: str, data: bytes) -> None:
     isolated = parse_isolated(data, name)
     assert isolated.blocks
     assert isolated == parse(data, name)
+
+
+TOKENIZER_ELSEWHERE = """
+import pathlib, sys
+from serving.retrieval import sandbox, tokens
+tokens.package_file = lambda *_: pathlib.Path(sys.argv[1])
+sandbox.main()
+"""
+
+
+def test_the_tokenizer_may_lie_where_no_parser_reads(tmp_path: Path) -> None:
+    """As in an image, which has weights in a folder of their own."""
+    file = tmp_path / "tokenizer.json"
+    file.write_bytes(package_file(*TOKENIZER).read_bytes())
+    limits, settings = asdict(sandbox.CHUNKING), asdict(ChunkSettings())
+    header = json.dumps({"task": "chunk", "name": "a.md", "limits": limits, "settings": settings}).encode()
+    asked = len(header).to_bytes(4, "big") + header + b"# Title\n\nSome text.\n"
+    command = [sys.executable, "-c", TOKENIZER_ELSEWHERE, str(file)]
+    child = subprocess.run(command, input=asked, capture_output=True, check=True)
+    assert json.loads(child.stdout).keys() == {"chunks"}
 
 
 def test_an_encrypted_pdf_is_recognised_behind_the_wall() -> None:
