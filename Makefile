@@ -22,8 +22,7 @@ DEV := $(VENV)/.develops-$(call digest,$(RUNS) $(DEVELOPS))
 # Unit tests need no Schemathesis, whose plugin each process would take a second to import.
 PYTEST := $(BIN)/python -m pytest --numprocesses=logical --durations=15 --durations-min=2
 UNIT := tests/unit -p no:schemathesis
-# These wait for half of their time. In the order of folders: by default long campaigns of one test come last.
-CONTRACT := tests/contract --no-loadscope-reorder --numprocesses=$(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
+CONTRACT := tests/contract
 # Signing in is asked of the cluster's stack, whose pods must trust the provider's authority too.
 STACKED := tests/stack tests/client --ignore=tests/client/test_sign_in.py
 CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster
