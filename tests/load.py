@@ -21,11 +21,21 @@ CHAT = {
 }
 
 
-class Load:
-    """Three clients that stream and one that uploads, until told to stop."""
+RESTS = 4
+"""A gentle client rests so many times as long as its answer took."""
 
-    def __init__(self, stack):
+
+class Load:
+    """Three clients that stream and one that uploads, until told to stop.
+
+    Those of a `gentle` one ask for shorter answers and rest between them, or a model that runs on the processors would
+    keep them from the pods that are started meanwhile.
+    """
+
+    def __init__(self, stack, *, gentle=False):
         self.stack = stack
+        self._chat = CHAT | {"max_tokens": 40} if gentle else CHAT
+        self._rests = RESTS if gentle else 0
         self.problems: list[str] = []
         self.complete = 0
         self.cut = 0
@@ -52,7 +62,7 @@ class Load:
             started = time.monotonic()
             text, status = "", 0
             try:
-                with self.stack.client() as client, client.stream("POST", "/v1/chat/completions", json=CHAT) as r:
+                with self.stack.client() as client, client.stream("POST", "/v1/chat/completions", json=self._chat) as r:
                     status = r.status_code
                     for part in r.iter_text():
                         text += part
@@ -60,9 +70,9 @@ class Load:
                 self.problems.append("a stream made no progress for 60 s")
             except httpx.HTTPError:
                 pass
-            self._judge(status, text, time.monotonic() - started)
-            if status != 200:
-                time.sleep(0.2)
+            took = time.monotonic() - started
+            self._judge(status, text, took)
+            self._stop.wait(0.2 if status != 200 else self._rests * took)
 
     def _judge(self, status, text, seconds):
         if seconds > WHOLE_S:

@@ -102,7 +102,7 @@ def test_an_upgrade_under_load_takes_nothing(
 ) -> None:
     """Another image, and a change of configuration, while streams run; one of them for minutes."""
     before = active(kubectl)
-    with Load(stack) as load:
+    with Load(stack, gentle=True) as load:
         eventually(lambda: load.complete >= 3, "the load works", 240)
         stack.change(image=second_version().settings())
         stack.run("up")
@@ -147,7 +147,7 @@ def test_deaths_under_load_are_healed_and_lose_nothing(
     before = replicas(kubectl)
     assert sum(map(len, before.values())) >= 5
     (head,) = pods(kubectl, **{"ray.io__node-type": "head"})
-    with Load(stack) as load:
+    with Load(stack, gentle=True) as load:
         eventually(lambda: load.complete >= 3, "the load works", 240)
         kubectl(f"-n={NAMESPACE}", "delete", "pod", head, "--force", "--grace-period=0", "--wait=false")
         eventually(lambda: _head_is_back(kubectl, head), "the head is back", 180)
