@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.providers.problem import Ended
+from infra.providers import ray_head
+from infra.providers.problem import Ended, Problem
 from infra.providers.ray_head import RayHead
 from infra.providers.resource import Task
 from infra.providers.session import Session
@@ -22,8 +23,9 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path.startswith("/api/serve") and begun() <= {dies}:
             os._exit(1)
-        self.send_response(200)
+        self.send_response({status} if self.path.startswith("/api/serve") else 200)
         self.end_headers()
+        self.wfile.write(b"what Serve says")
 
 def begun():
     return len(pathlib.Path(__file__).with_name("starts").read_text())
@@ -37,9 +39,9 @@ HTTPServer(("127.0.0.1", int(port)), Answers).serve_forever()
 """
 
 
-def inputs(folder: Path, ends: int = 0, dies: int = 0) -> dict[str, Any]:
+def inputs(folder: Path, ends: int = 0, dies: int = 0, status: int = 200) -> dict[str, Any]:
     ray = folder / "ray"
-    ray.write_text(RAY.format(python=sys.executable, ends=ends, dies=dies))
+    ray.write_text(RAY.format(python=sys.executable, ends=ends, dies=dies, status=status))
     ray.chmod(0o755)
     (folder / "token").write_text("secret")
     return {
@@ -82,4 +84,13 @@ def test_and_not_for_ever(tmp_path: Path, when: dict[str, int]) -> None:
     with pytest.raises(Ended, match=f"(?s)Ray ended while it started; its log .*{words}"):
         RayHead().create(given, Task(lambda words: None))
     assert starts(tmp_path) == 3
+    assert not Session(Path(given["record"])).alive
+
+
+def test_what_the_api_of_serve_said_last_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_head, "READY_S", 3)
+    given = inputs(tmp_path, status=500)
+    with pytest.raises(Problem, match="is not ready after 3 s; it said last: 500 what Serve says"):
+        RayHead().create(given, Task(lambda words: None))
+    assert starts(tmp_path) == 1
     assert not Session(Path(given["record"])).alive
