@@ -33,6 +33,7 @@ def catalog(config: StackConfig) -> Catalog:
         tools=config.tools,
         collections=tuple(restricted) or None,
         guardrails=config.guardrails,
+        instructions=config.instructions,
     )
 
 
@@ -69,8 +70,11 @@ def serving(
         bootstrap_key=api_key,
         limits=config.limits,
         capture=config.capture,
+        store_false=config.store_false,
         retention=config.retention,
         quotas=config.quotas,
+        prompt_cache=config.prompt_cache,
+        trusted_proxies=_proxies(config),
         oidc=oidc,
         cors=config.cors,
         tracing=config.tracing,
@@ -78,3 +82,8 @@ def serving(
         retrieval=config.retrieval,
         multiprocess_dir=multiprocess_dir,
     )
+
+
+def _proxies(config: StackConfig) -> int:
+    """Returns how many proxies stand before HAProxy, the stack's ingress included."""
+    return config.trusted_proxies + (config.ingress.kind != "none")

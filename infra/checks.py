@@ -11,7 +11,19 @@ from infra.cluster_config import MOUNTED, Existing
 from infra.gpu import cost, fit, placement
 from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
-from serving.config import TOOLS, HttpTool, KServeModel, LlamaCppModel, McpTool, SecretRef, Strict, VllmModel, names
+from serving.config import (
+    TOOLS,
+    HttpTool,
+    KServeModel,
+    LlamaCppModel,
+    McpTool,
+    SecretRef,
+    Strict,
+    TenantSecrets,
+    VllmModel,
+    names,
+    never_called,
+)
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
@@ -47,6 +59,20 @@ def _alias_targets(config: StackConfig) -> list[Mistake]:
         for i, alias in enumerate(config.aliases)
         for j, target in enumerate(alias.targets)
         if target.model not in models
+    ]
+
+
+def _cached_prices(config: StackConfig) -> list[Mistake]:
+    """Prices of cached tokens whose number nobody is told."""
+    if config.prompt_cache != "tenant":
+        return []
+    problem = "is never charged: with headrace:prompt_cache tenant nobody is told what was cached"
+    return [
+        Mistake(f"models[{i}].price.cached_input", problem, "set headrace:prompt_cache to user, or leave it out")
+        for i, model in enumerate(config.models)
+        if model.price is not None
+        and model.price.cached_input is not None
+        and getattr(model, "prompt_cache", None) != "own"
     ]
 
 
@@ -105,11 +131,25 @@ def _references(config: StackConfig) -> list[tuple[str, str]]:
         (f"{at}.{name}", value.ref) for at, holder in holders for name, value in holder if isinstance(value, SecretRef)
     ]
     return found + [
-        (f"tools[{i}].headers.{name}", value.ref)
+        (f"tools[{i}].headers.{name}{place}", ref)
         for i, tool in enumerate(config.tools)
         if isinstance(tool, HttpTool | McpTool)
         for name, value in tool.headers.items()
+        for place, ref in _references_of(value)
     ]
+
+
+def _references_of(value: SecretRef | TenantSecrets) -> list[tuple[str, str]]:
+    if isinstance(value, SecretRef):
+        return [("", value.ref)]
+    found = [(f".tenants.{tenant}", each.ref) for tenant, each in value.tenants.items()]
+    return [*found, (".default", value.default.ref)] if value.default is not None else found
+
+
+def _never_called(config: StackConfig) -> list[Mistake]:
+    fix = "name a tenant in the access of both, or take it out"
+    found = never_called(config.models, config.aliases, config.assistants, config.tools)
+    return [Mistake(at, problem, fix) for at, problem in found]
 
 
 def _encrypted(key: str) -> str:
@@ -294,8 +334,10 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"models", "aliases", "assistants", "knowledge"}), _names),
     (frozenset({"models", "aliases"}), _alias_targets),
     (frozenset({"models", "aliases", "assistants"}), _assistant_models),
+    (frozenset({"models", "prompt_cache"}), _cached_prices),
     (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
     (frozenset({"assistants", "tools"}), _tool_names),
+    (frozenset({"models", "aliases", "assistants", "tools"}), _never_called),
     (frozenset({"target", "models", "database", "tools", "oidc"}), _environment),
     (frozenset({"target", "models", "database", "tools", "oidc"}), _files_of_pods),
     (frozenset({"ports"}), _ports),

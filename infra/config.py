@@ -41,17 +41,20 @@ from serving.config import (
     CatalogTool,
     Cors,
     Guardrails,
+    Instructions,
     KnowledgeAccess,
     Limits,
     LlamaCppModel,
     Model,
     Name,
     Oidc,
+    PromptCache,
     Quotas,
     Replicas,
     Retention,
     Strict,
     Tracing,
+    Unstored,
 )
 
 NAMESPACE = "headrace"
@@ -118,16 +121,29 @@ class StackConfig(Strict):
         default=(), max_length=64, description="what assistants may name: HTTP requests, SQL queries, MCP servers"
     )
     guardrails: Guardrails = Field(default=(), description="of bare models, and of assistants that do not say")
+    instructions: Instructions = Field(
+        default="screen", description="what becomes of callers' instructions where their key lacks the scope `prompt`"
+    )
     knowledge: tuple[Knowledge, ...] = Field(
         default=(Knowledge(name="docs", paths=("README.md", "docs")),), max_length=256
     )
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="which completions are stored with all that led to them")
+    store_false: Unstored = Field(
+        default="metadata",
+        description="what is captured of a request with `store: false`: no content of it, or nothing",
+    )
     retention: Retention = Retention()
     key_secret: KeySecret = KeySecret()
     quotas: Quotas = Quotas()
+    prompt_cache: PromptCache = Field(
+        default="tenant", description="who shares what engines keep of prompts: a tenant, a user, or no two requests"
+    )
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
+    trusted_proxies: int = Field(
+        default=0, ge=0, le=15, description="before HAProxy and the stack's ingress; each appends to X-Forwarded-For"
+    )
     tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
@@ -319,9 +335,24 @@ def _take_tool(tool: Any, at: str, taking: _Taking) -> Any:
     tool = taking.out_of(tool, "password", f"{prefix}-password", f"{at}.password")
     if isinstance(headers := tool.get("headers"), dict):
         for name in headers:
-            headers = taking.out_of(headers, name, f"{prefix}-header-{name}".lower(), f"{at}.headers.{name}")
+            file, where = f"{prefix}-header-{name}".lower(), f"{at}.headers.{name}"
+            headers = taking.out_of(headers, name, file, where)
+            headers = {**headers, name: _take_tenants(headers[name], file, where, taking)}
         tool = {**tool, "headers": headers}
     return tool
+
+
+def _take_tenants(secret: Any, file: str, at: str, taking: _Taking) -> Any:
+    """Takes what tenants have in a header. No header's name has the dot that is in the names of the tenants' files."""
+    if not isinstance(secret, dict):
+        return secret
+    secret = taking.out_of(secret, "default", file, f"{at}.default")
+    tenants = secret.get("tenants")
+    if not isinstance(tenants, dict):
+        return secret
+    for tenant in tenants:
+        tenants = taking.out_of(tenants, tenant, f"{file}.{tenant}", f"{at}.tenants.{tenant}")
+    return {**secret, "tenants": tenants}
 
 
 def _take_client(issuer: Any, at: str, taking: _Taking) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 from ray import serve
@@ -12,13 +12,16 @@ from ray.serve import Application
 from serving.config import Catalog, HostedModel, ServingConfig, VllmModel
 from serving.telemetry import logs
 
+if TYPE_CHECKING:
+    from serving.engines.replica import EngineReplica
+
 
 class Model:
     """A model replica: see `serving.engines.llamacpp` and `serving.engines.vllm`."""
 
     def __init__(self, config: HostedModel) -> None:
         _keep_log()
-        self._replica: Any
+        self._replica: EngineReplica
         if isinstance(config, VllmModel):
             from serving.engines.vllm import VllmReplica
 
@@ -28,9 +31,9 @@ class Model:
 
             self._replica = LlamaCppReplica(config)
 
-    async def lease(self) -> AsyncIterator[dict[str, str]]:
+    async def lease(self, owner: str, user: str) -> AsyncIterator[dict[str, Any]]:
         """Yields the replica's address once and holds a place until cancelled."""
-        async for granted in self._replica.lease():
+        async for granted in self._replica.lease(owner, user):
             yield granted
 
     async def check_health(self) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Set
+from collections.abc import Collection, Sequence, Set
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,7 +22,17 @@ from string import Formatter
 from typing import Annotated, Literal, Self, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from serving import url
 
@@ -37,6 +47,16 @@ class Strict(BaseModel):
     """Base of every configuration object: unknown keys are mistakes, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+Role = Literal["user", "operator", "admin"]
+"""What a person or a program is in a tenant; each may do all that the one before may.
+
+A user has what is their own and what was shared with them. An operator also sees what the tenant's users spend and how
+it goes, an admin also manages its users, keys and budgets.
+"""
+
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class SecretRef(Strict):
@@ -83,6 +103,86 @@ def _await_revision(file: Path) -> None:
     _current.add(file)
 
 
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := next((name for n, name in enumerate(names) if name in names[:n]), None):
+        raise ValueError(f"names '{twice}' twice")
+    return names
+
+
+AccessName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+"""Id of a tenant, as the API takes it."""
+
+AccessTenants = Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=256), AfterValidator(_once)]
+AccessNames = Annotated[tuple[AccessName, ...], Field(min_length=1, max_length=256), AfterValidator(_once)]
+AccessRoles = Annotated[tuple[Role, ...], Field(min_length=1, max_length=3), AfterValidator(_once)]
+
+
+NEEDS_TENANTS = "needs tenants: another tenant's admin can give the same names, groups and roles"
+
+
+class CallAccess(Strict):
+    """Who may call something: for anybody else it is not there.
+
+    `tenants` says whose users; with `users`, `groups` or `roles` only those of them whom one of the three names. They
+    need `tenants`: names, groups and roles are given by each tenant's own admins.
+    """
+
+    tenants: AccessTenants | None = Field(default=None, description="whose users may call it")
+    users: AccessNames | None = Field(default=None, description="with `groups` and `roles`: who of those")
+    groups: AccessNames | None = Field(default=None, description="with `users` and `roles`: who of those")
+    roles: AccessRoles | None = Field(default=None, description="with `users` and `groups`: who of those")
+
+    @model_validator(mode="after")
+    def _says_who(self) -> Self:
+        if self.tenants is None and self.users is None and self.groups is None and self.roles is None:
+            raise ValueError("names nobody; leave access out for everybody")
+        if self.tenants is None:
+            raise ValueError(NEEDS_TENANTS)
+        return self
+
+    def allows(self, tenant: str, user: str, groups: Collection[str], role: Role) -> bool:
+        """Whether a user of a tenant, who has a role and is in `groups`, may call what this stands at."""
+        if self.tenants is None or tenant not in self.tenants:
+            return False
+        if self.users is None and self.groups is None and self.roles is None:
+            return True
+        named = user in (self.users or ()) or role in (self.roles or ())
+        return named or not set(self.groups or ()).isdisjoint(groups)
+
+
+class Restrictable(Strict):
+    """What can be called by its name, by everybody unless `access` says who."""
+
+    access: CallAccess | None = Field(
+        default=None, description="who may call it: for others it is not there; by default everybody"
+    )
+
+
+class TenantSecrets(Strict):
+    """Secrets of tenants: each tenant's own is used for its users."""
+
+    tenants: dict[Tenant, SecretRef] = Field(min_length=1, max_length=1024, description="each tenant's")
+    default: SecretRef | None = Field(
+        default=None, description="of all other tenants; without one the tool is not there for them"
+    )
+
+    def of(self, tenant: str) -> SecretRef | None:
+        """Returns the secret that is used for a tenant, None where there is none."""
+        return self.tenants.get(tenant, self.default)
+
+
+def _secret_kind(value: object) -> str:
+    per_tenant = isinstance(value, TenantSecrets) or (isinstance(value, dict) and {"tenants", "default"} & set(value))
+    return "by tenant" if per_tenant else "one"
+
+
+HeaderSecret = Annotated[
+    Annotated[SecretRef, Tag("one")] | Annotated[TenantSecrets, Tag("by tenant")], Discriminator(_secret_kind)
+]
+"""A secret of everybody's, or one of each tenant."""
+
+
 class Bounds(Strict):
     """Between how many replicas an autoscaler moves."""
 
@@ -124,7 +224,8 @@ class Price(Strict):
     input: Amount | None = Field(default=None, description="of tokens that the model reads")
     output: Amount | None = Field(default=None, description="of tokens that the model writes")
     cached_input: Amount | None = Field(
-        default=None, description="of tokens that it has read before, where its engine says so; by default input's"
+        default=None,
+        description="of tokens that it has read before, where callers are told of them (prompt_cache); else input's",
     )
     per_hour: Amount | None = Field(
         default=None, description="of a replica, whether it works or not: its GPUs or CPUs; for models that run here"
@@ -154,7 +255,7 @@ class Priced(Strict):
         return self
 
 
-class LlamaCppModel(Hosted, Priced):
+class LlamaCppModel(Hosted, Priced, Restrictable):
     """A GGUF model served by llama.cpp inside a Serve replica, on CPU."""
 
     engine: Literal["llamacpp"] = "llamacpp"
@@ -186,7 +287,18 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 """The URL of an engine, without a slash at its end."""
 
 
-class RemoteModel(Priced):
+RemoteCache = Literal["shared", "own", "salted", "off"]
+"""What is known of a remote engine's prompt cache.
+
+`shared`: others may share it; `own`: nobody does from whom anything must be kept; `salted`: it is vLLM's, and parted by
+a salt in each request; `off`: it is llama.cpp's, and each request asks it to use none.
+"""
+
+PromptCache = Literal["tenant", "user", "off"]
+"""Who shares what engines keep of prompts: the users of a tenant, nobody with another user, or no two requests."""
+
+
+class RemoteModel(Priced, Restrictable):
     """A model behind any OpenAI-compatible HTTP endpoint."""
 
     engine: Literal["remote"] = "remote"
@@ -205,6 +317,18 @@ class RemoteModel(Priced):
     idle_timeout_s: float = Field(default=60, gt=0, le=3600, description="longest gap between two chunks")
     retries: int = Field(default=2, ge=0, le=10, description="further tries before the first byte")
     max_in_flight: int = Field(default=256, ge=1, le=65536, description="requests at once, per gateway replica")
+    prompt_cache: RemoteCache = Field(
+        default="shared",
+        description="own: nobody's but the caller's; salted: vLLM's, parted; off: llama.cpp's, unused; else shared",
+    )
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.price is not None and self.price.cached_input is not None and self.prompt_cache in ("shared", "off"):
+            raise ValueError(
+                "needs prompt_cache own or salted for price.cached_input: else nobody is told what was cached"
+            )
+        return self
 
 
 class Geometry(Strict):
@@ -285,9 +409,10 @@ class Lora(Strict):
     source: str = Field(
         pattern=r"^(hf|file|package)://.+", description="hf://org/name, file:///folder or package://module/folder"
     )
+    access: CallAccess | None = Field(default=None, description="who may call it, instead of the model's access")
 
 
-class VllmModel(Hosted, Priced):
+class VllmModel(Hosted, Priced, Restrictable):
     """A model served by vLLM, as a child process of a Serve replica, on the GPUs that Ray assigned to it."""
 
     engine: Literal["vllm"] = "vllm"
@@ -382,7 +507,7 @@ class KServeScaling(Bounds):
     target: int = Field(default=80, ge=1, le=100, description="percent of the replicas' request to aim at")
 
 
-class KServeModel(Priced):
+class KServeModel(Priced, Restrictable):
     """A model that KServe runs as an InferenceService, in its Standard mode; the gateway relays to its address."""
 
     engine: Literal["kserve"] = "kserve"
@@ -424,6 +549,9 @@ class KServeModel(Priced):
     first_byte_timeout_s: float = Field(default=600, gt=0, le=3600)
     idle_timeout_s: float = Field(default=120, gt=0, le=3600, description="longest gap between two chunks")
     max_in_flight: int = Field(default=256, ge=1, le=65536, description="requests at once, per gateway replica")
+    prompt_cache: RemoteCache | None = Field(
+        default=None, description="as of a remote model; by default what its runtime can do"
+    )
 
     @property
     def service(self) -> str:
@@ -472,8 +600,11 @@ class Target(Strict):
     weight: float = Field(default=1, gt=0, le=1e6)
 
 
-class Alias(Strict):
-    """A stable name in front of models: canary and rollback change its targets, never its callers."""
+class Alias(Restrictable):
+    """A stable name in front of models: canary and rollback change its targets, never its callers.
+
+    Targets that a caller may not call are not used for that caller; an alias without any other is not there.
+    """
 
     name: Name
     targets: tuple[Target, ...] = Field(min_length=1, max_length=16)
@@ -553,6 +684,9 @@ Memory = Annotated[
 Capture = Literal["all", "none"]
 """Which completions are stored with all that led to them."""
 
+Unstored = Literal["metadata", "none"]
+"""What is captured of a request with `store: false`: who asked which model when and what it cost, or nothing."""
+
 
 class Template(Strict):
     """A prompt with named places, such as `{question}`; a brace that stands for itself is doubled."""
@@ -604,7 +738,7 @@ Approval = Literal["tainted", "always", "never"]
 TOOLS: tuple[ToolName, ...] = get_args(ToolName)
 
 
-class _Tool(Strict):
+class _Tool(Restrictable):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="as the model calls it")
     description: str = Field(min_length=1, max_length=2000, description="tells the model what it is for")
     approval: Approval = Field(
@@ -653,8 +787,8 @@ OWN_HEADERS = frozenset(
 
 
 def _sent(
-    headers: dict[str, SecretRef], own: Set[str] = frozenset(), prefix: str | None = None
-) -> dict[str, SecretRef]:
+    headers: dict[str, HeaderSecret], own: Set[str] = frozenset(), prefix: str | None = None
+) -> dict[str, HeaderSecret]:
     """Returns headers that may be sent: `own` and those that begin with `prefix` are the gateway's too."""
     for name in headers:
         lower = name.lower()
@@ -667,7 +801,42 @@ def _sent(
     return headers
 
 
-class HttpTool(_Tool):
+class _Sender(_Tool):
+    headers: dict[str, HeaderSecret]
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        allowed = self.access.tenants if self.access is not None else None
+        for name, secret in self.headers.items():
+            for tenant in secret.tenants if isinstance(secret, TenantSecrets) and allowed is not None else ():
+                if tenant not in (allowed or ()):
+                    raise ValueError(f"headers.{name}.tenants has '{tenant}', whom access.tenants leaves out")
+        return self
+
+    @property
+    def secrets(self) -> dict[str, SecretRef]:
+        """The headers of a tool that `of_tenant` returned."""
+        found = {name: secret for name, secret in self.headers.items() if isinstance(secret, SecretRef)}
+        if len(found) < len(self.headers):
+            raise AssertionError("which tenant's secrets are sent is not decided yet")
+        return found
+
+    def of_tenant(self, tenant: str) -> Self | None:
+        """Returns the tool with the secrets that are used for a tenant, None where it has not all of them."""
+        if all(isinstance(secret, SecretRef) for secret in self.headers.values()):
+            return self
+        found = {name: s if isinstance(s, SecretRef) else s.of(tenant) for name, s in self.headers.items()}
+        return self.model_copy(update={"headers": found}) if None not in found.values() else None
+
+    @property
+    def variants(self) -> list[Self]:
+        """The tool with the secrets of each tenant that has some of its own, and of all others."""
+        named = {tenant for s in self.headers.values() if isinstance(s, TenantSecrets) for tenant in s.tenants}
+        # No tenant's name is empty.
+        return [found for tenant in ("", *sorted(named)) if (found := self.of_tenant(tenant)) is not None]
+
+
+class HttpTool(_Sender):
     """HTTP requests to URLs that are allowed; what comes back is shown to the model as text."""
 
     kind: Literal["http"] = "http"
@@ -677,8 +846,10 @@ class HttpTool(_Tool):
     methods: tuple[HttpMethod, ...] = Field(
         default=("GET",), min_length=1, max_length=6, description="all but GET and HEAD change something"
     )
-    headers: dict[str, SecretRef] = Field(
-        default_factory=dict, max_length=16, description="sent with each request, never shown to the model"
+    headers: dict[str, HeaderSecret] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="sent with each request, never shown to the model: secrets of everybody's, or one of each tenant",
     )
     private: bool = Field(default=False, description="whether hosts may be on loopback or in private networks")
     timeout_s: float = Field(default=8, gt=0, le=600, description="of one call, redirects included")
@@ -687,7 +858,7 @@ class HttpTool(_Tool):
 
     @field_validator("headers")
     @classmethod
-    def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
+    def _headers(cls, value: dict[str, HeaderSecret]) -> dict[str, HeaderSecret]:
         return _sent(value)
 
 
@@ -742,15 +913,17 @@ ServersTool = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """Name of a tool, as an MCP server has it."""
 
 
-class McpTool(_Tool):
+class McpTool(_Sender):
     """The tools of an MCP server, which is reached by Streamable HTTP; a model sees them as `<name>_<tool>`."""
 
     kind: Literal["mcp"] = "mcp"
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="the beginning of its tools' names")
     description: str = Field(default="", max_length=2000, description="what the model is told while it cannot be used")
     url: str = Field(description="its endpoint, such as https://tools.example.com/mcp")
-    headers: dict[str, SecretRef] = Field(
-        default_factory=dict, max_length=16, description="sent with each request, such as Authorization"
+    headers: dict[str, HeaderSecret] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="sent with each request, such as Authorization: secrets of everybody's, or one of each tenant",
     )
     tools: tuple[ServersTool, ...] | None = Field(
         default=None, min_length=1, max_length=64, description="those that may be called; by default all, 64 at most"
@@ -771,7 +944,7 @@ class McpTool(_Tool):
 
     @field_validator("headers")
     @classmethod
-    def _headers(cls, value: dict[str, SecretRef]) -> dict[str, SecretRef]:
+    def _headers(cls, value: dict[str, HeaderSecret]) -> dict[str, HeaderSecret]:
         return _sent(value, {"accept", "content-type"}, "mcp-")
 
     @model_validator(mode="after")
@@ -981,9 +1154,18 @@ Guardrail = Annotated[
 
 Guardrails = Annotated[tuple[Guardrail, ...], Field(max_length=16)]
 
+Instructions = Literal["screen", "refuse", "trust"]
+"""What becomes of instructions (messages of `system` and `developer`, and `instructions`) of callers whose key lacks
+the scope `prompt`: guardrails check them as text of the user, they are refused, or they are trusted as the operator's.
+"""
 
-class Assistant(Strict):
-    """The application layer under one model id: prompt, knowledge and generation defaults."""
+
+class Assistant(Restrictable):
+    """The application layer under one model id: prompt, knowledge and generation defaults.
+
+    Its own `access` alone says who may call it, whatever its model's says; of its tools a caller gets those that the
+    tools' `access` allows.
+    """
 
     name: Name
     model: Name = Field(description="the alias (or model) that answers")
@@ -1012,6 +1194,7 @@ class Assistant(Strict):
         description="the answer when retrieval finds nothing good enough",
     )
     guardrails: Guardrails | None = Field(default=None, description="instead of the stack's guardrails")
+    instructions: Instructions | None = Field(default=None, description="instead of the stack's instructions")
     spotlight: Literal["none", "delimit", "datamark"] = Field(
         default="none",
         description="how retrieved text and what tools say are set apart from instructions: between random marks, or "
@@ -1039,6 +1222,7 @@ class Limits(Strict):
     json_depth: int = Field(default=64, ge=4, le=512)
     json_containers: int = Field(default=100_000, ge=1, description="objects and lists in a body")
     n: int = Field(default=8, ge=1, le=128)
+    attached_files: int = Field(default=50, ge=1, le=500, description="files that a new vector store names at most")
     embedding_inputs: int = Field(default=256, ge=1)
     in_flight: int = Field(default=64, ge=1, description="requests worked on at once, per gateway replica")
     queue: int = Field(default=128, ge=0, description="requests waiting, per gateway replica; more get a 429")
@@ -1135,15 +1319,20 @@ class Retention(Strict):
         le=36_500,
         description="since a conversation's newest item or a chain's newest response, with captures and feedback",
     )
-    captures: float | None = Field(default=None, gt=0, le=36_500, description="since the answer, with its feedback")
+    captures: float | None = Field(default=90, gt=0, le=36_500, description="since the answer, with its feedback")
     files: float | None = Field(default=None, gt=0, le=36_500, description="since the upload, from every vector store")
     audit: float | None = Field(default=400, gt=0, le=36_500, description="since the event in the audit log")
 
 
-Window = Literal["minute", "day", "month", "concurrent"]
-"""What a quota is for: a minute, a day or a month of the calendar in UTC, or all that goes on at once."""
+Window = Literal["minute", "day", "month", "concurrent", "total"]
+"""What a quota is for: a minute, a day or a month of the calendar in UTC, all that goes on at once, or all in store."""
 
-Measure = Literal["requests", "tokens", "money", "streams"]
+Measure = Literal["requests", "tokens", "money", "streams", "files", "attachments", "items", "stored_bytes"]
+"""What is counted: `files` that are uploaded, `attachments` of files to vector stores, conversations and `items`
+that are added to them by themselves, and `stored_bytes` of files and of what vector stores keep of them."""
+
+STORED: tuple[Measure, ...] = ("files", "attachments", "items", "stored_bytes")
+"""What is counted in the transaction that stores it, and is of no model."""
 
 Subject = Literal["tenant", "user", "key", "model"]
 """Whose a quota is; users, keys and models are those of a tenant."""
@@ -1156,7 +1345,7 @@ MOST_UNITS = 2**53
 
 
 class QuotaLimit(Strict):
-    """One limit. Money has a currency; streams are counted at once, and everything else in a window of time."""
+    """One limit. Money has a currency; streams are counted at once, stored bytes in all, and the rest in a time."""
 
     window: Window
     measure: Measure
@@ -1167,6 +1356,8 @@ class QuotaLimit(Strict):
     def _fits(self) -> Self:
         if (self.measure == "streams") != (self.window == "concurrent"):
             raise ValueError("streams, and they alone, have the window concurrent")
+        if (self.measure == "stored_bytes") != (self.window == "total"):
+            raise ValueError("stored_bytes, and they alone, have the window total")
         if self.measure == "money" and self.window == "minute":
             raise ValueError("money is for a day or a month")
         if (self.measure == "money") != (self.currency is not None):
@@ -1201,11 +1392,22 @@ class Quotas(Strict):
 
     @model_validator(mode="after")
     def _once(self) -> Self:
-        for subject in ("tenant", "user", "key"):
+        subjects: tuple[Subject, ...] = ("tenant", "user", "key")
+        for subject in subjects:
             named = [(each.window, each.measure, each.currency) for each in getattr(self, subject)]
             if len(set(named)) < len(named):
                 raise ValueError(f"{subject} has two limits of one window and measure")
+            for each in getattr(self, subject):
+                refuse_measure(subject, each.measure)
         return self
+
+
+def refuse_measure(subject: Subject, measure: Measure) -> None:
+    """Raises `ValueError` where a subject uses nothing of a measure."""
+    if subject == "model" and measure in STORED:
+        raise ValueError(f"{measure} are of a tenant, a user or a key, and of no model")
+    if subject == "key" and measure == "stored_bytes":
+        raise ValueError("stored_bytes are of a tenant or a user: what is stored has no key")
 
 
 Claim = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
@@ -1213,16 +1415,6 @@ Claim = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """A signature that only its maker can make. HMACs and `none` are not among them."""
-
-
-Role = Literal["user", "operator", "admin"]
-"""What a person or a program is in a tenant; each may do all that the one before may.
-
-A user has what is their own and what was shared with them. An operator also sees what the tenant's users spend and how
-it goes, an admin also manages its users, keys and budgets.
-"""
-
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Issuer(Strict):
@@ -1364,10 +1556,17 @@ class ServingConfig(Strict):
     bootstrap_key: SecretRef | None = Field(default=None, description="the first API key, made by the stack")
     limits: Limits = Limits()
     capture: Capture = Field(default="all", description="of bare models, and of assistants that do not say")
+    store_false: Unstored = Field(default="metadata", description="what is captured where a request says so")
     retention: Retention = Retention()
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
     quotas: Quotas = Quotas()
+    prompt_cache: PromptCache = Field(
+        default="tenant", description="who shares what engines keep of prompts: a tenant, a user, or no two requests"
+    )
+    trusted_proxies: int = Field(
+        default=0, ge=0, le=16, description="before HAProxy, each of which appends to X-Forwarded-For"
+    )
     tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
@@ -1378,11 +1577,20 @@ Audience = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], 
 
 
 class KnowledgeAccess(Strict):
-    """Who an assistant may read a collection to. An empty list is everybody."""
+    """Who an assistant may read a collection to. An empty list is everybody.
+
+    `users` and `groups` need `tenants`, as in `CallAccess`: each tenant's own admins give such names.
+    """
 
     tenants: Audience = Field(default=(), description="whose users; others find nothing there")
     users: Audience = Field(default=(), description="with `groups`: who of those")
     groups: Audience = Field(default=(), description="with `users`: who of those")
+
+    @model_validator(mode="after")
+    def _of_tenants(self) -> Self:
+        if (self.users or self.groups) and not self.tenants:
+            raise ValueError(NEEDS_TENANTS)
+        return self
 
     def allows(self, tenant: str, user: str, groups: Collection[str]) -> bool:
         """Whether a user of a tenant, who is in `groups`, is told what the collection holds."""
@@ -1398,6 +1606,36 @@ class RestrictedCollection(Strict):
     access: KnowledgeAccess
 
 
+def never_called(
+    models: Sequence[Model], aliases: Sequence[Alias], assistants: Sequence[Assistant], tools: Sequence[CatalogTool]
+) -> list[tuple[str, str]]:
+    """Returns what nobody can have called, since its audience and that of what names it exclude each other.
+
+    Each by its place in the configuration, with the problem.
+    """
+    access = {name: model.access for model in models for name in names(model)}
+    loras = [lora for model in models if isinstance(model, VllmModel) for lora in model.loras]
+    access |= {lora.name: lora.access for lora in loras if lora.access is not None}
+    of_tool = {tool.name: tool.access for tool in tools}
+    found = [
+        (f"aliases[{i}].targets[{j}].model", f"access of '{target.model}' leaves out whoever may call '{alias.name}'")
+        for i, alias in enumerate(aliases)
+        for j, target in enumerate(alias.targets)
+        if _apart(alias.access, access.get(target.model))
+    ]
+    return found + [
+        (f"assistants[{i}].tools[{j}]", f"access of '{tool}' leaves out whoever may call '{assistant.name}'")
+        for i, assistant in enumerate(assistants)
+        for j, tool in enumerate(assistant.tools)
+        if _apart(assistant.access, of_tool.get(tool))
+    ]
+
+
+def _apart(one: CallAccess | None, other: CallAccess | None) -> bool:
+    """Whether nobody is of both audiences, by their tenants."""
+    return one is not None and other is not None and set(one.tenants or ()).isdisjoint(other.tenants or ())
+
+
 class Catalog(Strict):
     """What changes often: models, aliases, assistants and their tools. Each name means one thing."""
 
@@ -1409,6 +1647,11 @@ class Catalog(Strict):
         default=None, max_length=256, description="the collections that not everybody is told of"
     )
     guardrails: Guardrails = Field(default=(), description="of bare models, and of assistants that do not say")
+    instructions: Instructions = Field(
+        default="screen",
+        description="callers' own, without the scope `prompt`: guardrails screen them as text of the user, or they are "
+        "refused, or trusted",
+    )
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -1436,6 +1679,9 @@ class Catalog(Strict):
             helper = getattr(assistant.memory, "model", None)
             if helper is not None and helper not in callable_:
                 problems.append(f"assistant '{assistant.name}': there is no model or alias '{helper}' for its memory")
+        problems += [
+            f"{at}: {what}" for at, what in never_called(self.models, self.aliases, self.assistants, self.tools)
+        ]
         known = [*TOOLS, *(tool.name for tool in self.tools)]
         for i, name in enumerate(known):
             if name in known[:i]:

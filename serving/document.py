@@ -30,8 +30,11 @@ POOL_LABEL = "headrace.io/pool"
 PLACEMENT = set(Hosted.model_fields)
 """Where replicas run is Serve's business: in what replicas are told it would only restart them."""
 
-BEFOREHAND = {"geometry", "full_context_requests", "max_surge_percent", "price"}
+BEFOREHAND = {"geometry", "full_context_requests", "max_surge_percent", "price", "access"}
 """What a model's replica is never told: it serves the fit check, the roll-out and the gateway."""
+
+UNTOLD: dict[str, Any] = {**dict.fromkeys(PLACEMENT | BEFOREHAND, True), "loras": {"__all__": {"access"}}}
+"""Of a model's settings, those that are not among its replica's arguments: a change of them restarts nothing."""
 
 
 def serve_document(
@@ -102,7 +105,7 @@ def _model(
         "route_prefix": None,
         "import_path": "serving.app:model_application",
         "args": {
-            "model": model.model_dump(mode="json", exclude=PLACEMENT | BEFOREHAND),
+            "model": model.model_dump(mode="json", exclude=UNTOLD),
             "multiprocess_dir": config.multiprocess_dir,
         },
         "runtime_env": {"env_vars": dict(env)},

@@ -85,6 +85,28 @@ VARIANTS: dict[str, Values] = {
             "models": [{"engine": "remote", "name": "far", "url": "https://a/v1/", "api_key": {"ref": "env:K"}}]
         }
     },
+    "an adapter, and a secret of a tenant": {
+        "catalog": {
+            "models": [
+                {
+                    "engine": "vllm",
+                    "name": "llama",
+                    "source": "hf://a/b",
+                    "pool": "serving",
+                    "loras": [{"name": "law", "source": "hf://a/law", "access": {"tenants": ["acme"]}}],
+                }
+            ],
+            "tools": [
+                {
+                    "kind": "http",
+                    "name": "tickets",
+                    "description": "Looks up tickets.",
+                    "allow": ["https://tickets.example.com/"],
+                    "headers": {"Authorization": {"tenants": {"acme": {"ref": "env:A"}}, "default": {"ref": "env:D"}}},
+                }
+            ],
+        }
+    },
     "autoscaled down to one": {
         "autoscaling": {"enabled": True},
         "pools": {"serving": {"replicas": 2, "minReplicas": 1}},
@@ -226,6 +248,27 @@ REFUSED: dict[str, tuple[Values, str]] = {
             }
         },
         r"catalog.tools\[0\].headers.Authorization: nothing gives the secret 'wiki'; add it to secrets.extra",
+    ),
+    "header of a tenant that nothing gives": (
+        {
+            "catalog": {
+                "tools": [
+                    {
+                        "kind": "mcp",
+                        "name": "wiki",
+                        "url": "https://a/mcp",
+                        "headers": {
+                            "Authorization": {"tenants": {"acme": {"ref": "file:/etc/headrace/secrets/wiki.acme"}}}
+                        },
+                    }
+                ]
+            }
+        },
+        r"headers.Authorization.tenants.acme: nothing gives the secret 'wiki.acme'; add it to secrets.extra",
+    ),
+    "audience that is empty": (
+        {"catalog": {"models": [{"name": "m", "engine": "remote", "url": "http://a/", "access": {"tenants": []}}]}},
+        r"catalog.models.0.access.tenants",
     ),
     "collection named twice": (
         {"knowledge": [{"name": "a", "files": {"a.md": "QQ=="}}, {"name": "a", "files": {"b.md": "QQ=="}}]},

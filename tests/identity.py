@@ -9,7 +9,11 @@ from serving.api.services import Services
 from serving.config import Role
 from serving.security.person import Person
 from serving.security.principal import SCOPES_OF, Principal
+from serving.security.prompt_cache import CacheOwners
 from serving.store.errors import Conflict
+
+CALLER = Principal("acme", "ann", "key_1")
+OWNERS = CacheOwners("tenant", "s" * 40)
 
 
 class Anybody:

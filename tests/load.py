@@ -22,7 +22,9 @@ CHAT = {
 
 
 RESTS = 4
-"""A gentle client rests so many times as long as its answer took."""
+"""A gentle client rests so many times as long as its answer took,"""
+REST_AT_MOST_S = 15
+"""and so long at most: one answer that took a minute must not make it rest for four."""
 
 
 class Load:
@@ -72,7 +74,7 @@ class Load:
                 pass
             took = time.monotonic() - started
             self._judge(status, text, took)
-            self._stop.wait(0.2 if status != 200 else self._rests * took)
+            self._stop.wait(0.2 if status != 200 else min(self._rests * took, REST_AT_MOST_S))
 
     def _judge(self, status, text, seconds):
         if seconds > WHOLE_S:
@@ -99,7 +101,7 @@ class Load:
                     self.acknowledged[r.json()["id"]] = data
             except httpx.HTTPError:
                 pass
-            time.sleep(0.1)
+            self._stop.wait(1 if self._rests else 0.1)
 
 
 def works(stack):

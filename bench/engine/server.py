@@ -11,7 +11,7 @@ from serving.engines.llamacpp import LlamaCppReplica
 
 async def main() -> None:
     """Starts the server, says where it is, and waits."""
-    async for granted in LlamaCppReplica(SMOLLM2).lease():
+    async for granted in LlamaCppReplica(SMOLLM2).lease("bench", "bench"):
         print(json.dumps(granted), flush=True)
 
 

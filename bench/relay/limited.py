@@ -24,7 +24,7 @@ _MUCH, _MUCH_MONEY = 10**12, 10**6
 
 
 def quotas() -> list[dict[str, object]]:
-    """Returns a quota of every measure and window."""
+    """Returns a quota of every measure and window that an answer is held to."""
     whose = {"subject": "model", "id": LIMITED}
     kinds = (
         *((window, measure) for window in ("minute", "day", "month") for measure in ("requests", "tokens")),

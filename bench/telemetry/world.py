@@ -36,6 +36,7 @@ VALUES: Mapping[str, Sequence[str]] = {
     "on": ["input", "output", "context"],
     "action": ["block", "redact", "flag"],
     "strategy": ["cot", "self_consistency", "pal", "react"],
+    "deployment": ["Gateway", "Retrieval"],
 }
 
 

@@ -32,6 +32,17 @@ dashboard. By default Ray gives it one, and then goes on without: nothing can be
 STARTS = 3
 """Ray gives its node 30 s to register, which no setting changes: too few on a host that is busy."""
 
+HEADERS_S = 10
+"""For all of a request's headers, from when a connection is made: nobody holds one open by sending them slowly."""
+
+STALLED_S = 60
+"""A caller that neither sends what it announced nor reads what it is sent is hung up on. How long an engine takes does
+not count."""
+
+RETRY_ON = f"conn-failure\n    timeout http-request {HEADERS_S}s\n    option forwardfor"
+"""Serve has no setting for two lines of HAProxy's defaults. This one it writes there as it stands, so it brings them:
+what stands after its own default. `forwardfor` says from where a request came, which nobody can feign after it."""
+
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 """What Ray gets of our environment: no secret of the user's ends up in its processes."""
 
@@ -185,6 +196,8 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": 1,
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": LONGEST_STREAM_S,
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": STALLED_S,
+        "RAY_SERVE_HAPROXY_RETRY_ON": RETRY_ON,
     }
     inherited = {k: os.environ[k] for k in INHERITED if k in os.environ}
     return {**inherited, **{k: str(v) for k, v in settings.items()}, **new.get("env", {})}

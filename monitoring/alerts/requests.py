@@ -101,6 +101,27 @@ GROUP = Group(
             ),
         ),
         Alert(
+            name="EventLoopLate",
+            # A look is late once, however long the loop stood still. One late look may be a start, or a busy host.
+            expression="sum by (deployment) (increase(headrace_event_loop_lag_seconds_count[10m]))"
+            ' - sum by (deployment) (increase(headrace_event_loop_lag_seconds_bucket{le="1.0"}[10m])) > 3',
+            wait="5m",
+            severity="ticket",
+            owner="platform",
+            summary="A {{ $labels.deployment }} stood still {{ $value | humanize }} times, each for over a second",
+            dashboard="overview",
+            fires=seen(
+                "20m",
+                ('headrace_event_loop_lag_seconds_bucket{deployment="gateway",le="1.0"}', "0+200x30"),
+                ('headrace_event_loop_lag_seconds_count{deployment="gateway"}', "0+201x30"),
+            ),
+            silent=seen(
+                "20m",
+                ('headrace_event_loop_lag_seconds_bucket{deployment="gateway",le="1.0"}', "0+200x30"),
+                ('headrace_event_loop_lag_seconds_count{deployment="gateway"}', "0+200x10 2002+200x20"),
+            ),
+        ),
+        Alert(
             name="TrafficStopped",
             # 0.2 requests per second are 360 in half an hour: after those, ten minutes without any are no chance. But
             # somebody's batch may have ended, which is why nobody is woken.

@@ -164,6 +164,14 @@ def _time() -> tuple[Panel, ...]:
             (Target(quantile(0.95, "headrace_overhead_seconds", "route"), "{{route}}"),),
             steps=(Step(0.05, "yellow"), Step(0.25, "red")),
         ),
+        Panel(
+            "Event loops",
+            "Time by which the event loops of gateways and retrieval are late, p99: all their requests wait as long.",
+            "seconds",
+            (Target(quantile(0.99, "headrace_event_loop_lag_seconds", "deployment"), "{{deployment}}"),),
+            steps=(Step(0.1, "yellow"), Step(1, "red")),
+            width=24,
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response, text_query
 from serving.api.services import Services
-from serving.security.principal import SCOPES_OF, allowed
+from serving.security.principal import BY_NAME, SCOPES_OF, allowed
 from serving.store.errors import NotFound
 from serving.store.ids import now
 from serving.store.keys import ApiKey
@@ -35,8 +35,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
         scopes = most & x.caller.scopes
     else:
         scopes = frozenset(body.scopes)
-        if not scopes <= most:
-            raise invalid(f"A user of role {user.role} can have the scopes {', '.join(sorted(most))}.", "scopes")
+        if not scopes <= most | BY_NAME:
+            named = ", ".join(sorted(most | BY_NAME))
+            raise invalid(f"A user of role {user.role} can have the scopes {named}.", "scopes")
         _require_own(x, allowed(scopes, user.role))
     expires_at = now() + body.expires_in_s if body.expires_in_s is not None else None
     made, key = await s.authenticator.issue(

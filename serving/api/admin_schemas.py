@@ -58,7 +58,8 @@ class KeyRequest(Body):
     user: str = Field(min_length=1, max_length=256, description="whose key it is")
     name: DisplayName = ""
     scopes: Annotated[list[Scope], Field(max_length=16)] | None = Field(
-        default=None, description="what the key is good for; all that its user's role allows where they are left out"
+        default=None,
+        description="what the key is good for; where they are left out all that its user's role has by itself",
     )
     expires_in_s: int | None = Field(default=None, ge=1, le=MAX_LIFE_S, description="seconds; left out, it does not")
 

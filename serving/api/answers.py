@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from serving.api.links import operation_id
 from serving.config import ROLES, Measure, Subject, Window
 from serving.security.principal import SCOPES
+from serving.security.quotas.quota import SetBy
 
 if TYPE_CHECKING:
     from serving.api.operations import Operation
@@ -119,6 +120,7 @@ _QUOTA = _object(
     measure={"enum": list(get_args(Measure))},
     currency=_MAYBE,
     limit={"type": ["integer", "string"]},
+    set_by={"enum": list(get_args(SetBy))},
     used={"type": ["integer", "string", "null"]},
     reserved={"type": ["integer", "string", "null"]},
     resets_at=_MAYBE,

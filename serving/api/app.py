@@ -16,12 +16,12 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import charging, detaching, request_log
+from serving.api.auditing import audited
 from serving.api.errors import ApiError, invalid, not_found, too_many, unavailable
 from serving.api.exchange import Exchange
-from serving.api.http import made_id
 from serving.api.idempotency import repeatable
-from serving.api.operations import OPERATIONS, TENANT, Handler, Operation
-from serving.api.response_headers import over_tls
+from serving.api.operations import OPERATIONS, Operation
+from serving.api.response_headers import completed, over_tls
 from serving.api.scopes import require
 from serving.api.services import Services
 from serving.api.traced import traced
@@ -30,12 +30,24 @@ from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
 from serving.security.browser import Forged
 from serving.security.keys import AuthenticationError
+from serving.security.lockout import LockedOut
 from serving.security.person import TokenError
 from serving.security.principal import Principal
 from serving.security.provider import ProviderUnavailable
-from serving.store.errors import Conflict, InvalidValue, Lost, NotFound, NotOwner, StoreUnavailable, TooMany
+from serving.security.quotas.quota import QuotaExceeded
+from serving.store.errors import (
+    Conflict,
+    InvalidValue,
+    Lost,
+    NotFound,
+    NotOwner,
+    PlatformOnly,
+    StoreUnavailable,
+    TooMany,
+)
 from serving.store.uninterrupted import finish
 from serving.telemetry import metrics
+from serving.telemetry.catalogue import UNKNOWN
 
 log = logging.getLogger("headrace.api")
 
@@ -69,6 +81,10 @@ class Api:
             return
         if scope["type"] == "http":
             await self._entry(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await _no_websocket(scope, receive, send)
+        else:
+            raise ValueError(f"the API serves HTTP, not {scope['type']}")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         resumable = detaching.wanted(scope)
@@ -142,7 +158,7 @@ class Api:
             if op.audited is None:
                 response = await handler(self._services, request, x)
             else:  # what was done is on record also when the caller hangs up meanwhile
-                response = await finish(self._audited(op, op.audited, handler, request, x))
+                response = await finish(audited(op, handler, self._services, request, x))
             return response if response is not None else _Sent()
 
         return endpoint
@@ -154,6 +170,9 @@ class Api:
             given = request.headers.get("authorization") or request.cookies
             self._services.audit.count("authentication", "invalid" if given else "missing")
             raise
+        except LockedOut:
+            self._services.audit.count("authentication", "locked_out")
+            raise
         except Forged as e:
             self._services.audit.count("authentication", e.code)
             raise
@@ -164,30 +183,6 @@ class Api:
         except ApiError as e:
             self._services.audit.count(op.audited or "authorization", e.code, caller.tenant)
             raise
-
-    async def _audited(
-        self, op: Operation, action: str, handler: Handler, request: Request, x: Exchange
-    ) -> Response | None:
-        """Handles a request and records that it did.
-
-        What is refused is counted: nobody can fill the log with it.
-        """
-        try:
-            response = await handler(self._services, request, x)
-        except Exception as e:
-            reason = e.code if isinstance(e, ApiError) else type(e).__name__
-            self._services.audit.count(action, reason, x.caller.tenant)
-            raise
-        target = next(iter(request.path_params.values()), None) or made_id(response)
-        await self._services.audit.record(
-            x.caller,
-            action,
-            target if not op.about_user else None,
-            subject=target if op.about_user else None,
-            request_id=x.request_id,
-            tenant=request.query_params.get("tenant") if TENANT in op.query else None,
-        )
-        return response
 
 
 def _for_pages(app: ASGIApp, cors: Cors) -> ASGIApp:
@@ -229,6 +224,9 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return ApiError(401, "invalid_token", str(e), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
     if isinstance(e, AuthenticationError):
         return ApiError(401, "invalid_api_key", str(e), headers={"WWW-Authenticate": "Bearer"})
+    if isinstance(e, LockedOut):
+        headers = {"Retry-After": str(e.retry_after_s)}
+        return ApiError(429, "too_many_invalid_keys", f"Rejected: {e}.", headers=headers)
     if isinstance(e, Forged):
         return ApiError(403, e.code, str(e))
     if isinstance(e, ProviderUnavailable):
@@ -240,6 +238,10 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
         return not_found(e.kind)
     if isinstance(e, NotOwner):
         return ApiError(403, "not_owner", "Only its owner and the tenant's admins may change this.")
+    if isinstance(e, QuotaExceeded):
+        return charging.refusal(e)
+    if isinstance(e, PlatformOnly):
+        return ApiError(403, "platform_quota", "The platform set this: only a key with the scope platform changes it.")
     if isinstance(e, Conflict):
         return ApiError(409, "conflict", str(e))
     if isinstance(e, TooMany):
@@ -263,6 +265,20 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
     raise not_found("route")
+
+
+async def _no_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuses a handshake, which no route takes: with a 404 where the server can send one, else by its 403."""
+    await receive()  # the handshake; without this the server has nothing to refuse
+    error = ApiError(404, "not_found", "There is no such route: WebSockets are not served.")
+    metrics.child(metrics.requests_started, UNKNOWN).inc()
+    metrics.child(metrics.errors, UNKNOWN, error.code).inc()
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = completed([(b"content-type", b"application/json")], tls=over_tls(scope))
+    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": error.body()})
 
 
 def _request_id(scope: Scope) -> str | None:

@@ -93,11 +93,12 @@ def taint(
 ) -> Callable[[], bool]:
     """Returns what tells, once memory is in the prompt, whether it holds what others wrote.
 
-    What an assistant said that reads what others wrote counts as theirs, and so does what a tool of the caller's said.
+    Whatever the caller did not type as text may be others': what is attached, what a tool of the caller's said, and
+    what an assistant said that reads what others wrote.
     """
     assistant = route.assistant
     reads = (assistant is not None and bool(assistant.knowledge)) or not _OWN_WORDS.issuperset(names)
-    said = any(m.role == "tool" or (m.role == "assistant" and reads) for m in body.messages)
+    said = any(m.role == "tool" or (m.role == "assistant" and reads) or m.attaches for m in body.messages)
 
     def tainted() -> bool:
         # Turns of a summary that are deleted after it was read are not counted.

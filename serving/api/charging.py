@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,10 @@ import orjson
 from sqlalchemy.engine import Connection
 
 from serving.api.cost import Cost, counts_of
-from serving.api.errors import ApiError, unavailable
+from serving.api.errors import ApiError, may_have_worked, unavailable
 from serving.api.exchange import Exchange
 from serving.api.tokens import bound
-from serving.config import MONEY_PLACES, Price
+from serving.config import MONEY_PLACES, STORED, Price
 from serving.engines.endpoint import Endpoint
 from serving.security.principal import Principal
 from serving.security.quotas.keeper import Keeper, QuotaExceeded, QuotaUnavailable, Reservation
@@ -24,12 +26,17 @@ from serving.security.quotas.share import Share
 from serving.security.quotas.windows import day
 from serving.store.conversations import Item, Then
 from serving.store.ids import now
+from serving.store.quotas import Meter, QuotaStore, meter
 from serving.store.usage import Used, Whose, count
 from serving.store.values import MAX_NUMBER
+from serving.store.worker import PermanentError
 from serving.telemetry import metrics
 
 if TYPE_CHECKING:
     from serving.api.generation import Job
+
+BACKGROUND = "background"
+"""What usage calls the key of work that no request waits for."""
 
 _SHOWN = ("requests", "tokens")
 """Measures of a minute's quota that OpenAI's headers show."""
@@ -57,22 +64,85 @@ async def charged(
         charge.end()
 
 
+@contextlib.asynccontextmanager
+async def charged_in_background(
+    keeper: Keeper, caller: Principal, model: str, endpoint: Endpoint, document: dict[str, Any], price: Price | None
+) -> AsyncIterator[Charge]:
+    """Charges what an engine is asked for `caller`, who waits for no answer.
+
+    Tokens and money count as the user's and the tenant's, under the key `BACKGROUND`, and no request does. Raises a
+    429 or a 503, and `PermanentError` for more than a quota ever allows.
+    """
+    charge = Charge(keeper, replace(caller, key_id=BACKGROUND, account=""), model, requests=0)
+    for quota, units in charge.needs(document, endpoint, price):
+        if units > quota.limit:
+            raise PermanentError("insufficient_quota", f"the quota of {quota.words} never allows as much at once")
+    try:
+        await charge.reserve_document(document, endpoint, price)
+        yield charge
+    except Exception as e:
+        if not charge.booked and may_have_worked(e):
+            charge.lose()
+        raise
+    except asyncio.CancelledError:
+        if not charge.booked:
+            charge.lose()
+        raise
+    finally:
+        charge.end()
+
+
+def metered(keeper: Keeper, caller: Principal, **uses: int) -> Meter:
+    """Returns what counts uses of these measures in the transaction that stores them."""
+    return meter(_needs(keeper, caller, uses), now())
+
+
+async def allowed(store: QuotaStore, keeper: Keeper, caller: Principal, **uses: int) -> None:
+    """Raises `QuotaExceeded` where uses of these measures would not be stored."""
+    await store.require(_needs(keeper, caller, uses), now())
+
+
+def _needs(keeper: Keeper, caller: Principal, uses: Mapping[str, int]) -> list[tuple[Quota, int]]:
+    quotas = keeper.of(caller, "")
+    return [(each, units) for each in quotas if (units := uses.get(each.measure, 0))]
+
+
+def refusal(e: QuotaExceeded) -> ApiError:
+    """Returns the 429 that says which quota does not allow it, and when to ask again."""
+    metrics.child(metrics.quota_refused, e.quota.tenant, e.quota.measure, e.quota.window).inc()
+    headers = {"Retry-After": str(math.ceil(e.retry_after_s))} if e.retry_after_s is not None else {}
+    if e.spent and (e.quota.is_budget or e.quota.window == "total"):
+        headers["x-should-retry"] = "false"  # OpenAI's SDKs would ask again at once
+        return ApiError(
+            429, "insufficient_quota", f"Too little is left of the quota of {e.quota.words}.", headers=headers
+        )
+    return ApiError(
+        429, "rate_limit_exceeded", f"The quota of {e.quota.words} is reached; try again later.", headers=headers
+    )
+
+
 class Charge:
     """What one request reserved, and what is known of what it used.
 
-    `booked` says that an engine reported, and `counted` that what it reported is in the store.
+    `booked` says that an engine reported, and `counted` that what it reported is in the store. Work in the background
+    is none of the `requests`, and is held to no quota of a key: it has none.
     """
 
-    def __init__(self, keeper: Keeper, caller: Principal, model: str) -> None:
+    def __init__(self, keeper: Keeper, caller: Principal, model: str, *, requests: int = 1) -> None:
         self._keeper = keeper
         self._caller = caller
         self._model = model
-        self._quotas = keeper.of(caller, model)
+        # What is counted where it is stored is no engine's to use.
+        self._quotas = [
+            each
+            for each in keeper.of(caller, model)
+            if each.measure not in STORED and (requests or each.subject != "key")
+        ]
         self._metered = [each for each in self._quotas if each.measure in ("tokens", "money")]
         self._admitted = False
         self._flat: list[Reservation] = []
         self._most: list[Reservation] = []
-        self._used = Used(requests=1)
+        self._used = Used(requests=requests)
         self._currency = ""
         self._known = True
         self.booked = False
@@ -82,35 +152,50 @@ class Charge:
         """Reserves a request, and a stream if it is one; raises a 429 or a 503."""
         for each in self._metered:
             if self._keeper.share(each).exhausted:
-                raise self._refusal(self._keeper.exceeded(each, 1))
+                raise refusal(self._keeper.exceeded(each, 1))
         measures = ("requests", "streams") if stream else ("requests",)
         self._flat = await self._reserve([(each, 1) for each in self._quotas if each.measure in measures])
         self._admitted = True
 
     async def reserve(self, job: Job, endpoint: Endpoint, document: dict[str, Any]) -> None:
         """Reserves the most that an engine may read and write for a document; raises a 429 or a 503."""
-        if self._metered:
-            read, written, tokens = most(document, endpoint.context, self._keeper.defaults.answer_tokens)
-            price = job.route.price
-            money = _money(read, written, price)
-            if job.effort:  # a strategy may go past its effort by one completion
-                tokens += job.effort
-                money += _money(job.effort, job.effort, price) if price is not None else 0
-            await self._reserve_most(tokens, money, price.currency if price is not None else "")
+        await self.reserve_document(document, endpoint, job.route.price, job.effort)
+
+    async def reserve_document(
+        self, document: dict[str, Any], endpoint: Endpoint, price: Price | None, effort: int = 0
+    ) -> None:
+        """As `reserve`; `effort` are the tokens of a strategy."""
+        self._admitted = True
+        await self._reserve_most(self.needs(document, endpoint, price, effort))
+
+    def needs(
+        self, document: dict[str, Any], endpoint: Endpoint, price: Price | None, effort: int = 0
+    ) -> list[tuple[Quota, int]]:
+        """Returns the most that an engine may use for a document, of each quota."""
+        if not self._metered:
+            return []
+        read, written, tokens = most(document, endpoint.context, self._keeper.defaults.answer_tokens)
+        money = _money(read, written, price)
+        if effort:  # a strategy may go past its effort by one completion
+            tokens += effort
+            money += _money(effort, effort, price) if price is not None else 0
+        return self._of_each(tokens, money, price.currency if price is not None else "")
 
     async def reserve_tokens(self, tokens: int) -> None:
         """Reserves tokens that have no price; raises a 429 or a 503."""
-        await self._reserve_most(tokens, 0, "")
+        await self._reserve_most(self._of_each(tokens, 0, ""))
 
-    async def _reserve_most(self, tokens: int, money: int, currency: str) -> None:
-        for each in self._most:  # of an engine that was lost
-            self._keeper.settle(each, 0)
-        self._most = []
-        needs = [
+    def _of_each(self, tokens: int, money: int, currency: str) -> list[tuple[Quota, int]]:
+        return [
             (each, tokens if each.measure == "tokens" else money)
             for each in self._metered
             if each.measure == "tokens" or each.currency == currency
         ]
+
+    async def _reserve_most(self, needs: Sequence[tuple[Quota, int]]) -> None:
+        for each in self._most:  # of an engine that was lost
+            self._keeper.settle(each, 0)
+        self._most = []
         self._most = await self._reserve(needs)
 
     async def _reserve(self, needs: Sequence[tuple[Quota, int]]) -> list[Reservation]:
@@ -120,22 +205,10 @@ class Charge:
             return await self._keeper.reserve(needs)
         except QuotaExceeded as e:
             self._admitted = False  # what is refused is not counted
-            raise self._refusal(e) from None
+            raise refusal(e) from None
         except QuotaUnavailable as e:
             self._admitted = False
             raise unavailable(f"Whether the quota of {e.quota.words} allows this cannot be looked up now.") from None
-
-    def _refusal(self, e: QuotaExceeded) -> ApiError:
-        metrics.child(metrics.quota_refused, e.quota.tenant, e.quota.measure, e.quota.window).inc()
-        headers = {"Retry-After": str(math.ceil(e.retry_after_s))}
-        if e.spent and e.quota.is_budget:
-            headers["x-should-retry"] = "false"  # OpenAI's SDKs would ask again at once
-            return ApiError(
-                429, "insufficient_quota", f"Too little is left of the quota of {e.quota.words}.", headers=headers
-            )
-        return ApiError(
-            429, "rate_limit_exceeded", f"The quota of {e.quota.words} is reached; try again later.", headers=headers
-        )
 
     def book(self, usage: dict[str, Any], cost: Cost | None) -> None:
         """Adds what an engine reported; where it does not say, all that was reserved counts as used."""
@@ -173,7 +246,7 @@ class Charge:
             used = tokens if each.share.quota.measure == "tokens" else self._used.cost
             self._keeper.settle(each, used if self._known else max(used, each.units))
         self._flat, self._most = [], []
-        if self._admitted and not self.counted:
+        if self._admitted and not self.counted and self._used != Used():
             self._keeper.count(*self._count())
             self.counted = True
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from serving.api.approving import Approving, taint
 from serving.api.charging import charged
 from serving.api.citations import citation_fields
-from serving.api.errors import ApiError, invalid
+from serving.api.errors import invalid, no_model
 from serving.api.exchange import Exchange
 from serving.api.generation import CHAT, Annotate, Finished, Job, fixed_answer, sampling_fields
 from serving.api.guarded_history import GuardedHistory
@@ -20,7 +20,7 @@ from serving.api.guarding import guarded
 from serving.api.http import JsonResponse, read_json
 from serving.api.reasoning import Acting, Reasoner, choose, tools_of
 from serving.api.recorder import check_storable, recorder
-from serving.api.schemas import ChatRequest, NamedChoice, OtherPart
+from serving.api.schemas import ChatRequest, NamedChoice
 from serving.api.services import Services
 from serving.api.turn import OpenTurn, Recollection
 from serving.assistants import prompt, spotlight
@@ -69,10 +69,10 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
 
 
 def resolve(s: Services, x: Exchange, name: str) -> Route:
-    """Returns what answers for `name`; raises a 404."""
-    route = s.resolver.resolve(name)
+    """Returns what answers the caller for `name`; raises a 404, also for what the caller may not call."""
+    route = s.resolver.resolve(name, x.caller)
     if route is None:
-        raise ApiError(404, "model_not_found", "There is no such model.", param="model")
+        raise no_model()
     x.model = route.requested
     x.assistant = route.assistant.name if route.assistant is not None else None
     return route
@@ -144,9 +144,7 @@ def new_job(
     if body.response_format is not None:
         document["response_format"] = body.response_format.model_dump(exclude_none=True, by_alias=True)
     document["messages"] = conversation
-    text_only = not any(
-        isinstance(part, OtherPart) for m in body.messages if isinstance(m.content, list) for part in m.content
-    )
+    text_only = not any(message.attaches for message in body.messages)
     return Job(
         path=CHAT,
         id=id,

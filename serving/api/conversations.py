@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.charging import metered
 from serving.api.errors import invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
@@ -23,7 +24,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Makes a conversation, with its first items if any are given."""
     body = await read_json(request, ConversationRequest, s.limits)
     items = _bodies(body.items or (), s.limits)
-    return JsonResponse(_conversation(await s.conversations.create(x.caller, metadata=body.metadata, items=items)))
+    meter = metered(s.keeper, x.caller, items=1 + len(items))  # an empty one takes place too
+    made = await s.conversations.create(x.caller, metadata=body.metadata, items=items, meter=meter)
+    return JsonResponse(_conversation(made))
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
@@ -49,7 +52,9 @@ async def add_items(s: Services, request: Request, x: Exchange) -> Response:
     """Adds items to a conversation, all or none."""
     body = await read_json(request, ConversationItemsRequest, s.limits)
     items = _bodies(body.items, s.limits)
-    added = await s.conversations.add(x.caller, request.path_params["conversation_id"], items)
+    meter = metered(s.keeper, x.caller, items=len(items))
+    id = request.path_params["conversation_id"]
+    added = await s.conversations.add(x.caller, id, items, lambda connection, _: meter(connection))
     return page_response(Page(added, has_more=False), _item)
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.charging import charged
-from serving.api.errors import ApiError, invalid
+from serving.api.errors import ApiError, invalid, no_model
 from serving.api.exchange import Exchange
 from serving.api.generation import count_tokens
 from serving.api.http import JsonResponse, read_json
@@ -25,9 +25,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Embeds one or more texts."""
     body = await read_json(request, EmbeddingRequest, s.limits)
     if body.model != s.retrieval.embedder:
-        known = s.resolver.resolve(body.model) is not None
-        message = "This model makes no embeddings." if known else "There is no such model."
-        raise ApiError(400 if known else 404, "model_not_found", message, param="model")
+        if s.resolver.resolve(body.model, x.caller) is None:
+            raise no_model()
+        raise ApiError(400, "model_not_found", "This model makes no embeddings.", param="model")
     x.model = body.model
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > s.limits.embedding_inputs:

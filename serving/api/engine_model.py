@@ -7,6 +7,7 @@ from typing import Any
 
 from serving.api.cost import counts_of
 from serving.api.errors import ApiError, may_have_worked, upstream
+from serving.api.several import at_least
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream, read_answer
 from serving.assistants.items import Message
@@ -72,7 +73,9 @@ class EngineModel:
     async def _ask(self, document: dict[str, Any]) -> Generation:
         try:
             async with self._client.post(self._endpoint, "/chat/completions", document) as response:
-                answer = await read_answer(response)
+                answer = await read_answer(response, self._endpoint)
+            if isinstance(usage := answer.get("usage"), dict) and isinstance(choices := answer.get("choices"), list):
+                answer["usage"] = at_least(usage, document, choices)
             generation = _generation(answer)
         except BaseException as e:
             self.unknown = self.unknown or may_have_worked(e)

@@ -23,8 +23,13 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     caller = await acting(s, request, x)
     named = s.audit.known_pseudonym if body.dry_run else s.audit.pseudonym  # to look is not to name
     subject = await named(caller.tenant, body.user)
-    job = await s.erasures.request(caller, body.user, subject, dry_run=body.dry_run)
-    return JsonResponse(_erasure(job))
+
+    async def request_it() -> Job:
+        job = await s.erasures.request(caller, body.user, subject, dry_run=body.dry_run)
+        await x.record(job.id)
+        return job
+
+    return JsonResponse(_erasure(await s.database.atomically(request_it)))
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:

@@ -85,6 +85,16 @@ def not_found(what: str, param: str | None = None) -> ApiError:
     return ApiError(404, "not_found", f"There is no such {what}.", param=param)
 
 
+def no_model() -> ApiError:
+    """Nothing has that name that the caller may call."""
+    return ApiError(404, "model_not_found", "There is no such model.", param="model")
+
+
+def no_instructions(place: str) -> ApiError:
+    """The caller may not give instructions; `place` is where they stand."""
+    return ApiError(403, "insufficient_scope", "Rejected: instructions need a key with the scope prompt.", param=place)
+
+
 def too_many(message: str, retry_after_s: int = 1) -> ApiError:
     """The gateway or the model is at its bound; the request may be tried again."""
     return ApiError(429, "overloaded", message, headers={"Retry-After": str(retry_after_s)})

@@ -18,6 +18,7 @@ from serving.telemetry.catalogue import UNKNOWN
 from serving.telemetry.timeline import Timeline
 
 if TYPE_CHECKING:
+    from serving.api.auditing import Recording
     from serving.api.charging import Charge
     from serving.api.guard import Guard
     from serving.api.idempotency import Hold
@@ -39,6 +40,7 @@ class Exchange:
         "method",
         "model",
         "principal",
+        "recording",
         "request_id",
         "route",
         "started",
@@ -70,6 +72,7 @@ class Exchange:
         self.hold: Hold | None = None  # on the idempotency key that it came with
         self.charge: Charge | None = None  # to its caller's quotas
         self.guard: Guard | None = None  # of the assistant that answers, if it has guardrails
+        self.recording: Recording | None = None  # of what it does, where the audit log has events of it
         self._receive = receive
         self._send = send
 
@@ -79,6 +82,12 @@ class Exchange:
         if self.principal is None:
             raise AssertionError("this route has no caller")
         return self.principal
+
+    async def record(self, target: str | None) -> None:
+        """Records what the request does, in the transaction around it. Raises `StoreUnavailable`."""
+        if self.recording is None:
+            raise AssertionError("the audit log has no events of this route")
+        await self.recording.write(target)
 
     def begin(self, route: str) -> None:
         """Books that a request to a route began."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -13,49 +14,70 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from serving.api.errors import ApiError, invalid
+from serving.api.charging import allowed, metered
+from serving.api.errors import ApiError, invalid, unavailable
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, check_encoding, too_large
 from serving.api.paging import one_of, page_query, page_response
 from serving.api.schemas import AccessList
 from serving.api.services import Services
-from serving.retrieval.builder import Bounds
+from serving.confine import Unconfined
 from serving.retrieval.errors import UnreadableDocument
-from serving.retrieval.parse import detect
+from serving.retrieval.parse import Kind
+from serving.retrieval.sandbox import detect_isolated
+from serving.security.quotas.quota import QuotaExceeded
 from serving.store.access import MAX_NAMES, Access, shown
 from serving.store.files import File
 from serving.store.ids import new_id
 
 PURPOSES = ("assistants", "user_data")
 
+_TELLING = ThreadPoolExecutor(2, thread_name_prefix="uploads")
+"""Threads of their own: however long the children take that look at uploads, the store has its threads."""
+
 _LIST: TypeAdapter[AccessList | None] = TypeAdapter(AccessList | None)
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Uploads a file."""
+    await allowed(s.quotas, s.keeper, x.caller, files=1, stored_bytes=1)  # or it need not be received
     with x.timeline.during("receive"):
         upload, purpose, access = await _form(s, request)
     try:
         name = _name(upload.filename)
         try:
-            kind = await asyncio.to_thread(lambda: detect(upload.file.read(), name, Bounds()))
+            kind = await asyncio.get_running_loop().run_in_executor(_TELLING, _kind, upload, name)
+        except Unconfined as e:
+            raise unavailable(f"Files cannot be taken on this host: {e}.") from None
         except UnreadableDocument as e:
             raise invalid(f"The file cannot be used: {e.message}.", "file", "unsupported_file") from None
         await upload.seek(0)
+        await allowed(s.quotas, s.keeper, x.caller, stored_bytes=upload.size or 0)
         file_id = new_id("file")
         blob = await s.blobs.write(x.caller, file_id, upload.file, max_bytes=s.limits.upload_bytes)
     finally:
         await upload.close()
-    file = await s.files.create(
-        x.caller,
-        file_id,
-        filename=name,
-        purpose=purpose,
-        bytes=blob.bytes,
-        sha256=blob.sha256,
-        kind=kind,
-        access=access,
-    )
+
+    async def add() -> File:
+        file = await s.files.create(
+            x.caller,
+            file_id,
+            filename=name,
+            purpose=purpose,
+            bytes=blob.bytes,
+            sha256=blob.sha256,
+            kind=kind,
+            access=access,
+            meter=metered(s.keeper, x.caller, files=1, stored_bytes=blob.bytes),
+        )
+        await x.record(file.id)
+        return file
+
+    try:
+        file = await s.database.atomically(add)
+    except QuotaExceeded:  # another upload was quicker
+        await s.blobs.delete(x.caller, file_id)
+        raise
     return JsonResponse(_render(file))
 
 
@@ -88,6 +110,11 @@ async def content(s: Services, request: Request, x: Exchange) -> Response:
     x.timeline.end_of("respond")
     x.timeline.under_way = "send"  # as fast as the caller takes it
     return StreamingResponse(body, headers=headers, media_type="application/octet-stream")
+
+
+def _kind(upload: UploadFile, name: str) -> Kind:
+    """Returns what a file is, as a child behind the wall tells: this process looks at nothing in it."""
+    return detect_isolated(upload.file.read(), name)
 
 
 async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access | None]:

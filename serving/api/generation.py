@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from serving.api import several
 from serving.api.choices import shown
 from serving.api.cost import MAX_TOKENS, Cost, cost_of
 from serving.api.errors import ApiError, EngineLost, invalid, may_have_worked, too_many, unavailable, upstream
@@ -189,7 +190,7 @@ class Generator:
         """Holds an engine that is not `lost`, and yields it with what it is asked."""
         x.timeline.under_way = "queue"
         try:
-            async with self._engines.endpoint(job.route.model, lost) as endpoint:
+            async with self._engines.endpoint(job.route.model, x.caller, lost) as endpoint:
                 x.timeline.end_of("queue")
                 if endpoint.text_only and not job.text_only:
                     raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
@@ -199,9 +200,9 @@ class Generator:
                         await job.recall(endpoint, document)
                 yield endpoint, document
         except EngineBusy as e:
-            raise too_many(f"{e}; try again soon.") from None
+            raise too_many(f"{_named(e, job.route, 'is busy')}; try again soon.") from None
         except EngineUnavailable as e:
-            raise unavailable(f"{e}.".capitalize()) from None
+            raise unavailable(f"{_named(e, job.route, 'cannot be asked now')}.".capitalize()) from None
 
     async def _whole(
         self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
@@ -209,11 +210,14 @@ class Generator:
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:
             x.timeline.end_of("first_token")
             x.timeline.under_way = "decode"
-            answer = await read_answer(response)
+            answer = await read_answer(response, endpoint)
         x.timeline.end_of("decode")
         usage = given if isinstance(given := answer.get("usage"), dict) else {}
-        book(x, job, usage)  # whatever becomes of the answer
         choices = answer.get("choices")
+        if isinstance(choices, list) and len(choices) > 1:
+            usage = await several.of_whole(self._upstream, endpoint, said.prompt, choices, usage)
+            answer["usage"] = usage or None
+        book(x, job, usage)  # whatever becomes of the answer
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise upstream("The model's answer has no choices.")
         if x.guard is not None and x.guard.output:
@@ -238,6 +242,8 @@ class Generator:
         said.prompt |= {"stream": True, "stream_options": {"include_usage": True}}
         hold_finish = said.has_more_to_say or job.finished is not None
         relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
+        relay.counted = endpoint.counted
+        relay.asked = said.prompt
         said.so_far = lambda: (relay.choices(), relay.usage)
         error: ApiError | None = None
         async with self._upstream.post(endpoint, job.path, said.prompt) as response:
@@ -269,6 +275,14 @@ class Generator:
         else:
             await said.broken_off("error", error.code)
         await x.write(rest, last=True)
+
+
+def _named(e: EngineBusy | EngineUnavailable, route: Route, problem: str) -> str:
+    """Returns what the caller is told of an engine: names that the caller did not ask for are not in it."""
+    if route.model == route.requested and route.adapts is None:
+        return str(e)
+    log.warning("a request to %s is not answered: %s", route.requested, e)
+    return f"what answers for {route.requested} {problem}"
 
 
 class Said:
@@ -410,11 +424,15 @@ def book(x: Exchange, job: Job, usage: dict[str, Any]) -> None:
     if x.charge is not None and (usage or job.solve is None):
         x.charge.book(usage, cost)
     if cost is not None:
-        amount = float(cost.amount)
-        metrics.child(metrics.cost, x.model, cost.currency).inc(amount)
-        metrics.child(metrics.tenant_cost, x.caller.tenant, cost.currency).inc(amount)
+        count_cost(x.model, x.caller.tenant, cost)
         if x.assistant is not None:
-            metrics.child(metrics.assistant_cost, x.assistant, cost.currency).inc(amount)
+            metrics.child(metrics.assistant_cost, x.assistant, cost.currency).inc(float(cost.amount))
+
+
+def count_cost(model: str, tenant: str, cost: Cost) -> None:
+    """Books what an answer cost."""
+    metrics.child(metrics.cost, model, cost.currency).inc(float(cost.amount))
+    metrics.child(metrics.tenant_cost, tenant, cost.currency).inc(float(cost.amount))
 
 
 def count_tokens(model: str, tenant: str, usage: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from serving.config import GuardAction, GuardedText
 from serving.retrieval.types import Hit
 from serving.security.guardrails.rails import Rails, Stage
 from serving.security.guardrails.screen import Found, Rule, Screened, screen, screen_arguments
+from serving.security.principal import Principal
 from serving.telemetry import metrics
 
 MAX_REPORTED = 100
@@ -31,24 +33,38 @@ TEXTS = ("content", "text", "reasoning_content", "reasoning", "refusal")
 _BESIDE = ThreadPoolExecutor(2, thread_name_prefix="guardrails")
 """Threads of their own: however long texts take, the store has its threads."""
 
-_ROLES_TRUSTED = ("system", "developer")
-_NOT_JUDGED = (*_ROLES_TRUSTED, "description")
+INSTRUCTIONS = ("system", "developer")
+"""Roles of messages that hold instructions."""
+
+_NOT_JUDGED = (*INSTRUCTIONS, "description")
 
 
 class Guard:
-    """Checks the texts of one request; `report` says what was found where, and never what it was."""
+    """Checks the texts of one request; `report` says what was found where, and never what it was.
 
-    def __init__(self, rails: Rails, judges: Judges) -> None:
+    `trusting` says whether instructions are taken to be those of whoever builds the application: of them secrets and
+    personal data alone are checked. Else they are checked as text of the user.
+    """
+
+    def __init__(self, rails: Rails, judges: Judges, caller: Principal, *, trusting: bool = False) -> None:
         self._rails = rails
         self._judges = judges
+        self._caller = caller
+        self._trusting = trusting
         self.report: list[dict[str, Any]] = []
         self.blocks: dict[str, tuple[str, str]] = {}  # the check and the kind that first blocked each place
         self.whole = True  # until a model gives no verdict on what is read, and that lets it pass
 
     @property
     def version(self) -> str:
-        """Names the checks."""
-        return self._rails.version
+        """Names the checks. What was trusted when it was said is read again by who does not trust it."""
+        version = self._rails.version
+        return version if self._trusting else hashlib.sha256(f"screen {version}".encode()).hexdigest()[: len(version)]
+
+    @property
+    def tenant(self) -> str:
+        """Whose texts are checked."""
+        return self._caller.tenant
 
     @property
     def reads(self) -> bool:
@@ -57,7 +73,11 @@ class Guard:
 
     def apart(self) -> Guard:
         """Returns the same checks, with a report of their own."""
-        return Guard(self._rails, self._judges)
+        return Guard(self._rails, self._judges, self._caller, trusting=self._trusting)
+
+    def asks(self, role: str) -> bool:
+        """Whether a text of that role is one of the user, who asks for something."""
+        return role == "user" or (role in INSTRUCTIONS and not self._trusting)
 
     @property
     def output(self) -> Stage:
@@ -71,7 +91,9 @@ class Guard:
         """
         stage: Stage = getattr(self._rails, on)
         rules = stage.rules
-        if role in _ROLES_TRUSTED:  # instructions are what whoever builds the application writes
+        if self.asks(role):
+            role = "user"
+        if role in INSTRUCTIONS:
             rules = tuple(rule for rule in rules if rule.name in ("secrets", "pii"))
         result = await screened(text, rules)
         self.note(result.found, on, place)
@@ -79,7 +101,7 @@ class Guard:
             return result
         for judge in stage.judges:
             try:
-                kind = await self._judges.judge(judge, text, asks=asks)
+                kind = await self._judges.judge(judge, text, self._caller, asks=asks)
             except NoVerdict:
                 self.whole = self.whole and on == "output"
                 continue

@@ -61,7 +61,7 @@ class GuardedHistory:
         own = self._guard.apart()
 
         async def check(text: str, role: str, place: str) -> str:
-            result = await own.said(text, role, place, asks=role == "user")
+            result = await own.said(text, role, place, asks=own.asks(role))
             if not result.blocked:
                 return result.text
             if role != "tool":
@@ -116,7 +116,9 @@ class GuardedHistory:
             self._clean.put(digest, tuple(own.report), TTL_S if own.whole else UNJUDGED_S)
 
     def _digest(self, said: object) -> bytes:
-        return hashlib.sha256(orjson.dumps([self._guard.version, said], option=orjson.OPT_SORT_KEYS)).digest()
+        return hashlib.sha256(
+            orjson.dumps([self._guard.version, self._guard.tenant, said], option=orjson.OPT_SORT_KEYS)
+        ).digest()
 
 
 def _placed(id: str, report: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from serving.api.errors import invalid
+from serving.api.errors import invalid, no_instructions
 from serving.api.exchange import Exchange
 from serving.api.generation import blocked
-from serving.api.guard import REMOVED, Guard, screened
+from serving.api.guard import INSTRUCTIONS, REMOVED, Guard, screened
 from serving.api.http import validate
 from serving.api.recorder import captures, recorder
 from serving.api.response_schemas import ResponseRequest
@@ -31,13 +31,17 @@ _DESCRIBED = ("tools", "response_format", "text")
 async def guarded(s: Services, x: Exchange, route: Route, body: Body, *, answers: bool = True) -> Body:
     """Returns the request after the guardrails of its assistant, which are `x.guard` from then on.
 
-    Raises a 400 where it is blocked. The attempt is captured, without the secrets and personal data that it holds,
-    where the request `answers` what it asks: a count of its tokens is no attempt to be answered.
+    Raises a 403 for instructions that are refused, and a 400 where it is blocked. The attempt is captured, without the
+    secrets and personal data that it holds, where the request `answers` what it asks: a count of its tokens is no
+    attempt to be answered.
     """
+    instructions = s.rails.instructions(route.assistant, x.caller)
+    if instructions == "refuse" and (place := _instructs(body)) is not None:
+        raise no_instructions(place)
     rails = s.rails.of(route.assistant)
     if rails is None:
         return body
-    x.guard = guard = Guard(rails, s.judges)
+    x.guard = guard = Guard(rails, s.judges, x.caller, trusting=instructions == "trust")
     if not rails.input and not rails.context:
         return body
     refused: list[str] = []
@@ -63,6 +67,20 @@ async def guarded(s: Services, x: Exchange, route: Route, body: Body, *, answers
     name, kind = guard.blocks[refused[0]]
     s.audit.count("guardrail.block", name, x.caller.tenant)
     raise invalid(f"A guardrail blocks this request: {name} ({kind}).", refused[0], "content_filter")
+
+
+def _instructs(body: ChatRequest | CompletionRequest | ResponseRequest) -> str | None:
+    """Returns where a request has instructions, None where it has none."""
+    if isinstance(body, CompletionRequest):
+        return None
+    if isinstance(body, ResponseRequest):
+        if body.instructions:
+            return "instructions"
+        said, field = (body.input if isinstance(body.input, list) else []), "input"
+        roles = [getattr(item, "role", None) for item in said]
+    else:
+        roles, field = [message.role for message in body.messages], "messages"
+    return next((f"{field}[{i}].role" for i, role in enumerate(roles) if role in INSTRUCTIONS), None)
 
 
 async def _without_private(body: Body, stage: Stage) -> Body:

@@ -7,14 +7,23 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from serving.api.errors import upstream
-from serving.api.generation import count_tokens
+from serving.api.charging import Charge, charged_in_background
+from serving.api.cost import cost_of
+from serving.api.errors import ApiError, upstream
+from serving.api.generation import count_cost, count_tokens
 from serving.api.tokens import Tokens
 from serving.api.upstream import Upstream, read_answer
 from serving.assistants.items import Message
 from serving.assistants.resolver import Route
+from serving.config import Price
 from serving.engines.endpoint import Endpoint
 from serving.engines.pool import Engines
+from serving.security.principal import Principal
+from serving.security.quotas.keeper import Keeper
+from serving.store.worker import Postponed
+
+PATIENCE_S = 900.0
+"""Seconds after which work that a quota did not allow is tried again at the latest."""
 
 UNKNOWN_WINDOW = 4096
 """Tokens of a prompt with its answer, where nobody knows the model's context."""
@@ -30,11 +39,15 @@ class Helper:
     window: int
     model: str
     tenant: str
+    caller: Principal | None = None  # whom it is charged to; nobody, where nobody keeps quotas
+    keeper: Keeper | None = None
+    price: Price | None = None
 
     async def ask(self, messages: list[Message], max_tokens: int, schema: dict[str, Any] | None = None) -> str:
         """Returns the answer's text, empty when there is none. Raises `ApiError`.
 
-        Engines that are known to take a JSON `schema` are held to it.
+        Engines that are known to take a JSON `schema` are held to it. Raises `Postponed` while a quota of whom it is
+        for does not allow it, and `PermanentError` where none ever does.
         """
         document: dict[str, Any] = {
             "model": self.endpoint.model,
@@ -44,20 +57,47 @@ class Helper:
         }
         if schema is not None and self.endpoint.tokenizer is not None:
             document["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-        async with self.client.post(self.endpoint, "/chat/completions", document) as response:
-            answer = await read_answer(response)
-        count_tokens(self.model, self.tenant, answer.get("usage") or {})
+        answer = await self._charged(document)
         try:
             content = answer["choices"][0]["message"]["content"]
         except (LookupError, TypeError):
             raise upstream("The model's answer has no choices.") from None
         return content.strip() if isinstance(content, str) else ""
 
+    async def _charged(self, document: dict[str, Any]) -> dict[str, Any]:
+        if self.caller is None or self.keeper is None:
+            return await self._answer(document, None)
+        asked = False
+        try:
+            async with charged_in_background(
+                self.keeper, self.caller, self.model, self.endpoint, document, self.price
+            ) as charge:
+                asked = True
+                return await self._answer(document, charge)
+        except ApiError as e:
+            if asked:
+                raise
+            raise Postponed(min(float(e.headers.get("Retry-After", 1)), PATIENCE_S)) from None
+
+    async def _answer(self, document: dict[str, Any], charge: Charge | None) -> dict[str, Any]:
+        async with self.client.post(self.endpoint, "/chat/completions", document) as response:
+            answer = await read_answer(response, self.endpoint)
+        usage = given if isinstance(given := answer.get("usage"), dict) else {}
+        count_tokens(self.model, self.tenant, usage)
+        cost = cost_of(usage, self.price)
+        if charge is not None:
+            charge.book(usage, cost)
+        if cost is not None:
+            count_cost(self.model, self.tenant, cost)
+        return answer
+
 
 @contextlib.asynccontextmanager
-async def helper(engines: Engines, client: Upstream, route: Route, tenant: str) -> AsyncIterator[Helper]:
-    """Leases the model of `route`. Raises `EngineUnavailable`."""
-    async with engines.endpoint(route.model) as endpoint:
+async def helper(
+    engines: Engines, client: Upstream, route: Route, caller: Principal, keeper: Keeper | None = None
+) -> AsyncIterator[Helper]:
+    """Leases the model of `route` for `caller`, to whom is charged what it uses. Raises `EngineUnavailable`."""
+    async with engines.endpoint(route.model, caller) as endpoint:
         tokens = Tokens(client, endpoint)
         window = await tokens.window() or UNKNOWN_WINDOW
-        yield Helper(client, endpoint, tokens, window, route.requested, tenant)
+        yield Helper(client, endpoint, tokens, window, route.requested, caller.tenant, caller, keeper, route.price)

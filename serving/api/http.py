@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from serving.api.errors import ApiError, invalid
 from serving.config import Limits
@@ -57,6 +58,17 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     except TimeoutError:
         raise ApiError(408, "timeout", "The request body did not arrive in time.") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def unread(body: bytes, request: Request) -> Request:
+    """Returns the request, whose body was read, as if it had not been."""
+
+    async def receive() -> Message:
+        nonlocal body
+        given, body = body, b""  # not kept as long as the answer takes
+        return {"type": "http.request", "body": given, "more_body": False}
+
+    return Request(request.scope, receive)
 
 
 def check_encoding(headers: Mapping[str, str]) -> None:

@@ -19,11 +19,10 @@ import orjson
 from sqlalchemy.engine import Connection
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message
 
 from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
-from serving.api.http import read_body
+from serving.api.http import read_body, unread
 from serving.api.services import Services
 from serving.store.conversations import Item, Then
 from serving.store.errors import Lost, StoreError, StoreUnavailable
@@ -63,7 +62,7 @@ def repeatable(op: Operation) -> Handler:
         key = _key(given)
         body = await read_body(request, s.limits)
         claim = claim_of(x.caller, key, _fingerprint(request, body))
-        again = _with(body, request)
+        again = unread(body, request)
         if op.once == "transaction":
             return await s.database.atomically(lambda: _in_transaction(op, s, again, x, claim))
         if (earlier := await s.idempotency_keys.claim(claim)) is not None:
@@ -212,17 +211,9 @@ def _key(given: list[bytes]) -> str:
 
 
 def _fingerprint(request: Request, body: bytes) -> str:
-    """Tells requests apart: by their path, their query and every byte of their bodies."""
-    place = orjson.dumps([request.url.path, request.url.query])
+    """Tells requests apart: by their path, their query and every byte of their bodies.
+
+    As the server read them: `Request.url` is put together with the header `Host`, which the caller writes.
+    """
+    place = orjson.dumps([request.scope["path"], request.scope["query_string"].decode("latin-1")])
     return hashlib.sha256(place + b"\n" + body).hexdigest()
-
-
-def _with(body: bytes, request: Request) -> Request:
-    """Returns the request, whose body was read, as if it had not been."""
-
-    async def receive() -> Message:
-        nonlocal body
-        given, body = body, b""  # not kept as long as the answer takes
-        return {"type": "http.request", "body": given, "more_body": False}
-
-    return Request(request.scope, receive)

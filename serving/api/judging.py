@@ -18,6 +18,7 @@ from serving.engines.endpoint import EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines
 from serving.retrieval.client import RetrievalClient
 from serving.security.guardrails.rails import Judged
+from serving.security.principal import Principal
 
 log = logging.getLogger("headrace.guardrails")
 
@@ -47,8 +48,8 @@ class Judges:
         self._resolver = resolver
         self._vectors: dict[tuple[str, ...], NDArray[np.float32]] = {}
 
-    async def judge(self, guardrail: Judged, text: str, *, asks: bool = True) -> str | None:
-        """Returns what is wrong with `text`, None for nothing.
+    async def judge(self, guardrail: Judged, text: str, caller: Principal, *, asks: bool = True) -> str | None:
+        """Returns what is wrong with `text` of a request of `caller`, None for nothing.
 
         A text that `asks` for nothing may be of any topic but a denied one. Raises `NoVerdict`, and for topics
         `RetrievalUnavailable`.
@@ -59,7 +60,7 @@ class Judges:
             return await self._topic(guardrail if asks else guardrail.model_copy(update={"allow": ()}), text)
         try:
             async with asyncio.timeout(guardrail.timeout_s):
-                return await self._classify(guardrail, text)
+                return await self._classify(guardrail, text, caller)
         except (ApiError, EngineBusy, EngineUnavailable, TimeoutError) as e:
             log.warning("the classifier %s gave no verdict: %s", guardrail.model, type(e).__name__)
             if guardrail.on_failure == "allow":
@@ -83,10 +84,10 @@ class Judges:
             self._vectors[phrases], _ = await self._retrieval.embed(list(phrases))
         return self._vectors[phrases]
 
-    async def _classify(self, classifier: ClassifierGuardrail, text: str) -> str | None:
+    async def _classify(self, classifier: ClassifierGuardrail, text: str, caller: Principal) -> str | None:
         if len(text) > classifier.max_characters:
             raise upstream("The text is too long for the classifier.")
-        route = self._resolver().resolve(classifier.model)
+        route = self._resolver().composed(classifier.model)
         if route is None:
             raise upstream("There is no such classifier.")
         moderations = classifier.api == "moderations"
@@ -96,10 +97,10 @@ class Judges:
             asked = {"messages": said, "temperature": 0, "max_tokens": VERDICT_TOKENS}
         path = "/moderations" if moderations else "/chat/completions"
         async with (
-            self._engines.endpoint(route.model) as endpoint,
+            self._engines.endpoint(route.model, caller) as endpoint,
             self._client.post(endpoint, path, {**asked, "model": endpoint.model}) as response,
         ):
-            answer = await read_answer(response)
+            answer = await read_answer(response, endpoint)
         wrong = _moderated(answer) if moderations else _said(answer)
         if wrong is None:
             return None

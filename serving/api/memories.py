@@ -20,7 +20,7 @@ from serving.store.memories import Fact
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Adds a memory of one's own for an assistant."""
     body = await read_json(request, MemoryRequest, s.limits)
-    assistant = s.resolver.assistant(body.assistant)
+    assistant = s.resolver.assistant(body.assistant, x.caller)
     if assistant is None or not isinstance(assistant.memory, FactsMemory):
         raise invalid("There is no assistant of that name whose memory is of kind facts.", "assistant")
     return JsonResponse(_memory(await s.memories.add(x.caller, assistant.name, body.text)))

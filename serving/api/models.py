@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.errors import ApiError
+from serving.api.errors import no_model
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse
 from serving.api.services import Services
@@ -15,21 +15,21 @@ from serving.assistants.resolver import Listed
 
 
 async def list_all(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists what can be asked."""
-    return JsonResponse({"object": "list", "data": [_model(s, m) for m in _entries(s)]})
+    """Lists what the caller can ask."""
+    return JsonResponse({"object": "list", "data": [_model(s, m) for m in _entries(s, x)]})
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
     """Returns one entry of the list."""
     name = request.path_params["model"]
-    for entry in _entries(s):
+    for entry in _entries(s, x):
         if entry.id == name:
             return JsonResponse(_model(s, entry))
-    raise ApiError(404, "model_not_found", "There is no such model.", param="model")
+    raise no_model()
 
 
-def _entries(s: Services) -> list[Listed]:
-    return [*s.resolver.listed, Listed(s.retrieval.embedder, "embedder", "sentence embeddings")]
+def _entries(s: Services, x: Exchange) -> list[Listed]:
+    return [*s.resolver.listed_for(x.caller), Listed(s.retrieval.embedder, "embedder", "sentence embeddings")]
 
 
 def _model(s: Services, entry: Listed) -> dict[str, Any]:

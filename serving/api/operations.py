@@ -76,6 +76,7 @@ class Operation:
     scope: Scope | None = None  # what the caller's key must be good for, None where any key will do
     audited: str | None = None  # the action that the audit log calls it, None where it has no events of it
     about_user: bool = False  # it acts upon a user, whom the audit log names by a pseudonym
+    own_transaction: bool = False  # its handler writes that event itself, in the transaction of what it does
 
 
 RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
@@ -199,7 +200,9 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel, scope="inference"),
     Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest, scope="inference"),
-    Operation("POST", "/v1/files", files.create, upload=True, scope="data", audited="file.create"),
+    Operation(
+        "POST", "/v1/files", files.create, upload=True, scope="data", audited="file.create", own_transaction=True
+    ),
     Operation("GET", "/v1/files", files.list_page, query=PAGE, scope="data:read"),
     Operation("GET", "/v1/files/{file_id}", files.get, scope="data:read"),
     Operation("DELETE", "/v1/files/{file_id}", files.delete, scope="data", audited="file.delete"),
@@ -212,6 +215,7 @@ OPERATIONS: tuple[Operation, ...] = (
         once="transaction",
         scope="data",
         audited="vector_store.create",
+        own_transaction=True,
     ),
     Operation(
         "GET",
@@ -221,7 +225,14 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="data:read",
     ),
     Operation("GET", "/v1/vector_stores/{store_id}", vector_stores.get, scope="data:read"),
-    Operation("POST", "/v1/vector_stores/{store_id}", vector_stores.update, b.VectorStoreUpdate, scope="data"),
+    Operation(
+        "POST",
+        "/v1/vector_stores/{store_id}",
+        vector_stores.update,
+        b.VectorStoreUpdate,
+        scope="data",
+        audited="vector_store.update",
+    ),
     Operation(
         "DELETE",
         "/v1/vector_stores/{store_id}",
@@ -236,6 +247,7 @@ OPERATIONS: tuple[Operation, ...] = (
         b.VectorStoreFileRequest,
         once="transaction",
         scope="data",
+        audited="vector_store_file.create",
     ),
     Operation(
         "GET",
@@ -248,7 +260,13 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="data:read",
     ),
     Operation("GET", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.get_file, scope="data:read"),
-    Operation("DELETE", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.detach, scope="data"),
+    Operation(
+        "DELETE",
+        "/v1/vector_stores/{store_id}/files/{file_id}",
+        vector_stores.detach,
+        scope="data",
+        audited="vector_store_file.delete",
+    ),
     Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, b.SearchRequest, scope="data:read"),
     Operation(
         "POST", "/v1/conversations", conversations.create, b.ConversationRequest, once="transaction", scope="data"
@@ -368,7 +386,14 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="admin",
     ),
     Operation(
-        "PUT", "/v1/admin/quotas", quotas.put, QuotasRequest, query=(TENANT,), scope="admin", audited="quota.put"
+        "PUT",
+        "/v1/admin/quotas",
+        quotas.put,
+        QuotasRequest,
+        query=(TENANT,),
+        scope="admin",
+        audited="quota.put",
+        own_transaction=True,
     ),
     Operation(
         "DELETE",
@@ -377,6 +402,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(Parameter("quota_id", {"type": "string", "maxLength": 64}), TENANT),
         scope="admin",
         audited="quota.delete",
+        own_transaction=True,
     ),
     Operation(
         "GET",
@@ -401,6 +427,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(TENANT,),
         scope="admin",
         audited="erasure.create",
+        own_transaction=True,
     ),
     Operation("GET", "/v1/admin/erasures", erasures.list_page, query=(LIMIT, AFTER, TENANT), scope="admin"),
     Operation("GET", "/v1/admin/erasures/{erasure_id}", erasures.get, query=(TENANT,), scope="admin"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from serving.api.schemas import Body
-from serving.config import QuotaLimit, Subject
+from serving.config import QuotaLimit, Subject, refuse_measure
 
 MOST_AT_ONCE = 100
 
@@ -15,6 +17,14 @@ class QuotaEntry(QuotaLimit):
 
     subject: Subject
     id: str = Field(min_length=1, max_length=256, description="of the subject; a model's is the name that is asked for")
+    set_by: Literal["platform", "tenant"] | None = Field(
+        default=None, description="whose limit it is: by default the platform's where the key has that scope"
+    )
+
+    @model_validator(mode="after")
+    def _uses(self) -> Self:
+        refuse_measure(self.subject, self.measure)
+        return self
 
 
 class QuotasRequest(Body):

@@ -10,14 +10,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.admin import acting
-from serving.api.errors import invalid
+from serving.api.errors import ApiError, invalid
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_document, page_query, text_query
-from serving.api.quota_schemas import QuotasRequest
+from serving.api.quota_schemas import QuotaEntry, QuotasRequest
 from serving.api.services import Services
 from serving.config import Subject
-from serving.security.quotas.quota import Quota, amount, quota
+from serving.security.principal import Principal
+from serving.security.quotas.quota import Quota, SetBy, amount, quota
 from serving.security.quotas.share import Standing
 from serving.security.quotas.windows import bounds
 from serving.store.ids import now
@@ -38,14 +39,35 @@ async def put(s: Services, request: Request, x: Exchange) -> Response:
     """Sets quotas, all or none; every gateway holds requests to them within seconds."""
     caller = await acting(s, request, x)
     body = await read_json(request, QuotasRequest, s.limits)
-    for place, each in enumerate(body.quotas):
-        if each.subject == "tenant" and each.id != caller.tenant:
-            raise invalid("The id of a tenant's own quota is the tenant's.", f"quotas[{place}].id")
-    given = [quota(caller.tenant, each.subject, each.id, each) for each in body.quotas]
-    await s.quotas.put(caller, given)
+    await s.keeper.reload()
+    given = [_asked(s, caller, each, f"quotas[{place}]") for place, each in enumerate(body.quotas)]
+
+    async def put_all() -> None:
+        await s.quotas.put(caller, given)
+        await x.record(None)
+
+    await s.database.atomically(put_all)
     await s.keeper.reload()
     data = await shown(s, given)
     return JsonResponse({"object": "list", "data": data})
+
+
+def _asked(s: Services, caller: Principal, each: QuotaEntry, at: str) -> Quota:
+    """Returns the quota that is asked for; raises a 400, or a 403 for one above the platform's."""
+    if each.subject == "tenant" and each.id != caller.tenant:
+        raise invalid("The id of a tenant's own quota is the tenant's.", f"{at}.id")
+    platform = "platform" in caller.scopes
+    set_by: SetBy = each.set_by or ("platform" if platform else "tenant")
+    if set_by == "platform" and not platform:
+        raise ApiError(
+            403, "platform_quota", "Only a key with the scope platform sets such a quota.", param=f"{at}.set_by"
+        )
+    given = quota(caller.tenant, each.subject, each.id, each, set_by)
+    ceiling = s.keeper.ceiling(given)
+    if set_by == "tenant" and not platform and ceiling is not None and given.limit > ceiling.limit:
+        message = f"The platform's quota of {ceiling.words} is {_amount(ceiling, ceiling.limit)}: yours may be less."
+        raise ApiError(403, "platform_quota", message, param=f"{at}.limit")
+    return given
 
 
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
@@ -53,7 +75,13 @@ async def delete(s: Services, request: Request, x: Exchange) -> Response:
     id = text_query(request, "quota_id", 64)
     if not id:
         raise invalid("quota_id names the quota to remove.", "quota_id")
-    await s.quotas.delete(await acting(s, request, x), id)
+    caller = await acting(s, request, x)
+
+    async def remove() -> None:
+        await s.quotas.delete(caller, id)
+        await x.record(id)
+
+    await s.database.atomically(remove)
     await s.keeper.reload()
     return JsonResponse({"id": id, "object": "quota.deleted", "deleted": True})
 
@@ -63,11 +91,13 @@ async def shown(s: Services, quotas: Sequence[Quota]) -> list[dict[str, Any]]:
     at = now()
     windows = {each.id: bounds(each.window, at) for each in quotas}
     stand = await s.quotas.standings((id, start) for id, (start, _) in windows.items())
+    stand |= await s.quotas.stored_bytes(quotas)
     return [_quota(each, stand.get(each.id, Standing(0, 0)), windows[each.id][1]) for each in quotas]
 
 
 def _quota(quota: Quota, standing: Standing, end: float) -> dict[str, Any]:
-    timed = quota.window != "concurrent"
+    timed = quota.window not in ("concurrent", "total")
+    known = quota.window != "concurrent"
     return {
         "object": "quota",
         "quota_id": quota.id,
@@ -77,7 +107,8 @@ def _quota(quota: Quota, standing: Standing, end: float) -> dict[str, Any]:
         "measure": quota.measure,
         "currency": quota.currency or None,
         "limit": _amount(quota, quota.limit),
-        "used": _amount(quota, standing.used) if timed else None,
+        "set_by": quota.set_by,
+        "used": _amount(quota, standing.used) if known else None,
         "reserved": _amount(quota, max(standing.taken - standing.used, 0)) if timed else None,
         "resets_at": datetime.fromtimestamp(end, UTC).isoformat().replace("+00:00", "Z") if timed else None,
     }

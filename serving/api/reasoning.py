@@ -32,7 +32,7 @@ from serving.assistants.strategies.work import Step, Work
 from serving.assistants.tools.builtin import Search, tools
 from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.tool import Toolbox
-from serving.config import TOOLS, Assistant, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
+from serving.config import TOOLS, Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.endpoint import Endpoint
 from serving.telemetry import metrics, tracing
 from serving.telemetry.tracing import Value
@@ -40,7 +40,6 @@ from serving.telemetry.tracing import Value
 log = logging.getLogger("headrace.api")
 
 _STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
-_TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
 
 
 def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = None) -> Reasoning | None:
@@ -84,8 +83,8 @@ def strategy_of(route: Route, asked: StrategyKind | None) -> Strategy:
 
 
 def tools_of(route: Route) -> tuple[str, ...]:
-    """Returns the tools that `react` may call."""
-    return route.assistant.tools if route.assistant is not None else _TOOLS
+    """Returns the tools that `react` may call for its caller."""
+    return route.tools
 
 
 _OURS = ("messages", "tool_choice", "response_format")
@@ -167,7 +166,11 @@ class Reasoner:
         model = EngineModel(self._client, endpoint, sampling)
         work = Work(model, strategy.tokens, on_step)
         said.so_far = lambda: ([], _usage(work))
-        others = await self._acting.catalogue.get(self._names) if isinstance(strategy, React | ReactCotSc) else []
+        others = (
+            await self._acting.catalogue.get(self._names, x.caller.tenant)
+            if isinstance(strategy, React | ReactCotSc)
+            else []
+        )
 
         def toolbox(settings: React | ReactCotSc) -> Toolbox:
             built_in = [name for name in self._names if name in TOOLS]

@@ -23,6 +23,7 @@ from serving.store import values
 from serving.store.captures import Capture
 from serving.store.errors import NotFound
 from serving.store.ids import now
+from serving.store.uninterrupted import finish
 
 
 def check_storable(s: Services, route: Route, body: ChatRequest) -> None:
@@ -44,7 +45,8 @@ def recorder(
 
     What broke off is captured as far as it went, and is neither a turn of a conversation nor a response.
     """
-    captured = captures(s, route)
+    refused = not isinstance(body, CompletionRequest) and body.store is False
+    captured = captures(s, route) and not (refused and s.config.store_false == "none")
     if not captured and place is None and x.hold is None:
         return None
 
@@ -52,6 +54,8 @@ def recorder(
         turn = place.items(outcome.choices[0]) if isinstance(place, OpenTurn) and outcome.whole else None
         response = place.kept(outcome) if isinstance(place, Reply) and outcome.whole else None
         capture = _capture(x, route, body, hits, place, outcome) if captured else None
+        if capture is not None and refused:
+            capture = without_content(capture)
         id = place.conversation if place is not None and outcome.whole else None
         then = s.remembering.after(x.caller, route.assistant, id) if id is not None else None
         hold = x.hold if outcome.whole else None
@@ -67,19 +71,32 @@ def recorder(
             then = hold.keeping(answer, outcome.id, told_of, then)
         if x.charge is not None:
             then = x.charge.counting(then)
-        try:
-            checked = x.guard.version if x.guard is not None and x.guard.whole else None
-            if response is not None:
-                response = replace(response, checked=checked)
+        checked = x.guard.version if x.guard is not None and x.guard.whole else None
+        if response is not None:
+            response = replace(response, checked=checked)
+
+        async def kept() -> None:
             await s.captures.record(x.caller, capture, turn=turn, response=response, checked=checked, then=then)
             if hold is not None:
                 hold.kept = True
             if x.charge is not None:
                 x.charge.counted = True
+
+        try:
+            # A caller that hangs up can cancel this at any await: what is in the store is known to be there, or it
+            # would be counted once more at the end.
+            await finish(kept())
         except NotFound as e:
             raise gone(e) from None
 
     return finished
+
+
+def without_content(capture: Capture) -> Capture:
+    """Returns what may be kept of an answer that is not to be stored: who, when, which model, and what it cost."""
+    return replace(
+        capture, request={}, prompt={}, chunks=[], answer=[], steps=[], metadata={}, stored=False, consent=False
+    )
 
 
 def captures(s: Services, route: Route) -> bool:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from serving.api import steps
+from serving.api import several, steps
+from serving.api.counted import without_cached
 from serving.api.frames import DONE, FrameError, Splitter, Template, decode, encode, payload
 
 
@@ -19,7 +20,7 @@ class Relay:
 
     `ours` are the `id` and `model` that the caller sees. With `hold_finish`, frames that end a choice wait for
     `tail()`, so that citations can ride on them. `transform` rewrites each decoded frame in place; with it every
-    frame is decoded.
+    frame is decoded. Unless `counted`, the caller is not told what of the prompt the engine had read before.
     """
 
     def __init__(
@@ -43,8 +44,11 @@ class Relay:
         self._usage_frame: dict[str, Any] | None = None
         self._created = int(time.time())
         self._stepped = False  # steps came before the answer
+        self.counted = True
         self.held: list[dict[str, Any]] = []
-        self.usage: dict[str, Any] = {}
+        self.asked: dict[str, Any] = {}  # of the engine, where it may give several choices
+        self._sums: list[dict[str, Any]] = []  # reports of usage: by themselves, and beside the choices
+        self._of_choices: dict[int, dict[str, Any]] = {}
         self.done = False
         self.tokens = 0
         self.first_token: float | None = None
@@ -82,6 +86,8 @@ class Relay:
         document = decode(data)
         if document.get("error"):
             raise EngineError
+        if not self.counted:
+            without_cached(document)  # before a template is made of it
         choices = document.get("choices")
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise FrameError("a frame of the engine's stream has no choices")
@@ -94,7 +100,10 @@ class Relay:
         document.pop("timings", None)
         usage = document.get("usage")
         if isinstance(usage, dict):
-            self.usage = usage
+            if choices:
+                self._of_choices[choices[0].get("index", 0)] = usage
+            else:
+                self._sums.append(usage)
         if not choices:
             self._usage_frame = document
             return b""
@@ -167,6 +176,14 @@ class Relay:
             ]
         return message
 
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The tokens that the engine reported so far, of all choices together; empty where they are not known."""
+        reports = self._sums or list(self._of_choices.values())
+        if several.answers_of(self.asked) == 1:
+            return reports[-1] if reports else {}
+        return several.of_stream(reports, self.asked, self.choices(), whole=self.done)
+
     def texts(self) -> dict[int, str]:
         """Returns the text of each choice so far, by index."""
         return {index: b"".join(parts).decode(errors="replace") for index, parts in self._texts.items()}
@@ -209,7 +226,8 @@ class Relay:
         self._check_whole()
         out = [encode(document) for document in self.held]
         if self._want_usage and self._usage_frame is not None:
-            out.append(encode(self._usage_frame))
+            usage = {"usage": known} if (known := self.usage) else {}
+            out.append(encode({**self._usage_frame, **usage}))
         return b"".join([*out, b"data: [DONE]\n\n"])
 
     def _check_whole(self) -> None:

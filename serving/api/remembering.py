@@ -27,6 +27,7 @@ from serving.config import (
 )
 from serving.engines.pool import Engines
 from serving.security.principal import Principal
+from serving.security.quotas.keeper import Keeper
 from serving.store.conversations import Item, Then
 from serving.store.counted import counted
 from serving.store.errors import NotFound
@@ -55,7 +56,8 @@ class Remembering:
         engines: Engines,
         client: Upstream,
         resolver: Callable[[], Resolver],
-        screen: Callable[[Assistant], Screen | None],
+        screen: Callable[[Assistant, Principal], Screen | None],
+        keeper: Keeper | None = None,
     ) -> None:
         self._jobs = jobs
         self._summariser = summariser
@@ -65,6 +67,7 @@ class Remembering:
         self._client = client
         self._resolver = resolver
         self._screen = screen
+        self._keeper = keeper
         self.handlers: dict[str, Handler] = {REMEMBER: counted(self._remember)}
 
     def after(self, principal: Principal, assistant: Assistant | None, id: str) -> Then | None:
@@ -83,7 +86,7 @@ class Remembering:
 
     async def _remember(self, context: JobContext) -> Json | None:
         name, id = context.job.payload["assistant"], context.job.payload["conversation_id"]
-        assistant = self._resolver().assistant(name)
+        assistant = self._resolver().composed_assistant(name)
         if assistant is None:
             raise PermanentError("assistant_not_found", f"there is no assistant '{name}' any more")
         try:
@@ -107,7 +110,9 @@ class Remembering:
             return {"steps": 0}
         steps = 0
         async with self._helper(context, assistant, kind.model) as model:
-            while await self._summariser.fold(context, kind, id, edge, model, self._screen(assistant)):
+            while await self._summariser.fold(
+                context, kind, id, edge, model, self._screen(assistant, context.principal)
+            ):
                 steps += 1
                 if steps == STEPS:
                     payload = context.job.payload
@@ -120,8 +125,12 @@ class Remembering:
     def _helper(
         self, context: JobContext, assistant: Assistant, model: str | None
     ) -> AbstractAsyncContextManager[Helper]:
-        """Leases `model`, by default the assistant's own; its tokens are booked on the assistant."""
-        route = self._resolver().resolve(model or assistant.model)
+        """Leases `model`, by default the assistant's own.
+
+        Its tokens are booked on the assistant, and charged to the user whose conversation it works on.
+        """
+        route = self._resolver().composed(model or assistant.model)
         if route is None:  # the catalogue is checked: only a newer one can lack it
             raise PermanentError("model_not_found", f"there is no model '{model}' any more")
-        return helper(self._engines, self._client, replace(route, requested=assistant.name), context.principal.tenant)
+        route = replace(route, requested=assistant.name)
+        return helper(self._engines, self._client, route, context.principal, self._keeper)

@@ -8,19 +8,26 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from serving.api.remembering import REMEMBER
 from serving.config import Catalog, LlamaCppModel, Store, VllmModel
 from serving.security.principal import STACK
 from serving.security.quotas.keeper import Keeper
 from serving.store.condition import Condition
 from serving.store.errors import StoreUnavailable
+from serving.store.files import DELETE_BLOB
 from serving.store.ids import now
+from serving.store.job import COMPACT, ERASE
 from serving.store.users import ADMIN
+from serving.store.vector_store import DROP_INDEX, INGEST, OPTIMIZE, PURGE_INDEX, UNINDEX
 from serving.telemetry import metrics
 
 log = logging.getLogger("headrace.api")
 
 PERIOD_S = 30.0
 """Each gateway looks so often; what they see is the same."""
+
+KINDS = frozenset({COMPACT, DELETE_BLOB, DROP_INDEX, ERASE, INGEST, OPTIMIZE, PURGE_INDEX, REMEMBER, UNINDEX})
+"""Of all jobs: none that waits is 0 from the start, or a queue that is always quick would have no series."""
 
 
 class Sampler:
@@ -32,7 +39,7 @@ class Sampler:
         self._keeper = keeper
         self._collections: frozenset[str] = frozenset()
         self._indexed: set[str] = set()
-        self._kinds: set[str] = set()
+        self._kinds = set(KINDS)
         self._budgets: dict[tuple[str, str, str], dict[str, tuple[float, float]]] = {}
         self._models: set[str] = set()
         self._prices: set[tuple[str, str]] = set()

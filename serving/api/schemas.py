@@ -147,6 +147,11 @@ class Message(Body):
             raise ValueError("a tool message needs a tool_call_id")
         return self
 
+    @property
+    def attaches(self) -> bool:
+        """Whether it has parts that are no text."""
+        return isinstance(self.content, list) and not all(isinstance(part, TextPart) for part in self.content)
+
     def text(self) -> str:
         """Returns the message's text without its other parts."""
         if isinstance(self.content, str):

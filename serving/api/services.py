@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from serving.api.address import address_of
 from serving.api.admission import Admission
 from serving.api.detaching import Detaching
 from serving.api.extracting import Extractor
@@ -42,6 +43,7 @@ from serving.security.identity import Identity
 from serving.security.keys import Authenticator
 from serving.security.people import KnownPeople
 from serving.security.principal import Principal
+from serving.security.prompt_cache import CacheOwners
 from serving.security.provider import Provider
 from serving.security.quotas.keeper import Keeper
 from serving.security.remembered import Remembered
@@ -71,7 +73,7 @@ from serving.store.used_approvals import UsedApprovals
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
-from serving.telemetry import metrics
+from serving.telemetry import loop_lag, metrics
 from serving.telemetry.tracing import Tracer
 
 log = logging.getLogger("headrace.api")
@@ -122,7 +124,7 @@ class Services:
         self.audit = AuditLog(self.database, secret, [previous] if previous is not None else [])
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
-        self.engines = Engines(handle_of, config.limits.lease_timeout_s)
+        self.engines = Engines(handle_of, config.limits.lease_timeout_s, CacheOwners(config.prompt_cache, secret))
         self.upstream = Upstream()
         self.generator = Generator(self.engines, self.upstream)
         self.tracer: Tracer | None = None
@@ -157,16 +159,18 @@ class Services:
             self.upstream,
             lambda: self.resolver,
             self._screen,
+            self.keeper,
         )
         self._working: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
         self._auditing: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
-    def _screen(self, assistant: Assistant) -> Screen | None:
+    def _screen(self, assistant: Assistant, caller: Principal) -> Screen | None:
         """Returns what an assistant checks of a history that is read for no request."""
         rails = self.rails.of(assistant)
-        return GuardedHistory.of(Guard(rails, self.judges), self.clean) if rails is not None else None
+        return GuardedHistory.of(Guard(rails, self.judges, caller), self.clean) if rails is not None else None
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
@@ -179,6 +183,7 @@ class Services:
         self._noting = asyncio.create_task(self._note_used())
         self._auditing = asyncio.create_task(self.audit.keep(self.config.retention.audit))
         self._sampling = asyncio.create_task(self.sampler.run())
+        self._watching = asyncio.create_task(loop_lag.watch("gateway"))
 
     async def _note_used(self) -> None:
         """Stores when keys were last used, off the requests' path."""
@@ -192,7 +197,7 @@ class Services:
     async def _work(self) -> None:
         """Works on jobs, from the first catalogue on: without it no assistant is known."""
         await self._configured.wait()
-        await Worker(self.jobs, self.remembering.handlers).run()
+        await Worker(self.jobs, self.remembering.handlers, lane="").run()
 
     def configure(self, catalog: Catalog) -> None:
         """Takes in a new catalogue; requests under way keep the one they began with.
@@ -217,21 +222,21 @@ class Services:
         guardrails = [*catalog.guardrails, *(g for a in catalog.assistants for g in a.guardrails or ())]
         metrics.introduce_guardrails((g.check, on, g.action) for g in guardrails for on in g.on)
 
-    async def authenticate(self, authorization: str | None) -> Principal:
-        """Returns the caller of an `Authorization` header; raises `AuthenticationError`."""
-        return await self.identity.authenticate(authorization)
+    async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
+        """Returns the caller of an `Authorization` header; raises as `Identity.authenticate`."""
+        return await self.identity.authenticate(authorization, address)
 
     async def caller(self, request: Request) -> Principal:
         """Returns who sends a request: by its `Authorization` header, or without one by a browser's session.
 
-        Raises `AuthenticationError`, `ProviderUnavailable`, and `Forged`.
+        Raises `AuthenticationError`, `LockedOut`, `ProviderUnavailable`, and `Forged`.
         """
         authorization = request.headers.get("authorization")
         if authorization is None:
             signed_in = await self.browser.caller(request.method, request.headers, request.cookies)
             if signed_in is not None:
                 return signed_in
-        return await self.authenticate(authorization)
+        return await self.authenticate(authorization, address_of(request.scope, self.config.trusted_proxies))
 
     async def readiness(self) -> dict[str, bool]:
         """Returns what a request needs, and whether it is there."""
@@ -250,7 +255,8 @@ class Services:
 
     async def close(self) -> None:
         """Gives back what is being worked on, closes connections and ends what was started."""
-        tasks = [task for task in (self._working, self._noting, self._auditing, self._sampling) if task is not None]
+        started = (self._working, self._noting, self._auditing, self._sampling, self._watching)
+        tasks = [task for task in started if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -31,15 +31,18 @@ async def login(s: Services, request: Request, x: Exchange) -> Response:
 async def callback(s: Services, request: Request, x: Exchange) -> Response:
     """Where the identity provider sends the browser back to: it gets its session here."""
     browser = _browser(s)
+
+    async def recorded(made: Session) -> None:
+        await s.audit.record(made.principal, "session.create", made.id, request_id=x.request_id)
+
     try:
-        made, cookie, next = await browser.finish(request.query_params, request.cookies)
+        _, cookie, next = await browser.finish(request.query_params, request.cookies, recorded)
     except flow.FlowError as e:
         s.audit.count("session.create", "sign_in_failed")
         raise ApiError(400, "sign_in_failed", str(e)) from None
     except AuthenticationError as e:
         s.audit.count("session.create", "access_denied")
         raise ApiError(403, "access_denied", f"You may not come in: {e}.") from None
-    await s.audit.record(made.principal, "session.create", made.id, request_id=x.request_id)
     response = RedirectResponse(s.config.oidc.url + next, 303)
     _set(browser, response, browser.session_cookie, cookie, int(s.config.oidc.session_hours * 3600))
     _set(browser, response, browser.flow_cookie, "", 0)
@@ -69,8 +72,11 @@ async def logout(s: Services, request: Request, x: Exchange) -> Response:
     """Ends the browser's session. `provider_url` is where to go to sign out at the provider too."""
     browser, found = await _session(s, request)
     browser.require_own(request.headers, request.cookies)
-    page = await browser.end(found, request.cookies)
-    await s.audit.record(found.principal, "session.end", found.id, request_id=x.request_id)
+
+    async def recorded() -> None:
+        await s.audit.record(found.principal, "session.end", found.id, request_id=x.request_id)
+
+    page = await browser.end(found, request.cookies, recorded)
     answer = {"object": "session", "id": found.id, "deleted": True, "provider_url": page}
     response = JsonResponse(answer)
     _set(browser, response, browser.session_cookie, "", 0)

@@ -8,13 +8,19 @@ from typing import Any
 _SAID = ("description", "title", "default", "const", "enum", "examples")
 """What is said in those; names and patterns are only matched."""
 
-_INSIDE = ("content", "text", "output", "refusal", "tool_calls", "function", "arguments")
+_INSIDE = ("content", "text", "output", "refusal", "tool_calls", "function", "arguments", "file")
 """Fields of messages and items that hold texts."""
+
+_NAMES = ("name", "filename")
+"""Fields of those that name a person, a function or a file: whoever sends them chooses what they say."""
+
+_SAYS = {"arguments": "arguments", **dict.fromkeys(_NAMES, "description")}
+"""Fields whose texts are of a role of their own."""
 
 OnText = Callable[[str, str, str], Awaitable[str]]
 """From a text, the role that says it and its place to what stands for it.
 
-Roles beside those of messages: `arguments` of a call, and `description` of a tool or a form.
+Roles beside those of messages: `arguments` of a call, and `description` of a tool or a form, or what is a name.
 """
 
 
@@ -28,8 +34,8 @@ async def walk(value: Any, place: str, role: str, on_text: OnText) -> Any:
         return value
     role = "tool" if value.get("type") == "function_call_output" else value.get("role", role)
     return {
-        name: await walk(item, f"{place}.{name}", "arguments" if name == "arguments" else role, on_text)
-        if name in _INSIDE
+        name: await walk(item, f"{place}.{name}", _SAYS.get(name, role), on_text)
+        if name in _INSIDE or (name in _NAMES and isinstance(item, str))
         else item
         for name, item in value.items()
     }

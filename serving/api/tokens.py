@@ -84,7 +84,7 @@ class Tokens:
 
     async def _ask(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
         async with self._client.post(self._endpoint, path, document) as response:
-            return await read_answer(response)
+            return await read_answer(response, self._endpoint)
 
 
 def bound(messages: list[dict[str, Any]], beside: Any) -> int:

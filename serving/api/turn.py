@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
 
-from serving.api.errors import ApiError, invalid, upstream
+from serving.api.errors import ApiError, invalid, no_instructions, upstream
 from serving.api.guarded_history import GuardedHistory
 from serving.api.recalling import Open, Recalled
 from serving.api.schemas import ChatRequest
@@ -53,6 +53,7 @@ class Recollection:
         self._memory = assistant.memory if assistant is not None else TokenWindowMemory()
         self._question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "")
         self._param = param
+        self._instructions = services.rails.instructions(assistant, caller)
         self.report: dict[str, int] = {"turns": 0, "left_out": 0}
         self.noted = False
 
@@ -89,6 +90,8 @@ class Recollection:
     def _refuse(self, shown: Sequence[Turn]) -> None:
         refused = self._screen.shown(id for turn in shown for id in turn.ids) if self._screen is not None else None
         if refused is None:
+            if self._instructions == "refuse" and any(m["role"] == "system" for m in memory.flat(shown)):
+                raise no_instructions(self._param)
             return
         id, name, kind = refused
         self._services.audit.count("guardrail.block", name, self._caller.tenant)

@@ -12,9 +12,13 @@ from typing import Any
 import aiohttp
 import orjson
 
+from serving.api.counted import without_cached
 from serving.api.errors import ApiError, EngineLost, EngineRefused, invalid, too_many, upstream
 from serving.engines.endpoint import Endpoint
 from serving.telemetry import tracing
+
+GENERATING = frozenset(("/chat/completions", "/completions"))
+"""Paths whose engine keeps the prompt, so that each request says whose it is."""
 
 MAX_ANSWER = 64_000_000
 """Bytes of a whole (not streamed) answer."""
@@ -49,7 +53,8 @@ class Upstream:
         connection, which stops the engine.
         """
         with tracing.engine(endpoint.url, path, document):
-            response = await self._send(endpoint, path, document)
+            beside = endpoint.beside if path in GENERATING else {}
+            response = await self._send(endpoint, path, {**document, **beside})
             try:
                 if response.status != 200:
                     raise await _refusal(response)
@@ -102,8 +107,8 @@ async def first_piece(response: aiohttp.ClientResponse) -> bytes:
     return piece
 
 
-async def read_answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """Returns the JSON object of a whole answer; raises a 502, or what `first_piece` raises."""
+async def read_answer(response: aiohttp.ClientResponse, endpoint: Endpoint) -> dict[str, Any]:
+    """Returns the JSON object of a whole answer of `endpoint`; raises a 502, or what `first_piece` raises."""
     body = rest = await first_piece(response)
     try:
         while rest and len(body) < MAX_ANSWER:
@@ -115,6 +120,8 @@ async def read_answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise upstream("The model's answer is not a JSON object.")
     tracing.answered(document.get("choices"), document.get("usage"))
+    if not endpoint.counted:
+        without_cached(document)
     return document
 
 

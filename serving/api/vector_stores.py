@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.charging import charged
+from serving.api.charging import allowed, charged, metered
 from serving.api.errors import invalid, not_found
 from serving.api.exchange import Exchange
 from serving.api.http import JsonResponse, read_json
@@ -18,6 +18,7 @@ from serving.api.schemas import SearchRequest, VectorStoreFileRequest, VectorSto
 from serving.api.services import Services
 from serving.store.access import shown
 from serving.store.errors import NotFound
+from serving.store.quotas import Meter
 from serving.store.vector_stores import VectorStore, VectorStoreFile
 
 FILES_AT_ONCE = 50
@@ -34,13 +35,25 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     body = await read_json(request, VectorStoreRequest, s.limits)
     if "idempotency-key" in request.headers and len(body.file_ids or ()) > FILES_AT_ONCE:
         raise invalid(f"With an Idempotency-Key at most {FILES_AT_ONCE} files are taken at once.", "file_ids")
+    if len(body.file_ids or ()) > (most := s.limits.attached_files):
+        raise invalid(f"At most {most} files are taken at once: attach the others one by one.", "file_ids")
+    size = 0
     for place, file_id in enumerate(body.file_ids or ()):
         with _naming(f"file_ids[{place}]"):
-            await s.files.get(x.caller, file_id)  # before anything is made: a wrong id leaves no store behind
+            # Before anything is made: a wrong id, or a quota that is reached, leaves no store behind.
+            size += (await s.files.get(x.caller, file_id)).bytes
+    if body.file_ids:
+        await allowed(s.quotas, s.keeper, x.caller, attachments=len(body.file_ids), stored_bytes=size)
     access = body.access.stored if body.access is not None else None
-    store = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata, access=access)
+
+    async def make() -> VectorStore:
+        made = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata, access=access)
+        await x.record(made.id)
+        return made
+
+    store = await s.database.atomically(make)
     for file_id in body.file_ids or ():
-        await s.vector_stores.attach(x.caller, store.id, file_id)
+        await s.vector_stores.attach(x.caller, store.id, file_id, meter=_meter(s, x))
     return JsonResponse(_store(await s.vector_stores.get(x.caller, store.id)))
 
 
@@ -83,6 +96,7 @@ async def attach(s: Services, request: Request, x: Exchange) -> Response:
             attributes=body.attributes,
             chunking=chunking.model_dump() if chunking is not None else None,
             access=body.list_given,
+            meter=_meter(s, x),
         )
     return JsonResponse(_file(file))
 
@@ -143,6 +157,11 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
             "next_page": None,
         }
     )
+
+
+def _meter(s: Services, x: Exchange) -> Callable[[int], Meter]:
+    """Counts an attachment, of whose index as many bytes are expected as the file has."""
+    return lambda size: metered(s.keeper, x.caller, attachments=1, stored_bytes=size)
 
 
 @contextmanager

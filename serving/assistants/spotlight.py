@@ -7,7 +7,6 @@ alone did much less; a small model understands neither well.
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass
 from typing import Literal
@@ -47,7 +46,7 @@ class Spotlight:
             note = DELIMIT.format(mark=self.mark)
         else:
             note = DATAMARK.format(mark=self.mark, sign=self.sign)
-            text = re.sub(r"\s+", self.sign, text.replace(self.sign, "").strip())
+            text = self.sign.join(text.replace(self.sign, "").split())
         return f"{note}\n<{self.mark}>\n{text}\n</{self.mark}>"
 
 

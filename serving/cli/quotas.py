@@ -11,7 +11,7 @@ from serving.cli.options import as_json, confirmed, limited, of_tenant
 from serving.cli.output import show
 from serving.config import Measure, Subject, Window
 
-COLUMNS = ("quota_id", "subject", "id", "window", "measure", "limit", "currency", "used", "resets_at")
+COLUMNS = ("quota_id", "subject", "id", "window", "measure", "limit", "currency", "set_by", "used", "resets_at")
 
 _SUBJECT = click.Choice(get_args(Subject))
 
@@ -40,6 +40,11 @@ def list_(stack: Stack, subject: str | None, id: str | None, limit: int, tenant:
 @click.argument("measure", type=click.Choice(get_args(Measure)))
 @click.argument("limit")
 @click.option("--currency", metavar="CODE", help="Of money, as USD.")
+@click.option(
+    "--set-by",
+    type=click.Choice(("platform", "tenant")),
+    help="Whose limit it is; by default the platform's where the key has that scope.",
+)
 @of_tenant
 @as_json
 @click.pass_obj
@@ -51,11 +56,13 @@ def set_(
     measure: str,
     limit: str,
     currency: str | None,
+    set_by: str | None,
     tenant: str | None,
     json: bool,
 ) -> None:
     """Lets the SUBJECT with this ID use at most LIMIT of a MEASURE in each WINDOW, or so many streams at once."""
     quota = {"subject": subject, "id": id, "window": window, "measure": measure, "limit": limit, "currency": currency}
+    quota |= {"set_by": set_by} if set_by is not None else {}
     show(stack.put("/admin/quotas", {"quotas": [quota]}, tenant=tenant), COLUMNS, json=json)
 
 

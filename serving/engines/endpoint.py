@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from serving.config import Tokenizer
 
@@ -14,7 +15,9 @@ class Endpoint:
     `url` is the base with the version (`http://host:port/v1`), `model` its name there, `headers` what it wants
     to be asked with (they can hold a key, so they stay out of `repr`). Times are seconds.
     `context` is the tokens of one request with its answer, and `tokenizer` says whose routes count them; each is None
-    where it is not known. One that is `leased` is a replica of ours, and there may be others like it.
+    where it is not known. One that is `leased` is a replica of ours, and there may be others like it. What each request
+    for tokens carries beside its own fields is `beside`: it says whose its prompt cache is. Unless what was found there
+    is `counted`, the caller is not told how much: it may be another's.
     """
 
     url: str
@@ -28,6 +31,8 @@ class Endpoint:
     context: int | None = None
     tokenizer: Tokenizer | None = None
     leased: bool = False
+    beside: dict[str, Any] = field(default_factory=dict, repr=False)
+    counted: bool = False
 
 
 class EngineUnavailable(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.config import KServeModel, RemoteModel, Tokenizer
+from serving.config import KServeModel, RemoteCache, RemoteModel, Tokenizer
 
 PATHS = {"huggingface": "/openai/v1"}
 """Where a runtime serves OpenAI's API, below the address in the InferenceService's status; others use /v1.
@@ -12,6 +12,10 @@ KServe's Hugging Face server: `KSERVE_OPENAI_ROUTE_PREFIX` in python/kserve/kser
 
 TOKENIZERS: dict[str, Tokenizer] = {"llamacpp": "llamacpp", "vllm": "vllm"}
 """Runtimes that count tokens for who asks."""
+
+CACHES: dict[str, RemoteCache] = {"llamacpp": "off", "vllm": "salted"}
+"""How runtimes can be kept from finding in one caller's prompt what another asked. Gateways reach a Service, so that
+none knows whose prompt a slot of llama.cpp holds."""
 
 
 def remote(model: KServeModel) -> RemoteModel | None:
@@ -25,6 +29,7 @@ def remote(model: KServeModel) -> RemoteModel | None:
         context=model.context,
         tokenizer=None if model.existing else TOKENIZERS.get(model.runtime),
         api_key=model.api_key,
+        prompt_cache=model.prompt_cache or ("shared" if model.existing else CACHES.get(model.runtime, "shared")),
         first_byte_timeout_s=model.first_byte_timeout_s,
         idle_timeout_s=model.idle_timeout_s,
         max_in_flight=model.max_in_flight,

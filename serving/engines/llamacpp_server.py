@@ -44,16 +44,35 @@ def start(args: argparse.Namespace, keys: Sequence[str] = ()) -> Any:
     if not args.model.is_file():
         raise FileNotFoundError(f"there is no file {args.model}")
     return serve(
-        args.model, args.name, args.host, args.port, keys, context=args.context, slots=args.slots, threads=args.threads
+        args.model,
+        args.name,
+        args.host,
+        args.port,
+        keys,
+        context=args.context,
+        slots=args.slots,
+        threads=args.threads,
+        reuse=False,
     )
 
 
 def serve(
-    file: Path, name: str, host: str, port: int, keys: Sequence[str], *, context: int, slots: int, threads: int
+    file: Path,
+    name: str,
+    host: str,
+    port: int,
+    keys: Sequence[str],
+    *,
+    context: int,
+    slots: int,
+    threads: int,
+    reuse: bool = True,
 ) -> Any:
     """Returns llama.cpp's server with one GGUF file, the model loaded.
 
-    `context` counts tokens, shared by all `slots` (requests decoded together). Port 0 is any free one.
+    `context` counts tokens, shared by all `slots` (requests decoded together). Port 0 is any free one. Without `reuse`
+    each prompt is read from its beginning, whatever its slot read before: so it must be where nobody knows whose that
+    was.
     """
     import xllamacpp  # loads the native library: only where a model runs
 
@@ -68,6 +87,7 @@ def serve(
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     params.n_threads_http = slots + 4
+    params.cache_prompt = reuse
     params.cache_ram_mib = 0  # the prompt cache beside the slots would grow to 8 GiB
     params.endpoint_metrics = True
     params.endpoint_slots = False

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from typing import Any, Protocol
 
-from serving.config import Catalog, KServeModel, LlamaCppModel, Model, RemoteModel, VllmModel, names
+from serving.config import Catalog, KServeModel, LlamaCppModel, Model, RemoteCache, RemoteModel, VllmModel, names
 from serving.document import model_application
 from serving.engines import kserve
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
+from serving.security.principal import Principal
+from serving.security.prompt_cache import CacheOwner, CacheOwners
 
 LEASES = 16
 """Leases that are asked for at most, until one is of a replica that can be used.
@@ -31,11 +33,12 @@ class Engines:
     """Every model of the catalogue, by name.
 
     `handle_of` finds the Serve handle of a model's application; it is called when a model is first asked for,
-    since the application can come up after the gateway.
+    since the application can come up after the gateway. `owners` says who shares what engines keep of prompts.
     """
 
-    def __init__(self, handle_of: Callable[[str], Handle], lease_timeout_s: float) -> None:
+    def __init__(self, handle_of: Callable[[str], Handle], lease_timeout_s: float, owners: CacheOwners) -> None:
         self._handle_of = handle_of
+        self._owners = owners
         self._lease_timeout_s = lease_timeout_s
         self._models: dict[str, Model] = {}
         self._handles: dict[str, Any] = {}
@@ -55,51 +58,65 @@ class Engines:
         self._handles = {name: h for name, h in self._handles.items() if name in models}
 
     @contextlib.asynccontextmanager
-    async def endpoint(self, name: str, lost: Collection[str] = ()) -> AsyncIterator[Endpoint]:
-        """Holds an endpoint of model `name` for one request, none of the replicas whose URLs are in `lost`.
+    async def endpoint(self, name: str, caller: Principal, lost: Collection[str] = ()) -> AsyncIterator[Endpoint]:
+        """Holds an endpoint of model `name` for one request of `caller`, no replica whose URL is in `lost`.
 
         Raises `EngineBusy` or `EngineUnavailable`.
         """
         remote = self._remotes.get(name)
         if remote is not None:
             async with remote.hold() as endpoint:
-                yield endpoint
+                yield self._parted(endpoint, remote.model.prompt_cache, caller)
             return
         model = self._models.get(name)
         if model is None:
             raise EngineUnavailable(f"the model {name} is not deployed")
         if isinstance(model, KServeModel):
             raise EngineUnavailable(f"the address of the model {name} is not known yet")
-        async with self._lease(name, model, lost) as endpoint:
+        async with self._lease(name, model, self._owners.of(caller), lost) as endpoint:
             yield endpoint
 
+    def _parted(self, endpoint: Endpoint, cache: RemoteCache, caller: Principal) -> Endpoint:
+        """Returns a remote endpoint that is asked so that what it keeps of prompts is parted, as far as it can be."""
+        if cache == "own":
+            return replace(endpoint, counted=True)
+        if cache == "salted":
+            return replace(endpoint, beside=_salted(self._owners.of(caller)), counted=self._owners.counted)
+        return replace(endpoint, beside={"cache_prompt": False}) if cache == "off" else endpoint
+
     @contextlib.asynccontextmanager
-    async def _lease(self, name: str, model: Model, lost: Collection[str]) -> AsyncIterator[Endpoint]:
+    async def _lease(
+        self, name: str, model: Model, owner: CacheOwner, lost: Collection[str]
+    ) -> AsyncIterator[Endpoint]:
         """Takes a replica of `model`; `name` is the model's or one of its adapters'."""
-        generator, granted = await self._granted(name, model, lost)
+        generator, granted = await self._granted(name, model, owner, lost)
         try:
             headers = {"Authorization": f"Bearer {granted['key']}"}
             # Engines close kept connections without a word: one more try before the first byte.
-            here = Endpoint(granted["url"], name, headers, retries=1, leased=True)
+            here = Endpoint(granted["url"], name, headers, retries=1, leased=True, counted=self._owners.counted)
             if isinstance(model, LlamaCppModel):
                 # llama.cpp gives each slot an equal part of its context.
-                yield replace(here, text_only=True, context=model.context // model.slots, tokenizer="llamacpp")
+                context = model.context // model.slots
+                slot = {"id_slot": granted["slot"]}
+                yield replace(here, text_only=True, context=context, tokenizer="llamacpp", beside=slot)
             elif isinstance(model, VllmModel):
-                yield replace(here, context=model.context, tokenizer="vllm")
+                yield replace(here, context=model.context, tokenizer="vllm", beside=_salted(owner))
             else:
                 yield here
         finally:
             # Dropping the generator would leave the replica's slot taken: only cancel() frees it.
             generator.cancel()
 
-    async def _granted(self, name: str, model: Model, lost: Collection[str]) -> tuple[Any, dict[str, str]]:
+    async def _granted(
+        self, name: str, model: Model, owner: CacheOwner, lost: Collection[str]
+    ) -> tuple[Any, dict[str, Any]]:
         """Returns a lease and what it grants. Those of lost replicas are held meanwhile, so that Serve looks on."""
         failure: Exception | None = None
         with contextlib.ExitStack() as passed_over:
             for _ in range(LEASES):
-                generator = self._handle(model.name).lease.remote()
+                generator = self._handle(model.name).lease.remote(owner.name, owner.user)
                 try:
-                    granted: dict[str, str] = await asyncio.wait_for(anext(generator), self._lease_timeout_s)
+                    granted: dict[str, Any] = await asyncio.wait_for(anext(generator), self._lease_timeout_s)
                 except TimeoutError:
                     generator.cancel()
                     raise EngineBusy(f"no replica of {name} took the request in {self._lease_timeout_s:g} s") from None
@@ -124,6 +141,11 @@ class Engines:
                 raise EngineUnavailable(f"the model {name} is not running") from e
             self._handles[name] = handle
         return handle
+
+
+def _salted(owner: CacheOwner) -> dict[str, Any]:
+    """vLLM hashes it into each block of its prefix cache."""
+    return {"cache_salt": owner.name}
 
 
 class _Remote:

@@ -10,7 +10,9 @@ import logging
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 from serving.telemetry import engines, metrics
 from serving.telemetry.values import FOLDER
@@ -72,14 +74,22 @@ class EngineReplica:
         metrics.engine_load_seconds.labels(model).set(time.perf_counter() - started)
         self._up.set(1)
 
-    async def lease(self) -> AsyncIterator[dict[str, str]]:
-        """Yields this replica's address and key once and holds a place until the caller cancels."""
+    async def lease(self, owner: str, user: str) -> AsyncIterator[dict[str, Any]]:
+        """Yields this replica's address and key once and holds a place until the caller cancels.
+
+        `owner` shares what the engine keeps of prompts with nobody of another name, and `user` is one of those.
+        """
         self._lease(1)
         try:
-            yield {"url": f"{self._url}/v1", "key": self._key}
-            await asyncio.Event().wait()
+            async with self._place(owner, user) as place:
+                yield {"url": f"{self._url}/v1", "key": self._key, **place}
+                await asyncio.Event().wait()
         finally:
             self._lease(-1)
+
+    def _place(self, owner: str, user: str) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """Holds what a lease grants beside the address: here nothing."""
+        return contextlib.nullcontext({})
 
     def _lease(self, change: int) -> None:
         self.book(time.monotonic())

@@ -10,7 +10,6 @@ from serving.retrieval.types import Block, Document
 
 _SEPARATOR = "\n\n"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_TRAILING = re.compile(r"[ \t\r]+(?=\n|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class DocumentBuilder:
 
     def add(self, text: str, page: int | None = None) -> None:
         """Adds a paragraph-like block; blank text is left out."""
-        text = _TRAILING.sub("", _clean(text)).strip()
+        text = "\n".join(line.rstrip(" \t\r") for line in _clean(text).split("\n")).strip()
         if text:
             self._append(text, page)
 

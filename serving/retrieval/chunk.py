@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, Self
@@ -14,6 +14,8 @@ CONTEXT_TOKENS = 48
 """Kept free in the embedder's window for the title and heading that go before a chunk's text."""
 _SPECIAL_TOKENS = 2
 _MIN_TOKENS = 100  # no word of a WordPiece tokenizer has more, so every word fits
+_READ_TOGETHER = 50_000  # characters: a tokenizer's words take fifty times the memory of their text
+_LONGEST_WORD = 200  # a longer one is a single token, as its parts are
 _CHARACTERS_PER_TOKEN = 16  # bounds text of few tokens: a word of over 100 characters is a single token
 
 
@@ -108,17 +110,60 @@ def _overlap(units: list[_Unit], budget: int) -> list[_Unit]:
 
 def _units(document: Document, tokenizer: WordTokenizer, budget: int) -> Iterator[_Unit]:
     for block in document.blocks:
-        spans = list(sentence_spans(document.text, block.start, block.start + len(block.text)))
-        words = tokenizer.words([document.text[start:end] for start, end in spans])
-        for (start, end), counted in zip(spans, words, strict=True):
-            yield from _cut(document.text, start, end, counted, budget, tokenizer, block)
+        for spans in _together(sentence_spans(document.text, block.start, block.start + len(block.text))):
+            for start, end, words in _words(document.text, spans, tokenizer):
+                yield from _cut(document.text, start, end, words, budget, tokenizer, block)
+
+
+def _together(spans: Iterator[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Yields sentences in groups of at most `_READ_TOGETHER` characters; a longer one is a group."""
+    group: list[tuple[int, int]] = []
+    for span in spans:
+        if group and span[1] - group[0][0] > _READ_TOGETHER:
+            yield group
+            group = []
+        group.append(span)
+    if group:
+        yield group
+
+
+def _words(
+    text: str, spans: list[tuple[int, int]], tokenizer: WordTokenizer
+) -> Iterator[tuple[int, int, Iterable[tuple[int, int, int]]]]:
+    """Yields sentences with their words, whose places are counted from the sentence's start."""
+    if len(spans) == 1:
+        [(start, end)] = spans
+        yield start, end, _words_of_one(text, start, end, tokenizer)
+        return
+    words = tokenizer.words([text[start:end] for start, end in spans])
+    for (start, end), counted in zip(spans, words, strict=True):
+        yield start, end, counted
+
+
+def _words_of_one(text: str, start: int, end: int, tokenizer: WordTokenizer) -> Iterator[tuple[int, int, int]]:
+    at = start
+    while at < end:
+        stop = _stop(text, at, end)
+        for left, right, tokens in tokenizer.words([text[at:stop]])[0]:
+            yield at - start + left, at - start + right, tokens
+        at = stop
+
+
+def _stop(text: str, start: int, end: int) -> int:
+    """Returns where a part of a long sentence ends: between two words where there is such a place nearby."""
+    stop = start + _READ_TOGETHER
+    if stop >= end:
+        return end
+    while stop > start + _READ_TOGETHER - _LONGEST_WORD and text[stop - 1].isalnum() and text[stop].isalnum():
+        stop -= 1
+    return stop
 
 
 def _cut(
     text: str,
     start: int,
     end: int,
-    words: list[tuple[int, int, int]],
+    words: Iterable[tuple[int, int, int]],
     budget: int,
     tokenizer: WordTokenizer,
     block: Block,

@@ -28,6 +28,7 @@ MIN_SUPPORT = 0.7
 
 _CANDIDATES = 3  # per claim, by recall: only these are embedded
 _MIN_WORDS = 2  # a sentence with fewer content words ("Sure!") claims nothing
+_MAX_WORDS = 400  # a sentence with more content words is no sentence: comparing orders costs their product
 _LIST_MARK = re.compile(r"(?:[-*+•>#|]+|\d+[.)])\s+")
 _FENCE = re.compile(r"^```.*?(?:^```|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -109,7 +110,9 @@ def _sources(hit: Hit) -> Iterator[_Source]:
 
 def _candidates(claim: _Claim, sources: Sequence[_Source]) -> list[tuple[_Source, float]]:
     """The sources that hold most of a claim and contradict nothing, best recall (then shortest) first."""
-    found = []
+    found: list[tuple[_Source, float]] = []
+    if len(claim.words.sequence) > _MAX_WORDS:
+        return found
     for source in sources:
         recall = _recall(claim.words, source)
         if recall >= MIN_RECALL and _consistent(claim.words, source):
@@ -129,7 +132,8 @@ def _consistent(claim: Words, source: _Source) -> bool:
     """Whether nothing that turns a sentence's meaning differs between a claim and its source."""
     words = source.words
     return (
-        claim.numbers <= words.numbers
+        len(words.sequence) <= _MAX_WORDS
+        and claim.numbers <= words.numbers
         and claim.names <= words.stems | source.context
         and _negated_alike(claim, words)
         and not opposed(claim, words)

@@ -13,7 +13,7 @@ from ray.serve.exceptions import RayServeException
 
 from serving.config import Assistant, Catalog, KnowledgeAccess
 from serving.retrieval.errors import CollectionNotFound
-from serving.retrieval.types import Attribution, Hit
+from serving.retrieval.types import MAX_QUESTION, Attribution, Hit
 from serving.security.principal import Principal
 from serving.telemetry import tracing
 
@@ -41,8 +41,8 @@ class RetrievalClient:
     async def context(self, principal: Principal, assistant: Assistant, question: str) -> list[Hit]:
         """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
 
-        Collections that the principal may not be told of are not searched. Raises `CollectionNotFound` when one of
-        the others is not there.
+        Of the question its first `MAX_QUESTION` characters count. Collections that the principal may not be told of
+        are not searched. Raises `CollectionNotFound` when one of the others is not there.
         """
         access = self._access
         who = principal.tenant, principal.user, principal.groups
@@ -52,6 +52,7 @@ class RetrievalClient:
         granted = tuple(name for name in told if name in access)
         if told != assistant.knowledge:
             assistant = assistant.model_copy(update={"knowledge": told})
+        question = question[:MAX_QUESTION]
         with tracing.span("retrieval", {"gen_ai.operation.name": "retrieval"}) as span:
             hits: list[Hit] = await self._call("context", principal, assistant, question, granted)
             if span is not None:
@@ -61,7 +62,7 @@ class RetrievalClient:
 
     async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:
         """Returns the best chunks of one vector store that the principal may read."""
-        hits: list[Hit] = await self._call("search", principal, store_id, query, count)
+        hits: list[Hit] = await self._call("search", principal, store_id, query[:MAX_QUESTION], count)
         return hits
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:

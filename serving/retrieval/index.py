@@ -18,7 +18,15 @@ import numpy as np
 import pyarrow as pa
 from lancedb.expr import Expr, col, lit
 from lancedb.index import FTS, Bitmap, BTree, IvfSq
-from lancedb.query import LanceVectorQueryBuilder
+from lancedb.query import (
+    BooleanQuery,
+    FullTextQuery,
+    LanceFtsQueryBuilder,
+    LanceVectorQueryBuilder,
+    MatchQuery,
+    Occur,
+    PhraseQuery,
+)
 from lancedb.table import Table
 from numpy.typing import NDArray
 
@@ -34,6 +42,14 @@ Mode = Literal["hybrid", "dense", "bm25"]
 
 MAX_QUERY_CHARACTERS = 4_000
 """More of a query than this does not reach the BM25 leg: each term costs a walk through its postings."""
+
+MAX_PHRASES = 8
+"""Phrases in quotes of one query that are looked for as such."""
+
+_WORDS = "body_positions"
+"""The BM25 index, with the places of words: 1.7 times as large as without, a half of the text's size."""
+_WORDS_BEFORE = "body_idx"
+"""The one without places, of collections that an earlier release made: it finds words, but no phrases."""
 
 VECTOR_INDEX_ROWS = 10_000
 """Below this an exact scan is as fast (about 2 ms per 1,000 rows on one core)."""
@@ -211,9 +227,13 @@ class CollectionIndex:
         readers and writers of other processes away.
         """
         indexes = {index.name for index in self._table.list_indices()}
-        for column, config in (("body", FTS()), ("tenant", Bitmap()), ("file_id", BTree())):
-            if f"{column}_idx" not in indexes and self._table.count_rows():
-                self._table.create_index(column, config=config, name=f"{column}_idx")
+        wanted: dict[str, tuple[str, FTS | Bitmap | BTree]] = {_WORDS: ("body", FTS(with_position=True))}
+        wanted |= {"tenant_idx": ("tenant", Bitmap()), "file_id_idx": ("file_id", BTree())}
+        for name, (column, config) in wanted.items():
+            if name not in indexes and self._table.count_rows():
+                self._table.create_index(column, config=config, name=name)
+                if name == _WORDS and _WORDS_BEFORE in indexes:
+                    self._table.drop_index(_WORDS_BEFORE)
         self._index_vectors([name for name in indexes if name.startswith("vector_")])
         age = timedelta(0) if purge else timedelta(hours=1)
         self._table.optimize(cleanup_older_than=age, delete_unverified=purge)
@@ -233,7 +253,8 @@ class CollectionIndex:
         rows = self._table.count_rows()
         files = self._table.search().select(["tenant", "file_id"]).to_arrow()
         names = {index.name for index in self._table.list_indices()}
-        indexed = self._table.index_stats("body_idx") if "body_idx" in names else None
+        words = next((name for name in (_WORDS, _WORDS_BEFORE) if name in names), None)
+        indexed = self._table.index_stats(words) if words else None
         return Stats(
             chunks=rows,
             files=files.group_by(["tenant", "file_id"]).aggregate([]).num_rows,
@@ -264,9 +285,32 @@ class CollectionIndex:
         return _dicts(query.select([*_RESULT, "_distance"]).limit(depth).to_arrow())
 
     def _bm25(self, text: str, where: Expr, depth: int) -> list[dict[str, Any]]:
-        search = self._table.search(text[:MAX_QUERY_CHARACTERS], query_type="fts", fts_columns="body")
-        query = search.where(where, prefilter=True)
-        return _dicts(query.select([*_RESULT, "_score"]).limit(depth).to_arrow())
+        """Returns what holds words of the text; where it quotes phrases that any chunk holds, what holds these."""
+        text = text[:MAX_QUERY_CHARACTERS]
+        words = MatchQuery(text, "body")  # type: ignore[call-arg]  # the plugin overlooks defaults of LanceDB's fields
+        if quoted := phrases(text):
+            must = [(Occur.MUST, PhraseQuery(phrase, "body")) for phrase in quoted]  # type: ignore[call-arg]
+            try:
+                found = self._lexical(BooleanQuery([*must, (Occur.SHOULD, words)]), where, depth)
+            except ValueError as e:
+                if "position" not in str(e):
+                    raise
+                found = []  # an index that is older than phrases: `optimize` makes it anew
+            if found:
+                return found
+        return self._lexical(words, where, depth)
+
+    def _lexical(self, query: FullTextQuery, where: Expr, depth: int) -> list[dict[str, Any]]:
+        # A query is an object, never a string: LanceDB would read quotes in it as syntax.
+        search = cast(LanceFtsQueryBuilder, self._table.search(query, query_type="fts"))
+        return _dicts(search.where(where, prefilter=True).select([*_RESULT, "_score"]).limit(depth).to_arrow())
+
+
+def phrases(text: str) -> list[str]:
+    """Returns what stands in double quotes and has several words, at most `MAX_PHRASES`."""
+    parts = text.replace("“", '"').replace("”", '"').replace("„", '"').split('"')
+    closed = parts[1 : len(parts) - 1 : 2]
+    return [" ".join(part.split()) for part in closed if len(part.split()) > 1][:MAX_PHRASES]
 
 
 def _open(database: lancedb.DBConnection, collection_id: str) -> Table | None:

@@ -9,25 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound, UnreadableDocument
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import Manifest
 from serving.retrieval.parse import PARSER_VERSION
-from serving.retrieval.sandbox import parse_isolated
+from serving.retrieval.sandbox import chunk_isolated
 from serving.retrieval.types import Chunk
 from serving.store.blobs import Blobs, blob_deletion
 from serving.store.counted import counted
 from serving.store.errors import NotFound
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.jobs import Job, Jobs
-from serving.store.vector_stores import DROP_INDEX, INGEST, PURGE_INDEX, UNINDEX, VectorStores
+from serving.store.vector_store import DROP_INDEX, INGEST, OPTIMIZE, PURGE_INDEX, UNINDEX
+from serving.store.vector_stores import VectorStores
 from serving.store.worker import Handler, JobContext, PermanentError
 from serving.telemetry import metrics
-
-OPTIMIZE = "optimize_index"
-"""Job kind: payload {"vector_store_id"}: bring new rows into the indexes and compact."""
 
 EMBED_AT_ONCE = 64
 """Chunks embedded between two reports of progress."""
@@ -95,13 +93,12 @@ class Ingestion:
         return {"usage_bytes": usage, "chunks": len(chunks)}
 
     def _chunks(self, data: bytes, name: str, chunking: dict[str, Any]) -> list[Chunk]:
-        document = parse_isolated(data, name)
         settings = ChunkSettings()
         if static := chunking.get("static"):
             settings = ChunkSettings.static(
                 static["max_chunk_size_tokens"], static["chunk_overlap_tokens"], self._embedder.max_tokens
             )
-        return chunk(document, self._embedder, settings)
+        return chunk_isolated(data, name, settings)
 
     async def _vectors(self, context: JobContext, chunks: list[Chunk]) -> NDArray[np.float32]:
         parts = []

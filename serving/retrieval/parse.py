@@ -35,8 +35,12 @@ EXTENSIONS: dict[str, Kind] = {
     ".docx": "docx",
 }
 
-_HTML = re.compile(r"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE | re.DOTALL)
+_PAGE = re.compile(r"<(?:!doctype\s{1,100}html|html|head|body)[\s>]", re.IGNORECASE)
+_SPACE = re.compile(r"\s*+")
+_TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 _DOCX_PART = "word/document.xml"
+_ENTRY = b"PK\x01\x02"
+_MAX_ENTRIES = 10_000
 
 
 def parse(data: bytes, name: str, bounds: Bounds | None = None) -> Document:
@@ -92,23 +96,43 @@ def _content_kind(data: bytes, declared: Kind, bounds: Bounds) -> str:
     if declared in ("pdf", "docx"):
         return "something else"
     text = _decode(data)
-    if _HTML.match(text[:4096]):
+    if _begins_page(text[:4096]):
         # Markdown may begin with HTML; only a plain text file must not be a page.
         return declared if declared == "markdown" else "html"
-    if declared == "html" and not re.search(r"<[a-zA-Z][^<>]*>", text):
+    if declared == "html" and not _TAG.search(text):
         return "text"
     return declared
 
 
+def _begins_page(text: str) -> bool:
+    """Whether a text begins with a page's first tag, but for white space and comments."""
+    at = 0
+    while True:
+        if (space := _SPACE.match(text, at)) is not None:
+            at = space.end()
+        if not text.startswith("<!--", at):
+            return _PAGE.match(text, at) is not None
+        end = text.find("-->", at + 4)
+        if end < 0:
+            return False
+        at = end + 3
+
+
 def _zip_kind(data: bytes, bounds: Bounds) -> str:
-    """Looks into an archive's directory (nothing is unpacked) and bounds what it would unpack to."""
+    """Looks into an archive's directory (nothing is unpacked) and bounds what it would unpack to.
+
+    What its end says of how many entries there are can be wrong: each has its mark, and these are counted before any
+    is listed.
+    """
+    if data.count(_ENTRY) > _MAX_ENTRIES:
+        raise UnreadableDocument("too_large", f"the archive has over {_MAX_ENTRIES:,} entries")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
         raise UnreadableDocument("damaged", "the file is a damaged or truncated archive") from None
     unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > bounds.unpacked_bytes or unpacked > bounds.ratio * max(len(data), 10_000) or len(entries) > 10_000:
+    if unpacked > bounds.unpacked_bytes or unpacked > bounds.ratio * max(len(data), 10_000):
         raise UnreadableDocument("too_large", "the archive unpacks to too much")
     if any(entry.flag_bits & 1 for entry in entries):
         raise UnreadableDocument("encrypted", "the archive is encrypted")

@@ -32,13 +32,14 @@ from serving.store.erasure import Erasures
 from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
 from serving.store.idempotency import IdempotencyKeys
+from serving.store.job import ERASURE
 from serving.store.jobs import Jobs
 from serving.store.responses import Responses
 from serving.store.used_approvals import UsedApprovals
 from serving.store.users import ADMIN
 from serving.store.vector_stores import VectorStores
 from serving.store.worker import Worker
-from serving.telemetry import metrics
+from serving.telemetry import loop_lag, metrics
 
 log = logging.getLogger("headrace.retrieval")
 
@@ -72,20 +73,29 @@ class RetrievalReplica:
         self._indexes: OrderedDict[str, CollectionIndex] = OrderedDict()
         self._names: dict[str, tuple[float, str]] = {}
         erasures = Erasures(self._database, jobs, self._files, self._stores, chain_key(config.key_secret.read()))
-        self._worker = Worker(jobs, {**self._ingestion.handlers, **erasures.handlers})
+        handlers = {**self._ingestion.handlers, **erasures.handlers}
+        # Documents never keep an erasure waiting, nor an erasure documents.
+        self._workers = [Worker(jobs, handlers, lane=lane) for lane in ("", ERASURE)]
         self._working: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Brings the database up to date and begins to work on jobs."""
         await self._database.start()
-        self._working = asyncio.create_task(self._worker.run())
+        self._working = asyncio.create_task(self._work())
         self._housekeeping = asyncio.create_task(self._keep_house())
+        self._watching = asyncio.create_task(loop_lag.watch("retrieval"))
 
     async def check_health(self) -> None:
-        """Raises when the worker has ended; Serve then replaces the replica."""
+        """Raises when a worker has ended; Serve then replaces the replica."""
         if self._working is not None and self._working.done():
-            raise RuntimeError("the job worker has ended")
+            raise RuntimeError("a job worker has ended")
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for worker in self._workers:
+                group.create_task(worker.run())
 
     async def _keep_house(self) -> None:
         """Removes what crashes and time leave behind; several replicas may do it at once."""
@@ -129,7 +139,7 @@ class RetrievalReplica:
         )
         hits = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
-        return for_prompt(question, hits, assistant, self._embedder)
+        return await asyncio.to_thread(for_prompt, question, hits, assistant, self._embedder)
 
     async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:
         """Returns the best chunks of one vector store."""

@@ -1,4 +1,4 @@
-"""Parsing in a child process, so that a hostile document can harm nothing but that child.
+"""Telling, parsing and chunking in a child process, so that a hostile document can harm nothing but that child.
 
 The child gets the bytes on stdin and an empty environment; it may use so much memory, processor time and
 wall time, and `serving.confine` leaves it its pipes and the code of the parsers.
@@ -8,26 +8,31 @@ wall time, and `serving.confine` leaves it its pipes and the code of the parsers
 from __future__ import annotations
 
 import json
+import os
 import sys
 import sysconfig
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from serving.child import Overrun, ask
 from serving.confine import LIBRARIES, Limits, Unconfined, confine
 from serving.retrieval.builder import Bounds
+from serving.retrieval.chunk import ChunkSettings, WordTokenizer, chunk
 from serving.retrieval.errors import Code, UnreadableDocument
-from serving.retrieval.parse import parse
-from serving.retrieval.types import Block, Document
+from serving.retrieval.parse import Kind, detect, parse
+from serving.retrieval.types import Block, Chunk, Document
 
 _TOO_COMPLEX: Final[tuple[Code, str]] = ("too_complex", "the file needs too much time or memory to read")
 
 
+Task = Literal["detect", "parse", "chunk"]
+
+
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one parse may use: address space in bytes, seconds of processor and of wall time."""
+    """What one task may use: address space in bytes, seconds of processor and of wall time."""
 
     memory_bytes: int = 2_000_000_000
     cpu_s: int = 60
@@ -35,18 +40,54 @@ class SandboxLimits:
     bounds: Bounds = field(default_factory=Bounds)
 
 
+DETECTING: Final = SandboxLimits(cpu_s=10, wall_s=30)
+"""To tell what a file is takes no more than a look at each of its bytes."""
+
+CHUNKING: Final = SandboxLimits(cpu_s=300, wall_s=600)
+"""A document of 20,000,000 characters has millions of words, and each is counted."""
+
+
+class TokenizerUnreadable(Exception):
+    """The installation is at fault, not the document."""
+
+
 def parse_isolated(data: bytes, name: str, limits: SandboxLimits | None = None) -> Document:
     """`parse` in a child process.
 
     Raises `UnreadableDocument`, also when the child dies of its limits; `Unconfined` when it cannot be confined.
     """
-    limits = limits or SandboxLimits()
-    header = json.dumps({"name": name, "limits": asdict(limits)}).encode()
+    found = _answer("parse", data, name, limits or SandboxLimits())
+    text = found["text"]
+    blocks = (Block(text[start:end], start, tuple(heading), page) for start, end, heading, page in found["blocks"])
+    return Document(found["kind"], found["title"], text, tuple(blocks))
+
+
+def detect_isolated(data: bytes, name: str, limits: SandboxLimits = DETECTING) -> Kind:
+    """`detect` in a child process; raises as `parse_isolated` does."""
+    kind: Kind = _answer("detect", data, name, limits)["kind"]
+    return kind
+
+
+def chunk_isolated(data: bytes, name: str, settings: ChunkSettings, limits: SandboxLimits = CHUNKING) -> list[Chunk]:
+    """`parse`, then `chunk` by the embedder's tokenizer, in a child process; raises as `parse_isolated` does.
+
+    Raises `FileNotFoundError` when the tokenizer is not installed, and `TokenizerUnreadable`.
+    """
+    from serving.retrieval.tokens import TOKENIZER, package_file
+
+    # Found here: the child's environment is empty, and an image names the folder of its weights in the environment.
+    tokenizer = str(package_file(*TOKENIZER))
+    found = _answer("chunk", data, name, limits, settings=asdict(settings), tokenizer=tokenizer)
+    return [Chunk(*values) for values in found["chunks"]]
+
+
+def _answer(task: Task, data: bytes, name: str, limits: SandboxLimits, **more: Any) -> dict[str, Any]:
+    header = json.dumps({"task": task, "name": name, "limits": asdict(limits), **more}).encode()
     return _decode(_ask(len(header).to_bytes(4, "big") + header + data, limits))
 
 
 def _ask(question: bytes, limits: SandboxLimits) -> bytes:
-    """Returns what the child wrote, at most what a document within its bounds can need."""
+    """Returns what the child wrote, at most what a document within its bounds, or its chunks, can need."""
     bound = limits.bounds.characters * 12 + limits.bounds.blocks * 400
     try:
         return ask("serving.retrieval.sandbox", question, bound=bound, deadline=time.monotonic() + limits.wall_s)
@@ -54,19 +95,41 @@ def _ask(question: bytes, limits: SandboxLimits) -> bytes:
         raise UnreadableDocument(*_TOO_COMPLEX) from None
 
 
-def _decode(answer: bytes) -> Document:
+def _decode(answer: bytes) -> dict[str, Any]:
     """A child that was killed leaves half an answer or none."""
     try:
-        found = json.loads(answer)
+        found: dict[str, Any] = json.loads(answer)
     except ValueError:
         raise UnreadableDocument(*_TOO_COMPLEX) from None
     if "unconfined" in found:
         raise Unconfined(found["unconfined"])
+    if "tokenizer" in found:
+        raise TokenizerUnreadable(found["tokenizer"])
     if "code" in found:
         raise UnreadableDocument(found["code"], found["message"])
-    text = found["text"]
-    blocks = (Block(text[start:end], start, tuple(heading), page) for start, end, heading, page in found["blocks"])
-    return Document(found["kind"], found["title"], text, tuple(blocks))
+    return found
+
+
+def _done(request: dict[str, Any], data: bytes, counter: WordTokenizer | None) -> dict[str, Any]:
+    bounds = Bounds(**request["limits"]["bounds"])
+    if request["task"] == "detect":
+        return {"kind": detect(data, request["name"], bounds)}
+    document = parse(data, request["name"], bounds)
+    if counter is None:
+        return _encode(document)
+    chunks = chunk(document, counter, ChunkSettings(**request["settings"]))
+    return {"chunks": [astuple(each) for each in chunks]}
+
+
+def _counter(request: dict[str, Any]) -> WordTokenizer | None:
+    if request["task"] != "chunk":
+        return None
+    from serving.retrieval.tokens import WordPieces  # what parses does without the library
+
+    try:
+        return WordPieces(Path(request["tokenizer"]))
+    except Exception as e:  # what the library raises is not of a type of its own
+        raise TokenizerUnreadable(f"{request['tokenizer']}: {e}") from e
 
 
 def _encode(document: Document) -> dict[str, Any]:
@@ -82,15 +145,19 @@ def _confine(limits: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """The child: reads the request from stdin, writes a document or an error as JSON to stdout."""
+    """The child: reads the request from stdin, writes what it found or an error as JSON to stdout."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the wall lets it have threads, and its time is counted for all
     stdin = sys.stdin.buffer
     request = json.loads(stdin.read(int.from_bytes(stdin.read(4), "big")))
     try:
+        # The tokenizer is read before the wall is there: an image has its package elsewhere than the parsers' code.
+        counter = _counter(request)
         _confine(request["limits"])
-        bounds = Bounds(**request["limits"]["bounds"])
-        answer = _encode(parse(stdin.read(), request["name"], bounds))
+        answer = _done(request, stdin.read(), counter)
     except Unconfined as e:
         answer = {"unconfined": str(e)}
+    except TokenizerUnreadable as e:
+        answer = {"tokenizer": str(e)}
     except UnreadableDocument as e:
         answer = {"code": e.code, "message": e.message}
     except (MemoryError, RecursionError):
@@ -98,7 +165,8 @@ def main() -> None:
     except Exception:
         # A parser's own failure: the caller learns that the file is at fault, not what stood in it.
         answer = {"code": "damaged", "message": "the file is damaged"}
-    sys.stdout.buffer.write(json.dumps(answer).encode())
+    # A surrogate, which UTF-8 has not, is escaped as JSON does.
+    sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode(errors="backslashreplace"))
 
 
 if __name__ == "__main__":

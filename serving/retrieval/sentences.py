@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_BOUNDARY = re.compile(r"""(?<=[.!?…])["'”’)\]*_`]*\s+|(?<=[。！？])\s*|\s*\n(?=\s*(?:\n|[-*+•|#>]|\d+[.)]\s))\s*""")
+_GAP = re.compile(r"\s+|(?<=[。！？])")
+_ENDS = ".!?…"
+_WIDE_ENDS = "。！？"
+_CLOSING = "\"'”’)]*_`"
+_ITEM = re.compile(r"[-*+•|#>]|\d+[.)]\s")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[A-Za-z]|e\.g|i\.e|cf|vs|etc|al|approx|fig|eq|no|vol|pp?|sec|ch|ed|dr|mr|mrs|ms|prof|st|jr|inc|ltd|co)"
     r"\.$",
     re.IGNORECASE,
 )
-_ORDINAL = re.compile(r"\s*\d+\.")
+_ORDINAL = re.compile(r"\d{1,9}\.")
 
 
 def sentence_spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
@@ -22,18 +26,40 @@ def sentence_spans(text: str, start: int = 0, end: int | None = None) -> Iterato
     """
     end = len(text) if end is None else end
     begin = start
-    for match in _BOUNDARY.finditer(text, start, end):
-        cut = match.end()
-        if "\n" not in match.group() and _goes_on(text[begin : match.start()]):
+    while begin < end and text[begin].isspace():
+        begin += 1
+    for stop, cut in _boundaries(text, start, end):
+        if text.find("\n", stop, cut) < 0 and _goes_on(text, begin, stop):
             continue
         yield from _stripped(text, begin, cut)
         begin = cut
     yield from _stripped(text, begin, end)
 
 
-def _goes_on(text: str) -> bool:
+def _boundaries(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yields where sentences can end: white space, with the quotes and brackets that close before it.
+
+    One pass: each gap between words is looked at once, and so is what stands before and after it.
+    """
+    seen = start
+    for gap in _GAP.finditer(text, start, end):
+        left, right = gap.span()
+        stop = left
+        while stop > seen and text[stop - 1] in _CLOSING:
+            stop -= 1
+        before = text[stop - 1 : stop]
+        seen = right
+        if left == right or (left and text[left - 1] in _WIDE_ENDS):
+            yield left, right
+        elif before and before in _ENDS:
+            yield stop, right
+        elif (lines := text.count("\n", left, right)) > 1 or (lines and _ITEM.match(text, right, end)):
+            yield left, right
+
+
+def _goes_on(text: str, start: int, end: int) -> bool:
     """Whether a full stop ends an abbreviation or a list's number rather than a sentence."""
-    return bool(_ABBREVIATION.search(text[-12:]) or _ORDINAL.fullmatch(text))
+    return bool(_ABBREVIATION.search(text[max(start, end - 12) : end]) or _ORDINAL.fullmatch(text, start, end))
 
 
 def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_QUESTION = 8_192
+"""Characters of a question that are searched for: those that it begins with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

@@ -95,7 +95,7 @@ def read(text: str) -> Words:
             clause += 1
         clause_end = match.end()
         negator = lower in _NEGATORS or lower.endswith("n't")
-        if negator:
+        if negator and match.end() > reach:  # within its reach the next end of a clause is known
             found = _CLAUSE_END.search(plain, match.end())
             reach = found.start() if found else len(plain)
         number = raw[0].isdigit() or lower in _NUMERALS

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
 from serving.config import Cors, Oidc
@@ -21,7 +21,7 @@ from serving.security.principal import Principal
 from serving.security.provider import CodeRefused, Provider, ProviderUnavailable
 from serving.security.remembered import Remembered
 from serving.security.tokens import signed_in
-from serving.store.sessions import Session, Sessions
+from serving.store.sessions import Recorded, Session, Sessions
 
 CSRF_HEADER = "x-csrf-token"
 MAX_CODE = 4096
@@ -91,10 +91,13 @@ class Browser:
         }
         return _with(metadata.authorization_endpoint, asked), cookie
 
-    async def finish(self, answer: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[Session, str, str]:
+    async def finish(
+        self, answer: Mapping[str, str], cookies: Mapping[str, str], recorded: Recorded | None = None
+    ) -> tuple[Session, str, str]:
         """Returns the new session, its cookie, and where its browser goes on; one that it had is over.
 
-        Raises `FlowError`, `AuthenticationError`, `ProviderUnavailable`.
+        `recorded` is awaited in the transaction that makes it. Raises `FlowError`, `AuthenticationError`,
+        `ProviderUnavailable`.
         """
         flow = self._flows.read(cookies.get(self.flow_cookie), answer.get("state"))
         provider = self.providers.get(flow.issuer)
@@ -123,6 +126,7 @@ class Browser:
             provider.issuer.name,
             self._hashes(cookie)[0],
             instead_of=self._hashes(before) if before is not None else (),
+            recorded=recorded,
         )
         return session, cookie, flow.next
 
@@ -162,9 +166,14 @@ class Browser:
         """Returns what a page of ours proves itself with, while the session lasts."""
         return self._macs(b"csrf", cookies[self.session_cookie])[0]
 
-    async def end(self, session: Session, cookies: Mapping[str, str]) -> str | None:
-        """Ends a session. Returns the provider's page where one signs out there too, if it has one."""
-        await self._sessions.end(*self._hashes(cookies[self.session_cookie]))
+    async def end(
+        self, session: Session, cookies: Mapping[str, str], recorded: Callable[[], Awaitable[None]] | None = None
+    ) -> str | None:
+        """Ends a session. Returns the provider's page where one signs out there too, if it has one.
+
+        `recorded` is awaited in the transaction that ends it.
+        """
+        await self._sessions.end(*self._hashes(cookies[self.session_cookie]), recorded=recorded)
         provider = self.providers[session.issuer]
         try:
             page = (await provider.metadata()).end_session_endpoint

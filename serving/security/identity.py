@@ -14,10 +14,13 @@ class Identity:
         self._keys = keys
         self._tokens = tokens
 
-    async def authenticate(self, authorization: str | None) -> Principal:
-        """Returns the caller. Raises `AuthenticationError`, and `ProviderUnavailable` when nobody can tell."""
+    async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
+        """Returns the caller, who asks from an `address`, None for one of our own.
+
+        Raises `AuthenticationError`, `LockedOut`, and `ProviderUnavailable` when nobody can tell.
+        """
         scheme, _, credential = (authorization or "").partition(" ")
         credential = credential.strip()
         if scheme.lower() == "bearer" and not credential.startswith(PREFIX) and is_token(credential):
             return await self._tokens.principal(credential)
-        return await self._keys.authenticate(authorization)
+        return await self._keys.authenticate(authorization, address)

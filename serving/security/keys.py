@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterable
 
+from serving.security.lockout import Lockout
 from serving.security.principal import SCOPES, Principal, allowed
 from serving.security.remembered import Remembered
 from serving.store.ids import now
@@ -16,6 +17,10 @@ from serving.store.keys import ApiKey, Held, Keys
 log = logging.getLogger("headrace.security")
 
 PREFIX = "hr_"
+GOOD_S = 3600
+"""For so long after a key was good nobody's wrong keys stand in its way."""
+COUNTED_S = 900
+"""For so long a wrong key that comes again counts once: whoever guesses tries another."""
 _KEY = re.compile(r"hr_[A-Za-z0-9_-]{43}", re.ASCII)
 
 
@@ -34,6 +39,9 @@ class Authenticator:
     Verified keys are remembered for `ttl_s` seconds, refused ones for `refused_ttl_s`, at most `size` of each:
     a revoked key works that much longer, and so does what a user's role or groups were. Only digests are kept in
     memory.
+
+    Keys that are not known are looked up for each address as `Lockout` has it; those that were good here before are
+    looked up all the same, so that nobody is locked out by neighbours behind the same address.
 
     Keys that were hashed with the secret `previous` verify too, and are hashed anew when they are used.
     """
@@ -56,23 +64,32 @@ class Authenticator:
         self._previous = previous.encode() if previous is not None else None
         self._verified: Remembered[Principal] = Remembered(ttl_s, size)
         self._refused: Remembered[bool] = Remembered(refused_ttl_s, size)
+        self._good: Remembered[bool] = Remembered(GOOD_S, size)
+        self._counted: Remembered[bool] = Remembered(COUNTED_S, size)
+        self._lockout = Lockout()
         self._used: set[str] = set()
 
     def __repr__(self) -> str:
         return "Authenticator()"
 
-    async def authenticate(self, authorization: str | None) -> Principal:
-        """Returns who sent the `Authorization` header's value, or raises `AuthenticationError`."""
+    async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
+        """Returns who sent the `Authorization` header's value from an `address`, None for one of our own.
+
+        Raises `AuthenticationError`, and `LockedOut`.
+        """
         if not authorization:
             raise AuthenticationError("an API key is needed: send 'Authorization: Bearer hr_…'")
         scheme, _, key = authorization.partition(" ")
-        principal = await self.verify(key.strip()) if scheme.lower() == "bearer" else None
+        principal = await self.verify(key.strip(), address) if scheme.lower() == "bearer" else None
         if principal is None:
             raise AuthenticationError("the API key is not valid")
         return principal
 
-    async def verify(self, key: str) -> Principal | None:
-        """Returns the key's principal, or None when the key is malformed, unknown, revoked, expired or disabled."""
+    async def verify(self, key: str, address: str | None = None) -> Principal | None:
+        """Returns the key's principal, or None when the key is malformed, unknown, revoked, expired or disabled.
+
+        Raises `LockedOut` for an `address` that tried too many.
+        """
         if not _KEY.fullmatch(key):
             return None
         digest = self._digest(key)
@@ -81,6 +98,16 @@ class Authenticator:
             return known
         if self._refused.get(digest):
             return None
+        if address is None or self._good.get(digest) or self._counted.get(digest):
+            return await self._look_up(key, digest)
+        async with self._lockout.look_up(address) as attempt:
+            principal = await self._look_up(key, digest)
+            if principal is None:
+                attempt.wrong()
+                self._counted.put(digest, True)
+        return principal
+
+    async def _look_up(self, key: str, digest: bytes) -> Principal | None:
         found = await self._found(key, digest)
         at = now()
         if found is None or not hmac.compare_digest(found.key.hash, digest.hex()) or not _good(found, at):
@@ -88,6 +115,7 @@ class Authenticator:
             return None
         principal, end = _principal(found), found.key.expires_at
         self._verified.put(digest, principal, end - at if end is not None else None)
+        self._good.put(digest, True)
         self._used.add(principal.key_id)
         return principal
 

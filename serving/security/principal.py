@@ -8,12 +8,12 @@ from typing import Literal, get_args
 
 from serving.config import Role
 
-Scope = Literal["inference", "data:read", "data", "feedback", "operate", "admin", "platform"]
+Scope = Literal["inference", "prompt", "data:read", "data", "feedback", "operate", "admin", "platform"]
 """What a key or a token is good for.
 
-`inference` asks models; `data:read` reads what is stored, and `data` changes it too; `feedback` rates; `operate` reads
-usage and the audit log, and exports; `admin` manages a tenant; `platform` manages tenants, and none of the others says
-anything about another tenant than one's own.
+`inference` asks models, and `prompt` gives them instructions that guardrails trust; `data:read` reads what is stored,
+and `data` changes it too; `feedback` rates; `operate` reads usage and the audit log, and exports; `admin` manages a
+tenant; `platform` manages tenants, and none of the others says anything about another tenant than one's own.
 """
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -23,7 +23,10 @@ SCOPES_OF: dict[Role, frozenset[Scope]] = {
     "operator": frozenset(("inference", "data:read", "data", "feedback", "operate")),
     "admin": frozenset(("inference", "data:read", "data", "feedback", "operate", "admin")),
 }
-"""The most that each role can do. A key has these or fewer; `platform` is the stack's own key's alone."""
+"""What each role can do by itself. A key has these or fewer; `platform` is the stack's own key's alone."""
+
+BY_NAME: frozenset[str] = frozenset(("prompt",))
+"""What a key of any role can have, and has only where its scopes name it. Sessions and tokens never have it."""
 
 
 STACK = "default"
@@ -33,7 +36,7 @@ STACK = "default"
 def allowed(scopes: Iterable[str], role: Role) -> frozenset[str]:
     """Returns what a key or token with `scopes` is good for while its user has `role`; `data` implies `data:read`."""
     named = frozenset(scopes)
-    return (named | {"data:read"} if "data" in named else named) & SCOPES_OF[role]
+    return (named | {"data:read"} if "data" in named else named) & (SCOPES_OF[role] | BY_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +54,13 @@ class Principal:
     role: Role = "user"
     groups: frozenset[str] = frozenset()
     account: str = ""
+
+    @property
+    def administers(self) -> bool:
+        """Whether it may do with what is others' what their tenant's admins may: the scope and the role say so."""
+        return self.role == "admin" and "admin" in self.scopes
+
+
+def worker(tenant: str, name: str) -> Principal:
+    """Returns as whom work of the stack's own is done in a tenant, for whoever it is."""
+    return Principal(tenant=tenant, user=name, key_id=name, scopes=frozenset(("admin",)), role="admin")

@@ -69,13 +69,13 @@ def naming(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
 
 
 def reachable(table: Table, principal: Principal) -> ColumnElement[bool]:
-    """The rows that the principal may read, or change as an admin of the tenant."""
-    return table.c.tenant == principal.tenant if principal.role == "admin" else readable(table, principal)
+    """The rows that the principal may read, or change as who administers the tenant."""
+    return table.c.tenant == principal.tenant if principal.administers else readable(table, principal)
 
 
 def require_owner(principal: Principal, owner: str | None) -> None:
     """Raises `NotOwner` unless the principal may change what is `owner`'s. What has no owner is everybody's."""
-    if owner not in (None, principal.user) and principal.role != "admin":
+    if owner not in (None, principal.user) and not principal.administers:
         raise NotOwner()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Table, and_, or_, select
 
+from serving.store.job import ERASE
 from serving.store.models import (
     captures,
     conversation_items,
@@ -25,9 +26,6 @@ from serving.store.models import (
     vector_stores,
 )
 from serving.store.vector_stores import INGEST
-
-ERASE = "erase_user"
-"""Job kind: payload {"user", "subject", "dry_run"}; result {"counts"}: how many of each class there were."""
 
 
 def theirs(table: Table, tenant: str, user: str) -> ColumnElement[bool]:

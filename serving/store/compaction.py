@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import STACK, Principal
+from serving.security.principal import STACK, worker
 from serving.store import job as rows
-from serving.store.belongings import ERASE
 from serving.store.counted import counted
 from serving.store.database import Database
 from serving.store.ids import now
+from serving.store.job import COMPACT, ERASE
 from serving.store.jobs import Job, Jobs
 from serving.store.models import UNFINISHED, jobs
 from serving.store.uninterrupted import uninterrupted
 from serving.store.worker import Handler, JobContext, Postponed
-
-COMPACT = "compact_database"
-"""Job kind: payload {}."""
 
 PATIENCE_S = 600.0
 """Seconds that a compaction waits at most for erasures that were asked for before it."""
@@ -31,7 +28,7 @@ PATIENCE_S = 600.0
 LOOKS = 30
 """Whoever joined is woken at the end; should that be missed, it looks itself after so many waits."""
 
-_WHO = Principal(tenant=STACK, user=COMPACT, key_id=COMPACT, role="admin")
+_WHO = worker(STACK, COMPACT)
 
 
 class Compactions:
@@ -66,10 +63,15 @@ class Compactions:
 
     @uninterrupted
     async def _coming(self, job: Job) -> int:
-        """Returns how many erasures that were asked for before have still to remove something, and never failed."""
+        """Returns how many erasures that were asked for before have still to remove something, and never failed.
+
+        One that removed all and has not joined counts too: others have a turn between its two steps.
+        """
         this = select(jobs.c.seq).where(jobs.c.id == job.id).scalar_subquery()
         # Those that removed all, or that failed, have left their tenant's queue.
-        queued = jobs.c.kind == ERASE, UNFINISHED, jobs.c.group_key.is_not(None), jobs.c.seq < this
+        told = jobs.c.payload["user"].as_string(), jobs.c.payload["compaction"].as_string()
+        coming = or_(jobs.c.group_key.is_not(None), and_(*(name.is_(None) for name in told)))
+        queued = jobs.c.kind == ERASE, UNFINISHED, coming, jobs.c.seq < this
         async with self._database.read() as connection:
             return int((await connection.execute(select(func.count()).where(*queued))).scalar_one())
 

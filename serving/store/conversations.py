@@ -29,6 +29,7 @@ from serving.store.models import (
 from serving.store.owners import binds, own, own_bound
 from serving.store.postgres import lock
 from serving.store.prepared import Prepared
+from serving.store.quotas import Meter
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
@@ -119,9 +120,14 @@ class Conversations:
 
     @uninterrupted
     async def create(
-        self, principal: Principal, *, metadata: Mapping[str, object] | None = None, items: Sequence[Body] = ()
+        self,
+        principal: Principal,
+        *,
+        metadata: Mapping[str, object] | None = None,
+        items: Sequence[Body] = (),
+        meter: Meter | None = None,
     ) -> Conversation:
-        """Makes a conversation that begins with `items`."""
+        """Makes a conversation that begins with `items`; raises `QuotaExceeded` where `meter` does."""
         row = {
             "id": new_id("conv"),
             "tenant": principal.tenant,
@@ -132,6 +138,8 @@ class Conversations:
             "created_at": now(),
         }
         async with self._database.write() as connection:
+            if meter is not None:
+                await connection.run_sync(meter)
             await connection.execute(conversations.insert().values(row))
             await connection.run_sync(add_items, principal, str(row["id"]), items)
             return await connection.run_sync(_get, principal, str(row["id"]))

@@ -18,19 +18,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serving.exports.folder import BeingWritten
 from serving.exports.forgetting import forget
 from serving.exports.register import Elsewhere, Register, Registered
-from serving.security.principal import Principal
+from serving.security.principal import Principal, worker
 from serving.store import quotas as limits
 from serving.store import usage as counters
 from serving.store import values
 from serving.store.access import naming, user_name
 from serving.store.audit import Entry, add
-from serving.store.belongings import CLASSES, ERASE, LISTS, theirs
+from serving.store.belongings import CLASSES, LISTS, theirs
 from serving.store.compaction import LOOKS, Compactions
 from serving.store.counted import counted
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, StoreUnavailable, TooMany
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.ids import now
+from serving.store.job import ERASE
 from serving.store.jobs import Job, Jobs
 from serving.store.models import (
     UNFINISHED,
@@ -457,7 +458,7 @@ def _by_hand(one: Registered) -> str:
 
 def _worker(job: Job) -> Principal:
     """Returns as whom the jobs work that follow from an erasure."""
-    return Principal(tenant=job.tenant, user=job.id, key_id=job.id, role="admin")
+    return worker(job.tenant, job.id)
 
 
 def _but(table: Table, where: ColumnElement[bool], id: str) -> ColumnElement[bool]:

@@ -32,6 +32,10 @@ class NotOwner(StoreError):
     """The caller may see the object and not change it. A 403."""
 
 
+class PlatformOnly(StoreError):
+    """The platform set it, and only the platform changes it. A 403."""
+
+
 class Conflict(StoreError):
     """The object is in a state that does not allow the call. A 409."""
 

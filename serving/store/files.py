@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal
+from serving.security.principal import Principal, worker
 from serving.store import values
 from serving.store.access import Access, listed, reachable, readable, require_owner
 from serving.store.database import Database
@@ -17,6 +17,7 @@ from serving.store.errors import NotFound
 from serving.store.ids import now
 from serving.store.jobs import Jobs
 from serving.store.models import files, vector_store_files
+from serving.store.quotas import Meter
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 from serving.store.vector_stores import VectorStores
@@ -67,8 +68,12 @@ class Files:
         sha256: str,
         kind: str,
         access: Access | None = None,
+        meter: Meter | None = None,
     ) -> File:
-        """Adds the row of a file whose content was written to `Blobs` under the same `id`."""
+        """Adds the row of a file whose content was written to `Blobs` under the same `id`.
+
+        Raises `QuotaExceeded` where `meter` does.
+        """
         row = {
             "id": id,
             "tenant": principal.tenant,
@@ -83,6 +88,8 @@ class Files:
             "created_at": now(),
         }
         async with self._database.write() as connection:
+            if meter is not None:
+                await connection.run_sync(meter)
             await connection.execute(files.insert().values(row))
         return File(**row)  # type: ignore[arg-type]
 
@@ -152,7 +159,7 @@ class Files:
         while old := await self._older(now() - older_than_s):
             for tenant, id in old:
                 with suppress(NotFound):  # another process was quicker
-                    await self.delete(Principal(tenant=tenant, user="retention", key_id="retention", role="admin"), id)
+                    await self.delete(worker(tenant, "retention"), id)
                     removed += 1
         return removed
 

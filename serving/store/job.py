@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store.errors import Lost, NotFound
-from serving.store.models import UNFINISHED, jobs
+from serving.store.models import RUNNING, UNFINISHED, jobs
 from serving.store.rows import build
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -20,6 +20,15 @@ Json = dict[str, Any]
 
 SERVER_ERROR = "server_error"
 MAX_ERROR = 2000  # characters kept of an error message
+
+ERASE = "erase_user"
+"""Job kind: payload {"user", "subject", "dry_run"}; result {"counts"}: how many of each class there were."""
+
+COMPACT = "compact_database"
+"""Job kind: payload {}."""
+
+ERASURE = "erasure"
+"""The lane of erasures, and of all jobs that follow from one: workers of their own do them. The other lane is ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +98,11 @@ async def one(connection: AsyncConnection, where: ColumnElement[bool], id: str =
     return job
 
 
-def claimable(kinds: Sequence[str], at: float) -> Select[Any]:
-    """The oldest job that is due, or whose lease ran out, and that waits for no earlier one of its group."""
+def claimable(kinds: Sequence[str], at: float, *, lane: str | None = None, tenant: str | None = None) -> Select[Any]:
+    """The oldest job that is due, or whose lease ran out, and that waits for no earlier one of its group.
+
+    Of one `lane` and one `tenant` where they are given.
+    """
     earlier = jobs.alias("earlier")
     blocked = (
         select(earlier.c.seq)
@@ -108,12 +120,42 @@ def claimable(kinds: Sequence[str], at: float) -> Select[Any]:
     )
     due = and_(jobs.c.status == "queued", jobs.c.run_after <= at)
     expired = and_(jobs.c.status == "running", jobs.c.lease_until <= at)
-    return (
-        select(jobs)
-        .where(UNFINISHED, jobs.c.kind.in_(list(kinds)), or_(due, expired), ~blocked)
-        .order_by(jobs.c.seq)
-        .limit(1)
-    )
+    of: list[ColumnElement[bool]] = [jobs.c.kind.in_(list(kinds))]
+    if lane is not None:
+        of.append(jobs.c.lane == lane)
+    if tenant is not None:
+        of.append(jobs.c.tenant == tenant)
+    return select(jobs).where(UNFINISHED, *of, or_(due, expired), ~blocked).order_by(jobs.c.seq).limit(1)
+
+
+def _tenants() -> Select[Any]:
+    """The tenants that have unfinished jobs, in the order of their names: as many steps in an index as there are."""
+    first = select(func.min(jobs.c.tenant).label("tenant")).where(UNFINISHED).cte("waiting", recursive=True)
+    after = jobs.alias("after")
+    # Literal, or the partial index stays unused.
+    following = select(func.min(after.c.tenant)).where(text(f"after.{UNFINISHED}"), after.c.tenant > first.c.tenant)
+    waiting = first.union_all(select(following.scalar_subquery()).where(first.c.tenant.is_not(None)))
+    return select(waiting.c.tenant).where(waiting.c.tenant.is_not(None))
+
+
+_TENANTS = _tenants()
+
+
+async def turns(
+    connection: AsyncConnection, kinds: Sequence[str], lane: str | None, after: str, at: float
+) -> list[str]:
+    """Returns the tenants that have unfinished jobs in the order in which it is their turn.
+
+    First comes who has the fewest running, and of those who have as many, whose name follows `after` in the round of
+    names: each has a turn before anybody has another, however many jobs wait.
+    """
+    waiting = (await connection.execute(_TENANTS)).scalars().all()
+    running: list[ColumnElement[bool]] = [jobs.c.kind.in_(list(kinds)), jobs.c.lease_until > at]
+    if lane is not None:
+        running.append(jobs.c.lane == lane)
+    count = select(jobs.c.tenant, func.count().label("number")).where(RUNNING, *running).group_by(jobs.c.tenant)
+    busy = {row.tenant: row.number for row in await connection.execute(count)}
+    return sorted(waiting, key=lambda tenant: (busy.get(tenant, 0), tenant <= after, tenant))
 
 
 async def requeue(connection: AsyncConnection, job: Job, **changes: object) -> Job:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,13 +21,15 @@ from serving.store import pause, values
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, Lost
 from serving.store.ids import new_id, now
-from serving.store.job import MAX_ERROR, SERVER_ERROR, Job, Json, OnEnd, Status
-from serving.store.models import UNFINISHED, jobs
-from serving.store.postgres import lock_out
+from serving.store.job import COMPACT, ERASE, ERASURE, MAX_ERROR, SERVER_ERROR, Job, Json, OnEnd, Status
+from serving.store.models import UNFINISHED, jobs, meta
+from serving.store.postgres import lock, lock_out
 from serving.store.rows import Page, build
 from serving.store.uninterrupted import uninterrupted
 
 MAX_OWNER = 200  # characters kept of a worker's name
+
+_ERASING = (ERASE, COMPACT)
 
 __all__ = ["Job", "Jobs", "Json", "OnEnd", "Status"]
 
@@ -141,14 +144,17 @@ class Jobs:
         await connection.execute(jobs.update().where(mine, jobs.c.status == "running").values(asked))
 
     @uninterrupted
-    async def claim(self, kinds: Sequence[str], owner: str, lease_s: float) -> Job | None:
-        """Leases the oldest job that may run now, of any tenant, to `owner` for `lease_s` seconds.
+    async def claim(self, kinds: Sequence[str], owner: str, lease_s: float, *, lane: str | None = None) -> Job | None:
+        """Leases the oldest job that may run now, of the tenant whose turn it is, to `owner` for `lease_s` seconds.
+
+        Tenants take turns: who has more jobs running waits for those who have fewer, whoever asked first. Jobs are of
+        one `lane`, by default of any.
 
         Atomic across processes. A job whose lease ran out is claimable again; one that used up its attempts
         that way ends as failed, one whose cancellation nobody could notice as cancelled.
         """
         async with self._database.read() as connection:  # an idle worker takes no write lock
-            if (await connection.execute(rows.claimable(kinds, now()))).first() is None:
+            if (await connection.execute(rows.claimable(kinds, now(), lane=lane))).first() is None:
                 return None
             if await pause.active(connection):
                 return None
@@ -157,14 +163,9 @@ class Jobs:
                 if await pause.active(connection, claiming=True):
                     return None
                 at = now()
-                row = (
-                    (await connection.execute(rows.claimable(kinds, at).with_for_update(skip_locked=True)))
-                    .mappings()
-                    .first()
-                )
-                if row is None:
+                job = await _next(connection, kinds, lane, at)
+                if job is None:
                     return None
-                job = build(Job, row)
                 if job.status == "running" and await self._bury(connection, job):
                     continue
                 await connection.execute(
@@ -278,6 +279,21 @@ class Jobs:
         return ended
 
 
+async def _next(connection: AsyncConnection, kinds: Sequence[str], lane: str | None, at: float) -> Job | None:
+    """Returns the job that is to be claimed, and notes whose turn that was."""
+    turn = f"turn/{lane if lane is not None else '*'}/{min(kinds)}"[:64]
+    await lock(connection, turn)  # two who look at once would both serve the same tenant
+    after = (await connection.execute(select(meta.c.value).where(meta.c.key == turn))).scalar()
+    for tenant in await rows.turns(connection, kinds, lane, after or "", at):
+        query = rows.claimable(kinds, at, lane=lane, tenant=tenant).with_for_update(skip_locked=True)
+        if (row := (await connection.execute(query)).mappings().first()) is not None:
+            if tenant != after:
+                await connection.execute(meta.delete().where(meta.c.key == turn))
+                await connection.execute(meta.insert().values(key=turn, value=tenant))
+            return build(Job, row)
+    return None
+
+
 def add_job(
     connection: Connection,
     principal: Principal,
@@ -320,10 +336,22 @@ def _row(
         "total": 0,
         "message": "",
         "dedupe_key": dedupe_key,
+        "lane": _lane(principal, kind),
         "group_key": group[0] if group else None,
         "group_item": group[1] if group else None,
         "created_at": created,
     }
+
+
+def _lane(principal: Principal, kind: str) -> Any:
+    """Returns the lane of a job, or what finds it out: a job that follows from an erasure works in that one's name."""
+    if kind in _ERASING:
+        return ERASURE
+    if not principal.user.startswith("job_"):
+        return ""
+    asked = jobs.alias("asked")
+    of = asked.c.id == principal.user, asked.c.tenant == principal.tenant, asked.c.kind == ERASE
+    return case((select(asked.c.id).where(*of, asked.c.status == "running").exists(), ERASURE), else_="")
 
 
 def _insert(connection: Connection, row: Json) -> None:

@@ -184,6 +184,7 @@ vector_store_files = Table(
 )
 
 UNFINISHED = text("status IN ('queued', 'running')")
+RUNNING = text("status = 'running'")
 
 jobs = Table(
     "jobs",
@@ -210,11 +211,14 @@ jobs = Table(
     Column("dedupe_key", NAME),
     Column("group_key", String(64)),
     Column("group_item", String(64)),
+    Column("lane", String(16), nullable=False, server_default=""),  # see job.py
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("finished_at", Double),
     Index("ix_jobs_tenant_seq", "tenant", "seq"),
     Index("ix_jobs_unfinished", "seq", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
+    Index("ix_jobs_waiting", "tenant", "lane", "seq", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
+    Index("ix_jobs_running", "lane", "tenant", sqlite_where=RUNNING, postgresql_where=RUNNING),
     Index("ix_jobs_group", "group_key", "seq", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
     Index(
         "uq_jobs_dedupe",
@@ -451,6 +455,8 @@ quotas = Table(
     Column("measure", String(16), nullable=False),
     Column("currency", String(3), nullable=False),  # empty for all but money
     Column("limit", BigInteger, nullable=False),  # in units: of money in billionths
+    # `platform` or `tenant`. What is older may be either's: it is the platform's, and no tenant lifts it.
+    Column("set_by", String(16), nullable=False, server_default="platform"),
     Column("created_at", Double, nullable=False),
     Index("ix_quotas_tenant_created_at", "tenant", "created_at", "id"),
 )

@@ -7,7 +7,7 @@ while this store was gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +17,29 @@ from sqlalchemy.engine import Connection
 
 from serving.config import Subject
 from serving.security.principal import Principal
-from serving.security.quotas.quota import Quota
+from serving.security.quotas.quota import Quota, QuotaExceeded
 from serving.security.quotas.share import PART, Posting, Standing, Want
+from serving.security.quotas.windows import bounds
 from serving.store import values
 from serving.store.database import Database
-from serving.store.errors import Conflict, NotFound
+from serving.store.errors import Conflict, NotFound, PlatformOnly
 from serving.store.ids import now
-from serving.store.models import meta, quota_streams, quota_windows, quotas
+from serving.store.models import (
+    files,
+    meta,
+    quota_streams,
+    quota_windows,
+    quotas,
+    vector_store_files,
+    vector_stores,
+)
 from serving.store.postgres import lock, lock_out
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
 MOST = 10_000
-"""Quotas of one tenant: every gateway has all of them in memory."""
+"""Quotas of one tenant that it sets, and as many that the platform does: every gateway has all of them in memory."""
 
 LEASE_S = 15.0
 """How long a gateway that died holds its streams."""
@@ -65,9 +74,15 @@ class QuotaStore:
 
     @uninterrupted
     async def put(self, principal: Principal, given: Sequence[Quota]) -> None:
-        """Sets quotas of the principal's tenant, all or none. Raises `Conflict` when the tenant has too many."""
+        """Sets quotas of the principal's tenant, all or none.
+
+        Raises `Conflict` when the tenant has too many, and `PlatformOnly` for one of the platform's unless the
+        principal is the platform's too.
+        """
         for each in given:
             values.text("id", each.subject_id, min_length=1)
+            if each.set_by != "tenant" and "platform" not in principal.scopes:
+                raise PlatformOnly("quota")
         async with self._database.write() as connection:
             await lock(connection, _REVISION)
             for each in given:
@@ -79,19 +94,28 @@ class QuotaStore:
                 await connection.execute(
                     insert.on_conflict_do_update(index_elements=["id"], set_={"limit": row["limit"]})
                 )
-            count = select(func.count()).select_from(quotas).where(quotas.c.tenant == principal.tenant)
-            if (await connection.execute(count)).scalar_one() > MOST:
-                raise Conflict(f"a tenant has at most {MOST} quotas")
+            for set_by in {each.set_by for each in given}:  # or a tenant could leave no place for the platform's
+                mine = quotas.c.tenant == principal.tenant, quotas.c.set_by == set_by
+                count = select(func.count()).select_from(quotas).where(*mine)
+                if (await connection.execute(count)).scalar_one() > MOST:
+                    raise Conflict(f"a {set_by} sets at most {MOST} quotas of a tenant")
             await connection.run_sync(_revise)
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:
-        """Removes a quota, so that the default holds if there is one; raises `NotFound`."""
+        """Removes a quota, so that the default holds if there is one.
+
+        Raises `NotFound`, and `PlatformOnly` where it is the platform's and the principal is not.
+        """
         async with self._database.write() as connection:
             await lock(connection, _REVISION)
             mine = (quotas.c.id == id, quotas.c.tenant == principal.tenant)
-            if not (await connection.execute(quotas.delete().where(*mine))).rowcount:
+            set_by = (await connection.execute(select(quotas.c.set_by).where(*mine))).scalar()
+            if set_by is None:
                 raise NotFound("quota", id)
+            if set_by != "tenant" and "platform" not in principal.scopes:
+                raise PlatformOnly("quota")
+            await connection.execute(quotas.delete().where(*mine))
             await connection.run_sync(_revise)
 
     @uninterrupted
@@ -145,6 +169,28 @@ class QuotaStore:
         return await self._database.query(work)
 
     @uninterrupted
+    async def stored_bytes(self, given: Iterable[Quota]) -> dict[str, Standing]:
+        """Returns how many bytes are stored of those of the quotas that are of them, by the quotas' ids."""
+        of = [each for each in given if each.window == "total"]
+        if not of:
+            return {}
+        return await self._database.query(
+            lambda connection: {each.id: Standing(n, n) for each in of for n in [_stored_bytes(connection, each)]}
+        )
+
+    @uninterrupted
+    async def require(self, needs: Sequence[tuple[Quota, int]], at: float) -> None:
+        """Raises `QuotaExceeded` where a `meter` would now: what is refused need not be received first."""
+
+        def work(connection: Connection) -> None:
+            for quota, units in needs:
+                start, end = bounds(quota.window, at)
+                _require(quota, _read(connection, quota, start, at), units, end - at)
+
+        if needs:
+            await self._database.query(work)
+
+    @uninterrupted
     async def take(self, gateway: str, wants: Sequence[Want], at: float) -> list[Granted] | Refused:
         """Hands units of each window out to a gateway, or of none. The order of `wants` is that of their quotas' ids.
 
@@ -192,6 +238,46 @@ class QuotaStore:
             return (await connection.execute(old)).rowcount + (await connection.execute(gone)).rowcount
 
 
+Meter = Callable[[Connection], None]
+"""Counts what something uses in the transaction that stores it. Raises `QuotaExceeded`: then nothing is stored."""
+
+
+def meter(needs: Sequence[tuple[Quota, int]], at: float) -> Meter:
+    """Returns what counts units of quotas as used, in the order of the quotas' ids."""
+
+    def use(connection: Connection) -> None:
+        for quota, units in needs:
+            start, end = bounds(quota.window, at)
+            standing = _standing(connection, Want(quota, start, end, units, units), "", at)
+            _require(quota, standing, units, end - at)
+            if quota.window != "total":
+                _add(connection, quota, start, end, "", at, taken=units, used=units)
+
+    return use
+
+
+def _require(quota: Quota, standing: Standing, units: int, ends_in_s: float) -> None:
+    if standing.taken + units > quota.limit:
+        raise QuotaExceeded(quota, max(ends_in_s, 1.0) if quota.window != "total" else None, spent=True)
+
+
+def _stored_bytes(connection: Connection, quota: Quota) -> int:
+    """Returns the bytes of the files of a quota's subject, and of what its vector stores keep."""
+    kept = vector_store_files.c.usage_bytes
+    queries = [
+        select(func.coalesce(func.sum(files.c.bytes), 0)).where(*_of(files, quota)),
+        select(func.coalesce(func.sum(kept), 0))
+        .join(vector_stores, vector_stores.c.id == vector_store_files.c.vector_store_id)
+        .where(*_of(vector_stores, quota)),
+    ]
+    return sum(int(connection.execute(query).scalar_one()) for query in queries)
+
+
+def _of(table: Table, quota: Quota) -> list[ColumnElement[bool]]:
+    mine = [table.c.tenant == quota.tenant]
+    return [*mine, table.c.user == quota.subject_id] if quota.subject == "user" else mine
+
+
 def _dialect(name: str) -> Any:
     return postgresql if name == "postgresql" else sqlite
 
@@ -221,7 +307,7 @@ def _revise(connection: Connection) -> None:
 
 def _standing(connection: Connection, want: Want, gateway: str, at: float) -> Standing:
     """Returns how a window stands, and keeps others from changing it until the transaction ends."""
-    if want.quota.window == "concurrent":
+    if want.quota.window in ("concurrent", "total"):
         lock_out(connection, "quota", want.quota.id)
     else:
         query = select(quota_windows).where(
@@ -242,6 +328,9 @@ def _read(connection: Connection, quota: Quota, start: int, at: float) -> Standi
         query = select(func.coalesce(func.sum(of.held), 0)).where(of.quota_id == quota.id, of.lease_until >= at)
         held = int(connection.execute(query).scalar_one())
         return Standing(held, 0)
+    if quota.window == "total":
+        stored = _stored_bytes(connection, quota)
+        return Standing(stored, stored)
     of = quota_windows.c
     row = connection.execute(select(of.taken, of.used).where(of.quota_id == quota.id, of.start == start)).first()
     return Standing(row.taken, row.used) if row is not None else Standing(0, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, or_, select
@@ -55,6 +55,10 @@ class Session:
         )
 
 
+Recorded = Callable[[Session], Awaitable[None]]
+"""Puts on record what became of a session, in the transaction that it became so in."""
+
+
 class Sessions:
     """The sessions of all tenants. `lifetime_s` is that of a session at most, `idle_s` without a request."""
 
@@ -64,8 +68,31 @@ class Sessions:
         self._idle_s = idle_s
 
     @uninterrupted
-    async def start(self, principal: Principal, issuer: str, hash: str, *, instead_of: Sequence[str] = ()) -> Session:
-        """Stores a new session of the principal, and removes that with a hash of `instead_of` and what is over."""
+    async def start(
+        self,
+        principal: Principal,
+        issuer: str,
+        hash: str,
+        *,
+        instead_of: Sequence[str] = (),
+        recorded: Recorded | None = None,
+    ) -> Session:
+        """Stores a new session of the principal, and removes that with a hash of `instead_of` and what is over.
+
+        `recorded` is awaited in the same transaction.
+        """
+
+        if recorded is None:
+            return await self._start(principal, issuer, hash, instead_of)
+
+        async def work() -> Session:
+            session = await self._start(principal, issuer, hash, instead_of)
+            await recorded(session)
+            return session
+
+        return await self._database.atomically(work)
+
+    async def _start(self, principal: Principal, issuer: str, hash: str, instead_of: Sequence[str]) -> Session:
         at = now()
         row = {
             "id": new_id("ses"),
@@ -117,7 +144,13 @@ class Sessions:
         return found
 
     @uninterrupted
-    async def end(self, *hashes: str) -> None:
-        """Removes the session that has one of the hashes, if it is there."""
-        async with self._database.write() as connection:
-            await connection.execute(sessions.delete().where(sessions.c.hash.in_(hashes)))
+    async def end(self, *hashes: str, recorded: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Removes the session that has one of the hashes, if it is there; `recorded` is as in `start`."""
+
+        async def work() -> None:
+            async with self._database.write() as connection:
+                await connection.execute(sessions.delete().where(sessions.c.hash.in_(hashes)))
+            if recorded is not None:
+                await recorded()
+
+        await self._database.atomically(work)

@@ -25,6 +25,8 @@ DROP_INDEX = "drop_index"
 """Job kind: payload {"vector_store_id"}: remove the whole index."""
 PURGE_INDEX = "purge_index"
 """Job kind: payload {"vector_store_id"}: leave nothing on disk of what was removed from the index."""
+OPTIMIZE = "optimize_index"
+"""Job kind: payload {"vector_store_id"}: bring new rows into the indexes and compact."""
 
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 

@@ -6,7 +6,7 @@ the attachment's status in the job's own last transaction, however the job ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import and_, or_, select
@@ -22,6 +22,7 @@ from serving.store.ids import new_id, now
 from serving.store.jobs import Jobs
 from serving.store.models import UNFINISHED, files, jobs, vector_store_files, vector_stores
 from serving.store.postgres import lock
+from serving.store.quotas import Meter
 from serving.store.rows import Order, Page, build, page
 from serving.store.uninterrupted import uninterrupted
 from serving.store.users import ADMIN
@@ -184,17 +185,20 @@ class VectorStores:
         attributes: Mapping[str, object] | None = None,
         chunking: dict[str, Any] | None = None,
         access: Access | Unchanged | None = "unchanged",
+        meter: Callable[[int], Meter] | None = None,
     ) -> VectorStoreFile:
         """Puts a file into the store and enqueues its ingestion.
 
         A file that is already there stays as it is, unless it had failed or was cancelled, or its attributes, its
         chunking or its list change: then it is ingested anew. It begins with the file's own list, and only the file's
-        owner gives it another. Raises `NotFound` for the store or the file, and `NotOwner`.
+        owner gives it another. `meter` is given the file's bytes. Raises `NotFound` for the store or the file,
+        `NotOwner`, and `QuotaExceeded` where the meter does.
         """
         checked = values.attributes("attributes", attributes)
         async with self._database.write() as connection:
             # The file before the store, as when a file is deleted: both wait in the same order.
-            mine = select(files.c.user, files.c.access).where(files.c.id == file_id, readable(files, principal))
+            known = select(files.c.user, files.c.access, files.c.bytes)
+            mine = known.where(files.c.id == file_id, readable(files, principal))
             there = (await connection.execute(mine.with_for_update(read=True, key_share=True))).first()
             await lock(connection, "group", id)
             await rows.require_change(connection, principal, id)
@@ -211,6 +215,8 @@ class VectorStores:
                 if same and old.status in ("in_progress", "completed"):
                     return old
                 await self._remove(connection, principal, old)
+            if meter is not None:
+                await connection.run_sync(meter(there.bytes))
             job = await self._jobs.enqueue(
                 principal,
                 INGEST,

@@ -66,7 +66,7 @@ It is cancelled when the job is; blocking work belongs into `asyncio.to_thread`,
 
 
 class Worker:
-    """Claims and runs jobs of the kinds that have a handler, at most `concurrency` at once.
+    """Claims and runs jobs of the kinds that have a handler, at most `concurrency` at once, of one `lane` if given.
 
     `run()` returns after `stop()`; jobs still running then are cancelled and given back to the queue.
     """
@@ -77,6 +77,7 @@ class Worker:
         handlers: Mapping[str, Handler],
         *,
         owner: str | None = None,
+        lane: str | None = None,
         concurrency: int = 1,
         lease_s: float = 30,
         poll_s: float = 0.5,
@@ -84,6 +85,7 @@ class Worker:
         self._jobs = jobs
         self._handlers = dict(handlers)
         self._owner = owner or f"{socket.gethostname()}/{os.getpid()}"
+        self._lane = lane
         self._concurrency = concurrency
         self._lease_s = lease_s
         self._poll_s = poll_s
@@ -106,7 +108,7 @@ class Worker:
     async def _slot(self) -> None:
         while not self._stopping.is_set():
             try:
-                job = await self._jobs.claim(list(self._handlers), self._owner, self._lease_s)
+                job = await self._jobs.claim(list(self._handlers), self._owner, self._lease_s, lane=self._lane)
             except Exception as e:  # a worker outlives whatever is wrong with the database
                 log.warning("no jobs can be claimed: %s", e, exc_info=not isinstance(e, StoreUnavailable))
                 job = None

@@ -70,6 +70,13 @@ OVERHEAD_SECONDS = Metric(
     ("route",),
     FINE_SECONDS,
 )
+EVENT_LOOP_LAG_SECONDS = Metric(
+    "headrace_event_loop_lag_seconds",
+    "histogram",
+    "Time by which a gateway's or retrieval replica's event loop is late, looked at four times a second.",
+    ("deployment",),
+    SECONDS,
+)
 TENANT_REQUESTS = Metric(
     "headrace_tenant_requests_total", "counter", "Requests of known callers that ended.", ("tenant", "outcome")
 )

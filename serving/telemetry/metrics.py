@@ -68,6 +68,7 @@ def _histogram(m: c.Metric) -> Histogram:
 request_seconds = _histogram(c.REQUEST_SECONDS)
 requests_started = _counter(c.REQUESTS_STARTED)
 overhead_seconds = _histogram(c.OVERHEAD_SECONDS)
+event_loop_lag_seconds = _histogram(c.EVENT_LOOP_LAG_SECONDS)
 tenant_requests = _counter(c.TENANT_REQUESTS)
 assistant_requests = _counter(c.ASSISTANT_REQUESTS)
 stage_seconds = _histogram(c.STAGE_SECONDS)

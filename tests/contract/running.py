@@ -20,7 +20,7 @@ from aiohttp import web
 
 from serving.api.app import Api
 from serving.api.services import Services
-from serving.config import Catalog, Cors, Limits, Oidc, SecretRef, ServingConfig, Store, Tracing
+from serving.config import Catalog, Cors, Limits, Oidc, PromptCache, SecretRef, ServingConfig, Store, Tracing
 from serving.security.keys import new_key
 from tests import migrated
 from tests.wait import eventually
@@ -109,6 +109,7 @@ def gateway(
     key_secret: str = "h" * 40,
     previous: str | None = None,
     tracing: Tracing | None = None,
+    prompt_cache: PromptCache = "tenant",
 ) -> Iterator[Gateway]:
     """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
     key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
@@ -127,6 +128,7 @@ def gateway(
         oidc=oidc or Oidc(),
         cors=cors or Cors(),
         tracing=tracing or Tracing(),
+        prompt_cache=prompt_cache,
     )
 
     async def start() -> tuple[Services, uvicorn.Server, asyncio.Task[None]]:

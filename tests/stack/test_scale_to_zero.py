@@ -35,21 +35,22 @@ from ray import serve
 from serving.config import Catalog
 from serving.engines.endpoint import EngineBusy
 from serving.engines.pool import Engines
+from tests.identity import CALLER, OWNERS
 
 catalog = Catalog.model_validate_json(sys.argv[2])
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 
 async def first():
-    impatient = Engines(serve.get_app_handle, 0.01)
+    impatient = Engines(serve.get_app_handle, 0.01, OWNERS)
     impatient.configure(catalog)
     try:
-        async with impatient.endpoint("sleeper"):
+        async with impatient.endpoint("sleeper", CALLER):
             return "answered by nobody"
     except EngineBusy as e:
         busy = str(e)
-    engines = Engines(serve.get_app_handle, 120)
+    engines = Engines(serve.get_app_handle, 120, OWNERS)
     engines.configure(catalog)
-    async with engines.endpoint("sleeper") as endpoint, httpx.AsyncClient(timeout=60) as client:
+    async with engines.endpoint("sleeper", CALLER) as endpoint, httpx.AsyncClient(timeout=60) as client:
         client.headers.update(endpoint.headers)
         warm = [line for line in (await client.get(endpoint.url.removesuffix("/v1") + "/metrics")).text.splitlines()
                 if line.startswith("llamacpp:tokens_predicted_total ")]

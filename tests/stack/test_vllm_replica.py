@@ -46,13 +46,14 @@ import httpx, ray
 from ray import serve
 from serving.config import Catalog
 from serving.engines.pool import Engines
+from tests.identity import CALLER, OWNERS
 
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 
 async def ask():
-    engines = Engines(serve.get_app_handle, 60)
+    engines = Engines(serve.get_app_handle, 60, OWNERS)
     engines.configure(Catalog.model_validate_json(sys.argv[2]))
-    async with engines.endpoint("twin") as endpoint, httpx.AsyncClient(timeout=60, trust_env=False) as client:
+    async with engines.endpoint("twin", CALLER) as endpoint, httpx.AsyncClient(timeout=60, trust_env=False) as client:
         body = {"model": endpoint.model, "prompt": "The capital of France is", "max_tokens": 6, "temperature": 0}
         answer = await client.post(endpoint.url + "/completions", json=body, headers=endpoint.headers)
         return answer.json()["choices"][0]["text"]

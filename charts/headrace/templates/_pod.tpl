@@ -112,6 +112,12 @@ affinity:
   value: {{ .Values.streams.hardStopSeconds | int64 | quote }}
 - name: RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER
   value: 1s
+# Who neither sends nor reads is hung up on. How long an engine takes does not count.
+- name: RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S
+  value: "60"
+# Serve writes it into HAProxy's defaults as it stands: two lines more, for which it has no setting.
+- name: RAY_SERVE_HAPROXY_RETRY_ON
+  value: "conn-failure\n    timeout http-request 10s\n    option forwardfor"
 {{- end -}}
 
 {{/* Values' env (a map) as a list, in a fixed order. */}}

@@ -20,6 +20,20 @@ files/serving.schema.json, which is made from those classes.
 {{- if hasKey . "$ref" -}}{{- $chosen = . -}}{{- end -}}
 {{- end -}}
 {{- include "headrace.fill" (dict "node" $chosen "defs" $defs "value" $value) -}}
+{{- else if and (hasKey $node "oneOf") (kindIs "map" $value) -}}
+{{- /* Told apart by what each needs. */ -}}
+{{- $chosen := dict -}}
+{{- range $node.oneOf -}}
+{{- $branch := . -}}
+{{- $fits := hasKey $branch "$ref" -}}
+{{- if $fits -}}
+{{- range (get $defs (get $branch "$ref" | trimPrefix "#/$defs/")).required -}}
+{{- if not (hasKey $value .) -}}{{- $fits = false -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $fits -}}{{- $chosen = $branch -}}{{- end -}}
+{{- end -}}
+{{- include "headrace.fill" (dict "node" $chosen "defs" $defs "value" $value) -}}
 {{- else if and (kindIs "map" $value) (hasKey $node "properties") -}}
 {{- $out := deepCopy $value -}}
 {{- range $name, $field := $node.properties -}}
@@ -29,6 +43,13 @@ files/serving.schema.json, which is made from those classes.
 {{- else if hasKey $field "default" -}}
 {{- $_ := set $out $name $field.default -}}
 {{- end -}}
+{{- end -}}
+{{- dict "v" $out | toJson -}}
+{{- else if and (kindIs "map" $value) (kindIs "map" $node.additionalProperties) -}}
+{{- $out := dict -}}
+{{- range $name, $each := $value -}}
+{{- $filled := include "headrace.fill" (dict "node" $node.additionalProperties "defs" $defs "value" $each) | fromJson -}}
+{{- $_ := set $out $name $filled.v -}}
 {{- end -}}
 {{- dict "v" $out | toJson -}}
 {{- else if and (kindIs "slice" $value) (hasKey $node "items") -}}
@@ -98,7 +119,12 @@ files/serving.schema.json, which is made from those classes.
 {{- if has .engine (list "llamacpp" "vllm") -}}
 {{- $vllm := eq .engine "vllm" -}}
 {{- /* What serves the fit check, the roll-out and the bill is nothing that a replica needs to know. */ -}}
-{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" "price" -}}
+{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" "price" "access" -}}
+{{- if hasKey $told "loras" -}}
+{{- $loras := list -}}
+{{- range $told.loras -}}{{- $loras = append $loras (omit . "access") -}}{{- end -}}
+{{- $_ := set $told "loras" $loras -}}
+{{- end -}}
 {{- $gpus := 0 -}}{{- if $vllm -}}{{- $gpus = mul .tensor_parallel .pipeline_parallel -}}{{- end -}}
 {{- $deployment := merge (dict
       "name" "Model"

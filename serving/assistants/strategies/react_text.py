@@ -19,7 +19,7 @@ _MARK = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _CALL = re.compile(r"([\w.-]+)\s*(?:\[(.*)\]|\((.*)\))", re.DOTALL)
-_FENCE = re.compile(r"```[\w-]*\n?(.*?)\n?```", re.DOTALL)
+_OPENING = re.compile(r"```[\w-]*\n?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +78,12 @@ def _action(thought: str, body: str, arguments: str, said: str) -> Action | Fina
         return None
     if name.lower() == "finish":
         return Final(thought, arguments) if arguments else None
-    fenced = _FENCE.fullmatch(arguments)
-    return Action(thought, name.lower(), fenced[1] if fenced else arguments, said)
+    return Action(thought, name.lower(), _unfenced(arguments), said)
+
+
+def _unfenced(arguments: str) -> str:
+    """Returns what stands in a fence that is the whole of the arguments, otherwise these."""
+    opening = _OPENING.match(arguments)
+    if opening is None or len(arguments) < 6 or not arguments.endswith("```"):
+        return arguments
+    return arguments[min(opening.end(), len(arguments) - 3) : -3].removesuffix("\n")

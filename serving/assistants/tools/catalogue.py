@@ -6,13 +6,13 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from serving.assistants.tools.http import http_tool
 from serving.assistants.tools.mcp import McpServers
 from serving.assistants.tools.sql import columns, sql_tool
 from serving.assistants.tools.tool import Tool, ToolError
-from serving.config import TOOLS, CatalogTool, HttpTool, McpTool, SqlTool
+from serving.config import TOOLS, CatalogTool, HttpTool, McpTool, SecretRef, SqlTool
 
 log = logging.getLogger("headrace.tools")
 
@@ -29,11 +29,17 @@ class CatalogTools:
         self._servers = servers
         self._settings = {tool.name: tool for tool in tools}
         self._clock = clock
-        self._made: dict[str, tuple[Tool, float]] = {}
+        # By name and secrets: who has others is asked as somebody else.
+        self._made: dict[tuple[object, ...], tuple[Tool, float]] = {}
 
-    async def get(self, names: Sequence[str]) -> list[Tool]:
-        """Returns those of `names` that are not built in; an MCP server's name stands for all that it has."""
-        found = await asyncio.gather(*(self._of(self._settings[name]) for name in names if name not in TOOLS))
+    async def get(self, names: Sequence[str], tenant: str) -> list[Tool]:
+        """Returns those of `names` that are not built in, with the secrets that are used for a tenant.
+
+        An MCP server's name stands for all that it has. A tool for which the tenant has no secret is left out.
+        """
+        wanted = (self._settings[name] for name in names if name not in TOOLS)
+        for_tenant = (tool if isinstance(tool, SqlTool) else tool.of_tenant(tenant) for tool in wanted)
+        found = await asyncio.gather(*(self._of(tool) for tool in for_tenant if tool is not None))
         return [tool for tools in found for tool in tools]
 
     def told_by_others(self, names: Sequence[str]) -> bool:
@@ -43,10 +49,11 @@ class CatalogTools:
     async def _of(self, settings: CatalogTool) -> Sequence[Tool]:
         if isinstance(settings, McpTool):
             return await self._servers.tools(settings)
-        tool, until = self._made.get(settings.name, (None, -math.inf))
+        made_with = (settings.name, *sorted((name, ref.ref) for name, ref in _secrets(settings).items()))
+        tool, until = self._made.get(made_with, (None, -math.inf))
         if tool is None or self._clock() >= until:
             tool, until = await self._make(settings)
-            self._made[settings.name] = tool, until
+            self._made[made_with] = tool, until
         return [tool]
 
     async def _make(self, settings: HttpTool | SqlTool) -> tuple[Tool, float]:
@@ -63,3 +70,7 @@ class CatalogTools:
                 log.warning("the tool %s: its database has no table %s", settings.name, table)
         whole = set(tables) == set(settings.tables)
         return sql_tool(settings, tables), math.inf if whole else self._clock() + AGAIN_S
+
+
+def _secrets(settings: HttpTool | SqlTool) -> Mapping[str, SecretRef]:
+    return settings.secrets if isinstance(settings, HttpTool) else {}

@@ -129,7 +129,7 @@ class _Requests:
 
     def _secrets(self) -> dict[str, str]:
         try:
-            return {name: ref.read() for name, ref in self._settings.headers.items()}
+            return {name: ref.read() for name, ref in self._settings.secrets.items()}
         except LookupError as e:
             raise ToolError("a secret of this tool cannot be read") from e
 

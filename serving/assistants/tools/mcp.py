@@ -52,7 +52,7 @@ _CONTROLS = dict.fromkeys((*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(
 
 
 class McpServers:
-    """The servers of a catalogue."""
+    """The servers of a catalogue. One that is asked with several tenants' secrets is a server for each of them."""
 
     def __init__(self) -> None:
         self._servers: dict[str, McpServer] = {}
@@ -63,7 +63,7 @@ class McpServers:
 
     def configure(self, settings: Iterable[McpTool]) -> None:
         """Ends the sessions with servers that are not named any more, after the calls under way."""
-        self._named = {each.model_dump_json() for each in settings}
+        self._named = {variant.model_dump_json() for each in settings for variant in each.variants}
         for key in [key for key in self._servers if key not in self._named]:
             self._leave(self._servers.pop(key))
         if self._named:
@@ -267,12 +267,12 @@ class McpServer:
     async def _rotated(self) -> bool:
         """Whether the secrets in its headers are others than those that the session was opened with."""
         try:
-            return bool(self._settings.headers) and await self._headers() != self._secrets
+            return bool(self._settings.secrets) and await self._headers() != self._secrets
         except LookupError:  # about to be written: what is known goes on
             return False
 
     async def _headers(self) -> dict[str, str]:
-        refs = self._settings.headers
+        refs = self._settings.secrets
         return await asyncio.to_thread(lambda: {name: ref.read() for name, ref in refs.items()})
 
     async def _open(self) -> Session:

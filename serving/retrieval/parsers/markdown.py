@@ -56,7 +56,25 @@ def _walk(tokens: Sequence[Token], builder: DocumentBuilder) -> None:
         elif token.type in ("fence", "code_block"):
             builder.add(token.content)
         elif token.type == "html_block":
-            builder.add(re.sub(r"<!--.*?-->|<[^>]*>", " ", token.content, flags=re.DOTALL))
+            builder.add(_without_tags(token.content))
+
+
+def _without_tags(text: str) -> str:
+    """Returns HTML with a space for each comment and tag; of what has no end everything stays."""
+    parts: list[str] = []
+    at = 0
+    comments = True  # until none ends any more: each that began would be followed to the end of the text
+    while (opening := text.find("<", at)) >= 0:
+        end = -1
+        if comments and text.startswith("<!--", opening):
+            end = text.find("-->", opening + 4)
+            comments = end >= 0
+        end = end + 3 if end >= 0 else text.find(">", opening) + 1
+        if not end:
+            break
+        parts += [text[at:opening], " "]
+        at = end
+    return "".join([*parts, text[at:]])
 
 
 def _inline(token: Token) -> str:

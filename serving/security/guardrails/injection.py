@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from serving.security.guardrails import canonical
 from serving.security.guardrails.canonical import Canonical
 from serving.security.guardrails.finding import Finding
+from serving.security.guardrails.scan import scan
 
 _GAP = r"(?:\W{1,3}\w{1,20}){0,%d}\W{1,3}"
 _SOME = _GAP % 5
@@ -323,7 +324,7 @@ class Injection:
 def _hidden(text: str) -> Iterator[Finding]:
     if text.isascii():
         return
-    for match in _HIDDEN.finditer(text):
+    for match in scan(_HIDDEN, text):
         if match["flag"] is None:
             yield Finding(*match.span(), "hidden_text")
 
@@ -370,14 +371,18 @@ def _quoted(text: str, start: int, end: int) -> bool:
 
 def _unleet(reading: Canonical) -> Canonical:
     """Returns the reading with letters for the digits and signs inside of words."""
-    text = _LEET_WORD.sub(lambda match: match[0].translate(_LEET), reading.text)
-    return Canonical(text, reading.origins)
+    parts: list[str] = []
+    at = 0
+    for match in scan(_LEET_WORD, reading.text):
+        parts += [reading.text[at : match.start()], match[0].translate(_LEET)]
+        at = match.end()
+    return Canonical("".join([*parts, reading.text[at:]]), reading.origins)
 
 
 def _squeezed(reading: Canonical) -> Iterator[Finding]:
     """Yields what is spelled letter by letter, or with signs between its words or syllables."""
     for apart in (_APART, _CUT):
-        for match in apart.finditer(reading.text):
+        for match in scan(apart, reading.text):
             letters = "".join(c for c in match[0] if c.isalnum())
             if _SQUEEZED.search(letters) or _SQUEEZED.search(letters.translate(_LEET)):
                 yield Finding(*reading.span(*match.span()), "spelled")
@@ -389,7 +394,7 @@ def _encoded(seen: Canonical) -> Iterator[Finding]:
         ("hexadecimal", _HEXADECIMAL, _from_hexadecimal),
         ("percent", _PERCENT, unquote),
     ):
-        for match in form.finditer(seen.text):
+        for match in scan(form, seen.text):
             said = canonical.skeleton(decode(match[0])).text
             if said and any(next(_spans(form, stems, said), None) for _, form, stems in _FORMS):
                 yield Finding(*seen.span(*match.span()), kind)

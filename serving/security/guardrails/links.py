@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from serving.security.guardrails import canonical
 from serving.security.guardrails.finding import Finding
+from serving.security.guardrails.scan import scan
 from serving.security.guardrails.secrets import entropy
 
 _END = r"[^\s<>\"'`]"
@@ -38,6 +39,7 @@ _ACTIVE = re.compile(
 _ENCODED = re.compile(r"(?:[A-Za-z0-9_+=-]|%[0-9A-Fa-f]{2}){40,}")
 _RUN = re.compile(r"[A-Za-z0-9]{20,}")  # what is written for people has hyphens between its words
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_LONG_NUMBER = re.compile(r"&#(?=[0-9]{8})")  # of no character
 _TRAILING = ".,;:!?)]}*_'\"»"
 MIN_ENTROPY = 3.5
 """Bits a character of a piece of an address that is taken for encoded data."""
@@ -60,20 +62,20 @@ class Links:
         at = seen.index(start)
         found = []
         for form in _FORMS:
-            for match in form.finditer(seen.text, at):
+            for match in scan(form, seen.text, at):
                 group = next(iter(match.groupdict()), None) or 0
                 first, last = match.span(group)
                 last = first + len(match[group].rstrip(_TRAILING))
                 if last > first and (kind := self._wrong(seen.text[first:last])):
                     since, _ = seen.span(*match.span())
                     found.append(Finding(*seen.span(first, last), kind, since))
-        for match in _TAG.finditer(seen.text, at):
+        for match in scan(_TAG, seen.text, at):
             if kind := self._wrong_tag(match[0], match.end() == len(seen.text)):
                 found.append(Finding(*seen.span(*match.span()), kind))
         return found
 
     def _wrong_tag(self, tag: str, at_end: bool) -> str:
-        tag = html.unescape(tag)
+        tag = _unescaped(tag)
         if _ACTIVE.search(tag) or (not tag.endswith(">") and (at_end or "=" in tag)):
             return "html"  # what has no end would fetch nobody knows what
         for attribute in _ATTRIBUTE.finditer(tag):
@@ -86,7 +88,7 @@ class Links:
 
     def _wrong(self, address: str) -> str:
         """Returns what is wrong with an address; empty for nothing."""
-        plain = html.unescape(address).replace("\\", "/").strip()
+        plain = _unescaped(address).replace("\\", "/").strip()
         scheme = re.match(r"(?i)([a-z][a-z0-9+.-]*)\s?:", plain)
         if scheme is not None and scheme[1].lower() not in ("http", "https"):
             return "" if scheme[1].lower() in ("mailto", "tel") and len(plain) <= self._max_data else "link_scheme"
@@ -108,6 +110,11 @@ class Links:
 
     def _allowed(self, host: str) -> bool:
         return host in self._hosts or host.endswith(self._domains)
+
+
+def _unescaped(text: str) -> str:
+    """Returns HTML's text. A number of thousands of digits stays as it is: Python refuses to read it."""
+    return html.unescape(_LONG_NUMBER.sub("&", text))
 
 
 def _is_data(piece: str) -> bool:

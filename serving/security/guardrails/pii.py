@@ -16,6 +16,7 @@ from serving.config import PersonalData
 from serving.security.guardrails import canonical
 from serving.security.guardrails.finding import Finding
 from serving.security.guardrails.patterns import EMAILS
+from serving.security.guardrails.scan import search
 
 _IBAN_LENGTHS = {
     **dict.fromkeys(("NO",), 15),
@@ -55,7 +56,7 @@ class PersonalInformation:
         found = []
         for kind, form, holds in self._forms:
             at = seen.index(start)
-            while match := form.search(seen.text, at):
+            while match := search(form, seen.text, at):
                 end = holds(match[0])
                 if end:
                     found.append(Finding(*seen.span(match.start(), match.start() + end), kind))

@@ -16,6 +16,7 @@ from serving.config import (
     GuardedText,
     Guardrail,
     InjectionGuardrail,
+    Instructions,
     LinksGuardrail,
     Model,
     PiiGuardrail,
@@ -31,6 +32,7 @@ from serving.security.guardrails.pii import PersonalInformation
 from serving.security.guardrails.screen import Rule
 from serving.security.guardrails.secrets import Secrets
 from serving.security.guardrails.words import Words
+from serving.security.principal import Principal
 
 _CHOOSE: dict[str, Any] = {
     **dict.fromkeys(("engine", "source", "sha256", "storage", "file", "existing", "url", "model"), True),
@@ -74,11 +76,19 @@ class AssistantRails:
     def __init__(self, catalog: Catalog) -> None:
         asked = partial(_asked, catalog)
         self._default = build(catalog.guardrails, asked)
+        self._instructions = catalog.instructions
         self._own = {a.name: build(a.guardrails, asked) for a in catalog.assistants if a.guardrails is not None}
 
     def of(self, assistant: Assistant | None) -> Rails | None:
         """Returns the checks of an assistant, None of a bare model; None where there are none."""
         return self._own.get(assistant.name, self._default) if assistant is not None else self._default
+
+    def instructions(self, assistant: Assistant | None, caller: Principal) -> Instructions:
+        """Returns what becomes of a caller's instructions, to an assistant or to a bare model."""
+        if "prompt" in caller.scopes:
+            return "trust"
+        own = assistant.instructions if assistant is not None else None
+        return own or self._instructions
 
 
 def build(guardrails: Sequence[Guardrail], asked: Callable[[str], object] = str) -> Rails | None:

@@ -9,6 +9,7 @@ from collections import Counter
 from serving.security.guardrails import canonical
 from serving.security.guardrails.finding import Finding
 from serving.security.guardrails.patterns import TOKEN, TOKENS
+from serving.security.guardrails.scan import scan
 
 _FORMS = {
     **TOKENS,
@@ -41,7 +42,7 @@ class Secrets:
         seen = canonical.visible(text)
         found = []
         for kind, form in _FIND:
-            for match in form.finditer(seen.text, seen.index(start)):
+            for match in scan(form, seen.text, seen.index(start)):
                 group = next(iter(match.groupdict()), None) or 0
                 if group in ("value", "bearer") and not likely(match[group][:LOOKED_AT]):
                     continue

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from serving.security.guardrails import canonical
 from serving.security.guardrails.finding import Finding
+from serving.security.guardrails.scan import scan
 
 
 class Words:
@@ -23,6 +24,4 @@ class Words:
         if self._form is None:
             return []
         seen = canonical.skeleton(text)
-        return [
-            Finding(*seen.span(*match.span()), "word") for match in self._form.finditer(seen.text, seen.index(start))
-        ]
+        return [Finding(*seen.span(*match.span()), "word") for match in scan(self._form, seen.text, seen.index(start))]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from serving.config import Quotas
 from serving.security.principal import Principal
-from serving.security.quotas.quota import Quota, Rules
+from serving.security.quotas.quota import Quota, QuotaExceeded, Rules
 from serving.security.quotas.share import Share
 from serving.security.quotas.windows import bounds
 from serving.store.errors import StoreUnavailable
@@ -24,6 +24,8 @@ from serving.store.ids import new_id, now
 from serving.store.quotas import QuotaStore, Refused
 from serving.store.uninterrupted import finish
 from serving.store.usage import Usage, Used, Whose
+
+__all__ = ["Keeper", "QuotaExceeded", "QuotaUnavailable", "Reservation"]
 
 log = logging.getLogger("headrace.quotas")
 
@@ -37,16 +39,6 @@ PRUNE_S = 3600.0
 
 CALLERS = 4096
 """Callers and models whose quotas are remembered."""
-
-
-class QuotaExceeded(Exception):
-    """Too little is left of `quota`; `spent` says that it is used, and not only reserved by requests under way."""
-
-    def __init__(self, quota: Quota, retry_after_s: float, *, spent: bool) -> None:
-        super().__init__(quota.words)
-        self.quota = quota
-        self.retry_after_s = retry_after_s
-        self.spent = spent
 
 
 class QuotaUnavailable(Exception):
@@ -108,6 +100,10 @@ class Keeper:
                 self._of.clear()
             found = self._of[key] = self._rules.of(principal, model)
         return found
+
+    def ceiling(self, below: Quota) -> Quota | None:
+        """Returns the platform's limit above a tenant's, as it was read last; None without one."""
+        return self._rules.ceiling(below)
 
     def share(self, quota: Quota) -> Share:
         """Returns the share of a quota's present window."""

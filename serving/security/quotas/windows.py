@@ -11,8 +11,8 @@ _SECONDS = {"minute": 60, "day": 86_400}
 
 
 def bounds(window: Window, at: float) -> tuple[int, float]:
-    """Returns when the window that holds `at` begins, and when the next one does: never for what goes on at once."""
-    if window == "concurrent":
+    """Returns when the window that holds `at` begins, and when the next one does: never for what is not of a time."""
+    if window in ("concurrent", "total"):
         return 0, math.inf
     if window == "month":
         first = datetime.fromtimestamp(math.floor(at), UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)

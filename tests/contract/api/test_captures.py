@@ -414,16 +414,47 @@ def test_a_response_is_captured_and_only_who_says_so_agrees_to_exports(world, st
     [found, *_] = world.rows()
     assert (found.id, found.session_id, found.conversation_id) == (made["id"], made["id"], None)
     assert (found.stored, found.consent) == (False, store is True)
-    assert (found.outcome, found.metadata) == ("completed", {"a": "b"})
-    assert found.request == {"model": "echo", "input": "hi", "stream": stream, "metadata": {"a": "b"}, **said}
-    assert found.prompt["messages"] == world.engine.prompts[-1] == QUESTION
-    assert found.answer[0]["message"]["content"] == made["output"][0]["content"][0]["text"]
+    assert found.outcome == "completed"
+    if store is not False:
+        assert found.metadata == {"a": "b"}
+        assert found.request == {"model": "echo", "input": "hi", "stream": stream, "metadata": {"a": "b"}, **said}
+        assert found.prompt["messages"] == world.engine.prompts[-1] == QUESTION
+        assert found.answer[0]["message"]["content"] == made["output"][0]["content"][0]["text"]
     assert made["store"] == (store is not False)
     kept = world.http.get(f"/v1/responses/{made['id']}")
     assert kept.status_code == (404 if store is False else 200)
     # The routes of stored completions know nothing of it.
     assert world.http.get(f"/v1/chat/completions/{made['id']}").status_code == 404
     assert made["id"] not in [c["id"] for c in world.http.get("/v1/chat/completions?order=desc").json()["data"]]
+
+
+UNTOLD = "zqxunstored"
+
+
+@both
+@pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/responses"])
+def test_of_what_is_not_to_be_stored_only_who_asked_whom_when_is_kept(world, route, stream):
+    asked = {"input": UNTOLD} if "responses" in route else {"messages": [{"role": "user", "content": UNTOLD}]}
+    response = world.post(route, model="echo", stream=stream, store=False, metadata={"about": UNTOLD}, **asked)
+    assert UNTOLD in response.text
+    [found, *_] = world.rows()
+    assert found.id in response.text
+    assert UNTOLD not in repr(found)
+    content = (found.request, found.prompt, found.chunks, found.answer, found.steps, found.metadata)
+    assert content == ({}, {}, [], [], [], {})
+    assert (found.user, found.requested, found.outcome) == (world.caller.user, "echo", "completed")
+    assert (found.stored, found.consent) == (False, False)
+
+
+@both
+def test_nothing_of_it_is_kept_where_that_is_configured(world, stream, monkeypatch):
+    config = world.up.services.config.model_copy(update={"store_false": "none"})
+    monkeypatch.setattr(world.up.services, "config", config)
+    before = len(world.rows())
+    assert world.post(model="echo", messages=QUESTION, stream=stream, store=False).is_success
+    assert len(world.rows()) == before
+    assert world.post(model="echo", messages=QUESTION, stream=stream).is_success
+    assert len(world.rows()) == before + 1
 
 
 @both

@@ -163,8 +163,11 @@ def world(tmp_path_factory):
         url, other = (f"http://127.0.0.1:{port}/v1" for port in (one, two))
         catalog = Catalog(
             models=(
-                RemoteModel(name="echo", url=url, price=PRICE),
-                *(RemoteModel(name=name, url=url, price=PRICE) for name in ("cut", "status-500", "long")),
+                RemoteModel(name="echo", url=url, price=PRICE, prompt_cache="own"),
+                *(
+                    RemoteModel(name=name, url=url, price=PRICE, prompt_cache="own")
+                    for name in ("cut", "status-500", "long")
+                ),
                 RemoteModel(name="unpriced", url=url, model="echo"),
                 RemoteModel(name="thinks", url=other, price=EURO),
             ),

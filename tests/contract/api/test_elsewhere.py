@@ -69,7 +69,7 @@ class Replicas:
     def options(self, *, stream):
         return self
 
-    def remote(self):
+    def remote(self, owner, user):
         self.held += 1
         return _Lease(self)
 

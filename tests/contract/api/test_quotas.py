@@ -275,7 +275,58 @@ def test_another_tenant_is_for_the_platforms_key(http):
         assert {each.status_code for each in refused} == {404}
         assert len({each.content for each in refused}) == 1
     assert http.delete("/admin/quotas", params={"quota_id": own["quota_id"]}).status_code == 404
-    assert http.delete("/admin/quotas", params={"quota_id": own["quota_id"]}, headers=boss).status_code == 200
+    assert http.delete("/admin/quotas", params={"quota_id": own["quota_id"]}, headers=boss).status_code == 403
+    assert http.delete("/admin/quotas", params={"quota_id": own["quota_id"], **acme}).status_code == 200
+
+
+@pytest.fixture
+def acme(http):
+    """A tenant, whom the platform gives nothing, and its admin."""
+    assert http.post("/admin/tenants", json={"id": "acme"}).status_code == 200
+    assert http.post("/admin/users", params=ACME, json={"id": "boss", "role": "admin"}).status_code == 200
+    key = http.post("/admin/keys", params=ACME, json={"user": "boss"}).json()["key"]
+    with httpx.Client(
+        base_url=http.base_url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=60
+    ) as boss:
+        yield boss
+
+
+ACME = {"tenant": "acme"}
+REQUESTS = {"subject": "tenant", "id": "acme", "window": "day", "measure": "requests"}
+
+
+@pytest.mark.parametrize("subject", [{}, {"subject": "user", "id": "boss"}, {"subject": "model", "id": "m"}], ids=str)
+def test_a_tenants_admin_does_not_lift_what_the_platform_set(http, acme, subject):
+    given = {**REQUESTS, **subject}
+    [ceiling] = http.put("/admin/quotas", params=ACME, json={"quotas": [{**given, "limit": 0}]}).json()["data"]
+    assert ceiling["set_by"] == "platform"
+    assert ask(acme).json()["error"]["code"] == "insufficient_quota"
+    tries = [
+        acme.put("/admin/quotas", json={"quotas": [{**given, "limit": 1_000_000}]}),
+        acme.put("/admin/quotas", json={"quotas": [{**given, "limit": 0, "set_by": "platform"}]}),
+        acme.delete("/admin/quotas", params={"quota_id": ceiling["quota_id"]}),
+    ]
+    assert [(each.status_code, each.json()["error"]["code"]) for each in tries] == [(403, "platform_quota")] * 3
+    params = [each.json()["error"]["param"] for each in tries]
+    assert params == ["quotas[0].limit", "quotas[0].set_by", None]
+    assert "platform's quota of requests per day" in tries[0].json()["error"]["message"]
+    assert ask(acme).json()["error"]["code"] == "insufficient_quota"
+    assert [each["limit"] for each in acme.get("/admin/quotas").json()["data"]] == [0]
+    assert http.delete("/admin/quotas", params=ACME | {"quota_id": ceiling["quota_id"]}).status_code == 200
+    assert ask(acme).status_code == 200
+
+
+def test_the_lesser_of_both_holds_and_both_are_listed(http, acme):
+    [own] = acme.put("/admin/quotas", json={"quotas": [{**REQUESTS, "limit": 1}]}).json()["data"]
+    assert own["set_by"] == "tenant"
+    given = {"quotas": [{**REQUESTS, "limit": 2}]}
+    assert http.put("/admin/quotas", params=ACME, json=given).status_code == 200
+    listed = acme.get("/admin/quotas", params={"subject": "tenant"}).json()["data"]
+    assert {(each["set_by"], each["limit"]) for each in listed} == {("tenant", 1), ("platform", 2)}
+    assert [ask(acme).status_code for _ in range(2)] == [200, 429]
+    assert acme.delete("/admin/quotas", params={"quota_id": own["quota_id"]}).status_code == 200
+    assert [ask(acme).status_code for _ in range(2)] == [200, 429]  # what was used counted for both
+    assert {each["set_by"] for each in acme.get("/usage").json()["quotas"]} == {"platform"}
 
 
 def test_the_most_that_a_document_may_use():

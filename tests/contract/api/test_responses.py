@@ -175,7 +175,7 @@ def world(tmp_path_factory):
     scripted, loop = Engine(), Loop()
     with engine(loop, scripted.app()) as port:
         url = f"http://127.0.0.1:{port}/v1"
-        models = [RemoteModel(name=name, url=url) for name in MODELS]
+        models = [RemoteModel(name=name, url=url, prompt_cache="own") for name in MODELS]
         models.append(RemoteModel(name="counts", url=url, model="echo", tokenizer="vllm"))
         kinds = {"forgets": NoMemory(), "two": BufferMemory(turns=2)}
         assistants = [

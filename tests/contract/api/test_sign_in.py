@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import pytest
 
 from serving.config import Catalog, Cors, Oidc
 from serving.security.principal import Principal
+from serving.store.audit import AuditRows
+from serving.store.errors import StoreUnavailable
 from tests.contract.running import Gateway, Loop, gateway
 from tests.identity_provider import AUDIENCE, IdentityProvider, sign_in
 
@@ -171,6 +174,28 @@ def test_signing_in_and_out_is_on_record(world: World) -> None:
     for _ in range(3):
         assert sent("GET", f"{world.up.url}/auth/callback").status_code == 400
     assert failed() == before + 3
+
+
+def test_a_session_that_cannot_be_recorded_neither_begins_nor_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: AuditRows, entries: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    def sessions() -> int:
+        with sqlite3.connect(world.up.services.config.store.database.removeprefix("sqlite:///")) as database:
+            found = int(database.execute("SELECT count(*) FROM sessions").fetchone()[0])
+        database.close()
+        return found
+
+    with world.signed_in() as browser, world.browser() as other:
+        headers, before, back = world.headers(browser), sessions(), world.coming_back(other)
+        with monkeypatch.context() as patch:
+            patch.setattr(AuditRows, "append", full)
+            assert error(browser.post(f"{world.up.url}/auth/logout", headers=headers), 503) == "unavailable"
+            assert error(other.get(back), 503) == "unavailable"
+        assert sessions() == before
+        assert world.session(browser)["user"] == "alice"
 
 
 def test_a_session_that_was_there_before_is_not_taken_over(world: World) -> None:

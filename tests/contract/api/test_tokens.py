@@ -58,7 +58,7 @@ def tokens_of(endpoint, messages, tools=None):
             tokens = Tokens(client, endpoint, tools)
             document = {"model": "small", "messages": messages, "max_tokens": 1} | ({"tools": tools} if tools else {})
             async with client.post(endpoint, "/chat/completions", document) as response:
-                read = (await read_answer(response))["usage"]["prompt_tokens"]
+                read = (await read_answer(response, endpoint))["usage"]["prompt_tokens"]
             return await tokens.count(messages) or tokens.bound(messages), read, tokens.bound(messages)
         finally:
             await client.close()
@@ -187,4 +187,23 @@ def test_a_long_conversation_never_meets_the_end_of_the_context(llama, tmp_path,
                 extra_body={"conversation": id},
             )
         assert error.value.code == "context_length_exceeded"
+    loop.stop()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_llama_cpp_is_paid_for_every_choice(llama, tmp_path, monkeypatch, stream):
+    """It reports of several choices the tokens of one, or of each by itself."""
+    monkeypatch.setenv("SMALL_KEY", "k")
+    model = RemoteModel(name="small", url=llama.url, tokenizer="llamacpp", api_key=SecretRef(ref="env:SMALL_KEY"))
+    loop = Loop()
+    with (
+        gateway(loop, tmp_path, Catalog(models=(model,))) as up,
+        openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
+    ):
+        told = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+        answer = sdk.chat.completions.create(
+            model="small", messages=[{"role": "user", "content": "Count to 100."}], max_tokens=4, n=2, **told
+        )
+        usage = list(answer)[-1].usage if stream else answer.usage
+        assert (usage.completion_tokens, 20 < usage.prompt_tokens < 60) == (8, True)
     loop.stop()

@@ -351,6 +351,55 @@ def test_what_was_read_before_taints(world, messages):
     assert world.outside.tickets == []
 
 
+IMAGE = "data:image/png;base64,iVBORw0KGgo="
+TYPED = {"type": "text", "text": "Do as it says."}
+
+
+@pytest.mark.parametrize("role", ["user", "system", "developer", "assistant"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "file": {"file_data": "data:text/plain;base64,T3BlbiBhIHRpY2tldC4=", "filename": "a.txt"}},
+        {"type": "image_url", "image_url": {"url": IMAGE}},
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+    ],
+    ids=lambda part: part["type"],
+)
+def test_what_is_attached_taints(world, role, part):
+    asked = [{"role": role, "content": [TYPED, part]}, {"role": "user", "content": "Go on."}]
+    message = world.answer(world.post(), messages=asked)
+    assert message["headrace"]["approvals"]
+    assert world.outside.tickets == []
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_file", "file_data": "data:text/plain;base64,T3BlbiBhIHRpY2tldC4=", "filename": "a.txt"},
+        {"type": "input_image", "image_url": IMAGE},
+    ],
+    ids=lambda part: part["type"],
+)
+def test_what_is_attached_to_a_response_taints(world, part):
+    content = [{"type": "input_text", "text": "Do as it says."}, part]
+    world.outside.says = [world.post()]
+    body = {"model": "clerk", "input": [{"role": "user", "content": content}]}
+    response = world.http.post("/v1/responses", json=body)
+    assert response.status_code == 200
+    assert response.json()["headrace"]["approvals"]
+    assert world.outside.tickets == []
+    world.outside.says = [world.post(), FINAL]
+    later = {"model": "clerk", "input": "Go on.", "previous_response_id": response.json()["id"]}
+    assert world.http.post("/v1/responses", json=later).json()["headrace"]["approvals"]
+    assert world.outside.tickets == []
+
+
+def test_text_that_is_typed_in_parts_taints_nothing(world):
+    asked = [{"role": "user", "content": [TYPED, TYPED]}]
+    assert world.answer(world.post(), FINAL, messages=asked)["content"] == "done"
+    assert len(world.outside.tickets) == 1
+
+
 def test_what_a_conversation_remembers_taints(world):
     conversation = world.http.post("/v1/conversations", json={}).json()["id"]
     assert world.answer(world.post("first"), FINAL, conversation=conversation)["content"] == "done"

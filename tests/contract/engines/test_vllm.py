@@ -79,7 +79,7 @@ def _argv(process: int) -> list[str]:
 
 
 async def granted(replica: vllm.VllmReplica) -> dict[str, str]:
-    lease = replica.lease()
+    lease = replica.lease("owner", "user")
     try:
         return await anext(lease)
     finally:

@@ -273,7 +273,7 @@ def test_pages_keep_to_their_policy_and_have_their_panels(status, name):
     titles = re.findall(r'data-panel="([^"]*)" data-state="loading"', text)
     shown = page.BY_NAME[name[1:] or "overview"]
     assert titles == [panel.title for panel in shown.panels][: len(titles)]
-    assert len(titles) == (len(shown.panels) if name else 15)
+    assert len(titles) == (len(shown.panels) if name else 16)
 
 
 def test_every_panel_has_an_address_of_its_own():

@@ -117,7 +117,17 @@ def test_other_media_types(client, kind):
 
 
 @pytest.mark.parametrize(
-    "key", ["x", "hr_", "hr_" + "a" * 43, "x" * 5000, "sk-123", "hr_\u00e9".encode(), "Bearer Bearer"]
+    "key",
+    [
+        "x",
+        "hr_",
+        "hr_" + "a" * 43,
+        "x" * 5000,
+        "sk-123",
+        "hr_\u00e9".encode(),
+        "Bearer Bearer",
+        "hr_' OR 1=1 --" + "a" * 29,
+    ],
 )
 def test_wrong_keys(whole, key):
     value = b"Bearer " + (key if isinstance(key, bytes) else key.encode())

@@ -27,7 +27,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from prometheus_client import generate_latest
 
 from serving.api.operations import OPERATIONS, Operation
-from serving.config import Assistant, Catalog, FactsMemory, RemoteModel, Role, SummaryMemory, VectorMemory
+from serving.config import (
+    Alias,
+    Assistant,
+    CallAccess,
+    Catalog,
+    FactsMemory,
+    RemoteModel,
+    Role,
+    SummaryMemory,
+    Target,
+    VectorMemory,
+)
 from serving.security.principal import SCOPES_OF, Principal
 from tests.contract.campaigns.engine import Engine
 from tests.contract.running import Gateway, Loop, engine, gateway
@@ -98,8 +109,8 @@ class Made:
         if self.kind == "tenant":
             return user.tenant in (self.id, PLATFORM)
         return (
-            self.by == user
-            or self.kind == "model"
+            (self.by == user and self.kind != "model")
+            or (self.kind == "model" and AUDIENCE.get(self.id, user.tenant) == user.tenant)
             or (self.kind in SHARED and self.by.tenant == user.tenant and self._lists(user))
             or (self.kind == "quota" and user.tenant in (self.by.tenant, PLATFORM))
         )
@@ -123,6 +134,12 @@ GROUP = {"u0", "root"}
 """Who is of the group `g`, which both tenants have."""
 
 SHARED = {"file", "vector store", "attachment"}
+
+EVERYBODYS = ("m", "facts", "recalls", "sums")
+AUDIENCE = {
+    f"{kind}onlyof{tenant}": tenant for kind in ("model", "alias", "behind", "assistant") for tenant in ("t0", "t1")
+}
+"""What users of one tenant alone may call: `behind` is an alias without access before a model that has it."""
 
 KINDS = {
     "completion_id": "completion",
@@ -158,6 +175,7 @@ UNKNOWN = {
     "tenant": "none",
     "erasure": "job_none",
     "quota": "none",
+    "model": "none",
 }
 
 MAKES = {
@@ -198,7 +216,7 @@ class World:
         self.users += [self._user(tenant, "root", "admin") for tenant in ("t0", "t1")]
         self.users.append(User(PLATFORM, "admin", up.key, "admin"))
         self.made: dict[str, deque[Made]] = defaultdict(lambda: deque(maxlen=KEPT))
-        self.made["model"].append(Made("model", "m", self.users[0]))
+        self.made["model"].extend(Made("model", name, self.users[0]) for name in (*EVERYBODYS, *AUDIENCE))
         self.statuses: Counter[tuple[str, int]] = Counter()
         self.interleavings = 0
         self.compared = 0
@@ -291,12 +309,30 @@ def says(word: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"I say {word}"}]
 
 
-MODELS = st.sampled_from(["m", "facts", "recalls", "sums"])
+MODELS = st.sampled_from(EVERYBODYS)
 Fields = Callable[[dict[str, str]], dict[str, Any]]
 
 
 def fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fields]:
     """Returns the kinds of ids that a request names in its body or query, by place, and what it says with them."""
+    kinds, fields = _fields_of(op, user, draw)
+    place = {"/v1/memories": "assistant"}.get(op.path, "model")
+    if op.method != "POST" or op.path not in NAMING or draw(st.booleans()):
+        return kinds, fields
+    # Anything that is called by a name, whoever may call it.
+    return kinds | {
+        place: "model"
+    }, lambda ids: fields({k: v for k, v in ids.items() if k != place}) | {place: ids[place]}
+
+
+NAMING = {
+    f"/v1/{name}"
+    for name in ("chat/completions", "responses", "responses/input_tokens", "completions", "embeddings", "memories")
+}
+"""Routes whose bodies name a model or an assistant."""
+
+
+def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fields]:
     own, shared = user.own, user.shared
     route = f"{op.method} {op.path}"
     stream = draw(st.booleans())
@@ -362,6 +398,8 @@ def fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fi
             kinds["after"] = KIND_OF_LIST.get(op.path, "item")
         if "target" in names and draw(st.booleans()):
             kinds["target"] = draw(st.sampled_from(["completion", "conversation", "item"]))
+        if "model" in names and draw(st.booleans()):
+            kinds["model"] = "model"
         return kinds, lambda ids: {name: ids[name] for name in kinds}
     said = SAID.get(route)
     assert said is not None or op.body is None, f"say in SAID what a request to {route} can be"
@@ -404,8 +442,18 @@ def world(tmp_path: Path) -> Iterator[World]:
             "recalls": VectorMemory(scope="principal", turns=0),
             "sums": SummaryMemory(),
         }
-        assistants = tuple(Assistant(name=name, model="m", memory=memory) for name, memory in memories.items())
-        with gateway(loop, tmp_path, Catalog(models=(model,), assistants=assistants), retrieval=Alike()) as up:
+        assistants = [Assistant(name=name, model="m", memory=memory) for name, memory in memories.items()]
+        models, aliases = [model], []
+        for tenant in ("t0", "t1"):
+            access = CallAccess(tenants=(tenant,))
+            of, target = model.model_copy(update={"access": access}), Target(model="m")
+            models.append(of.model_copy(update={"name": f"modelonlyof{tenant}"}))
+            aliases.append(Alias(name=f"aliasonlyof{tenant}", targets=(target,), access=access))
+            aliases.append(Alias(name=f"behindonlyof{tenant}", targets=(Target(model=f"modelonlyof{tenant}"),)))
+            name = f"assistantonlyof{tenant}"
+            assistants.append(Assistant(name=name, model="m", memory=FactsMemory(), access=access))
+        catalog = Catalog(models=tuple(models), aliases=tuple(aliases), assistants=tuple(assistants))
+        with gateway(loop, tmp_path, catalog, retrieval=Alike()) as up:
             yield World(up)
     loop.stop()
 

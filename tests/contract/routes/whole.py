@@ -20,6 +20,7 @@ from serving.config import (
     Issuer,
     LlamaCppModel,
     Oidc,
+    PromptCache,
     RemoteModel,
     Target,
 )
@@ -57,17 +58,17 @@ class Leases:
         assert stream
         return self
 
-    def remote(self) -> Lease:
-        return Lease(self._replica.lease())
+    def remote(self, owner: str, user: str) -> Lease:
+        return Lease(self._replica.lease(owner, user))
 
 
 class Lease:
     """One lease, which goes on until it is cancelled."""
 
-    def __init__(self, granted: AsyncGenerator[dict[str, str]]) -> None:
+    def __init__(self, granted: AsyncGenerator[dict[str, Any]]) -> None:
         self._granted = granted
 
-    async def __anext__(self) -> dict[str, str]:
+    async def __anext__(self) -> dict[str, Any]:
         return await anext(self._granted)
 
     def cancel(self) -> None:
@@ -106,7 +107,7 @@ def catalog(ticker: str) -> Catalog:
 
 
 @contextmanager
-def serving(folder: Path, provider: str) -> Iterator[Gateway]:
+def serving(folder: Path, provider: str, *, prompt_cache: PromptCache = "tenant") -> Iterator[Gateway]:
     """Serves all routes, single sign-on included, whose identity provider is at that URL."""
     loop, retrieval = Loop(), Retrieval()
     small = Leases(LlamaCppReplica(SMALL, "127.0.0.1"))
@@ -114,7 +115,15 @@ def serving(folder: Path, provider: str) -> Iterator[Gateway]:
     oidc = Oidc(url="http://127.0.0.1", issuers=(issuer,))
     with (
         ticking() as ticker,
-        gateway(loop, folder, catalog(ticker), retrieval=retrieval, handle_of=lambda name: small, oidc=oidc) as up,
+        gateway(
+            loop,
+            folder,
+            catalog(ticker),
+            retrieval=retrieval,
+            handle_of=lambda name: small,
+            oidc=oidc,
+            prompt_cache=prompt_cache,
+        ) as up,
     ):
         retrieval.replica = RetrievalReplica(up.services.config)
         loop.do(retrieval.replica.start())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.security.principal import STACK, Principal
+from serving.security.principal import SCOPES_OF, STACK, Principal
 from serving.store.access import MAX_NAMES, Access, listed, names_of, shown
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound, NotOwner
@@ -71,8 +71,8 @@ def people(alice: Principal, mallory: Principal) -> dict[str, Principal]:
         "carol": replace(alice, user="carol", groups=frozenset(("legal", "x"))),
         "dave": replace(alice, user="dave", groups=frozenset(("bob", "user:bob"))),
         "legal": replace(alice, user="legal"),
-        "admin": replace(alice, user="root", role="admin"),
-        "mallory": replace(mallory, user="bob", groups=frozenset(("legal",)), role="admin"),
+        "admin": replace(alice, user="root", role="admin", scopes=SCOPES_OF["admin"]),
+        "mallory": replace(mallory, user="bob", groups=frozenset(("legal",)), role="admin", scopes=SCOPES_OF["admin"]),
     }
 
 
@@ -188,7 +188,10 @@ async def test_a_files_list_goes_with_it_and_its_owner_gives_another(
 async def test_a_name_leads_to_its_owners_store_and_to_an_ownerless_one_until_it_is_claimed(
     database: Database, vector_stores: VectorStores
 ) -> None:
-    ours, mallory = Principal(STACK, ADMIN, "k", role="admin"), Principal(STACK, "mallory", "k", role="admin")
+    ours, mallory = (
+        Principal(STACK, ADMIN, "k", scopes=SCOPES_OF["admin"], role="admin"),
+        Principal(STACK, "mallory", "k", scopes=SCOPES_OF["admin"], role="admin"),
+    )
     old, hers = await vector_stores.create(mallory, name="docs"), await vector_stores.create(mallory, name="docs")
     assert await vector_stores.named(STACK, ADMIN, "docs") is None
     async with database.write() as connection:

@@ -26,7 +26,7 @@ from serving.exports.folder import BeingWritten, Folder
 from serving.exports.manifest import Filters
 from serving.exports.register import Elsewhere, Register
 from serving.exports.writing import write
-from serving.security.principal import Principal
+from serving.security.principal import SCOPES_OF, Principal
 from serving.store import erasure
 from serving.store.captures import Captures
 from serving.store.database import Database
@@ -43,7 +43,7 @@ from serving.store.vector_stores import VectorStores
 from serving.store.worker import JobContext, Worker
 from tests.captures import capture
 
-ROOT = Principal(tenant="acme", user="root", key_id="key_r", role="admin")
+ROOT = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
 ORDER = Order("trl-prompt-only", Filters(tenant="acme"), {"train": 1.0})
 
 
@@ -56,7 +56,7 @@ class Working:
     erasures: Erasures
 
     async def request(self, user: str, tenant: str = "acme") -> Job:
-        who = Principal(tenant=tenant, user="root", key_id="key_r", role="admin")
+        who = Principal(tenant=tenant, user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
         return await self.erasures.request(who, user, f"subject of {user}", dry_run=False)
 
     async def now(self, job: Job) -> Job:

@@ -59,7 +59,9 @@ async def test_each_class_has_its_days(
     ):
         await aged(database, table, 2 * DAY_S)
     await conversations.add(alice, lively, TURN)  # a new item keeps an old conversation
-    assert await prune(Retention(), conversations, responses, captures, files) == {}
+    assert Retention() == Retention(captures=90, audit=400)  # documents and conversations go only where that is said
+    assert await prune(Retention(), conversations, responses, captures, files) == {"captures": 0}
+    assert await prune(Retention(captures=None), conversations, responses, captures, files) == {}
     kept = Retention(conversations=2.5, captures=2.5, files=2.5)
     assert await prune(kept, conversations, responses, captures, files) == {
         "conversations": 0,
@@ -67,7 +69,7 @@ async def test_each_class_has_its_days(
         "captures": 0,
         "files": 0,
     }
-    assert await prune(Retention(conversations=1.5), conversations, responses, captures, files) == {
+    assert await prune(Retention(conversations=1.5, captures=None), conversations, responses, captures, files) == {
         "conversations": 1,
         "responses": 1,
     }

@@ -19,7 +19,7 @@ from serving.security.quotas.keeper import Keeper, QuotaExceeded, QuotaUnavailab
 from serving.security.quotas.quota import Quota, quota
 from serving.security.quotas.share import IDLE_S
 from serving.store.database import Database
-from serving.store.errors import NotFound, StoreUnavailable
+from serving.store.errors import Conflict, NotFound, PlatformOnly, StoreUnavailable
 from serving.store.models import quota_windows
 from serving.store.quotas import LEASE_S, QuotaStore
 from serving.store.uninterrupted import uninterrupted
@@ -276,7 +276,7 @@ async def test_usage_is_counted_once_when_its_telling_is_cancelled(database, clo
 
 
 async def test_a_change_holds_on_every_gateway_at_its_next_look(url, clock):
-    alice = Principal("acme", "alice", "key_a")
+    alice = Principal("acme", "alice", "key_a", frozenset({"platform"}))
     async with gateways(url, clock) as (first, second, _):
         assert first.of(alice, "m") == ()
         await first._store.put(alice, [limited(100)])
@@ -385,3 +385,21 @@ async def test_usage_adds_up_and_is_paged(database, clock):
     [user] = (await usage.list_usage(alice, by="user", **days)).items
     assert user.requests == 3
     assert (await usage.list_usage(alice, by="day", first_day="2026-02-01", last_day="2026-02-02")).items == []
+
+
+async def test_a_tenant_leaves_the_platform_its_place(database, monkeypatch):
+    monkeypatch.setattr("serving.store.quotas.MOST", 1)
+    store = QuotaStore(database)
+    admin, platform = (Principal("acme", "a", "k", frozenset(scopes)) for scopes in (("admin",), ("admin", "platform")))
+    own = [quota("acme", "user", user, QuotaLimit(window="day", measure="tokens", limit=1), "tenant") for user in "ab"]
+    await store.put(admin, own[:1])
+    with pytest.raises(Conflict):
+        await store.put(admin, own[1:])
+    with pytest.raises(PlatformOnly):
+        await store.put(admin, [limited(1)])
+    await store.put(platform, [limited(1)])
+    assert {each.set_by for each in (await store.list_quotas(admin)).items} == {"tenant", "platform"}
+    with pytest.raises(PlatformOnly):
+        await store.delete(admin, limited(1).id)
+    await store.delete(admin, own[0].id)
+    await store.delete(platform, limited(1).id)

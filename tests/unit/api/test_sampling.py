@@ -8,7 +8,7 @@ import shutil
 import pytest
 from prometheus_client import REGISTRY
 
-from serving.api.sampling import Sampler
+from serving.api.sampling import KINDS, Sampler
 from serving.config import Assistant, Autoscaling, Catalog, LlamaCppModel, Price, QuotaLimit, Quotas, RemoteModel, Store
 from serving.ingest import CHECKED_AT, MANAGED
 from serving.security.principal import STACK, Principal
@@ -45,6 +45,12 @@ def sampler(database, tmp_path):
     made = Sampler(store, Condition(database), keeper)
     made.keeper = keeper
     return made
+
+
+async def test_a_queue_in_which_nothing_waits_is_seen_as_empty(sampler):
+    await sampler.look()
+    assert {value("jobs_waiting", kind=kind) for kind in KINDS} == {0}
+    assert {value("job_oldest_seconds", kind=kind) for kind in KINDS} == {0}
 
 
 async def test_what_waits_and_what_is_left(sampler, database, tmp_path):

@@ -2,25 +2,80 @@
 
 from __future__ import annotations
 
-from serving.assistants.resolver import Resolver, Route
-from serving.config import Alias, Assistant, Catalog, Lora, Price, RemoteModel, Target, VllmModel
+import pytest
+
+from serving.assistants.resolver import BARE_TOOLS, Resolver, Route
+from serving.config import Alias, Assistant, CallAccess, Catalog, Lora, Price, RemoteModel, Target, VllmModel
+from serving.security.principal import Principal
 
 BASE = VllmModel(name="base", source="hf://a/b", loras=(Lora(name="tuned", source="hf://a/c"),))
 PLAIN = RemoteModel(name="plain", url="http://127.0.0.1:1/v1")
 DOCS = Assistant(name="docs", model="stable")
 STABLE = Alias(name="stable", targets=(Target(model="tuned"),))
+ADA, RIVAL = Principal("acme", "ada", "k"), Principal("globex", "ada", "k")
 
 
 def test_a_route_says_what_every_name_led_to():
     resolver = Resolver(Catalog(models=(BASE, PLAIN), aliases=(STABLE,), assistants=(DOCS,)))
-    assert resolver.resolve("docs") == Route("docs", DOCS, "stable", "tuned", adapts="base")
-    assert resolver.resolve("tuned") == Route("tuned", None, "tuned", "tuned", adapts="base")
-    assert resolver.resolve("base") == Route("base", None, "base", "base")
-    assert resolver.resolve("plain") == Route("plain", None, "plain", "plain")
-    assert resolver.resolve("none") is None
+    assert resolver.resolve("docs", ADA) == Route("docs", DOCS, "stable", "tuned", adapts="base", tools=DOCS.tools)
+    assert resolver.resolve("tuned", ADA) == Route("tuned", None, "tuned", "tuned", adapts="base", tools=BARE_TOOLS)
+    assert resolver.resolve("base", ADA) == Route("base", None, "base", "base", tools=BARE_TOOLS)
+    assert resolver.resolve("plain", ADA) == Route("plain", None, "plain", "plain", tools=BARE_TOOLS)
+    assert resolver.resolve("none", ADA) is None
 
 
 def test_an_adapter_has_the_price_of_its_model():
     price = Price(input=1, output=2)
     resolver = Resolver(Catalog(models=(BASE.model_copy(update={"price": price}), PLAIN), aliases=(STABLE,)))
-    assert [resolver.resolve(name).price for name in ("stable", "tuned", "base", "plain")] == [price] * 3 + [None]
+    assert [resolver.resolve(name, ADA).price for name in ("stable", "tuned", "base", "plain")] == [price] * 3 + [None]
+
+
+def test_an_adapter_has_an_audience_of_its_own_or_its_models():
+    acme, globex = CallAccess(tenants=("acme",)), CallAccess(tenants=("globex",))
+    loras = (Lora(name="tuned", source="hf://a/c"), Lora(name="theirs", source="hf://a/d", access=globex))
+    resolver = Resolver(Catalog(models=(BASE.model_copy(update={"access": acme, "loras": loras}),)))
+    assert [entry.id for entry in resolver.listed_for(ADA)] == ["base", "tuned"]
+    assert [entry.id for entry in resolver.listed_for(RIVAL)] == ["theirs"]
+    assert resolver.resolve("tuned", RIVAL) is resolver.resolve("theirs", ADA) is None
+
+
+def test_what_the_configuration_composes_is_not_asked_for_anybody():
+    acme = CallAccess(tenants=("acme",))
+    model, alias = PLAIN.model_copy(update={"access": acme}), Alias(name="a", targets=(Target(model="plain"),))
+    assistant = Assistant(name="helper", model="a", access=acme)
+    resolver = Resolver(Catalog(models=(model,), aliases=(alias,), assistants=(assistant,)))
+    for name in ("plain", "a"):
+        assert resolver.resolve(name, RIVAL) is None
+        assert resolver.composed(name).model == "plain"
+    assert resolver.assistant("helper", RIVAL) is resolver.resolve("helper", RIVAL) is None
+    assert resolver.composed_assistant("helper") is resolver.assistant("helper", ADA) is assistant
+    assert resolver.composed("none") is None
+
+
+def test_what_nobody_can_have_called_is_refused():
+    acme, globex = CallAccess(tenants=("acme",)), CallAccess(tenants=("globex",))
+    alias = Alias(name="a", targets=(Target(model="plain"),), access=globex)
+    with pytest.raises(ValueError, match=r"aliases\[0\].targets\[0\].model: access of 'plain' leaves out"):
+        Catalog(models=(PLAIN.model_copy(update={"access": acme}),), aliases=(alias,))
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "problem"),
+    [
+        ({}, (), "leave access out for everybody"),
+        ({"tenants": []}, ("tenants",), "at least 1 item"),
+        ({"tenants": ["acme", "acme"]}, ("tenants",), "names 'acme' twice"),
+        ({"tenants": ["acme"], "groups": []}, ("groups",), "at least 1 item"),
+        ({"tenants": ["acme"], "roles": ["boss"]}, ("roles", 0), "'user', 'operator' or 'admin'"),
+        ({"tenants": ["Acme!"]}, ("tenants", 0), "pattern"),
+        ({"groups": ["staff"]}, (), "needs tenants"),
+        ({"tenants": ["acme"], "teams": ["a"]}, ("teams",), "not permitted"),
+    ],
+)
+def test_an_audience_that_contradicts_itself_is_refused(given, place, problem):
+    model = {"engine": "remote", "name": "m", "url": "http://127.0.0.1:1/v1", "access": given}
+    with pytest.raises(ValueError, match="access") as refused:
+        Catalog.model_validate({"models": [model]})
+    error = refused.value.errors()[0]
+    assert error["loc"] == ("models", 0, "remote", "access", *place)
+    assert problem in error["msg"]

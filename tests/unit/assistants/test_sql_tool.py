@@ -313,7 +313,7 @@ async def test_a_database_that_does_not_tell_of_its_tables_is_asked_again_after_
     tools = CatalogTools(McpServers(), [settings(f"sqlite:///{file}", tables=["rivers", "lakes"])], clock)
 
     async def told():
-        [tool] = await tools.get(["rivers"])
+        [tool] = await tools.get(["rivers"], "acme")
         return tool.description.removeprefix("Rivers. SQLite's SQL, read only.").strip()
 
     assert await told() == ""

@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 
+from infra.providers.ray_head import RETRY_ON, STALLED_S
 from serving.config import Catalog, ServingConfig
 from serving.document import serve_document
 from tests.chart import CHART, FULL
@@ -42,13 +43,23 @@ CONFIGURATIONS = {
         {"store": STORE, "key_secret": KEY},
         {
             "models": [
-                {**LLAMA, "slots": 7, "autoscaling": SCALE, "price": {"input": "0.15", "output": "0.6"}},
+                {
+                    **LLAMA,
+                    "slots": 7,
+                    "access": {"tenants": ["acme"]},
+                    "autoscaling": SCALE,
+                    "price": {"input": "0.15", "output": "0.6"},
+                },
                 {**VLLM, "tensor_parallel": 2, "pipeline_parallel": 3, "max_num_seqs": 9, "max_surge_percent": 0},
                 {
                     **VLLM,
                     "name": "adapted",
                     "autoscaling": SCALE,
-                    "loras": [{"name": "tuned", "source": "file:///loras/a"}],
+                    "access": {"tenants": ["acme"], "roles": ["admin"]},
+                    "loras": [
+                        {"name": "tuned", "source": "file:///loras/a"},
+                        {"name": "theirs", "source": "file:///loras/b", "access": {"tenants": ["acme"]}},
+                    ],
                     "environment": {"VLLM_LOGGING_LEVEL": "DEBUG"},
                     "arguments": ["--enable-prefix-caching"],
                     "geometry": {"parameters": 8_000_000_000, "layers": 32, "kv_heads": 8, "head_dim": 128},
@@ -58,6 +69,30 @@ CONFIGURATIONS = {
                 {"engine": "kserve", "name": "there", "storage": "pvc://a/b", "file": "c.gguf", "url": "http://a/"},
                 {"engine": "kserve", "name": "found", "existing": "other/found"},
             ]
+        },
+    ),
+    "who may call what": (
+        {"store": STORE, "key_secret": KEY},
+        {
+            "models": [LLAMA],
+            "aliases": [{"name": "best", "targets": [{"model": "small"}], "access": {"tenants": ["acme", "globex"]}}],
+            "assistants": [{"name": "docs", "model": "best", "access": {"tenants": ["acme"], "groups": ["staff"]}}],
+            "tools": [
+                {
+                    "kind": "http",
+                    "name": "tickets",
+                    "description": "x",
+                    "allow": ["https://a.example.com/"],
+                    "access": {"tenants": ["acme", "globex"]},
+                    "headers": {"X-Stack": KEY, "Authorization": {"tenants": {"acme": KEY}}},
+                },
+                {
+                    "kind": "mcp",
+                    "name": "wiki",
+                    "url": "https://wiki.example.com/mcp",
+                    "headers": {"Authorization": {"tenants": {"acme": KEY, "globex": KEY}, "default": KEY}},
+                },
+            ],
         },
     ),
     "text as people write it": (
@@ -167,3 +202,13 @@ def test_ray_runs_with_the_settings_of_a_stack_without_kubernetes(full):
         for name, container in full.containers():
             if name.endswith(group):
                 assert wanted <= {e["name"] for e in container["env"]}, wanted - {e["name"] for e in container["env"]}
+
+
+def test_haproxy_hangs_up_on_the_slow_as_without_kubernetes(full):
+    for group in ("ray-head", "ray-worker"):
+        containers = [container for name, container in full.containers() if name.endswith(group)]
+        assert containers
+        for container in containers:
+            told = {e["name"]: e.get("value") for e in container["env"]}
+            assert told["RAY_SERVE_HAPROXY_RETRY_ON"] == RETRY_ON
+            assert told["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == str(STALLED_S)

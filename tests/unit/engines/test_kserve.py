@@ -10,6 +10,7 @@ from serving.config import Catalog, KServeModel, RemoteModel, SecretRef
 from serving.engines import kserve
 from serving.engines.endpoint import EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines, Handle
+from tests.identity import CALLER, OWNERS
 
 URL = "http://llama-predictor.models.svc.cluster.local"
 
@@ -22,7 +23,7 @@ def engines(*models: KServeModel) -> Engines:
     def none(name: str) -> Handle:
         raise AssertionError(f"{name} is no model of Serve")
 
-    made = Engines(none, 1)
+    made = Engines(none, 1, OWNERS)
     made.configure(Catalog(models=models))
     return made
 
@@ -56,10 +57,10 @@ def test_what_it_is_asked_with() -> None:
 async def test_until_its_address_is_known_it_is_unavailable() -> None:
     pool = engines(model())
     with pytest.raises(EngineUnavailable, match="the address of the model llama is not known yet"):
-        async with pool.endpoint("llama"):
+        async with pool.endpoint("llama", CALLER):
             pass
     pool.configure(Catalog(models=(model(url=URL),)))  # what the next document brings
-    async with pool.endpoint("llama") as endpoint:
+    async with pool.endpoint("llama", CALLER) as endpoint:
         assert (endpoint.url, endpoint.model, endpoint.headers) == (f"{URL}/v1", "llama-8b", {})
 
 
@@ -68,13 +69,13 @@ async def test_a_key_is_read_at_each_request(tmp_path: Path) -> None:
     pool = engines(model(url=URL, api_key=SecretRef(ref=f"file:{key}")))
     for value in ("first", "second"):
         key.write_text(value)
-        async with pool.endpoint("llama") as endpoint:
+        async with pool.endpoint("llama", CALLER) as endpoint:
             assert endpoint.headers == {"Authorization": f"Bearer {value}"}
 
 
 async def test_it_is_bounded() -> None:
     pool = engines(model(url=URL, max_in_flight=1))
-    async with pool.endpoint("llama"):
+    async with pool.endpoint("llama", CALLER):
         with pytest.raises(EngineBusy):
-            async with pool.endpoint("llama"):
+            async with pool.endpoint("llama", CALLER):
                 pass

@@ -14,6 +14,8 @@ from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Lora, Price
 from serving.document import model_application
 from serving.engines.endpoint import EngineBusy, EngineUnavailable
 from serving.engines.pool import LEASES, Engines
+from serving.security.principal import Principal
+from tests.identity import CALLER, OWNERS
 
 LLAMA = VllmModel(name="llama", source="hf://a/b", loras=(Lora(name="llama-law", source="hf://a/law"),))
 SMALL = LlamaCppModel(name="small", source="file:///small.gguf")
@@ -31,16 +33,16 @@ class Replicas:
         assert stream
         return self
 
-    def remote(self) -> Replicas:
+    def remote(self, owner: str, user: str) -> Replicas:
         self.held += 1
         self.most = max(self.most, self.held)
         return self
 
-    async def __anext__(self) -> dict[str, str]:
+    async def __anext__(self) -> dict[str, Any]:
         replica = next(self._script, "http://10.0.0.1:8000/v1")
         if isinstance(replica, Exception):
             raise replica
-        return {"url": replica, "key": "k"}
+        return {"url": replica, "key": "k", "slot": 3}
 
     def __aiter__(self) -> AsyncIterator[dict[str, str]]:
         return self
@@ -55,32 +57,32 @@ async def test_an_adapter_is_asked_for_at_its_models_replica() -> None:
     def handle(name: str) -> Any:
         return applications.setdefault(name, Replicas())
 
-    engines = Engines(handle, 1)
+    engines = Engines(handle, 1, OWNERS)
     engines.configure(Catalog(models=(LLAMA, SMALL)))
-    async with engines.endpoint("llama-law") as adapter, engines.endpoint("llama") as plain:
+    async with engines.endpoint("llama-law", CALLER) as adapter, engines.endpoint("llama", CALLER) as plain:
         assert (adapter.model, plain.model, adapter.url) == ("llama-law", "llama", plain.url)
         assert applications.keys() == {model_application("llama")}
         assert applications[model_application("llama")].held == 2
         assert not adapter.text_only
     assert applications[model_application("llama")].held == 0
-    async with engines.endpoint("small") as small:
+    async with engines.endpoint("small", CALLER) as small:
         assert small.text_only
 
 
 async def test_a_lost_replica_is_passed_over_and_its_lease_held_meanwhile() -> None:
     replicas = Replicas("a", "a", "b")
-    engines = Engines(lambda name: replicas, 1)
+    engines = Engines(lambda name: replicas, 1, OWNERS)
     engines.configure(Catalog(models=(LLAMA,)))
-    async with engines.endpoint("llama", ("a",)) as endpoint:
+    async with engines.endpoint("llama", CALLER, ("a",)) as endpoint:
         assert (endpoint.url, endpoint.leased, replicas.held, replicas.most) == ("b", True, 1, 3)
     assert replicas.held == 0
 
 
 async def test_a_lease_that_fails_is_asked_for_again() -> None:
     replicas = Replicas(RuntimeError("the replica died"), "b")
-    engines = Engines(lambda name: replicas, 1)
+    engines = Engines(lambda name: replicas, 1, OWNERS)
     engines.configure(Catalog(models=(LLAMA,)))
-    async with engines.endpoint("llama") as endpoint:
+    async with engines.endpoint("llama", CALLER) as endpoint:
         assert (endpoint.url, replicas.held) == ("b", 1)
     assert replicas.held == 0
 
@@ -90,10 +92,10 @@ async def test_a_lease_that_fails_is_asked_for_again() -> None:
 )
 async def test_where_no_other_replica_is_there_nothing_stays_held(script: list[str | Exception]) -> None:
     replicas = Replicas(*script)
-    engines = Engines(lambda name: replicas, 1)
+    engines = Engines(lambda name: replicas, 1, OWNERS)
     engines.configure(Catalog(models=(LLAMA,)))
     with pytest.raises(EngineUnavailable, match="no replica of llama can take the request"):
-        async with engines.endpoint("llama", ("a",)):
+        async with engines.endpoint("llama", CALLER, ("a",)):
             pass
     assert replicas.held == 0
 
@@ -105,7 +107,7 @@ def test_an_adapter_is_a_name_like_a_models() -> None:
         assistants=(Assistant(name="lawyer", model="llama-law"),),
     )
     resolver = Resolver(catalog)
-    route = resolver.resolve("lawyer")
+    route = resolver.resolve("lawyer", Principal("t", "u", "k"))
     assert route
     assert (route.alias, route.model) == ("llama-law", "llama-law")
     assert [x.id for x in resolver.listed] == ["lawyer", "chat", "llama", "llama-law"]
@@ -126,10 +128,10 @@ def test_an_adapters_name_is_given_once() -> None:
 
 async def test_another_price_forgets_no_request_under_way() -> None:
     far = RemoteModel(name="far", url="http://127.0.0.1:9/v1", max_in_flight=1)
-    engines = Engines(lambda name: Replicas(), 1)
+    engines = Engines(lambda name: Replicas(), 1, OWNERS)
     engines.configure(Catalog(models=(far,)))
-    async with engines.endpoint("far"):
+    async with engines.endpoint("far", CALLER):
         engines.configure(Catalog(models=(far.model_copy(update={"price": Price(input=1, output=1)}),)))
         with pytest.raises(EngineBusy):
-            async with engines.endpoint("far"):
+            async with engines.endpoint("far", CALLER):
                 pass

@@ -25,6 +25,22 @@ MCP = {"kind": "mcp", "name": "wiki", "url": "https://wiki.example.com/mcp"}
 WEB = {"kind": "http", "name": "web", "description": "x", "allow": ["https://a.b/"]}
 
 
+def test_secrets_of_tenants_are_taken_out() -> None:
+    """The default's file is another than that of a tenant called default."""
+    secret = {"tenants": {"acme": "one", "default": "two"}, "default": "three"}
+    raw = {"tools": json.dumps([{**WEB, "headers": {"X-Key": secret}}])}
+    loaded = load(raw, frozenset({"tools"}), FOLDER)
+    assert not loaded.mistakes
+    file = "tool-web-header-x-key"
+    taken = {name: value.get_secret_value() for name, value in loaded.secrets.items()}
+    assert taken == {file: "three", f"{file}.acme": "one", f"{file}.default": "two"}
+    [tool] = loaded.config.tools
+    assert tool.model_dump()["headers"]["X-Key"] == {
+        "tenants": {name: {"ref": f"file:{FOLDER}/{file}.{name}"} for name in ("acme", "default")},
+        "default": {"ref": f"file:{FOLDER}/{file}"},
+    }
+
+
 def test_an_empty_configuration_is_the_working_local_stack() -> None:
     result = load({}, frozenset(), FOLDER)
     assert not result.mistakes
@@ -67,6 +83,18 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         (
             {"models": [{**REMOTE, "price": {"input": 1, "output": 1, "currency": "dollar"}}]},
             "headrace:models[0].price.currency: 'dollar' is not well formed; it must match",
+        ),
+        (
+            {"models": [{**REMOTE, "price": {"input": 1, "output": 1, "cached_input": 0}}]},
+            "headrace:models[0].remote: is not allowed; it needs prompt_cache own or salted for price.cached_input",
+        ),
+        (
+            {"models": [{**MODEL, "price": {"input": 1, "output": 1, "cached_input": 0}}], "assistants": []},
+            "headrace:models[0].price.cached_input: is never charged: with headrace:prompt_cache tenant nobody is told",
+        ),
+        (
+            {"prompt_cache": "everybody"},
+            "headrace:prompt_cache: 'everybody' is not known; use 'tenant', 'user' or 'off'",
         ),
         ({"models": [{**MODEL, "slot": 2}]}, "headrace:models[0].slot: is no known setting; did you mean 'slots'?"),
         (
@@ -133,6 +161,51 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         (
             {"tools": [{**MCP, "headers": {"X": {"ref": "env:KEY"}}}]},
             "headrace:tools[0].headers.X.ref: no environment variable reaches a local stack; use {ref: file:/path}",
+        ),
+        (
+            {"tools": [{**WEB, "headers": {"X": {"tenants": {"acme": {"ref": "env:KEY"}}}}}]},
+            "headrace:tools[0].headers.X.tenants.acme.ref: no environment variable reaches a local stack; use {ref: ",
+        ),
+        (
+            {"tools": [{**WEB, "headers": {"X": {"tenants": {"acme": {"ref": "file:/a"}}, "default": "a"}}}]},
+            "headrace:tools[0].headers.X.default: stands there in plain text; replace it by `pulumi config set",
+        ),
+        (
+            {
+                "tools": [
+                    {**WEB, "access": {"tenants": ["acme"]}, "headers": {"X": {"tenants": {"b": {"ref": "file:/a"}}}}}
+                ]
+            },
+            "headrace:tools[0].http: is not allowed; it headers.X.tenants has 'b', whom access.tenants leaves out",
+        ),
+        (
+            {
+                "models": [{**REMOTE, "access": {"tenants": ["acme"]}}],
+                "aliases": [{"name": "a", "targets": [{"model": "r"}], "access": {"tenants": ["globex"]}}],
+                "assistants": [],
+            },
+            "headrace:aliases[0].targets[0].model: access of 'r' leaves out whoever may call 'a'; name a tenant in",
+        ),
+        (
+            {
+                "tools": [{**WEB, "access": {"tenants": ["acme"]}}],
+                "assistants": [
+                    {"name": "a", "model": "smollm2", "tools": ["web"], "access": {"tenants": ["globex"]}},
+                ],
+            },
+            "headrace:assistants[0].tools[0]: access of 'web' leaves out whoever may call 'a'; name a tenant in",
+        ),
+        (
+            {"models": [{**REMOTE, "access": {"tenants": []}}]},
+            "headrace:models[0].access.tenants: is not allowed; it should have at least 1 item",
+        ),
+        (
+            {"aliases": [{"name": "a", "targets": [{"model": "smollm2"}], "access": {"tenant": ["acme"]}}]},
+            "headrace:aliases[0].access.tenant: is no known setting; did you mean 'tenants'?",
+        ),
+        (
+            {"assistants": [{"name": "a", "model": "smollm2", "access": {"groups": ["staff"]}}]},
+            "headrace:assistants[0].access: is not allowed; it needs tenants: another tenant's admin can give",
         ),
         (
             {"tools": [{**WEB, "headers": {"X": {"ref": "env:KEY"}}}]},

@@ -46,8 +46,15 @@ def test_properties(embedder: Embedder, paragraphs: list[str], levels: list[int]
 
 @pytest.mark.parametrize(
     "text",
-    ["x" * 100_000, "a" * 99 + "." + "b-c." * 5_000, "word " * 5_000, "東" * 3_000, "\u200b" * 50_000 + "end"],
-    ids=["one word", "no spaces", "no sentences", "no spaces in Japanese", "no tokens"],
+    [
+        "x" * 100_000,
+        "a" * 99 + "." + "b-c." * 5_000,
+        "word " * 5_000,
+        "東" * 3_000,
+        "\u200b" * 50_000 + "end",
+        "ab-c " * 24_000,
+    ],
+    ids=["one word", "no spaces", "no sentences", "no spaces in Japanese", "no tokens", "over what is read together"],
 )
 def test_unbroken_text_is_cut(embedder: Embedder, text: str) -> None:
     check(parse(text.encode(), "a.txt"), embedder, SMALL)

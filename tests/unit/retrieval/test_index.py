@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lancedb.index import FTS
 
 from serving.retrieval import index as index_module
 from serving.retrieval.errors import CollectionNotFound, IncompatibleCollection
@@ -256,3 +257,43 @@ def test_a_collection_without_lists_stays_readable_and_gets_them(tmp_path: Path,
     older.upsert_file("t", "new", "new.md", [Chunk(0, "", "", "a new word", 0, 10, None)], EAST[None], ["user:a"])
     assert texts(search(reader, "word")) == {"an old word"}
     assert texts(reader.search("t", "word", EAST, 50, names=["user:a"])) == {"an old word", "a new word"}
+
+
+QUOTED = ('"api key"', '"', '""', '""""', '"key"', 'an "api key"', '"api key', "“api key”", '"a" "b"', '"the of"')
+
+
+@pytest.mark.parametrize("query", QUOTED)
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_quotes_are_no_syntax(index: CollectionIndex, query: str, mode: Mode) -> None:
+    put(index, "a", "an api key opens it", "the key of an api")
+    for _ in range(2):
+        found = search(index, query, mode)
+        assert len(found) == 2 or mode == "bm25"
+        index.optimize()
+
+
+@pytest.mark.parametrize("query", ['"api key"', "“api  KEY”", 'what is an "api key"?', '"an api key" and "opens it"'])
+def test_a_quoted_phrase_is_found_as_a_phrase(index: CollectionIndex, query: str) -> None:
+    put(index, "a", "an api key opens it", "the key of an api, and what opens")
+    index.optimize()
+    assert texts(search(index, query, "bm25")) == {"an api key opens it"}
+    assert len(search(index, query)) == 2, "the other leg finds by meaning"
+
+
+def test_a_phrase_that_nothing_holds_is_looked_for_by_its_words(index: CollectionIndex) -> None:
+    put(index, "a", "the key of an api")
+    index.optimize()
+    assert texts(search(index, '"api key"', "bm25")) == {"the key of an api"}
+
+
+def test_an_index_that_is_older_than_phrases_finds_words_until_it_is_made_anew(
+    index: CollectionIndex, tmp_path: Path
+) -> None:
+    put(index, "a", "an api key opens it", "the key of an api")
+    lancedb.connect(str(tmp_path)).open_table("vs_1").create_index("body", config=FTS(), name="body_idx")
+    assert index.stats().unindexed_chunks == 0
+    assert len(search(index, '"api key"', "bm25")) == 2
+    index.optimize()
+    assert texts(search(index, '"api key"', "bm25")) == {"an api key opens it"}
+    assert index.stats().unindexed_chunks == 0
+    assert {i.name for i in lancedb.connect(str(tmp_path)).open_table("vs_1").list_indices()} >= {"body_positions"}

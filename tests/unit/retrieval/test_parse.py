@@ -58,6 +58,15 @@ def docx_bomb() -> bytes:
     return buffer.getvalue()
 
 
+def zip_of_nothing(entries: int) -> bytes:
+    """An archive whose directory repeats one entry; its end says that it has one."""
+    one = zip_file()
+    at = one.index(b"PK\x01\x02")
+    entry, end = one[at:-22], one[-22:]
+    size = (len(entry) * entries).to_bytes(4, "little")
+    return one[:at] + entry * entries + end[:12] + size + end[16:]
+
+
 def zip_file() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -201,3 +210,11 @@ def test_any_text_gives_blocks_that_slice_or_an_error(text: str, name: str) -> N
 def test_any_bytes_give_an_error_of_ours(data: bytes, magic: bytes, name: str) -> None:
     with pytest.raises(UnreadableDocument):
         parse(magic + data + b"\n%%EOF", name)
+
+
+def test_an_archive_of_many_entries_is_refused_before_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(zipfile.ZipFile(io.BytesIO(zip_of_nothing(50))).infolist()) == 50
+    data = zip_of_nothing(10_001)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("the archive was listed"))
+    with pytest.raises(UnreadableDocument, match="10,000 entries"):
+        parse(data, "a.docx")

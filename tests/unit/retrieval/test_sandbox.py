@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from serving.confine import Unconfined, landlock_abi
-from serving.retrieval import sandbox
+from serving.retrieval import sandbox, tokens
 from serving.retrieval.builder import Bounds
+from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import UnreadableDocument
-from serving.retrieval.parse import parse
-from serving.retrieval.sandbox import SandboxLimits, parse_isolated
+from serving.retrieval.parse import detect, parse
+from serving.retrieval.sandbox import SandboxLimits, chunk_isolated, detect_isolated, parse_isolated
+from serving.retrieval.tokens import TOKENIZER, package_file
 from tests.unit.retrieval.test_parse import docx, encrypted_pdf, pdf
 
 
 def test_gives_what_parse_gives() -> None:
     source = "# Title\n\nSome text – with more.\n".encode()
     assert parse_isolated(source, "a.md") == parse(source, "a.md")
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.txt", b"text"), ("a.docx", docx()), ("a.pdf", pdf("Page."))])
+def test_tells_what_detection_tells(name: str, data: bytes) -> None:
+    assert detect_isolated(data, name) == detect(data, name, Bounds())
+
+
+def test_refuses_what_detection_refuses() -> None:
+    with pytest.raises(UnreadableDocument) as caught:
+        detect_isolated(b"<!---->" * 500 + b"<html>", "a.txt")
+    assert caught.value.code == "wrong_type"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# Guide\n\n## Ports\n\nThe API has 8080.\n", "no end of words " * 8_000, "Grüße."],
+    ids=["sections", "longer than is read together", "not ASCII"],
+)
+def test_gives_the_chunks_that_chunking_gives(embedder: Embedder, text: str) -> None:
+    settings = ChunkSettings(max_tokens=100, overlap_tokens=20)
+    assert chunk_isolated(text.encode(), "a.md", settings) == chunk(parse(text.encode(), "a.md"), embedder, settings)
 
 
 def test_a_process_with_many_files_open() -> None:
@@ -110,6 +136,27 @@ def test_every_parser_works_behind_the_wall(name: str, data: bytes) -> None:
     isolated = parse_isolated(data, name)
     assert isolated.blocks
     assert isolated == parse(data, name)
+
+
+def test_the_tokenizer_may_lie_where_no_parser_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image, which has weights in a folder that only its environment names: the child has no environment."""
+    file = tmp_path / "tokenizer.json"
+    file.write_bytes(package_file(*TOKENIZER).read_bytes())
+    monkeypatch.setattr(tokens, "package_file", lambda *_: file)
+    [chunk] = sandbox.chunk_isolated(b"# Title\n\nSome text.\n", "a.md", ChunkSettings())
+    assert "Some text." in chunk.text
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+def test_an_unreadable_tokenizer_is_not_the_documents_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    file = tmp_path / "tokenizer.json"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setattr(tokens, "package_file", lambda *_: file)
+    with pytest.raises(sandbox.TokenizerUnreadable, match=re.escape(str(file))):
+        sandbox.chunk_isolated(b"# Title\n", "a.md", ChunkSettings())
 
 
 def test_an_encrypted_pdf_is_recognised_behind_the_wall() -> None:

@@ -16,12 +16,12 @@ from serving.config import Assistant, Catalog, KnowledgeAccess, RestrictedCollec
 from serving.retrieval.client import RetrievalClient
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.types import Hit
-from serving.security.principal import STACK, Principal
+from serving.security.principal import SCOPES_OF, STACK, Principal
 from serving.store.access import Access
 from serving.store.ids import new_id
 from tests.wait import eventually
 
-ADMIN = Principal(STACK, "admin", "key_0", role="admin")
+ADMIN = Principal(STACK, "admin", "key_0", scopes=SCOPES_OF["admin"], role="admin")
 ANNA = Principal(STACK, "anna", "key_1")
 BOB = Principal(STACK, "bob", "key_2", groups=frozenset(("legal",)))
 NAMESAKE = Principal("acme", "anna", "key_3", groups=frozenset(("legal",)))
@@ -91,7 +91,7 @@ async def test_a_search_finds_what_lists_allow_from_the_change_on(replica: Retri
     assert await world.found(ANNA, store) == {everybodys}
     await world.stores.update(ADMIN, store, access=Access(groups=["legal"]))
     assert await world.found(ANNA, store) == set()
-    replica._working = asyncio.create_task(replica._worker.run())
+    replica._working = asyncio.create_task(replica._work())
     await world.stores.attach(ADMIN, store, legals, access=None)
     await world.stores.update(ADMIN, store, access=None)
     await world.ingested()
@@ -177,6 +177,10 @@ def test_tenants_narrow_and_users_and_groups_are_either(
     user: str,
     of: frozenset[str],
 ) -> None:
+    if not tenants and (users or groups):
+        with pytest.raises(ValueError, match="needs tenants"):
+            KnowledgeAccess(tenants=tenants, users=users, groups=groups)
+        return
     inside = not tenants or tenant in tenants
     named = (not users and not groups) or user in users or any(group in groups for group in of)
     access = KnowledgeAccess(tenants=tenants, users=users, groups=groups)

@@ -4,6 +4,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from serving.config import Role
 from serving.security.keys import AuthenticationError, Authenticator, new_key
-from serving.security.principal import SCOPES, SCOPES_OF, Principal, allowed
+from serving.security.lockout import LockedOut
+from serving.security.principal import BY_NAME, SCOPES, SCOPES_OF, Principal, allowed
 from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.keys import Held, Keys
@@ -51,7 +53,8 @@ async def keys(database: Database) -> Counted:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     time = [1000.0]
-    for name in ("serving.security.remembered.time.monotonic", "serving.security.keys.now", "serving.store.keys.now"):
+    clocks = ("remembered.time.monotonic", "lockout.monotonic", "keys.now")
+    for name in (*(f"serving.security.{clock}" for clock in clocks), "serving.store.keys.now"):
         monkeypatch.setattr(name, lambda: time[0])
     return time
 
@@ -204,7 +207,7 @@ async def test_keys_of_other_tenants(keys: Counted) -> None:
 @given(named=st.lists(st.sampled_from([*SCOPES, "root", ""])))
 def test_a_key_is_good_for_no_more_than_its_user(role: Role, named: list[str]) -> None:
     good = allowed(named, role)
-    assert good <= SCOPES_OF[role]
+    assert good <= SCOPES_OF[role] | BY_NAME
     assert good <= {*named, "data:read"}
     assert "platform" not in good
     assert ("data:read" in good) == bool({"data", "data:read"} & set(named))
@@ -221,18 +224,18 @@ async def test_what_a_key_is_good_for_follows_its_user(keys: Counted, database: 
 
     caller = await seen()
     assert caller is not None
-    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["user"], "user", frozenset())
+    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["user"] | BY_NAME, "user", frozenset())
     await users.update(ADMIN, "robot", role="admin", groups=["g"])
     assert await authenticator.verify(key) == caller, "it is remembered"
     caller = await seen()
     assert caller is not None
-    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["admin"], "admin", {"g"})
+    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["admin"] | BY_NAME, "admin", {"g"})
     await users.update(ADMIN, "robot", disabled=True)
     assert await seen() is None
     await users.update(ADMIN, "robot", role="user", disabled=False)
     caller = await seen()
     assert caller is not None
-    assert caller.scopes == SCOPES_OF["user"]
+    assert caller.scopes == SCOPES_OF["user"] | BY_NAME
     await Tenants(database).update("acme", disabled=True)
     assert await seen() is None
 
@@ -274,3 +277,47 @@ def test_weak_secrets_and_bad_bootstrap_keys_are_refused(keys: Counted) -> None:
     with pytest.raises(ValueError, match="bootstrap key") as e:
         asyncio.run(Authenticator(keys, secrets.token_urlsafe(32)).ensure_bootstrap("hr_geheim"))
     assert "geheim" not in str(e.value)
+
+
+async def test_wrong_keys_of_an_address_cost_a_bounded_number_of_look_ups(keys: Counted, clock: list[float]) -> None:
+    authenticator = Authenticator(keys, SECRET)
+    answers: list[object] = []
+    for _ in range(200):
+        try:
+            answers.append(await authenticator.verify(new_key(), "192.0.2.1"))
+        except LockedOut as e:
+            answers.append(e.retry_after_s)
+    assert keys.lookups < 20
+    assert answers[0] is None
+    assert answers[-1] == 1
+
+
+async def test_who_shares_an_address_with_a_guesser_is_served(keys: Counted, clock: list[float]) -> None:
+    """Where their key was good here before: by day, that is everybody."""
+    authenticator = Authenticator(keys, SECRET)
+    _, key = await authenticator.issue(ADMIN)
+    _, other = await authenticator.issue(ADMIN)
+    assert await authenticator.verify(key, "192.0.2.1")
+    for _ in range(20):
+        with suppress(LockedOut):
+            await authenticator.verify(new_key(), "192.0.2.1")
+    clock[0] += 11  # what was verified is forgotten, and the key is looked up again
+    for _ in range(20):
+        with suppress(LockedOut):
+            await authenticator.verify(new_key(), "192.0.2.1")
+    assert await authenticator.verify(key, "192.0.2.1")
+    with pytest.raises(LockedOut):
+        await authenticator.verify(other, "192.0.2.1")
+    assert await authenticator.verify(other, "192.0.2.2")
+    assert await authenticator.verify(other, "192.0.2.1")  # and is known from now on
+
+
+async def test_one_wrong_key_that_comes_again_and_again_locks_nobody_out(keys: Counted, clock: list[float]) -> None:
+    """A program with an old key goes on with it; whoever guesses does not."""
+    authenticator = Authenticator(keys, SECRET)
+    old = new_key()
+    for _ in range(60):
+        assert await authenticator.verify(old, "192.0.2.1") is None
+        clock[0] += 2
+    _, key = await authenticator.issue(ADMIN)
+    assert await authenticator.verify(key, "192.0.2.1")

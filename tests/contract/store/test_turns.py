@@ -1,0 +1,94 @@
+"""Tenants take turns, and erasures have a lane of their own: said by the order of claims alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.security.principal import Principal
+from serving.store.job import COMPACT, ERASE, ERASURE
+from serving.store.jobs import Job, Jobs
+
+HOSTILE, OTHER, THIRD = (Principal(tenant=name, user="u", key_id="k") for name in ("a-hostile", "m-other", "z-third"))
+
+
+async def fill(jobs: Jobs, *whose: Principal) -> None:
+    for n, each in enumerate(whose):
+        await jobs.enqueue(each, "work", {"n": n})
+
+
+async def claimed(jobs: Jobs, kind: str = "work", lane: str | None = None) -> Job:
+    job = await jobs.claim([kind], "w", 60, lane=lane)
+    assert job is not None
+    return job
+
+
+async def served(jobs: Jobs, times: int) -> str:
+    """Returns the first letters of the tenants that one worker serves, one job after the other."""
+    order = ""
+    for _ in range(times):
+        job = await claimed(jobs)
+        order += job.tenant[0]
+        await jobs.complete(job)
+    return order
+
+
+async def test_who_came_first_with_many_has_a_turn_as_everybody_has(jobs: Jobs) -> None:
+    await fill(jobs, *[HOSTILE] * 5, OTHER, OTHER, THIRD)
+    assert await served(jobs, 4) == "amza"
+    await fill(jobs, *[HOSTILE] * 3, THIRD)
+    assert await served(jobs, 4) == "mzaa"
+
+
+async def test_a_tenants_own_jobs_keep_their_order(jobs: Jobs) -> None:
+    await fill(jobs, HOSTILE, OTHER, HOSTILE, HOSTILE)
+    found = [await claimed(jobs) for _ in range(4)]
+    assert [job.payload["n"] for job in found if job.tenant == HOSTILE.tenant] == [0, 2, 3]
+
+
+async def test_one_tenant_fills_one_worker_while_others_wait(jobs: Jobs) -> None:
+    await fill(jobs, *[HOSTILE] * 9, OTHER, THIRD, OTHER)
+    running = [await claimed(jobs) for _ in range(4)]
+    assert "".join(sorted(job.tenant[0] for job in running[:3])) == "amz"
+    assert running[3].tenant == HOSTILE.tenant  # each has one: the round goes on
+    assert (await claimed(jobs)).tenant == OTHER.tenant
+    assert [(await claimed(jobs)).tenant for _ in range(2)] == [HOSTILE.tenant] * 2  # nobody else waits
+    await fill(jobs, THIRD)
+    assert (await claimed(jobs)).tenant == THIRD.tenant
+
+
+async def test_who_fails_or_waits_again_and_again_has_no_more_turns(jobs: Jobs) -> None:
+    await fill(jobs, HOSTILE, OTHER, OTHER, OTHER)
+    order = ""
+    for _ in range(6):
+        job = await claimed(jobs)
+        order += job.tenant[0]
+        if job.tenant == HOSTILE.tenant:
+            await jobs.release(job)
+        else:
+            await jobs.complete(job)
+    assert order == "amamam"
+
+
+@pytest.mark.parametrize("kind", [ERASE, COMPACT])
+async def test_erasures_wait_for_no_documents(jobs: Jobs, kind: str) -> None:
+    await fill(jobs, *[HOSTILE] * 9)
+    erasure = await jobs.enqueue(HOSTILE, kind, {})
+    assert await jobs.claim([kind, "work"], "w", 60, lane="") is not None
+    found = await jobs.claim([kind, "work"], "w", 60, lane=ERASURE)
+    assert found is not None
+    assert found.id == erasure.id
+    assert await jobs.claim([kind, "work"], "w", 60, lane=ERASURE) is None
+
+
+async def test_what_follows_from_an_erasure_is_in_its_lane_and_nobody_else_is(jobs: Jobs) -> None:
+    erasure = await jobs.enqueue(OTHER, ERASE, {})
+    pretends = Principal(tenant=HOSTILE.tenant, user=erasure.id, key_id="k")
+    await jobs.enqueue(Principal(tenant=OTHER.tenant, user=erasure.id, key_id=erasure.id), "early", {})
+    assert await jobs.claim(["early"], "w", 60, lane=ERASURE) is None  # it has not begun, so nothing follows
+    await claimed(jobs, ERASE, ERASURE)
+    follows = Principal(tenant=OTHER.tenant, user=erasure.id, key_id=erasure.id)
+    await jobs.enqueue(pretends, "work", {})
+    await jobs.enqueue(follows, "work", {})
+    assert (await claimed(jobs, lane=ERASURE)).tenant == OTHER.tenant
+    assert await jobs.claim(["work"], "w", 60, lane=ERASURE) is None
+    assert (await claimed(jobs, lane="")).tenant == HOSTILE.tenant

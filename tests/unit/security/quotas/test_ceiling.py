@@ -1,0 +1,59 @@
+"""What the configuration says of everybody, and who takes its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.config import QuotaLimit, Quotas
+from serving.security.principal import Principal
+from serving.security.quotas.quota import Rules, quota
+
+ME = Principal("acme", "ada", "key_1")
+LIMIT = QuotaLimit(window="day", measure="tokens", limit=10)
+MORE = QuotaLimit(window="day", measure="tokens", limit=1_000_000)
+DEFAULTS = Quotas(tenant=(LIMIT,), user=(LIMIT,))
+LESS = QuotaLimit(window="day", measure="tokens", limit=1)
+
+
+def limits(*given):
+    return {(each.subject, each.set_by): each.limit for each in Rules(DEFAULTS, given).of(ME, "m")}
+
+
+def test_a_tenants_own_limit_takes_no_place_of_the_configurations():
+    assert limits(quota("acme", "tenant", "acme", MORE, "tenant")) == {
+        ("tenant", "configuration"): 10,
+        ("tenant", "tenant"): 1_000_000,
+        ("user", "configuration"): 10,
+    }
+
+
+def test_the_platforms_does():
+    assert limits(quota("acme", "tenant", "acme", MORE)) == {
+        ("tenant", "platform"): 1_000_000,
+        ("user", "configuration"): 10,
+    }
+
+
+@pytest.mark.parametrize("set_by", ["tenant", "platform"])
+def test_of_a_user_either_does(set_by):
+    assert limits(quota("acme", "user", "ada", MORE, set_by))["user", set_by] == 1_000_000
+    assert ("user", "configuration") not in limits(quota("acme", "user", "ada", MORE, set_by))
+
+
+def test_what_was_used_of_the_configurations_is_used_of_the_platforms():
+    [before] = [each for each in Rules(DEFAULTS).of(ME, "m") if each.subject == "tenant"]
+    assert before.id == quota("acme", "tenant", "acme", MORE).id
+
+
+@pytest.mark.parametrize("given", [(), (quota("acme", "tenant", "acme", LESS),)])
+def test_above_a_tenants_is_the_platforms_or_the_configurations(given):
+    own = quota("acme", "tenant", "acme", MORE, "tenant")
+    ceiling = Rules(DEFAULTS, given).ceiling(own)
+    assert ceiling is not None
+    assert ceiling.limit == (1 if given else 10)
+
+
+def test_above_a_users_is_only_what_the_platform_set_of_it():
+    own = quota("acme", "user", "ada", MORE, "tenant")
+    assert Rules(DEFAULTS, [own]).ceiling(own) is None
+    assert Rules(DEFAULTS, [own, quota("acme", "user", "ada", LESS)]).ceiling(own) is not None

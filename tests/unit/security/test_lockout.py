@@ -1,0 +1,101 @@
+"""Who tries keys waits longer after each."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from serving.security.lockout import FORGOTTEN_S, FREE, LONGEST_S, TOGETHER, LockedOut, Lockout, network
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    time = [1000.0]
+    monkeypatch.setattr("serving.security.lockout.monotonic", lambda: time[0])
+    return time
+
+
+async def wrong(lockout: Lockout, address: str, times: int = 1) -> None:
+    for _ in range(times):
+        async with lockout.look_up(address) as attempt:
+            attempt.wrong()
+
+
+async def wait(lockout: Lockout, address: str) -> int:
+    try:
+        async with lockout.look_up(address):
+            return 0
+    except LockedOut as e:
+        return e.retry_after_s
+
+
+async def test_each_further_wrong_key_costs_twice_the_time(clock: list[float]) -> None:
+    lockout = Lockout()
+    await wrong(lockout, "192.0.2.1", FREE)
+    waits = []
+    for _ in range(12):
+        waits.append(await wait(lockout, "192.0.2.1"))
+        clock[0] += waits[-1]
+        await wrong(lockout, "192.0.2.1")
+    assert waits == [min(2**n, LONGEST_S) for n in range(12)]
+    assert await wait(lockout, "192.0.2.2") == 0
+
+
+async def test_an_address_that_tried_nothing_for_long_starts_anew(clock: list[float]) -> None:
+    lockout = Lockout()
+    await wrong(lockout, "192.0.2.1", FREE)
+    clock[0] += FORGOTTEN_S + 1
+    await wrong(lockout, "192.0.2.1", FREE - 1)
+    assert await wait(lockout, "192.0.2.1") == 0
+
+
+async def test_a_good_key_does_not_make_up_for_wrong_ones(clock: list[float]) -> None:
+    """Who has one could try others between."""
+    lockout = Lockout()
+    for _ in range(FREE - 1):
+        await wrong(lockout, "192.0.2.1")
+        assert await wait(lockout, "192.0.2.1") == 0
+    await wrong(lockout, "192.0.2.1")
+    assert await wait(lockout, "192.0.2.1") > 0
+
+
+async def test_many_at_once_are_looked_up_only_as_far_as_one_after_the_other(clock: list[float]) -> None:
+    lockout = Lockout()
+    looked_up = 0
+
+    async def guess() -> None:
+        nonlocal looked_up
+        async with lockout.look_up("192.0.2.1") as attempt:
+            looked_up += 1
+            await asyncio.sleep(0)
+            attempt.wrong()
+
+    results = await asyncio.gather(*(guess() for _ in range(1000)), return_exceptions=True)
+    assert FREE <= looked_up < FREE + TOGETHER
+    assert sum(isinstance(r, LockedOut) for r in results) == 1000 - looked_up
+
+
+async def test_memory_is_bounded(clock: list[float]) -> None:
+    lockout = Lockout(size=8)
+    await wrong(lockout, "192.0.2.1", FREE)
+    for n in range(100):
+        await wrong(lockout, f"198.51.100.{n}")
+        await wait(lockout, "192.0.2.1")  # who goes on trying is not forgotten
+    assert len(lockout) == 8
+    assert await wait(lockout, "192.0.2.1") > 0
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::5", "2001:db8:1:2::/64"),
+        ("", "unknown"),
+        ("a, b", "unknown"),
+    ],
+)
+def test_an_address_is_whoever_has_it(address: str, name: str) -> None:
+    assert network(address) == name

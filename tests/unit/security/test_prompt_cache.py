@@ -1,0 +1,46 @@
+"""Whose what an engine keeps of prompts is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from serving.config import PromptCache
+from serving.security.principal import Principal
+from serving.security.prompt_cache import CacheOwners
+
+SECRET = "s" * 40
+ANN, BEN = Principal("acme", "ann", "key_1"), Principal("acme", "ben", "key_2")
+EVE = Principal("evil", "ann", "key_3")
+
+
+@pytest.mark.parametrize(
+    ("shared_by", "with_colleague", "with_itself"),
+    [("tenant", True, True), ("user", False, True), ("off", False, False)],
+)
+def test_a_cache_is_shared_as_far_as_is_said(shared_by: PromptCache, with_colleague: bool, with_itself: bool) -> None:
+    owners = CacheOwners(shared_by, SECRET)
+    ann = owners.of(ANN)
+    assert (owners.of(BEN).name == ann.name) is with_colleague
+    assert (owners.of(ANN).name == ann.name) is with_itself
+    assert owners.of(EVE).name != ann.name
+
+
+def test_counts_are_told_where_nobody_shares_the_cache() -> None:
+    assert [CacheOwners(by, SECRET).counted for by in ("tenant", "user", "off")] == [False, True, True]
+
+
+def test_names_are_the_keys_and_cannot_be_made_without_it() -> None:
+    owner = CacheOwners("tenant", SECRET).of(ANN)
+    assert CacheOwners("tenant", SECRET).of(ANN) == owner
+    assert CacheOwners("tenant", "t" * 40).of(ANN).name != owner.name
+    assert re.fullmatch(r"[0-9a-f]{32}", owner.name)
+    assert "acme" not in owner.name
+    assert SECRET not in repr(CacheOwners("tenant", SECRET))
+
+
+def test_names_do_not_run_together() -> None:
+    owners = CacheOwners("user", SECRET)
+    assert owners.of(Principal("a", "bc", "k")).name != owners.of(Principal("ab", "c", "k")).name
+    assert CacheOwners("tenant", SECRET).of(ANN).name != owners.of(ANN).name

@@ -1,0 +1,88 @@
+"""Each module that matches regular expressions says why no text can make it slow.
+
+Python's engine backtracks: a pattern may take quadratic or exponential time on a text that somebody chose, and holds
+the interpreter's lock meanwhile. Text handling is methods of strings and single passes. A module that still needs
+patterns stands here, with the reason why they are linear, or why nobody chooses what they read.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import serving
+
+ROOT = Path(serving.__file__).parent
+
+OURS = "reads what the stack's own configuration or program says"
+SHORT = "anchored, over a text whose length is bounded before"
+CAMPAIGN = "in tests/unit/campaigns/test_growth.py"
+REASONS = {
+    "api/app.py": f"a request id, {SHORT}",
+    "api/idempotency.py": f"a key, {SHORT}",
+    "api/links.py": OURS,
+    "api/schema_limits.py": f"a pattern of at most MAX_PATTERN characters; {CAMPAIGN}",
+    "api/stored_completions.py": "anchored, one repetition that nothing follows but a bracket",
+    "api/stream_ids.py": "an id: anchored, each repetition bounded",
+    "assistants/code_block.py": "tried at the start of each line alone; 65,536 characters at most",
+    "assistants/strategies/answers.py": f"the last 8,192 characters, or a number at the start; {CAMPAIGN}",
+    "assistants/strategies/react_text.py": f"tried at the start of each line alone; {CAMPAIGN}",
+    "assistants/tools/mcp.py": f"a tool's name, {SHORT}",
+    "cli/options.py": "what a person types to their own program",
+    "config.py": OURS,
+    "exports/splits.py": OURS,
+    "retrieval/builder.py": "a set of characters, without repetition",
+    "retrieval/cite.py": f"one repetition that the end of the text always ends; {CAMPAIGN}",
+    "retrieval/index.py": f"a collection's id, {SHORT}",
+    "retrieval/parse.py": f"behind the wall; each repetition ends where it can begin anew; {CAMPAIGN}",
+    "retrieval/parsers/docx.py": "behind the wall; a style's name, anchored, without repetition",
+    "retrieval/parsers/markdown.py": "behind the wall; anchored, or tried at the start of each line alone",
+    "retrieval/parsers/pdf.py": "behind the wall; each line end is looked from once",
+    "retrieval/parsers/plain.py": "behind the wall; each line end is looked from once",
+    "retrieval/sentences.py": f"white space in one pass, and single characters; {CAMPAIGN}",
+    "retrieval/words.py": f"nothing follows a repetition, so none is tried again; {CAMPAIGN}",
+    "security/browser.py": "a cookie: anchored, of one length",
+    "security/flow.py": "a path: anchored, one repetition that nothing follows",
+    "security/guardrails/injection.py": f"each repetition bounded, texts in parts; {CAMPAIGN}",
+    "security/guardrails/links.py": f"each repetition bounded, texts in parts; {CAMPAIGN}",
+    "security/guardrails/pii.py": f"each repetition bounded, texts in parts; {CAMPAIGN}",
+    "security/guardrails/scan.py": "applies the patterns of the others to a part of a text at a time",
+    "security/guardrails/secrets.py": f"each repetition bounded, texts in parts; {CAMPAIGN}",
+    "security/guardrails/words.py": f"words of the configuration, escaped, texts in parts; {CAMPAIGN}",
+    "security/keys.py": "a key: anchored, of one length",
+    "security/tokens.py": "a token: anchored, three parts that dots divide",
+    "store/blobs.py": "an id: anchored, bounded",
+    "store/bucket.py": "reads what a client of an object store says",
+    "store/models.py": "ids: anchored, bounded; surrogates, a set of characters",
+    "store/postgres.py": "reads what a database's client says",
+    "store/tenants.py": "an id: anchored, bounded",
+    "store/users.py": "an id: anchored, bounded",
+    "url.py": "at most MAX_URL characters, which is looked at first",
+}
+
+
+def users(folder: Path) -> Iterator[str]:
+    """Yields the modules that import a module of regular expressions, by their paths."""
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            if any(name.partition(".")[0] in ("re", "regex", "fnmatch", "sre_compile", "_sre") for name in names):
+                yield path.relative_to(folder).as_posix()
+                break
+
+
+def test_every_module_with_patterns_says_why_they_are_not_slow() -> None:
+    found = set(users(ROOT))
+    assert found - set(REASONS) == set(), "say here why no text can make these modules slow, or do without patterns"
+    assert set(REASONS) - found == set(), "these need no reason any more"
+
+
+@pytest.mark.parametrize("line", ["import re", "import os, re", "from re import compile", "import regex as re"])
+def test_no_import_is_overlooked(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.py").write_text(f"def f():\n    {line}\n", encoding="utf-8")
+    (tmp_path / "b.py").write_text("from . import re_exports\nimport resource\n", encoding="utf-8")
+    assert list(users(tmp_path)) == ["a.py"]
