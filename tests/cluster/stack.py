@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.cluster import around
 from tests.cluster.images import Images, load_images
+from tests.cluster.kserve.controller import FILE, kserve
 from tests.cluster.objects import objects
 from tests.cluster.prometheus import kinds, prometheus
 from tests.stacks import Stack, test_settings
@@ -39,15 +40,37 @@ class ClusterStack(Stack):
         return replace(self, url=url, key=lines["KEY"].strip("'"))
 
 
+KSERVED = {
+    "name": "kserved",
+    "engine": "kserve",
+    "runtime": "llamacpp",
+    "storage": "pvc://kserve-weights/smollm2",
+    "file": FILE,
+    "cpus": 0.3,
+    "memory_bytes": 700_000_000,
+    "ready_timeout_s": 600,
+    "arguments": ["--context=4096", "--slots=2"],
+}
+KSERVE_READER = {
+    "name": "kserve-reader",
+    "model": "kserved",
+    "knowledge": ["documents"],
+    "temperature": 0,
+    "max_tokens": 60,
+}
+
+
 def settings(documents: Path, images: Images, mirror: Path) -> dict[str, object]:
     """The settings of the local stack's tests, on pools of the cluster."""
     local = test_settings(documents)
     models = [{**model, "pool": "models", "cpus": 0.5} for model in local["models"] if isinstance(model, dict)]
-    return {name: local[name] for name in ("aliases", "assistants", "knowledge")} | {
+    return {name: local[name] for name in ("aliases", "knowledge")} | {
         "target": "kubeconfig",
+        "assistants": [*local["assistants"], KSERVE_READER],
         "models": [
             *models,
             {"name": "ticker", "engine": "remote", "url": f"http://ticker.{around.NAMESPACE}.svc:8080/v1"},
+            KSERVED,
         ],
         "kubernetes": {
             "kubeconfig": str(KUBECONFIG),
@@ -68,6 +91,7 @@ def settings(documents: Path, images: Images, mirror: Path) -> dict[str, object]
         "addons": {
             "kuberay": "install",
             "monitoring": {"existing": "that of the tests", "namespace": around.MONITORING},
+            "kserve": {"existing": "that of the tests"},
         },
         "mirror": {"charts": str(mirror)},
     }
@@ -83,6 +107,7 @@ def cluster_stack(documents: Path, mirror: Path, more: dict[str, object]) -> Ite
     with (
         kinds(),
         around.services(images, password),
+        kserve(NAMESPACE),
         _up(stack, settings(documents, images, mirror) | more, password) as up,
         prometheus(images.prometheus, NAMESPACE) as url,
     ):

@@ -18,7 +18,8 @@ import pytest
 from tests import ticker
 from tests.cluster import around
 from tests.cluster.images import second_version
-from tests.cluster.stack import NAMESPACE, ClusterStack
+from tests.cluster.kserve.controller import GROUP
+from tests.cluster.stack import KSERVED, NAMESPACE, ClusterStack
 from tests.load import Load, healed, nothing_lost
 from tests.wait import eventually
 
@@ -97,15 +98,25 @@ def pods(kubectl: Kubectl, **labels: str) -> list[str]:
     return [item["metadata"]["name"] for item in items if "deletionTimestamp" not in item["metadata"]]
 
 
+def without(stack: ClusterStack, model: str) -> dict[str, object]:
+    """The stack's settings of models and assistants, without a model and those that use it."""
+    settings = stack.settings()
+    return {
+        "models": [each for each in settings["models"] if each["name"] != model],
+        "assistants": [each for each in settings["assistants"] if each["model"] != model],
+    }
+
+
 def test_an_upgrade_under_load_takes_nothing(
     stack: ClusterStack, kubectl: Kubectl, long_stream: LongStream, figures: Callable[[str, Load], None]
 ) -> None:
-    """Another image, and a change of configuration, while streams run; one of them for minutes."""
+    """Another image, and a configuration without the model of KServe, while streams run; one of them for minutes."""
     before = active(kubectl)
     with Load(stack, gentle=True) as load:
         eventually(lambda: load.complete >= 3, "the load works", 240)
-        stack.change(image=second_version().settings())
+        stack.change(image=second_version().settings(), **without(stack, KSERVED["name"]))
         stack.run("up")
+        assert kubectl(f"-n={NAMESPACE}", "get", f"inferenceservices.{GROUP}", "-o=name") == ""
         after = active(kubectl)
         assert after != before, "nothing was upgraded"
         settled = load.complete
