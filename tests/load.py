@@ -11,8 +11,9 @@ import httpx
 WHOLE_S = 240
 """A whole answer comes within this time, even of an engine that shares two cores with two versions of a stack.
 
-That something hangs is seen sooner: the client waits 60 s for each next piece.
+That something hangs is seen sooner: the client waits `WAITS_S` for each next piece.
 """
+WAITS_S = 60
 CHAT = {
     "model": "smollm2",
     "messages": [{"role": "user", "content": "Write a long story about a river."}],
@@ -31,13 +32,14 @@ class Load:
     """Three clients that stream and one that uploads, until told to stop.
 
     Those of a `gentle` one ask for shorter answers and rest between them, or a model that runs on the processors would
-    keep them from the pods that are started meanwhile.
+    keep them from the pods that are started meanwhile; and they wait for a model whose pod is started anew.
     """
 
     def __init__(self, stack, *, gentle=False):
         self.stack = stack
         self._chat = CHAT | {"max_tokens": 40} if gentle else CHAT
         self._rests = RESTS if gentle else 0
+        self._waits_s = WHOLE_S if gentle else WAITS_S
         self.problems: list[str] = []
         self.complete = 0
         self.cut = 0
@@ -64,12 +66,15 @@ class Load:
             started = time.monotonic()
             text, status = "", 0
             try:
-                with self.stack.client() as client, client.stream("POST", "/v1/chat/completions", json=self._chat) as r:
+                with (
+                    self.stack.client(timeout=self._waits_s) as client,
+                    client.stream("POST", "/v1/chat/completions", json=self._chat) as r,
+                ):
                     status = r.status_code
                     for part in r.iter_text():
                         text += part
             except httpx.TimeoutException:
-                self.problems.append("a stream made no progress for 60 s")
+                self.problems.append(f"a stream made no progress for {self._waits_s} s")
             except httpx.HTTPError:
                 pass
             took = time.monotonic() - started
