@@ -26,12 +26,17 @@ class Recording:
         self._request = request
         self.written = False
 
-    async def write(self, target: str | None) -> None:
-        """Writes the event, of what has the id `target`. Raises `StoreUnavailable`."""
+    async def write(self, target: str | None, added: str | None = None) -> None:
+        """Writes the event, of what has the id `target`, and of the file that was `added` to it.
+
+        Raises `StoreUnavailable`.
+        """
         op, request = self._op, self._request
         if op.audited is None:
             raise AssertionError("the audit log has no events of this route")
         part = request.path_params.get("file_id") if "store_id" in request.path_params else None
+        if part is None:
+            part = added
         await self._audit.record(
             self._x.caller,
             op.audited,
@@ -57,7 +62,8 @@ async def audited(op: Operation, handler: Handler, s: Services, request: Request
         response = await handler(s, request, x)
         repeated = response is not None and "idempotency-replayed" in response.headers
         if not recording.written and not repeated:
-            await recording.write(next(iter(request.path_params.values()), None) or made_id(response))
+            whole, made = next(iter(request.path_params.values()), None), made_id(response)
+            await recording.write(whole or made, made if op.audited == "vector_store_file.create" else None)
         return response
 
     try:

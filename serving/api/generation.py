@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import orjson
 
-from serving.api import several
+from serving.api import in_turn, several
 from serving.api.choices import shown
 from serving.api.cost import MAX_TOKENS, Cost, cost_of
 from serving.api.errors import ApiError, EngineLost, invalid, may_have_worked, too_many, unavailable, upstream
@@ -23,7 +23,7 @@ from serving.api.guarded_stream import GuardedStream
 from serving.api.relay import EngineError, Relay
 from serving.api.schemas import Sampling
 from serving.api.tokens import Tokens
-from serving.api.upstream import Upstream, first_piece, read_answer
+from serving.api.upstream import Answer, Upstream, first_piece, read_answer
 from serving.assistants.resolver import Route
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines
@@ -207,14 +207,19 @@ class Generator:
     async def _whole(
         self, x: Exchange, job: Job, endpoint: Endpoint, said: Said, ours: dict[str, str]
     ) -> dict[str, Any]:
-        async with self._upstream.post(endpoint, job.path, said.prompt) as response:
+        each_in_turn = in_turn.needed(endpoint, said.prompt)
+        if each_in_turn:
+            answer = await in_turn.whole(self._upstream, endpoint, job.path, said.prompt)
             x.timeline.end_of("first_token")
-            x.timeline.under_way = "decode"
-            answer = await read_answer(response, endpoint)
-        x.timeline.end_of("decode")
+        else:
+            async with self._upstream.post(endpoint, job.path, said.prompt) as response:
+                x.timeline.end_of("first_token")
+                x.timeline.under_way = "decode"
+                answer = await read_answer(response, endpoint)
+            x.timeline.end_of("decode")
         usage = given if isinstance(given := answer.get("usage"), dict) else {}
         choices = answer.get("choices")
-        if isinstance(choices, list) and len(choices) > 1:
+        if isinstance(choices, list) and len(choices) > 1 and not each_in_turn:
             usage = await several.of_whole(self._upstream, endpoint, said.prompt, choices, usage)
             answer["usage"] = usage or None
         book(x, job, usage)  # whatever becomes of the answer
@@ -246,7 +251,7 @@ class Generator:
         relay.asked = said.prompt
         said.so_far = lambda: (relay.choices(), relay.usage)
         error: ApiError | None = None
-        async with self._upstream.post(endpoint, job.path, said.prompt) as response:
+        async with self._streamed(endpoint, job.path, said.prompt) as response:
             piece = await first_piece(response)
             await x.start_stream()
             await x.write(relay.head())
@@ -275,6 +280,11 @@ class Generator:
         else:
             await said.broken_off("error", error.code)
         await x.write(rest, last=True)
+
+    def _streamed(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> AbstractAsyncContextManager[Answer]:
+        if in_turn.needed(endpoint, document):
+            return in_turn.stream(self._upstream, endpoint, path, document)
+        return self._upstream.post(endpoint, path, document)
 
 
 def _named(e: EngineBusy | EngineUnavailable, route: Route, problem: str) -> str:
@@ -384,7 +394,7 @@ def _with(fields: dict[int, dict[str, Any]], choices: list[dict[str, Any]]) -> l
     return [{**c, "message": {**c["message"], **fields.get(c["index"], {})}} for c in choices]
 
 
-async def _copy(x: Exchange, relay: Relay, piece: bytes, response: aiohttp.ClientResponse) -> bytes:
+async def _copy(x: Exchange, relay: Relay, piece: bytes, response: Answer) -> bytes:
     """Passes on the stream that begins with `piece`; returns what came with the end mark: it leaves with the tail.
 
     Each send is a system call here and wakes HAProxy and the caller: a short stream has four instead of six.

@@ -190,7 +190,7 @@ def _answer(earlier: Earlier, claim: Claim) -> Response:
             409,
             "idempotency_answer_not_kept",
             f"This request was carried out and made {earlier.made_id}. Its answer is not kept: it was too large, "
-            "or what it told of was deleted."
+            "it was not to be stored, or what it told of was deleted."
             if earlier.made_id is not None
             else "This request broke off after a tool of its had changed something: it is not carried out again.",
             headers={"x-should-retry": "false"},  # OpenAI's SDKs would repeat every other 409

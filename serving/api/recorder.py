@@ -29,6 +29,8 @@ from serving.store.uninterrupted import finish
 def check_storable(s: Services, route: Route, body: ChatRequest) -> None:
     """Raises a 400 for metadata out of bounds, and where an answer is to be stored that may not be."""
     values.metadata("metadata", body.metadata)
+    if body.store is False and body.conversation is not None:
+        raise invalid("A conversation keeps what is said in it: store must not be false.", "store")
     if body.store and not captures(s, route):
         raise invalid("Answers of this model are not stored: it captures nothing.", "store", "not_stored")
 
@@ -67,7 +69,7 @@ def recorder(
             }
             # A response that is not streamed is not what the engine said.
             last = orjson.dumps(place.shown()) if isinstance(place, Reply) and not body.stream else outcome.last()
-            answer = hold.answer(last, stream=body.stream)
+            answer = None if refused else hold.answer(last, stream=body.stream)
             then = hold.keeping(answer, outcome.id, told_of, then)
         if x.charge is not None:
             then = x.charge.counting(then)

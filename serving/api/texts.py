@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-_SAID = ("description", "title", "default", "const", "enum", "examples")
+_NAMED = frozenset(("type", "name", "format", "required", "dependentRequired", "$ref", "$schema", "$id", "$anchor"))
+"""Fields of a schema that name things. What stands there is read as said where it has spaces or is long."""
+
+_NAME_LENGTH = 200
 """What is said in those; names and patterns are only matched."""
 
 _INSIDE = ("content", "text", "output", "refusal", "tool_calls", "function", "arguments", "file")
@@ -41,15 +44,18 @@ async def walk(value: Any, place: str, role: str, on_text: OnText) -> Any:
     }
 
 
-async def described(value: Any, place: str, on_text: OnText, *, said: bool = False) -> Any:
-    """Returns a description of tools or of an answer's form with what `on_text` returns for what it says."""
+async def described(value: Any, place: str, on_text: OnText, *, named: bool = False) -> Any:
+    """Returns a description of tools or of an answer's form with what `on_text` returns for what it says.
+
+    Each string says something, whatever its field is called: engines show models the whole schema.
+    """
     if isinstance(value, str):
-        return await on_text(value, "description", place) if said and value else value
+        a_name = named and len(value) <= _NAME_LENGTH and not any(map(str.isspace, value))
+        return await on_text(value, "description", place) if value and not a_name else value
     if isinstance(value, list):
-        return [await described(item, f"{place}[{i}]", on_text, said=said) for i, item in enumerate(value)]
+        return [await described(item, f"{place}[{i}]", on_text, named=named) for i, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
     return {
-        name: await described(item, f"{place}.{name}", on_text, said=said or name in _SAID)
-        for name, item in value.items()
+        name: await described(item, f"{place}.{name}", on_text, named=name in _NAMED) for name, item in value.items()
     }

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import random
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
@@ -22,6 +22,23 @@ GENERATING = frozenset(("/chat/completions", "/completions"))
 
 MAX_ANSWER = 64_000_000
 """Bytes of a whole (not streamed) answer."""
+
+
+class Content(Protocol):
+    """The body of an engine's answer."""
+
+    async def readany(self) -> bytes:
+        """Returns what came since, and nothing at the end."""
+        ...
+
+
+class Answer(Protocol):
+    """What is read of an engine's stream."""
+
+    @property
+    def content(self) -> Content:
+        """Its body."""
+        ...
 
 
 class Upstream:
@@ -94,7 +111,7 @@ def _timeout(connect_s: float, idle_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=idle_s)
 
 
-async def first_piece(response: aiohttp.ClientResponse) -> bytes:
+async def first_piece(response: Answer) -> bytes:
     """Returns the first bytes of an answer. Raises `EngineLost` when there is none, or a 504."""
     try:
         piece = await response.content.readany()

@@ -9,12 +9,15 @@ from serving.assistants.items import Message
 MAX_CHARACTERS = 8_000
 """Characters of one message; what stands beyond is cut off."""
 
-_SPEAKERS = {"user": "User", "assistant": "Assistant", "tool": "Tool", "system": "Instruction"}
+_SPEAKERS = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
 
 
 def lines(messages: Iterable[Message]) -> list[str]:
-    """Returns a line for each message and each call of a tool."""
-    return [line for message in messages for line in _lines(message)]
+    """Returns a line for each message and each call of a tool.
+
+    Instructions are left out: memory is shown with the operator's weight, which a caller's must not get by way of it.
+    """
+    return [line for message in messages if message["role"] in _SPEAKERS for line in _lines(message)]
 
 
 def _lines(message: Message) -> Iterable[str]:

@@ -98,11 +98,15 @@ def _fits(units: list[_Unit], unit: _Unit, budget: int) -> bool:
 
 
 def _overlap(units: list[_Unit], budget: int) -> list[_Unit]:
-    """The last sentences that fit the overlap, but never the whole chunk again."""
+    """The last sentences that fit the overlap, but never the whole chunk again.
+
+    In characters too: some, as soft hyphens, are no token, and would all be in each chunk.
+    """
+    characters = budget * _CHARACTERS_PER_TOKEN
     kept: list[_Unit] = []
     for unit in reversed(units[1:]):
         budget -= unit.tokens
-        if budget < 0:
+        if budget < 0 or units[-1].end - unit.start > characters:
             break
         kept.insert(0, unit)
     return kept

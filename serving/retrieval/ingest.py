@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ from serving.store.vector_stores import VectorStores
 from serving.store.worker import Handler, JobContext, PermanentError
 from serving.telemetry import metrics
 
+READ_AT_ONCE = 2
+"""Documents that are read: the worker's one, and one that was cancelled and is being ended."""
+
 EMBED_AT_ONCE = 64
 """Chunks embedded between two reports of progress."""
 
@@ -49,6 +54,8 @@ class Ingestion:
         self._stores = stores
         self._blobs = blobs
         self._jobs = jobs
+        # Threads of its own: those that searches wait for are never taken by documents.
+        self._reading = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
         settings = ChunkSettings()
         self._manifest = Manifest(
             embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, PARSER_VERSION
@@ -77,7 +84,7 @@ class Ingestion:
         except NotFound:
             raise PermanentError("file_not_found", "the file was deleted meanwhile") from None
         try:
-            chunks = await asyncio.to_thread(self._chunks, data, file.filename, attachment.chunking)
+            chunks = await self._chunked(data, file.filename, attachment.chunking)
         except UnreadableDocument as e:
             raise PermanentError("unsupported_file", e.message) from None
         vectors = await self._vectors(context, chunks)
@@ -92,13 +99,24 @@ class Ingestion:
         usage = sum(len(c.body.encode()) for c in chunks) + vectors.nbytes
         return {"usage_bytes": usage, "chunks": len(chunks)}
 
-    def _chunks(self, data: bytes, name: str, chunking: dict[str, Any]) -> list[Chunk]:
+    async def _chunked(self, data: bytes, name: str, chunking: dict[str, Any]) -> list[Chunk]:
+        """Returns the chunks; a job that is cancelled takes its child with it, or cancelled ones would pile up."""
+        stop = threading.Event()
+        running = asyncio.get_running_loop().run_in_executor(
+            self._reading, self._chunks, data, name, chunking, lambda: not stop.is_set()
+        )
+        try:
+            return await running
+        finally:
+            stop.set()
+
+    def _chunks(self, data: bytes, name: str, chunking: dict[str, Any], wanted: Callable[[], bool]) -> list[Chunk]:
         settings = ChunkSettings()
         if static := chunking.get("static"):
             settings = ChunkSettings.static(
                 static["max_chunk_size_tokens"], static["chunk_overlap_tokens"], self._embedder.max_tokens
             )
-        return chunk_isolated(data, name, settings)
+        return chunk_isolated(data, name, settings, wanted=wanted)
 
     async def _vectors(self, context: JobContext, chunks: list[Chunk]) -> NDArray[np.float32]:
         parts = []

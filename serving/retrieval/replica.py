@@ -100,19 +100,27 @@ class RetrievalReplica:
     async def _keep_house(self) -> None:
         """Removes what crashes and time leave behind; several replicas may do it at once."""
         while True:
-            try:
-                await self._blobs.sweep(self._files.existing)
-                await self._jobs.prune(KEEP_JOBS_S)
-                await self._idempotency_keys.prune()
-                await self._used_approvals.prune()
-                removed = await retention.prune(
-                    self._retention, self._conversations, self._responses, self._captures, self._files
-                )
-                if any(removed.values()):
-                    log.info("retention ended: %s", removed)
-            except StoreUnavailable as e:
-                log.warning("housekeeping was put off: %s", e)
+            for task in (
+                self._end_retention,
+                lambda: self._jobs.prune(KEEP_JOBS_S),
+                self._idempotency_keys.prune,
+                self._used_approvals.prune,
+                lambda: self._blobs.sweep(self._files.existing),
+            ):
+                try:
+                    await task()
+                except StoreUnavailable as e:
+                    log.warning("housekeeping was put off: %s", e)
+                except Exception:  # what ails one task, as a bucket that is away, keeps no other one from its work
+                    log.exception("housekeeping was put off")
             await asyncio.sleep(HOUSEKEEPING_S)
+
+    async def _end_retention(self) -> None:
+        removed = await retention.prune(
+            self._retention, self._conversations, self._responses, self._captures, self._files
+        )
+        if any(removed.values()):
+            log.info("retention ended: %s", removed)
 
     async def ping(self) -> bool:
         """Answers."""

@@ -12,6 +12,7 @@ import os
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -68,29 +69,44 @@ def detect_isolated(data: bytes, name: str, limits: SandboxLimits = DETECTING) -
     return kind
 
 
-def chunk_isolated(data: bytes, name: str, settings: ChunkSettings, limits: SandboxLimits = CHUNKING) -> list[Chunk]:
+def chunk_isolated(
+    data: bytes,
+    name: str,
+    settings: ChunkSettings,
+    limits: SandboxLimits = CHUNKING,
+    wanted: Callable[[], bool] = lambda: True,
+) -> list[Chunk]:
     """`parse`, then `chunk` by the embedder's tokenizer, in a child process; raises as `parse_isolated` does.
 
+    The child is ended, as for too complex a document, once its answer is not `wanted` any more.
     Raises `FileNotFoundError` when the tokenizer is not installed, and `TokenizerUnreadable`.
     """
     from serving.retrieval.tokens import TOKENIZER, package_file
 
     # Found here: the child's environment is empty, and an image names the folder of its weights in the environment.
     tokenizer = str(package_file(*TOKENIZER))
-    found = _answer("chunk", data, name, limits, settings=asdict(settings), tokenizer=tokenizer)
+    found = _answer("chunk", data, name, limits, wanted, settings=asdict(settings), tokenizer=tokenizer)
     return [Chunk(*values) for values in found["chunks"]]
 
 
-def _answer(task: Task, data: bytes, name: str, limits: SandboxLimits, **more: Any) -> dict[str, Any]:
+def _answer(
+    task: Task,
+    data: bytes,
+    name: str,
+    limits: SandboxLimits,
+    wanted: Callable[[], bool] = lambda: True,
+    **more: Any,
+) -> dict[str, Any]:
     header = json.dumps({"task": task, "name": name, "limits": asdict(limits), **more}).encode()
-    return _decode(_ask(len(header).to_bytes(4, "big") + header + data, limits))
+    return _decode(_ask(len(header).to_bytes(4, "big") + header + data, limits, wanted))
 
 
-def _ask(question: bytes, limits: SandboxLimits) -> bytes:
+def _ask(question: bytes, limits: SandboxLimits, wanted: Callable[[], bool]) -> bytes:
     """Returns what the child wrote, at most what a document within its bounds, or its chunks, can need."""
     bound = limits.bounds.characters * 12 + limits.bounds.blocks * 400
     try:
-        return ask("serving.retrieval.sandbox", question, bound=bound, deadline=time.monotonic() + limits.wall_s)
+        deadline = time.monotonic() + limits.wall_s
+        return ask("serving.retrieval.sandbox", question, bound=bound, deadline=deadline, wanted=wanted)
     except Overrun:
         raise UnreadableDocument(*_TOO_COMPLEX) from None
 

@@ -101,7 +101,14 @@ class Try:
 
 
 def network(address: str) -> str:
-    """Returns what stands for whoever has `address`: itself, or its network of IPv6."""
+    """Returns what stands for whoever has `address`: itself, or its network of IPv6.
+
+    Some proxies, as Azure's Application Gateway, write a port behind it.
+    """
+    if address.startswith("["):
+        address = address[1:].partition("]")[0]
+    elif address.count(":") == 1:
+        address = address.partition(":")[0]
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

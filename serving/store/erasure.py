@@ -31,7 +31,7 @@ from serving.store.database import Database
 from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, StoreUnavailable, TooMany
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.ids import now
-from serving.store.job import ERASE
+from serving.store.job import ERASE, ERASURE
 from serving.store.jobs import Job, Jobs
 from serving.store.models import (
     UNFINISHED,
@@ -398,7 +398,7 @@ class Erasures:
         """Keeps what the user left to be done to files and indexes that others have too, or that are gone."""
         left = and_(theirs(jobs, job.tenant, user), jobs.c.kind.in_(_UPKEEP), UNFINISHED)
         async with self._database.write() as connection:
-            await connection.execute(jobs.update().where(left).values(user=job.id))
+            await connection.execute(jobs.update().where(left).values(user=job.id, lane=ERASURE))
 
     @uninterrupted
     async def _some_rows(self, table: Table, key: str, job: Job, user: str) -> int:

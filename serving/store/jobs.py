@@ -347,7 +347,7 @@ def _lane(principal: Principal, kind: str) -> Any:
     """Returns the lane of a job, or what finds it out: a job that follows from an erasure works in that one's name."""
     if kind in _ERASING:
         return ERASURE
-    if not principal.user.startswith("job_"):
+    if not principal.user.startswith("job_") or not principal.key_id.startswith("job_"):  # no caller has such a key
         return ""
     asked = jobs.alias("asked")
     of = asked.c.id == principal.user, asked.c.tenant == principal.tenant, asked.c.kind == ERASE

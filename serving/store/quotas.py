@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, func, select
+from sqlalchemy import ColumnElement, Table, case, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
@@ -262,12 +262,18 @@ def _require(quota: Quota, standing: Standing, units: int, ends_in_s: float) -> 
 
 
 def _stored_bytes(connection: Connection, quota: Quota) -> int:
-    """Returns the bytes of the files of a quota's subject, and of what its vector stores keep."""
-    kept = vector_store_files.c.usage_bytes
+    """Returns the bytes of the files of a quota's subject, and of what its vector stores keep.
+
+    What a file that is still to be read will take there is not known: it counts as much as the file does.
+    """
+    row = vector_store_files.c
+    kept = case((row.status == "in_progress", func.coalesce(files.c.bytes, 0)), else_=row.usage_bytes)
     queries = [
         select(func.coalesce(func.sum(files.c.bytes), 0)).where(*_of(files, quota)),
         select(func.coalesce(func.sum(kept), 0))
-        .join(vector_stores, vector_stores.c.id == vector_store_files.c.vector_store_id)
+        .select_from(vector_store_files)
+        .join(vector_stores, vector_stores.c.id == row.vector_store_id)
+        .outerjoin(files, files.c.id == row.file_id)
         .where(*_of(vector_stores, quota)),
     ]
     return sum(int(connection.execute(query).scalar_one()) for query in queries)

@@ -457,6 +457,12 @@ def test_nothing_of_it_is_kept_where_that_is_configured(world, stream, monkeypat
     assert len(world.rows()) == before + 1
 
 
+def test_a_turn_of_a_conversation_is_not_to_be_unstored(world, conversation):
+    refused = world.post(model="echo", messages=QUESTION, conversation=conversation, store=False)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "store")
+    assert world.http.get(f"/v1/conversations/{conversation}/items").json()["data"] == []
+
+
 @both
 def test_responses_that_go_on_with_each_other_are_one_session(world, conversation, stream):
     first = respond(world, stream=stream)["id"]

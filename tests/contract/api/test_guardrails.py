@@ -248,6 +248,9 @@ SAYS = [
     {"tools": [{"type": "function", "function": {"name": "f", "description": ATTACK}}]},
     {"tools": [{"type": "function", "function": {"name": "f", "parameters": {
         "type": "object", "properties": {"a": {"type": "string", "enum": ["x", f"{ATTACK}"]}}}}}]},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "note": ATTACK}}}]},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "format": ATTACK}}}]},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "$comment": ATTACK}}}]},
     {"response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": {
         "type": "object", "properties": {"a": {"type": "string", "description": ATTACK}}}}}},
     {"messages": [

@@ -252,6 +252,17 @@ def test_an_error_gives_the_key_back(world, body, status):
     same(good, world.post(CHAT, GENERATIONS[CHAT], key))
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_the_answer_that_is_not_to_be_stored_is_not_kept_for_its_key(world, path, stream):
+    body, key = GENERATIONS[path] | {"store": False, "stream": stream}, world.key()
+    before = world.kept()
+    assert world.post(path, body, key).status_code == 200
+    again = refused(world.post(path, body, key), 409, "idempotency_answer_not_kept")
+    assert "not to be stored" in again.json()["error"]["message"]
+    assert world.kept() == before
+
+
 def test_an_error_in_one_transaction_gives_the_key_back(world):
     rating = {"target": {"type": "session", "id": "conv_gone"}, "thumb": "up"}
     key, keys = world.key(), world.count(models.idempotency_keys)

@@ -293,6 +293,18 @@ def test_a_tenant_stores_no_more_bytes_than_it_may(world, limited):
     assert refused(world.http.post(f"/vector_stores/{store}/files", json={"file_id": second.json()["id"]}))[0] == SPENT
 
 
+def test_a_file_that_is_still_to_be_read_counts_in_each_vector_store(world, limited):
+    """What it takes there is known only later: many attachments at once would pass a limit that none of them passes."""
+    file = upload(world).json()["id"]
+    before = limited("stored_bytes", 10**9, "total").json()["data"][0]["used"]
+    limited("stored_bytes", before + 60, "total")
+    stores = [world.http.post("/vector_stores", json={"name": "s"}).json()["id"] for _ in range(3)]
+    for store in stores[:2]:
+        assert world.http.post(f"/vector_stores/{store}/files", json={"file_id": file}).status_code == 200
+    assert of(world, "stored_bytes")["used"] == before + 50
+    assert refused(world.http.post(f"/vector_stores/{stores[2]}/files", json={"file_id": file}))[0] == SPENT
+
+
 def test_of_two_uploads_at_once_that_fit_alone_one_is_stored(world, limited, monkeypatch):
     used = limited("stored_bytes", 10**9, "total").json()["data"][0]["used"]
     limited("stored_bytes", used + 30, "total")

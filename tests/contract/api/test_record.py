@@ -97,7 +97,7 @@ def test_who_opens_what_is_private_is_on_record(ada: httpx.Client, boss: httpx.C
     found = boss.get("/v1/admin/audit", params={"user": "boss"}).json()["data"]
     assert [(e["action"], e["target"], e["detail"]) for e in found if e["target"] == shut] == [
         ("vector_store_file.delete", shut, {"file": mine}),
-        ("vector_store_file.create", shut, {}),
+        ("vector_store_file.create", shut, {"file": mine}),
         ("vector_store.update", shut, {}),
     ]
 

@@ -83,12 +83,14 @@ async def test_erasures_wait_for_no_documents(jobs: Jobs, kind: str) -> None:
 async def test_what_follows_from_an_erasure_is_in_its_lane_and_nobody_else_is(jobs: Jobs) -> None:
     erasure = await jobs.enqueue(OTHER, ERASE, {})
     pretends = Principal(tenant=HOSTILE.tenant, user=erasure.id, key_id="k")
+    colleague = Principal(tenant=OTHER.tenant, user=erasure.id, key_id="key_1")
     await jobs.enqueue(Principal(tenant=OTHER.tenant, user=erasure.id, key_id=erasure.id), "early", {})
     assert await jobs.claim(["early"], "w", 60, lane=ERASURE) is None  # it has not begun, so nothing follows
     await claimed(jobs, ERASE, ERASURE)
     follows = Principal(tenant=OTHER.tenant, user=erasure.id, key_id=erasure.id)
     await jobs.enqueue(pretends, "work", {})
+    await jobs.enqueue(colleague, "theirs", {})
     await jobs.enqueue(follows, "work", {})
     assert (await claimed(jobs, lane=ERASURE)).tenant == OTHER.tenant
-    assert await jobs.claim(["work"], "w", 60, lane=ERASURE) is None
+    assert await jobs.claim(["work", "theirs"], "w", 60, lane=ERASURE) is None
     assert (await claimed(jobs, lane="")).tenant == HOSTILE.tenant

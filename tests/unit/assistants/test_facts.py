@@ -58,7 +58,6 @@ def test_a_transcript_names_who_speaks_and_what_is_no_text():
             {"role": "assistant", "content": "x" * 10_000},
         ]
     ) == [
-        "Instruction: s",
         "User: see\n[image_url]",
         "Assistant calls look({})",
         "Tool: a boat",

@@ -45,6 +45,17 @@ def test_properties(embedder: Embedder, paragraphs: list[str], levels: list[int]
 
 
 @pytest.mark.parametrize(
+    "paragraph", ["\u00ad\n\n", "\u0301\n\n", "x" * 150 + "\n\n"], ids=["hyphens", "accents", "words"]
+)
+def test_chunks_are_together_no_more_than_three_times_the_text(embedder: Embedder, paragraph: str) -> None:
+    """Soft hyphens and combining accents are no tokens: no budget of tokens keeps them from being in each chunk."""
+    document = parse((paragraph * 2500).encode(), "a.txt")
+    check(document, embedder, ChunkSettings())
+    chunks = chunk(document, embedder, ChunkSettings())
+    assert sum(len(found.text) for found in chunks) < 3 * len(document.text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "x" * 100_000,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +159,22 @@ def test_an_unreadable_tokenizer_is_not_the_documents_fault(
     monkeypatch.setattr(tokens, "package_file", lambda *_: file)
     with pytest.raises(sandbox.TokenizerUnreadable, match=re.escape(str(file))):
         sandbox.chunk_isolated(b"# Title\n", "a.md", ChunkSettings())
+
+
+def test_a_child_whose_answer_nobody_wants_any_more_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    children = []
+    begin = subprocess.Popen
+
+    def begun(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        children.append(begin(*arguments, **options))
+        return children[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", begun)
+    text = b"word " * 4_000_000
+    with pytest.raises(UnreadableDocument):
+        sandbox.chunk_isolated(text, "a.txt", ChunkSettings(), wanted=lambda: not children)
+    [child] = children
+    assert child.returncode == -signal.SIGKILL
 
 
 def test_an_encrypted_pdf_is_recognised_behind_the_wall() -> None:

@@ -95,6 +95,10 @@ async def test_memory_is_bounded(clock: list[float]) -> None:
         ("2001:db8:1:2::5", "2001:db8:1:2::/64"),
         ("", "unknown"),
         ("a, b", "unknown"),
+        ("203.0.113.7:51234", "203.0.113.7"),
+        ("[2001:db8:1:2::5]:443", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2::5", "2001:db8:1:2::/64"),
+        (":", "unknown"),
     ],
 )
 def test_an_address_is_whoever_has_it(address: str, name: str) -> None:

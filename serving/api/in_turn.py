@@ -1,0 +1,119 @@
+"""Several choices of one of our llama.cpp replicas, asked for one after the other.
+
+Asked for all of them, llama.cpp computes each in a slot of its own choosing: in one that another caller has, or left
+something in. A lease is of one slot, so each choice is a request of its own there, and reads its prompt from the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from serving.api.cost import counts_of
+from serving.api.errors import ApiError, upstream
+from serving.api.frames import DONE, FrameError, Splitter, decode, encode, payload
+from serving.api.upstream import Answer, Upstream, read_answer
+from serving.engines.endpoint import Endpoint
+
+SEEDS = 2**31
+"""Of a seed from 0 up to this, each choice gets the next one, as llama.cpp does it; others say that chance decides."""
+
+
+def needed(endpoint: Endpoint, document: dict[str, Any]) -> bool:
+    """Whether the choices of a document must be asked for one after the other."""
+    return "id_slot" in endpoint.beside and (document.get("n") or 1) > 1
+
+
+async def whole(client: Upstream, endpoint: Endpoint, path: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Returns the answer with all choices, whose `usage` is of all of them; raises `ApiError`."""
+    answer: dict[str, Any] = {}
+    choices: list[dict[str, Any]] = []
+    read = written = 0
+    known = True
+    for number in range(document["n"]):
+        async with client.post(endpoint, path, _one(document, number)) as response:
+            said = await read_answer(response, endpoint)
+        given = said.get("choices")
+        if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+            raise upstream("The model's answer has no choices.")
+        choices += [_numbered(each, number, document["n"]) for each in given]
+        usage = said.get("usage")
+        counts = counts_of(usage) if isinstance(usage, dict) else None
+        known = known and counts is not None
+        if counts is not None:
+            read, written = (counts[0] if number == 0 else read), written + counts[1]
+        answer = answer or said
+    answer["choices"] = sorted(choices, key=lambda each: each["index"])
+    sums = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    answer["usage"] = {**answer["usage"], **sums} if known else None
+    return answer
+
+
+@asynccontextmanager
+async def stream(client: Upstream, endpoint: Endpoint, path: str, document: dict[str, Any]) -> AsyncIterator[Answer]:
+    """Yields what reads as one stream with all choices; raises as `Upstream.post` does where nothing came yet."""
+    async with aclosing(_frames(client, endpoint, path, document)) as frames:
+        yield _Streams(frames)
+
+
+class _Streams:
+    """Read as the body of a response is."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        self._pieces = pieces
+
+    @property
+    def content(self) -> _Streams:
+        return self
+
+    async def readany(self) -> bytes:
+        return await anext(self._pieces, b"")
+
+
+async def _frames(
+    client: Upstream, endpoint: Endpoint, path: str, document: dict[str, Any]
+) -> AsyncGenerator[bytes, None]:
+    begun = False
+    for number in range(document["n"]):
+        splitter, done = Splitter(), False
+        try:
+            async with client.post(endpoint, path, _one(document, number)) as response:
+                while piece := await response.content.readany():
+                    frames = splitter.feed(piece)
+                    done = done or any(payload(frame) == DONE for frame in frames)
+                    if out := b"".join(_relayed(frame, number, document["n"]) for frame in frames):
+                        begun = True
+                        yield out
+        except ApiError as e:
+            if not begun:
+                raise
+            raise FrameError(f"choice {number}: {e.message}") from None
+        if not done:
+            return  # without an end mark it is seen to have broken off
+    yield b"data: " + DONE + b"\n\n"
+
+
+def _relayed(frame: bytes, number: int, of: int) -> bytes:
+    data = payload(frame)
+    if data is None or data == DONE:
+        return b""
+    document = decode(data)
+    choices = document.get("choices")
+    if isinstance(choices, list):
+        document["choices"] = [_numbered(each, number, of) if isinstance(each, dict) else each for each in choices]
+    return encode(document)
+
+
+def _numbered(choice: dict[str, Any], number: int, of: int) -> dict[str, Any]:
+    """Returns a choice, of a prompt of its own where there are several, with the number that it has among all."""
+    index = choice.get("index", 0)
+    return {**choice, "index": (index if isinstance(index, int) else 0) * of + number}
+
+
+def _one(document: dict[str, Any], number: int) -> dict[str, Any]:
+    asked = {name: value for name, value in document.items() if name != "n"}
+    seed = document.get("seed")
+    if isinstance(seed, int) and 0 <= seed < SEEDS:
+        asked["seed"] = seed + number
+    return asked
