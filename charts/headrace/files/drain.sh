@@ -54,6 +54,18 @@ replicas() {
   grep -qsa '^ray::ServeReplica' /proc/[0-9]*/cmdline
 }
 
-while ((SECONDS < limit)) && { { ((SECONDS < move)) && replicas; } || busy; }; do
+# Whether the head has been away for 20 looks in a row, as when the whole cluster goes: then no one moves replicas.
+away=0
+headless() {
+  [[ -n ${RAY_ADDRESS-} ]] || return 1
+  if timeout 2 bash -c ": </dev/tcp/${RAY_ADDRESS%:*}/${RAY_ADDRESS##*:}" 2>/dev/null; then
+    away=0
+  else
+    away=$((away + 1))
+  fi
+  ((away >= 20))
+}
+
+while ((SECONDS < limit)) && { { ((SECONDS < move)) && replicas && ! headless; } || busy; }; do
   sleep 1
 done

@@ -71,7 +71,7 @@ def run(case: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("case", [*SOAKED, "idle", "stream", "lease", "limit"])
+@pytest.mark.parametrize("case", [*SOAKED, "idle", "stream", "lease", "limit", "headless"])
 def test_draining(case: str, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
     result = runs[case].result()
     assert result.returncode == 0, result.stdout + result.stderr
@@ -135,12 +135,16 @@ class Pod:
         command = (get_haproxy_binary(), "-db", "-f", str(self.folder / "haproxy.cfg"), *arguments)
         return self._stack.enter_context(running(*command))
 
-    def drain(self, limit: int) -> subprocess.Popen[bytes]:
-        # No `ray` on this PATH: as without a head, no one can be asked.
-        given = dict.fromkeys(PORTS, str(GATEWAY)) | {
-            "PATH": f"{self.folder}:/usr/bin:/bin",
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(self.folder / "admin.sock"),
-        }
+    def drain(self, limit: int, **more: str) -> subprocess.Popen[bytes]:
+        # No `ray` on this PATH, unless the case put one there: as without a head, no one can be asked.
+        given = (
+            more
+            | dict.fromkeys(PORTS, str(GATEWAY))
+            | {
+                "PATH": f"{self.folder}:/usr/bin:/bin",
+                "RAY_SERVE_HAPROXY_SOCKET_PATH": str(self.folder / "admin.sock"),
+            }
+        )
         return self._stack.enter_context(running("bash", str(DRAIN), str(limit), **given))
 
     def ask(self, path: str) -> HTTPResponse:
@@ -220,12 +224,30 @@ def limit(pod: Pod) -> None:
     assert not Gateway.end.is_set()
 
 
+def headless(pod: Pod) -> None:
+    """A replica is waited for while there is a head that may move it; a stack that goes has none any more."""
+    ray = pod.folder / "ray"
+    ray.write_text("#!/bin/sh\n")
+    ray.chmod(0o755)
+    with (
+        socket.create_server(("127.0.0.1", 6379)) as head,
+        running("bash", "-c", "exec -a ray::ServeReplica sleep 600"),
+    ):
+        drain = pod.drain(600, RAY_ADDRESS="127.0.0.1:6379")
+        with pytest.raises(subprocess.TimeoutExpired):
+            drain.wait(30)
+        head.close()
+        assert drain.wait(60) == 0  # 120 s is what it would wait for a head that is there
+
+
 def main(case: str) -> None:
     loopback_up()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         # HAProxy has been seen to keep one connection to a replica for good.
         pod = Pod(stack, Path(folder), "1h" if case == "idle" else "5s")
-        {"idle": idle, "stream": stream, "reload": reload, "lease": lease, "limit": limit}[case](pod)
+        {"idle": idle, "stream": stream, "reload": reload, "lease": lease, "limit": limit, "headless": headless}[case](
+            pod
+        )
     os._exit(0)
 
 
