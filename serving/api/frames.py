@@ -92,9 +92,13 @@ class Template:
 
 
 def payload(frame: bytes) -> bytes | None:
-    """Returns the data of a frame, or None for a comment or another field."""
+    """Returns the data of a frame, or None for a comment, another field or nothing.
+
+    llama.cpp sends `null` when it begins with one of several prompts (seen with xllamacpp 2026.10).
+    """
     lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:")]
-    return b"\n".join(lines) if lines else None
+    data = b"\n".join(lines)
+    return data if lines and data != b"null" else None
 
 
 def payload_document(frame: bytes) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from serving.api import several
 from serving.api.cost import counts_of
 from serving.api.errors import ApiError, upstream
 from serving.api.frames import DONE, FrameError, Splitter, decode, encode, payload
@@ -32,13 +33,16 @@ async def whole(client: Upstream, endpoint: Endpoint, path: str, document: dict[
     read = written = 0
     known = True
     for number in range(document["n"]):
-        async with client.post(endpoint, path, _one(document, number)) as response:
+        asked = _one(document, number)
+        async with client.post(endpoint, path, asked) as response:
             said = await read_answer(response, endpoint)
         given = said.get("choices")
         if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
             raise upstream("The model's answer has no choices.")
         choices += [_numbered(each, number, document["n"]) for each in given]
         usage = said.get("usage")
+        if isinstance(usage, dict):
+            usage = await several.of_whole(client, endpoint, asked, given, usage)
         counts = counts_of(usage) if isinstance(usage, dict) else None
         known = known and counts is not None
         if counts is not None:

@@ -102,6 +102,9 @@ class Relay:
         if isinstance(usage, dict):
             if choices:
                 self._of_choices[choices[0].get("index", 0)] = usage
+                if several.answers_of(self.asked) > 1:  # what one of them used is told in their sum
+                    del document["usage"]
+                    self._usage_frame = self._usage_frame or {**document, "choices": []}
             else:
                 self._sums.append(usage)
         if not choices:
@@ -179,7 +182,9 @@ class Relay:
     @property
     def usage(self) -> dict[str, Any]:
         """The tokens that the engine reported so far, of all choices together; empty where they are not known."""
-        reports = self._sums or list(self._of_choices.values())
+        # Of several prompts llama.cpp reports the last one's by itself, and each one's beside its choice.
+        of_choices = list(self._of_choices.values())
+        reports = of_choices if len(of_choices) > len(self._sums) else self._sums
         if several.answers_of(self.asked) == 1:
             return reports[-1] if reports else {}
         return several.of_stream(reports, self.asked, self.choices(), whole=self.done)
