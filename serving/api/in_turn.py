@@ -1,7 +1,7 @@
 """Several choices of one of our llama.cpp replicas, asked for one after the other.
 
-Asked for all of them, llama.cpp computes each in a slot of its own choosing: in one that another caller has, or left
-something in. A lease is of one slot, so each choice is a request of its own there, and reads its prompt from the cache.
+Asked for all of them, llama.cpp computes each in a slot of its own choosing, whoever has it, and clears that one then.
+A lease is of one slot, so each choice is a request of its own there, and reads its prompt from the cache.
 """
 
 from __future__ import annotations
