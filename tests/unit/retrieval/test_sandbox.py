@@ -213,6 +213,6 @@ def test_a_parser_that_is_taken_over_reaches_nothing(attempt: str) -> None:
 
 
 def test_a_child_that_cannot_be_confined_parses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "_ask", lambda question, limits: b'{"unconfined": "seccomp: Invalid argument"}')
+    monkeypatch.setattr(sandbox, "_ask", lambda *_: b'{"unconfined": "seccomp: Invalid argument"}')
     with pytest.raises(Unconfined, match="seccomp"):
         parse_isolated(b"text", "a.txt")
