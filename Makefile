@@ -73,7 +73,7 @@ test-unit: $(DEV) ## tests that need nothing: no sockets, no servers
 
 test-contract: $(DEV) ## tests of the API, the store and the tools, with servers that they start
 	@$(BIN)/python -m tests.prepare contract
-	$(PYTEST) $(CONTRACT) --dist=loadfile $(ARGS) $(MAY_BE_NONE)
+	$(PYTEST) $(CONTRACT) --dist=loadfile --no-loadscope-reorder $(ARGS) $(MAY_BE_NONE)
 
 test-stack: $(DEV) ## tests of one stack on this host, which they bring up
 	@$(BIN)/python -m tests.prepare stack
