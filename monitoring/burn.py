@@ -74,13 +74,15 @@ def groups(objective: Objective, burns: Sequence[Burn] = BURNS, scale: float = 1
 
 def _rates(o: Objective, clock: Clock) -> list[Recording]:
     total = _rate(o, o.total, clock)
-    # Before the first good request there is no series of good ones.
-    good = f"({_rate(o, o.good, clock)} or {total} * 0)"
+    # Before the first good request there is no series of good ones. The total is the one that was just recorded: read
+    # anew, a scrape may have come between, and over an hour more requests would be bad than there were.
+    recorded = f"sum{_by(o)} ({o.requests})"  # without the label of its stack, which a recorded series has
+    good = f"({_rate(o, o.good, clock)} or {recorded} * 0)"
     return [
         Recording(o.requests, total, "1", o.labels, f"Requests per second that count for the objective {o.name}."),
         Recording(
             o.errors,
-            f"clamp_min({total} - {good}, 0)",
+            f"clamp_min({recorded} - {good}, 0)",
             "1",
             o.labels,
             f"Requests per second that miss the objective {o.name}.",
@@ -89,9 +91,12 @@ def _rates(o: Objective, clock: Clock) -> list[Recording]:
 
 
 def _rate(o: Objective, counters: Sequence[str], clock: Clock) -> str:
-    by = f" by ({', '.join(o.labels)})" if o.labels else ""
     window = clock("5m")
-    return f"sum{by} ({' or '.join(f'rate({counter}[{window}])' for counter in counters)})"
+    return f"sum{_by(o)} ({' or '.join(f'rate({counter}[{window}])' for counter in counters)})"
+
+
+def _by(o: Objective) -> str:
+    return f" by ({', '.join(o.labels)})" if o.labels else ""
 
 
 def _ratio(o: Objective, window: Window, clock: Clock) -> Recording:
