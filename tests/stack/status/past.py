@@ -84,15 +84,18 @@ def beginning(now: int) -> int:
 
 
 def layers() -> Iterator[list[Group]]:
-    """Recording rules: those that read what was scraped, then those that read what the former record."""
-    recorded = {rule.name for group in GROUPS for rule in group.rules if isinstance(rule, Recording)}
-    for second in (False, True):
-        kept = [replace(group, rules=[rule for rule in group.rules if _is(rule, second, recorded)]) for group in GROUPS]
-        yield [group for group in kept if group.rules]
+    """Recording rules: those that read only what was scraped, then those that read what these record, and so on."""
+    left = {rule.name for group in GROUPS for rule in group.rules if isinstance(rule, Recording)}
+    while left:
+        kept = [replace(group, rules=[rule for rule in group.rules if _is_next(rule, left)]) for group in GROUPS]
+        layer = [group for group in kept if group.rules]
+        assert layer, f"they read each other: {left}"
+        yield layer
+        left -= {rule.name for group in layer for rule in group.rules}
 
 
-def _is(rule: Recording | Alert, second: bool, recorded: Set[str]) -> bool:
-    return isinstance(rule, Recording) and bool(selected(rule.expression) & recorded) == second
+def _is_next(rule: Recording | Alert, left: Set[str]) -> bool:
+    return isinstance(rule, Recording) and rule.name in left and not selected(rule.expression) & left
 
 
 @contextmanager
