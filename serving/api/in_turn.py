@@ -11,8 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from serving.api import several
-from serving.api.cost import counts_of
-from serving.api.errors import ApiError, upstream
+from serving.api.errors import ApiError, EngineLost, upstream
 from serving.api.frames import DONE, FrameError, Splitter, decode, encode, payload
 from serving.api.upstream import Answer, Upstream, read_answer
 from serving.engines.endpoint import Endpoint
@@ -27,30 +26,33 @@ def needed(endpoint: Endpoint, document: dict[str, Any]) -> bool:
 
 
 async def whole(client: Upstream, endpoint: Endpoint, path: str, document: dict[str, Any]) -> dict[str, Any]:
-    """Returns the answer with all choices, whose `usage` is of all of them; raises `ApiError`."""
+    """Returns the answer with all choices, whose `usage` is of all of them.
+
+    Raises `ApiError`: where there were choices before the failure, one after which the engine may have worked.
+    """
     answer: dict[str, Any] = {}
     choices: list[dict[str, Any]] = []
-    read = written = 0
-    known = True
+    reports: list[several.Usage] = []
     for number in range(document["n"]):
         asked = _one(document, number)
-        async with client.post(endpoint, path, asked) as response:
-            said = await read_answer(response, endpoint)
-        given = said.get("choices")
+        try:
+            async with client.post(endpoint, path, asked) as response:
+                said = await read_answer(response, endpoint)
+        except EngineLost as e:
+            raise EngineLost(e.message, asked=e.asked or number > 0) from None
+        except ApiError:
+            if number == 0:
+                raise
+            raise upstream("The model failed before its last choice.") from None
+        given, usage = said.get("choices"), said.get("usage")
         if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
             raise upstream("The model's answer has no choices.")
         choices += [_numbered(each, number, document["n"]) for each in given]
-        usage = said.get("usage")
-        if isinstance(usage, dict):
-            usage = await several.of_whole(client, endpoint, asked, given, usage)
-        counts = counts_of(usage) if isinstance(usage, dict) else None
-        known = known and counts is not None
-        if counts is not None:
-            read, written = (counts[0] if number == 0 else read), written + counts[1]
+        usage = usage if isinstance(usage, dict) else {}
+        reports.append(await several.of_whole(client, endpoint, asked, given, usage))
         answer = answer or said
     answer["choices"] = sorted(choices, key=lambda each: each["index"])
-    sums = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-    answer["usage"] = {**answer["usage"], **sums} if known else None
+    answer["usage"] = several.of_reports(reports, document, choices, whole=True) or None
     return answer
 
 
@@ -84,9 +86,13 @@ async def _frames(
         try:
             async with client.post(endpoint, path, _one(document, number)) as response:
                 while piece := await response.content.readany():
-                    frames = splitter.feed(piece)
-                    done = done or any(payload(frame) == DONE for frame in frames)
-                    if out := b"".join(_relayed(frame, number, document["n"]) for frame in frames):
+                    out = b""
+                    for data in map(payload, splitter.feed(piece)):
+                        if data == DONE:
+                            done = True
+                        elif data is not None:
+                            out += _relayed(data, number, document["n"])
+                    if out:
                         begun = True
                         yield out
         except ApiError as e:
@@ -98,10 +104,7 @@ async def _frames(
     yield b"data: " + DONE + b"\n\n"
 
 
-def _relayed(frame: bytes, number: int, of: int) -> bytes:
-    data = payload(frame)
-    if data is None or data == DONE:
-        return b""
+def _relayed(data: bytes, number: int, of: int) -> bytes:
     document = decode(data)
     choices = document.get("choices")
     if isinstance(choices, list):

@@ -187,7 +187,7 @@ class Relay:
         reports = of_choices if len(of_choices) > len(self._sums) else self._sums
         if several.answers_of(self.asked) == 1:
             return reports[-1] if reports else {}
-        return several.of_stream(reports, self.asked, self.choices(), whole=self.done)
+        return several.of_reports(reports, self.asked, self.choices(), whole=self.done)
 
     def texts(self) -> dict[int, str]:
         """Returns the text of each choice so far, by index."""

@@ -57,10 +57,10 @@ async def of_whole(
     return _sum(usage, read, written)
 
 
-def of_stream(reports: Sequence[Usage], document: dict[str, Any], choices: Sequence[Any], *, whole: bool) -> Usage:
-    """Returns the usage of a stream with several choices, of which an engine sent `reports`.
+def of_reports(reports: Sequence[Usage], document: dict[str, Any], choices: Sequence[Any], *, whole: bool) -> Usage:
+    """Returns the usage of several choices, of which an engine sent `reports`.
 
-    Nothing is known of one that is not `whole`: others than those that reported wrote too.
+    Nothing is known of what is not `whole`: others than those that reported wrote too.
     """
     counts = [counts_of(each) for each in reports]
     if not whole or not reports or None in counts:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from httpx import create_ssl_context
 
-from serving.config import Store
+from serving.config import Catalog, Store
+from tests.contract.running import Gateway, Loop, gateway
 from tests.identity_provider import IdentityProvider
 from tests.root_logger import root_logger
 from tests.servers import S3, Azure, Gcs, ObjectStore, Postgres, held_port
@@ -26,6 +27,15 @@ def postgres() -> Iterator[Postgres]:
     yield server
     del os.environ["PGPASSWORD"]
     server.close()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway without models. Modules whose tests ask some have an `up` of their own."""
+    loop = Loop()
+    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog()) as made:
+        yield made
+    loop.stop()
 
 
 @pytest.fixture

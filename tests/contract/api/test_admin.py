@@ -9,22 +9,13 @@ import httpx
 import pytest
 
 from serving.api.operations import OPERATIONS
-from serving.config import Catalog
 from serving.security.principal import SCOPES, SCOPES_OF
-from tests.contract.running import Gateway, Loop, gateway
+from tests.contract.running import Gateway
 
 ANY_KEY = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/me", "GET /v1/usage"}
 """What any key may ask: what there is, who it is, and what it used."""
 
 Caller = Callable[..., httpx.Client]
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    loop = Loop()
-    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog()) as up:
-        yield up
-    loop.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,25 +5,15 @@ from __future__ import annotations
 import base64
 import secrets
 import socket
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 import orjson
 import pytest
 
-from serving.config import Catalog
 from serving.security.keys import new_key
 from serving.security.lockout import FREE
-from tests.contract.running import Gateway, Loop, gateway
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    loop = Loop()
-    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog()) as up:
-        yield up
-    loop.stop()
+from tests.contract.running import Gateway
 
 
 def handshake(up: Gateway, path: str, *headers: str) -> tuple[int, dict[str, str], bytes]:

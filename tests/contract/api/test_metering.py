@@ -180,7 +180,7 @@ def test_all_prompts_are_settled(world):
 
 def test_who_hangs_up_on_several_choices_is_not_known_by_one_of_them():
     report = {"prompt_tokens": 7, "completion_tokens": 20}
-    assert several.of_stream([report], {"n": 4}, [], whole=False) == {}
+    assert several.of_reports([report], {"n": 4}, [], whole=False) == {}
 
 
 def of_background(world):

@@ -10,21 +10,11 @@ import httpx
 import pytest
 
 from serving.api.operations import OPERATIONS
-from serving.config import Catalog
 from serving.security.principal import Principal
 from serving.store.audit import AuditRows
 from serving.store.errors import StoreUnavailable
-from tests.contract.running import Gateway, Loop, gateway
+from tests.contract.running import Gateway
 from tests.identity import key_of
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    loop = Loop()
-    with gateway(loop, tmp_path_factory.mktemp("record"), Catalog()) as made:
-        yield made
-    loop.stop()
-
 
 Caller = Callable[..., httpx.Client]
 

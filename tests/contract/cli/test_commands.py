@@ -16,18 +16,9 @@ from hypothesis import strategies as st
 
 from serving.cli.__main__ import headrace
 from serving.cli.output import MAX_CELL, cell, table
-from serving.config import Catalog
-from tests.contract.running import Gateway, Loop, engine, gateway
+from tests.contract.running import Gateway, Loop, engine
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    loop = Loop()
-    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog()) as up:
-        yield up
-    loop.stop()
 
 
 @pytest.fixture(scope="module")

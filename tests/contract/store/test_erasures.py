@@ -33,14 +33,15 @@ from serving.store.database import Database
 from serving.store.erasure import BRIEF_FAILURES, Erasures
 from serving.store.errors import StoreUnavailable, TooMany
 from serving.store.files import Files
-from serving.store.job import Job
+from serving.store.job import ERASURE, Job
 from serving.store.jobs import Jobs
 from serving.store.models import jobs as jobs_table
 from serving.store.tenants import Tenants
 from serving.store.uninterrupted import uninterrupted
 from serving.store.users import Users
+from serving.store.vector_store import UNINDEX
 from serving.store.vector_stores import VectorStores
-from serving.store.worker import JobContext, Worker
+from serving.store.worker import Handler, JobContext, Worker
 from tests.captures import capture
 
 ROOT = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
@@ -67,8 +68,8 @@ class Working:
             await asyncio.sleep(0.01)
 
     @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
-        worker = Worker(self.jobs, self.erasures.handlers, poll_s=0.01)
+    async def working(self, lane: str | None = None, **more: Handler) -> AsyncIterator[None]:
+        worker = Worker(self.jobs, {**self.erasures.handlers, **more}, lane=lane, poll_s=0.01)
         running = asyncio.create_task(worker.run())
         yield
         worker.stop()
@@ -97,6 +98,18 @@ def rewrites(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
 def holding(folder: Path, marker: bytes) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file() and marker in path.read_bytes()]
+
+
+async def test_what_a_user_left_to_be_done_goes_on_in_the_lane_of_erasures(made: Working) -> None:
+    """In the other one it would wait behind all documents of the tenant, and the erasure with it."""
+
+    async def done(context: JobContext) -> None:
+        return
+
+    await made.jobs.enqueue(Principal(tenant="acme", user="a", key_id="key_a"), UNINDEX, {})
+    erasure = await made.request("a")
+    async with made.working(ERASURE, **{UNINDEX: done}):
+        await asyncio.wait_for(made.until(erasure, "succeeded"), 30)
 
 
 async def test_erasures_that_wait_share_a_compaction(made: Working, rewrites: list[None]) -> None:

@@ -1,12 +1,38 @@
-"""Shared, read-only fixtures of retrieval: the embedder (0.3 s to load)."""
+"""What tests of retrieval share: the embedder, which is read only and takes 0.3 s to load, and a replica."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
+from serving.config import SecretRef, ServingConfig, Store
 from serving.retrieval.embed import Embedder
+from serving.retrieval.replica import RetrievalReplica
 
 
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
     return Embedder()
+
+
+@pytest.fixture
+async def replica(tmp_path: Path) -> AsyncIterator[RetrievalReplica]:
+    """A retrieval replica over SQLite and a folder, without Ray."""
+    (tmp_path / "secret").write_text("s" * 40)
+    secret = SecretRef(ref=f"file:{tmp_path / 'secret'}")
+    config = ServingConfig(
+        store=Store(database=f"sqlite:///{tmp_path / 'h.db'}", data=str(tmp_path)),
+        key_secret=secret,
+        bootstrap_key=secret,
+    )
+    replica = RetrievalReplica(config)
+    await replica.start()
+    yield replica
+    tasks = [task for task in (replica._working, replica._housekeeping) if task is not None]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await replica._database.close()

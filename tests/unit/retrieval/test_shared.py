@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.config import Assistant, Catalog, KnowledgeAccess, RestrictedCollection, SecretRef, ServingConfig, Store
+from serving.config import Assistant, Catalog, KnowledgeAccess, RestrictedCollection
 from serving.retrieval.client import RetrievalClient
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.types import Hit
@@ -26,25 +24,6 @@ ANNA = Principal(STACK, "anna", "key_1")
 BOB = Principal(STACK, "bob", "key_2", groups=frozenset(("legal",)))
 NAMESAKE = Principal("acme", "anna", "key_3", groups=frozenset(("legal",)))
 QUESTION = "What does the heron eat?"
-
-
-@pytest.fixture
-async def replica(tmp_path: Path) -> AsyncIterator[RetrievalReplica]:
-    (tmp_path / "secret").write_text("s" * 40)
-    secret = SecretRef(ref=f"file:{tmp_path / 'secret'}")
-    config = ServingConfig(
-        store=Store(database=f"sqlite:///{tmp_path / 'h.db'}", data=str(tmp_path)),
-        key_secret=secret,
-        bootstrap_key=secret,
-    )
-    replica = RetrievalReplica(config)
-    await replica.start()
-    yield replica
-    tasks = [task for task in (replica._working, replica._housekeeping) if task is not None]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await replica._database.close()
 
 
 class World:
