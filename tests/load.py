@@ -23,9 +23,9 @@ CHAT = {
 
 
 RESTS = 4
-"""A gentle client rests so many times as long as its answer took,"""
+"""A gentle client rests so many times as long as its answer took."""
 REST_AT_MOST_S = 15
-"""and so long at most: one answer that took a minute must not make it rest for four."""
+"""The longest rest: one answer that took a minute must not make a client rest for four."""
 
 
 class Load:
