@@ -44,6 +44,9 @@ class Load:
         self.complete = 0
         self.cut = 0
         self.refused = 0
+        self.incomplete: list[str] = []
+        """What was cut or refused, as seconds of the load, status and what came last."""
+        self._started = time.monotonic()
         self.acknowledged: dict[str, bytes] = {}
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._stream) for _ in range(3)]
@@ -64,7 +67,7 @@ class Load:
     def _stream(self):
         while not self._stop.is_set():
             started = time.monotonic()
-            text, status = "", 0
+            text, status, error = "", 0, ""
             try:
                 with (
                     self.stack.client(timeout=self._waits_s) as client,
@@ -75,23 +78,26 @@ class Load:
                         text += part
             except httpx.TimeoutException:
                 self.problems.append(f"a stream made no progress for {self._waits_s} s")
-            except httpx.HTTPError:
-                pass
+            except httpx.HTTPError as e:
+                error = repr(e)
             took = time.monotonic() - started
-            self._judge(status, text, took)
+            self._judge(status, text, error, took)
             self._stop.wait(0.2 if status != 200 else min(self._rests * took, REST_AT_MOST_S))
 
-    def _judge(self, status, text, seconds):
+    def _judge(self, status, text, error, seconds):
         if seconds > WHOLE_S:
             self.problems.append(f"a request took {seconds:.0f} s")
-        if status != 200:
-            self.refused += 1
-        elif text.endswith("data: [DONE]\n\n"):
+        if status == 200 and text.endswith("data: [DONE]\n\n"):
             self.complete += 1
             if '"finish_reason":"' not in text:
                 self.problems.append("a stream without an end looks complete")
-        else:
+            return
+        at = time.monotonic() - self._started
+        self.incomplete.append(f"at {at:.0f} s, after {seconds:.1f} s: {status} {text[-400:]}{error}")
+        if status == 200:
             self.cut += 1
+        else:
+            self.refused += 1
 
     def _upload(self):
         i = 0
