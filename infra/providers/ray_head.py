@@ -39,8 +39,17 @@ STALLED_S = 60
 """A caller that neither sends what it announced nor reads what it is sent is hung up on. How long an engine takes does
 not count."""
 
-RETRY_ON = f"conn-failure\n    timeout http-request {HEADERS_S}s\n    option forwardfor"
-"""Serve has no setting for two lines of HAProxy's defaults. This one it writes there as it stands, so it brings them:
+CHECK_S = 10
+"""A gateway may take so long to answer HAProxy's health check. Within Serve's 1 s a busy one does not, and after two
+such checks HAProxy sent its requests to the head, whose loss then took them with it. Who refuses the connection is
+seen at once all the same."""
+
+PROXY_CHECK_S = 30
+"""Ray Serve's controller ends a HAProxy, and its streams, after three checks that took longer. Its own 5 s are too few
+where the head has just come back to a busy host."""
+
+RETRY_ON = f"conn-failure\n    timeout http-request {HEADERS_S}s\n    timeout check {CHECK_S}s\n    option forwardfor"
+"""Serve has no setting for three lines of HAProxy's defaults. This one it writes there as it stands, so it brings them:
 what stands after its own default. `forwardfor` says from where a request came, which nobody can feign after it."""
 
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
@@ -198,6 +207,8 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": STALLED_S,
         "RAY_SERVE_HAPROXY_RETRY_ON": RETRY_ON,
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": PROXY_CHECK_S,
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": PROXY_CHECK_S,
     }
     inherited = {k: os.environ[k] for k in INHERITED if k in os.environ}
     return {**inherited, **{k: str(v) for k, v in settings.items()}, **new.get("env", {})}

