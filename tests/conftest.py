@@ -46,10 +46,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On a cluster: first what needs it empty, then what asks the stack, last what makes the stack another one."""
+    """On a cluster: first what needs it empty, then what asks the stack, and last what its markers say."""
     if config.getoption("--target") != "cluster":
         return
-    items.sort(key=lambda item: ("stack" in getattr(item, "fixturenames", ()), bool(item.get_closest_marker("last"))))
+
+    def when(item: pytest.Item) -> tuple[bool, ...]:
+        marked = (item.get_closest_marker(name) is not None for name in ("looks_back", "last"))
+        return (*marked, "stack" in getattr(item, "fixturenames", ()))
+
+    items.sort(key=when)
     for item in items:
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(CLUSTER_TIMEOUT_S))  # the first one brings everything up

@@ -48,7 +48,7 @@ def test_the_pod_monitor_selects_what_serves_metrics(stack: ClusterStack) -> Non
     eventually(lambda: selected() == serving, f"targets {selected() ^ serving} are as the pods")
 
 
-@pytest.mark.last
+@pytest.mark.looks_back
 def test_every_rule_is_evaluated(stack: ClusterStack) -> None:
     def rules() -> list[dict]:
         return [rule for group in answer(stack, "rules")["groups"] for rule in group["rules"]]
@@ -73,9 +73,9 @@ def test_dashboards_lie_where_grafana_looks(stack: ClusterStack, kubectl: Kubect
     }
 
 
-@pytest.mark.last
+@pytest.mark.looks_back
 def test_every_question_has_an_answer(stack: ClusterStack) -> None:
-    """What panels draw, alerts compare and rules record, after the traffic of the tests before; nothing is an error."""
+    """What panels draw, alerts compare and rules record of all that the tests did; nothing is an error."""
     left = {question.expression: question.asker for question in (*panels(), *compared(), *recorded())}
 
     def unanswered() -> list[str]:
