@@ -18,9 +18,11 @@ digest = $(shell cat tools/headrace.sh $(patsubst %,requirements/%.txt,uv $(1)) 
 RUN := $(VENV)/.runs-$(call digest,$(RUNS))
 DEV := $(VENV)/.develops-$(call digest,$(RUNS) $(DEVELOPS))
 
-# Each tier with two processes or more; what asks the one stack stays together in one of them.
+# Each tier with a process for each processor; what asks the one stack stays together in one of them.
+# Contract tests wait for servers, clocks and processes that they start half of their time: twice as many.
 # Unit tests need no Schemathesis, whose plugin each process would take a second to import.
-PYTEST := $(BIN)/python -m pytest --numprocesses=logical --durations=15 --durations-min=2
+PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=2 --numprocesses
+TWICE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 UNIT := tests/unit -p no:schemathesis
 CONTRACT := tests/contract
 # Signing in is asked of the cluster's stack, whose pods must trust the provider's authority too.
@@ -69,15 +71,15 @@ test: lint test-unit test-contract test-stack ## lint, types and all tests that 
 
 test-unit: $(DEV) ## tests that need nothing: no sockets, no servers
 	@$(BIN)/python -m tests.prepare unit
-	$(PYTEST) $(UNIT) --dist=loadfile $(ARGS) $(MAY_BE_NONE)
+	$(PYTEST)=logical $(UNIT) --dist=loadfile $(ARGS) $(MAY_BE_NONE)
 
 test-contract: $(DEV) ## tests of the API, the store and the tools, with servers that they start
 	@$(BIN)/python -m tests.prepare contract
-	$(PYTEST) $(CONTRACT) --dist=loadfile --no-loadscope-reorder $(ARGS) $(MAY_BE_NONE)
+	$(PYTEST)=$(TWICE) $(CONTRACT) --dist=loadfile --no-loadscope-reorder $(ARGS) $(MAY_BE_NONE)
 
 test-stack: $(DEV) ## tests of one stack on this host, which they bring up
 	@$(BIN)/python -m tests.prepare stack
-	$(PYTEST) $(STACKED) --dist=loadgroup $(ARGS) $(MAY_BE_NONE)
+	$(PYTEST)=logical $(STACKED) --dist=loadgroup $(ARGS) $(MAY_BE_NONE)
 
 test-cluster: $(DEV) ## tests on a real Kubernetes that this host runs; needs Linux and root
 	@$(BIN)/python -m tests.prepare cluster

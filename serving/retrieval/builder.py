@@ -20,6 +20,7 @@ class Bounds:
     blocks: int = 200_000
     pages: int = 5_000
     depth: int = 100
+    elements_deep: int = 500  # Chromium flattens what is deeper than 512
     unpacked_bytes: int = 200_000_000
     ratio: int = 200
 

@@ -39,6 +39,7 @@ REASONS = {
     "retrieval/index.py": f"a collection's id, {SHORT}",
     "retrieval/parse.py": f"behind the wall; each repetition ends where it can begin anew; {CAMPAIGN}",
     "retrieval/parsers/docx.py": "behind the wall; a style's name, anchored, without repetition",
+    "retrieval/parsers/html.py": f"behind the wall; nothing follows a repetition, so none is tried again; {CAMPAIGN}",
     "retrieval/parsers/markdown.py": "behind the wall; anchored, or tried at the start of each line alone",
     "retrieval/parsers/pdf.py": "behind the wall; each line end is looked from once",
     "retrieval/parsers/plain.py": "behind the wall; each line end is looked from once",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.types import Document
 
 _HIDDEN = "script, style, noscript, template, svg, iframe, object, nav, form, [hidden]"
@@ -16,9 +20,23 @@ _BLOCKS = frozenset(
     """.split()  # noqa: SIM905
 )
 
+_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)([^<>]*)")
+_NEVER_DEEP = frozenset(
+    """
+    area base br col embed hr img input link meta param source track wbr
+    body caption colgroup dd dt head html li optgroup option p rb rp rt rtc tbody td tfoot th thead tr
+    """.split()  # noqa: SIM905
+)
+"""Elements without content, and those that the next one of their kind ends."""
+_FOREIGN = frozenset(("svg", "math"))
+"""Where any element nests, and `/>` ends it."""
+_WALLS = _FOREIGN | frozenset("applet button marquee object select table template".split())  # noqa: SIM905
+"""An end tag within one of these ends nothing outside of it."""
+
 
 def parse_html(text: str, name: str, bounds: Bounds) -> Document:
     """Reads `<main>` when there is one; the title is that of `<title>`."""
+    _refuse_deep(text, bounds.elements_deep)
     tree = LexborHTMLParser(text)
     title = tree.css_first("title")
     page_title = title.text() if title else ""
@@ -29,6 +47,36 @@ def parse_html(text: str, name: str, bounds: Bounds) -> Document:
             hidden.decompose()
         _walk(root, builder)
     return builder.build(name, page_title)
+
+
+def _refuse_deep(text: str, most: int) -> None:
+    """For each tag HTML has a parser look at all elements that are open, as many times as there are tags.
+
+    A page that is ill-formed on purpose is nested more deeply than is counted here: its time is bounded by the wall.
+    """
+    walls: list[str] = [""]
+    within: list[Counter[str]] = [Counter()]
+    depth = 0
+    for end, tag, rest in _TAG.findall(text):
+        name = tag.lower()
+        foreign = walls[-1] in _FOREIGN or name in _FOREIGN
+        if rest.endswith("/") if foreign else name in _NEVER_DEEP:
+            continue
+        if not end:
+            depth += 1
+            if name in _WALLS:
+                walls.append(name)
+                within.append(Counter())
+            else:
+                within[-1][name] += 1
+        elif name == walls[-1]:
+            walls.pop()
+            depth -= 1 + within.pop().total()
+        elif within[-1][name] > 0:
+            within[-1][name] -= 1
+            depth -= 1
+        if depth > most:
+            raise UnreadableDocument("too_complex", f"the elements of the page are nested over {most:,} levels deep")
 
 
 def _walk(root: LexborNode, builder: DocumentBuilder) -> None:

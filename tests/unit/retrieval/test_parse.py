@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader, PdfWriter
 from reportlab.pdfgen.canvas import Canvas
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from serving.retrieval.builder import Bounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import parse
+from serving.retrieval.parsers import html
 from serving.retrieval.types import Document
 
 SECRET = "tangerine"
@@ -169,12 +171,15 @@ def test_too_many_characters_and_blocks_are_refused() -> None:
 @pytest.mark.parametrize(
     ("source", "name"),
     [
-        (b"<div>" * 20_000 + b"deep", "a.html"),
+        (b"<div>" * 499 + b"deep", "a.html"),
+        (b"<p>a<li>b<td>c<br>" * 20_000 + b"deep", "a.html"),
+        (b"<div><b>a</b><table><tr><td></div>b</table></div>" * 20_000 + b"deep", "a.html"),
+        (b"<svg><g><path/><path /></svg>" * 20_000 + b"deep", "a.html"),
         (b"> " * 40 + b"deep", "a.md"),
         (b"[" * 20_000 + b"deep", "a.md"),
         (b"<table>" + b"<tr><td>deep</td></tr>" * 20_000, "a.html"),
     ],
-    ids=["html", "quotes", "brackets", "table"],
+    ids=["html", "never deep", "closed", "walls", "quotes", "brackets", "table"],
 )
 def test_nesting_and_repetition_are_read(source: bytes, name: str) -> None:
     assert "deep" in parse(source, name).text
@@ -185,6 +190,41 @@ def test_markdown_nested_too_deeply_is_refused(source: bytes) -> None:
     with pytest.raises(UnreadableDocument) as caught:
         parse(source, "a.md")
     assert caught.value.code == "too_complex"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["<div>", "<DIV a=1>", "<div></span></p>", "<div><table><tr><td></div>", "<a<b>", "<b/>", "<svg></g>", "<svg><td>"],
+)
+def test_a_page_nested_too_deeply_is_refused(source: str) -> None:
+    with pytest.raises(UnreadableDocument, match="nested over 500 levels deep") as caught:
+        parse(b"<html>" + source.encode() * 501 + b"deep", "a.html")
+    assert caught.value.code == "too_complex"
+
+
+TAG = st.tuples(
+    st.sampled_from(["<", "</"]),
+    st.sampled_from(["div", "p", "li", "td", "table", "button", "template", "select", "ul"]),
+    st.sampled_from([">", "/>", "> x"]),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(TAG))
+def test_no_page_is_nested_more_deeply_than_was_counted(tags: list[tuple[str, str, str]]) -> None:
+    """Elements that never nest in their own kind stand between others; each other one counts.
+
+    Not: formatting, which a parser begins anew where it was cut off.
+    """
+    source = "".join(map("".join, tags))
+
+    def depth(node: LexborNode) -> int:
+        counted = node.tag not in html._NEVER_DEEP and not (node.tag or "-").startswith("-")
+        return counted + max((depth(child) for child in node.iter()), default=0)
+
+    if deep := depth(LexborHTMLParser(source).root):
+        with pytest.raises(UnreadableDocument):
+            html._refuse_deep(source, deep - 1)
 
 
 @settings(max_examples=60)
