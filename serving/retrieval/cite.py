@@ -8,9 +8,10 @@ fails is marked as unsupported; a true sentence in quite other words fails too, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,9 @@ MIN_SUPPORT = 0.7
 _CANDIDATES = 3  # per claim, by recall: only these are embedded
 _MIN_WORDS = 2  # a sentence with fewer content words ("Sure!") claims nothing
 _MAX_WORDS = 400  # a sentence with more content words is no sentence: comparing orders costs their product
+_MAX_CLAIMS = 300  # distinct sentences of an answer; further ones count as unsupported
+_MAX_SOURCES = 3_000  # of the best hits; comparing costs the product of both
+_TRIES = 50  # sources that hold a claim's words and contradict it, before it counts as unsupported
 _LIST_MARK = re.compile(r"(?:[-*+•>#|]+|\d+[.)])\s+")
 _FENCE = re.compile(r"^```.*?(?:^```|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -68,14 +72,17 @@ def attribute(answer: str, hits: Sequence[Hit], embedder: SentenceEmbedder) -> A
     Questions, greetings and code blocks claim nothing: they are neither cited nor unsupported.
     """
     claims = list(_claims(answer))
-    sources = [source for hit in hits for source in _sources(hit)]
-    candidates = [_candidates(claim, sources) for claim in claims]
-    texts = [c.text for c in claims] + [s.text for found in candidates for s, _ in found]
-    vectors = iter(embedder.embed(texts)) if any(candidates) else iter(())
-    claim_vectors = [next(vectors) for _ in claims] if any(candidates) else []
+    sources = list(islice(_distinct(source for hit in hits for source in _sources(hit)), _MAX_SOURCES))
+    candidates: dict[str, list[tuple[_Source, float]]] = {}
+    for claim in claims:
+        if claim.text not in candidates and len(candidates) < _MAX_CLAIMS:
+            candidates[claim.text] = _candidates(claim, sources)
+    texts = list(dict.fromkeys(t for claim, found in candidates.items() if found for t in (claim, *_texts(found))))
+    vectors = dict(zip(texts, embedder.embed(texts), strict=True)) if texts else {}
     citations, unsupported = [], []
-    for index, (claim, found) in enumerate(zip(claims, candidates, strict=True)):
-        graded = [(_support(recall, claim_vectors[index] @ next(vectors)), source) for source, recall in found]
+    for claim in claims:
+        found = candidates.get(claim.text, [])
+        graded = [(_support(recall, vectors[claim.text] @ vectors[source.text]), source) for source, recall in found]
         support, source = max(graded, key=lambda pair: pair[0], default=(0.0, None))
         if source is None or support < MIN_SUPPORT:
             unsupported.append(Span(claim.start, claim.end))
@@ -108,17 +115,27 @@ def _sources(hit: Hit) -> Iterator[_Source]:
             yield _Source(hit, start, after, read(hit.text[start:after]), context)
 
 
+def _distinct(sources: Iterable[_Source]) -> Iterator[_Source]:
+    """The first of those that say the same."""
+    seen: set[tuple[str, frozenset[str]]] = set()
+    for source in sources:
+        if (key := (source.text, source.context)) not in seen:
+            seen.add(key)
+            yield source
+
+
 def _candidates(claim: _Claim, sources: Sequence[_Source]) -> list[tuple[_Source, float]]:
     """The sources that hold most of a claim and contradict nothing, best recall (then shortest) first."""
-    found: list[tuple[_Source, float]] = []
     if len(claim.words.sequence) > _MAX_WORDS:
-        return found
-    for source in sources:
-        recall = _recall(claim.words, source)
-        if recall >= MIN_RECALL and _consistent(claim.words, source):
-            found.append((source, recall))
-    found.sort(key=lambda pair: (-pair[1], pair[0].end - pair[0].start))
-    return found[:_CANDIDATES]
+        return []
+    recalled = [(source, recall) for source in sources if (recall := _recall(claim.words, source)) >= MIN_RECALL]
+    recalled.sort(key=lambda pair: (-pair[1], pair[0].end - pair[0].start))
+    consistent = (pair for pair in recalled[:_TRIES] if _consistent(claim.words, pair[0]))
+    return list(islice(consistent, _CANDIDATES))
+
+
+def _texts(found: Iterable[tuple[_Source, float]]) -> Iterator[str]:
+    return (source.text for source, _ in found)
 
 
 def _recall(claim: Words, source: _Source) -> float:
@@ -149,7 +166,7 @@ def _negated_alike(claim: Words, source: Words) -> bool:
     mine, theirs = claim.negated & shared, source.negated & shared
     if mine != theirs and 2 * len(mine & theirs) < len(mine | theirs):
         return False
-    used = [c for c in source.clauses() if 2 * len(claim.content & {w.stem for w in c}) >= len(c)]
+    used = [c for c in source.clauses if 2 * len(claim.content & {w.stem for w in c}) >= len(c)]
     counted = {word.clause for clause in used for word in clause}
     return claim.negators(None) == source.negators(counted)
 
@@ -173,7 +190,7 @@ def _clauses_kept(claim: Words, source: Words) -> bool:
     "It is A here; it is B there" supports "it is B there", whose subject stands in the earlier clause, but
     not "it is B here": that takes one word of the later clause and leaves the other.
     """
-    used = [c for c in source.clauses() if claim.content & {w.stem for w in c}]
+    used = [c for c in source.clauses if claim.content & {w.stem for w in c}]
     seen: set[str] = set()
     for position, clause in enumerate(used):
         stems = {w.stem for w in clause} - seen
@@ -186,7 +203,7 @@ def _clauses_kept(claim: Words, source: Words) -> bool:
 
 def _numbers_bound_alike(claim: Words, source: Words) -> bool:
     """Whether each number keeps a neighbour, where a clause has several numbers to mix up."""
-    for clause in source.clauses():
+    for clause in source.clauses:
         numbers = {w.stem for w in clause if w.number}
         for number in numbers & claim.numbers if len(numbers) > 1 else ():
             if not _neighbours(claim.sequence, number, numbers) & _neighbours(source.sequence, number, numbers):

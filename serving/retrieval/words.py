@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from serving.retrieval import vocabulary
 
@@ -32,29 +33,29 @@ class Word:
     clause: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Words:
-    """The words of a sentence, in order."""
+    """The words of a sentence, in order; what is asked of them is computed once."""
 
     all: tuple[Word, ...]
 
-    @property
+    @cached_property
     def content(self) -> frozenset[str]:
         return frozenset(w.stem for w in self.all if w.content)
 
-    @property
+    @cached_property
     def numbers(self) -> frozenset[str]:
         return frozenset(w.stem for w in self.all if w.number)
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         return frozenset(w.stem for w in self.all if w.name)
 
-    @property
+    @cached_property
     def stems(self) -> frozenset[str]:
         return frozenset(w.stem for w in self.all)
 
-    @property
+    @cached_property
     def negated(self) -> frozenset[str]:
         return frozenset(w.stem for w in self.all if w.content and w.negated)
 
@@ -62,11 +63,12 @@ class Words:
         """How many negating words stand in the clauses with these numbers, or in all."""
         return sum(w.negator for w in self.all if clauses is None or w.clause in clauses)
 
-    @property
+    @cached_property
     def sequence(self) -> list[str]:
         """Stems of the content words, in order."""
         return [w.stem for w in self.all if w.content]
 
+    @cached_property
     def clauses(self) -> list[list[Word]]:
         """Content words clause by clause; one of a single word (a list's item) belongs to the next."""
         clauses: list[list[Word]] = []

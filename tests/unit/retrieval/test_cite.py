@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from serving.retrieval import cite
 from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
 from serving.retrieval.types import Citation, Hit, Span
+from serving.retrieval.words import Words
 
 SOURCES = {
     "gateway": (
@@ -176,6 +180,39 @@ def test_any_answer_is_attributed(embedder: Embedder, answer: str) -> None:
     found = attribute(answer, HITS, embedder)
     assert found.citations == ()
     assert all(0 <= span.start < span.end <= len(answer) for span in found.unsupported)
+
+
+def test_the_cost_of_an_answer_and_its_hits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each distinct sentence of both is looked at once, and 300 of an answer and 3,000 of the hits at most."""
+
+    class Counting:
+        compared = embedded = 0
+
+        def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            self.embedded += len(texts)
+            return np.full((len(texts), 4), 0.5, np.float32)
+
+    counting = Counting()
+    recall = cite._recall
+
+    def counted(claim: Words, source: cite._Source) -> float:
+        counting.compared += 1
+        return recall(claim, source)
+
+    monkeypatch.setattr(cite, "_recall", counted)
+    same = "Alembic runs migrations. " * 1_000
+    found = attribute(same, [hit("store", same)] * 8, counting)
+    assert len(found.citations) == 1_000
+    assert counting.compared == 2  # the sentence, and two of it in a row
+    assert counting.embedded == 2
+    answer = " ".join(f"Alembic runs migration {n}." for n in range(400))
+    counting.compared = 0
+    found = attribute(f"{answer} Alembic runs migration 7.", [hit("store", answer)] * 8, counting)
+    assert counting.compared == 300 * 799
+    assert [span.start for span in found.unsupported] == [answer.index(f"n {n}.") - 21 for n in range(300, 400)]
+    counting.compared = 0
+    attribute(answer, [hit(f"store{n}", answer.replace("runs", f"runs v{n}")) for n in range(8)], counting)
+    assert counting.compared == 300 * 3_000
 
 
 def test_without_hits_every_claim_is_unsupported() -> None:
