@@ -85,7 +85,8 @@ template:
         command:
           - bash
           - -c
-          - until timeout 5 bash -c ": </dev/tcp/$FQ_RAY_IP/6379" 2>/dev/null; do sleep 1; done
+          - |
+            until timeout 5 bash -c ": </dev/tcp/$FQ_RAY_IP/6379" 2>/dev/null; do sleep 1; done
         resources:
           requests: {cpu: 10m, memory: 16Mi}
           limits: {cpu: 100m, memory: 64Mi}

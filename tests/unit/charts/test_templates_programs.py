@@ -22,6 +22,8 @@ def test_programs_take_their_arguments(full, monkeypatch):
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
     seen = set()
     for name, container in full.containers():
+        words = (*container.get("command", ()), *container.get("args", ()))
+        assert all(isinstance(word, str) for word in words), f"{name}: YAML reads one as something else"
         if (command := container.get("command", ["ray"]))[0] in ("ray", "bash"):
             continue  # KubeRay's, and a wait of one line
         python, flag, module, *arguments = (*command, *container.get("args", ()))
