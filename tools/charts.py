@@ -38,7 +38,6 @@ SECURITY = {
 VALUES: Document = {
     "image": {"repository": "quay.io/kuberay/operator", "tag": f"v{KUBERAY.version}", "pullPolicy": "IfNotPresent"},
     "imagePullSecrets": [],
-    "env": [],
     "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"cpu": "100m", "memory": "512Mi"}},
     "podSecurityContext": {},
     "securityContext": SECURITY,
@@ -146,7 +145,6 @@ def _deployment(spec: Document) -> None:
     container["imagePullPolicy"] = "{{ .Values.image.pullPolicy }}"
     container["securityContext"] = "@securityContext@"
     container["resources"] = "@resources@"
-    container["env"] = "@env@"
 
 
 def _with_values(text: str) -> str:

@@ -14,8 +14,6 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
         "image": whole(images["operator"]),
         "imagePullSecrets": [{"name": name} for name in config.image.pull_secrets],
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}},
-        # The chart's workers wait for their head by themselves, and sooner.
-        "env": [{"name": "ENABLE_INIT_CONTAINER_INJECTION", "value": "false"}],
         "podSecurityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     }
 

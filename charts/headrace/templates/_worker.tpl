@@ -78,19 +78,6 @@ template:
           {{- toYaml $root.Values.migrate.resources | nindent 10 }}
         volumeMounts:
           {{- include "headrace.storeMounts" $root | nindent 10 }}
-      # A Ray node that starts before the head's control state answers ends again. KubeRay's own wait asks by a program
-      # that takes seconds to start, of a fifth of a processor; the add-on has it leave that out.
-      - name: head
-        {{- include "headrace.container" (dict "root" $root "image" $pool.image) | nindent 8 }}
-        command:
-          - bash
-          - -c
-          - |
-            until timeout 5 bash -c ": </dev/tcp/$FQ_RAY_IP/6379" 2>/dev/null; do sleep 1; done
-        resources:
-          requests: {cpu: 10m, memory: 16Mi}
-          limits: {cpu: 100m, memory: 64Mi}
-        volumeMounts: []
       {{- include "headrace.exporter" (dict "root" $root "image" $pool.image) | nindent 6 }}
     containers:
       - name: ray-worker

@@ -57,7 +57,6 @@ def test_it_takes_the_addons_values(objects: list[dict[str, Any]]) -> None:
     [container] = pod["containers"]
     assert container["image"] == "mirror.example.com/kuberay/operator:v1.5.0"
     assert container["resources"]["limits"]["memory"] == "512Mi"
-    assert container["env"] == [{"name": "ENABLE_INIT_CONTAINER_INJECTION", "value": "false"}]
     assert pod["imagePullSecrets"] == [{"name": "pull"}]
     assert pod["securityContext"]["runAsNonRoot"] is True
 
