@@ -19,7 +19,7 @@ RUN := $(VENV)/.runs-$(call digest,$(RUNS))
 DEV := $(VENV)/.develops-$(call digest,$(RUNS) $(DEVELOPS))
 
 # Each tier with a process for each processor; what asks the one stack stays together in one of them.
-# Contract tests wait for servers, clocks and processes that they start half of their time: twice as many.
+# Contract tests wait two fifths of their time for servers, clocks and processes that they start: twice as many.
 # Unit tests need no Schemathesis, whose plugin each process would take a second to import.
 PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=2 --numprocesses
 TWICE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))

@@ -40,13 +40,13 @@ STALLED_S = 60
 not count."""
 
 CHECK_S = 10
-"""A gateway may take so long to answer HAProxy's health check. Within Serve's 1 s a busy one does not, and after two
-such checks HAProxy sent its requests to the head, whose loss then took them with it. Who refuses the connection is
-seen at once all the same."""
+"""A gateway may take so long to answer HAProxy's health check. Without it a check has the time between two, 1 s, within
+which a busy one does not; and after two such checks HAProxy sent its requests to the head, whose loss then took them
+with it. Who refuses the connection is seen at once all the same."""
 
 PROXY_CHECK_S = 30
-"""Ray Serve's controller ends a HAProxy, and its streams, after three checks that took longer. Its own 5 s are too few
-where the head has just come back to a busy host."""
+"""Ray Serve's controller ends a HAProxy, and its streams, after three checks that took longer. By default that is 5 s,
+10 s once it is up: too few where the head has just come back to a busy host."""
 
 RETRY_ON = f"conn-failure\n    timeout http-request {HEADERS_S}s\n    timeout check {CHECK_S}s\n    option forwardfor"
 """Serve has no setting for three lines of HAProxy's defaults. This one it writes there as it stands, so it brings them:

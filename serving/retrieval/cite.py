@@ -32,7 +32,7 @@ _MIN_WORDS = 2  # a sentence with fewer content words ("Sure!") claims nothing
 _MAX_WORDS = 400  # a sentence with more content words is no sentence: comparing orders costs their product
 _MAX_CLAIMS = 300  # distinct sentences of an answer; further ones count as unsupported
 _MAX_SOURCES = 3_000  # of the best hits; comparing costs the product of both
-_TRIES = 50  # sources that hold a claim's words and contradict it, before it counts as unsupported
+_TRIES = 10  # sources that hold a claim's words and contradict it, before it counts as unsupported
 _LIST_MARK = re.compile(r"(?:[-*+•>#|]+|\d+[.)])\s+")
 _FENCE = re.compile(r"^```.*?(?:^```|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -77,7 +77,8 @@ def attribute(answer: str, hits: Sequence[Hit], embedder: SentenceEmbedder) -> A
     for claim in claims:
         if claim.text not in candidates and len(candidates) < _MAX_CLAIMS:
             candidates[claim.text] = _candidates(claim, sources)
-    texts = list(dict.fromkeys(t for claim, found in candidates.items() if found for t in (claim, *_texts(found))))
+    held = {claim: [source.text for source, _ in found] for claim, found in candidates.items() if found}
+    texts = list(dict.fromkeys(text for claim, sources in held.items() for text in (claim, *sources)))
     vectors = dict(zip(texts, embedder.embed(texts), strict=True)) if texts else {}
     citations, unsupported = [], []
     for claim in claims:
@@ -132,10 +133,6 @@ def _candidates(claim: _Claim, sources: Sequence[_Source]) -> list[tuple[_Source
     recalled.sort(key=lambda pair: (-pair[1], pair[0].end - pair[0].start))
     consistent = (pair for pair in recalled[:_TRIES] if _consistent(claim.words, pair[0]))
     return list(islice(consistent, _CANDIDATES))
-
-
-def _texts(found: Iterable[tuple[_Source, float]]) -> Iterator[str]:
-    return (source.text for source, _ in found)
 
 
 def _recall(claim: Words, source: _Source) -> float:

@@ -20,7 +20,7 @@ _BLOCKS = frozenset(
     """.split()  # noqa: SIM905
 )
 
-_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)([^<>]*)")
+_TAG = re.compile(r"<(?:!--|(/?)([a-zA-Z][^\s/>]*)([^<>]*))")
 _NEVER_DEEP = frozenset(
     """
     area base br col embed hr img input link meta param source track wbr
@@ -28,6 +28,11 @@ _NEVER_DEEP = frozenset(
     """.split()  # noqa: SIM905
 )
 """Elements without content, and those that the next one of their kind ends."""
+_RAW = {
+    name: re.compile(f"</{name}", re.IGNORECASE)
+    for name in ("iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp")
+}
+"""Elements whose content is text, and what ends them: `i<n` in a script is no tag."""
 _FOREIGN = frozenset(("svg", "math"))
 """Where any element nests, and `/>` ends it."""
 _WALLS = _FOREIGN | frozenset("applet button marquee object select table template".split())  # noqa: SIM905
@@ -57,9 +62,20 @@ def _refuse_deep(text: str, most: int) -> None:
     walls: list[str] = [""]
     within: list[Counter[str]] = [Counter()]
     depth = 0
-    for end, tag, rest in _TAG.findall(text):
+    at = 0
+    while found := _TAG.search(text, at):
+        end, tag, rest = found.groups()
+        at = found.end()
+        if tag is None:
+            comment_end = text.find("-->", at - 2)
+            at = comment_end if comment_end >= 0 else len(text)
+            continue
         name = tag.lower()
         foreign = walls[-1] in _FOREIGN or name in _FOREIGN
+        if name in _RAW and not end and not foreign:
+            ending = _RAW[name].search(text, at)
+            at = ending.start() if ending else len(text)
+            continue
         if rest.endswith("/") if foreign else name in _NEVER_DEEP:
             continue
         if not end:

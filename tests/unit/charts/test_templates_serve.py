@@ -7,7 +7,8 @@ import json
 import pytest
 import yaml
 
-from infra.providers.ray_head import PROXY_CHECK_S, RETRY_ON, STALLED_S
+from infra.providers.ray_head import _environment
+from infra.providers.ray_ports import RayPorts
 from serving.config import Catalog, ServingConfig
 from serving.document import serve_document
 from tests.chart import CHART, FULL
@@ -204,13 +205,14 @@ def test_ray_runs_with_the_settings_of_a_stack_without_kubernetes(full):
                 assert wanted <= {e["name"] for e in container["env"]}, wanted - {e["name"] for e in container["env"]}
 
 
-def test_haproxy_hangs_up_on_the_slow_as_without_kubernetes(full):
+def test_haproxy_is_told_the_same_as_without_kubernetes(full, tmp_path):
+    given = {"token_path": str(tmp_path), "env": {}}
+    without = _environment(given, RayPorts(11_000), tmp_path)
+    same = [f"RAY_SERVE_HAPROXY_{name}" for name in ("RETRY_ON", "TIMEOUT_CLIENT_S", "HEALTH_CHECK_INTER")]
+    same += [f"RAY_SERVE_PROXY_{check}_CHECK_TIMEOUT_S" for check in ("READY", "HEALTH")]
     for group in ("ray-head", "ray-worker"):
         containers = [container for name, container in full.containers() if name.endswith(group)]
         assert containers
         for container in containers:
             told = {e["name"]: e.get("value") for e in container["env"]}
-            assert told["RAY_SERVE_HAPROXY_RETRY_ON"] == RETRY_ON
-            assert told["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == str(STALLED_S)
-            for check in ("READY", "HEALTH"):
-                assert told[f"RAY_SERVE_PROXY_{check}_CHECK_TIMEOUT_S"] == str(PROXY_CHECK_S)
+            assert {name: told[name] for name in same} == {name: without[name] for name in same}

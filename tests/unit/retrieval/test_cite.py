@@ -215,6 +215,15 @@ def test_the_cost_of_an_answer_and_its_hits_is_bounded(monkeypatch: pytest.Monke
     assert counting.compared == 300 * 3_000
 
 
+@pytest.mark.parametrize(("contradictions", "found"), [(9, 1), (10, 0)])
+def test_ten_sources_that_contradict_a_claim_are_enough(contradictions: int, found: int, embedder: Embedder) -> None:
+    """Each holds all of its words, in fewer letters than the one that says the same."""
+    against = " ".join(f"Alembic never runs migrations{' ' * n}." for n in range(contradictions))
+    texts = [*against.split(". "), "Alembic runs migrations of all the tables."]
+    hits = [hit(f"store{n}", text) for n, text in enumerate(texts)]
+    assert len(attribute("Alembic runs migrations.", hits, embedder).citations) == found
+
+
 def test_without_hits_every_claim_is_unsupported() -> None:
     class Unused:
         def embed(self, texts: object) -> NDArray[np.float32]:

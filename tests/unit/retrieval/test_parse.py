@@ -171,15 +171,18 @@ def test_too_many_characters_and_blocks_are_refused() -> None:
 @pytest.mark.parametrize(
     ("source", "name"),
     [
-        (b"<div>" * 499 + b"deep", "a.html"),
+        (b"<div>" * 500 + b"deep", "a.html"),
         (b"<p>a<li>b<td>c<br>" * 20_000 + b"deep", "a.html"),
         (b"<div><b>a</b><table><tr><td></div>b</table></div>" * 20_000 + b"deep", "a.html"),
         (b"<svg><g><path/><path /></svg>" * 20_000 + b"deep", "a.html"),
+        (b"<script>" + b"for (i = 0; i<n; i++) s += '<b>';" * 1_000 + b"</SCRIPT>deep", "a.html"),
+        (b"<title>" + b"<b>" * 1_000 + b"</title><style>" + b"<b>" * 1_000 + b"</style>deep", "a.html"),
+        (b"<!-- " + b"<div>" * 1_000 + b" --><!-->deep", "a.html"),
         (b"> " * 40 + b"deep", "a.md"),
         (b"[" * 20_000 + b"deep", "a.md"),
         (b"<table>" + b"<tr><td>deep</td></tr>" * 20_000, "a.html"),
     ],
-    ids=["html", "never deep", "closed", "walls", "quotes", "brackets", "table"],
+    ids=["html", "never deep", "walls", "drawing", "script", "raw", "comment", "quotes", "brackets", "table"],
 )
 def test_nesting_and_repetition_are_read(source: bytes, name: str) -> None:
     assert "deep" in parse(source, name).text
@@ -194,7 +197,10 @@ def test_markdown_nested_too_deeply_is_refused(source: bytes) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["<div>", "<DIV a=1>", "<div></span></p>", "<div><table><tr><td></div>", "<a<b>", "<b/>", "<svg></g>", "<svg><td>"],
+    [
+        *("<div>", "<DIV a=1>", "<div></span></p>", "<div><table><tr><td></div>"),
+        *("<a<b>", "<b/>", "<svg></g>", "<svg><td>", "<!-- --><b>"),
+    ],
 )
 def test_a_page_nested_too_deeply_is_refused(source: str) -> None:
     with pytest.raises(UnreadableDocument, match="nested over 500 levels deep") as caught:
