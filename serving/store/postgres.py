@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from psycopg import Error
+from psycopg import Error, InterfaceError, OperationalError
 from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -145,7 +145,8 @@ def explain(error: BaseException, url: URL, *, lost: bool = False) -> str | None
     if "during recovery" in str(error):  # a replica, asked for a transaction that writes
         state = "25006"
     remedy = _BROKEN.get(state) or _BROKEN.get(state[:2])
-    if remedy is None and (lost or (not state and error.__class__.__name__ in ("OperationalError", "InterfaceError"))):
+    # Without a state the server did not answer: a time limit raises a subclass of `OperationalError`.
+    if remedy is None and (lost or (not state and isinstance(error, OperationalError | InterfaceError))):
         remedy = "check that the server runs and can be reached from here"
     if remedy is None:
         return None

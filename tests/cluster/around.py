@@ -45,7 +45,13 @@ def address(namespace: str, name: str) -> str:
 
 
 def workload(kind: str, namespace: str, name: str, container: Object, pod: Object, **spec: Any) -> Object:
-    """A Deployment or StatefulSet of one pod with one container."""
+    """A Deployment or StatefulSet of one pod with one container.
+
+    A container that requests no processor time gets nearly none while others want all of it: a database would be
+    gone for as long as a head starts. A probe has time to be answered then, too.
+    """
+    container = {"resources": {"requests": {"cpu": "100m"}}, **container}
+    container["readinessProbe"] = {"timeoutSeconds": 10, **container["readinessProbe"]}
     return {
         "apiVersion": "apps/v1",
         "kind": kind,

@@ -70,7 +70,7 @@ template:
           httpGet: {path: /healthz, port: 8265}
           initialDelaySeconds: 10
           periodSeconds: 20
-          timeoutSeconds: 5
+          timeoutSeconds: 10
         resources:
           {{- toYaml $head.door.resources | nindent 10 }}
         volumeMounts:

@@ -184,7 +184,7 @@ affinity:
   readinessProbe:
     httpGet: {path: /healthz, port: exporter}
     periodSeconds: 5
-    timeoutSeconds: 3
+    timeoutSeconds: 10
   livenessProbe:
     httpGet: {path: /healthz, port: exporter}
     periodSeconds: 20

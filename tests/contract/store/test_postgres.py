@@ -139,6 +139,22 @@ async def test_places_where_there_is_none(postgres: Postgres, opened: Open) -> N
     await refused(opened(access=Access(tls="require")), "SSL.*check store.tls")
 
 
+async def test_a_server_that_accepts_and_says_nothing(opened: Open) -> None:
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+        writer.close()
+
+    ended = asyncio.Event()
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        database = opened(f"postgresql://headrace@127.0.0.1:{port}/x", access=Access(connect_timeout_s=2))
+        try:
+            with pytest.raises(StoreUnavailable, match="timeout expired.*check that the server runs"):
+                await database.check()
+        finally:
+            ended.set()
+
+
 async def test_schemas_of_other_versions(url: str, opened: Open) -> None:
     with pytest.raises(OlderDatabase, match="format 0 and this Headrace needs"):
         await opened(migrates=False).start()

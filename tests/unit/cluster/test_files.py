@@ -20,6 +20,15 @@ def test_shells_in_the_network_plugin_keep_their_dollars() -> None:
     assert {container["image"] for container in [*pod["initContainers"], *pod["containers"]]} == {"image:1"}
 
 
+def test_a_busy_machine_does_not_restart_the_network_plugin() -> None:
+    documents = yaml.safe_load_all(manifest("image:1", PODS, SERVICES, CONTROL_PLANE.ip))
+    (router,) = (document for document in documents if document["kind"] == "DaemonSet")
+    (container,) = router["spec"]["template"]["spec"]["containers"]
+    probe = container["livenessProbe"]
+    assert probe["timeoutSeconds"] == 10
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
+
+
 def test_networks_do_not_overlap_and_hold_the_machines() -> None:
     networks = [ipaddress.IPv4Network(network) for network in (SUBNET, PODS, SERVICES)]
     assert not [(a, b) for a in networks for b in networks if a is not b and a.overlaps(b)]
