@@ -18,6 +18,8 @@ rayStartParams:
   dashboard-agent-listen-port: "52365"
   metrics-export-port: "8080"
   disable-usage-stats: "true"
+  # What it would send to a driver's terminal is in the log files; "no", for KubeRay leaves out a "false".
+  include-log-monitor: "no"
 template:
   metadata:
     labels:

@@ -27,6 +27,7 @@ rayStartParams:
   object-store-memory: {{ $pool.objectStoreMemory | int64 | quote }}
   dashboard-agent-listen-port: "52365"
   metrics-export-port: "8080"
+  include-log-monitor: "no"
 template:
   metadata:
     labels:

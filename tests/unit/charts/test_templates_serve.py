@@ -205,6 +205,14 @@ def test_ray_runs_with_the_settings_of_a_stack_without_kubernetes(full):
                 assert wanted <= {e["name"] for e in container["env"]}, wanted - {e["name"] for e in container["env"]}
 
 
+def test_no_log_monitor_runs_where_no_driver_has_a_terminal(full):
+    """As without Kubernetes. KubeRay turns parameters into arguments, but a "false" into none."""
+    cluster = full.one("RayService")["spec"]["rayClusterConfig"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    assert len(groups) > 1
+    assert [group["rayStartParams"]["include-log-monitor"] for group in groups] == ["no"] * len(groups)
+
+
 def test_haproxy_is_told_the_same_as_without_kubernetes(full, tmp_path):
     given = {"token_path": str(tmp_path), "env": {}}
     without = _environment(given, RayPorts(11_000), tmp_path)
