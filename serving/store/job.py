@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, false, func, or_, select, text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.security.principal import Principal
 from serving.store.errors import Lost, NotFound
 from serving.store.models import RUNNING, UNFINISHED, jobs
+from serving.store.prepared import Prepared
 from serving.store.rows import build
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -98,7 +100,9 @@ async def one(connection: AsyncConnection, where: ColumnElement[bool], id: str =
     return job
 
 
-def claimable(kinds: Sequence[str], at: float, *, lane: str | None = None, tenant: str | None = None) -> Select[Any]:
+def claimable(
+    kinds: Sequence[str], at: float | BindParameter[Any], *, lane: str | None = None, tenant: str | None = None
+) -> Select[Any]:
     """The oldest job that is due, or whose lease ran out, and that waits for no earlier one of its group.
 
     Of one `lane` and one `tenant` where they are given.
@@ -120,12 +124,23 @@ def claimable(kinds: Sequence[str], at: float, *, lane: str | None = None, tenan
     )
     due = and_(jobs.c.status == "queued", jobs.c.run_after <= at)
     expired = and_(jobs.c.status == "running", jobs.c.lease_until <= at)
-    of: list[ColumnElement[bool]] = [jobs.c.kind.in_(list(kinds))]
+    of: list[ColumnElement[bool]] = [or_(false(), *(jobs.c.kind == kind for kind in kinds))]
     if lane is not None:
         of.append(jobs.c.lane == lane)
     if tenant is not None:
         of.append(jobs.c.tenant == tenant)
     return select(jobs).where(UNFINISHED, *of, or_(due, expired), ~blocked).order_by(jobs.c.seq).limit(1)
+
+
+@cache
+def waiting(kinds: tuple[str, ...], lane: str | None) -> Prepared:
+    """Returns the query of the number of the job that is `claimable` at the given `at`.
+
+    It is compiled once, since idle workers repeat it.
+    """
+    return Prepared(
+        claimable(kinds, bindparam("at", type_=jobs.c.run_after.type), lane=lane).with_only_columns(jobs.c.seq)
+    )
 
 
 def _tenants() -> Select[Any]:

@@ -153,9 +153,10 @@ class Jobs:
         Atomic across processes. A job whose lease ran out is claimable again; one that used up its attempts
         that way ends as failed, one whose cancellation nobody could notice as cancelled.
         """
-        async with self._database.read() as connection:  # an idle worker takes no write lock
-            if (await connection.execute(rows.claimable(kinds, now(), lane=lane))).first() is None:
-                return None
+        # An idle worker looks often: it takes no write lock and hardly any time.
+        if not await self._database.look_up(rows.waiting(tuple(kinds), lane), {"at": now()}):
+            return None
+        async with self._database.read() as connection:
             if await pause.active(connection):
                 return None
         while True:
