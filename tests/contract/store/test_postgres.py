@@ -149,7 +149,7 @@ async def test_a_server_that_accepts_and_says_nothing(opened: Open) -> None:
         port = server.sockets[0].getsockname()[1]
         database = opened(f"postgresql://headrace@127.0.0.1:{port}/x", access=Access(connect_timeout_s=2))
         try:
-            with pytest.raises(StoreUnavailable, match="timeout expired.*check that the server runs"):
+            with pytest.raises(StoreUnavailable, match=r"timeout expired.*check that the server runs"):
                 await database.check()
         finally:
             ended.set()
