@@ -312,7 +312,7 @@ def _probe(path: str, *, period: int, failures: int) -> Any:
     return c.V1Probe(
         http_get=c.V1HTTPGetAction(path=path, port=PORT),
         period_seconds=period,
-        timeout_seconds=5,
+        timeout_seconds=10,
         failure_threshold=failures,
     )
 

@@ -133,8 +133,8 @@ def claimable(
 
 
 @cache
-def waiting(kinds: tuple[str, ...], lane: str | None) -> Prepared:
-    """Returns the query of the number of the job that is `claimable` at the given `at`.
+def any_claimable(kinds: tuple[str, ...], lane: str | None) -> Prepared:
+    """Returns a query with one row where a job is `claimable` at the given `at`, and none otherwise.
 
     It is compiled once, since idle workers repeat it.
     """

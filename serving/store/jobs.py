@@ -154,7 +154,7 @@ class Jobs:
         that way ends as failed, one whose cancellation nobody could notice as cancelled.
         """
         # An idle worker looks often: it takes no write lock and hardly any time.
-        if not await self._database.look_up(rows.waiting(tuple(kinds), lane), {"at": now()}):
+        if not await self._database.look_up(rows.any_claimable(tuple(kinds), lane), {"at": now()}):
             return None
         async with self._database.read() as connection:
             if await pause.active(connection):

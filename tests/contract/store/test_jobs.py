@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from serving.security.principal import Principal
 from serving.store.database import Database
 from serving.store.errors import InvalidValue, Lost, NotFound
-from serving.store.job import claimable
+from serving.store.job import ERASURE, any_claimable, claimable
 from serving.store.jobs import Job, Jobs
 from serving.store.models import jobs as table
 from serving.store.uninterrupted import uninterrupted
@@ -238,15 +239,25 @@ async def test_groups_run_in_order(jobs: Jobs, alice: Principal) -> None:
     assert [order[j.id] for j in await claimable()] == [4]
 
 
-@pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 @uninterrupted
-async def test_claim_uses_its_indexes(database: Database) -> None:
+async def test_who_finds_nothing_waits_for_no_writer(database: Database, jobs: Jobs, alice: Principal) -> None:
+    await jobs.enqueue(alice, "later", {}, delay_s=3600)
+    await jobs.enqueue(alice, "work", {})
+    async with database.write():
+        looks = [jobs.claim(["later"], "w", 10), jobs.claim(["work"], "w", 10, lane=ERASURE)]
+        tasks = [asyncio.create_task(look) for look in looks]
+        done, _ = await asyncio.wait(tasks, timeout=30)
+        assert [task.result() for task in tasks if task in done] == [None, None]
+
+
+@pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("query", [claimable(["work"], 0.0), any_claimable(("work",), "").statement.params(at=0.0)])
+@uninterrupted
+async def test_claim_uses_its_indexes(database: Database, query: Select[Any]) -> None:
     """Finished jobs pile up; a claim must not read them."""
     async with database.read() as connection:
-        query = claimable(["work"], 0.0).compile(
-            dialect=database._engine.dialect, compile_kwargs={"literal_binds": True}
-        )
-        plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")).all()
+        sql = query.compile(dialect=database._engine.dialect, compile_kwargs={"literal_binds": True})
+        plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")).all()
     text = "\n".join(str(row) for row in plan)
     assert "ix_jobs_unfinished" in text
     assert "ix_jobs_group" in text

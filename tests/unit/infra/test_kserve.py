@@ -181,7 +181,7 @@ CONTAINER = {
 def probes(ready: str, alive: str) -> dict[str, Any]:
     def probe(path: str, period: int, failures: int) -> dict[str, Any]:
         get = {"path": path, "port": 8080}
-        return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
+        return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": 10, "failureThreshold": failures}
 
     return {
         "startupProbe": probe(ready, 10, 360),
