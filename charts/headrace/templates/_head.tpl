@@ -116,10 +116,13 @@ template:
           periodSeconds: 5
           timeoutSeconds: 10
           failureThreshold: 10
+        startupProbe:
+          exec:
+            command: [bash, -c, {{ include "headrace.headHealthy" . | quote }}]
+          {{- include "headrace.rayStarts" . | nindent 10 }}
         livenessProbe:
           exec:
             command: [bash, -c, {{ include "headrace.headHealthy" . | quote }}]
-          initialDelaySeconds: 30
           periodSeconds: 10
           timeoutSeconds: 10
           failureThreshold: 12

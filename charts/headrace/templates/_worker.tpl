@@ -102,10 +102,13 @@ template:
           periodSeconds: 5
           timeoutSeconds: 10
           failureThreshold: 1
+        startupProbe:
+          exec:
+            command: [bash, -c, {{ include "headrace.workerAlive" $root | quote }}]
+          {{- include "headrace.rayStarts" $root | nindent 10 }}
         livenessProbe:
           exec:
             command: [bash, -c, {{ include "headrace.workerAlive" $root | quote }}]
-          initialDelaySeconds: 30
           periodSeconds: 10
           timeoutSeconds: 10
           failureThreshold: 12

@@ -87,6 +87,21 @@ def test_containers_that_stay_are_probed(rendered):
             assert [container[p].get("timeoutSeconds", 1) for p in ("readinessProbe", "livenessProbe")] == [10, 10]
 
 
+def test_ray_has_ten_minutes_to_start(rendered):
+    """Its own five minutes for a node to register are not cut short by a probe."""
+    for name, pod in rendered.pods():
+        container = pod["spec"]["containers"][0]
+        if container["name"] not in ("ray-head", "ray-worker"):
+            continue
+        probe = container["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] == 600, name
+        assert probe["timeoutSeconds"] == 10
+        assert probe["exec"] == container["livenessProbe"]["exec"]
+        assert "initialDelaySeconds" not in container["livenessProbe"]
+        environment = {each["name"]: each.get("value") for each in container["env"]}
+        assert environment["RAY_raylet_start_wait_time_s"] == "300", name
+
+
 def test_mounts_and_ports_belong_together(rendered):
     for name, pod in rendered.pods():
         volumes = [v["name"] for v in pod["spec"]["volumes"]]
