@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from serving.assistants.recalled import best, pack
-from serving.security.principal import Principal
+from serving.assistants.memory.similarity import best, pack
+from serving.core.principal import Principal
 from serving.store.conversations import Conversations
-from serving.store.database import Database
+from serving.store.relational.database import Database
 from serving.store.turn_vectors import TurnVectors
 
 ME = Principal("bench", "bench", "bench")

@@ -18,7 +18,7 @@ from pydantic_monty import Monty
 from bench import machine, results
 from bench.processes import memory
 from bench.results import Goal
-from serving.assistants.sandbox import SandboxLimits, open_sandbox
+from serving.assistants.sandbox.pool import SandboxLimits, open_sandbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from pulumi.runtime import config as runtime
 
 from infra import documents
 from infra.cluster_config import MOUNTED
-from infra.config import NAMESPACE, load
+from infra.config import NAMESPACE
+from infra.config_loader import load
 from infra.mistakes import block
 from infra.targets import Target
 from infra.targets.layout import CHECKOUT, Layout

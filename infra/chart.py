@@ -11,7 +11,8 @@ from typing import Any
 from infra import application, documents, kserve, network
 from infra.addons import gateway, kuberay, monitoring, postgres
 from infra.cluster_config import Image, Pool
-from infra.config import DATABASE_PASSWORD, StackConfig
+from infra.config import StackConfig
+from infra.config_loader import DATABASE_PASSWORD
 from infra.mistakes import Mistake
 from infra.targets.provisioned import Provisioned
 from infra.targets.secrets import API_KEY, key_secret, reference

@@ -18,13 +18,11 @@ from typing import Any, Protocol
 
 import httpx
 
-from serving.signals import end_at_term
+from serving.core.managed import CHECKED_AT, MANAGED
+from serving.core.signals import end_at_term
 
-MANAGED = {"managed_by": "headrace"}
 RESTRICTED = {"access": "restricted"}
 """Metadata of a collection whose list of readers is ours: the configuration says whom assistants read it to."""
-CHECKED_AT = "checked_at"
-"""Key of a collection's metadata: when it was last found or made equal to its documents, in unix seconds."""
 SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".docx"})
 """Kinds of files that are taken out of a folder; a file that is named itself is taken whatever it is called."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serving.security.principal import Principal
+from serving.core.ids import new_id, now
+from serving.core.principal import Principal
 from serving.store.captures import Capture, Captures
 from serving.store.conversations import Body
-from serving.store.ids import new_id, now
 from serving.store.responses import NewResponse, Responses
 
 TURN = [

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from serving.api.services import Services
-from serving.config import Role
+from serving.core.principal import SCOPES_OF, Principal, Role
 from serving.security.person import Person
-from serving.security.principal import SCOPES_OF, Principal
 from serving.security.prompt_cache import CacheOwners
 from serving.store.errors import Conflict
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from serving.store import sqlite
-from serving.store.database import Database
+from serving.store.relational import sqlite
+from serving.store.relational.database import Database
 from tests.servers import Postgres
 
 

@@ -80,9 +80,10 @@ def _fields_below(key: str, node: Mapping[str, Any], root: Mapping[str, Any], de
 
 def http_api() -> str:
     """Every route, with what it takes."""
-    from serving.api.openapi import document
+    from serving.api.openapi.document import document
+    from serving.api.operations import OPERATIONS
 
-    openapi = document()
+    openapi = document(OPERATIONS)
     schemas = openapi["components"]["schemas"]
     lines = [
         "# HTTP API reference",

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from infra.config import load
+from infra.config_loader import load
 from infra.targets.layout import CHECKOUT, Layout
 from tools import find, stack
 from tools.report import ToolError, say

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from infra import chart
 from infra.addons import ADDONS
 from infra.cluster_config import MOUNTED
-from infra.config import StackConfig, load
+from infra.config import StackConfig
+from infra.config_loader import load
 from infra.mistakes import block
 from infra.versions import Chart, Manifests
 from tools.report import ToolError, say

@@ -16,7 +16,8 @@ from typing import Any, Self
 from infra import chart
 from infra.addons import ADDONS
 from infra.cluster_config import MOUNTED
-from infra.config import KUBECONFIG, MADE, StackConfig, load
+from infra.config import MADE, StackConfig
+from infra.config_loader import KUBECONFIG, load
 from infra.targets import pods
 from infra.targets.cluster import Cluster, Unusable, read
 from infra.targets.kube_api import Api, Document, connected

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from infra.cluster_config import MOUNTED
-from infra.config import MADE, NAMESPACE, load
+from infra.config import MADE, NAMESPACE
+from infra.config_loader import load
 from infra.gpu import cost
 from infra.mistakes import block
 from infra.targets.layout import CHECKOUT

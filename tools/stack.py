@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from infra.config import load
+from infra.config_loader import load
 from infra.providers.session import Session
 from infra.targets.layout import CHECKOUT, Layout
 from tools.knowledge import note_checks

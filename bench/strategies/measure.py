@@ -9,14 +9,14 @@ from typing import Any
 
 from bench.load import quantile
 from bench.strategies.tasks import Task
-from serving.api.errors import ApiError
-from serving.assistants.sandbox import SandboxOf
+from serving.assistants.sandbox.pool import SandboxOf
 from serving.assistants.strategies.model import Model, PromptTooLong, Usage
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Work
 from serving.assistants.tools.builtin import tools
 from serving.assistants.tools.tool import Toolbox
 from serving.config import Direct, React, ReactCotSc, Strategy
+from serving.protocol.errors import ApiError
 
 TOKENS = 100_000_000
 """What `direct`, which has no limit of its own, may use."""

@@ -21,11 +21,11 @@ from bench.strategies import tasks as task_files
 from bench.strategies.measure import Prices, Solved, over, row
 from bench.strategies.tasks import Task
 from infra.config import SMOLLM2
-from serving.api.engine_model import EngineModel
-from serving.api.upstream import Upstream
-from serving.assistants.sandbox import Sandbox, SandboxUnavailable, open_sandbox
+from serving.assistants.sandbox.pool import Sandbox, SandboxUnavailable, open_sandbox
 from serving.config import STRATEGIES, Strategy
+from serving.engines.client import EngineClient
 from serving.engines.endpoint import Endpoint
+from serving.inference.engine_model import EngineModel
 
 _STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 
@@ -66,7 +66,7 @@ async def measure(
     """Returns a row for each strategy, and what became of each task."""
     rows: list[dict[str, Any]] = []
     rounds: list[dict[str, Any]] = []
-    client = Upstream()
+    client = EngineClient()
     try:
         async with open_sandbox() as box:
 

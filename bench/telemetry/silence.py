@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import Gauge
 
-from serving.api.exchange import Exchange
+from serving.inference.exchange import Exchange
 from serving.telemetry import metrics
 
 

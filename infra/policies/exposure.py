@@ -15,7 +15,7 @@ from infra.policies.values import UNKNOWN, at, each, fields, holds, some, unknow
 
 GATEWAYS = "gateway.networking.k8s.io"
 APPLICATION = "headrace"
-"""The Serve application that has the HTTP API: `serving.document.APPLICATION`."""
+"""The Serve application that has the HTTP API: `serving.config.serve_document.APPLICATION`."""
 
 NEEDED = (("limits", "in_flight"), ("limits", "queue"), ("key_secret",))
 """Of `serving.config.ServingConfig`, what bounds requests and what keys are held against."""

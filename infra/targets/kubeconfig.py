@@ -9,7 +9,8 @@ from pulumi import Output
 from pydantic import SecretStr
 
 from infra import chart
-from infra.config import KUBECONFIG, Loaded, StackConfig
+from infra.config import StackConfig
+from infra.config_loader import KUBECONFIG, Loaded
 from infra.mistakes import Mistake
 from infra.targets import Target, cluster_preflight, image_check
 from infra.targets.cluster import Unusable, read

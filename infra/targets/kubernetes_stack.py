@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from infra import chart, kserve
 from infra.addons import ADDONS, monitoring, postgres
-from infra.config import DATABASE_PASSWORD, StackConfig
+from infra.config import StackConfig
+from infra.config_loader import DATABASE_PASSWORD
 from infra.resources import InferenceEndpoint
 from infra.targets import Target
 from infra.targets.addon import InstalledAddon, labelled_namespace

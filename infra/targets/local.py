@@ -13,7 +13,8 @@ from pulumi import Output, ResourceOptions
 from pydantic import SecretStr
 
 from infra import application, documents
-from infra.config import Loaded, StackConfig
+from infra.config import StackConfig
+from infra.config_loader import Loaded
 from infra.mistakes import Mistake
 from infra.resources import Knowledge, Process, RayHead, Secret, ServeApplication
 from infra.targets import Target, preflight
@@ -23,7 +24,7 @@ from monitoring import rules_file
 from monitoring.groups import GROUPS
 from monitoring.scrape import scrape_config
 from serving.config import SecretRef, ServingConfig, Store
-from serving.document import APPLICATION, serve_document
+from serving.config.serve_document import APPLICATION, serve_document
 
 PROGRAMS = ("prometheus",)
 RULES = "rules.yaml"

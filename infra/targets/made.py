@@ -12,7 +12,8 @@ from pulumi import Output
 from pydantic import SecretStr
 
 from infra import chart
-from infra.config import Loaded, StackConfig
+from infra.config import StackConfig
+from infra.config_loader import Loaded
 from infra.gpu import cost, placement
 from infra.mistakes import Mistake
 from infra.targets import Target, cluster_preflight

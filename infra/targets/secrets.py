@@ -9,7 +9,8 @@ from pulumi import Output, ResourceOptions
 from pydantic import SecretStr
 
 from infra.cluster_config import MOUNTED
-from infra.config import DATABASE_PASSWORD, KUBECONFIG, StackConfig
+from infra.config import StackConfig
+from infra.config_loader import DATABASE_PASSWORD, KUBECONFIG
 from infra.resources import RandomSecret
 from serving.config import SecretRef
 

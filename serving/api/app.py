@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -15,26 +16,31 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.api import charging, detaching, request_log
-from serving.api.auditing import audited
-from serving.api.errors import ApiError, invalid, not_found, too_many, unavailable
-from serving.api.exchange import Exchange
+from serving.api import request_log
+from serving.api.audit_recording import audited
+from serving.api.http_exchange import HttpExchange
 from serving.api.idempotency import repeatable
-from serving.api.operations import OPERATIONS, Operation
+from serving.api.openapi.document import document
+from serving.api.operation import Operation
+from serving.api.operations import OPERATIONS
+from serving.api.request_span import traced
 from serving.api.response_headers import completed, over_tls
+from serving.api.resumable import detaching
 from serving.api.scopes import require
 from serving.api.services import Services
-from serving.api.traced import traced
 from serving.config import Cors
+from serving.core.principal import Principal
+from serving.core.uninterrupted import finish
+from serving.metering import charge
+from serving.protocol.errors import ApiError, invalid, not_found, too_many, unavailable
+from serving.quotas.quota import QuotaExceeded
 from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
 from serving.security.browser import Forged
 from serving.security.keys import AuthenticationError
 from serving.security.lockout import LockedOut
 from serving.security.person import TokenError
-from serving.security.principal import Principal
 from serving.security.provider import ProviderUnavailable
-from serving.security.quotas.quota import QuotaExceeded
 from serving.store.errors import (
     Conflict,
     InvalidValue,
@@ -45,7 +51,6 @@ from serving.store.errors import (
     StoreUnavailable,
     TooMany,
 )
-from serving.store.uninterrupted import finish
 from serving.telemetry import metrics
 from serving.telemetry.catalogue import UNKNOWN
 
@@ -53,7 +58,7 @@ log = logging.getLogger("headrace.api")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-_EXPOSED = ("headrace-stream", "idempotency-replayed", "retry-after", "x-request-id", *charging.HEADERS)
+_EXPOSED = ("headrace-stream", "idempotency-replayed", "retry-after", "x-request-id", *charge.HEADERS)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -63,6 +68,7 @@ class Api:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._document: dict[str, Any] | None = None
         metrics.introduce_routes(op.path for op in OPERATIONS)
         endpoints = [(op, self._endpoint(op)) for op in OPERATIONS]
         # Most requests go to a path without parameters: found by name, they spare the router and its wrappers.
@@ -86,6 +92,12 @@ class Api:
         else:
             raise ValueError(f"the API serves HTTP, not {scope['type']}")
 
+    def document(self) -> dict[str, Any]:
+        """Returns the OpenAPI document of this API."""
+        if self._document is None:
+            self._document = document(OPERATIONS)
+        return self._document
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         resumable = detaching.wanted(scope)
         if resumable:
@@ -95,7 +107,7 @@ class Api:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, *, unclear: bool = False) -> None:
         given = _request_id(scope)
-        x = Exchange(given or secrets.token_hex(12), receive, send, method=scope["method"], tls=over_tls(scope))
+        x = HttpExchange(given or secrets.token_hex(12), receive, send, method=scope["method"], tls=over_tls(scope))
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
         with traced(self._services.tracer, x, scope):
@@ -112,10 +124,10 @@ class Api:
                 request_log.write(x)
 
     def _stream_id(self, scope: Scope) -> str:
-        x: Exchange = scope["headrace"]
+        x: HttpExchange = scope["headrace"]
         return self._services.stream_ids.new(self._services.peers.address, x.caller)
 
-    async def _answer(self, x: Exchange, scope: Scope, receive: Receive) -> None:
+    async def _answer(self, x: HttpExchange, scope: Scope, receive: Receive) -> None:
         try:
             named = self._named.get((scope["method"], scope["path"]))
             if named is None:
@@ -149,7 +161,7 @@ class Api:
         handler = repeatable(op)
 
         async def endpoint(request: Request) -> Response:
-            x: Exchange = request.scope["headrace"]
+            x: HttpExchange = request.scope["headrace"]
             x.begin(op.path)
             if op.authenticated:
                 x.principal = await self._identify(request)
@@ -206,7 +218,7 @@ class _Sent(Response):
         return
 
 
-async def _fail(x: Exchange, error: ApiError) -> None:
+async def _fail(x: HttpExchange, error: ApiError) -> None:
     x.code = error.code
     if x.started:
         await x.write(x.error_frame(error), last=True)
@@ -217,7 +229,7 @@ async def _fail(x: Exchange, error: ApiError) -> None:
     await x.write(error.body(), last=True)
 
 
-def _as_api_error(e: Exception, x: Exchange) -> ApiError:
+def _as_api_error(e: Exception, x: HttpExchange) -> ApiError:
     if isinstance(e, ApiError):
         return e
     if isinstance(e, TokenError):
@@ -239,7 +251,7 @@ def _as_api_error(e: Exception, x: Exchange) -> ApiError:
     if isinstance(e, NotOwner):
         return ApiError(403, "not_owner", "Only its owner and the tenant's admins may change this.")
     if isinstance(e, QuotaExceeded):
-        return charging.refusal(e)
+        return charge.quota_error(e)
     if isinstance(e, PlatformOnly):
         return ApiError(403, "platform_quota", "The platform set this: only a key with the scope platform changes it.")
     if isinstance(e, Conflict):

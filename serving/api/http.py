@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from serving.api.errors import ApiError, invalid
 from serving.config import Limits
+from serving.protocol.errors import ApiError, invalid
+from serving.protocol.validation import validate
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -96,46 +97,6 @@ async def read_json(request: Request, model: type[M], limits: Limits) -> M:
         raise invalid("The request body must be a JSON object.", code="invalid_json")
     check_shape(document, limits)
     return validate(model, document)
-
-
-def validate(model: type[M], document: Any) -> M:
-    """Returns `document` as `model`; raises a 400."""
-    try:
-        return model.model_validate(document)
-    except ValidationError as e:
-        errors = e.errors(include_url=False, include_context=False, include_input=False)
-        # Of a union's complaints the deepest is about the member that was meant.
-        same = [error for error in errors if error["loc"][:2] == errors[0]["loc"][:2]]
-        deepest = max(same, key=lambda error: len(error["loc"]))
-        raise invalid(deepest["msg"].removeprefix("Value error, "), field_path(model, deepest["loc"])) from None
-
-
-def field_path(model: type[BaseModel], location: tuple[int | str, ...]) -> str | None:
-    """Returns `messages[0].content` for a validation error's location.
-
-    Tags of unions and names that the caller chose (keys of free objects) are left out: only declared field
-    names and indexes are shown.
-    """
-    known = _field_names(model)
-    path, last = "", None
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part in known and part != last:  # a union's tag can be its member's field name
-            path += f".{part}" if path else part
-        last = part
-    return path or None
-
-
-_names: dict[type[BaseModel], frozenset[str]] = {}
-
-
-def _field_names(model: type[BaseModel]) -> frozenset[str]:
-    if model not in _names:
-        schema = model.model_json_schema()
-        objects = [schema, *schema.get("$defs", {}).values()]
-        _names[model] = frozenset(name for o in objects for name in o.get("properties", {}))
-    return _names[model]
 
 
 def check_shape(document: Any, limits: Limits) -> None:

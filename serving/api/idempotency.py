@@ -11,25 +11,20 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import orjson
-from sqlalchemy.engine import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.errors import ApiError, invalid
-from serving.api.exchange import Exchange
 from serving.api.http import read_body, unread
+from serving.api.http_exchange import HttpExchange
+from serving.api.operation import Handler, Operation
 from serving.api.services import Services
-from serving.store.conversations import Item, Then
-from serving.store.errors import Lost, StoreError, StoreUnavailable
-from serving.store.idempotency import LEASE_S, MAX_BODY, Answer, Claim, Earlier, IdempotencyKeys, claim_of, keep
-
-if TYPE_CHECKING:
-    from serving.api.operations import Handler, Operation
+from serving.inference.idempotency_hold import Hold
+from serving.protocol.errors import ApiError, invalid
+from serving.store.idempotency import Answer, Claim, Earlier, IdempotencyKeys, claim_of
 
 log = logging.getLogger("headrace.api")
 
@@ -53,7 +48,7 @@ def repeatable(op: Operation) -> Handler:
     if op.once is None and not op.upload:
         return op.handler
 
-    async def handler(s: Services, request: Request, x: Exchange) -> Response | None:
+    async def handler(s: Services, request: Request, x: HttpExchange) -> Response | None:
         given = [value for name, value in request.scope["headers"] if name == _HEADER]
         if not given:
             return await op.handler(s, request, x)
@@ -74,81 +69,6 @@ def repeatable(op: Operation) -> Handler:
     return handler
 
 
-class Hold:
-    """A request's hold on its key, and what its caller was sent so far."""
-
-    def __init__(self, keys: IdempotencyKeys, claim: Claim) -> None:
-        self._keys = keys
-        self._claim = claim
-        self._sent: list[bytes] = []
-        self._size = 0
-        self._pinned = False
-        self._prolonging = asyncio.Lock()  # a renewal that ends after the pin would shorten it
-        self.kept = False
-
-    def hear(self, data: bytes) -> None:
-        """Notes what is sent, as far as it may be kept."""
-        self._size += len(data)
-        if self._size <= MAX_BODY:
-            self._sent.append(data)
-
-    def answer(self, last: bytes, *, stream: bool) -> Answer | None:
-        """Returns the answer, when `last` is all of it that is still to be sent; None where it is too large."""
-        if self._size + len(last) > MAX_BODY:
-            return None
-        kind = "text/event-stream; charset=utf-8" if stream else "application/json"
-        return Answer(kind, b"".join([*self._sent, last]))
-
-    def keeping(
-        self, answer: Answer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
-    ) -> Then:
-        """Returns `then` and what keeps the answer in its transaction."""
-
-        def both(connection: Connection, added: Sequence[Item]) -> None:
-            if then is not None:
-                then(connection, added)
-            keep(connection, self._claim, answer, made_id, told_of)
-
-        return both
-
-    async def pin(self) -> None:
-        """Holds the key whatever comes: what is done next must not be done again. Raises a 409 when it is lost."""
-        async with self._prolonging:
-            if self._pinned:
-                return
-            try:
-                await self._keys.pin(self._claim)
-            except Lost:
-                raise ApiError(409, "conflict", "Another request with this Idempotency-Key took over.") from None
-            self._pinned = True
-
-    async def renew(self) -> None:
-        """Holds the key until cancelled."""
-        while True:
-            await asyncio.sleep(LEASE_S / 3)
-            async with self._prolonging:
-                if self._pinned:
-                    return
-                try:
-                    await self._keys.renew(self._claim)
-                except StoreUnavailable as e:
-                    log.warning("an idempotency key is not held on to: %s", e)
-                except Lost:  # the answer will not be kept, nor what it did
-                    return
-
-    async def release(self) -> None:
-        """Gives the key back unless the answer was kept, or the key is held whatever comes."""
-        if self.kept:
-            return
-        try:
-            if self._pinned:
-                await self._keys.keep(self._claim, None, None, {})
-            else:
-                await self._keys.release(self._claim)
-        except StoreError as e:
-            log.warning("an idempotency key is given back in %d s only: %s", LEASE_S, e)
-
-
 @asynccontextmanager
 async def _holding(keys: IdempotencyKeys, claim: Claim) -> AsyncIterator[Hold]:
     hold = Hold(keys, claim)
@@ -160,7 +80,7 @@ async def _holding(keys: IdempotencyKeys, claim: Claim) -> AsyncIterator[Hold]:
         await hold.release()
 
 
-async def _in_transaction(op: Operation, s: Services, request: Request, x: Exchange, claim: Claim) -> Response:
+async def _in_transaction(op: Operation, s: Services, request: Request, x: HttpExchange, claim: Claim) -> Response:
     if (earlier := await s.idempotency_keys.claim(claim)) is not None:
         return _answer(earlier, claim)
     response = await op.handler(s, request, x)

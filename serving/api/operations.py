@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
-from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import Response
-
-from serving.api import (
+from serving.api import admin_bodies as a
+from serving.api.operation import Operation, Parameter
+from serving.api.quota_bodies import QuotasRequest
+from serving.api.routes import (
     admin_keys,
     admin_tenants,
     admin_users,
@@ -34,50 +31,19 @@ from serving.api import (
     usage,
     vector_stores,
 )
-from serving.api import admin_schemas as a
-from serving.api import schemas as b
-from serving.api.exchange import Exchange
-from serving.api.quota_schemas import QuotasRequest
-from serving.api.response_schemas import ResponseRequest
-from serving.api.services import Services
 from serving.config import Subject
-from serving.security.principal import Scope
-
-Handler = Callable[[Services, Request, Exchange], Awaitable[Response | None]]
-
-
-Once = Literal["lease", "transaction"]
-"""The request holds its key while it runs, or it is one transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter in the query or in a header."""
-
-    name: str
-    schema: dict[str, object]
-    style: str = "form"  # how an object stands in a query: OpenAPI's name for it
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path."""
-
-    method: str
-    path: str
-    handler: Handler
-    body: type[BaseModel] | None = None
-    query: tuple[Parameter, ...] = ()
-    headers: tuple[Parameter, ...] = ()
-    upload: bool = False
-    authenticated: bool = True
-    statuses: tuple[int, ...] = (200,)
-    once: Once | None = None  # how a repetition with the same Idempotency-Key is told from a new request
-    scope: Scope | None = None  # what the caller's key must be good for, None where any key will do
-    audited: str | None = None  # the action that the audit log calls it, None where it has no events of it
-    about_user: bool = False  # it acts upon a user, whom the audit log names by a pseudonym
-    own_transaction: bool = False  # its handler writes that event itself, in the transaction of what it does
-
+from serving.protocol.chat import ChatRequest, CompletionRequest
+from serving.protocol.conversations import ConversationItemsRequest, ConversationRequest, MetadataUpdate
+from serving.protocol.feedback import FeedbackRequest
+from serving.protocol.memories import ErasureRequest, MemoryRequest, MemoryUpdate
+from serving.protocol.responses import ResponseRequest
+from serving.protocol.vector_stores import (
+    EmbeddingRequest,
+    SearchRequest,
+    VectorStoreFileRequest,
+    VectorStoreRequest,
+    VectorStoreUpdate,
+)
 
 RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
@@ -139,7 +105,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/models", models.list_all),
     Operation("GET", "/v1/models/{model}", models.get),
     Operation(
-        "POST", "/v1/chat/completions", chat.create, b.ChatRequest, headers=RESUMABLE, once="lease", scope="inference"
+        "POST", "/v1/chat/completions", chat.create, ChatRequest, headers=RESUMABLE, once="lease", scope="inference"
     ),
     Operation(
         "GET",
@@ -157,9 +123,7 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="data:read",
     ),
     Operation("GET", "/v1/chat/completions/{completion_id}", stored_completions.get, scope="data:read"),
-    Operation(
-        "POST", "/v1/chat/completions/{completion_id}", stored_completions.update, b.MetadataUpdate, scope="data"
-    ),
+    Operation("POST", "/v1/chat/completions/{completion_id}", stored_completions.update, MetadataUpdate, scope="data"),
     Operation("DELETE", "/v1/chat/completions/{completion_id}", stored_completions.delete, scope="data"),
     Operation(
         "GET",
@@ -186,7 +150,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/v1/completions",
         completions.create,
-        b.CompletionRequest,
+        CompletionRequest,
         headers=RESUMABLE,
         once="lease",
         scope="inference",
@@ -199,7 +163,7 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="inference",
     ),
     Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel, scope="inference"),
-    Operation("POST", "/v1/embeddings", embeddings.create, b.EmbeddingRequest, scope="inference"),
+    Operation("POST", "/v1/embeddings", embeddings.create, EmbeddingRequest, scope="inference"),
     Operation(
         "POST", "/v1/files", files.create, upload=True, scope="data", audited="file.create", own_transaction=True
     ),
@@ -211,7 +175,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/v1/vector_stores",
         vector_stores.create,
-        b.VectorStoreRequest,
+        VectorStoreRequest,
         once="transaction",
         scope="data",
         audited="vector_store.create",
@@ -229,7 +193,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/v1/vector_stores/{store_id}",
         vector_stores.update,
-        b.VectorStoreUpdate,
+        VectorStoreUpdate,
         scope="data",
         audited="vector_store.update",
     ),
@@ -244,7 +208,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/v1/vector_stores/{store_id}/files",
         vector_stores.attach,
-        b.VectorStoreFileRequest,
+        VectorStoreFileRequest,
         once="transaction",
         scope="data",
         audited="vector_store_file.create",
@@ -267,18 +231,16 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="data",
         audited="vector_store_file.delete",
     ),
-    Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, b.SearchRequest, scope="data:read"),
-    Operation(
-        "POST", "/v1/conversations", conversations.create, b.ConversationRequest, once="transaction", scope="data"
-    ),
+    Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, SearchRequest, scope="data:read"),
+    Operation("POST", "/v1/conversations", conversations.create, ConversationRequest, once="transaction", scope="data"),
     Operation("GET", "/v1/conversations/{conversation_id}", conversations.get, scope="data:read"),
-    Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, b.MetadataUpdate, scope="data"),
+    Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, MetadataUpdate, scope="data"),
     Operation("DELETE", "/v1/conversations/{conversation_id}", conversations.delete, scope="data"),
     Operation(
         "POST",
         "/v1/conversations/{conversation_id}/items",
         conversations.add_items,
-        b.ConversationItemsRequest,
+        ConversationItemsRequest,
         once="transaction",
         scope="data",
     ),
@@ -287,7 +249,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.get_item, scope="data:read"),
     Operation("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.delete_item, scope="data"),
-    Operation("POST", "/v1/feedback", feedback.create, b.FeedbackRequest, once="transaction", scope="feedback"),
+    Operation("POST", "/v1/feedback", feedback.create, FeedbackRequest, once="transaction", scope="feedback"),
     Operation(
         "GET",
         "/v1/feedback",
@@ -297,7 +259,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/v1/feedback/{feedback_id}", feedback.get, scope="feedback"),
     Operation("DELETE", "/v1/feedback/{feedback_id}", feedback.delete, scope="feedback"),
-    Operation("POST", "/v1/memories", memories.create, b.MemoryRequest, once="transaction", scope="data"),
+    Operation("POST", "/v1/memories", memories.create, MemoryRequest, once="transaction", scope="data"),
     Operation(
         "GET",
         "/v1/memories",
@@ -305,7 +267,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(*PAGE, Parameter("assistant", {"type": "string", "maxLength": 128})),
         scope="data:read",
     ),
-    Operation("POST", "/v1/memories/{memory_id}", memories.update, b.MemoryUpdate, scope="data"),
+    Operation("POST", "/v1/memories/{memory_id}", memories.update, MemoryUpdate, scope="data"),
     Operation("DELETE", "/v1/memories/{memory_id}", memories.delete, scope="data"),
     Operation("GET", "/v1/me", me.get),
     Operation(
@@ -423,7 +385,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/v1/admin/erasures",
         erasures.create,
-        b.ErasureRequest,
+        ErasureRequest,
         query=(TENANT,),
         scope="admin",
         audited="erasure.create",

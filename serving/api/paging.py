@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from serving.api.errors import invalid
 from serving.api.http import JsonResponse
-from serving.store.rows import Order, Page
+from serving.protocol.errors import invalid
+from serving.store.relational.rows import Order, Page
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from serving.api.cost import MAX_TOKENS
-from serving.api.exchange import Exchange
+from serving.api.http_exchange import HttpExchange
+from serving.engines.reported_usage import MAX_TOKENS
 from serving.telemetry import tracing
 
 log = logging.getLogger("headrace.requests")
@@ -27,13 +27,13 @@ class _Line(logging.LogRecord):
         self.__dict__ |= {"created": created, "msecs": created % 1 * 1000, "fields": fields}
 
 
-def write(x: Exchange) -> None:
+def write(x: HttpExchange) -> None:
     """Writes the line of a request that was accounted for."""
     if log.isEnabledFor(logging.INFO):
         log.handle(_Line(fields(x)))
 
 
-def fields(x: Exchange) -> dict[str, Any]:
+def fields(x: HttpExchange) -> dict[str, Any]:
     """Returns the line's fields. Times are seconds; what a request does not have is null."""
     span = tracing.current()
     counts = {name: x.usage.get(name) for name in _TOKENS}

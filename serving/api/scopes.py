@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from serving.api.errors import ApiError
-from serving.security.principal import Principal, Scope
+from serving.core.principal import Principal, Scope
+from serving.protocol.errors import ApiError
 
 
 def require(scope: Scope | None, caller: Principal) -> None:

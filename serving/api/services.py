@@ -10,69 +10,75 @@ from typing import Any
 
 from starlette.requests import Request
 
-from serving.api.address import address_of
-from serving.api.admission import Admission
-from serving.api.detaching import Detaching
-from serving.api.extracting import Extractor
-from serving.api.generation import Generator
-from serving.api.guard import Guard
-from serving.api.guarded_history import SIZE, TTL_S, Clean, GuardedHistory
-from serving.api.indexing import Indexer
-from serving.api.judging import Judges
-from serving.api.recalling import Recaller
-from serving.api.remembering import Remembering
-from serving.api.sampling import Sampler
-from serving.api.stream_buffer import Buffers
-from serving.api.stream_ids import StreamIds
-from serving.api.stream_peers import Peers
-from serving.api.summarising import Summariser
-from serving.api.upstream import Upstream
-from serving.assistants.resolver import Resolver
-from serving.assistants.sandbox_on_demand import SandboxOnDemand
-from serving.assistants.screen import Screen
+from serving.api.client_address import address_of
+from serving.api.resumable.buffer import Buffers
+from serving.api.resumable.detaching import Detaching
+from serving.api.resumable.ids import StreamIds
+from serving.api.resumable.peers import Peers
+from serving.api.state_sampler import Sampler
+from serving.assistants.memory.extractor import Extractor
+from serving.assistants.memory.indexer import Indexer
+from serving.assistants.memory.jobs import MemoryJobs
+from serving.assistants.memory.retriever import MemoryRetriever
+from serving.assistants.memory.screen import HistoryScreen
+from serving.assistants.memory.summariser import Summariser
+from serving.assistants.sandbox.on_demand import SandboxOnDemand
 from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.mcp import McpServers
 from serving.config import TOOLS, Assistant, Catalog, McpTool, ServingConfig, refuse_own_store
+from serving.core.principal import Principal
+from serving.core.ttl_cache import TtlCache
+from serving.engines.client import EngineClient
 from serving.engines.pool import Engines, Handle
+from serving.engines.router import ModelRouter
+from serving.guardrails.checker import GuardrailChecker
+from serving.guardrails.classifiers import Classifiers
+from serving.guardrails.history import SIZE, TTL_S, CleanTexts, HistoryChecker
+from serving.guardrails.rails import AssistantRails
+from serving.inference.active_catalog import ActiveCatalog, CatalogView
+from serving.inference.admission import Admission
+from serving.inference.capture import AnswerRecorder
+from serving.inference.conversation_context import ContextSources
+from serving.inference.document_search import DocumentSearch
+from serving.inference.generation import Generator
+from serving.inference.input_check import InputCheck
+from serving.inference.pipeline import Pipeline
+from serving.metering.keeper import Keeper
 from serving.retrieval.client import RetrievalClient
 from serving.security.approvals import Approvals
 from serving.security.audit import AuditLog
 from serving.security.browser import Browser
-from serving.security.guardrails.rails import AssistantRails
+from serving.security.erasure import Erasures
 from serving.security.identity import Identity
 from serving.security.keys import Authenticator
 from serving.security.people import KnownPeople
-from serving.security.principal import Principal
 from serving.security.prompt_cache import CacheOwners
 from serving.security.provider import Provider
-from serving.security.quotas.keeper import Keeper
-from serving.security.remembered import Remembered
-from serving.security.tokens import Tokens
-from serving.store import data
-from serving.store.blobs import Blobs
+from serving.security.tokens import TokenVerifier
 from serving.store.captures import Captures
-from serving.store.condition import Condition
 from serving.store.conversations import Conversations
-from serving.store.database import Database
-from serving.store.erasure import Erasures
 from serving.store.errors import StoreUnavailable
 from serving.store.feedback import Ratings
 from serving.store.files import Files
 from serving.store.idempotency import IdempotencyKeys
-from serving.store.jobs import Jobs
+from serving.store.jobs.queue import Jobs
+from serving.store.jobs.worker import Worker
 from serving.store.keys import USED_S, Keys
 from serving.store.memories import Memories
+from serving.store.objects import data
+from serving.store.objects.blobs import Blobs
 from serving.store.quotas import QuotaStore
+from serving.store.relational.database import Database
 from serving.store.responses import Responses
 from serving.store.sessions import Sessions
 from serving.store.summaries import Summaries
 from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
+from serving.store.upkeep.condition import Condition
 from serving.store.usage import Usage
 from serving.store.used_approvals import UsedApprovals
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
-from serving.store.worker import Worker
 from serving.telemetry import loop_lag, metrics
 from serving.telemetry.tracing import Tracer
 
@@ -112,7 +118,7 @@ class Services:
         self.authenticator = Authenticator(self.keys, secret, previous=previous)
         people = KnownPeople(self.users)
         self.providers = [Provider(issuer) for issuer in config.oidc.issuers]
-        self.identity = Identity(self.authenticator, Tokens(self.providers, people))
+        self.identity = Identity(self.authenticator, TokenVerifier(self.providers, people))
         self.sessions = Sessions(
             self.database, lifetime_s=config.oidc.session_hours * 3600, idle_s=config.oidc.idle_minutes * 60
         )
@@ -125,8 +131,7 @@ class Services:
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s, CacheOwners(config.prompt_cache, secret))
-        self.upstream = Upstream()
-        self.generator = Generator(self.engines, self.upstream)
+        self.upstream = EngineClient()
         self.tracer: Tracer | None = None
         if config.tracing.endpoint is not None:
             from serving.telemetry.otlp import OtlpTracer  # OpenTelemetry, which is not for everyone
@@ -138,28 +143,44 @@ class Services:
         self.peers = Peers(buffers, self.stream_ids, host)
         self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
-        self.resolver = Resolver(Catalog())
-        self.rails = AssistantRails(Catalog())
-        self.judges = Judges(self.retrieval, self.engines, self.upstream, lambda: self.resolver)
-        self.clean: Clean = Remembered(TTL_S, SIZE)
         self.mcp = McpServers()
-        self.tools = CatalogTools(self.mcp)
+        self.catalog = ActiveCatalog(self._view(Catalog()))
+        self.judges = Classifiers(self.retrieval, self.engines, self.upstream, lambda: self.catalog.current.router)
+        self.clean: CleanTexts = TtlCache(TTL_S, SIZE)
         self.configured_at = 0
         self._configured = asyncio.Event()
         summaries = Summaries(self.database)
         self.memories = Memories(self.database)
         vectors = TurnVectors(self.database)
-        self.recaller = Recaller(self.conversations, summaries, self.memories, vectors, self.retrieval)
-        self.remembering = Remembering(
+        retriever = MemoryRetriever(self.conversations, summaries, self.memories, vectors, self.retrieval)
+        self.remembering = MemoryJobs(
             self.jobs,
             Summariser(self.conversations, summaries),
             Extractor(self.conversations, self.memories),
             Indexer(vectors, self.retrieval),
             self.engines,
             self.upstream,
-            lambda: self.resolver,
+            lambda: self.catalog.current.router,
             self._screen,
             self.keeper,
+        )
+        recorder = AnswerRecorder(self.captures, self.remembering, config)
+        self.pipeline = Pipeline(
+            catalog=self.catalog,
+            limits=config.limits,
+            keeper=self.keeper,
+            admission=self.admission,
+            input_check=InputCheck(self.judges, self.admission, recorder, self.audit),
+            sources=ContextSources(self.conversations, self.responses, retriever, self.upstream, self.audit),
+            clean=self.clean,
+            documents=DocumentSearch(self.retrieval),
+            generator=Generator(self.engines, self.upstream),
+            recorder=recorder,
+            client=self.upstream,
+            sandbox=self.sandbox.get,
+            approvals=self.approvals,
+            used_approvals=self.used_approvals,
+            audit=self.audit,
         )
         self._working: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
@@ -167,10 +188,15 @@ class Services:
         self._sampling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
-    def _screen(self, assistant: Assistant, caller: Principal) -> Screen | None:
+    def _view(self, catalog: Catalog) -> CatalogView:
+        return CatalogView(ModelRouter(catalog), AssistantRails(catalog), CatalogTools(self.mcp, catalog.tools))
+
+    def _screen(self, assistant: Assistant, caller: Principal) -> HistoryScreen | None:
         """Returns what an assistant checks of a history that is read for no request."""
-        rails = self.rails.of(assistant)
-        return GuardedHistory.of(Guard(rails, self.judges, caller), self.clean) if rails is not None else None
+        rails = self.catalog.current.rails.of(assistant)
+        return (
+            HistoryChecker.of(GuardrailChecker(rails, self.judges, caller), self.clean) if rails is not None else None
+        )
 
     async def start(self) -> None:
         """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
@@ -206,16 +232,14 @@ class Services:
         """
         refuse_own_store(self.config.store, catalog)
         self.engines.configure(catalog)
-        self.resolver = Resolver(catalog)
         self.retrieval.configure(catalog)
-        self.rails = AssistantRails(catalog)
         self.mcp.configure(tool for tool in catalog.tools if isinstance(tool, McpTool))
-        self.tools = CatalogTools(self.mcp, catalog.tools)
+        self.catalog.current = view = self._view(catalog)
         self.configured_at = int(time.time())
         self._configured.set()
         self.sampler.configure(catalog)
         metrics.introduce(
-            (entry.id for entry in self.resolver.listed),
+            (entry.id for entry in view.router.listed),
             (assistant.name for assistant in catalog.assistants),
             (*TOOLS, *(tool.name for tool in catalog.tools)),
         )
@@ -241,7 +265,7 @@ class Services:
     async def readiness(self) -> dict[str, bool]:
         """Returns what a request needs, and whether it is there."""
         return {
-            "catalog": bool(self.resolver.listed),
+            "catalog": bool(self.catalog.current.router.listed),
             "store": await self._store_answers(),
             "retrieval": await self.retrieval.reachable(),
         }

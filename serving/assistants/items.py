@@ -131,3 +131,13 @@ def _shown(part: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "input_audio":
         return {"type": "input_audio", "input_audio": part["input_audio"]}
     return {"type": "file", "file": {name: value for name, value in part.items() if name not in ("type", "detail")}}
+
+
+def characters(value: object) -> int:
+    """Returns how long the texts of items are together."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        # A picture is no text: the size of the body bounds it.
+        return sum(characters(v) for k, v in value.items() if k not in ("image_url", "input_audio", "file_data"))
+    return sum(map(characters, value)) if isinstance(value, list) else 0

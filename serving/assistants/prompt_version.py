@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 
-from serving.assistants import facts, prompt, spotlight, summary
+from serving.assistants import prompt, spotlight
+from serving.assistants.memory import facts, summary
 from serving.assistants.strategies import templates
 from serving.config import Assistant
 

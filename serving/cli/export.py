@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from serving.signals import end_at_term
+from serving.core.signals import end_at_term
 from serving.store.__main__ import main
 
 

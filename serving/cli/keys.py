@@ -11,7 +11,7 @@ from serving.cli.client import Stack
 from serving.cli.options import Seconds, as_json, confirmed, limited, of_tenant
 from serving.cli.output import show
 from serving.cli.path import segment
-from serving.security.principal import SCOPES
+from serving.core.principal import SCOPES
 
 COLUMNS = ("id", "user", "name", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at", "rotated_to")
 

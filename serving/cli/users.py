@@ -8,7 +8,7 @@ from serving.cli.client import Stack
 from serving.cli.options import as_json, confirmed, limited, of_tenant
 from serving.cli.output import show
 from serving.cli.path import segment
-from serving.config import ROLES
+from serving.core.principal import ROLES
 
 COLUMNS = ("id", "role", "groups", "created_at", "disabled_at")
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from serving.config import Catalog, KServeModel, LlamaCppModel, Model, RemoteCache, RemoteModel, VllmModel, names
-from serving.document import model_application
+from serving.config.serve_document import model_application
+from serving.core.principal import Principal
 from serving.engines import kserve
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
-from serving.security.principal import Principal
 from serving.security.prompt_cache import CacheOwner, CacheOwners
 
 LEASES = 16

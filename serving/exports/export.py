@@ -10,6 +10,7 @@ from typing import Protocol
 
 import orjson
 
+from serving.core.ids import now
 from serving.exports.completion import Completion
 from serving.exports.duplicates import Seen
 from serving.exports.folder import Folder
@@ -18,7 +19,6 @@ from serving.exports.formats import FORMATS, Row
 from serving.exports.manifest import MANIFEST, Counts, File, Filters, Manifest, ModelVersion, Redaction
 from serving.exports.splits import split_of
 from serving.store.errors import InvalidValue, StoreError
-from serving.store.ids import now
 
 MAX_VERSIONS = 10_000
 """Model versions that one manifest names."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from serving.core.ids import new_id
 from serving.store.errors import StoreError
-from serving.store.ids import new_id
 
 
 class Occupied(StoreError):

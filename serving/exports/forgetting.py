@@ -9,9 +9,9 @@ from pathlib import Path
 
 import orjson
 
+from serving.core.ids import new_id
 from serving.exports.manifest import MANIFEST, File, Manifest
 from serving.store.errors import StoreError
-from serving.store.ids import new_id
 
 
 class CannotForget(StoreError):

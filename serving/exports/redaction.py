@@ -20,9 +20,9 @@ from presidio_analyzer.predefined_recognizers import (
 from presidio_anonymizer import AnonymizerEngine
 from presidio_anonymizer.entities import RecognizerResult
 
+from serving.core.patterns import ASSIGNMENTS, EMAILS, TOKENS, URLS
 from serving.exports.completion import Completion, Message, Rating
 from serving.exports.manifest import Redaction
-from serving.security.guardrails.patterns import ASSIGNMENTS, EMAILS, TOKENS, URLS
 
 
 class Redactor:

@@ -11,15 +11,15 @@ from typing import TypeVar
 
 from sqlalchemy import ColumnElement, and_, select
 
+from serving.core.ids import now
+from serving.core.uninterrupted import finish, uninterrupted
 from serving.exports.folder import Folder, abandoned
 from serving.exports.forgetting import people, person
 from serving.exports.manifest import MANIFEST, Manifest
-from serving.store.database import Database
 from serving.store.errors import NotFound, StoreError
-from serving.store.ids import now
-from serving.store.models import exports
-from serving.store.rows import build
-from serving.store.uninterrupted import finish, uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.rows import build
+from serving.store.relational.tables import exports
 
 T = TypeVar("T")
 

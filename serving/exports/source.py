@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, func, not_, select, tuple_
 from sqlalchemy.engine import RowMapping
 
+from serving.core.uninterrupted import uninterrupted
 from serving.exports.completion import Completion, Message, Rating, Rival
 from serving.exports.manifest import Filters
-from serving.store.database import Database
-from serving.store.models import captures, feedback
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.tables import captures, feedback
 
 PAGE = 50
 MAX_RATINGS = 64

@@ -11,8 +11,8 @@ from serving.exports.folder import Folder
 from serving.exports.forgetting import people
 from serving.exports.manifest import Manifest
 from serving.exports.register import Register
-from serving.store.database import Database
 from serving.store.errors import StoreError
+from serving.store.relational.database import Database
 
 
 async def write(database: Database, order: Order, target: Path, redactor: Redact | None) -> Manifest:

@@ -12,9 +12,9 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from serving.config import Assistant, Catalog, KnowledgeAccess
+from serving.core.principal import Principal
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.types import MAX_QUESTION, Attribution, Hit
-from serving.security.principal import Principal
 from serving.telemetry import tracing
 
 EMBEDDER = "all-minilm-l6-v2"

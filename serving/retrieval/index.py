@@ -34,8 +34,8 @@ from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.fuse import DEPTH, fuse
 from serving.retrieval.manifest import Manifest
 from serving.retrieval.types import Chunk, Hit, prefix
-from serving.store import bucket
 from serving.store.errors import StoreUnavailable
+from serving.store.objects import bucket
 
 Vector = NDArray[np.float32]
 Mode = Literal["hybrid", "dense", "bm25"]

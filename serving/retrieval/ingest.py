@@ -19,14 +19,14 @@ from serving.retrieval.manifest import Manifest
 from serving.retrieval.parse import PARSER_VERSION
 from serving.retrieval.sandbox import chunk_isolated
 from serving.retrieval.types import Chunk
-from serving.store.blobs import Blobs, blob_deletion
-from serving.store.counted import counted
 from serving.store.errors import NotFound
 from serving.store.files import DELETE_BLOB, Files
-from serving.store.jobs import Job, Jobs
+from serving.store.jobs.counted import counted
+from serving.store.jobs.queue import Job, Jobs
+from serving.store.jobs.worker import Handler, JobContext, PermanentError
+from serving.store.objects.blobs import Blobs, blob_deletion
 from serving.store.vector_store import DROP_INDEX, INGEST, OPTIMIZE, PURGE_INDEX, UNINDEX
 from serving.store.vector_stores import VectorStores
-from serving.store.worker import Handler, JobContext, PermanentError
 from serving.telemetry import metrics
 
 READ_AT_ONCE = 2

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.config import Assistant, ServingConfig
+from serving.core.principal import STACK, Principal
 from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound
@@ -20,25 +21,25 @@ from serving.retrieval.ingest import Ingestion
 from serving.retrieval.passage import within
 from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
-from serving.security.chain import chain_key
-from serving.security.principal import STACK, Principal
-from serving.store import data, retention
+from serving.security.erasure import Erasures
 from serving.store.access import names_of
-from serving.store.blobs import Blobs
+from serving.store.audit_chain import chain_key
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
-from serving.store.database import Database
-from serving.store.erasure import Erasures
 from serving.store.errors import StoreUnavailable
 from serving.store.files import Files
 from serving.store.idempotency import IdempotencyKeys
-from serving.store.job import ERASURE
-from serving.store.jobs import Jobs
+from serving.store.jobs.job import ERASURE
+from serving.store.jobs.queue import Jobs
+from serving.store.jobs.worker import Worker
+from serving.store.objects import data
+from serving.store.objects.blobs import Blobs
+from serving.store.relational.database import Database
 from serving.store.responses import Responses
+from serving.store.upkeep import retention
 from serving.store.used_approvals import UsedApprovals
 from serving.store.users import ADMIN
 from serving.store.vector_stores import VectorStores
-from serving.store.worker import Worker
 from serving.telemetry import loop_lag, metrics
 
 log = logging.getLogger("headrace.retrieval")

@@ -1,7 +1,7 @@
 """Telling, parsing and chunking in a child process, so that a hostile document can harm nothing but that child.
 
 The child gets the bytes on stdin and an empty environment; it may use so much memory, processor time and
-wall time, and `serving.confine` leaves it its pipes and the code of the parsers.
+wall time, and `serving.core.confine` leaves it its pipes and the code of the parsers.
 `python -m serving.retrieval.sandbox` is the child.
 """
 
@@ -17,8 +17,8 @@ from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from serving.child import Overrun, ask
-from serving.confine import LIBRARIES, Limits, Unconfined, confine
+from serving.core.child import Overrun, ask
+from serving.core.confine import LIBRARIES, Limits, Unconfined, confine
 from serving.retrieval.builder import Bounds
 from serving.retrieval.chunk import ChunkSettings, WordTokenizer, chunk
 from serving.retrieval.errors import Code, UnreadableDocument

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from serving.security.principal import Principal
+from serving.core.ids import now
+from serving.core.principal import Principal
 from serving.security.signed import keys, seal, unseal
-from serving.store.ids import now
 
 PREFIX = "apr_"
 LIFETIME_S = 600

@@ -19,15 +19,15 @@ from typing import Any, TextIO
 from pydantic import ValidationError
 
 from serving.config import SecretRef, ServingConfig, Store
-from serving.security.chain import Anchor, Problem, Verifier, anchor, as_document, chain_key, genuine, key_id
-from serving.security.principal import Principal
-from serving.signals import end_at_term
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.signals import end_at_term
 from serving.store.audit import PLATFORM, AuditRows, Detail, Entry, Row, entry_of
-from serving.store.database import Database
+from serving.store.audit_chain import Anchor, Problem, Verifier, anchor, as_document, chain_key, genuine, key_id
 from serving.store.errors import InvalidValue, StoreError, StoreUnavailable
-from serving.store.ids import now
-from serving.store.retention import DAY_S
-from serving.store.rows import Page
+from serving.store.relational.database import Database
+from serving.store.relational.rows import Page
+from serving.store.upkeep.retention import DAY_S
 
 log = logging.getLogger("headrace.audit")
 

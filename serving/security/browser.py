@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
 from serving.config import Cors, Oidc
+from serving.core.principal import Principal
+from serving.core.ttl_cache import TtlCache
 from serving.security import signed
 from serving.security.flow import LIFETIME_S, FlowError, Flows
 from serving.security.keys import AuthenticationError
 from serving.security.person import People
-from serving.security.principal import Principal
 from serving.security.provider import CodeRefused, Provider, ProviderUnavailable
-from serving.security.remembered import Remembered
 from serving.security.tokens import signed_in
 from serving.store.sessions import Recorded, Session, Sessions
 
@@ -69,7 +69,7 @@ class Browser:
         self._sessions = sessions
         self._people = people
         self._flows = Flows(secret, previous=previous)
-        self._back: Remembered[bool] = Remembered(LIFETIME_S, MAX_FLOWS)
+        self._back: TtlCache[bool] = TtlCache(LIFETIME_S, MAX_FLOWS)
         self._keys = signed.keys(b"headrace sessions 1", secret, previous)
 
     def __repr__(self) -> str:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from serving.core.ids import now
 from serving.security import signed
-from serving.store.ids import now
 
 LIFETIME_S = 600
 MAX_COOKIE = 2048

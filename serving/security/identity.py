@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from serving.core.principal import Principal
 from serving.security.keys import PREFIX, Authenticator
-from serving.security.principal import Principal
-from serving.security.tokens import Tokens, is_token
+from serving.security.tokens import TokenVerifier, is_token
 
 
 class Identity:
     """Tells callers by the `Authorization` header: API keys begin with `hr_`, and what looks like a JWT is a token."""
 
-    def __init__(self, keys: Authenticator, tokens: Tokens) -> None:
+    def __init__(self, keys: Authenticator, tokens: TokenVerifier) -> None:
         self._keys = keys
         self._tokens = tokens
 

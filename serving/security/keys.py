@@ -8,10 +8,10 @@ import re
 import secrets
 from collections.abc import Iterable
 
+from serving.core.ids import now
+from serving.core.principal import SCOPES, Principal, allowed
+from serving.core.ttl_cache import TtlCache
 from serving.security.lockout import Lockout
-from serving.security.principal import SCOPES, Principal, allowed
-from serving.security.remembered import Remembered
-from serving.store.ids import now
 from serving.store.keys import ApiKey, Held, Keys
 
 log = logging.getLogger("headrace.security")
@@ -62,10 +62,10 @@ class Authenticator:
         self._keys = keys
         self._secret = secret.encode()
         self._previous = previous.encode() if previous is not None else None
-        self._verified: Remembered[Principal] = Remembered(ttl_s, size)
-        self._refused: Remembered[bool] = Remembered(refused_ttl_s, size)
-        self._good: Remembered[bool] = Remembered(GOOD_S, size)
-        self._counted: Remembered[bool] = Remembered(COUNTED_S, size)
+        self._verified: TtlCache[Principal] = TtlCache(ttl_s, size)
+        self._refused: TtlCache[bool] = TtlCache(refused_ttl_s, size)
+        self._good: TtlCache[bool] = TtlCache(GOOD_S, size)
+        self._counted: TtlCache[bool] = TtlCache(COUNTED_S, size)
         self._lockout = Lockout()
         self._used: set[str] = set()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+from serving.core.principal import SCOPES_OF, Principal
+from serving.core.ttl_cache import TtlCache
 from serving.security.person import Person, TokenError
-from serving.security.principal import SCOPES_OF, Principal
-from serving.security.remembered import Remembered
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.users import Users
 
@@ -21,7 +21,7 @@ class KnownPeople:
 
     def __init__(self, users: Users, *, ttl_s: float = 10, size: int = 4096) -> None:
         self._users = users
-        self._known: Remembered[Principal] = Remembered(ttl_s, size)
+        self._known: TtlCache[Principal] = TtlCache(ttl_s, size)
 
     async def seen(self, person: Person, *, fresh: bool = False) -> Principal:
         """Returns who `person` is here, who may be new. Raises `TokenError` for those who may not come in."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serving.config import ROLES, Issuer, Role
+from serving.config import Issuer
+from serving.core.principal import ROLES, Principal, Role
 from serving.security.keys import AuthenticationError
-from serving.security.principal import Principal
 from serving.store import values
 from serving.store.errors import InvalidValue
 from serving.store.users import MAX_GROUPS

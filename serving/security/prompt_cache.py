@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 
 from serving.config import PromptCache
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 
 BYTES = 16
 """Of a name: nobody can find out whom it stands for, nor make one, without the stack's key."""

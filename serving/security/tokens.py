@@ -16,11 +16,11 @@ from typing import Any
 import jwt
 import orjson
 
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.ttl_cache import TtlCache
 from serving.security.person import People, Person, TokenError, person
-from serving.security.principal import Principal
 from serving.security.provider import Provider
-from serving.security.remembered import Remembered
-from serving.store.ids import now
 
 MAX_TOKEN = 16_384
 """Characters of a token."""
@@ -38,7 +38,7 @@ def is_token(credential: str) -> bool:
     return len(credential) > MAX_TOKEN or _JWT.fullmatch(credential) is not None
 
 
-class Tokens:
+class TokenVerifier:
     """Verifies tokens of the providers that take part.
 
     Remembers whom each verified token speaks of for `ttl_s` seconds, but not beyond its expiry; at most `size` of them.
@@ -47,7 +47,7 @@ class Tokens:
     def __init__(self, providers: Iterable[Provider], people: People, *, ttl_s: float = 10, size: int = 4096) -> None:
         self._providers = {p.issuer.issuer: p for p in providers if p.issuer.audience is not None}
         self._people = people
-        self._verified: Remembered[Person] = Remembered(ttl_s, size)
+        self._verified: TtlCache[Person] = TtlCache(ttl_s, size)
 
     async def principal(self, token: str) -> Principal:
         """Returns whom an access token lets in. Raises `AuthenticationError` and `ProviderUnavailable`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from serving.config import SecretRef, ServingConfig, Store
+from serving.core.signals import end_at_term
 from serving.exports import splits
 from serving.exports.export import Order, Redact
 from serving.exports.forgetting import forget
@@ -20,10 +21,10 @@ from serving.exports.formats import FORMATS
 from serving.exports.manifest import Filters
 from serving.exports.register import Register
 from serving.exports.writing import write
-from serving.signals import end_at_term
-from serving.store import archive, sealed
-from serving.store.database import HEAD, Database
 from serving.store.errors import InvalidValue, NewerDatabase, StoreError, StoreUnavailable
+from serving.store.objects import sealed
+from serving.store.relational.database import HEAD, Database
+from serving.store.upkeep import archive
 
 CONFIG = Path("/etc/headrace/config/serving.json")
 RETRY_S = 1.0

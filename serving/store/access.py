@@ -15,7 +15,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store import values
 from serving.store.errors import InvalidValue, NotOwner
 

@@ -16,16 +16,16 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.chain import GENESIS, PRUNED, event_hash, key_id
-from serving.security.principal import Principal
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.database import Database
+from serving.store.audit_chain import GENESIS, PRUNED, event_hash, key_id
 from serving.store.errors import InvalidValue
-from serving.store.ids import now
-from serving.store.models import audit, audit_pseudonyms, meta
-from serving.store.postgres import lock_out
-from serving.store.rows import Page
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.postgres import lock_out
+from serving.store.relational.rows import Page
+from serving.store.relational.tables import audit, audit_pseudonyms, meta
 
 PLATFORM = ""
 """The chain of what belongs to no tenant: no tenant's name is empty."""

@@ -14,19 +14,19 @@ from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store.conversations import Body, Then, add_items
-from serving.store.database import Database
 from serving.store.errors import NotFound
-from serving.store.ids import now
-from serving.store.job import Json
-from serving.store.models import captures
-from serving.store.owners import own
-from serving.store.prepared import VIOLATES, Prepared
+from serving.store.jobs.job import Json
+from serving.store.relational.database import Database
+from serving.store.relational.owners import own
+from serving.store.relational.prepared import VIOLATES, Prepared
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import captures
 from serving.store.responses import NewResponse, add_response
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
 PRUNED_TOGETHER = 200  # so that others need not wait long to write

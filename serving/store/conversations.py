@@ -14,24 +14,24 @@ from typing import Any
 from sqlalchemy import Integer, and_, bindparam, distinct, exists, func, select, true
 from sqlalchemy.engine import Connection
 
-from serving.security.principal import Principal
+from serving.core.ids import new_id, now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
-from serving.store.ids import new_id, now
-from serving.store.models import (
+from serving.store.quotas import Meter
+from serving.store.relational.database import Database
+from serving.store.relational.owners import binds, own, own_bound
+from serving.store.relational.postgres import lock
+from serving.store.relational.prepared import Prepared
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import (
     conversation_items,
     conversation_summaries,
     conversations,
     idempotency_answers,
     turn_vectors,
 )
-from serving.store.owners import binds, own, own_bound
-from serving.store.postgres import lock
-from serving.store.prepared import Prepared
-from serving.store.quotas import Meter
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
 PRUNED_TOGETHER = 50  # each with all its items: others need not wait long to write

@@ -11,15 +11,15 @@ from sqlalchemy import ColumnElement, Table, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from serving.security.principal import Principal
+from serving.core.ids import new_id, now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
-from serving.store.ids import new_id, now
-from serving.store.models import IDS, captures, conversation_items, conversations, feedback
-from serving.store.owners import own
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.owners import own
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import IDS, captures, conversation_items, conversations, feedback
 
 MAX_PAGE = 100
 MAX_TAGS = 16

@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal, worker
+from serving.core.ids import now
+from serving.core.principal import Principal, worker
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store.access import Access, listed, reachable, readable, require_owner
-from serving.store.database import Database
 from serving.store.errors import NotFound
-from serving.store.ids import now
-from serving.store.jobs import Jobs
-from serving.store.models import files, vector_store_files
+from serving.store.jobs.queue import Jobs
 from serving.store.quotas import Meter
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import files, vector_store_files
 from serving.store.vector_stores import VectorStores
 
 PRUNED_TOGETHER = 100
 
 DELETE_BLOB = "delete_blob"
-"""Job kind: payload {"file_id"}. Its handler is `blob_deletion` in `serving.store.blobs`."""
+"""Job kind: payload {"file_id"}. Its handler is `blob_deletion` in `serving.store.objects.blobs`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from serving.security.principal import Principal
-from serving.store.database import Database
+from serving.core.ids import new_id, now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import Lost
-from serving.store.ids import new_id, now
-from serving.store.models import idempotency_answers, idempotency_keys
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.tables import idempotency_answers, idempotency_keys
 
 KEPT_S = 86_400.0
 """How long a request can be repeated."""

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import ColumnElement, and_, bindparam, or_, select
 
-from serving.config import Role
-from serving.security.principal import SCOPES, STACK, Principal
+from serving.core.ids import new_id, now
+from serving.core.principal import SCOPES, STACK, Principal, Role
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
-from serving.store.ids import new_id, now
-from serving.store.models import keys, tenants, users
-from serving.store.postgres import lock
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.postgres import lock
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import keys, tenants, users
 from serving.store.users import ADMIN
 
 USED_S = 60

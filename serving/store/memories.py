@@ -14,15 +14,15 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal
+from serving.core.ids import new_id, now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
-from serving.store.ids import new_id, now
-from serving.store.models import idempotency_answers, memories
-from serving.store.postgres import lock
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.postgres import lock
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import idempotency_answers, memories
 
 MAX_PAGE = 100
 MAX_TEXT = 500

@@ -1,6 +1,6 @@
 """Quotas: what was set, and how much of each window is in whose hands.
 
-What gateways do with it is `serving.security.quotas`. A window's `taken` never exceeds the limit by what is handed
+What gateways do with it is `serving.metering`. A window's `taken` never exceeds the limit by what is handed
 out here; it does by what a request used above what was reserved for it, and by what a minute's quota let through
 while this store was gone.
 """
@@ -16,15 +16,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from serving.config import Subject
-from serving.security.principal import Principal
-from serving.security.quotas.quota import Quota, QuotaExceeded
-from serving.security.quotas.share import PART, Posting, Standing, Want
-from serving.security.quotas.windows import bounds
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.quotas.quota import Quota, QuotaExceeded
+from serving.quotas.share import PART, Posting, Standing, Want
+from serving.quotas.windows import bounds
 from serving.store import values
-from serving.store.database import Database
 from serving.store.errors import Conflict, NotFound, PlatformOnly
-from serving.store.ids import now
-from serving.store.models import (
+from serving.store.relational.database import Database
+from serving.store.relational.postgres import lock, lock_out
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import (
     files,
     meta,
     quota_streams,
@@ -33,9 +36,6 @@ from serving.store.models import (
     vector_store_files,
     vector_stores,
 )
-from serving.store.postgres import lock, lock_out
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
 
 MAX_PAGE = 100
 MOST = 10_000

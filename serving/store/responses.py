@@ -13,15 +13,15 @@ from typing import Any
 from sqlalchemy import CTE, Integer, and_, exists, literal, select
 from sqlalchemy.engine import Connection
 
-from serving.security.principal import Principal
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.conversations import Body, Conversations, Item, add_items
-from serving.store.database import Database
 from serving.store.errors import NotFound
-from serving.store.ids import now
-from serving.store.models import captures, responses
-from serving.store.owners import own
-from serving.store.rows import Order, Page, build, part
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.owners import own
+from serving.store.relational.rows import Order, Page, build, part
+from serving.store.relational.tables import captures, responses
 
 MAX_PAGE = 100
 PRUNED_TOGETHER = 50  # so that others need not wait long to write

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, or_, select
 
-from serving.config import Role
-from serving.security.principal import SCOPES_OF, Principal
-from serving.store.database import Database
-from serving.store.ids import new_id, now
-from serving.store.models import sessions, tenants, users
-from serving.store.postgres import lock
-from serving.store.rows import build
-from serving.store.uninterrupted import uninterrupted
+from serving.core.ids import new_id, now
+from serving.core.principal import SCOPES_OF, Principal, Role
+from serving.core.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.postgres import lock
+from serving.store.relational.rows import build
+from serving.store.relational.tables import sessions, tenants, users
 
 PER_USER = 16
 """Sessions that a user has at once; an older one goes for a newer."""

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store.conversations import Item
-from serving.store.database import Database
-from serving.store.ids import now
-from serving.store.models import conversation_items, conversation_summaries, conversations
-from serving.store.owners import own
-from serving.store.postgres import lock
-from serving.store.rows import build
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.owners import own
+from serving.store.relational.postgres import lock
+from serving.store.relational.rows import build
+from serving.store.relational.tables import conversation_items, conversation_summaries, conversations
 
 MAX_CHARACTERS = 100_000
 """Characters kept of a summary, whatever its model takes for a token."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from serving.security.principal import STACK
+from serving.core.ids import now
+from serving.core.principal import STACK
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
-from serving.store.ids import now
-from serving.store.models import tenants
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import tenants
 
 ID = r"^[a-z][a-z0-9-]{0,62}$"
 

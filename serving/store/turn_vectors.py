@@ -12,15 +12,15 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select
 
-from serving.security.principal import Principal
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.conversations import Item
-from serving.store.database import Database
-from serving.store.ids import now
-from serving.store.models import conversation_items, conversations, turn_vectors
-from serving.store.owners import own
-from serving.store.postgres import lock
-from serving.store.rows import build
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.owners import own
+from serving.store.relational.postgres import lock
+from serving.store.relational.rows import build
+from serving.store.relational.tables import conversation_items, conversations, turn_vectors
 
 
 @dataclass(frozen=True, slots=True)

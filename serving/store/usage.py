@@ -11,12 +11,12 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.database import Database
-from serving.store.models import usage
-from serving.store.rows import Page
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.rows import Page
+from serving.store.relational.tables import usage
 
 MAX_PAGE = 1000
 SHARDS = 8

@@ -8,11 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from serving.security.principal import Principal
-from serving.store.database import Database
-from serving.store.ids import now
-from serving.store.models import used_approvals
-from serving.store.uninterrupted import uninterrupted
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.tables import used_approvals
 
 KEPT_S = 3600.0
 """How long it is known of an approval that it was used, after it has expired: clocks of gateways differ."""

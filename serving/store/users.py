@@ -10,16 +10,15 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.config import ROLES, Role
-from serving.security.principal import STACK, Principal
+from serving.core.ids import now
+from serving.core.principal import ROLES, STACK, Principal, Role
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
-from serving.store.ids import now
-from serving.store.models import tenants, users
-from serving.store.postgres import lock
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.postgres import lock
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import tenants, users
 
 ADMIN = "admin"
 """The user of the stack's own key, in its tenant."""

@@ -9,12 +9,12 @@ from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.access import reachable, readable, require_owner
 from serving.store.errors import NotFound
-from serving.store.job import Job
-from serving.store.models import vector_store_files, vector_stores
-from serving.store.rows import build
+from serving.store.jobs.job import Job
+from serving.store.relational.rows import build
+from serving.store.relational.tables import vector_store_files, vector_stores
 from serving.store.values import Attribute
 
 INGEST = "ingest_file"

@@ -12,19 +12,19 @@ from typing import Any, Literal
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.security.principal import STACK, Principal
+from serving.core.ids import new_id, now
+from serving.core.principal import STACK, Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store import vector_store as rows
 from serving.store.access import Access, listed, reachable, readable, require_owner
-from serving.store.database import Database
 from serving.store.errors import NotFound
-from serving.store.ids import new_id, now
-from serving.store.jobs import Jobs
-from serving.store.models import UNFINISHED, files, jobs, vector_store_files, vector_stores
-from serving.store.postgres import lock
+from serving.store.jobs.queue import Jobs
 from serving.store.quotas import Meter
-from serving.store.rows import Order, Page, build, page
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.postgres import lock
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import UNFINISHED, files, jobs, vector_store_files, vector_stores
 from serving.store.users import ADMIN
 from serving.store.vector_store import (
     DROP_INDEX,

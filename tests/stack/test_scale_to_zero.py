@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from serving.config import Autoscaling, Catalog, LlamaCppModel, SecretRef, ServingConfig, Store
-from serving.document import model_application, serve_document
+from serving.config.serve_document import model_application, serve_document
 from tests.wait import eventually
 from tests.wall import APPLICATIONS, Wall, application
 

@@ -25,7 +25,7 @@ from infra.providers.ray_ports import RayPorts
 from infra.providers.resource import Task
 from infra.providers.session import Session
 from serving.config import Catalog, SecretRef, ServingConfig, Store, VllmModel
-from serving.document import model_application, serve_document
+from serving.config.serve_document import model_application, serve_document
 from tests.servers import free_port
 from tests.wait import eventually
 from tests.wall import APPLICATIONS

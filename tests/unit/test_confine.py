@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import confine
-from serving.confine import LIBRARIES, Unconfined, landlock_abi
+from serving.core import confine
+from serving.core.confine import LIBRARIES, Unconfined, landlock_abi
 
 ROOT = str(Path(__file__).parents[2])
 PYTHON = [sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib", *map(str, LIBRARIES)]
@@ -26,7 +26,7 @@ PYTHON = [sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib", *map(str, LIBR
 RUNNER = """
 import ctypes, fcntl, json, os, resource, select, signal, socket, subprocess, sys, traceback
 from pathlib import Path
-from serving import confine
+from serving.core import confine
 libc = ctypes.CDLL(None, use_errno=True)
 def call(name, *arguments):
     result = getattr(libc, name)(*arguments)
@@ -232,7 +232,7 @@ def python(code, *arguments, **options):
 
 CONFINED = f"""
 from pathlib import Path
-from serving.confine import Limits, Unconfined, become, confine
+from serving.core.confine import Limits, Unconfined, become, confine
 READABLE = [Path(p) for p in {PYTHON!r}]
 """
 
@@ -308,7 +308,7 @@ def test_without_a_wall_the_process_does_not_go_on(forbidden, missing):
     if missing == "Landlock" and not landlock_abi():
         pytest.skip("this kernel has no Landlock")
     code = f"""
-import serving.confine as m
+import serving.core.confine as m
 number = m._numbers().get({forbidden!r}, {forbidden!r})
 steps = [(m._LOAD, 0), (m._EQUAL, number, 0, 1), (m._RETURN, 0x00050001), (m._RETURN, m._ALLOW)]
 m._LIBC.prctl(38, 1, 0, 0, 0)

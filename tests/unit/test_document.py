@@ -24,7 +24,7 @@ from serving.config import (
     Store,
     VllmModel,
 )
-from serving.document import DRAIN_S, POOL_LABEL, model_application, serve_document
+from serving.config.serve_document import DRAIN_S, POOL_LABEL, model_application, serve_document
 
 CONFIG = ServingConfig(
     store=Store(database="sqlite:////none", data="/none"),

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import config
-from serving.config import SecretRef
+from serving.config import SecretRef, base
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def test_a_replica_waits_for_the_changed_secret(mounted: Path) -> None:
 
 
 def test_one_that_never_comes_is_an_error_without_the_secret(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "REVISION_WAIT_S", 0)
+    monkeypatch.setattr(base, "REVISION_WAIT_S", 0)
     with pytest.raises(LookupError, match="are of revision 1, not yet of 2") as raised:
         reference(mounted).read()
     assert "old" not in str(raised.value)
@@ -49,7 +48,7 @@ def test_what_was_current_once_is_read_at_once(mounted: Path, monkeypatch: pytes
     (mounted / "revision").write_text("2\n")
     assert reference(mounted).read() == "old"
     (mounted / "revision").write_text("3\n")
-    monkeypatch.setattr(config, "REVISION_WAIT_S", 0)
+    monkeypatch.setattr(base, "REVISION_WAIT_S", 0)
     assert reference(mounted).read() == "old"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.url import BadUrl, parse
+from serving.core.url import BadUrl, parse
 
 API = "https://api.example.com/v1/public"
 

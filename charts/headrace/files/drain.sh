@@ -5,7 +5,7 @@ limit=$1
 SECONDS=0
 
 # Serve starts replacements on other nodes. A replica here serves on until its own is there, or until its shutdown time
-# (600 s: DRAIN_S in serving/document.py) is all that is left before the deadline: only then is nothing new sent to it.
+# (600 s: DRAIN_S in serving/config/serve_document.py) is all that is left before the deadline: only then is nothing new sent to it.
 # Without a head (the whole cluster goes) there is no one to ask, and no replacement.
 move=$((limit / 5))
 timeout 30 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message "the pod is being deleted" \

@@ -1,5 +1,5 @@
 {{/*
-The Serve document, the same as serving.document.serve_document makes it: a test compares the two for many
+The Serve document, the same as serving.config.serve_document.serve_document makes it: a test compares the two for many
 configurations. Values hold a ServingConfig and a Catalog as they stand; what they leave out is filled in from
 files/serving.schema.json, which is made from those classes.
 */}}

@@ -6,10 +6,10 @@ error before the model's eyes.
 
 from __future__ import annotations
 
-from serving.assistants.code_block import code_block
 from serving.assistants.items import Message
-from serving.assistants.sandbox import SandboxOf
+from serving.assistants.sandbox.pool import SandboxOf
 from serving.assistants.strategies import answers, templates
+from serving.assistants.strategies.code_block import code_block
 from serving.assistants.strategies.work import Answer, Work
 from serving.config import ProgramAided
 

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable
 
 from serving.assistants.items import Message
-from serving.assistants.sandbox import SandboxOf
+from serving.assistants.sandbox.pool import SandboxOf
 from serving.assistants.strategies import cot, direct, pal, self_consistency
 from serving.assistants.strategies.work import Answer, Exhausted, Work
 from serving.assistants.tools.tool import Toolbox

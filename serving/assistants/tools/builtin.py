@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from serving.assistants.calculator import MAX_CHARACTERS, calculate
-from serving.assistants.code_block import code_block
-from serving.assistants.sandbox import Outcome, Sandbox, SandboxFull, SandboxOf, SandboxUnavailable
+from serving.assistants.sandbox.pool import Outcome, Sandbox, SandboxFull, SandboxOf, SandboxUnavailable
+from serving.assistants.strategies.code_block import code_block
+from serving.assistants.tools.calculator import MAX_CHARACTERS, calculate
 from serving.assistants.tools.tool import Parameters, Tool, ToolError
 from serving.retrieval.types import Hit
 

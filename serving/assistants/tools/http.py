@@ -17,12 +17,12 @@ from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 from yarl import URL
 
-from serving import url
 from serving.assistants.tools.address import may_connect
 from serving.assistants.tools.masking import masked
 from serving.assistants.tools.tool import MAX_ARGUMENTS, Tool, ToolError
 from serving.config import HttpTool
-from serving.confine import Unconfined
+from serving.core import url
+from serving.core.confine import Unconfined
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.sandbox import SandboxLimits, parse_isolated
 

@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from serving.assistants.tools.rows import Rows
 from serving.assistants.tools.tool import ToolError
-from serving.child import Overrun, ask
 from serving.config import SqlTool
+from serving.core.child import Overrun, ask
 
 _BOUND = 4_000_000
 """Bytes of an answer, which is at most one wide row longer than what is shown."""

@@ -1,7 +1,8 @@
 """The child that reads an SQLite file: `python -SBP -m serving.assistants.tools.sql_sqlite_child`.
 
 It opens the file and begins to read, and then gives up everything else: no statement of a model is looked at before
-`serving.confine` has left it its pipes and what it holds open. What SQLite sorts stays in its memory, which is bounded.
+`serving.core.confine` has left it its pipes and what it holds open. What SQLite sorts stays in its memory, which is
+bounded.
 
 Sources: SQLite's "Defense Against The Dark Arts" (security.html), sqlite3_set_authorizer, "Limits In SQLite".
 """
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from serving.assistants.tools.rows import MAX_COLUMNS, MAX_SHOWN, MAX_SQL, Cell, cell
-from serving.confine import Limits, Unconfined, confine
+from serving.core.confine import Limits, Unconfined, confine
 
 _MEMORY = 300_000_000
 """Bytes of address space, of which the interpreter needs a tenth."""

@@ -17,6 +17,7 @@ from referencing import Registry
 
 from serving.assistants.spotlight import OVERHEAD, Spotlight
 from serving.config import Approval
+from serving.guardrails.checker import ArgumentsBlocked
 from serving.telemetry import metrics, tracing
 from serving.telemetry.catalogue import OTHER
 
@@ -149,11 +150,11 @@ class Tool:
         return self.effects(given) if callable(self.effects) else self.effects
 
 
-class Screen(Protocol):
+class ToolScreen(Protocol):
     """Checks what goes to tools and what comes back."""
 
     async def arguments(self, arguments: str) -> str:
-        """Returns the arguments with which a tool may be called; raises `ToolError`."""
+        """Returns the arguments with which a tool may be called; raises `ArgumentsBlocked`."""
         ...
 
     async def observation(self, text: str) -> str:
@@ -182,7 +183,7 @@ class Toolbox:
         approved: Iterable[tuple[str, str]] = (),
         using: Callable[[str, str], Awaitable[None]] | None = None,
         changing: Callable[[], Awaitable[None]] | None = None,
-        screen: Screen | None = None,
+        screen: ToolScreen | None = None,
         marks: Spotlight | None = None,
     ) -> None:
         self.tools = {tool.name: tool for tool in tools}
@@ -218,7 +219,12 @@ class Toolbox:
         """Returns the arguments that a tool may be given, which are those that are approved of. Raises `ToolError`."""
         if (screened := self._screened.pop(arguments, None)) is not None:
             return screened
-        return arguments if self._screen is None else await self._screen.arguments(arguments)
+        if self._screen is None:
+            return arguments
+        try:
+            return await self._screen.arguments(arguments)
+        except ArgumentsBlocked as e:
+            raise ToolRefused(str(e)) from None
 
     def _pending(
         self, tool: Tool, given: Parameters | dict[str, Any], approved: list[tuple[str, str]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from serving.store.models import metadata
+from serving.store.relational.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
 context.run_migrations()

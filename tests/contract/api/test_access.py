@@ -24,7 +24,7 @@ from serving.config import (
     Target,
     TenantSecrets,
 )
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from tests.contract.api.test_tools import FINAL, Model, act
 from tests.contract.running import Gateway, Loop, engine, gateway
 from tests.identity import key_of

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from serving.api.operations import OPERATIONS
-from serving.security.principal import SCOPES, SCOPES_OF
+from serving.core.principal import SCOPES, SCOPES_OF
 from tests.contract.running import Gateway
 
 ANY_KEY = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/me", "GET /v1/usage"}

@@ -12,8 +12,8 @@ import pytest
 
 from serving.api.app import Api
 from serving.config import Catalog
-from serving.security.principal import Principal
-from serving.store import erasure
+from serving.core.principal import Principal
+from serving.security import erasure
 from tests.contract.running import Gateway, Loop, gateway
 from tests.identity import key_of
 

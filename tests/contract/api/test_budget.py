@@ -10,12 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serving.api.helper import Helper
-from serving.api.recalling import Open, Recaller
-from serving.api.tokens import Tokens
-from serving.api.upstream import Upstream
-from serving.assistants import facts, summary
-from serving.assistants.memory import flat, newest_turns
+from serving.assistants.memory import facts, summary
+from serving.assistants.memory.helper_model import HelperModel
+from serving.assistants.memory.retriever import MemoryRetriever, PlannedPrompt
+from serving.assistants.memory.window import flat, newest_turns
 from serving.config import (
     BufferMemory,
     FactsMemory,
@@ -25,11 +23,13 @@ from serving.config import (
     TokenWindowMemory,
     VectorMemory,
 )
+from serving.core.principal import Principal
+from serving.engines.client import EngineClient
+from serving.engines.token_counter import TokenCounter
 from serving.retrieval.client import RetrievalClient
-from serving.security.principal import Principal
 from serving.store.conversations import Conversations
-from serving.store.database import Database
 from serving.store.memories import Memories
+from serving.store.relational.database import Database
 from serving.store.summaries import Summaries
 from serving.store.turn_vectors import TurnVectors
 from tests.contract.api.test_tokens import CONTEXT, TEXTS, llama  # noqa: F401
@@ -84,7 +84,7 @@ def test_no_kind_exceeds_the_window(llama, stores, kind, turns, question, told, 
 async def recalled(endpoint, database, kind, turns, question, told, known, answer):
     conversations, summaries = Conversations(database), Summaries(database)
     memories, vectors = Memories(database), TurnVectors(database)
-    recaller = Recaller(conversations, summaries, memories, vectors, RetrievalClient(Handle()))
+    recaller = MemoryRetriever(conversations, summaries, memories, vectors, RetrievalClient(Handle()))
     made = await conversations.create(ME)
     for asked, said in turns:
         texts = (("user", "input_text", asked), ("assistant", "output_text", said))
@@ -100,12 +100,12 @@ async def recalled(endpoint, database, kind, turns, question, told, known, answe
     waiting = await vectors.waiting(ME, made.id, "all-minilm-l6-v2", keep=100, limit=100)
     packed = base64.b64encode(np.eye(384, dtype="<f2")[0].tobytes()).decode()
     await vectors.put(ME, made.id, assistant, "all-minilm-l6-v2", dict.fromkeys(waiting, packed), keep=100)
-    client = Upstream()
+    client = EngineClient()
     try:
-        tokens = Tokens(client, endpoint)
+        tokens = TokenCounter(client, endpoint)
         before, after = [{"role": "system", "content": "Be brief."}], [{"role": "user", "content": question}]
         room = CONTEXT - answer
-        prompt = Open(before, after, room, tokens.fit, question)
+        prompt = PlannedPrompt(before, after, room, tokens.fit, question)
         async with aclosing(newest_turns(conversations, ME, made.id)) as newest:
             found = await recaller.recall(ME, made.id, assistant, kind, newest, prompt)
         shown = [*before, *found.notes, *flat(found.turns), *after]
@@ -132,8 +132,8 @@ def test_the_budget_is_used(llama, stores):  # noqa: F811
 
 
 async def test_a_real_model_is_held_to_a_list_of_facts_and_writes_a_summary(llama):  # noqa: F811
-    client = Upstream()
-    model = Helper(client, llama, Tokens(client, llama), CONTEXT, "a", "acme")
+    client = EngineClient()
+    model = HelperModel(client, llama, TokenCounter(client, llama), CONTEXT, "a", "acme")
     lines = ["User: I live in Bern and my dog is called Rex.", "Assistant: Bern is nice."]
     try:
         assert facts.parse(await model.ask(facts.request([], lines), 250, facts.SCHEMA), 500) is not None

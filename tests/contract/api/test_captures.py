@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import select
 
 from serving.config import Alias, Assistant, Catalog, RemoteModel, Target
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.retrieval.client import RetrievalUnavailable
-from serving.security.principal import Principal
 from serving.store.captures import Capture
 from serving.store.errors import StoreUnavailable
-from serving.store.models import captures
-from serving.store.rows import build
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.rows import build
+from serving.store.relational.tables import captures
 from tests.captures import capture
 from tests.contract.api.test_chat_conversation import CALL, Engine, Retrieval, both
 from tests.contract.running import Loop, engine, gateway, hang_up
@@ -448,8 +448,7 @@ def test_of_what_is_not_to_be_stored_only_who_asked_whom_when_is_kept(world, rou
 
 @both
 def test_nothing_of_it_is_kept_where_that_is_configured(world, stream, monkeypatch):
-    config = world.up.services.config.model_copy(update={"store_false": "none"})
-    monkeypatch.setattr(world.up.services, "config", config)
+    monkeypatch.setattr(world.up.services.pipeline._recorder, "_store_false", "none")
     before = len(world.rows())
     assert world.post(model="echo", messages=QUESTION, stream=stream, store=False).is_success
     assert len(world.rows()) == before

@@ -13,14 +13,14 @@ import pytest
 from aiohttp import web
 from sqlalchemy import event
 
-from serving.api.errors import ApiError
-from serving.api.schemas import ChatRequest
-from serving.api.tokens import OVERHEAD
-from serving.api.turn import OpenTurn
 from serving.config import Assistant, BufferMemory, Catalog, NoMemory, RemoteModel, TokenWindowMemory
+from serving.core.principal import Principal
 from serving.engines.endpoint import Endpoint
+from serving.engines.token_counter import OVERHEAD
+from serving.inference.conversation_context import ChatTurn
+from serving.protocol.chat import ChatRequest
+from serving.protocol.errors import ApiError
 from serving.retrieval.types import Attribution, Hit
-from serving.security.principal import Principal
 from serving.store.errors import StoreUnavailable
 from tests.contract.running import Loop, engine, gateway, hang_up
 from tests.wait import eventually
@@ -473,7 +473,8 @@ def test_a_model_that_takes_text_only_refuses_a_picture_of_the_history(world, co
     body = ChatRequest(model="m", messages=[{"role": "user", "content": "x"}], conversation=conversation)
     s = world.up.services
     caller = world.up.loop.do(s.authenticate(world.http.headers["authorization"]))
-    turn = OpenTurn(s, caller, None, body)
+    instructions = s.catalog.current.rails.instructions(None, caller)
+    turn = ChatTurn(s.pipeline._sources, caller, None, body, instructions=instructions)
     recalled = turn.recall(Endpoint("http://nobody/v1", "m", {}, text_only=True), {"messages": turn._said})
     if taken:
         world.up.loop.do(recalled)

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from serving.config import Catalog, Limits
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from tests.contract.running import Loop, gateway
 
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}

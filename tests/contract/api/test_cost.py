@@ -15,10 +15,10 @@ from prometheus_client import REGISTRY
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 
-from serving.api.cost import cost_of
 from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Price, RemoteModel, SelfConsistency, Target
-from serving.store.models import captures
-from serving.store.uninterrupted import uninterrupted
+from serving.core.uninterrupted import uninterrupted
+from serving.metering.cost import cost_of
+from serving.store.relational.tables import captures
 from tests.contract.api import test_responses, test_strategies
 from tests.contract.running import Loop, engine, gateway
 

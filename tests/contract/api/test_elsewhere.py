@@ -8,8 +8,8 @@ import httpx
 import pytest
 from aiohttp import web
 
-from serving.api.generation import ELSEWHERE
 from serving.config import Catalog, VllmModel
+from serving.inference.generation import ELSEWHERE
 from serving.telemetry import metrics
 from tests.contract.running import Loop, engine, gateway
 from tests.servers import held_port

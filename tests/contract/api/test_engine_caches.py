@@ -21,7 +21,7 @@ from serving.config import (
     RemoteModel,
     VllmModel,
 )
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from tests.contract.running import Gateway, Loop, engine, gateway
 from tests.identity import key_of
 

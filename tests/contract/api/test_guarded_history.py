@@ -9,7 +9,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from serving.api.recalling import FIRST_FACTS
+from serving.assistants.memory.retriever import FIRST_FACTS
 from serving.config import (
     Alias,
     Assistant,

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from serving.api.guard import LONG, MAX_REPORTED, screened
 from serving.config import (
     Assistant,
     Catalog,
@@ -26,9 +25,10 @@ from serving.config import (
     SecretsGuardrail,
     TopicsGuardrail,
 )
+from serving.guardrails.checker import LONG, MAX_REPORTED, screened
+from serving.guardrails.rules.secrets import Secrets
+from serving.guardrails.screen import Rule
 from serving.retrieval.types import Attribution, Hit
-from serving.security.guardrails.screen import Rule
-from serving.security.guardrails.secrets import Secrets
 from tests.contract.running import Loop, engine, gateway
 
 KEY = "sk-proj-" + "aB3dE5gH7jK9" * 4

@@ -14,13 +14,14 @@ import openai
 import pytest
 from sqlalchemy import event, func, select
 
-from serving.api.idempotency import Hold
 from serving.api.operations import OPERATIONS
 from serving.config import Assistant, Catalog, FactsMemory, RemoteModel
-from serving.store import idempotency, models
+from serving.core.uninterrupted import uninterrupted
+from serving.inference.idempotency_hold import Hold
+from serving.store import idempotency
 from serving.store.errors import StoreUnavailable
 from serving.store.idempotency import claim_of
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational import tables
 from tests.contract.api.test_chat_conversation import Engine, Retrieval, both
 from tests.contract.running import Loop, engine, gateway
 from tests.identity import key_of
@@ -66,7 +67,7 @@ class World:
 
         @uninterrupted
         async def read():
-            query = select(models.idempotency_answers.c.body)
+            query = select(tables.idempotency_answers.c.body)
             return await self.up.services.database.query(lambda connection: connection.execute(query).scalars().all())
 
         return "".join(idempotency.base64.b64decode(body).decode() for body in self.do(read()))
@@ -155,11 +156,11 @@ def test_a_repetition_gets_the_first_answer_from_any_gateway(world, path):
     path, body = world.made(path)
     key = world.key()
     first = world.post(path, body, key)
-    tables = (models.captures, models.responses, models.conversations, models.conversation_items, models.feedback)
-    before, prompts = [world.count(table) for table in tables], len(world.engine.prompts)
+    counted = (tables.captures, tables.responses, tables.conversations, tables.conversation_items, tables.feedback)
+    before, prompts = [world.count(table) for table in counted], len(world.engine.prompts)
     same(first, world.post(path, body, key, world.other))
     same(first, world.post(path, body, f'"{key}"'))
-    assert [world.count(table) for table in tables] == before
+    assert [world.count(table) for table in counted] == before
     assert len(world.engine.prompts) == prompts
     refused(world.post(path, body | {"user": "x"}, key), 422, "idempotency_key_reused")
     refused(world.post("/v1/conversations", {}, key), 422, "idempotency_key_reused")
@@ -265,9 +266,9 @@ def test_the_answer_that_is_not_to_be_stored_is_not_kept_for_its_key(world, path
 
 def test_an_error_in_one_transaction_gives_the_key_back(world):
     rating = {"target": {"type": "session", "id": "conv_gone"}, "thumb": "up"}
-    key, keys = world.key(), world.count(models.idempotency_keys)
+    key, keys = world.key(), world.count(tables.idempotency_keys)
     refused(world.post("/v1/feedback", rating, key), 404, "not_found")
-    assert world.count(models.idempotency_keys) == keys
+    assert world.count(tables.idempotency_keys) == keys
     assert world.post("/v1/conversations", {}, key).status_code == 200
 
 
@@ -325,15 +326,15 @@ def test_a_gateway_that_died_holds_its_key_for_a_while_only(world, monkeypatch):
 
 
 def test_a_key_is_held_as_long_as_the_answer_takes(world, monkeypatch):
-    monkeypatch.setattr("serving.api.idempotency.LEASE_S", 0.03)
+    monkeypatch.setattr("serving.inference.idempotency_hold.LEASE_S", 0.03)
     world.engine.release.clear()
     body, key = {"model": "slow", "messages": HI}, world.key()
     caller = world.do(world.up.services.authenticate(world.http.headers["authorization"]))
 
     @uninterrupted
     async def read():
-        query = select(func.max(models.idempotency_keys.c.lease_until))
-        query = query.where(models.idempotency_keys.c.id == claim_of(caller, key, "").id)
+        query = select(func.max(tables.idempotency_keys.c.lease_until))
+        query = query.where(tables.idempotency_keys.c.id == claim_of(caller, key, "").id)
         return await world.up.services.database.query(lambda connection: connection.execute(query).scalar_one())
 
     with ThreadPoolExecutor() as pool:
@@ -347,7 +348,7 @@ def test_a_key_is_held_as_long_as_the_answer_takes(world, monkeypatch):
 
 async def test_no_renewal_ends_after_a_pin(monkeypatch):
     """It would shorten what was to be held whatever comes."""
-    monkeypatch.setattr("serving.api.idempotency.LEASE_S", 0.03)
+    monkeypatch.setattr("serving.inference.idempotency_hold.LEASE_S", 0.03)
     begun, go, done = asyncio.Event(), asyncio.Event(), []
 
     class Keys:
@@ -374,15 +375,15 @@ def test_what_is_answered_and_what_is_kept_do_not_differ(world, stream):
     """One whose key was taken over stores nothing: the other's answer is the only one."""
     world.engine.release.clear()
     prompts, conversation = len(world.engine.prompts), world.conversation()
-    captures, key = world.count(models.captures), world.key()
+    captures, key = world.count(tables.captures), world.key()
     body = {"model": "slow", "messages": HI, "conversation": conversation, "stream": stream}
     caller = world.do(world.up.services.authenticate(world.http.headers["authorization"]))
 
     @uninterrupted
     async def take_over():
         async with world.up.services.database.write() as connection:
-            mine = models.idempotency_keys.c.id == claim_of(caller, key, "").id
-            taken = models.idempotency_keys.update().where(mine).values(owner="another", lease_until=1.0)
+            mine = tables.idempotency_keys.c.id == claim_of(caller, key, "").id
+            taken = tables.idempotency_keys.update().where(mine).values(owner="another", lease_until=1.0)
             await connection.execute(taken)
 
     with ThreadPoolExecutor() as pool:
@@ -391,7 +392,7 @@ def test_what_is_answered_and_what_is_kept_do_not_differ(world, stream):
         world.do(take_over())
         world.engine.release.set()
         assert '"conflict"' in first.result().text
-    assert world.count(models.captures) == captures
+    assert world.count(tables.captures) == captures
     assert '"data":[]' in world.http.get(f"{world.up.url}/v1/conversations/{conversation}/items").text
     same(world.post(CHAT, body, key), world.post(CHAT, body, key))
 

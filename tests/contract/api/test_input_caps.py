@@ -15,13 +15,14 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import Message
 
-from serving.api import schema_limits
-from serving.api.errors import ApiError
-from serving.api.exchange import Exchange
 from serving.api.http import read_json
-from serving.api.response_schemas import ResponseRequest
-from serving.api.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
+from serving.api.http_exchange import HttpExchange
 from serving.config import Catalog, Limits, RemoteModel
+from serving.protocol import json_schema_limits
+from serving.protocol.chat import ChatRequest, CompletionRequest
+from serving.protocol.errors import ApiError
+from serving.protocol.responses import ResponseRequest
+from serving.protocol.vector_stores import EmbeddingRequest
 from tests.contract.running import Loop, engine, gateway
 
 LIMITS = Limits(body_bytes=2_000_000, messages=50, characters=20_000, json_containers=10_000)
@@ -70,23 +71,23 @@ GOOD = {
     "a tree": {"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}, "v": {"type": "integer"}}},
     "a list of references": {"items": [{"$ref": "#/$defs/a b"}], "$defs": {"a b": {"enum": ["x", None, 1]}}},
     "an escaped reference": {"$ref": "#/$defs/a~1b%20c", "$defs": {"a/b c": {"type": "string"}}},
-    "as deep as may be": nested(schema_limits.MAX_DEPTH),
-    "as wide as may be": properties(schema_limits.MAX_PARTS - 1),
-    "as many values as may be": {"enum": list(range(schema_limits.MAX_ENUM))},
+    "as deep as may be": nested(json_schema_limits.MAX_DEPTH),
+    "as wide as may be": properties(json_schema_limits.MAX_PARTS - 1),
+    "as many values as may be": {"enum": list(range(json_schema_limits.MAX_ENUM))},
     "a pattern": {"pattern": r"^(\d{3}-){2}[(){}\]]+(a|b(c{2}))*\($"},
     "any": {"properties": {"a": True, "b": False}},
     "a property called $ref": {"properties": {"$ref": {"type": "string"}, "enum": {"type": "string"}}},
 }
 
 BAD = {
-    "one level too deep": nested(schema_limits.MAX_DEPTH + 1),
-    "one property too many": properties(schema_limits.MAX_PARTS),
-    "one value too many": {"enum": list(range(schema_limits.MAX_ENUM + 1))},
+    "one level too deep": nested(json_schema_limits.MAX_DEPTH + 1),
+    "one property too many": properties(json_schema_limits.MAX_PARTS),
+    "one value too many": {"enum": list(range(json_schema_limits.MAX_ENUM + 1))},
     "values of several enums": {"anyOf": [{"enum": list(range(600))}, {"enum": list(range(600))}]},
     "many types": {"type": ["string"] * 8},
-    "too much text": {"description": "x" * schema_limits.MAX_CHARACTERS},
-    "too much text in names": {"properties": {"x" * schema_limits.MAX_CHARACTERS: {}}},
-    "too many values of a constant": {"const": [0] * schema_limits.MAX_CHARACTERS},
+    "too much text": {"description": "x" * json_schema_limits.MAX_CHARACTERS},
+    "too much text in names": {"properties": {"x" * json_schema_limits.MAX_CHARACTERS: {}}},
+    "too many values of a constant": {"const": [0] * json_schema_limits.MAX_CHARACTERS},
     "a reference to itself": {"$ref": "#"},
     "references in a ring": {
         "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}},
@@ -99,9 +100,9 @@ BAD = {
     "a reference that leads nowhere": {"$ref": "#/$defs/none"},
     "a reference into a text": {"$ref": "#/title/0", "title": "x"},
     "a reference that is none": {"$ref": 5},
-    "a long reference": {"$ref": "#/" + "a" * schema_limits.MAX_REFERENCE},
+    "a long reference": {"$ref": "#/" + "a" * json_schema_limits.MAX_REFERENCE},
     "a dynamic reference": {"$dynamicRef": "#a"},
-    "a long pattern": {"pattern": "a" * (schema_limits.MAX_PATTERN + 1)},
+    "a long pattern": {"pattern": "a" * (json_schema_limits.MAX_PATTERN + 1)},
     "a deep pattern": {"pattern": "(" * 17 + "a" + ")" * 17},
     "a pattern that repeats": {"pattern": "^(a{50}b){50}$"},
     "a pattern that repeats once": {"pattern": "a{0,99999999999999999999}"},
@@ -126,7 +127,7 @@ def request(document: Any) -> Request:
     async def send(message: Message) -> None:
         raise AssertionError("reading a body sends nothing")
 
-    scope = {"type": "http", "method": "POST", "headers": [], "headrace": Exchange("r", receive, send)}
+    scope = {"type": "http", "method": "POST", "headers": [], "headrace": HttpExchange("r", receive, send)}
     return Request(scope, receive)
 
 
@@ -170,30 +171,30 @@ def response_with(*schemas: Any) -> dict[str, Any]:
     [(ChatRequest, lambda *schemas: CHAT | {"tools": list(map(tool, schemas))}), (ResponseRequest, response_with)],
 )
 async def test_the_schemas_of_all_tools_are_bounded_together_and_walked_once_up_to_there(monkeypatch, model, made):
-    monkeypatch.setattr(schema_limits, "_Walk", Counting)
+    monkeypatch.setattr(json_schema_limits, "_Walk", Counting)
     Counting.steps = 0
-    wide = properties(schema_limits.MAX_PARTS - 1)
-    most = [wide] * (schema_limits.MAX_PARTS_OF_TOOLS // schema_limits.MAX_PARTS)
+    wide = properties(json_schema_limits.MAX_PARTS - 1)
+    most = [wide] * (json_schema_limits.MAX_PARTS_OF_TOOLS // json_schema_limits.MAX_PARTS)
     await read_json(request(made(*most)), model, LIMITS)
-    assert Counting.steps == schema_limits.MAX_PARTS_OF_TOOLS
+    assert Counting.steps == json_schema_limits.MAX_PARTS_OF_TOOLS
     for more in ([{}], [wide] * 4):
         Counting.steps = 0
         error = await refused(made(*most, *more), model)
         assert (error.status, error.param) == (400, "tools")
-        assert str(schema_limits.MAX_PARTS_OF_TOOLS) in error.message
-        assert Counting.steps == schema_limits.MAX_PARTS_OF_TOOLS + 1
+        assert str(json_schema_limits.MAX_PARTS_OF_TOOLS) in error.message
+        assert Counting.steps == json_schema_limits.MAX_PARTS_OF_TOOLS + 1
 
 
 def test_a_reference_is_looked_up_once(monkeypatch):
     looked: list[str] = []
-    target = schema_limits._target
+    target = json_schema_limits._target
 
     def counted(root: Any, reference: str) -> object:
         looked.append(reference)
         return target(root, reference)
 
-    monkeypatch.setattr(schema_limits, "_target", counted)
-    schema_limits.checked({"$defs": {"a": {}}, "allOf": [{"$ref": "#/$defs/a"}] * 400})
+    monkeypatch.setattr(json_schema_limits, "_target", counted)
+    json_schema_limits.checked({"$defs": {"a": {}}, "allOf": [{"$ref": "#/$defs/a"}] * 400})
     assert looked == ["#/$defs/a"]
 
 
@@ -298,7 +299,7 @@ json_schemas = st.recursive(
 )
 
 
-class Counting(schema_limits._Walk):
+class Counting(json_schema_limits._Walk):
     """Counts what a check of any schema walks through."""
 
     steps = 0
@@ -312,9 +313,9 @@ class Counting(schema_limits._Walk):
 def test_any_schema_is_taken_or_refused_in_bounded_steps(schema):
     Counting.steps = 0
     with pytest.MonkeyPatch.context() as patch, suppress(ValueError):
-        patch.setattr(schema_limits, "_Walk", Counting)
-        schema_limits.checked(schema)
-    assert Counting.steps <= schema_limits.MAX_PARTS + 1
+        patch.setattr(json_schema_limits, "_Walk", Counting)
+        json_schema_limits.checked(schema)
+    assert Counting.steps <= json_schema_limits.MAX_PARTS + 1
 
 
 @pytest.mark.parametrize("part", [True, {}, {"pattern": "a" * 1000}])
@@ -323,9 +324,9 @@ def test_many_parts_that_are_referred_to_many_times_are_bounded_too(part):
     schema = chain(12)
     schema["$defs"]["11"] = {"anyOf": [part] * 90}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="parts"):
-        patch.setattr(schema_limits, "_Walk", Counting)
-        schema_limits.checked(schema)
-    assert Counting.steps == schema_limits.MAX_PARTS + 1
+        patch.setattr(json_schema_limits, "_Walk", Counting)
+        json_schema_limits.checked(schema)
+    assert Counting.steps == json_schema_limits.MAX_PARTS + 1
 
 
 @pytest.fixture(scope="module")

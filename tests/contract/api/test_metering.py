@@ -11,12 +11,12 @@ import httpx
 import pytest
 from aiohttp import web
 
-from serving.api import several
 from serving.api.app import Api
-from serving.api.helper import helper
+from serving.assistants.memory.helper_model import lease_helper
 from serving.config import Assistant, Catalog, FactsMemory, Price, RemoteModel
-from serving.security.principal import Principal
-from serving.store.worker import PermanentError, Postponed
+from serving.core.principal import Principal
+from serving.engines import choices_usage
+from serving.store.jobs.worker import PermanentError, Postponed
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -180,7 +180,7 @@ def test_all_prompts_are_settled(world):
 
 def test_who_hangs_up_on_several_choices_is_not_known_by_one_of_them():
     report = {"prompt_tokens": 7, "completion_tokens": 20}
-    assert several.of_reports([report], {"n": 4}, [], whole=False) == {}
+    assert choices_usage.usage_of_reports([report], {"n": 4}, [], whole=False) == {}
 
 
 def of_background(world):
@@ -218,8 +218,8 @@ def test_work_in_the_background_waits_for_quotas(world, subject, id, limit, held
     [made] = world.http.put("/admin/quotas", params=acme, json={"quotas": [given]}).json()["data"]
 
     async def ask(most=20):
-        route = services.resolver.resolve("vllm", ada)
-        async with helper(services.engines, services.upstream, route, ada, services.keeper) as model:
+        route = services.catalog.current.router.resolve("vllm", ada)
+        async with lease_helper(services.engines, services.upstream, route, ada, services.keeper) as model:
             return await model.ask(ASKED["messages"], most)
 
     try:

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from aiohttp import web
 
-from serving.api.charging import most
 from serving.config import Assistant, Catalog, ChainOfThought, InjectionGuardrail, Price, RemoteModel
-from serving.store import ids
+from serving.core import ids
+from serving.metering.charge import estimate_usage
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -331,10 +331,10 @@ def test_the_lesser_of_both_holds_and_both_are_listed(http, acme):
 
 def test_the_most_that_a_document_may_use():
     chat = {"messages": [{"role": "user", "content": "x" * 1000}]}
-    read, written, both = most({**chat, "max_tokens": 10}, None, 4096)
+    read, written, both = estimate_usage({**chat, "max_tokens": 10}, None, 4096)
     assert 1000 < read < 1500
     assert (written, both) == (10, read + 10)
-    assert most({**chat, "n": 3}, None, 100)[1] == 300
-    assert most(chat, 512, 4096) == (512, 512, 512)
-    assert most({**chat, "max_tokens": 10}, 512, 4096) == (512, 10, 512)
-    assert most({"prompt": ["a", "b"], "max_tokens": 5, "n": 2}, None, 1)[1] == 20
+    assert estimate_usage({**chat, "n": 3}, None, 100)[1] == 300
+    assert estimate_usage(chat, 512, 4096) == (512, 512, 512)
+    assert estimate_usage({**chat, "max_tokens": 10}, 512, 4096) == (512, 10, 512)
+    assert estimate_usage({"prompt": ["a", "b"], "max_tokens": 5, "n": 2}, None, 1)[1] == 20

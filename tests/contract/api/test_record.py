@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from serving.api.operations import OPERATIONS
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.audit import AuditRows
 from serving.store.errors import StoreUnavailable
 from tests.contract.running import Gateway

@@ -9,9 +9,9 @@ import openai
 import pytest
 from openai.types.responses import Response
 
+from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import StoreUnavailable
-from serving.store.models import captures
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.tables import captures
 from tests.contract.api.test_strategies import CHUNK, PROGRAM, Engine, Retrieval, catalog
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually

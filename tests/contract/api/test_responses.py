@@ -14,8 +14,8 @@ from aiohttp import web
 from openai.types.responses import Response
 
 from serving.config import Assistant, BufferMemory, Catalog, Limits, NoMemory, RemoteModel
+from serving.core.principal import Principal
 from serving.retrieval.types import Attribution, Citation, Hit, Position, Span
-from serving.security.principal import Principal
 from serving.store.errors import StoreUnavailable
 from tests.captures import keep
 from tests.contract.running import Loop, engine, gateway, hang_up

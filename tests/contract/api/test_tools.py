@@ -15,9 +15,9 @@ from aiohttp import web
 
 from serving.assistants.tools import sql as sql_tools
 from serving.config import Assistant, Catalog, HttpTool, React, RemoteModel, SecretRef, SqlTool, SummaryMemory
+from serving.core.principal import Principal
 from serving.retrieval.types import Attribution, Hit
 from serving.security.approvals import LIFETIME_S, Approvals
-from serving.security.principal import Principal
 from serving.store.summaries import Summaries
 from tests.contract.api.test_strategies import kinds
 from tests.contract.running import Loop, engine, gateway
@@ -488,10 +488,10 @@ def test_approvals_are_for_strategies_with_tools(world, more):
 
 def test_the_stacks_own_database_is_no_tool(world):
     own = SqlTool(name="own", description="x", database=f"sqlite:///{world.folder / 'h.db'}")
-    before = world.up.services.resolver
+    before = world.up.services.catalog.current
     with pytest.raises(ValueError, match="the stack's own database"):
         world.up.services.configure(world.catalog.model_copy(update={"tools": (*world.catalog.tools, own)}))
-    assert world.up.services.resolver is before
+    assert world.up.services.catalog.current is before
 
 
 @pytest.mark.parametrize(

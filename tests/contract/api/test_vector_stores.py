@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from serving.config import Catalog
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from tests.contract.running import Loop, gateway
 from tests.identity import key_of
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from sqlalchemy import select
 
-from serving.store.database import Database
-from serving.store.models import captures, conversation_items, conversations, feedback, responses
-from serving.store.uninterrupted import uninterrupted
+from serving.core.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.tables import captures, conversation_items, conversations, feedback, responses
 
 
 class Turn(NamedTuple):

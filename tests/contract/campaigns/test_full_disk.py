@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from serving.config import Catalog, RemoteModel
-from serving.store.database import Database
+from serving.store.relational.database import Database
 from tests.contract.campaigns.engine import Engine
 from tests.contract.campaigns.ledger import Found, Rating, Told, Turn, read, violations
 from tests.contract.running import Loop, engine, gateway

@@ -24,7 +24,7 @@ import pytest
 
 import serving
 from serving.security.keys import new_key
-from serving.store.database import Database
+from serving.store.relational.database import Database
 from serving.telemetry.exporter import serve as exporter_of
 from tests.contract.campaigns.callers import CLIENTS, GUARD_S, Callers
 from tests.contract.campaigns.engine import Engine

@@ -20,49 +20,51 @@ import pytest
 from sqlalchemy import select
 
 import serving
-from serving.api.remembering import REMEMBER
-from serving.api.sampling import KINDS
+from serving.api.state_sampler import KINDS
+from serving.assistants.memory.jobs import REMEMBER
 from serving.config import QuotaLimit, Store
+from serving.core.ids import new_id
+from serving.core.principal import SCOPES_OF, Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.exports.export import Order
 from serving.exports.manifest import Filters
 from serving.exports.register import Register
 from serving.exports.splits import parse
 from serving.exports.writing import write
+from serving.quotas.quota import quota
+from serving.quotas.share import Want
 from serving.retrieval import index
 from serving.retrieval.embed import Embedder
 from serving.retrieval.ingest import Ingestion
+from serving.security import erasure
 from serving.security.audit import AuditLog
-from serving.security.principal import SCOPES_OF, Principal
-from serving.security.quotas.quota import quota
-from serving.security.quotas.share import Want
-from serving.store import belongings, data, erasure
+from serving.security.erasure import Erasures
 from serving.store.access import Access, user_name
-from serving.store.blobs import Blobs
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
-from serving.store.database import Database
-from serving.store.erasure import Erasures
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.feedback import Rating, Ratings
 from serving.store.files import Files
 from serving.store.idempotency import Answer, IdempotencyKeys, claim_of
-from serving.store.ids import new_id
-from serving.store.job import COMPACT, ERASE
-from serving.store.jobs import Job, Jobs
+from serving.store.jobs.job import COMPACT, ERASE
+from serving.store.jobs.queue import Job, Jobs
+from serving.store.jobs.worker import Worker
 from serving.store.keys import Keys
 from serving.store.memories import Memories
-from serving.store.models import metadata
+from serving.store.objects import data
+from serving.store.objects.blobs import Blobs
 from serving.store.quotas import QuotaStore
+from serving.store.relational import belongings
+from serving.store.relational.database import Database
+from serving.store.relational.tables import metadata
 from serving.store.responses import NewResponse
 from serving.store.sessions import Sessions
 from serving.store.summaries import Summaries
 from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
-from serving.store.uninterrupted import uninterrupted
 from serving.store.usage import ERASED, Usage, Used, Whose
 from serving.store.users import Users
 from serving.store.vector_stores import PURGE_INDEX, VectorStores
-from serving.store.worker import Worker
 from tests.captures import capture
 
 ADMIN = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
@@ -487,7 +489,7 @@ _WORK = """
 import asyncio, os, signal, sys
 from serving.config import Store
 from serving.retrieval.embed import Embedder
-from serving.store import erasure
+from serving.security import erasure
 from tests.contract.retrieval.test_erasure import Stack
 
 async def run(url, folder, step):

@@ -12,8 +12,8 @@ from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import Manifest
 from serving.retrieval.types import Chunk
-from serving.store import data
 from serving.store.errors import StoreUnavailable
+from serving.store.objects import data
 from tests.servers import S3, ObjectStore
 
 MANIFEST = Manifest("test-embedder", 8, 200, 30, "1")

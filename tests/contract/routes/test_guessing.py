@@ -15,7 +15,7 @@ import httpx
 import orjson
 import pytest
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from tests.contract.routes.whole import client, serving
 from tests.contract.running import Gateway
 from tests.identity import key_of

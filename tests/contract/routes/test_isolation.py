@@ -34,12 +34,11 @@ from serving.config import (
     Catalog,
     FactsMemory,
     RemoteModel,
-    Role,
     SummaryMemory,
     Target,
     VectorMemory,
 )
-from serving.security.principal import SCOPES_OF, Principal
+from serving.core.principal import SCOPES_OF, Principal, Role
 from tests.contract.campaigns.engine import Engine
 from tests.contract.running import Gateway, Loop, engine, gateway
 from tests.identity import key_of

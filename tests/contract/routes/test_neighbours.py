@@ -25,10 +25,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from serving.config import Role
+from serving.core.principal import Principal, Role
 from serving.retrieval.client import EMBEDDER
 from serving.security.keys import new_key
-from serving.security.principal import Principal
 from tests.contract.routes.whole import client
 from tests.contract.running import Gateway
 from tests.identity import key_of

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from serving.config import Assistant, Catalog, FactsMemory, RemoteModel
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from tests.contract.campaigns.engine import Engine
 from tests.contract.running import Gateway, Loop, engine, gateway
 from tests.identity import key_of

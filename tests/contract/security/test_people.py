@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from serving.core.principal import SCOPES_OF, Principal
 from serving.security.people import KnownPeople
 from serving.security.person import Person, TokenError
-from serving.security.principal import SCOPES_OF, Principal
-from serving.store.database import Database
 from serving.store.errors import Conflict, StoreError
 from serving.store.keys import Keys
+from serving.store.relational.database import Database
 from serving.store.tenants import Tenants
 from serving.store.users import MAX_GROUPS, User, Users
 from tests import migrated

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from serving.config import Catalog, RemoteModel, SecretRef
+from serving.core.principal import Principal
 from serving.security.keys import Authenticator, new_key
-from serving.security.principal import Principal
-from serving.store.database import Database
 from serving.store.keys import Keys
+from serving.store.relational.database import Database
 from tests.contract.running import Loop, engine, gateway
 
 ADMIN = Principal(tenant="default", user="admin", key_id="key_0")

@@ -22,9 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.config import Issuer
+from serving.core.principal import Principal
 from serving.security import provider as module
 from serving.security.person import MAX_GROUPS, Person, TokenError, person
-from serving.security.principal import Principal
 from serving.security.provider import (
     AGAIN_S,
     FRESH_S,
@@ -35,7 +35,7 @@ from serving.security.provider import (
     Provider,
     ProviderUnavailable,
 )
-from serving.security.tokens import MAX_TOKEN, Tokens, is_token, signed_in
+from serving.security.tokens import MAX_TOKEN, TokenVerifier, is_token, signed_in
 from tests.certificate import certificate
 from tests.identity import Anybody
 from tests.identity_provider import AUDIENCE, IdentityProvider
@@ -56,15 +56,15 @@ def issuer(url: str, **given: Any) -> Issuer:
 
 
 @asynccontextmanager
-async def tokens(url: str, clock: Callable[[], float] = time.monotonic, **given: Any) -> AsyncIterator[Tokens]:
+async def tokens(url: str, clock: Callable[[], float] = time.monotonic, **given: Any) -> AsyncIterator[TokenVerifier]:
     known = Provider(issuer(url, **given), clock)
     try:
-        yield Tokens([known], Anybody(), ttl_s=0)
+        yield TokenVerifier([known], Anybody(), ttl_s=0)
     finally:
         await known.close()
 
 
-async def refused(tokens: Tokens, token: str) -> str:
+async def refused(tokens: TokenVerifier, token: str) -> str:
     with pytest.raises(TokenError) as error:
         await tokens.principal(token)
     assert token not in str(error.value)
@@ -492,11 +492,11 @@ async def test_a_verified_token_is_remembered_until_it_expires(
     token = signed(playing.url, kid="k1")
     time_now = [float(jwt.decode(token, options={"verify_signature": False})["iat"])]
     clock = Clock()
-    monkeypatch.setattr("serving.security.remembered.time.monotonic", clock)
+    monkeypatch.setattr("serving.core.ttl_cache.time.monotonic", clock)
     monkeypatch.setattr("serving.security.tokens.now", lambda: time_now[0])
     playing.keys = lambda request: web.json_response({"keys": [published()]})
     known = Provider(issuer(playing.url))
-    verifier = Tokens([known], Anybody())
+    verifier = TokenVerifier([known], Anybody())
     verified = 0
 
     async def counted(*given: Any) -> Any:
@@ -600,7 +600,7 @@ def test_whatever_a_token_holds_it_is_only_refused(claims: dict[str, Any], heade
 
     async def ask() -> None:
         try:
-            caller = await Tokens([known], Anybody()).principal(token)
+            caller = await TokenVerifier([known], Anybody()).principal(token)
         except TokenError:
             return
         except ProviderUnavailable:  # of a key that it may have by now
@@ -625,7 +625,7 @@ PLAYED = module.Metadata(
 def test_what_is_no_token(text: str) -> None:
     async def ask() -> None:
         with pytest.raises(TokenError):
-            await Tokens([], Anybody()).principal(text)
+            await TokenVerifier([], Anybody()).principal(text)
 
     asyncio.run(ask())
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import serving
-from serving.security.principal import Principal
+from serving.core.ids import new_id
+from serving.core.principal import Principal
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
-from serving.store.database import Database
 from serving.store.files import Files
-from serving.store.ids import new_id
-from serving.store.jobs import Jobs
+from serving.store.jobs.queue import Jobs
+from serving.store.relational.database import Database
 from serving.store.vector_stores import VectorStores
 from tests import migrated
 

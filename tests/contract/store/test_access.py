@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.security.principal import SCOPES_OF, STACK, Principal
+from serving.core.ids import new_id
+from serving.core.principal import SCOPES_OF, STACK, Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.access import MAX_NAMES, Access, listed, names_of, shown
-from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound, NotOwner
 from serving.store.files import Files
-from serving.store.ids import new_id
-from serving.store.jobs import Jobs
-from serving.store.models import files as file_rows
-from serving.store.models import vector_stores as store_rows
-from serving.store.uninterrupted import uninterrupted
+from serving.store.jobs.queue import Jobs
+from serving.store.relational.database import Database
+from serving.store.relational.tables import files as file_rows
+from serving.store.relational.tables import vector_stores as store_rows
 from serving.store.users import ADMIN
 from serving.store.vector_stores import INGEST, UNINDEX, VectorStores
 

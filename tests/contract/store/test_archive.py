@@ -21,39 +21,40 @@ import pytest
 from sqlalchemy import select
 
 from serving.config import Store
+from serving.core.ids import new_id
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import Manifest
 from serving.retrieval.types import Chunk
 from serving.security.audit import AuditLog
-from serving.security.principal import Principal
-from serving.store import archive, data
-from serving.store import pause as pause_module
 from serving.store.__main__ import main
-from serving.store.archive import BadArchive, NotEmpty, backup, restore
-from serving.store.blobs import Blobs
 from serving.store.captures import Captures
-from serving.store.condition import BACKED_UP, Condition
 from serving.store.conversations import Conversations
-from serving.store.database import HEAD, Database
 from serving.store.errors import StoreUnavailable
 from serving.store.feedback import Rating, Ratings
 from serving.store.files import Files
 from serving.store.idempotency import Answer, IdempotencyKeys, claim_of
-from serving.store.ids import new_id
-from serving.store.jobs import Jobs
+from serving.store.jobs import pause as pause_module
+from serving.store.jobs.pause import paused
+from serving.store.jobs.queue import Jobs
+from serving.store.jobs.worker import JobContext, Worker
 from serving.store.keys import Keys
 from serving.store.memories import Memories
-from serving.store.models import meta, metadata
-from serving.store.pause import paused
+from serving.store.objects import data
+from serving.store.objects.blobs import Blobs
+from serving.store.objects.sealed import Unreadable, new_key, read_key
+from serving.store.relational.database import HEAD, Database
+from serving.store.relational.tables import meta, metadata
 from serving.store.responses import NewResponse
-from serving.store.sealed import Unreadable, new_key, read_key
 from serving.store.summaries import Summaries
 from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
-from serving.store.uninterrupted import uninterrupted
+from serving.store.upkeep import archive
+from serving.store.upkeep.archive import BadArchive, NotEmpty, backup, restore
+from serving.store.upkeep.condition import BACKED_UP, Condition
 from serving.store.users import Users
 from serving.store.vector_stores import INGEST, VectorStores
-from serving.store.worker import JobContext, Worker
 from tests.captures import TURN, capture
 
 MANIFEST = Manifest("test-embedder", 8, 200, 30, "1")

@@ -13,16 +13,16 @@ import pytest
 from sqlalchemy import Table, event, text
 from sqlalchemy.exc import DBAPIError
 
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.security import audit as program
-from serving.security import chain
 from serving.security.audit import AuditLog, export, verify_export
-from serving.security.principal import Principal
+from serving.store import audit_chain
 from serving.store.audit import MAX_DETAILS, PLATFORM, Entry
-from serving.store.database import Database
 from serving.store.errors import InvalidValue, StoreError
-from serving.store.models import audit as table
-from serving.store.models import audit_pseudonyms
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.tables import audit as table
+from serving.store.relational.tables import audit_pseudonyms
 
 SECRET = "s" * 40
 
@@ -192,7 +192,7 @@ async def test_the_event_loop_goes_on_while_a_chain_is_verified(
     """Between any two events that are hashed, the loop has a turn: it would have none if it hashed itself."""
     for n in range(3):
         await log.record(alice, "x", detail={"n": n})
-    loop, hash, turns = asyncio.get_running_loop(), chain.event_hash, []
+    loop, hash, turns = asyncio.get_running_loop(), audit_chain.event_hash, []
 
     def after_a_turn(*given):
         turn = threading.Event()
@@ -200,7 +200,7 @@ async def test_the_event_loop_goes_on_while_a_chain_is_verified(
         turns.append(turn.wait(60))
         return hash(*given)
 
-    monkeypatch.setattr(chain, "event_hash", after_a_turn)
+    monkeypatch.setattr(audit_chain, "event_hash", after_a_turn)
     assert (await log.verify("acme")).valid
     assert turns == [True, True, True]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from serving.security.principal import Principal
-from serving.store.blobs import Blobs, blob_deletion
+from serving.core.ids import new_id
+from serving.core.principal import Principal
 from serving.store.errors import InvalidValue, NotFound, StoreUnavailable
 from serving.store.files import DELETE_BLOB, Files
-from serving.store.ids import new_id
-from serving.store.jobs import Jobs
-from serving.store.places import Folder
-from serving.store.worker import Worker
+from serving.store.jobs.queue import Jobs
+from serving.store.jobs.worker import Worker
+from serving.store.objects.blobs import Blobs, blob_deletion
+from serving.store.objects.places import Folder
 
 
 @pytest.fixture
@@ -107,9 +107,9 @@ async def test_cancelled_upload_leaves_nothing(blobs: Blobs, root: Path, alice: 
 FULL = """
 import asyncio, io, resource, signal, sys
 from pathlib import Path
-from serving.security.principal import Principal
-from serving.store.blobs import Blobs
-from serving.store.places import Folder
+from serving.core.principal import Principal
+from serving.store.objects.blobs import Blobs
+from serving.store.objects.places import Folder
 from serving.store.errors import StoreUnavailable
 async def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -138,9 +138,9 @@ async def test_folder_that_cannot_be_made(tmp_path: Path, alice: Principal) -> N
 KILLED = """
 import asyncio, sys
 from pathlib import Path
-from serving.security.principal import Principal
-from serving.store.blobs import Blobs
-from serving.store.places import Folder
+from serving.core.principal import Principal
+from serving.store.objects.blobs import Blobs
+from serving.store.objects.places import Folder
 async def endless():
     yield b"abc"
     print("started", flush=True)

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from serving.config import Store
-from serving.security.principal import Principal
-from serving.store import bucket, data
-from serving.store.blobs import Blobs
+from serving.core.ids import new_id
+from serving.core.principal import Principal
 from serving.store.errors import InvalidValue, NotFound, StoreUnavailable
 from serving.store.files import Files
-from serving.store.ids import new_id
+from serving.store.objects import bucket, data
+from serving.store.objects.blobs import Blobs
 from tests.servers import ObjectStore
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, func, select
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations, Item
-from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
-from serving.store.jobs import Jobs, add_job
-from serving.store.models import captures as captures_table
-from serving.store.uninterrupted import uninterrupted
+from serving.store.jobs.queue import Jobs, add_job
+from serving.store.relational.database import Database
+from serving.store.relational.tables import captures as captures_table
 from tests.captures import TURN, capture
 
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import asyncio
 
-from serving.ingest import CHECKED_AT, MANAGED
-from serving.security.principal import STACK, Principal
-from serving.store.condition import Condition
-from serving.store.database import Database
-from serving.store.ids import now
-from serving.store.jobs import Jobs
+from serving.core.ids import now
+from serving.core.managed import CHECKED_AT, MANAGED
+from serving.core.principal import STACK, Principal
+from serving.store.jobs.queue import Jobs
+from serving.store.relational.database import Database
+from serving.store.upkeep.condition import Condition
 from serving.store.users import ADMIN
 from serving.store.vector_stores import VectorStores
 

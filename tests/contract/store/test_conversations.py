@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, func, select
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations, Item, Newest
-from serving.store.database import HEAD, Database
 from serving.store.errors import InvalidValue, NotFound
-from serving.store.models import conversation_items, files, meta
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import HEAD, Database
+from serving.store.relational.tables import conversation_items, files, meta
 from tests.captures import TURN, capture
 
 RELEASED = Path(__file__).parents[2] / "fixtures" / "release-0.1.0" / "data" / "headrace.db"

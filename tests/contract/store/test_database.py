@@ -11,12 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, event, select
 
-from serving.security.principal import Principal
-from serving.store.database import HEAD, Database
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import InvalidValue, NewerDatabase, StoreUnavailable
-from serving.store.jobs import Jobs
-from serving.store.models import meta, metadata
-from serving.store.uninterrupted import uninterrupted
+from serving.store.jobs.queue import Jobs
+from serving.store.relational.database import HEAD, Database
+from serving.store.relational.tables import meta, metadata
 
 sqlite_only = pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 
@@ -94,7 +94,7 @@ async def test_databases_of_one_process_migrate_together(new_url: Callable[[], s
 
 MIGRATE = """
 import asyncio, sys
-from serving.store.database import Database
+from serving.store.relational.database import Database
 async def main():
     database = Database(sys.argv[1])
     print("ready", flush=True)
@@ -215,10 +215,10 @@ async def test_full_disk_keeps_what_was_acknowledged(database: Database, alice: 
 
 FULL = """
 import asyncio, resource, signal, sys
-from serving.security.principal import Principal
-from serving.store.database import HEAD, Database
+from serving.core.principal import Principal
+from serving.store.relational.database import HEAD, Database
 from serving.store.errors import StoreUnavailable
-from serving.store.jobs import Jobs
+from serving.store.jobs.queue import Jobs
 async def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     alice = Principal("acme", "alice", "key_a")

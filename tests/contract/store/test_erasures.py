@@ -20,28 +20,28 @@ import pytest
 from sqlalchemy import select
 
 import serving
+from serving.core.principal import SCOPES_OF, Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.exports import source
 from serving.exports.export import Order
 from serving.exports.folder import BeingWritten, Folder
 from serving.exports.manifest import Filters
 from serving.exports.register import Elsewhere, Register
 from serving.exports.writing import write
-from serving.security.principal import SCOPES_OF, Principal
-from serving.store import erasure
+from serving.security import erasure
+from serving.security.erasure import BRIEF_FAILURES, Erasures
 from serving.store.captures import Captures
-from serving.store.database import Database
-from serving.store.erasure import BRIEF_FAILURES, Erasures
 from serving.store.errors import StoreUnavailable, TooMany
 from serving.store.files import Files
-from serving.store.job import ERASURE, Job
-from serving.store.jobs import Jobs
-from serving.store.models import jobs as jobs_table
+from serving.store.jobs.job import ERASURE, Job
+from serving.store.jobs.queue import Jobs
+from serving.store.jobs.worker import Handler, JobContext, Worker
+from serving.store.relational.database import Database
+from serving.store.relational.tables import jobs as jobs_table
 from serving.store.tenants import Tenants
-from serving.store.uninterrupted import uninterrupted
 from serving.store.users import Users
 from serving.store.vector_store import UNINDEX
 from serving.store.vector_stores import VectorStores
-from serving.store.worker import Handler, JobContext, Worker
 from tests.captures import capture
 
 ROOT = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
@@ -255,7 +255,7 @@ from pathlib import Path
 from serving.exports import source
 from serving.exports.register import Register
 from serving.exports.writing import write
-from serving.store.database import Database
+from serving.store.relational.database import Database
 from tests.contract.store.test_erasures import ORDER
 
 def die(*_):

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.exports import source
 from serving.exports.completion import Completion, Message
 from serving.exports.manifest import Filters, Manifest
-from serving.security.principal import Principal
 from serving.store.__main__ import main
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
-from serving.store.database import Database
 from serving.store.feedback import Rating, Ratings
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
 from tests.captures import capture
 
 Command = Callable[..., int]

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
-from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.feedback import Kind, Rating, Ratings, TargetNotFound
+from serving.store.relational.database import Database
 from tests.captures import capture
 
 UP = Rating(thumb="up")

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.files import DELETE_BLOB, Files
-from serving.store.jobs import Jobs
+from serving.store.jobs.queue import Jobs
 from serving.store.vector_stores import INGEST, UNINDEX, VectorStores
 
 

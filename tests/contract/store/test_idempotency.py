@@ -11,14 +11,15 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from serving.security.principal import Principal
-from serving.store import idempotency, models
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.store import idempotency
 from serving.store.conversations import Conversations
-from serving.store.database import Database
 from serving.store.errors import Conflict, Lost, NotFound, StoreUnavailable
 from serving.store.feedback import Rating, Ratings
 from serving.store.idempotency import KEPT_S, MAX_BODY, Answer, Claim, Earlier, IdempotencyKeys, claim_of, keep
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational import tables
+from serving.store.relational.database import Database
 from tests.captures import TURN
 
 ANSWER = Answer("application/json", b'{"said":"\xc3\xbc"}')
@@ -32,11 +33,11 @@ def keys(database: Database) -> IdempotencyKeys:
 @uninterrupted
 async def change(database: Database, **values: Any) -> None:
     async with database.write() as connection:
-        await connection.execute(models.idempotency_keys.update().values(values))
+        await connection.execute(tables.idempotency_keys.update().values(values))
 
 
 @uninterrupted
-async def count(database: Database, table: Any = models.idempotency_keys) -> int:
+async def count(database: Database, table: Any = tables.idempotency_keys) -> int:
     async with database.read() as connection:
         return len((await connection.execute(select(table))).all())
 
@@ -99,10 +100,10 @@ async def test_keys_go_when_they_are_over(database: Database, keys: IdempotencyK
         await keys.claim(claim)
     await keys.keep(kept, ANSWER, "x", {})
     assert await keys.prune() == 0
-    long_ago = models.idempotency_keys.c.created_at - KEPT_S
+    long_ago = tables.idempotency_keys.c.created_at - KEPT_S
     await change(database, created_at=long_ago)
     assert await keys.prune() == 1  # one that runs since yesterday keeps its key
-    assert await count(database, models.idempotency_answers) == 0
+    assert await count(database, tables.idempotency_answers) == 0
     await change(database, lease_until=1.0)
     assert await keys.prune() == 2
     assert await keys.claim(kept) is None
@@ -175,8 +176,8 @@ async def test_of_those_who_give_it_back_each_has_it_once(keys: IdempotencyKeys,
 
 RACE = """
 import asyncio, json, sys
-from serving.security.principal import Principal
-from serving.store.database import Database
+from serving.core.principal import Principal
+from serving.store.relational.database import Database
 from serving.store.idempotency import IdempotencyKeys, claim_of
 
 async def main():
@@ -234,7 +235,7 @@ async def test_what_fails_inside_is_undone_alone(
     async def twice() -> None:
         async with database.write() as connection:
             for _ in range(2):
-                await connection.execute(models.meta.insert().values(key="k", value=""))
+                await connection.execute(tables.meta.insert().values(key="k", value=""))
 
     async def work() -> None:
         await conversations.add(alice, id, TURN)
@@ -252,7 +253,7 @@ async def test_what_fails_inside_is_undone_alone(
 @uninterrupted
 async def the_key_is_free(database: Database) -> None:
     async with database.write() as connection:
-        await connection.execute(models.meta.insert().values(key="k", value=""))
+        await connection.execute(tables.meta.insert().values(key="k", value=""))
 
 
 async def test_another_task_is_outside(database: Database, conversations: Conversations, alice: Principal) -> None:
@@ -286,7 +287,7 @@ async def test_another_database_is_outside(new_url: Callable[[], str], alice: Pr
         with pytest.raises(Conflict) as e:
             await one.atomically(work)
         assert (await Conversations(other).get(alice, str(e.value))).id == str(e.value)
-        assert await count(one, models.conversations) == 0
+        assert await count(one, tables.conversations) == 0
 
 
 async def test_one_that_is_cancelled_is_carried_out(
@@ -304,7 +305,7 @@ async def test_one_that_is_cancelled_is_carried_out(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await count(database, models.conversations) == 2
+    assert await count(database, tables.conversations) == 2
 
 
 async def test_repetitions_wait_for_the_transaction_of_the_first(new_url: Callable[[], str], alice: Principal) -> None:
@@ -324,7 +325,7 @@ async def test_repetitions_wait_for_the_transaction_of_the_first(new_url: Callab
         found = await asyncio.gather(*(repeated((one, other)[n % 2]) for n in range(50)))
         assert found.count(None) == 1
         assert {e.answer for e in found if e is not None} == {ANSWER}
-        assert await count(one, models.conversations) == 1
+        assert await count(one, tables.conversations) == 1
 
 
 async def test_a_database_that_is_gone_is_said(alice: Principal) -> None:

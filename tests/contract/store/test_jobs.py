@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, select
 
-from serving.security.principal import Principal
-from serving.store.database import Database
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import InvalidValue, Lost, NotFound
-from serving.store.job import ERASURE, any_claimable, claimable
-from serving.store.jobs import Job, Jobs
-from serving.store.models import jobs as table
-from serving.store.uninterrupted import uninterrupted
+from serving.store.jobs.job import ERASURE, any_claimable, claimable
+from serving.store.jobs.queue import Job, Jobs
+from serving.store.relational.database import Database
+from serving.store.relational.tables import jobs as table
 
 
 async def claim(jobs: Jobs, owner: str = "worker", lease_s: float = 10) -> Job | None:
@@ -80,7 +80,7 @@ async def test_oldest_first_and_only_asked_kinds(jobs: Jobs, alice: Principal) -
 
 async def test_delay(jobs: Jobs, alice: Principal, monkeypatch) -> None:
     time = [1000.0]
-    monkeypatch.setattr("serving.store.jobs.now", lambda: time[0])
+    monkeypatch.setattr("serving.store.jobs.queue.now", lambda: time[0])
     await jobs.enqueue(alice, "work", {}, delay_s=60)
     time[0] += 59
     assert await claim(jobs) is None
@@ -90,7 +90,7 @@ async def test_delay(jobs: Jobs, alice: Principal, monkeypatch) -> None:
 
 async def test_retries_back_off_and_end(database: Database, alice: Principal, monkeypatch) -> None:
     time = [1000.0]
-    monkeypatch.setattr("serving.store.jobs.now", lambda: time[0])
+    monkeypatch.setattr("serving.store.jobs.queue.now", lambda: time[0])
     jobs = Jobs(database, backoff_s=2, backoff_cap_s=10)
     await jobs.enqueue(alice, "work", {}, max_attempts=5)
     waits = []
@@ -282,8 +282,8 @@ async def test_end_callback_shares_the_transaction(jobs: Jobs, alice: Principal)
 
 CLAIM = """
 import asyncio, json, sys
-from serving.store.database import Database
-from serving.store.jobs import Jobs
+from serving.store.relational.database import Database
+from serving.store.jobs.queue import Jobs
 async def main():
     database = Database(sys.argv[1])
     jobs, mine = Jobs(database), []

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serving.security.principal import Principal
-from serving.store.database import Database
+from serving.core.principal import Principal
 from serving.store.errors import Lost
-from serving.store.jobs import Job, Jobs
+from serving.store.jobs.queue import Job, Jobs
+from serving.store.relational.database import Database
 
 ALICE = Principal(tenant="acme", user="alice", key_id="key_a")
 LEASE = 10.0
@@ -39,10 +39,10 @@ class JobsMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.loop = asyncio.new_event_loop()
         self.time = 1000.0
-        import serving.store.jobs
+        import serving.store.jobs.queue
 
-        self.real_now = serving.store.jobs.now
-        serving.store.jobs.now = lambda: self.time
+        self.real_now = serving.store.jobs.queue.now
+        serving.store.jobs.queue.now = lambda: self.time
         self.database = Database(f"sqlite:///{self.folder.name}/x.db")
         self.run(self.database.migrate())
         self.jobs = Jobs(self.database, backoff_s=1, backoff_cap_s=4)
@@ -53,9 +53,9 @@ class JobsMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     def teardown(self) -> None:
-        import serving.store.jobs
+        import serving.store.jobs.queue
 
-        serving.store.jobs.now = self.real_now
+        serving.store.jobs.queue.now = self.real_now
         self.run(self.database.close())
         self.loop.close()
         self.folder.cleanup()

@@ -10,10 +10,10 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, text
 
-from serving.security.principal import Principal
-from serving.store.database import Database, alembic_config
+from serving.core.principal import Principal
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.keys import MAX_OVERLAP_S, USED_S, Keys
+from serving.store.relational.database import Database, alembic_config
 from serving.store.tenants import Tenants
 from serving.store.users import Users
 
@@ -163,7 +163,7 @@ async def test_keys_of_earlier_versions_have_users(new_url: Callable[[], str]) -
     database = Database(new_url())
     engine = create_engine(database.url.set(drivername="sqlite+pysqlite") if database.is_sqlite else database.url)
     if database.is_sqlite:
-        from serving.store import sqlite
+        from serving.store.relational import sqlite
 
         sqlite.prepare(database.url)
     with engine.begin() as connection:

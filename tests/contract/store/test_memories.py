@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store import memories as module
-from serving.store.database import Database
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.memories import MAX_TEXT, Memories
+from serving.store.relational.database import Database
 
 
 @pytest.fixture

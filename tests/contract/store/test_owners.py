@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations, Item
-from serving.store.database import Database
 from serving.store.errors import Conflict, StoreError
 from serving.store.feedback import Rating, Ratings
-from serving.store.models import conversations as conversation_rows
-from serving.store.models import responses as response_rows
+from serving.store.relational.database import Database
+from serving.store.relational.tables import conversations as conversation_rows
+from serving.store.relational.tables import responses as response_rows
 from serving.store.responses import NewResponse, Responses
 from serving.store.summaries import Summaries
 from serving.store.turn_vectors import TurnVectors, Waiting
-from serving.store.uninterrupted import uninterrupted
 from tests.captures import TURN, capture, keep
 
 READS = [

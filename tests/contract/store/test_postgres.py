@@ -16,17 +16,17 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from serving.config import SecretRef, Store
-from serving.security.principal import Principal
-from serving.store.database import HEAD, Database
+from serving.core.ids import new_id
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import InvalidValue, NewerDatabase, NotFound, OlderDatabase, StoreUnavailable
 from serving.store.files import Files
-from serving.store.ids import new_id
-from serving.store.job import claimable
-from serving.store.jobs import Jobs
+from serving.store.jobs.job import claimable
+from serving.store.jobs.queue import Jobs
 from serving.store.keys import Keys
-from serving.store.models import metadata
-from serving.store.postgres import Access
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import HEAD, Database
+from serving.store.relational.postgres import Access
+from serving.store.relational.tables import metadata
 from serving.store.vector_stores import VectorStores
 from tests.servers import Postgres
 

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, func, literal, select
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.conversations import Conversations
-from serving.store.database import Database
-from serving.store.encoding import ENGINE
 from serving.store.errors import NotFound
-from serving.store.models import conversation_items, conversations, metadata
-from serving.store.prepared import LENGTH, VIOLATES, Lookups, Prepared
+from serving.store.relational.database import Database
+from serving.store.relational.encoding import ENGINE
+from serving.store.relational.prepared import LENGTH, VIOLATES, Lookups, Prepared
+from serving.store.relational.tables import conversation_items, conversations, metadata
 from tests.contract.store.test_conversations import says
 
 sqlite_only = pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)

@@ -6,17 +6,17 @@ import pytest
 from sqlalchemy import Table
 
 from serving.config import Retention
-from serving.security.principal import Principal
-from serving.store import models
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
-from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.files import Files
-from serving.store.jobs import Jobs
+from serving.store.jobs.queue import Jobs
+from serving.store.relational import tables
+from serving.store.relational.database import Database
 from serving.store.responses import NewResponse, Responses
-from serving.store.retention import DAY_S, prune
-from serving.store.uninterrupted import uninterrupted
+from serving.store.upkeep.retention import DAY_S, prune
 from tests.captures import TURN, capture
 
 ME = Principal(tenant="t", user="u", key_id="k")
@@ -51,11 +51,11 @@ async def test_each_class_has_its_days(
     await captures.record(alice, capture(alice, id="resp_1", session_id="resp_1"), response=response)
     file = await add_file(alice)
     for table in (
-        models.conversations,
-        models.conversation_items,
-        models.responses,
-        models.captures,
-        models.files,
+        tables.conversations,
+        tables.conversation_items,
+        tables.responses,
+        tables.captures,
+        tables.files,
     ):
         await aged(database, table, 2 * DAY_S)
     await conversations.add(alice, lively, TURN)  # a new item keeps an old conversation
@@ -108,7 +108,7 @@ async def test_responses_of_a_session_go_together_with_their_captures(
     for n in range(5):
         await add(f"resp_old{n}", "resp_old0", f"resp_old{n - 1}" if n else None)
     await add("resp_first", "resp_first")
-    await aged(database, models.responses, 100)
+    await aged(database, tables.responses, 100)
     await add("resp_second", "resp_first", "resp_first")
     assert await responses.prune(200) == 0
     assert await responses.prune(50) == 5

@@ -13,16 +13,16 @@ import pytest
 from sqlalchemy import select
 
 from serving.config import QuotaLimit, Quotas
-from serving.security.principal import Principal
-from serving.security.quotas import keeper as keeping
-from serving.security.quotas.keeper import Keeper, QuotaExceeded, QuotaUnavailable
-from serving.security.quotas.quota import Quota, quota
-from serving.security.quotas.share import IDLE_S
-from serving.store.database import Database
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.metering import keeper as keeping
+from serving.metering.keeper import Keeper, QuotaExceeded, QuotaUnavailable
+from serving.quotas.quota import Quota, quota
+from serving.quotas.share import IDLE_S
 from serving.store.errors import Conflict, NotFound, PlatformOnly, StoreUnavailable
-from serving.store.models import quota_windows
 from serving.store.quotas import LEASE_S, QuotaStore
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.tables import quota_windows
 from serving.store.usage import Usage, Used, Whose
 
 NOON = 1_800_014_400.0
@@ -301,9 +301,9 @@ KILLED = """
 import asyncio, json, sys
 from decimal import Decimal
 from serving.config import QuotaLimit, Quotas
-from serving.security.quotas.keeper import Keeper, QuotaExceeded
-from serving.security.quotas.quota import quota
-from serving.store.database import Database
+from serving.metering.keeper import Keeper, QuotaExceeded
+from serving.quotas.quota import quota
+from serving.store.relational.database import Database
 from serving.store.quotas import QuotaStore
 from serving.store.usage import Usage
 

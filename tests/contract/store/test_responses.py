@@ -5,17 +5,17 @@ import asyncio
 import pytest
 from sqlalchemy import func, select
 
-from serving.security.principal import Principal
+from serving.core.ids import new_id
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
-from serving.store.database import Database
 from serving.store.errors import InvalidValue, NotFound
-from serving.store.ids import new_id
-from serving.store.models import conversation_items
-from serving.store.models import responses as table
-from serving.store.prepared import VIOLATES
+from serving.store.relational.database import Database
+from serving.store.relational.prepared import VIOLATES
+from serving.store.relational.tables import conversation_items
+from serving.store.relational.tables import responses as table
 from serving.store.responses import NewResponse, Responses, split
-from serving.store.uninterrupted import uninterrupted
 from tests.captures import capture, keep
 
 

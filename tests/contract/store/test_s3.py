@@ -7,9 +7,9 @@ import io
 import pytest
 
 from serving.config import Store
-from serving.security.principal import Principal
-from serving.store import data
-from serving.store.blobs import Blobs
+from serving.core.principal import Principal
+from serving.store.objects import data
+from serving.store.objects.blobs import Blobs
 from tests.servers import S3
 
 

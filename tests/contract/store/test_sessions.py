@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from serving.security.principal import SCOPES_OF, Principal
+from serving.core.principal import SCOPES_OF, Principal
 from serving.store import sessions as module
-from serving.store.database import Database
+from serving.store.relational.database import Database
 from serving.store.sessions import PER_USER, TOUCH_S, Sessions
 from serving.store.tenants import Tenants
 from serving.store.users import Users

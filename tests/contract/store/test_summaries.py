@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.conversations import Conversations
-from serving.store.database import Database
+from serving.store.relational.database import Database
 from serving.store.summaries import MAX_CHARACTERS, Summaries
 from tests.contract.store.test_conversations import says
 

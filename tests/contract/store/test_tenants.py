@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from serving.security.principal import Principal
-from serving.store.database import Database
+from serving.core.principal import Principal
 from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.relational.database import Database
 from serving.store.tenants import Tenants
 from serving.store.users import MAX_GROUPS, Users
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event, select
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.conversations import Conversations
-from serving.store.database import Database
 from serving.store.errors import NotFound, StoreUnavailable
-from serving.store.models import captures, conversation_items, conversations, feedback, meta
-from serving.store.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.tables import captures, conversation_items, conversations, feedback, meta
 
 sqlite_only = pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 
@@ -150,9 +150,9 @@ async def test_a_database_that_is_gone_is_said_to_all(database: Database) -> Non
 
 KILLED = """
 import asyncio, sys
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.captures import Captures
-from serving.store.database import Database
+from serving.store.relational.database import Database
 from serving.store.feedback import Rating, Ratings
 from tests.captures import capture, TURN
 async def main():

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.conversations import Conversations
-from serving.store.database import Database
+from serving.store.relational.database import Database
 from serving.store.turn_vectors import TurnVectors, Waiting
 from tests.contract.store.test_conversations import says
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from serving.security.principal import Principal
-from serving.store.job import COMPACT, ERASE, ERASURE
-from serving.store.jobs import Job, Jobs
+from serving.core.principal import Principal
+from serving.store.jobs.job import COMPACT, ERASE, ERASURE
+from serving.store.jobs.queue import Job, Jobs
 
 HOSTILE, OTHER, THIRD = (Principal(tenant=name, user="u", key_id="k") for name in ("a-hostile", "m-other", "z-third"))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from serving.security.principal import Principal
-from serving.store.database import Database
-from serving.store.ids import now
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.store.relational.database import Database
 from serving.store.used_approvals import KEPT_S, UsedApprovals
 
 

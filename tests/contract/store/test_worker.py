@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from serving.security.principal import Principal
-from serving.store import ids
-from serving.store.database import Database
+from serving.core import ids
+from serving.core.principal import Principal
 from serving.store.errors import Lost
-from serving.store.jobs import Job, Jobs
-from serving.store.worker import JobContext, PermanentError, Postponed, Worker
+from serving.store.jobs.queue import Job, Jobs
+from serving.store.jobs.worker import JobContext, PermanentError, Postponed, Worker
+from serving.store.relational.database import Database
 
 
 @asynccontextmanager
@@ -212,9 +212,9 @@ async def test_outlives_a_locked_database(jobs: Jobs, alice: Principal, url: str
 
 VICTIM = """
 import asyncio, sys
-from serving.store.database import Database
-from serving.store.jobs import Jobs
-from serving.store.worker import Worker
+from serving.store.relational.database import Database
+from serving.store.jobs.queue import Jobs
+from serving.store.jobs.worker import Worker
 async def handler(context):
     await context.progress(1, 2)
     print(context.job.id, context.job.attempts, flush=True)

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from serving.api.admission import Admission
-from serving.api.errors import ApiError
 from serving.config import Limits
+from serving.inference.admission import Admission
+from serving.protocol.errors import ApiError
 
 
 def admission(in_flight=1, queue=2, queue_timeout_s=5.0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.api.choices import shown
+from serving.protocol.choices import complete_choice
 
 some = st.dictionaries(st.sampled_from(["role", "content", "refusal", "annotations", "tool_calls", "x"]), st.text())
 ALWAYS = {"logprobs": None, "message": {"refusal": None, "annotations": []}}
@@ -13,10 +13,10 @@ ALWAYS = {"logprobs": None, "message": {"refusal": None, "annotations": []}}
 
 @given(message=some, beside=st.dictionaries(st.sampled_from(["index", "finish_reason", "logprobs", "x"]), st.text()))
 def test_what_the_engine_said_stays_and_what_it_did_not_say_is_there(message, beside):
-    choice = shown({**beside, "message": message})
+    choice = complete_choice({**beside, "message": message})
     assert choice == {"logprobs": None, **beside, "message": {"refusal": None, "annotations": [], **message}}
     assert choice["message"].keys() >= ALWAYS["message"].keys()
 
 
 def test_a_choice_without_a_message():
-    assert shown({}) == shown({"message": None}) == ALWAYS
+    assert complete_choice({}) == complete_choice({"message": None}) == ALWAYS

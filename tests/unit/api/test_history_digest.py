@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from serving.api.guard import Guard
-from serving.api.guarded_history import GuardedHistory
-from serving.security.principal import Principal
+from serving.core.principal import Principal
+from serving.guardrails.checker import GuardrailChecker
+from serving.guardrails.history import HistoryChecker
 
 
 class Rails:
@@ -14,8 +14,8 @@ class Rails:
 
 
 def digest(tenant: str, user: str, text: str) -> bytes:
-    guard = Guard(cast(Any, Rails()), cast(Any, None), Principal(tenant, user, "key"))
-    return GuardedHistory(guard, cast(Any, None))._digest(text)
+    guard = GuardrailChecker(cast(Any, Rails()), cast(Any, None), Principal(tenant, user, "key"))
+    return HistoryChecker(guard, cast(Any, None))._digest(text)
 
 
 def test_a_text_that_was_checked_is_remembered_for_its_tenant() -> None:

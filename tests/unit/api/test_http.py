@@ -6,11 +6,11 @@ import orjson
 import pytest
 from starlette.requests import Request
 
-from serving.api.errors import ApiError
-from serving.api.exchange import Exchange
 from serving.api.http import read_json
-from serving.api.schemas import ChatRequest
+from serving.api.http_exchange import HttpExchange
 from serving.config import Limits
+from serving.protocol.chat import ChatRequest
+from serving.protocol.errors import ApiError
 
 LIMITS = Limits(body_bytes=10_000, json_depth=16)
 OK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -20,7 +20,7 @@ def request(body, headers=()):
     async def receive():
         return {"type": "http.request", "body": body, "more_body": False}
 
-    scope = {"type": "http", "method": "POST", "headers": list(headers), "headrace": Exchange("r", receive, None)}
+    scope = {"type": "http", "method": "POST", "headers": list(headers), "headrace": HttpExchange("r", receive, None)}
     return Request(scope, receive)
 
 

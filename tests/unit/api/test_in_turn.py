@@ -9,11 +9,11 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from serving.api import in_turn
-from serving.api.errors import ApiError, EngineLost, EngineRefused, may_have_worked
-from serving.api.frames import DONE, FrameError, encode
-from serving.api.upstream import Upstream
+from serving.engines import sequential_choices
+from serving.engines.client import EngineClient
 from serving.engines.endpoint import Endpoint
+from serving.engines.sse import DONE, FrameError, encode
+from serving.protocol.errors import ApiError, EngineLost, EngineRefused, may_have_worked
 
 SLOT = Endpoint("http://127.0.0.1:1/v1", "m", {}, tokenizer="llamacpp", beside={"id_slot": 2})
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -57,12 +57,16 @@ def stream(text: str, *, end: bool = True) -> bytes:
 
 
 async def ask(engine: Engine, **more: object) -> dict[str, Any]:
-    return await in_turn.whole(cast(Upstream, engine), SLOT, "/completions", {"prompt": "a", "n": 2, **more})
+    return await sequential_choices.whole(
+        cast(EngineClient, engine), SLOT, "/completions", {"prompt": "a", "n": 2, **more}
+    )
 
 
 async def read(engine: Engine) -> list[bytes]:
     found = []
-    async with in_turn.stream(cast(Upstream, engine), SLOT, "/completions", {"prompt": "a", "n": 2}) as response:
+    async with sequential_choices.stream(
+        cast(EngineClient, engine), SLOT, "/completions", {"prompt": "a", "n": 2}
+    ) as response:
         while piece := await response.content.readany():
             found.append(piece)
     return found

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.api.frames import FrameError
-from serving.api.relay import EngineError, Relay
+from serving.engines.sse import FrameError
+from serving.inference.relay import EngineError, Relay
 
 OURS = {"id": "chatcmpl-ours", "model": "docs"}
 
@@ -126,7 +126,7 @@ def test_a_frame_without_end_is_bounded():
 def test_plain_tokens_are_not_decoded(monkeypatch):
     relay = Relay(OURS, want_usage=False)
     relay.feed(chunk("a"))
-    monkeypatch.setattr("serving.api.relay.decode", None)  # decoding would fail now
+    monkeypatch.setattr("serving.inference.relay.decode", None)  # decoding would fail now
     out = relay.feed(b"".join(chunk(f"{i} ") for i in range(100)))
     assert text_of(documents(out)) == "".join(f"{i} " for i in range(100))
     assert relay.tokens == 101

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from serving.api.extracting import Extractor
-from serving.api.indexing import Indexer
-from serving.api.remembering import REMEMBER, Remembering
-from serving.api.summarising import Summariser
-from serving.assistants.resolver import Resolver
+from serving.assistants.memory.extractor import Extractor
+from serving.assistants.memory.indexer import Indexer
+from serving.assistants.memory.jobs import REMEMBER, MemoryJobs
+from serving.assistants.memory.summariser import Summariser
 from serving.config import Alias, Assistant, BufferMemory, Catalog, RemoteModel, Target, VectorMemory
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.engines.router import ModelRouter
 from serving.retrieval.client import RetrievalClient
-from serving.security.principal import Principal
 from serving.store.conversations import Conversations
-from serving.store.database import Database
-from serving.store.jobs import Jobs
+from serving.store.jobs.queue import Jobs
+from serving.store.jobs.worker import JobContext, PermanentError
 from serving.store.memories import Memories
-from serving.store.models import metadata
+from serving.store.relational.database import Database
+from serving.store.relational.tables import metadata
 from serving.store.summaries import Summaries
 from serving.store.turn_vectors import TurnVectors
-from serving.store.uninterrupted import uninterrupted
-from serving.store.worker import JobContext, PermanentError
 
 ME = Principal("acme", "alice", "k")
 
@@ -44,14 +44,14 @@ class World:
         self.conversations = Conversations(database)
         self.vectors = TurnVectors(database)
         self.catalog = Catalog()
-        self.remembering = Remembering(
+        self.remembering = MemoryJobs(
             self.jobs,
             Summariser(self.conversations, Summaries(database)),
             Extractor(self.conversations, Memories(database)),
             Indexer(self.vectors, RetrievalClient(Handle())),
             None,
             None,
-            lambda: Resolver(self.catalog),
+            lambda: ModelRouter(self.catalog),
             lambda assistant: None,
         )
 

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.api.errors import upstream
-from serving.api.frames import FrameError, encode
-from serving.api.relay import EngineError
-from serving.api.reply import Reply
-from serving.api.response_relay import ResponseRelay
-from serving.api.response_schemas import ResponseRequest
+from serving.engines.sse import FrameError, encode
+from serving.inference.relay import EngineError
+from serving.inference.responses.events import ResponseRelay
+from serving.inference.responses.object import ResponseObject
+from serving.protocol.errors import upstream
+from serving.protocol.responses import ResponseRequest
 
 END = b"data: [DONE]\n\n"
 TEXTS = st.lists(st.text(min_size=1, max_size=8), max_size=12)
 
 
 def new():
-    reply = Reply(ResponseRequest(model="m", input="x"))
+    reply = ResponseObject(ResponseRequest(model="m", input="x"))
     return ResponseRelay(reply), reply
 
 
@@ -89,6 +89,6 @@ def test_a_stream_that_was_cut_never_looks_complete():
 def test_plain_frames_are_not_decoded(monkeypatch):
     relay, _ = new()
     relayed(relay, frame("a"))
-    monkeypatch.setattr("serving.api.relay.decode", None)
+    monkeypatch.setattr("serving.inference.relay.decode", None)
     [event] = [orjson.loads(line[6:]) for line in relay.feed(frame("b")).split(b"\n") if line.startswith(b"data")]
     assert (event["delta"], event["sequence_number"]) == ("b", 5)

@@ -8,17 +8,17 @@ import shutil
 import pytest
 from prometheus_client import REGISTRY
 
-from serving.api.sampling import KINDS, Sampler
+from serving.api.state_sampler import KINDS, Sampler
 from serving.config import Assistant, Autoscaling, Catalog, LlamaCppModel, Price, QuotaLimit, Quotas, RemoteModel, Store
-from serving.ingest import CHECKED_AT, MANAGED
-from serving.security.principal import STACK, Principal
-from serving.security.quotas.keeper import Keeper
-from serving.store.condition import Condition
-from serving.store.database import Database
+from serving.core.ids import now
+from serving.core.managed import CHECKED_AT, MANAGED
+from serving.core.principal import STACK, Principal
+from serving.metering.keeper import Keeper
 from serving.store.errors import StoreUnavailable
-from serving.store.ids import now
-from serving.store.jobs import Jobs
+from serving.store.jobs.queue import Jobs
 from serving.store.quotas import QuotaStore
+from serving.store.relational.database import Database
+from serving.store.upkeep.condition import Condition
 from serving.store.usage import Usage
 from serving.store.users import ADMIN
 from serving.store.vector_stores import VectorStores
@@ -79,7 +79,7 @@ async def test_the_fullest_budget_of_a_tenant_is_shown_until_its_window_ends(sam
     await keeper.tell(all=True)
     await sampler.look()
     assert used() == pytest.approx(0.4)
-    monkeypatch.setattr("serving.api.sampling.now", lambda: keeper.share(quota).end + 1)
+    monkeypatch.setattr("serving.api.state_sampler.now", lambda: keeper.share(quota).end + 1)
     monkeypatch.setattr(keeper, "budgets", list)  # the window is forgotten, as after a night
     await sampler.look()
     assert used() == 0
@@ -97,7 +97,7 @@ async def test_an_index_that_is_deleted_or_no_longer_configured_ages_no_more(sam
     made = {name: await stores.create(owner, name=name, metadata=MANAGED) for name in ages()}
     configure(*made)
     assert set(ages().values()) == {None}
-    monkeypatch.setattr("serving.api.sampling.now", lambda: at + 1000)
+    monkeypatch.setattr("serving.api.state_sampler.now", lambda: at + 1000)
     await sampler.look()
     assert all(940 <= age <= 1000 for age in ages().values())
     # A check that found nothing to do counts.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from serving.assistants.sandbox import SandboxLimits, open_sandbox
+from serving.assistants.sandbox.pool import SandboxLimits, open_sandbox
 
 # A program's time is the wall's: what ends by itself has so much of it that a busy host does not end it.
 LIMITS = SandboxLimits(time_s=60)

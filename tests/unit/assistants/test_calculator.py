@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.assistants.calculator import MAX_CHARACTERS, calculate
+from serving.assistants.tools.calculator import MAX_CHARACTERS, calculate
 
 
 @pytest.fixture(scope="session")

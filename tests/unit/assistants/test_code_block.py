@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.assistants.code_block import MAX_CHARACTERS, code_block
+from serving.assistants.strategies.code_block import MAX_CHARACTERS, code_block
 
 PROGRAM = "def solution():\n    return 42\n"
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.assistants import facts, summary, transcript
-from serving.assistants.facts import MOST
+from serving.assistants import transcript
+from serving.assistants.memory import facts, summary
+from serving.assistants.memory.facts import MOST
 
 LEAVES = st.none() | st.booleans() | st.floats() | st.text()
 JSON = st.recursive(LEAVES, lambda x: st.lists(x) | st.dictionaries(st.text(), x))

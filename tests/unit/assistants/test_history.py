@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.assistants import history
-from serving.assistants.history import ChainHistory, ConversationHistory
 from serving.assistants.items import paired
-from serving.assistants.memory import MAX_TURN, flat
-from serving.security.principal import Principal
+from serving.assistants.memory import history
+from serving.assistants.memory.history import ChainHistory, ConversationHistory
+from serving.assistants.memory.window import MAX_TURN, flat
+from serving.core.ids import new_id
+from serving.core.principal import Principal
 from serving.store.conversations import Conversations
-from serving.store.database import Database
-from serving.store.ids import new_id
+from serving.store.relational.database import Database
 from serving.store.responses import Responses
 from tests.captures import keep
 

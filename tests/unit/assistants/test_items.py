@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.api.schemas import ConversationItemsRequest
 from serving.assistants import items
+from serving.protocol.conversations import ConversationItemsRequest
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"a":1}'}}
 TEXT = {"type": "text", "text": "see"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.assistants.memory import ANSWER, UNKNOWN_ROOM, Turn, flat, newest_turns, recall, room, since
+from serving.assistants.memory.window import ANSWER, UNKNOWN_ROOM, Turn, flat, newest_turns, recall, room, since
 from serving.config import (
     BufferMemory,
     FactsMemory,
@@ -18,9 +18,9 @@ from serving.config import (
     TokenWindowMemory,
     VectorMemory,
 )
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.store.conversations import Conversations
-from serving.store.database import Database
+from serving.store.relational.database import Database
 
 KINDS = st.one_of(
     st.just(NoMemory()),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.assistants.program import with_answer
+from serving.assistants.sandbox.program import with_answer
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.assistants.recalled import best, note, pack
+from serving.assistants.memory.similarity import best, note, pack
 
 
 def units(count, seed=0, dimensions=384):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from serving.assistants.resolver import BARE_TOOLS, Resolver, Route
 from serving.config import Alias, Assistant, CallAccess, Catalog, Lora, Price, RemoteModel, Target, VllmModel
-from serving.security.principal import Principal
+from serving.core.principal import Principal
+from serving.engines.router import BARE_TOOLS, ModelRouter, Route
 
 BASE = VllmModel(name="base", source="hf://a/b", loras=(Lora(name="tuned", source="hf://a/c"),))
 PLAIN = RemoteModel(name="plain", url="http://127.0.0.1:1/v1")
@@ -16,7 +16,7 @@ ADA, RIVAL = Principal("acme", "ada", "k"), Principal("globex", "ada", "k")
 
 
 def test_a_route_says_what_every_name_led_to():
-    resolver = Resolver(Catalog(models=(BASE, PLAIN), aliases=(STABLE,), assistants=(DOCS,)))
+    resolver = ModelRouter(Catalog(models=(BASE, PLAIN), aliases=(STABLE,), assistants=(DOCS,)))
     assert resolver.resolve("docs", ADA) == Route("docs", DOCS, "stable", "tuned", adapts="base", tools=DOCS.tools)
     assert resolver.resolve("tuned", ADA) == Route("tuned", None, "tuned", "tuned", adapts="base", tools=BARE_TOOLS)
     assert resolver.resolve("base", ADA) == Route("base", None, "base", "base", tools=BARE_TOOLS)
@@ -26,14 +26,14 @@ def test_a_route_says_what_every_name_led_to():
 
 def test_an_adapter_has_the_price_of_its_model():
     price = Price(input=1, output=2)
-    resolver = Resolver(Catalog(models=(BASE.model_copy(update={"price": price}), PLAIN), aliases=(STABLE,)))
+    resolver = ModelRouter(Catalog(models=(BASE.model_copy(update={"price": price}), PLAIN), aliases=(STABLE,)))
     assert [resolver.resolve(name, ADA).price for name in ("stable", "tuned", "base", "plain")] == [price] * 3 + [None]
 
 
 def test_an_adapter_has_an_audience_of_its_own_or_its_models():
     acme, globex = CallAccess(tenants=("acme",)), CallAccess(tenants=("globex",))
     loras = (Lora(name="tuned", source="hf://a/c"), Lora(name="theirs", source="hf://a/d", access=globex))
-    resolver = Resolver(Catalog(models=(BASE.model_copy(update={"access": acme, "loras": loras}),)))
+    resolver = ModelRouter(Catalog(models=(BASE.model_copy(update={"access": acme, "loras": loras}),)))
     assert [entry.id for entry in resolver.listed_for(ADA)] == ["base", "tuned"]
     assert [entry.id for entry in resolver.listed_for(RIVAL)] == ["theirs"]
     assert resolver.resolve("tuned", RIVAL) is resolver.resolve("theirs", ADA) is None
@@ -43,7 +43,7 @@ def test_what_the_configuration_composes_is_not_asked_for_anybody():
     acme = CallAccess(tenants=("acme",))
     model, alias = PLAIN.model_copy(update={"access": acme}), Alias(name="a", targets=(Target(model="plain"),))
     assistant = Assistant(name="helper", model="a", access=acme)
-    resolver = Resolver(Catalog(models=(model,), aliases=(alias,), assistants=(assistant,)))
+    resolver = ModelRouter(Catalog(models=(model,), aliases=(alias,), assistants=(assistant,)))
     for name in ("plain", "a"):
         assert resolver.resolve(name, RIVAL) is None
         assert resolver.composed(name).model == "plain"

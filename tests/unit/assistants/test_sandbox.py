@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from serving.assistants import sandbox as module
-from serving.assistants.sandbox import MAX_MESSAGE, SandboxFull, SandboxUnavailable, open_sandbox
+from serving.assistants.sandbox import pool as module
+from serving.assistants.sandbox.pool import MAX_MESSAGE, SandboxFull, SandboxUnavailable, open_sandbox
 from tests.unit.assistants.conftest import BRIEF, LIMITS
 from tests.unit.assistants.escapes import BOMBS, ESCAPES, HARMLESS
 from tests.wait import eventually
@@ -244,7 +244,7 @@ async def test_a_worker_that_cannot_be_replaced(monkeypatch, caplog, script):
 
 ENDLESS = """
 import asyncio, contextlib, psutil
-from serving.assistants.sandbox import SandboxLimits, open_sandbox
+from serving.assistants.sandbox.pool import SandboxLimits, open_sandbox
 async def main():
     async with open_sandbox(SandboxLimits(time_s=5, workers=2)) as sandbox:
         found = set()

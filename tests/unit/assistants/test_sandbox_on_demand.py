@@ -7,8 +7,8 @@ import contextlib
 
 import pytest
 
-from serving.assistants.sandbox import SandboxUnavailable, open_sandbox
-from serving.assistants.sandbox_on_demand import SandboxOnDemand
+from serving.assistants.sandbox.on_demand import SandboxOnDemand
+from serving.assistants.sandbox.pool import SandboxUnavailable, open_sandbox
 from tests.unit.assistants.conftest import LIMITS
 
 

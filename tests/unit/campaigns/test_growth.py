@@ -13,11 +13,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.api import schema_limits
-from serving.assistants.code_block import code_block
 from serving.assistants.spotlight import Spotlight
 from serving.assistants.strategies import answers, react_text
+from serving.assistants.strategies.code_block import code_block
 from serving.config import PersonalData
+from serving.guardrails.rules import canonical
+from serving.guardrails.rules.injection import Injection
+from serving.guardrails.rules.links import Links
+from serving.guardrails.rules.pii import PersonalInformation
+from serving.guardrails.rules.secrets import Secrets
+from serving.guardrails.rules.words import Words
+from serving.guardrails.screen import Rule, screen, screen_arguments
+from serving.guardrails.window import Window
+from serving.protocol import json_schema_limits
 from serving.retrieval.builder import Bounds, DocumentBuilder
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.cite import attribute
@@ -27,14 +35,6 @@ from serving.retrieval.relevance import relevance
 from serving.retrieval.sentences import sentence_spans
 from serving.retrieval.types import Block, Document, Hit
 from serving.retrieval.words import opposed, read
-from serving.security.guardrails import canonical
-from serving.security.guardrails.injection import Injection
-from serving.security.guardrails.links import Links
-from serving.security.guardrails.pii import PersonalInformation
-from serving.security.guardrails.screen import Rule, screen, screen_arguments
-from serving.security.guardrails.secrets import Secrets
-from serving.security.guardrails.window import Window
-from serving.security.guardrails.words import Words
 from tests.unit.campaigns.growth import Shape, shapes, superlinear
 
 
@@ -108,7 +108,7 @@ def _streamed(text: str) -> None:
 
 def _limited(text: str) -> None:
     with suppress(ValueError):
-        schema_limits.checked({"type": "object", "properties": {"a": {"type": "string", "pattern": text}}})
+        json_schema_limits.checked({"type": "object", "properties": {"a": {"type": "string", "pattern": text}}})
 
 
 FUNCTIONS: dict[str, Callable[[str], object]] = {

@@ -10,7 +10,7 @@ import yaml
 from infra.providers.ray_head import _environment
 from infra.providers.ray_ports import RayPorts
 from serving.config import Catalog, ServingConfig
-from serving.document import serve_document
+from serving.config.serve_document import serve_document
 from tests.chart import CHART, FULL
 
 METRICS = "/var/run/headrace/metrics"

@@ -81,7 +81,7 @@ def _codes():
                 at = position[name]
                 given = [*node.args[at : at + 1], *(k.value for k in node.keywords if k.arg == "code")]
                 yield from (a.value for a in given if isinstance(a, ast.Constant))
-    from serving.store.job import SERVER_ERROR
+    from serving.store.jobs.job import SERVER_ERROR
 
     yield SERVER_ERROR
 

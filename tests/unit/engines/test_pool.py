@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from infra.config import load
-from serving.assistants.resolver import Resolver
+from infra.config_loader import load
 from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Lora, Price, RemoteModel, Target, VllmModel
-from serving.document import model_application
+from serving.config.serve_document import model_application
+from serving.core.principal import Principal
 from serving.engines.endpoint import EngineBusy, EngineUnavailable
 from serving.engines.pool import LEASES, Engines
-from serving.security.principal import Principal
+from serving.engines.router import ModelRouter
 from tests.identity import CALLER, OWNERS
 
 LLAMA = VllmModel(name="llama", source="hf://a/b", loras=(Lora(name="llama-law", source="hf://a/law"),))
@@ -106,7 +106,7 @@ def test_an_adapter_is_a_name_like_a_models() -> None:
         aliases=(Alias(name="chat", targets=(Target(model="llama", weight=9), Target(model="llama-law"))),),
         assistants=(Assistant(name="lawyer", model="llama-law"),),
     )
-    resolver = Resolver(catalog)
+    resolver = ModelRouter(catalog)
     route = resolver.resolve("lawyer", Principal("t", "u", "k"))
     assert route
     assert (route.alias, route.model) == ("llama-law", "llama-law")

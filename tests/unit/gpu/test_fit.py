@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.config import load
+from infra.config_loader import load
 from infra.gpu import fit
 from infra.gpu.accelerators import GIB, MIB, accelerator
 from serving.config import Geometry, VllmModel

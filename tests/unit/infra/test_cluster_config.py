@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.cluster_config import MOUNTED
-from infra.config import Loaded, load
+from infra.config_loader import Loaded, load
 
 IMAGE = {"digest": "sha256:" + "0" * 64}
 

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.config import Loaded, StackConfig, load
+from infra.config import StackConfig
+from infra.config_loader import Loaded, load
 from infra.mistakes import Mistake, block
 from infra.targets.layout import CHECKOUT
 

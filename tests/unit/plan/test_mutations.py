@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from infra.cluster_config import MOUNTED
-from infra.config import load
+from infra.config_loader import load
 from infra.targets.layout import CHECKOUT
 
 Path = tuple[str | int, ...]

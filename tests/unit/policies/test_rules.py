@@ -18,8 +18,7 @@ from infra.policies.manifest import Resource, from_engine, from_manifest
 from infra.policies.rule import Settings, violations
 from infra.policies.values import UNKNOWN, Hidden
 from infra.targets.layout import CHECKOUT
-from serving import document
-from serving.config import Limits, ServingConfig
+from serving.config import Limits, ServingConfig, serve_document
 from tests.unit.policies.cases import CASES, Case, of
 from tests.unit.policies.whole import changed, whole
 
@@ -63,7 +62,7 @@ def test_the_rule_about_limits_reads_what_the_application_is_told() -> None:
     config = ServingConfig.model_fields
     assert {path[0] for path in NEEDED} <= config.keys()
     assert {path[1] for path in NEEDED if path[0] == "limits"} <= Limits.model_fields.keys()
-    assert exposure.APPLICATION == document.APPLICATION
+    assert exposure.APPLICATION == serve_document.APPLICATION
 
 
 def test_no_module_hides_one_of_the_standard_library() -> None:
@@ -99,9 +98,9 @@ def with_one(index: int, props: Any, **more: Any) -> list[Resource]:
 
 @pytest.mark.parametrize("index", range(len(whole())), ids=lambda i: whole()[i]["kind"])
 def test_what_is_not_known_yet_breaks_no_rule(index: int) -> None:
-    document = whole()[index]
-    for path in places(document):
-        found = evaluate(with_one(index, replaced(document, path, UNKNOWN)))
+    serve_document = whole()[index]
+    for path in places(serve_document):
+        found = evaluate(with_one(index, replaced(serve_document, path, UNKNOWN)))
         assert [str(v) for v in found] == [], path
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from serving.confine import Unconfined, landlock_abi
+from serving.core.confine import Unconfined, landlock_abi
 from serving.retrieval import sandbox, tokens
 from serving.retrieval.builder import Bounds
 from serving.retrieval.chunk import ChunkSettings, chunk

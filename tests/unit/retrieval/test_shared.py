@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.config import Assistant, Catalog, KnowledgeAccess, RestrictedCollection
+from serving.core.ids import new_id
+from serving.core.principal import SCOPES_OF, STACK, Principal
 from serving.retrieval.client import RetrievalClient
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.types import Hit
-from serving.security.principal import SCOPES_OF, STACK, Principal
 from serving.store.access import Access
-from serving.store.ids import new_id
 from tests.wait import eventually
 
 ADMIN = Principal(STACK, "admin", "key_0", scopes=SCOPES_OF["admin"], role="admin")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.core.principal import Principal
 from serving.security.approvals import MAX_ID, PREFIX, ApprovalError, Approvals
-from serving.security.principal import Principal
 
 ALICE = Principal(tenant="acme", user="alice", key_id="key_a")
 SECRET, DIGEST = "s" * 40, "d" * 64

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from serving.config import Cors, Issuer, Oidc
 from serving.security.browser import CSRF_HEADER, Browser, Forged
 from serving.security.provider import Provider
-from serving.store.database import Database
+from serving.store.relational.database import Database
 from serving.store.sessions import Sessions
 from tests.identity import Anybody
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.security.chain import (
+from serving.store.audit_chain import (
     FIELDS,
     GENESIS,
     PRUNED,

@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.config import Role
+from serving.core.principal import BY_NAME, SCOPES, SCOPES_OF, Principal, Role, allowed
 from serving.security.keys import AuthenticationError, Authenticator, new_key
 from serving.security.lockout import LockedOut
-from serving.security.principal import BY_NAME, SCOPES, SCOPES_OF, Principal, allowed
-from serving.store.database import Database
 from serving.store.errors import NotFound
 from serving.store.keys import Held, Keys
+from serving.store.relational.database import Database
 from serving.store.tenants import Tenants
 from serving.store.users import Users
 from tests import migrated
@@ -53,8 +52,12 @@ async def keys(database: Database) -> Counted:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     time = [1000.0]
-    clocks = ("remembered.time.monotonic", "lockout.monotonic", "keys.now")
-    for name in (*(f"serving.security.{clock}" for clock in clocks), "serving.store.keys.now"):
+    clocks = ("lockout.monotonic", "keys.now")
+    for name in (
+        *(f"serving.security.{clock}" for clock in clocks),
+        "serving.core.ttl_cache.time.monotonic",
+        "serving.store.keys.now",
+    ):
         monkeypatch.setattr(name, lambda: time[0])
     return time
 

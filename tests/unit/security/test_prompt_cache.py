@@ -7,7 +7,7 @@ import re
 import pytest
 
 from serving.config import PromptCache
-from serving.security.principal import Principal
+from serving.core.principal import Principal
 from serving.security.prompt_cache import CacheOwners
 
 SECRET = "s" * 40

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.store import encoding
+from serving.store.relational import encoding
 
 TEXT = st.text(st.characters(codec=None, categories=None))  # surrogates too
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT

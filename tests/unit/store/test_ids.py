@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from serving.store.ids import new_id
+from serving.core.ids import new_id
 
 
 def test_ids_have_their_prefix_and_128_bits() -> None:

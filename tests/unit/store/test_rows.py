@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.store.errors import InvalidValue
-from serving.store.rows import part
+from serving.store.relational.rows import part
 
 
 @given(st.integers(0, 30), st.integers(1, 10), st.sampled_from(["asc", "desc"]))

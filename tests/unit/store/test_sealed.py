@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.store import sealed
-from serving.store.sealed import HEADER, TAG, Sealing, Unreadable, is_sealed, read_key, unseal, write_key
+from serving.store.objects import sealed
+from serving.store.objects.sealed import HEADER, TAG, Sealing, Unreadable, is_sealed, read_key, unseal, write_key
 
 KEY = bytes(range(32))
 WRITTEN = base64.b64encode(KEY).decode()

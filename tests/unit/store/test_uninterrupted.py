@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.store.uninterrupted import finish, uninterrupted
+from serving.core.uninterrupted import finish, uninterrupted
 
 
 async def test_result_and_error_pass() -> None:

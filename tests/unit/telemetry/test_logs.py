@@ -80,7 +80,7 @@ def test_what_failed_is_told_and_each_line_is_written_once(serve):
     try:
         raise ValueError("why\nin two lines")
     except ValueError:
-        logging.getLogger("serving.store.worker").exception("it failed: %s", "this")
+        logging.getLogger("serving.store.jobs.worker").exception("it failed: %s", "this")
     [line] = lines(path)
     assert line["message"] == "it failed: this"
     assert line["exc_text"].endswith("ValueError: why\nin two lines")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.config import load
+from infra.config_loader import load
 from infra.versions import KUBERAY, KUBERAY_CRDS, POSTGRES
 from tests.examples import EXAMPLES, settings
 from tools.mirror import items

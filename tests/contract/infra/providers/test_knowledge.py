@@ -12,7 +12,7 @@ import pytest
 from infra import config as settings
 from infra.providers.knowledge import Knowledge
 from infra.providers.problem import Problem
-from serving.ingest import CHECKED_AT, MANAGED
+from serving.core.managed import CHECKED_AT, MANAGED
 from tools.knowledge import note_checks
 
 KEY = "hr_planted"

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serving.assistants.sandbox import SandboxLimits, open_sandbox
+from serving.assistants.sandbox.pool import SandboxLimits, open_sandbox
 
 
 @pytest.fixture(scope="session")

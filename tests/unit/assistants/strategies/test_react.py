@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from serving.assistants.sandbox import SandboxUnavailable
+from serving.assistants.sandbox.pool import SandboxUnavailable
 from serving.assistants.strategies.model import Call, Completion
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Work

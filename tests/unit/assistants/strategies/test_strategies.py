@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.assistants.sandbox import SandboxUnavailable
+from serving.assistants.sandbox.pool import SandboxUnavailable
 from serving.assistants.strategies.model import Completion, PromptTooLong
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import MAX_TEXT, Work

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.security.guardrails import canonical, injection
-from serving.security.guardrails.injection import Injection
-from serving.security.guardrails.words import Words
+from serving.guardrails.rules import canonical, injection
+from serving.guardrails.rules.injection import Injection
+from serving.guardrails.rules.words import Words
 
 anything = st.text(max_size=60) | st.lists(
     st.sampled_from(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from serving.config import PiiGuardrail
-from serving.security.guardrails.injection import Injection
-from serving.security.guardrails.links import Links
-from serving.security.guardrails.pii import PersonalInformation
-from serving.security.guardrails.secrets import Secrets
+from serving.guardrails.rules.injection import Injection
+from serving.guardrails.rules.links import Links
+from serving.guardrails.rules.pii import PersonalInformation
+from serving.guardrails.rules.secrets import Secrets
 from tests.unit.security.guardrails import corpus
 
 PAGE = Path(__file__).parents[4] / "docs" / "explanation" / "guardrails.md"

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from serving.security.guardrails import scan as scanning
-from serving.security.guardrails.links import Links
-from serving.security.guardrails.patterns import EMAILS, TOKENS
-from serving.security.guardrails.scan import scan
+from serving.core.patterns import EMAILS, TOKENS
+from serving.guardrails.rules import scan as scanning
+from serving.guardrails.rules.links import Links
+from serving.guardrails.rules.scan import scan
 
 FORMS = [*TOKENS.values(), *EMAILS.values(), r"[a-c]{2,3000}(?!\w)", r"a(?:b|c ){1,2000}", r"(?<!\w)\w{1,20}@"]
 PIECES = ("a", "b", "c ", "abc", " ", "@", "x.de", "sk-", "A" * 30, "eyJ" + "a" * 20 + ".eyJ" + "b" * 300, "\n")

@@ -22,14 +22,14 @@ from serving.config import (
     TopicsGuardrail,
     VllmModel,
 )
-from serving.security.guardrails.finding import Finding
-from serving.security.guardrails.injection import Injection
-from serving.security.guardrails.links import Links
-from serving.security.guardrails.pii import PersonalInformation
-from serving.security.guardrails.rails import AssistantRails, build
-from serving.security.guardrails.screen import MAX_FOUND, Rule, screen, screen_arguments
-from serving.security.guardrails.secrets import Secrets
-from serving.security.guardrails.words import Words
+from serving.guardrails.rails import AssistantRails, build
+from serving.guardrails.rules.finding import Finding
+from serving.guardrails.rules.injection import Injection
+from serving.guardrails.rules.links import Links
+from serving.guardrails.rules.pii import PersonalInformation
+from serving.guardrails.rules.secrets import Secrets
+from serving.guardrails.rules.words import Words
+from serving.guardrails.screen import MAX_FOUND, Rule, screen, screen_arguments
 
 
 class Spans:

@@ -7,12 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serving.config import GuardAction
-from serving.security.guardrails.links import Links
-from serving.security.guardrails.pii import PersonalInformation
-from serving.security.guardrails.screen import Rule, screen
-from serving.security.guardrails.secrets import Secrets
-from serving.security.guardrails.window import HOLD, Window
-from serving.security.guardrails.words import Words
+from serving.guardrails.rules.links import Links
+from serving.guardrails.rules.pii import PersonalInformation
+from serving.guardrails.rules.secrets import Secrets
+from serving.guardrails.rules.words import Words
+from serving.guardrails.screen import Rule, screen
+from serving.guardrails.window import HOLD, Window
 
 KEY = "sk-proj-" + "aB3dE5gH7jK9" * 5
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0." + "dBjftJeZ4CVP" * 30

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from serving.config import QuotaLimit, Quotas
+from serving.core.principal import Principal
+from serving.quotas.quota import Rules, quota
 from serving.security.keys import Authenticator
-from serving.security.principal import Principal
-from serving.security.quotas.quota import Rules, quota
-from serving.store.database import Database
 from serving.store.keys import Keys
+from serving.store.relational.database import Database
 from serving.store.sessions import Sessions
 
 ADMIN = Principal("default", "admin", "")

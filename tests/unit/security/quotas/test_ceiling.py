@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from serving.config import QuotaLimit, Quotas
-from serving.security.principal import Principal
-from serving.security.quotas.quota import Rules, quota
+from serving.core.principal import Principal
+from serving.quotas.quota import Rules, quota
 
 ME = Principal("acme", "ada", "key_1")
 LIMIT = QuotaLimit(window="day", measure="tokens", limit=10)

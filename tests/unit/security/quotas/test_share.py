@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serving.security.quotas.quota import Quota
-from serving.security.quotas.share import PART, Share, Standing
+from serving.quotas.quota import Quota
+from serving.quotas.share import PART, Share, Standing
 
 LIMIT = 1000
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.security.quotas.windows import bounds, day
+from serving.quotas.windows import bounds, day
 
 times = st.floats(0, 4_000_000_000)
 

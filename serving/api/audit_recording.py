@@ -1,0 +1,74 @@
+"""Puts what a request does on record: an event of the audit log, in the transaction of what it is about."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.http import made_id, read_body, unread
+from serving.api.http_exchange import HttpExchange
+from serving.api.operation import Handler, Operation
+from serving.api.services import Services
+from serving.protocol.errors import ApiError
+
+
+class AuditRecording:
+    """The event of one request, which is written once."""
+
+    def __init__(self, s: Services, x: HttpExchange, op: Operation, request: Request) -> None:
+        self._audit = s.audit
+        self._x = x
+        self._op = op
+        self._request = request
+        self.written = False
+
+    async def write(self, target: str | None, added: str | None = None) -> None:
+        """Writes the event, of what has the id `target`, and of the file that was `added` to it.
+
+        Raises `StoreUnavailable`.
+        """
+        op, request = self._op, self._request
+        if op.audited is None:
+            raise AssertionError("the audit log has no events of this route")
+        part = request.path_params.get("file_id") if "store_id" in request.path_params else None
+        if part is None:
+            part = added
+        await self._audit.record(
+            self._x.caller,
+            op.audited,
+            target if not op.about_user else None,
+            subject=target if op.about_user else None,
+            detail={"file": part} if part is not None else None,
+            request_id=self._x.request_id,
+            tenant=request.query_params.get("tenant") if any(each.name == "tenant" for each in op.query) else None,
+        )
+        self.written = True
+
+
+async def audited(op: Operation, handler: Handler, s: Services, request: Request, x: HttpExchange) -> Response | None:
+    """Handles a request and records that it did: both or neither.
+
+    The handler and its event are one transaction, in which nothing waits for the caller: the body is read before. A
+    handler that does more than write to the store has a transaction of its own, and calls `Exchange.record` in it.
+    What is refused is counted: nobody can fill the log with it.
+    """
+    x.recording = recording = AuditRecording(s, x, op, request)
+
+    async def work() -> Response | None:
+        response = await handler(s, request, x)
+        repeated = response is not None and "idempotency-replayed" in response.headers
+        if not recording.written and not repeated:
+            whole, made = next(iter(request.path_params.values()), None), made_id(response)
+            await recording.write(whole or made, made if op.audited == "vector_store_file.create" else None)
+        return response
+
+    try:
+        if op.own_transaction or op.method == "GET":
+            return await work()
+        if op.body is not None:
+            request = unread(await read_body(request, s.limits), request)
+        return await s.database.atomically(work)
+    except Exception as e:
+        reason = e.code if isinstance(e, ApiError) else type(e).__name__
+        s.audit.count(op.audited or "authorization", reason, x.caller.tenant)
+        raise

@@ -1,0 +1,80 @@
+"""One HTTP request and the response that is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from starlette.types import Message, Receive, Send
+
+from serving.api.response_headers import completed
+from serving.inference.exchange import Exchange
+
+
+class HttpExchange(Exchange):
+    """An exchange over ASGI."""
+
+    __slots__ = ("_receive", "_send", "method", "tls")
+
+    def __init__(
+        self, request_id: str, receive: Receive, send: Send, *, method: str = "GET", tls: bool = False
+    ) -> None:
+        super().__init__(request_id)
+        self.method = method
+        self.tls = tls
+        self._receive = receive
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Passes an ASGI message on."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            further = self.charge.headers() if self.charge is not None else ()
+            headers = (*message.get("headers", ()), *further)
+            message = {**message, "headers": completed(headers, tls=self.tls)}
+        await self._send(message)
+
+    async def start_stream(self) -> None:
+        """Sends the head of an event stream."""
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        self.streamed = True
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        """Sends a piece of the body."""
+        if data or last:
+            await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    def overhear(self, listen: Callable[[bytes], None]) -> None:
+        """Lets `listen` have every piece of the body before it is sent."""
+        send = self._send
+
+        async def heard(message: Message) -> None:
+            listen(message.get("body", b""))
+            await send(message)
+
+        self._send = heard
+
+    @contextlib.asynccontextmanager
+    async def cancelled_by_hang_up(self) -> AsyncIterator[None]:
+        """Cancels the block when the caller hangs up. The body must have been read."""
+        task = asyncio.current_task()
+
+        async def watch() -> None:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            self.disconnected = True
+            if task is not None:
+                task.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watcher.cancel()

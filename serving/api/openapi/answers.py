@@ -1,0 +1,264 @@
+"""JSON Schemas of what the API answers, for its OpenAPI document. Clients must expect further fields.
+
+Where an engine has its say (choices, usage), only what the API itself vouches for is described.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from serving.api.openapi.links import operation_id
+from serving.api.operation import Operation
+from serving.config import Measure, Subject, Window
+from serving.core.principal import ROLES, SCOPES
+from serving.quotas.quota import SetBy
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_MAYBE: Schema = {"type": ["string", "null"]}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_YES: Schema = {"const": True}
+_METADATA: Schema = {"type": "object", "additionalProperties": _TEXT}
+_ANY: Schema = {}
+
+
+def _object(kind: str | None, **fields: Schema) -> Schema:
+    """Returns the schema of an object whose `fields` are always there; `kind` is what OpenAI calls it."""
+    named = {"object": {"const": kind}, **fields} if kind is not None else fields
+    return {"type": "object", "required": list(named), "properties": named}
+
+
+def _list(of: Schema) -> Schema:
+    return {"type": "array", "items": of}
+
+
+def _page(of: Schema) -> Schema:
+    return _object("list", data=_list(of), first_id=_MAYBE, last_id=_MAYBE, has_more={"type": "boolean"})
+
+
+def _deleted(kind: str) -> Schema:
+    return _object(kind, id=_TEXT, deleted=_YES)
+
+
+_MODEL = _object("model", id=_TEXT, created=_COUNT, owned_by=_TEXT)
+_CHOICES = _list({"type": "object"})
+_CHAT = _object("chat.completion", id=_TEXT, model=_TEXT, choices=_CHOICES)
+_STORED = _object("chat.completion", id=_TEXT, created=_COUNT, model=_TEXT, choices=_CHOICES, metadata=_METADATA)
+_RESPONSE = _object(
+    "response",
+    id=_TEXT,
+    created_at=_COUNT,
+    status={"enum": ["completed", "incomplete", "failed", "in_progress"]},
+    model=_TEXT,
+    output=_list(_object(None, id=_TEXT, type=_TEXT)),
+    previous_response_id=_MAYBE,
+    metadata=_METADATA,
+)
+_ITEM = _object(None, id=_TEXT, type={"enum": ["message", "function_call", "function_call_output", "reasoning"]})
+_FILE = _object("file", id=_TEXT, bytes=_COUNT, created_at=_COUNT, filename=_TEXT, purpose=_TEXT, status=_TEXT)
+_COUNTS = _object(None, in_progress=_COUNT, completed=_COUNT, failed=_COUNT, cancelled=_COUNT, total=_COUNT)
+_STORE = _object(
+    "vector_store", id=_TEXT, name=_TEXT, created_at=_COUNT, status=_TEXT, metadata=_METADATA, file_counts=_COUNTS
+)
+_STORE_FILE = _object(
+    "vector_store.file",
+    id=_TEXT,
+    vector_store_id=_TEXT,
+    created_at=_COUNT,
+    status={"enum": ["in_progress", "completed", "failed", "cancelled"]},
+    attributes={"type": "object"},
+)
+_SEARCH = _object(
+    "vector_store.search_results.page", search_query=_list(_TEXT), data=_list({"type": "object"}), has_more=_ANY
+)
+_CONVERSATION = _object("conversation", id=_TEXT, created_at=_COUNT, metadata=_METADATA)
+_FEEDBACK = _object(
+    "feedback",
+    id=_TEXT,
+    created_at=_COUNT,
+    target=_object(None, type={"enum": ["response", "message", "session"]}, id=_TEXT),
+    thumb={"enum": ["up", "down", None]},
+    score={"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    tags=_list(_TEXT),
+    comment=_MAYBE,
+    correction=_MAYBE,
+    rejected=_MAYBE,
+    consent={"type": "boolean"},
+)
+_MEMORY = _object(
+    "memory", id=_TEXT, created_at=_COUNT, assistant=_TEXT, text=_TEXT, made_by={"enum": ["model", "user"]}
+)
+_MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
+_TENANT = _object("tenant", id=_TEXT, name=_TEXT, created_at=_COUNT, disabled={"type": "boolean"})
+_ROLE: Schema = {"enum": list(ROLES)}
+_USER = _object(
+    "user", id=_TEXT, tenant=_TEXT, role=_ROLE, groups=_list(_TEXT), created_at=_COUNT, disabled={"type": "boolean"}
+)
+_KEY_FIELDS: dict[str, Schema] = {
+    "id": _TEXT,
+    "tenant": _TEXT,
+    "user": _TEXT,
+    "name": _TEXT,
+    "scopes": _list({"enum": list(SCOPES)}),
+    "created_at": _COUNT,
+    "expires_at": _MAYBE_COUNT,
+    "revoked_at": _MAYBE_COUNT,
+    "last_used_at": _MAYBE_COUNT,
+    "rotated_to": _MAYBE,
+}
+_KEY = _object("key", **_KEY_FIELDS)
+_NEW_KEY = _object("key", **_KEY_FIELDS, key=_TEXT)
+_QUOTA = _object(
+    "quota",
+    quota_id=_TEXT,
+    subject={"enum": list(get_args(Subject))},
+    id=_TEXT,
+    window={"enum": list(get_args(Window))},
+    measure={"enum": list(get_args(Measure))},
+    currency=_MAYBE,
+    limit={"type": ["integer", "string"]},
+    set_by={"enum": list(get_args(SetBy))},
+    used={"type": ["integer", "string", "null"]},
+    reserved={"type": ["integer", "string", "null"]},
+    resets_at=_MAYBE,
+)
+_USAGE = _object(
+    "usage",
+    id=_TEXT,
+    requests=_COUNT,
+    prompt_tokens=_COUNT,
+    completion_tokens=_COUNT,
+    cost=_list(_object(None, amount=_TEXT, currency=_TEXT)),
+)
+_OWN_USAGE: Schema = {
+    **_page(_USAGE),
+    "required": [*_page(_USAGE)["required"], "quotas"],
+    "properties": {**_page(_USAGE)["properties"], "quotas": _list(_QUOTA)},
+}
+
+_EVENT = _object(
+    "audit.event",
+    id=_TEXT,
+    created_at=_COUNT,
+    action=_TEXT,
+    outcome=_TEXT,
+    actor=_MAYBE,
+    key_id=_MAYBE,
+    target=_MAYBE,
+    subject=_MAYBE,
+    request_id=_MAYBE,
+    detail={"type": "object"},
+    hash=_TEXT,
+)
+
+_ERASURE = _object(
+    "erasure",
+    id=_TEXT,
+    created_at=_COUNT,
+    finished_at={"type": ["integer", "null"]},
+    user=_MAYBE,
+    subject=_MAYBE,
+    dry_run={"type": "boolean"},
+    status={"enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
+    step=_TEXT,
+    counts={"type": ["object", "null"], "additionalProperties": _COUNT},
+    error=_MAYBE,
+)
+
+_ANSWERS: dict[str, Schema] = {
+    "models_list_all": _object("list", data=_list(_MODEL)),
+    "models_get": _MODEL,
+    "chat_create": _CHAT,
+    "stored_completions_list_page": _page(_STORED),
+    "stored_completions_get": _STORED,
+    "stored_completions_update": _STORED,
+    "stored_completions_delete": _deleted("chat.completion.deleted"),
+    "stored_completions_list_messages": _page(_object(None, id=_TEXT, role=_TEXT)),
+    "responses_create": _RESPONSE,
+    "responses_count_input": _object("response.input_tokens", input_tokens=_COUNT),
+    "responses_get": _RESPONSE,
+    "responses_delete": _deleted("response"),
+    "responses_list_input": _page(_ITEM),
+    "streams_cancel": _deleted("stream"),
+    "sign_in_session": _object(
+        "session",
+        id=_TEXT,
+        tenant=_TEXT,
+        user=_TEXT,
+        role=_ROLE,
+        groups=_list(_TEXT),
+        scopes=_list(_TEXT),
+        expires_at=_COUNT,
+        csrf_token=_TEXT,
+    ),
+    "sign_in_logout": _object("session", id=_TEXT, deleted=_YES, provider_url=_MAYBE),
+    "completions_create": _object(None, id=_TEXT, model=_TEXT, choices=_CHOICES),
+    "embeddings_create": _object("list", model=_TEXT, data=_list(_object("embedding", index=_COUNT, embedding=_ANY))),
+    "files_create": _FILE,
+    "files_list_page": _page(_FILE),
+    "files_get": _FILE,
+    "files_delete": _deleted("file"),
+    "vector_stores_create": _STORE,
+    "vector_stores_list_page": _page(_STORE),
+    "vector_stores_get": _STORE,
+    "vector_stores_update": _STORE,
+    "vector_stores_delete": _deleted("vector_store.deleted"),
+    "vector_stores_attach": _STORE_FILE,
+    "vector_stores_list_files": _page(_STORE_FILE),
+    "vector_stores_get_file": _STORE_FILE,
+    "vector_stores_detach": _deleted("vector_store.file.deleted"),
+    "vector_stores_search": _SEARCH,
+    "conversations_create": _CONVERSATION,
+    "conversations_get": _CONVERSATION,
+    "conversations_update": _CONVERSATION,
+    "conversations_delete": _deleted("conversation.deleted"),
+    "conversations_add_items": _page(_ITEM),
+    "conversations_list_items": _page(_ITEM),
+    "conversations_get_item": _ITEM,
+    "conversations_delete_item": _CONVERSATION,
+    "feedback_create": _FEEDBACK,
+    "feedback_list_page": _page(_FEEDBACK),
+    "feedback_get": _FEEDBACK,
+    "feedback_delete": _deleted("feedback.deleted"),
+    "memories_create": _MEMORY,
+    "memories_list_page": _page(_MEMORY),
+    "memories_update": _MEMORY,
+    "memories_delete": _deleted("memory.deleted"),
+    "me_get": _object("me", id=_TEXT, tenant=_TEXT, role=_ROLE, groups=_list(_TEXT), scopes=_list(_TEXT), key_id=_TEXT),
+    "admin_tenants_create": _TENANT,
+    "admin_tenants_list_page": _page(_TENANT),
+    "admin_tenants_get": _TENANT,
+    "admin_tenants_update": _TENANT,
+    "admin_users_create": _USER,
+    "admin_users_list_page": _page(_USER),
+    "admin_users_get": _USER,
+    "admin_users_update": _USER,
+    "admin_keys_create": _NEW_KEY,
+    "admin_keys_list_page": _page(_KEY),
+    "admin_keys_get": _KEY,
+    "admin_keys_revoke": _KEY,
+    "admin_keys_rotate": _NEW_KEY,
+    "usage_own": _OWN_USAGE,
+    "usage_of_all": _page(_USAGE),
+    "quotas_list_page": _page(_QUOTA),
+    "quotas_put": _object("list", data=_list(_QUOTA)),
+    "quotas_delete": _deleted("quota.deleted"),
+    "erasures_create": _ERASURE,
+    "erasures_list_page": _page(_ERASURE),
+    "erasures_get": _ERASURE,
+    "audit_list_page": _page(_EVENT),
+    "audit_verify": _object(
+        "audit.verification",
+        valid={"type": "boolean"},
+        events=_COUNT,
+        unchecked=_COUNT,
+        last=_object(None, seq=_COUNT, hash=_TEXT),
+        problems=_list(_object(None, seq=_COUNT, message=_TEXT)),
+    ),
+}
+
+
+def answer_schema(op: Operation) -> Schema:
+    """Returns the schema of an operation's JSON answer, which allows anything where none is written down."""
+    return _ANSWERS.get(operation_id(op), {})

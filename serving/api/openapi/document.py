@@ -1,0 +1,128 @@
+"""The OpenAPI 3.1 document, made from the operations and the request models."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from serving.api.idempotency import KEY, MAX_KEY
+from serving.api.openapi.answers import answer_schema
+from serving.api.openapi.links import links, operation_id, path_parameters
+from serving.api.operation import Operation
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        }
+    },
+}
+_UPLOAD = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "purpose": {"type": "string", "enum": ["assistants", "user_data"]},
+        "access": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "the access list, as a vector store's",
+        },
+    },
+}
+_REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
+
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": f"the caller's choice, 1 to {MAX_KEY} characters: a repetition with it gets the first one's answer",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": KEY},
+}
+_STREAM = {"description": "the id of the stream, if it is resumable", "schema": {"type": "string"}}
+_REPLAYED = {"description": "that the answer is an earlier request's", "schema": {"type": "string", "enum": ["true"]}}
+
+
+def document(operations: tuple[Operation, ...]) -> dict[str, Any]:
+    """Returns the document."""
+    bodies = [op.body for op in operations if op.body is not None]
+    _, definitions = models_json_schema(
+        [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
+    )
+    paths: dict[str, Any] = {}
+    for op in operations:
+        described = paths.setdefault(op.path, {})[op.method.lower()] = _operation(op)
+        if (following := links(op, operations)) and op.statuses:
+            described["responses"][str(op.statuses[0])]["links"] = following
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Headrace", "version": _version(), "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": {**definitions.get("$defs", {}), "Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(op: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": (op.handler.__doc__ or "").strip().partition("\n")[0],
+        "operationId": operation_id(op),
+        "security": [{"key": []}] if op.authenticated else [],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            for name in path_parameters(op)
+        ]
+        + [{"name": p.name, "in": "query", "schema": p.schema, "style": p.style} for p in op.query]
+        + [{"name": p.name, "in": "header", "schema": p.schema} for p in op.headers]
+        + ([_KEY] if op.once is not None else []),
+        "responses": {str(status): _response(op, status) for status in (*op.statuses, *_refusals(op))},
+    }
+    if op.body is not None:
+        schema = {"$ref": f"#/components/schemas/{op.body.__name__}"}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    elif op.upload:
+        described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD}}}
+    return described
+
+
+def _refusals(op: Operation) -> tuple[int, ...]:
+    return _REFUSALS if op.once is None else tuple(sorted((*_REFUSALS, 422)))
+
+
+def _response(op: Operation, status: int) -> dict[str, Any]:
+    if status == 303:
+        return {"description": "where the browser goes", "headers": {"Location": {"schema": {"type": "string"}}}}
+    if status in op.statuses:
+        if op.path.endswith("/content"):
+            content: dict[str, Any] = {"application/octet-stream": {"schema": {}}}
+        else:
+            content = {"application/json": {"schema": answer_schema(op)}}
+        if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
+            content["text/event-stream"] = {"schema": {}}
+        if op.method == "GET" and op.path == "/v1/streams/{stream_id}":
+            content = {"text/event-stream": {"schema": {}}}
+        answer: dict[str, Any] = {"description": "the answer", "content": content}
+        headers = {"Idempotency-Replayed": _REPLAYED} if op.once is not None else {}
+        headers |= {"headrace-stream": _STREAM} if any(p.name == "headrace-resumable" for p in op.headers) else {}
+        return answer | ({"headers": headers} if headers else {})
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": "an error", "content": {"application/json": {"schema": schema}}}
+
+
+def _version() -> str:
+    try:
+        return version("headrace")
+    except PackageNotFoundError:
+        return "0"

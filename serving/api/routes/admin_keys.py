@@ -1,0 +1,109 @@
+"""`/v1/admin/keys`: a tenant's API keys. A key itself is in one answer, that of its making, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.admin_bodies import KeyRequest, RotationRequest
+from serving.api.administered_tenant import acting
+from serving.api.http import JsonResponse, read_json
+from serving.api.paging import page_query, page_response, text_query
+from serving.api.services import Services
+from serving.core.ids import now
+from serving.core.principal import BY_NAME, SCOPES_OF, allowed
+from serving.inference.exchange import Exchange
+from serving.protocol.errors import ApiError, invalid, not_found
+from serving.store.errors import NotFound
+from serving.store.keys import ApiKey
+
+
+async def create(s: Services, request: Request, x: Exchange) -> Response:
+    """Makes a key for a user, and shows it this once."""
+    _refuse_repetition(request)
+    principal = await acting(s, request, x)
+    body = await read_json(request, KeyRequest, s.limits)
+    try:
+        user = await s.users.get(principal, body.user)
+    except NotFound:
+        raise not_found("user", "user") from None
+    most = SCOPES_OF[user.role]
+    if body.scopes is None:
+        scopes = most & x.caller.scopes
+    else:
+        scopes = frozenset(body.scopes)
+        if not scopes <= most | BY_NAME:
+            named = ", ".join(sorted(most | BY_NAME))
+            raise invalid(f"A user of role {user.role} can have the scopes {named}.", "scopes")
+        _require_own(x, allowed(scopes, user.role))
+    expires_at = now() + body.expires_in_s if body.expires_in_s is not None else None
+    made, key = await s.authenticator.issue(
+        principal, name=body.name, user=user.user, scopes=scopes, expires_at=expires_at
+    )
+    return JsonResponse(_render(made) | {"key": key})
+
+
+async def list_page(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the keys, those of one user if it is named."""
+    principal = await acting(s, request, x)
+    user = text_query(request, "user", 256)
+    return page_response(await s.keys.list(principal, user=user, **page_query(request)), _render)
+
+
+async def get(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns what is known of a key."""
+    principal = await acting(s, request, x)
+    return JsonResponse(_render(await s.keys.get(principal, request.path_params["key_id"])))
+
+
+async def revoke(s: Services, request: Request, x: Exchange) -> Response:
+    """Ends a key for good."""
+    principal = await acting(s, request, x)
+    return JsonResponse(_render(await s.keys.revoke(principal, request.path_params["key_id"])))
+
+
+async def rotate(s: Services, request: Request, x: Exchange) -> Response:
+    """Makes the key that follows another, which works on for the overlap, and shows it this once."""
+    _refuse_repetition(request)
+    principal = await acting(s, request, x)
+    body = await read_json(request, RotationRequest, s.limits)
+    old = await s.keys.get(principal, request.path_params["key_id"])
+    if not old.bootstrap:  # which cannot be rotated, whoever asks
+        _require_own(x, old.scopes)
+    made, key = await s.authenticator.rotate(principal, old.id, overlap_s=body.overlap_s)
+    return JsonResponse(_render(made) | {"key": key})
+
+
+def _require_own(x: Exchange, scopes: Iterable[str]) -> None:
+    """Raises a 403 for scopes that the caller has not: nobody gives more than they have."""
+    if missing := sorted(frozenset(scopes) - x.caller.scopes):
+        raise ApiError(403, "insufficient_scope", f"This needs a key with the scope {missing[0]}, which it would give.")
+
+
+def _refuse_repetition(request: Request) -> None:
+    """Raises a 400 for a request that counts on its answer being kept: a key is stored nowhere."""
+    if "idempotency-key" in request.headers:
+        raise invalid("What answers a key cannot be repeated: the key is not kept.", code="idempotency_not_supported")
+
+
+def _render(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "object": "key",
+        "tenant": key.tenant,
+        "user": key.user,
+        "name": key.name,
+        "scopes": key.scopes,
+        "created_at": int(key.created_at),
+        "expires_at": _seconds(key.expires_at),
+        "revoked_at": _seconds(key.revoked_at),
+        "last_used_at": _seconds(key.last_used_at),
+        "rotated_to": key.rotated_to,
+    }
+
+
+def _seconds(at: float | None) -> int | None:
+    return int(at) if at is not None else None

@@ -1,0 +1,66 @@
+"""`/v1/admin/audit`: what was done to the stack, and whether its record was changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.administered_tenant import acting
+from serving.api.http import JsonResponse
+from serving.api.paging import page_query, page_response, text_query
+from serving.api.services import Services
+from serving.inference.exchange import Exchange
+from serving.protocol.errors import invalid
+from serving.store.audit import PLATFORM, Row
+
+
+async def list_page(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the newest events of the tenant's audit log, those of one user or action if given."""
+    after = request.query_params.get("after")
+    if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 15):
+        raise invalid("after must be the id of an event.", "after")
+    page = await s.audit.page(
+        await _chain(s, request, x),
+        user=text_query(request, "user", 256),
+        action=text_query(request, "action", 64),
+        after=int(after) if after is not None else None,
+        limit=page_query(request)["limit"],
+    )
+    return page_response(page, _event)
+
+
+async def verify(s: Services, request: Request, x: Exchange) -> Response:
+    """Says whether the tenant's audit log is as it was written."""
+    found = await s.audit.verify(await _chain(s, request, x))
+    seq, hash = found.head
+    return JsonResponse(
+        {
+            "object": "audit.verification",
+            "valid": found.valid,
+            "events": found.events,
+            "last": {"seq": seq, "hash": hash},
+            "unchecked": found.unchecked,
+            "problems": [{"seq": problem.seq, "message": problem.message} for problem in found.problems],
+        }
+    )
+
+
+async def _chain(s: Services, request: Request, x: Exchange) -> str:
+    """Returns whose chain a request is about: an empty name is the platform's own, of what belongs to no tenant."""
+    if request.query_params.get("tenant") == PLATFORM and "platform" in x.caller.scopes:
+        return PLATFORM
+    return (await acting(s, request, x)).tenant
+
+
+def _event(row: Row) -> dict[str, Any]:
+    return {
+        "id": str(row["seq"]),
+        "object": "audit.event",
+        "created_at": row["at"] // 1000,
+        **{name: row[name] for name in _SHOWN},
+    }
+
+
+_SHOWN = ("action", "outcome", "actor", "key_id", "target", "subject", "request_id", "detail", "hash")

@@ -1,0 +1,193 @@
+"""`/v1/files`: uploads, bounded and checked by content."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from serving.api.http import JsonResponse, check_encoding, too_large
+from serving.api.paging import one_of, page_query, page_response
+from serving.api.services import Services
+from serving.core.confine import Unconfined
+from serving.core.ids import new_id
+from serving.inference.exchange import Exchange
+from serving.metering.charge import require_storage, storage_meter
+from serving.protocol.errors import ApiError, invalid, unavailable
+from serving.protocol.vector_stores import AccessList
+from serving.quotas.quota import QuotaExceeded
+from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.parse import Kind
+from serving.retrieval.sandbox import detect_isolated
+from serving.store.access import MAX_NAMES, Access, shown
+from serving.store.files import File
+
+PURPOSES = ("assistants", "user_data")
+
+_TELLING = ThreadPoolExecutor(2, thread_name_prefix="uploads")
+"""Threads of their own: however long the children take that look at uploads, the store has its threads."""
+
+_LIST: TypeAdapter[AccessList | None] = TypeAdapter(AccessList | None)
+
+
+async def create(s: Services, request: Request, x: Exchange) -> Response:
+    """Uploads a file."""
+    await require_storage(s.quotas, s.keeper, x.caller, files=1, stored_bytes=1)  # or it need not be received
+    with x.timeline.during("receive"):
+        upload, purpose, access = await _form(s, request)
+    try:
+        name = _name(upload.filename)
+        try:
+            kind = await asyncio.get_running_loop().run_in_executor(_TELLING, _kind, upload, name)
+        except Unconfined as e:
+            raise unavailable(f"Files cannot be taken on this host: {e}.") from None
+        except UnreadableDocument as e:
+            raise invalid(f"The file cannot be used: {e.message}.", "file", "unsupported_file") from None
+        await upload.seek(0)
+        await require_storage(s.quotas, s.keeper, x.caller, stored_bytes=upload.size or 0)
+        file_id = new_id("file")
+        blob = await s.blobs.write(x.caller, file_id, upload.file, max_bytes=s.limits.upload_bytes)
+    finally:
+        await upload.close()
+
+    async def add() -> File:
+        file = await s.files.create(
+            x.caller,
+            file_id,
+            filename=name,
+            purpose=purpose,
+            bytes=blob.bytes,
+            sha256=blob.sha256,
+            kind=kind,
+            access=access,
+            meter=storage_meter(s.keeper, x.caller, files=1, stored_bytes=blob.bytes),
+        )
+        await x.record(file.id)
+        return file
+
+    try:
+        file = await s.database.atomically(add)
+    except QuotaExceeded:  # another upload was quicker
+        await s.blobs.delete(x.caller, file_id)
+        raise
+    return JsonResponse(_render(file))
+
+
+async def list_page(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the files that the caller may read."""
+    purpose = one_of(request.query_params.get("purpose"), "purpose", PURPOSES)
+    return page_response(await s.files.list(x.caller, purpose=purpose, **page_query(request)), _render)
+
+
+async def get(s: Services, request: Request, x: Exchange) -> Response:
+    """Describes a file."""
+    return JsonResponse(_render(await s.files.get(x.caller, request.path_params["file_id"])))
+
+
+async def delete(s: Services, request: Request, x: Exchange) -> Response:
+    """Deletes a file, here and in every vector store."""
+    file_id = request.path_params["file_id"]
+    await s.files.delete(x.caller, file_id)
+    return JsonResponse({"id": file_id, "object": "file", "deleted": True})
+
+
+async def content(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns a file's bytes. They are never shown as a page of ours: always a download."""
+    file = await s.files.get(x.caller, request.path_params["file_id"])
+    headers = {
+        "content-length": str(file.bytes),
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
+    }
+    body = await s.blobs.open(x.caller, file.id)
+    x.timeline.end_of("respond")
+    x.timeline.under_way = "send"  # as fast as the caller takes it
+    return StreamingResponse(body, headers=headers, media_type="application/octet-stream")
+
+
+def _kind(upload: UploadFile, name: str) -> Kind:
+    """Returns what a file is, as a child behind the wall tells: this process looks at nothing in it."""
+    return detect_isolated(upload.file.read(), name)
+
+
+async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access | None]:
+    check_encoding(request.headers)
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise ApiError(415, "unsupported_media_type", "The request body must be multipart/form-data.")
+    parser = MultiPartParser(
+        request.headers, _bounded(request, s.limits.upload_bytes + 65536), max_files=1, max_fields=8
+    )
+    try:
+        async with asyncio.timeout(max(s.limits.body_timeout_s, s.limits.upload_bytes / 1_000_000)):
+            form = await parser.parse()
+    except TimeoutError:
+        raise ApiError(408, "timeout", "The request body did not arrive in time.") from None
+    except MultiPartException as e:
+        raise invalid(e.message, code="invalid_multipart") from None
+    except (UnicodeDecodeError, KeyError, ValueError):
+        raise invalid("The multipart body is malformed.", code="invalid_multipart") from None
+    upload = form.get("file")
+    if not isinstance(upload, UploadFile):
+        raise invalid("A file part named 'file' is needed.", "file")
+    purpose = form.get("purpose")
+    if not isinstance(purpose, str) or purpose not in PURPOSES:
+        await upload.close()
+        raise invalid(f"purpose must be one of {', '.join(PURPOSES)}.", "purpose")
+    try:
+        return upload, purpose, _access(form.get("access"))
+    except ApiError:
+        await upload.close()
+        raise
+
+
+def _access(given: object) -> Access | None:
+    """Returns the access list of a form, which is a field of JSON."""
+    if given is None:
+        return None
+    try:
+        listed = _LIST.validate_json(given if isinstance(given, str) else "")
+    except ValidationError:
+        message = "access must be JSON: null or an object with lists of users and groups, each at most"
+        raise invalid(f"{message} {MAX_NAMES} names of 1 to 256 characters.", "access") from None
+    return listed.stored if listed is not None else None
+
+
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        yield chunk
+
+
+def _name(filename: str | None) -> str:
+    name = (filename or "").replace("\\", "/").rpartition("/")[2].strip()
+    if not name or len(name) > 256 or any(ord(c) < 32 or ord(c) == 127 for c in name):
+        raise invalid("The file needs a name of at most 256 printable characters.", "file")
+    return name
+
+
+def _render(file: File) -> dict[str, Any]:
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": file.status,
+        "headrace": {
+            "owner": file.user,
+            "sha256": file.sha256,
+            "kind": file.kind,
+            "access": shown(file.access),
+        },
+    }

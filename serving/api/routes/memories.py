@@ -1,0 +1,57 @@
+"""`/v1/memories`: what assistants remember of the user who asks, to be read and edited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.http import JsonResponse, read_json
+from serving.api.paging import page_query, page_response, text_query
+from serving.api.services import Services
+from serving.config import FactsMemory
+from serving.inference.exchange import Exchange
+from serving.protocol.errors import invalid
+from serving.protocol.memories import MemoryRequest, MemoryUpdate
+from serving.store.memories import Fact
+
+
+async def create(s: Services, request: Request, x: Exchange) -> Response:
+    """Adds a memory of one's own for an assistant."""
+    body = await read_json(request, MemoryRequest, s.limits)
+    assistant = s.catalog.current.router.assistant(body.assistant, x.caller)
+    if assistant is None or not isinstance(assistant.memory, FactsMemory):
+        raise invalid("There is no assistant of that name whose memory is of kind facts.", "assistant")
+    return JsonResponse(_memory(await s.memories.add(x.caller, assistant.name, body.text)))
+
+
+async def list_page(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists one's memories, those for one assistant if it is named."""
+    assistant = text_query(request, "assistant", 128)
+    return page_response(await s.memories.list_facts(x.caller, assistant=assistant, **page_query(request)), _memory)
+
+
+async def update(s: Services, request: Request, x: Exchange) -> Response:
+    """Changes what a memory says."""
+    body = await read_json(request, MemoryUpdate, s.limits)
+    return JsonResponse(_memory(await s.memories.update(x.caller, request.path_params["memory_id"], body.text)))
+
+
+async def delete(s: Services, request: Request, x: Exchange) -> Response:
+    """Deletes a memory."""
+    id = request.path_params["memory_id"]
+    await s.memories.delete(x.caller, id)
+    return JsonResponse({"id": id, "object": "memory.deleted", "deleted": True})
+
+
+def _memory(fact: Fact) -> dict[str, Any]:
+    return {
+        "id": fact.id,
+        "object": "memory",
+        "created_at": int(fact.created_at),
+        "assistant": fact.assistant,
+        "text": fact.text,
+        "made_by": fact.made_by,
+        "conversation_id": fact.conversation_id,
+    }

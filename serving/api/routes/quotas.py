@@ -1,0 +1,84 @@
+"""`/v1/admin/quotas`: what a tenant, its users, its keys and its models may use."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.administered_tenant import acting
+from serving.api.http import JsonResponse, read_json
+from serving.api.paging import one_of, page_document, page_query, text_query
+from serving.api.quota_bodies import QuotaEntry, QuotasRequest
+from serving.api.quota_documents import amount_field, quota_documents
+from serving.api.services import Services
+from serving.config import Subject
+from serving.core.principal import Principal
+from serving.inference.exchange import Exchange
+from serving.protocol.errors import ApiError, invalid
+from serving.quotas.quota import Quota, SetBy, quota
+from serving.store.relational.rows import Page
+
+
+async def list_page(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the quotas that were set, with what is used of each, and no defaults."""
+    subject: Any = one_of(request.query_params.get("subject"), "subject", get_args(Subject))
+    page = await s.quotas.list_quotas(
+        await acting(s, request, x), subject=subject, subject_id=text_query(request, "id", 256), **page_query(request)
+    )
+    data = await quota_documents(s, page.items)
+    return JsonResponse(page_document(Page(data, page.has_more), dict, "quota_id"))
+
+
+async def put(s: Services, request: Request, x: Exchange) -> Response:
+    """Sets quotas, all or none; every gateway holds requests to them within seconds."""
+    caller = await acting(s, request, x)
+    body = await read_json(request, QuotasRequest, s.limits)
+    await s.keeper.reload()
+    given = [_asked(s, caller, each, f"quotas[{place}]") for place, each in enumerate(body.quotas)]
+
+    async def put_all() -> None:
+        await s.quotas.put(caller, given)
+        await x.record(None)
+
+    await s.database.atomically(put_all)
+    await s.keeper.reload()
+    data = await quota_documents(s, given)
+    return JsonResponse({"object": "list", "data": data})
+
+
+def _asked(s: Services, caller: Principal, each: QuotaEntry, at: str) -> Quota:
+    """Returns the quota that is asked for; raises a 400, or a 403 for one above the platform's."""
+    if each.subject == "tenant" and each.id != caller.tenant:
+        raise invalid("The id of a tenant's own quota is the tenant's.", f"{at}.id")
+    platform = "platform" in caller.scopes
+    set_by: SetBy = each.set_by or ("platform" if platform else "tenant")
+    if set_by == "platform" and not platform:
+        raise ApiError(
+            403, "platform_quota", "Only a key with the scope platform sets such a quota.", param=f"{at}.set_by"
+        )
+    given = quota(caller.tenant, each.subject, each.id, each, set_by)
+    ceiling = s.keeper.ceiling(given)
+    if set_by == "tenant" and not platform and ceiling is not None and given.limit > ceiling.limit:
+        message = (
+            f"The platform's quota of {ceiling.words} is {amount_field(ceiling, ceiling.limit)}: yours may be less."
+        )
+        raise ApiError(403, "platform_quota", message, param=f"{at}.limit")
+    return given
+
+
+async def delete(s: Services, request: Request, x: Exchange) -> Response:
+    """Removes a quota; the default holds again if there is one."""
+    id = text_query(request, "quota_id", 64)
+    if not id:
+        raise invalid("quota_id names the quota to remove.", "quota_id")
+    caller = await acting(s, request, x)
+
+    async def remove() -> None:
+        await s.quotas.delete(caller, id)
+        await x.record(id)
+
+    await s.database.atomically(remove)
+    await s.keeper.reload()
+    return JsonResponse({"id": id, "object": "quota.deleted", "deleted": True})

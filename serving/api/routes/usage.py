@@ -1,0 +1,85 @@
+"""`/v1/usage` and `/v1/admin/usage`: what was used, and what it cost."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.administered_tenant import acting
+from serving.api.http import JsonResponse
+from serving.api.paging import one_of, page_document, page_query, text_query
+from serving.api.quota_documents import quota_documents
+from serving.api.services import Services
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.inference.exchange import Exchange
+from serving.metering.cost import Cost
+from serving.protocol.errors import invalid
+from serving.quotas.quota import amount
+from serving.quotas.windows import day
+from serving.store.relational.rows import Page
+from serving.store.usage import UsageOf
+
+OWN = ("day", "key", "model")
+ALL = ("user", *OWN)
+
+MAX_DAYS = 400
+
+
+async def own(s: Services, request: Request, x: Exchange) -> Response:
+    """Says what the caller used by day, key or model, and which quotas hold for the caller."""
+    found = await _usage(s, request, x.caller, OWN, user=x.caller.user)
+    quotas = await quota_documents(s, s.keeper.of(x.caller, ""))
+    return JsonResponse({**_page(found), "quotas": quotas})
+
+
+async def of_all(s: Services, request: Request, x: Exchange) -> Response:
+    """Says what a tenant used by day, user, key or model."""
+    found = await _usage(s, request, await acting(s, request, x), ALL, user=text_query(request, "user", 256))
+    return JsonResponse(_page(found))
+
+
+async def _usage(
+    s: Services, request: Request, principal: Principal, allowed: tuple[str, ...], *, user: str | None
+) -> Page[UsageOf]:
+    by: Any = one_of(request.query_params.get("by"), "by", allowed) or "day"
+    today = date.fromisoformat(day(now()))
+    first, last = _day(request, "start", today.replace(day=1)), _day(request, "end", today)
+    if (last - first).days >= MAX_DAYS:
+        raise invalid(f"start and end are less than {MAX_DAYS} days apart.", "start")
+    await s.keeper.tell()  # what this gateway counted is in the answer
+    return await s.usage.list_usage(
+        principal,
+        by=by,
+        first_day=first.isoformat(),
+        last_day=last.isoformat(),
+        user=user,
+        after=text_query(request, "after", 256),
+        limit=page_query(request)["limit"],
+    )
+
+
+def _day(request: Request, name: str, default: date) -> date:
+    given = text_query(request, name, 10)
+    try:
+        return date.fromisoformat(given) if given is not None else default
+    except ValueError:
+        raise invalid(f"{name} must be a day, as 2026-01-31.", name) from None
+
+
+def _page(page: Page[UsageOf]) -> dict[str, Any]:
+    return page_document(page, _usage_of)
+
+
+def _usage_of(each: UsageOf) -> dict[str, Any]:
+    return {
+        "object": "usage",
+        "id": each.id,
+        "requests": each.requests,
+        "prompt_tokens": each.prompt_tokens,
+        "completion_tokens": each.completion_tokens,
+        "cost": [Cost(amount(units, "money"), currency).shown for currency, units in sorted(each.cost.items())],
+    }

@@ -1,0 +1,129 @@
+"""Looks now and then at what no request changes by itself: queues, indexes, disk, backups and budgets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from serving.assistants.memory.jobs import REMEMBER
+from serving.config import Catalog, LlamaCppModel, Store, VllmModel
+from serving.core.ids import now
+from serving.core.principal import STACK
+from serving.metering.keeper import Keeper
+from serving.store.errors import StoreUnavailable
+from serving.store.files import DELETE_BLOB
+from serving.store.jobs.job import COMPACT, ERASE
+from serving.store.upkeep.condition import Condition
+from serving.store.users import ADMIN
+from serving.store.vector_store import DROP_INDEX, INGEST, OPTIMIZE, PURGE_INDEX, UNINDEX
+from serving.telemetry import metrics
+
+log = logging.getLogger("headrace.api")
+
+PERIOD_S = 30.0
+"""Each gateway looks so often; what they see is the same."""
+
+KINDS = frozenset({COMPACT, DELETE_BLOB, DROP_INDEX, ERASE, INGEST, OPTIMIZE, PURGE_INDEX, REMEMBER, UNINDEX})
+"""Of all jobs: none that waits is 0 from the start, or a queue that is always quick would have no series."""
+
+
+class Sampler:
+    """Sets the gauges of shared state. A part that cannot be looked at is logged once, until it can be again."""
+
+    def __init__(self, store: Store, condition: Condition, keeper: Keeper) -> None:
+        self._store = store
+        self._condition = condition
+        self._keeper = keeper
+        self._collections: frozenset[str] = frozenset()
+        self._indexed: set[str] = set()
+        self._kinds = set(KINDS)
+        self._budgets: dict[tuple[str, str, str], dict[str, tuple[float, float]]] = {}
+        self._models: set[str] = set()
+        self._prices: set[tuple[str, str]] = set()
+        self._failed: set[str] = set()
+
+    def configure(self, catalog: Catalog) -> None:
+        """Takes in a new catalogue, and says what it expects of engines and what they cost."""
+        read = {name for assistant in catalog.assistants for name in assistant.knowledge}
+        self._collections = frozenset(read | {each.name for each in catalog.collections or ()})
+        hosted = [model for model in catalog.models if isinstance(model, LlamaCppModel | VllmModel)]
+        expected = {m.name: m.replicas if m.autoscaling is None else m.autoscaling.min_replicas for m in hosted}
+        for name in self._models | expected.keys():  # a series cannot be taken back: what is gone is 0
+            metrics.engine_expected.labels(name).set(expected.get(name, 0))
+        prices = {
+            (m.name, m.price.currency): float(m.price.per_hour)
+            for m in hosted
+            if m.price is not None and m.price.per_hour is not None
+        }
+        for key in self._prices | prices.keys():
+            metrics.engine_price.labels(*key).set(prices.get(key, 0))
+        self._models |= expected.keys()
+        self._prices |= prices.keys()
+
+    async def run(self) -> None:
+        """Looks every `PERIOD_S` until it is cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(PERIOD_S)
+
+    async def look(self) -> None:
+        """Looks at everything once."""
+        parts: dict[str, Callable[[], Awaitable[None]]] = {
+            "jobs": self._look_at_jobs,
+            "indexes": self._look_at_indexes,
+            "disk": self._look_at_disk,
+            "backups": self._look_at_backups,
+            "budgets": self._look_at_budgets,
+        }
+        for name, part in parts.items():
+            try:
+                await part()
+                self._failed.discard(name)
+            except Exception as e:
+                if name not in self._failed:
+                    self._failed.add(name)
+                    known = isinstance(e, StoreUnavailable | OSError)
+                    log.warning("metrics of %s are not up to date: %s", name, e, exc_info=not known)
+
+    async def _look_at_jobs(self) -> None:
+        waiting = await self._condition.waiting()
+        self._kinds |= waiting.keys()
+        for kind in self._kinds:
+            found = waiting.get(kind)
+            metrics.jobs_waiting.labels(kind).set(found.number if found is not None else 0)
+            metrics.job_oldest_seconds.labels(kind).set(found.oldest_s if found is not None else 0)
+
+    async def _look_at_indexes(self) -> None:
+        if not self._collections and not self._indexed:
+            return
+        at = now()
+        checked = await self._condition.checked(STACK, ADMIN, self._collections)
+        self._indexed |= checked.keys()
+        for name in self._indexed:  # what is gone is 0
+            metrics.index_age_seconds.labels(name).set(max(at - checked.get(name, at), 0))
+
+    async def _look_at_disk(self) -> None:
+        folder = Path(self._store.data)
+        if self._store.in_bucket or not folder.exists():
+            return
+        usage = await asyncio.to_thread(shutil.disk_usage, folder)
+        metrics.disk_size_bytes().set(usage.total)
+        metrics.disk_free_bytes().set(usage.free)
+
+    async def _look_at_backups(self) -> None:
+        if (newest := await self._condition.backed_up()) is not None:
+            metrics.backup_age_seconds().set(max(now() - newest, 0))
+
+    async def _look_at_budgets(self) -> None:
+        at = now()
+        for share in self._keeper.budgets():
+            quota = share.quota
+            seen = self._budgets.setdefault((quota.tenant, quota.measure, quota.window), {})
+            seen[f"{quota.id} {share.start}"] = (share.use, share.end)
+        for labels, seen in self._budgets.items():
+            for key in [key for key, (_, end) in seen.items() if end <= at]:
+                del seen[key]
+            metrics.quota_used.labels(*labels).set(max((use for use, _ in seen.values()), default=0))

@@ -1,0 +1,217 @@
+"""What memory of each kind puts into a prompt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from serving.assistants.items import Message
+from serving.assistants.memory import facts, similarity, summary, window
+from serving.assistants.memory.indexer import EMBEDDED, turn_text
+from serving.assistants.memory.screen import HistoryScreen
+from serving.assistants.memory.window import Fits, Turn
+from serving.config import FactsMemory, Memory, SummaryMemory, SummaryWindowMemory, VectorMemory
+from serving.core.principal import Principal
+from serving.retrieval.client import RetrievalClient, RetrievalUnavailable
+from serving.store.conversations import Conversations
+from serving.store.memories import Memories
+from serving.store.summaries import Summaries
+from serving.store.turn_vectors import TurnVector, TurnVectors
+
+log = logging.getLogger("headrace.memory")
+
+MAX_VECTORS = 5000
+"""Embeddings that are read for one question, the newest of the user."""
+
+MAX_FACTS = 2000
+"""Facts that are read: more than a profile can hold."""
+
+FIRST_FACTS = 32
+"""Facts that are checked and counted together; after them twice as many, so that few are checked in vain."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPrompt:
+    """A prompt that is being planned: memory comes between `before` and `after`, `room` is for all of it in tokens.
+
+    `question` is what the user asks now, empty when the request says nothing of the user's. `screen` is what checks
+    what memory holds before it is shown.
+    """
+
+    before: list[Message]
+    after: list[Message]
+    room: int | None
+    fits: Fits
+    question: str = ""
+    screen: HistoryScreen | None = None
+
+    async def checked(self, text: str) -> str:
+        """Returns what may be shown of a text that memory holds; empty where nothing may."""
+        return await self.screen.note(text) if self.screen is not None else text
+
+    async def holds(self, messages: list[Message]) -> bool:
+        """Whether the prompt has room for `messages` too."""
+        return self.room is None or await self.fits([*self.before, *messages, *self.after], self.room)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievedMemory:
+    """Notes that come before `turns`; `covered` turns of the conversation are shown in notes alone."""
+
+    turns: list[Turn]
+    notes: list[Message] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    covered: int = 0
+
+
+class MemoryRetriever:
+    """Reads what was remembered."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        summaries: Summaries,
+        memories: Memories,
+        vectors: TurnVectors,
+        retrieval: RetrievalClient,
+    ) -> None:
+        self._vectors = vectors
+        self._retrieval = retrieval
+        self._conversations = conversations
+        self._summaries = summaries
+        self._memories = memories
+
+    async def recall(
+        self,
+        caller: Principal,
+        id: str | None,
+        assistant: str,
+        kind: Memory,
+        turns: AsyncIterator[Turn],
+        prompt: PlannedPrompt,
+    ) -> RetrievedMemory:
+        """Returns what of the conversation `id`, whose `turns` come newest first, the prompt has room for.
+
+        `assistant` is the name of the one whose memory is of this `kind`. Turns of no conversation (None) have no
+        summary and no embeddings: they are shown as they were said.
+        """
+        if isinstance(kind, VectorMemory):
+            return await self._alike(caller, id, assistant, kind, turns, prompt)
+        if isinstance(kind, SummaryMemory | SummaryWindowMemory):
+            return await self._summarised(caller, id, kind, turns, prompt)
+        if isinstance(kind, FactsMemory):
+            return await self._known(caller, assistant, kind, turns, prompt)
+        return RetrievedMemory(await _turns(kind, turns, prompt, []))
+
+    async def _known(
+        self, caller: Principal, assistant: str, kind: FactsMemory, turns: AsyncIterator[Turn], prompt: PlannedPrompt
+    ) -> RetrievedMemory:
+        profile = await self._memories.profile(caller, assistant, limit=MAX_FACTS)
+        unread, count = iter(profile), 0  # so many texts are known to fit
+        texts: list[str] = []
+
+        async def fit(count: int) -> bool:
+            note = [facts.note(texts[:count])]
+            return await prompt.fits(note, kind.tokens) and await prompt.holds(note)
+
+        while True:
+            size = max(FIRST_FACTS, 2 * count)
+            while len(texts) < size and (fact := next(unread, None)) is not None:
+                if text := await prompt.checked(fact.text):
+                    texts.append(text)
+            if len(texts) == count:
+                break
+            if not await fit(len(texts)):
+                count = await _between(count, len(texts), fit)
+                break
+            count = len(texts)
+        note = [facts.note(texts[:count])] if count else []
+        return RetrievedMemory(await _turns(kind, turns, prompt, note), note, {"facts": count})
+
+    async def _alike(
+        self,
+        caller: Principal,
+        id: str | None,
+        assistant: str,
+        kind: VectorMemory,
+        turns: AsyncIterator[Turn],
+        prompt: PlannedPrompt,
+    ) -> RetrievedMemory:
+        kept = await _turns(kind, turns, prompt, [])
+        shown = kept[0].seq if kept else None
+        found = await self._found(caller, id, assistant, kind, shown, prompt.question)
+        texts = [await turn_text(self._vectors, caller, v.conversation_id, v.turn, prompt.screen) for v in found]
+        there = [(v, text) for v, text in zip(found, texts, strict=True) if text]
+        rest = replace(prompt, after=[*window.flat(kept), *prompt.after])
+
+        def noted(count: int) -> list[Message]:
+            """The best `count`, in the order of their conversation."""
+            ordered = sorted(there[:count], key=lambda pair: (pair[0].conversation_id != id, pair[0].turn))
+            return [similarity.note([text for _, text in ordered])] if count else []
+
+        async def fit(count: int) -> bool:
+            return await prompt.fits(noted(count), kind.tokens) and await rest.holds(noted(count))
+
+        count = await _most(len(there), fit)
+        covered = sum(v.conversation_id == id for v, _ in there[:count])
+        return RetrievedMemory(kept, noted(count), {"recalled": count}, covered)
+
+    async def _found(
+        self, caller: Principal, id: str | None, assistant: str, kind: VectorMemory, shown: int | None, question: str
+    ) -> list[TurnVector]:
+        """Returns past turns that are like the question, the best first; none when retrieval does not answer."""
+        embedder = self._retrieval.embedder
+        if not question.strip():
+            return []
+        if kind.scope == "principal":
+            past = await self._vectors.of_user(caller, assistant, embedder, limit=MAX_VECTORS)
+        elif id is not None:
+            past = await self._vectors.of_conversation(caller, id, embedder, limit=kind.keep)
+        else:
+            return []
+        past = [v for v in past if v.conversation_id != id or shown is None or v.last_seq < shown]
+        if not past:
+            return []
+        try:
+            embedded, _ = await self._retrieval.embed([question[:EMBEDDED]])
+        except RetrievalUnavailable as e:
+            log.warning("nothing is recalled: %s", e)
+            return []
+        vectors = [v.vector for v in past]
+        # Off the loop: it takes a few milliseconds, and others' streams wait meanwhile.
+        best = await asyncio.to_thread(similarity.best, embedded[0], vectors, count=kind.top_k, least=kind.min_score)
+        return [past[i] for i in best]
+
+    async def _summarised(
+        self, caller: Principal, id: str | None, kind: Memory, turns: AsyncIterator[Turn], prompt: PlannedPrompt
+    ) -> RetrievedMemory:
+        found = await self._summaries.get(caller, id) if id is not None else None
+        text = await prompt.checked(found.text) if found is not None else ""
+        note = [summary.note(text)]
+        if id is None or found is None or not text or not await prompt.holds(note):
+            return RetrievedMemory(await _turns(kind, turns, prompt, []), counts={"summarized": 0})
+        kept = await _turns(kind, window.since(turns, found.last_seq), prompt, note)
+        covered = await self._conversations.count_turns(caller, id, before=found.last_seq + 1)
+        return RetrievedMemory(kept, note, {"summarized": covered}, covered)
+
+
+async def _most(count: int, fit: Callable[[int], Awaitable[bool]]) -> int:
+    """Returns a number up to `count` that fits, and of which one more does not; 0 is taken to fit."""
+    if count == 0 or await fit(count):
+        return count
+    return await _between(0, count, fit)
+
+
+async def _between(low: int, high: int, fit: Callable[[int], Awaitable[bool]]) -> int:
+    """As `_most`, where `low` fit and `high` do not."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if await fit(middle) else (low, middle)
+    return low
+
+
+async def _turns(kind: Memory, turns: AsyncIterator[Turn], prompt: PlannedPrompt, notes: list[Message]) -> list[Turn]:
+    before = [*prompt.before, *notes]
+    return await window.recall(kind, turns, before=before, after=prompt.after, room=prompt.room, fits=prompt.fits)

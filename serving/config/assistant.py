@@ -1,0 +1,71 @@
+"""Assistants: a model with a prompt, knowledge, memory, tools and guardrails."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from serving.config.base import Name, Restrictable
+from serving.config.guardrails import Guardrails, Instructions
+from serving.config.memory import Memory, TokenWindowMemory
+from serving.config.strategies import STRATEGIES, Direct, React, ReactCotSc, Strategy, StrategyKind
+
+Capture = Literal["all", "none"]
+"""Which completions are stored with all that led to them."""
+
+
+Unstored = Literal["metadata", "none"]
+"""What is captured of a request with `store: false`: who asked which model when and what it cost, or nothing."""
+
+
+class Assistant(Restrictable):
+    """The application layer under one model id: prompt, knowledge and generation defaults.
+
+    Its own `access` alone says who may call it, whatever its model's says; of its tools a caller gets those that the
+    tools' `access` allows.
+    """
+
+    name: Name
+    model: Name = Field(description="the alias (or model) that answers")
+    description: str = Field(default="", max_length=2000)
+    prompt: str = Field(default="", max_length=100_000, description="system prompt")
+    knowledge: tuple[Name, ...] = Field(default=(), max_length=16, description="collections to search")
+    top_k: int = Field(default=4, ge=1, le=50, description="chunks put into the prompt")
+    context_tokens: int = Field(default=700, ge=50, le=1_000_000, description="budget of the retrieved text")
+    memory: Memory = Field(default=TokenWindowMemory(), description="of the conversation that a request names")
+    capture: Capture | None = Field(default=None, description="instead of the stack's capture")
+    strategy: Strategy = Field(default=Direct(), description="how it comes to its answers")
+    strategies: tuple[StrategyKind, ...] = Field(
+        default=STRATEGIES, max_length=len(STRATEGIES), description="what a request may choose instead"
+    )
+    tools: tuple[str, ...] = Field(
+        default=("calculator", "python", "time"),
+        max_length=32,
+        description="what `react` may call: `calculator`, `python`, `retrieval`, `time`, and tools of `headrace:tools`",
+    )
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    refusal: str = Field(
+        default="I found nothing about this in the documents that I can read.",
+        min_length=1,
+        max_length=2000,
+        description="the answer when retrieval finds nothing good enough",
+    )
+    guardrails: Guardrails | None = Field(default=None, description="instead of the stack's guardrails")
+    instructions: Instructions | None = Field(default=None, description="instead of the stack's instructions")
+    spotlight: Literal["none", "delimit", "datamark"] = Field(
+        default="none",
+        description="how retrieved text and what tools say are set apart from instructions: between random marks, or "
+        "with a random mark between all words, which takes twice the tokens",
+    )
+
+    @model_validator(mode="after")
+    def _tools_fit(self) -> Self:
+        if len(set(self.tools)) < len(self.tools):
+            raise ValueError("a tool is named twice")
+        if "retrieval" in self.tools and not self.knowledge:
+            raise ValueError("the tool retrieval needs knowledge to search")
+        if isinstance(self.strategy, React | ReactCotSc) and not self.tools:
+            raise ValueError(f"the strategy {self.strategy.kind} needs tools")
+        return self

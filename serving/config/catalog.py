@@ -1,0 +1,181 @@
+"""What is served: models, assistants, tools and collections."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, model_validator
+
+from serving.config.assistant import Assistant
+from serving.config.base import NEEDS_TENANTS, CallAccess, Name, Strict
+from serving.config.guardrails import ClassifierGuardrail, Guardrails, Instructions
+from serving.config.models import Alias, Model, names
+from serving.config.store import Store
+from serving.config.tools import TOOLS, CatalogTool, McpTool, SqlTool
+from serving.config.vllm import VllmModel
+
+Audience = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=256)]
+
+
+class KnowledgeAccess(Strict):
+    """Who an assistant may read a collection to. An empty list is everybody.
+
+    `users` and `groups` need `tenants`, as in `CallAccess`: each tenant's own admins give such names.
+    """
+
+    tenants: Audience = Field(default=(), description="whose users; others find nothing there")
+    users: Audience = Field(default=(), description="with `groups`: who of those")
+    groups: Audience = Field(default=(), description="with `users`: who of those")
+
+    @model_validator(mode="after")
+    def _of_tenants(self) -> Self:
+        if (self.users or self.groups) and not self.tenants:
+            raise ValueError(NEEDS_TENANTS)
+        return self
+
+    def allows(self, tenant: str, user: str, groups: Collection[str]) -> bool:
+        """Whether a user of a tenant, who is in `groups`, is told what the collection holds."""
+        if self.tenants and tenant not in self.tenants:
+            return False
+        return not (self.users or self.groups) or user in self.users or not set(self.groups).isdisjoint(groups)
+
+
+class RestrictedCollection(Strict):
+    """A collection that not everybody is told of."""
+
+    name: Name
+    access: KnowledgeAccess
+
+
+def never_called(
+    models: Sequence[Model], aliases: Sequence[Alias], assistants: Sequence[Assistant], tools: Sequence[CatalogTool]
+) -> list[tuple[str, str]]:
+    """Returns what nobody can have called, since its audience and that of what names it exclude each other.
+
+    Each by its place in the configuration, with the problem.
+    """
+    access = {name: model.access for model in models for name in names(model)}
+    loras = [lora for model in models if isinstance(model, VllmModel) for lora in model.loras]
+    access |= {lora.name: lora.access for lora in loras if lora.access is not None}
+    of_tool = {tool.name: tool.access for tool in tools}
+    found = [
+        (f"aliases[{i}].targets[{j}].model", f"access of '{target.model}' leaves out whoever may call '{alias.name}'")
+        for i, alias in enumerate(aliases)
+        for j, target in enumerate(alias.targets)
+        if _apart(alias.access, access.get(target.model))
+    ]
+    return found + [
+        (f"assistants[{i}].tools[{j}]", f"access of '{tool}' leaves out whoever may call '{assistant.name}'")
+        for i, assistant in enumerate(assistants)
+        for j, tool in enumerate(assistant.tools)
+        if _apart(assistant.access, of_tool.get(tool))
+    ]
+
+
+def _apart(one: CallAccess | None, other: CallAccess | None) -> bool:
+    """Whether nobody is of both audiences, by their tenants."""
+    return one is not None and other is not None and set(one.tenants or ()).isdisjoint(other.tenants or ())
+
+
+class Catalog(Strict):
+    """What changes often: models, aliases, assistants and their tools. Each name means one thing."""
+
+    models: tuple[Model, ...] = Field(default=(), max_length=256)
+    aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
+    assistants: tuple[Assistant, ...] = Field(default=(), max_length=256)
+    tools: tuple[CatalogTool, ...] = Field(default=(), max_length=64)
+    collections: tuple[RestrictedCollection, ...] | None = Field(
+        default=None, max_length=256, description="the collections that not everybody is told of"
+    )
+    guardrails: Guardrails = Field(default=(), description="of bare models, and of assistants that do not say")
+    instructions: Instructions = Field(
+        default="screen",
+        description="callers' own, without the scope `prompt`: guardrails screen them as text of the user, or they are "
+        "refused, or trusted",
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        problems = []
+        models = {name for m in self.models for name in names(m)}
+        callable_ = models | {a.name for a in self.aliases}
+        seen: set[str] = set()
+        for kind, items in (
+            ("models", self.models),
+            ("aliases", self.aliases),
+            ("assistants", self.assistants),
+        ):
+            for i, item in enumerate(items):
+                for name in (item.name,) if isinstance(item, Alias | Assistant) else names(item):
+                    if name in seen:
+                        problems.append(f"{kind}[{i}].name: '{name}' is used twice")
+                    seen.add(name)
+        for alias in self.aliases:
+            for target in alias.targets:
+                if target.model not in models:
+                    problems.append(f"alias '{alias.name}': there is no model '{target.model}'")
+        for assistant in self.assistants:
+            if assistant.model not in callable_:
+                problems.append(f"assistant '{assistant.name}': there is no model or alias '{assistant.model}'")
+            helper = getattr(assistant.memory, "model", None)
+            if helper is not None and helper not in callable_:
+                problems.append(f"assistant '{assistant.name}': there is no model or alias '{helper}' for its memory")
+        problems += [
+            f"{at}: {what}" for at, what in never_called(self.models, self.aliases, self.assistants, self.tools)
+        ]
+        known = [*TOOLS, *(tool.name for tool in self.tools)]
+        for i, name in enumerate(known):
+            if name in known[:i]:
+                problems.append(f"tools[{i - len(TOOLS)}].name: '{name}' is used twice")
+        for tool in self.tools:
+            for name in known if isinstance(tool, McpTool) else ():
+                if name.startswith(f"{tool.name}_"):
+                    problems.append(f"tools: '{name}' could be a tool of the MCP server '{tool.name}'")
+        for assistant in self.assistants:
+            for name in assistant.tools:
+                if name not in known:
+                    there = ", ".join(known)
+                    problems.append(f"assistant '{assistant.name}': there is no tool '{name}'; there are {there}")
+        for where, rails in [("guardrails", self.guardrails)] + [
+            (f"assistant '{a.name}'", a.guardrails or ()) for a in self.assistants
+        ]:
+            for rail in rails:
+                if isinstance(rail, ClassifierGuardrail) and rail.model not in callable_:
+                    problems.append(f"{where}: there is no model or alias '{rail.model}' for its classifier")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def refuse_own_store(store: Store, catalog: Catalog) -> None:
+    """Raises `ValueError` when a tool's database is the stack's own.
+
+    There are all tenants' conversations, and only the store keeps them apart: a model could be talked into telling
+    one what another said.
+    """
+    for tool in catalog.tools:
+        if isinstance(tool, SqlTool) and same_database(tool.database, store.database):
+            raise ValueError(
+                f"the tool '{tool.name}' must not read the stack's own database: what all tenants said is there"
+            )
+
+
+def same_database(one: str, other: str) -> bool:
+    """Whether two URLs are of one database, as far as URLs can tell; one that is none is of no other's."""
+    try:
+        return _place(one) == _place(other)
+    except ValueError:
+        return False
+
+
+def _place(database: str) -> tuple[object, ...]:
+    """Returns what the URLs of one database share. Raises `ValueError`."""
+    parts = urlsplit(database)
+    if parts.scheme.startswith("sqlite"):
+        return ("sqlite", Path(unquote(parts.path)[1:]).resolve())
+    host = (parts.hostname or "localhost").removesuffix(".")
+    host = "localhost" if host in ("127.0.0.1", "::1") else host
+    return ("postgresql", host, parts.port or 5432, unquote(parts.path.strip("/")) or parts.username)

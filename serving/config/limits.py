@@ -1,0 +1,48 @@
+"""Bounds of requests, and how many replicas answer them."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from serving.config.base import Strict
+from serving.config.engines import Autoscaling, Hosted
+
+
+class Limits(Strict):
+    """Bounds of what one request may ask for; over them is a 4xx in OpenAI's error shape."""
+
+    body_bytes: int = Field(default=8_000_000, ge=1024)
+    upload_bytes: int = Field(default=64_000_000, ge=1024)
+    messages: int = Field(default=2_000, ge=1)
+    characters: int = Field(default=2_000_000, ge=1, description="of all messages together")
+    json_depth: int = Field(default=64, ge=4, le=512)
+    json_containers: int = Field(default=100_000, ge=1, description="objects and lists in a body")
+    n: int = Field(default=8, ge=1, le=128)
+    attached_files: int = Field(default=50, ge=1, le=500, description="files that a new vector store names at most")
+    embedding_inputs: int = Field(default=256, ge=1)
+    in_flight: int = Field(default=64, ge=1, description="requests worked on at once, per gateway replica")
+    queue: int = Field(default=128, ge=0, description="requests waiting, per gateway replica; more get a 429")
+    queue_timeout_s: float = Field(default=30, gt=0)
+    body_timeout_s: float = Field(default=30, gt=0, description="longest wait for the rest of a request body")
+    lease_timeout_s: float = Field(default=60, gt=0, description="longest wait for a model replica")
+    stream_keep_s: float = Field(
+        default=120, gt=0, le=3600, description="a resumable stream is kept this long after its end"
+    )
+    stream_buffer_bytes: int = Field(default=1_000_000, ge=1024, description="kept of one resumable stream: the newest")
+    stream_buffers_bytes: int = Field(
+        default=64_000_000, ge=1024, description="kept of all resumable streams, per gateway replica"
+    )
+
+
+class Replicas(Hosted):
+    """Size of one deployment."""
+
+    replicas: int = Field(ge=1, le=64)
+    cpus: float = Field(gt=0, le=256)
+
+    @field_validator("autoscaling")
+    @classmethod
+    def _never_zero(cls, value: Autoscaling | None) -> Autoscaling | None:
+        if value is not None and value.min_replicas == 0:
+            raise ValueError("min_replicas must be 1 or more: only models scale to zero")
+        return value

@@ -1,0 +1,41 @@
+"""Models, and the aliases that stand before them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from serving.config.base import Name, Restrictable, Strict
+from serving.config.engines import LlamaCppModel, RemoteModel
+from serving.config.kserve import KServeModel
+from serving.config.vllm import VllmModel
+
+HostedModel = Annotated[LlamaCppModel | VllmModel, Field(discriminator="engine")]
+"""A model that runs inside a replica of Ray Serve."""
+
+
+Model = Annotated[LlamaCppModel | VllmModel | KServeModel | RemoteModel, Field(discriminator="engine")]
+
+
+def names(model: Model) -> tuple[str, ...]:
+    """The names under which a model answers: its own, then those of its adapters."""
+    adapters = model.loras if isinstance(model, VllmModel) else ()
+    return (model.name, *(a.name for a in adapters))
+
+
+class Target(Strict):
+    """One weighted target of an alias."""
+
+    model: Name
+    weight: float = Field(default=1, gt=0, le=1e6)
+
+
+class Alias(Restrictable):
+    """A stable name in front of models: canary and rollback change its targets, never its callers.
+
+    Targets that a caller may not call are not used for that caller; an alias without any other is not there.
+    """
+
+    name: Name
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=16)

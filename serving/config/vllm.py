@@ -1,0 +1,175 @@
+"""Models on vLLM."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from serving.config.base import CallAccess, Name, Restrictable, SecretRef, Strict
+from serving.config.engines import Hosted, Priced
+
+
+class Geometry(Strict):
+    """The numbers of a model that decide how much memory it needs; they stand in its `config.json`."""
+
+    parameters: int = Field(ge=1, description="of all weights, experts of a mixture included")
+    layers: int = Field(ge=1, le=4096)
+    kv_heads: int = Field(ge=1, le=4096, description="key-value heads of a layer; fewer than heads with GQA")
+    head_dim: int = Field(ge=1, le=65536)
+    latent_dim: int | None = Field(
+        default=None, ge=1, description="with MLA: kv_lora_rank + qk_rope_head_dim, cached instead of keys and values"
+    )
+    window: int | None = Field(default=None, ge=1, description="tokens that a layer with a sliding window looks back")
+    windowed_layers: int | None = Field(default=None, ge=0, description="layers with that window; by default all")
+    context: int | None = Field(default=None, ge=1, description="tokens of its longest sequence")
+    hidden_size: int | None = Field(default=None, ge=1)
+    vocabulary: int | None = Field(default=None, ge=1, description="with hidden_size: what quantisation leaves alone")
+
+    @model_validator(mode="after")
+    def _window(self) -> Self:
+        if self.windowed_layers is not None and self.window is None:
+            raise ValueError("windowed_layers needs window")
+        if self.windowed_layers is not None and self.windowed_layers > self.layers:
+            raise ValueError("windowed_layers must not be above layers")
+        return self
+
+
+VllmArgument = Annotated[str, StringConstraints(pattern=r"^--[a-z][a-z0-9.-]*(=.*)?$", max_length=10_000)]
+"""One further argument of `vllm serve`, `--flag` or `--flag=value`."""
+
+
+VLLM_OWN = frozenset(
+    {
+        # Where it listens, who may ask, and what names the model: the replica decides.
+        "--api-key",
+        "--config",
+        "--headless",
+        "--host",
+        "--port",
+        "--root-path",
+        "--served-model-name",
+        "--ssl-certfile",
+        "--ssl-keyfile",
+        "--uds",
+        # Settings of their own.
+        "--chat-template",
+        "--dtype",
+        "--enable-lora",
+        "--enforce-eager",
+        "--gpu-memory-utilization",
+        "--device-memory-utilization",
+        "--kv-cache-dtype",
+        "--lora-modules",
+        "--max-lora-rank",
+        "--max-loras",
+        "--max-model-len",
+        "--max-num-seqs",
+        "--model",
+        "--pipeline-parallel-size",
+        "--quantization",
+        "--revision",
+        "--tensor-parallel-size",
+        # Processes or nodes beyond what Ray assigned to the replica.
+        "--data-parallel-size",
+        "--distributed-executor-backend",
+        "--nnodes",
+    }
+)
+"""Flags of vLLM that `VllmModel.arguments` must not touch."""
+
+
+OWN_ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "PROMETHEUS_MULTIPROC_DIR", "RAY_", "VLLM_API_KEY")
+"""Variables, or beginnings of their names, that the replica sets itself."""
+
+
+class Lora(Strict):
+    """A LoRA adapter that vLLM loads beside its model; requests name it as their model."""
+
+    name: Name
+    source: str = Field(
+        pattern=r"^(hf|file|package)://.+", description="hf://org/name, file:///folder or package://module/folder"
+    )
+    access: CallAccess | None = Field(default=None, description="who may call it, instead of the model's access")
+
+
+class VllmModel(Hosted, Priced, Restrictable):
+    """A model served by vLLM, as a child process of a Serve replica, on the GPUs that Ray assigned to it."""
+
+    engine: Literal["vllm"] = "vllm"
+    name: Name
+    source: str = Field(
+        pattern=r"^(hf|file|s3|gs|package)://.+",
+        description="hf://org/name[@revision], file:///folder, s3:// or gs://bucket/folder, package://module/folder",
+    )
+    token: SecretRef | None = Field(default=None, description="of the Hugging Face Hub, for a gated model")
+    tensor_parallel: int = Field(default=1, ge=1, le=64, description="GPUs that share every layer")
+    pipeline_parallel: int = Field(default=1, ge=1, le=64, description="groups of GPUs that share the layers out")
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] = "auto"
+    quantization: str | None = Field(
+        default=None, pattern=r"^[a-z0-9_-]{1,64}$", description="by default what the model's config.json says"
+    )
+    kv_cache_dtype: str = Field(default="auto", pattern=r"^[a-z0-9_]{1,64}$", description="auto is the model's dtype")
+    context: int | None = Field(default=None, ge=16, le=100_000_000, description="tokens; by default the model's own")
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="share of each GPU's memory to use")
+    max_num_seqs: int = Field(default=128, ge=1, le=65536, description="requests decoded together in one replica")
+    loras: tuple[Lora, ...] = Field(default=(), max_length=256)
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    enforce_eager: bool = Field(default=False, description="no CUDA graphs: starts sooner, decodes slower")
+    chat_template: str | None = Field(default=None, description="a file of the node; by default the model's own")
+    arguments: tuple[VllmArgument, ...] = Field(default=(), max_length=64, description="of `vllm serve`, besides these")
+    environment: dict[str, str] = Field(default_factory=dict, max_length=64, description="never secrets")
+    start_timeout_s: float = Field(default=1800, gt=0, le=86_400, description="from start to the first answer")
+    replicas: int = Field(default=1, ge=1, le=64)
+    cpus: float = Field(default=2, gt=0, le=1024, description="CPUs that Ray reserves for a replica")
+    max_surge_percent: int = Field(
+        default=100, ge=0, le=100, description="more replicas during an update; 0 where there are no GPUs to spare"
+    )
+    geometry: Geometry | None = Field(default=None, description="for the fit check, where config.json is not here")
+    full_context_requests: int = Field(
+        default=1, ge=1, le=65536, description="requests of full length that must fit at once, for the fit check"
+    )
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @field_validator("source")
+    @classmethod
+    def _source(cls, value: str) -> str:
+        scheme, _, rest = value.partition("://")
+        if scheme == "hf" and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", rest):
+            raise ValueError("must be hf://organisation/name or hf://organisation/name@revision")
+        if scheme == "file" and not rest.startswith("/"):
+            raise ValueError("must have an absolute path: file:///folder")
+        return value
+
+    @field_validator("arguments")
+    @classmethod
+    def _arguments(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in value:
+            flag = re.split(r"[=.]", argument, maxsplit=1)[0]
+            # vLLM takes any unambiguous beginning of a flag for the flag, and --no-flag for its opposite.
+            for own in sorted(VLLM_OWN):
+                if own.startswith(flag.replace("--no-", "--", 1)):
+                    raise ValueError(f"{flag} is {own}, which has a setting of its own or is set by the replica")
+        return value
+
+    @field_validator("environment")
+    @classmethod
+    def _environment(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError("names of variables are letters, digits and _")
+            if name.startswith(OWN_ENVIRONMENT):
+                raise ValueError(f"{name} is set by the replica")
+        return value
+
+    @model_validator(mode="after")
+    def _lora_names(self) -> Self:
+        names = [self.name, *(lora.name for lora in self.loras)]
+        if len(set(names)) < len(names):
+            raise ValueError("a LoRA adapter's name must differ from the model's and from other adapters'")
+        return self

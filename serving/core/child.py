@@ -1,0 +1,72 @@
+"""A question to a child process, so that what goes wrong in answering it can harm nothing but that child.
+
+The child is a module of this checkout. It gets the question on stdin and an empty environment, says its answer on
+stdout, and is killed when it takes too long or says too much. What it may reach is for itself to give up: see
+`serving.core.confine`.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_LOOK_S = 0.1
+"""Seconds between two looks at whether the answer is still wanted."""
+
+
+class Overrun(Exception):
+    """A child took too long or said too much, and was killed."""
+
+
+def ask(
+    module: str,
+    question: bytes,
+    *,
+    bound: int,
+    deadline: float,
+    options: str = "-P",
+    wanted: Callable[[], bool] = lambda: True,
+) -> bytes:
+    """Returns the answer of `python <options> -m <module>`: what it said to its end, which may be a crash.
+
+    Raises `Overrun` after `bound` bytes, at the `deadline` of the monotonic clock, and when the answer is not `wanted`
+    any more.
+    """
+    with tempfile.TemporaryFile() as stdin:  # a file, not a pipe: a child that dies early cannot block us
+        stdin.write(question)
+        stdin.seek(0)
+        child = subprocess.Popen(
+            [sys.executable, options, "-m", module],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd="/",
+        )
+        try:
+            return _read(child, bound, deadline, wanted)
+        finally:
+            child.kill()
+            child.wait()
+            if child.stdout:
+                child.stdout.close()
+
+
+def _read(child: subprocess.Popen[bytes], bound: int, deadline: float, wanted: Callable[[], bool]) -> bytes:
+    assert child.stdout is not None
+    output = bytearray()
+    with selectors.DefaultSelector() as selector:  # select() itself takes no descriptor above 1023
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while len(output) <= bound and (left := deadline - time.monotonic()) > 0 and wanted():
+            if selector.select(min(left, _LOOK_S)):
+                data = os.read(child.stdout.fileno(), 1 << 20)
+                if not data:
+                    return bytes(output)
+                output += data
+    raise Overrun

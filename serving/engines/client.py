@@ -1,0 +1,161 @@
+"""The hop from the gateway to an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import random
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import aiohttp
+import orjson
+
+from serving.engines.cached_tokens import without_cached
+from serving.engines.endpoint import Endpoint
+from serving.protocol.errors import ApiError, EngineLost, EngineRefused, invalid, too_many, upstream
+from serving.telemetry import tracing
+
+GENERATING = frozenset(("/chat/completions", "/completions"))
+"""Paths whose engine keeps the prompt, so that each request says whose it is."""
+
+MAX_ANSWER = 64_000_000
+"""Bytes of a whole (not streamed) answer."""
+
+
+class Content(Protocol):
+    """The body of an engine's answer."""
+
+    async def readany(self) -> bytes:
+        """Returns what came since, and nothing at the end."""
+        ...
+
+
+class Answer(Protocol):
+    """What is read of an engine's stream."""
+
+    @property
+    def content(self) -> Content:
+        """Its body."""
+        ...
+
+
+class EngineClient:
+    """One HTTP client for all engines, with kept connections."""
+
+    def __init__(self) -> None:
+        # Admission bounds the requests; a second bound here would only hide where they wait.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            auto_decompress=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            trust_env=False,
+        )
+        self.windows: dict[tuple[str, str], tuple[float, int]] = {}  # kept for `Tokens`
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._session.close()
+
+    @contextlib.asynccontextmanager
+    async def post(
+        self, endpoint: Endpoint, path: str, document: dict[str, Any]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Sends a request and yields the response once its status is 200.
+
+        Tries again only before the first byte of an answer: when nothing listens or the engine says 502, 503
+        or 504. Raises `ApiError`, which is an `EngineLost` when no byte came. Leaving the context early closes the
+        connection, which stops the engine.
+        """
+        with tracing.engine(endpoint.url, path, document):
+            beside = endpoint.beside if path in GENERATING else {}
+            response = await self._send(endpoint, path, {**document, **beside})
+            try:
+                if response.status != 200:
+                    raise await _refusal(response)
+                yield response
+            finally:
+                response.close()
+
+    async def _send(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> aiohttp.ClientResponse:
+        body = orjson.dumps(document)
+        headers = {"Content-Type": "application/json", **endpoint.headers, **tracing.headers()}
+        timeout = _timeout(endpoint.connect_timeout_s, endpoint.idle_timeout_s)
+        for attempt in range(endpoint.retries + 1):
+            last = attempt == endpoint.retries
+            try:
+                async with asyncio.timeout(endpoint.first_byte_timeout_s):
+                    response = await self._session.post(
+                        endpoint.url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                    )
+            except aiohttp.ClientConnectorError:
+                if last:
+                    raise EngineLost("The model's endpoint cannot be reached.", asked=False) from None
+            except TimeoutError:
+                raise ApiError(504, "engine_timeout", "The model's endpoint did not answer in time.") from None
+            except aiohttp.ClientError:
+                if last:
+                    raise EngineLost("The model's endpoint broke off before it answered.", asked=True) from None
+            else:
+                if response.status not in (502, 503, 504) or last:
+                    return response
+                response.close()
+            await asyncio.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311
+        raise AssertionError("unreachable")
+
+
+@functools.cache  # a pair per model
+def _timeout(connect_s: float, idle_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=idle_s)
+
+
+async def first_piece(response: Answer) -> bytes:
+    """Returns the first bytes of an answer. Raises `EngineLost` when there is none, or a 504."""
+    try:
+        piece = await response.content.readany()
+    except TimeoutError:
+        raise ApiError(504, "engine_timeout", "The model's endpoint did not answer in time.") from None
+    except aiohttp.ClientError:
+        piece = b""
+    if not piece:
+        raise EngineLost("The model's endpoint broke off before it answered.", asked=True)
+    return piece
+
+
+async def read_answer(response: aiohttp.ClientResponse, endpoint: Endpoint) -> dict[str, Any]:
+    """Returns the JSON object of a whole answer of `endpoint`; raises a 502, or what `first_piece` raises."""
+    body = rest = await first_piece(response)
+    try:
+        while rest and len(body) < MAX_ANSWER:
+            rest = await response.content.read(MAX_ANSWER - len(body))
+            body += rest
+        document = orjson.loads(body)
+    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
+        raise upstream("The model's answer was cut off or is not JSON.") from None
+    if not isinstance(document, dict):
+        raise upstream("The model's answer is not a JSON object.")
+    tracing.answered(document.get("choices"), document.get("usage"))
+    if not endpoint.counted:
+        without_cached(document)
+    return document
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
+    """Turns an engine's error into ours: what the caller did wrong stays a 4xx, the rest is a 502."""
+    message = ""
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, LookupError, TypeError):
+        message = str(orjson.loads(await response.content.read(65536))["error"]["message"])[:500]
+    status = response.status
+    if status == 429:
+        return too_many("The model's endpoint is at its limit; try again soon.", 2)
+    if status in (401, 403):
+        return EngineRefused("The model's endpoint refused our credentials.")
+    if "context" in message and "exceed" in message:
+        return invalid(message, "messages", "context_length_exceeded")
+    if 400 <= status < 500:
+        return invalid(message or "The model's endpoint refused the request.")
+    if status == 503:  # it says itself that it did nothing
+        return EngineRefused("The model's endpoint failed.")
+    return upstream("The model's endpoint failed.")

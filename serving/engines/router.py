@@ -1,0 +1,123 @@
+"""From the `model` of a request to what answers it: assistant -> alias -> weighted targets -> model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from serving.config import TOOLS, Alias, Assistant, CallAccess, Catalog, HttpTool, McpTool, Price, Target, names
+from serving.core.principal import Principal
+
+BARE_TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
+"""What `react` may call where a bare model answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers one request; captures record every part of it.
+
+    `model` can be the name of an adapter; `adapts` is then the model that carries it, whose `price` it has. `tools` are
+    those that its caller may have called.
+    """
+
+    requested: str
+    assistant: Assistant | None
+    alias: str
+    model: str
+    adapts: str | None = None
+    price: Price | None = None
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry of the model list."""
+
+    id: str
+    kind: str
+    description: str
+
+
+def may_call(access: CallAccess | None, caller: Principal) -> bool:
+    """Whether `caller` is of the audience of something; without `access` everybody is."""
+    return access is None or access.allows(caller.tenant, caller.user, caller.groups, caller.role)
+
+
+class ModelRouter:
+    """Names of one catalogue, and who may call what they stand for. Immutable: a new catalogue makes a new resolver.
+
+    What a caller may not call is to that caller as if it were not in the catalogue. What the configuration composes is
+    not asked again: an assistant's model, its memory's and its guardrails' serve whoever may call the assistant.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._assistants = {a.name: a for a in catalog.assistants}
+        self._adapts = {name: m.name for m in catalog.models for name in names(m)[1:]}
+        self._prices = {name: m.price for m in catalog.models for name in names(m)}
+        models = [(name, m.engine) for m in catalog.models for name in names(m)]
+        self._aliases = {name: Alias(name=name, targets=(Target(model=name),)) for name, _ in models}
+        self._aliases |= {a.name: a for a in catalog.aliases}
+        self._tools = {tool.name: tool for tool in catalog.tools}
+        self._access = {name: m.access for m in catalog.models for name in names(m)}
+        loras = [lora for m in catalog.models for lora in getattr(m, "loras", ())]
+        self._access |= {lora.name: lora.access for lora in loras if lora.access is not None}
+        self._access |= {a.name: a.access for a in catalog.aliases}
+        self._access |= {a.name: a.access for a in catalog.assistants}
+        self.listed = tuple(
+            [Listed(a.name, "assistant", a.description) for a in catalog.assistants]
+            + [Listed(a.name, "alias", "") for a in catalog.aliases]
+            + [Listed(name, "model", engine) for name, engine in models]
+        )
+
+    def listed_for(self, caller: Principal) -> list[Listed]:
+        """Returns what a caller may call."""
+        return [entry for entry in self.listed if self._targets(entry.id, caller)]
+
+    def assistant(self, name: str, caller: Principal) -> Assistant | None:
+        """Returns the assistant of that name, if there is one that the caller may call."""
+        return self._assistants.get(name) if may_call(self._access.get(name), caller) else None
+
+    def composed_assistant(self, name: str) -> Assistant | None:
+        """Returns the assistant of that name, for work that follows from a call that was allowed."""
+        return self._assistants.get(name)
+
+    def resolve(self, name: str, caller: Principal) -> Route | None:
+        """Returns the route of `name`, or None when nothing has that name that the caller may call."""
+        targets = self._targets(name, caller)
+        return self._route(name, targets, caller) if targets else None
+
+    def composed(self, name: str) -> Route | None:
+        """Returns the route of a name that the configuration itself has in another's place, whoever it works for."""
+        alias = self._aliases.get(name)
+        return self._route(name, alias.targets) if alias is not None else None
+
+    def _targets(self, name: str, caller: Principal) -> Sequence[Target]:
+        """Returns what may answer a caller under a name, nothing where it is not there for the caller."""
+        if not may_call(self._access.get(name), caller):
+            return ()
+        assistant = self._assistants.get(name)
+        alias = self._aliases.get(assistant.model if assistant is not None else name)
+        if alias is None:
+            return ()
+        if assistant is not None:
+            return alias.targets
+        return [target for target in alias.targets if may_call(self._access[target.model], caller)]
+
+    def _route(self, name: str, targets: Sequence[Target], caller: Principal | None = None) -> Route:
+        assistant = self._assistants.get(name) if caller is not None else None
+        target = targets[0]
+        if len(targets) > 1:
+            target = random.choices(targets, [t.weight for t in targets])[0]  # noqa: S311
+        alias, model = assistant.model if assistant is not None else name, target.model
+        tools = assistant.tools if assistant is not None else BARE_TOOLS
+        if caller is not None:
+            tools = tuple(tool for tool in tools if tool in TOOLS or self._has(tool, caller))
+        return Route(name, assistant, alias, model, self._adapts.get(model), self._prices[model], tools)
+
+    def _has(self, name: str, caller: Principal) -> bool:
+        """Whether a tool of the catalogue is there for a caller: by its access, and by its tenant's secrets."""
+        tool = self._tools[name]
+        if isinstance(tool, HttpTool | McpTool) and tool.of_tenant(caller.tenant) is None:
+            return False
+        return may_call(tool.access, caller)

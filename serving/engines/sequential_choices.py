@@ -1,0 +1,128 @@
+"""Several choices of one of our llama.cpp replicas, asked for one after the other.
+
+Asked for all of them, llama.cpp computes each in a slot of its own choosing, whoever has it, and clears that one then.
+A lease is of one slot, so each choice is a request of its own there, and reads its prompt from the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from serving.engines import choices_usage
+from serving.engines.client import Answer, EngineClient, read_answer
+from serving.engines.endpoint import Endpoint
+from serving.engines.sse import DONE, FrameError, Splitter, decode, encode, payload
+from serving.protocol.errors import ApiError, EngineLost, upstream
+
+SEEDS = 2**31
+"""Of a seed from 0 up to this, each choice gets the next one, as llama.cpp does it; others say that chance decides."""
+
+
+def needed(endpoint: Endpoint, document: dict[str, Any]) -> bool:
+    """Whether the choices of a document must be asked for one after the other."""
+    return "id_slot" in endpoint.beside and (document.get("n") or 1) > 1
+
+
+async def whole(client: EngineClient, endpoint: Endpoint, path: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Returns the answer with all choices, whose `usage` is of all of them.
+
+    Raises `ApiError`: where there were choices before the failure, one after which the engine may have worked.
+    """
+    answer: dict[str, Any] = {}
+    choices: list[dict[str, Any]] = []
+    reports: list[choices_usage.Usage] = []
+    for number in range(document["n"]):
+        asked = _one(document, number)
+        try:
+            async with client.post(endpoint, path, asked) as response:
+                said = await read_answer(response, endpoint)
+        except EngineLost as e:
+            raise EngineLost(e.message, asked=e.asked or number > 0) from None
+        except ApiError:
+            if number == 0:
+                raise
+            raise upstream("The model failed before its last choice.") from None
+        given, usage = said.get("choices"), said.get("usage")
+        if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+            raise upstream("The model's answer has no choices.")
+        choices += [_numbered(each, number, document["n"]) for each in given]
+        usage = usage if isinstance(usage, dict) else {}
+        reports.append(await choices_usage.usage_of_answer(client, endpoint, asked, given, usage))
+        answer = answer or said
+    answer["choices"] = sorted(choices, key=lambda each: each["index"])
+    answer["usage"] = choices_usage.usage_of_reports(reports, document, choices, whole=True) or None
+    return answer
+
+
+@asynccontextmanager
+async def stream(
+    client: EngineClient, endpoint: Endpoint, path: str, document: dict[str, Any]
+) -> AsyncIterator[Answer]:
+    """Yields what reads as one stream with all choices; raises as `EngineClient.post` does where nothing came yet."""
+    async with aclosing(_frames(client, endpoint, path, document)) as frames:
+        yield _Streams(frames)
+
+
+class _Streams:
+    """Read as the body of a response is."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        self._pieces = pieces
+
+    @property
+    def content(self) -> _Streams:
+        return self
+
+    async def readany(self) -> bytes:
+        return await anext(self._pieces, b"")
+
+
+async def _frames(
+    client: EngineClient, endpoint: Endpoint, path: str, document: dict[str, Any]
+) -> AsyncGenerator[bytes, None]:
+    begun = False
+    for number in range(document["n"]):
+        splitter, done = Splitter(), False
+        try:
+            async with client.post(endpoint, path, _one(document, number)) as response:
+                while piece := await response.content.readany():
+                    out = b""
+                    for data in map(payload, splitter.feed(piece)):
+                        if data == DONE:
+                            done = True
+                        elif data is not None:
+                            out += _relayed(data, number, document["n"])
+                    if out:
+                        begun = True
+                        yield out
+        except ApiError as e:
+            if not begun:
+                raise
+            raise FrameError(f"choice {number}: {e.message}") from None
+        if not done:
+            return  # without an end mark it is seen to have broken off
+    yield b"data: " + DONE + b"\n\n"
+
+
+def _relayed(data: bytes, number: int, of: int) -> bytes:
+    document = decode(data)
+    choices = document.get("choices")
+    if isinstance(choices, list):
+        document["choices"] = [_numbered(each, number, of) if isinstance(each, dict) else each for each in choices]
+    return encode(document)
+
+
+def _numbered(choice: dict[str, Any], number: int, of: int) -> dict[str, Any]:
+    """Returns a choice, of a prompt of its own where there are several, with the number that it has among all."""
+    index = choice.get("index", 0)
+    return {**choice, "index": (index if isinstance(index, int) else 0) * of + number}
+
+
+def _one(document: dict[str, Any], number: int) -> dict[str, Any]:
+    asked = {name: value for name, value in document.items() if name != "n"}
+    seed = document.get("seed")
+    if isinstance(seed, int) and 0 <= seed < SEEDS:
+        asked["seed"] = seed + number
+    return asked

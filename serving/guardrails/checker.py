@@ -1,0 +1,214 @@
+"""The guardrails of one request: what they find, and what is left of a text."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from serving.config import GuardAction, GuardedText
+from serving.core.principal import Principal
+from serving.guardrails.classifiers import Classifiers, NoVerdict
+from serving.guardrails.rails import Rails, Stage
+from serving.guardrails.screen import Found, Rule, Screened, screen, screen_arguments
+from serving.retrieval.types import Hit
+from serving.telemetry import metrics
+
+MAX_REPORTED = 100
+"""Findings of one request that are reported; all are counted."""
+
+LONG = 4000
+"""Characters from which a text is checked beside the event loop, so that no stream stands still meanwhile."""
+
+REMOVED = "[removed by a guardrail]"
+By = Callable[[str, Sequence[Rule]], Screened]
+TEXTS = ("content", "text", "reasoning_content", "reasoning", "refusal")
+"""Fields of a choice, its message or its delta in which a model says something."""
+
+_BESIDE = ThreadPoolExecutor(2, thread_name_prefix="guardrails")
+"""Threads of their own: however long texts take, the store has its threads."""
+
+INSTRUCTIONS = ("system", "developer")
+"""Roles of messages that hold instructions."""
+
+_NOT_JUDGED = (*INSTRUCTIONS, "description")
+
+
+class ArgumentsBlocked(Exception):
+    """A guardrail blocks the arguments of a call. The message is for the model."""
+
+
+class GuardrailChecker:
+    """Checks the texts of one request; `report` says what was found where, and never what it was.
+
+    `trusting` says whether instructions are taken to be those of whoever builds the application: of them secrets and
+    personal data alone are checked. Else they are checked as text of the user.
+    """
+
+    def __init__(self, rails: Rails, judges: Classifiers, caller: Principal, *, trusting: bool = False) -> None:
+        self._rails = rails
+        self._judges = judges
+        self._caller = caller
+        self._trusting = trusting
+        self.report: list[dict[str, Any]] = []
+        self.blocks: dict[str, tuple[str, str]] = {}  # the check and the kind that first blocked each place
+        self.whole = True  # until a model gives no verdict on what is read, and that lets it pass
+
+    @property
+    def version(self) -> str:
+        """Names the checks. What was trusted when it was said is read again by who does not trust it."""
+        version = self._rails.version
+        return version if self._trusting else hashlib.sha256(f"screen {version}".encode()).hexdigest()[: len(version)]
+
+    @property
+    def tenant(self) -> str:
+        """Whose texts are checked."""
+        return self._caller.tenant
+
+    @property
+    def reads(self) -> bool:
+        """Whether anything is checked of what a model reads."""
+        return bool(self._rails.input or self._rails.context)
+
+    def apart(self) -> GuardrailChecker:
+        """Returns the same checks, with a report of their own."""
+        return GuardrailChecker(self._rails, self._judges, self._caller, trusting=self._trusting)
+
+    def asks(self, role: str) -> bool:
+        """Whether a text of that role is one of the user, who asks for something."""
+        return role == "user" or (role in INSTRUCTIONS and not self._trusting)
+
+    @property
+    def output(self) -> Stage:
+        """What is checked of an answer; false where nothing is."""
+        return self._rails.output
+
+    async def check(self, text: str, on: GuardedText, place: str, role: str = "user", *, asks: bool = True) -> Screened:
+        """Returns what is left of `text`, which stands at `place`; `asks` is as `Classifiers.judge` has it.
+
+        Raises `RetrievalUnavailable`.
+        """
+        stage: Stage = getattr(self._rails, on)
+        rules = stage.rules
+        if self.asks(role):
+            role = "user"
+        if role in INSTRUCTIONS:
+            rules = tuple(rule for rule in rules if rule.name in ("secrets", "pii"))
+        result = await screened(text, rules)
+        self.note(result.found, on, place)
+        if result.blocked or role in _NOT_JUDGED:
+            return result
+        for judge in stage.judges:
+            try:
+                kind = await self._judges.judge(judge, text, self._caller, asks=asks)
+            except NoVerdict:
+                self.whole = self.whole and on == "output"
+                continue
+            if kind is None:
+                continue
+            metrics.child(metrics.guardrail, judge.check, on, judge.action).inc()
+            self._report(judge.check, kind, on, judge.action, place, 0, len(text))
+            if judge.action == "block":
+                self.blocks.setdefault(place, (judge.check, kind))
+                return Screened("", result.found, True)
+        return result
+
+    async def said(self, text: str, role: str, place: str, *, asks: bool = True) -> Screened:
+        """As `check`, of a text of a request or of an earlier turn; `role` is as `texts.OnText` has it."""
+        if role == "arguments":
+            return await self.call(text, place, "input")
+        return await self.check(text, "context" if role == "tool" else "input", place, role, asks=asks)
+
+    async def hits(self, hits: Sequence[Hit]) -> list[Hit]:
+        """Returns the chunks that the model may read: one that is blocked is left out."""
+        if not self._rails.context:
+            return list(hits)
+        kept = []
+        for hit in hits:
+            result = await self.check(hit.text, "context", f"chunks.{hit.chunk_id}")
+            if not result.blocked:
+                kept.append(replace(hit, text=result.text) if result.text != hit.text else hit)
+        return kept
+
+    async def observation(self, text: str) -> str:
+        """Returns what the model may read of what a tool said."""
+        result = await self.check(text, "context", "observation")
+        return REMOVED if result.blocked else result.text
+
+    async def arguments(self, arguments: str) -> str:
+        """Returns the arguments with which a tool may be called; raises `ArgumentsBlocked`."""
+        result = await self.call(arguments, "arguments")
+        if result.blocked:
+            raise ArgumentsBlocked("a guardrail blocks these arguments")
+        return result.text
+
+    async def call(self, arguments: str, place: str, on: GuardedText = "output") -> Screened:
+        """Returns what is left of a call's arguments."""
+        stage: Stage = getattr(self._rails, on)
+        result = await screened(arguments, stage.rules, screen_arguments)
+        self.note(result.found, on, place)
+        return result
+
+    async def step(self, text: str) -> str:
+        """Returns what the caller may see of a strategy's step."""
+        result = await screened(text, self.output.rules)
+        self.note(result.found, "output", "steps")
+        return REMOVED if result.blocked else result.text
+
+    async def answer(self, choices: list[dict[str, Any]]) -> None:
+        """Takes out of a whole answer's choices what may not be said; one that is blocked ends where that begins."""
+        for i, choice in enumerate(choices):
+            message = choice.get("message")
+            holder = message if isinstance(message, dict) else choice
+            if "logprobs" in choice:
+                choice["logprobs"] = None  # they spell the text once more
+            blocked = False
+            for name in TEXTS:
+                if isinstance(text := holder.get(name), str) and text:
+                    result = await self.check(text, "output", f"choices[{i}].{name}")
+                    holder[name] = result.text
+                    blocked = blocked or result.blocked
+            for call in holder.get("tool_calls") or ():
+                function = call.get("function") if isinstance(call, dict) else None
+                if isinstance(function, dict) and isinstance(arguments := function.get("arguments"), str):
+                    result = await self.call(arguments, f"choices[{i}].tool_calls")
+                    function["arguments"] = result.text
+                    blocked = blocked or result.blocked
+            if blocked:
+                holder.pop("tool_calls", None)
+                choice["finish_reason"] = "content_filter"
+
+    def note(self, found: Sequence[Found], on: GuardedText, place: str) -> None:
+        """Counts and reports findings."""
+        for (check, action), n in Counter((f.rule.name, f.action) for f in found).items():
+            metrics.child(metrics.guardrail, check, on, action).inc(n)
+        for f in found:
+            if f.action == "block":
+                self.blocks.setdefault(place, (f.rule.name, f.finding.kind))
+                break
+        for f in found[: MAX_REPORTED - len(self.report)]:
+            self._report(f.rule.name, f.finding.kind, on, f.action, place, f.finding.start, f.finding.end)
+
+    def include(self, report: Sequence[dict[str, Any]]) -> None:
+        """Reports what another found too."""
+        self.report += report[: MAX_REPORTED - len(self.report)]
+
+    def _report(
+        self, check: str, kind: str, on: GuardedText, action: GuardAction, place: str, start: int, end: int
+    ) -> None:
+        if len(self.report) < MAX_REPORTED:
+            entry = {"check": check, "kind": kind, "on": on, "action": action, "place": place}
+            self.report.append({**entry, "start": start, "end": end})
+
+
+async def screened(text: str, rules: Sequence[Rule], by: By = screen) -> Screened:
+    """Returns what is left of a text after the rules; a long one is read beside the event loop."""
+    if not rules:
+        return Screened(text)
+    if len(text) <= LONG:
+        return by(text, rules)
+    return await asyncio.get_running_loop().run_in_executor(_BESIDE, by, text, rules)

@@ -1,0 +1,125 @@
+"""Input checks of what was said before a request: of items that came without a request, or before other guardrails.
+
+Items keep the name of the guardrails that they passed when they were said, and are not read again by the same. What was
+found in others that stay as they are is remembered for a while, so that a conversation is not read anew for each turn.
+No text is remembered: an item of which something is taken out is read again by each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from serving.core.ttl_cache import TtlCache
+from serving.guardrails.checker import REMOVED, GuardrailChecker
+from serving.guardrails.texts import walk
+from serving.store.conversations import Body
+
+CleanTexts = TtlCache[tuple[dict[str, Any], ...]]
+"""From digests of texts that guardrails let pass as they are to what they reported of them."""
+
+MAX_FOUND = 8
+"""Findings of a text that are remembered; one with more is read again."""
+
+TTL_S = 3600
+UNJUDGED_S = 60
+"""Seconds for which a text passes that a model gave no verdict on: not long, nor is each turn slow while it is gone."""
+
+SIZE = 16_384
+
+
+class HistoryChecker:
+    """The `Screen` of one request. What blocks an item blocks the request only if the model would be shown it."""
+
+    def __init__(self, guard: GuardrailChecker, clean: CleanTexts) -> None:
+        self._guard = guard
+        self._clean = clean
+        self._left: dict[str, Body] = {}
+        self._found: dict[str, list[dict[str, Any]]] = {}
+        self._refused: dict[str, tuple[str, str]] = {}
+        self._reported: set[str] = set()
+
+    @classmethod
+    def of(cls, guard: GuardrailChecker | None, clean: CleanTexts) -> HistoryChecker | None:
+        """Returns what checks a history, None where nothing is checked."""
+        return cls(guard, clean) if guard is not None and guard.reads else None
+
+    async def item(self, id: str, body: Body, checked: str | None) -> Body:
+        """Returns what is left of an item. Raises `RetrievalUnavailable`."""
+        if checked == self._guard.version:
+            return body
+        if id in self._left:
+            return self._left[id]
+        digest = self._digest(dict(body))
+        if (known := self._clean.get(digest)) is not None:
+            self._found[id] = _placed(id, known)
+            return body
+        own = self._guard.apart()
+
+        async def check(text: str, role: str, place: str) -> str:
+            result = await own.said(text, role, place, asks=own.asks(role))
+            if not result.blocked:
+                return result.text
+            if role != "tool":
+                self._refused.setdefault(id, own.blocks[place])
+            return REMOVED
+
+        await asyncio.sleep(0)  # a history is many texts, and others' streams must not wait for all of them
+        left: Body = await walk(dict(body), "", "user", check)
+        self._left[id] = left
+        self._found[id] = _placed(id, own.report)
+        self._remember(digest, own, same=left == body)
+        return left
+
+    async def quoted(self, id: str, body: Body, checked: str | None) -> Body:
+        """As `item`; what it finds is reported at once, and blocks no request."""
+        left = await self.item(id, body, checked)
+        self._report(id)
+        return left
+
+    async def note(self, text: str) -> str:
+        """Returns what is left of a text that memory holds, empty where it is blocked. Raises as `item`."""
+        digest = self._digest(text)
+        if (known := self._clean.get(digest)) is not None:
+            self._guard.include(known)
+            return text
+        own = self._guard.apart()
+        await asyncio.sleep(0)  # as in `item`
+        result = await own.said(text, "user", "memory", asks=False)
+        self._guard.include(own.report)
+        self._remember(digest, own, same=result.text == text)
+        return "" if result.blocked else result.text
+
+    def shown(self, ids: Iterable[str]) -> tuple[str, str, str] | None:
+        """Reports what was found in items that the model is shown.
+
+        Returns the first of them that is blocked, with the check and the kind, None when none is.
+        """
+        refused = None
+        for id in ids:
+            self._report(id)
+            if refused is None and id in self._refused:
+                refused = id, *self._refused[id]
+        return refused
+
+    def _report(self, id: str) -> None:
+        if id in self._found and id not in self._reported:
+            self._reported.add(id)
+            self._guard.include(self._found[id])
+
+    def _remember(self, digest: bytes, own: GuardrailChecker, *, same: bool) -> None:
+        if same and not own.blocks and len(own.report) <= MAX_FOUND:
+            self._clean.put(digest, tuple(own.report), TTL_S if own.whole else UNJUDGED_S)
+
+    def _digest(self, said: object) -> bytes:
+        return hashlib.sha256(
+            orjson.dumps([self._guard.version, self._guard.tenant, said], option=orjson.OPT_SORT_KEYS)
+        ).digest()
+
+
+def _placed(id: str, report: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**found, "place": f"items.{id}{found['place']}"} for found in report]

@@ -1,0 +1,27 @@
+"""Finds words and phrases that a topic list names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from serving.guardrails.rules import canonical
+from serving.guardrails.rules.finding import Finding
+from serving.guardrails.rules.scan import scan
+
+
+class Words:
+    """Whole words or phrases, whatever their case, accents and look-alike letters."""
+
+    def __init__(self, phrases: Sequence[str]) -> None:
+        # The longest first: of two that begin alike it says more.
+        folded = sorted((canonical.skeleton(p).text.split() for p in phrases), key=lambda p: -sum(map(len, p)))
+        joined = "|".join(r"\s{1,4}".join(map(re.escape, phrase)) for phrase in folded if phrase)
+        self._form = re.compile(rf"(?<!\w)(?:{joined})(?!\w)") if joined else None
+
+    def find(self, text: str, start: int = 0) -> list[Finding]:
+        """Returns what begins at or after `start`."""
+        if self._form is None:
+            return []
+        seen = canonical.skeleton(text)
+        return [Finding(*seen.span(*match.span()), "word") for match in scan(self._form, seen.text, seen.index(start))]

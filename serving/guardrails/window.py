@@ -1,0 +1,66 @@
+"""Applies rules to a text that comes in pieces, and gives the same as for the whole of it, however it was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serving.guardrails.screen import Found, Rule, Screened, apply, find
+
+HOLD = 256
+"""Characters that are held back: what a check can find shows within so many of where it begins."""
+
+STEP = 64
+"""New characters before the text is looked at again."""
+
+CONTEXT = 64
+"""Characters that left already and are kept, for checks that look at what stands before."""
+
+
+class Window:
+    """The text of one choice of a stream. What leaves was checked, and what is found leaves whole or not at all."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._text = ""
+        self._sent = 0  # characters of `_text` that left
+        self._offset = 0  # of `_text` in the whole text
+        self._looked_at = 0
+        self.blocked = False
+
+    def feed(self, piece: str) -> Screened:
+        """Takes a piece and returns what can leave; offsets of what was found are those of the whole text."""
+        if self.blocked:
+            return Screened("", blocked=True)
+        self._text += piece
+        # A long finding that goes on and on is not looked at anew with every piece of it.
+        waiting = len(self._text) - self._sent
+        if waiting <= HOLD or len(self._text) - self._looked_at < max(STEP, waiting // 4):
+            return Screened("")
+        return self._leave(len(self._text) - HOLD)
+
+    def end(self) -> Screened:
+        """Returns all that is left."""
+        return Screened("", blocked=True) if self.blocked else self._leave(len(self._text))
+
+    def _leave(self, safe: int) -> Screened:
+        self._looked_at = len(self._text)
+        found = find(self._text, self._rules, self._sent)
+        # What is found leaves whole, or waits: where the text is cut instead, another finding may stand.
+        while cut := [f.finding.begins for f in found if f.finding.begins < safe < f.finding.end]:
+            safe = min(cut)
+        safe = max(safe, self._sent)
+        gone = [f for f in found if f.finding.end <= safe and f.finding.start < safe]
+        result = apply(self._text, gone, self._sent, safe)
+        moved = tuple(self._placed(f) for f in gone)
+        self.blocked = result.blocked
+        self._sent = safe
+        if (drop := self._sent - CONTEXT) > 0:
+            self._text = self._text[drop:]
+            self._sent -= drop
+            self._looked_at -= drop
+            self._offset += drop
+        return Screened(result.text, moved, result.blocked)
+
+    def _placed(self, found: Found) -> Found:
+        f = found.finding
+        return Found(found.rule, type(f)(f.start + self._offset, f.end + self._offset, f.kind))

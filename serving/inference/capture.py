@@ -1,0 +1,192 @@
+"""Keeps an answer: its capture, and its turn of a conversation or its response, before the caller learns of its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import orjson
+
+from serving.assistants.memory.jobs import MemoryJobs
+from serving.assistants.prompt_version import version
+from serving.config import ServingConfig
+from serving.core.ids import now
+from serving.core.uninterrupted import finish
+from serving.engines.router import Route
+from serving.inference.conversation_context import ChatTurn, predecessor_not_found
+from serving.inference.exchange import Exchange
+from serving.inference.outcome import AnswerKeeper, Outcome
+from serving.inference.responses.object import ResponseObject
+from serving.protocol.chat import ChatRequest, CompletionRequest
+from serving.protocol.errors import invalid
+from serving.protocol.responses import ResponseRequest
+from serving.retrieval.types import Hit
+from serving.store import values
+from serving.store.captures import Capture, Captures
+from serving.store.errors import NotFound
+
+Body = ChatRequest | CompletionRequest | ResponseRequest
+Place = ChatTurn | ResponseObject
+
+
+class AnswerRecorder:
+    """Keeps answers, each in one transaction with all that belongs to it."""
+
+    def __init__(self, captures: Captures, memory: MemoryJobs, config: ServingConfig) -> None:
+        self._captures = captures
+        self._memory = memory
+        self._capture = config.capture
+        self._store_false = config.store_false
+
+    def check_storable(self, route: Route, body: ChatRequest) -> None:
+        """Raises a 400 for metadata out of bounds, and where an answer is to be stored that may not be."""
+        values.metadata("metadata", body.metadata)
+        if body.store is False and body.conversation is not None:
+            raise invalid("A conversation keeps what is said in it: store must not be false.", "store")
+        if body.store and not self.captures(route):
+            raise invalid("Answers of this model are not stored: it captures nothing.", "store", "not_stored")
+
+    def captures(self, route: Route) -> bool:
+        """Whether what is asked and answered is captured."""
+        chosen = route.assistant.capture if route.assistant is not None else None
+        return (chosen or self._capture) == "all"
+
+    def keeper(
+        self, x: Exchange, route: Route, body: Body, hits: Sequence[Hit] | None = None, place: Place | None = None
+    ) -> AnswerKeeper | None:
+        """Returns what keeps the answer of a request, None when nothing of it is kept.
+
+        What broke off is captured as far as it went, and is neither a turn of a conversation nor a response.
+        """
+        refused = not isinstance(body, CompletionRequest) and body.store is False
+        captured = self.captures(route) and not (refused and self._store_false == "none")
+        if not captured and place is None and x.hold is None:
+            return None
+        return _Keeper(self._captures, self._memory, x, route, body, hits, place, captured=captured, refused=refused)
+
+
+class _Keeper:
+    """Keeps the answer of one request."""
+
+    def __init__(
+        self,
+        captures: Captures,
+        memory: MemoryJobs,
+        x: Exchange,
+        route: Route,
+        body: Body,
+        hits: Sequence[Hit] | None,
+        place: Place | None,
+        *,
+        captured: bool,
+        refused: bool,
+    ) -> None:
+        self._captures = captures
+        self._memory = memory
+        self._x = x
+        self._route = route
+        self._body = body
+        self._hits = hits
+        self._place = place
+        self._captured = captured
+        self._refused = refused
+
+    async def keep(self, outcome: Outcome) -> None:
+        """Stores the capture, the turn or response, the idempotent answer and the charge; raises a 404."""
+        x, place = self._x, self._place
+        turn = place.items(outcome.choices[0]) if isinstance(place, ChatTurn) and outcome.whole else None
+        response = place.kept(outcome) if isinstance(place, ResponseObject) and outcome.whole else None
+        capture = _capture(x, self._route, self._body, self._hits, place, outcome) if self._captured else None
+        if capture is not None and self._refused:
+            capture = without_content(capture)
+        id = place.conversation if place is not None and outcome.whole else None
+        then = self._memory.after(x.caller, self._route.assistant, id) if id is not None else None
+        hold = x.hold if outcome.whole else None
+        if hold is not None:
+            told_of = {
+                "conversation_id": id,
+                "capture_id": capture.id if capture is not None else None,
+                "response_id": outcome.id if response is not None else None,
+            }
+            answer = None if self._refused else hold.answer(self._last(outcome), stream=self._body.stream)
+            then = hold.keeping(answer, outcome.id, told_of, then)
+        if x.charge is not None:
+            then = x.charge.counting(then)
+        checked = x.guard.version if x.guard is not None and x.guard.whole else None
+        if response is not None:
+            response = replace(response, checked=checked)
+
+        async def kept() -> None:
+            await self._captures.record(x.caller, capture, turn=turn, response=response, checked=checked, then=then)
+            if hold is not None:
+                hold.kept = True
+            if x.charge is not None:
+                x.charge.counted = True
+
+        try:
+            # A caller that hangs up can cancel this at any await: what is in the store is known to be there, or it
+            # would be counted once more at the end.
+            await finish(kept())
+        except NotFound as e:
+            raise predecessor_not_found(e) from None
+
+    def _last(self, outcome: Outcome) -> bytes:
+        """Returns what the caller is sent next. A response that is not streamed is not what the engine said."""
+        if isinstance(self._place, ResponseObject) and not self._body.stream:
+            return orjson.dumps(self._place.shown())
+        return outcome.last()
+
+
+def without_content(capture: Capture) -> Capture:
+    """Returns what may be kept of an answer that is not to be stored: who, when, which model, and what it cost."""
+    return replace(
+        capture, request={}, prompt={}, chunks=[], answer=[], steps=[], metadata={}, stored=False, consent=False
+    )
+
+
+def _capture(
+    x: Exchange,
+    route: Route,
+    body: Body,
+    hits: Sequence[Hit] | None,
+    place: Place | None,
+    outcome: Outcome,
+) -> Capture:
+    agreed = not isinstance(body, CompletionRequest) and body.store is True
+    return Capture(
+        id=outcome.id,
+        tenant=x.caller.tenant,
+        user=x.caller.user,
+        request_id=x.request_id,
+        conversation_id=place.conversation if place is not None else None,
+        item_id=None,
+        session_id=place.session if isinstance(place, ResponseObject) else None,
+        requested=route.requested,
+        assistant=route.assistant.name if route.assistant is not None else None,
+        alias=route.alias,
+        model=route.adapts or route.model,
+        adapter=route.model if route.adapts else None,
+        prompt_version=version(route.assistant) if route.assistant is not None else None,
+        request=body.model_dump(exclude_unset=True, by_alias=True),
+        prompt=outcome.prompt,
+        chunks=[asdict(hit) for hit in hits or ()],
+        answer=outcome.choices,
+        steps=list(outcome.steps),
+        prompt_tokens=_tokens(outcome.usage, "prompt_tokens"),
+        completion_tokens=_tokens(outcome.usage, "completion_tokens"),
+        timings=dict(x.timeline.stages),
+        cost=float(outcome.cost.amount) if outcome.cost is not None else None,
+        currency=outcome.cost.currency if outcome.cost is not None else None,
+        outcome=outcome.ending,
+        error_code=outcome.code,
+        stored=agreed and isinstance(body, ChatRequest),
+        consent=agreed,
+        metadata=(body.metadata or {}) if not isinstance(body, CompletionRequest) else {},
+        created_at=now(),
+    )
+
+
+def _tokens(usage: dict[str, Any], field: str) -> int | None:
+    value = usage.get(field)
+    return value if isinstance(value, int) and 0 <= value <= values.MAX_NUMBER else None

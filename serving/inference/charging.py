@@ -1,0 +1,26 @@
+"""Charges a request to its caller's quotas while it is answered."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from serving.inference.exchange import Exchange
+from serving.metering.charge import Charge
+from serving.metering.keeper import Keeper
+
+
+@contextlib.asynccontextmanager
+async def charged(
+    keeper: Keeper, x: Exchange, *, stream: bool = False, model: str | None = None
+) -> AsyncIterator[Charge]:
+    """Charges what happens inside to the caller; raises a 429 when a quota does not allow it.
+
+    `model` is what is asked, by default the exchange's.
+    """
+    charge = x.charge = Charge(keeper, x.caller, x.model if model is None else model)
+    try:
+        await charge.admit(stream=stream)
+        yield charge
+    finally:
+        charge.end()

@@ -1,0 +1,166 @@
+"""One turn of what is kept between requests: what the model is shown before it, and what is kept of it.
+
+A turn is kept whole or not at all, in one transaction, after the engine's last word and before the caller's. What an
+engine did not finish is not kept, and neither is the question: the caller asks again and it stands there once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from serving.assistants import items
+from serving.assistants.items import Message
+from serving.assistants.memory import window
+from serving.assistants.memory.history import ConversationHistory, History
+from serving.assistants.memory.retriever import MemoryRetriever, PlannedPrompt, RetrievedMemory
+from serving.assistants.memory.window import Turn
+from serving.config import Assistant, Instructions, TokenWindowMemory
+from serving.core.principal import Principal
+from serving.engines.client import EngineClient
+from serving.engines.endpoint import Endpoint
+from serving.engines.token_counter import TokenCounter, other_parts
+from serving.guardrails.history import HistoryChecker
+from serving.protocol.chat import ChatRequest
+from serving.protocol.errors import ApiError, invalid, no_instructions, upstream
+from serving.security.audit import AuditLog
+from serving.store.conversations import Body, Conversations
+from serving.store.errors import NotFound
+from serving.store.responses import Responses
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSources:
+    """Where what was said before comes from, and what counts its tokens."""
+
+    conversations: Conversations
+    responses: Responses
+    retriever: MemoryRetriever
+    client: EngineClient
+    audit: AuditLog
+
+
+class ConversationContext:
+    """What the model is shown of `history`, which the request names in the field `param`.
+
+    `report` says how many earlier turns the model was shown, and not shown; `noted` whether it was shown notes, such as
+    a summary. A bare model (no `assistant`) has the memory that an assistant has by default.
+    `screen` is what checks `history`.
+    """
+
+    def __init__(
+        self,
+        sources: ContextSources,
+        caller: Principal,
+        assistant: Assistant | None,
+        history: History,
+        body: ChatRequest,
+        *,
+        instructions: Instructions,
+        param: str = "conversation",
+        screen: HistoryChecker | None = None,
+    ) -> None:
+        self._history = history
+        self._screen = screen
+        self._sources = sources
+        self._caller = caller
+        self._assistant = assistant.name if assistant is not None else ""
+        self._memory = assistant.memory if assistant is not None else TokenWindowMemory()
+        self._question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "")
+        self._param = param
+        self._instructions = instructions
+        self.report: dict[str, int] = {"turns": 0, "left_out": 0}
+        self.noted = False
+
+    async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
+        """Puts into the prompt of `document` what memory holds of the history and the engine's context allows.
+
+        Instructions stay before it: most chat templates take them at the beginning only. A request that begins with
+        what a tool returned goes on with the newest turn, which therefore is part of it. Raises a 404 when the caller
+        has no such conversation: that shows as its turns are read, and needs no look of its own. Raises a 400 where a
+        guardrail blocks what would be shown.
+        """
+        prompt: list[Message] = document["messages"]
+        instructions = next((i for i, m in enumerate(prompt) if m["role"] != "system"), len(prompt))
+        before, after = prompt[:instructions], prompt[instructions:]
+        tokens = TokenCounter(self._sources.client, endpoint, document.get("tools"))
+        room = window.room(await tokens.window(), document.get("max_tokens"))
+        going_on = []
+        with _there():
+            async with aclosing(self._history.turns()) as turns:
+                if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
+                    going_on = [newest]
+                    after = [*newest.messages, *after]
+                planned = PlannedPrompt(before, after, room, tokens.fit, self._question, self._screen)
+                id, kind = self._history.conversation, self._memory
+                found = await self._sources.retriever.recall(self._caller, id, self._assistant, kind, turns, planned)
+        self.noted = bool(found.notes)
+        document["messages"] = [*before, *found.notes, *items.paired(window.flat(found.turns)), *after]
+        shown = [*found.turns, *going_on]
+        self._refuse(shown)
+        if endpoint.text_only and any(map(other_parts, window.flat(shown))):
+            raise invalid("This model takes text only.", self._param, "unsupported_content")
+        await self.count(shown, found)
+
+    def _refuse(self, shown: Sequence[Turn]) -> None:
+        refused = self._screen.shown(id for turn in shown for id in turn.ids) if self._screen is not None else None
+        if refused is None:
+            if self._instructions == "refuse" and any(m["role"] == "system" for m in window.flat(shown)):
+                raise no_instructions(self._param)
+            return
+        id, name, kind = refused
+        self._sources.audit.count("guardrail.block", name, self._caller.tenant)
+        message = f"A guardrail blocks what was said before: {name} ({kind}) in the item {id}."
+        raise invalid(message, self._param, "content_filter")
+
+    async def count(self, shown: Sequence[Turn] = (), found: RetrievedMemory | None = None) -> None:
+        """Fills in `report`; `shown` are the newest turns, and `found` is what memory gave. Raises as `recall`."""
+        found = found or RetrievedMemory([])
+        with _there():
+            left_out = await self._history.left_out(shown)
+        self.report = {"turns": len(shown), "left_out": max(left_out - found.covered, 0), **found.counts}
+
+
+class ChatTurn(ConversationContext):
+    """A chat completion's turn of `conversation`, from its request to its end."""
+
+    def __init__(
+        self,
+        sources: ContextSources,
+        caller: Principal,
+        assistant: Assistant | None,
+        body: ChatRequest,
+        *,
+        instructions: Instructions,
+        screen: HistoryChecker | None = None,
+    ) -> None:
+        given = body.conversation
+        self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
+        history = ConversationHistory(sources.conversations, caller, self.conversation, screen)
+        super().__init__(sources, caller, assistant, history, body, instructions=instructions, screen=screen)
+        self._said = [message.model_dump(exclude_none=True) for message in body.messages]
+
+    def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:
+        """Returns what is kept of what was asked and answered, and the conversation that keeps it; raises a 502."""
+        status = "incomplete" if choice.get("finish_reason") in ("length", "content_filter") else "completed"
+        try:
+            answer = items.bodies([{**choice["message"], "role": "assistant"}], status=status)
+            return self.conversation, items.bodies(self._said) + answer
+        except (AttributeError, LookupError, TypeError):
+            raise upstream("The model's answer is no message of a chat.") from None
+
+
+@contextmanager
+def _there() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as e:
+        raise predecessor_not_found(e) from None
+
+
+def predecessor_not_found(error: NotFound) -> ApiError:
+    """What a request goes on with is not there, or another tenant's."""
+    param = "previous_response_id" if error.kind == "response" else error.kind
+    return ApiError(404, "not_found", f"There is no such {error.kind}.", param=param)

@@ -1,0 +1,115 @@
+"""An engine as strategies see a model: whole answers, within its context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from serving.assistants.items import Message
+from serving.assistants.strategies.model import Call, Completion, Generation, PromptTooLong, Usage
+from serving.engines.choices_usage import at_least
+from serving.engines.client import EngineClient, read_answer
+from serving.engines.endpoint import Endpoint
+from serving.engines.reported_usage import counts_of
+from serving.engines.token_counter import TokenCounter
+from serving.protocol.errors import ApiError, may_have_worked, upstream
+
+COMPLETION = 2048
+"""Tokens that a completion may have when nobody says. It never gets more than half of the context."""
+
+
+class EngineModel:
+    """Asks `endpoint`; `document` holds the request's sampling fields."""
+
+    def __init__(self, client: EngineClient, endpoint: Endpoint, document: dict[str, Any]) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._document = document
+        self._times = 0
+        self.unknown = False  # whether it may have used more than it reported
+        # llama.cpp takes a slot for each of several samples, and a request was given one.
+        self._several = endpoint.tokenizer != "llamacpp"
+
+    async def generate(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+        max_tokens: int | None = None,
+        tools: Sequence[dict[str, Any]] = (),
+    ) -> Generation:
+        """Returns the engine's completions: `n`, or one where it does not give several.
+
+        Raises `PromptTooLong` and `ApiError`.
+        """
+        document = {**self._document, "messages": list(messages)}
+        tokens = TokenCounter(self._client, self._endpoint, list(tools))
+        window = await tokens.window()
+        most = completion_tokens(document.get("max_tokens"), window)
+        document["max_tokens"] = most if max_tokens is None else min(most, max_tokens)
+        if window is not None and not await tokens.fit(document["messages"], window - most):
+            raise PromptTooLong
+        if temperature is not None:
+            document["temperature"] = temperature
+        if stop:
+            given = document.get("stop") or []
+            document["stop"] = [*([given] if isinstance(given, str) else given), *stop]
+        if tools:
+            document["tools"] = list(tools)
+        if "seed" in document:
+            document["seed"] += self._times  # the same seed again would give the same sample again
+        self._times += 1
+        if n > 1 and self._several:
+            try:
+                return await self._ask({**document, "n": n})
+            except ApiError as e:
+                if e.status != 400:
+                    raise
+                self._several = False  # some engines take no n; what else is wrong the next request shows
+        return await self._ask(document)
+
+    async def _ask(self, document: dict[str, Any]) -> Generation:
+        try:
+            async with self._client.post(self._endpoint, "/chat/completions", document) as response:
+                answer = await read_answer(response, self._endpoint)
+            if isinstance(usage := answer.get("usage"), dict) and isinstance(choices := answer.get("choices"), list):
+                answer["usage"] = at_least(usage, document, choices)
+            generation = _generation(answer)
+        except BaseException as e:
+            self.unknown = self.unknown or may_have_worked(e)
+            raise
+        self.unknown = self.unknown or counts_of(answer.get("usage")) is None
+        return generation
+
+
+def completion_tokens(asked: int | None, window: int | None) -> int:
+    """Returns what a completion may have, of a caller's `max_tokens` and in a context of `window` tokens."""
+    most = asked or COMPLETION
+    return most if window is None else min(most, window // 2)
+
+
+def _generation(answer: dict[str, Any]) -> Generation:
+    try:
+        completions = tuple(_completion(choice) for choice in answer["choices"])
+        usage = answer.get("usage") or {}
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+        counted = Usage(*(int(n or 0) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise upstream("The model's answer is no message of a chat.") from None
+    if not completions:
+        raise upstream("The model's answer has no choices.")
+    return Generation(completions, counted)
+
+
+def _completion(choice: dict[str, Any]) -> Completion:
+    message = choice["message"]
+    calls = tuple(
+        Call(str(call.get("id") or ""), str(call["function"]["name"]), str(call["function"].get("arguments") or ""))
+        for call in message.get("tool_calls") or ()
+    )
+    content = message.get("content") or ""
+    if not isinstance(content, str):
+        raise TypeError
+    return Completion(content, choice.get("finish_reason") or "stop", calls)

@@ -1,0 +1,278 @@
+"""Runs generations: from what an engine is asked to what the caller is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+
+from serving.engines import choices_usage, sequential_choices
+from serving.engines.client import Answer, EngineClient, first_piece, read_answer
+from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
+from serving.engines.pool import Engines
+from serving.engines.router import Route
+from serving.engines.sse import FrameError
+from serving.engines.token_counter import TokenCounter
+from serving.guardrails.stream import GuardedStream
+from serving.inference.exchange import Exchange
+from serving.inference.job import CHAT, GenerationRecord, Job, Whole
+from serving.inference.outcome import blocked
+from serving.inference.relay import EngineError, Relay
+from serving.metering.cost import cost_of
+from serving.metering.counters import count_cost, count_tokens
+from serving.protocol.choices import complete_choice
+from serving.protocol.errors import ApiError, EngineLost, invalid, may_have_worked, too_many, unavailable, upstream
+from serving.store.errors import StoreError
+from serving.telemetry import metrics, tracing
+
+log = logging.getLogger("headrace.api")
+
+ELSEWHERE = 2
+"""Other engine replicas that a request may go to, where one is gone before the first byte of its answer."""
+
+ELSEWHERE_ASKED = 1
+"""As `ELSEWHERE`, where those before had got the request: it may be what they died of."""
+
+
+class Generator:
+    """Runs generations on engines."""
+
+    def __init__(self, engines: Engines, upstream_client: EngineClient) -> None:
+        self._engines = engines
+        self._upstream = upstream_client
+
+    async def run(self, x: Exchange, job: Job) -> dict[str, Any] | None:
+        """Returns the whole answer, or None after it was streamed to the caller. Raises `ApiError`."""
+        lost: list[str] = []
+        asked = 0  # of them, those that may have died of this request
+        record: GenerationRecord | None = None
+        while True:
+            try:
+                async with self._prepared(x, job, lost) as (endpoint, document):
+                    if x.charge is not None:
+                        await x.charge.reserve(document, endpoint, job.route.price, job.effort)
+                    if lost:
+                        metrics.child(metrics.engine_replaced, job.route.model).inc()
+                        log.warning("request %s: a replica of %s is gone: another", x.request_id, job.route.model)
+                    record = GenerationRecord(x, job, document)
+                    return await self._answer(x, job, endpoint, record)
+            except StoreError:
+                raise  # nor could it be stored that it was not
+            except Exception as e:
+                untouched = record is not None and endpoint.leased and not x.started and not record.steps
+                if isinstance(e, EngineLost) and untouched and len(lost) < ELSEWHERE and asked < ELSEWHERE_ASKED:
+                    x.timeline.cut()
+                    lost.append(endpoint.url)
+                    asked += e.asked
+                    continue
+                if record is not None:
+                    if x.charge is not None and job.solver is None and not x.charge.booked and may_have_worked(e):
+                        x.charge.lose()
+                    await record.abort("error", e.code if isinstance(e, ApiError) else None)
+                elif isinstance(e, ApiError) and e.code == "content_filter" and job.keeper is not None:
+                    await job.keeper.keep(blocked(x))
+                raise
+            except asyncio.CancelledError:
+                if record is not None and x.charge is not None and job.solver is None and not x.charge.booked:
+                    x.charge.lose()
+                if record is not None and x.disconnected:
+                    await record.abort("cancelled")
+                raise
+
+    async def _answer(
+        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord
+    ) -> dict[str, Any] | None:
+        ours = {"id": job.id, "model": job.route.requested}
+        x.timeline.under_way = "first_token" if job.solver is None else "reason"
+        if job.solver is not None:
+            return await job.solver.solve(x, job, endpoint, record, ours)
+        if job.stream:
+            await self._stream(x, job, endpoint, record, ours)
+            return None
+        return await self._whole(x, job, endpoint, record, ours)
+
+    async def count(self, x: Exchange, job: Job) -> int:
+        """Returns the tokens of a chat's prompt. Raises `ApiError`, a 400 where the engine counts none."""
+        async with self._prepared(x, job) as (endpoint, document):
+            with x.timeline.during("memory"):
+                tokens = await TokenCounter(self._upstream, endpoint, document.get("tools")).count(document["messages"])
+        if tokens is None:
+            raise invalid("This model does not count the tokens of this input.", "model", "unsupported_content")
+        return tokens
+
+    @asynccontextmanager
+    async def _prepared(
+        self, x: Exchange, job: Job, lost: Sequence[str] = ()
+    ) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
+        """Holds an engine that is not `lost`, and yields it with what it is asked."""
+        x.timeline.under_way = "queue"
+        try:
+            async with self._engines.endpoint(job.route.model, x.caller, lost) as endpoint:
+                x.timeline.end_of("queue")
+                if endpoint.text_only and not job.text_only:
+                    raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
+                document = {**job.document, "model": endpoint.model}
+                if job.memory is not None:
+                    with x.timeline.during("memory"):
+                        await job.memory.recall(endpoint, document)
+                yield endpoint, document
+        except EngineBusy as e:
+            raise too_many(f"{_named(e, job.route, 'is busy')}; try again soon.") from None
+        except EngineUnavailable as e:
+            raise unavailable(f"{_named(e, job.route, 'cannot be asked now')}.".capitalize()) from None
+
+    async def _whole(
+        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+    ) -> dict[str, Any]:
+        each_in_turn = sequential_choices.needed(endpoint, record.prompt)
+        if each_in_turn:
+            answer = await sequential_choices.whole(self._upstream, endpoint, job.path, record.prompt)
+            x.timeline.end_of("first_token")
+        else:
+            async with self._upstream.post(endpoint, job.path, record.prompt) as response:
+                x.timeline.end_of("first_token")
+                x.timeline.under_way = "decode"
+                answer = await read_answer(response, endpoint)
+            x.timeline.end_of("decode")
+        usage = given if isinstance(given := answer.get("usage"), dict) else {}
+        choices = answer.get("choices")
+        if isinstance(choices, list) and len(choices) > 1 and not each_in_turn:
+            usage = await choices_usage.usage_of_answer(self._upstream, endpoint, record.prompt, choices, usage)
+            answer["usage"] = usage or None
+        book(x, job, usage)  # whatever becomes of the answer
+        if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
+            raise upstream("The model's answer has no choices.")
+        if x.guard is not None and x.guard.output:
+            with x.timeline.during("guard"):
+                await x.guard.answer(choices)
+        answer.update(ours)
+        answer.pop("timings", None)
+        if job.transform is not None:
+            job.transform(answer)
+        record.heard = Whole([_choice(c) for c in choices], usage)
+        if record.has_more_to_say:
+            texts = {c.get("index", 0): _message(c).get("content") or "" for c in choices}
+            fields = await record.annotate(texts, usage)
+            for choice in choices:
+                _message(choice).update(fields.get(choice.get("index", 0), {}))
+            record.heard = Whole([_choice(c) for c in choices], usage)
+        if job.path == CHAT:
+            answer = {**answer, "choices": [complete_choice(choice) for choice in choices]}
+        await record.complete(lambda: orjson.dumps(answer))
+        return answer
+
+    async def _stream(
+        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+    ) -> None:
+        record.prompt |= {"stream": True, "stream_options": {"include_usage": True}}
+        hold_finish = record.has_more_to_say or job.keeper is not None
+        relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=hold_finish, transform=job.transform)
+        relay.counted = endpoint.counted
+        relay.asked = record.prompt
+        record.heard = relay
+        error: ApiError | None = None
+        async with self._streamed(endpoint, job.path, record.prompt) as response:
+            piece = await first_piece(response)
+            await x.start_stream()
+            await x.write(relay.head())
+            try:
+                rest = await _copy(x, relay, piece, response)
+                if job.relay is not None or (
+                    job.annotator is not None and job.annotator.slow
+                ):  # another's frames may be numbered
+                    await x.write(rest)
+                    rest = b""
+                if record.has_more_to_say:
+                    record.beside = await record.annotate(relay.texts(), relay.usage)
+                    relay.annotate(record.beside)
+                rest += relay.tail()
+            except (FrameError, EngineError, aiohttp.ClientError, TimeoutError):
+                # The head is sent: one error frame, no end mark, so that nobody takes the answer for complete.
+                error = upstream("The model broke off in the middle of its answer.")
+                x.code = error.code
+                rest = x.error_frame(error)
+            finally:
+                if tracing.kept() is not None:
+                    tracing.answered(relay.choices(), relay.usage)
+                book(x, job, relay.usage)
+                _observe(x, relay)
+        if error is None:
+            await record.complete(lambda: rest)
+        else:
+            await record.abort("error", error.code)
+        await x.write(rest, last=True)
+
+    def _streamed(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> AbstractAsyncContextManager[Answer]:
+        if sequential_choices.needed(endpoint, document):
+            return sequential_choices.stream(self._upstream, endpoint, path, document)
+        return self._upstream.post(endpoint, path, document)
+
+
+def _named(e: EngineBusy | EngineUnavailable, route: Route, problem: str) -> str:
+    """Returns what the caller is told of an engine: names that the caller did not ask for are not in it."""
+    if route.model == route.requested and route.adapts is None:
+        return str(e)
+    log.warning("a request to %s is not answered: %s", route.requested, e)
+    return f"what answers for {route.requested} {problem}"
+
+
+def _message(choice: dict[str, Any]) -> dict[str, Any]:
+    """Returns the message of a choice, an empty one where an engine gives none."""
+    message = choice.get("message")
+    return message if isinstance(message, dict) else {}
+
+
+def _choice(choice: dict[str, Any]) -> dict[str, Any]:
+    """Returns a choice of a chat or a completion in the chat's shape, without log probabilities."""
+    message = choice.get("message") or {"role": "assistant", "content": choice.get("text")}
+    return {"index": choice.get("index", 0), "message": message, "finish_reason": choice.get("finish_reason")}
+
+
+async def _copy(x: Exchange, relay: Relay, piece: bytes, response: Answer) -> bytes:
+    """Passes on the stream that begins with `piece`; returns what came with the end mark: it leaves with the tail.
+
+    Each send is a system call here and wakes HAProxy and the caller: a short stream has four instead of six.
+    """
+    rest = b""
+    guarded = GuardedStream(x.guard) if x.guard is not None and x.guard.output else None
+    while piece:
+        data = relay.feed(piece if guarded is None else await guarded.feed(piece))
+        if data and x.timeline.under_way == "first_token" and relay.first_token is not None:
+            x.timeline.end_of("first_token")
+            x.timeline.under_way = "decode"
+        if relay.done:
+            rest += data
+        else:
+            await x.write(data)
+        piece = await response.content.readany()
+    x.timeline.cut()
+    return rest
+
+
+def _observe(x: Exchange, relay: Relay) -> None:
+    if relay.first_token is None or relay.last_token is None:
+        return
+    metrics.child(metrics.ttft_seconds, x.model).observe(relay.first_token - x.timeline.start)
+    tokens = relay.usage.get("completion_tokens") or relay.tokens
+    if tokens > 1:
+        metrics.child(metrics.inter_token_seconds, x.model).observe(
+            (relay.last_token - relay.first_token) / (tokens - 1)
+        )
+
+
+def book(x: Exchange, job: Job, usage: dict[str, Any]) -> None:
+    """Books the tokens of an answer, and their cost where it is known."""
+    x.usage = usage
+    count_tokens(x.model, x.caller.tenant, usage)
+    cost = cost_of(usage, job.route.price)
+    if x.charge is not None and (usage or job.solver is None):
+        x.charge.book(usage, cost)
+    if cost is not None:
+        count_cost(x.model, x.caller.tenant, cost)
+        if x.assistant is not None:
+            metrics.child(metrics.assistant_cost, x.assistant, cost.currency).inc(float(cost.amount))

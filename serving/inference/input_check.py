@@ -1,0 +1,121 @@
+"""Guardrails of what a request says, checked before anything else reads it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from serving.engines.router import Route
+from serving.guardrails.checker import INSTRUCTIONS, REMOVED, GuardrailChecker, screened
+from serving.guardrails.classifiers import Classifiers
+from serving.guardrails.rails import AssistantRails, Stage
+from serving.guardrails.screen import screen, screen_arguments
+from serving.guardrails.texts import OnText, described, walk
+from serving.inference.admission import Admission
+from serving.inference.capture import AnswerRecorder
+from serving.inference.exchange import Exchange
+from serving.inference.outcome import blocked
+from serving.protocol.chat import ChatRequest, CompletionRequest
+from serving.protocol.errors import invalid, no_instructions
+from serving.protocol.responses import ResponseRequest
+from serving.protocol.validation import validate
+from serving.security.audit import AuditLog
+
+Body = TypeVar("Body", ChatRequest, CompletionRequest, ResponseRequest)
+
+_FIELDS = {"messages": "user", "instructions": "system", "input": "user", "prompt": "user"}
+"""Fields of requests that hold texts, and whose words they are where nothing says so."""
+
+_DESCRIBED = ("tools", "response_format", "text")
+"""Fields that describe tools and the form of an answer, which a model reads too."""
+
+
+class InputCheck:
+    """Checks requests before anything else reads them."""
+
+    def __init__(self, judges: Classifiers, admission: Admission, recorder: AnswerRecorder, audit: AuditLog) -> None:
+        self._judges = judges
+        self._admission = admission
+        self._recorder = recorder
+        self._audit = audit
+
+    async def check(
+        self, x: Exchange, rails: AssistantRails, route: Route, body: Body, *, answers: bool = True
+    ) -> Body:
+        """Returns the request after the guardrails of its assistant, which are `x.guard` from then on.
+
+        Raises a 403 for instructions that are refused, and a 400 where it is blocked. The attempt is captured, without
+        the secrets and personal data that it holds, where the request `answers` what it asks: a count of its tokens is
+        no attempt to be answered.
+        """
+        instructions = rails.instructions(route.assistant, x.caller)
+        if instructions == "refuse" and (place := _instructs(body)) is not None:
+            raise no_instructions(place)
+        checks = rails.of(route.assistant)
+        if checks is None:
+            return body
+        x.guard = guard = GuardrailChecker(checks, self._judges, x.caller, trusting=instructions == "trust")
+        if not checks.input and not checks.context:
+            return body
+        refused: list[str] = []
+
+        async def check(text: str, role: str, place: str) -> str:
+            result = await guard.said(text, role, place)
+            if result.blocked and role == "tool":
+                return REMOVED
+            if result.blocked:
+                refused.append(place)
+            return result.text
+
+        async with self._admission.admit():
+            checked = await _with_texts(body, check)
+        if not refused:
+            return checked
+        if answers and self._recorder.captures(route):
+            keeper = self._recorder.keeper(x, route, await _without_private(body, checks.input))
+            if keeper is not None:
+                await keeper.keep(blocked(x))
+        name, kind = guard.blocks[refused[0]]
+        self._audit.count("guardrail.block", name, x.caller.tenant)
+        raise invalid(f"A guardrail blocks this request: {name} ({kind}).", refused[0], "content_filter")
+
+
+def _instructs(body: ChatRequest | CompletionRequest | ResponseRequest) -> str | None:
+    """Returns where a request has instructions, None where it has none."""
+    if isinstance(body, CompletionRequest):
+        return None
+    if isinstance(body, ResponseRequest):
+        if body.instructions:
+            return "instructions"
+        said, field = (body.input if isinstance(body.input, list) else []), "input"
+        roles = [getattr(item, "role", None) for item in said]
+    else:
+        roles, field = [message.role for message in body.messages], "messages"
+    return next((f"{field}[{i}].role" for i, role in enumerate(roles) if role in INSTRUCTIONS), None)
+
+
+async def _without_private(body: Body, stage: Stage) -> Body:
+    """Returns the request as it may be stored."""
+    rules = tuple(replace(rule, action="redact") for rule in stage.rules if rule.name in ("secrets", "pii"))
+
+    async def clean(text: str, role: str, place: str) -> str:
+        return (await screened(text, rules, screen_arguments if role == "arguments" else screen)).text
+
+    return await _with_texts(body, clean)
+
+
+async def _with_texts(body: Body, on_text: OnText) -> Body:
+    """Returns `body` with what `on_text` returns for each of its texts."""
+    document = body.model_dump(exclude_unset=True, by_alias=True)
+    changed = False
+    for field, role in _FIELDS.items():
+        if field in document:
+            after = await walk(document[field], field, role, on_text)
+            changed = changed or after != document[field]
+            document[field] = after
+    for field in _DESCRIBED:
+        if field in document:
+            after = await described(document[field], field, on_text)
+            changed = changed or after != document[field]
+            document[field] = after
+    return validate(type(body), document) if changed else body

@@ -1,0 +1,238 @@
+"""The one way from a request to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from serving.assistants.sandbox.pool import SandboxOf
+from serving.config import Limits, React, Reasoning
+from serving.engines.client import EngineClient
+from serving.engines.router import Route
+from serving.guardrails.history import CleanTexts, HistoryChecker
+from serving.inference.active_catalog import ActiveCatalog, CatalogView
+from serving.inference.admission import Admission
+from serving.inference.approvals import GivenApprovals, taint
+from serving.inference.capture import AnswerRecorder
+from serving.inference.charging import charged
+from serving.inference.chat_job import chat_job
+from serving.inference.conversation_context import ContextSources
+from serving.inference.document_search import DocumentSearch, refusal_fields
+from serving.inference.exchange import Exchange
+from serving.inference.fixed_answer import fixed_answer
+from serving.inference.generation import Generator
+from serving.inference.input_check import InputCheck
+from serving.inference.job import Job, sampling_fields
+from serving.inference.request_forms import Asked, Body, ChatForm, Form, ResponseForm
+from serving.inference.strategy_choice import choose, searches_by_itself, tools_of
+from serving.inference.strategy_runner import Acting, StrategyRunner
+from serving.metering.keeper import Keeper
+from serving.protocol.chat import ChatRequest, CompletionRequest
+from serving.protocol.completions import legacy_logprobs
+from serving.protocol.errors import invalid, no_model
+from serving.protocol.responses import ResponseRequest
+from serving.retrieval.types import Hit
+from serving.security.approvals import Approvals
+from serving.security.audit import AuditLog
+from serving.store.used_approvals import UsedApprovals
+from serving.telemetry import metrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A request that was read: what is asked, what answers it, and what its caller approves of."""
+
+    view: CatalogView
+    route: Route
+    asked: Asked
+    strategy: Reasoning | None
+    approvals: GivenApprovals
+
+
+class Pipeline:
+    """Answers requests, as a line of stages.
+
+    A request is resolved to a route, charged, checked by guardrails and read; it waits for its turn; documents are
+    searched; then a model or a strategy answers, citations stand beside the answer, and it is kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: ActiveCatalog,
+        limits: Limits,
+        keeper: Keeper,
+        admission: Admission,
+        input_check: InputCheck,
+        sources: ContextSources,
+        clean: CleanTexts,
+        documents: DocumentSearch,
+        generator: Generator,
+        recorder: AnswerRecorder,
+        client: EngineClient,
+        sandbox: SandboxOf,
+        approvals: Approvals,
+        used_approvals: UsedApprovals,
+        audit: AuditLog,
+    ) -> None:
+        self._catalog = catalog
+        self._limits = limits
+        self._keeper = keeper
+        self._admission = admission
+        self._input_check = input_check
+        self._sources = sources
+        self._clean = clean
+        self._documents = documents
+        self._generator = generator
+        self._recorder = recorder
+        self._client = client
+        self._sandbox = sandbox
+        self._approvals = approvals
+        self._used_approvals = used_approvals
+        self._audit = audit
+
+    async def chat(self, x: Exchange, body: ChatRequest) -> dict[str, Any] | None:
+        """Returns the answer to a chat, None after it was streamed. Raises `ApiError`."""
+        return await self._answer(x, ChatForm(body, self._sources))
+
+    async def response(self, x: Exchange, body: ResponseRequest) -> dict[str, Any] | None:
+        """Returns the response, None after it was streamed. Raises `ApiError`."""
+        form = self._response_form(body)
+        answer = await self._answer(x, form)
+        return form.response.shown() if answer is not None and form.response is not None else None
+
+    async def completion(self, x: Exchange, body: CompletionRequest) -> dict[str, Any] | None:
+        """Returns the continuation of a text by a bare model, None after it was streamed. Raises `ApiError`."""
+        view = self._catalog.current
+        route = self._resolve(x, view, body.model)
+        if route.assistant is not None:
+            raise invalid("An assistant answers chat completions; completions need a model.", "model")
+        async with x.cancelled_by_hang_up(), charged(self._keeper, x, stream=body.stream):
+            with x.timeline.during("guard"):
+                body = await self._input_check.check(x, view.rails, route, body)
+            job = self._completion_job(x, route, body)
+            async with self._admission.admit():
+                x.timeline.end_of("admit")
+                return await self._generator.run(x, job)
+
+    async def count(self, x: Exchange, body: ResponseRequest) -> int:
+        """Returns the tokens that a model would read for a response, with earlier turns and documents.
+
+        Guardrails read all of it as for an answer: what they take out is not counted, and what they block is a 400.
+        """
+        form = self._response_form(body)
+        view = self._catalog.current
+        route = self._resolve(x, view, body.model)
+        async with x.cancelled_by_hang_up(), charged(self._keeper, x):
+            read = await self._read(x, view, route, form, answers=False)
+            if read.strategy is not None:
+                kind = read.strategy.kind
+                raise invalid(
+                    f"What {kind} will read is known afterwards only; direct answers are counted.", "strategy"
+                )
+            async with self._admission.admit():
+                x.timeline.end_of("admit")
+                hits = await self._search(x, read)
+                if hits is not None and not hits:
+                    return 0
+                return await self._generator.count(x, chat_job(read.asked, route, hits))
+
+    def _response_form(self, body: ResponseRequest) -> ResponseForm:
+        return ResponseForm(body, self._sources, self._admission, self._limits)
+
+    async def _answer(self, x: Exchange, form: Form[Body]) -> dict[str, Any] | None:
+        view = self._catalog.current
+        route = self._resolve(x, view, form.body.model)
+        form.check(route, self._recorder)
+        async with x.cancelled_by_hang_up(), charged(self._keeper, x, stream=form.body.stream):
+            read = await self._read(x, view, route, form)
+            await read.approvals.record(self._audit, x.request_id)
+            async with self._admission.admit():
+                x.timeline.end_of("admit")
+                # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
+                hits = None if self._asks_itself(read) else await self._search(x, read)
+                job = self._job(x, read, hits)
+                x.timeline.end_of("prompt")
+                if hits is not None and not hits:
+                    metrics.retrieval_empty.inc()
+                    return await fixed_answer(x, job, _refusal(route), await refusal_fields(read.asked.context))
+                return await self._generator.run(x, job)
+
+    def _resolve(self, x: Exchange, view: CatalogView, name: str) -> Route:
+        """Returns what answers the caller for `name`; raises a 404, also for what the caller may not call."""
+        route = view.router.resolve(name, x.caller)
+        if route is None:
+            raise no_model()
+        x.model = route.requested
+        x.assistant = route.assistant.name if route.assistant is not None else None
+        return route
+
+    async def _read(
+        self,
+        x: Exchange,
+        view: CatalogView,
+        route: Route,
+        form: Form[Body],
+        *,
+        answers: bool = True,
+    ) -> _Read:
+        """Has guardrails check a request, and returns what it asks."""
+        with x.timeline.during("guard"):
+            body = await self._input_check.check(x, view.rails, route, form.body, answers=answers)
+        screen = HistoryChecker.of(x.guard, self._clean)
+        asked = await form.read(x, route, body, view.rails.instructions(route.assistant, x.caller), screen)
+        strategy = choose(route, asked.chat, asked.fields)
+        approvals = GivenApprovals(self._approvals, self._used_approvals, x.caller, route, asked.chat.approvals or ())
+        return _Read(view, route, asked, strategy, approvals)
+
+    def _asks_itself(self, read: _Read) -> bool:
+        return isinstance(read.strategy, React) and searches_by_itself(read.route, read.strategy)
+
+    async def _search(self, x: Exchange, read: _Read) -> Sequence[Hit] | None:
+        asked = read.asked
+        return await self._documents.search(x, read.route, asked.chat, asked.param) if asked.searches else None
+
+    def _job(self, x: Exchange, read: _Read, hits: Sequence[Hit] | None) -> Job:
+        """Returns what an engine is asked, by whom it is answered, and what stands beside it and keeps it."""
+        asked, route = read.asked, read.route
+        searches = searches_by_itself(route, read.strategy)
+        found = list(hits or ())  # and what the model's own searches find
+        shown = found if searches else hits
+        job = replace(
+            chat_job(asked, route, hits),
+            annotator=self._documents.annotator(x, shown, asked.context, slow=bool(hits)),
+            keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place),
+        )
+        if read.strategy is None:
+            return job
+        tainted = taint(route, tools_of(route), asked.chat, hits, asked.context)
+        acting = Acting(read.view.tools, read.approvals, tainted)
+        tool = self._documents.tool(x, route, found) if searches else None
+        runner = StrategyRunner(self._client, self._sandbox, read.strategy, tools_of(route), tool, acting)
+        memory = runner.leaving_room(job.memory) if job.memory is not None else None
+        return replace(job, solver=runner, memory=memory, effort=read.strategy.tokens)
+
+    def _completion_job(self, x: Exchange, route: Route, body: CompletionRequest) -> Job:
+        document: dict[str, Any] = {**sampling_fields(body), "prompt": body.prompt}
+        if body.max_tokens is not None:
+            document["max_tokens"] = body.max_tokens
+        if body.logprobs is not None:
+            document["logprobs"] = body.logprobs
+        return Job(
+            path="/completions",
+            id=x.new_id("cmpl"),
+            route=route,
+            document=document,
+            stream=body.stream,
+            want_usage=body.stream_options is not None and body.stream_options.include_usage,
+            keeper=self._recorder.keeper(x, route, body),
+            transform=legacy_logprobs if body.logprobs is not None else None,
+        )
+
+
+def _refusal(route: Route) -> str:
+    """Returns what an assistant says when retrieval finds nothing."""
+    if route.assistant is None:
+        raise AssertionError("only assistants retrieve")
+    return route.assistant.refusal

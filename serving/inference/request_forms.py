@@ -1,0 +1,181 @@
+"""The routes' requests as the pipeline sees them: each becomes a chat, with what it goes on from and what keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from serving.assistants.memory.history import ChainHistory, ConversationHistory, History
+from serving.config import Instructions, Limits
+from serving.engines.endpoint import Endpoint
+from serving.engines.router import Route
+from serving.guardrails.history import HistoryChecker
+from serving.inference.admission import Admission
+from serving.inference.capture import AnswerRecorder, Place
+from serving.inference.conversation_context import ChatTurn, ContextSources, ConversationContext, predecessor_not_found
+from serving.inference.exchange import Exchange
+from serving.inference.relay import Relay
+from serving.inference.responses.events import ResponseRelay
+from serving.inference.responses.input import answers_to_earlier_calls, chat_request, check, check_answers, own_items
+from serving.inference.responses.object import ResponseObject
+from serving.protocol.chat import ChatRequest
+from serving.protocol.errors import invalid
+from serving.protocol.responses import ResponseRequest
+from serving.store.errors import NotFound
+from serving.store.responses import StoredResponse
+
+Body = TypeVar("Body", ChatRequest, ResponseRequest)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was read: the chat that answers it, and what belongs to its answer.
+
+    `body` is the request after its guardrails. `place` keeps the answer, and `relay` streams it where it is not
+    streamed as a chat. `fields` are those of the request that are called something else in a chat, and `param` is the
+    one that holds what is asked. `searches` says whether documents are searched for it.
+    """
+
+    id: str
+    body: ChatRequest | ResponseRequest
+    chat: ChatRequest
+    context: ConversationContext | None
+    place: Place | None
+    relay: Relay | None
+    fields: Mapping[str, str]
+    param: str
+    searches: bool
+
+
+class Form(Protocol[Body]):
+    """The request of one route."""
+
+    body: Body
+
+    def check(self, route: Route, recorder: AnswerRecorder) -> None:
+        """Raises a 400 for what contradicts the route, before anything is charged."""
+        ...
+
+    async def read(
+        self, x: Exchange, route: Route, body: Body, instructions: Instructions, screen: HistoryChecker | None
+    ) -> Asked:
+        """Returns what is asked by `body`, which guardrails have checked; raises a 400 or a 404."""
+        ...
+
+
+class ChatForm:
+    """A chat completion."""
+
+    def __init__(self, body: ChatRequest, sources: ContextSources) -> None:
+        self.body = body
+        self._sources = sources
+
+    def check(self, route: Route, recorder: AnswerRecorder) -> None:
+        """Raises a 400 where the answer is to be stored and may not be."""
+        recorder.check_storable(route, self.body)
+
+    async def read(
+        self, x: Exchange, route: Route, body: ChatRequest, instructions: Instructions, screen: HistoryChecker | None
+    ) -> Asked:
+        """Returns what is asked, and the turn of the conversation that it names."""
+        turn = None
+        if body.conversation is not None:
+            turn = ChatTurn(self._sources, x.caller, route.assistant, body, instructions=instructions, screen=screen)
+        return Asked(x.new_id("chatcmpl"), body, body, turn, turn, None, {}, "messages", searches=True)
+
+
+class ResponseForm:
+    """A response. `response` is the object that answers it, from `read` on."""
+
+    FIELDS: Mapping[str, str] = {"messages": "input", "response_format": "text.format"}
+
+    def __init__(self, body: ResponseRequest, sources: ContextSources, admission: Admission, limits: Limits) -> None:
+        self.body = body
+        self.response: ResponseObject | None = None
+        self._sources = sources
+        self._admission = admission
+        self._limits = limits
+
+    def check(self, route: Route, recorder: AnswerRecorder) -> None:
+        """Raises nothing: its checks need what is read."""
+
+    async def read(
+        self,
+        x: Exchange,
+        route: Route,
+        body: ResponseRequest,
+        instructions: Instructions,
+        screen: HistoryChecker | None,
+    ) -> Asked:
+        """Returns what is asked, and the response or the conversation that it goes on from."""
+        own = own_items(body)
+        check(body, own, self._limits)
+        earlier = answers_to_earlier_calls(own)
+        previous, history = await self._goes_on_from(x, body, screen)
+        newest: Sequence[dict[str, Any]] = ()
+        if earlier and history is not None:
+            async with self._admission.admit():
+                newest = await _newest(history)
+        check_answers(own, earlier, newest)
+        # Kept in the order in which the model is shown them: a result follows its call.
+        own = [own[place] for place in earlier] + [item for place, item in enumerate(own) if place not in earlier]
+        chat = chat_request(body, own, range(len(earlier)))
+        context = None
+        if history is not None:
+            kind = _Untruncated if body.truncation == "disabled" else ConversationContext
+            param = "conversation" if body.conversation is not None else "previous_response_id"
+            context = kind(
+                self._sources,
+                x.caller,
+                route.assistant,
+                history,
+                chat,
+                instructions=instructions,
+                param=param,
+                screen=screen,
+            )
+        response = self.response = ResponseObject(body, own, previous, route.assistant)
+        relay = ResponseRelay(response) if body.stream else None
+        if relay is not None:
+            x.error_frame = relay.failed
+        # What a tool returned is no question.
+        searches = not earlier or any(m.role == "user" for m in chat.messages)
+        return Asked(response.id, body, chat, context, response, relay, self.FIELDS, "input", searches)
+
+    async def _goes_on_from(
+        self, x: Exchange, body: ResponseRequest, screen: HistoryChecker | None
+    ) -> tuple[StoredResponse | None, History | None]:
+        """Returns the response before, and what was said before; raises a 404."""
+        conversations, responses = self._sources.conversations, self._sources.responses
+        try:
+            if body.previous_response_id is not None:
+                previous = await responses.get(x.caller, body.previous_response_id)
+                return previous, ChainHistory(responses, conversations, x.caller, previous.id, screen)
+            if (id := body.conversation_id) is not None:
+                found = await conversations.get(x.caller, id)
+                return None, ConversationHistory(conversations, x.caller, found.id, screen)
+        except NotFound as e:
+            raise predecessor_not_found(e) from None
+        return None, None
+
+
+async def _newest(history: History) -> list[dict[str, Any]]:
+    """Returns the messages of the newest turn."""
+    async with aclosing(history.turns()) as turns:
+        turn = await anext(turns, None)
+    return turn.messages if turn is not None else []
+
+
+class _Untruncated(ConversationContext):
+    """Shows the model everything or nothing."""
+
+    async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
+        await super().recall(endpoint, document)
+        if left_out := self.report["left_out"]:
+            raise invalid(
+                f"{left_out} earlier turns do not fit into the model's memory, and truncation is disabled.",
+                "truncation",
+                "context_length_exceeded",
+            )

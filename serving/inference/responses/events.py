@@ -1,0 +1,201 @@
+"""Relays an engine's chat stream as the semantic events of a response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from serving.core.ids import new_id
+from serving.engines.sse import Template
+from serving.inference.relay import Relay
+from serving.inference.responses.object import ResponseObject, output_items
+from serving.inference.steps import reasoning_item
+from serving.protocol.errors import ApiError
+from serving.store.conversations import PREFIXES
+
+_MESSAGE = "message"
+
+
+class ResponseRelay(Relay):
+    """State of one stream of events.
+
+    Events are numbered from 0 without a gap. An item's index is its place in the order in which items were opened:
+    the message with the first text, each call with its first piece. Items are closed together at the end, when
+    citations are known; a step of a strategy is closed at once.
+    """
+
+    def __init__(self, response: ResponseObject) -> None:
+        super().__init__({}, want_usage=False)
+        self._reply = response
+        self._sequence = 0
+        self._left = 0  # events that have left: the number of the next one if the stream fails
+        self._reasoning: list[dict[str, Any]] = []
+        self._opened: dict[str, str] = {}  # ids of items, in order
+        self._text_head = b""
+        self._beside: dict[str, Any] = {}
+
+    def head(self) -> bytes:
+        """Returns the events that say that the response is there and under way."""
+        events = self._of_response("response.created") + self._of_response("response.in_progress")
+        self._left = self._sequence
+        return events
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Takes bytes from the engine and returns events; raises `FrameError` or `EngineError`, and then none leave."""
+        events = super().feed(chunk)
+        self._left = self._sequence
+        return events
+
+    def step(self, step: dict[str, Any]) -> bytes:
+        """Returns the events of a step of a strategy, an item of its own."""
+        item = reasoning_item(step)
+        [part] = item["summary"]
+        place = {"item_id": item["id"], "output_index": len(self._opened)}
+        here = {**place, "summary_index": 0}
+        self._reasoning.append(item)
+        self._opened[item["id"]] = item["id"]
+        begun = {**item, "summary": [], "status": "in_progress"}
+        events = [
+            self._event("response.output_item.added", output_index=place["output_index"], item=begun),
+            self._event("response.reasoning_summary_part.added", **here, part={**part, "text": ""}),
+            self._event("response.reasoning_summary_text.delta", **here, delta=part["text"]),
+            self._event("response.reasoning_summary_text.done", **here, text=part["text"]),
+            self._event("response.reasoning_summary_part.done", **here, part=part),
+            self._event("response.output_item.done", output_index=place["output_index"], item=item),
+        ]
+        self._left = self._sequence
+        return b"".join(events)
+
+    def annotate(self, fields: dict[int, dict[str, Any]]) -> None:
+        """Takes the annotations of the text, and what the response carries beside it."""
+        self._beside = fields.get(0, {})
+        self._reply.headrace = self._beside.get("headrace")
+
+    def tail(self) -> bytes:
+        """Returns the last events, up to the one that carries the whole response.
+
+        Raises `FrameError` when the engine's stream was cut off, and a 502 for what is no message.
+        """
+        self._check_whole()
+        empty: dict[str, Any] = {"message": {"content": ""}, "finish_reason": None}
+        choice = next(iter(self.choices()), empty)
+        reason = choice["finish_reason"]
+        items = output_items({**choice["message"], **self._beside}, reason)
+        calls = (number for choice_index, number in self._calls if choice_index == 0)
+        out = []
+        for n, item in enumerate(items):
+            key = _MESSAGE if item["type"] == "message" else next(calls)
+            if key not in self._opened:
+                out.append(self._open(key, item))
+            items[n] = {"id": self._opened[key], **item}
+        places = list(self._opened.values())
+        items.sort(key=lambda item: places.index(item["id"]))
+        out += [self._close(index, item) for index, item in enumerate(items, len(self._reasoning))]
+        self._reply.finish([*self._reasoning, *items], reason, self.usage)
+        return b"".join([*out, self._of_response(f"response.{self._reply.status}")])
+
+    def failed(self, error: ApiError) -> bytes:
+        """Returns the last events of a stream that failed."""
+        self._reply.fail(error)
+        self._sequence = self._left
+        event = self._event("error", code=error.code, message=error.message, param=error.param)
+        return event + self._of_response("response.failed")
+
+    def _added(self, template: Template, text: bytes) -> bytes:
+        return self._open_text() + self._delta(text)
+
+    def _frame(self, document: dict[str, Any]) -> bytes:
+        out = []
+        for choice in document["choices"]:
+            delta = choice.get("delta")
+            if not isinstance(delta, dict):
+                continue
+            text, calls = delta.get("content"), delta.get("tool_calls")
+            if isinstance(text, str) and text:
+                out += [self._open_text(), self._delta(orjson.dumps(text)[1:-1])]
+            if isinstance(calls, list):
+                out += [self._piece(part) for part in calls if isinstance(part, dict)]
+        return b"".join(out)
+
+    def _open_text(self) -> bytes:
+        if self._text_head:
+            return b""
+        opening = self._open(_MESSAGE, {"type": "message", "role": "assistant"})
+        place = self._place(_MESSAGE)
+        opening += self._event("response.content_part.added", **place, content_index=0, part=_empty("output_text"))
+        start = {"type": "response.output_text.delta", **place, "content_index": 0, "logprobs": []}
+        self._text_head = b"event: response.output_text.delta\ndata: " + orjson.dumps(start)[:-1] + b',"delta":"'
+        return opening
+
+    def _delta(self, text: bytes) -> bytes:
+        """Returns the event of a text, as it stands in JSON."""
+        return self._text_head + text + b'","sequence_number":%d}\n\n' % self._next()
+
+    def _piece(self, part: dict[str, Any]) -> bytes:
+        key = str(part.get("index", 0))
+        call = self._calls.get((0, key))
+        if call is None:
+            return b""
+        out = b""
+        if key not in self._opened:
+            call["id"] = call["id"] or new_id("call")
+            item = {"type": "function_call", "call_id": call["id"], "name": call["name"]}
+            out = self._open(key, item)
+        piece = part.get("function")
+        arguments = piece.get("arguments") if isinstance(piece, dict) else None
+        if arguments:
+            out += self._event("response.function_call_arguments.delta", **self._place(key), delta=str(arguments))
+        return out
+
+    def _open(self, key: str, item: dict[str, Any]) -> bytes:
+        id = new_id(PREFIXES[item["type"]])
+        self._opened[key] = id
+        blank: dict[str, Any] = {"content": []} if item["type"] == "message" else {"arguments": ""}
+        begun = {"id": id, **item, **blank, "status": "in_progress"}
+        return self._event("response.output_item.added", output_index=len(self._opened) - 1, item=begun)
+
+    def _close(self, index: int, item: dict[str, Any]) -> bytes:
+        place = {"item_id": item["id"], "output_index": index}
+        out = []
+        if item["type"] == "message":
+            out += [self._close_part(place, n, part) for n, part in enumerate(item["content"])]
+        else:
+            done = {"arguments": item["arguments"], "name": item["name"]}
+            out.append(self._event("response.function_call_arguments.done", **place, **done))
+        out.append(self._event("response.output_item.done", output_index=index, item=item))
+        return b"".join(out)
+
+    def _close_part(self, place: dict[str, Any], n: int, part: dict[str, Any]) -> bytes:
+        here = {**place, "content_index": n}
+        out = []
+        if part["type"] == "output_text":
+            for i, annotation in enumerate(part["annotations"]):
+                name = "response.output_text.annotation.added"
+                out.append(self._event(name, **here, annotation_index=i, annotation=annotation))
+            out.append(self._event("response.output_text.done", **here, text=part["text"], logprobs=[]))
+        else:
+            out.append(self._event("response.content_part.added", **here, part=_empty("refusal")))
+            out.append(self._event("response.refusal.delta", **here, delta=part["refusal"]))
+            out.append(self._event("response.refusal.done", **here, refusal=part["refusal"]))
+        out.append(self._event("response.content_part.done", **here, part=part))
+        return b"".join(out)
+
+    def _place(self, key: str) -> dict[str, Any]:
+        return {"item_id": self._opened[key], "output_index": list(self._opened).index(key)}
+
+    def _of_response(self, name: str) -> bytes:
+        return self._event(name, response=self._reply.shown())
+
+    def _event(self, name: str, /, **fields: Any) -> bytes:
+        document = {"type": name, **fields, "sequence_number": self._next()}
+        return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(document) + b"\n\n"
+
+    def _next(self) -> int:
+        number = self._sequence
+        self._sequence += 1
+        return number
+
+
+def _empty(kind: str) -> dict[str, Any]:
+    return {"type": "refusal", "refusal": ""} if kind == "refusal" else {"type": kind, "text": "", "annotations": []}

@@ -1,0 +1,169 @@
+"""OpenAI's response object, from the request to the last word."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from serving.assistants import items
+from serving.config import Assistant
+from serving.core.ids import new_id
+from serving.inference.outcome import Outcome
+from serving.inference.steps import reasoning_item
+from serving.protocol.errors import ApiError, upstream
+from serving.protocol.responses import FunctionChoice, ResponseRequest
+from serving.store.conversations import PREFIXES, Body
+from serving.store.responses import NewResponse, StoredResponse
+
+_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+class ResponseObject:
+    """A response in the making: its request's `own` items, and what they go on with.
+
+    `headrace` is what OpenAI has no place for: it is shown once and not stored. `session` is the conversation, else
+    the first response of the chain.
+    """
+
+    def __init__(
+        self,
+        body: ResponseRequest,
+        own: Sequence[Body] = (),
+        previous: StoredResponse | None = None,
+        assistant: Assistant | None = None,
+    ) -> None:
+        self.id = new_id("resp")
+        self.headrace: dict[str, Any] | None = None
+        self._own = own
+        self.conversation = body.conversation_id
+        self.session = previous.session_id if previous is not None else self.conversation or self.id
+        choice = body.tool_choice or "auto"
+        temperature = body.temperature
+        if temperature is None and assistant is not None:
+            temperature = assistant.temperature
+        text = {"format": {"type": "text"}}
+        if body.text is not None and body.text.format is not None:
+            text = body.text.model_dump(exclude_none=True, by_alias=True)
+        self._document: dict[str, Any] = {
+            "id": self.id,
+            "object": "response",
+            "created_at": int(time.time()),
+            "status": "in_progress",
+            "background": False,
+            "completed_at": None,
+            "error": None,
+            "frequency_penalty": 0,
+            "incomplete_details": None,
+            "instructions": body.instructions,
+            "max_output_tokens": body.max_output_tokens,
+            "max_tool_calls": None,
+            "model": body.model,
+            "output": [],
+            "parallel_tool_calls": body.parallel_tool_calls is not False,
+            "presence_penalty": 0,
+            "previous_response_id": body.previous_response_id,
+            "prompt_cache_key": None,
+            "conversation": {"id": self.conversation} if self.conversation is not None else None,
+            "reasoning": {"effort": None, "summary": None},
+            "safety_identifier": None,
+            "service_tier": "default",
+            "store": body.keeps,
+            "temperature": 1 if temperature is None else temperature,  # clients want a number: OpenAI's default
+            "text": text,
+            "tool_choice": choice.model_dump() if isinstance(choice, FunctionChoice) else choice,
+            "tools": [tool.model_dump() for tool in body.tools or ()],
+            "top_logprobs": 0,
+            "top_p": 1 if body.top_p is None else body.top_p,
+            "truncation": body.truncation or "auto",
+            "usage": None,
+            "metadata": body.metadata or {},
+        }
+
+    def kept(self, outcome: Outcome) -> NewResponse | None:
+        """Returns what is kept of it when the engine has said all, None for nothing; raises a 502 for no message.
+
+        A stream has ended it already: its events say how.
+        """
+        if self.status == "in_progress":
+            choice = outcome.choices[0]
+            message, reason = choice.get("message") or {}, choice.get("finish_reason")
+            self.headrace = message.get("headrace")
+            reasoning = [reasoning_item(step) for step in outcome.steps]
+            said = [_identified(item) for item in output_items(message, reason)]
+            self.finish([*reasoning, *said], reason, outcome.usage)
+        document = self._document
+        if not document["store"]:
+            return None
+        return NewResponse(document, self._own, self.session, document["previous_response_id"], self.conversation)
+
+    def shown(self) -> dict[str, Any]:
+        """Returns the object as the caller of this request sees it."""
+        return self._document if self.headrace is None else {**self._document, "headrace": self.headrace}
+
+    @property
+    def status(self) -> str:
+        """What has become of it."""
+        return str(self._document["status"])
+
+    def finish(self, output: list[dict[str, Any]], finish_reason: str | None, usage: dict[str, Any]) -> None:
+        """Ends it with its items, why the engine stopped, and the tokens that the engine reported."""
+        reason = _INCOMPLETE.get(finish_reason or "")
+        self._document |= {
+            "output": output,
+            "status": "incomplete" if reason else "completed",
+            "incomplete_details": {"reason": reason} if reason else None,
+            "completed_at": None if reason else int(time.time()),
+            "usage": _usage(usage),
+        }
+
+    def fail(self, error: ApiError) -> None:
+        """Ends it without an answer."""
+        self.headrace = None
+        self._document |= {
+            "output": [],
+            "status": "failed",
+            "incomplete_details": None,
+            "completed_at": None,
+            "error": {"code": "server_error", "message": error.message},
+            "usage": None,
+        }
+
+
+def output_items(message: dict[str, Any], finish_reason: str | None) -> list[dict[str, Any]]:
+    """Returns the items of an engine's message, without ids; raises a 502. A call without an id gets one."""
+    status = "incomplete" if finish_reason in _INCOMPLETE else "completed"
+    try:
+        for call in message.get("tool_calls") or ():
+            call["id"] = call.get("id") or new_id("call")
+            if not call["function"]["name"]:
+                raise LookupError
+        return items.bodies([{**message, "role": "assistant"}], status=status)
+    except (AttributeError, LookupError, TypeError):
+        raise upstream("The model's answer is no message of a chat.") from None
+
+
+def _identified(item: dict[str, Any]) -> dict[str, Any]:
+    """Returns an item with a new id."""
+    return {"id": new_id(PREFIXES[item["type"]]), **item}
+
+
+def _usage(usage: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns a chat's usage as that of a response; None when the engine reported none."""
+    given = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if "prompt_tokens" not in usage and "completion_tokens" not in usage:
+        return None
+    cached = _count(usage.get("prompt_tokens_details"), "cached_tokens")
+    reasoning = _count(usage.get("completion_tokens_details"), "reasoning_tokens")
+    return {
+        "input_tokens": given[0],
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "output_tokens": given[1],
+        "output_tokens_details": {"reasoning_tokens": reasoning},
+        "total_tokens": sum(given),
+    }
+
+
+def _count(counts: Any, name: str) -> int:
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return value if isinstance(value, int) else 0

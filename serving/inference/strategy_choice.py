@@ -1,0 +1,65 @@
+"""Which strategy answers a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import TypeAdapter
+
+from serving.assistants import prompt
+from serving.config import Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
+from serving.engines.router import Route
+from serving.protocol.chat import ChatRequest
+from serving.protocol.errors import invalid
+
+_STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
+
+
+def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = None) -> Reasoning | None:
+    """Returns the strategy that answers: the request's, else the assistant's; None is direct. Raises a 400.
+
+    `fields` are those of the caller's request that are called something else in a chat.
+    """
+    fields = fields or {}
+    strategy = strategy_of(route, body.strategy)
+    if body.approvals and not isinstance(strategy, React | ReactCotSc):
+        raise invalid(f"approvals is for strategies that call tools, which {strategy.kind} does not.", "approvals")
+    if isinstance(strategy, Direct):
+        return None
+    if isinstance(strategy, React | ReactCotSc) and not tools_of(route):
+        raise invalid(f"This assistant has no tools, which {strategy.kind} needs.", "strategy")
+    for name, given in (
+        ("n", (body.n or 1) > 1),
+        ("tools", body.tools),
+        ("logprobs", body.logprobs),
+        ("response_format", body.response_format is not None and body.response_format.type != "text"),
+    ):
+        if given:
+            name = fields.get(name, name)
+            raise invalid(
+                f"{name} is for the strategy direct alone; this request is answered by {strategy.kind}.", name
+            )
+    if prompt.question_of([{"role": m.role} for m in body.messages]) is None:
+        raise invalid("A strategy needs a message of the user.", fields.get("messages", "messages"))
+    return strategy
+
+
+def strategy_of(route: Route, asked: StrategyKind | None) -> Strategy:
+    """Returns the strategy that is asked for, else the assistant's; raises a 400 for one that it does not have."""
+    assistant = route.assistant
+    strategy: Strategy = assistant.strategy if assistant is not None else Direct()
+    if asked is None or asked == strategy.kind:
+        return strategy
+    if assistant is not None and asked not in assistant.strategies:
+        raise invalid(f"This assistant does not answer by {asked}.", "strategy")
+    return _STRATEGY.validate_python({"kind": asked})
+
+
+def tools_of(route: Route) -> tuple[str, ...]:
+    """Returns the tools that `react` may call for its caller."""
+    return route.tools
+
+
+def searches_by_itself(route: Route, strategy: Reasoning | None) -> bool:
+    """Whether the model asks for what it needs of the documents."""
+    return isinstance(strategy, React | ReactCotSc) and "retrieval" in tools_of(route)

@@ -1,0 +1,249 @@
+"""Answers by a strategy: how its steps and its answer reach the caller."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from serving.assistants import spotlight
+from serving.assistants.sandbox.pool import SandboxFull, SandboxOf, SandboxUnavailable
+from serving.assistants.strategies.model import PromptTooLong
+from serving.assistants.strategies.run import run
+from serving.assistants.strategies.work import Step, Work
+from serving.assistants.tools.builtin import Search, tools
+from serving.assistants.tools.catalogue import CatalogTools
+from serving.assistants.tools.tool import Toolbox
+from serving.config import TOOLS, React, ReactCotSc, Reasoning
+from serving.engines.client import EngineClient
+from serving.engines.endpoint import Endpoint
+from serving.engines.token_counter import TokenCounter
+from serving.inference.approvals import GivenApprovals
+from serving.inference.engine_model import EngineModel, completion_tokens
+from serving.inference.exchange import Exchange
+from serving.inference.generation import book
+from serving.inference.job import GenerationRecord, Job, Memory, Whole
+from serving.inference.relay import Relay
+from serving.inference.steps import step_fields
+from serving.inference.steps import step_text as in_words
+from serving.protocol import choices
+from serving.protocol.errors import invalid, too_many, unavailable
+from serving.telemetry import metrics, tracing
+from serving.telemetry.tracing import Value
+
+log = logging.getLogger("headrace.api")
+
+_OURS = ("messages", "tool_choice", "response_format")
+"""Fields of an engine's document that are for the strategy to say."""
+
+INSTRUCTIONS = 512
+"""Tokens of a prompt that are kept free of memory for a strategy's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """What one request's tools may do: those of the catalogue, what the caller approved of, and when to ask."""
+
+    catalogue: CatalogTools
+    approving: GivenApprovals
+    tainted: Callable[[], bool]
+
+
+class _LeavingRoom:
+    """Memory that fills less of the window than there is."""
+
+    def __init__(self, memory: Memory, client: EngineClient, added: int) -> None:
+        self._memory = memory
+        self._client = client
+        self._added = added
+
+    async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
+        window = await TokenCounter(self._client, endpoint).window()
+        taken = completion_tokens(document.get("max_tokens"), window) + self._added
+        less = {**document, "max_tokens": taken}
+        await self._memory.recall(endpoint, less)
+        document["messages"] = less["messages"]
+
+
+class _Working:
+    """What a strategy has used so far: it has said nothing yet."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def choices(self) -> list[dict[str, Any]]:
+        return []
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        return _usage(self._work)
+
+
+class StrategyRunner:
+    """Answers one request by `strategy`, on the engine that the request was given."""
+
+    def __init__(
+        self,
+        client: EngineClient,
+        sandbox: SandboxOf,
+        strategy: Reasoning,
+        names: tuple[str, ...],
+        search: Search | None,
+        acting: Acting,
+    ) -> None:
+        self._client = client
+        self._sandbox = sandbox
+        self._strategy = strategy
+        self._names = names
+        self._search = search
+        self._acting = acting
+
+    def leaving_room(self, memory: Memory) -> Memory:
+        """Returns `memory` with room left for what the strategy adds to the prompt, and for its completions."""
+        return _LeavingRoom(memory, self._client, self._added())
+
+    def _added(self) -> int:
+        """Tokens that instructions may have: a template, tools, and what a first observation needs."""
+        given = [getattr(self._strategy, f"{name}_template", None) for name in ("cot", "pal", "react")]
+        return INSTRUCTIONS + max(len(template.text) if template else 0 for template in given) // 2
+
+    async def solve(
+        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+    ) -> dict[str, Any] | None:
+        """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
+        with tracing.agent(job.route.requested, endpoint.model):
+            return await self._solve(x, job, endpoint, record, ours)
+
+    async def _solve(
+        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+    ) -> dict[str, Any] | None:
+        strategy = self._strategy
+        relay = (job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)) if job.stream else None
+
+        async def on_step(step: Step) -> None:
+            metrics.child(metrics.strategy_steps, strategy.kind, step.kind).inc()
+            if x.guard is not None and x.guard.output:
+                step = replace(step, text=await x.guard.step(step.text))
+            record.steps.append(step_fields(step))
+            _trace(step)
+            if relay is not None:
+                await _begin(x, relay)
+                await x.write(relay.step(record.steps[-1]))
+
+        sampling = {name: value for name, value in record.prompt.items() if name not in _OURS}
+        model = EngineModel(self._client, endpoint, sampling)
+        work = Work(model, strategy.tokens, on_step)
+        record.heard = _Working(work)
+        others = (
+            await self._acting.catalogue.get(self._names, x.caller.tenant)
+            if isinstance(strategy, React | ReactCotSc)
+            else []
+        )
+
+        def toolbox(settings: React | ReactCotSc) -> Toolbox:
+            built_in = [name for name in self._names if name in TOOLS]
+            return Toolbox(
+                [*tools(built_in, sandbox=self._sandbox, search=self._search), *others],
+                settings.tool_calls,
+                settings.tool_seconds,
+                characters=settings.tool_characters,
+                # A request that approves of calls was one before: what it did then unasked waits now, not done twice.
+                tainted=self._acting.tainted()
+                or self._acting.catalogue.told_by_others(self._names)
+                or bool(self._acting.approving.approved),
+                approved=self._acting.approving.approved,
+                using=self._acting.approving.use,
+                changing=x.hold.pin if x.hold is not None else None,
+                screen=x.guard,
+                marks=spotlight.new(job.route.assistant),
+            )
+
+        try:
+            answer = await run(strategy, work, record.prompt["messages"], sandbox=self._sandbox, toolbox=toolbox)
+        except PromptTooLong:
+            raise invalid(
+                "What is asked does not fit the model's context.", job.param, "context_length_exceeded"
+            ) from None
+        except SandboxFull:
+            raise too_many("Too many programs wait to be run; try again soon.") from None
+        except SandboxUnavailable:
+            raise unavailable("Programs cannot be run here now.") from None
+        finally:
+            tracing.answered(None, _usage(work))
+            book(x, job, _usage(work))
+            if model.unknown and x.charge is not None:
+                x.charge.lose()
+        if x.guard is not None and x.guard.output:
+            checked = await x.guard.check(answer.text, "output", "choices[0].content")
+            reason = "content_filter" if checked.blocked else answer.finish_reason
+            answer = replace(answer, text=checked.text, finish_reason=reason)
+        x.timeline.end_of("reason")
+        made = " ".join(step.kind for step in work.steps)
+        log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)
+        usage = _usage(work)
+        if relay is not None:
+            await _begin(x, relay)
+            await x.write(relay.answer(answer.text, answer.finish_reason, usage))
+        fields = (await record.annotate({0: answer.text}, usage)).get(0, {})
+        fields.setdefault("headrace", {})["strategy"] = strategy.kind
+        fields["headrace"]["steps"] = record.steps
+        if answer.pending:
+            fields["headrace"]["approvals"] = self._acting.approving.offers(answer.pending)
+        message = {"role": "assistant", "content": answer.text, **fields}
+        choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
+        record.heard = Whole([choice], usage)
+        if relay is not None:
+            relay.annotate({0: fields})
+            rest = relay.tail()
+            await record.complete(lambda: rest)
+            await x.write(rest, last=True)
+            return None
+        reasoning = "".join(f"{in_words(step)}\n" for step in record.steps)
+        told = choices.complete_choice({**choice, "message": {**message, "reasoning_content": reasoning}})
+        whole = {
+            **ours,
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "choices": [told],
+            "usage": usage or None,
+        }
+        await record.complete(lambda: orjson.dumps(whole))
+        return whole
+
+
+def _trace(step: Step) -> None:
+    """Makes a span of a step, which took the time since the one before."""
+    if (parent := tracing.kept()) is None:
+        return
+    # Its tokens are those of the requests to the model, which have the conventions' attribute for them.
+    attributes: dict[str, Value] = {"headrace.step.kind": step.kind, "headrace.step.tokens": step.tokens}
+    if step.name:
+        attributes["gen_ai.tool.name"] = step.name
+    span = parent.child(f"step {step.kind}", attributes, begin=time.perf_counter() - step.seconds)
+    span.content("headrace.step.text", step.text)
+    span.end()
+
+
+async def _begin(x: Exchange, relay: Relay) -> None:
+    """Begins the stream, if it has not begun: what fails before is an error of its own."""
+    if not x.started:
+        await x.start_stream()
+        await x.write(relay.head())
+
+
+def _usage(work: Work) -> dict[str, Any]:
+    """Returns the tokens of all that the model was asked, none where the engine says nothing of them."""
+    usage = work.usage
+    if not usage.total:
+        return {}
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": sum(step.tokens for step in work.steps)},
+    }

@@ -1,0 +1,39 @@
+"""What an answer cost: its tokens, times the price of the model that answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from serving.config import Price
+from serving.engines.reported_usage import count, counts_of
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """An exact amount in a currency of ISO 4217."""
+
+    amount: Decimal
+    currency: str
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """As the API shows it: the amount as a decimal number without exponent, in a string."""
+        return {"amount": f"{self.amount.normalize():f}", "currency": self.currency}
+
+
+def cost_of(usage: Mapping[str, Any], price: Price | None) -> Cost | None:
+    """Returns what the tokens of an engine's `usage` cost, None without a price or where both counts are not said.
+
+    Prompt tokens that the engine had in its cache have a price of their own where there is one.
+    """
+    if price is None or price.input is None or price.output is None or (counts := counts_of(usage)) is None:
+        return None
+    read, written = counts
+    details = usage.get("prompt_tokens_details")
+    cached = min((count(details, "cached_tokens") if isinstance(details, Mapping) else None) or 0, read)
+    of_cached = price.input if price.cached_input is None else price.cached_input
+    amount = (read - cached) * price.input + cached * of_cached + written * price.output
+    return Cost(amount.scaleb(-6), price.currency)

@@ -1,0 +1,200 @@
+"""Requests of chat completions and completions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from serving.config import StrategyKind
+from serving.protocol.json_schema_limits import BoundedSchema, Together
+from serving.protocol.parts import Body, Metadata, ModelName, Part, Stop, Text, TextPart
+from serving.security.approvals import MAX_ID
+
+
+class FunctionCall(Body):
+    """A call that the model asked for."""
+
+    name: str = Field(max_length=64)
+    arguments: str
+
+
+class ToolCall(Body):
+    """A tool call of an assistant message."""
+
+    id: str = Field(max_length=128)
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class Message(Body):
+    """One message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | Annotated[list[Part], Field(fail_fast=True, max_length=1000)] | None = None
+    name: str | None = Field(default=None, max_length=64)
+    tool_calls: list[ToolCall] | None = Field(default=None, max_length=128)
+    tool_call_id: str | None = Field(default=None, max_length=128)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.content is None and not self.tool_calls:
+            raise ValueError("a message needs content")
+        if self.role == "tool" and not self.tool_call_id:
+            raise ValueError("a tool message needs a tool_call_id")
+        return self
+
+    @property
+    def attaches(self) -> bool:
+        """Whether it has parts that are no text."""
+        return isinstance(self.content, list) and not all(isinstance(part, TextPart) for part in self.content)
+
+    def text(self) -> str:
+        """Returns the message's text without its other parts."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(p.text for p in self.content or () if isinstance(p, TextPart))
+
+
+class Function(Body):
+    """A function that the model may call."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = Field(default=None, max_length=20_000)
+    parameters: BoundedSchema | None = None
+    strict: bool | None = None
+
+
+class Tool(Body):
+    """A tool that the model may call."""
+
+    type: Literal["function"]
+    function: Function
+
+
+Tools = Annotated[list[Tool], Field(fail_fast=True, max_length=128), Together]
+
+
+class NamedFunction(Body):
+    """A function by its name."""
+
+    name: str = Field(max_length=64)
+
+
+class NamedChoice(Body):
+    """The function that the model must call."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class JsonSchema(Body):
+    """A JSON Schema that the answer must satisfy."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = Field(default=None, max_length=20_000)
+    schema_: BoundedSchema = Field(alias="schema")
+    strict: bool | None = None
+
+
+class TextFormat(Body):
+    """Free text or any JSON object."""
+
+    type: Literal["text", "json_object"]
+
+
+class SchemaFormat(Body):
+    """JSON that satisfies a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[TextFormat | SchemaFormat, Field(discriminator="type")]
+
+
+class StreamOptions(Body):
+    """What a stream carries beside its tokens."""
+
+    include_usage: bool = False
+
+
+class Sampling(Body):
+    """What chat completions and completions share."""
+
+    model: ModelName
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    seed: int | None = Field(default=None, ge=-(2**31), lt=2**32)
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    n: int | None = Field(default=None, ge=1, le=128)
+    user: str | None = Field(default=None, max_length=512)
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _stream(cls, value: Any) -> Any:
+        return False if value is None else value
+
+    @model_validator(mode="after")
+    def _stream_options(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options needs stream to be true")
+        return self
+
+
+ConversationId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class ConversationReference(Body):
+    """A conversation by its id."""
+
+    id: ConversationId
+
+
+ApprovalId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
+
+
+class ChatRequest(Sampling):
+    """`POST /v1/chat/completions`.
+
+    Three fields are ours: what `conversation` holds comes before the messages, `strategy` is how to come
+    to the answer, and `approvals` are ids of calls of tools that may be made.
+    """
+
+    messages: Annotated[list[Message], Field(fail_fast=True)] = Field(min_length=1)
+    conversation: ConversationId | ConversationReference | None = None
+    strategy: StrategyKind | None = None
+    approvals: list[ApprovalId] | None = Field(
+        default=None,
+        max_length=16,
+        description="of calls that wait, by the ids that an answer has in `headrace.approvals`",
+    )
+    max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: Tools | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
+    store: bool | None = None
+    metadata: Metadata | None = None
+    parallel_tool_calls: bool | None = None
+
+    @model_validator(mode="after")
+    def _logprobs(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
+        return self
+
+
+class CompletionRequest(Sampling):
+    """`POST /v1/completions`."""
+
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=64)]
+    max_tokens: int | None = Field(default=16, ge=1, lt=2**31)
+    logprobs: int | None = Field(default=None, ge=0, le=5)
+    suffix: Annotated[str, StringConstraints(max_length=0)] | None = None

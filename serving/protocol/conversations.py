@@ -1,0 +1,142 @@
+"""Items of conversations, and requests about them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
+
+from serving.protocol.parts import AudioData, Base64, Body, DataUrl, Detail, FileId, FileName, Metadata, Text
+
+
+class InputText(Body):
+    """Text of the user, or instructions."""
+
+    type: Literal["input_text"]
+    text: Text
+
+
+class OutputText(Body):
+    """Text of the assistant, with its citations."""
+
+    type: Literal["output_text"]
+    text: Text
+    annotations: list[dict[str, Any]] = Field(default=[], max_length=1000)
+
+
+class Refusal(Body):
+    """Why the assistant did not answer."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+
+class InputImage(Body):
+    """An image, in a URL that holds it."""
+
+    type: Literal["input_image"]
+    image_url: DataUrl | None = None
+    file_id: FileId | None = None
+    detail: Detail = "auto"
+
+
+class InputAudio(Body):
+    """A recording."""
+
+    type: Literal["input_audio"]
+    input_audio: AudioData
+
+
+class InputFile(Body):
+    """A document."""
+
+    type: Literal["input_file"]
+    file_data: DataUrl | Base64 | None = None
+    file_id: FileId | None = None
+    filename: FileName | None = None
+    file_url: str | None = Field(default=None, description="not supported")
+
+    @field_validator("file_url", mode="before")
+    @classmethod
+    def _file_url(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("Nothing is fetched by its URL: send file_data.")
+        return value
+
+
+Content = Annotated[InputText | OutputText | Refusal | InputImage | InputAudio | InputFile, Field(discriminator="type")]
+
+
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+
+
+CallId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class MessageItem(Body):
+    """A message of a conversation; a string as its content is one part of text."""
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    status: ItemStatus = "completed"
+    content: Text | Annotated[list[Content], Field(fail_fast=True, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        if isinstance(self.content, str):
+            assistant = self.role == "assistant"
+            part = OutputText(type="output_text", text=self.content) if assistant else None
+            self.content = [part or InputText(type="input_text", text=self.content)]
+        return self
+
+
+class FunctionCallItem(Body):
+    """A call that the model asked for."""
+
+    type: Literal["function_call"]
+    call_id: CallId
+    name: str = Field(min_length=1, max_length=64)
+    arguments: str
+    status: ItemStatus = "completed"
+
+
+class FunctionCallOutputItem(Body):
+    """What came of a call."""
+
+    type: Literal["function_call_output"]
+    call_id: CallId
+    output: Text | Annotated[list[Content], Field(fail_fast=True, max_length=1000)]
+    status: ItemStatus = "completed"
+
+
+def item_type(value: Any) -> Any:
+    """Returns the type of an item."""
+    given = value.get("type", "message") if isinstance(value, dict) else getattr(value, "type", None)
+    return given if isinstance(given, str) else None
+
+
+ItemBody = Annotated[
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionCallOutputItem, Tag("function_call_output")],
+    Discriminator(item_type),  # OpenAI's clients may leave the type of a message out
+]
+
+
+class ConversationRequest(Body):
+    """`POST /v1/conversations`."""
+
+    items: list[ItemBody] | None = Field(default=None, max_length=20)
+    metadata: Metadata | None = None
+
+
+class MetadataUpdate(Body):
+    """`POST /v1/conversations/{id}` and `POST /v1/chat/completions/{id}`."""
+
+    metadata: Metadata | None
+
+
+class ConversationItemsRequest(Body):
+    """`POST /v1/conversations/{id}/items`."""
+
+    items: list[ItemBody] = Field(min_length=1, max_length=20)

@@ -1,0 +1,110 @@
+"""Parts of messages: text, pictures, recordings and files.
+
+Fields that OpenAI knows and we do not act on are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+Text = str
+
+
+Metadata = Annotated[dict[str, str], Field(max_length=16)]
+
+
+class Body(BaseModel):
+    """Base of request bodies: values keep their JSON types (a string is no number)."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class TextPart(Body):
+    """Text inside a message."""
+
+    type: Literal["text"]
+    text: Text
+
+
+def _content_itself(value: Any) -> Any:
+    if isinstance(value, str) and not value.startswith("data:"):
+        raise ValueError("Send the content itself, as data:<type>;base64,<content>: nothing is fetched by its URL.")
+    return value
+
+
+DataUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^data:[a-z]+/[A-Za-z0-9.+-]+;base64,[A-Za-z0-9+/]*={0,2}$"),
+    BeforeValidator(_content_itself),
+]
+"""A content itself, never its address: an engine would fetch it from inside the walls."""
+
+
+Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+
+
+Detail = Literal["low", "high", "auto", "original"]
+
+
+FileId = Annotated[str, StringConstraints(max_length=128)]
+
+
+FileName = Annotated[str, StringConstraints(max_length=256)]
+
+
+class ImageUrl(Body):
+    """An image."""
+
+    url: DataUrl
+    detail: Detail | None = None
+
+
+class AudioData(Body):
+    """A recording."""
+
+    data: Base64
+    format: str = Field(pattern=r"^[a-z0-9]{1,16}$")
+
+
+class FileData(Body):
+    """A document."""
+
+    file_data: DataUrl | Base64 | None = None
+    file_id: FileId | None = None
+    filename: FileName | None = None
+
+
+class OtherPart(Body):
+    """What is no text inside a message: passed on to engines that take it."""
+
+
+class ImagePart(OtherPart):
+    """An image inside a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class AudioPart(OtherPart):
+    """A recording inside a message."""
+
+    type: Literal["input_audio"]
+    input_audio: AudioData
+
+
+class FilePart(OtherPart):
+    """A document inside a message."""
+
+    type: Literal["file"]
+    file: FileData
+
+
+Part = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]

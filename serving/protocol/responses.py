@@ -1,0 +1,142 @@
+"""Request bodies of the Responses API. Fields that OpenAI knows and we do not act on are ignored.
+
+Source of names and ranges: OpenAI's API reference (responses).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
+
+from serving.config import StrategyKind
+from serving.protocol.chat import ApprovalId, ConversationId, ConversationReference, Function, JsonSchema, TextFormat
+from serving.protocol.conversations import FunctionCallItem, FunctionCallOutputItem, MessageItem, item_type
+from serving.protocol.json_schema_limits import Together
+from serving.protocol.parts import Body, Metadata, ModelName, Text
+
+ResponseId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class ReasoningItem(Body):
+    """What a model thought, or a step of a strategy. Models are not shown it again, and it is not kept again."""
+
+    type: Literal["reasoning"]
+
+
+InputItem = Annotated[
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionCallOutputItem, Tag("function_call_output")]
+    | Annotated[ReasoningItem, Tag("reasoning")],
+    Discriminator(item_type),
+]
+
+
+Input = Annotated[
+    Annotated[Text, Tag("a string")] | Annotated[list[InputItem], Field(fail_fast=True, min_length=1), Tag("a list")],
+    Discriminator(lambda value: "a list" if isinstance(value, list) else "a string"),  # a mistake is told of that one
+]
+
+
+class FunctionTool(Function):
+    """A function that the model may call; tools of other types are not there."""
+
+    type: Literal["function"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _function(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("type") != "function":
+            raise ValueError("Only tools of the type function are supported.")
+        return value
+
+
+class FunctionChoice(Body):
+    """The function that the model must call."""
+
+    type: Literal["function"]
+    name: str = Field(max_length=64)
+
+
+class SchemaTextFormat(JsonSchema):
+    """JSON that satisfies a schema."""
+
+    type: Literal["json_schema"]
+
+
+class TextOptions(Body):
+    """What the answer's text is like."""
+
+    format: Annotated[TextFormat | SchemaTextFormat, Field(discriminator="type")] | None = None
+
+
+class ResponseRequest(Body):
+    """`POST /v1/responses`."""
+
+    model: ModelName
+    input: Input
+    instructions: Text | None = None
+    stream: bool = False
+    store: bool | None = None  # None is true, and no consent to more
+    background: bool | None = None
+    previous_response_id: ResponseId | None = None
+    conversation: ConversationId | ConversationReference | None = None
+    strategy: StrategyKind | None = None
+    approvals: list[ApprovalId] | None = Field(default=None, max_length=16)
+    prompt: dict[str, Any] | None = Field(default=None, description="not supported")
+    max_output_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    tools: Annotated[list[FunctionTool], Field(fail_fast=True, max_length=128), Together] | None = None
+    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    metadata: Metadata | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    include: list[Annotated[str, StringConstraints(max_length=64)]] | None = Field(default=None, max_length=16)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the response is kept."""
+        return self.store is not False
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The conversation that it is said in."""
+        given = self.conversation
+        return given.id if isinstance(given, ConversationReference) else given
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _stream(cls, value: Any) -> Any:
+        return False if value is None else value
+
+    @field_validator("background")
+    @classmethod
+    def _background(cls, value: bool | None) -> bool | None:
+        if value:
+            raise ValueError("Responses in the background are not supported.")
+        return value
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _prompt(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("Prompt templates are not supported: send instructions and input.")
+        return value
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _top_logprobs(cls, value: int | None) -> int | None:
+        if value:
+            raise ValueError("Log probabilities are not supported here: ask for a chat completion.")
+        return value
+
+    @field_validator("include")
+    @classmethod
+    def _include(cls, value: list[str] | None) -> list[str] | None:
+        if value and "message.output_text.logprobs" in value:
+            raise ValueError("Log probabilities are not supported here: ask for a chat completion.")
+        return value

@@ -1,0 +1,180 @@
+"""One job: its row as a value, and the conditions under which it may be seen, claimed and written."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, false, func, or_, select, text
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.core.principal import Principal
+from serving.store.errors import Lost, NotFound
+from serving.store.relational.prepared import Prepared
+from serving.store.relational.rows import build
+from serving.store.relational.tables import RUNNING, UNFINISHED, jobs
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Json = dict[str, Any]
+
+SERVER_ERROR = "server_error"
+MAX_ERROR = 2000  # characters kept of an error message
+
+ERASE = "erase_user"
+"""Job kind: payload {"user", "subject", "dry_run"}; result {"counts"}: how many of each class there were."""
+
+COMPACT = "compact_database"
+"""Job kind: payload {}."""
+
+ERASURE = "erasure"
+"""The lane of erasures, and of all jobs that follow from one: workers of their own do them. The other lane is ""."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of background work. `attempts` counts claims; times are unix seconds."""
+
+    id: str
+    tenant: str
+    user: str
+    kind: str
+    payload: Json
+    status: Status
+    attempts: int
+    max_attempts: int
+    run_after: float
+    lease_owner: str | None
+    lease_until: float | None
+    cancel_requested: bool
+    done: int
+    total: int
+    message: str
+    result: Json | None
+    error_code: str | None
+    error_message: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+    @property
+    def principal(self) -> Principal:
+        """Who the work is done for."""
+        return Principal(tenant=self.tenant, user=self.user, key_id=self.id)
+
+
+OnEnd = Callable[[AsyncConnection, Job], Awaitable[None]]
+"""Called in the transaction that ends a job, whoever ends it and however."""
+
+
+def owned(principal: Principal, id: str) -> ColumnElement[bool]:
+    return and_(jobs.c.id == id, jobs.c.tenant == principal.tenant)
+
+
+def held(job: Job) -> ColumnElement[bool]:
+    """The fence: true while nobody else claimed, ended or released the job."""
+    return and_(jobs.c.id == job.id, jobs.c.status == "running", jobs.c.lease_owner == job.lease_owner)
+
+
+async def hold(connection: AsyncConnection, job: Job) -> Job:
+    try:
+        return await one(connection, held(job), lock=True)
+    except NotFound:
+        raise Lost(f"{job.id} is no longer ours") from None
+
+
+async def first(connection: AsyncConnection, where: ColumnElement[bool], lock: bool = False) -> Job | None:
+    query = select(jobs).where(where)
+    if lock:
+        query = query.with_for_update()
+    row: RowMapping | None = (await connection.execute(query)).mappings().first()
+    return build(Job, row) if row is not None else None
+
+
+async def one(connection: AsyncConnection, where: ColumnElement[bool], id: str = "", *, lock: bool = False) -> Job:
+    job = await first(connection, where, lock)
+    if job is None:
+        raise NotFound("job", id)
+    return job
+
+
+def claimable(
+    kinds: Sequence[str], at: float | BindParameter[Any], *, lane: str | None = None, tenant: str | None = None
+) -> Select[Any]:
+    """The oldest job that is due, or whose lease ran out, and that waits for no earlier one of its group.
+
+    Of one `lane` and one `tenant` where they are given.
+    """
+    earlier = jobs.alias("earlier")
+    blocked = (
+        select(earlier.c.seq)
+        .where(
+            earlier.c.group_key == jobs.c.group_key,
+            earlier.c.seq < jobs.c.seq,
+            text(f"earlier.{UNFINISHED}"),  # literal, or the partial index stays unused
+            or_(
+                earlier.c.group_item == jobs.c.group_item,
+                earlier.c.group_item.is_(None),
+                jobs.c.group_item.is_(None),
+            ),
+        )
+        .exists()
+    )
+    due = and_(jobs.c.status == "queued", jobs.c.run_after <= at)
+    expired = and_(jobs.c.status == "running", jobs.c.lease_until <= at)
+    of: list[ColumnElement[bool]] = [or_(false(), *(jobs.c.kind == kind for kind in kinds))]
+    if lane is not None:
+        of.append(jobs.c.lane == lane)
+    if tenant is not None:
+        of.append(jobs.c.tenant == tenant)
+    return select(jobs).where(UNFINISHED, *of, or_(due, expired), ~blocked).order_by(jobs.c.seq).limit(1)
+
+
+@cache
+def any_claimable(kinds: tuple[str, ...], lane: str | None) -> Prepared:
+    """Returns a query with one row where a job is `claimable` at the given `at`, and none otherwise.
+
+    It is compiled once, since idle workers repeat it.
+    """
+    return Prepared(
+        claimable(kinds, bindparam("at", type_=jobs.c.run_after.type), lane=lane).with_only_columns(jobs.c.seq)
+    )
+
+
+def _tenants() -> Select[Any]:
+    """The tenants that have unfinished jobs, in the order of their names: as many steps in an index as there are."""
+    first = select(func.min(jobs.c.tenant).label("tenant")).where(UNFINISHED).cte("waiting", recursive=True)
+    after = jobs.alias("after")
+    # Literal, or the partial index stays unused.
+    following = select(func.min(after.c.tenant)).where(text(f"after.{UNFINISHED}"), after.c.tenant > first.c.tenant)
+    waiting = first.union_all(select(following.scalar_subquery()).where(first.c.tenant.is_not(None)))
+    return select(waiting.c.tenant).where(waiting.c.tenant.is_not(None))
+
+
+_TENANTS = _tenants()
+
+
+async def turns(
+    connection: AsyncConnection, kinds: Sequence[str], lane: str | None, after: str, at: float
+) -> list[str]:
+    """Returns the tenants that have unfinished jobs in the order in which it is their turn.
+
+    First comes who has the fewest running, and of those who have as many, whose name follows `after` in the round of
+    names: each has a turn before anybody has another, however many jobs wait.
+    """
+    waiting = (await connection.execute(_TENANTS)).scalars().all()
+    running: list[ColumnElement[bool]] = [jobs.c.kind.in_(list(kinds)), jobs.c.lease_until > at]
+    if lane is not None:
+        running.append(jobs.c.lane == lane)
+    count = select(jobs.c.tenant, func.count().label("number")).where(RUNNING, *running).group_by(jobs.c.tenant)
+    busy = {row.tenant: row.number for row in await connection.execute(count)}
+    return sorted(waiting, key=lambda tenant: (busy.get(tenant, 0), tenant <= after, tenant))
+
+
+async def requeue(connection: AsyncConnection, job: Job, **changes: object) -> Job:
+    await connection.execute(
+        jobs.update().where(jobs.c.id == job.id).values(status="queued", lease_owner=None, lease_until=None, **changes)
+    )
+    return await one(connection, jobs.c.id == job.id)

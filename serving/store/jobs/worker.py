@@ -1,0 +1,174 @@
+"""Runs jobs: claim, handle, heartbeat in the background, end. One asyncio loop, several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.store.errors import Lost, StoreUnavailable
+from serving.store.jobs.queue import Job, Jobs, Json
+
+log = logging.getLogger(__name__)
+
+
+class PermanentError(Exception):
+    """Raised by a handler when another attempt cannot help; `message` is shown to the tenant."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Postponed(Exception):
+    """Raised by a handler that must wait for other jobs: it is called again after `delay_s`, and loses no attempt."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(f"postponed by {delay_s} s")
+        self.delay_s = delay_s
+
+
+class JobContext:
+    """What a handler is given: the job, whom it works for, and a way to report progress."""
+
+    def __init__(self, jobs: Jobs, job: Job, lease_s: float) -> None:
+        self._jobs = jobs
+        self._lease_s = lease_s
+        self.job = job
+
+    @property
+    def principal(self) -> Principal:
+        return self.job.principal
+
+    async def progress(self, done: int, total: int, message: str = "") -> None:
+        """Notes progress and extends the lease.
+
+        Raises `Lost` when the job was cancelled or taken over: call it (or `check`) right before a step that
+        cannot be undone.
+        """
+        await self._jobs.heartbeat(self.job, self._lease_s, done=done, total=total, message=message)
+
+    async def check(self) -> None:
+        """Raises `Lost` when the job was cancelled or taken over; extends the lease otherwise."""
+        await self._jobs.heartbeat(self.job, self._lease_s)
+
+
+Handler = Callable[[JobContext], Awaitable[Json | None]]
+"""Does one job and returns its result. It may run twice: what it does must bear repeating.
+
+It is cancelled when the job is; blocking work belongs into `asyncio.to_thread`, or heartbeats stop."""
+
+
+class Worker:
+    """Claims and runs jobs of the kinds that have a handler, at most `concurrency` at once, of one `lane` if given.
+
+    `run()` returns after `stop()`; jobs still running then are cancelled and given back to the queue.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        handlers: Mapping[str, Handler],
+        *,
+        owner: str | None = None,
+        lane: str | None = None,
+        concurrency: int = 1,
+        lease_s: float = 30,
+        poll_s: float = 0.5,
+    ) -> None:
+        self._jobs = jobs
+        self._handlers = dict(handlers)
+        self._owner = owner or f"{socket.gethostname()}/{os.getpid()}"
+        self._lane = lane
+        self._concurrency = concurrency
+        self._lease_s = lease_s
+        self._poll_s = poll_s
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Asks `run()` to end; safe to call more than once."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Works until `stop()`. A store that is unavailable is waited for."""
+        slots = [asyncio.create_task(self._slot()) for _ in range(self._concurrency)]
+        try:
+            await self._stopping.wait()
+        finally:
+            for slot in slots:
+                slot.cancel()
+            await asyncio.gather(*slots, return_exceptions=True)
+
+    async def _slot(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                job = await self._jobs.claim(list(self._handlers), self._owner, self._lease_s, lane=self._lane)
+            except Exception as e:  # a worker outlives whatever is wrong with the database
+                log.warning("no jobs can be claimed: %s", e, exc_info=not isinstance(e, StoreUnavailable))
+                job = None
+            if job is None:
+                await asyncio.sleep(self._poll_s)
+            else:
+                await self._work(job)
+
+    async def _work(self, job: Job) -> None:
+        """Runs one job to its end. What cannot be written now is left to the lease: it runs out."""
+        context = JobContext(self._jobs, job, self._lease_s)
+        handling = asyncio.ensure_future(self._handlers[job.kind](context))
+        beating = asyncio.create_task(self._beat(job))
+        try:
+            await asyncio.wait([handling, beating], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            interrupted = not handling.done()
+            handling.cancel()
+            beating.cancel()
+            # Shielded: a job that is given back at shutdown must be written before the process goes.
+            await asyncio.shield(asyncio.ensure_future(self._end(job, handling, beating, interrupted)))
+
+    async def _end(
+        self,
+        job: Job,
+        handling: asyncio.Future[Json | None],
+        beating: asyncio.Task[None],
+        interrupted: bool,
+    ) -> None:
+        await asyncio.gather(handling, beating, return_exceptions=True)
+        try:
+            if handling.cancelled():
+                if interrupted:
+                    await self._jobs.release(job)
+                else:  # the handler's own doing
+                    await self._jobs.fail(job, "the handler cancelled itself")
+            elif (error := handling.exception()) is None:
+                await self._jobs.complete(job, handling.result())
+            elif isinstance(error, Lost):
+                await self._jobs.release(job)
+            elif isinstance(error, Postponed):
+                await self._jobs.release(job, delay_s=error.delay_s)
+            elif isinstance(error, PermanentError):
+                await self._jobs.fail(job, error.message, code=error.code, retryable=False)
+            else:
+                log.error("%s %s failed (attempt %d)", job.kind, job.id, job.attempts, exc_info=error)
+                await self._jobs.fail(job, f"{type(error).__name__}: {error}")
+        except Lost:
+            log.warning("%s %s was taken over by another worker", job.kind, job.id)
+        except Exception:  # the lease runs out and the job is tried again
+            log.exception("the end of %s %s cannot be written", job.kind, job.id)
+
+    async def _beat(self, job: Job) -> None:
+        """Extends the lease until the job is lost, or until no heartbeat could be written for a whole lease."""
+        alive_until = now() + self._lease_s
+        while now() < alive_until:
+            await asyncio.sleep(self._lease_s / 3)
+            with contextlib.suppress(StoreUnavailable):
+                try:
+                    await self._jobs.heartbeat(job, self._lease_s)
+                except Lost:
+                    return
+                alive_until = now() + self._lease_s

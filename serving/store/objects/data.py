@@ -1,0 +1,27 @@
+"""Where files and collections lie, as a `Store` says: a folder, or a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from serving.config import Store
+from serving.store.objects import bucket
+from serving.store.objects.places import Folder, Place
+
+FILES = "files"
+COLLECTIONS = "collections"
+
+
+def place(store: Store, folder: str) -> Place:
+    """Returns the place of `FILES` or `COLLECTIONS`."""
+    if store.in_bucket:
+        return bucket.Bucket(store, folder)
+    return Folder(Path(store.data) / folder)
+
+
+def collections(store: Store) -> tuple[str, Mapping[str, str]]:
+    """Returns the URI of the collections, and the options that LanceDB needs to reach it."""
+    if store.in_bucket:
+        return f"{bucket.uri(store)}/{COLLECTIONS}", bucket.options(store)
+    return f"{store.data}/{COLLECTIONS}", {}

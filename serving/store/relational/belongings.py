@@ -1,0 +1,89 @@
+"""What belongs to a user: said in this one place, by a condition for each table."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Table, and_, or_, select
+
+from serving.store.jobs.job import ERASE
+from serving.store.relational.tables import (
+    captures,
+    conversation_items,
+    conversation_summaries,
+    conversations,
+    feedback,
+    files,
+    idempotency_keys,
+    jobs,
+    keys,
+    memories,
+    quotas,
+    responses,
+    sessions,
+    turn_vectors,
+    usage,
+    users,
+    vector_store_files,
+    vector_stores,
+)
+from serving.store.vector_stores import INGEST
+
+
+def theirs(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
+    """What of a table is a user's."""
+    mine = and_(captures.c.tenant == tenant, captures.c.user == user)
+    if table is conversations:
+        talks = select(captures.c.conversation_id).where(mine, captures.c.conversation_id.is_not(None))
+        recalled = select(turn_vectors.c.conversation_id).where(theirs(turn_vectors, tenant, user))
+        return _owned(table, tenant, user, or_(table.c.id.in_(talks), table.c.id.in_(recalled)))
+    if table is responses:
+        talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
+        asked = select(captures.c.id).where(mine)
+        return _owned(table, tenant, user, or_(table.c.id.in_(asked), table.c.conversation_id.in_(talks)))
+    if table in (conversation_items, conversation_summaries):
+        talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
+        return and_(table.c.tenant == tenant, table.c.conversation_id.in_(talks))
+    if table is files:
+        ingested = select(jobs.c.group_item).where(
+            jobs.c.tenant == tenant, jobs.c.user == user, jobs.c.kind == INGEST, jobs.c.group_item.is_not(None)
+        )
+        return _owned(table, tenant, user, table.c.id.in_(ingested))
+    if table is jobs:
+        about = and_(jobs.c.kind == ERASE, jobs.c.payload["user"].as_string() == user)
+        return and_(table.c.tenant == tenant, or_(table.c.user == user, about))
+    if table is quotas:
+        held = select(keys.c.id).where(theirs(keys, tenant, user))
+        own = or_(
+            and_(table.c.subject == "user", table.c.subject_id == user),
+            and_(table.c.subject == "key", table.c.subject_id.in_(held)),
+        )
+        return and_(table.c.tenant == tenant, own)
+    return and_(table.c.tenant == tenant, table.c.user == user)
+
+
+def _owned(table: Table, tenant: str, user: str, older: ColumnElement[bool]) -> ColumnElement[bool]:
+    """What has the user as its owner, and of what is older than owners that which `older` says."""
+    return and_(table.c.tenant == tenant, or_(table.c.user == user, and_(table.c.user.is_(None), older)))
+
+
+CLASSES: dict[str, Table] = {
+    "users": users,
+    "sessions": sessions,
+    "files": files,
+    "vector_stores": vector_stores,
+    "conversation_items": conversation_items,
+    "conversation_summaries": conversation_summaries,
+    "responses": responses,
+    "conversations": conversations,
+    "captures": captures,
+    "feedback": feedback,
+    "memories": memories,
+    "turn_vectors": turn_vectors,
+    "idempotency_keys": idempotency_keys,
+    "keys": keys,
+    "quotas": quotas,
+    "usage": usage,
+    "jobs": jobs,
+}
+
+LISTS = (files, vector_stores, vector_store_files)
+"""Tables with access lists, which name users."""

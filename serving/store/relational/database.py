@@ -1,0 +1,459 @@
+"""The relational database: engine, transactions and migrations. SQLite on `local`, PostgreSQL elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Self, TypeVar, cast
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, select
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from serving.config import Store
+from serving.core.uninterrupted import finish, require, uninterrupted
+from serving.store.errors import InvalidValue, NewerDatabase, OlderDatabase, StoreUnavailable
+from serving.store.relational import encoding, postgres, sqlite
+from serving.store.relational.postgres import Access
+from serving.store.relational.prepared import Given, Lookups, Prepared, Rows
+from serving.store.relational.tables import meta, metadata
+from serving.telemetry import metrics
+
+TOGETHER = 256
+"""Writers that share one commit at most: a batch must not keep others waiting for long."""
+
+T = TypeVar("T")
+
+_READING = metrics.database_seconds.labels("read")
+_WRITING = metrics.database_seconds.labels("write")
+
+_MIGRATING = threading.Lock()  # alembic keeps its context in module globals
+
+_around: ContextVar[tuple[Database, AsyncConnection] | None] = ContextVar("around", default=None)
+"""The transaction of `Database.atomically` that this task is in."""
+
+
+class Database:
+    """One database, shared by every store of a process. Call `start()` before the first transaction.
+
+    `url` is an SQLAlchemy URL: `sqlite:////abs/path.db` or `postgresql://…`; the async driver is filled in.
+    Transactions raise `StoreUnavailable` for whatever is wrong with the database itself, and recover by themselves
+    once that is mended.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_timeout_s: float = 10,
+        pool_size: int = 4,
+        migrates: bool = True,
+        access: Access | None = None,
+    ) -> None:
+        self.url = _normalise(url)
+        self._busy_timeout_s = busy_timeout_s
+        self._migrates = migrates
+        self._access = access or Access()
+        particular: dict[str, Any] = {}
+        if not self.is_sqlite:
+            # A server that restarted has closed what lies in the pool; the ping finds out before a request does.
+            particular = {"pool_pre_ping": True, "pool_recycle": 1800, "connect_args": self._access.arguments()}
+        self._engine = create_async_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=busy_timeout_s,
+            hide_parameters=True,
+            **encoding.ENGINE,
+            **particular,
+        )
+        # SQLite has one writer: queueing here is fair, its own busy handler sleeps and retries.
+        self._writing: AbstractAsyncContextManager[object] = nullcontext()
+        self._blocking: Engine | None = None
+        self._committing: Engine | None = None
+        self._lookups: Lookups | None = None
+        self._queue: deque[_Waiting] = deque()
+        self._batches: asyncio.Task[None] | None = None  # while something is in the queue
+        if self.is_sqlite:
+            self._writing = asyncio.Lock()
+            sqlite.configure(self._engine.sync_engine, busy_timeout_s=busy_timeout_s)
+            self._reader = self._engine
+            self._writer = self._engine.execution_options(**{sqlite.WRITE: True})
+            # The async driver crosses to a thread several times for every statement; here a transaction does once.
+            self._blocking = self._blocking_engine(sqlite.READING, pool_size)
+            self._committing = self._blocking_engine(sqlite.WRITING, 1)
+        else:
+            postgres.configure(self._engine.sync_engine, self._access)
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
+
+    def _blocking_engine(self, driver: str, pool_size: int) -> Engine:
+        engine = create_engine(
+            self.url.set(drivername=driver),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=self._busy_timeout_s,
+            hide_parameters=True,
+            **encoding.ENGINE,
+        )
+        sqlite.configure(engine, busy_timeout_s=self._busy_timeout_s)
+        return engine
+
+    @classmethod
+    def of(cls, store: Store) -> Self:
+        """Returns the database of a configuration."""
+        access = Access(store.password, store.tls, store.tls_ca, store.statement_timeout_s)
+        return cls(store.database, pool_size=store.connections, migrates=store.migrate, access=access)
+
+    def __repr__(self) -> str:
+        return f"Database({self.url.render_as_string(hide_password=True)!r})"
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that sees one state of the database and writes nothing.
+
+        As `write`, only inside an `uninterrupted` function.
+        """
+        require()
+        if (around := self._around()) is not None:
+            yield around
+            return
+        with self._explained(), _READING.time():
+            async with self._reader.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self, within: AsyncConnection | None = None) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is on disk when the block ends, and undone when the block raises.
+
+        With `within`, the block is part of that transaction and shares its fate. In PostgreSQL several write at
+        once and each statement sees what others have committed: `lock` what is read to decide what is written.
+        """
+        require()
+        if within is not None:
+            yield within
+            return
+        if (around := self._around()) is not None:
+            savepoint = await around.begin_nested()
+            try:
+                yield around
+            except BaseException as e:
+                if reason := self._explained().reason(e):
+                    metrics.database_errors.inc()
+                    await around.rollback()  # SQLite may have undone all of it, and would go on without a transaction
+                    raise StoreUnavailable(reason) from e
+                await savepoint.rollback()
+                raise
+            await savepoint.commit()
+            return
+        with _WRITING.time():
+            async with self._writing:
+                with self._explained():
+                    async with self._writer.begin() as connection:
+                        yield connection
+
+    @uninterrupted
+    async def atomically(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Runs `work`, in which all that its task reads and writes here is one transaction.
+
+        What raises inside is undone alone where `work` goes on after it. Others may wait for the end: `work` is short.
+        """
+        async with self.write() as connection:
+            token = _around.set((self, connection))
+            try:
+                return await work()
+            finally:
+                _around.reset(token)
+
+    def _around(self) -> AsyncConnection | None:
+        around = _around.get()
+        return around[1] if around is not None and around[0] is self else None
+
+    async def query(self, work: Callable[[Connection], T]) -> T:
+        """Runs `work` in a transaction as of `read`; the faster way for what most requests ask."""
+        require()
+        if self._blocking is None or self._around() is not None:
+            async with self.read() as connection:
+                return await connection.run_sync(work)
+        with _READING.time():
+            return await asyncio.to_thread(self._query, self._blocking, work)
+
+    def _query(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        with self._explained(), engine.begin() as connection:
+            return work(connection)
+
+    async def look_up(self, query: Prepared, given: Given) -> Rows:
+        """Returns the rows of a query that reads a few by their keys; in SQLite without leaving the event loop."""
+        if self.is_sqlite and self._around() is None:
+            # Whatever is wrong, the other way finds it too and says what; or it has the time that this one has not.
+            with suppress(sqlite3.Error):
+                if self._lookups is None:
+                    self._lookups = Lookups(self.url)
+                with _READING.time():
+                    return self._lookups.rows(query, given)
+        return await self._rows(query, given)
+
+    @uninterrupted
+    async def _rows(self, query: Prepared, given: Given) -> Rows:
+        return await self.query(lambda connection: query.rows(connection, given))
+
+    async def together(self, work: Callable[[Connection], T]) -> T:
+        """Runs `work` in a transaction that it may share with what others write at the same time.
+
+        In SQLite each commit waits for the disk, so those who wait for it share the next one, in a thread of its own.
+        What one of them raises undoes its own work alone; what is wrong with the database undoes that of all. In
+        PostgreSQL each has a transaction, and the server lets commits share a wait. `work` uses its connection and
+        changes nothing else: it runs again when another's fails beside it.
+        """
+        require()
+        if self._committing is None or self._around() is not None:
+            async with self.write() as connection:
+                return await connection.run_sync(work)
+        waiting = _Waiting(work)
+        self._queue.append(waiting)
+        if self._batches is None:
+            self._batches = asyncio.create_task(self._write_batches(self._committing))
+        with _WRITING.time():
+            return cast(T, await waiting.done)
+
+    async def _write_batches(self, engine: Engine) -> None:
+        """Commits what waits, until nothing does; other writers have their turn between two batches."""
+        try:
+            while self._queue:
+                async with self._writing:
+                    batch = [self._queue.popleft() for _ in range(min(len(self._queue), TOGETHER))]
+                    try:
+                        ends = await asyncio.to_thread(self._commit, engine, batch)
+                    except Exception as e:
+                        ends = [(None, e)] * len(batch)
+                for member, (result, error) in zip(batch, ends, strict=True):
+                    if member.done.cancelled():
+                        continue
+                    if error is None:
+                        member.done.set_result(result)
+                    else:
+                        member.done.set_exception(error)
+        finally:
+            self._batches = None
+
+    def _commit(self, engine: Engine, batch: Sequence[_Waiting]) -> list[tuple[Any, Exception | None]]:
+        """Runs and commits a batch. Returns the result or the error of each."""
+        try:
+            with self._explained(), engine.begin() as connection:
+                return [(waiting.work(connection), None) for waiting in batch]
+        except StoreUnavailable:
+            raise
+        except Exception as e:
+            if len(batch) == 1:
+                return [(None, e)]
+        # Hardly any work fails, so savepoints, a quarter of a batch's time, are for when one did.
+        with self._explained(), engine.begin() as connection:
+            return [self._run(connection, waiting.work) for waiting in batch]
+
+    def _run(self, connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
+        savepoint = connection.begin_nested()
+        try:
+            result = work(connection)
+        except Exception as e:
+            if self._explained().reason(e) is not None:
+                raise  # SQLite may have undone the whole transaction, and would go on without one
+            savepoint.rollback()
+            return None, e
+        savepoint.commit()
+        return result, None
+
+    @uninterrupted
+    async def check(self) -> None:
+        """Raises `StoreUnavailable` when the database does not answer or was never migrated."""
+        try:
+            await self.query(lambda connection: connection.execute(select(meta.c.value).limit(1)).first())
+        except DBAPIError as e:
+            raise StoreUnavailable("the database was never migrated") from e
+
+    async def start(self) -> None:
+        """Brings the schema up to date, or only looks at it where replicas do not migrate (`Store.migrate`)."""
+        await (self.migrate() if self._migrates else self.require_current())
+
+    async def migrate(self) -> None:
+        """Brings the schema up to date in one transaction; replicas that start together wait for each other.
+
+        Raises `NewerDatabase` when a newer Headrace wrote the database, `StoreUnavailable` when it is broken.
+        """
+        await finish(asyncio.to_thread(self._migrate))
+
+    @uninterrupted
+    async def require_current(self) -> None:
+        """Raises `NewerDatabase` or `OlderDatabase` unless the schema is this version's."""
+        # Not by the async driver: one that cannot open its file leaves a thread that outlives the event loop, whose
+        # traceback would then follow, or cut, the program's last line.
+        found = await self.query(_format)
+        _refuse_newer(found)
+        if found < HEAD:
+            raise OlderDatabase(
+                f"the database has format {found} and this Headrace needs {HEAD}: run `python -m serving.store migrate`"
+            )
+
+    async def rewrite(self) -> None:
+        """Writes the database anew without what was deleted, of which deleting alone leaves the bytes on disk.
+
+        Others wait meanwhile. Raises `StoreUnavailable`, also where a reader that does not end keeps old bytes alive.
+        """
+        async with self._writing:
+            await finish(asyncio.to_thread(self._rewrite))
+
+    def _rewrite(self) -> None:
+        with self._explained():
+            if self.is_sqlite:
+                sqlite.rewrite(self.url, wait_s=max(self._busy_timeout_s, 60))
+                return
+            arguments = self._access.arguments(statement_timeout_s=0)
+            engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
+            postgres.configure(engine, self._access)
+            postgres.rewrite(engine, [table.name for table in metadata.sorted_tables])
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+        if self._lookups is not None:
+            self._lookups.close()
+            self._lookups = None
+        for engine in (self._blocking, self._committing):
+            if engine is not None:
+                engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def _explained(self) -> _Explained:
+        return _Explained(self.url)
+
+    def _migrate(self) -> None:
+        with _MIGRATING, self._explained():
+            if self.is_sqlite:
+                wait_s = max(self._busy_timeout_s, 60)
+                sqlite.prepare(self.url)
+                url = self.url.set(drivername="sqlite+pysqlite")
+                engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+                # Alembic rebuilds a table to alter it; foreign keys would cascade. They are checked below.
+                sqlite.configure(engine, busy_timeout_s=wait_s, foreign_keys=False)
+                sqlite.use_wal(engine, wait_s=wait_s)
+            else:
+                arguments = self._access.arguments(statement_timeout_s=0)
+                engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
+                postgres.configure(engine, self._access)
+            with engine.execution_options(**{sqlite.WRITE: True}).begin() as connection:
+                if not self.is_sqlite:
+                    postgres.lock_for_migration(connection)
+                _upgrade(connection)
+
+
+class _Waiting:
+    """One writer of a batch; `done` is set when its work is on disk, or undone."""
+
+    __slots__ = ("done", "work")
+
+    def __init__(self, work: Callable[[Connection], Any]) -> None:
+        self.work = work
+        self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+class _Explained:
+    """Turns driver errors that mean a broken database into `StoreUnavailable`."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _tb: object) -> None:
+        if reason := self.reason(error):
+            metrics.database_errors.inc()
+            raise StoreUnavailable(reason) from error
+
+    def reason(self, error: BaseException | None) -> str | None:
+        """Returns what is wrong with the database and what to do, None when it is sound."""
+        if isinstance(error, PoolTimeout):
+            return "every database connection is in use"
+        if isinstance(error, IntegrityError):
+            return None
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, sqlite3.Error):
+            return sqlite.explain(cause, self._url)
+        lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if cause is not None and (reason := postgres.explain(cause, self._url, lost=lost)):
+            return reason
+        if isinstance(error, OSError):
+            return f"database {self._url.database} cannot be used: {error.strerror or error}"
+        return "the connection to the database was lost" if lost else None
+
+
+def _normalise(url: str) -> URL:
+    """Returns the URL with its async driver."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise InvalidValue("store.database", "must name a file: sqlite:////path/to/headrace.db")
+        return parsed.set(drivername="sqlite+aiosqlite")
+    # psycopg serves both the async engine and the migration.
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Returns the Alembic configuration of the migrations that ship in this package."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+HEAD = int(str(ScriptDirectory.from_config(alembic_config()).get_current_head()))
+"""The format of the database that this version writes: the number of its newest migration."""
+
+
+def _upgrade(connection: Connection) -> None:
+    found = _format(connection)
+    _refuse_newer(found)
+    if found == HEAD:
+        return
+    command.upgrade(alembic_config(connection), "head")
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken:
+            raise StoreUnavailable(f"migration to format {HEAD} would break a reference: {broken!r}")
+    connection.execute(meta.delete().where(meta.c.key == "format"))
+    connection.execute(meta.insert().values(key="format", value=str(HEAD)))
+
+
+def _format(connection: Connection) -> int:
+    """Returns the number of the newest migration in the database; 0 for an empty one."""
+    if not inspect(connection).has_table(meta.name):
+        return 0
+    return int(connection.execute(select(meta.c.value).where(meta.c.key == "format")).scalar() or 0)
+
+
+def _refuse_newer(found: int) -> None:
+    if found > HEAD:
+        raise NewerDatabase(
+            f"the database has format {found} and this Headrace knows up to {HEAD}: it was written by a "
+            "newer Headrace; install that one again, or restore a backup from before the upgrade"
+        )

@@ -1,0 +1,33 @@
+"""Whose a row is: the one place that says it, for every table with an owner.
+
+The condition stands in the statement that reads or changes the row, so that what is another's takes the same path as
+what is not there.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Table, and_, bindparam, or_
+
+from serving.core.principal import Principal
+
+Values = dict[str, str]
+
+
+def own(table: Table, principal: Principal) -> ColumnElement[bool]:
+    """The principal's rows, and those of its tenant that have no owner."""
+    return _own(table, principal.tenant, principal.user)
+
+
+def own_bound(table: Table) -> ColumnElement[bool]:
+    """As `own`, for a statement that is made once and run with `binds`."""
+    return _own(table, bindparam("own_tenant"), bindparam("own_user"))
+
+
+def binds(principal: Principal) -> Values:
+    """The values of `own_bound`."""
+    return {"own_tenant": principal.tenant, "own_user": principal.user}
+
+
+def _own(table: Table, tenant: object, user: object) -> ColumnElement[bool]:
+    mine = table.c.user == user
+    return and_(table.c.tenant == tenant, or_(table.c.user.is_(None), mine) if table.c.user.nullable else mine)

@@ -1,0 +1,93 @@
+"""Rows to values, and pages of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic, Literal, TypeVar, cast
+
+from sqlalchemy import ColumnElement, Select, Table, and_, or_, select, true
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.core.principal import Principal
+from serving.store.errors import InvalidValue
+
+Order = Literal["asc", "desc"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing; `has_more` says whether another follows its last item."""
+
+    items: list[T]
+    has_more: bool
+
+
+def build(kind: type[T], row: RowMapping, **extra: object) -> T:
+    """Makes dataclass `kind` from the columns of the same names."""
+    return kind(**{name: row[name] for name in _names(cast(Hashable, kind)) if name not in extra}, **extra)
+
+
+@functools.cache  # a tuple per table
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
+
+
+def part(
+    items: Sequence[dict[str, Any]], *, after: str | None, limit: int, max_limit: int, order: Order
+) -> Page[dict[str, Any]]:
+    """As `page`, of objects that one row holds, oldest first, each with its `id`."""
+    _check(limit, max_limit, order)
+    ordered = items if order == "asc" else items[::-1]
+    if after is not None:
+        place = next((n for n, item in enumerate(ordered, 1) if item["id"] == after), None)
+        if place is None:
+            raise InvalidValue("after", "there is no such object")
+        ordered = ordered[place:]
+    return Page(list(ordered[:limit]), len(ordered) > limit)
+
+
+def _check(limit: int, max_limit: int, order: Order) -> None:
+    if not 1 <= limit <= max_limit:
+        raise InvalidValue("limit", f"must be from 1 to {max_limit}")
+    if order not in ("asc", "desc"):
+        raise InvalidValue("order", "must be 'asc' or 'desc'")
+
+
+async def page(
+    connection: AsyncConnection,
+    query: Select[Any],
+    table: Table,
+    principal: Principal | None,
+    *,
+    after: str | None,
+    limit: int,
+    max_limit: int,
+    order: Order,
+    id_column: str = "id",
+    order_column: str = "created_at",
+    within: ColumnElement[bool] | None = None,
+) -> Page[RowMapping]:
+    """Runs `query` over the tenant's rows of `table`, sorted by `order_column`, from behind the row `after`.
+
+    Without a principal, over the rows of all tenants: for what the platform alone may see.
+    `within` narrows the rows to one parent's, where ids are unique only there.
+    """
+    _check(limit, max_limit, order)
+    at, id = table.c[order_column], table.c[id_column]
+    mine = table.c.tenant == principal.tenant if principal is not None else true()
+    if within is not None:
+        mine = and_(mine, within)
+    query = query.where(mine)
+    if after is not None:
+        found = (await connection.execute(select(at).where(id == after, mine))).scalar()
+        if found is None:
+            raise InvalidValue("after", "there is no such object")
+        ahead, behind = (at > found, id > after) if order == "asc" else (at < found, id < after)
+        query = query.where(or_(ahead, and_(at == found, behind)))
+    by = (at, id) if order == "asc" else (at.desc(), id.desc())
+    rows = (await connection.execute(query.order_by(*by).limit(limit + 1))).mappings().all()
+    return Page(list(rows[:limit]), len(rows) > limit)

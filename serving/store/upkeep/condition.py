@@ -1,0 +1,78 @@
+"""How the state of a stack is: work that waits, when its collections were checked, and its newest backup."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import and_, func, or_, select
+
+from serving.core.ids import now
+from serving.core.managed import CHECKED_AT, MANAGED
+from serving.core.uninterrupted import uninterrupted
+from serving.store.relational.database import Database
+from serving.store.relational.tables import UNFINISHED, jobs, meta, vector_stores
+
+BACKED_UP = "backed_up"
+"""The row of `meta` that says when the newest backup was whole, in unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Jobs of one kind that could run and do not, and for how many seconds the first of them has waited."""
+
+    number: int
+    oldest_s: float
+
+
+class Condition:
+    """What can be said of all tenants' state without looking at anybody's data."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def waiting(self) -> dict[str, Waiting]:
+        """Returns the jobs that are due, and those whose worker went away, by kind."""
+        at = now()
+        due = and_(jobs.c.status == "queued", jobs.c.run_after <= at)
+        left = and_(jobs.c.status == "running", jobs.c.lease_until <= at)
+        since = func.min(func.coalesce(jobs.c.lease_until, jobs.c.run_after))
+        query = select(jobs.c.kind, func.count(), since).where(UNFINISHED, or_(due, left)).group_by(jobs.c.kind)
+        found = await self._database.query(lambda connection: connection.execute(query).all())
+        return {kind: Waiting(number, max(at - oldest, 0.0)) for kind, number, oldest in found}
+
+    @uninterrupted
+    async def checked(self, tenant: str, owner: str, names: Collection[str]) -> dict[str, float]:
+        """Returns when each of a user's collections was last made or found equal to its documents, in unix seconds.
+
+        One that never was counts from its making. Those that follow no documents of ours are left out.
+        """
+        named = and_(vector_stores.c.tenant == tenant, vector_stores.c.name.in_(sorted(names)))
+        theirs = or_(vector_stores.c.user == owner, vector_stores.c.user.is_(None))
+        query = select(vector_stores.c.name, vector_stores.c.metadata, vector_stores.c.created_at).where(named, theirs)
+        found = await self._database.query(lambda connection: connection.execute(query).all())
+        checked: dict[str, float] = {}
+        for name, metadata, created_at in found:
+            if MANAGED.items() <= metadata.items():
+                checked[name] = max(_seconds(metadata.get(CHECKED_AT)) or created_at, checked.get(name, 0.0))
+        return checked
+
+    @uninterrupted
+    async def backed_up(self) -> float | None:
+        """Returns when the newest backup was whole, in unix seconds; None before the first."""
+        query = select(meta.c.value).where(meta.c.key == BACKED_UP)
+        found = await self._database.query(lambda connection: connection.execute(query).scalar())
+        return float(found) if found is not None else None
+
+    @uninterrupted
+    async def note_backup(self) -> None:
+        """Notes that a backup is whole now."""
+        async with self._database.write() as connection:
+            await connection.execute(meta.delete().where(meta.c.key == BACKED_UP))
+            await connection.execute(meta.insert().values(key=BACKED_UP, value=repr(now())))
+
+
+def _seconds(text: str | None) -> float | None:
+    """Returns unix seconds, None for what admins wrote there that is none."""
+    return float(text) if text is not None and text.isdecimal() else None
