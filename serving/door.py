@@ -62,7 +62,7 @@ POLL_S = 2.0
 log = logging.getLogger("headrace.door")
 
 
-class Refused(Exception):
+class DoorRefused(Exception):
     """An answer that is the door's own; `status` is the HTTP status."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -91,7 +91,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Answer:
+class DoorAnswer:
     """What Ray answered: callers that wait for one deployment get a response each."""
 
     status: int
@@ -110,7 +110,7 @@ class Door:
         self._settings = settings
         self._session = session
         self._wanted: Any = None
-        self._applying: tuple[bytes, asyncio.Task[Answer]] | None = None
+        self._applying: tuple[bytes, asyncio.Task[DoorAnswer]] | None = None
         self._deadline: float | None = None
         self._gathered = settings.workers == 0
 
@@ -118,12 +118,12 @@ class Door:
         """Answers one request and closes its connection."""
         try:
             response = await self._answer(request)
-        except Refused as e:
+        except DoorRefused as e:
             log.warning("%s %.200r from %s: %d %s", request.method, request.raw_path, request.remote, e.status, e)
             response = e.response()
         except Exception:
             log.exception("%s %.200r", request.method, request.raw_path)
-            response = Refused(500, "internal_error", "The door failed; its log says how.").response()
+            response = DoorRefused(500, "internal_error", "The door failed; its log says how.").response()
         response.force_close()
         return response
 
@@ -142,7 +142,7 @@ class Door:
             if _same(self._wanted, _parse(mounted)):
                 answer = await self._apply(mounted)
                 log.info("applied the document that was asked for before it was mounted: %d", answer.status)
-        except Refused as e:
+        except DoorRefused as e:
             log.warning("cannot apply the mounted document yet: %s", e)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
@@ -154,14 +154,14 @@ class Door:
             return (await self._ask("GET", READS[target], REQUEST_S)).response()
         if method == "PUT" and target == APPLICATIONS:
             return (await self._put(request)).response()
-        raise Refused(403, "forbidden", "This request is not one that KubeRay makes; Ray's dashboard is closed.")
+        raise DoorRefused(403, "forbidden", "This request is not one that KubeRay makes; Ray's dashboard is closed.")
 
-    async def _put(self, request: web.BaseRequest) -> Answer:
+    async def _put(self, request: web.BaseRequest) -> DoorAnswer:
         asked = _parse(await _body(request))
         mounted = self._mounted()
         if not _same(asked, _parse(mounted)):
             self._wanted = asked
-            raise Refused(
+            raise DoorRefused(
                 403,
                 "not_the_mounted_document",
                 "This is not the document of the ConfigMap that the head mounts; if the ConfigMap was just changed, "
@@ -170,7 +170,7 @@ class Door:
         # Goes on when the caller hangs up: KubeRay waits for 2 s only, and asks again.
         return await asyncio.shield(self._apply(mounted))
 
-    def _apply(self, document: bytes) -> asyncio.Task[Answer]:
+    def _apply(self, document: bytes) -> asyncio.Task[DoorAnswer]:
         """Deploys the document, once for all who ask for it at the same time."""
         if self._applying is not None:
             known, task = self._applying
@@ -200,7 +200,7 @@ class Door:
             await asyncio.sleep(POLL_S)
         self._gathered = True
 
-    async def _deploy(self, document: bytes) -> Answer:
+    async def _deploy(self, document: bytes) -> DoorAnswer:
         await self._gather()
         answer = await self._ask("PUT", APPLICATIONS, DEPLOY_S, document)
         if answer.status < 300 and _same(self._wanted, _parse(document)):
@@ -211,18 +211,18 @@ class Door:
         """Asks Ray's dashboard on the door's own behalf. Raises `stranded.Unanswered`."""
         try:
             answer = await self._ask(method, path, seconds, body)
-        except Refused as e:
+        except DoorRefused as e:
             raise stranded.Unanswered(str(e)) from None
         if answer.status >= 300:
             raise stranded.Unanswered(f"{path} was answered by {answer.status}")
         return answer.body
 
-    async def _ask(self, method: str, path: str, seconds: float, body: bytes | None = None) -> Answer:
+    async def _ask(self, method: str, path: str, seconds: float, body: bytes | None = None) -> DoorAnswer:
         try:
             # Read at each request, so that another token needs no restart.
             token = self._settings.token_file.read_text(encoding="ascii").strip()
         except (OSError, ValueError):
-            raise Refused(503, "no_token", "Ray's token cannot be read yet.") from None
+            raise DoorRefused(503, "no_token", "Ray's token cannot be read yet.") from None
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=seconds)
         url = self._settings.ray + path
@@ -232,20 +232,22 @@ class Door:
             ) as answer:
                 content = await _bounded(answer.content, ANSWER_BYTES)
         except TimeoutError:
-            raise Refused(503, "ray_silent", f"Ray did not answer within {seconds:g} s.") from None
+            raise DoorRefused(503, "ray_silent", f"Ray did not answer within {seconds:g} s.") from None
         except (aiohttp.ClientConnectorError, ConnectionError):
-            raise Refused(503, "ray_down", "Ray's dashboard does not listen yet, or no more.") from None
+            raise DoorRefused(503, "ray_down", "Ray's dashboard does not listen yet, or no more.") from None
         except (aiohttp.ClientError, ValueError):
-            raise Refused(502, "bad_answer", "Ray broke off, or answered with something that is not HTTP.") from None
+            raise DoorRefused(
+                502, "bad_answer", "Ray broke off, or answered with something that is not HTTP."
+            ) from None
         if answer.status in (401, 403):
-            raise Refused(502, "token_refused", "Ray refused its token: the file does not hold the running Ray's.")
-        return Answer(answer.status, content, answer.content_type)
+            raise DoorRefused(502, "token_refused", "Ray refused its token: the file does not hold the running Ray's.")
+        return DoorAnswer(answer.status, content, answer.content_type)
 
     def _mounted(self) -> bytes:
         try:
             return self._settings.document.read_bytes()
         except OSError as e:
-            raise Refused(503, "no_document", f"The document cannot be read yet: {e.strerror}.") from None
+            raise DoorRefused(503, "no_document", f"The document cannot be read yet: {e.strerror}.") from None
 
 
 def _workers(listing: Any) -> int:
@@ -261,11 +263,11 @@ def _parse(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise Refused(400, "invalid_json", "The document is not JSON.") from None
+        raise DoorRefused(400, "invalid_json", "The document is not JSON.") from None
 
 
 def _parse_or_none(body: bytes) -> Any:
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(DoorRefused):
         return _parse(body)
     return None
 
@@ -294,16 +296,16 @@ def _same(one: Any, other: Any) -> bool:
 
 async def _body(request: web.BaseRequest) -> bytes:
     if request.headers.get("Content-Encoding"):
-        raise Refused(415, "encoded_body", "The body must not be compressed.")
+        raise DoorRefused(415, "encoded_body", "The body must not be compressed.")
     try:
         async with asyncio.timeout(REQUEST_S):
             return await _bounded(request.content, BODY_BYTES)
     except TimeoutError:
-        raise Refused(408, "slow_body", f"The body did not come within {REQUEST_S} s.") from None
+        raise DoorRefused(408, "slow_body", f"The body did not come within {REQUEST_S} s.") from None
     except ValueError:
-        raise Refused(413, "too_large", f"The body is longer than {BODY_BYTES} bytes.") from None
+        raise DoorRefused(413, "too_large", f"The body is longer than {BODY_BYTES} bytes.") from None
     except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError):
-        raise Refused(400, "broken_body", "The body cannot be read.") from None
+        raise DoorRefused(400, "broken_body", "The body cannot be read.") from None
 
 
 async def _bounded(content: aiohttp.StreamReader, limit: int) -> bytes:

@@ -44,7 +44,7 @@ class Unavailable(IngestError):
     """The API does not answer now, or not with what it is asked: another try may succeed."""
 
 
-class Refused(Exception):
+class IngestRefused(Exception):
     """A document that the API does not take; the message says why."""
 
 
@@ -58,7 +58,7 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
-class Document:
+class SourceFile:
     """A document of ours as the collection holds it."""
 
     file_id: str
@@ -107,7 +107,7 @@ class Collection:
         """Makes the collection ours, and nobody else's to read if it is restricted. What users listed is left alone."""
         metadata = self._store.get("metadata") or {}
         marked = RESTRICTED.items() <= metadata.items()
-        open_to_all = restricted and _own(self._store).get("access") is None
+        open_to_all = restricted and _headrace_fields(self._store).get("access") is None
         if _owner(self._store) == self._user and marked == restricted and not open_to_all:
             return
         kept = {key: value for key, value in metadata.items() if key not in RESTRICTED}
@@ -125,11 +125,11 @@ class Collection:
     def _files(self) -> str:
         return f"/v1/vector_stores/{self.id}/files"
 
-    def documents(self) -> list[Document]:
+    def documents(self) -> list[SourceFile]:
         """Returns the documents that were put there by us; what users uploaded or attached themselves is theirs."""
         found = []
         ours = {
-            str(file["id"]): _own(file).get("access") is not None
+            str(file["id"]): _headrace_fields(file).get("access") is not None
             for file in _pages(self._client, "/v1/files")
             if _owner(file) in (self._user, None)
         }
@@ -138,7 +138,7 @@ class Collection:
             path, sha = str(attributes.get("path", "")), str(attributes.get("sha256", ""))
             if path and sha and item["id"] in ours:
                 error = str((item.get("last_error") or {}).get("message", ""))
-                found.append(Document(item["id"], path, sha, item["status"], error, ours[item["id"]]))
+                found.append(SourceFile(item["id"], path, sha, item["status"], error, ours[item["id"]]))
         return found
 
     def in_progress(self) -> set[str]:
@@ -146,18 +146,18 @@ class Collection:
         return {item["id"] for item in _pages(self._client, self._files, filter="in_progress")}
 
     def add(self, path: str, content: bytes, *, restricted: bool = False) -> str:
-        """Uploads a document and asks for its ingestion; returns the file's id. Raises `Refused`."""
+        """Uploads a document and asks for its ingestion; returns the file's id. Raises `QuotaRefused`."""
         sha = hashlib.sha256(content).hexdigest()
         form = {"purpose": "assistants"} | ({"access": "{}"} if restricted else {})
         upload = _send(self._client, "POST", "/v1/files", data=form, files={"file": (Path(path).name, content)})
         if upload.status_code in _REFUSALS:
-            raise Refused(_error(upload))
+            raise IngestRefused(_error(upload))
         file_id = str(_json(upload)["id"])
         body = {"file_id": file_id, "attributes": {"path": path, "sha256": sha}}
         attached = _send(self._client, "POST", self._files, json=body)
         if attached.status_code in _REFUSALS:
             self.remove(file_id)
-            raise Refused(_error(attached))
+            raise IngestRefused(_error(attached))
         _json(attached)
         return file_id
 
@@ -244,21 +244,21 @@ def _add(
     def add(path: str) -> None:
         progress.pause(0)
         try:
-            files[path] = collection.add(path, _read(root / path, documents[path]), restricted=restricted)
-        except Refused as e:
+            files[path] = collection.add(path, _read_file(root / path, documents[path]), restricted=restricted)
+        except IngestRefused as e:
             failed[path] = str(e)
 
     _at_once(add, sorted(documents), lambda count: progress.say(f"uploaded {count}"))
     return files, failed
 
 
-def _read(file: Path, sha: str) -> bytes:
+def _read_file(file: Path, sha: str) -> bytes:
     try:
         content = file.read_bytes()
     except OSError as e:
-        raise Refused(f"cannot be read: {e.strerror}") from None
+        raise IngestRefused(f"cannot be read: {e.strerror}") from None
     if hashlib.sha256(content).hexdigest() != sha:
-        raise Refused("changed while it was read; try again")
+        raise IngestRefused("changed while it was read; try again")
     return content
 
 
@@ -277,7 +277,7 @@ def _await(collection: Collection, files: Mapping[str, str], progress: Progress)
     return {path: reason for path, id in files.items() if (reason := _failure(ended.get(id)))}
 
 
-def _failure(document: Document | None) -> str:
+def _failure(document: SourceFile | None) -> str:
     if document is None:
         return "was removed while it was ingested"
     if document.status == "completed":
@@ -341,13 +341,13 @@ def _user(client: httpx.Client) -> str:
     return str(_json(_send(client, "GET", "/v1/me"))["id"])
 
 
-def _own(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+def _headrace_fields(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the fields of an answer that are not OpenAI's."""
     return answer.get("headrace") or {}
 
 
 def _owner(answer: Mapping[str, Any]) -> str | None:
-    return _own(answer).get("owner")
+    return _headrace_fields(answer).get("owner")
 
 
 class _Console:

@@ -31,7 +31,7 @@ from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
 from serving.retrieval.index import CollectionIndex
-from serving.retrieval.manifest import Manifest
+from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.parse import parse
 from serving.retrieval.replica import for_prompt
 from serving.retrieval.types import Attribution, Citation, Hit
@@ -160,7 +160,9 @@ def _share(part: int, whole: int) -> str:
 
 def _ingested(folder: str, root: Path, embedder: Embedder) -> CollectionIndex:
     settings = ChunkSettings()
-    manifest = Manifest(embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench")
+    manifest = CollectionManifest(
+        embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench"
+    )
     index = CollectionIndex.open(folder, "docs", manifest, create=True)
     for name in _documents(root):
         chunks = chunk(parse((root / name).read_bytes(), name), embedder, settings)

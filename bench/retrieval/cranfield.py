@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.embed import Embedder, Vectors
 from serving.retrieval.fuse import DENSE_WEIGHT, fuse
 from serving.retrieval.index import CollectionIndex, Mode
-from serving.retrieval.manifest import Manifest
+from serving.retrieval.manifest import CollectionManifest
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CUTOFF = 10
@@ -56,10 +56,12 @@ class Cranfield:
 def build(data: Cranfield, embedder: Embedder, folder: str) -> CollectionIndex:
     """Indexes the collection, one file per document."""
     settings = ChunkSettings()
-    manifest = Manifest(embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench")
+    manifest = CollectionManifest(
+        embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench"
+    )
     index = CollectionIndex.open(folder, "cranfield", manifest, create=True)
     for position, document in enumerate(data.documents):
-        builder = DocumentBuilder("text", Bounds())
+        builder = DocumentBuilder("text", ChunkBounds())
         builder.add(document["text"] or document["title"] or "(empty)")
         chunks = chunk(builder.build(document["_id"], document["title"]), embedder, settings)
         vectors = embedder.embed([c.body for c in chunks])

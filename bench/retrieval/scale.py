@@ -22,7 +22,7 @@ from cranfield import DATA, Cranfield
 
 from serving.retrieval.embed import Embedder, Vectors
 from serving.retrieval.index import CollectionIndex
-from serving.retrieval.manifest import Manifest
+from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.sentences import sentence_spans
 from serving.retrieval.types import Chunk
 
@@ -73,7 +73,7 @@ def main() -> None:
     queries = list(data.queries.values())
     asked = embedder.embed(queries)
     with tempfile.TemporaryDirectory() as folder:
-        manifest = Manifest(embedder.id, embedder.dimensions, 200, 30, "bench")
+        manifest = CollectionManifest(embedder.id, embedder.dimensions, 200, 30, "bench")
         index = CollectionIndex.open(folder, "scale", manifest, create=True)
         began = time.perf_counter()
         for at in range(0, len(chunks), PER_FILE):

@@ -10,7 +10,7 @@ from typing import Any
 from bench.load import quantile
 from bench.strategies.tasks import Task
 from serving.assistants.sandbox.pool import SandboxOf
-from serving.assistants.strategies.model import Model, PromptTooLong, Usage
+from serving.assistants.strategies.model import PromptTooLong, StrategyModel, TokenUsage
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Work
 from serving.assistants.tools.builtin import tools
@@ -29,7 +29,7 @@ class Prices:
     prompt: float = 0
     completion: float = 0
 
-    def of(self, usage: Usage) -> float:
+    def of(self, usage: TokenUsage) -> float:
         """Returns what so many tokens cost."""
         return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / 1e6
 
@@ -41,7 +41,7 @@ class Solved:
     wanted: str
     value: str | None
     seconds: float
-    usage: Usage
+    usage: TokenUsage
     steps: tuple[str, ...]
     error: str = ""
 
@@ -51,7 +51,7 @@ class Solved:
         return self.value == self.wanted
 
 
-async def solve(strategy: Strategy, task: Task, model: Model, sandbox: SandboxOf) -> Solved:
+async def solve(strategy: Strategy, task: Task, model: StrategyModel, sandbox: SandboxOf) -> Solved:
     """Answers a task; an error of the model's is an outcome of its own, not a wrong answer."""
 
     def toolbox(settings: React | ReactCotSc) -> Toolbox:
@@ -71,7 +71,7 @@ async def solve(strategy: Strategy, task: Task, model: Model, sandbox: SandboxOf
 
 
 async def over(
-    strategy: Strategy, tasks: Sequence[Task], model: Model, sandbox: SandboxOf, told: Callable[[Solved], None]
+    strategy: Strategy, tasks: Sequence[Task], model: StrategyModel, sandbox: SandboxOf, told: Callable[[Solved], None]
 ) -> list[Solved]:
     """Answers tasks one after the other, so that times are of one request alone."""
     found = []
@@ -84,7 +84,7 @@ async def over(
 def row(strategy: Strategy, found: Sequence[Solved], prices: Prices) -> dict[str, Any]:
     """Returns the figures of a strategy; without prices there is no cost."""
     seconds = sorted(s.seconds for s in found)
-    usage = sum((s.usage for s in found), Usage())
+    usage = sum((s.usage for s in found), TokenUsage())
     right = sum(s.right for s in found)
     cost = {"$ for 1000 tasks": round(1000 * prices.of(usage) / len(found), 4)} if prices != Prices() else {}
     return {

@@ -24,7 +24,7 @@ from serving.api.operation import Handler, Operation
 from serving.api.services import Services
 from serving.inference.idempotency_hold import Hold
 from serving.protocol.errors import ApiError, invalid
-from serving.store.idempotency import Answer, Claim, Earlier, IdempotencyKeys, claim_of
+from serving.store.idempotency import Claim, Earlier, IdempotencyKeys, KeptAnswer, claim_of
 
 log = logging.getLogger("headrace.api")
 
@@ -89,7 +89,7 @@ async def _in_transaction(op: Operation, s: Services, request: Request, x: HttpE
     body = bytes(response.body)
     made_id = request.path_params.get("conversation_id") or orjson.loads(body)["id"]
     column = _TOLD_OF.get(op.path.split("/")[2])
-    answer = Answer("application/json", body)
+    answer = KeptAnswer("application/json", body)
     await s.idempotency_keys.keep(claim, answer, made_id, {column: made_id} if column else {})
     return response
 

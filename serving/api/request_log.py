@@ -47,15 +47,15 @@ def fields(x: HttpExchange) -> dict[str, Any]:
         "tenant": x.principal.tenant if x.principal is not None else None,
         "model": x.model if x.model != "none" else None,
         "assistant": x.assistant,
-        "seconds": _shown(x.timeline.total),
-        "overhead_seconds": _shown(x.timeline.overhead),
-        "stages": {stage: _shown(seconds) for stage, seconds in x.timeline.stages.items()},
+        "seconds": _to_microseconds(x.timeline.total),
+        "overhead_seconds": _to_microseconds(x.timeline.overhead),
+        "stages": {stage: _to_microseconds(seconds) for stage, seconds in x.timeline.stages.items()},
         # An engine may report anything: only numbers that can be true are shown.
         **{name: n if type(n) is int and 0 <= n <= MAX_TOKENS else None for name, n in counts.items()},
         "trace_id": span.trace_id if span is not None else None,
     }
 
 
-def _shown(seconds: float) -> float:
+def _to_microseconds(seconds: float) -> float:
     """Returns `seconds` without what is less than a microsecond; `round` takes twice the time."""
     return int(seconds * 1e6) / 1e6

@@ -96,7 +96,7 @@ class Services:
     ) -> None:
         self.config = config
         self.limits = config.limits
-        self.database = Database.of(config.store)
+        self.database = Database.from_config(config.store)
         self.blobs = Blobs(data.place(config.store, data.FILES))
         self.jobs = Jobs(self.database)
         self.vector_stores = VectorStores(self.database, self.jobs)
@@ -193,9 +193,11 @@ class Services:
 
     def _screen(self, assistant: Assistant, caller: Principal) -> HistoryScreen | None:
         """Returns what an assistant checks of a history that is read for no request."""
-        rails = self.catalog.current.rails.of(assistant)
+        rails = self.catalog.current.rails.for_assistant(assistant)
         return (
-            HistoryChecker.of(GuardrailChecker(rails, self.judges, caller), self.clean) if rails is not None else None
+            HistoryChecker.for_guard(GuardrailChecker(rails, self.judges, caller), self.clean)
+            if rails is not None
+            else None
         )
 
     async def start(self) -> None:

@@ -112,7 +112,7 @@ def _content(parts: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, A
     """Returns a single text as a string, which every engine takes, and anything else as parts."""
     if isinstance(parts, str):
         return parts
-    shown = [_shown(part) for part in parts]
+    shown = [_chat_part(part) for part in parts]
     if not shown:
         return ""
     if len(shown) == 1 and shown[0]["type"] == "text":
@@ -120,7 +120,7 @@ def _content(parts: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, A
     return shown
 
 
-def _shown(part: Mapping[str, Any]) -> dict[str, Any]:
+def _chat_part(part: Mapping[str, Any]) -> dict[str, Any]:
     kind = part["type"]
     if kind in ("input_text", "output_text"):
         return {"type": "text", "text": part["text"]}

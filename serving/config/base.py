@@ -149,7 +149,7 @@ class TenantSecrets(Strict):
         default=None, description="of all other tenants; without one the tool is not there for them"
     )
 
-    def of(self, tenant: str) -> SecretRef | None:
+    def for_tenant(self, tenant: str) -> SecretRef | None:
         """Returns the secret that is used for a tenant, None where there is none."""
         return self.tenants.get(tenant, self.default)
 

@@ -112,7 +112,7 @@ class _Sender(_Tool):
         """Returns the tool with the secrets that are used for a tenant, None where it has not all of them."""
         if all(isinstance(secret, SecretRef) for secret in self.headers.values()):
             return self
-        found = {name: s if isinstance(s, SecretRef) else s.of(tenant) for name, s in self.headers.items()}
+        found = {name: s if isinstance(s, SecretRef) else s.for_tenant(tenant) for name, s in self.headers.items()}
         return self.model_copy(update={"headers": found}) if None not in found.values() else None
 
     @property

@@ -50,7 +50,7 @@ def ask(
             cwd="/",
         )
         try:
-            return _read(child, bound, deadline, wanted)
+            return _read_output(child, bound, deadline, wanted)
         finally:
             child.kill()
             child.wait()
@@ -58,7 +58,7 @@ def ask(
                 child.stdout.close()
 
 
-def _read(child: subprocess.Popen[bytes], bound: int, deadline: float, wanted: Callable[[], bool]) -> bytes:
+def _read_output(child: subprocess.Popen[bytes], bound: int, deadline: float, wanted: Callable[[], bool]) -> bytes:
     assert child.stdout is not None
     output = bytearray()
     with selectors.DefaultSelector() as selector:  # select() itself takes no descriptor above 1023

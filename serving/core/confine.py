@@ -33,7 +33,7 @@ class Unconfined(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """What the process may use: address space in bytes, seconds of processor, open files."""
 
     memory_bytes: int
@@ -41,7 +41,7 @@ class Limits:
     open_files: int = 64
 
 
-def confine(limits: Limits, readable: Iterable[Path]) -> None:
+def confine(limits: ProcessLimits, readable: Iterable[Path]) -> None:
     """Puts up every wall around this process; below `readable`, and nowhere else, files may be read.
 
     Raises `Unconfined`.
@@ -49,7 +49,7 @@ def confine(limits: Limits, readable: Iterable[Path]) -> None:
     _confine(limits, readable, ())
 
 
-def become(program: Path, arguments: Sequence[str], limits: Limits, readable: Iterable[Path]) -> NoReturn:
+def become(program: Path, arguments: Sequence[str], limits: ProcessLimits, readable: Iterable[Path]) -> NoReturn:
     """Puts up every wall, then runs `program` in this process's place, with an empty environment.
 
     Raises `Unconfined`, also when the program cannot be run.
@@ -81,7 +81,7 @@ _Rule = tuple[int, tuple[_Condition, ...]]
 """Number of a system call, and the conditions that must all hold."""
 
 
-def _confine(limits: Limits, readable: Iterable[Path], more: Sequence[_Rule]) -> None:
+def _confine(limits: ProcessLimits, readable: Iterable[Path], more: Sequence[_Rule]) -> None:
     if sys.platform != "linux":
         raise Unconfined(f"processes cannot be confined on {sys.platform}, only on Linux")
     if len(list(Path("/proc/self/task").iterdir())) != 1:  # Landlock confines one thread
@@ -95,7 +95,7 @@ def _confine(limits: Limits, readable: Iterable[Path], more: Sequence[_Rule]) ->
     _seccomp(filter_)
 
 
-def _limit(limits: Limits) -> None:
+def _limit(limits: ProcessLimits) -> None:
     """A processor limit kills; without memory allocations fail; a write to a file fails."""
     values = {
         resource.RLIMIT_AS: limits.memory_bytes,

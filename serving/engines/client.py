@@ -32,7 +32,7 @@ class Content(Protocol):
         ...
 
 
-class Answer(Protocol):
+class EngineResponse(Protocol):
     """What is read of an engine's stream."""
 
     @property
@@ -111,7 +111,7 @@ def _timeout(connect_s: float, idle_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=idle_s)
 
 
-async def first_piece(response: Answer) -> bytes:
+async def first_piece(response: EngineResponse) -> bytes:
     """Returns the first bytes of an answer. Raises `EngineLost` when there is none, or a 504."""
     try:
         piece = await response.content.readany()

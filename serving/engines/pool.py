@@ -73,7 +73,7 @@ class Engines:
             raise EngineUnavailable(f"the model {name} is not deployed")
         if isinstance(model, KServeModel):
             raise EngineUnavailable(f"the address of the model {name} is not known yet")
-        async with self._lease(name, model, self._owners.of(caller), lost) as endpoint:
+        async with self._lease(name, model, self._owners.owner(caller), lost) as endpoint:
             yield endpoint
 
     def _parted(self, endpoint: Endpoint, cache: RemoteCache, caller: Principal) -> Endpoint:
@@ -81,7 +81,7 @@ class Engines:
         if cache == "own":
             return replace(endpoint, counted=True)
         if cache == "salted":
-            return replace(endpoint, beside=_salted(self._owners.of(caller)), counted=self._owners.counted)
+            return replace(endpoint, beside=_salted(self._owners.owner(caller)), counted=self._owners.counted)
         return replace(endpoint, beside={"cache_prompt": False}) if cache == "off" else endpoint
 
     @contextlib.asynccontextmanager

@@ -31,7 +31,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedModel:
     """One entry of the model list."""
 
     id: str
@@ -65,12 +65,12 @@ class ModelRouter:
         self._access |= {a.name: a.access for a in catalog.aliases}
         self._access |= {a.name: a.access for a in catalog.assistants}
         self.listed = tuple(
-            [Listed(a.name, "assistant", a.description) for a in catalog.assistants]
-            + [Listed(a.name, "alias", "") for a in catalog.aliases]
-            + [Listed(name, "model", engine) for name, engine in models]
+            [ListedModel(a.name, "assistant", a.description) for a in catalog.assistants]
+            + [ListedModel(a.name, "alias", "") for a in catalog.aliases]
+            + [ListedModel(name, "model", engine) for name, engine in models]
         )
 
-    def listed_for(self, caller: Principal) -> list[Listed]:
+    def listed_for(self, caller: Principal) -> list[ListedModel]:
         """Returns what a caller may call."""
         return [entry for entry in self.listed if self._targets(entry.id, caller)]
 

@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from serving.engines import choices_usage
-from serving.engines.client import Answer, EngineClient, read_answer
+from serving.engines.client import EngineClient, EngineResponse, read_answer
 from serving.engines.endpoint import Endpoint
 from serving.engines.sse import DONE, FrameError, Splitter, decode, encode, payload
 from serving.protocol.errors import ApiError, EngineLost, upstream
@@ -34,7 +34,7 @@ async def whole(client: EngineClient, endpoint: Endpoint, path: str, document: d
     choices: list[dict[str, Any]] = []
     reports: list[choices_usage.Usage] = []
     for number in range(document["n"]):
-        asked = _one(document, number)
+        asked = _single_choice(document, number)
         try:
             async with client.post(endpoint, path, asked) as response:
                 said = await read_answer(response, endpoint)
@@ -59,7 +59,7 @@ async def whole(client: EngineClient, endpoint: Endpoint, path: str, document: d
 @asynccontextmanager
 async def stream(
     client: EngineClient, endpoint: Endpoint, path: str, document: dict[str, Any]
-) -> AsyncIterator[Answer]:
+) -> AsyncIterator[EngineResponse]:
     """Yields what reads as one stream with all choices; raises as `EngineClient.post` does where nothing came yet."""
     async with aclosing(_frames(client, endpoint, path, document)) as frames:
         yield _Streams(frames)
@@ -86,7 +86,7 @@ async def _frames(
     for number in range(document["n"]):
         splitter, done = Splitter(), False
         try:
-            async with client.post(endpoint, path, _one(document, number)) as response:
+            async with client.post(endpoint, path, _single_choice(document, number)) as response:
                 while piece := await response.content.readany():
                     out = b""
                     for data in map(payload, splitter.feed(piece)):
@@ -120,7 +120,7 @@ def _numbered(choice: dict[str, Any], number: int, of: int) -> dict[str, Any]:
     return {**choice, "index": (index if isinstance(index, int) else 0) * of + number}
 
 
-def _one(document: dict[str, Any], number: int) -> dict[str, Any]:
+def _single_choice(document: dict[str, Any], number: int) -> dict[str, Any]:
     asked = {name: value for name, value in document.items() if name != "n"}
     seed = document.get("seed")
     if isinstance(seed, int) and 0 <= seed < SEEDS:

@@ -41,7 +41,7 @@ class Splitter:
         return frames
 
 
-class Template:
+class FrameTemplate:
     """A token frame with a hole where its text stands. `index` is the choice that it belongs to."""
 
     __slots__ = ("_head", "_our_head", "_our_tail", "_tail", "index")
@@ -52,7 +52,7 @@ class Template:
         self._our_head, self._our_tail = our_head, our_tail
 
     @classmethod
-    def learn(cls, frame: bytes, theirs: dict[str, Any], ours: dict[str, str]) -> Template | None:
+    def learn(cls, frame: bytes, theirs: dict[str, Any], ours: dict[str, str]) -> FrameTemplate | None:
         """Returns the template of a frame that only adds text to one choice, None for any other frame."""
         choices = theirs.get("choices")
         if not isinstance(choices, list) or len(choices) != 1:

@@ -67,7 +67,7 @@ class VllmReplica(EngineReplica):
             program.close()
 
 
-class Program:
+class VllmProgram:
     """A running `vllm serve`. Its log goes to ours, line by line, behind `[vllm NAME]`."""
 
     def __init__(self, name: str, argv: Sequence[str], environment: dict[str, str], host: str, port: int) -> None:
@@ -84,10 +84,10 @@ class Program:
             errors="replace",
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read, name=f"log of {name}", daemon=True)
+        self._reader = threading.Thread(target=self._relay_output, name=f"log of {name}", daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
+    def _relay_output(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             text = line.rstrip()
@@ -145,11 +145,11 @@ class Program:
         process.wait()
 
 
-def _start(config: VllmModel, host: str, key: str) -> Program:
+def _start(config: VllmModel, host: str, key: str) -> VllmProgram:
     until = time.monotonic() + config.start_timeout_s
     for attempt in range(1, ATTEMPTS + 1):
         port = _free_port(host)
-        program = Program(config.name, command(config, host, port), _environment(config, key), host, port)
+        program = VllmProgram(config.name, command(config, host, port), _environment(config, key), host, port)
         try:
             program.wait(until - time.monotonic())
             program.warm_up(config.name, key, max(until - time.monotonic(), 10))

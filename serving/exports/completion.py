@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class CapturedMessage:
     """One message of a prompt: its role as in OpenAI's API, and its text."""
 
     role: str
@@ -24,7 +24,7 @@ class Rival:
 
 
 @dataclass(frozen=True, slots=True)
-class Rating:
+class CapturedRating:
     """What a caller who agreed to exports said of a completion, at unix time `at`; what was not said is None.
 
     `thumb` is True for up. `score` is from 0 to 1. `correction` is the
@@ -61,14 +61,14 @@ class Completion:
     id: str
     session: str
     at: float
-    messages: tuple[Message, ...] | None
+    messages: tuple[CapturedMessage, ...] | None
     answer: str | None
     whole: bool
     model: str
     assistant: str | None = None
     adapter: str | None = None
     prompt_version: str | None = None
-    ratings: tuple[Rating, ...] = ()
+    ratings: tuple[CapturedRating, ...] = ()
     user: str = ""
 
     @property

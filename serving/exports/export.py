@@ -13,10 +13,10 @@ import orjson
 from serving.core.ids import now
 from serving.exports.completion import Completion
 from serving.exports.duplicates import Seen
-from serving.exports.folder import Folder
+from serving.exports.folder import ExportFolder
 from serving.exports.forgetting import person
 from serving.exports.formats import FORMATS, Row
-from serving.exports.manifest import MANIFEST, Counts, File, Filters, Manifest, ModelVersion, Redaction
+from serving.exports.manifest import MANIFEST, Counts, ExportedFile, ExportManifest, Filters, ModelVersion, Redaction
 from serving.exports.splits import split_of
 from serving.store.errors import InvalidValue, StoreError
 
@@ -50,11 +50,11 @@ class Order:
 async def export(
     completions: AsyncIterator[Completion],
     order: Order,
-    folder: Folder,
+    folder: ExportFolder,
     redactor: Redact | None,
     *,
     without_consent: int = 0,
-) -> Manifest:
+) -> ExportManifest:
     """Writes the rows of `completions`, which come newest first, publishes the folder and returns its manifest.
 
     Of equal rows the first stays, so the newest. `without_consent` is how many completions there are besides, for the
@@ -88,7 +88,7 @@ async def export(
         counts = Counts(**left)
         if not counts.rows:
             raise NothingToExport(f"there is nothing to export: {_words(counts)}")
-        manifest = Manifest(
+        manifest = ExportManifest(
             format=order.format,
             row_schema=FORMATS[order.format].row.model_json_schema(),
             created_at=now(),
@@ -109,7 +109,7 @@ async def export(
                 for (model, adapter, prompt), rows in versions.most_common()
             ),
             files=tuple(
-                File(
+                ExportedFile(
                     name=name,
                     kind="lineage" if name.endswith(".lineage.jsonl") else "rows",
                     split=name.partition(".")[0],

@@ -44,7 +44,7 @@ class Lines:
         self.size += len(line)
 
 
-class Folder:
+class ExportFolder:
     """Files beside `target`, which `publish` makes `target`; when the block fails, nothing is left.
 
     Nobody but its owner can look into it. `id` tells it from others that are written to the same target. While it is
@@ -58,7 +58,7 @@ class Folder:
         if self.target.is_symlink() or (self.target.exists() and not self._empty()):
             raise Occupied(f"{target} is there and is no empty folder: name another one")
         self.id = new_id("export")
-        self._temporary, self._lock_file = _beside(self.target, self.id)
+        self._temporary, self._lock_file = _partial_paths(self.target, self.id)
         self._published = False
         self.marked = False
         self._open = ExitStack()
@@ -129,7 +129,7 @@ def abandoned(target: Path, id: str) -> Iterator[bool]:
 
     Yields whether anything of it is on this host. Raises `BeingWritten` when the writer is alive.
     """
-    temporary, lock_file = _beside(target, id)
+    temporary, lock_file = _partial_paths(target, id)
     with ExitStack() as stack:
         here = True
         try:
@@ -146,7 +146,7 @@ def abandoned(target: Path, id: str) -> Iterator[bool]:
         lock_file.unlink(missing_ok=True)
 
 
-def _beside(target: Path, id: str) -> tuple[Path, Path]:
+def _partial_paths(target: Path, id: str) -> tuple[Path, Path]:
     """Returns where an export is until it is published, and the file that is locked meanwhile."""
     return target.with_name(f".{target.name}.{id}"), target.with_name(f".{target.name}.{id}.lock")
 

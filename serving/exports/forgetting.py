@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from serving.core.ids import new_id
-from serving.exports.manifest import MANIFEST, File, Manifest
+from serving.exports.manifest import MANIFEST, ExportedFile, ExportManifest
 from serving.store.errors import StoreError
 
 
@@ -23,7 +23,7 @@ def person(salt: str, tenant: str, user: str) -> str:
     return hmac.digest(bytes.fromhex(salt), f"{tenant}\0{user}".encode(), "sha256").hex()[:32]
 
 
-def people(folder: Path, manifest: Manifest) -> set[str]:
+def people(folder: Path, manifest: ExportManifest) -> set[str]:
     """Returns whom the rows of an export are of, as `person` does."""
     found: set[str] = set()
     for file in manifest.files:
@@ -40,7 +40,7 @@ def forget(folder: Path, tenant: str, user: str) -> int:
     """
     path = folder / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = ExportManifest.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as e:
         raise CannotForget(f"{folder} is no whole export: delete it ({type(e).__name__})") from None
     if manifest.filters.tenant != tenant:
@@ -64,7 +64,7 @@ def forget(folder: Path, tenant: str, user: str) -> int:
     return gone
 
 
-def _forget(folder: Path, pair: tuple[File, File], this: str) -> tuple[int, list[File]]:
+def _forget(folder: Path, pair: tuple[ExportedFile, ExportedFile], this: str) -> tuple[int, list[ExportedFile]]:
     """Removes rows and their lineage; a file that has none left goes. Returns how many, and the files that stay."""
     try:
         rows, lineage = [(folder / file.name).read_bytes().splitlines(keepends=True) for file in pair]

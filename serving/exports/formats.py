@@ -18,10 +18,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from serving.config import Strict
-from serving.exports.completion import Completion, Message, Rating
+from serving.exports.completion import CapturedMessage, CapturedRating, Completion
 
 
-class Said(Strict):
+class TrainingMessage(Strict):
     """A message of a prompt."""
 
     role: Literal["system", "user", "assistant"]
@@ -35,14 +35,14 @@ class Answered(Strict):
     content: str = Field(min_length=1)
 
 
-Prompt = Annotated[tuple[Said, ...], Field(min_length=1)]
+Prompt = Annotated[tuple[TrainingMessage, ...], Field(min_length=1)]
 Answer = Annotated[tuple[Answered, ...], Field(min_length=1, max_length=1)]
 
 
 class Chat(Strict):
     """TRL's language modeling row, and OpenAI's row of supervised fine-tuning; the last message is the model's."""
 
-    messages: Annotated[tuple[Said, ...], Field(min_length=2)]
+    messages: Annotated[tuple[TrainingMessage, ...], Field(min_length=2)]
 
 
 class Preference(Strict):
@@ -111,7 +111,7 @@ def demonstrations(completion: Completion, min_score: float) -> Iterator[Row]:
         if rating is None or not rating.verdict(min_score):
             return
     target = answer if rating.correction is None else rating.correction
-    messages = (*prompt, Said(role="assistant", content=target))
+    messages = (*prompt, TrainingMessage(role="assistant", content=target))
     yield Row(Chat(messages=messages), _key(prompt, target), (completion.id,), (rating.id,))
 
 
@@ -119,7 +119,7 @@ def preferences(completion: Completion, min_score: float) -> Iterator[Row]:
     """Yields a pair for the newest correction against the answer, and one for each choice of this answer."""
     prompt, answer = _texts(completion)
 
-    def pair(chosen: str, rejected: str, completions: tuple[str, ...], rating: Rating) -> Iterator[Row]:
+    def pair(chosen: str, rejected: str, completions: tuple[str, ...], rating: CapturedRating) -> Iterator[Row]:
         if _normal(chosen) == _normal(rejected):
             return
         data = Preference(prompt=prompt, chosen=(Answered(content=chosen),), rejected=(Answered(content=rejected),))
@@ -139,7 +139,7 @@ def unpaired(completion: Completion, min_score: float) -> Iterator[Row]:
     """Yields the newest correction as good, and the answer as it was found: bad where it was only corrected."""
     prompt, answer = _texts(completion)
 
-    def labelled(content: str, label: bool, rating: Rating) -> Row:
+    def labelled(content: str, label: bool, rating: CapturedRating) -> Row:
         data = UnpairedPreference(prompt=prompt, completion=(Answered(content=content),), label=label)
         return Row(data, _key(prompt, content), (completion.id,), (rating.id,))
 
@@ -182,31 +182,31 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def _texts(completion: Completion) -> tuple[tuple[Said, ...], str]:
+def _texts(completion: Completion) -> tuple[tuple[TrainingMessage, ...], str]:
     assert completion.messages is not None
     assert completion.answer is not None
-    return tuple(_said(message) for message in completion.messages), completion.answer
+    return tuple(_training_message(message) for message in completion.messages), completion.answer
 
 
-def _said(message: Message) -> Said:
+def _training_message(message: CapturedMessage) -> TrainingMessage:
     # Chat templates and OpenAI's fine-tuning know the older name alone.
     role = "system" if message.role == "developer" else message.role
-    return Said.model_validate({"role": role, "content": message.content})
+    return TrainingMessage.model_validate({"role": role, "content": message.content})
 
 
-def _age(rating: Rating) -> tuple[float, str]:
+def _age(rating: CapturedRating) -> tuple[float, str]:
     return -rating.at, rating.id
 
 
-def _newest(completion: Completion, wanted: Callable[[Rating], bool]) -> Rating | None:
+def _newest(completion: Completion, wanted: Callable[[CapturedRating], bool]) -> CapturedRating | None:
     return min(filter(wanted, completion.ratings), key=_age, default=None)
 
 
-def _judged(completion: Completion, min_score: float) -> Rating | None:
+def _judged(completion: Completion, min_score: float) -> CapturedRating | None:
     return _newest(completion, lambda r: r.verdict(min_score) is not None)
 
 
-def _key(prompt: tuple[Said, ...], *answers: str) -> bytes:
+def _key(prompt: tuple[TrainingMessage, ...], *answers: str) -> bytes:
     """Digest of normalised content: rows that differ in white space or in Unicode's forms alone are the same."""
     content = [[(said.role, _normal(said.content)) for said in prompt], *map(_normal, answers)]
     return hashlib.sha256(json.dumps(content).encode()).digest()

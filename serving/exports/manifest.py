@@ -45,7 +45,7 @@ class ModelVersion(Strict):
     rows: int = Field(ge=1)
 
 
-class File(Strict):
+class ExportedFile(Strict):
     """One file of rows, or of where they come from: line by line the completions and the ratings."""
 
     name: str
@@ -63,7 +63,7 @@ class Redaction(Strict):
     replaced: dict[str, int]
 
 
-class Manifest(Strict):
+class ExportManifest(Strict):
     """The last file of an export: a folder without it is none."""
 
     manifest: Literal[1] = 1
@@ -80,4 +80,4 @@ class Manifest(Strict):
     redaction: Redaction | None = Field(description="null: the texts are as they were said")
     counts: Counts
     models: tuple[ModelVersion, ...]
-    files: tuple[File, ...]
+    files: tuple[ExportedFile, ...]

@@ -21,7 +21,7 @@ from presidio_anonymizer import AnonymizerEngine
 from presidio_anonymizer.entities import RecognizerResult
 
 from serving.core.patterns import ASSIGNMENTS, EMAILS, TOKENS, URLS
-from serving.exports.completion import Completion, Message, Rating
+from serving.exports.completion import CapturedMessage, CapturedRating, Completion
 from serving.exports.manifest import Redaction
 
 
@@ -46,7 +46,7 @@ class Redactor:
         messages = completion.messages
         return replace(
             completion,
-            messages=messages and tuple(Message(m.role, self.text(m.content)) for m in messages),
+            messages=messages and tuple(CapturedMessage(m.role, self.text(m.content)) for m in messages),
             answer=self._maybe(completion.answer),
             ratings=tuple(self._rating(rating) for rating in completion.ratings),
         )
@@ -71,7 +71,7 @@ class Redactor:
     def _maybe(self, text: str | None) -> str | None:
         return text and self.text(text)
 
-    def _rating(self, rating: Rating) -> Rating:
+    def _rating(self, rating: CapturedRating) -> CapturedRating:
         rival = rating.rival and replace(rating.rival, answer=self._maybe(rating.rival.answer))
         return replace(rating, correction=self._maybe(rating.correction), rival=rival)
 

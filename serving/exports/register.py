@@ -13,9 +13,9 @@ from sqlalchemy import ColumnElement, and_, select
 
 from serving.core.ids import now
 from serving.core.uninterrupted import finish, uninterrupted
-from serving.exports.folder import Folder, abandoned
+from serving.exports.folder import ExportFolder, abandoned
 from serving.exports.forgetting import people, person
-from serving.exports.manifest import MANIFEST, Manifest
+from serving.exports.manifest import MANIFEST, ExportManifest
 from serving.store.errors import NotFound, StoreError
 from serving.store.relational.database import Database
 from serving.store.relational.rows import build
@@ -55,7 +55,7 @@ class Register:
         self._database = database
 
     @uninterrupted
-    async def begin(self, folder: Folder, tenant: str) -> None:
+    async def begin(self, folder: ExportFolder, tenant: str) -> None:
         """Registers an export of which nothing is written yet."""
         row = {"id": folder.id, "tenant": tenant, "folder": str(folder.target), "salt": "", "people": []}
         async with self._database.write() as connection:
@@ -129,10 +129,10 @@ async def _in_threads(block: AbstractContextManager[T]) -> AsyncIterator[T]:
     await finish(asyncio.to_thread(block.__exit__, None, None, None))
 
 
-def _manifest(folder: Path) -> Manifest | None:
+def _manifest(folder: Path) -> ExportManifest | None:
     """Returns the manifest of a folder that is an export and says whose its rows are."""
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        manifest = ExportManifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
     return manifest if manifest.people_salt is not None else None

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, not_, select, tuple_
 from sqlalchemy.engine import RowMapping
 
 from serving.core.uninterrupted import uninterrupted
-from serving.exports.completion import Completion, Message, Rating, Rival
+from serving.exports.completion import CapturedMessage, CapturedRating, Completion, Rival
 from serving.exports.manifest import Filters
 from serving.store.relational.database import Database
 from serving.store.relational.tables import captures, feedback
@@ -72,10 +72,10 @@ async def without_consent(database: Database, filters: Filters) -> int:
 @uninterrupted
 async def _page(
     database: Database, filters: Filters, before: tuple[float, str] | None
-) -> list[tuple[RowMapping, list[Rating]]]:
+) -> list[tuple[RowMapping, list[CapturedRating]]]:
     async with database.read() as connection:
         rows = (await connection.execute(_captures(filters, before))).mappings().all()
-        by_capture: defaultdict[str, list[Rating]] = defaultdict(list)
+        by_capture: defaultdict[str, list[CapturedRating]] = defaultdict(list)
         by_item = {row["item_id"]: row["id"] for row in rows if row["item_id"] is not None}
         ids = [row["id"] for row in rows]
         for column, wanted in (("capture_id", ids), ("rejected_id", ids), ("item_id", list(by_item))):
@@ -135,7 +135,7 @@ def _ratings(tenant: str, column: str, ids: Sequence[str]) -> Select[Any]:
     )
 
 
-def _completion(row: RowMapping, ratings: Sequence[Rating]) -> Completion:
+def _completion(row: RowMapping, ratings: Sequence[CapturedRating]) -> Completion:
     return Completion(
         id=row["id"],
         session=row["session_id"] or row["conversation_id"] or _opening(row["id"], row["request"].get("messages")),
@@ -152,7 +152,7 @@ def _completion(row: RowMapping, ratings: Sequence[Rating]) -> Completion:
     )
 
 
-def _rating(row: RowMapping, column: str) -> Rating:
+def _rating(row: RowMapping, column: str) -> CapturedRating:
     """What a rating says of the completion that its `column` names."""
     chosen = row["rejected_id"] is not None
     rejected = column == "rejected_id"
@@ -161,8 +161,8 @@ def _rating(row: RowMapping, column: str) -> Rating:
         allowed = row["rival_consent"] and row["rival_outcome"] == "completed"
         rival = Rival(row["rejected_id"], _answer(row["rival_answer"]), allowed, row["rival_user"])
     if rejected:  # the rest is said of the other side
-        return Rating(row["id"], row["created_at"], tags=tuple(row["tags"]), preferred=False, user=row["user"])
-    return Rating(
+        return CapturedRating(row["id"], row["created_at"], tags=tuple(row["tags"]), preferred=False, user=row["user"])
+    return CapturedRating(
         id=row["id"],
         at=row["created_at"],
         thumb=None if row["thumb"] is None else row["thumb"] == "up",
@@ -175,7 +175,7 @@ def _rating(row: RowMapping, column: str) -> Rating:
     )
 
 
-def _messages(prompt: Mapping[str, Any]) -> tuple[Message, ...] | None:
+def _messages(prompt: Mapping[str, Any]) -> tuple[CapturedMessage, ...] | None:
     """Returns the messages of a prompt of text alone: without its tools an answer would be another task's."""
     messages = prompt.get("messages")
     if not isinstance(messages, list) or prompt.get("tools"):
@@ -184,7 +184,7 @@ def _messages(prompt: Mapping[str, Any]) -> tuple[Message, ...] | None:
     return tuple(m for m in read if m is not None) if all(read) else None
 
 
-def _message(message: object) -> Message | None:
+def _message(message: object) -> CapturedMessage | None:
     """Returns a message of text alone, else None."""
     if not isinstance(message, Mapping) or message.get("role") not in ROLES or message.get("tool_calls"):
         return None
@@ -192,7 +192,7 @@ def _message(message: object) -> Message | None:
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
         content = "".join(part for part in parts if part) if all(isinstance(p, str) for p in parts) else None
-    return Message(message["role"], content) if isinstance(content, str) and _writable(content) else None
+    return CapturedMessage(message["role"], content) if isinstance(content, str) and _writable(content) else None
 
 
 def _writable(text: str) -> bool:

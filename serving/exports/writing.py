@@ -7,23 +7,23 @@ from pathlib import Path
 
 from serving.exports import source
 from serving.exports.export import Order, Redact, export
-from serving.exports.folder import Folder
+from serving.exports.folder import ExportFolder
 from serving.exports.forgetting import people
-from serving.exports.manifest import Manifest
+from serving.exports.manifest import ExportManifest
 from serving.exports.register import Register
 from serving.store.errors import StoreError
 from serving.store.relational.database import Database
 
 
-async def write(database: Database, order: Order, target: Path, redactor: Redact | None) -> Manifest:
+async def write(database: Database, order: Order, target: Path, redactor: Redact | None) -> ExportManifest:
     """Exports from the database into the folder `target`, and returns its manifest.
 
-    An erasure that begins meanwhile waits for the end, and takes its user out then. Raises as `Folder` and `export`
-    do, and `StoreUnavailable`; then nothing is left, but where the database could not be told so an empty file beside
-    `target`: by that the next erasure or export on this host knows that the writer is gone. Where nothing of the
+    An erasure that begins meanwhile waits for the end, and takes its user out then. Raises as `ExportFolder` and
+    `export` do, and `StoreUnavailable`; then nothing is left, but where the database could not be told so an empty file
+    beside `target`: by that the next erasure or export on this host knows that the writer is gone. Where nothing of the
     export was registered, nobody looks for that file, which has nothing in it.
     """
-    register, folder = Register(database), Folder(target)
+    register, folder = Register(database), ExportFolder(target)
     await _finish_abandoned(database, register, order.filters.tenant)
     with folder:
         try:

@@ -14,7 +14,7 @@ from serving.config import GuardAction, GuardedText
 from serving.core.principal import Principal
 from serving.guardrails.classifiers import Classifiers, NoVerdict
 from serving.guardrails.rails import Rails, Stage
-from serving.guardrails.screen import Found, Rule, Screened, screen, screen_arguments
+from serving.guardrails.screen import Rule, RuleFinding, Screened, screen, screen_arguments
 from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
@@ -117,7 +117,7 @@ class GuardrailChecker:
                 return Screened("", result.found, True)
         return result
 
-    async def said(self, text: str, role: str, place: str, *, asks: bool = True) -> Screened:
+    async def check_message(self, text: str, role: str, place: str, *, asks: bool = True) -> Screened:
         """As `check`, of a text of a request or of an earlier turn; `role` is as `texts.OnText` has it."""
         if role == "arguments":
             return await self.call(text, place, "input")
@@ -182,7 +182,7 @@ class GuardrailChecker:
                 holder.pop("tool_calls", None)
                 choice["finish_reason"] = "content_filter"
 
-    def note(self, found: Sequence[Found], on: GuardedText, place: str) -> None:
+    def note(self, found: Sequence[RuleFinding], on: GuardedText, place: str) -> None:
         """Counts and reports findings."""
         for (check, action), n in Counter((f.rule.name, f.action) for f in found).items():
             metrics.child(metrics.guardrail, check, on, action).inc(n)

@@ -71,13 +71,13 @@ class Classifiers:
         if not topics.deny and not topics.allow:
             return None
         vectors, _ = await self._retrieval.embed(pieces(text))
-        if topics.deny and float(np.max(vectors @ (await self._of(topics.deny)).T)) >= topics.min_score:
+        if topics.deny and float(np.max(vectors @ (await self._phrase_vectors(topics.deny)).T)) >= topics.min_score:
             return "denied_topic"
-        if topics.allow and float(np.max(vectors @ (await self._of(topics.allow)).T)) < topics.min_score:
+        if topics.allow and float(np.max(vectors @ (await self._phrase_vectors(topics.allow)).T)) < topics.min_score:
             return "other_topic"
         return None
 
-    async def _of(self, phrases: tuple[str, ...]) -> NDArray[np.float32]:
+    async def _phrase_vectors(self, phrases: tuple[str, ...]) -> NDArray[np.float32]:
         if phrases not in self._vectors:
             if len(self._vectors) >= 256:  # catalogues come and go
                 self._vectors.clear()
@@ -101,7 +101,7 @@ class Classifiers:
             self._client.post(endpoint, path, {**asked, "model": endpoint.model}) as response,
         ):
             answer = await read_answer(response, endpoint)
-        wrong = _moderated(answer) if moderations else _said(answer)
+        wrong = _moderation_categories(answer) if moderations else _llama_guard_categories(answer)
         if wrong is None:
             return None
         counted = [name for name in wrong if not classifier.categories or name in classifier.categories]
@@ -115,7 +115,7 @@ def pieces(text: str) -> list[str]:
     return [piece for piece in whole if piece.strip()]
 
 
-def _moderated(answer: dict[str, Any]) -> Sequence[str] | None:
+def _moderation_categories(answer: dict[str, Any]) -> Sequence[str] | None:
     """Returns the categories of OpenAI's moderations, None for a text that is not flagged. Raises a 502."""
     try:
         results = answer["results"]
@@ -128,7 +128,7 @@ def _moderated(answer: dict[str, Any]) -> Sequence[str] | None:
         raise upstream("The classifier's answer has no results.") from None
 
 
-def _said(answer: dict[str, Any]) -> Sequence[str] | None:
+def _llama_guard_categories(answer: dict[str, Any]) -> Sequence[str] | None:
     """Returns the categories of an unsafe text as Llama Guard says them, None for a safe one. Raises a 502."""
     try:
         words: list[str] = answer["choices"][0]["message"]["content"].replace(",", " ").split()

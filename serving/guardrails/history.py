@@ -44,7 +44,7 @@ class HistoryChecker:
         self._reported: set[str] = set()
 
     @classmethod
-    def of(cls, guard: GuardrailChecker | None, clean: CleanTexts) -> HistoryChecker | None:
+    def for_guard(cls, guard: GuardrailChecker | None, clean: CleanTexts) -> HistoryChecker | None:
         """Returns what checks a history, None where nothing is checked."""
         return cls(guard, clean) if guard is not None and guard.reads else None
 
@@ -61,7 +61,7 @@ class HistoryChecker:
         own = self._guard.apart()
 
         async def check(text: str, role: str, place: str) -> str:
-            result = await own.said(text, role, place, asks=own.asks(role))
+            result = await own.check_message(text, role, place, asks=own.asks(role))
             if not result.blocked:
                 return result.text
             if role != "tool":
@@ -89,12 +89,12 @@ class HistoryChecker:
             return text
         own = self._guard.apart()
         await asyncio.sleep(0)  # as in `item`
-        result = await own.said(text, "user", "memory", asks=False)
+        result = await own.check_message(text, "user", "memory", asks=False)
         self._guard.include(own.report)
         self._remember(digest, own, same=result.text == text)
         return "" if result.blocked else result.text
 
-    def shown(self, ids: Iterable[str]) -> tuple[str, str, str] | None:
+    def report_shown(self, ids: Iterable[str]) -> tuple[str, str, str] | None:
         """Reports what was found in items that the model is shown.
 
         Returns the first of them that is blocked, with the check and the kind, None when none is.

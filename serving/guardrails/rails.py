@@ -74,12 +74,12 @@ class AssistantRails:
     """The checks of each assistant of a catalogue, and of bare models. Immutable."""
 
     def __init__(self, catalog: Catalog) -> None:
-        asked = partial(_asked, catalog)
+        asked = partial(_classifier_models, catalog)
         self._default = build(catalog.guardrails, asked)
         self._instructions = catalog.instructions
         self._own = {a.name: build(a.guardrails, asked) for a in catalog.assistants if a.guardrails is not None}
 
-    def of(self, assistant: Assistant | None) -> Rails | None:
+    def for_assistant(self, assistant: Assistant | None) -> Rails | None:
         """Returns the checks of an assistant, None of a bare model; None where there are none."""
         return self._own.get(assistant.name, self._default) if assistant is not None else self._default
 
@@ -108,7 +108,7 @@ def _version(guardrails: Sequence[Guardrail], asked: Callable[[str], object]) ->
     return hashlib.sha256(json.dumps(reading, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _asked(catalog: Catalog, name: str) -> list[object]:
+def _classifier_models(catalog: Catalog, name: str) -> list[object]:
     """Returns what tells apart the models that `name` can stand for, whichever of them has the greater weight."""
     targets = next((sorted(t.model for t in alias.targets) for alias in catalog.aliases if alias.name == name), [name])
     return [

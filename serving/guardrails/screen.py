@@ -23,7 +23,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RuleFinding:
     """What a rule found; offsets are those of the text that was checked."""
 
     rule: Rule
@@ -40,13 +40,13 @@ class Screened:
     """A text after its rules: with `blocked`, only what stood before the first thing that blocks it."""
 
     text: str
-    found: tuple[Found, ...] = ()
+    found: tuple[RuleFinding, ...] = ()
     blocked: bool = False
 
 
-def find(text: str, rules: Sequence[Rule], start: int = 0) -> list[Found]:
+def find(text: str, rules: Sequence[Rule], start: int = 0) -> list[RuleFinding]:
     """Returns what the rules find at or after `start`, in order."""
-    found = [Found(rule, finding) for rule in rules for finding in _bounded(rule.check.find(text, start))]
+    found = [RuleFinding(rule, finding) for rule in rules for finding in _bounded(rule.check.find(text, start))]
     return sorted(found, key=lambda f: (f.finding.start, f.finding.end, f.rule.name, f.finding.kind))
 
 
@@ -64,7 +64,7 @@ def screen(text: str, rules: Sequence[Rule]) -> Screened:
     return apply(text, find(text, rules))
 
 
-def apply(text: str, found: Sequence[Found], start: int = 0, end: int | None = None) -> Screened:
+def apply(text: str, found: Sequence[RuleFinding], start: int = 0, end: int | None = None) -> Screened:
     """Returns `text[start:end]` after what was `found` in it. What blocks ends it; what is taken out leaves a note."""
     end = len(text) if end is None else end
     stop = min((f.finding.start for f in found if f.action == "block"), default=None)
@@ -79,7 +79,7 @@ def apply(text: str, found: Sequence[Found], start: int = 0, end: int | None = N
     return Screened("".join(out), tuple(found), stop is not None)
 
 
-def _taken(found: Sequence[Found]) -> list[tuple[int, int, str]]:
+def _taken(found: Sequence[RuleFinding]) -> list[tuple[int, int, str]]:
     """Returns the spans to take out, none touching another, each with the note that takes its place."""
     spans: list[tuple[int, int, str]] = []
     for f in found:
@@ -103,7 +103,7 @@ def screen_arguments(arguments: str, rules: Sequence[Rule]) -> Screened:
         document = json.loads(arguments)
     except (ValueError, RecursionError):
         return screen(arguments, rules)
-    found: list[Found] = []
+    found: list[RuleFinding] = []
     blocked = False
 
     def walk(value: object, name: str = "") -> object:
@@ -138,6 +138,6 @@ def screen_arguments(arguments: str, rules: Sequence[Rule]) -> Screened:
     return Screened(json.dumps(clean, ensure_ascii=False), tuple(found), blocked)
 
 
-def _moved(found: Found, by: int) -> Found:
+def _moved(found: RuleFinding, by: int) -> RuleFinding:
     f = found.finding
-    return Found(found.rule, Finding(max(f.start - by, 0), f.end - by, f.kind))
+    return RuleFinding(found.rule, Finding(max(f.start - by, 0), f.end - by, f.kind))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.guardrails.screen import Found, Rule, Screened, apply, find
+from serving.guardrails.screen import Rule, RuleFinding, Screened, apply, find
 
 HOLD = 256
 """Characters that are held back: what a check can find shows within so many of where it begins."""
@@ -61,6 +61,6 @@ class Window:
             self._offset += drop
         return Screened(result.text, moved, result.blocked)
 
-    def _placed(self, found: Found) -> Found:
+    def _placed(self, found: RuleFinding) -> RuleFinding:
         f = found.finding
-        return Found(found.rule, type(f)(f.start + self._offset, f.end + self._offset, f.kind))
+        return RuleFinding(found.rule, type(f)(f.start + self._offset, f.end + self._offset, f.kind))

@@ -38,7 +38,7 @@ class GivenApprovals:
         # By what was signed: one that is given twice allows one call.
         self._given: dict[str, tuple[int, Approval]] = {}
         for i, id in enumerate(given):
-            approval = self._read(i, id)
+            approval = self._verify(i, id)
             self._given.setdefault(approval.id, (i, approval))
         self._left = [approval for _, approval in self._given.values()]
 
@@ -47,7 +47,7 @@ class GivenApprovals:
         """Names of tools and digests of arguments; each stands for one call."""
         return [(approval.tool, approval.digest) for _, approval in self._given.values()]
 
-    def _read(self, i: int, id: str) -> Approval:
+    def _verify(self, i: int, id: str) -> Approval:
         try:
             return self._approvals.read(id, self._caller, self._assistant)
         except ApprovalError as e:

@@ -134,7 +134,7 @@ class _Keeper:
     def _last(self, outcome: Outcome) -> bytes:
         """Returns what the caller is sent next. A response that is not streamed is not what the engine said."""
         if isinstance(self._place, ResponseObject) and not self._body.stream:
-            return orjson.dumps(self._place.shown())
+            return orjson.dumps(self._place.document())
         return outcome.last()
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from serving.assistants import prompt
 from serving.engines.router import Route
-from serving.inference.job import CHAT, Job, sampling_fields
+from serving.inference.job import CHAT, GenerationJob, sampling_fields
 from serving.inference.request_forms import Asked
 from serving.protocol.chat import ChatRequest, NamedChoice
 from serving.retrieval.types import Hit
 
 
-def chat_job(asked: Asked, route: Route, hits: Sequence[Hit] | None) -> Job:
+def chat_job(asked: Asked, route: Route, hits: Sequence[Hit] | None) -> GenerationJob:
     """Returns the generation that answers a chat from `hits`; nothing stands beside it, and nobody keeps it yet."""
     body = asked.chat
-    return Job(
+    return GenerationJob(
         path=CHAT,
         id=asked.id,
         route=route,

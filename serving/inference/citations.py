@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serving.retrieval.types import Citation, Span
+from serving.retrieval.types import Citation, TextSpan
 
 
-def citation_fields(citations: Sequence[Citation], unsupported: Sequence[Span], retrieved: int) -> dict[str, Any]:
+def citation_fields(citations: Sequence[Citation], unsupported: Sequence[TextSpan], retrieved: int) -> dict[str, Any]:
     """Returns the fields that a message gets beside its text.
 
     `annotations` is OpenAI's list (character indexes in the answer, title, URL of our file route). `headrace`

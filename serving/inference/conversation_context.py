@@ -88,7 +88,7 @@ class ConversationContext:
         tokens = TokenCounter(self._sources.client, endpoint, document.get("tools"))
         room = window.room(await tokens.window(), document.get("max_tokens"))
         going_on = []
-        with _there():
+        with _missing_as_404():
             async with aclosing(self._history.turns()) as turns:
                 if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
                     going_on = [newest]
@@ -105,7 +105,9 @@ class ConversationContext:
         await self.count(shown, found)
 
     def _refuse(self, shown: Sequence[Turn]) -> None:
-        refused = self._screen.shown(id for turn in shown for id in turn.ids) if self._screen is not None else None
+        refused = (
+            self._screen.report_shown(id for turn in shown for id in turn.ids) if self._screen is not None else None
+        )
         if refused is None:
             if self._instructions == "refuse" and any(m["role"] == "system" for m in window.flat(shown)):
                 raise no_instructions(self._param)
@@ -118,7 +120,7 @@ class ConversationContext:
     async def count(self, shown: Sequence[Turn] = (), found: RetrievedMemory | None = None) -> None:
         """Fills in `report`; `shown` are the newest turns, and `found` is what memory gave. Raises as `recall`."""
         found = found or RetrievedMemory([])
-        with _there():
+        with _missing_as_404():
             left_out = await self._history.left_out(shown)
         self.report = {"turns": len(shown), "left_out": max(left_out - found.covered, 0), **found.counts}
 
@@ -153,7 +155,7 @@ class ChatTurn(ConversationContext):
 
 
 @contextmanager
-def _there() -> Iterator[None]:
+def _missing_as_404() -> Iterator[None]:
     try:
         yield
     except NotFound as e:

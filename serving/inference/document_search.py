@@ -34,7 +34,7 @@ class DocumentSearch:
         if not question:
             raise invalid("This assistant needs a user message with text.", param)
         with x.timeline.during("retrieve"):
-            return await self._found(x, assistant, question)
+            return await self._readable_hits(x, assistant, question)
 
     def tool(self, x: Exchange, route: Route, found: list[Hit]) -> Search:
         """Returns the search that a model itself calls; what it finds is added to `found`."""
@@ -43,14 +43,14 @@ class DocumentSearch:
             raise AssertionError("only assistants retrieve")
 
         async def search(query: str) -> Sequence[Hit]:
-            hits = await self._found(x, assistant, query)
+            hits = await self._readable_hits(x, assistant, query)
             known = {hit.chunk_id for hit in found}
             found.extend(hit for hit in hits if hit.chunk_id not in known)
             return hits
 
         return search
 
-    async def _found(self, x: Exchange, assistant: Assistant, question: str) -> Sequence[Hit]:
+    async def _readable_hits(self, x: Exchange, assistant: Assistant, question: str) -> Sequence[Hit]:
         """Returns the chunks that the model may read."""
         hits = await self._retrieval.context(x.caller, spotlight.budgeted(assistant), question)
         return hits if x.guard is None else await x.guard.hits(hits)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.assistants.items import Message
-from serving.assistants.strategies.model import Call, Completion, Generation, PromptTooLong, Usage
+from serving.assistants.strategies.model import Call, Generation, ModelCompletion, PromptTooLong, TokenUsage
 from serving.engines.choices_usage import at_least
 from serving.engines.client import EngineClient, read_answer
 from serving.engines.endpoint import Endpoint
@@ -95,7 +95,9 @@ def _generation(answer: dict[str, Any]) -> Generation:
         completions = tuple(_completion(choice) for choice in answer["choices"])
         usage = answer.get("usage") or {}
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-        counted = Usage(*(int(n or 0) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)))
+        counted = TokenUsage(
+            *(int(n or 0) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached))
+        )
     except (AttributeError, LookupError, TypeError, ValueError):
         raise upstream("The model's answer is no message of a chat.") from None
     if not completions:
@@ -103,7 +105,7 @@ def _generation(answer: dict[str, Any]) -> Generation:
     return Generation(completions, counted)
 
 
-def _completion(choice: dict[str, Any]) -> Completion:
+def _completion(choice: dict[str, Any]) -> ModelCompletion:
     message = choice["message"]
     calls = tuple(
         Call(str(call.get("id") or ""), str(call["function"]["name"]), str(call["function"].get("arguments") or ""))
@@ -112,4 +114,4 @@ def _completion(choice: dict[str, Any]) -> Completion:
     content = message.get("content") or ""
     if not isinstance(content, str):
         raise TypeError
-    return Completion(content, choice.get("finish_reason") or "stop", calls)
+    return ModelCompletion(content, choice.get("finish_reason") or "stop", calls)

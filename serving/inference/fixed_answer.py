@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 
 from serving.inference.exchange import Exchange
-from serving.inference.job import Job
+from serving.inference.job import GenerationJob
 from serving.inference.outcome import Outcome
 from serving.inference.relay import Relay
 from serving.protocol.choices import complete_choice
 
 
-async def fixed_answer(x: Exchange, job: Job, text: str, fields: dict[str, Any]) -> dict[str, Any] | None:
+async def fixed_answer(x: Exchange, job: GenerationJob, text: str, fields: dict[str, Any]) -> dict[str, Any] | None:
     """Answers a chat with `text` without asking a model, in the shape that was asked for."""
     ours = {"id": job.id, "model": job.route.requested}
     base = {**ours, "created": int(time.time())}

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 from serving.engines import choices_usage, sequential_choices
-from serving.engines.client import Answer, EngineClient, first_piece, read_answer
+from serving.engines.client import EngineClient, EngineResponse, first_piece, read_answer
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines
 from serving.engines.router import Route
@@ -20,7 +20,7 @@ from serving.engines.sse import FrameError
 from serving.engines.token_counter import TokenCounter
 from serving.guardrails.stream import GuardedStream
 from serving.inference.exchange import Exchange
-from serving.inference.job import CHAT, GenerationRecord, Job, Whole
+from serving.inference.job import CHAT, GenerationJob, GenerationRecord, Whole
 from serving.inference.outcome import blocked
 from serving.inference.relay import EngineError, Relay
 from serving.metering.cost import cost_of
@@ -46,7 +46,7 @@ class Generator:
         self._engines = engines
         self._upstream = upstream_client
 
-    async def run(self, x: Exchange, job: Job) -> dict[str, Any] | None:
+    async def run(self, x: Exchange, job: GenerationJob) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed to the caller. Raises `ApiError`."""
         lost: list[str] = []
         asked = 0  # of them, those that may have died of this request
@@ -85,7 +85,7 @@ class Generator:
                 raise
 
     async def _answer(
-        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord
+        self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord
     ) -> dict[str, Any] | None:
         ours = {"id": job.id, "model": job.route.requested}
         x.timeline.under_way = "first_token" if job.solver is None else "reason"
@@ -96,7 +96,7 @@ class Generator:
             return None
         return await self._whole(x, job, endpoint, record, ours)
 
-    async def count(self, x: Exchange, job: Job) -> int:
+    async def count(self, x: Exchange, job: GenerationJob) -> int:
         """Returns the tokens of a chat's prompt. Raises `ApiError`, a 400 where the engine counts none."""
         async with self._prepared(x, job) as (endpoint, document):
             with x.timeline.during("memory"):
@@ -107,7 +107,7 @@ class Generator:
 
     @asynccontextmanager
     async def _prepared(
-        self, x: Exchange, job: Job, lost: Sequence[str] = ()
+        self, x: Exchange, job: GenerationJob, lost: Sequence[str] = ()
     ) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
         """Holds an engine that is not `lost`, and yields it with what it is asked."""
         x.timeline.under_way = "queue"
@@ -127,7 +127,7 @@ class Generator:
             raise unavailable(f"{_named(e, job.route, 'cannot be asked now')}.".capitalize()) from None
 
     async def _whole(
-        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+        self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any]:
         each_in_turn = sequential_choices.needed(endpoint, record.prompt)
         if each_in_turn:
@@ -167,7 +167,7 @@ class Generator:
         return answer
 
     async def _stream(
-        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+        self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> None:
         record.prompt |= {"stream": True, "stream_options": {"include_usage": True}}
         hold_finish = record.has_more_to_say or job.keeper is not None
@@ -207,7 +207,9 @@ class Generator:
             await record.abort("error", error.code)
         await x.write(rest, last=True)
 
-    def _streamed(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> AbstractAsyncContextManager[Answer]:
+    def _streamed(
+        self, endpoint: Endpoint, path: str, document: dict[str, Any]
+    ) -> AbstractAsyncContextManager[EngineResponse]:
         if sequential_choices.needed(endpoint, document):
             return sequential_choices.stream(self._upstream, endpoint, path, document)
         return self._upstream.post(endpoint, path, document)
@@ -233,7 +235,7 @@ def _choice(choice: dict[str, Any]) -> dict[str, Any]:
     return {"index": choice.get("index", 0), "message": message, "finish_reason": choice.get("finish_reason")}
 
 
-async def _copy(x: Exchange, relay: Relay, piece: bytes, response: Answer) -> bytes:
+async def _copy(x: Exchange, relay: Relay, piece: bytes, response: EngineResponse) -> bytes:
     """Passes on the stream that begins with `piece`; returns what came with the end mark: it leaves with the tail.
 
     Each send is a system call here and wakes HAProxy and the caller: a short stream has four instead of six.
@@ -265,7 +267,7 @@ def _observe(x: Exchange, relay: Relay) -> None:
         )
 
 
-def book(x: Exchange, job: Job, usage: dict[str, Any]) -> None:
+def book(x: Exchange, job: GenerationJob, usage: dict[str, Any]) -> None:
     """Books the tokens of an answer, and their cost where it is known."""
     x.usage = usage
     count_tokens(x.model, x.caller.tenant, usage)

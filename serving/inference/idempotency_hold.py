@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from serving.protocol.errors import ApiError
 from serving.store.conversations import Item, Then
 from serving.store.errors import Lost, StoreError, StoreUnavailable
-from serving.store.idempotency import LEASE_S, MAX_BODY, Answer, Claim, IdempotencyKeys, keep
+from serving.store.idempotency import LEASE_S, MAX_BODY, Claim, IdempotencyKeys, KeptAnswer, keep
 
 log = logging.getLogger("headrace.api")
 
@@ -34,15 +34,15 @@ class Hold:
         if self._size <= MAX_BODY:
             self._sent.append(data)
 
-    def answer(self, last: bytes, *, stream: bool) -> Answer | None:
+    def answer(self, last: bytes, *, stream: bool) -> KeptAnswer | None:
         """Returns the answer, when `last` is all of it that is still to be sent; None where it is too large."""
         if self._size + len(last) > MAX_BODY:
             return None
         kind = "text/event-stream; charset=utf-8" if stream else "application/json"
-        return Answer(kind, b"".join([*self._sent, last]))
+        return KeptAnswer(kind, b"".join([*self._sent, last]))
 
     def keeping(
-        self, answer: Answer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
+        self, answer: KeptAnswer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
     ) -> Then:
         """Returns `then` and what keeps the answer in its transaction."""
 

@@ -51,7 +51,7 @@ class InputCheck:
         instructions = rails.instructions(route.assistant, x.caller)
         if instructions == "refuse" and (place := _instructs(body)) is not None:
             raise no_instructions(place)
-        checks = rails.of(route.assistant)
+        checks = rails.for_assistant(route.assistant)
         if checks is None:
             return body
         x.guard = guard = GuardrailChecker(checks, self._judges, x.caller, trusting=instructions == "trust")
@@ -60,7 +60,7 @@ class InputCheck:
         refused: list[str] = []
 
         async def check(text: str, role: str, place: str) -> str:
-            result = await guard.said(text, role, place)
+            result = await guard.check_message(text, role, place)
             if result.blocked and role == "tool":
                 return REMOVED
             if result.blocked:

@@ -37,7 +37,7 @@ class Solver(Protocol):
     """Answers in place of one plain generation."""
 
     async def solve(
-        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+        self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed, with the `id` and `model` of `ours`.
 
@@ -58,7 +58,7 @@ class Annotator(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class GenerationJob:
     """One generation.
 
     `relay` is of another kind of stream than a chat's, and `param` the request's field that holds what is asked.
@@ -119,7 +119,7 @@ class GenerationRecord:
     choice that was heard.
     """
 
-    def __init__(self, x: Exchange, job: Job, prompt: dict[str, Any]) -> None:
+    def __init__(self, x: Exchange, job: GenerationJob, prompt: dict[str, Any]) -> None:
         self._x = x
         self._job = job
         self.prompt = prompt
@@ -141,7 +141,7 @@ class GenerationRecord:
             with self._x.timeline.during("cite"):
                 fields = await self._job.annotator.annotate(texts)
         if (cost := cost_of(usage, self._job.route.price)) is not None:
-            fields.setdefault(0, {}).setdefault("headrace", {})["cost"] = cost.shown
+            fields.setdefault(0, {}).setdefault("headrace", {})["cost"] = cost.document
         if self._x.guard is not None and self._x.guard.report:
             fields.setdefault(0, {}).setdefault("headrace", {})["guardrails"] = self._x.guard.report
         return fields

@@ -23,7 +23,7 @@ from serving.inference.exchange import Exchange
 from serving.inference.fixed_answer import fixed_answer
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
-from serving.inference.job import Job, sampling_fields
+from serving.inference.job import GenerationJob, sampling_fields
 from serving.inference.request_forms import Asked, Body, ChatForm, Form, ResponseForm
 from serving.inference.strategy_choice import choose, searches_by_itself, tools_of
 from serving.inference.strategy_runner import Acting, StrategyRunner
@@ -100,7 +100,7 @@ class Pipeline:
         """Returns the response, None after it was streamed. Raises `ApiError`."""
         form = self._response_form(body)
         answer = await self._answer(x, form)
-        return form.response.shown() if answer is not None and form.response is not None else None
+        return form.response.document() if answer is not None and form.response is not None else None
 
     async def completion(self, x: Exchange, body: CompletionRequest) -> dict[str, Any] | None:
         """Returns the continuation of a text by a bare model, None after it was streamed. Raises `ApiError`."""
@@ -125,7 +125,7 @@ class Pipeline:
         view = self._catalog.current
         route = self._resolve(x, view, body.model)
         async with x.cancelled_by_hang_up(), charged(self._keeper, x):
-            read = await self._read(x, view, route, form, answers=False)
+            read = await self._read_request(x, view, route, form, answers=False)
             if read.strategy is not None:
                 kind = read.strategy.kind
                 raise invalid(
@@ -146,7 +146,7 @@ class Pipeline:
         route = self._resolve(x, view, form.body.model)
         form.check(route, self._recorder)
         async with x.cancelled_by_hang_up(), charged(self._keeper, x, stream=form.body.stream):
-            read = await self._read(x, view, route, form)
+            read = await self._read_request(x, view, route, form)
             await read.approvals.record(self._audit, x.request_id)
             async with self._admission.admit():
                 x.timeline.end_of("admit")
@@ -168,7 +168,7 @@ class Pipeline:
         x.assistant = route.assistant.name if route.assistant is not None else None
         return route
 
-    async def _read(
+    async def _read_request(
         self,
         x: Exchange,
         view: CatalogView,
@@ -180,7 +180,7 @@ class Pipeline:
         """Has guardrails check a request, and returns what it asks."""
         with x.timeline.during("guard"):
             body = await self._input_check.check(x, view.rails, route, form.body, answers=answers)
-        screen = HistoryChecker.of(x.guard, self._clean)
+        screen = HistoryChecker.for_guard(x.guard, self._clean)
         asked = await form.read(x, route, body, view.rails.instructions(route.assistant, x.caller), screen)
         strategy = choose(route, asked.chat, asked.fields)
         approvals = GivenApprovals(self._approvals, self._used_approvals, x.caller, route, asked.chat.approvals or ())
@@ -193,7 +193,7 @@ class Pipeline:
         asked = read.asked
         return await self._documents.search(x, read.route, asked.chat, asked.param) if asked.searches else None
 
-    def _job(self, x: Exchange, read: _Read, hits: Sequence[Hit] | None) -> Job:
+    def _job(self, x: Exchange, read: _Read, hits: Sequence[Hit] | None) -> GenerationJob:
         """Returns what an engine is asked, by whom it is answered, and what stands beside it and keeps it."""
         asked, route = read.asked, read.route
         searches = searches_by_itself(route, read.strategy)
@@ -213,13 +213,13 @@ class Pipeline:
         memory = runner.leaving_room(job.memory) if job.memory is not None else None
         return replace(job, solver=runner, memory=memory, effort=read.strategy.tokens)
 
-    def _completion_job(self, x: Exchange, route: Route, body: CompletionRequest) -> Job:
+    def _completion_job(self, x: Exchange, route: Route, body: CompletionRequest) -> GenerationJob:
         document: dict[str, Any] = {**sampling_fields(body), "prompt": body.prompt}
         if body.max_tokens is not None:
             document["max_tokens"] = body.max_tokens
         if body.logprobs is not None:
             document["logprobs"] = body.logprobs
-        return Job(
+        return GenerationJob(
             path="/completions",
             id=x.new_id("cmpl"),
             route=route,

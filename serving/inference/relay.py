@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.engines import choices_usage
 from serving.engines.cached_tokens import without_cached
-from serving.engines.sse import DONE, FrameError, Splitter, Template, decode, encode, payload
+from serving.engines.sse import DONE, FrameError, FrameTemplate, Splitter, decode, encode, payload
 from serving.inference import steps
 
 
@@ -37,7 +37,7 @@ class Relay:
         self._hold_finish = hold_finish
         self._transform = transform
         self._splitter = Splitter()
-        self._template: Template | None = None
+        self._template: FrameTemplate | None = None
         self._texts: dict[int, list[bytes]] = {}
         self._calls: dict[tuple[int, str], dict[str, Any]] = {}  # by choice and number
         self._refusals: dict[int, str] = {}
@@ -93,7 +93,7 @@ class Relay:
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise FrameError("a frame of the engine's stream has no choices")
         if self._transform is None:
-            self._template = Template.learn(frame, document, self._ours) or self._template
+            self._template = FrameTemplate.learn(frame, document, self._ours) or self._template
         return self._decoded(document, choices)
 
     def _decoded(self, document: dict[str, Any], choices: list[dict[str, Any]]) -> bytes:
@@ -116,13 +116,13 @@ class Relay:
         if self._transform is not None:
             self._transform(document)
         for choice in choices:
-            self._read(choice)
+            self._read_choice(choice)
         if self._hold_finish and any(c.get("finish_reason") for c in choices):
             self.held.append(document)
             return b""
         return self._frame(document)
 
-    def _added(self, template: Template, text: bytes) -> bytes:
+    def _added(self, template: FrameTemplate, text: bytes) -> bytes:
         """Returns the caller's frame for a text, as it stands in JSON."""
         return template.fill(text)
 
@@ -130,7 +130,7 @@ class Relay:
         """Returns the caller's frame for a decoded one, whose choices were read."""
         return encode(document)
 
-    def _read(self, choice: dict[str, Any]) -> None:
+    def _read_choice(self, choice: dict[str, Any]) -> None:
         index = choice.get("index", 0)
         texts = self._texts.setdefault(index, [])
         delta = choice.get("delta")
@@ -202,16 +202,16 @@ class Relay:
         """Returns the frames of a step of a strategy, as it is shown; steps come before the answer."""
         delta = {} if self._stepped else {"role": "assistant"}
         self._stepped = True
-        return self._own({**delta, "reasoning_content": f"{steps.step_text(step)}\n"})
+        return self._chunk({**delta, "reasoning_content": f"{steps.step_text(step)}\n"})
 
     def answer(self, text: str, finish_reason: str, usage: dict[str, Any]) -> bytes:
         """Takes an answer that no engine streams and returns its frames, without the last: `tail` has them."""
         delta = {} if self._stepped else {"role": "assistant"}
-        frames = [self._own({**delta, "content": text}), self._own({}, finish_reason)]
+        frames = [self._chunk({**delta, "content": text}), self._chunk({}, finish_reason)]
         frames.append(encode({**self._base(), "choices": [], "usage": usage or None}))
         return self.feed(b"".join([*frames, b"data: [DONE]\n\n"]))
 
-    def _own(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return encode({**self._base(), "choices": [choice]})
 

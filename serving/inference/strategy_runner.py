@@ -26,7 +26,7 @@ from serving.inference.approvals import GivenApprovals
 from serving.inference.engine_model import EngineModel, completion_tokens
 from serving.inference.exchange import Exchange
 from serving.inference.generation import book
-from serving.inference.job import GenerationRecord, Job, Memory, Whole
+from serving.inference.job import GenerationJob, GenerationRecord, Memory, Whole
 from serving.inference.relay import Relay
 from serving.inference.steps import step_fields
 from serving.inference.steps import step_text as in_words
@@ -112,14 +112,14 @@ class StrategyRunner:
         return INSTRUCTIONS + max(len(template.text) if template else 0 for template in given) // 2
 
     async def solve(
-        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+        self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any] | None:
         """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
         with tracing.agent(job.route.requested, endpoint.model):
             return await self._solve(x, job, endpoint, record, ours)
 
     async def _solve(
-        self, x: Exchange, job: Job, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+        self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any] | None:
         strategy = self._strategy
         relay = (job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)) if job.stream else None

@@ -84,7 +84,7 @@ async def require_storage(store: QuotaStore, keeper: Keeper, caller: Principal, 
 
 
 def _needs(keeper: Keeper, caller: Principal, uses: Mapping[str, int]) -> list[tuple[Quota, int]]:
-    quotas = keeper.of(caller, "")
+    quotas = keeper.quotas_for(caller, "")
     return [(each, units) for each in quotas if (units := uses.get(each.measure, 0))]
 
 
@@ -116,7 +116,7 @@ class Charge:
         # What is counted where it is stored is no engine's to use.
         self._quotas = [
             each
-            for each in keeper.of(caller, model)
+            for each in keeper.quotas_for(caller, model)
             if each.measure not in STORED and (requests or each.subject != "key")
         ]
         self._metered = [each for each in self._quotas if each.measure in ("tokens", "money")]

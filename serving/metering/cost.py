@@ -19,7 +19,7 @@ class Cost:
     currency: str
 
     @property
-    def shown(self) -> dict[str, str]:
+    def document(self) -> dict[str, str]:
         """As the API shows it: the amount as a decimal number without exponent, in a string."""
         return {"amount": f"{self.amount.normalize():f}", "currency": self.currency}
 

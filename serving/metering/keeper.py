@@ -22,7 +22,7 @@ from serving.quotas.quota import Quota, QuotaExceeded, Rules
 from serving.quotas.share import Share
 from serving.quotas.windows import bounds
 from serving.store.errors import StoreUnavailable
-from serving.store.quotas import QuotaStore, Refused
+from serving.store.quotas import QuotaRefused, QuotaStore
 from serving.store.usage import Usage, Used, Whose
 
 __all__ = ["Keeper", "QuotaExceeded", "QuotaUnavailable", "Reservation"]
@@ -91,14 +91,14 @@ class Keeper:
         with contextlib.suppress(StoreUnavailable):
             await self.tell(all=True)
 
-    def of(self, principal: Principal, model: str) -> tuple[Quota, ...]:
+    def quotas_for(self, principal: Principal, model: str) -> tuple[Quota, ...]:
         """Returns what a request for `model` is held to, in the order of ids."""
         key = (principal, model)
         found = self._of.get(key)
         if found is None:
             if len(self._of) >= CALLERS:
                 self._of.clear()
-            found = self._of[key] = self._rules.of(principal, model)
+            found = self._of[key] = self._rules.quotas_for(principal, model)
         return found
 
     def ceiling(self, below: Quota) -> Quota | None:
@@ -240,7 +240,7 @@ class Keeper:
                 self._lose_streams()
             self._lend(lacking, at)
             return
-        if isinstance(found, Refused):
+        if isinstance(found, QuotaRefused):
             for each, missing, need in lacking:
                 if each.share.quota.id == found.quota_id:
                     each.share.refuse(missing, found.standing, at)

@@ -88,7 +88,7 @@ class Rules:
             self._given.setdefault((each.tenant, each.subject, each.subject_id), {})[each.id] = each
         self._none = not self._given and not any(self._defaults.values())
 
-    def of(self, principal: Principal, model: str) -> tuple[Quota, ...]:
+    def quotas_for(self, principal: Principal, model: str) -> tuple[Quota, ...]:
         """Returns what a request for `model` is held to, in the order of ids."""
         if self._none:
             return ()

@@ -13,7 +13,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ChunkBounds:
     """How much one document may unfold to. `unpacked_bytes` and `ratio` bound what a zip archive holds."""
 
     characters: int = 20_000_000
@@ -28,7 +28,7 @@ class Bounds:
 class DocumentBuilder:
     """Collects blocks in reading order and keeps the current heading path (1 is the topmost level)."""
 
-    def __init__(self, kind: str, bounds: Bounds) -> None:
+    def __init__(self, kind: str, bounds: ChunkBounds) -> None:
         self.kind = kind
         self.bounds = bounds
         self._parts: list[str] = []

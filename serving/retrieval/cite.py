@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.retrieval.sentences import sentence_spans
-from serving.retrieval.types import Attribution, Citation, Hit, Position, Span
-from serving.retrieval.words import Words, opposed, read
+from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
+from serving.retrieval.words import SentenceWords, opposed, read
 
 MIN_RECALL = 0.7
 """Least share of a claim's content words that its source must hold."""
@@ -48,7 +48,7 @@ class _Claim:
     start: int
     end: int
     text: str
-    words: Words
+    words: SentenceWords
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Source:
     hit: Hit
     start: int
     end: int
-    words: Words
+    words: SentenceWords
     context: frozenset[str]
 
     @property
@@ -86,7 +86,7 @@ def attribute(answer: str, hits: Sequence[Hit], embedder: SentenceEmbedder) -> A
         graded = [(_support(recall, vectors[claim.text] @ vectors[source.text]), source) for source, recall in found]
         support, source = max(graded, key=lambda pair: pair[0], default=(0.0, None))
         if source is None or support < MIN_SUPPORT:
-            unsupported.append(Span(claim.start, claim.end))
+            unsupported.append(TextSpan(claim.start, claim.end))
         else:
             citations.append(_citation(claim, source, support))
     return Attribution(tuple(citations), tuple(unsupported))
@@ -135,14 +135,14 @@ def _candidates(claim: _Claim, sources: Sequence[_Source]) -> list[tuple[_Source
     return list(islice(consistent, _CANDIDATES))
 
 
-def _recall(claim: Words, source: _Source) -> float:
+def _recall(claim: SentenceWords, source: _Source) -> float:
     """Share of the claim's content words in the source; title and heading count half."""
     held = len(claim.content & source.words.stems)
     around = len((claim.content & source.context) - source.words.stems)
     return (held + 0.5 * around) / len(claim.content) if claim.content else 0.0
 
 
-def _consistent(claim: Words, source: _Source) -> bool:
+def _consistent(claim: SentenceWords, source: _Source) -> bool:
     """Whether nothing that turns a sentence's meaning differs between a claim and its source."""
     words = source.words
     return (
@@ -157,7 +157,7 @@ def _consistent(claim: Words, source: _Source) -> bool:
     )
 
 
-def _negated_alike(claim: Words, source: Words) -> bool:
+def _negated_alike(claim: SentenceWords, source: SentenceWords) -> bool:
     """Whether as much is negated, and of what both say, mostly the same."""
     shared = claim.content & source.content
     mine, theirs = claim.negated & shared, source.negated & shared
@@ -168,7 +168,7 @@ def _negated_alike(claim: Words, source: Words) -> bool:
     return claim.negators(None) == source.negators(counted)
 
 
-def _substituted(claim: Words, source: _Source) -> bool:
+def _substituted(claim: SentenceWords, source: _Source) -> bool:
     """Whether a word of the claim stands in the place of another word of the source.
 
     The one may be a synonym of the other, or the very error that a citation must not cover up.
@@ -181,7 +181,7 @@ def _substituted(claim: Words, source: _Source) -> bool:
     return False
 
 
-def _clauses_kept(claim: Words, source: Words) -> bool:
+def _clauses_kept(claim: SentenceWords, source: SentenceWords) -> bool:
     """Whether a claim takes most of a later clause of its source, or nothing of it.
 
     "It is A here; it is B there" supports "it is B there", whose subject stands in the earlier clause, but
@@ -198,7 +198,7 @@ def _clauses_kept(claim: Words, source: Words) -> bool:
     return True
 
 
-def _numbers_bound_alike(claim: Words, source: Words) -> bool:
+def _numbers_bound_alike(claim: SentenceWords, source: SentenceWords) -> bool:
     """Whether each number keeps a neighbour, where a clause has several numbers to mix up."""
     for clause in source.clauses:
         numbers = {w.stem for w in clause if w.number}

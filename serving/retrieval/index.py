@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.fuse import DEPTH, fuse
-from serving.retrieval.manifest import Manifest
+from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.types import Chunk, Hit, prefix
 from serving.store.errors import StoreUnavailable
 from serving.store.objects import bucket
@@ -103,7 +103,7 @@ class CollectionIndex:
     Every process sees what another has written at once: each call looks for the newest version of the table.
     """
 
-    def __init__(self, connect: Connect, collection_id: str, table: Table, manifest: Manifest) -> None:
+    def __init__(self, connect: Connect, collection_id: str, table: Table, manifest: CollectionManifest) -> None:
         self._connect = connect
         self._id = collection_id
         self._table = table
@@ -117,7 +117,7 @@ class CollectionIndex:
         cls,
         uri: str,
         collection_id: str,
-        manifest: Manifest,
+        manifest: CollectionManifest,
         *,
         create: bool = False,
         options: Mapping[str, str] | None = None,
@@ -139,7 +139,7 @@ class CollectionIndex:
             table = _open(database, collection_id)
         if table is None:
             raise CollectionNotFound(f"there is no collection {collection_id}")
-        found = Manifest.from_json((table.schema.metadata or {}).get(_MANIFEST, b""))
+        found = CollectionManifest.from_json((table.schema.metadata or {}).get(_MANIFEST, b""))
         found.require(manifest)
         return cls(connect, collection_id, table, found)
 
@@ -343,7 +343,7 @@ def _of_file(tenant: str, file_id: str) -> Expr:
     return (col("tenant") == lit(tenant)) & (col("file_id") == lit(file_id))
 
 
-def _schema(manifest: Manifest) -> pa.Schema:
+def _schema(manifest: CollectionManifest) -> pa.Schema:
     columns = [
         pa.field(name, pa.string(), nullable=False)
         for name in ("chunk_id", "file_id", "tenant", "file_name", "title", "heading", "body")

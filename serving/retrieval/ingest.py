@@ -15,7 +15,7 @@ from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound, UnreadableDocument
 from serving.retrieval.index import CollectionIndex
-from serving.retrieval.manifest import Manifest
+from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.parse import PARSER_VERSION
 from serving.retrieval.sandbox import chunk_isolated
 from serving.retrieval.types import Chunk
@@ -57,7 +57,7 @@ class Ingestion:
         # Threads of its own: those that searches wait for are never taken by documents.
         self._reading = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
         settings = ChunkSettings()
-        self._manifest = Manifest(
+        self._manifest = CollectionManifest(
             embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, PARSER_VERSION
         )
         self.handlers: Mapping[str, Handler] = {

@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class CollectionManifest:
     """Whatever decides what vectors and chunks a document becomes; a change of it asks for a new index."""
 
     embedder: str
@@ -39,7 +39,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError):
             raise IncompatibleCollection("the collection's manifest cannot be read: re-index it") from None
 
-    def require(self, wanted: Manifest) -> None:
+    def require(self, wanted: CollectionManifest) -> None:
         """Raises `IncompatibleCollection`, naming every difference, unless both are the same."""
         mine, theirs = asdict(self), asdict(wanted)
         differences = [f"{k} is {mine[k]}, wanted {theirs[k]}" for k in mine if mine[k] != theirs[k]]

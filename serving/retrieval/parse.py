@@ -12,7 +12,7 @@ import zipfile
 from pathlib import PurePosixPath
 from typing import Literal
 
-from serving.retrieval.builder import Bounds
+from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.types import Document
 
@@ -43,9 +43,9 @@ _ENTRY = b"PK\x01\x02"
 _MAX_ENTRIES = 10_000
 
 
-def parse(data: bytes, name: str, bounds: Bounds | None = None) -> Document:
+def parse(data: bytes, name: str, bounds: ChunkBounds | None = None) -> Document:
     """Reads a document. Raises `UnreadableDocument`; may use much time and memory on hostile input."""
-    bounds = bounds or Bounds()
+    bounds = bounds or ChunkBounds()
     kind = detect(data, name, bounds)
     stem = PurePosixPath(name.replace("\\", "/")).stem
     if kind == "pdf":
@@ -70,7 +70,7 @@ def parse(data: bytes, name: str, bounds: Bounds | None = None) -> Document:
     return parse_plain(text, stem, bounds)
 
 
-def detect(data: bytes, name: str, bounds: Bounds) -> Kind:
+def detect(data: bytes, name: str, bounds: ChunkBounds) -> Kind:
     """Returns the kind of a file from its content, and refuses it when the extension says otherwise."""
     if not data.strip():
         raise UnreadableDocument("empty", "the file is empty")
@@ -84,7 +84,7 @@ def detect(data: bytes, name: str, bounds: Bounds) -> Kind:
     return declared
 
 
-def _content_kind(data: bytes, declared: Kind, bounds: Bounds) -> str:
+def _content_kind(data: bytes, declared: Kind, bounds: ChunkBounds) -> str:
     if b"%PDF-" in data[:1024] and data[:1024].lstrip().startswith(b"%PDF-"):
         return "pdf"
     if data.startswith(b"PK\x03\x04"):
@@ -118,7 +118,7 @@ def _begins_page(text: str) -> bool:
         at = end + 3
 
 
-def _zip_kind(data: bytes, bounds: Bounds) -> str:
+def _zip_kind(data: bytes, bounds: ChunkBounds) -> str:
     """Looks into an archive's directory (nothing is unpacked) and bounds what it would unpack to.
 
     What its end says of how many entries there are can be wrong: each has its mark, and these are counted before any

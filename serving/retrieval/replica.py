@@ -56,7 +56,7 @@ class RetrievalReplica:
     """One embedder and the open indexes. Public coroutines are called through the Serve deployment."""
 
     def __init__(self, config: ServingConfig) -> None:
-        self._database = Database.of(config.store)
+        self._database = Database.from_config(config.store)
         jobs = Jobs(self._database)
         self._jobs = jobs
         self._stores = VectorStores(self._database, jobs)

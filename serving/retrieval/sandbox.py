@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from serving.core.child import Overrun, ask
-from serving.core.confine import LIBRARIES, Limits, Unconfined, confine
-from serving.retrieval.builder import Bounds
+from serving.core.confine import LIBRARIES, ProcessLimits, Unconfined, confine
+from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.chunk import ChunkSettings, WordTokenizer, chunk
 from serving.retrieval.errors import Code, UnreadableDocument
 from serving.retrieval.parse import Kind, detect, parse
@@ -32,19 +32,19 @@ Task = Literal["detect", "parse", "chunk"]
 
 
 @dataclass(frozen=True, slots=True)
-class SandboxLimits:
+class ParserLimits:
     """What one task may use: address space in bytes, seconds of processor and of wall time."""
 
     memory_bytes: int = 2_000_000_000
     cpu_s: int = 60
     wall_s: float = 120
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: ChunkBounds = field(default_factory=ChunkBounds)
 
 
-DETECTING: Final = SandboxLimits(cpu_s=10, wall_s=30)
+DETECTING: Final = ParserLimits(cpu_s=10, wall_s=30)
 """To tell what a file is takes no more than a look at each of its bytes."""
 
-CHUNKING: Final = SandboxLimits(cpu_s=300, wall_s=600)
+CHUNKING: Final = ParserLimits(cpu_s=300, wall_s=600)
 """A document of 20,000,000 characters has millions of words, and each is counted."""
 
 
@@ -52,18 +52,18 @@ class TokenizerUnreadable(Exception):
     """The installation is at fault, not the document."""
 
 
-def parse_isolated(data: bytes, name: str, limits: SandboxLimits | None = None) -> Document:
+def parse_isolated(data: bytes, name: str, limits: ParserLimits | None = None) -> Document:
     """`parse` in a child process.
 
     Raises `UnreadableDocument`, also when the child dies of its limits; `Unconfined` when it cannot be confined.
     """
-    found = _answer("parse", data, name, limits or SandboxLimits())
+    found = _answer("parse", data, name, limits or ParserLimits())
     text = found["text"]
     blocks = (Block(text[start:end], start, tuple(heading), page) for start, end, heading, page in found["blocks"])
     return Document(found["kind"], found["title"], text, tuple(blocks))
 
 
-def detect_isolated(data: bytes, name: str, limits: SandboxLimits = DETECTING) -> Kind:
+def detect_isolated(data: bytes, name: str, limits: ParserLimits = DETECTING) -> Kind:
     """`detect` in a child process; raises as `parse_isolated` does."""
     kind: Kind = _answer("detect", data, name, limits)["kind"]
     return kind
@@ -73,7 +73,7 @@ def chunk_isolated(
     data: bytes,
     name: str,
     settings: ChunkSettings,
-    limits: SandboxLimits = CHUNKING,
+    limits: ParserLimits = CHUNKING,
     wanted: Callable[[], bool] = lambda: True,
 ) -> list[Chunk]:
     """`parse`, then `chunk` by the embedder's tokenizer, in a child process; raises as `parse_isolated` does.
@@ -93,7 +93,7 @@ def _answer(
     task: Task,
     data: bytes,
     name: str,
-    limits: SandboxLimits,
+    limits: ParserLimits,
     wanted: Callable[[], bool] = lambda: True,
     **more: Any,
 ) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _answer(
     return _decode(_ask(len(header).to_bytes(4, "big") + header + data, limits, wanted))
 
 
-def _ask(question: bytes, limits: SandboxLimits, wanted: Callable[[], bool]) -> bytes:
+def _ask(question: bytes, limits: ParserLimits, wanted: Callable[[], bool]) -> bytes:
     """Returns what the child wrote, at most what a document within its bounds, or its chunks, can need."""
     bound = limits.bounds.characters * 12 + limits.bounds.blocks * 400
     try:
@@ -127,7 +127,7 @@ def _decode(answer: bytes) -> dict[str, Any]:
 
 
 def _done(request: dict[str, Any], data: bytes, counter: WordTokenizer | None) -> dict[str, Any]:
-    bounds = Bounds(**request["limits"]["bounds"])
+    bounds = ChunkBounds(**request["limits"]["bounds"])
     if request["task"] == "detect":
         return {"kind": detect(data, request["name"], bounds)}
     document = parse(data, request["name"], bounds)
@@ -157,7 +157,7 @@ def _confine(limits: dict[str, Any]) -> None:
     """Gives up what a parser does not need. A processor limit kills; a memory limit is a MemoryError."""
     packages = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     code = [Path(__file__).parents[1], Path(sys.base_prefix) / "lib", *packages, *LIBRARIES]
-    confine(Limits(limits["memory_bytes"], limits["cpu_s"]), code)
+    confine(ProcessLimits(limits["memory_bytes"], limits["cpu_s"]), code)
 
 
 def main() -> None:

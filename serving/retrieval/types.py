@@ -81,7 +81,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TextSpan:
     """Characters `start` to `end` (exclusive) of an answer."""
 
     start: int
@@ -116,4 +116,4 @@ class Attribution:
     """Every sentence of an answer that claims something is either cited or unsupported."""
 
     citations: tuple[Citation, ...]
-    unsupported: tuple[Span, ...]
+    unsupported: tuple[TextSpan, ...]

@@ -34,7 +34,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Words:
+class SentenceWords:
     """The words of a sentence, in order; what is asked of them is computed once."""
 
     all: tuple[Word, ...]
@@ -85,7 +85,7 @@ class Words:
         return clauses
 
 
-def read(text: str) -> Words:
+def read(text: str) -> SentenceWords:
     """Reads a sentence. A negation reaches to the end of its clause."""
     plain = _MARKUP.sub(" ", text)
     words: list[Word] = []
@@ -115,7 +115,7 @@ def read(text: str) -> Words:
                 clause=clause,
             )
         )
-    return Words(tuple(words))
+    return SentenceWords(tuple(words))
 
 
 def stem(word: str) -> str:
@@ -145,7 +145,7 @@ def stem(word: str) -> str:
     return word.removesuffix("e") if len(word) > 3 else word
 
 
-def opposed(claim: Words, source: Words) -> bool:
+def opposed(claim: SentenceWords, source: SentenceWords) -> bool:
     """Whether the claim says the opposite of a word of the source, where the source lacks the claim's word."""
     mine, theirs = claim.stems, source.stems
     for pair in _OPPOSITES:

@@ -277,7 +277,7 @@ async def _run(options: argparse.Namespace) -> int:
     store, (secret, *previous) = _configured(options)
     if store is None:
         raise LookupError("name a --config, or --database and --key-secret")
-    database = Database.of(store.model_copy(update={"statement_timeout_s": 3600.0}))
+    database = Database.from_config(store.model_copy(update={"statement_timeout_s": 3600.0}))
     try:
         await database.require_current()
         audit = AuditLog(database, secret, previous)

@@ -32,7 +32,7 @@ from serving.store.jobs.counted import counted
 from serving.store.jobs.job import ERASE, ERASURE
 from serving.store.jobs.queue import Job, Jobs
 from serving.store.jobs.worker import Handler, JobContext, Postponed
-from serving.store.relational.belongings import CLASSES, LISTS, theirs
+from serving.store.relational.belongings import CLASSES, LISTS, rows_of_user
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Page
@@ -189,7 +189,9 @@ class Erasures:
         found = {}
         async with self._database.read() as connection:
             for name, table in CLASSES.items():
-                query = select(func.count()).select_from(table).where(_but(table, theirs(table, tenant, user), but))
+                query = (
+                    select(func.count()).select_from(table).where(_but(table, rows_of_user(table, tenant, user), but))
+                )
                 found[name] = int((await connection.execute(query)).scalar_one())
             named = 0
             for table in LISTS:
@@ -300,8 +302,8 @@ class Erasures:
         """Removes whom keys and sign-in depend on, and quotas while their keys are known; takes the name off usage."""
         async with self._database.write() as connection:
             await require_dispensable(connection, job.tenant, user)
-            await connection.execute(users.delete().where(theirs(users, job.tenant, user)))
-            await connection.run_sync(limits.remove, theirs(quotas, job.tenant, user))
+            await connection.execute(users.delete().where(rows_of_user(users, job.tenant, user)))
+            await connection.run_sync(limits.remove, rows_of_user(quotas, job.tenant, user))
             await connection.run_sync(counters.fold, job.tenant, user)
 
     async def _finish_exports(self, context: JobContext) -> None:
@@ -341,7 +343,7 @@ class Erasures:
         """Deletes some files with all that hangs on them, through jobs that bear this job's id as their user."""
         worker = _worker(job)
         async with self._database.write() as connection:
-            mine = select(files.c.id).where(theirs(files, job.tenant, user)).limit(FILES_TOGETHER)
+            mine = select(files.c.id).where(rows_of_user(files, job.tenant, user)).limit(FILES_TOGETHER)
             ids = (await connection.execute(mine)).scalars().all()
             for id in ids:
                 await self._files.delete(worker, id)
@@ -351,7 +353,7 @@ class Erasures:
     async def _some_stores(self, job: Job, user: str) -> int:
         """Deletes some vector stores, whosever files are in them; files that are others' stay files."""
         async with self._database.write() as connection:
-            mine = select(vector_stores.c.id).where(theirs(vector_stores, job.tenant, user)).limit(FILES_TOGETHER)
+            mine = select(vector_stores.c.id).where(rows_of_user(vector_stores, job.tenant, user)).limit(FILES_TOGETHER)
             ids = (await connection.execute(mine)).scalars().all()
             for id in sorted(ids):
                 await self._vector_stores.delete(_worker(job), id)
@@ -396,14 +398,14 @@ class Erasures:
     @uninterrupted
     async def _take_over(self, job: Job, user: str) -> None:
         """Keeps what the user left to be done to files and indexes that others have too, or that are gone."""
-        left = and_(theirs(jobs, job.tenant, user), jobs.c.kind.in_(_UPKEEP), UNFINISHED)
+        left = and_(rows_of_user(jobs, job.tenant, user), jobs.c.kind.in_(_UPKEEP), UNFINISHED)
         async with self._database.write() as connection:
             await connection.execute(jobs.update().where(left).values(user=job.id, lane=ERASURE))
 
     @uninterrupted
     async def _some_rows(self, table: Table, key: str, job: Job, user: str) -> int:
         column = table.c[key]
-        where = _but(table, theirs(table, job.tenant, user), job.id)
+        where = _but(table, rows_of_user(table, job.tenant, user), job.id)
         if table is jobs:  # what runs holds up the job that undoes it, by its row
             where = and_(where, jobs.c.status != "running")
         async with self._database.write() as connection:

@@ -73,7 +73,7 @@ class Flows:
 
     def read(self, cookie: str | None, state: str | None) -> Flow:
         """Returns the flow of a cookie, which must be that of `state`. Raises `FlowError`."""
-        key, claims = self._read(cookie) if cookie and len(cookie) <= MAX_COOKIE else (b"", None)
+        key, claims = self._unseal_cookie(cookie) if cookie and len(cookie) <= MAX_COOKIE else (b"", None)
         if claims is None:
             raise FlowError("This browser did not begin to sign in here.")
         its_state, issuer, next, expires_at = json.loads(claims)
@@ -83,7 +83,7 @@ class Flows:
             raise FlowError("Signing in took too long: begin again.")
         return _flow(key, its_state, issuer, next)
 
-    def _read(self, cookie: str) -> tuple[bytes, bytes | None]:
+    def _unseal_cookie(self, cookie: str) -> tuple[bytes, bytes | None]:
         """Returns the claims of a cookie and the key that signed them, None for those of nobody's."""
         for key in self._keys:
             if (claims := signed.unseal(partial(_mac, key, b"cookie"), cookie)) is not None:

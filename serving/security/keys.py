@@ -108,7 +108,7 @@ class Authenticator:
         return principal
 
     async def _look_up(self, key: str, digest: bytes) -> Principal | None:
-        found = await self._found(key, digest)
+        found = await self._find(key, digest)
         at = now()
         if found is None or not hmac.compare_digest(found.key.hash, digest.hex()) or not _good(found, at):
             self._refused.put(digest, True)
@@ -162,7 +162,7 @@ class Authenticator:
         if not _KEY.fullmatch(key):
             raise ValueError("the bootstrap key must be 'hr_' and 43 base64url characters")
         digest = self._digest(key)
-        await self._found(key, digest)
+        await self._find(key, digest)
         await self._keys.add_bootstrap(digest.hex())
         stored = await self._keys.by_hash(digest.hex())
         if stored is not None and stored.key.revoked_at is not None:
@@ -171,7 +171,7 @@ class Authenticator:
                 "this one as key_secret_previous, was started since. Give the stack a new API key"
             )
 
-    async def _found(self, key: str, digest: bytes) -> Held | None:
+    async def _find(self, key: str, digest: bytes) -> Held | None:
         """Returns the stored key, valid or not, hashed with today's secret from now on."""
         found = await self._keys.by_hash(digest.hex())
         if found is None and self._previous is not None:

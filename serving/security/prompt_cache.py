@@ -40,7 +40,7 @@ class CacheOwners:
         """Whether what was found in a cache is of the caller alone, who may be told how much."""
         return self._shared_by != "tenant"
 
-    def of(self, caller: Principal) -> CacheOwner:
+    def owner(self, caller: Principal) -> CacheOwner:
         """Returns who shares what is kept of the caller's prompts."""
         user = self._name("user", caller.tenant, caller.user)
         if self._shared_by == "off":  # nobody, not even the caller's next request

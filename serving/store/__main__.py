@@ -58,7 +58,7 @@ def say(message: str) -> None:
 
 async def _run(options: argparse.Namespace, store: Store) -> None:
     # What takes a while here takes longer than any request may.
-    database = Database.of(store.model_copy(update={"statement_timeout_s": 3600.0}))
+    database = Database.from_config(store.model_copy(update={"statement_timeout_s": 3600.0}))
     try:
         match options.command:
             case "migrate":

@@ -39,7 +39,7 @@ def listed(access: Access | None, owner: str) -> list[str] | None:
     return sorted({user_name(user) for user in (*users, owner)} | {f"group:{group}" for group in groups})
 
 
-def shown(names: Sequence[str] | None) -> dict[str, list[str]] | None:
+def access_document(names: Sequence[str] | None) -> dict[str, list[str]] | None:
     """Returns a list as the API has it."""
     if names is None:
         return None

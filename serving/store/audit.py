@@ -81,7 +81,7 @@ class AuditRows:
             for entry in checked:
                 add(connection, self._key, entry)
 
-        await self._database.together(work)
+        await self._database.group_commit(work)
 
     @uninterrupted
     async def page(
@@ -151,7 +151,7 @@ class AuditRows:
         def work(connection: Connection) -> str:
             return str(_pseudonym(connection, tenant, user))
 
-        return await self._database.together(work)
+        return await self._database.group_commit(work)
 
     @uninterrupted
     async def known_pseudonym(self, tenant: str, user: str) -> str | None:

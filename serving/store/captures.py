@@ -120,7 +120,7 @@ class Captures:
             if then is not None:
                 then(connection, added)
 
-        await self._database.together(work)
+        await self._database.group_commit(work)
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Capture:
@@ -170,14 +170,14 @@ class Captures:
         """Replaces a stored completion's metadata; raises `NotFound`."""
         changes = {"metadata": values.metadata("metadata", metadata)}
         async with self._database.write() as connection:
-            await connection.execute(captures.update().where(*_shown(principal, id)).values(changes))
+            await connection.execute(captures.update().where(*_stored_and_own(principal, id)).values(changes))
             return await _get(connection, principal, id)
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:
         """Deletes a stored completion with its feedback; raises `NotFound`."""
         async with self._database.write() as connection:
-            if not (await connection.execute(captures.delete().where(*_shown(principal, id)))).rowcount:
+            if not (await connection.execute(captures.delete().where(*_stored_and_own(principal, id)))).rowcount:
                 raise NotFound("chat completion", id)
 
     @uninterrupted
@@ -194,11 +194,11 @@ class Captures:
 
 
 async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Capture:
-    row = (await connection.execute(select(captures).where(*_shown(principal, id)))).mappings().first()
+    row = (await connection.execute(select(captures).where(*_stored_and_own(principal, id)))).mappings().first()
     if row is None:
         raise NotFound("chat completion", id)
     return build(Capture, row)
 
 
-def _shown(principal: Principal, id: str) -> tuple[ColumnElement[bool], ...]:
+def _stored_and_own(principal: Principal, id: str) -> tuple[ColumnElement[bool], ...]:
     return captures.c.id == id, own(captures, principal), captures.c.stored

@@ -177,7 +177,7 @@ class Conversations:
                 then(connection, added)
             return added
 
-        return await self._database.together(work)
+        return await self._database.group_commit(work)
 
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:

@@ -119,10 +119,10 @@ class Ratings:
             return new
 
         try:
-            return await self._database.together(work)
+            return await self._database.group_commit(work)
         except IntegrityError:  # somebody was quicker: with the same id, or with deleting the target
             try:
-                return await self._database.together(work)
+                return await self._database.group_commit(work)
             except IntegrityError:  # the id is another user's
                 raise Conflict(TAKEN) from None
 

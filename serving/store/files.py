@@ -103,7 +103,7 @@ class Files:
     async def get_any(self, tenant: str, id: str) -> File:
         """Returns a file for work in the background, whoever may read it; raises `NotFound`."""
         async with self._database.read() as connection:
-            return await _one(connection, id, files.c.tenant == tenant)
+            return await _get_one(connection, id, files.c.tenant == tenant)
 
     @uninterrupted
     async def list(
@@ -140,7 +140,7 @@ class Files:
         `NotFound`, and `NotOwner` where it is another's who shares it.
         """
         async with self._database.write() as connection:
-            found = await _one(connection, id, reachable(files, principal), lock=True)
+            found = await _get_one(connection, id, reachable(files, principal), lock=True)
             require_owner(principal, found.user)
             # In one order for everybody: two deletions that meet in two stores would wait for each other for ever.
             stores = await connection.execute(
@@ -178,10 +178,10 @@ class Files:
 
 
 async def _get(connection: AsyncConnection, principal: Principal, id: str) -> File:
-    return await _one(connection, id, readable(files, principal))
+    return await _get_one(connection, id, readable(files, principal))
 
 
-async def _one(connection: AsyncConnection, id: str, where: ColumnElement[bool], *, lock: bool = False) -> File:
+async def _get_one(connection: AsyncConnection, id: str, where: ColumnElement[bool], *, lock: bool = False) -> File:
     query = select(files).where(files.c.id == id, where)
     if lock:
         query = query.with_for_update()

@@ -50,7 +50,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class KeptAnswer:
     """The whole body of an answer."""
 
     content_type: str
@@ -64,7 +64,7 @@ class Earlier:
     fingerprint: str
     in_flight: bool
     made_id: str | None = None
-    answer: Answer | None = None
+    answer: KeptAnswer | None = None
 
 
 def claim_of(principal: Principal, key: str, fingerprint: str) -> Claim:
@@ -93,34 +93,34 @@ class IdempotencyKeys:
                     return earlier
             return Earlier(claim.fingerprint, in_flight=True)
 
-        return await self._database.together(work)
+        return await self._database.group_commit(work)
 
     @uninterrupted
     async def renew(self, claim: Claim) -> None:
         """Holds the key for another `LEASE_S`; raises `Lost` when another request has it."""
         prolonged = idempotency_keys.update().where(_held(claim)).values(lease_until=now() + LEASE_S)
-        if not await self._database.together(lambda connection: connection.execute(prolonged).rowcount):
+        if not await self._database.group_commit(lambda connection: connection.execute(prolonged).rowcount):
             raise Lost(claim.id)
 
     @uninterrupted
     async def pin(self, claim: Claim) -> None:
         """Holds the key until it is over, whatever becomes of the request; raises `Lost` when another one has it."""
         pinned = idempotency_keys.update().where(_held(claim)).values(lease_until=now() + KEPT_S)
-        if not await self._database.together(lambda connection: connection.execute(pinned).rowcount):
+        if not await self._database.group_commit(lambda connection: connection.execute(pinned).rowcount):
             raise Lost(claim.id)
 
     @uninterrupted
     async def release(self, claim: Claim) -> None:
         """Gives a key back whose request was not carried out."""
         released = idempotency_keys.delete().where(_held(claim))
-        await self._database.together(lambda connection: connection.execute(released))
+        await self._database.group_commit(lambda connection: connection.execute(released))
 
     @uninterrupted
     async def keep(
-        self, claim: Claim, answer: Answer | None, made_id: str | None, told_of: Mapping[str, str | None]
+        self, claim: Claim, answer: KeptAnswer | None, made_id: str | None, told_of: Mapping[str, str | None]
     ) -> None:
         """As `keep`, in a transaction of its own."""
-        await self._database.together(lambda connection: keep(connection, claim, answer, made_id, told_of))
+        await self._database.group_commit(lambda connection: keep(connection, claim, answer, made_id, told_of))
 
     @uninterrupted
     async def prune(self) -> int:
@@ -137,7 +137,11 @@ class IdempotencyKeys:
 
 
 def keep(
-    connection: Connection, claim: Claim, answer: Answer | None, made_id: str | None, told_of: Mapping[str, str | None]
+    connection: Connection,
+    claim: Claim,
+    answer: KeptAnswer | None,
+    made_id: str | None,
+    told_of: Mapping[str, str | None],
 ) -> None:
     """Says within a transaction that a request is carried out, and keeps its answer if there is one.
 
@@ -166,7 +170,7 @@ def _find(connection: Connection, id: str) -> Earlier | None:
     row = connection.execute(query.where(idempotency_keys.c.id == id)).first()
     if row is None:
         return None
-    answer = Answer(row.content_type, base64.b64decode(row.body)) if row.body is not None else None
+    answer = KeptAnswer(row.content_type, base64.b64decode(row.body)) if row.body is not None else None
     return Earlier(row.fingerprint, row.lease_until is not None, row.made_id, answer)
 
 

@@ -59,7 +59,7 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class QuotaRefused:
     """The first quota of which too little is left; nothing was handed out of any."""
 
     quota_id: str
@@ -185,24 +185,24 @@ class QuotaStore:
         def work(connection: Connection) -> None:
             for quota, units in needs:
                 start, end = bounds(quota.window, at)
-                _require(quota, _read(connection, quota, start, at), units, end - at)
+                _require(quota, _query_standing(connection, quota, start, at), units, end - at)
 
         if needs:
             await self._database.query(work)
 
     @uninterrupted
-    async def take(self, gateway: str, wants: Sequence[Want], at: float) -> list[Granted] | Refused:
+    async def take(self, gateway: str, wants: Sequence[Want], at: float) -> list[Granted] | QuotaRefused:
         """Hands units of each window out to a gateway, or of none. The order of `wants` is that of their quotas' ids.
 
         Less is handed out than is wanted at most when little is left, and what is needed at least.
         """
 
-        def work(connection: Connection) -> list[Granted] | Refused:
+        def work(connection: Connection) -> list[Granted] | QuotaRefused:
             found = []
             for want in wants:
                 standing = _standing(connection, want, gateway, at)
                 if standing.taken + want.need > want.quota.limit:
-                    return Refused(want.quota.id, standing)
+                    return QuotaRefused(want.quota.id, standing)
                 left = (want.quota.limit - standing.taken) // PART
                 units = max(want.need, min(want.most, left))
                 found.append(Granted(units, Standing(standing.taken + units, standing.used)))
@@ -210,7 +210,7 @@ class QuotaStore:
                 _add(connection, want.quota, want.start, want.end, gateway, at, taken=granted.units, used=0)
             return found
 
-        return await self._database.together(work)
+        return await self._database.group_commit(work)
 
     @uninterrupted
     async def post(self, gateway: str, postings: Sequence[Posting], at: float) -> list[Standing]:
@@ -223,10 +223,10 @@ class QuotaStore:
             stand = {}
             for each in ordered:
                 _add(connection, each.quota, each.start, each.end, gateway, at, taken=-each.back, used=each.used)
-                stand[each.quota.id, each.start] = _read(connection, each.quota, each.start, at)
+                stand[each.quota.id, each.start] = _query_standing(connection, each.quota, each.start, at)
             return stand
 
-        stand = await self._database.together(work)
+        stand = await self._database.group_commit(work)
         return [stand[each.quota.id, each.start] for each in postings]
 
     @uninterrupted
@@ -269,17 +269,17 @@ def _stored_bytes(connection: Connection, quota: Quota) -> int:
     row = vector_store_files.c
     kept = case((row.status == "in_progress", func.coalesce(files.c.bytes, 0)), else_=row.usage_bytes)
     queries = [
-        select(func.coalesce(func.sum(files.c.bytes), 0)).where(*_of(files, quota)),
+        select(func.coalesce(func.sum(files.c.bytes), 0)).where(*_owner_condition(files, quota)),
         select(func.coalesce(func.sum(kept), 0))
         .select_from(vector_store_files)
         .join(vector_stores, vector_stores.c.id == row.vector_store_id)
         .outerjoin(files, files.c.id == row.file_id)
-        .where(*_of(vector_stores, quota)),
+        .where(*_owner_condition(vector_stores, quota)),
     ]
     return sum(int(connection.execute(query).scalar_one()) for query in queries)
 
 
-def _of(table: Table, quota: Quota) -> list[ColumnElement[bool]]:
+def _owner_condition(table: Table, quota: Quota) -> list[ColumnElement[bool]]:
     mine = [table.c.tenant == quota.tenant]
     return [*mine, table.c.user == quota.subject_id] if quota.subject == "user" else mine
 
@@ -325,10 +325,10 @@ def _standing(connection: Connection, want: Want, gateway: str, at: float) -> St
                 return Standing(row.taken, row.used)
             new = _window(want.quota, want.start, want.end)
             connection.execute(_insert(connection, quota_windows).values(new).on_conflict_do_nothing())
-    return _read(connection, want.quota, want.start, at)
+    return _query_standing(connection, want.quota, want.start, at)
 
 
-def _read(connection: Connection, quota: Quota, start: int, at: float) -> Standing:
+def _query_standing(connection: Connection, quota: Quota, start: int, at: float) -> Standing:
     if quota.window == "concurrent":
         of = quota_streams.c
         query = select(func.coalesce(func.sum(of.held), 0)).where(of.quota_id == quota.id, of.lease_until >= at)

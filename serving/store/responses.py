@@ -56,7 +56,7 @@ class StoredResponse:
     @property
     def items(self) -> list[dict[str, Any]]:
         """What was said in it, oldest first."""
-        return [*self.input, *_said(self.body)]
+        return [*self.input, *_output_without_reasoning(self.body)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
 
     Raises `NotFound` when the conversation, or the response before it, is not there any more.
     """
-    items = [*new.input, *_said(new.body)]
+    items = [*new.input, *_output_without_reasoning(new.body)]
     head, *begun = split(items)
     first = bool(head) and new.previous_id is None and new.conversation_id is None
     if new.previous_id is not None:
@@ -186,7 +186,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
     return added
 
 
-def _said(body: Body) -> list[dict[str, Any]]:
+def _output_without_reasoning(body: Body) -> list[dict[str, Any]]:
     """Returns a response's output without its reasoning, which nobody is shown again."""
     return [item for item in body["output"] if item["type"] != "reasoning"]
 

@@ -139,7 +139,7 @@ class Sessions:
             return None
         if found.hash != hash or at >= found.used_at + TOUCH_S:
             used = sessions.update().where(sessions.c.id == found.id).values(used_at=at, hash=hash)
-            await self._database.together(lambda connection: connection.execute(used))
+            await self._database.group_commit(lambda connection: connection.execute(used))
         return found
 
     @uninterrupted

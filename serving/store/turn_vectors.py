@@ -24,7 +24,7 @@ from serving.store.relational.tables import conversation_items, conversations, t
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingTurn:
     """A turn that has no embedding, or an old one: as many items, the last of which is numbered `last_seq`."""
 
     turn: int
@@ -49,7 +49,9 @@ class TurnVectors:
         self._database = database
 
     @uninterrupted
-    async def waiting(self, principal: Principal, id: str, embedder: str, *, keep: int, limit: int) -> list[Waiting]:
+    async def waiting(
+        self, principal: Principal, id: str, embedder: str, *, keep: int, limit: int
+    ) -> list[WaitingTurn]:
         """Returns turns, among the newest `keep`, that `embedder` is still to embed, the oldest first."""
         item, vector = conversation_items.c, turn_vectors.c
         last = (
@@ -68,7 +70,7 @@ class TurnVectors:
         query = select(turns).select_from(turns.outerjoin(turn_vectors, same)).where(old)
         async with self._database.read() as connection:
             found = await connection.execute(query.order_by(turns.c.turn).limit(limit))
-            return [build(Waiting, row) for row in found.mappings()]
+            return [build(WaitingTurn, row) for row in found.mappings()]
 
     @uninterrupted
     async def items(self, principal: Principal, id: str, turn: int, *, limit: int) -> list[Item]:
@@ -87,7 +89,7 @@ class TurnVectors:
         id: str,
         assistant: str,
         embedder: str,
-        vectors: Mapping[Waiting, str],
+        vectors: Mapping[WaitingTurn, str],
         *,
         keep: int,
     ) -> int:
@@ -110,7 +112,7 @@ class TurnVectors:
                 .where(item.conversation_id == id, item.turn.in_(numbers))
                 .group_by(item.turn)
             )
-            same = {Waiting(*row) for row in await connection.execute(counted)}
+            same = {WaitingTurn(*row) for row in await connection.execute(counted)}
             rows: list[dict[str, Any]] = [
                 {
                     "conversation_id": id,

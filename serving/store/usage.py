@@ -78,7 +78,7 @@ class Usage:
     @uninterrupted
     async def add(self, counted: Sequence[tuple[Whose, Used]]) -> None:
         """Adds to the counters, all or nothing."""
-        await self._database.together(lambda connection: count(connection, counted))
+        await self._database.group_commit(lambda connection: count(connection, counted))
 
     @uninterrupted
     async def list_usage(

@@ -41,7 +41,7 @@ class UsedApprovals:
             insert = dialect.insert(used_approvals).values(row).on_conflict_do_nothing()
             return connection.execute(insert.returning(used_approvals.c.id)).first() is not None
 
-        return await self._database.together(work)
+        return await self._database.group_commit(work)
 
     @uninterrupted
     async def prune(self) -> int:

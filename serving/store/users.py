@@ -88,7 +88,7 @@ class Users:
     async def get(self, principal: Principal, user: str) -> User:
         """Returns a user; raises `NotFound`."""
         async with self._database.read() as connection:
-            row = (await connection.execute(select(users).where(*_of(principal, user)))).mappings().first()
+            row = (await connection.execute(select(users).where(*_user_condition(principal, user)))).mappings().first()
         if row is None:
             raise NotFound("user", user)
         return build(User, row)
@@ -163,7 +163,7 @@ class Users:
         async with self._database.write() as connection:
             # Of two admins who remove each other one is late.
             await lock(connection, "admins", principal.tenant)
-            row = (await connection.execute(select(users).where(*_of(principal, user)))).mappings().first()
+            row = (await connection.execute(select(users).where(*_user_condition(principal, user)))).mappings().first()
             if row is None:
                 raise NotFound("user", user)
             if changes and row["subject"] is not None:
@@ -171,7 +171,7 @@ class Users:
             if disabled is not None and disabled != (row["disabled_at"] is not None):
                 changes["disabled_at"] = now() if disabled else None
             if changes:
-                await connection.execute(users.update().where(*_of(principal, user)).values(changes))
+                await connection.execute(users.update().where(*_user_condition(principal, user)).values(changes))
             was = row["role"] == "admin" and row["disabled_at"] is None
             if was and (role not in (None, "admin") or disabled):
                 if (principal.tenant, user) == (STACK, ADMIN):
@@ -241,7 +241,7 @@ async def _require_admin(connection: AsyncConnection, principal: Principal) -> N
         raise Conflict(_LAST)
 
 
-def _of(principal: Principal, user: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _user_condition(principal: Principal, user: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return users.c.tenant == principal.tenant, users.c.user == user
 
 

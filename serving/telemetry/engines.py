@@ -54,7 +54,7 @@ class Kept:
         if self._file is None:
             return
         registry = CollectorRegistry()
-        registry.register(_Parsed(list(self._own(exposition))))
+        registry.register(_Parsed(list(self._own_metrics(exposition))))
         new = self._file.with_name(f"{self._file.name}.new")
         with self._lock:  # a check that took too long may still be at it
             new.write_bytes(generate_latest(registry))
@@ -66,7 +66,7 @@ class Kept:
             with contextlib.suppress(OSError):  # it gets stale
                 self._file.unlink(missing_ok=True)
 
-    def _own(self, exposition: str) -> Iterator[Metric]:
+    def _own_metrics(self, exposition: str) -> Iterator[Metric]:
         for metric in text_string_to_metric_families(exposition):
             if metric.name.startswith(self._prefix) and metric.name not in _LEFT_OUT:
                 # When each series began is known to the engine, and asked for by nobody.

@@ -112,16 +112,16 @@ class Sums:
         return "".join(text for family in self._families.values() for text in self._family(family, values, present))
 
     def _family(self, family: _Family, values: list[float], present: list[bool]) -> Iterator[str]:
-        lines = [f"{self._lines[each]} {_said(values[each])}\n" for each in family.plain if present[each]]
+        lines = [f"{self._lines[each]} {_format_value(values[each])}\n" for each in family.plain if present[each]]
         for buckets in family.buckets.values():
             total, any_there = 0.0, False
             for _, each in buckets.bounds:
                 if present[each]:
                     total += values[each]
                     any_there = True
-                    lines.append(f"{self._lines[each]} {_said(total)}\n")
+                    lines.append(f"{self._lines[each]} {_format_value(total)}\n")
             if any_there:
-                lines.append(f"{buckets.count} {_said(total)}\n")
+                lines.append(f"{buckets.count} {_format_value(total)}\n")
         if lines:
             yield family.head
             yield from lines
@@ -177,5 +177,5 @@ def _rendered(kind: str, name: str, documentation: str, sample: str, labels: dic
     return f"{head}\n", line.rpartition(" ")[0]
 
 
-def _said(value: float) -> str:
+def _format_value(value: float) -> str:
     return floatToGoString(value)  # type: ignore[no-untyped-call, no-any-return]

@@ -330,7 +330,7 @@ async def test_something_else_on_rays_port_is_a_502(place: Place, tmp_path: Path
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with door.aiohttp.ClientSession() as session:
             it = door.Door(Settings(url, place.settings.token_file, tmp_path / "none"), session)
-            with pytest.raises(door.Refused) as e:
+            with pytest.raises(door.DoorRefused) as e:
                 await it._ask("GET", APPLICATIONS, 5)
     assert e.value.status == 502
 
@@ -353,7 +353,7 @@ async def test_a_caller_who_hangs_up_does_not_stop_the_deployment_and_it_is_made
     reached, go, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
     asked, apply = [], door.Door._apply
 
-    def counted(it: door.Door, document: bytes) -> asyncio.Task[door.Answer]:
+    def counted(it: door.Door, document: bytes) -> asyncio.Task[door.DoorAnswer]:
         asked.append(document)
         return apply(it, document)
 

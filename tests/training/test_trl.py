@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from serving.engines.source import resolve
-from serving.exports.completion import Completion, Message, Rating, Rival
+from serving.exports.completion import CapturedMessage, CapturedRating, Completion, Rival
 from serving.exports.export import Order, export
-from serving.exports.folder import Folder
+from serving.exports.folder import ExportFolder
 from serving.exports.manifest import Filters
 from tools import environment
 
@@ -33,14 +33,21 @@ async def rated() -> AsyncIterator[Completion]:
             id=f"chatcmpl-{i}",
             session=f"session-{i}",
             at=float(i),
-            messages=(Message("system", "Be brief."), Message("user", f"What is the capital of {country}?")),
+            messages=(
+                CapturedMessage("system", "Be brief."),
+                CapturedMessage("user", f"What is the capital of {country}?"),
+            ),
             answer=answer,
             whole=True,
             model="smollm2",
             ratings=(
-                Rating(f"fb-{i}", at=i, thumb=i % 2 == 0),
-                Rating(f"choice-{i}", at=i, preferred=True, rival=Rival(f"other-{i}", "I do not know.", True)),
-                *([Rating(f"fix-{i}", at=i, correction=f"It is the capital of {country}.")] if i % 3 == 0 else []),
+                CapturedRating(f"fb-{i}", at=i, thumb=i % 2 == 0),
+                CapturedRating(f"choice-{i}", at=i, preferred=True, rival=Rival(f"other-{i}", "I do not know.", True)),
+                *(
+                    [CapturedRating(f"fix-{i}", at=i, correction=f"It is the capital of {country}.")]
+                    if i % 3 == 0
+                    else []
+                ),
             ),
         )
 
@@ -64,7 +71,7 @@ def test_a_trainer_takes_steps(method: str, format: str, columns: list[str], pyt
     shares = {"train": 0.75, "test": 0.25}
     order = Order(format, Filters(tenant="acme"), shares, seed=1)
     folder = tmp_path / "export"
-    with Folder(folder) as out:
+    with ExportFolder(folder) as out:
         manifest = asyncio.run(export(rated(), order, out, None))
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "CUDA_VISIBLE_DEVICES": ""}
     script = Path(__file__).with_name("train.py")

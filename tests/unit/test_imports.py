@@ -134,7 +134,7 @@ LONG = {
     "serving/guardrails/rules/injection.py": 420,
     "serving/ingest.py": 470,
     "serving/retrieval/index.py": 415,
-    "serving/security/erasure.py": 470,
+    "serving/security/erasure.py": 475,
     "serving/store/relational/database.py": 460,
     "serving/store/relational/tables.py": 545,
     "tools/images/oci.py": 405,

@@ -34,8 +34,8 @@ class Peers:
     async def start(self) -> None:
         """Listens on a free port of `host`."""
         app = web.Application()
-        app.router.add_get("/{id}", self._read)
-        app.router.add_delete("/{id}", self._stop)
+        app.router.add_get("/{id}", self._serve_stream)
+        app.router.add_delete("/{id}", self._serve_stop)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, 0).start()
@@ -67,7 +67,7 @@ class Peers:
                     metrics.child(metrics.stream_resumes, "here").inc()
                     yield pieces
                 return
-            async with self._asked("GET", owner, id, after) as response:
+            async with self._request_peer("GET", owner, id, after) as response:
                 metrics.child(metrics.stream_resumes, "elsewhere").inc()
                 yield _pieces(response)
         except ApiError as e:
@@ -80,7 +80,7 @@ class Peers:
         if owner == self.address:
             await self._stop_here(id)
             return
-        async with self._asked("DELETE", owner, id):
+        async with self._request_peer("DELETE", owner, id):
             pass
 
     async def _stop_here(self, id: str) -> None:
@@ -90,7 +90,9 @@ class Peers:
         self._buffers.forget(id)
 
     @asynccontextmanager
-    async def _asked(self, method: str, owner: str, id: str, after: int = 0) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request_peer(
+        self, method: str, owner: str, id: str, after: int = 0
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
             raise AssertionError("start() comes first")
         headers = {"Authorization": f"Bearer {self._ids.ticket(id)}"}
@@ -115,7 +117,7 @@ class Peers:
             raise not_found("stream")
         return id
 
-    async def _read(self, request: web.Request) -> web.StreamResponse:
+    async def _serve_stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         try:
             with self._buffers.get(self._check(request)).reader(int(request.query["after"])) as pieces:
@@ -128,7 +130,7 @@ class Peers:
             await response.write(e.frame())
         return response
 
-    async def _stop(self, request: web.Request) -> web.StreamResponse:
+    async def _serve_stop(self, request: web.Request) -> web.StreamResponse:
         try:
             await self._stop_here(self._check(request))
         except ApiError as e:

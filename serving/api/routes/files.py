@@ -27,7 +27,7 @@ from serving.quotas.quota import QuotaExceeded
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import Kind
 from serving.retrieval.sandbox import detect_isolated
-from serving.store.access import MAX_NAMES, Access, shown
+from serving.store.access import MAX_NAMES, Access, access_document
 from serving.store.files import File
 
 PURPOSES = ("assistants", "user_data")
@@ -188,6 +188,6 @@ def _render(file: File) -> dict[str, Any]:
             "owner": file.user,
             "sha256": file.sha256,
             "kind": file.kind,
-            "access": shown(file.access),
+            "access": access_document(file.access),
         },
     }

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from serving.api.http import JsonResponse
 from serving.api.services import Services
-from serving.engines.router import Listed
+from serving.engines.router import ListedModel
 from serving.inference.exchange import Exchange
 from serving.protocol.errors import no_model
 
@@ -28,14 +28,14 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
     raise no_model()
 
 
-def _entries(s: Services, x: Exchange) -> list[Listed]:
+def _entries(s: Services, x: Exchange) -> list[ListedModel]:
     return [
         *s.catalog.current.router.listed_for(x.caller),
-        Listed(s.retrieval.embedder, "embedder", "sentence embeddings"),
+        ListedModel(s.retrieval.embedder, "embedder", "sentence embeddings"),
     ]
 
 
-def _model(s: Services, entry: Listed) -> dict[str, Any]:
+def _model(s: Services, entry: ListedModel) -> dict[str, Any]:
     return {
         "id": entry.id,
         "object": "model",

@@ -36,7 +36,7 @@ async def put(s: Services, request: Request, x: Exchange) -> Response:
     caller = await acting(s, request, x)
     body = await read_json(request, QuotasRequest, s.limits)
     await s.keeper.reload()
-    given = [_asked(s, caller, each, f"quotas[{place}]") for place, each in enumerate(body.quotas)]
+    given = [_requested_quota(s, caller, each, f"quotas[{place}]") for place, each in enumerate(body.quotas)]
 
     async def put_all() -> None:
         await s.quotas.put(caller, given)
@@ -48,7 +48,7 @@ async def put(s: Services, request: Request, x: Exchange) -> Response:
     return JsonResponse({"object": "list", "data": data})
 
 
-def _asked(s: Services, caller: Principal, each: QuotaEntry, at: str) -> Quota:
+def _requested_quota(s: Services, caller: Principal, each: QuotaEntry, at: str) -> Quota:
     """Returns the quota that is asked for; raises a 400, or a 403 for one above the platform's."""
     if each.subject == "tenant" and each.id != caller.tenant:
         raise invalid("The id of a tenant's own quota is the tenant's.", f"{at}.id")

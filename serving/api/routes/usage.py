@@ -32,7 +32,7 @@ MAX_DAYS = 400
 async def own(s: Services, request: Request, x: Exchange) -> Response:
     """Says what the caller used by day, key or model, and which quotas hold for the caller."""
     found = await _usage(s, request, x.caller, OWN, user=x.caller.user)
-    quotas = await quota_documents(s, s.keeper.of(x.caller, ""))
+    quotas = await quota_documents(s, s.keeper.quotas_for(x.caller, ""))
     return JsonResponse({**_page(found), "quotas": quotas})
 
 
@@ -81,5 +81,5 @@ def _usage_of(each: UsageOf) -> dict[str, Any]:
         "requests": each.requests,
         "prompt_tokens": each.prompt_tokens,
         "completion_tokens": each.completion_tokens,
-        "cost": [Cost(amount(units, "money"), currency).shown for currency, units in sorted(each.cost.items())],
+        "cost": [Cost(amount(units, "money"), currency).document for currency, units in sorted(each.cost.items())],
     }

@@ -17,7 +17,7 @@ from serving.inference.exchange import Exchange
 from serving.metering.charge import require_storage, storage_meter
 from serving.protocol.errors import invalid, not_found
 from serving.protocol.vector_stores import SearchRequest, VectorStoreFileRequest, VectorStoreRequest, VectorStoreUpdate
-from serving.store.access import shown
+from serving.store.access import access_document
 from serving.store.errors import NotFound
 from serving.store.quotas import Meter
 from serving.store.vector_stores import VectorStore, VectorStoreFile
@@ -192,7 +192,7 @@ def _store(store: VectorStore) -> dict[str, Any]:
             "cancelled": counts.cancelled,
             "total": counts.total,
         },
-        "headrace": {"owner": store.user, "access": shown(store.access)},
+        "headrace": {"owner": store.user, "access": access_document(store.access)},
     }
 
 
@@ -208,5 +208,5 @@ def _file(file: VectorStoreFile) -> dict[str, Any]:
         "last_error": {"code": file.error_code, "message": file.error_message} if failed else None,
         "attributes": file.attributes,
         "chunking_strategy": file.chunking or {"type": "auto"},
-        "headrace": {"access": shown(file.access)},
+        "headrace": {"access": access_document(file.access)},
     }

@@ -95,7 +95,7 @@ class ChainHistory:
         while next_id is not None and seen < MAX_CHAIN:
             page = await self._responses.chain(self._principal, next_id, limit=RESPONSES)
             for oldest in page:
-                head, *begun = split(await self._shown(oldest))
+                head, *begun = split(await self._screened_items(oldest))
                 for turn in reversed(begun):
                     yield Turn(_messages([*turn, *rest]), ids=_ids([*turn, *rest]))
                     rest = []
@@ -117,7 +117,7 @@ class ChainHistory:
         if rest and (messages := _messages(rest)):
             yield Turn(messages, ids=_ids(rest))
 
-    async def _shown(self, response: StoredResponse) -> Sequence[Body]:
+    async def _screened_items(self, response: StoredResponse) -> Sequence[Body]:
         if (screen := self._screen) is None:
             return response.items
         return [await screen.item(body["id"], body, response.checked) for body in response.items]

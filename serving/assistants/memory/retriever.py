@@ -141,7 +141,7 @@ class MemoryRetriever:
     ) -> RetrievedMemory:
         kept = await _turns(kind, turns, prompt, [])
         shown = kept[0].seq if kept else None
-        found = await self._found(caller, id, assistant, kind, shown, prompt.question)
+        found = await self._similar_turns(caller, id, assistant, kind, shown, prompt.question)
         texts = [await turn_text(self._vectors, caller, v.conversation_id, v.turn, prompt.screen) for v in found]
         there = [(v, text) for v, text in zip(found, texts, strict=True) if text]
         rest = replace(prompt, after=[*window.flat(kept), *prompt.after])
@@ -158,7 +158,7 @@ class MemoryRetriever:
         covered = sum(v.conversation_id == id for v, _ in there[:count])
         return RetrievedMemory(kept, noted(count), {"recalled": count}, covered)
 
-    async def _found(
+    async def _similar_turns(
         self, caller: Principal, id: str | None, assistant: str, kind: VectorMemory, shown: int | None, question: str
     ) -> list[TurnVector]:
         """Returns past turns that are like the question, the best first; none when retrieval does not answer."""

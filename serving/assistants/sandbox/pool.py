@@ -80,7 +80,7 @@ class SandboxLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProgramOutcome:
     """What became of a program: its answer as text, what it printed, and for an error its message and line."""
 
     kind: Kind
@@ -133,7 +133,7 @@ class Sandbox:
         self._threads = ThreadPoolExecutor(limits.workers, "sandbox")
         self._unfinished = 0
 
-    async def run(self, program: str) -> Outcome:
+    async def run(self, program: str) -> ProgramOutcome:
         """Runs `program` until it ends or its time is over.
 
         When the caller is cancelled, a program that waits is dropped and one that runs is left to its limits.
@@ -147,7 +147,7 @@ class Sandbox:
         """Waits until all workers have started."""
         await asyncio.gather(*(self._run_beside("None") for _ in range(self._limits.workers)))
 
-    async def _run_beside(self, program: str) -> Outcome:
+    async def _run_beside(self, program: str) -> ProgramOutcome:
         if self._unfinished >= self._limits.workers + self._limits.waiting:
             raise SandboxFull("too many programs wait to be run")
         loop = asyncio.get_running_loop()
@@ -161,10 +161,10 @@ class Sandbox:
         """Waits for what runs, which is not long, and drops what waits."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _run(self, program: str) -> Outcome:
+    def _run(self, program: str) -> ProgramOutcome:
         limits = self._limits
         if len(program) > limits.program_bytes or len(program.encode(errors="replace")) > limits.program_bytes:
-            return Outcome("syntax", message=f"the program has more than {limits.program_bytes} bytes")
+            return ProgramOutcome("syntax", message=f"the program has more than {limits.program_bytes} bytes")
         printed = _Printed(limits.printed_bytes)
         try:
             with self._pool.checkout(
@@ -185,15 +185,17 @@ class Sandbox:
         except MontyCrashedError as e:
             if not e.timed_out:
                 _log.warning("a worker of the sandbox ended by itself: %s", e)
-            return Outcome("time" if e.timed_out else "crash", printed=printed.text, message="the worker was ended")
+            return ProgramOutcome(
+                "time" if e.timed_out else "crash", printed=printed.text, message="the worker was ended"
+            )
         except (RuntimeError, TimeoutError) as e:
             _log.error("no worker of the sandbox can be started: %s", e)
-            return Outcome("crash", message="no worker could be started")
+            return ProgramOutcome("crash", message="no worker could be started")
         if value is not None and not isinstance(value, str):  # the ending gives no other: the worker was taken over
-            return Outcome("crash", message="the worker's answer is none")
+            return ProgramOutcome("crash", message="the worker's answer is none")
         if value is not None and len(value) > limits.value_characters:
-            return Outcome("output", printed=printed.text, message="the answer is too long")
-        return Outcome("value", value, printed.text)
+            return ProgramOutcome("output", printed=printed.text, message="the answer is too long")
+        return ProgramOutcome("value", value, printed.text)
 
 
 def _kind(error: MontyRuntimeError) -> Kind:
@@ -208,11 +210,11 @@ def _kind(error: MontyRuntimeError) -> Kind:
     return "runtime"
 
 
-def _failed(kind: Kind, error: MontySyntaxError | MontyRuntimeError, program: str, printed: _Printed) -> Outcome:
+def _failed(kind: Kind, error: MontySyntaxError | MontyRuntimeError, program: str, printed: _Printed) -> ProgramOutcome:
     ours = program.count("\n") + 1  # what follows is the ending that asks for the answer
     lines = [frame.line if kind != "syntax" else min(frame.line, ours) for frame in error.traceback()]
     line = next((line for line in reversed(lines) if line <= ours), None)
-    return Outcome(kind, None, printed.text, error.display("type-msg")[:MAX_MESSAGE], line)
+    return ProgramOutcome(kind, None, printed.text, error.display("type-msg")[:MAX_MESSAGE], line)
 
 
 @contextlib.asynccontextmanager

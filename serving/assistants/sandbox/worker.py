@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.core.confine import LIBRARIES, Limits, Unconfined, become
+from serving.core.confine import LIBRARIES, ProcessLimits, Unconfined, become
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(silence, 2)
         os.closerange(errors + 1, os.sysconf("SC_OPEN_MAX"))
         os.chdir("/")
-        become(Path(monty), ["subprocess"], Limits(int(memory), int(cpu), open_files=16), LIBRARIES)
+        become(Path(monty), ["subprocess"], ProcessLimits(int(memory), int(cpu), open_files=16), LIBRARIES)
     except Unconfined as e:
         os.write(errors, f"{e}\n".encode())
         return 1

@@ -22,14 +22,14 @@ MAX_VALUE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundAnswer:
     """An answer: what to show of it, and its value in the form that equal answers share."""
 
     text: str
     value: str
 
 
-def find(text: str, *, whole: bool = True) -> Found | None:
+def find(text: str, *, whole: bool = True) -> FoundAnswer | None:
     """Returns the answer that `text` ends with; None when there is none.
 
     It stands after the last `####` (as in GSM8K, Cobbe et al. 2021) or `The answer is`; in a text without such a mark
@@ -44,10 +44,10 @@ def find(text: str, *, whole: bool = True) -> Found | None:
         line = next((line for line in end[mark.end() : stop].splitlines() if line.strip(_DECORATION + ".:")), "")
         if line:
             shown = line.strip().strip("*").strip()
-            return Found(shown, normalise(shown))
+            return FoundAnswer(shown, normalise(shown))
         stop = mark.start()
     numbers = _NUMBER.findall(end) if whole else ()
-    return Found(text.strip(), _number(numbers[-1])) if numbers else None
+    return FoundAnswer(text.strip(), _number(numbers[-1])) if numbers else None
 
 
 def normalise(answer: str) -> str:

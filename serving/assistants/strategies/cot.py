@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from serving.assistants.items import Message
 from serving.assistants.strategies import answers, templates
-from serving.assistants.strategies.model import Completion
-from serving.assistants.strategies.work import Answer, Work
+from serving.assistants.strategies.model import ModelCompletion
+from serving.assistants.strategies.work import StrategyAnswer, Work
 from serving.config import Template
 
 
-async def solve(work: Work, messages: list[Message], template: Template | None) -> Answer:
+async def solve(work: Work, messages: list[Message], template: Template | None) -> StrategyAnswer:
     """Returns what the reasoning ends with; all of the text when it ends with no answer."""
     before = work.usage.completion_tokens
     (said, *_) = await work.generate(templates.ask(template or templates.COT, messages))
@@ -21,9 +21,9 @@ async def solve(work: Work, messages: list[Message], template: Template | None) 
     return answer_of(said)
 
 
-def answer_of(said: Completion) -> Answer:
+def answer_of(said: ModelCompletion) -> StrategyAnswer:
     """Returns the answer of one chain of thought."""
     found = answers.find(said.text, whole=said.finish_reason != "length")
     if found is None:
-        return Answer(said.text, None, said.finish_reason)
-    return Answer(found.text, found.value)
+        return StrategyAnswer(said.text, None, said.finish_reason)
+    return StrategyAnswer(found.text, found.value)

@@ -10,15 +10,15 @@ from serving.assistants.items import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """Tokens that a model read and wrote; `cached_tokens` of those that it read stood in its cache."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
@@ -40,7 +40,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class ModelCompletion:
     """One answer of a model; `finish_reason` as in OpenAI's API."""
 
     text: str
@@ -52,15 +52,15 @@ class Completion:
 class Generation:
     """What one request to a model gave."""
 
-    completions: tuple[Completion, ...]
-    usage: Usage
+    completions: tuple[ModelCompletion, ...]
+    usage: TokenUsage
 
 
 class PromptTooLong(Exception):
     """The prompt does not fit the model's context."""
 
 
-class Model(Protocol):
+class StrategyModel(Protocol):
     """Anything that answers a chat."""
 
     async def generate(

@@ -10,13 +10,13 @@ from serving.assistants.items import Message
 from serving.assistants.sandbox.pool import SandboxOf
 from serving.assistants.strategies import answers, templates
 from serving.assistants.strategies.code_block import code_block
-from serving.assistants.strategies.work import Answer, Work
+from serving.assistants.strategies.work import StrategyAnswer, Work
 from serving.config import ProgramAided
 
 NOTHING = "the program gave no result: solution() must return one"
 
 
-async def solve(work: Work, messages: list[Message], settings: ProgramAided, sandbox: SandboxOf) -> Answer:
+async def solve(work: Work, messages: list[Message], settings: ProgramAided, sandbox: SandboxOf) -> StrategyAnswer:
     """Returns what the program gave; when none ran to its end, what the model's last text says.
 
     Raises `SandboxFull` and `SandboxUnavailable`.
@@ -37,7 +37,7 @@ async def solve(work: Work, messages: list[Message], settings: ProgramAided, san
             result = outcome.answer
             if result is not None:
                 await work.note("result", result)
-                return Answer(result, answers.value(result))
+                return StrategyAnswer(result, answers.value(result))
             wrong = NOTHING if outcome.kind == "value" else outcome.error
             await work.note("result", f"Error: {wrong}")
         complaint = f"That failed: {wrong}\nWrite the whole program again, corrected."
@@ -46,6 +46,6 @@ async def solve(work: Work, messages: list[Message], settings: ProgramAided, san
     return draft
 
 
-def _in_words(text: str) -> Answer:
+def _in_words(text: str) -> StrategyAnswer:
     found = answers.find(text)
-    return Answer(text, found.value if found else None)
+    return StrategyAnswer(text, found.value if found else None)

@@ -21,7 +21,7 @@ from pydantic import PrivateAttr
 
 from serving.assistants.items import Message
 from serving.assistants.strategies import answers, react_text, templates
-from serving.assistants.strategies.work import Answer, Work
+from serving.assistants.strategies.work import StrategyAnswer, Work
 from serving.assistants.tools.tool import MAX_OBSERVATION, PendingCall, Toolbox, shorten
 from serving.config import React, ReactCotSc
 
@@ -43,7 +43,9 @@ class _Waits(Exception):
         self.calls = tuple(calls)
 
 
-async def solve(work: Work, messages: list[Message], settings: React | ReactCotSc, toolbox: Toolbox) -> Answer | None:
+async def solve(
+    work: Work, messages: list[Message], settings: React | ReactCotSc, toolbox: Toolbox
+) -> StrategyAnswer | None:
     """Returns the answer, None when `settings.steps` do not lead to one.
 
     Where a call waits for approval, neither it nor another call of the same message is made, and the answer says so.
@@ -59,15 +61,15 @@ async def solve(work: Work, messages: list[Message], settings: React | ReactCotS
     except _Waits as e:
         return await _waiting(work, e.calls)
     text = str(state["messages"][-1].content)
-    return Answer(text, answers.value(text), "length" if dialogue.cut else "stop")
+    return StrategyAnswer(text, answers.value(text), "length" if dialogue.cut else "stop")
 
 
-async def _waiting(work: Work, calls: tuple[PendingCall, ...]) -> Answer:
+async def _waiting(work: Work, calls: tuple[PendingCall, ...]) -> StrategyAnswer:
     for call in calls:
         await work.note("approval", call.arguments, name=call.tool)
     names = ", ".join(dict.fromkeys(call.tool for call in calls))
     text = f"I have not called {names}: that waits for approval."
-    return Answer(text, None, pending=calls)
+    return StrategyAnswer(text, None, pending=calls)
 
 
 def _langchain(toolbox: Toolbox) -> list[BaseTool]:
@@ -173,7 +175,7 @@ class _Dialogue:
         complaint = f"Error: {react_text.FORM}."
         await self._work.note("observation", complaint)
         if self._work.draft is None or self._work.draft.value is None:  # votes that were counted are worth more
-            self._work.draft = Answer(said.text, None, said.finish_reason)
+            self._work.draft = StrategyAnswer(said.text, None, said.finish_reason)
         self._chat = [
             *self._chat,
             {"role": "assistant", "content": said.text},

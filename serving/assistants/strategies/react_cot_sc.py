@@ -9,12 +9,12 @@ from __future__ import annotations
 from serving.assistants.items import Message
 from serving.assistants.strategies import react, self_consistency
 from serving.assistants.strategies.self_consistency import Voted
-from serving.assistants.strategies.work import Answer, Work
+from serving.assistants.strategies.work import StrategyAnswer, Work
 from serving.assistants.tools.tool import Toolbox
 from serving.config import ReactCotSc
 
 
-async def solve(work: Work, messages: list[Message], settings: ReactCotSc, toolbox: Toolbox) -> Answer | None:
+async def solve(work: Work, messages: list[Message], settings: ReactCotSc, toolbox: Toolbox) -> StrategyAnswer | None:
     """Returns the answer; where neither is sure, what most samples say."""
 
     async def votes() -> Voted:

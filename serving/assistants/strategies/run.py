@@ -9,7 +9,7 @@ from collections.abc import Callable
 from serving.assistants.items import Message
 from serving.assistants.sandbox.pool import SandboxOf
 from serving.assistants.strategies import cot, direct, pal, self_consistency
-from serving.assistants.strategies.work import Answer, Exhausted, Work
+from serving.assistants.strategies.work import Exhausted, StrategyAnswer, Work
 from serving.assistants.tools.tool import Toolbox
 from serving.config import (
     ChainOfThought,
@@ -30,7 +30,7 @@ async def run(
     *,
     sandbox: SandboxOf,
     toolbox: Callable[[React | ReactCotSc], Toolbox],
-) -> Answer:
+) -> StrategyAnswer:
     """Returns the answer, with `finish_reason` "length" when a limit came first: then it is the best until there.
 
     Raises what the model raises, `PromptTooLong`, `SandboxFull` and `SandboxUnavailable`.
@@ -52,7 +52,7 @@ async def run(
         return answer
     await work.note("limit", reason)
     draft = work.draft
-    return Answer(draft.text if draft else "", draft.value if draft else None, "length")
+    return StrategyAnswer(draft.text if draft else "", draft.value if draft else None, "length")
 
 
 async def _solve(
@@ -61,7 +61,7 @@ async def _solve(
     messages: list[Message],
     sandbox: SandboxOf,
     toolbox: Callable[[React | ReactCotSc], Toolbox],
-) -> Answer | None:
+) -> StrategyAnswer | None:
     match strategy:
         case ChainOfThought():
             return await cot.solve(work, messages, strategy.cot_template)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from serving.assistants.items import Message
 from serving.assistants.strategies import answers, templates
 from serving.assistants.strategies.cot import answer_of
-from serving.assistants.strategies.work import Answer, Work
+from serving.assistants.strategies.work import StrategyAnswer, Work
 from serving.config import Template
 
 
@@ -18,7 +18,7 @@ from serving.config import Template
 class Voted:
     """The answer with the most votes, and how many of all samples it has."""
 
-    answer: Answer
+    answer: StrategyAnswer
     count: int
     samples: int
 
@@ -32,7 +32,7 @@ async def solve(
     sample's text is the answer and has no value. What was sampled before a limit was reached has voted: `work.draft`.
     """
     asked = templates.ask(template or templates.COT, messages)
-    sampled: list[Answer] = []
+    sampled: list[StrategyAnswer] = []
     while len(sampled) < samples:  # an engine may give fewer than it was asked for
         before = work.usage.completion_tokens
         said = await work.generate(asked, n=samples - len(sampled), temperature=temperature)
@@ -47,7 +47,7 @@ async def solve(
     return voted
 
 
-def _vote(sampled: list[Answer]) -> Voted:
+def _vote(sampled: list[StrategyAnswer]) -> Voted:
     vote = answers.majority([answer.value for answer in sampled])
     if vote is None:
         return Voted(sampled[0], 0, len(sampled))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from serving.assistants.items import Message
-from serving.assistants.strategies.model import Call, Completion, Model, PromptTooLong, Usage
+from serving.assistants.strategies.model import Call, ModelCompletion, PromptTooLong, StrategyModel, TokenUsage
 from serving.assistants.tools.tool import PendingCall, shorten, well_formed
 
 MAX_TEXT = 4000
@@ -29,7 +29,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StrategyAnswer:
     """What a strategy came to: the text to show, and its value in a form that equal answers share.
 
     `pending` are calls that wait for approval: then the text says so.
@@ -54,15 +54,15 @@ class Work:
     `draft` is the best answer so far: it stands when a limit is reached.
     """
 
-    def __init__(self, model: Model, tokens: int, on_step: OnStep | None = None) -> None:
+    def __init__(self, model: StrategyModel, tokens: int, on_step: OnStep | None = None) -> None:
         self._model = model
         self._tokens = tokens
         self._on_step = on_step
         self._last = time.perf_counter()
         self._answered = False
         self.steps: list[Step] = []
-        self.usage = Usage()
-        self.draft: Answer | None = None
+        self.usage = TokenUsage()
+        self.draft: StrategyAnswer | None = None
 
     async def generate(
         self,
@@ -72,7 +72,7 @@ class Work:
         temperature: float | None = None,
         stop: Sequence[str] = (),
         tools: Sequence[dict[str, Any]] = (),
-    ) -> tuple[Completion, ...]:
+    ) -> tuple[ModelCompletion, ...]:
         """Returns 1 to `n` completions.
 
         Raises `Exhausted` when no tokens are left or a prompt that has grown is too long for the model, and
@@ -103,7 +103,7 @@ class Work:
             await self._on_step(step)
 
 
-def _well_formed(said: Completion) -> Completion:
+def _well_formed(said: ModelCompletion) -> ModelCompletion:
     """Returns what a model said as text that can be sent: in JSON it can write what no UTF-8 holds."""
     calls = tuple(Call(well_formed(c.id), well_formed(c.name), well_formed(c.arguments)) for c in said.calls)
-    return Completion(well_formed(said.text), said.finish_reason, calls)
+    return ModelCompletion(well_formed(said.text), said.finish_reason, calls)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from serving.assistants.sandbox.pool import Outcome, Sandbox, SandboxFull, SandboxOf, SandboxUnavailable
+from serving.assistants.sandbox.pool import ProgramOutcome, Sandbox, SandboxFull, SandboxOf, SandboxUnavailable
 from serving.assistants.strategies.code_block import code_block
 from serving.assistants.tools.calculator import MAX_CHARACTERS, calculate
 from serving.assistants.tools.tool import Parameters, Tool, ToolError
@@ -67,7 +67,7 @@ def tools(names: Sequence[str], *, sandbox: SandboxOf, search: Search | None) ->
     return [built_in[name] for name in names]
 
 
-async def _run(sandbox: SandboxOf, call: Callable[[Sandbox], Awaitable[Outcome]]) -> str:
+async def _run(sandbox: SandboxOf, call: Callable[[Sandbox], Awaitable[ProgramOutcome]]) -> str:
     try:
         outcome = await call(await sandbox())
     except (SandboxFull, SandboxUnavailable):

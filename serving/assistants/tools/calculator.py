@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-from serving.assistants.sandbox.pool import Outcome, Sandbox
+from serving.assistants.sandbox.pool import ProgramOutcome, Sandbox
 
 MAX_CHARACTERS = 1000
 
@@ -23,18 +23,20 @@ _NODES: Final = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.UAdd,
 _SIGNS: Final = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "^": "**", "’": "", "\u00a0": " "})
 
 
-async def calculate(sandbox: Sandbox, expression: str) -> Outcome:
+async def calculate(sandbox: Sandbox, expression: str) -> ProgramOutcome:
     """Returns the value of `expression`, or what is wrong with it. Raises `SandboxFull`."""
     text = expression[: MAX_CHARACTERS + 1].translate(_SIGNS).strip()
     if len(expression) > MAX_CHARACTERS:
-        return Outcome("syntax", message=f"the expression has more than {MAX_CHARACTERS} characters")
+        return ProgramOutcome("syntax", message=f"the expression has more than {MAX_CHARACTERS} characters")
     try:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return Outcome("syntax", message="this is not an arithmetic expression")
+        return ProgramOutcome("syntax", message="this is not an arithmetic expression")
     for node in ast.walk(tree):
         if not _is_arithmetic(node):
-            return Outcome("syntax", message="an expression has numbers, + - * / // % **, brackets and functions only")
+            return ProgramOutcome(
+                "syntax", message="an expression has numbers, + - * / // % **, brackets and functions only"
+            )
     names = ", ".join(sorted(_FUNCTIONS | _CONSTANTS))
     return await sandbox.run(f"from math import {names}\n{text}")
 

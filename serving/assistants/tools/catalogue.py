@@ -39,14 +39,14 @@ class CatalogTools:
         """
         wanted = (self._settings[name] for name in names if name not in TOOLS)
         for_tenant = (tool if isinstance(tool, SqlTool) else tool.of_tenant(tenant) for tool in wanted)
-        found = await asyncio.gather(*(self._of(tool) for tool in for_tenant if tool is not None))
+        found = await asyncio.gather(*(self._entry_tools(tool) for tool in for_tenant if tool is not None))
         return [tool for tools in found for tool in tools]
 
     def told_by_others(self, names: Sequence[str]) -> bool:
         """Whether others wrote what a model is told of these tools, before it calls one."""
         return any(isinstance(self._settings.get(name), McpTool) for name in names)
 
-    async def _of(self, settings: CatalogTool) -> Sequence[Tool]:
+    async def _entry_tools(self, settings: CatalogTool) -> Sequence[Tool]:
         if isinstance(settings, McpTool):
             return await self._servers.tools(settings)
         made_with = (settings.name, *sorted((name, ref.ref) for name, ref in _secrets(settings).items()))

@@ -24,7 +24,7 @@ from serving.config import HttpTool
 from serving.core import url
 from serving.core.confine import Unconfined
 from serving.retrieval.errors import UnreadableDocument
-from serving.retrieval.sandbox import SandboxLimits, parse_isolated
+from serving.retrieval.sandbox import ParserLimits, parse_isolated
 
 SAFE = ("GET", "HEAD")
 """Methods that change nothing, by RFC 9110."""
@@ -37,7 +37,7 @@ _HTML = ("text/html", "application/xhtml+xml")
 _CHARSETS = ("utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "utf-16")
 """Python's names of charsets. Some of its other codecs need quadratic time."""
 
-_PAGE = SandboxLimits(memory_bytes=1_000_000_000, cpu_s=5, wall_s=10)
+_PAGE = ParserLimits(memory_bytes=1_000_000_000, cpu_s=5, wall_s=10)
 # Their own threads: others' work, such as the store's, does not wait for slow pages.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="http-tool")
 
@@ -161,13 +161,13 @@ class _Requests:
                 ) as response:
                     location = response.headers.get("Location")
                     if response.status not in _REDIRECTS or location is None or method not in SAFE:
-                        return await self._read(response)
+                        return await self._read_body(response)
                     if self._settings.max_redirects == 0:
                         raise ToolError("the server redirects to another URL, which this tool does not follow")
                     target = self._allowed(urljoin(str(target), location))
         raise ToolError(f"the server redirects more than {self._settings.max_redirects} times")
 
-    async def _read(self, response: aiohttp.ClientResponse) -> str:
+    async def _read_body(self, response: aiohttp.ClientResponse) -> str:
         kind = response.content_type.lower()
         head = f"HTTP {response.status}"
         if response.method == "HEAD" or response.status in (204, 205, 304):

@@ -25,7 +25,7 @@ from serving.config import McpTool
 if TYPE_CHECKING:
     import mcp_types
 
-    from serving.assistants.tools.mcp_session import Session
+    from serving.assistants.tools.mcp_session import McpSession
 
 T = TypeVar("T")
 
@@ -103,10 +103,10 @@ class McpServer:
     def __init__(self, settings: McpTool, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        self._session: Session | None = None
-        self._opening: asyncio.Task[Session] | None = None
+        self._session: McpSession | None = None
+        self._opening: asyncio.Task[McpSession] | None = None
         self._listing: asyncio.Task[list[Tool]] | None = None
-        self._ending: dict[asyncio.Task[None], Session] = {}
+        self._ending: dict[asyncio.Task[None], McpSession] = {}
         self._failure = ""
         self._wait = FIRST_WAIT_S
         self._again_at = -math.inf
@@ -220,7 +220,7 @@ class McpServer:
             configured=settings.name,
         )
 
-    async def _ask(self, question: Callable[[Session], Awaitable[T]]) -> T:
+    async def _ask(self, question: Callable[[McpSession], Awaitable[T]]) -> T:
         """Asks the server; raises `ToolError`."""
         name = self._settings.name
         if self._in_flight >= MAX_IN_FLIGHT:
@@ -232,7 +232,7 @@ class McpServer:
             self._in_flight -= 1
             self._leave()
 
-    async def _answer(self, question: Callable[[Session], Awaitable[T]]) -> T:
+    async def _answer(self, question: Callable[[McpSession], Awaitable[T]]) -> T:
         for again in (True, False):
             session = await self._opened()
             try:
@@ -250,7 +250,7 @@ class McpServer:
                 return answer
         raise AssertionError("the second time raises or returns")
 
-    async def _opened(self) -> Session:
+    async def _opened(self) -> McpSession:
         if self._shut:
             raise _Unreachable(f"{self._settings.name} is not used any more")
         session = self._session
@@ -275,13 +275,13 @@ class McpServer:
         refs = self._settings.secrets
         return await asyncio.to_thread(lambda: {name: ref.read() for name, ref in refs.items()})
 
-    async def _open(self) -> Session:
+    async def _open(self) -> McpSession:
         settings = self._settings
         try:
             sdk = await asyncio.to_thread(importlib.import_module, _SDK)
             headers = await self._headers()
             self._secrets = headers
-            session: Session = sdk.Session(
+            session: McpSession = sdk.Session(
                 settings.url,
                 headers=headers,
                 resolve=partial(_resolve, private=settings.private),
@@ -318,7 +318,7 @@ class McpServer:
         self._wait = min(2 * self._wait, LONGEST_WAIT_S)
         return _Unreachable(message)
 
-    def _retire(self, session: Session) -> None:
+    def _retire(self, session: McpSession) -> None:
         """Ends a session once its requests under way are done; the next request opens another."""
         if self._session is not session:
             return

@@ -43,7 +43,7 @@ _TLS = ssl.create_default_context()
 T = TypeVar("T")
 
 
-class Session:
+class McpSession:
     """A session, usable after `open`. Its connections and what the SDK runs belong to a task of its own, and so does
     each request: who asks may be cancelled at any time.
 

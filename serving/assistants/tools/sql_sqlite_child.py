@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from serving.assistants.tools.rows import MAX_COLUMNS, MAX_SHOWN, MAX_SQL, Cell, cell
-from serving.core.confine import Limits, Unconfined, confine
+from serving.core.confine import ProcessLimits, Unconfined, confine
 
 _MEMORY = 300_000_000
 """Bytes of address space, of which the interpreter needs a tenth."""
@@ -94,7 +94,7 @@ def _authorize(action: int, first: str | None, second: str | None, database: str
 def _answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         with closing(_open(question["file"], question["seconds"])) as connection:
-            confine(Limits(_MEMORY, int(question["seconds"]) + 2), ())
+            confine(ProcessLimits(_MEMORY, int(question["seconds"]) + 2), ())
             if "sql" in question:
                 return _query(connection, question["sql"], question["max_rows"])
             return _columns(connection, question["tables"])

@@ -207,7 +207,7 @@ class Toolbox:
             if tool is None:
                 continue
             try:
-                self._screened[arguments] = screened = await self._given(arguments)
+                self._screened[arguments] = screened = await self._screened_arguments(arguments)
                 waits = self._pending(tool, tool.read(screened), approved)
             except ToolError:
                 continue  # the call itself says what is wrong
@@ -215,7 +215,7 @@ class Toolbox:
                 found.append(waits)
         return found
 
-    async def _given(self, arguments: str) -> str:
+    async def _screened_arguments(self, arguments: str) -> str:
         """Returns the arguments that a tool may be given, which are those that are approved of. Raises `ToolError`."""
         if (screened := self._screened.pop(arguments, None)) is not None:
             return screened
@@ -277,7 +277,7 @@ class Toolbox:
         if self._characters_left <= 0:
             raise ToolRefused(f"tools have said {self._characters} characters, which is all: answer now")
         self._left -= 1
-        given = tool.read(await self._given(arguments))
+        given = tool.read(await self._screened_arguments(arguments))
         waits = tool.needs_approval(given, tainted=self.tainted)
         if self._pending(tool, given, self._approved) is not None:
             raise ToolRefused(f"{name} was not called: somebody must approve of it first")

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from serving.core.ids import new_id
-from serving.engines.sse import Template
+from serving.engines.sse import FrameTemplate
 from serving.inference.relay import Relay
 from serving.inference.responses.object import ResponseObject, output_items
 from serving.inference.steps import reasoning_item
@@ -102,7 +102,7 @@ class ResponseRelay(Relay):
         event = self._event("error", code=error.code, message=error.message, param=error.param)
         return event + self._of_response("response.failed")
 
-    def _added(self, template: Template, text: bytes) -> bytes:
+    def _added(self, template: FrameTemplate, text: bytes) -> bytes:
         return self._open_text() + self._delta(text)
 
     def _frame(self, document: dict[str, Any]) -> bytes:
@@ -185,7 +185,7 @@ class ResponseRelay(Relay):
         return {"item_id": self._opened[key], "output_index": list(self._opened).index(key)}
 
     def _of_response(self, name: str) -> bytes:
-        return self._event(name, response=self._reply.shown())
+        return self._event(name, response=self._reply.document())
 
     def _event(self, name: str, /, **fields: Any) -> bytes:
         document = {"type": name, **fields, "sequence_number": self._next()}

@@ -97,7 +97,7 @@ class ResponseObject:
             return None
         return NewResponse(document, self._own, self.session, document["previous_response_id"], self.conversation)
 
-    def shown(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """Returns the object as the caller of this request sees it."""
         return self._document if self.headrace is None else {**self._document, "headrace": self.headrace}
 

@@ -11,12 +11,12 @@ from docx.opc.exceptions import OpcError
 from docx.table import Table
 from docx.text.paragraph import Paragraph
 
-from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.types import Document
 
 
-def parse_docx(data: bytes, name: str, bounds: Bounds) -> Document:
+def parse_docx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
     builder = DocumentBuilder("docx", bounds)
     try:
         source = open_docx(io.BytesIO(data))

@@ -7,7 +7,7 @@ from collections import Counter
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.types import Document
 
@@ -39,7 +39,7 @@ _WALLS = _FOREIGN | frozenset("applet button marquee object select table templat
 """An end tag within one of these ends nothing outside of it."""
 
 
-def parse_html(text: str, name: str, bounds: Bounds) -> Document:
+def parse_html(text: str, name: str, bounds: ChunkBounds) -> Document:
     """Reads `<main>` when there is one; the title is that of `<title>`."""
     _refuse_deep(text, bounds.elements_deep)
     tree = LexborHTMLParser(text)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.types import Document
 
@@ -16,7 +16,7 @@ _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
 _TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
 
 
-def parse_markdown(text: str, name: str, bounds: Bounds) -> Document:
+def parse_markdown(text: str, name: str, bounds: ChunkBounds) -> Document:
     """Front matter is left out, but for its `title`."""
     text = text.replace("\r\n", "\n")
     title = ""

@@ -9,14 +9,14 @@ import re
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
-from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.types import Document
 
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # its warnings quote the document
 
 
-def parse_pdf(data: bytes, name: str, bounds: Bounds) -> Document:
+def parse_pdf(data: bytes, name: str, bounds: ChunkBounds) -> Document:
     """Blocks carry their page, counted from 1. A lone line break inside a paragraph stays in it."""
     if b"%%EOF" not in data[-2048:]:
         raise UnreadableDocument("damaged", "the PDF is truncated: its end is missing")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.types import Document
 
 
-def parse_plain(text: str, name: str, bounds: Bounds) -> Document:
+def parse_plain(text: str, name: str, bounds: ChunkBounds) -> Document:
     builder = DocumentBuilder("text", bounds)
     for paragraph in re.split(r"\n[ \t\r]*\n", text.replace("\r\n", "\n")):
         builder.add(paragraph)

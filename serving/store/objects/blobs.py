@@ -72,7 +72,7 @@ class Blobs:
 
     async def read(self, principal: Principal, id: str) -> bytes:
         """Returns the whole content or raises `NotFound`."""
-        return await asyncio.to_thread(self._read, _name(principal.tenant, id), id)
+        return await asyncio.to_thread(self._read_part, _name(principal.tenant, id), id)
 
     async def open(self, principal: Principal, id: str) -> AsyncIterator[bytes]:
         """Returns the content in chunks of 1 MiB; `NotFound` is raised here, before the first chunk.
@@ -116,7 +116,7 @@ class Blobs:
         except FileNotFoundError:
             raise NotFound("file", id) from None
 
-    def _read(self, name: str, id: str) -> bytes:
+    def _read_part(self, name: str, id: str) -> bytes:
         with self._open(name, id) as file:
             return _part(file)
 

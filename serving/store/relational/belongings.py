@@ -28,19 +28,19 @@ from serving.store.relational.tables import (
 from serving.store.vector_stores import INGEST
 
 
-def theirs(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
+def rows_of_user(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
     """What of a table is a user's."""
     mine = and_(captures.c.tenant == tenant, captures.c.user == user)
     if table is conversations:
         talks = select(captures.c.conversation_id).where(mine, captures.c.conversation_id.is_not(None))
-        recalled = select(turn_vectors.c.conversation_id).where(theirs(turn_vectors, tenant, user))
+        recalled = select(turn_vectors.c.conversation_id).where(rows_of_user(turn_vectors, tenant, user))
         return _owned(table, tenant, user, or_(table.c.id.in_(talks), table.c.id.in_(recalled)))
     if table is responses:
-        talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
+        talks = select(conversations.c.id).where(rows_of_user(conversations, tenant, user))
         asked = select(captures.c.id).where(mine)
         return _owned(table, tenant, user, or_(table.c.id.in_(asked), table.c.conversation_id.in_(talks)))
     if table in (conversation_items, conversation_summaries):
-        talks = select(conversations.c.id).where(theirs(conversations, tenant, user))
+        talks = select(conversations.c.id).where(rows_of_user(conversations, tenant, user))
         return and_(table.c.tenant == tenant, table.c.conversation_id.in_(talks))
     if table is files:
         ingested = select(jobs.c.group_item).where(
@@ -51,7 +51,7 @@ def theirs(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
         about = and_(jobs.c.kind == ERASE, jobs.c.payload["user"].as_string() == user)
         return and_(table.c.tenant == tenant, or_(table.c.user == user, about))
     if table is quotas:
-        held = select(keys.c.id).where(theirs(keys, tenant, user))
+        held = select(keys.c.id).where(rows_of_user(keys, tenant, user))
         own = or_(
             and_(table.c.subject == "user", table.c.subject_id == user),
             and_(table.c.subject == "key", table.c.subject_id.in_(held)),

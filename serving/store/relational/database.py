@@ -26,7 +26,7 @@ from serving.config import Store
 from serving.core.uninterrupted import finish, require, uninterrupted
 from serving.store.errors import InvalidValue, NewerDatabase, OlderDatabase, StoreUnavailable
 from serving.store.relational import encoding, postgres, sqlite
-from serving.store.relational.postgres import Access
+from serving.store.relational.postgres import PostgresAccess
 from serving.store.relational.prepared import Given, Lookups, Prepared, Rows
 from serving.store.relational.tables import meta, metadata
 from serving.telemetry import metrics
@@ -60,12 +60,12 @@ class Database:
         busy_timeout_s: float = 10,
         pool_size: int = 4,
         migrates: bool = True,
-        access: Access | None = None,
+        access: PostgresAccess | None = None,
     ) -> None:
         self.url = _normalise(url)
         self._busy_timeout_s = busy_timeout_s
         self._migrates = migrates
-        self._access = access or Access()
+        self._access = access or PostgresAccess()
         particular: dict[str, Any] = {}
         if not self.is_sqlite:
             # A server that restarted has closed what lies in the pool; the ping finds out before a request does.
@@ -112,9 +112,9 @@ class Database:
         return engine
 
     @classmethod
-    def of(cls, store: Store) -> Self:
+    def from_config(cls, store: Store) -> Self:
         """Returns the database of a configuration."""
-        access = Access(store.password, store.tls, store.tls_ca, store.statement_timeout_s)
+        access = PostgresAccess(store.password, store.tls, store.tls_ca, store.statement_timeout_s)
         return cls(store.database, pool_size=store.connections, migrates=store.migrate, access=access)
 
     def __repr__(self) -> str:
@@ -213,7 +213,7 @@ class Database:
     async def _rows(self, query: Prepared, given: Given) -> Rows:
         return await self.query(lambda connection: query.rows(connection, given))
 
-    async def together(self, work: Callable[[Connection], T]) -> T:
+    async def group_commit(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in a transaction that it may share with what others write at the same time.
 
         In SQLite each commit waits for the disk, so those who wait for it share the next one, in a thread of its own.

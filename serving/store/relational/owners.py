@@ -15,12 +15,12 @@ Values = dict[str, str]
 
 def own(table: Table, principal: Principal) -> ColumnElement[bool]:
     """The principal's rows, and those of its tenant that have no owner."""
-    return _own(table, principal.tenant, principal.user)
+    return _own_rows(table, principal.tenant, principal.user)
 
 
 def own_bound(table: Table) -> ColumnElement[bool]:
     """As `own`, for a statement that is made once and run with `binds`."""
-    return _own(table, bindparam("own_tenant"), bindparam("own_user"))
+    return _own_rows(table, bindparam("own_tenant"), bindparam("own_user"))
 
 
 def binds(principal: Principal) -> Values:
@@ -28,6 +28,6 @@ def binds(principal: Principal) -> Values:
     return {"own_tenant": principal.tenant, "own_user": principal.user}
 
 
-def _own(table: Table, tenant: object, user: object) -> ColumnElement[bool]:
+def _own_rows(table: Table, tenant: object, user: object) -> ColumnElement[bool]:
     mine = table.c.user == user
     return and_(table.c.tenant == tenant, or_(table.c.user.is_(None), mine) if table.c.user.nullable else mine)

@@ -54,7 +54,7 @@ _REFUSALS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class PostgresAccess:
     """How to connect, beside the URL; times in seconds."""
 
     password: SecretRef | None = None
@@ -89,7 +89,7 @@ class Access:
         return arguments
 
 
-def configure(engine: Engine, access: Access) -> None:
+def configure(engine: Engine, access: PostgresAccess) -> None:
     """Reads the password at each new connection, so that a changed one needs no restart."""
     if access.password is None:
         return

@@ -69,7 +69,7 @@ class Member(BaseModel):
     sha256: str
 
 
-class Manifest(BaseModel):
+class ArchiveManifest(BaseModel):
     """What is in the archive, in the order in which it stands there."""
 
     model_config = ConfigDict(extra="forbid")
@@ -127,7 +127,7 @@ async def backup(
 
 async def restore(
     store: Store, database: Database, source: Path, *, force: bool, say: Say, key: bytes | None = None
-) -> Manifest:
+) -> ArchiveManifest:
     """Makes the stack's data equal to the archive's.
 
     Raises `BadArchive`, `Unreadable` or `NotEmpty` before anything is changed. With `force` what is there is replaced.
@@ -164,10 +164,10 @@ def _opened(file: BinaryIO, key: bytes | None) -> BinaryIO:
     return unseal(file, key)
 
 
-def check(file: BinaryIO) -> Manifest:
+def check(file: BinaryIO) -> ArchiveManifest:
     """Reads all of an archive and returns its manifest; raises `BadArchive` unless every byte is as it was written."""
     found: dict[str, tuple[int, str]] = {}
-    manifest: Manifest | None = None
+    manifest: ArchiveManifest | None = None
     try:
         with _reading(file) as tar:
             for info in tar:
@@ -175,7 +175,7 @@ def check(file: BinaryIO) -> Manifest:
                 if content is None or info.name in found:
                     raise BadArchive(f"the archive holds {info.name} twice, or it is no file")
                 if info.name == MANIFEST:
-                    manifest = Manifest.model_validate_json(content.read())
+                    manifest = ArchiveManifest.model_validate_json(content.read())
                 else:
                     found[info.name] = _digest(content)
     except (tarfile.TarError, EOFError, OSError, ValidationError) as e:
@@ -228,7 +228,7 @@ class _Writer:
         return count
 
     def finish(self, rows: dict[str, int]) -> None:
-        manifest = Manifest(
+        manifest = ArchiveManifest(
             archive=ARCHIVE_FORMAT,
             schema_format=HEAD,
             created_at=time.time(),
@@ -343,7 +343,7 @@ def _remove(folder: str, place: Place, wanted: set[str] | None = None) -> None:
             place.delete(name)
 
 
-def _fill(places: dict[str, Place], file: BinaryIO, manifest: Manifest) -> None:
+def _fill(places: dict[str, Place], file: BinaryIO, manifest: ArchiveManifest) -> None:
     with _reading(file) as tar:
         for member, content in _contents(tar, manifest):
             folder, _, name = member.name.partition("/")
@@ -366,7 +366,7 @@ def _reading(file: BinaryIO) -> tarfile.TarFile:
     return tarfile.open(fileobj=file, mode="r:")
 
 
-def _contents(tar: tarfile.TarFile, manifest: Manifest) -> Iterator[tuple[Member, BinaryIO]]:
+def _contents(tar: tarfile.TarFile, manifest: ArchiveManifest) -> Iterator[tuple[Member, BinaryIO]]:
     """Yields the members of an archive that was checked."""
     noted = {member.name: member for member in manifest.members}
     for info in tar:

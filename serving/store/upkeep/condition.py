@@ -18,7 +18,7 @@ BACKED_UP = "backed_up"
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingJobs:
     """Jobs of one kind that could run and do not, and for how many seconds the first of them has waited."""
 
     number: int
@@ -32,7 +32,7 @@ class Condition:
         self._database = database
 
     @uninterrupted
-    async def waiting(self) -> dict[str, Waiting]:
+    async def waiting(self) -> dict[str, WaitingJobs]:
         """Returns the jobs that are due, and those whose worker went away, by kind."""
         at = now()
         due = and_(jobs.c.status == "queued", jobs.c.run_after <= at)
@@ -40,7 +40,7 @@ class Condition:
         since = func.min(func.coalesce(jobs.c.lease_until, jobs.c.run_after))
         query = select(jobs.c.kind, func.count(), since).where(UNFINISHED, or_(due, left)).group_by(jobs.c.kind)
         found = await self._database.query(lambda connection: connection.execute(query).all())
-        return {kind: Waiting(number, max(at - oldest, 0.0)) for kind, number, oldest in found}
+        return {kind: WaitingJobs(number, max(at - oldest, 0.0)) for kind, number, oldest in found}
 
     @uninterrupted
     async def checked(self, tenant: str, owner: str, names: Collection[str]) -> dict[str, float]:

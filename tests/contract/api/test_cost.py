@@ -37,8 +37,8 @@ def test_a_cost_is_exact_and_parts_add_up(read, cached, written, of_read, of_cac
     cached = min(cached, read)
     units = (read - cached) * int(of_read * 10**9) + cached * int(of_cached * 10**9) + written * int(of_written * 10**9)
     assert int(cost.amount.scaleb(15)) == units  # whole numbers alone
-    assert "E" not in cost.shown["amount"]
-    assert Decimal(cost.shown["amount"]) == cost.amount
+    assert "E" not in cost.document["amount"]
+    assert Decimal(cost.document["amount"]) == cost.amount
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_what_an_engine_does_not_say_has_no_cost(usage):
 @pytest.mark.parametrize("details", [None, 5, {}, {"cached_tokens": None}, {"cached_tokens": -1}])
 def test_odd_details_are_no_cache(details):
     usage = {"prompt_tokens": 10, "completion_tokens": 0, "prompt_tokens_details": details}
-    assert cost_of(usage, PRICE).shown == {"amount": "0.0000015", "currency": "USD"}
+    assert cost_of(usage, PRICE).document == {"amount": "0.0000015", "currency": "USD"}
     assert cost_of(usage, None) is None
 
 
 def test_a_cache_without_a_price_of_its_own_and_a_model_that_is_free():
     usage = {"prompt_tokens": 4, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
-    assert cost_of(usage, EURO).shown == {"amount": "0.000009", "currency": "EUR"}
-    assert cost_of(usage, Price(input=0, output=0)).shown["amount"] == "0"
+    assert cost_of(usage, EURO).document == {"amount": "0.000009", "currency": "EUR"}
+    assert cost_of(usage, Price(input=0, output=0)).document["amount"] == "0"
 
 
 @pytest.mark.parametrize("given", ["0.15", 0.15, 1e-7, 3])

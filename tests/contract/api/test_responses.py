@@ -15,7 +15,7 @@ from openai.types.responses import Response
 
 from serving.config import Assistant, BufferMemory, Catalog, Limits, NoMemory, RemoteModel
 from serving.core.principal import Principal
-from serving.retrieval.types import Attribution, Citation, Hit, Position, Span
+from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
 from serving.store.errors import StoreUnavailable
 from tests.captures import keep
 from tests.contract.running import Loop, engine, gateway, hang_up
@@ -143,7 +143,7 @@ class Retrieval:
 
     async def remote(self, method, *args):
         if method == "attribute":
-            return Attribution((CITED,), (Span(5, 8),))
+            return Attribution((CITED,), (TextSpan(5, 8),))
         return [CHUNK] if "sea" in args[2] else []
 
 

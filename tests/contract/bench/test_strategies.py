@@ -11,7 +11,7 @@ from bench.strategies import tasks
 from bench.strategies.measure import Prices, Solved, row
 from bench.strategies.run import measure
 from bench.strategies.tasks import Task
-from serving.assistants.strategies.model import Usage
+from serving.assistants.strategies.model import TokenUsage
 from serving.config import ChainOfThought, Direct, ProgramAided, SelfConsistency
 from serving.engines.endpoint import Endpoint
 from tests.contract.running import Loop, engine
@@ -71,7 +71,7 @@ async def test_no_answer_and_an_error_are_told_apart_from_a_wrong_answer(served)
 def test_percentiles_are_of_the_nearest_rank():
     ordered = [float(n) for n in range(1, 21)]
     assert (quantile(ordered, 0.5), quantile(ordered, 0.95), quantile([3.0], 0.95)) == (10, 19, 3)
-    found = [Solved("1", "1", s, Usage(1, 1), ()) for s in (9.0, 1.0, 5.0)]
+    found = [Solved("1", "1", s, TokenUsage(1, 1), ()) for s in (9.0, 1.0, 5.0)]
     assert (row(Direct(), found, Prices())["p50 s"], row(Direct(), found, Prices())["p95 s"]) == (5, 9)
 
 

@@ -345,14 +345,14 @@ def test_a_node_without_vllm_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_one_that_does_not_get_ready_is_given_up(twin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Heard(vllm.Program):
+    class Heard(vllm.VllmProgram):
         """Its time begins with its first line."""
 
         def wait(self, timeout_s: float) -> None:
             eventually(lambda: self._last)
             super().wait(timeout_s)
 
-    monkeypatch.setattr(vllm, "Program", Heard)
+    monkeypatch.setattr(vllm, "VllmProgram", Heard)
     twin.write_text("#!/bin/sh\necho loading weights\nexec sleep 600\n")
     with pytest.raises(vllm.StartFailed, match=r"not ready after .*start_timeout_s.*\nloading weights"):
         vllm.VllmReplica(model(start_timeout_s=1), host="127.0.0.1")

@@ -45,7 +45,7 @@ from serving.store.conversations import Conversations
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.feedback import Rating, Ratings
 from serving.store.files import Files
-from serving.store.idempotency import Answer, IdempotencyKeys, claim_of
+from serving.store.idempotency import IdempotencyKeys, KeptAnswer, claim_of
 from serving.store.jobs.job import COMPACT, ERASE
 from serving.store.jobs.queue import Job, Jobs
 from serving.store.jobs.worker import Worker
@@ -83,7 +83,7 @@ class Stack:
 
     def __init__(self, store: Store, embedder: Embedder, *, settle_s: float = 0) -> None:
         self.store = store
-        self.database = Database.of(store)
+        self.database = Database.from_config(store)
         self.jobs = Jobs(self.database, backoff_s=0.01)
         self.vector_stores = VectorStores(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
@@ -140,7 +140,7 @@ class Stack:
         await Ratings(self.database).create(who, ("response", loose.id), rating)
         claim = claim_of(who, "k", "f" * 64)
         await IdempotencyKeys(self.database).claim(claim)
-        answer = Answer("application/json", json.dumps({"text": mark}).encode())
+        answer = KeptAnswer("application/json", json.dumps({"text": mark}).encode())
         await IdempotencyKeys(self.database).keep(claim, answer, loose.id, {"capture_id": loose.id})
         with suppress(Conflict):
             await self.tenants.create(who.tenant)

@@ -10,13 +10,13 @@ import pytest
 from serving.config import Store
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.index import CollectionIndex
-from serving.retrieval.manifest import Manifest
+from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.types import Chunk
 from serving.store.errors import StoreUnavailable
 from serving.store.objects import data
 from tests.servers import S3, ObjectStore
 
-MANIFEST = Manifest("test-embedder", 8, 200, 30, "1")
+MANIFEST = CollectionManifest("test-embedder", 8, 200, 30, "1")
 
 
 def opened(store: Store, name: str = "vs_1", *, create: bool = True) -> CollectionIndex:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from serving.core.ids import new_id
 from serving.core.principal import SCOPES_OF, STACK, Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.access import MAX_NAMES, Access, listed, names_of, shown
+from serving.store.access import MAX_NAMES, Access, access_document, listed, names_of
 from serving.store.errors import InvalidValue, NotFound, NotOwner
 from serving.store.files import Files
 from serving.store.jobs.queue import Jobs
@@ -31,9 +31,9 @@ def test_a_list_is_shown_as_it_was_given_with_its_owner(
     users: frozenset[str], groups: frozenset[str], owner: str
 ) -> None:
     names = listed(Access(list(users), list(groups)), owner)
-    assert shown(names) == {"users": sorted(users | {owner}), "groups": sorted(groups)}
+    assert access_document(names) == {"users": sorted(users | {owner}), "groups": sorted(groups)}
     assert listed(None, owner) is None
-    assert shown(None) is None
+    assert access_document(None) is None
 
 
 @pytest.mark.parametrize("bad", [[""], ["x" * 257], ["a\0"], ["\ud800"], ["a"] * (MAX_NAMES + 1)])
@@ -151,7 +151,7 @@ async def test_only_the_owner_and_admins_change(
             with pytest.raises(error):
                 await ask
     changed = await vector_stores.update(people["admin"], hidden_store.id, access=Access(groups=["x"]))
-    assert shown(changed.access) == {"users": ["alice"], "groups": ["x"]}  # the owner stays on it
+    assert access_document(changed.access) == {"users": ["alice"], "groups": ["x"]}  # the owner stays on it
     with pytest.raises(NotFound):
         await vector_stores.get(people["admin"], hidden_store.id)  # whose list does not name the admin
     assert (await vector_stores.update(alice, hidden_store.id, name="n")).access == changed.access
@@ -167,7 +167,7 @@ async def test_a_files_list_goes_with_it_and_its_owner_gives_another(
     alice, bob, dave = people["alice"], people["bob"], people["dave"]
     file, theirs = await upload(alice, LEGAL), await vector_stores.create(bob)
     first = await vector_stores.attach(bob, theirs.id, file)
-    assert shown(first.access) == {"users": ["alice", "bob"], "groups": ["legal"]}
+    assert access_document(first.access) == {"users": ["alice", "bob"], "groups": ["legal"]}
     assert await vector_stores.attach(bob, theirs.id, file) == first
     job = await jobs.claim([INGEST], "w", 10)
     assert job is not None

@@ -25,7 +25,7 @@ from serving.core.ids import new_id
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.retrieval.index import CollectionIndex
-from serving.retrieval.manifest import Manifest
+from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.types import Chunk
 from serving.security.audit import AuditLog
 from serving.store.__main__ import main
@@ -34,7 +34,7 @@ from serving.store.conversations import Conversations
 from serving.store.errors import StoreUnavailable
 from serving.store.feedback import Rating, Ratings
 from serving.store.files import Files
-from serving.store.idempotency import Answer, IdempotencyKeys, claim_of
+from serving.store.idempotency import IdempotencyKeys, KeptAnswer, claim_of
 from serving.store.jobs import pause as pause_module
 from serving.store.jobs.pause import paused
 from serving.store.jobs.queue import Jobs
@@ -57,7 +57,7 @@ from serving.store.users import Users
 from serving.store.vector_stores import INGEST, VectorStores
 from tests.captures import TURN, capture
 
-MANIFEST = Manifest("test-embedder", 8, 200, 30, "1")
+MANIFEST = CollectionManifest("test-embedder", 8, 200, 30, "1")
 ME = Principal(tenant="acme", user="alice", key_id="key_a")
 
 
@@ -66,7 +66,7 @@ class State:
 
     def __init__(self, url: str, where: str, endpoint: str | None = None) -> None:
         self.store = Store(database=url, data=where, endpoint=endpoint)
-        self.database = Database.of(self.store)
+        self.database = Database.from_config(self.store)
         self.jobs = Jobs(self.database, backoff_s=0.01)
         self.vector_stores = VectorStores(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
@@ -131,7 +131,7 @@ class State:
         await self.captures.record(ME, other)
         claim = claim_of(ME, "k", "f" * 64)
         await IdempotencyKeys(self.database).claim(claim)
-        answer = Answer("application/json", b'{"id":"\xc3\xbc"}')
+        answer = KeptAnswer("application/json", b'{"id":"\xc3\xbc"}')
         await IdempotencyKeys(self.database).keep(claim, answer, other.id, {"capture_id": other.id})
         response = NewResponse({"id": "resp_1", "output": []}, TURN, "resp_1")
         await self.captures.record(ME, capture(ME, id="resp_1", session_id="resp_1"), response=response)

@@ -24,7 +24,7 @@ from serving.core.principal import SCOPES_OF, Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.exports import source
 from serving.exports.export import Order
-from serving.exports.folder import BeingWritten, Folder
+from serving.exports.folder import BeingWritten, ExportFolder
 from serving.exports.manifest import Filters
 from serving.exports.register import Elsewhere, Register
 from serving.exports.writing import write
@@ -306,7 +306,7 @@ async def test_an_export_whose_writer_was_killed_keeps_nobody(
 async def test_an_unfinished_export_on_another_host_is_waited_for(made: Working, tmp_path: Path) -> None:
     register = Register(made.database)
     job = await made.request("alice")
-    with Folder(tmp_path / "out") as folder:
+    with ExportFolder(tmp_path / "out") as folder:
         await register.begin(folder, "acme")
     async with made.working():
         if not made.database.is_sqlite:
@@ -322,7 +322,7 @@ async def test_a_writer_that_hangs_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setattr(made.erasures, "_patience_s", 0)
     job, other = await made.request("alice"), await made.request("nobody", "other")
-    with Folder(tmp_path / "out") as folder:
+    with ExportFolder(tmp_path / "out") as folder:
         await Register(made.database).begin(folder, "acme")
         async with made.working():
             while "stop its writer" not in str((await made.now(job)).error_message):
@@ -401,7 +401,7 @@ async def test_taking_over_keeps_the_loop_free(
         return noted
 
     register = Register(database)
-    with Folder(tmp_path / "out") as folder:
+    with ExportFolder(tmp_path / "out") as folder:
         await register.begin(folder, "acme")
         folder._locked.close()  # as the system does for a process that is killed
         monkeypatch.setattr(shutil, "rmtree", note(rmtree))
@@ -415,7 +415,7 @@ async def test_taking_over_keeps_the_loop_free(
 
 async def test_only_its_host_can_take_an_export_over(database: Database, tmp_path: Path) -> None:
     register = Register(database)
-    with Folder(tmp_path / "out") as folder:
+    with ExportFolder(tmp_path / "out") as folder:
         await register.begin(folder, "acme")
         [one] = await register.unfinished("acme")
         with pytest.raises(BeingWritten):

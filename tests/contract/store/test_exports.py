@@ -16,8 +16,8 @@ from sqlalchemy import text
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.exports import source
-from serving.exports.completion import Completion, Message
-from serving.exports.manifest import Filters, Manifest
+from serving.exports.completion import CapturedMessage, Completion
+from serving.exports.manifest import ExportManifest, Filters
 from serving.store.__main__ import main
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
@@ -104,7 +104,7 @@ async def test_the_prompt_is_what_the_model_got_and_the_session_what_the_caller_
     four, three, two, one, follows = await read(database)
     assert four.messages is not None
     assert [message.role for message in four.messages] == ["system", "user", "assistant", "user"]
-    assert four.messages[0] == Message("system", "Chunks: 1")
+    assert four.messages[0] == CapturedMessage("system", "Chunks: 1")
     assert (four.answer, four.adapter, four.prompt_version) == ("echo hi", "a", "v")
     assert four.session == three.session != two.session
     assert one.session == follows.session == conversation.id
@@ -238,7 +238,7 @@ async def test_the_command_writes_what_both_agreed_to(
     assert "1 without consent" in said
     assert "1 without rating" in said
     assert "--licence m=" in said
-    manifest = Manifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
+    manifest = ExportManifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
     assert (manifest.counts.rows, manifest.redaction, manifest.filters.tenant) == (1, None, "acme")
     assert await command("--format", "trl-sft") == 1
     assert "name another" in capsys.readouterr().err
@@ -256,7 +256,7 @@ async def test_the_command_passes_its_filters_on(
     wanted = ("--since", "2026-05-02", "--until", "2026-05-04T02:00:00+02:00", "--tags", "t2", "t1")
     assert await command(*asked, *wanted, "--min-score", "0.75") == 0
     assert [row["messages"][0]["content"] for row in rows(tmp_path / "out")] == ["2"]
-    manifest = Manifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
+    manifest = ExportManifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
     assert (manifest.seed, manifest.splits, manifest.models[0].licence) == (3, {"a": 1.0}, "Apache-2.0")
     assert await command(*asked, "--min-score", "0.76", out=tmp_path / "other") == 1
     assert not (tmp_path / "other").exists()
@@ -271,7 +271,7 @@ async def test_texts_are_redacted(
     assert await command("--format", "trl-sft", "--split", "train=1", "--redact") == 0
     (row,) = rows(tmp_path / "out")
     assert [message["content"] for message in row["messages"]] == ["I am <EMAIL_ADDRESS>", "echo I am <EMAIL_ADDRESS>"]
-    manifest = Manifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
+    manifest = ExportManifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
     assert manifest.redaction is not None
     assert manifest.redaction.replaced == {"EMAIL_ADDRESS": 2}
 

@@ -17,12 +17,12 @@ from serving.store import idempotency
 from serving.store.conversations import Conversations
 from serving.store.errors import Conflict, Lost, NotFound, StoreUnavailable
 from serving.store.feedback import Rating, Ratings
-from serving.store.idempotency import KEPT_S, MAX_BODY, Answer, Claim, Earlier, IdempotencyKeys, claim_of, keep
+from serving.store.idempotency import KEPT_S, MAX_BODY, Claim, Earlier, IdempotencyKeys, KeptAnswer, claim_of, keep
 from serving.store.relational import tables
 from serving.store.relational.database import Database
 from tests.captures import TURN
 
-ANSWER = Answer("application/json", b'{"said":"\xc3\xbc"}')
+ANSWER = KeptAnswer("application/json", b'{"said":"\xc3\xbc"}')
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ async def test_pruning_takes_them_all(
 
 @pytest.mark.parametrize(("size", "is_kept"), [(0, True), (MAX_BODY, True), (MAX_BODY + 1, False)])
 async def test_answers_are_bounded(keys: IdempotencyKeys, alice: Principal, size: int, is_kept: bool) -> None:
-    claim, answer = claim_of(alice, "k", "f"), Answer("text/event-stream", b"\xff" * size)
+    claim, answer = claim_of(alice, "k", "f"), KeptAnswer("text/event-stream", b"\xff" * size)
     await keys.claim(claim)
     await keys.keep(claim, answer, "x", {})
     assert await keys.claim(claim) == Earlier("f", False, "x", answer if is_kept else None)

@@ -21,7 +21,7 @@ from serving.store.relational.tables import conversations as conversation_rows
 from serving.store.relational.tables import responses as response_rows
 from serving.store.responses import NewResponse, Responses
 from serving.store.summaries import Summaries
-from serving.store.turn_vectors import TurnVectors, Waiting
+from serving.store.turn_vectors import TurnVectors, WaitingTurn
 from tests.captures import TURN, capture, keep
 
 READS = [
@@ -65,7 +65,7 @@ def asks(database: Database, conversations: Conversations, captures: Captures) -
             "summarise": summarise,
             "waiting": lambda p, id: vectors.waiting(p, id, "e", keep=9, limit=9),
             "turn": lambda p, id: vectors.items(p, id, 1, limit=9),
-            "embed": lambda p, id: vectors.put(p, id, "a", "e", {Waiting(1, 2, 2): "AAAA"}, keep=9),
+            "embed": lambda p, id: vectors.put(p, id, "a", "e", {WaitingTurn(1, 2, 2): "AAAA"}, keep=9),
             "vectors": lambda p, id: vectors.of_conversation(p, id, "e", limit=9),
             "rate": lambda p, id: ratings.create(p, ("session", id), up),
             "turn of a completion": lambda p, id: captures.record(p, None, turn=(id, TURN)),
@@ -99,7 +99,7 @@ async def made(
     made = await conversations.create(alice, items=[TURN[0] | {"id": "msg_of_alice"}, TURN[1]])
     items = await conversations.following(alice, made.id)
     await Summaries(database).put(alice, None, items, "summary")
-    await TurnVectors(database).put(alice, made.id, "a", "e", {Waiting(1, 2, 2): "AAAA"}, keep=9)
+    await TurnVectors(database).put(alice, made.id, "a", "e", {WaitingTurn(1, 2, 2): "AAAA"}, keep=9)
     of_alice = capture(alice)
     await captures.record(alice, of_alice)
     await captures.record(bob, capture(bob, id="chatcmpl_of_bob"))

@@ -25,7 +25,7 @@ from serving.store.jobs.job import claimable
 from serving.store.jobs.queue import Jobs
 from serving.store.keys import Keys
 from serving.store.relational.database import HEAD, Database
-from serving.store.relational.postgres import Access
+from serving.store.relational.postgres import PostgresAccess
 from serving.store.relational.tables import metadata
 from serving.store.vector_stores import VectorStores
 from tests.servers import Postgres
@@ -114,7 +114,7 @@ async def refused(database: Database, reason: str) -> None:
 
 @pytest.mark.usefixtures("without_environment")
 async def test_passwords(postgres: Postgres, url: str, tmp_path: Path) -> None:
-    database = Database.of(with_password(postgres, url, tmp_path, "wrong"))
+    database = Database.from_config(with_password(postgres, url, tmp_path, "wrong"))
     await refused(database, r"test\d+ at 127\.0\.0\.1:\d+ .*authentication failed.*check store.database and store.pass")
     # A password that is mended is taken up without a restart.
     (tmp_path / "password").write_text(postgres.password)
@@ -136,7 +136,7 @@ async def test_places_where_there_is_none(postgres: Postgres, opened: Open) -> N
         opened("postgresql://headrace@127.0.0.1:1/x"), "127.0.0.1:1 cannot be used.*check that the server runs"
     )
     await refused(opened("postgresql://headrace@no-such-host.invalid/x"), "check that the server runs")
-    await refused(opened(access=Access(tls="require")), "SSL.*check store.tls")
+    await refused(opened(access=PostgresAccess(tls="require")), "SSL.*check store.tls")
 
 
 async def test_a_server_that_accepts_and_says_nothing(opened: Open) -> None:
@@ -147,7 +147,7 @@ async def test_a_server_that_accepts_and_says_nothing(opened: Open) -> None:
     ended = asyncio.Event()
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        database = opened(f"postgresql://headrace@127.0.0.1:{port}/x", access=Access(connect_timeout_s=2))
+        database = opened(f"postgresql://headrace@127.0.0.1:{port}/x", access=PostgresAccess(connect_timeout_s=2))
         try:
             with pytest.raises(StoreUnavailable, match=r"timeout expired.*check that the server runs"):
                 await database.check()
@@ -211,7 +211,7 @@ async def test_too_many_connections(postgres: Postgres, database: Database, open
 
 
 async def test_statement_that_takes_too_long(database: Database, opened: Open) -> None:
-    hasty = opened(access=Access(statement_timeout_s=2))
+    hasty = opened(access=PostgresAccess(statement_timeout_s=2))
     with pytest.raises(StoreUnavailable, match=r"longer than store.statement_timeout_s"):
         await execute(hasty, "SELECT pg_sleep(60)")
     await hasty.check()

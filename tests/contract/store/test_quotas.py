@@ -278,23 +278,23 @@ async def test_usage_is_counted_once_when_its_telling_is_cancelled(database, clo
 async def test_a_change_holds_on_every_gateway_at_its_next_look(url, clock):
     alice = Principal("acme", "alice", "key_a", frozenset({"platform"}))
     async with gateways(url, clock) as (first, second, _):
-        assert first.of(alice, "m") == ()
+        assert first.quotas_for(alice, "m") == ()
         await first._store.put(alice, [limited(100)])
         for gateway in (first, second):
             await gateway.tell()
-        [budget] = second.of(alice, "m")
+        [budget] = second.quotas_for(alice, "m")
         [held] = await second.reserve([(budget, 60)])
         second.settle(held, 60)
         await first._store.put(alice, [limited(50)])
         await second.tell()
-        [budget] = second.of(alice, "m")
+        [budget] = second.quotas_for(alice, "m")
         with pytest.raises(QuotaExceeded):
             await second.reserve([(budget, 1)])
         await first._store.delete(alice, budget.id)
         with pytest.raises(NotFound):
             await first._store.delete(Principal("evil", "alice", "k"), budget.id)
         await second.tell()
-        assert second.of(alice, "m") == ()
+        assert second.quotas_for(alice, "m") == ()
 
 
 KILLED = """

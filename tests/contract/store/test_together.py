@@ -33,7 +33,7 @@ def add(key: str, error: Exception | None = None):
 
 @uninterrupted
 async def write(database: Database, key: str, error: Exception | None = None) -> str:
-    return await database.together(add(key, error))
+    return await database.group_commit(add(key, error))
 
 
 @uninterrupted

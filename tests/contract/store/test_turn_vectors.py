@@ -10,7 +10,7 @@ import pytest
 from serving.core.principal import Principal
 from serving.store.conversations import Conversations
 from serving.store.relational.database import Database
-from serving.store.turn_vectors import TurnVectors, Waiting
+from serving.store.turn_vectors import TurnVectors, WaitingTurn
 from tests.contract.store.test_conversations import says
 
 VECTOR = base64.b64encode(os.urandom(768)).decode()
@@ -42,9 +42,9 @@ async def embed(vectors: TurnVectors, who: Principal, id: str, *, keep: int = 10
 
 async def test_life(conversations, vectors, alice, mallory) -> None:
     id = await talk(conversations, alice)
-    assert await vectors.waiting(alice, id, "e", keep=100, limit=2) == [Waiting(1, 2, 2), Waiting(2, 4, 2)]
+    assert await vectors.waiting(alice, id, "e", keep=100, limit=2) == [WaitingTurn(1, 2, 2), WaitingTurn(2, 4, 2)]
     assert await vectors.waiting(mallory, id, "e", keep=100, limit=2) == []
-    assert await vectors.put(mallory, id, "a", "e", {Waiting(1, 2, 2): VECTOR}, keep=100) == 0
+    assert await vectors.put(mallory, id, "a", "e", {WaitingTurn(1, 2, 2): VECTOR}, keep=100) == 0
     assert await embed(vectors, alice, id, limit=2) == [1, 2]
     assert await embed(vectors, alice, id) == [3]
     assert await embed(vectors, alice, id) == []
@@ -56,7 +56,7 @@ async def test_life(conversations, vectors, alice, mallory) -> None:
     assert await vectors.items(mallory, id, 2, limit=1) == []
     await conversations.delete(alice, id)
     assert await vectors.of_conversation(alice, id, "e", limit=10) == []
-    assert await vectors.put(alice, id, "a", "e", {Waiting(1, 2, 2): VECTOR}, keep=100) == 0
+    assert await vectors.put(alice, id, "a", "e", {WaitingTurn(1, 2, 2): VECTOR}, keep=100) == 0
 
 
 async def test_what_a_user_said_to_an_assistant_is_found_in_every_conversation(conversations, vectors, alice) -> None:
@@ -76,12 +76,12 @@ async def test_a_turn_that_grew_or_lost_an_item_or_is_of_another_embedder_waits(
     id = await talk(conversations, alice)
     await embed(vectors, alice, id)
     await conversations.add(alice, id, [says("assistant", "and more")])
-    assert await vectors.waiting(alice, id, "e", keep=100, limit=9) == [Waiting(3, 7, 3)]
+    assert await vectors.waiting(alice, id, "e", keep=100, limit=9) == [WaitingTurn(3, 7, 3)]
     assert await embed(vectors, alice, id) == [3]
     [first, *_] = await conversations.following(alice, id)
     await conversations.delete_item(alice, id, first.id)
-    assert await vectors.waiting(alice, id, "e", keep=100, limit=9) == [Waiting(1, 2, 1)]
-    assert await vectors.put(alice, id, "a", "e", {Waiting(1, 2, 2): VECTOR}, keep=100) == 0  # it read what is gone
+    assert await vectors.waiting(alice, id, "e", keep=100, limit=9) == [WaitingTurn(1, 2, 1)]
+    assert await vectors.put(alice, id, "a", "e", {WaitingTurn(1, 2, 2): VECTOR}, keep=100) == 0  # it read what is gone
     assert [w.turn for w in await vectors.waiting(alice, id, "other", keep=100, limit=9)] == [1, 2, 3]
 
 

@@ -57,7 +57,7 @@ def test_any_text_arrives(texts, cuts):
     assert deltas == texts
     [message] = found[-1]["response"]["output"]
     assert "".join(p["text"] for p in message["content"]) == "".join(texts)
-    assert found[-1]["response"] == reply.shown()
+    assert found[-1]["response"] == reply.document()
 
 
 @pytest.mark.parametrize("bad", [b"data: {\n\n", encode({"error": {"message": "x"}})])
@@ -68,7 +68,7 @@ def test_events_that_did_not_leave_have_no_number(bad):
         relay.feed(frame("lost") + bad)
     found = events(out + relay.failed(upstream("It broke off.")))
     assert [e["type"] for e in found[-2:]] == ["error", "response.failed"]
-    assert found[-1]["response"] == reply.shown()
+    assert found[-1]["response"] == reply.document()
 
 
 def test_a_tail_that_did_not_leave_has_no_number():

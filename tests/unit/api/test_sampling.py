@@ -73,7 +73,7 @@ async def test_the_fullest_budget_of_a_tenant_is_shown_until_its_window_ends(sam
         return value("quota_used_ratio", tenant="acme", measure="tokens", window="day")
 
     keeper = sampler.keeper
-    [quota] = keeper.of(ALICE, "m")
+    [quota] = keeper.quotas_for(ALICE, "m")
     [reservation] = await keeper.reserve([(quota, 40)])
     keeper.settle(reservation, 40)
     await keeper.tell(all=True)

@@ -26,7 +26,7 @@ from serving.guardrails.rules.words import Words
 from serving.guardrails.screen import Rule, screen, screen_arguments
 from serving.guardrails.window import Window
 from serving.protocol import json_schema_limits
-from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.cite import attribute
 from serving.retrieval.errors import UnreadableDocument
@@ -79,16 +79,16 @@ def _read_as(name: str) -> Callable[[str], object]:
 def _detected(text: str) -> None:
     for name in ("a.txt", "a.html", "a.md"):
         with suppress(UnreadableDocument):
-            detect(text.encode(errors="replace"), name, Bounds())
+            detect(text.encode(errors="replace"), name, ChunkBounds())
 
 
 def _archive(text: str) -> None:
     with suppress(UnreadableDocument):
-        detect(b"PK\x03\x04" + text.encode(errors="replace"), "a.docx", Bounds())
+        detect(b"PK\x03\x04" + text.encode(errors="replace"), "a.docx", ChunkBounds())
 
 
 def _built(text: str) -> None:
-    builder = DocumentBuilder("text", Bounds())
+    builder = DocumentBuilder("text", ChunkBounds())
     builder.heading(text, 1)
     builder.add(text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from serving.exports.completion import Completion, Message, Rating
+from serving.exports.completion import CapturedMessage, CapturedRating, Completion
 
 _NUMBERS = count()
 
@@ -17,7 +17,7 @@ def completion(question: str = "What is it?", answer: str | None = "It is blue."
         "id": f"chatcmpl-{number}",
         "session": f"session-{number}",
         "at": float(number),
-        "messages": (Message("system", "Be brief."), Message("user", question)),
+        "messages": (CapturedMessage("system", "Be brief."), CapturedMessage("user", question)),
         "answer": answer,
         "whole": True,
         "model": "m",
@@ -25,5 +25,5 @@ def completion(question: str = "What is it?", answer: str | None = "It is blue."
     return Completion(**fields | changes)
 
 
-def rated(*ratings: Rating, **changes: Any) -> Completion:
+def rated(*ratings: CapturedRating, **changes: Any) -> Completion:
     return completion(**changes, ratings=ratings)

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.exports.completion import Completion, Rating
+from serving.exports.completion import CapturedRating, Completion
 from serving.exports.export import NothingToExport, Order, export
-from serving.exports.folder import Folder
+from serving.exports.folder import ExportFolder
 from serving.exports.formats import FORMATS
-from serving.exports.manifest import Filters, Manifest
+from serving.exports.manifest import ExportManifest, Filters
 from serving.exports.splits import parse
 from serving.store.errors import InvalidValue
 from tests.unit.exports.making import completion, rated
 
-UP = Rating("fb_up", at=2, thumb=True)
+UP = CapturedRating("fb_up", at=2, thumb=True)
 
 
 async def each(given: list[Completion]) -> AsyncIterator[Completion]:
@@ -29,10 +29,10 @@ async def each(given: list[Completion]) -> AsyncIterator[Completion]:
         yield one
 
 
-async def written(tmp_path: Path, *given: Completion, format: str = "trl-sft", **changes: Any) -> Manifest:
+async def written(tmp_path: Path, *given: Completion, format: str = "trl-sft", **changes: Any) -> ExportManifest:
     filters = Filters(tenant="acme", **{k: changes.pop(k) for k in ("tags", "min_score") if k in changes})
     order = Order(format, filters, parse(changes.pop("split", "train=1")), **changes)
-    with Folder(tmp_path / "out") as folder:
+    with ExportFolder(tmp_path / "out") as folder:
         return await export(each(list(given)), order, folder, None)
 
 
@@ -43,7 +43,7 @@ def lines(tmp_path: Path, name: str) -> list[Any]:
 async def test_the_manifest_says_what_the_files_are(tmp_path: Path) -> None:
     made = rated(UP, adapter="a", prompt_version="v1"), rated(UP, question="And now?")
     returned = await written(tmp_path, *made, licences={"m": "Apache-2.0"})
-    manifest = Manifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
+    manifest = ExportManifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
     assert manifest == returned
     for file in manifest.files:
         content = (tmp_path / "out" / file.name).read_bytes()
@@ -91,14 +91,14 @@ async def test_whatever_is_left_out_is_counted(tmp_path: Path) -> None:
 
 async def test_of_two_rows_that_contradict_the_one_of_the_newer_answer_stays(tmp_path: Path) -> None:
     """Answers come newest first; when they were rated says nothing of them."""
-    newer, older = rated(Rating("fb", at=3, thumb=False)), rated(Rating("fb", at=9, thumb=True))
+    newer, older = rated(CapturedRating("fb", at=3, thumb=False)), rated(CapturedRating("fb", at=9, thumb=True))
     answers = replace(newer, at=2.0), replace(older, at=1.0)
     await written(tmp_path, *answers, format="trl-unpaired-preference")
     assert [row["label"] for row in lines(tmp_path, "train.jsonl")] == [False]
 
 
 async def test_only_ratings_with_a_wanted_tag_count(tmp_path: Path) -> None:
-    tagged = rated(Rating("fb", at=1, thumb=True, tags=("style", "short")))
+    tagged = rated(CapturedRating("fb", at=1, thumb=True, tags=("style", "short")))
     manifest = await written(tmp_path, tagged, rated(UP, question="b"), completion("c"), tags=("short", "other"))
     assert (manifest.counts.rows, manifest.counts.without_rating) == (1, 2)
 
@@ -125,7 +125,7 @@ async def test_a_source_that_fails_leaves_nothing(tmp_path: Path) -> None:
         yield rated(UP)
         raise OSError("gone")
 
-    with pytest.raises(OSError, match="gone"), Folder(tmp_path / "out") as folder:
+    with pytest.raises(OSError, match="gone"), ExportFolder(tmp_path / "out") as folder:
         await export(broken(), Order("trl-sft", Filters(tenant="t"), {"train": 1.0}), folder, None)
     assert list(tmp_path.iterdir()) == []
 
@@ -135,7 +135,9 @@ completions = st.builds(
     question=st.sampled_from(["a", "b", "c", "d", "e"]),
     answer=st.sampled_from(["It is blue.", "It is green.", "It  is blue."]),
     session=st.sampled_from([f"s{i}" for i in range(8)]),
-    ratings=st.lists(st.builds(Rating, id=st.just("fb"), at=st.just(1.0), thumb=st.booleans()), max_size=1).map(tuple),
+    ratings=st.lists(st.builds(CapturedRating, id=st.just("fb"), at=st.just(1.0), thumb=st.booleans()), max_size=1).map(
+        tuple
+    ),
 )
 
 

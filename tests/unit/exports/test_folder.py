@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from serving.exports.folder import BeingWritten, Folder, Occupied, abandoned
+from serving.exports.folder import BeingWritten, ExportFolder, Occupied, abandoned
 
 
 def test_it_appears_whole_with_its_parents(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b"
-    with Folder(target) as folder:
+    with ExportFolder(target) as folder:
         folder.add("train.jsonl", b"1\n")
         folder.add("train.jsonl", b"2\n")
         assert not target.exists()
@@ -27,27 +27,27 @@ def test_it_appears_whole_with_its_parents(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
-    with Folder(tmp_path) as folder:
+    with ExportFolder(tmp_path) as folder:
         folder.publish("manifest.json", b"{}")
     assert (tmp_path / "manifest.json").is_file()
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), Folder(tmp_path / "out") as folder:
+    with pytest.raises(ZeroDivisionError), ExportFolder(tmp_path / "out") as folder:
         folder.add("train.jsonl", b"1\n")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_fails_after_it_appeared_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), Folder(tmp_path / "out") as folder:
+    with pytest.raises(ZeroDivisionError), ExportFolder(tmp_path / "out") as folder:
         folder.publish("manifest.json", b"{}")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_what_has_no_writer_is_taken_over(tmp_path: Path) -> None:
-    with Folder(tmp_path / "out") as folder:
+    with ExportFolder(tmp_path / "out") as folder:
         folder.add("train.jsonl", b"1\n")
         with pytest.raises(BeingWritten, match="wait"), abandoned(folder.target, folder.id):
             pass
@@ -64,7 +64,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-        with pytest.raises(OSError, match="too large"), Folder(tmp_path / "out") as folder:
+        with pytest.raises(OSError, match="too large"), ExportFolder(tmp_path / "out") as folder:
             folder.add("train.jsonl", b"x" * 65)
             folder.publish("manifest.json", b"{}")
     finally:
@@ -84,13 +84,13 @@ def test_what_is_there_is_never_touched(tmp_path: Path, kind: str) -> None:
         case "link":
             target.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Occupied, match="name another"):
-        Folder(target)
+        ExportFolder(target)
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_what_came_meanwhile_is_never_touched(tmp_path: Path) -> None:
     target = tmp_path / "out"
-    with Folder(target) as folder:
+    with ExportFolder(target) as folder:
         target.mkdir()
         (target / "mine").touch()
         with pytest.raises(Occupied):

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.exports.completion import Rating, Rival
+from serving.exports.completion import CapturedRating, Rival
 from serving.exports.export import Order, export
-from serving.exports.folder import Folder
+from serving.exports.folder import ExportFolder
 from serving.exports.forgetting import CannotForget, forget, people, person
-from serving.exports.manifest import Filters, Manifest
+from serving.exports.manifest import ExportManifest, Filters
 from serving.exports.splits import parse
 from tests.unit.exports.making import rated
 from tests.unit.exports.test_export import each
@@ -23,19 +23,19 @@ from tests.unit.exports.test_export import each
 USERS = ("alice", "bob", "carol")
 
 
-async def written(folder: Path, *askers: tuple[str, str], split: str = "train=1") -> Manifest:
+async def written(folder: Path, *askers: tuple[str, str], split: str = "train=1") -> ExportManifest:
     """An export of a row for each pair of who asked and who rated."""
     made = [
-        rated(Rating(f"fb_{n}", at=1, thumb=True, user=rater), question=f"{n} {asker} {rater}?", user=asker)
+        rated(CapturedRating(f"fb_{n}", at=1, thumb=True, user=rater), question=f"{n} {asker} {rater}?", user=asker)
         for n, (asker, rater) in enumerate(askers)
     ]
     order = Order("trl-sft", Filters(tenant="acme"), parse(split))
-    with Folder(folder) as out:
+    with ExportFolder(folder) as out:
         return await export(each(made), order, out, None)
 
 
-def manifest_of(folder: Path) -> Manifest:
-    return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+def manifest_of(folder: Path) -> ExportManifest:
+    return ExportManifest.model_validate_json((folder / "manifest.json").read_bytes())
 
 
 def check(folder: Path) -> list[str]:
@@ -72,10 +72,10 @@ async def test_whoever_is_forgotten_is_in_no_row(
 
 async def test_the_one_whose_answer_was_rejected_is_forgotten_too(tmp_path: Path):
     rival = Rival("r", "It is green.", True, "bob")
-    choice = rated(Rating("fb", at=1, preferred=True, rival=rival, user="carol"), user="alice")
+    choice = rated(CapturedRating("fb", at=1, preferred=True, rival=rival, user="carol"), user="alice")
     for user in USERS:
         folder = tmp_path / user
-        with Folder(folder) as out:
+        with ExportFolder(folder) as out:
             await export(each([choice]), Order("trl-preference", Filters(tenant="acme"), parse("train=1")), out, None)
         assert forget(folder, "other", user) == 0
         assert forget(folder, "acme", "nobody") == 0

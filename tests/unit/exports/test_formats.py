@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from serving.exports.completion import Completion, Message, Rating, Rival
+from serving.exports.completion import CapturedMessage, CapturedRating, Completion, Rival
 from serving.exports.formats import FORMATS
 from tests.unit.exports.making import completion, rated
 
 PROMPT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is it?"}]
 BLUE = [{"role": "assistant", "content": "It is blue."}]
 GREEN = [{"role": "assistant", "content": "It is green."}]
-UP = Rating("fb_up", at=2, thumb=True)
-DOWN = Rating("fb_down", at=1, thumb=False)
-FIX = Rating("fb_fix", at=3, correction="It is green.")
-BETTER = Rating("fb_choice", at=4, preferred=True, rival=Rival("chatcmpl-r", "It is green.", True))
-WORSE = Rating("fb_choice", at=4, preferred=False)
+UP = CapturedRating("fb_up", at=2, thumb=True)
+DOWN = CapturedRating("fb_down", at=1, thumb=False)
+FIX = CapturedRating("fb_fix", at=3, correction="It is green.")
+BETTER = CapturedRating("fb_choice", at=4, preferred=True, rival=Rival("chatcmpl-r", "It is green.", True))
+WORSE = CapturedRating("fb_choice", at=4, preferred=False)
 
 
 def rows(format: str, one: Completion, min_score: float = 0.5) -> list[dict[str, object]]:
@@ -56,8 +56,8 @@ def test_each_format_is_as_its_guide_says(format: str, one: Completion, expected
     [
         ("trl-sft", completion()),
         ("trl-sft", rated(DOWN)),
-        ("trl-sft", rated(Rating("fb", at=1, tags=("late",)))),
-        ("trl-sft", rated(Rating("fb", at=1, score=0.49))),
+        ("trl-sft", rated(CapturedRating("fb", at=1, tags=("late",)))),
+        ("trl-sft", rated(CapturedRating("fb", at=1, score=0.49))),
         ("trl-preference", rated(UP)),
         ("trl-preference", rated(WORSE)),
         ("trl-preference", rated(replace(BETTER, rival=Rival("r", "It is green.", False)))),
@@ -82,22 +82,22 @@ def test_a_verdict_counts_for_the_answer_beside_a_correction() -> None:
 
 
 def test_the_newest_verdict_counts_whatever_the_order_of_ratings() -> None:
-    newer = Rating("fb_newer", at=5, thumb=False)
+    newer = CapturedRating("fb_newer", at=5, thumb=False)
     assert rows("trl-sft", rated(UP, newer)) == rows("trl-sft", rated(newer, UP)) == []
 
 
 def test_a_score_is_good_from_the_least_good_one_on() -> None:
-    one = rated(Rating("fb", at=1, score=0.7))
+    one = rated(CapturedRating("fb", at=1, score=0.7))
     assert rows("trl-sft", one, min_score=0.7)
     assert not rows("trl-sft", one, min_score=0.71)
 
 
 def test_a_thumb_counts_more_than_a_score_of_the_same_rating() -> None:
-    assert rows("trl-sft", rated(Rating("fb", at=1, thumb=True, score=0)))
+    assert rows("trl-sft", rated(CapturedRating("fb", at=1, thumb=True, score=0)))
 
 
 def test_the_developer_is_the_system_of_chat_templates() -> None:
-    one = rated(UP, messages=(Message("developer", "Be brief."), Message("user", "What is it?")))
+    one = rated(UP, messages=(CapturedMessage("developer", "Be brief."), CapturedMessage("user", "What is it?")))
     assert rows("trl-sft", one) == [{"messages": PROMPT + BLUE}]
 
 
@@ -112,7 +112,7 @@ SCHEMAS = {name: Draft202012Validator(format.row.model_json_schema()) for name, 
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 ratings = st.builds(
-    Rating,
+    CapturedRating,
     id=st.uuids().map(str),
     at=st.floats(0, 10),
     thumb=st.none() | st.booleans(),
@@ -121,7 +121,9 @@ ratings = st.builds(
     preferred=st.none() | st.booleans(),
     rival=st.none() | st.builds(Rival, id=st.just("r"), answer=st.none() | texts, allowed=st.booleans()),
 )
-messages = st.builds(Message, role=st.sampled_from(["system", "developer", "user", "assistant"]), content=st.text())
+messages = st.builds(
+    CapturedMessage, role=st.sampled_from(["system", "developer", "user", "assistant"]), content=st.text()
+)
 
 
 @given(

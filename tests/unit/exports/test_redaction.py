@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.exports.completion import Message, Rating, Rival
+from serving.exports.completion import CapturedMessage, CapturedRating, Rival
 from serving.exports.redaction import Redactor
 from serving.security.keys import new_key
 from tests.unit.exports.making import completion
@@ -74,9 +74,9 @@ def test_the_rest_stays(redactor: Redactor, text: str) -> None:
 
 def test_every_text_of_a_completion_is_redacted_and_counted() -> None:
     redactor, mail = Redactor(), "me@example.org"
-    rating = Rating("fb", at=1, correction=mail, preferred=True, rival=Rival("r", mail, True))
+    rating = CapturedRating("fb", at=1, correction=mail, preferred=True, rival=Rival("r", mail, True))
     one = redactor.redact(
-        completion(mail, mail, messages=(Message("user", mail),) * 2, ratings=(rating, Rating("b", 1)))
+        completion(mail, mail, messages=(CapturedMessage("user", mail),) * 2, ratings=(rating, CapturedRating("b", 1)))
     )
     assert mail not in repr(one)
     assert one.ratings[0].correction == "<EMAIL_ADDRESS>"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.retrieval.builder import Bounds, DocumentBuilder
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.embed import Embedder
 from serving.retrieval.parse import parse
@@ -36,7 +36,7 @@ def check(document: Document, embedder: Embedder, budget: ChunkSettings) -> None
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(paragraphs=PARAGRAPHS, levels=st.lists(st.integers(0, 3), min_size=6, max_size=6))
 def test_properties(embedder: Embedder, paragraphs: list[str], levels: list[int]) -> None:
-    builder = DocumentBuilder("text", Bounds())
+    builder = DocumentBuilder("text", ChunkBounds())
     for paragraph, level in zip(paragraphs, levels, strict=False):
         if level:
             builder.heading(paragraph[:80], level)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from serving.retrieval import cite
 from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
-from serving.retrieval.types import Citation, Hit, Span
-from serving.retrieval.words import Words
+from serving.retrieval.types import Citation, Hit, TextSpan
+from serving.retrieval.words import SentenceWords
 
 SOURCES = {
     "gateway": (
@@ -146,7 +146,7 @@ def test_supported(embedder: Embedder, claim: str, source: str) -> None:
 def test_unsupported(embedder: Embedder, claim: str) -> None:
     found = attribute(claim, HITS, embedder)
     assert found.citations == ()
-    assert found.unsupported == (Span(0, len(claim)),)
+    assert found.unsupported == (TextSpan(0, len(claim)),)
 
 
 def test_positions(embedder: Embedder) -> None:
@@ -195,7 +195,7 @@ def test_the_cost_of_an_answer_and_its_hits_is_bounded(monkeypatch: pytest.Monke
     counting = Counting()
     recall = cite._recall
 
-    def counted(claim: Words, source: cite._Source) -> float:
+    def counted(claim: SentenceWords, source: cite._Source) -> float:
         counting.compared += 1
         return recall(claim, source)
 

@@ -17,10 +17,10 @@ from lancedb.index import FTS
 from serving.retrieval import index as index_module
 from serving.retrieval.errors import CollectionNotFound, IncompatibleCollection
 from serving.retrieval.index import CollectionIndex, Mode
-from serving.retrieval.manifest import Manifest
+from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.types import Chunk, Hit
 
-MANIFEST = Manifest("test-embedder", 8, 200, 30, "1")
+MANIFEST = CollectionManifest("test-embedder", 8, 200, 30, "1")
 EAST = np.eye(8, dtype=np.float32)[0]
 HOSTILE = [
     "a' OR '1'='1",

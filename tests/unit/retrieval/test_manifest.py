@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from serving.retrieval.errors import IncompatibleCollection
-from serving.retrieval.manifest import Manifest
+from serving.retrieval.manifest import CollectionManifest
 
-MANIFEST = Manifest("e", 8, 200, 30, "1")
+MANIFEST = CollectionManifest("e", 8, 200, 30, "1")
 
 
 def test_round_trip() -> None:
-    assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+    assert CollectionManifest.from_json(MANIFEST.to_json()) == MANIFEST
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,4 @@ def test_round_trip() -> None:
 )
 def test_refused(text: str, reason: str) -> None:
     with pytest.raises(IncompatibleCollection, match=reason):
-        Manifest.from_json(text)
+        CollectionManifest.from_json(text)

@@ -14,7 +14,7 @@ from pypdf import PdfReader, PdfWriter
 from reportlab.pdfgen.canvas import Canvas
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from serving.retrieval.builder import Bounds
+from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import parse
 from serving.retrieval.parsers import html
@@ -162,10 +162,10 @@ def test_refused(name: str, make: Callable[[], bytes], code: str) -> None:
 
 def test_too_many_characters_and_blocks_are_refused() -> None:
     with pytest.raises(UnreadableDocument, match="characters"):
-        parse(b"word " * 100, "a.txt", Bounds(characters=100))
+        parse(b"word " * 100, "a.txt", ChunkBounds(characters=100))
     table = b"|a|b|\n|-|-|\n" + b"|1|2|\n" * 100
     with pytest.raises(UnreadableDocument, match="blocks"):
-        parse(table, "a.md", Bounds(blocks=50))
+        parse(table, "a.md", ChunkBounds(blocks=50))
 
 
 @pytest.mark.parametrize(

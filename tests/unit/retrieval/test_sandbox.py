@@ -15,12 +15,12 @@ import pytest
 
 from serving.core.confine import Unconfined, landlock_abi
 from serving.retrieval import sandbox, tokens
-from serving.retrieval.builder import Bounds
+from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
-from serving.retrieval.sandbox import SandboxLimits, chunk_isolated, detect_isolated, parse_isolated
+from serving.retrieval.sandbox import ParserLimits, chunk_isolated, detect_isolated, parse_isolated
 from serving.retrieval.tokens import TOKENIZER, package_file
 from tests.unit.retrieval.test_parse import docx, encrypted_pdf, pdf
 
@@ -32,7 +32,7 @@ def test_gives_what_parse_gives() -> None:
 
 @pytest.mark.parametrize(("name", "data"), [("a.txt", b"text"), ("a.docx", docx()), ("a.pdf", pdf("Page."))])
 def test_tells_what_detection_tells(name: str, data: bytes) -> None:
-    assert detect_isolated(data, name) == detect(data, name, Bounds())
+    assert detect_isolated(data, name) == detect(data, name, ChunkBounds())
 
 
 def test_refuses_what_detection_refuses() -> None:
@@ -74,13 +74,13 @@ def test_passes_errors_on() -> None:
 @pytest.mark.parametrize(
     "limits",
     [
-        SandboxLimits(memory_bytes=100_000_000),
-        SandboxLimits(cpu_s=1),
-        SandboxLimits(wall_s=0.3),
+        ParserLimits(memory_bytes=100_000_000),
+        ParserLimits(cpu_s=1),
+        ParserLimits(wall_s=0.3),
     ],
     ids=["memory", "processor", "wall"],
 )
-def test_a_limit_ends_the_child_only(limits: SandboxLimits) -> None:
+def test_a_limit_ends_the_child_only(limits: ParserLimits) -> None:
     source = b"word\n\n" * 400_000
     with pytest.raises(UnreadableDocument) as caught:
         parse_isolated(source, "a.md", limits)
@@ -89,7 +89,7 @@ def test_a_limit_ends_the_child_only(limits: SandboxLimits) -> None:
 
 def test_bounds_reach_the_child() -> None:
     with pytest.raises(UnreadableDocument) as caught:
-        parse_isolated(b"word " * 100, "a.txt", SandboxLimits(bounds=Bounds(characters=50)))
+        parse_isolated(b"word " * 100, "a.txt", ParserLimits(bounds=ChunkBounds(characters=50)))
     assert caught.value.code == "too_large"
 
 

@@ -21,10 +21,10 @@ EVE = Principal("evil", "ann", "key_3")
 )
 def test_a_cache_is_shared_as_far_as_is_said(shared_by: PromptCache, with_colleague: bool, with_itself: bool) -> None:
     owners = CacheOwners(shared_by, SECRET)
-    ann = owners.of(ANN)
-    assert (owners.of(BEN).name == ann.name) is with_colleague
-    assert (owners.of(ANN).name == ann.name) is with_itself
-    assert owners.of(EVE).name != ann.name
+    ann = owners.owner(ANN)
+    assert (owners.owner(BEN).name == ann.name) is with_colleague
+    assert (owners.owner(ANN).name == ann.name) is with_itself
+    assert owners.owner(EVE).name != ann.name
 
 
 def test_counts_are_told_where_nobody_shares_the_cache() -> None:
@@ -32,9 +32,9 @@ def test_counts_are_told_where_nobody_shares_the_cache() -> None:
 
 
 def test_names_are_the_keys_and_cannot_be_made_without_it() -> None:
-    owner = CacheOwners("tenant", SECRET).of(ANN)
-    assert CacheOwners("tenant", SECRET).of(ANN) == owner
-    assert CacheOwners("tenant", "t" * 40).of(ANN).name != owner.name
+    owner = CacheOwners("tenant", SECRET).owner(ANN)
+    assert CacheOwners("tenant", SECRET).owner(ANN) == owner
+    assert CacheOwners("tenant", "t" * 40).owner(ANN).name != owner.name
     assert re.fullmatch(r"[0-9a-f]{32}", owner.name)
     assert "acme" not in owner.name
     assert SECRET not in repr(CacheOwners("tenant", SECRET))
@@ -42,5 +42,5 @@ def test_names_are_the_keys_and_cannot_be_made_without_it() -> None:
 
 def test_names_do_not_run_together() -> None:
     owners = CacheOwners("user", SECRET)
-    assert owners.of(Principal("a", "bc", "k")).name != owners.of(Principal("ab", "c", "k")).name
-    assert CacheOwners("tenant", SECRET).of(ANN).name != owners.of(ANN).name
+    assert owners.owner(Principal("a", "bc", "k")).name != owners.owner(Principal("ab", "c", "k")).name
+    assert CacheOwners("tenant", SECRET).owner(ANN).name != owners.owner(ANN).name

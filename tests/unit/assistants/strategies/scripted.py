@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from serving.assistants.strategies.model import Completion, Generation, Usage
+from serving.assistants.strategies.model import Generation, ModelCompletion, TokenUsage
 
 
 class Script:
-    """Answers in order; each is a text, a `Completion`, or an exception to raise. `most` is the largest n it gives."""
+    """Answers in order: texts, `ModelCompletion`s, or exceptions to raise. `most` is the largest n it gives."""
 
     def __init__(self, *says, most=64, prompt_tokens=10, completion_tokens=5):
-        self._says = [Completion(s) if isinstance(s, str) else s for s in says]
+        self._says = [ModelCompletion(s) if isinstance(s, str) else s for s in says]
         self._most = most
         self._usage = prompt_tokens, completion_tokens
         self.asked = []
@@ -26,7 +26,7 @@ class Script:
             if isinstance(said, Exception):
                 raise said
         prompt, completion = self._usage
-        return Generation(tuple(taken), Usage(prompt, completion * len(taken)))
+        return Generation(tuple(taken), TokenUsage(prompt, completion * len(taken)))
 
     @property
     def left(self):
@@ -42,7 +42,7 @@ class Endless:
 
     async def generate(self, messages, *, n=1, **given):
         self.times += 1
-        return Generation((Completion(self._text),) * n, Usage(10, 5 * n))
+        return Generation((ModelCompletion(self._text),) * n, TokenUsage(10, 5 * n))
 
 
 class Silent:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from serving.assistants.sandbox.pool import SandboxUnavailable
-from serving.assistants.strategies.model import Call, Completion
+from serving.assistants.strategies.model import Call, ModelCompletion
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Work
 from serving.assistants.tools.builtin import tools
@@ -101,16 +101,16 @@ def observations(work):
 @pytest.mark.parametrize(
     "says",
     [
-        Completion("half \udc9d", calls=(Call("\ud800", "echo", '{"text": "a \ud800"}'),)),
-        Completion("half \udc9d", calls=(Call("a", "echo", '{"text": "\\ud800"}'),)),
-        Completion("half \udc9d", calls=(Call("a", "no\ud800", "{}"),)),
-        Completion(act("echo", "a \ud800")),
+        ModelCompletion("half \udc9d", calls=(Call("\ud800", "echo", '{"text": "a \ud800"}'),)),
+        ModelCompletion("half \udc9d", calls=(Call("a", "echo", '{"text": "\\ud800"}'),)),
+        ModelCompletion("half \udc9d", calls=(Call("a", "no\ud800", "{}"),)),
+        ModelCompletion(act("echo", "a \ud800")),
     ],
     ids=["arguments", "escaped", "name", "text"],
 )
 async def test_halves_of_surrogate_pairs_go_no_further(says):
     protocol = "tools" if says.calls else "text"
-    model = Script(says, Completion("Final Answer: \ud800"))
+    model = Script(says, ModelCompletion("Final Answer: \ud800"))
     answer, work = await solve(model, React(protocol=protocol), ODD)
     json.dumps([answer.text, model.asked[1]["messages"]], ensure_ascii=False).encode()
     for step in work.steps:
@@ -327,7 +327,7 @@ async def test_an_error_of_the_model_is_one():
 
 
 def calls(*of, text=""):
-    return Completion(text, "tool_calls", tuple(Call(f"theirs-{i}", *call) for i, call in enumerate(of)))
+    return ModelCompletion(text, "tool_calls", tuple(Call(f"theirs-{i}", *call) for i, call in enumerate(of)))
 
 
 async def test_a_model_that_calls_tools_calls_them():
@@ -426,9 +426,9 @@ async def test_the_environment_sends_nothing_to_langsmith(monkeypatch):
 
 
 async def test_an_answer_that_was_cut_says_so():
-    answer, _ = await solve(Script(Completion("Final Answer: 4", "length")))
+    answer, _ = await solve(Script(ModelCompletion("Final Answer: 4", "length")))
     assert (answer.text, answer.finish_reason) == ("4", "length")
-    answer, _ = await solve(Script(Completion("It is", "length")), React(protocol="tools"))
+    answer, _ = await solve(Script(ModelCompletion("It is", "length")), React(protocol="tools"))
     assert (answer.text, answer.finish_reason) == ("It is", "length")
 
 

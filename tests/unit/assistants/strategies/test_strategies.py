@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serving.assistants.sandbox.pool import SandboxUnavailable
-from serving.assistants.strategies.model import Completion, PromptTooLong
+from serving.assistants.strategies.model import ModelCompletion, PromptTooLong
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import MAX_TEXT, Work
 from serving.config import ChainOfThought, Direct, ProgramAided, SelfConsistency
@@ -25,7 +25,7 @@ def kinds(work):
 
 
 async def test_direct_gives_the_text_as_it_is():
-    model = Script(Completion("It is 42.", "length"))
+    model = Script(ModelCompletion("It is 42.", "length"))
     answer, work = await solve(Direct(), model)
     assert (answer.text, answer.value, answer.finish_reason) == ("It is 42.", "42", "length")
     assert model.asked[0]["messages"] == QUESTION
@@ -86,8 +86,10 @@ async def test_an_engine_that_gives_one_at_a_time_is_asked_again():
 
 
 async def test_samples_without_an_answer_have_no_vote():
-    cut = Completion("so 9", "length")
-    answer, work = await solve(SelfConsistency(samples=4), Script("hm", cut, Completion("9 or", "length"), "#### 3"))
+    cut = ModelCompletion("so 9", "length")
+    answer, work = await solve(
+        SelfConsistency(samples=4), Script("hm", cut, ModelCompletion("9 or", "length"), "#### 3")
+    )
     assert answer.value == "3"
     assert work.steps[-1].text == "3: 1 of 4"
 

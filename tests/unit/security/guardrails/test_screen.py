@@ -114,13 +114,13 @@ def test_an_assistants_own_guardrails_replace_the_stacks():
     )
     catalog = Catalog(models=(model,), assistants=assistants, guardrails=(SecretsGuardrail(),))
     rails = AssistantRails(catalog)
-    own, free, default = (rails.of(a) for a in assistants)
+    own, free, default = (rails.for_assistant(a) for a in assistants)
     assert own is not None
     assert [r.name for r in own.input.rules] == ["topics"]
     assert not own.output
     assert free is None
     assert default is not None
-    assert default == rails.of(None)
+    assert default == rails.for_assistant(None)
 
 
 def test_only_what_a_model_reads_names_the_version():
@@ -149,7 +149,9 @@ def test_the_model_behind_a_classifiers_alias_names_the_version():
         gpu = VllmModel(name="v", source="hf://o/v@1", loras=(Lora(name="l", source="file:///l"),))
         alias = Alias(name="safety", targets=(Target(model=target), Target(model="b", weight=weight)))
         guardrails = (ClassifierGuardrail(model="safety", on=on), SecretsGuardrail())
-        rails = AssistantRails(Catalog(models=(*models, gpu), aliases=(alias,), guardrails=guardrails)).of(None)
+        rails = AssistantRails(Catalog(models=(*models, gpu), aliases=(alias,), guardrails=guardrails)).for_assistant(
+            None
+        )
         assert rails is not None
         return rails.version
 

@@ -35,7 +35,7 @@ async def test_a_rotated_key_spends_of_the_same_budget(database: Database):
     for key in (first, second, third):
         caller = await authenticator.verify(key)
         assert caller is not None
-        of.append({each.id for each in Rules(defaults, given).of(caller, "m")})
+        of.append({each.id for each in Rules(defaults, given).quotas_for(caller, "m")})
     assert of[0] == of[1] == of[2]
     assert len(of[0]) == 2
 
@@ -46,7 +46,7 @@ async def test_one_of_them_can_have_less(database: Database):
     second_row, second = await authenticator.rotate(ADMIN, row.id, overlap_s=60)
     rules = Rules(Quotas(), [quota("default", "key", second_row.id, LIMIT)])
     callers = [await authenticator.verify(key) for key in (first, second)]
-    assert [len(rules.of(caller, "m")) for caller in callers if caller is not None] == [0, 1]
+    assert [len(rules.quotas_for(caller, "m")) for caller in callers if caller is not None] == [0, 1]
 
 
 async def test_who_signs_in_again_has_no_new_budget(database: Database):
@@ -58,5 +58,5 @@ async def test_who_signs_in_again_has_no_new_budget(database: Database):
         await sessions.start(person, "main", hash)
         session = await sessions.get(hash)
         assert session is not None
-        found.append([each.id for each in rules.of(session.principal, "m")])
-    assert found[0] == found[1] == [each.id for each in rules.of(person, "m")]
+        found.append([each.id for each in rules.quotas_for(session.principal, "m")])
+    assert found[0] == found[1] == [each.id for each in rules.quotas_for(person, "m")]

@@ -16,7 +16,7 @@ LESS = QuotaLimit(window="day", measure="tokens", limit=1)
 
 
 def limits(*given):
-    return {(each.subject, each.set_by): each.limit for each in Rules(DEFAULTS, given).of(ME, "m")}
+    return {(each.subject, each.set_by): each.limit for each in Rules(DEFAULTS, given).quotas_for(ME, "m")}
 
 
 def test_a_tenants_own_limit_takes_no_place_of_the_configurations():
@@ -41,7 +41,7 @@ def test_of_a_user_either_does(set_by):
 
 
 def test_what_was_used_of_the_configurations_is_used_of_the_platforms():
-    [before] = [each for each in Rules(DEFAULTS).of(ME, "m") if each.subject == "tenant"]
+    [before] = [each for each in Rules(DEFAULTS).quotas_for(ME, "m") if each.subject == "tenant"]
     assert before.id == quota("acme", "tenant", "acme", MORE).id
 
 
