@@ -125,3 +125,13 @@ def test_every_question_can_be_answered_from_its_files():
 def plain(markdown):
     """What retrieval reads of a page: no marks of code or emphasis."""
     return markdown.replace("`", "").replace("**", "")
+
+
+def test_the_glossary_has_each_term_once():
+    lines = (ROOT / "docs/reference/glossary.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    header, _, *entries = rows
+    assert header == ["term", "meaning"]
+    terms = [term for term, _ in entries]
+    assert terms == sorted(set(terms))
+    assert all(meaning.endswith(".") for _, meaning in entries)
