@@ -16,7 +16,8 @@ import yaml
 from infra.config import NAMESPACE, StackConfig
 from infra.targets.layout import CHECKOUT
 from serving.config import ServingConfig
-from tools import alerts_doc, command_doc, licences, metrics_doc, policies_doc, schema
+from tools import licences
+from tools.reference import alerts, command, metrics, policies, schema
 from tools.report import say
 
 FOLDER = CHECKOUT / "docs" / "reference"
@@ -147,13 +148,13 @@ def _page(parts: Iterable[str]) -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
-    "alerts.md": lambda: alerts_doc.alerts(NOTE),
-    "command.md": lambda: _page(command_doc.command(NOTE)),
+    "alerts.md": lambda: alerts.alerts(NOTE),
+    "command.md": lambda: _page(command.command(NOTE)),
     "configuration.md": configuration,
     "http-api.md": http_api,
     "licences.md": lambda: licences.page(NOTE),
-    "metrics.md": lambda: _page(metrics_doc.metrics(NOTE)),
-    "policies.md": lambda: policies_doc.policies(NOTE),
+    "metrics.md": lambda: _page(metrics.metrics(NOTE)),
+    "policies.md": lambda: policies.policies(NOTE),
 }
 
 

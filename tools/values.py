@@ -20,7 +20,7 @@ from pydantic.json_schema import models_json_schema
 from infra.targets.layout import CHECKOUT
 from serving import config
 from serving.config import Catalog, ServingConfig
-from tools import schema
+from tools.reference import schema
 from tools.report import say
 
 CHART = CHECKOUT / "charts" / "headrace"

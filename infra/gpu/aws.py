@@ -1,4 +1,4 @@
-"""What AWS cannot do with the settings of a stack, found before anything is made; `infra.targets.eks` maps the rest."""
+"""What AWS cannot do with the settings of a stack, found before anything is made; `infra.targets.aws` maps the rest."""
 
 from __future__ import annotations
 

@@ -62,11 +62,11 @@ def _provision(config: StackConfig, stack: str) -> Provisioned:
     namespace = config.kubernetes.namespace
     match config.target:
         case "aws":
-            from infra.targets.eks import eks
+            from infra.targets.aws.eks import eks
 
             return eks(config.aws, config.cluster, config.node_pools, stack, namespace)
         case "gcp":
-            from infra.targets.gke import gke
+            from infra.targets.gcp.gke import gke
 
             return gke(config.gcp, config.cluster, config.node_pools, stack, namespace)
         case "onprem":
@@ -75,7 +75,7 @@ def _provision(config: StackConfig, stack: str) -> Provisioned:
 
             return onprem(config.onprem, stack, config.mirror.image(network.IMAGE))
         case _:
-            from infra.targets.aks import aks
+            from infra.targets.azure.aks import aks
 
             return aks(config.azure, config.cluster, config.node_pools, stack, namespace)
 

@@ -10,7 +10,8 @@ import pytest
 
 from infra.config import NAMESPACE, StackConfig
 from serving.telemetry.catalogue import CATALOGUE, STAGES
-from tools import docs, schema
+from tools import docs
+from tools.reference import schema
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"
@@ -107,7 +108,7 @@ def test_schema_in_words(field, words):
 
 def test_the_metrics_page_names_only_what_is_known():
     from monitoring.known import KNOWN
-    from tools.metrics_doc import GENAI, PROGRAMS
+    from tools.reference.metrics import GENAI, PROGRAMS
 
     named = {name for row in GENAI for name in row[1:] if name}
     histograms = {name for name in named if f"{name}_bucket" in KNOWN}

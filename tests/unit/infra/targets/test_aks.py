@@ -14,9 +14,9 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.cloud_config import Azure, Cluster, Network
 from infra.gpu.pools import NodePool
-from infra.targets.aks import LEFT_BEHIND, aks, physical_name
-from infra.targets.aks_bucket import bucket_name
-from infra.targets.aks_nodes import IMMUTABLE
+from infra.targets.azure.aks import LEFT_BEHIND, aks, physical_name
+from infra.targets.azure.bucket import bucket_name
+from infra.targets.azure.nodes import IMMUTABLE
 from infra.targets.provisioned import Provisioned
 from tests.loops import event_loop
 from tests.unit.plan import clouds

@@ -11,7 +11,7 @@ from pulumi_azure_native.containerservice import AgentPoolArgs
 from infra.cloud_config import Cluster
 from infra.gpu import accelerators
 from infra.gpu.pools import NodePool, Sharing, Taint
-from infra.targets.aks_nodes import IMMUTABLE, agent_pool, system_pool
+from infra.targets.azure.nodes import IMMUTABLE, agent_pool, system_pool
 
 A100: dict[str, Any] = {"name": "gpu", "accelerator": "a100-80gb-pcie", "gpus": 1}
 RESERVATION = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/capacityReservationGroups/gpus"

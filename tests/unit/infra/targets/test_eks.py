@@ -16,9 +16,9 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.cloud_config import Aws, Cluster
 from infra.gpu.pools import NodePool
-from infra.targets.eks import LEFT_BEHIND, eks
-from infra.targets.eks_bucket import bucket_name
-from infra.targets.eks_network import within, zones
+from infra.targets.aws.bucket import bucket_name
+from infra.targets.aws.eks import LEFT_BEHIND, eks
+from infra.targets.aws.network import within, zones
 from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
 from tests.loops import event_loop
 from tests.unit.plan import clouds

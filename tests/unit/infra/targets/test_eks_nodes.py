@@ -10,7 +10,7 @@ import pytest
 
 from infra.cloud_config import Aws
 from infra.gpu.pools import NodePool, Sharing
-from infra.targets import eks_nodes
+from infra.targets.aws import nodes
 
 AL2023 = Aws(account="123456789012", region="eu-central-1")
 BOTTLEROCKET = AL2023.model_copy(update={"image": "bottlerocket"})
@@ -26,7 +26,7 @@ POOLS = [CPU, SPOT, ODCR, BLOCK]
 
 
 def group(pool: NodePool, settings: Aws = AL2023) -> Any:
-    return eks_nodes.node_group(
+    return nodes.node_group(
         settings,
         pool,
         cluster="headrace-prod",
@@ -39,7 +39,7 @@ def group(pool: NodePool, settings: Aws = AL2023) -> Any:
 
 
 def template(pool: NodePool, settings: Aws = AL2023) -> Any:
-    return eks_nodes.launch_template(settings, pool, TAGS)
+    return nodes.launch_template(settings, pool, TAGS)
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=lambda p: p.name)
@@ -151,7 +151,7 @@ def test_tags_reach_what_costs_money() -> None:
 
 def told(sharing: dict[str, Any], accelerator: str = "h100-80gb") -> dict[str, Any]:
     pool = NodePool(name="gpu", accelerator=accelerator, gpus=8, sharing=sharing)
-    data = eks_nodes.launch_template(BOTTLEROCKET, pool, TAGS).user_data
+    data = nodes.launch_template(BOTTLEROCKET, pool, TAGS).user_data
     text = base64.b64decode(str(data)).decode()
     plugin = tomllib.loads(text)["settings"]["kubelet-device-plugins"]["nvidia"]
     assert isinstance(plugin, dict)
@@ -181,7 +181,7 @@ def test_others_are_told_nothing() -> None:
 
 
 def test_a_node_class_of_auto_mode() -> None:
-    made = eks_nodes.node_class(SPOT, role="nodes", subnets=["subnet-1", "subnet-2"], security_group="sg-1")
+    made = nodes.node_class(SPOT, role="nodes", subnets=["subnet-1", "subnet-2"], security_group="sg-1")
     assert made == {
         "role": "nodes",
         "subnetSelectorTerms": [{"id": "subnet-1"}, {"id": "subnet-2"}],
@@ -198,7 +198,7 @@ def requirements(spec: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def test_a_scaled_node_pool_of_auto_mode() -> None:
-    made = eks_nodes.node_pool(SPOT.model_copy(update={"zones": ("eu-central-1a",)}))
+    made = nodes.node_pool(SPOT.model_copy(update={"zones": ("eu-central-1a",)}))
     assert "replicas" not in made
     assert made["limits"] == {"cpu": "16"}, "four machines of four"
     assert made["disruption"]["consolidationPolicy"] == "WhenEmpty"
@@ -218,7 +218,7 @@ def test_a_scaled_node_pool_of_auto_mode() -> None:
 
 
 def test_a_node_pool_of_one_size_has_room_to_replace_a_node() -> None:
-    made = eks_nodes.node_pool(CPU)
+    made = nodes.node_pool(CPU)
     assert (made["replicas"], made["limits"]) == (2, {"nodes": 3})
     assert "disruption" not in made
     assert requirements(made)["karpenter.sh/capacity-type"] == ["on-demand"]

@@ -15,7 +15,7 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.cloud_config import Cluster, Gcp
 from infra.gpu.pools import NodePool
-from infra.targets.gke import APIS, gke, left_behind
+from infra.targets.gcp.gke import APIS, gke, left_behind
 from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
 from tests.loops import event_loop
 from tests.unit.plan import clouds

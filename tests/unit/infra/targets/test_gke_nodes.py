@@ -9,7 +9,7 @@ import pytest
 from infra.cloud_config import Gcp
 from infra.gpu.gcp import NO_DEVICE_PLUGIN
 from infra.gpu.pools import POOL_LABEL, NodePool
-from infra.targets import gke_nodes
+from infra.targets.gcp import nodes
 
 ZONES = ["europe-west4-a", "europe-west4-b"]
 CPU = {"name": "cpu", "zones": ZONES[:1]}
@@ -20,7 +20,7 @@ H100 = {"name": "h100", "accelerator": "h100-80gb", "gpus": 8, "zones": ZONES[:1
 def args(pool: dict[str, Any], **settings: Any) -> Any:
     gcp = Gcp.model_validate({"project": "example-project", "region": "europe-west4", **settings})
     labels = {"headrace-stack": "headrace-gcp"}
-    return gke_nodes.node_pool(
+    return nodes.node_pool(
         NodePool.model_validate(pool), gcp, "headrace-gcp", "nodes@example.iam.gserviceaccount.com", labels
     )
 

@@ -14,10 +14,10 @@ from pulumi import Output, ResourceOptions
 
 from infra.cloud_config import Aws, Cluster
 from infra.gpu.pools import NodePool
-from infra.targets import eks_auto, eks_nodes
-from infra.targets.eks_bucket import Bucket, bucket_name
-from infra.targets.eks_network import Network
-from infra.targets.eks_roles import CONTROL_PLANE, NODES, PODS, pods_of, policy, role
+from infra.targets.aws import auto_mode, nodes
+from infra.targets.aws.bucket import Bucket, bucket_name
+from infra.targets.aws.network import Network
+from infra.targets.aws.roles import CONTROL_PLANE, NODES, PODS, pods_of, policy, role
 from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned, kubeconfig, plain
 
 STORAGE_CLASS = "headrace-gp3"
@@ -127,7 +127,7 @@ class EksCluster(pulumi.ComponentResource):
             upgrade_policy=aws.eks.ClusterUpgradePolicyArgs(support_type="EXTENDED"),
             deletion_protection=self._cluster.deletion_protection,
             bootstrap_self_managed_addons=False,
-            **(eks_auto.settings() if self._auto else {}),
+            **(auto_mode.settings() if self._auto else {}),
             opts=self._after(*rights, use, logs, *self._network.ready, protect=self._cluster.deletion_protection),
         )
         if not public:
@@ -163,8 +163,8 @@ class EksCluster(pulumi.ComponentResource):
     def _node_group(self, pool: NodePool, before: Sequence[pulumi.Resource]) -> aws.eks.NodeGroup:
         name = f"pool-{pool.name}"
         tags = {"Name": f"{self._title}-{pool.name}", **self._tags}
-        template = aws.ec2.LaunchTemplate(name, eks_nodes.launch_template(self._settings, pool, tags), opts=self._own)
-        group = eks_nodes.node_group(
+        template = aws.ec2.LaunchTemplate(name, nodes.launch_template(self._settings, pool, tags), opts=self._own)
+        group = nodes.node_group(
             self._settings,
             pool,
             cluster=self.cluster.name,
@@ -180,14 +180,14 @@ class EksCluster(pulumi.ComponentResource):
     def _auto_pools(self, rights: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
         with_it = self._after(deleted_with=self.cluster)
         before = [
-            *eks_auto.admit(self.cluster, self._node_role, with_it),
-            eks_auto.network_policies(self._on_cluster(deleted_with=self.cluster)),
+            *auto_mode.admit(self.cluster, self._node_role, with_it),
+            auto_mode.network_policies(self._on_cluster(deleted_with=self.cluster)),
             *rights,
             *self._network.ready,
         ]
         group = self.cluster.vpc_config.cluster_security_group_id.apply(str)
         own = self._on_cluster(*before)
-        return [eks_auto.node_pool(p, self._node_role.name, self._network.nodes, group, own) for p in self._pools]
+        return [auto_mode.node_pool(p, self._node_role.name, self._network.nodes, group, own) for p in self._pools]
 
     def _addon(
         self,

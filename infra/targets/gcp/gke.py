@@ -12,7 +12,7 @@ from pulumi import Input, Output, ResourceOptions
 from infra.cloud_config import Cluster, Gcp
 from infra.gpu import gcp as capabilities
 from infra.gpu.pools import NodePool
-from infra.targets import gke_cluster, gke_nodes
+from infra.targets.gcp import cluster, nodes
 from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned, kubeconfig
 
 APIS = ("cloudkms", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials", "storage")
@@ -85,8 +85,8 @@ class GkeCluster(pulumi.ComponentResource):
             region=self._settings.region,
             ip_cidr_range=nodes,
             secondary_ip_ranges=[
-                secondary(range_name=gke_cluster.PODS, ip_cidr_range=pods),
-                secondary(range_name=gke_cluster.SERVICES, ip_cidr_range=services),
+                secondary(range_name=cluster.PODS, ip_cidr_range=pods),
+                secondary(range_name=cluster.SERVICES, ip_cidr_range=services),
             ],
             private_ip_google_access=True,
             opts=self._own,
@@ -155,7 +155,7 @@ class GkeCluster(pulumi.ComponentResource):
         before: Sequence[pulumi.Resource],
     ) -> gcp.container.Cluster:
         key, key_granted = self._encryption()
-        wanted = gke_cluster.cluster(
+        wanted = cluster.cluster(
             self._settings,
             self._config,
             name=self._called(),
@@ -187,7 +187,7 @@ class GkeCluster(pulumi.ComponentResource):
     ) -> gcp.container.NodePool:
         return gcp.container.NodePool(
             f"pool-{pool.name}",
-            gke_nodes.node_pool(pool, self._settings, self.cluster.name, account.email, self._labels),
+            nodes.node_pool(pool, self._settings, self.cluster.name, account.email, self._labels),
             opts=self._with(
                 depends_on=list(after),
                 deleted_with=self.cluster,
@@ -234,7 +234,7 @@ class GkeCluster(pulumi.ComponentResource):
                 f"identity-{pods}",
                 service_account_id=account.name,
                 role="roles/iam.workloadIdentityUser",
-                member=f"serviceAccount:{gke_cluster.workloads(self._settings)}[{namespace}/{pods}]",
+                member=f"serviceAccount:{cluster.workloads(self._settings)}[{namespace}/{pods}]",
                 # The pool of identities comes with the project's first cluster.
                 opts=self._with(depends_on=[self.cluster]),
             )

@@ -11,7 +11,7 @@ from pulumi_azure_native import containerservice
 
 from infra.cloud_config import Cluster
 from infra.gpu import azure
-from infra.targets.aks_nodes import system_pool
+from infra.targets.azure.nodes import system_pool
 from infra.targets.provisioned import kubeconfig
 
 ENTRA_SERVER = "6dae42f8-4368-4678-94ff-3960e28e3630"

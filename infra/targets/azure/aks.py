@@ -18,10 +18,10 @@ from pulumi_azure_native import (
 
 from infra.cloud_config import Azure, Cluster
 from infra.gpu.pools import NodePool
-from infra.targets.aks_bucket import Bucket, bucket_name
-from infra.targets.aks_cluster import managed_cluster, signed_in
-from infra.targets.aks_network import Network
-from infra.targets.aks_nodes import IMMUTABLE, agent_pool, keywords
+from infra.targets.azure.bucket import Bucket, bucket_name
+from infra.targets.azure.cluster import managed_cluster, signed_in
+from infra.targets.azure.network import Network
+from infra.targets.azure.nodes import IMMUTABLE, agent_pool, keywords
 from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned, plain
 
 ROLES = {

@@ -9,7 +9,7 @@ from pulumi import Input
 from pulumi_gcp import container
 
 from infra.cloud_config import Cluster, Gcp
-from infra.targets.gke_nodes import METADATA, SCOPES
+from infra.targets.gcp.nodes import METADATA, SCOPES
 
 PODS = "pods"
 SERVICES = "services"

@@ -11,7 +11,7 @@ import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
 from infra.gpu.pools import NodePool
-from infra.targets import eks_nodes
+from infra.targets.aws import nodes
 
 NODE_ACCESS = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSAutoNodePolicy"
 
@@ -70,7 +70,7 @@ def node_pool(
         api_version="eks.amazonaws.com/v1",
         kind="NodeClass",
         metadata={"name": pool.name},
-        spec=eks_nodes.node_class(pool, role=role, subnets=subnets, security_group=security_group),
+        spec=nodes.node_class(pool, role=role, subnets=subnets, security_group=security_group),
         opts=opts,
     )
     return k8s.apiextensions.CustomResource(
@@ -78,6 +78,6 @@ def node_pool(
         api_version="karpenter.sh/v1",
         kind="NodePool",
         metadata={"name": pool.name},
-        spec=eks_nodes.node_pool(pool),
+        spec=nodes.node_pool(pool),
         opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=[shape])),
     )

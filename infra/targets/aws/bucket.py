@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
-from infra.targets.eks_roles import policy
+from infra.targets.aws.roles import policy
 from infra.targets.provisioned import plain
 
 

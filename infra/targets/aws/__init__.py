@@ -1,0 +1,1 @@
+"""Amazon EKS: network, cluster, nodes, bucket and roles."""

@@ -1,0 +1,1 @@
+"""Google Kubernetes Engine: cluster, nodes and bucket."""
