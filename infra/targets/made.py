@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pulumi
 from pulumi import Output
@@ -21,7 +22,15 @@ from infra.targets.kubernetes_stack import Access, KubernetesStack
 from infra.targets.layout import CHECKOUT
 from infra.targets.provisioned import Provisioned
 
-SDKS = {"aws": "pulumi_aws", "gcp": "pulumi_gcp", "azure": "pulumi_azure_native"}
+
+class Cloud(Protocol):
+    """What the folder of a cloud has: `SDK` is the Python package that its stacks need."""
+
+    SDK: str
+
+    def provision(self, config: StackConfig, stack: str) -> Provisioned:
+        """Plans the cluster with its node pools."""
+        ...
 
 
 def mistakes(loaded: Loaded, stack: str) -> list[Mistake]:
@@ -31,8 +40,9 @@ def mistakes(loaded: Loaded, stack: str) -> list[Mistake]:
     if config.target == "onprem":
         asked = config.kubernetes.preflight and not loaded.mistakes and not found
         return [*found, *(_hosts(config, stack) if asked else [])]
-    if importlib.util.find_spec(SDKS[config.target]) is None:
-        problem = f"the Python package {SDKS[config.target]} is not installed"
+    sdk = _cloud(config.target).SDK
+    if importlib.util.find_spec(sdk) is None:
+        problem = f"the Python package {sdk} is not installed"
         found.append(Mistake("target", problem, f"run `make up`, or `python -m tools.environment {config.target}`"))
     return found
 
@@ -57,27 +67,17 @@ def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Tar
     return replace(on_it.target, kubeconfig=kubeconfig)
 
 
+def _cloud(name: str) -> Cloud:
+    return cast(Cloud, importlib.import_module(f"infra.targets.{name}"))
+
+
 def _provision(config: StackConfig, stack: str) -> Provisioned:
-    """Each cloud's SDK is loaded by its own stacks alone."""
-    namespace = config.kubernetes.namespace
-    match config.target:
-        case "aws":
-            from infra.targets.aws.eks import eks
+    if config.target != "onprem":
+        return _cloud(config.target).provision(config, stack)
+    from infra.onprem import network
+    from infra.targets.onprem import onprem
 
-            return eks(config.aws, config.cluster, config.node_pools, stack, namespace)
-        case "gcp":
-            from infra.targets.gcp.gke import gke
-
-            return gke(config.gcp, config.cluster, config.node_pools, stack, namespace)
-        case "onprem":
-            from infra.onprem import network
-            from infra.targets.onprem import onprem
-
-            return onprem(config.onprem, stack, config.mirror.image(network.IMAGE))
-        case _:
-            from infra.targets.azure.aks import aks
-
-            return aks(config.azure, config.cluster, config.node_pools, stack, namespace)
+    return onprem(config.onprem, stack, config.mirror.image(network.IMAGE))
 
 
 def _fitted(config: StackConfig, made: Provisioned) -> StackConfig:

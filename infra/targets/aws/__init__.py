@@ -1,1 +1,15 @@
 """Amazon EKS: network, cluster, nodes, bucket and roles."""
+
+from __future__ import annotations
+
+from infra.config import StackConfig
+from infra.targets.provisioned import Provisioned
+
+SDK = "pulumi_aws"
+
+
+def provision(config: StackConfig, stack: str) -> Provisioned:
+    """Plans the cluster with its node pools. The SDK is loaded by stacks of this cloud alone."""
+    from infra.targets.aws.eks import eks
+
+    return eks(config.aws, config.cluster, config.node_pools, stack, config.kubernetes.namespace)

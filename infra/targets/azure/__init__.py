@@ -1,1 +1,15 @@
 """Azure Kubernetes Service: network, cluster, nodes and storage."""
+
+from __future__ import annotations
+
+from infra.config import StackConfig
+from infra.targets.provisioned import Provisioned
+
+SDK = "pulumi_azure_native"
+
+
+def provision(config: StackConfig, stack: str) -> Provisioned:
+    """Plans the cluster with its node pools. The SDK is loaded by stacks of this cloud alone."""
+    from infra.targets.azure.aks import aks
+
+    return aks(config.azure, config.cluster, config.node_pools, stack, config.kubernetes.namespace)

@@ -1,1 +1,15 @@
 """Google Kubernetes Engine: cluster, nodes and bucket."""
+
+from __future__ import annotations
+
+from infra.config import StackConfig
+from infra.targets.provisioned import Provisioned
+
+SDK = "pulumi_gcp"
+
+
+def provision(config: StackConfig, stack: str) -> Provisioned:
+    """Plans the cluster with its node pools. The SDK is loaded by stacks of this cloud alone."""
+    from infra.targets.gcp.gke import gke
+
+    return gke(config.gcp, config.cluster, config.node_pools, stack, config.kubernetes.namespace)

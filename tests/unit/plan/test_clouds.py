@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -105,9 +107,7 @@ def test_mistakes_come_before_any_resource(cloud: str, plan: Planner) -> None:
 
 
 def test_an_sdk_that_is_not_there_is_said(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infra.targets import made
-
-    monkeypatch.setitem(made.SDKS, "aws", "no_such_package")
+    monkeypatch.setattr("infra.targets.aws.SDK", "no_such_package")
     with pytest.raises(pulumi.RunError, match="the Python package no_such_package is not installed; run `make up`"):
         plan(settings("aws"), stack="example")
 
@@ -119,3 +119,11 @@ def test_the_table_and_what_is_left_are_shown(cloud: str, plan: Planner, monkeyp
     plan(settings(cloud), stack="example", preview=True)
     assert shown[0].startswith("node pool")
     assert any(text.startswith("`purge` leaves behind: ") for text in shown[1:])
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_folder_of_a_cloud_says_what_its_stacks_need(cloud: str) -> None:
+    """And loads it only when a cluster is planned."""
+    code = f"import sys, infra.targets.{cloud} as c; print(c.SDK, callable(c.provision), c.SDK in sys.modules)"
+    said = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=CHECKOUT).split()
+    assert said == [f"pulumi_{MODULES[cloud].replace('-', '_')}", "True", "False"]
