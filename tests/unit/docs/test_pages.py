@@ -135,3 +135,23 @@ def test_the_glossary_has_each_term_once():
     terms = [term for term, _ in entries]
     assert terms == sorted(set(terms))
     assert all(meaning.endswith(".") for _, meaning in entries)
+
+
+_ASKED = re.compile(r'(?:\bmodel=|"model": ?)"([^"]+)"')
+_SNIPPET = re.compile(r"^```(python|sh|json)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_NAMED = re.compile(r"""^\s*(?:- )?name: ["']?([\w.-]+)""", re.MULTILINE)
+
+
+def test_snippets_ask_models_that_are_there():
+    """Those of the default stack, or of a stack whose settings the same page shows."""
+    local = _NAMED.findall((ROOT / "Pulumi.local.yaml").read_text())
+    assert {"docs", "smollm2"} <= {*local}
+    unknown = {}
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        text = page.read_text()
+        there = {*local, *_NAMED.findall(text), "all-minilm-l6-v2"}
+        for _, snippet in _SNIPPET.findall(text):
+            for asked in _ASKED.findall(snippet):
+                if asked not in there:
+                    unknown.setdefault(name(page), set()).add(asked)
+    assert unknown == {}
