@@ -45,7 +45,7 @@ ROUNDED = 1e-6
 _ODD_PANELS: Mapping[str, tuple[float, float]] = {
     "budget left": (-math.inf, 1),  # overdrawn
     "Quota used": (0, 2),  # a gateway that does not know yet what another one has let pass
-    "Age of the index": (0, math.inf),  # a session's stack may stand for longer than any request takes
+    "Index age": (0, math.inf),  # a session's stack may stand for longer than any request takes
     "Tasks running or waiting": (-math.inf, math.inf),  # Ray counts tasks down that it did not count up
 }
 """Panels, by title, with other bounds than their unit has."""

@@ -1,4 +1,4 @@
-"""A stack's cluster, as the verbs of `tools.stack` see it: pods that do not get on, and a way in to the API."""
+"""A stack's cluster, as the verbs of `tools.stack` see it: pods that are stuck, and a way in to the API."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class OnCluster:
         return [self.config.kubernetes.namespace, *own]
 
     def stuck(self, api: Api) -> dict[str, str]:
-        """Why pods do not get on, by `namespace/pod`."""
+        """Why pods are stuck, by `namespace/pod`."""
         there = [pod for n in self.namespaces for pod in api.items(f"/api/v1/namespaces/{n}/pods")]
         found = {f"{p['metadata']['namespace']}/{p['metadata']['name']}": pods.stuck(p) for p in there}
         return {name: why for name, why in found.items() if why}
@@ -160,7 +160,7 @@ def _pod(api: Api, namespace: str) -> str:
 
 
 class Watch:
-    """Says which pods do not get on, each once, while something waits for them."""
+    """Says which pods are stuck, each once, while something waits for them."""
 
     def __init__(self, stack: OnCluster) -> None:
         self._stack = stack

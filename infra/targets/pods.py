@@ -1,4 +1,4 @@
-"""Why a pod does not get on, in one line; from its status alone."""
+"""Why a pod is stuck, in one line; from its status alone."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _assistants() -> tuple[Panel, ...]:
             (Target(rate(requests, "assistant,outcome", ASSISTANT), "{{assistant}} {{outcome}}"),),
         ),
         Panel(
-            "Cost of an hour",
+            "Cost per hour",
             "What the answers of each assistant cost in an hour at this rate, in the currency of the price.",
             "currency",
             (
@@ -67,7 +67,7 @@ def _retrieval() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "Score of the best chunk",
+            "Best chunk score",
             "Cosine similarity between a question and the best chunk found. A fall tells of questions the documents "
             "do not answer, or of a changed embedder.",
             "ratio",
@@ -79,7 +79,7 @@ def _retrieval() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "Searches without a result",
+            "Searches without results",
             "Share of searches for an assistant that found nothing good enough; the assistant then says so.",
             "ratio",
             (Target(over(rate("headrace_retrieval_empty_total"), rate(f"{score}_count")), "empty"),),
@@ -99,7 +99,7 @@ def _retrieval() -> tuple[Panel, ...]:
 def _ingestion() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Age of the index",
+            "Index age",
             "Time since a collection was last made or found equal to its documents.",
             "seconds",
             (Target(largest("headrace_index_age_seconds", "collection"), "{{collection}}"),),
@@ -121,7 +121,7 @@ def _ingestion() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "Jobs that failed",
+            "Failed jobs",
             "Background jobs per second that failed for good, by kind.",
             "operations/s",
             (Target(rate("headrace_jobs_total", "kind", 'outcome="failed"'), "{{kind}}"),),
@@ -133,28 +133,28 @@ def _ingestion() -> tuple[Panel, ...]:
 def _tools() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Steps of strategies",
+            "Strategy steps",
             "Steps that strategies made per second, by strategy and kind.",
             "operations/s",
             (Target(rate("headrace_strategy_steps_total", "strategy,kind"), "{{strategy}} {{kind}}"),),
             width=6,
         ),
         Panel(
-            "Calls of tools",
+            "Tool calls",
             "Calls of tools per second, by tool and outcome.",
             "operations/s",
             (Target(rate("headrace_tool_calls_total", "tool,outcome"), "{{tool}} {{outcome}}"),),
             width=6,
         ),
         Panel(
-            "Programs in the sandbox",
+            "Sandbox runs",
             "Programs that models wrote and the sandbox ran, per second: ok, error (of the program), limit or crashed.",
             "operations/s",
             (Target(rate("headrace_sandbox_runs_total", "outcome"), "{{outcome}}"),),
             width=6,
         ),
         Panel(
-            "Facts that no memory took",
+            "Facts dropped by memory",
             "Answers per second of models that were asked for facts and gave no JSON list.",
             "operations/s",
             (Target(rate("headrace_memory_dropped_total"), "dropped"),),
@@ -166,7 +166,7 @@ def _tools() -> tuple[Panel, ...]:
 def _guardrails() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Findings of guardrails",
+            "Guardrail findings",
             "Findings per second by check and by what was done: block, redact or flag.",
             "operations/s",
             (Target(rate("headrace_guardrail_total", "check,action"), "{{check}} {{action}}"),),

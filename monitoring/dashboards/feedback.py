@@ -42,7 +42,7 @@ def _ratings() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "What is rated",
+            "Ratings by target",
             "Ratings per second, by whether an answer, a message or a whole conversation was rated.",
             "operations/s",
             (Target(rate(ratings, "kind"), "{{kind}}"),),
@@ -50,7 +50,7 @@ def _ratings() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "Answers that are rated",
+            "Share of answers rated",
             "Ratings as a share of requests that ended well.",
             "ratio",
             (
@@ -69,7 +69,7 @@ def _ratings() -> tuple[Panel, ...]:
             width=12,
         ),
         Panel(
-            "Ratings that could not be stored",
+            "Ratings not stored",
             "Writes of feedback per second that did not end well, by outcome.",
             "operations/s",
             (
@@ -86,7 +86,7 @@ def _ratings() -> tuple[Panel, ...]:
 def _measures() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Unsupported sentences for an answer",
+            "Unsupported sentences per answer",
             "Sentences that no retrieved chunk supports, for each request that ended well, by model.",
             "1",
             (
@@ -100,13 +100,13 @@ def _measures() -> tuple[Panel, ...]:
             ),
         ),
         Panel(
-            "Searches without a result",
+            "Searches without results",
             "Searches for an assistant per second that found nothing good enough.",
             "operations/s",
             (Target(or_zero(rate("headrace_retrieval_empty_total")), "empty"),),
         ),
         Panel(
-            "Answers that were cut off",
+            "Answers cut off",
             "Share of requests whose caller hung up before the end: impatience, or answers nobody wants to read.",
             "ratio",
             (
@@ -125,7 +125,7 @@ def _measures() -> tuple[Panel, ...]:
 def _jobs() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Jobs that ended",
+            "Finished jobs",
             "Background jobs per second, by kind and outcome: exports and evaluations are among them.",
             "operations/s",
             (Target(rate("headrace_jobs_total", "kind,outcome"), "{{kind}} {{outcome}}"),),

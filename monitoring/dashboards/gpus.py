@@ -38,7 +38,7 @@ def _work() -> tuple[Panel, ...]:
             (Target(largest("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", BY, GPU), LEGEND),),
         ),
         Panel(
-            "Tokens for a joule",
+            "Tokens per joule",
             "Tokens that all models wrote for each joule that all GPUs used.",
             "1",
             (Target(over(rate("headrace_completion_tokens_total"), watts), "tokens"),),
@@ -79,7 +79,7 @@ def _health() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "Temperature of the memory",
+            "Memory temperature",
             "Temperature of the GPU's memory. It gets hotter than the GPU itself.",
             "celsius",
             (Target(largest("DCGM_FI_DEV_MEMORY_TEMP", BY, GPU), LEGEND),),
@@ -111,7 +111,7 @@ def _health() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "Rows of memory replaced",
+            "Memory rows remapped",
             "Rows that were remapped after errors that could not be corrected. The GPU has few to spare.",
             "1",
             (Target(rows, LEGEND),),
@@ -119,7 +119,7 @@ def _health() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "Memory that cannot be repaired",
+            "Memory row remapping failures",
             "1 for a GPU that has no more rows to spare: it must be replaced.",
             "1",
             (Target(largest("DCGM_FI_DEV_ROW_REMAP_FAILURE", BY, GPU), LEGEND),),
@@ -127,7 +127,7 @@ def _health() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "GPUs that can be given to pods",
+            "Allocatable GPUs",
             "GPUs of each node that Kubernetes can allot. One that is unhealthy is not among them.",
             "1",
             (Target(largest("kube_node_status_allocatable", "node", 'resource="nvidia_com_gpu"'), "{{node}}"),),

@@ -21,7 +21,7 @@ def dashboard() -> Dashboard:
             Row("Speed", _speed()),
             Row("Failures", _failures()),
             Row("Engines", _engines()),
-            Row("What engines say of themselves, where they are scraped", (*_own(), *_vllm(), *_llamacpp())),
+            Row("Engine metrics, where scraped", (*_own(), *_vllm(), *_llamacpp())),
         ),
     )
 
@@ -83,14 +83,14 @@ def _speed() -> tuple[Panel, ...]:
 def _failures() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Errors of engines",
+            "Engine errors",
             "Requests per second that an engine failed or let wait too long, by error code.",
             "requests/s",
             (Target(rate("headrace_errors_total", "code", 'code=~"engine_.*"'), "{{code}}"),),
             stacked=True,
         ),
         Panel(
-            "Streams that broke",
+            "Broken streams",
             "Share of a model's streams that ended in an error after they had begun.",
             "ratio",
             (
@@ -169,7 +169,7 @@ def _engines() -> tuple[Panel, ...]:
             width=12,
         ),
         Panel(
-            "Kept for resumable streams",
+            "Resumable stream buffers",
             "Bytes that gateways keep of streams that can be resumed.",
             "bytes",
             (Target(total("headrace_stream_buffer_bytes"), "kept"),),
@@ -233,7 +233,7 @@ def _vllm() -> tuple[Panel, ...]:
 def _llamacpp() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Slots busy at a time in llama.cpp",
+            "Busy slots in llama.cpp",
             "Mean number of requests that one step of llama.cpp decodes together.",
             "1",
             (Target(series("llamacpp:n_busy_slots_per_decode", MODEL), "{{model}} {{instance}} {{pid}}"),),

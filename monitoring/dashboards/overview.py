@@ -214,14 +214,14 @@ def _state() -> tuple[Panel, ...]:
             steps=(Step(900, "yellow"), Step(3600, "red")),
         ),
         Panel(
-            "Age of the backup",
+            "Backup age",
             "Time since the last backup that succeeded; empty where backups are off.",
             "seconds",
             (Target(f"min({series('headrace_backup_age_seconds')})", "backup"),),
             steps=(Step(1.5 * DAY_S, "yellow"), Step(3 * DAY_S, "red")),
         ),
         Panel(
-            "Certificates end in",
+            "Certificates expire in",
             "Time until a certificate of cert-manager ends. It is renewed long before, unless something is in the way.",
             "seconds",
             (Target(f"{certificates}-time()", "{{namespace}}/{{name}}"),),
@@ -230,7 +230,7 @@ def _state() -> tuple[Panel, ...]:
             width=12,
         ),
         Panel(
-            "Jobs of Kubernetes that failed",
+            "Failed Kubernetes jobs",
             "Jobs that gave up: backup, migration and ingestion are such. They are kept until they are deleted.",
             "1",
             (Target(largest("kube_job_status_failed", "namespace,job_name"), "{{namespace}}/{{job_name}}"),),

@@ -30,7 +30,7 @@ def dashboard() -> Dashboard:
 def _health() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Programs that are scraped",
+            "Scrape targets up",
             "Targets that answer Prometheus, by job. Of one that does not, nothing on these pages can be trusted.",
             "1",
             (Target(total("up", "job"), "{{job}} up"), Target(f"count by (job) ({series('up')})", "{{job}} known")),
@@ -59,14 +59,14 @@ def _health() -> tuple[Panel, ...]:
             (Target(largest("ray_serve_proxy_status", "node_id"), "{{node_id}}"),),
         ),
         Panel(
-            "Targets that the proxy does not know",
+            "Targets missing in the proxy",
             "Replicas that the proxy of a node does not have yet, or still has though they are gone.",
             "1",
             (Target(largest("ray_serve_haproxy_target_mismatch", "node_id"), "{{node_id}}"),),
             steps=(Step(1, "yellow"),),
         ),
         Panel(
-            "Replicas that the autoscaler wants",
+            "Replicas wanted by the autoscaler",
             "Replicas of each deployment that the autoscaler aims at; beside the healthy ones below.",
             "1",
             (Target(largest("ray_serve_autoscaling_target_replicas", "deployment", DEPLOYMENT), "{{deployment}}"),),
@@ -160,7 +160,7 @@ def _nodes() -> tuple[Panel, ...]:
             ),
         ),
         Panel(
-            "Workers that failed unexpectedly",
+            "Unexpected worker failures",
             "Worker processes per second that ended without being asked to.",
             "operations/s",
             (Target(rate("ray_node_manager_unexpected_worker_failure_total", "instance"), "{{instance}}"),),
@@ -195,7 +195,7 @@ def _work() -> tuple[Panel, ...]:
 def _proxy() -> tuple[Panel, ...]:
     return (
         Panel(
-            "Answers by class of status",
+            "Responses by status class",
             "Answers of the proxy per second, by class of status. Those that it gives by itself are among them.",
             "requests/s",
             (Target(rate("haproxy_frontend_http_responses_total", "proxy,code"), "{{proxy}} {{code}}"),),
@@ -208,7 +208,7 @@ def _proxy() -> tuple[Panel, ...]:
             steps=(Step(1, "yellow"), Step(100, "red")),
         ),
         Panel(
-            "Connections that failed",
+            "Failed connections",
             "Connections per second from the proxy to a gateway replica that failed, and answers that were invalid.",
             "operations/s",
             (
@@ -223,7 +223,7 @@ def _kubernetes() -> tuple[Panel, ...]:
     container, legend = "namespace,pod,container", "{{namespace}}/{{pod}} {{container}}"
     return (
         Panel(
-            "Pods that are ready",
+            "Ready pods",
             "Pods of Headrace that are ready (1) and that are not (0).",
             "1",
             (
@@ -234,7 +234,7 @@ def _kubernetes() -> tuple[Panel, ...]:
             ),
         ),
         Panel(
-            "Containers that restart",
+            "Container restarts",
             "Restarts of containers of Ray's pods in this time.",
             "1",
             (
@@ -246,7 +246,7 @@ def _kubernetes() -> tuple[Panel, ...]:
             ),
         ),
         Panel(
-            "Why containers wait or ended",
+            "Container waiting and exit reasons",
             "1 for a reason why a container does not start, and for why it last ended, such as OOMKilled.",
             "1",
             (

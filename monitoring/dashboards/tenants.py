@@ -69,13 +69,13 @@ def _quotas() -> tuple[Panel, ...]:
             steps=(Step(0.8, "yellow"), Step(1, "red")),
         ),
         Panel(
-            "Refused for a quota",
+            "Rejected: quota exceeded",
             "Requests per second that were refused since too little was left.",
             "requests/s",
             (Target(rate("headrace_quota_refused_total", labels, TENANT), legend),),
         ),
         Panel(
-            "Warned of a quota",
+            "Quota warnings",
             "Answers per second that warned of a quota that is nearly used.",
             "requests/s",
             (Target(rate("headrace_quota_warnings_total", labels, TENANT), legend),),
@@ -90,7 +90,7 @@ def _cost() -> tuple[Panel, ...]:
     idle = f"{price}*on(model) group_left() {total('headrace_engine_up', 'model')}*on(model) group_left() (1-{busy})"
     return (
         Panel(
-            "Cost of an hour by tenant",
+            "Cost per hour by tenant",
             "What a tenant's answers cost in an hour at this rate, in the currency of the price.",
             "currency",
             (
@@ -102,14 +102,14 @@ def _cost() -> tuple[Panel, ...]:
             stacked=True,
         ),
         Panel(
-            "Cost of an hour by model",
+            "Cost per hour by model",
             "What the answers of each model cost in an hour at this rate.",
             "currency",
             (Target(f"3600*{rate('headrace_cost_total', 'model,currency')}", "{{model}} {{currency}}"),),
             stacked=True,
         ),
         Panel(
-            "Idle cost of an hour",
+            "Idle cost per hour",
             "What engines cost in an hour while nobody uses them: their price by the share of slots that stand free. "
             "Only engines whose price is configured.",
             "currency",

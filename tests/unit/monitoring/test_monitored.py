@@ -80,7 +80,7 @@ def test_an_answer_is_a_number(values, is_finite):
         ("overview: Request time", "seconds", (math.nan, 0.2, 4000.0), [4000.0]),
         ("overview: Requests", "requests/s", (3.0, -0.1), [-0.1]),
         ("objectives: Availability: budget left", "ratio", (-7.0, 1.5), [1.5]),
-        ("assistants: Age of the index", "seconds", (9000.0, -1.0), [-1.0]),
+        ("assistants: Index age", "seconds", (9000.0, -1.0), [-1.0]),
         ("an alert", None, (-7.0,), []),
     ],
 )
