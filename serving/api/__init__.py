@@ -1,0 +1,1 @@
+"""The HTTP surface, OpenAI-compatible: the only room that knows HTTP."""

@@ -1,4 +1,4 @@
-"""Looks now and then at what no request changes by itself: queues, indexes, disk, backups and budgets."""
+"""Samples for metrics what no request measures: queues, indexes, disk, backups and budgets."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Assistants: prompts, and what a model is given beside the question."""

@@ -1,0 +1,1 @@
+"""What every room may use: ids, principals, the wall around child processes."""

@@ -1,0 +1,1 @@
+"""Checks of what is said to a model, by a model, and to tools."""

@@ -1,0 +1,1 @@
+"""The way from a request to its answer: a pipeline, stage by stage."""

@@ -1,0 +1,1 @@
+"""Requests and errors as they are on the wire."""

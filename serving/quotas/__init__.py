@@ -1,0 +1,1 @@
+"""Quotas as values: limits, and the windows of time that they hold for."""

@@ -1,4 +1,4 @@
-"""Slows down who tries keys: after a few that are not known, an address waits longer after each further one."""
+"""Slows down callers that try keys: after a few unknown ones, an address waits longer after each further one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Those who sign in at an identity provider, as users of a tenant."""
+"""People who sign in at an identity provider, as users of a tenant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a provider's token speaks of, and who that is here."""
+"""The person that a provider's token names, as a user of a tenant."""
 
 from __future__ import annotations
 

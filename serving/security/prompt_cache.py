@@ -1,4 +1,4 @@
-"""Whose what an engine keeps of prompts is: engines reuse the beginning of a prompt that they have read before.
+"""Who shares the prompt cache of an engine, which reuses the beginning of a prompt that it has read before.
 
 That is quicker, which can be measured, and counted, which is told. So what is kept of one caller's prompts must never
 be found by another's.

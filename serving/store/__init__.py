@@ -1,0 +1,1 @@
+"""State: rows, files and jobs."""

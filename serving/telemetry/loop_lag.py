@@ -1,4 +1,4 @@
-"""How late a process's event loop is: what holds it holds every request of the process."""
+"""How late a process's event loop runs: whatever blocks it blocks every request of the process."""
 
 from __future__ import annotations
 

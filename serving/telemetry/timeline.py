@@ -1,4 +1,4 @@
-"""Where the time of one request went."""
+"""How long each stage of a request took."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Ways to an answer: chain of thought, programs, tools, votes."""

@@ -1,4 +1,4 @@
-"""From the request of a response to the items that are its own, and to the chat that answers it."""
+"""The input of a response: its own items, and the chat that answers it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The relational database, on SQLite or PostgreSQL."""

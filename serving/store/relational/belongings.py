@@ -1,4 +1,4 @@
-"""What belongs to a user: said in this one place, by a condition for each table."""
+"""Which rows belong to a user: one condition for each table."""
 
 from __future__ import annotations
 

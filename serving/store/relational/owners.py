@@ -1,4 +1,4 @@
-"""Whose a row is: the one place that says it, for every table with an owner.
+"""Which rows a principal owns or may read, for every table with an owner.
 
 The condition stands in the statement that reads or changes the row, so that what is another's takes the same path as
 what is not there.

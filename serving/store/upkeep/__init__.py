@@ -1,0 +1,1 @@
+"""Backups, retention, and what deleted data leaves on disk."""

@@ -1,4 +1,4 @@
-"""How the state of a stack is: work that waits, when its collections were checked, and its newest backup."""
+"""The condition of a stack's state: waiting jobs, when its collections were checked, and its newest backup."""
 
 from __future__ import annotations
 
