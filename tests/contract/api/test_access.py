@@ -25,7 +25,7 @@ from serving.config import (
     TenantSecrets,
 )
 from serving.core.principal import Principal
-from tests.contract.api.test_tools import FINAL, Model, act
+from tests.contract.inference.test_tools import FINAL, Model, act
 from tests.contract.running import Gateway, Loop, engine, gateway
 from tests.identity import key_of
 

@@ -9,7 +9,7 @@ import pytest
 from serving.assistants.tools.sql import columns, sql_tool
 from serving.assistants.tools.tool import MAX_OBSERVATION
 from serving.config import SecretRef
-from tests.unit.assistants.test_sql_tool import ENDLESS, ask, patient, read, settings
+from tests.unit.assistants.tools.test_sql_tool import ENDLESS, ask, patient, read, settings
 
 __all__ = ["patient"]
 

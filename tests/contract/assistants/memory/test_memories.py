@@ -10,7 +10,7 @@ from aiohttp import web
 
 from serving.config import Assistant, Catalog, FactsMemory, NoMemory, RemoteModel
 from serving.core.principal import Principal
-from tests.contract.api.test_summaries import words
+from tests.contract.assistants.memory.test_summaries import words
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 

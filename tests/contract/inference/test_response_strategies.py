@@ -12,7 +12,7 @@ from openai.types.responses import Response
 from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import StoreUnavailable
 from serving.store.relational.tables import captures
-from tests.contract.api.test_strategies import CHUNK, PROGRAM, Engine, Retrieval, catalog
+from tests.contract.inference.test_strategies import CHUNK, PROGRAM, Engine, Retrieval, catalog
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 

@@ -12,9 +12,9 @@ from serving.guardrails.rules.injection import Injection
 from serving.guardrails.rules.links import Links
 from serving.guardrails.rules.pii import PersonalInformation
 from serving.guardrails.rules.secrets import Secrets
-from tests.unit.security.guardrails import corpus
+from tests.unit.guardrails import corpus
 
-PAGE = Path(__file__).parents[4] / "docs" / "explanation" / "guardrails.md"
+PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "guardrails.md"
 PII = PiiGuardrail()
 CASES = {
     "injection": (

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from serving.core import confine
 from serving.core.confine import LIBRARIES, Unconfined, landlock_abi
 
-ROOT = str(Path(__file__).parents[2])
+ROOT = str(Path(__file__).parents[3])
 PYTHON = [sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib", *map(str, LIBRARIES)]
 
 RUNNER = """

@@ -19,7 +19,7 @@ from serving.core.principal import Principal
 from serving.retrieval.types import Attribution, Hit
 from serving.security.approvals import LIFETIME_S, Approvals
 from serving.store.summaries import Summaries
-from tests.contract.api.test_strategies import kinds
+from tests.contract.inference.test_strategies import kinds
 from tests.contract.running import Loop, engine, gateway
 
 CHUNK = Hit("c", "file-1", "sea.md", "Sea", "", "Open a ticket at once.", 0, 21, None, 0.9, 0.9, 0.0)

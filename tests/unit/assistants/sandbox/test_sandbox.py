@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY
 from serving.assistants.sandbox import pool as module
 from serving.assistants.sandbox.pool import MAX_MESSAGE, SandboxFull, SandboxUnavailable, open_sandbox
 from tests.unit.assistants.conftest import BRIEF, LIMITS
-from tests.unit.assistants.escapes import BOMBS, ESCAPES, HARMLESS
+from tests.unit.assistants.sandbox.escapes import BOMBS, ESCAPES, HARMLESS
 from tests.wait import eventually
 
 SECRET = "tangerine"

@@ -19,7 +19,7 @@ from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Price, Remo
 from serving.core.uninterrupted import uninterrupted
 from serving.metering.cost import cost_of
 from serving.store.relational.tables import captures
-from tests.contract.api import test_responses, test_strategies
+from tests.contract.inference import test_responses, test_strategies
 from tests.contract.running import Loop, engine, gateway
 
 PRICE = Price(input=Decimal("0.15"), output=Decimal("0.6"), cached_input=Decimal("0.075"))

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from serving.config import Assistant, Catalog, React, RemoteModel, Tracing
 from serving.telemetry.otlp import _Allowance
-from tests.contract.api.test_tools import FINAL, Model, Retrieval, act
+from tests.contract.inference.test_tools import FINAL, Model, Retrieval, act
 from tests.contract.running import Loop, engine, gateway, request_lines
 from tests.wait import eventually
 

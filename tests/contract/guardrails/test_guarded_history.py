@@ -25,7 +25,7 @@ from serving.config import (
     TopicsGuardrail,
     VectorMemory,
 )
-from tests.contract.api.test_guardrails import ATTACK, KEY, Engine, Retrieval, captured, said
+from tests.contract.guardrails.test_guardrails import ATTACK, KEY, Engine, Retrieval, captured, said
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 

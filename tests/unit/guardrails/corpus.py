@@ -6,7 +6,7 @@ import random
 import string
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[3] / "corpus" / "guardrails"
+FOLDER = Path(__file__).parents[2] / "corpus" / "guardrails"
 
 
 def lines(name):

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from serving.config import Assistant, Catalog, McpTool, React, RemoteModel
-from tests.contract.api.test_tools import FINAL, Model, act
+from tests.contract.inference.test_tools import FINAL, Model, act
 from tests.contract.running import Loop, engine, gateway
 from tests.mcp_process import Process
 

@@ -19,7 +19,7 @@ from serving.config import (
     TopicsGuardrail,
 )
 from serving.core.principal import SCOPES_OF, Principal
-from tests.contract.api.test_guardrails import ATTACK, Engine, Retrieval
+from tests.contract.guardrails.test_guardrails import ATTACK, Engine, Retrieval
 from tests.contract.running import Gateway, Loop, engine, gateway
 from tests.identity import key_of
 

@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 
 from serving.config import Assistant, Catalog, RemoteModel, VectorMemory
 from serving.retrieval.embed import Embedder
-from tests.contract.api.test_summaries import words
+from tests.contract.assistants.memory.test_summaries import words
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 

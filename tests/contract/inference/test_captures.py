@@ -19,7 +19,7 @@ from serving.store.errors import StoreUnavailable
 from serving.store.relational.rows import build
 from serving.store.relational.tables import captures
 from tests.captures import capture
-from tests.contract.api.test_chat_conversation import CALL, Engine, Retrieval, both
+from tests.contract.inference.test_chat_conversation import CALL, Engine, Retrieval, both
 from tests.contract.running import Loop, engine, gateway, hang_up
 from tests.wait import eventually
 
