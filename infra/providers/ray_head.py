@@ -179,8 +179,6 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": READY_S,
         # So long a part of the dashboard may take to import what it needs.
         "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": READY_S,
-        # And so long the node's agents, before the node registers: Ray's own 30 s are too few on a busy host.
-        "RAY_raylet_start_wait_time_s": READY_S,
         # No workers waiting for tasks: Serve has actors only.
         "RAY_enable_worker_prestart": 0,
         # Nor does an idle worker stay: by default as many do as there are logical CPUs.

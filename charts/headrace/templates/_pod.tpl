@@ -57,7 +57,10 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* Ten minutes to start, during which nothing else is asked: a busy node's Ray must not be ended for being slow. */}}
+{{/*
+Ten minutes to start, during which nothing else is asked: a busy node's Ray must not be ended for being slow. Ray itself
+ends a start whose agents are not imported after 15 s each, and the container tries again.
+*/}}
 {{- define "headrace.rayStarts" -}}
 periodSeconds: 5
 timeoutSeconds: 10
@@ -80,9 +83,6 @@ failureThreshold: 120
 - name: RAY_DASHBOARD_STARTUP_TIMEOUT_S
   value: "300"
 - name: RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT
-  value: "300"
-# A node registers once its agents are imported; where that takes more than Ray's 30 s it would start anew, and again.
-- name: RAY_raylet_start_wait_time_s
   value: "300"
 # No workers waiting for tasks: Serve has actors only. Nor does an idle one stay.
 - name: RAY_enable_worker_prestart

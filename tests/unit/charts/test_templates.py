@@ -88,7 +88,7 @@ def test_containers_that_stay_are_probed(rendered):
 
 
 def test_ray_has_ten_minutes_to_start(rendered):
-    """Its own five minutes for a node to register are not cut short by a probe."""
+    """A start that Ray itself gives up, and the next, are not cut short by a probe."""
     for name, pod in rendered.pods():
         container = pod["spec"]["containers"][0]
         if container["name"] not in ("ray-head", "ray-worker"):
@@ -98,8 +98,6 @@ def test_ray_has_ten_minutes_to_start(rendered):
         assert probe["timeoutSeconds"] == 10
         assert probe["exec"] == container["livenessProbe"]["exec"]
         assert "initialDelaySeconds" not in container["livenessProbe"]
-        environment = {each["name"]: each.get("value") for each in container["env"]}
-        assert environment["RAY_raylet_start_wait_time_s"] == "300", name
 
 
 def test_mounts_and_ports_belong_together(rendered):
