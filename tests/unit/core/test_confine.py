@@ -40,7 +40,7 @@ def attempt(folder, code):
     Path("file2").write_text("text")
     file, other, pipe = os.open("file", os.O_RDONLY), os.open("file2", os.O_RDWR), os.pipe()
     if behind_the_wall:
-        confine.confine(confine.Limits(1_000_000_000, 20), map(Path, readable))
+        confine.confine(confine.ProcessLimits(1_000_000_000, 20), map(Path, readable))
     try:
         exec(code, globals() | locals())
     except OSError as e:
@@ -232,13 +232,13 @@ def python(code, *arguments, **options):
 
 CONFINED = f"""
 from pathlib import Path
-from serving.core.confine import Limits, Unconfined, become, confine
+from serving.core.confine import ProcessLimits, Unconfined, become, confine
 READABLE = [Path(p) for p in {PYTHON!r}]
 """
 
 
 def test_a_confined_process_still_works():
-    code = "confine(Limits(10**9, 20), READABLE)\nimport decimal, threading\n"
+    code = "confine(ProcessLimits(10**9, 20), READABLE)\nimport decimal, threading\n"
     code += (
         "t = threading.Thread(target=print, args=('thread',))\nt.start(); t.join()\nprint(len('x' * 10**8), flush=True)"
     )
@@ -247,24 +247,25 @@ def test_a_confined_process_still_works():
 
 
 def test_memory_is_bounded():
-    code = "confine(Limits(300_000_000, 20), READABLE)\ntry:\n x = 'x' * 10**9\nexcept MemoryError: print('bounded')"
+    code = "confine(ProcessLimits(300_000_000, 20), READABLE)\n"
+    code += "try:\n x = 'x' * 10**9\nexcept MemoryError: print('bounded')"
     assert python(CONFINED + code).stdout == "bounded\n"
 
 
 def test_the_processor_is_bounded():
-    done = python(CONFINED + "confine(Limits(10**9, 1), READABLE)\nwhile True: pass")
+    done = python(CONFINED + "confine(ProcessLimits(10**9, 1), READABLE)\nwhile True: pass")
     assert done.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
 
 
 def test_open_files_are_bounded():
-    code = "import sys\nconfine(Limits(10**9, 20, open_files=8), READABLE)\n"
+    code = "import sys\nconfine(ProcessLimits(10**9, 20, open_files=8), READABLE)\n"
     code += "print(len([open(sys.argv[1]) for _ in range(20)]))"
     done = python(CONFINED + code, str(Path(sysconfig.get_path("stdlib"), "os.py")))
     assert "Too many open files" in done.stderr
 
 
 def test_a_lower_limit_of_the_host_stands():
-    code = "import resource as r\nr.setrlimit(r.RLIMIT_CPU, (5, 5))\nconfine(Limits(10**9, 20), READABLE)\n"
+    code = "import resource as r\nr.setrlimit(r.RLIMIT_CPU, (5, 5))\nconfine(ProcessLimits(10**9, 20), READABLE)\n"
     assert python(CONFINED + code + "print(r.getrlimit(r.RLIMIT_CPU))").stdout == "(5, 5)\n"
 
 
@@ -282,21 +283,20 @@ try:
 except OSError as e:
     print(e.errno, flush=True)
 """
-    code = (
-        "import sys\nbecome(Path(sys.executable).resolve(), ['-ISB', '-c', sys.argv[1]], Limits(10**9, 20), READABLE)"
-    )
+    code = "import sys\nlimits = ProcessLimits(10**9, 20)\n"
+    code += "become(Path(sys.executable).resolve(), ['-ISB', '-c', sys.argv[1]], limits, READABLE)"
     done = python(CONFINED + code, inner)
     assert done.stdout.split() == ["None", *[str(errno.EPERM)] * 3], done.stderr
 
 
 def test_a_program_that_is_not_there():
-    code = "try: become(Path('/nowhere'), [], Limits(10**9, 20), READABLE)\nexcept Unconfined as e: print(e)"
+    code = "try: become(Path('/nowhere'), [], ProcessLimits(10**9, 20), READABLE)\nexcept Unconfined as e: print(e)"
     assert "/nowhere cannot be run" in python(CONFINED + code).stdout
 
 
 def test_two_threads_are_refused():
     code = "import threading\ne = threading.Event()\nt = threading.Thread(target=e.wait)\nt.start()\n"
-    code += "try: confine(Limits(10**9, 20), READABLE)\nexcept Unconfined as error: print(error)\ne.set()"
+    code += "try: confine(ProcessLimits(10**9, 20), READABLE)\nexcept Unconfined as error: print(error)\ne.set()"
     assert "more than one thread" in python(CONFINED + code).stdout
 
 
@@ -313,7 +313,7 @@ number = m._numbers().get({forbidden!r}, {forbidden!r})
 steps = [(m._LOAD, 0), (m._EQUAL, number, 0, 1), (m._RETURN, 0x00050001), (m._RETURN, m._ALLOW)]
 m._LIBC.prctl(38, 1, 0, 0, 0)
 m._seccomp(b"".join(m._instruction(*step) for step in steps))
-try: confine(Limits(10**9, 20), READABLE)
+try: confine(ProcessLimits(10**9, 20), READABLE)
 except Unconfined as e: print(e)
 """
     assert python(CONFINED + code).stdout.startswith(missing)

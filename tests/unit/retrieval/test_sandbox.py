@@ -186,7 +186,7 @@ def test_an_encrypted_pdf_is_recognised_behind_the_wall() -> None:
 CONFINED = """
 from dataclasses import asdict
 from serving.retrieval import sandbox
-sandbox._confine(asdict(sandbox.SandboxLimits()))
+sandbox._confine(asdict(sandbox.ParserLimits()))
 try:
     {attempt}
 except OSError as e:
