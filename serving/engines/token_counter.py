@@ -58,8 +58,8 @@ class TokenCounter:
 
     async def fit(self, messages: list[dict[str, Any]], limit: int) -> bool:
         """Whether `messages` have at most `limit` tokens."""
-        estimate_upper_bound = self.bound(messages)
-        return estimate_upper_bound <= limit or (await self.count(messages) or estimate_upper_bound) <= limit
+        bound = self.bound(messages)
+        return bound <= limit or (await self.count(messages) or bound) <= limit
 
     def bound(self, messages: list[dict[str, Any]]) -> int:
         """Returns a number that the tokens do not exceed, without asking."""

@@ -281,7 +281,7 @@ class McpServer:
             sdk = await asyncio.to_thread(importlib.import_module, _SDK)
             headers = await self._headers()
             self._secrets = headers
-            session: McpSession = sdk.Session(
+            session: McpSession = sdk.McpSession(
                 settings.url,
                 headers=headers,
                 resolve=partial(_resolve, private=settings.private),
