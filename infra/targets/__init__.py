@@ -1,4 +1,4 @@
-"""Where a stack runs: one module per target, each of which returns the same `Target`."""
+"""Where a stack runs: one module or folder per target; the stack's parts come back as one `Target`."""
 
 from __future__ import annotations
 

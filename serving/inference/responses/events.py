@@ -27,7 +27,7 @@ class ResponseRelay(Relay):
 
     def __init__(self, response: ResponseObject) -> None:
         super().__init__({}, want_usage=False)
-        self._reply = response
+        self._response = response
         self._sequence = 0
         self._left = 0  # events that have left: the number of the next one if the stream fails
         self._reasoning: list[dict[str, Any]] = []
@@ -70,7 +70,7 @@ class ResponseRelay(Relay):
     def annotate(self, fields: dict[int, dict[str, Any]]) -> None:
         """Takes the annotations of the text, and what the response carries beside it."""
         self._beside = fields.get(0, {})
-        self._reply.headrace = self._beside.get("headrace")
+        self._response.headrace = self._beside.get("headrace")
 
     def tail(self) -> bytes:
         """Returns the last events, up to the one that carries the whole response.
@@ -92,12 +92,12 @@ class ResponseRelay(Relay):
         places = list(self._opened.values())
         items.sort(key=lambda item: places.index(item["id"]))
         out += [self._close(index, item) for index, item in enumerate(items, len(self._reasoning))]
-        self._reply.finish([*self._reasoning, *items], reason, self.usage)
-        return b"".join([*out, self._of_response(f"response.{self._reply.status}")])
+        self._response.finish([*self._reasoning, *items], reason, self.usage)
+        return b"".join([*out, self._of_response(f"response.{self._response.status}")])
 
     def failed(self, error: ApiError) -> bytes:
         """Returns the last events of a stream that failed."""
-        self._reply.fail(error)
+        self._response.fail(error)
         self._sequence = self._left
         event = self._event("error", code=error.code, message=error.message, param=error.param)
         return event + self._of_response("response.failed")
@@ -185,7 +185,7 @@ class ResponseRelay(Relay):
         return {"item_id": self._opened[key], "output_index": list(self._opened).index(key)}
 
     def _of_response(self, name: str) -> bytes:
-        return self._event(name, response=self._reply.document())
+        return self._event(name, response=self._response.document())
 
     def _event(self, name: str, /, **fields: Any) -> bytes:
         document = {"type": name, **fields, "sequence_number": self._next()}

@@ -9,14 +9,13 @@ from serving.assistants import items
 from serving.assistants.items import Message, characters
 from serving.config import Limits
 from serving.core.ids import new_id
+from serving.guardrails.checker import INSTRUCTIONS
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import invalid
 from serving.protocol.responses import FunctionChoice, ReasoningItem, ResponseRequest, SchemaTextFormat
 from serving.protocol.validation import validate
 from serving.store import values
 from serving.store.conversations import PREFIXES, Body
-
-_INSTRUCTIONS = ("system", "developer")
 
 
 def own_items(body: ResponseRequest) -> list[dict[str, Any]]:
@@ -92,7 +91,7 @@ def chat_request(body: ResponseRequest, own: Sequence[Body], earlier: Sequence[i
     Results of earlier calls come right after the instructions, since in a chat they follow their calls.
     """
     said = [item for place, item in enumerate(own) if place not in set(earlier)]
-    lead = next((n for n, item in enumerate(said) if item.get("role") not in _INSTRUCTIONS), len(said))
+    lead = next((n for n, item in enumerate(said) if item.get("role") not in INSTRUCTIONS), len(said))
     ordered = [*said[:lead], *(own[place] for place in earlier), *said[lead:]]
     messages: list[Message] = items.messages(ordered)
     if body.instructions:
