@@ -92,7 +92,7 @@ class RayHead(pulumi.CustomResource):
         self,
         name: str,
         *,
-        ray: str,
+        ray: Sequence[str],
         version: str,
         record: str,
         log: str,

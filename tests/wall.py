@@ -117,7 +117,7 @@ def walled_ray(env: Mapping[str, str] | None = None) -> Iterator[Wall]:
         token_file = root / "token"
         token_file.write_text(secrets.token_hex(32))
         inputs = {
-            "ray": str(Path(sys.executable).with_name("ray")),
+            "ray": [sys.executable, "-m", "serving.ray_node"],
             "version": metadata.version("ray"),
             "cpus": 4,
             "object_store_bytes": 80_000_000,

@@ -30,7 +30,8 @@ READY_S = 300
 dashboard. By default Ray gives it one, and then goes on without: nothing can be deployed to such a Ray."""
 
 STARTS = 3
-"""Ray gives its node 30 s to register, which no setting changes: too few on a host that is busy."""
+"""Ray gives its node 30 s to register, which no setting changes: too few on a host that is very busy.
+(`serving.ray_node` extends what it gives to the node's agents, which take most of the time.)"""
 
 HEADERS_S = 10
 """For all of a request's headers, from when a connection is made: nobody holds one open by sending them slowly."""
@@ -59,9 +60,9 @@ STARTED_WITH = ("ray", "version", "cpus", "object_store_bytes", "temp", "token_p
 
 
 class RayHead(Resource):
-    """Inputs: `ray` (executable), `version` (of it), `record` (folder), `log`, `temp` (a short folder of its own),
-    `token_path`, `cpus`, `object_store_bytes`, `ports` (`dashboard` and those of the API, by configuration key),
-    `dashboard_port`, `inner_base` (0: chosen), `env` (further variables).
+    """Inputs: `ray` (how Ray's command line is called), `version` (of it), `record` (folder), `log`, `temp` (a short
+    folder of its own), `token_path`, `cpus`, `object_store_bytes`, `ports` (`dashboard` and those of the API, by
+    configuration key), `dashboard_port`, `inner_base` (0: chosen), `env` (further variables).
 
     Outputs: `session` (this very run), `metrics_port`, `haproxy_metrics_port`.
     """
@@ -138,7 +139,7 @@ class RayHead(Resource):
 def _arguments(new: Values, inner: RayPorts, temp: Path) -> list[str]:
     first, last = inner.workers
     return [
-        new["ray"],
+        *new["ray"],
         "start",
         "--head",
         "--block",
@@ -179,6 +180,8 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": READY_S,
         # So long a part of the dashboard may take to import what it needs.
         "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": READY_S,
+        # So long the node may try to reach an agent of its own, once `serving.ray_node` said where it will listen.
+        "RAY_agent_register_timeout_ms": READY_S * 1000,
         # No workers waiting for tasks: Serve has actors only.
         "RAY_enable_worker_prestart": 0,
         # Nor does an idle worker stay: by default as many do as there are logical CPUs.

@@ -80,7 +80,7 @@ class LocalStack(pulumi.ComponentResource):
         config, layout = self._config, self._layout
         return RayHead(
             "ray",
-            ray=str(Path(sys.executable).with_name("ray")),
+            ray=[sys.executable, "-m", "serving.ray_node"],
             version=metadata.version("ray"),
             record=str(layout.record("ray")),
             log=str(layout.log("ray")),

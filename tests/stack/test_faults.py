@@ -65,7 +65,7 @@ def test_serve_heals_itself(stack, watch, titles, alerts):
         ("exporter", ["serving.telemetry.exporter"], INJECTED["the exporter is killed"]),
         ("status", ["monitoring.status"], ()),
         ("ray", ["raylet/raylet", AGENT], INJECTED["Ray's control service and its agent are killed"]),
-        ("ray", ["ray start"], ()),
+        ("ray", ["serving.ray_node"], ()),
         ("prometheus", ["prometheus"], ()),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,

@@ -35,6 +35,7 @@ LAYERS = (
 PROGRAMS = {
     "serving": "nothing",
     "serving.app": "Ray Serve imports its builders by name",
+    "serving.ray_node": "Ray's command line, on every node",
     "serving.door": "a program of the head's pod",
     "serving.stranded": "a part of the door",
     "serving.ingest": "a client of the API",

@@ -15,7 +15,7 @@ rayStartParams:
   # Only this pod reaches the dashboard; who comes from outside passes the door.
   dashboard-host: 127.0.0.1
   dashboard-port: "8266"
-  dashboard-agent-listen-port: "52365"
+  {{- include "headrace.agentPorts" . | nindent 2 }}
   metrics-export-port: "8080"
   disable-usage-stats: "true"
   # What it would send to a driver's terminal is in the log files; "no", for KubeRay leaves out a "false".
@@ -27,10 +27,11 @@ template:
       {{- with $head.labels }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
-    {{- with $head.annotations }}
     annotations:
+      {{- include "headrace.ownCommand" . | nindent 6 }}
+      {{- with $head.annotations }}
       {{- toYaml . | nindent 6 }}
-    {{- end }}
+      {{- end }}
   spec:
     serviceAccountName: {{ include "headrace.fullname" . }}-head
     # Ray's autoscaler changes the RayCluster, and its container mounts the token by itself.
@@ -86,6 +87,7 @@ template:
     containers:
       - name: ray-head
         {{- include "headrace.container" (dict "root" .) | nindent 8 }}
+        {{- include "headrace.rayCommand" . | nindent 8 }}
         ports:
           # KubeRay makes the head's Service of these; on 8265 listens the door.
           - {name: gcs-server, containerPort: 6379}

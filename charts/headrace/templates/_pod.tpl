@@ -57,14 +57,32 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/*
-Ten minutes to start, during which nothing else is asked: a busy node's Ray must not be ended for being slow. Ray itself
-ends a start whose agents are not imported after 15 s each, and the container tries again.
-*/}}
+{{/* Ten minutes to start, during which nothing else is asked: a busy node's Ray must not be ended for being slow. */}}
 {{- define "headrace.rayStarts" -}}
 periodSeconds: 5
 timeoutSeconds: 10
 failureThreshold: 120
+{{- end -}}
+
+{{/*
+Ray's agents listen on ports that are known, so that `serving.ray_node` can name them to a raylet that waits. They are
+below those that the kernel gives to connections.
+*/}}
+{{- define "headrace.agentPorts" -}}
+dashboard-agent-listen-port: "52365"
+dashboard-agent-grpc-port: "6380"
+runtime-env-agent-port: "6381"
+{{- end -}}
+
+{{/* KubeRay leaves the command of such a pod as it is, and puts its own `ray start ...` into a variable. */}}
+{{- define "headrace.ownCommand" -}}
+ray.io/overwrite-container-cmd: "true"
+{{- end -}}
+
+{{/* KubeRay's command, its limit of open files included, but run by `serving.ray_node`. */}}
+{{- define "headrace.rayCommand" -}}
+command: [/bin/bash, -c, --]
+args: ['ulimit -n 65536; eval "exec python -m serving.ray_node ${KUBERAY_GEN_RAY_START_CMD#ray }"']
 {{- end -}}
 
 {{/* The environment of every Ray container. The same settings as on a stack without Kubernetes: a test compares. */}}
@@ -84,6 +102,9 @@ failureThreshold: 120
   value: "300"
 - name: RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT
   value: "300"
+# So long a node may try to reach an agent of its own, once `serving.ray_node` said where it will listen.
+- name: RAY_agent_register_timeout_ms
+  value: "300000"
 # No workers waiting for tasks: Serve has actors only. Nor does an idle one stay.
 - name: RAY_enable_worker_prestart
   value: "0"

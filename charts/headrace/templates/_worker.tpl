@@ -25,7 +25,7 @@ rayStartParams:
   {{- end }}
   num-gpus: {{ $gpus | quote }}
   object-store-memory: {{ $pool.objectStoreMemory | int64 | quote }}
-  dashboard-agent-listen-port: "52365"
+  {{- include "headrace.agentPorts" $root | nindent 2 }}
   metrics-export-port: "8080"
   include-log-monitor: "no"
 template:
@@ -36,10 +36,11 @@ template:
       {{- with $pool.labels }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
-    {{- with $pool.annotations }}
     annotations:
+      {{- include "headrace.ownCommand" $root | nindent 6 }}
+      {{- with $pool.annotations }}
       {{- toYaml . | nindent 6 }}
-    {{- end }}
+      {{- end }}
   spec:
     serviceAccountName: {{ include "headrace.fullname" $root }}
     automountServiceAccountToken: false
@@ -83,6 +84,7 @@ template:
     containers:
       - name: ray-worker
         {{- include "headrace.container" (dict "root" $root "image" $pool.image) | nindent 8 }}
+        {{- include "headrace.rayCommand" $root | nindent 8 }}
         ports:
           - {name: serve, containerPort: 8000}
           - {name: metrics, containerPort: 8080}

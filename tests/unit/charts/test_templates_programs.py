@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -26,6 +30,9 @@ def test_programs_take_their_arguments(full, monkeypatch):
         assert all(isinstance(word, str) for word in words), f"{name}: YAML reads one as something else"
         if not (command := container.get("command")):
             continue  # KubeRay's
+        if command[0] == "/bin/bash":
+            assert container["name"] in ("ray-head", "ray-worker"), name
+            continue  # What it runs is tested below.
         python, flag, module, *arguments = (*command, *container.get("args", ()))
         assert (python, flag) == ("python", "-m"), name
         program = importlib.import_module(f"{module}.__main__" if module == "serving.store" else module)
@@ -39,6 +46,37 @@ def test_programs_take_their_arguments(full, monkeypatch):
         "serving.telemetry.exporter",
     }
     assert {first for module, first in seen if module == "serving.store"} == {"wait", "migrate", "backup"}
+
+
+@pytest.mark.parametrize("name", ["ray-head", "ray-worker"])
+def test_ray_is_started_as_kuberay_says(full, tmp_path, name):
+    """By `serving.ray_node`, with each word of KubeRay's command whole, and in the place of the shell."""
+    program = tmp_path / "python"
+    program.write_text(f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([os.getpid(), *sys.argv[1:]]))\n")
+    program.chmod(0o755)
+    pods = [pod for _, pod in full.pods()]
+    containers = [(pod, c) for pod in pods for c in pod["spec"]["containers"] if c["name"] == name]
+    assert {p["metadata"]["annotations"]["ray.io/overwrite-container-cmd"] for p, _ in containers} == {"true"}
+    [command] = {(*c["command"], *c["args"]) for _, c in containers}
+    generated = """ray start --head --resources='{"a b": 1}' --labels="ray.io/group=x y" --block """
+    process = subprocess.Popen(
+        command,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "KUBERAY_GEN_RAY_START_CMD": generated},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    printed, _ = process.communicate(timeout=60)
+    pid, *words = json.loads(printed)
+    assert words == [
+        "-m",
+        "serving.ray_node",
+        "start",
+        "--head",
+        '--resources={"a b": 1}',
+        "--labels=ray.io/group=x y",
+        "--block",
+    ]
+    assert pid == process.pid, "the node has the signals that its container gets"
 
 
 def test_a_collection_with_access_is_ingested_for_the_stack_alone(render):

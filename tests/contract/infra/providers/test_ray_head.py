@@ -45,7 +45,7 @@ def inputs(folder: Path, ends: int = 0, dies: int = 0, status: int = 200) -> dic
     ray.chmod(0o755)
     (folder / "token").write_text("secret")
     return {
-        "ray": str(ray),
+        "ray": [str(ray)],
         "version": "0",
         "record": str(folder / "run"),
         "log": str(folder / "log"),

@@ -13,7 +13,7 @@ INNER = RayPorts(20_000)
 
 def inputs(tmp_path: Path) -> dict[str, Any]:
     return {
-        "ray": "ray",
+        "ray": ["ray"],
         "record": str(tmp_path / "run"),
         "token_path": "/secrets/token",
         "dashboard_port": 8265,
