@@ -21,9 +21,10 @@ from serving.exports.formats import FORMATS
 from serving.exports.manifest import Filters
 from serving.exports.register import Register
 from serving.exports.writing import write
-from serving.store.errors import InvalidValue, NewerDatabase, StoreError, StoreUnavailable
+from serving.store.errors import InvalidValue, NewerDatabase, StoreError, StoreUnavailable, UnreleasedDatabase
 from serving.store.objects import sealed
-from serving.store.relational.database import HEAD, Database
+from serving.store.relational.database import Database
+from serving.store.relational.migration import HEAD
 from serving.store.upkeep import archive
 
 CONFIG = Path("/etc/headrace/config/serving.json")
@@ -136,14 +137,15 @@ def _redactor() -> Redact:
 async def patiently(step: Callable[[], Awaitable[None]], timeout_s: float) -> None:
     """Repeats `step` while the database is not there yet, and says why when that changes.
 
-    Raises `StoreUnavailable` after `timeout_s`, and at once for a database of a newer Headrace.
+    Raises `StoreUnavailable` after `timeout_s`, and at once for a database that waiting does not change: that of a
+    newer Headrace, or of an unreleased one.
     """
     deadline = time.monotonic() + timeout_s
     said = ""
     while True:
         try:
             return await step()
-        except NewerDatabase:
+        except (NewerDatabase, UnreleasedDatabase):
             raise
         except StoreUnavailable as e:
             if time.monotonic() > deadline:

@@ -15,6 +15,10 @@ class NewerDatabase(StoreUnavailable):
     """The database was written by a newer Headrace; this one would damage it."""
 
 
+class UnreleasedDatabase(StoreUnavailable):
+    """The database was written by a version from before the first release, which no migration leads from."""
+
+
 class OlderDatabase(StoreUnavailable):
     """The database's schema is older than this version's, and this process is not the one to migrate it."""
 

@@ -136,7 +136,6 @@ LONG = {
     "serving/ingest.py": 470,
     "serving/retrieval/index.py": 415,
     "serving/security/erasure.py": 475,
-    "serving/store/relational/database.py": 460,
     "serving/store/relational/tables.py": 545,
     "tools/images/oci.py": 405,
 }

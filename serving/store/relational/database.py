@@ -1,21 +1,16 @@
-"""The relational database: engine, transactions and migrations. SQLite on `local`, PostgreSQL elsewhere."""
+"""The relational database: engine and transactions. SQLite on `local`, PostgreSQL elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, select
+from sqlalchemy import create_engine, select
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -24,8 +19,8 @@ from sqlalchemy.pool import NullPool
 
 from serving.config import Store
 from serving.core.uninterrupted import finish, require, uninterrupted
-from serving.store.errors import InvalidValue, NewerDatabase, OlderDatabase, StoreUnavailable
-from serving.store.relational import encoding, postgres, sqlite
+from serving.store.errors import InvalidValue, StoreUnavailable
+from serving.store.relational import encoding, migration, postgres, sqlite
 from serving.store.relational.postgres import PostgresAccess
 from serving.store.relational.prepared import Given, Lookups, Prepared, Rows
 from serving.store.relational.tables import meta, metadata
@@ -38,8 +33,6 @@ T = TypeVar("T")
 
 _READING = metrics.database_seconds.labels("read")
 _WRITING = metrics.database_seconds.labels("write")
-
-_MIGRATING = threading.Lock()  # alembic keeps its context in module globals
 
 _around: ContextVar[tuple[Database, AsyncConnection] | None] = ContextVar("around", default=None)
 """The transaction of `Database.atomically` that this task is in."""
@@ -293,21 +286,17 @@ class Database:
     async def migrate(self) -> None:
         """Brings the schema up to date in one transaction; replicas that start together wait for each other.
 
-        Raises `NewerDatabase` when a newer Headrace wrote the database, `StoreUnavailable` when it is broken.
+        Raises `NewerDatabase` and `UnreleasedDatabase` for what no migration leads from, `StoreUnavailable` for what is
+        broken.
         """
         await finish(asyncio.to_thread(self._migrate))
 
     @uninterrupted
     async def require_current(self) -> None:
-        """Raises `NewerDatabase` or `OlderDatabase` unless the schema is this version's."""
+        """Raises `OlderDatabase`, `NewerDatabase` or `UnreleasedDatabase` unless the schema is this version's."""
         # Not by the async driver: one that cannot open its file leaves a thread that outlives the event loop, whose
         # traceback would then follow, or cut, the program's last line.
-        found = await self.query(_format)
-        _refuse_newer(found)
-        if found < HEAD:
-            raise OlderDatabase(
-                f"the database has format {found} and this Headrace needs {HEAD}: run `python -m serving.store migrate`"
-            )
+        migration.require_current(await self.query(migration.format_of))
 
     async def rewrite(self) -> None:
         """Writes the database anew without what was deleted, of which deleting alone leaves the bytes on disk.
@@ -347,23 +336,8 @@ class Database:
         return _Explained(self.url)
 
     def _migrate(self) -> None:
-        with _MIGRATING, self._explained():
-            if self.is_sqlite:
-                wait_s = max(self._busy_timeout_s, 60)
-                sqlite.prepare(self.url)
-                url = self.url.set(drivername="sqlite+pysqlite")
-                engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
-                # Alembic rebuilds a table to alter it; foreign keys would cascade. They are checked below.
-                sqlite.configure(engine, busy_timeout_s=wait_s, foreign_keys=False)
-                sqlite.use_wal(engine, wait_s=wait_s)
-            else:
-                arguments = self._access.arguments(statement_timeout_s=0)
-                engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
-                postgres.configure(engine, self._access)
-            with engine.execution_options(**{sqlite.WRITE: True}).begin() as connection:
-                if not self.is_sqlite:
-                    postgres.lock_for_migration(connection)
-                _upgrade(connection)
+        with self._explained():
+            migration.migrate(self.url, self._access, wait_s=max(self._busy_timeout_s, 60))
 
 
 class _Waiting:
@@ -416,44 +390,3 @@ def _normalise(url: str) -> URL:
         return parsed.set(drivername="sqlite+aiosqlite")
     # psycopg serves both the async engine and the migration.
     return parsed.set(drivername="postgresql+psycopg")
-
-
-def alembic_config(connection: Connection | None = None) -> Config:
-    """Returns the Alembic configuration of the migrations that ship in this package."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
-    return config
-
-
-HEAD = int(str(ScriptDirectory.from_config(alembic_config()).get_current_head()))
-"""The format of the database that this version writes: the number of its newest migration."""
-
-
-def _upgrade(connection: Connection) -> None:
-    found = _format(connection)
-    _refuse_newer(found)
-    if found == HEAD:
-        return
-    command.upgrade(alembic_config(connection), "head")
-    if connection.dialect.name == "sqlite":
-        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-        if broken:
-            raise StoreUnavailable(f"migration to format {HEAD} would break a reference: {broken!r}")
-    connection.execute(meta.delete().where(meta.c.key == "format"))
-    connection.execute(meta.insert().values(key="format", value=str(HEAD)))
-
-
-def _format(connection: Connection) -> int:
-    """Returns the number of the newest migration in the database; 0 for an empty one."""
-    if not inspect(connection).has_table(meta.name):
-        return 0
-    return int(connection.execute(select(meta.c.value).where(meta.c.key == "format")).scalar() or 0)
-
-
-def _refuse_newer(found: int) -> None:
-    if found > HEAD:
-        raise NewerDatabase(
-            f"the database has format {found} and this Headrace knows up to {HEAD}: it was written by a "
-            "newer Headrace; install that one again, or restore a backup from before the upgrade"
-        )

@@ -33,7 +33,8 @@ from serving.store.jobs.pause import paused
 from serving.store.objects import data
 from serving.store.objects.places import TEMPORARY, Place
 from serving.store.objects.sealed import KEY, Sealing, is_sealed, unseal
-from serving.store.relational.database import HEAD, Database
+from serving.store.relational.database import Database
+from serving.store.relational.migration import HEAD
 from serving.store.relational.tables import jobs as jobs_table
 from serving.store.relational.tables import meta, metadata
 from serving.store.upkeep.condition import BACKED_UP, Condition

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event, func, select
@@ -14,11 +11,9 @@ from serving.core.uninterrupted import uninterrupted
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations, Item, Newest
 from serving.store.errors import InvalidValue, NotFound
-from serving.store.relational.database import HEAD, Database
-from serving.store.relational.tables import conversation_items, files, meta
+from serving.store.relational.database import Database
+from serving.store.relational.tables import conversation_items
 from tests.captures import TURN, capture
-
-RELEASED = Path(__file__).parents[2] / "fixtures" / "release-0.1.0" / "data" / "headrace.db"
 
 
 def says(role: str, text: str) -> dict[str, object]:
@@ -231,18 +226,3 @@ async def test_a_turn_is_four_statements(
         assert seen == {"SELECT": 1, "BEGIN": 1, "UPDATE": 1, "INSERT": 1 + len(TURN), "COMMIT": 1}
     else:
         assert seen == {"BEGIN": 2, "SELECT": 1, "UPDATE": 1, "INSERT": 2}
-
-
-@pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
-@uninterrupted
-async def test_a_database_of_the_first_release_is_migrated(url: str, alice: Principal) -> None:
-    path = Path(url.removeprefix("sqlite:///"))
-    path.parent.mkdir()
-    shutil.copy(RELEASED, path)
-    released = json.loads((RELEASED.parents[1] / "uploaded.json").read_text())
-    async with Database(url) as database:
-        async with database.read() as connection:
-            assert (await connection.execute(select(meta.c.value).where(meta.c.key == "format"))).scalar() == str(HEAD)
-            assert released["id"] in (await connection.execute(select(files.c.id))).scalars().all()
-        made = await Conversations(database).create(alice, items=[says("user", "hi")])
-        assert made.last_seq == 1

@@ -1,19 +1,15 @@
-"""Keys at rest: whose they are, their rotation, when they were used, and what became of those of earlier versions."""
+"""Keys at rest: whose they are, their rotation, and when they were used."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable
 
 import pytest
-from alembic import command
-from sqlalchemy import create_engine, text
 
 from serving.core.principal import Principal
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.keys import MAX_OVERLAP_S, USED_S, Keys
-from serving.store.relational.database import Database, alembic_config
+from serving.store.relational.database import Database
 from serving.store.tenants import Tenants
 from serving.store.users import Users
 
@@ -146,58 +142,3 @@ async def test_use_is_noted_once_a_minute(keys: Keys) -> None:
     assert await noted() == [1000, 1000 + USED_S - 1]
     await keys.used([two.id, one.id], 1000 + USED_S)
     assert await noted() == [1000 + USED_S, 1000 + USED_S - 1]
-
-
-OLD_KEYS = [
-    # id, tenant, user, scopes, bootstrap
-    ("own", "default", "admin", ["admin"], True),
-    ("all", "team 1", "ann", [], False),
-    ("chief", "team 1", "bob", ["admin", "read"], False),
-    ("both", "team 1", "bob", [], False),
-    ("read", "team 1", "eve", ["read"], False),
-    ("odd", "Ü/x", "u", ["write", "inference"], False),
-]
-
-
-async def test_keys_of_earlier_versions_have_users(new_url: Callable[[], str]) -> None:
-    database = Database(new_url())
-    engine = create_engine(database.url.set(drivername="sqlite+pysqlite") if database.is_sqlite else database.url)
-    if database.is_sqlite:
-        from serving.store.relational import sqlite
-
-        sqlite.prepare(database.url)
-    with engine.begin() as connection:
-        command.upgrade(alembic_config(connection), "0006")
-        connection.execute(text("INSERT INTO meta VALUES ('format', '6')"))
-        for id, tenant, user, scopes, bootstrap in OLD_KEYS:
-            connection.execute(
-                text(
-                    'INSERT INTO keys (id, hash, tenant, "user", name, scopes, bootstrap, created_at) '
-                    "VALUES (:id, :hash, :tenant, :user, '', :scopes, :bootstrap, 1)"
-                ),
-                {"id": id, "hash": id, "tenant": tenant, "user": user, "bootstrap": bootstrap}
-                | {"scopes": json.dumps(scopes)},
-            )
-    engine.dispose()
-    async with database:
-        keys = Keys(database)
-        found = {id: await keys.by_hash(id) for id, *_ in OLD_KEYS}
-        assert {id: (h.role, h.disabled) for id, h in found.items() if h} == {
-            "own": ("admin", False),
-            "all": ("user", False),
-            "chief": ("admin", False),
-            "both": ("admin", False),
-            "read": ("user", False),
-            "odd": ("user", False),
-        }
-        user = ["data", "data:read", "feedback", "inference"]
-        admin = sorted([*user, "admin", "operate"])
-        assert {id: h.key.scopes for id, h in found.items() if h} == {
-            "own": admin,
-            "all": user,
-            "chief": admin,
-            "both": user,
-            "read": ["data:read"],
-            "odd": ["inference"],
-        }
-        assert {t.id for t in (await Tenants(database).list()).items} == {"default", "team 1", "Ü/x"}

@@ -7,16 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, event, select
+from sqlalchemy import event
 
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.errors import InvalidValue, NewerDatabase, StoreUnavailable
+from serving.store.errors import InvalidValue, StoreUnavailable
 from serving.store.jobs.queue import Jobs
-from serving.store.relational.database import HEAD, Database
-from serving.store.relational.tables import meta, metadata
+from serving.store.relational.database import Database
 
 sqlite_only = pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 
@@ -29,23 +26,6 @@ def url(new_url: Callable[[], str]) -> str:
 
 def path_of(database: Database) -> Path:
     return Path(str(database.url.database))
-
-
-@sqlite_only
-async def test_models_are_the_migrated_schema(database: Database) -> None:
-    engine = create_engine(f"sqlite:///{path_of(database)}")
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
-        rows = connection.exec_driver_sql(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE%'"
-        )
-        sql = {row.name: row.sql for row in rows}
-    engine.dispose()
-    # Alembic does not compare the condition of a partial index.
-    assert set(sql) == {"ix_jobs_unfinished", "ix_jobs_waiting", "ix_jobs_running", "ix_jobs_group", "uq_jobs_dedupe"}
-    assert sql.pop("ix_jobs_running").endswith("WHERE status = 'running'")
-    assert all(text.endswith("WHERE status IN ('queued', 'running')") for text in sql.values())
 
 
 @sqlite_only
@@ -72,61 +52,6 @@ def test_memory_is_refused(url: str) -> None:
 
 def test_password_stays_out_of_repr() -> None:
     assert "geheim" not in repr(Database("postgresql://user:geheim@db/headrace"))
-
-
-@uninterrupted
-async def test_migrating_twice_changes_nothing(database: Database) -> None:
-    async with database.write() as connection:
-        await connection.execute(meta.insert().values(key="mark", value="kept"))
-    await database.migrate()
-    async with database.read() as connection:
-        assert (await connection.execute(select(meta.c.value).where(meta.c.key == "mark"))).scalar() == "kept"
-        assert (await connection.execute(select(meta.c.value).where(meta.c.key == "format"))).scalar() == str(HEAD)
-
-
-async def test_databases_of_one_process_migrate_together(new_url: Callable[[], str]) -> None:
-    several = [Database(url) for url in (new_url() for _ in range(4)) for _ in range(2)]
-    await asyncio.gather(*(d.migrate() for d in several))
-    await asyncio.gather(*(d.check() for d in several))
-    for d in several:
-        await d.close()
-
-
-MIGRATE = """
-import asyncio, sys
-from serving.store.relational.database import Database
-async def main():
-    database = Database(sys.argv[1])
-    print("ready", flush=True)
-    sys.stdin.readline()
-    await database.migrate()
-    await database.check()
-    await database.close()
-asyncio.run(main())
-"""
-
-
-def test_processes_migrate_together(url: str, spawn) -> None:
-    processes = [spawn(MIGRATE, url) for _ in range(3)]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
-
-
-@sqlite_only
-@uninterrupted
-async def test_downgrade_is_refused(database: Database, url: str) -> None:
-    async with database.write() as connection:
-        await connection.execute(meta.update().where(meta.c.key == "format").values(value=str(HEAD + 1)))
-    before = path_of(database).read_bytes()
-    older = Database(url)
-    with pytest.raises(NewerDatabase, match=f"format {HEAD + 1} and this Headrace knows up to {HEAD}: it was written"):
-        await older.migrate()
-    await older.close()
-    assert path_of(database).read_bytes() == before
 
 
 @sqlite_only
@@ -216,7 +141,7 @@ async def test_full_disk_keeps_what_was_acknowledged(database: Database, alice: 
 FULL = """
 import asyncio, resource, signal, sys
 from serving.core.principal import Principal
-from serving.store.relational.database import HEAD, Database
+from serving.store.relational.database import Database
 from serving.store.errors import StoreUnavailable
 from serving.store.jobs.queue import Jobs
 async def main():

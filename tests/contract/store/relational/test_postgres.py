@@ -11,22 +11,19 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from serving.config import SecretRef, Store
 from serving.core.ids import new_id
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.errors import InvalidValue, NewerDatabase, NotFound, OlderDatabase, StoreUnavailable
+from serving.store.errors import InvalidValue, NotFound, StoreUnavailable
 from serving.store.files import Files
 from serving.store.jobs.job import claimable
 from serving.store.jobs.queue import Jobs
 from serving.store.keys import Keys
-from serving.store.relational.database import HEAD, Database
+from serving.store.relational.database import Database
 from serving.store.relational.postgres import PostgresAccess
-from serving.store.relational.tables import metadata
 from serving.store.vector_stores import VectorStores
 from tests.servers import Postgres
 
@@ -59,19 +56,6 @@ async def opened(url: str) -> AsyncIterator[Open]:
 async def execute(database: Database, statement: str) -> None:
     async with database.write() as connection:
         await connection.execute(text(statement))
-
-
-@uninterrupted
-async def test_models_are_the_migrated_schema(database: Database) -> None:
-    async with database.read() as connection:
-        found = await connection.run_sync(
-            lambda c: compare_metadata(MigrationContext.configure(c, opts={"compare_type": True}), metadata)
-        )
-        partial = (
-            await connection.execute(text("SELECT indexdef FROM pg_indexes WHERE indexdef LIKE '% WHERE %'"))
-        ).all()
-    assert found == []
-    assert len(partial) == 5
 
 
 @uninterrupted
@@ -153,29 +137,6 @@ async def test_a_server_that_accepts_and_says_nothing(opened: Open) -> None:
                 await database.check()
         finally:
             ended.set()
-
-
-async def test_schemas_of_other_versions(url: str, opened: Open) -> None:
-    with pytest.raises(OlderDatabase, match="format 0 and this Headrace needs"):
-        await opened(migrates=False).start()
-    with pytest.raises(StoreUnavailable, match="never migrated"):
-        await opened().check()
-    await opened().start()
-    await opened(migrates=False).start()
-    await execute(opened(), f"UPDATE meta SET value = '{HEAD + 1}' WHERE key = 'format'")
-    for migrates in (True, False):
-        with pytest.raises(NewerDatabase, match="written by a newer Headrace"):
-            await opened(migrates=migrates).start()
-
-
-async def test_a_migration_that_fails_leaves_nothing(postgres: Postgres, url: str, opened: Open) -> None:
-    name = url.rpartition("/")[2]
-    postgres.sql("CREATE TABLE vector_stores (id int)", name)  # in the way of the migration's third table
-    with pytest.raises(Exception, match="already exists"):
-        await opened().migrate()
-    assert postgres.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name) == [(1,)]
-    postgres.sql("DROP TABLE vector_stores", name)
-    await opened().migrate()
 
 
 async def test_every_connection_in_use(database: Database, opened: Open) -> None:

@@ -44,7 +44,8 @@ from serving.store.memories import Memories
 from serving.store.objects import data
 from serving.store.objects.blobs import Blobs
 from serving.store.objects.sealed import Unreadable, new_key, read_key
-from serving.store.relational.database import HEAD, Database
+from serving.store.relational.database import Database
+from serving.store.relational.migration import HEAD
 from serving.store.relational.tables import meta, metadata
 from serving.store.responses import NewResponse
 from serving.store.summaries import Summaries
