@@ -18,15 +18,18 @@ command line is left to Ray.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray import _raylet
 from ray._private import services
 from ray.scripts import scripts
+
+_raylet: Any = importlib.import_module("ray._raylet")
+"""It is compiled, and its stub leaves out what is used here."""
 
 WAIT_S = 10.0
 """How long the agents have to write their files themselves. The raylet waits for 15 s, and starts to count later."""
@@ -77,7 +80,7 @@ def with_patience(start_raylet: Callable[..., Any], wait_s: float = WAIT_S) -> C
 
 def main() -> None:
     services.start_raylet = with_patience(services.start_raylet)
-    scripts.main()
+    scripts.cli(prog_name="ray")
 
 
 if __name__ == "__main__":
