@@ -42,7 +42,7 @@ def verb(name: str) -> float:
 
 def pids() -> Sequence[int]:
     """Returns every process that the stack started."""
-    records = sorted((Layout.of(STACK).state / "run").glob("*"))
+    records = sorted((Layout.for_stack(STACK).state / "run").glob("*"))
     return [member.pid for record in records for member in Session(record).members()]
 
 

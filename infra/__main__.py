@@ -1,4 +1,4 @@
-"""The Pulumi program: configuration -> target with the application and its knowledge -> outputs."""
+"""The Pulumi program: reads the configuration, plans the target with the application, and exports outputs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pulumi
 from pulumi.runtime import config as runtime
 
 from infra import documents
-from infra.cluster_config import MOUNTED
+from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import NAMESPACE
 from infra.config_loader import load
-from infra.mistakes import block
+from infra.mistakes import report
 from infra.targets import Target
 from infra.targets.layout import CHECKOUT, Layout
 
 
 def raw_settings() -> tuple[dict[str, object], frozenset[str]]:
-    """The settings of this stack without their namespace, and which of them are encrypted."""
+    """Returns the stack's settings without their namespace, and the names of the encrypted ones."""
     prefix = f"{NAMESPACE}:"
     names = {**runtime.get_config_env(), **runtime.CONFIG.get()}
     raw = {k.removeprefix(prefix): v for k, v in names.items() if k.startswith(prefix)}
@@ -27,24 +27,24 @@ def raw_settings() -> tuple[dict[str, object], frozenset[str]]:
 
 
 def plan() -> Target:
-    """Each target loads what it needs, and nothing of the others."""
+    """Plans the stack on its target. Only that target's module is imported, so other SDKs are not needed."""
     raw, encrypted = raw_settings()
     stack = pulumi.get_stack()
     local = raw.get("target", "local") == "local"
-    secrets = str(Layout.of(stack, str(raw.get("state", ""))).secrets) if local else MOUNTED
+    secrets = str(Layout.for_stack(stack, str(raw.get("state", ""))).secrets) if local else MOUNTED_SECRETS
     loaded = load(raw, encrypted, secrets)
-    name = {"local": "local", "kubeconfig": "kubeconfig"}.get(loaded.config.target, "made")
+    name = {"local": "local", "kubeconfig": "kubeconfig"}.get(loaded.config.target, "provisioning")
     target = importlib.import_module(f"infra.targets.{name}")
     found = [*target.mistakes(loaded, stack), *documents.mistakes(CHECKOUT, loaded.config.knowledge)]
-    found = [*loaded.mistakes, *(m for m in found if m.setting not in loaded.unread)]
+    found = [*loaded.mistakes, *(m for m in found if m.setting not in loaded.invalid)]
     if found:
-        raise pulumi.RunError(block(found))
-    made: Target = target.plan(loaded.config, loaded.secrets, stack)
-    return made
+        raise pulumi.RunError(report(found))
+    planned: Target = target.plan(loaded.config, loaded.secrets, stack)
+    return planned
 
 
 def main() -> None:
-    # Pulumi puts this folder on the path, where modules of ours would hide packages of the same name (kserve).
+    # Pulumi puts this folder on the path; its modules would shadow packages of the same name, such as kserve.
     sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent]
     target = plan()
     pulumi.export("url", target.url)

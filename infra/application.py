@@ -1,4 +1,4 @@
-"""StackConfig -> what the Serve application is told. Pure functions, the same for every target."""
+"""Converts StackConfig to the configuration and catalogue of the Serve application, the same for all targets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from infra.mistakes import Mistake
 from serving.config import Catalog, RestrictedCollection, SecretRef, ServingConfig, SqlTool, Store, same_database
 
 
-def build(checkout: Path, *packages: str) -> str:
-    """Names a program of these folders by its content: another program is another name, and an update."""
+def build_digest(checkout: Path, *packages: str) -> str:
+    """Returns a digest of the program in these packages; a changed program has another digest and is redeployed."""
     digest = hashlib.sha256()
-    # What a page gives to browsers is a part of its program.
+    # Static files that a page serves to browsers are part of the program.
     patterns = [f"{package}/**/{files}" for package in packages for files in ("*.py", "static/*")]
     sources = [file for pattern in patterns for file in sorted(checkout.glob(pattern))]
     for file in (*sources, checkout / "requirements/serving.txt"):
@@ -24,7 +24,7 @@ def build(checkout: Path, *packages: str) -> str:
 
 
 def catalog(config: StackConfig) -> Catalog:
-    """What changes often: models, aliases, assistants and their tools, and who may read which collection."""
+    """Returns the catalogue, which changes without a restart: models, aliases, assistants, tools, collections."""
     restricted = [RestrictedCollection(name=k.name, access=k.access) for k in config.knowledge if k.access is not None]
     return Catalog(
         models=config.models,
@@ -37,9 +37,9 @@ def catalog(config: StackConfig) -> Catalog:
     )
 
 
-def own_database(config: StackConfig, database: str) -> list[Mistake]:
-    """Tools that would read the stack's own `database`; the gateway refuses them too."""
-    problem = "is the stack's own database, where the words of all tenants are"
+def own_database_mistakes(config: StackConfig, database: str) -> list[Mistake]:
+    """Reports SQL tools on the stack's own `database`, which the gateway rejects too."""
+    problem = "is the stack's own database, which holds the data of all tenants"
     return [
         Mistake(f"tools[{i}].database", problem, "name another database")
         for i, tool in enumerate(config.tools)
@@ -47,7 +47,7 @@ def own_database(config: StackConfig, database: str) -> list[Mistake]:
     ]
 
 
-def serving(
+def serving_config(
     config: StackConfig,
     *,
     store: Store,
@@ -56,9 +56,10 @@ def serving(
     multiprocess_dir: str | None,
     url: str,
 ) -> ServingConfig:
-    """What changes seldom. `url` is where browsers reach the API, empty when none does.
+    """Returns the serving configuration, whose changes restart the gateways.
 
-    `key_secret` says where the key secret of a number is.
+    `url` is the API's address for browsers, empty if there is none. `key_secret` maps a number to the reference of
+    that key secret.
     """
     oidc = config.oidc
     if oidc.issuers and not oidc.url:
@@ -85,5 +86,5 @@ def serving(
 
 
 def _proxies(config: StackConfig) -> int:
-    """Returns how many proxies stand before HAProxy, the stack's ingress included."""
+    """Returns the number of proxies in front of HAProxy, including the stack's ingress."""
     return config.trusted_proxies + (config.ingress.kind != "none")

@@ -1,4 +1,4 @@
-"""StackConfig -> values of charts/headrace. Pure functions: the files of knowledge are read, nothing else."""
+"""Converts StackConfig to the values of charts/headrace. Reads documents and certificates, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from infra.cluster_config import Image, Pool
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
 from infra.mistakes import Mistake
-from infra.targets.provisioned import Provisioned
-from infra.targets.secrets import API_KEY, key_secret, reference
+from infra.targets.provisioned_cluster import ProvisionedCluster
+from infra.targets.secrets import API_KEY, key_secret_name, secret_reference
 from infra.volumes import CONTROL_STATE
 from serving.config import Store
 
 Values = dict[str, Any]
 
 RELEASE = "headrace"
-LABELS = {
+OBJECT_LABELS = {
     "app.kubernetes.io/name": "headrace",
     "app.kubernetes.io/instance": RELEASE,
     "app.kubernetes.io/part-of": "headrace",
     "app.kubernetes.io/managed-by": "pulumi",
 }
-"""On objects beside the chart's own."""
+"""Labels of the stack's objects that are not part of the chart."""
 
 DATA = "/var/lib/headrace"
 CERTIFICATES = "/etc/headrace/certificates"
@@ -36,70 +36,75 @@ BEGIN = "-----BEGIN CERTIFICATE-----"
 TLS_SECRET = "headrace-tls"  # noqa: S105 (a name)
 
 DOCUMENT_BYTES = 900 * 1024
-"""A ConfigMap holds a mebibyte, and a document must lie in one."""
+"""Largest document: it must fit into one ConfigMap, which holds a mebibyte."""
 
 DOCUMENTS_BYTES = 16 * 1024 * 1024
-"""Of all collections: more has no place in etcd."""
+"""Largest total size of all collections, to spare etcd."""
 
 
 def url(config: StackConfig) -> str:
-    """Where the API answers: its host, or the Service inside the cluster."""
+    """Returns the API's URL: that of its host, or of the Service inside the cluster."""
     if config.ingress.host:
         return f"https://{config.ingress.host}"
     return f"http://{RELEASE}-serve-svc.{config.kubernetes.namespace}.svc:8000"
 
 
 def store(config: StackConfig) -> Store:
-    """Where state lives. A Job migrates the schema, before replicas of a new version serve."""
+    """Returns the settings of database and data. A Job migrates the schema before a new version serves."""
     database = config.database
     return Store(
-        database=_database(config),
-        password=reference(DATABASE_PASSWORD) if database.kind == "cloudnativepg" else database.password,
+        database=_database_url(config),
+        password=secret_reference(DATABASE_PASSWORD) if database.kind == "cloudnativepg" else database.password,
         migrate=False,
         data=config.data.uri or DATA,
         endpoint=config.data.endpoint or None,
     )
 
 
-def _database(config: StackConfig) -> str:
+def _database_url(config: StackConfig) -> str:
     return config.database.url or postgres.url(config)
 
 
-def image(named: Image) -> str:
-    """An image as the cluster pulls it."""
+def image_reference(named: Image) -> str:
+    """Returns the reference under which the cluster pulls an image."""
     name = f"{named.registry}/{named.repository}".lstrip("/")
     return f"{name}@{named.digest}" if named.digest else f"{name}:{named.tag}"
 
 
 def values(
-    config: StackConfig, secret: str, checkout: Path, urls: Mapping[str, Any], made: Provisioned | None = None
+    config: StackConfig,
+    secret: str,
+    checkout: Path,
+    urls: Mapping[str, Any],
+    provisioned: ProvisionedCluster | None = None,
 ) -> Values:
-    """Values of the chart; `secret` is the Secret that holds the stack's secrets, `made` a cluster that the stack made.
+    """Returns the chart's values.
 
-    `urls` are the addresses of KServe's models by name: what is given is passed on, never looked at.
+    `secret` is the name of the Secret with the stack's secrets, `provisioned` the cluster if the stack created it.
+    `urls` are the addresses of KServe's models by name; they can be outputs and are passed through.
     """
-    serving = application.serving(
+    serving = application.serving_config(
         config,
         store=store(config),
-        key_secret=lambda number: reference(key_secret(number)),
-        api_key=reference(API_KEY),
+        key_secret=lambda number: secret_reference(key_secret_name(number)),
+        api_key=secret_reference(API_KEY),
         multiprocess_dir=None,
         url=url(config) if config.ingress.host else "",
     )
     monitored = monitoring.MONITORING.choice(config) != "off"
-    said, certificates = _certificates(serving.model_dump(mode="json", exclude_none=True))
+    serving_values, certificates = _certificates(serving.model_dump(mode="json", exclude_none=True))
     return {
-        "image": {**_image(config.image), "pullSecrets": list(config.image.pull_secrets)},
-        "serving": said,
+        "image": {**_image_values(config.image), "pullSecrets": list(config.image.pull_secrets)},
+        "serving": serving_values,
         **({"certificates": certificates} if certificates else {}),
         "catalog": kserve.with_urls(application.catalog(config).model_dump(mode="json", exclude_none=True), urls),
-        "knowledge": knowledge(config, checkout),
-        "secrets": _secrets(config, secret),
-        "pools": {pool.name: _pool(pool) for pool in config.pools},
+        "knowledge": knowledge_values(config, checkout),
+        "secrets": _secret_values(config, secret),
+        "pools": {pool.name: _pool_values(pool) for pool in config.pools},
         "head": {"gcs": {"rocksdb": {"size": CONTROL_STATE, "storageClass": config.kubernetes.storage_class}}},
         "autoscaling": {"enabled": any(pool.max_replicas for pool in config.pools)},
         "persistence": {
-            "retain": False,  # `pulumi destroy` leaves nothing
+            "retain": False,  # `pulumi destroy` deletes the volumes too
             "data": {
                 "size": config.data.storage,
                 "storageClass": config.data.storage_class or config.kubernetes.storage_class,
@@ -110,16 +115,20 @@ def values(
             "type": config.kubernetes.service_type,
             "sourceRanges": [str(r) for r in config.kubernetes.source_ranges],
         },
-        **_entry(config),
-        **(_identity(made) if made else {}),
-        **_backup(config),
-        "networkPolicy": network.peers(config, kuberay.KUBERAY, monitoring.MONITORING, made.identity if made else ()),
-        # Said, not detected: a preview knows the cluster without the add-ons that `up` brings.
+        **_ingress_values(config),
+        **(_identity_values(provisioned) if provisioned else {}),
+        **_backup_values(config),
+        "networkPolicy": network.policy_values(
+            config, kuberay.KUBERAY, monitoring.MONITORING, provisioned.identity if provisioned else ()
+        ),
+        # Set, not detected: during a preview the cluster does not have the add-ons yet that `up` installs.
         "monitoring": {
             "podMonitor": {"enabled": monitored},
             "rules": {
                 "enabled": monitored,
-                "engineNamespaces": sorted({kserve.namespace_of(m, "") for m in kserve.models(config)} - {""}),
+                "engineNamespaces": sorted(
+                    {kserve.service_namespace(m, "") for m in kserve.kserve_models(config)} - {""}
+                ),
             },
             "dashboards": {"enabled": monitored},
         },
@@ -127,25 +136,25 @@ def values(
 
 
 def _certificates(serving: Values) -> tuple[Values, dict[str, str]]:
-    """The configuration with the authorities' certificates where pods find them, and their content by file name."""
+    """Returns the configuration with the paths of CA certificates in pods, and the certificates by file name."""
     content = {}
     for issuer in (serving.get("oidc") or {}).get("issuers", ()):
         if file := issuer.get("tls_ca"):
             text = Path(file).read_text()
-            # Replicas read it when they start: another certificate has another name, which starts others.
+            # Replicas read it when they start. The digest in the name restarts them when the certificate changes.
             name = f"issuer-{issuer['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.pem"
             content[name] = text
             issuer["tls_ca"] = f"{CERTIFICATES}/{name}"
     return serving, content
 
 
-def _image(image: Image) -> Values:
-    given = image.model_dump(include={"registry", "repository", "tag", "digest"})
-    return {**{k: v for k, v in given.items() if v}, "pullPolicy": image.pull_policy}
+def _image_values(image: Image) -> Values:
+    values = image.model_dump(include={"registry", "repository", "tag", "digest"})
+    return {**{k: v for k, v in values.items() if v}, "pullPolicy": image.pull_policy}
 
 
-def _secrets(config: StackConfig, secret: str) -> Values:
-    """The Secret that the stack makes, or the entry of a store that one is made of."""
+def _secret_values(config: StackConfig, secret: str) -> Values:
+    """Returns the values for the stack's own Secret, or for an ExternalSecret."""
     external = config.kubernetes.external_secret
     values: Values = {
         "bucketCredentials": {"secret": config.data.credentials},
@@ -159,12 +168,12 @@ def _secrets(config: StackConfig, secret: str) -> Values:
         "key": external.key,
         "refreshInterval": external.refresh_interval,
     }
-    if config.database.kind == "cloudnativepg":  # its owner's password is the stack's own
+    if config.database.kind == "cloudnativepg":  # the stack generates the owner's password itself
         values["databasePassword"] = {"secret": postgres.OWNER_SECRET, "key": "password"}
     return values
 
 
-def _backup(config: StackConfig) -> Values:
+def _backup_values(config: StackConfig) -> Values:
     backup = config.backup
     if not backup.claim:
         return {}
@@ -179,7 +188,7 @@ def _backup(config: StackConfig) -> Values:
     }
 
 
-def _pool(pool: Pool) -> Values:
+def _pool_values(pool: Pool) -> Values:
     limits = {"cpu": f"{pool.cpus:g}", "memory": pool.memory}
     requests = limits | {"cpu": f"{pool.reserved_cpus or pool.cpus:g}"}
     bounds = {"minReplicas": pool.min_replicas, "maxReplicas": pool.max_replicas}
@@ -190,21 +199,21 @@ def _pool(pool: Pool) -> Values:
         "resources": {"requests": requests, "limits": limits},
         "nodeSelector": pool.selector,
         "tolerations": [t.model_dump(exclude_defaults=True) | {"operator": t.operator} for t in pool.tolerations],
-        **({"image": _image(pool.image)} if pool.image else {}),
+        **({"image": _image_values(pool.image)} if pool.image else {}),
     }
 
 
-def _identity(made: Provisioned) -> Values:
-    """By which pods that use the bucket are known to the cloud."""
-    annotations = dict(made.service_account_annotations)
+def _identity_values(provisioned: ProvisionedCluster) -> Values:
+    """Returns the annotations and labels that give pods their cloud identity, which may use the bucket."""
+    annotations = dict(provisioned.service_account_annotations)
     return {
         "serviceAccounts": {account: {"annotations": annotations} for account in ("worker", "jobs")},
-        "commonLabels": dict(made.pod_labels),
+        "commonLabels": dict(provisioned.pod_labels),
     }
 
 
-def _entry(config: StackConfig) -> Values:
-    """Ingress or Gateway API route, always with TLS: API keys must not travel in plain text."""
+def _ingress_values(config: StackConfig) -> Values:
+    """Returns the values of the Ingress or HTTPRoute, always with TLS, since requests carry API keys."""
     ingress = config.ingress
     tls = ingress.tls
     annotations = {"cert-manager.io/cluster-issuer": tls.issuer} if tls and tls.issuer else {}
@@ -221,20 +230,20 @@ def _entry(config: StackConfig) -> Values:
         }
     if ingress.kind == "gateway":
         namespace, _, name = ingress.gateway.rpartition("/")
-        made = {
+        new_gateway = {
             "create": True,
             "className": ingress.class_name or gateway.CLASS,
             "tlsSecret": secret,
             "annotations": annotations,
         }
         parent = {"name": name, **({"namespace": namespace} if namespace else {}), "sectionName": ingress.listener}
-        there = {"parentRefs": [parent]} if name else {"gateway": made}
-        return {"httpRoute": {"enabled": True, "hosts": [ingress.host], **there}}
+        route = {"parentRefs": [parent]} if name else {"gateway": new_gateway}
+        return {"httpRoute": {"enabled": True, "hosts": [ingress.host], **route}}
     return {}
 
 
-def knowledge(config: StackConfig, checkout: Path) -> list[Values]:
-    """Collections with their documents in base64, by relative path. Empty files hold nothing to find."""
+def knowledge_values(config: StackConfig, checkout: Path) -> list[Values]:
+    """Returns the collections with their documents in base64, by relative path, without empty files."""
     collections = []
     for collection in config.knowledge:
         found = documents.documents(checkout, collection.paths)
@@ -244,7 +253,7 @@ def knowledge(config: StackConfig, checkout: Path) -> list[Values]:
     return collections
 
 
-def _unread_certificates(config: StackConfig) -> Iterator[Mistake]:
+def _certificate_mistakes(config: StackConfig) -> Iterator[Mistake]:
     for i, issuer in enumerate(config.oidc.issuers):
         if not issuer.tls_ca:
             continue
@@ -252,36 +261,36 @@ def _unread_certificates(config: StackConfig) -> Iterator[Mistake]:
         try:
             text = Path(issuer.tls_ca).read_text()
             if BEGIN not in text:
-                yield Mistake(key, f"{issuer.tls_ca} has no certificate in PEM", "name a file that has one")
-            if "PRIVATE KEY-----" in text:  # a ConfigMap is no place for it
-                yield Mistake(key, f"{issuer.tls_ca} has a private key in it", "name a file with certificates alone")
+                yield Mistake(key, f"{issuer.tls_ca} contains no PEM certificate", "name a file with one")
+            if "PRIVATE KEY-----" in text:  # the file is copied into a ConfigMap, which is not secret
+                yield Mistake(key, f"{issuer.tls_ca} contains a private key", "name a file with certificates only")
         except (OSError, UnicodeDecodeError) as e:
-            problem = getattr(e, "strerror", None) or "it is no text"
+            problem = getattr(e, "strerror", None) or "it is not text"
             yield Mistake(
                 key, f"{issuer.tls_ca} cannot be read: {problem}", "name a file on this host; pods get a copy"
             )
 
 
 def mistakes(config: StackConfig, checkout: Path) -> list[Mistake]:
-    """Documents that cannot travel into the cluster as ConfigMaps, and tools that would read the stack's database."""
-    found = application.own_database(config, _database(config))
-    found += _unread_certificates(config)
+    """Reports documents too large for ConfigMaps, unusable certificates, and tools on the stack's own database."""
+    found = application.own_database_mistakes(config, _database_url(config))
+    found += _certificate_mistakes(config)
     total = 0
     fix = "leave it out, and upload it through the files API"
     for i, collection in enumerate(config.knowledge):
         try:
             names = documents.documents(checkout, collection.paths)
         except LookupError:
-            continue  # said by documents.mistakes
+            continue  # reported by documents.mistakes
         sizes = {name: (checkout / name).stat().st_size for name in names}
         total += sum(sizes.values())
         if not any(sizes.values()):
-            found.append(Mistake(f"knowledge[{i}].paths", "holds empty files alone", "name documents"))
+            found.append(Mistake(f"knowledge[{i}].paths", "matches empty files only", "name documents"))
         for name, size in sizes.items():
             if size > DOCUMENT_BYTES:
-                problem = f"{name} has {size / 1024:.0f} KiB, and a ConfigMap takes {DOCUMENT_BYTES // 1024}"
+                problem = f"{name} has {size / 1024:.0f} KiB, more than the {DOCUMENT_BYTES // 1024} of a ConfigMap"
                 found.append(Mistake(f"knowledge[{i}].paths", problem, fix))
     if total > DOCUMENTS_BYTES:
-        problem = f"its documents have {total / 2**20:.0f} MiB, and {DOCUMENTS_BYTES >> 20} travel as ConfigMaps"
+        problem = f"its documents have {total / 2**20:.0f} MiB, more than the {DOCUMENTS_BYTES >> 20} for ConfigMaps"
         found.append(Mistake("knowledge", problem, "leave some out, and upload them through the files API"))
     return found

@@ -1,4 +1,4 @@
-"""Checks between settings: what each may be by itself, and not together with the others."""
+"""Checks between settings that are each valid by themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from infra import volumes
-from infra.cluster_config import MOUNTED, Existing
+from infra.cluster_config import MOUNTED_SECRETS, Existing
 from infra.gpu import cost, fit, placement
 from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
@@ -63,10 +63,10 @@ def _alias_targets(config: StackConfig) -> list[Mistake]:
 
 
 def _cached_prices(config: StackConfig) -> list[Mistake]:
-    """Prices of cached tokens whose number nobody is told."""
+    """Reports prices for cached tokens where their number is not reported to callers, and so never charged."""
     if config.prompt_cache != "tenant":
         return []
-    problem = "is never charged: with headrace:prompt_cache tenant nobody is told what was cached"
+    problem = "is never charged: with headrace:prompt_cache tenant, the number of cached tokens is not reported"
     return [
         Mistake(f"models[{i}].price.cached_input", problem, "set headrace:prompt_cache to user, or leave it out")
         for i, model in enumerate(config.models)
@@ -120,7 +120,7 @@ def _tool_names(config: StackConfig) -> list[Mistake]:
 
 
 def _references(config: StackConfig) -> list[tuple[str, str]]:
-    """What replicas read secrets by: (key, reference)."""
+    """Returns all references to secrets, as pairs of setting and reference."""
     holders: list[tuple[str, Strict]] = [
         ("database", config.database),
         *((f"models[{i}]", model) for i, model in enumerate(config.models)),
@@ -135,34 +135,34 @@ def _references(config: StackConfig) -> list[tuple[str, str]]:
         for i, tool in enumerate(config.tools)
         if isinstance(tool, HttpTool | McpTool)
         for name, value in tool.headers.items()
-        for place, ref in _references_of(value)
+        for place, ref in _header_references(value)
     ]
 
 
-def _references_of(value: SecretRef | TenantSecrets) -> list[tuple[str, str]]:
+def _header_references(value: SecretRef | TenantSecrets) -> list[tuple[str, str]]:
     if isinstance(value, SecretRef):
         return [("", value.ref)]
     found = [(f".tenants.{tenant}", each.ref) for tenant, each in value.tenants.items()]
     return [*found, (".default", value.default.ref)] if value.default is not None else found
 
 
-def _never_called(config: StackConfig) -> list[Mistake]:
-    fix = "name a tenant in the access of both, or take it out"
+def _unreachable_tools(config: StackConfig) -> list[Mistake]:
+    fix = "name a tenant in the access of both, or remove it"
     found = never_called(config.models, config.aliases, config.assistants, config.tools)
     return [Mistake(at, problem, fix) for at, problem in found]
 
 
-def _encrypted(key: str) -> str:
+def _secret_command(key: str) -> str:
     return f"`pulumi config set --secret --path 'headrace:{key}'`"
 
 
-def _environment(config: StackConfig) -> list[Mistake]:
-    """Ray's processes do not get our environment."""
+def _environment_references(config: StackConfig) -> list[Mistake]:
+    """Reports references to environment variables: Ray's processes do not inherit this environment."""
     local = config.target == "local"
-    problem = f"no environment variable reaches {'a local stack' if local else 'pods'}"
+    problem = f"environment variables do not reach {'a local stack' if local else 'pods'}"
     file = "{ref: file:/path}, or " if local else ""
     return [
-        Mistake(f"{key}.ref", problem, f"use {file}{_encrypted(key)}")
+        Mistake(f"{key}.ref", problem, f"use {file}{_secret_command(key)}")
         for key, reference in _references(config)
         if reference.startswith("env:")
     ]
@@ -179,27 +179,27 @@ def _ports(config: StackConfig) -> list[Mistake]:
             problem = f"{port} is also ports.{seen[port]}"
             mistakes.append(Mistake(f"ports.{name}", problem, "give each its own port"))
         elif ray and ray <= port < ray + 1000:
-            problem = f"{port} lies in Ray's block {ray}-{ray + 999}"
-            mistakes.append(Mistake(f"ports.{name}", problem, "move it, or headrace:ports.ray"))
+            problem = f"{port} is in Ray's block {ray}-{ray + 999}"
+            mistakes.append(Mistake(f"ports.{name}", problem, "change it, or headrace:ports.ray"))
         seen.setdefault(port, name)
     if 0 < ray < 1024:
         mistakes.append(Mistake("ports.ray", f"{ray} is a privileged port", "use 0, or 1024 and above"))
     return mistakes
 
 
-def _files_of_pods(config: StackConfig) -> list[Mistake]:
-    """On a cluster the only files with secrets are those that the stack mounts."""
+def _secret_files(config: StackConfig) -> list[Mistake]:
+    """Reports references to files that pods do not have: a cluster has only the secrets that the stack mounts."""
     if config.target == "local":
         return []
     return [
-        Mistake(f"{key}.ref", "names a file that pods do not have", f"use {_encrypted(key)}")
+        Mistake(f"{key}.ref", "refers to a file that does not exist in pods", f"use {_secret_command(key)}")
         for key, reference in _references(config)
-        if reference.startswith("file:") and not reference.startswith(f"file:{MOUNTED}/")
+        if reference.startswith("file:") and not reference.startswith(f"file:{MOUNTED_SECRETS}/")
     ]
 
 
 def _pools(config: StackConfig) -> list[Mistake]:
-    """Pools have names of their own, and what names a pool names one that there is."""
+    """Reports duplicate pool names, and workloads on pools that do not exist."""
     mistakes = []
     names = [p.name for p in config.pools]
     for i, name in enumerate(names):
@@ -218,7 +218,7 @@ def _pools(config: StackConfig) -> list[Mistake]:
 
 
 def _pool_sizes(config: StackConfig) -> list[Mistake]:
-    """Replicas reserve CPUs of their pool, with room for the largest application to be replaced in place."""
+    """Reports pools with too few CPUs for their replicas plus a replacement of the largest application."""
     if config.target == "local":
         return []
     mistakes = []
@@ -232,17 +232,17 @@ def _pool_sizes(config: StackConfig) -> list[Mistake]:
         needed = sum(parts) + sum(models) + max([sum(parts), *models])
         offered = (pool.max_replicas or pool.replicas) * pool.cpus
         if offered < needed - 1e-9:
-            problem = f"{offered:g} in all is less than the {needed:g} that its replicas and one replacement need"
+            problem = f"{offered:g} in total is less than the {needed:g} that its replicas and one replacement need"
             mistakes.append(Mistake(f"pools[{i}].cpus", problem, "raise cpus or replicas of the pool"))
     return mistakes
 
 
 def _kserve(config: StackConfig) -> list[Mistake]:
-    """Where there is no cluster, KServe can be asked by its address alone."""
+    """Reports KServe models without a URL on a local stack, which has no KServe to ask for one."""
     if config.target != "local":
         return []
     return [
-        Mistake(f"models[{i}].url", "is missing, and target local has no KServe", "name the address of the service")
+        Mistake(f"models[{i}].url", "is missing, and target local has no KServe", "set it to the service's address")
         for i, model in enumerate(config.models)
         if isinstance(model, KServeModel) and not model.url
     ]
@@ -251,51 +251,51 @@ def _kserve(config: StackConfig) -> list[Mistake]:
 def _image(config: StackConfig) -> list[Mistake]:
     if config.target == "local" or config.image.digest or config.image.tag:
         return []
-    fix = "push the serving image to a registry that the cluster reaches, and name its digest"
+    fix = "push the serving image to a registry that the cluster can reach, and set its digest"
     return [Mistake("image.digest", "is missing", fix)]
 
 
 def _database_url(config: StackConfig) -> list[Mistake]:
-    """It is never repeated: who misspells it may have written a password into it."""
+    """Reports a URL that is not PostgreSQL's. The message omits the URL, which may contain a password."""
     url = config.database.url
     if not url:
         return []
     parts = urlsplit(url)
     if parts.password is not None:
-        return [Mistake("database.url", "holds a password", "move it to database.password (encrypted)")]
+        return [Mistake("database.url", "contains a password", "move it to database.password (encrypted)")]
     scheme = parts.scheme.partition("+")[0]
     if scheme == "postgresql" and parts.username and parts.hostname and len(parts.path) > 1:
         return []
-    return [Mistake("database.url", "is no URL of a PostgreSQL", "write postgresql://user@host:port/database")]
+    return [Mistake("database.url", "is not a PostgreSQL URL", "write postgresql://user@host:port/database")]
 
 
-def _operators_namespace(config: StackConfig) -> list[Mistake]:
-    """Network policies let the operator's namespace, and nobody else, talk to Ray."""
+def _operator_namespace(config: StackConfig) -> list[Mistake]:
+    """Reports an existing KubeRay without its namespace, the only one that network policies let connect to Ray."""
     kuberay = config.addons.kuberay
     if not isinstance(kuberay, Existing) or kuberay.namespace:
         return []
-    return [Mistake("addons.kuberay.namespace", "is missing", "name the namespace of the operator that is there")]
+    return [Mistake("addons.kuberay.namespace", "is missing", "set it to the namespace of the existing operator")]
 
 
-def _needs_addons(config: StackConfig) -> list[Mistake]:
-    """What the stack uses must not be switched off."""
+def _required_addons(config: StackConfig) -> list[Mistake]:
+    """Reports add-ons that are off although the stack needs them."""
     if config.target == "local":
         return []
     tls = config.ingress.tls
     needs = [
-        ("kuberay", True, "Ray runs by it"),
+        ("kuberay", True, "it runs Ray"),
         ("gpu", any(p.gpus for p in config.pools), "a pool has gpus"),
         ("postgres", config.database.kind == "cloudnativepg", "database.kind is cloudnativepg"),
         ("certificates", bool(tls and tls.issuer), "ingress.tls names an issuer"),
         (
             "gateway",
             config.ingress.kind == "gateway" and not config.ingress.gateway,
-            "ingress.kind is gateway, and no gateway is named",
+            "ingress.kind is gateway without an existing gateway",
         ),
         ("kserve", any(m.engine == "kserve" for m in config.models), "a model's engine is kserve"),
     ]
     return [
-        Mistake(f"addons.{name}", f"is off, and {why}", "use auto, or {existing: NAME} for one that the cluster has")
+        Mistake(f"addons.{name}", f"is off, but {why}", "use auto, or {existing: NAME} for one in the cluster")
         for name, needed, why in needs
         if needed and getattr(config.addons, name) == "off"
     ]
@@ -306,25 +306,25 @@ def _source_ranges(config: StackConfig) -> list[Mistake]:
     if kubernetes.service_type == "ClusterIP" or kubernetes.source_ranges:
         return []
     problem = f"is missing, and the Service is a {kubernetes.service_type}"
-    return [Mistake("kubernetes.source_ranges", problem, "say who may reach it, for example [10.0.0.0/8]")]
+    return [Mistake("kubernetes.source_ranges", problem, "name the networks of its users, for example [10.0.0.0/8]")]
 
 
-def _cloud(config: StackConfig) -> list[Mistake]:
-    """The API server of a cluster that the stack makes is open to those alone who are named."""
+def _authorized_ranges(config: StackConfig) -> list[Mistake]:
+    """Reports a public API server without the ranges that may connect to it."""
     if config.target not in CLOUDS or config.cluster.endpoint == "private":
         return []
     if config.cluster.authorized_ranges:
         return []
-    fix = "name the addresses that `up` and kubectl come from, or set cluster.endpoint to private"
+    fix = "list the addresses that run `up` and kubectl, or set cluster.endpoint to private"
     return [Mistake("cluster.authorized_ranges", "is missing, and the API server's endpoint is public", fix)]
 
 
 def _kubeconfig(config: StackConfig) -> list[Mistake]:
-    """A cluster that the stack makes is reached by the kubeconfig that comes with it."""
-    if config.target not in placement.MAKERS:
+    """Reports kubeconfig settings where the stack creates the cluster, whose kubeconfig it knows."""
+    if config.target not in placement.NODE_POOL_RULES:
         return []
     return [
-        Mistake(f"kubernetes.{name}", f"belongs to target kubeconfig; this stack's is {config.target}", "remove it")
+        Mistake(f"kubernetes.{name}", f"applies to target kubeconfig only; this is {config.target}", "remove it")
         for name in ("kubeconfig", "context", "render")
         if getattr(config.kubernetes, name)
     ]
@@ -337,15 +337,15 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"models", "prompt_cache"}), _cached_prices),
     (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
     (frozenset({"assistants", "tools"}), _tool_names),
-    (frozenset({"models", "aliases", "assistants", "tools"}), _never_called),
-    (frozenset({"target", "models", "database", "tools", "oidc"}), _environment),
-    (frozenset({"target", "models", "database", "tools", "oidc"}), _files_of_pods),
+    (frozenset({"models", "aliases", "assistants", "tools"}), _unreachable_tools),
+    (frozenset({"target", "models", "database", "tools", "oidc"}), _environment_references),
+    (frozenset({"target", "models", "database", "tools", "oidc"}), _secret_files),
     (frozenset({"ports"}), _ports),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pool_sizes),
     (frozenset({"target", "models"}), _kserve),
     (frozenset({"target", "cluster", "onprem", "aws", "gcp", "azure", "node_pools", "pools"}), placement.mistakes),
-    (frozenset({"target", "cluster", "aws", "gcp", "azure"}), _cloud),
+    (frozenset({"target", "cluster", "aws", "gcp", "azure"}), _authorized_ranges),
     (frozenset({"target", "kubernetes"}), _kubeconfig),
     (frozenset({"target", "cluster"}), cost.mistakes),
     (frozenset({"target", "onprem", "node_pools", "pools", "models"}), fit.mistakes),
@@ -353,7 +353,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "image"}), _image),
     (frozenset({"database"}), _database_url),
     (frozenset({"kubernetes"}), _source_ranges),
-    (frozenset({"addons"}), _operators_namespace),
-    (frozenset({"target", "addons", "pools", "database", "ingress", "models"}), _needs_addons),
+    (frozenset({"addons"}), _operator_namespace),
+    (frozenset({"target", "addons", "pools", "database", "ingress", "models"}), _required_addons),
 )
-"""Checks between settings, each with those that it needs to be readable."""
+"""Checks between settings, each with the settings that must be valid for it to run."""

@@ -1,4 +1,4 @@
-"""Settings of a cluster that the stack makes in a cloud: what all have in common, and each cloud's own."""
+"""Settings for a cluster that the stack creates in a cloud: common ones, and those of each cloud."""
 
 from __future__ import annotations
 
@@ -11,60 +11,69 @@ from serving.config import Strict
 
 
 class Network(Strict):
-    """The network of the cluster: one is made, or yours is adopted."""
+    """The cluster's network: a new one, or an existing one."""
 
-    cidr: IPv4Network = Field(default=IPv4Network("10.60.0.0/16"), description="of a network that is made")
+    cidr: IPv4Network = Field(default=IPv4Network("10.60.0.0/16"), description="address range of a new network")
     existing: str = Field(
-        default="", description="yours: its id (AWS), resource id (Azure) or name (GCP); nothing in it is changed"
+        default="",
+        description="an existing network: its id (AWS), resource id (Azure) or name (GCP); it is not changed",
     )
     subnets: tuple[str, ...] = Field(
-        default=(), description="private ones of an existing network, for nodes: ids (AWS), or one name (Azure, GCP)"
+        default=(),
+        description="private subnets of an existing network, for nodes: ids (AWS), or one name (Azure, GCP)",
     )
 
     @model_validator(mode="after")
-    def _whole(self) -> Network:
+    def _check_combination(self) -> Network:
         if bool(self.existing) != bool(self.subnets):
             raise ValueError("needs both existing and subnets, or neither")
         if self.existing and "cidr" in self.model_fields_set:
-            raise ValueError("has a cidr, which belongs to a network that is made")
+            raise ValueError("has a cidr, which applies to a new network only")
         if not 12 <= self.cidr.prefixlen <= 20 or not self.cidr.is_private:
             raise ValueError("needs a private range between /12 and /20")
         return self
 
 
 class Cluster(Strict):
-    """What every cloud's cluster has."""
+    """Settings that clusters in all clouds have in common."""
 
     kubernetes_version: str = Field(default="1.35", pattern=r"^1\.\d{2}$")
     network: Network = Network()
     endpoint: Literal["public", "private"] = Field(
-        default="public", description="private: the API server is reached from inside the network alone, also by `up`"
+        default="public",
+        description="private: the API server can be reached only from inside the network, by `up` too",
     )
     authorized_ranges: tuple[IPv4Network, ...] = Field(
         default=(), description="who may reach a public API server, for example 203.0.113.7/32"
     )
-    deletion_protection: bool = Field(default=True, description="`purge` is refused until this is false")
-    tags: dict[str, str] = Field(default_factory=dict, description="on everything that can have them")
-    prices: str = Field(default="", description="file of yours instead of infra/gpu/prices.yaml, below the checkout")
+    deletion_protection: bool = Field(default=True, description="`purge` fails until this is false")
+    tags: dict[str, str] = Field(default_factory=dict, description="tags for every resource that supports them")
+    prices: str = Field(
+        default="", description="your own price file below the checkout, replaces infra/gpu/prices.yaml"
+    )
 
     @model_validator(mode="after")
-    def _ranges(self) -> Cluster:
+    def _check_ranges(self) -> Cluster:
         if self.endpoint == "private" and self.authorized_ranges:
-            raise ValueError("has authorized_ranges, which belong to a public endpoint")
+            raise ValueError("has authorized_ranges, which apply to a public endpoint only")
         if any(r.prefixlen == 0 for r in self.authorized_ranges):
-            raise ValueError("opens the API server to everyone; name the ranges that need it")
+            raise ValueError("opens the API server to everyone; name the ranges that need access")
         return self
 
 
 class Aws(Strict):
     """Amazon EKS."""
 
-    account: str = Field(default="", pattern=r"^(\d{12})?$", description="the stack refuses credentials of another one")
+    account: str = Field(
+        default="", pattern=r"^(\d{12})?$", description="AWS account id; credentials of other accounts are rejected"
+    )
     region: str = Field(default="", pattern=r"^([a-z]{2}(-[a-z]+)+-\d)?$")
     mode: Literal["node_groups", "auto"] = Field(
-        default="node_groups", description="managed node groups, or EKS Auto Mode with a Karpenter NodePool each"
+        default="node_groups", description="managed node groups, or EKS Auto Mode with one Karpenter NodePool per pool"
     )
-    image: Literal["al2023", "bottlerocket"] = Field(default="al2023", description="of nodes in managed node groups")
+    image: Literal["al2023", "bottlerocket"] = Field(
+        default="al2023", description="operating system of nodes in managed node groups"
+    )
 
 
 class Gcp(Strict):
@@ -73,9 +82,9 @@ class Gcp(Strict):
     project: str = Field(default="", pattern=r"^([a-z][-a-z0-9]{4,28}[a-z0-9])?$")
     region: str = Field(default="", pattern=r"^([a-z]+-[a-z]+\d{1,2})?$")
     autopilot: bool = Field(
-        default=False, description="Google makes the nodes that pods ask for; node_pools stay empty"
+        default=False, description="Google creates the nodes that pods request; node_pools must be empty"
     )
-    image_streaming: bool = Field(default=True, description="containers start before their image is pulled whole")
+    image_streaming: bool = Field(default=True, description="containers start before their image is fully pulled")
 
 
 class Azure(Strict):
@@ -83,4 +92,6 @@ class Azure(Strict):
 
     subscription: str = Field(default="", pattern=r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")
     location: str = Field(default="", pattern=r"^[a-z0-9]*$")
-    resource_group: str = Field(default="", pattern=r"^[-\w.()]{0,89}[-\w()]?$", description="empty: one is made")
+    resource_group: str = Field(
+        default="", pattern=r"^[-\w.()]{0,89}[-\w()]?$", description="empty: a new one is created"
+    )

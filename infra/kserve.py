@@ -1,7 +1,7 @@
-"""Models of engine `kserve` as Kubernetes objects: InferenceServices, and the ServingRuntimes that they name.
+"""Models of engine `kserve` as Kubernetes objects: InferenceServices and the ServingRuntimes that they use.
 
-Built with the types of the `kserve` package, for KServe's Standard mode (plain Deployments; no Knative, no Istio).
-Pure functions: configuration in, plain documents out.
+The objects are built with the types of the `kserve` package, for KServe's Standard mode (plain Deployments; no
+Knative, no Istio). All functions are pure and return plain documents.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from serving.config import KServeModel
 Document = dict[str, Any]
 
 PORT = 8080
-"""Where KServe's data plane expects a runtime to listen."""
+"""Port that KServe's data plane expects a runtime to listen on."""
 
 MODELS = "/mnt/models"
-"""Where KServe mounts, or downloads to, what `storageUri` names."""
+"""Folder where KServe mounts, or downloads, the model at `storageUri`."""
 
 CONTAINER = "kserve-container"
-"""The container of a pod that KServe takes for the runtime."""
+"""Name of the container that KServe treats as the runtime."""
 
 UID = 10001
 """User and group of the serving image."""
@@ -37,18 +37,17 @@ EXCEPTIONS = {
     "policy.headrace.io/own-service-account": "KServe reads a storageUri's credentials from the namespace's account",
     "policy.headrace.io/default-deny": "KServe's storage initializer downloads from wherever storageUri says",
 }
-"""Why an InferenceService may break rules of the policy pack."""
+"""Exceptions of InferenceServices from rules of the policy pack, with their reasons."""
 
 FORMATS = {"vllm": "vLLM", "huggingface": "huggingface", "llamacpp": "gguf"}
-"""The runtimes that Headrace makes, and the model format that each is chosen for."""
+"""The runtimes that Headrace creates, each with its model format."""
 
 
 @cache
-def types() -> ModuleType:
-    """Returns `kserve.models` (and loads `kserve.api_client`), without what else importing `kserve` runs.
+def kserve_types() -> ModuleType:
+    """Imports `kserve.models` and `kserve.api_client` without running `kserve/__init__.py`.
 
-    `kserve/__init__.py` imports KServe's model server: ten seconds and some thirty packages, of which the types
-    need none.
+    That module imports KServe's model server, which takes ten seconds and needs some thirty packages.
     """
     spec = importlib.util.find_spec("kserve")
     if spec is None:
@@ -63,16 +62,16 @@ def types() -> ModuleType:
             del sys.modules["kserve"]
 
 
-def models(config: StackConfig) -> list[KServeModel]:
+def kserve_models(config: StackConfig) -> list[KServeModel]:
     return [m for m in config.models if isinstance(m, KServeModel)]
 
 
 def objects(config: StackConfig, namespace: str, images: Mapping[str, str], version: str) -> list[Document]:
-    """Returns the ServingRuntimes that the stack's models use, who may ask these, and their InferenceServices.
+    """Returns the ServingRuntimes, NetworkPolicies and InferenceServices of the stack's models.
 
-    `images` are the runtimes' images, by `vllm`, `huggingface` and `llamacpp`, as the cluster pulls them.
+    `images` maps the runtimes `vllm`, `huggingface` and `llamacpp` to the references that the cluster pulls.
     """
-    made = [m for m in models(config) if m.existing is None]
+    made = [m for m in kserve_models(config) if m.existing is None]
     used = [kind for kind in FORMATS if any(m.runtime == kind for m in made)]
     pools = {p.name: p for p in config.pools}
     return [
@@ -83,32 +82,32 @@ def objects(config: StackConfig, namespace: str, images: Mapping[str, str], vers
 
 
 def with_urls(catalog: Document, urls: Mapping[str, Any]) -> Document:
-    """Returns a dumped `Catalog` whose KServe models have the addresses `urls`, by model name.
+    """Returns a dumped `Catalog` with the addresses of KServe models, from `urls` by model name.
 
-    The addresses can be outputs of resources: what is given is passed on, never looked at.
+    The addresses can be outputs of resources and are passed through.
     """
     result = copy.copy(catalog)
     result["models"] = [{**m, "url": urls[m["name"]]} if m["name"] in urls else m for m in catalog["models"]]
     return result
 
 
-def namespace_of(model: KServeModel, namespace: str) -> str:
-    """The namespace of a model's InferenceService; `namespace` is the stack's."""
-    there = (model.existing or "").rpartition("/")[0]
-    return there or namespace
+def service_namespace(model: KServeModel, namespace: str) -> str:
+    """Returns the namespace of a model's InferenceService; `namespace` is the stack's."""
+    own = (model.existing or "").rpartition("/")[0]
+    return own or namespace
 
 
 def runtime_name(kind: str) -> str:
-    """Name of the ServingRuntime of a kind, or the name itself where it is a runtime of somebody else."""
+    """Returns the name of Headrace's ServingRuntime of a kind, or the name itself for any other runtime."""
     return f"headrace-{kind}" if kind in FORMATS else kind
 
 
 def inference_service(model: KServeModel, pool: Pool | None, namespace: str, version: str) -> Document:
-    """The InferenceService of a model that does not exist yet."""
-    t, c = types(), _core()
+    """Returns the InferenceService of a model that the stack creates."""
+    t, c = kserve_types(), _kubernetes_types()
     internal = model.address == "cluster"
     labels = {"networking.kserve.io/visibility": "cluster-local"} if internal else {}
-    return _document(
+    return _to_document(
         t.V1beta1InferenceService(
             api_version="serving.kserve.io/v1beta1",
             kind="InferenceService",
@@ -131,10 +130,10 @@ def inference_service(model: KServeModel, pool: Pool | None, namespace: str, ver
 
 
 def network_policy(model: KServeModel, namespace: str, version: str) -> Document:
-    """Lets the stack's own pods, and no others, ask a model that has no key of its own."""
-    c = _core()
+    """Returns the policy that lets only the stack's worker pods call a model, which has no API key."""
+    c = _kubernetes_types()
     ours = {"app.kubernetes.io/part-of": "headrace"}
-    return _document(
+    return _to_document(
         c.V1NetworkPolicy(
             api_version="networking.k8s.io/v1",
             kind="NetworkPolicy",
@@ -162,12 +161,12 @@ def network_policy(model: KServeModel, namespace: str, version: str) -> Document
 
 
 def _selector(instance: str) -> dict[str, str]:
-    """Labels by which the pods of a model are found."""
+    """Returns the labels that select the pods of a model."""
     return {"app.kubernetes.io/instance": instance, "app.kubernetes.io/component": "inference-service"}
 
 
 def _predictor(model: KServeModel, pool: Pool | None, version: str) -> Any:
-    t, c = types(), _core()
+    t, c = kserve_types(), _kubernetes_types()
     scaling = model.scaling
     return t.V1beta1PredictorSpec(
         labels=_labels(model.service, "inference-service", version),
@@ -194,7 +193,7 @@ def _predictor(model: KServeModel, pool: Pool | None, version: str) -> Any:
 
 
 def _model(model: KServeModel, storage: str) -> Any:
-    t, c = types(), _core()
+    t, c = kserve_types(), _kubernetes_types()
     amounts = {"cpu": f"{model.cpus:g}", "memory": str(model.memory_bytes)}
     if model.gpus:
         amounts["nvidia.com/gpu"] = str(model.gpus)
@@ -203,20 +202,20 @@ def _model(model: KServeModel, storage: str) -> Any:
         model_format=t.V1beta1ModelFormat(name=model.model_format or FORMATS[model.runtime]),
         runtime=runtime_name(model.runtime),
         storage_uri=storage,
-        # KServe puts them behind the runtime's own.
+        # KServe appends them to the runtime's own arguments.
         args=[*arguments, *model.arguments] or None,
         resources=c.V1ResourceRequirements(requests=amounts, limits=amounts),
     )
-    # A canary's must be said, and the type's default is empty, which would override the container's.
+    # A canary must set the name: the type's default is empty, which would override the container's name.
     spec._name = CONTAINER
     return spec
 
 
 def _canary(model: KServeModel, pool: Pool | None, version: str) -> list[Any] | None:
-    """A second predictor. KServe's rules: a name of its own, and nothing that scales it."""
+    """Returns the canary's predictor. KServe requires another name, and does not allow scaling."""
     if model.canary is None:
         return None
-    t = types()
+    t = kserve_types()
     predictor = _predictor(model.model_copy(update={"scaling": None, "replicas": 1}), pool, version)
     predictor.name = "canary"
     predictor.max_replicas = None
@@ -225,14 +224,14 @@ def _canary(model: KServeModel, pool: Pool | None, version: str) -> list[Any] | 
 
 
 def serving_runtime(kind: str, image: str, namespace: str, version: str) -> Document:
-    """The ServingRuntime of one kind. Only what names it gets it: KServe never picks it by itself."""
-    t, c = types(), _core()
+    """Returns the ServingRuntime of one kind. KServe does not select it automatically; models must name it."""
+    t, c = kserve_types(), _kubernetes_types()
     command, arguments, environment = _PROGRAMS[kind]
-    # KServe's Hugging Face server lists models below its own prefix; the others answer when they have loaded.
+    # KServe's Hugging Face server has its own health paths; the others answer once their model is loaded.
     health = "/v2/health/ready" if kind == "huggingface" else "/health"
     alive = "/v2/health/live" if kind == "huggingface" else "/health"
     volumes = {"tmp": ("/tmp", None), "shm": ("/dev/shm", "Memory")}  # noqa: S108 (in a pod of its own)
-    return _document(
+    return _to_document(
         t.V1alpha1ServingRuntime(
             api_version="serving.kserve.io/v1alpha1",
             kind="ServingRuntime",
@@ -253,7 +252,7 @@ def serving_runtime(kind: str, image: str, namespace: str, version: str) -> Docu
                         args=arguments,
                         env=[c.V1EnvVar(name=k, value=v) for k, v in environment.items()],
                         ports=[c.V1ContainerPort(name="http1", container_port=PORT, protocol="TCP")],
-                        # Weights can be large: an hour at most until the first answer.
+                        # Loading large weights may take up to an hour.
                         startup_probe=_probe(health, period=10, failures=360),
                         readiness_probe=_probe(health, period=5, failures=3),
                         liveness_probe=_probe(alive, period=10, failures=6),
@@ -265,7 +264,7 @@ def serving_runtime(kind: str, image: str, namespace: str, version: str) -> Docu
                             run_as_non_root=True,
                             seccomp_profile=c.V1SeccompProfile(type="RuntimeDefault"),
                         ),
-                        # The least that a model of this runtime gets; each InferenceService says its own.
+                        # Minimum for models of this runtime; each InferenceService sets its own resources.
                         resources=c.V1ResourceRequirements(
                             requests={"cpu": "1", "memory": "2Gi"}, limits={"cpu": "1", "memory": "2Gi"}
                         ),
@@ -285,7 +284,7 @@ _HOME = {
     "HOME": "/tmp",  # noqa: S108 (in a pod of its own)
     "HF_HOME": "/tmp",  # noqa: S108
     "VLLM_CONFIG_ROOT": "/tmp",  # noqa: S108
-    "USER": "headrace",  # torch names its cache after the user, and the images have none with our number
+    "USER": "headrace",  # torch names its cache after the user, and the images have no user with this UID
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
@@ -308,7 +307,7 @@ _PROGRAMS: Mapping[str, tuple[list[str] | None, list[str], Mapping[str, str]]] =
 
 
 def _probe(path: str, *, period: int, failures: int) -> Any:
-    c = _core()
+    c = _kubernetes_types()
     return c.V1Probe(
         http_get=c.V1HTTPGetAction(path=path, port=PORT),
         period_seconds=period,
@@ -318,7 +317,7 @@ def _probe(path: str, *, period: int, failures: int) -> Any:
 
 
 def _pod_security() -> Any:
-    c = _core()
+    c = _kubernetes_types()
     return c.V1PodSecurityContext(
         run_as_non_root=True,
         run_as_user=UID,
@@ -329,15 +328,15 @@ def _pod_security() -> Any:
 
 
 def _tolerations(pool: Pool | None, gpus: int) -> Sequence[Any] | None:
-    c = _core()
+    c = _kubernetes_types()
     own = [
         c.V1Toleration(key=t.key, operator=t.operator, value=t.value or None, effect=t.effect or None)
         for t in (pool.tolerations if pool else ())
     ]
-    # What managed clusters put on their GPU nodes.
-    taint = c.V1Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
-    wanted = bool(gpus) and not any(t.key == taint.key for t in own)
-    return [*own, *([taint] if wanted else [])] or None
+    # Managed clusters put this taint on their GPU nodes.
+    gpu_taint = c.V1Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
+    missing = bool(gpus) and not any(t.key == gpu_taint.key for t in own)
+    return [*own, *([gpu_taint] if missing else [])] or None
 
 
 def _labels(instance: str, component: str, version: str) -> dict[str, str]:
@@ -351,15 +350,15 @@ def _labels(instance: str, component: str, version: str) -> dict[str, str]:
     }
 
 
-def _core() -> Any:
-    from kubernetes import client  # only where a model is KServe's: it takes half a second
+def _kubernetes_types() -> Any:
+    from kubernetes import client  # takes half a second to import, which only KServe models need
 
     return client
 
 
-def _document(typed: Any) -> Document:
-    """A typed object as a plain document, without what is not set."""
-    types()
+def _to_document(typed: Any) -> Document:
+    """Converts a typed object to a plain document without unset fields."""
+    kserve_types()
     client = sys.modules["kserve.api_client"].ApiClient()
     document: Document = client.sanitize_for_serialization(typed)
     return document

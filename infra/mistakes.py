@@ -1,4 +1,4 @@
-"""Mistakes in a configuration, as an operator wants to read them."""
+"""Mistakes in a configuration, with messages for the operator."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-SHOWN = 60
-"""Characters of a wrong value that are repeated."""
+MAX_VALUE_CHARACTERS = 60
+"""Messages quote at most this many characters of a wrong value."""
 
 _SECRETS = frozenset(("api_key", "token", "password", "headers"))
-"""Settings whose values are never repeated."""
+"""Settings whose values messages never quote."""
 
 _PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/\s]*@")
-"""A password in a URL, which is left out where the URL is repeated."""
+"""A password in a URL, which messages omit."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: at `key` (without namespace) is a `problem`; `fix` puts it right."""
+    """A mistake in the setting `key` (without namespace): the `problem`, and the `fix`."""
 
     key: str
     problem: str
@@ -31,20 +31,20 @@ class Mistake:
 
     @classmethod
     def unknown(cls, key: str, name: str, kind: str, known: Sequence[str]) -> Mistake:
-        """There is no `kind` called `name`."""
+        """Returns the mistake that no `kind` has the name `name`; `known` are the names that exist."""
         return cls(key, f"there is no {kind} '{name}'", _choice(name, known))
 
     @property
     def setting(self) -> str:
-        """The top-level setting that `key` lies in."""
+        """The top-level setting that contains `key`."""
         return re.split(r"[.\[]", self.key, maxsplit=1)[0]
 
     def __str__(self) -> str:
         return f"headrace:{self.key}: {self.problem}; {self.fix}"
 
 
-def block(mistakes: Iterable[Mistake]) -> str:
-    """All mistakes, one a line, under a heading."""
+def report(mistakes: Iterable[Mistake]) -> str:
+    """Formats all mistakes, one per line, under a heading."""
     lines = [f"  {m}" for m in mistakes]
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     return "\n".join([f"the configuration has {count}:", *lines])
@@ -53,7 +53,7 @@ def block(mistakes: Iterable[Mistake]) -> str:
 def from_pydantic(
     error: ValidationError, model: type[BaseModel], values: Mapping[str, Any], hidden: Iterable[str]
 ) -> list[Mistake]:
-    """One mistake for each of pydantic's; values below the top-level keys `hidden` are never repeated."""
+    """Converts pydantic's errors; messages never quote values below the top-level keys `hidden`."""
     secret = frozenset(hidden)
     return [
         _mistake(details, model, values, details["loc"][0] in secret)
@@ -70,29 +70,29 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], values: Mapping[str,
             return Mistake(key, "is missing", "add it")
         case "extra_forbidden":
             name = str(location[-1])
-            return Mistake(key, "is no known setting", _choice(name, _siblings(model, location)))
+            return Mistake(key, "is not a known setting", _choice(name, _siblings(model, location)))
         case "literal_error" | "enum":
-            return Mistake(key, _not(details, hidden, "known"), f"use {context['expected']}")
+            return Mistake(key, _rejected_value(details, hidden, "known"), f"use {context['expected']}")
         case "union_tag_invalid" | "union_tag_not_found":
             tags = context.get("expected_tags", "'llamacpp', 'remote'")
             tag = str(context.get("discriminator", "engine")).strip("'")
-            return Mistake(f"{key}.{tag}", f"names no known {tag}", f"use one of {tags}")
+            return Mistake(f"{key}.{tag}", f"is not a known {tag}", f"use one of {tags}")
         case "string_pattern_mismatch":
-            return Mistake(key, _not(details, hidden, "well formed"), f"it must match {context['pattern']}")
+            return Mistake(key, _rejected_value(details, hidden, "well formed"), f"it must match {context['pattern']}")
     text = re.sub(r"^(Value error,|Input|Tuple|List|String) ", "", details["msg"])
-    return Mistake(key, _not(details, hidden, "allowed"), f"it {text}")
+    return Mistake(key, _rejected_value(details, hidden, "allowed"), f"it {text}")
 
 
-def _not(details: ErrorDetails, hidden: bool, what: str) -> str:
+def _rejected_value(details: ErrorDetails, hidden: bool, what: str) -> str:
     value = details["input"]
     if hidden or not isinstance(value, str | int | float) or _SECRETS & set(details["loc"]):
         return f"is not {what}"
     text = _PASSWORD.sub(r"\1…@", str(value))
-    return f"'{text[:SHOWN]}{'…' if len(text) > SHOWN else ''}' is not {what}"
+    return f"'{text[:MAX_VALUE_CHARACTERS]}{'…' if len(text) > MAX_VALUE_CHARACTERS else ''}' is not {what}"
 
 
 def _location(loc: tuple[int | str, ...], values: Mapping[str, Any]) -> list[int | str]:
-    """`loc` without what pydantic adds to it: the tag of a union's member."""
+    """Returns `loc` without the tags of union members, which pydantic adds."""
     location: list[int | str] = []
     here: Any = values
     for i, part in enumerate(loc):
@@ -114,7 +114,7 @@ def _key(location: Sequence[int | str]) -> str:
 
 
 def _siblings(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Names of the settings of the object that `location` points into."""
+    """Returns the names of all settings of the object that contains `location`."""
     if len(location) == 1:
         return list(model.model_fields)
     inner = _models(model.model_fields[str(location[0])].annotation)

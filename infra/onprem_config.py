@@ -1,4 +1,4 @@
-"""Settings of a cluster that the stack makes out of machines that you have (`headrace:onprem`), and their mistakes."""
+"""Settings for a cluster that the stack creates on your own hosts (`headrace:onprem`), and their checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from infra.mistakes import Mistake
 from serving.config import Strict
 
 BINARIES = ("kubeadm", "kubelet", "kubectl")
-"""Of Kubernetes, on every host."""
+"""Kubernetes' programs on every host."""
 
 KEY_TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 
@@ -25,14 +25,14 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Host(Strict):
-    """One machine, as SSH reaches it."""
+    """A host and how to reach it over SSH."""
 
-    name: Label = Field(description="of the node; the machine's own host name may be another")
-    address: IPv4Address = Field(description="by which SSH and the other nodes reach it")
-    port: int = Field(default=22, ge=1, le=65535, description="of SSH")
-    user: str = Field(default="root", pattern=r"^[a-z_][-a-z0-9_.]*$", description="root, or one with `sudo -n`")
+    name: Label = Field(description="name of the node; the host's own name may differ")
+    address: IPv4Address = Field(description="address for SSH and for the other nodes")
+    port: int = Field(default=22, ge=1, le=65535, description="SSH port")
+    user: str = Field(default="root", pattern=r"^[a-z_][-a-z0-9_.]*$", description="root, or a user with `sudo -n`")
     key_file: str = Field(default="", description="private key; empty: the SSH agent's, then those in ~/.ssh")
-    host_key: str = Field(default="", description="the machine's public key; empty: it is in known_hosts")
+    host_key: str = Field(default="", description="the host's public key; empty: it is in known_hosts")
     role: Literal["control_plane", "worker"] = "worker"
     gpus: int = Field(default=0, ge=0, le=16)
     accelerator: str = Field(default="", description="key in the catalogue, for example l4 or h100-80gb")
@@ -41,62 +41,66 @@ class Host(Strict):
     taints: tuple[Taint, ...] = ()
 
     @model_validator(mode="after")
-    def _whole(self) -> Host:
+    def _check_combination(self) -> Host:
         if bool(self.accelerator) != bool(self.gpus):
             raise ValueError("needs both accelerator and gpus, or neither")
         if POOL_LABEL in self.labels:
-            raise ValueError(f"sets {POOL_LABEL}; say it by pool")
+            raise ValueError(f"sets the label {POOL_LABEL}; set pool instead")
         return self
 
     @property
     def node_labels(self) -> dict[str, str]:
-        """Labels of its node."""
+        """Labels of the host's node."""
         return {**({POOL_LABEL: self.pool} if self.pool else {}), **self.labels}
 
     @property
     def node_taints(self) -> tuple[Taint, ...]:
-        """Taints of its node: what takes no GPU stays away from one with GPUs."""
+        """Taints of the host's node; with GPUs, they keep other pods away."""
         own = (GPU_TAINT,) if self.gpus and not any(t.key == GPU for t in self.taints) else ()
         return (*own, *self.taints)
 
 
 class Storage(Strict):
-    """Volumes of folders on the nodes. A pod with such a volume stays on its node."""
+    """Local volumes: folders on the nodes. A pod with such a volume always runs on that node."""
 
     kind: Literal["none", "local"] = "none"
     path: str = Field(default="/var/lib/headrace-volumes", pattern=r"^/[-a-zA-Z0-9_./]+[-a-zA-Z0-9_]$")
-    volumes: int = Field(default=8, ge=1, le=64, description="of each node that takes pods")
-    size: Quantity = Field(default="50Gi", description="what a volume promises; nothing holds a pod to it")
-    default: bool = Field(default=True, description="the class of claims that name none")
+    volumes: int = Field(default=8, ge=1, le=64, description="volumes on each node that runs pods")
+    size: Quantity = Field(default="50Gi", description="nominal size of a volume; it is not enforced")
+    default: bool = Field(default=True, description="whether claims without a class use these volumes")
 
 
 class OnPrem(Strict):
-    """The hosts, and the cluster that they become."""
+    """The hosts, and the cluster on them."""
 
     hosts: tuple[Host, ...] = Field(default=(), max_length=512)
-    known_hosts: str = Field(default="~/.ssh/known_hosts", description="keys of hosts that have no host_key")
+    known_hosts: str = Field(default="~/.ssh/known_hosts", description="file with the keys of hosts without host_key")
     kubernetes_version: str = Field(default="1.37.2", pattern=r"^1\.\d{2}\.\d{1,2}$")
     pod_range: IPv4Network = IPv4Network("10.244.0.0/16")
     service_range: IPv4Network = IPv4Network("10.96.0.0/16")
-    virtual_ip: IPv4Address | None = Field(default=None, description="of the API servers; with three control planes")
+    virtual_ip: IPv4Address | None = Field(
+        default=None, description="shared address of the API servers; required with three control planes"
+    )
     interface: str = Field(
         default="",
         pattern=r"^[-a-zA-Z0-9_.]{0,15}$",
-        description="of the virtual IP; empty: that of the hosts' address",
+        description="network interface of the virtual IP; empty: that of the hosts' addresses",
     )
     bundle: str = Field(
-        default="", description="folder that `python -m tools.bundle` made; empty: hosts fetch what they need"
+        default="", description="folder created by `python -m tools.bundle`; empty: hosts download what they need"
     )
     downloads: str = Field(
         default="https://dl.k8s.io/release",
         pattern=r"^https?://[^\s'\"]+[^/\s'\"]$",
-        description="where hosts without a bundle fetch Kubernetes' binaries",
+        description="URL from which hosts without a bundle download Kubernetes' binaries",
     )
     checksums: dict[str, Sha256] = Field(
-        default_factory=dict, description="SHA-256 of kubeadm, kubelet and kubectl; needed without a bundle"
+        default_factory=dict, description="SHA-256 of kubeadm, kubelet and kubectl; required without a bundle"
     )
-    driver: Literal["preinstalled", "operator"] = Field(default="preinstalled", description="who owns the GPUs' driver")
-    api_server_args: dict[str, str] = Field(default_factory=dict, description="further arguments of the API server")
+    driver: Literal["preinstalled", "operator"] = Field(
+        default="preinstalled", description="who installs the GPU driver"
+    )
+    api_server_args: dict[str, str] = Field(default_factory=dict, description="additional API server arguments")
     storage: Storage = Storage()
 
     @property
@@ -109,19 +113,19 @@ class OnPrem(Strict):
 
     @property
     def endpoint(self) -> IPv4Address:
-        """By which nodes and people reach the API server."""
+        """Address of the API server for nodes and users."""
         return self.virtual_ip or self.control_planes[0].address
 
     def pods_run_on(self, host: Host) -> bool:
-        """True when pods that tolerate nothing may run there: control planes are for themselves beside workers."""
+        """Returns whether ordinary pods run on a host: on control planes only if there are no workers."""
         return host.role == "worker" or not self.workers
 
 
 def mistakes(settings: OnPrem) -> list[Mistake]:
-    """What hosts and cluster cannot be together; nothing is asked of any host."""
+    """Reports inconsistent hosts and cluster settings, without connecting to any host."""
     return [
         *_control_planes(settings),
-        *_unique(settings),
+        *_duplicates(settings),
         *_addresses(settings),
         *_ranges(settings),
         *_host_keys(settings),
@@ -138,18 +142,18 @@ def _control_planes(settings: OnPrem) -> list[Mistake]:
     found = []
     if count not in (1, 3):
         problem = f"{count or 'no'} host{'s' * (count > 1)} with role control_plane"
-        found.append(Mistake("onprem.hosts", problem, "give one that role, or three, of which one may fail"))
+        found.append(Mistake("onprem.hosts", problem, "use one, or three to survive the loss of one"))
     if count == 3 and settings.virtual_ip is None:
-        fix = "add a free address in the hosts' network, which moves to a control plane that works"
-        found.append(Mistake("onprem.virtual_ip", "is missing, and there are three control planes", fix))
+        fix = "set it to a free address in the hosts' network, which moves between the control planes"
+        found.append(Mistake("onprem.virtual_ip", "is missing, but there are three control planes", fix))
     if count == 1 and settings.virtual_ip is not None:
-        found.append(Mistake("onprem.virtual_ip", "belongs to three control planes", "remove it, or add two hosts"))
+        found.append(Mistake("onprem.virtual_ip", "requires three control planes", "remove it, or add two hosts"))
     if settings.interface and settings.virtual_ip is None:
-        found.append(Mistake("onprem.interface", "belongs to virtual_ip", "remove it"))
+        found.append(Mistake("onprem.interface", "requires virtual_ip", "remove it"))
     return found
 
 
-def _unique(settings: OnPrem) -> list[Mistake]:
+def _duplicates(settings: OnPrem) -> list[Mistake]:
     found = []
     for field in ("name", "address"):
         values = [str(getattr(host, field)) for host in settings.hosts]
@@ -157,7 +161,7 @@ def _unique(settings: OnPrem) -> list[Mistake]:
             Mistake(
                 f"onprem.hosts[{i}].{field}",
                 f"'{value}' is already onprem.hosts[{values.index(value)}].{field}",
-                "give each host its own",
+                "use a different one for each host",
             )
             for i, value in enumerate(values)
             if value in values[:i]
@@ -170,7 +174,7 @@ def _addresses(settings: OnPrem) -> list[Mistake]:
     for i, host in enumerate(settings.hosts):
         at = host.address
         if at.is_loopback or at.is_unspecified or at.is_multicast or at.is_link_local:
-            found.append(Mistake(f"onprem.hosts[{i}].address", f"{at} is no address of a host", "name its own"))
+            found.append(Mistake(f"onprem.hosts[{i}].address", f"{at} is not a host address", "use the host's own"))
         if at == settings.virtual_ip:
             problem = f"{at} is the address of '{host.name}'"
             found.append(Mistake("onprem.virtual_ip", problem, "choose an address that no host has"))
@@ -188,15 +192,15 @@ def _ranges(settings: OnPrem) -> list[Mistake]:
         if settings.virtual_ip is not None and settings.virtual_ip in network:
             inside.append("virtual_ip")
         if inside:
-            found.append(Mistake(key, f"{network} holds the address of {', '.join(inside)}", "choose another range"))
+            found.append(Mistake(key, f"{network} contains the address of {', '.join(inside)}", "choose another range"))
     if settings.pod_range.overlaps(settings.service_range):
         problem = f"{settings.service_range} overlaps pod_range {settings.pod_range}"
         found.append(Mistake("onprem.service_range", problem, "choose another range"))
     if settings.pod_range.prefixlen > 23 or 2 ** (24 - settings.pod_range.prefixlen) < len(settings.hosts):
-        problem = f"{settings.pod_range} has no /24 for each of {len(settings.hosts)} hosts"
-        found.append(Mistake("onprem.pod_range", problem, "choose a larger one, such as a /16"))
+        problem = f"{settings.pod_range} is too small to give each of {len(settings.hosts)} hosts a /24"
+        found.append(Mistake("onprem.pod_range", problem, "choose a larger range, such as a /16"))
     if not 12 <= settings.service_range.prefixlen <= 24:
-        problem = f"{settings.service_range} is no range between /12 and /24"
+        problem = f"{settings.service_range} is not between /12 and /24"
         found.append(Mistake("onprem.service_range", problem, "use a /16"))
     return found
 
@@ -204,7 +208,7 @@ def _ranges(settings: OnPrem) -> list[Mistake]:
 def _host_keys(settings: OnPrem) -> list[Mistake]:
     fix = "paste a line of the host's /etc/ssh/ssh_host_*_key.pub, `ssh-ed25519 AAAA...`"
     return [
-        Mistake(f"onprem.hosts[{i}].host_key", "is no public key of SSH", fix)
+        Mistake(f"onprem.hosts[{i}].host_key", "is not an SSH public key", fix)
         for i, host in enumerate(settings.hosts)
         if host.host_key and not _is_public_key(host.host_key)
     ]
@@ -229,27 +233,27 @@ def _gpus(settings: OnPrem) -> list[Mistake]:
 
 
 def _pools(settings: OnPrem) -> list[Mistake]:
-    """Pods choose their hosts by pool: those of one are alike."""
+    """Reports hosts with GPUs but without a pool, and pools whose hosts differ in GPUs or taints."""
     found = []
     first: dict[str, Host] = {}
     for i, host in enumerate(settings.hosts):
         key = f"onprem.hosts[{i}].pool"
         if not host.pool:
             if host.gpus:
-                fix = "name one, for headrace:pools to refer to"
-                found.append(Mistake(key, "is missing, and the host has GPUs", fix))
+                fix = "set a name that headrace:pools can refer to"
+                found.append(Mistake(key, "is missing, but the host has GPUs", fix))
             continue
         like = first.setdefault(host.pool, host)
         if (like.accelerator, like.gpus, like.taints) != (host.accelerator, host.gpus, host.taints):
-            problem = f"'{host.pool}' has other GPUs or taints in host '{like.name}'"
-            found.append(Mistake(key, problem, "name another pool"))
+            problem = f"host '{like.name}' in the same pool '{host.pool}' has other GPUs or taints"
+            found.append(Mistake(key, problem, "use another pool"))
     return found
 
 
 def _sources(settings: OnPrem) -> list[Mistake]:
     if settings.bundle:
         if settings.checksums:
-            return [Mistake("onprem.checksums", "stands beside bundle, which has its own", "remove it")]
+            return [Mistake("onprem.checksums", "cannot be combined with bundle, which has checksums", "remove it")]
         return []
     unknown = [
         Mistake.unknown(f"onprem.checksums.{name}", name, "binary", BINARIES)
@@ -260,12 +264,12 @@ def _sources(settings: OnPrem) -> list[Mistake]:
     if not lacking:
         return unknown
     version = f"{settings.downloads}/v{settings.kubernetes_version}/bin/linux/amd64"
-    fix = f"add what {version}/{lacking[0]}.sha256 says, or name a bundle"
-    return [*unknown, Mistake("onprem.checksums", f"lacks {', '.join(lacking)}, and there is no bundle", fix)]
+    fix = f"add the content of {version}/{lacking[0]}.sha256, or use a bundle"
+    return [*unknown, Mistake("onprem.checksums", f"lacks {', '.join(lacking)}, but there is no bundle", fix)]
 
 
 def node_pools(settings: OnPrem) -> tuple[NodePool, ...]:
-    """Hosts by their `pool`, as pools of nodes. Those of one pool have the same GPUs and taints."""
+    """Returns the hosts grouped by `pool` as node pools. Hosts of one pool have the same GPUs and taints."""
     names = dict.fromkeys(host.pool for host in settings.hosts if host.pool)
     found = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Our resources as a Pulumi program names them. Their type tokens are part of every stack's state: for ever."""
+"""The resources of the provider `headrace`. Type tokens are part of every stack's state and must not change."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Secret(pulumi.CustomResource):
 
     path: Output[str]
     value: Output[str]
-    """Only with `reveal`."""
+    """Exists only with `reveal`."""
     digest: Output[str]
-    """Of a generated secret: 64 of its 256 bits' hash, to notice another one."""
+    """Short digest of a generated secret, which changes with it."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Secret(pulumi.CustomResource):
 
 
 class RandomSecret(pulumi.CustomResource):
-    """A random secret in the state. See `infra.providers.random_secret`."""
+    """A random secret in the stack's state. See `infra.providers.random_secret`."""
 
     value: Output[str]
     digest: Output[str]
@@ -82,7 +82,7 @@ class Process(pulumi.CustomResource):
 
 
 class RayHead(pulumi.CustomResource):
-    """A Ray of its own. See `infra.providers.ray_head`."""
+    """A Ray head on this host. See `infra.providers.ray_head`."""
 
     session: Output[str]
     metrics_port: Output[int]
@@ -150,7 +150,7 @@ class ServeApplication(pulumi.CustomResource):
         super().__init__("headrace:index:ServeApplication", name, props, opts)
 
 
-class Knowledge(pulumi.CustomResource):
+class KnowledgeCollection(pulumi.CustomResource):
     """A knowledge collection. See `infra.providers.knowledge`."""
 
     vector_store: Output[str]
@@ -182,7 +182,7 @@ class Knowledge(pulumi.CustomResource):
 
 
 class InferenceEndpoint(pulumi.CustomResource):
-    """Where an InferenceService answers. See `infra.providers.inference_endpoint`."""
+    """The address of an InferenceService. See `infra.providers.inference_endpoint`."""
 
     url: Output[str]
 
@@ -215,21 +215,21 @@ class InferenceEndpoint(pulumi.CustomResource):
 
 
 class Machine(pulumi.CustomResource):
-    """A host of yours, ready to be a node. `props` are the inputs of `infra.providers.machine`."""
+    """A host, prepared as a Kubernetes node. `props` are the inputs of `infra.providers.machine`."""
 
     def __init__(self, name: str, props: Mapping[str, Any], opts: ResourceOptions | None = None) -> None:
         super().__init__("headrace:index:Machine", name, dict(props), opts)
 
 
 class KubernetesNode(pulumi.CustomResource):
-    """A node of a cluster of your own. `props` are the inputs of `infra.providers.kubernetes_node`."""
+    """A node of an on-premises cluster. `props` are the inputs of `infra.providers.kubernetes_node`."""
 
     def __init__(self, name: str, props: Mapping[str, Any], opts: ResourceOptions | None = None) -> None:
         super().__init__("headrace:index:KubernetesNode", name, dict(props), opts)
 
 
 class KubernetesCluster(pulumi.CustomResource):
-    """A cluster of your own. `props` are the inputs of `infra.providers.kubernetes_cluster`."""
+    """An on-premises cluster. `props` are the inputs of `infra.providers.kubernetes_cluster`."""
 
     kubeconfig: Output[str]
     identifier: Output[str]

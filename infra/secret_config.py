@@ -1,4 +1,4 @@
-"""Settings of the stack's secrets: which key secret is in use, and a store that they come from."""
+"""Settings for the stack's secrets: the key secrets in use, and an external secret store."""
 
 from __future__ import annotations
 
@@ -10,42 +10,46 @@ from serving.config import Strict
 
 
 class KeySecret(Strict):
-    """Under which secret API keys are hashed, sessions and approvals signed. The stack makes each, once."""
+    """The secret that hashes API keys and signs sessions and approvals. The stack generates each number once."""
 
-    revision: int = Field(default=1, ge=1, le=1000, description="number of the secret in use; each number is another")
-    previous: int = Field(default=0, ge=0, le=1000, description="number of a second one that is known too; 0: none")
-    oldest: int = Field(default=1, ge=1, le=1000, description="the state forgets those of lower numbers, for ever")
+    revision: int = Field(default=1, ge=1, le=1000, description="number of the current secret; each number is a secret")
+    previous: int = Field(
+        default=0, ge=0, le=1000, description="number of a second secret that is still accepted; 0: none"
+    )
+    oldest: int = Field(
+        default=1, ge=1, le=1000, description="secrets with lower numbers are deleted from the state for good"
+    )
 
     @model_validator(mode="after")
-    def _two(self) -> KeySecret:
+    def _check_numbers(self) -> KeySecret:
         if self.revision == self.previous:
             raise ValueError("has the same number as revision and previous; name another, or leave previous out")
-        if self.oldest > min(self.used):
-            raise ValueError(f"oldest is {self.oldest}, but number {min(self.used)} is in use; lower oldest")
+        if self.oldest > min(self.in_use):
+            raise ValueError(f"oldest is {self.oldest}, but number {min(self.in_use)} is in use; lower oldest")
         return self
 
     @property
-    def made(self) -> range:
-        """From the oldest on: one that is used no more is kept until then, so that a step can be taken back."""
-        return range(self.oldest, max(self.used) + 1)
+    def generated(self) -> range:
+        """Numbers of the secrets in the state. Unused ones stay until `oldest` passes them, to allow a rollback."""
+        return range(self.oldest, max(self.in_use) + 1)
 
     @property
-    def used(self) -> tuple[int, ...]:
-        """Those that gateways read."""
+    def in_use(self) -> tuple[int, ...]:
+        """Numbers of the secrets that gateways read."""
         return (self.revision, self.previous) if self.previous else (self.revision,)
 
 
 class ExternalSecret(Strict):
-    """An entry of a store that holds all the stack's secrets. The cluster has the External Secrets Operator."""
+    """An entry in a secret store with all of the stack's secrets. The cluster needs the External Secrets Operator."""
 
-    store: str = Field(min_length=1, max_length=253, description="name of the store")
+    store: str = Field(min_length=1, max_length=253, description="name of the SecretStore or ClusterSecretStore")
     store_kind: Literal["SecretStore", "ClusterSecretStore"] = "ClusterSecretStore"
     key: str = Field(
         min_length=1,
         max_length=1024,
-        description="name of the entry; its fields are api-key, key-secret, ray-token, and those that references name "
-        "below /etc/headrace/secrets",
+        description="name of the entry; its fields are api-key, key-secret, ray-token, and the names that references "
+        "use below /etc/headrace/secrets",
     )
     refresh_interval: str = Field(
-        default="1h", pattern=r"^([0-9]+(\.[0-9]+)?(s|m|h))+$", description="how often the store is asked"
+        default="1h", pattern=r"^([0-9]+(\.[0-9]+)?(s|m|h))+$", description="how often the store is read"
     )

@@ -1,6 +1,6 @@
-"""What a stack claims, and whether the volumes of machines of your own are such.
+"""The stack's volume claims, and whether the local volumes of an on-premises cluster can satisfy them.
 
-A claim that no volume fits waits for ever, and the pod that needs it too.
+A claim that no volume satisfies stays pending for ever, and so does its pod.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from infra.config import StackConfig
 
 CONTROL_STATE = "2Gi"
-"""Of Ray's head, for what it knows of the cluster."""
+"""Size of the volume of Ray's head, which stores the state of the Ray cluster."""
 METRICS = "10Gi"
-"""Of the Prometheus that the stack installs."""
+"""Size of the volume of the Prometheus that the stack installs."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the stack's; `key` is the setting that says how large it is, empty where none does."""
+    """A volume claim of the stack; `key` is the setting for its size, empty for a fixed size."""
 
     what: str
     key: str
@@ -32,7 +32,7 @@ class Claim:
 
 
 def claims(config: StackConfig) -> list[Claim]:
-    """Of the stack and of the add-ons that it installs."""
+    """Returns the claims without a storage class, of the stack and of the add-ons that it installs."""
     found = [Claim("Ray's control state", "", CONTROL_STATE, "")]
     if not config.data.uri:
         found.append(Claim("data", "data.storage", config.data.storage, config.data.storage_class))
@@ -44,30 +44,30 @@ def claims(config: StackConfig) -> list[Claim]:
 
 
 def mistakes(config: StackConfig) -> list[Mistake]:
-    """What no volume of a cluster of machines of your own is."""
+    """Reports claims that the local volumes of an on-premises cluster cannot satisfy."""
     if config.target != "onprem" or not (claimed := claims(config)):
         return []
     local = config.onprem.storage
     if local.kind == "none":
         names = ", ".join(claim.what for claim in claimed)
-        fix = "set kind: local, or name the class of a provisioner that you install in kubernetes.storage_class"
-        return [Mistake("onprem.storage.kind", f"is none, and {names} need volumes", fix)]
-    from kubernetes.utils import quantity  # a second that other stacks need not wait for
+        fix = "set kind: local, or set kubernetes.storage_class to the class of a provisioner that you install"
+        return [Mistake("onprem.storage.kind", f"is none, but {names} need volumes", fix)]
+    from kubernetes.utils import quantity  # takes a second to import, which other stacks do not need
 
-    bytes_of: Callable[[str], Decimal] = quantity.parse_quantity  # without types of its own
+    parse_bytes: Callable[[str], Decimal] = quantity.parse_quantity  # untyped in its package
 
     found = [
         Mistake(
             "onprem.storage.size",
             f"{local.size} is less than the {claim.size} of {claim.what}",
-            f"raise it, or lower {claim.key}" if claim.key else f"raise it to {claim.size} or more",
+            f"raise it, or lower {claim.key}" if claim.key else f"raise it to at least {claim.size}",
         )
         for claim in claimed
-        if bytes_of(local.size) < bytes_of(claim.size)
+        if parse_bytes(local.size) < parse_bytes(claim.size)
     ]
     shared = any(claim.what == "data" for claim in claimed) and config.data.access_mode == "ReadWriteMany"
     if shared:
-        problem = "is ReadWriteMany, and volumes of onprem.storage lie on one node each"
-        fix = "set ReadWriteOnce, or name a class of shared volumes in data.storage_class, or a bucket in data.uri"
+        problem = "is ReadWriteMany, but each volume of onprem.storage is on one node"
+        fix = "set ReadWriteOnce, set data.storage_class to a class of shared volumes, or set data.uri to a bucket"
         found.append(Mistake("data.access_mode", problem, fix))
     return found

@@ -38,7 +38,7 @@ class Stack:
 
     @property
     def layout(self) -> Layout:
-        return Layout.of(self.name)
+        return Layout.for_stack(self.name)
 
     @property
     def file(self) -> Path:

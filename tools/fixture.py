@@ -77,7 +77,7 @@ def settings(folder: Path) -> dict[str, object]:
 
 def write(folder: Path) -> None:
     """Brings a stack up, takes what it leaves into `folder`, and purges it."""
-    workspace, layout = Workspace.of(NAME), Layout.of(NAME)
+    workspace, layout = Workspace.of(NAME), Layout.for_stack(NAME)
     file = CHECKOUT / f"Pulumi.{NAME}.yaml"
     shutil.rmtree(folder, ignore_errors=True)
     for name, text in {f"documents/{k}": v for k, v in DOCUMENTS.items()}.items():

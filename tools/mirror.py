@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 
 from infra import chart
 from infra.addons import ADDONS
-from infra.cluster_config import MOUNTED
+from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import StackConfig
 from infra.config_loader import load
-from infra.mistakes import block
+from infra.mistakes import report
 from infra.versions import Chart, Manifests
 from tools.report import ToolError, say
 from tools.workspace import Workspace
@@ -23,10 +23,10 @@ from tools.workspace import Workspace
 
 def items(config: StackConfig) -> Iterator[tuple[str, str, str]]:
     """Kind, origin, and what stands for it in this stack; each once."""
-    yield "image", chart.image(config.image), ""
+    yield "image", chart.image_reference(config.image), ""
     for pool in config.pools:
         if pool.image:
-            yield "image", chart.image(pool.image), ""
+            yield "image", chart.image_reference(pool.image), ""
     for addon in ADDONS:
         if addon.choice(config) != "install":
             continue
@@ -53,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stack", default=os.environ.get("STACK", "kubeconfig"))
     options = parser.parse_args(argv)
     try:
-        loaded = load(Workspace.of(options.stack).settings(), frozenset(), MOUNTED)
+        loaded = load(Workspace.of(options.stack).settings(), frozenset(), MOUNTED_SECRETS)
         # The list is the same whether a secret is encrypted or not.
         if serious := [m for m in loaded.mistakes if m.problem != "stands there in plain text"]:
-            raise ToolError(block(serious))
+            raise ToolError(report(serious))
         if loaded.config.target == "local":
             raise ToolError(f"stack '{options.stack}' runs on this host and pulls nothing")
         for kind, origin, pulled in dict.fromkeys(items(loaded.config)):

@@ -15,12 +15,12 @@ from typing import Any, Self
 
 from infra import chart
 from infra.addons import ADDONS
-from infra.cluster_config import MOUNTED
-from infra.config import MADE, StackConfig
+from infra.cluster_config import MOUNTED_SECRETS
+from infra.config import PROVISIONED_TARGETS, StackConfig
 from infra.config_loader import KUBECONFIG, load
 from infra.targets import pods
-from infra.targets.cluster import Cluster, Unusable, read
-from infra.targets.kube_api import Api, Document, connected
+from infra.targets.cluster import ClusterContext, ClusterUnusable, read_kubeconfig
+from infra.targets.kube_api import Document, KubeApi, connect
 from tools.report import ToolError, say
 from tools.workspace import Workspace
 
@@ -38,7 +38,7 @@ class OnCluster:
     """A stack's configuration and the cluster that it names."""
 
     config: StackConfig
-    cluster: Cluster
+    cluster: ClusterContext
 
     @classmethod
     def of(cls, workspace: Workspace) -> OnCluster | None:
@@ -46,15 +46,17 @@ class OnCluster:
 
         Raises `ToolError` when the kubeconfig cannot be used.
         """
-        loaded = load(workspace.settings(), frozenset(), MOUNTED)
-        if "kubernetes" in loaded.unread:
+        loaded = load(workspace.settings(), frozenset(), MOUNTED_SECRETS)
+        if "kubernetes" in loaded.invalid:
             return None
         content = loaded.secrets[KUBECONFIG].get_secret_value() if KUBECONFIG in loaded.secrets else ""
-        if loaded.config.target in MADE and not (content := str(workspace.outputs().get("kubeconfig", ""))):
+        if loaded.config.target in PROVISIONED_TARGETS and not (
+            content := str(workspace.outputs().get("kubeconfig", ""))
+        ):
             return None  # the cluster is not there yet
         try:
-            return cls(loaded.config, read(loaded.config.kubernetes, content))
-        except Unusable as e:
+            return cls(loaded.config, read_kubeconfig(loaded.config.kubernetes, content))
+        except ClusterUnusable as e:
             raise ToolError(str(e.mistake)) from None
 
     @property
@@ -63,10 +65,10 @@ class OnCluster:
         own = [a.namespace for a in ADDONS if a.choice(self.config) == "install"]
         return [self.config.kubernetes.namespace, *own]
 
-    def stuck(self, api: Api) -> dict[str, str]:
+    def stuck(self, api: KubeApi) -> dict[str, str]:
         """Why pods are stuck, by `namespace/pod`."""
         there = [pod for n in self.namespaces for pod in api.items(f"/api/v1/namespaces/{n}/pods")]
-        found = {f"{p['metadata']['namespace']}/{p['metadata']['name']}": pods.stuck(p) for p in there}
+        found = {f"{p['metadata']['namespace']}/{p['metadata']['name']}": pods.stuck_reason(p) for p in there}
         return {name: why for name, why in found.items() if why}
 
     def wait_until_ready(self, patience_s: float = READY_S) -> None:
@@ -76,13 +78,13 @@ class OnCluster:
         """
         deadline = time.monotonic() + patience_s
         said = ""
-        with connected(self.cluster) as api:
+        with connect(self.cluster) as api:
             while True:
                 try:
                     _pod(api, self.config.kubernetes.namespace)
                     return
-                except (ToolError, Unusable) as e:
-                    why = str(e.mistake if isinstance(e, Unusable) else e)
+                except (ToolError, ClusterUnusable) as e:
+                    why = str(e.mistake if isinstance(e, ClusterUnusable) else e)
                 if time.monotonic() > deadline:
                     raise ToolError(f"{why}, {patience_s:.0f} s after all of the stack was there")
                 if why != said:
@@ -103,7 +105,7 @@ class OnCluster:
     @contextmanager
     def forwarded(self, port: int) -> Iterator[int]:
         """Forwards a port of the loopback interface (0: a free one) to the API; yields the port."""
-        with socket.create_server(("127.0.0.1", port)) as server, connected(self.cluster) as api:
+        with socket.create_server(("127.0.0.1", port)) as server, connect(self.cluster) as api:
             _pod(api, self.config.kubernetes.namespace)  # says early that there is none
             thread = threading.Thread(target=self._serve, args=(server,), daemon=True)
             thread.start()
@@ -122,14 +124,14 @@ class OnCluster:
         namespace = self.config.kubernetes.namespace
         try:
             # The stream takes the client over: each connection has one of its own.
-            with client, connected(self.cluster) as api:
+            with client, connect(self.cluster) as api:
                 core = CoreV1Api(api.client)
                 stream = portforward(
                     core.connect_get_namespaced_pod_portforward, _pod(api, namespace), namespace, ports=str(PORT)
                 )
                 with contextlib.closing(stream):
                     _relay(client, stream.socket(PORT))
-        except (ToolError, Unusable, OSError, ValueError) as e:
+        except (ToolError, ClusterUnusable, OSError, ValueError) as e:
             say(f"port-forward: {e}")
 
 
@@ -146,7 +148,7 @@ def _relay(one: socket.socket, other: Any) -> None:
                 key.data.sendall(data)
 
 
-def _pod(api: Api, namespace: str) -> str:
+def _pod(api: KubeApi, namespace: str) -> str:
     """A pod that the Service leads to."""
     service = f"{chart.RELEASE}-serve-svc"
     slices = api.items(
@@ -178,7 +180,7 @@ class Watch:
 
     def _run(self) -> None:
         seen: dict[str, int] = {}
-        with contextlib.suppress(Unusable), connected(self._stack.cluster) as api:
+        with contextlib.suppress(ClusterUnusable), connect(self._stack.cluster) as api:
             while not self._end.wait(POLL_S):
                 found = self._look(api)
                 seen = {name: seen.get(name, 0) + 1 for name in found}
@@ -186,10 +188,10 @@ class Watch:
                     if seen[name] >= PATIENCE or why.startswith("cannot pull"):
                         self._say(name, why)
 
-    def _look(self, api: Api) -> Document:
+    def _look(self, api: KubeApi) -> Document:
         try:
             return self._stack.stuck(api)
-        except Unusable:
+        except ClusterUnusable:
             return {}  # a moment without an answer; Pulumi says it when it lasts
 
     def _say(self, name: str, why: str) -> None:

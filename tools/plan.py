@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from infra.cluster_config import MOUNTED
-from infra.config import MADE, NAMESPACE
+from infra.cluster_config import MOUNTED_SECRETS
+from infra.config import NAMESPACE, PROVISIONED_TARGETS
 from infra.config_loader import load
 from infra.gpu import cost
-from infra.mistakes import block
+from infra.mistakes import report
 from infra.targets.layout import CHECKOUT
 from tools.report import ToolError, say
 
@@ -46,10 +46,10 @@ def plan(stack: str) -> str:
     Raises `ToolError` when its settings have mistakes, or it makes no nodes.
     """
     raw = settings(stack)
-    loaded = load(raw, frozenset(raw), MOUNTED)
+    loaded = load(raw, frozenset(raw), MOUNTED_SECRETS)
     if loaded.mistakes:
-        raise ToolError(block(loaded.mistakes))
-    if loaded.config.target not in MADE:
+        raise ToolError(report(loaded.mistakes))
+    if loaded.config.target not in PROVISIONED_TARGETS:
         raise ToolError(f"target {loaded.config.target} makes no nodes; a plan is of a stack that does")
     return cost.table(loaded.config)
 

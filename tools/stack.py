@@ -168,7 +168,7 @@ def _outputs(workspace: Workspace) -> dict[str, object]:
 
 def _layout(workspace: Workspace) -> Layout:
     """The stack's folders, which the configuration may have moved."""
-    return Layout.of(workspace.stack, workspace.setting("state"))
+    return Layout.for_stack(workspace.stack, workspace.setting("state"))
 
 
 def _sweep(layout: Layout) -> None:

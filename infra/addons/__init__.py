@@ -1,4 +1,4 @@
-"""Platform add-ons, one per file; each is optional, pinned in `infra.versions` and can be one that is there."""
+"""Platform add-ons, one per file: each is optional, pinned in `infra.versions`, and may already be installed."""
 
 from infra.addons.addon import Addon
 from infra.addons.certificates import CERTIFICATES

@@ -1,4 +1,4 @@
-"""What a platform add-on is: one shape for all, so that each file says only what is its own."""
+"""The description of a platform add-on, and where its chart, manifests and images come from."""
 
 from __future__ import annotations
 
@@ -17,49 +17,52 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Addon:
-    """An operator that the cluster needs beside the application. All functions are pure."""
+    """An operator that the cluster needs in addition to the application. All functions are pure."""
 
     name: str
-    """Its field in `headrace:addons`."""
+    """The add-on's field in `headrace:addons`."""
     namespace: str
     needed: Callable[[StackConfig], bool]
-    """What `auto` decides."""
+    """Whether the stack needs it, which decides `auto`."""
     chart: Callable[[StackConfig], Chart]
     values: Callable[[StackConfig, Mapping[str, str]], Values]
-    """The chart's values; the second argument are the chart's images as the cluster pulls them."""
+    """The chart's values; the second argument maps image names to the references that the cluster pulls."""
     kinds: Sequence[str]
-    """Its CRDs (`rayservices.ray.io`) that the stack relies on; another owner's are a name clash."""
+    """CRDs that the stack uses, such as `rayservices.ray.io`; those of another owner conflict with the add-on's."""
     crds: Chart | Manifests | None = None
-    """A step of its own where the chart would leave CRDs as they are on an upgrade."""
+    """Source of the CRDs, installed separately where Helm would not upgrade those in the add-on's chart."""
     crd_values: Mapping[str, Any] = field(default_factory=dict)
-    """Of the chart of the CRDs."""
+    """Values for the chart of the CRDs."""
     pod_security: Literal["restricted", "baseline", "privileged"] = "restricted"
     after: Sequence[str] = ()
-    """Add-ons that must run before it."""
+    """Names of add-ons that must be installed before it."""
     objects: Callable[[StackConfig], Sequence[Values]] = lambda _: ()
-    """Objects that its chart does not make."""
+    """Objects that the add-on needs and its chart does not contain."""
 
     def choice(self, config: StackConfig) -> Literal["install", "existing", "off"]:
-        """What becomes of it in this stack."""
-        said = getattr(config.addons, self.name)
-        if isinstance(said, Existing):
+        """Returns whether this stack installs the add-on, uses an existing one, or does without it."""
+        setting = getattr(config.addons, self.name)
+        if isinstance(setting, Existing):
             return "existing"
-        if said == "auto":
+        if setting == "auto":
             return "install" if self.needed(config) else "off"
-        return "install" if said == "install" else "off"
+        return "install" if setting == "install" else "off"
 
     def crds_step(self, config: StackConfig) -> Chart | Manifests | None:
-        """What installs its CRDs beside its chart. A registry holds charts alone: there the chart brings them."""
-        alone = isinstance(self.crds, Manifests) and config.mirror.charts.startswith("oci://")
-        return None if alone else self.crds
+        """Returns what installs the CRDs separately.
+
+        None if the chart must do it: an OCI registry as mirror has no plain manifests.
+        """
+        charts_only = isinstance(self.crds, Manifests) and config.mirror.charts.startswith("oci://")
+        return None if charts_only else self.crds
 
     def images(self, config: StackConfig) -> dict[str, str]:
-        """Its chart's images as the cluster pulls them."""
+        """Returns the references under which the cluster pulls the chart's images, by image name."""
         return {name: config.mirror.image(image) for name, image in self.chart(config).images.items()}
 
 
 @dataclass(frozen=True)
-class Source:
+class ChartSource:
     """Where Helm finds a chart: `chart` is a name (with `repository`), an OCI reference or a path."""
 
     chart: str
@@ -67,46 +70,46 @@ class Source:
     repository: str | None = None
 
 
-def source(chart: Chart, mirror: Mirror) -> Source:
-    """Where `chart` comes from in this stack. An archive in a folder has its version in its name."""
+def chart_source(chart: Chart, mirror: Mirror) -> ChartSource:
+    """Returns where Helm finds `chart`: in the mirror if there is one. An archive's name includes the version."""
     if mirror.charts.startswith("oci://"):
-        return Source(f"{mirror.charts.rstrip('/')}/{chart.name}", chart.version)
+        return ChartSource(f"{mirror.charts.rstrip('/')}/{chart.name}", chart.version)
     if mirror.charts:
-        return Source(str(folder(mirror) / f"{chart.name}-{chart.version}.tgz"), None)
+        return ChartSource(str(charts_folder(mirror) / f"{chart.name}-{chart.version}.tgz"), None)
     match chart.source:
         case "repo":
-            return Source(chart.name, chart.version, chart.location)
+            return ChartSource(chart.name, chart.version, chart.location)
         case "oci":
-            return Source(chart.location, chart.version)
-    return Source(str((CHECKOUT / chart.location).resolve()), None)
+            return ChartSource(chart.location, chart.version)
+    return ChartSource(str((CHECKOUT / chart.location).resolve()), None)
 
 
-def folder(mirror: Mirror) -> Path:
-    """The folder of the mirror's charts; a relative one lies below the checkout."""
+def charts_folder(mirror: Mirror) -> Path:
+    """Returns the folder with the mirror's charts; a relative path is below the checkout."""
     return (CHECKOUT / mirror.charts).resolve()
 
 
-def files(manifests: Manifests, mirror: Mirror) -> list[str]:
-    """Paths or URLs of `manifests`; a mirror's folder holds them under the same names."""
+def manifest_paths(manifests: Manifests, mirror: Mirror) -> list[str]:
+    """Returns paths or URLs of the files of `manifests`; a mirror's folder has them under the same names."""
     if mirror.charts and not mirror.charts.startswith("oci://"):
-        return [str(folder(mirror) / name) for name in manifests.files]
+        return [str(charts_folder(mirror) / name) for name in manifests.files]
     return [f"{manifests.location}/{name}" for name in manifests.files]
 
 
-def parts(reference: str) -> tuple[str, str, str]:
-    """Registry, repository and tag of an image reference with a registry."""
+def split_reference(reference: str) -> tuple[str, str, str]:
+    """Splits an image reference into registry, repository and tag."""
     registry, _, rest = reference.partition("/")
     repository, _, tag = rest.rpartition(":")
     return registry, repository, tag
 
 
-def named(reference: str) -> Values:
-    """An image as charts take it that keep registry and repository apart."""
-    registry, repository, tag = parts(reference)
+def registry_image(reference: str) -> Values:
+    """Returns the values of an image for charts with separate `registry` and `repository`."""
+    registry, repository, tag = split_reference(reference)
     return {"registry": registry, "repository": repository, "tag": tag}
 
 
-def whole(reference: str) -> Values:
-    """An image as charts take it that know a repository with its registry."""
+def repository_image(reference: str) -> Values:
+    """Returns the values of an image for charts whose `repository` includes the registry."""
     repository, _, tag = reference.rpartition(":")
     return {"repository": repository, "tag": tag}

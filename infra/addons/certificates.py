@@ -1,31 +1,34 @@
-"""cert-manager: certificates for the API's host, and for the webhooks of operators that need one."""
+"""cert-manager: issues certificates for the API's host name and for operators' webhooks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from infra import versions
-from infra.addons.addon import Addon, Values, whole
+from infra.addons.addon import Addon, Values, repository_image
 from infra.cluster_config import Existing
 from infra.config import StackConfig
 
 
 def needed(config: StackConfig) -> bool:
-    """True when a certificate is to be made, or KServe's webhook needs one."""
+    """Returns whether the ingress has an issuer, or KServe is installed, whose webhook needs a certificate."""
     tls = config.ingress.tls
-    # KServe's webhook wants a certificate; a KServe that is there already has its own.
+    # An existing KServe already has a certificate for its webhook.
     kserve = any(m.engine == "kserve" for m in config.models) and not isinstance(config.addons.kserve, Existing)
     return bool(tls and tls.issuer) or kserve
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
     return {
-        # Its chart upgrades the CRDs with itself.
+        # The chart upgrades the CRDs with the release.
         "crds": {"enabled": True, "keep": False},
-        # It does not start with this where the cluster has no Gateway API.
+        # With this option cert-manager does not start in clusters without the Gateway API.
         "config": {"enableGatewayAPI": config.ingress.kind == "gateway"},
-        "image": whole(images["controller"]),
-        **{name: {"image": whole(images[name])} for name in ("webhook", "cainjector", "acmesolver", "startupapicheck")},
+        "image": repository_image(images["controller"]),
+        **{
+            name: {"image": repository_image(images[name])}
+            for name in ("webhook", "cainjector", "acmesolver", "startupapicheck")
+        },
     }
 
 

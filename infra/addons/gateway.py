@@ -1,4 +1,4 @@
-"""Envoy Gateway: an implementation of the Gateway API, for clusters that have none."""
+"""Envoy Gateway: an implementation of the Gateway API for clusters without one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""NVIDIA GPUs: one owner of the driver, one advertiser of `nvidia.com/gpu`.
+"""Support for NVIDIA GPUs: exactly one owner of the driver, and one advertiser of `nvidia.com/gpu`.
 
-Where the node's image brings the driver, the device plugin alone advertises; else NVIDIA's GPU operator owns
-driver, container toolkit and device plugin together. Never both: two advertisers hand out the same GPU twice.
+If the node's image includes the driver, only NVIDIA's device plugin is installed. Otherwise NVIDIA's GPU operator
+installs driver, container toolkit and device plugin. Two advertisers would assign the same GPU twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import yaml
 
 from infra import versions
-from infra.addons.addon import Addon, Values, whole
+from infra.addons.addon import Addon, Values, repository_image
 from infra.addons.monitoring import MONITORING
 from infra.config import StackConfig
 from infra.gpu.placement import DEVICE_PLUGIN_CONFIG
@@ -24,7 +24,7 @@ TAINT = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 
 
 def needed(config: StackConfig) -> bool:
-    """True when a pool, or a model that KServe runs, has GPUs."""
+    """Returns whether a pool or a KServe model has GPUs."""
     return any(p.gpus for p in config.pools) or any(isinstance(m, KServeModel) and m.gpus for m in config.models)
 
 
@@ -36,32 +36,32 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
     tolerations = [TAINT, *(t.model_dump(exclude_defaults=True) for p in config.pools if p.gpus for t in p.tolerations)]
     if config.addons.gpu_driver == "host":
         return {
-            "image": whole(images["plugin"]),
+            "image": repository_image(images["plugin"]),
             "tolerations": tolerations,
-            "gfd": {"enabled": True},  # labels nodes with the product that pools select by
-            **({"config": {"map": shared}} if (shared := _shared(config)) else {}),
-            # All slices of a node are alike: each is a nvidia.com/gpu.
+            "gfd": {"enabled": True},  # labels nodes with the GPU product, by which pools select nodes
+            **({"config": {"map": shared}} if (shared := _sharing_configs(config)) else {}),
+            # All slices of a node are equal, so each is advertised as one nvidia.com/gpu.
             **({"migStrategy": "single"} if any(p.sharing.kind == "mig" for p in config.node_pools) else {}),
         }
     return {
-        **{name: {"enabled": True, **_image(images[name])} for name in ("driver", "toolkit")},
-        "devicePlugin": {"enabled": True, **_image(images["devicePlugin"]), **_operators_config(config)},
-        "operator": {**_image(images["operator"]), "cleanupCRD": True},
+        **{name: {"enabled": True, **_operator_image(images[name])} for name in ("driver", "toolkit")},
+        "devicePlugin": {"enabled": True, **_operator_image(images["devicePlugin"]), **_operator_sharing(config)},
+        "operator": {**_operator_image(images["operator"]), "cleanupCRD": True},
         "dcgmExporter": {
             "enabled": True,
-            **_image(images["dcgmExporter"]),
-            # What the dashboard and the alerts of GPUs read.
+            **_operator_image(images["dcgmExporter"]),
+            # The GPU dashboard and alerts use these metrics.
             "serviceMonitor": {"enabled": MONITORING.choice(config) != "off"},
         },
         "daemonsets": {"tolerations": tolerations},
     }
 
 
-def _shared(config: StackConfig) -> dict[str, str]:
-    """The device plugin's configurations by name; nodes without the label of one have `default`."""
+def _sharing_configs(config: StackConfig) -> dict[str, str]:
+    """Returns the device plugin's configurations by name; nodes without the configuration label use `default`."""
     keys = {"time_slicing": "timeSlicing", "mps": "mps"}
     shared = {
-        pool.name: {"sharing": {keys[pool.sharing.kind]: {"resources": [_replicas(pool.sharing.replicas)]}}}
+        pool.name: {"sharing": {keys[pool.sharing.kind]: {"resources": [_shared_resource(pool.sharing.replicas)]}}}
         for pool in config.node_pools
         if DEVICE_PLUGIN_CONFIG in pool.labels
     }
@@ -69,17 +69,17 @@ def _shared(config: StackConfig) -> dict[str, str]:
     return {name: yaml.safe_dump({"version": "v1", **one}) for name, one in all_of_them.items()}
 
 
-def _replicas(count: int) -> Values:
+def _shared_resource(count: int) -> Values:
     return {"name": RESOURCE, "replicas": count}
 
 
-def _operators_config(config: StackConfig) -> Values:
-    shared = _shared(config)
+def _operator_sharing(config: StackConfig) -> Values:
+    shared = _sharing_configs(config)
     name = "device-plugin-config"
     return {"config": {"create": True, "name": name, "default": "default", "data": shared}} if shared else {}
 
 
-def _image(reference: str) -> Values:
+def _operator_image(reference: str) -> Values:
     repository, _, tag = reference.rpartition(":")
     path = PurePosixPath(repository)
     return {"repository": str(path.parent), "image": path.name, "version": tag}
@@ -93,5 +93,5 @@ GPU = Addon(
     values=_values,
     kinds=(),
     after=("monitoring",),
-    pod_security="privileged",  # drivers and device plugins work on the host's devices
+    pod_security="privileged",  # drivers and device plugins access the host's devices
 )

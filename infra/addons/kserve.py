@@ -1,11 +1,11 @@
-"""KServe in Standard mode: InferenceServices as plain Deployments, without Knative and Istio."""
+"""KServe in Standard mode: InferenceServices become plain Deployments, without Knative and Istio."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from infra import versions
-from infra.addons.addon import Addon, Values, whole
+from infra.addons.addon import Addon, Values, repository_image
 from infra.config import StackConfig
 
 
@@ -15,18 +15,18 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
         "kserve": {
             "controller": {
                 "deploymentMode": "Standard",
-                **_image(images["controller"]),
+                **_image_values(images["controller"]),
                 "rbacProxyImage": images["proxy"],
-                # The gateway asks the Service; nothing of KServe is reachable from outside.
+                # The stack's gateway calls the Service, so KServe needs no ingress.
                 "gateway": {"disableIngressCreation": True},
             },
-            "storage": _image(images["storage"]),
+            "storage": _image_values(images["storage"]),
         }
     }
 
 
-def _image(reference: str) -> Values:
-    image = whole(reference)
+def _image_values(reference: str) -> Values:
+    image = repository_image(reference)
     return {"image": image["repository"], "tag": image["tag"]}
 
 

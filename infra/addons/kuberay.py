@@ -1,17 +1,17 @@
-"""KubeRay: the operator that makes Ray clusters out of a RayService."""
+"""KubeRay: the operator that runs a RayService's Ray clusters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from infra import versions
-from infra.addons.addon import Addon, Values, whole
+from infra.addons.addon import Addon, Values, repository_image
 from infra.config import StackConfig
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
     return {
-        "image": whole(images["operator"]),
+        "image": repository_image(images["operator"]),
         "imagePullSecrets": [{"name": name} for name in config.image.pull_secrets],
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}},
         "podSecurityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},

@@ -1,11 +1,11 @@
-"""kube-prometheus-stack: Prometheus with its operator, Alertmanager and Grafana."""
+"""kube-prometheus-stack: Prometheus, its operator, Alertmanager and Grafana."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from infra import versions
-from infra.addons.addon import Addon, Values, named
+from infra.addons.addon import Addon, Values, registry_image
 from infra.config import StackConfig
 from infra.volumes import METRICS
 
@@ -18,14 +18,14 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
         "fullnameOverride": RELEASE,
         "crds": {"enabled": False},
         "prometheusOperator": {
-            "image": named(images["operator"]),
-            "prometheusConfigReloader": {"image": named(images["reloader"])},
-            "admissionWebhooks": {"patch": {"image": named(images["webhook"])}},
+            "image": registry_image(images["operator"]),
+            "prometheusConfigReloader": {"image": registry_image(images["reloader"])},
+            "admissionWebhooks": {"patch": {"image": registry_image(images["webhook"])}},
         },
         "prometheus": {
             "prometheusSpec": {
-                "image": named(images["prometheus"]),
-                # Monitors of every namespace count, not only those that this release made.
+                "image": registry_image(images["prometheus"]),
+                # Select the monitors and rules of all namespaces, not only those of this release.
                 "podMonitorSelectorNilUsesHelmValues": False,
                 "serviceMonitorSelectorNilUsesHelmValues": False,
                 "ruleSelectorNilUsesHelmValues": False,
@@ -42,17 +42,17 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
                 },
             }
         },
-        "alertmanager": {"alertmanagerSpec": {"image": named(images["alertmanager"])}},
+        "alertmanager": {"alertmanagerSpec": {"image": registry_image(images["alertmanager"])}},
         "grafana": {
             "fullnameOverride": "grafana",
-            "image": named(images["grafana"]),
+            "image": registry_image(images["grafana"]),
             "sidecar": {
-                "image": named(images["sidecar"]),
+                "image": registry_image(images["sidecar"]),
                 "dashboards": {"enabled": True, "searchNamespace": "ALL"},
             },
         },
-        "prometheus-node-exporter": {"image": named(images["nodeExporter"])},
-        "kube-state-metrics": {"image": named(images["kubeStateMetrics"])},
+        "prometheus-node-exporter": {"image": registry_image(images["nodeExporter"])},
+        "kube-state-metrics": {"image": registry_image(images["kubeStateMetrics"])},
     }
 
 
@@ -69,7 +69,7 @@ MONITORING = Addon(
 
 
 def urls(config: StackConfig) -> dict[str, str]:
-    """Where its pages are, inside the cluster; empty when the stack did not install it."""
+    """Returns the URLs of Prometheus and Grafana inside the cluster; empty if the stack does not install them."""
     if MONITORING.choice(config) != "install":
         return {}
     return {

@@ -1,11 +1,11 @@
-"""CloudNativePG: the operator of the stack's PostgreSQL, and the database that it runs."""
+"""CloudNativePG: the operator that runs the stack's PostgreSQL, and the database itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from infra import versions
-from infra.addons.addon import Addon, Values, whole
+from infra.addons.addon import Addon, Values, repository_image
 from infra.config import StackConfig
 
 CLUSTER = "headrace-db"
@@ -18,12 +18,12 @@ def needed(config: StackConfig) -> bool:
 
 
 def url(config: StackConfig) -> str:
-    """URL of the database that the operator runs; the service `-rw` always leads to the primary."""
+    """Returns the database's URL; its Service `-rw` always points to the primary."""
     return f"postgresql://{DATABASE}@{CLUSTER}-rw.{config.kubernetes.namespace}.svc:5432/{DATABASE}"
 
 
 def cluster(config: StackConfig) -> Values:
-    """The database, in the stack's namespace."""
+    """Returns the specification of the database cluster, in the stack's namespace."""
     database = config.database
     storage_class = database.storage_class or config.kubernetes.storage_class
     storage = {"size": database.storage, **({"storageClass": storage_class} if storage_class else {})}
@@ -38,10 +38,10 @@ def cluster(config: StackConfig) -> Values:
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
-    # Its chart upgrades the CRDs with itself.
+    # The chart upgrades the CRDs with the release.
     return {
         "crds": {"create": True},
-        "image": whole(images["operator"]),
+        "image": repository_image(images["operator"]),
         "imagePullSecrets": [{"name": name} for name in config.image.pull_secrets],
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
     }

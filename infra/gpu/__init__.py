@@ -1,1 +1,1 @@
-"""Accelerators, and whether a model fits them."""
+"""Node pools: accelerators, machine types, prices, limits of each cloud, and whether models fit."""

@@ -1,10 +1,10 @@
-"""Facts about accelerators, as data: the only place where they stand.
+"""The catalogue of accelerators: memory, product names and MIG profiles.
 
-Sources. Memory: what `nvidia-smi` prints, as in
+Sources. Memory: as printed by `nvidia-smi`, listed in
 https://github.com/ai-dynamo/aiconfigurator/tree/main/aic-core/src/aiconfigurator_core/systems and
 https://karpenter.sh/docs/reference/instance-types/. Slices:
-https://docs.nvidia.com/datacenter/tesla/mig-user-guide/supported-mig-profiles.html and, for what it leaves out (GB200,
-B300, GB300, H20), https://github.com/NVIDIA/mig-parted/blob/main/deployments/systemd/config-default.yaml. GKE's names:
+https://docs.nvidia.com/datacenter/tesla/mig-user-guide/supported-mig-profiles.html and, for GB200, B300, GB300 and
+H20, https://github.com/NVIDIA/mig-parted/blob/main/deployments/systemd/config-default.yaml. GKE's names:
 https://cloud.google.com/kubernetes-engine/docs/concepts/gpus and `gcloud compute accelerator-types list`.
 """
 
@@ -22,15 +22,15 @@ class Accelerator:
     """One kind of GPU."""
 
     key: str
-    """What a configuration calls it."""
+    """Its name in a configuration."""
     product: str
-    """As NVIDIA's GPU feature discovery labels nodes: `nvidia.com/gpu.product`."""
+    """Value of the node label `nvidia.com/gpu.product`, set by NVIDIA's GPU feature discovery."""
     memory_bytes: int
-    """What the driver reports (`nvidia-smi --query-gpu=memory.total`), with ECC on."""
+    """Memory that the driver reports (`nvidia-smi --query-gpu=memory.total`) with ECC on."""
     gke: str = ""
-    """What GKE calls it; empty where GKE has none."""
+    """GKE's name; empty if GKE does not offer it."""
     mig: tuple[tuple[str, int], ...] = ()
-    """Profiles of equal slices and how many of them one GPU gives; empty: it cannot be sliced."""
+    """MIG profiles, each with the number of slices per GPU; empty: MIG is not supported."""
 
 
 _SLICES_40GB = (("1g.5gb", 7), ("1g.10gb", 4), ("2g.10gb", 3), ("3g.20gb", 2), ("4g.20gb", 1), ("7g.40gb", 1))
@@ -50,7 +50,7 @@ _RTX_PRO_6000 = "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"
 ACCELERATORS: tuple[Accelerator, ...] = (
     Accelerator("gb300", "NVIDIA-GB300", 284_208 * MIB, mig=_SLICES_GB300),
     Accelerator("b300", "NVIDIA-B300-SXM6-AC", 275_040 * MIB, mig=_SLICES_B300),
-    # GKE's have Arm CPUs, and no machine of the catalogue has: no name of GKE's.
+    # GKE's machines with it have Arm CPUs, which the stack's images do not support, so GKE's name is omitted.
     Accelerator("gb200", "NVIDIA-GB200", 189_471 * MIB, mig=_SLICES_GB200),
     Accelerator("b200", "NVIDIA-B200", 183_359 * MIB, "nvidia-b200", _SLICES_B200),
     Accelerator("h200", "NVIDIA-H200", 143_771 * MIB, "nvidia-h200-141gb", _SLICES_H200),
@@ -58,7 +58,7 @@ ACCELERATORS: tuple[Accelerator, ...] = (
     Accelerator("h20", "NVIDIA-H20", 97_871 * MIB, mig=_SLICES_96GB),
     Accelerator("h100-nvl", "NVIDIA-H100-NVL", 95_830 * MIB, mig=_SLICES_94GB),
     Accelerator("h100-80gb", _H100_SXM, 81_559 * MIB, "nvidia-h100-80gb", _SLICES_80GB),
-    # The same GPU with another network between machines.
+    # The same GPU, but a different network between machines.
     Accelerator("h100-mega-80gb", _H100_SXM, 81_559 * MIB, "nvidia-h100-mega-80gb", _SLICES_80GB),
     Accelerator("h100-pcie", "NVIDIA-H100-PCIe", 81_559 * MIB, mig=_SLICES_80GB),
     Accelerator("a100-80gb", "NVIDIA-A100-SXM4-80GB", 81_920 * MIB, "nvidia-a100-80gb", _SLICES_80GB),
@@ -80,15 +80,15 @@ ACCELERATORS: tuple[Accelerator, ...] = (
     Accelerator("t4", "Tesla-T4", 15_360 * MIB, "nvidia-tesla-t4"),
 )
 
-_BY_PRODUCT = {a.product.lower(): a for a in reversed(ACCELERATORS)}  # the first row stands for its product
+_BY_PRODUCT = {a.product.lower(): a for a in reversed(ACCELERATORS)}  # for equal products, the first row counts
 _BY_KEY = {a.key: a for a in ACCELERATORS}
 
 
-def accelerator(product: str) -> Accelerator | None:
-    """Returns what is known about a product label; None when it is not in the catalogue.
+def accelerator_by_product(product: str) -> Accelerator | None:
+    """Returns the accelerator with a product label; None if it is not in the catalogue.
 
-    A MIG slice (`NVIDIA-A100-SXM4-80GB-MIG-3g.40gb`) has the memory that its profile names. A time-sliced GPU
-    (`…-SHARED`) is not known: who else uses its memory cannot be told.
+    A MIG slice (`NVIDIA-A100-SXM4-80GB-MIG-3g.40gb`) has the memory in its profile's name. A time-sliced GPU
+    (`…-SHARED`) returns None, since the memory that others use is unknown.
     """
     if found := _BY_PRODUCT.get(product.lower()):
         return found
@@ -99,6 +99,6 @@ def accelerator(product: str) -> Accelerator | None:
     return None
 
 
-def named(key: str) -> Accelerator | None:
-    """Returns the accelerator that a configuration calls `key`; None when it is not in the catalogue."""
+def accelerator_by_key(key: str) -> Accelerator | None:
+    """Returns the accelerator with the configuration name `key`; None if it is not in the catalogue."""
     return _BY_KEY.get(key)

@@ -1,4 +1,4 @@
-"""What AWS cannot do with the settings of a stack, found before anything is made; `infra.targets.aws` maps the rest."""
+"""Checks of a stack's settings against the limits of AWS, before any resource is created and without its SDK."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from infra.cloud_config import Aws, Cluster
-from infra.gpu.accelerators import named
+from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.machines import MACHINES
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
 
 VERSIONS = ("1.34", "1.35", "1.36")
-"""Of Kubernetes: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html, from the stack's own on."""
+"""Supported versions of Kubernetes: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html."""
 
-BLOCK = "capacity-block:"
-"""Before the id of a reservation: a Capacity Block. Its ids and machines look like those of other reservations, and
-EC2 launches nothing when it is asked for the wrong kind."""
+CAPACITY_BLOCK_PREFIX = "capacity-block:"
+"""Prefix of a reservation that is a Capacity Block. Its id looks like that of other reservations, but EC2 launches
+nothing if the wrong kind is requested."""
 
-BLOCK_FAMILIES = ("p4", "p5", "p6")
-"""https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-blocks-using.html"""
+CAPACITY_BLOCK_FAMILIES = ("p4", "p5", "p6")
+"""Machine families with Capacity Blocks: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-blocks-using.html"""
 
-SLICED = {
+BOTTLEROCKET_GPUS = {
     "a100-40gb": "a100.40gb",
     "a100-80gb": "a100.80gb",
     "h100-80gb": "h100.80gb",
     "h200": "h200.141gb",
 }
-"""What Bottlerocket calls the GPUs that it slices: settings.kubelet-device-plugins.nvidia.mig.profile."""
+"""Bottlerocket's names of the GPUs that it can slice, as in settings.kubelet-device-plugins.nvidia.mig.profile."""
 
-LONGEST_NAME = 50
-"""Of a pool: a node group's name has 63 characters, of which `pool-` and what makes it unique take 13."""
+MAX_NAME_CHARACTERS = 50
+"""Longest name of a pool: node groups have 63 characters, of which the prefix `pool-` and a unique suffix take 13."""
 
-MOST_TAGS = 45
-"""A resource has 50; some are the stack's and Kubernetes' own."""
+MAX_TAGS = 45
+"""Most tags of the configuration: a resource can have 50, and the stack and Kubernetes add some."""
 
-NOT_PUBLIC = tuple(IPv4Network(n) for n in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16"))
-"""EKS refuses them among the ranges that may reach a public API server."""
+PRIVATE_RANGES = tuple(IPv4Network(n) for n in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16"))
+"""Ranges that EKS rejects as authorized ranges of a public API server."""
 
-RESERVED = ("kubernetes.io", "k8s.io", "eks.amazonaws.com", "karpenter.sh")
-"""Labels and taints of these domains, and of those below them, belong to Kubernetes and to EKS."""
+RESERVED_DOMAINS = ("kubernetes.io", "k8s.io", "eks.amazonaws.com", "karpenter.sh")
+"""Domains (with subdomains) whose labels and taints are reserved for Kubernetes and EKS."""
 
 
 @dataclass(frozen=True)
-class _At:
-    """A pool, and where it stands."""
+class _PoolContext:
+    """A node pool with its key in the configuration, and the settings of its cluster."""
 
     key: str
     pool: NodePool
@@ -62,39 +62,39 @@ class _At:
 
 
 def mistakes(settings: Aws, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
-    """Everything that AWS, or EKS in the mode that is asked for, cannot do."""
-    found = [*_settings(settings), *_cluster(cluster), *_network(cluster), *_untainted(settings, pools)]
+    """Reports settings that AWS, or EKS in the chosen mode, does not support."""
+    found = [*_settings(settings), *_cluster(cluster), *_network(cluster), *_system_nodes(settings, pools)]
     for i, pool in enumerate(pools):
-        at = _At(f"node_pools[{i}]", pool, settings, cluster)
-        for check in (_name, _machine, _capacity, _driver, _sharing, _scaling, _zones, _keys):
+        at = _PoolContext(f"node_pools[{i}]", pool, settings, cluster)
+        for check in (_name, _machine, _capacity, _driver, _sharing, _scaling, _zones, _label_keys):
             found += check(at)
     return found
 
 
 def advertises(settings: Aws, pool: NodePool) -> bool:
-    """True when the nodes themselves advertise `nvidia.com/gpu`: Bottlerocket and Auto Mode bring a device plugin."""
+    """Returns whether the nodes themselves advertise `nvidia.com/gpu`, as with Bottlerocket and Auto Mode."""
     return bool(pool.gpus) and (settings.mode == "auto" or settings.image == "bottlerocket")
 
 
-def is_block(pool: NodePool) -> bool:
-    """True when the pool's capacity is a Capacity Block."""
-    return pool.reservation.startswith(BLOCK)
+def is_capacity_block(pool: NodePool) -> bool:
+    """Returns whether the pool's reservation is a Capacity Block."""
+    return pool.reservation.startswith(CAPACITY_BLOCK_PREFIX)
 
 
 def reservation_id(pool: NodePool) -> str:
-    """As EC2 calls it: cr-..."""
-    return pool.reservation.removeprefix(BLOCK)
+    """Returns EC2's id of the pool's reservation: cr-..."""
+    return pool.reservation.removeprefix(CAPACITY_BLOCK_PREFIX)
 
 
 def _settings(settings: Aws) -> Iterator[Mistake]:
     if not settings.account:
-        yield Mistake("aws.account", "is missing", "`aws sts get-caller-identity --query Account` says it")
+        yield Mistake("aws.account", "is missing", "`aws sts get-caller-identity --query Account` prints it")
     if not settings.region:
-        yield Mistake("aws.region", "is missing", "name it, for example eu-central-1")
+        yield Mistake("aws.region", "is missing", "set it, for example to eu-central-1")
     if settings.region.startswith(("cn-", "us-gov-", "us-iso")):
-        yield Mistake("aws.region", "lies in a partition of AWS of its own", "use one of the regions open to all")
+        yield Mistake("aws.region", "is in a separate AWS partition", "use a region of the standard partition")
     if settings.mode == "auto" and settings.image != "al2023":
-        yield Mistake("aws.image", "cannot be chosen in Auto Mode", "leave it out, or use mode node_groups")
+        yield Mistake("aws.image", "cannot be set in Auto Mode", "remove it, or use mode node_groups")
 
 
 def _cluster(cluster: Cluster) -> Iterator[Mistake]:
@@ -102,15 +102,16 @@ def _cluster(cluster: Cluster) -> Iterator[Mistake]:
     if version not in VERSIONS:
         yield Mistake.unknown("cluster.kubernetes_version", version, "Kubernetes on EKS of version", VERSIONS)
     for i, cidr in enumerate(cluster.authorized_ranges):
-        if any(cidr.overlaps(network) for network in NOT_PUBLIC):
-            fix = "name public addresses; from inside the network the API server is reached anyway"
-            yield Mistake(f"cluster.authorized_ranges[{i}]", f"{cidr} is private, and EKS refuses it", fix)
+        if any(cidr.overlaps(network) for network in PRIVATE_RANGES):
+            fix = "use public addresses; inside the network the API server can be reached anyway"
+            yield Mistake(f"cluster.authorized_ranges[{i}]", f"{cidr} is private, which EKS rejects", fix)
     for key, value in cluster.tags.items():
         if key.lower().startswith("aws:") or not 0 < len(key) <= 128 or len(value) > 256:
-            problem = f"'{key[:40]}' is no tag that AWS takes"
-            yield Mistake("cluster.tags", problem, "use keys up to 128 characters, not of aws:, and values up to 256")
-    if len(cluster.tags) > MOST_TAGS:
-        yield Mistake("cluster.tags", f"has {len(cluster.tags)} tags", f"use at most {MOST_TAGS}")
+            problem = f"'{key[:40]}' is not a valid AWS tag"
+            fix = "use keys up to 128 characters without the prefix aws:, and values up to 256"
+            yield Mistake("cluster.tags", problem, fix)
+    if len(cluster.tags) > MAX_TAGS:
+        yield Mistake("cluster.tags", f"has {len(cluster.tags)} tags", f"use at most {MAX_TAGS}")
 
 
 def _network(cluster: Cluster) -> Iterator[Mistake]:
@@ -120,31 +121,31 @@ def _network(cluster: Cluster) -> Iterator[Mistake]:
             yield Mistake("cluster.network.cidr", f"{network.cidr} is too large for a VPC", "use /16 to /20")
         return
     if not re.fullmatch(r"vpc-[0-9a-f]{8,17}", network.existing):
-        yield Mistake("cluster.network.existing", f"'{network.existing}' is no id of a VPC", "use vpc-...")
+        yield Mistake("cluster.network.existing", f"'{network.existing}' is not a VPC id", "use vpc-...")
     for i, subnet in enumerate(network.subnets):
         if not re.fullmatch(r"subnet-[0-9a-f]{8,17}", subnet):
-            yield Mistake(f"cluster.network.subnets[{i}]", f"'{subnet}' is no id of a subnet", "use subnet-...")
+            yield Mistake(f"cluster.network.subnets[{i}]", f"'{subnet}' is not a subnet id", "use subnet-...")
     if len(set(network.subnets)) < 2:
-        fix = "name private subnets of at least two availability zones"
-        yield Mistake("cluster.network.subnets", "has one subnet, and EKS needs two zones", fix)
+        fix = "name private subnets in at least two availability zones"
+        yield Mistake("cluster.network.subnets", "has one subnet, but EKS needs two zones", fix)
 
 
-def _untainted(settings: Aws, pools: Sequence[NodePool]) -> Iterator[Mistake]:
-    """DNS, the drivers of volumes and the operators take no GPUs and tolerate no taints."""
+def _system_nodes(settings: Aws, pools: Sequence[NodePool]) -> Iterator[Mistake]:
+    """Reports a stack without nodes for DNS, volume drivers and operators, which tolerate no taints."""
     if not any(
         all(t.effect == "PreferNoSchedule" for t in pool.node_taints) and (pool.min_nodes or settings.mode == "auto")
         for pool in pools
     ):
-        fix = "add a pool of at least one node without accelerator and taints"
+        fix = "add a pool with at least one node, without accelerator and taints"
         yield Mistake("node_pools", "has no nodes for DNS and the add-ons", fix)
 
 
-def _name(at: _At) -> Iterator[Mistake]:
-    if len(at.pool.name) > LONGEST_NAME:
-        yield at.mistake("name", f"has {len(at.pool.name)} characters", f"use at most {LONGEST_NAME}")
+def _name(at: _PoolContext) -> Iterator[Mistake]:
+    if len(at.pool.name) > MAX_NAME_CHARACTERS:
+        yield at.mistake("name", f"has {len(at.pool.name)} characters", f"use at most {MAX_NAME_CHARACTERS}")
 
 
-def _machine(at: _At) -> Iterator[Mistake]:
+def _machine(at: _PoolContext) -> Iterator[Mistake]:
     pool = at.pool
     on_aws = {m.accelerator for m in MACHINES if m.cloud == "aws" and m.accelerator}
     if pool.accelerator and pool.accelerator not in on_aws:
@@ -156,90 +157,90 @@ def _machine(at: _At) -> Iterator[Mistake]:
         yield Mistake.unknown(f"{at.key}.machine_type", pool.machine_type, "machine type on AWS", known)
     elif found is None:
         sizes = sorted({m.gpus for m in MACHINES if m.cloud == "aws" and m.accelerator == pool.accelerator})
-        problem = f"no machine has {pool.gpus} {pool.accelerator}"
+        problem = f"no machine type has {pool.gpus} {pool.accelerator}"
         yield at.mistake("gpus", problem, f"use {' or '.join(map(str, sizes))}")
     elif (found.accelerator, found.gpus) != (pool.accelerator, pool.gpus):
-        has, asked = _gpus(found.accelerator, found.gpus), _gpus(pool.accelerator, pool.gpus)
-        fix = "set accelerator and gpus to what it has, or leave machine_type out"
-        yield at.mistake("machine_type", f"{found.name} has {has}, and the pool asks for {asked}", fix)
+        has, requested = _gpu_text(found.accelerator, found.gpus), _gpu_text(pool.accelerator, pool.gpus)
+        fix = "correct accelerator and gpus, or remove machine_type"
+        yield at.mistake("machine_type", f"{found.name} has {has}, but the pool requests {requested}", fix)
 
 
-def _gpus(accelerator: str, count: int) -> str:
+def _gpu_text(accelerator: str, count: int) -> str:
     return f"{count} {accelerator}" if count else "no GPUs"
 
 
-def _capacity(at: _At) -> Iterator[Mistake]:
+def _capacity(at: _PoolContext) -> Iterator[Mistake]:
     pool = at.pool
     if pool.capacity == "queued":
-        fix = f"use on_demand, or reserved with a Capacity Block (reservation: {BLOCK}cr-...)"
+        fix = f"use on_demand, or reserved with a Capacity Block (reservation: {CAPACITY_BLOCK_PREFIX}cr-...)"
         yield at.mistake("capacity", "AWS has no queue for capacity", fix)
     if pool.capacity != "reserved":
         return
     if at.auto:
-        yield at.mistake("capacity", "the stack reserves nothing in Auto Mode", "use mode node_groups")
+        yield at.mistake("capacity", "reservations are not supported in Auto Mode", "use mode node_groups")
     if not re.fullmatch(r"cr-[0-9a-f]{8,17}", reservation_id(pool)):
-        fix = f"use cr-..., or {BLOCK}cr-... for a Capacity Block"
-        yield at.mistake("reservation", "is no id of a capacity reservation", fix)
+        fix = f"use cr-..., or {CAPACITY_BLOCK_PREFIX}cr-... for a Capacity Block"
+        yield at.mistake("reservation", "is not the id of a capacity reservation", fix)
     if len(pool.zones) != 1:
-        yield at.mistake("zones", "must name the one zone of the reservation", "`zones: [...]` with that zone")
+        yield at.mistake("zones", "must name exactly the reservation's zone", "set `zones: [...]` to that zone")
     found = pool.machine("aws")
-    if is_block(pool) and found and not found.name.startswith(BLOCK_FAMILIES):
-        fix = f"use machines of {', '.join(BLOCK_FAMILIES)}, or leave {BLOCK} out"
-        yield at.mistake("reservation", f"there are no Capacity Blocks of {found.name}", fix)
+    if is_capacity_block(pool) and found and not found.name.startswith(CAPACITY_BLOCK_FAMILIES):
+        fix = f"use machines of {', '.join(CAPACITY_BLOCK_FAMILIES)}, or remove {CAPACITY_BLOCK_PREFIX}"
+        yield at.mistake("reservation", f"there are no Capacity Blocks with {found.name}", fix)
 
 
-def _driver(at: _At) -> Iterator[Mistake]:
+def _driver(at: _PoolContext) -> Iterator[Mistake]:
     if at.pool.driver not in (None, "cloud"):
         # https://github.com/NVIDIA/gpu-operator/issues/1492
-        problem = "NVIDIA's operator knows neither Amazon Linux 2023 nor Bottlerocket, whose images bring the driver"
-        yield at.mistake("driver", problem, "leave it out")
+        problem = "NVIDIA's operator supports neither Amazon Linux 2023 nor Bottlerocket, whose images have the driver"
+        yield at.mistake("driver", problem, "remove it")
 
 
-def _sharing(at: _At) -> Iterator[Mistake]:
+def _sharing(at: _PoolContext) -> Iterator[Mistake]:
     pool, sharing = at.pool, at.pool.sharing
     if sharing.kind == "none":
         return
     if at.auto:
-        yield at.mistake("sharing", "GPUs of Auto Mode are given whole", "leave it out, or use mode node_groups")
+        yield at.mistake("sharing", "Auto Mode cannot share GPUs", "remove it, or use mode node_groups")
         return
     if sharing.kind != "mig":
         return
-    gpu = named(pool.accelerator)
+    gpu = accelerator_by_key(pool.accelerator)
     if at.settings.image != "bottlerocket":
-        yield at.mistake("sharing", "Amazon Linux 2023 slices no GPUs", "set aws.image to bottlerocket")
-    elif pool.accelerator not in SLICED or gpu is None:
-        fix = f"use one of {', '.join(SLICED)}, or another kind of sharing"
-        yield at.mistake("sharing", f"Bottlerocket slices no {pool.accelerator}", fix)
-    # Bottlerocket slices into equal parts that leave nothing over, which 4g does.
+        yield at.mistake("sharing", "Amazon Linux 2023 does not support MIG", "set aws.image to bottlerocket")
+    elif pool.accelerator not in BOTTLEROCKET_GPUS or gpu is None:
+        fix = f"use one of {', '.join(BOTTLEROCKET_GPUS)}, or another kind of sharing"
+        yield at.mistake("sharing", f"Bottlerocket does not support MIG on {pool.accelerator}", fix)
+    # Bottlerocket divides the whole GPU into equal slices, which 4g does not allow.
     elif sharing.profile not in (profiles := [profile for profile, _ in gpu.mig if not profile.startswith("4g.")]):
         yield Mistake.unknown(f"{at.key}.sharing.profile", sharing.profile, f"slice of {pool.accelerator}", profiles)
 
 
-def _scaling(at: _At) -> Iterator[Mistake]:
+def _scaling(at: _PoolContext) -> Iterator[Mistake]:
     if at.auto and at.pool.autoscaled and at.pool.min_nodes:
-        problem = "Auto Mode scales a pool from no nodes, or keeps it at one size"
-        yield at.mistake("min_nodes", problem, "use 0, or the same as max_nodes")
+        problem = "in Auto Mode, a pool scales from 0 nodes or has a fixed size"
+        yield at.mistake("min_nodes", problem, "use 0, or the value of max_nodes")
     if not at.auto and not at.pool.min_nodes:
-        problem = "is 0, and the stack installs nothing that would add a node to a node group"
+        problem = "is 0, but the stack installs no autoscaler that could add a node to a node group"
         yield at.mistake("min_nodes", problem, "use 1 or more, or set aws.mode to auto")
 
 
-def _zones(at: _At) -> Iterator[Mistake]:
+def _zones(at: _PoolContext) -> Iterator[Mistake]:
     region = at.settings.region
     for i, zone in enumerate(at.pool.zones):
         if region and not re.fullmatch(rf"{region}[a-f]", zone):
-            yield at.mistake(f"zones[{i}]", f"'{zone}' is no zone of {region}", f"use {region}a and the like")
+            yield at.mistake(f"zones[{i}]", f"'{zone}' is not a zone of {region}", f"use {region}a, for example")
 
 
-def _keys(at: _At) -> Iterator[Mistake]:
+def _label_keys(at: _PoolContext) -> Iterator[Mistake]:
     for key in at.pool.labels:
-        if _reserved(key):
-            yield at.mistake("labels", f"{key} is not yours to set", "use a domain of your own")
+        if _is_reserved(key):
+            yield at.mistake("labels", f"{key} is reserved", "use a domain of your own")
     for i, taint in enumerate(at.pool.taints):
-        if _reserved(taint.key):
-            yield at.mistake(f"taints[{i}].key", f"{taint.key} is not yours to set", "use a domain of your own")
+        if _is_reserved(taint.key):
+            yield at.mistake(f"taints[{i}].key", f"{taint.key} is reserved", "use a domain of your own")
 
 
-def _reserved(key: str) -> bool:
+def _is_reserved(key: str) -> bool:
     domain = f".{key.rpartition('/')[0]}"
-    return any(domain.endswith(f".{reserved}") for reserved in RESERVED)
+    return any(domain.endswith(f".{reserved}") for reserved in RESERVED_DOMAINS)

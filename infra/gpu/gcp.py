@@ -1,4 +1,4 @@
-"""What Google Kubernetes Engine can do with node pools, without its SDK."""
+"""Checks of a stack's settings against the limits of Google Kubernetes Engine, and resource names; without its SDK."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from ipaddress import IPv4Network
 
 from infra.cloud_config import Cluster, Gcp
 from infra.gpu import machines
-from infra.gpu.accelerators import ACCELERATORS, Accelerator, named
-from infra.gpu.machines import Machine
+from infra.gpu.accelerators import ACCELERATORS, Accelerator, accelerator_by_key
+from infra.gpu.machines import MachineType
 from infra.gpu.pools import GPU, NodePool
 from infra.mistakes import Mistake
 from infra.versions import KUBERNETES_AT_LEAST
 
 NO_DEVICE_PLUGIN = "gke-no-default-nvidia-gpu-device-plugin"
-"""Label of a node that keeps GKE's own device plugin off it."""
+"""Node label that keeps GKE's own device plugin off the node."""
 
 STACK_LABEL = "headrace-stack"
-"""Label, in Google Cloud, of everything that can have one: the stack that made it."""
+"""Label of all of the stack's resources in Google Cloud that can have one, with the stack's name."""
 
-REGION_ZONES = 3
-"""Zones that GKE takes of a region when none is named."""
+DEFAULT_ZONES = 3
+"""Number of the region's zones that GKE uses if none is named."""
 
-POOL_NAME_LONGEST = 40
+MAX_POOL_NAME_CHARACTERS = 40
 
 NEVER_ON_DEMAND = frozenset({"a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g"})
-"""Parts of a machine, sold as spot and flex-start alone (/compute/docs/accelerator-optimized-machines)."""
+"""Partial machines, offered only as spot and flex-start (/compute/docs/accelerator-optimized-machines)."""
 
 _POD_BITS = 8
 """GKE gives each node 256 addresses for its 110 pods (/kubernetes-engine/docs/how-to/flexible-pod-cidr)."""
@@ -38,12 +38,12 @@ _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
 
 def advertises(settings: Gcp, pool: NodePool) -> bool:
-    """True when GKE's own device plugin advertises the pool's GPUs: the stack must then install none."""
+    """Returns whether GKE's own device plugin advertises the pool's GPUs; the stack must not install another then."""
     return pool.driver_owner != "operator"
 
 
-def name(stack: str, part: str = "", longest: int = 40) -> str:
-    """What the stack's resources are called in Google Cloud; a hash stands for what a name cannot have."""
+def resource_name(stack: str, part: str = "", longest: int = 40) -> str:
+    """Returns the name of the stack's resources in Google Cloud, with a hash if the stack's name does not fit."""
     plain = re.sub(r"[^a-z0-9]+", "-", stack.lower()).strip("-")
     tail = f"-{part}" if part else ""
     whole = f"headrace-{plain}{tail}"
@@ -54,50 +54,50 @@ def name(stack: str, part: str = "", longest: int = 40) -> str:
     return f"headrace-{plain[:room].strip('-')}-{digest}{tail}"
 
 
-def bucket(stack: str, project: str) -> str:
-    """Name of the stack's bucket; the project's hash keeps it apart in the one namespace of all buckets."""
-    return f"{name(stack, longest=54)}-{_digest(project, 8)}"
+def bucket_name(stack: str, project: str) -> str:
+    """Returns the name of the stack's bucket. It has a hash of the project, since bucket names are globally unique."""
+    return f"{resource_name(stack, longest=54)}-{_digest(project, 8)}"
 
 
-def ranges(cidr: IPv4Network) -> tuple[IPv4Network, IPv4Network, IPv4Network]:
-    """Parts of a network's range for nodes, pods (half of it) and Services (1024)."""
+def address_ranges(cidr: IPv4Network) -> tuple[IPv4Network, IPv4Network, IPv4Network]:
+    """Divides a network's range into those of nodes, pods (one half) and Services (1024 addresses)."""
     pods, rest = cidr.subnets(1)
     nodes, last = rest.subnets(1)
     return nodes, pods, next(last.subnets(new_prefix=22))
 
 
 def node_zones(pool: NodePool) -> int:
-    """How many zones a pool's nodes are in; GKE counts nodes by zone."""
-    return len(pool.zones) or REGION_ZONES
+    """Returns the number of zones of a pool; GKE counts nodes per zone."""
+    return len(pool.zones) or DEFAULT_ZONES
 
 
 def mistakes(settings: Gcp, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
-    """What GKE cannot make of these settings."""
-    found = [*_place(settings), *_cluster(cluster), *_tags(cluster)]
+    """Reports settings that GKE does not support."""
+    found = [*_project_and_region(settings), *_cluster(cluster), *_tags(cluster)]
     if settings.autopilot:
         if pools:
             fix = "remove it, or set gcp.autopilot to false"
-            found.append(Mistake("node_pools", "is not empty, and Autopilot makes the nodes", fix))
+            found.append(Mistake("node_pools", "is not empty, but Autopilot creates the nodes", fix))
         return found
-    found += [*_first_nodes(pools), *_addresses(cluster, pools)]
+    found += [*_general_nodes(pools), *_addresses(cluster, pools)]
     return found + [m for i, pool in enumerate(pools) for m in _pool(f"node_pools[{i}]", settings, pool)]
 
 
-def _place(settings: Gcp) -> Iterator[Mistake]:
+def _project_and_region(settings: Gcp) -> Iterator[Mistake]:
     if not settings.project:
-        yield Mistake("gcp.project", "is missing", "name the id of the project that the cluster is to be in")
+        yield Mistake("gcp.project", "is missing", "set it to the id of the cluster's project")
     if not settings.region:
-        yield Mistake("gcp.region", "is missing", "name one that has the GPUs, for example europe-west4")
+        yield Mistake("gcp.region", "is missing", "use one that has the GPUs, for example europe-west4")
 
 
 def _cluster(cluster: Cluster) -> Iterator[Mistake]:
     if cluster.network.existing and len(cluster.network.subnets) != 1:
-        problem = f"names {len(cluster.network.subnets)}, and a GKE cluster has one"
-        fix = "name the one of the region; it needs secondary ranges called pods and services"
+        problem = f"has {len(cluster.network.subnets)} subnets, but a GKE cluster has one"
+        fix = "name one subnet in the region, with secondary ranges called pods and services"
         yield Mistake("cluster.network.subnets", problem, fix)
     if tuple(map(int, cluster.kubernetes_version.split("."))) < KUBERNETES_AT_LEAST:
         oldest = ".".join(map(str, KUBERNETES_AT_LEAST))
-        problem = f"{cluster.kubernetes_version} is older than the stack can use"
+        problem = f"{cluster.kubernetes_version} is too old for the stack"
         yield Mistake("cluster.kubernetes_version", problem, f"use {oldest} or later")
 
 
@@ -106,35 +106,35 @@ def _tags(cluster: Cluster) -> Iterator[Mistake]:
     fix = "use at most 63 of a-z, 0-9, - and _; a key starts with a letter"
     for key, value in cluster.tags.items():
         if key == STACK_LABEL:
-            yield Mistake(f"cluster.tags.{key}", "is the stack's own label", "choose another key")
+            yield Mistake(f"cluster.tags.{key}", "is set by the stack itself", "choose another key")
         elif not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
-            yield Mistake(f"cluster.tags.{key}", "is no label of Google Cloud", fix)
+            yield Mistake(f"cluster.tags.{key}", "is not a valid label in Google Cloud", fix)
 
 
-def _first_nodes(pools: Sequence[NodePool]) -> Iterator[Mistake]:
-    """GKE's own pods need nodes, and GKE taints nodes with GPUs only where there are others."""
+def _general_nodes(pools: Sequence[NodePool]) -> Iterator[Mistake]:
+    """Reports a stack without a pool for GKE's own pods; GKE taints GPU nodes only if there are other nodes."""
     if not any(p.min_nodes and not p.gpus and not p.taints and p.capacity != "spot" for p in pools):
-        problem = "has no pool for GKE's own pods and the stack's head"
-        fix = "add one with min_nodes of at least 1, without GPUs and taints, not of spot capacity"
+        problem = "has no pool for GKE's own pods and the stack's Ray head"
+        fix = "add a pool with min_nodes of at least 1, without GPUs, taints and spot capacity"
         yield Mistake("node_pools", problem, fix)
 
 
 def _addresses(cluster: Cluster, pools: Sequence[NodePool]) -> Iterator[Mistake]:
-    """An upgrade adds a node to each pool for a while."""
+    """Reports a network too small for all nodes, plus one per pool during upgrades."""
     if cluster.network.existing:
         return
-    _, pods, _ = ranges(cluster.network.cidr)
+    _, pods, _ = address_ranges(cluster.network.cidr)
     room = 2 ** (32 - pods.prefixlen - _POD_BITS)
     most = sum(p.max_nodes + 1 for p in pools)
     if most > room:
-        problem = f"{cluster.network.cidr} has addresses for the pods of {room} nodes, and the pools have up to {most}"
+        problem = f"{cluster.network.cidr} has pod addresses for {room} nodes, but the pools have up to {most}"
         yield Mistake("cluster.network.cidr", problem, "use a shorter prefix, or lower max_nodes")
 
 
 def _pool(key: str, settings: Gcp, pool: NodePool) -> Iterator[Mistake]:
-    if len(pool.name) > POOL_NAME_LONGEST or not pool.name[0].isalpha():
-        fix = f"use at most {POOL_NAME_LONGEST} characters, the first a letter"
-        yield Mistake(f"{key}.name", f"'{pool.name}' is no name of a GKE node pool", fix)
+    if len(pool.name) > MAX_POOL_NAME_CHARACTERS or not pool.name[0].isalpha():
+        fix = f"use at most {MAX_POOL_NAME_CHARACTERS} characters, starting with a letter"
+        yield Mistake(f"{key}.name", f"'{pool.name}' is not a valid GKE node pool name", fix)
     yield from _hardware(key, pool)
     yield from _gpus(key, pool)
     yield from _capacity(key, pool)
@@ -143,12 +143,12 @@ def _pool(key: str, settings: Gcp, pool: NodePool) -> Iterator[Mistake]:
 
 
 def _hardware(key: str, pool: NodePool) -> Iterator[Mistake]:
-    gpu = named(pool.accelerator)
+    gpu = accelerator_by_key(pool.accelerator)
     if pool.accelerator and (gpu is None or not gpu.gke):
         yield _accelerator(f"{key}.accelerator", pool.accelerator, gpu)
         return
     found = pool.machine("gcp")
-    if found and _has(found, pool):
+    if found and _provides(found, pool):
         return
     if pool.machine_type and not found:
         known = [m.name for m in machines.MACHINES if m.cloud == "gcp"]
@@ -160,10 +160,10 @@ def _hardware(key: str, pool: NodePool) -> Iterator[Mistake]:
         fix = f"use one of {', '.join(map(str, counts))}" if counts else "use another accelerator"
         yield Mistake(f"{key}.gpus", problem, fix)
         return
-    had = f"{found.gpus} x {found.accelerator}" if found.gpus else "no GPUs"
-    wanted = f"{pool.gpus} x {pool.accelerator}" if pool.gpus else "none"
-    problem = f"'{found.name}' comes with {had}, and the pool says {wanted}"
-    yield Mistake(f"{key}.machine_type", problem, "leave it out to get the smallest that fits")
+    has = f"{found.gpus} x {found.accelerator}" if found.gpus else "no GPUs"
+    requested = f"{pool.gpus} x {pool.accelerator}" if pool.gpus else "none"
+    problem = f"'{found.name}' has {has}, but the pool requests {requested}"
+    yield Mistake(f"{key}.machine_type", problem, "remove it to use the smallest type that fits")
 
 
 def _accelerator(key: str, wanted: str, gpu: Accelerator | None) -> Mistake:
@@ -173,7 +173,7 @@ def _accelerator(key: str, wanted: str, gpu: Accelerator | None) -> Mistake:
     return Mistake(key, f"GKE has no {wanted}", f"use one of {', '.join(offered)}")
 
 
-def _has(found: Machine, pool: NodePool) -> bool:
+def _provides(found: MachineType, pool: NodePool) -> bool:
     if not found.attachable:
         return (found.accelerator, found.gpus) == (pool.accelerator, pool.gpus)
     if not pool.gpus:
@@ -184,18 +184,18 @@ def _has(found: Machine, pool: NodePool) -> bool:
 def _gpus(key: str, pool: NodePool) -> Iterator[Mistake]:
     sharing = pool.sharing
     if pool.driver_owner == "preinstalled":
-        yield Mistake(f"{key}.driver", "'preinstalled' belongs to machines of yours", "use cloud, or operator")
+        yield Mistake(f"{key}.driver", "'preinstalled' applies to on-premises hosts only", "use cloud or operator")
     if sharing.kind != "none" and pool.driver_owner == "operator":
-        problem = "is GKE's device plugin's work, and driver operator keeps that off the nodes"
+        problem = "needs GKE's device plugin, which driver operator keeps off the nodes"
         yield Mistake(f"{key}.sharing", problem, "use driver cloud, or kind none")
     elif sharing.kind == "mps":
         # https://cloud.google.com/kubernetes-engine/docs/how-to/nvidia-mps-gpus
-        problem = "mps on GKE needs pods with hostIPC, which the stack's namespace refuses"
-        yield Mistake(f"{key}.sharing.kind", problem, "use time_slicing, or mig where the GPU has it")
-    elif sharing.kind == "mig" and (gpu := named(pool.accelerator)):
+        problem = "mps on GKE needs pods with hostIPC, which the stack's namespace does not allow"
+        yield Mistake(f"{key}.sharing.kind", problem, "use time_slicing, or mig if the GPU supports it")
+    elif sharing.kind == "mig" and (gpu := accelerator_by_key(pool.accelerator)):
         profiles = [profile for profile, _ in gpu.mig]
         if not profiles:
-            problem = f"{gpu.key} cannot be sliced"
+            problem = f"{gpu.key} does not support MIG"
             yield Mistake(f"{key}.sharing.kind", problem, "use time_slicing, or another accelerator")
         elif sharing.profile not in profiles:
             yield Mistake.unknown(f"{key}.sharing.profile", sharing.profile, f"profile of {gpu.key}", profiles)
@@ -204,44 +204,44 @@ def _gpus(key: str, pool: NodePool) -> Iterator[Mistake]:
 def _capacity(key: str, pool: NodePool) -> Iterator[Mistake]:
     machine = pool.machine("gcp")
     if machine and machine.name in NEVER_ON_DEMAND and pool.capacity in ("on_demand", "reserved"):
-        problem = f"'{machine.name}' is to be had as spot or queued alone"
-        yield Mistake(f"{key}.capacity", problem, "use one of these, or all 8 GPUs of a machine")
+        problem = f"'{machine.name}' is available only as spot or queued"
+        yield Mistake(f"{key}.capacity", problem, "use one of these, or a machine with 8 GPUs")
     if pool.capacity != "queued":
         return
     if not pool.gpus:
-        yield Mistake(f"{key}.capacity", "queued is for GPUs, and the pool has none", "use on_demand or spot")
+        yield Mistake(f"{key}.capacity", "queued requires GPUs, but the pool has none", "use on_demand or spot")
     if pool.min_nodes:
-        problem = f"{pool.min_nodes} nodes cannot be there before they are queued for"
+        problem = f"is {pool.min_nodes}, but queued nodes are created on request only"
         yield Mistake(f"{key}.min_nodes", problem, "use 0 with capacity queued")
 
 
 def _zones(key: str, settings: Gcp, pool: NodePool) -> Iterator[Mistake]:
     outside = [z for z in pool.zones if not re.fullmatch(rf"{re.escape(settings.region)}-[a-z]", z)]
     if settings.region and outside:
-        fix = f"name zones of it, for example {settings.region}-b"
+        fix = f"use zones of the region, for example {settings.region}-b"
         yield Mistake(f"{key}.zones", f"{', '.join(outside)} is not in {settings.region}", fix)
     if pool.capacity == "reserved":
         if len(pool.zones) != 1:
-            fix = "name the zone of the reservation, and it alone"
-            yield Mistake(f"{key}.zones", "a reservation lies in one zone", fix)
+            fix = "name only the reservation's zone"
+            yield Mistake(f"{key}.zones", "a reservation is in exactly one zone", fix)
     elif pool.gpus and not pool.zones:
-        problem = f"is missing, and not every zone has {pool.accelerator}"
-        fix = f"name those that `gcloud compute accelerator-types list --filter=zone~{settings.region}` shows"
+        problem = f"is missing, but not every zone has {pool.accelerator}"
+        fix = f"`gcloud compute accelerator-types list --filter=zone~{settings.region}` lists the zones that have it"
         yield Mistake(f"{key}.zones", problem, fix)
     elif not pool.autoscaled and pool.max_nodes % node_zones(pool):
-        problem = f"GKE counts nodes by zone, and {pool.max_nodes} do not divide over {node_zones(pool)}"
-        yield Mistake(f"{key}.zones", problem, "name zones whose number divides them, for example one")
+        problem = f"GKE counts nodes per zone, but {pool.max_nodes} nodes do not divide into {node_zones(pool)} zones"
+        yield Mistake(f"{key}.zones", problem, "name a number of zones that divides the nodes, for example one")
 
 
 def _labels(key: str, pool: NodePool) -> Iterator[Mistake]:
     for label in pool.labels:
         if _RESERVED.match(label) or label == NO_DEVICE_PLUGIN:
-            yield Mistake(f"{key}.labels.{label}", "is GKE's own", "choose another key")
+            yield Mistake(f"{key}.labels.{label}", "is reserved for GKE", "choose another key")
     for i, taint in enumerate(pool.taints):
         if taint.key == GPU:
-            yield Mistake(f"{key}.taints[{i}]", f"{GPU} is put on nodes with GPUs by GKE itself", "remove it")
+            yield Mistake(f"{key}.taints[{i}]", f"GKE adds the taint {GPU} itself", "remove it")
         elif _RESERVED.match(taint.key):
-            yield Mistake(f"{key}.taints[{i}].key", f"'{taint.key}' is GKE's own", "choose another key")
+            yield Mistake(f"{key}.taints[{i}].key", f"'{taint.key}' is reserved for GKE", "choose another key")
 
 
 def _digest(text: str, length: int) -> str:

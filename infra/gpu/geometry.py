@@ -1,4 +1,4 @@
-"""Reads a model's geometry from the files that come with its weights, without loading them."""
+"""Reads a model's geometry from its configuration and weight headers, without loading the weights."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from typing import Any
 from serving.config import Geometry
 
 MAX_HEADER = 100_000_000
-"""Bytes of a safetensors header: the format's own bound."""
+"""Largest safetensors header in bytes, as the format defines."""
 
 
 @dataclass(frozen=True)
-class Weights:
-    """What weights on disk say about themselves."""
+class LocalWeights:
+    """Geometry and size of weights on this host, from their files."""
 
     geometry: Geometry
     bytes: int
-    """Of all tensors as they will lie in memory; 32-bit floats count as 16 bits, as vLLM loads them by default."""
+    """Size of all tensors in memory. 32-bit floats count as 16 bits, as vLLM loads them by default."""
     quantized: bool
 
 
-def from_folder(folder: Path) -> Weights:
+def from_folder(folder: Path) -> LocalWeights:
     """Reads `config.json` and the headers of `*.safetensors`.
 
-    Raises `ValueError` (or `OSError`) when they are not there or make no sense.
+    Raises `ValueError` or `OSError` if they are missing or malformed.
     """
     try:
         config = json.loads((folder / "config.json").read_bytes())
-        text = config.get("text_config", config)  # a model that also sees or hears holds its language model inside
+        text = config.get("text_config", config)  # a multimodal model nests its language model
         files = sorted(folder.glob("*.safetensors"))
         if not files:
-            raise ValueError("there are no *.safetensors")
+            raise ValueError("there are no *.safetensors files")
         counts = [_safetensors(file) for file in files]
         geometry = _from_config(text, sum(parameters for parameters, _ in counts))
     except (LookupError, TypeError, AttributeError, struct.error, json.JSONDecodeError) as e:
-        raise ValueError(f"{folder}: the model's files cannot be read: {e!r}") from None
+        raise ValueError(f"{folder}: cannot read the model's files: {e!r}") from None
     quantized = bool(config.get("quantization_config") or text.get("quantization_config"))
-    return Weights(geometry, sum(size for _, size in counts), quantized)
+    return LocalWeights(geometry, sum(size for _, size in counts), quantized)
 
 
 def _from_config(config: dict[str, Any], parameters: int) -> Geometry:
@@ -63,11 +63,14 @@ def _from_config(config: dict[str, Any], parameters: int) -> Geometry:
 
 
 def _safetensors(file: Path) -> tuple[int, int]:
-    """Returns elements and bytes of the tensors of a file. https://github.com/huggingface/safetensors#format"""
+    """Returns the number of elements and the bytes of a file's tensors.
+
+    https://github.com/huggingface/safetensors#format
+    """
     with file.open("rb") as f:
         [length] = struct.unpack("<Q", f.read(8))
         if length > MAX_HEADER:
-            raise ValueError(f"{file}: is no safetensors file")
+            raise ValueError(f"{file}: not a safetensors file")
         header = json.loads(f.read(length))
     parameters = size = 0
     for name, tensor in header.items():

@@ -1,4 +1,4 @@
-"""Node pools, said once for every cloud and for machines of your own; `infra.targets` maps them to each."""
+"""Node pools, in one format for all clouds and on-premises hosts; `infra.targets` maps them to each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from infra.cluster_config import Label
 from infra.gpu import machines
-from infra.gpu.machines import Cloud, Machine
+from infra.gpu.machines import Cloud, MachineType
 from serving.config import Strict
 
 LabelKey = Annotated[
@@ -20,7 +20,7 @@ LabelKey = Annotated[
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
 
 POOL_LABEL = "headrace.io/node-pool"
-"""On every node of a pool: its name. Ray's pools choose their nodes by it."""
+"""Label on every node with the name of its pool, by which pools of pods select nodes."""
 
 GPU = "nvidia.com/gpu"
 
@@ -29,7 +29,7 @@ Capacity = Literal["on_demand", "spot", "reserved", "queued"]
 
 
 class Taint(Strict):
-    """Keeps pods that do not tolerate it off a pool's nodes."""
+    """A taint that keeps pods without a matching toleration off a pool's nodes."""
 
     key: LabelKey
     value: LabelValue = ""
@@ -37,107 +37,107 @@ class Taint(Strict):
 
 
 GPU_TAINT = Taint(key=GPU, value="present")
-"""On every node with GPUs: what takes none stays away. GKE puts it there by itself."""
+"""Taint of all nodes with GPUs, which keeps other pods away. GKE adds it by itself."""
 
 
 EFFECTS = {"NoSchedule": "NO_SCHEDULE", "PreferNoSchedule": "PREFER_NO_SCHEDULE", "NoExecute": "NO_EXECUTE"}
-"""Effects of taints as the APIs of AWS and Google spell them."""
+"""Effects of taints in the spelling of AWS and Google Cloud."""
 
 
 class Sharing(Strict):
-    """How one GPU is given to several pods.
+    """How several pods share one GPU.
 
-    Time slices share all of a GPU's memory without bounds; MPS and MIG divide it. A MIG slice is a GPU of its own
-    (https://docs.nvidia.com/datacenter/tesla/mig-user-guide/).
+    Time slicing shares the whole memory without limits; MPS and MIG divide it. A MIG slice behaves like a separate
+    GPU (https://docs.nvidia.com/datacenter/tesla/mig-user-guide/).
     """
 
     kind: Literal["none", "time_slicing", "mps", "mig"] = "none"
-    replicas: int = Field(default=1, ge=1, le=48, description="pods of one GPU; of time_slicing and mps")
+    replicas: int = Field(default=1, ge=1, le=48, description="pods per GPU, for time_slicing and mps")
     profile: str = Field(
-        default="", pattern=r"^([1-7]g\.\d+gb)?$", description="size of a slice, for example 1g.10gb; of mig"
+        default="", pattern=r"^([1-7]g\.\d+gb)?$", description="MIG profile of the slices, for example 1g.10gb"
     )
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Sharing:
+    def _check_kind(self) -> Sharing:
         if (self.kind in ("time_slicing", "mps")) != (self.replicas > 1):
-            raise ValueError("has replicas > 1 with kind time_slicing or mps, and only with these")
+            raise ValueError("needs replicas > 1 with kind time_slicing or mps, and replicas 1 with any other kind")
         if (self.kind == "mig") != bool(self.profile):
-            raise ValueError("has a profile with kind mig, and only with it")
+            raise ValueError("needs a profile with kind mig, and no profile with any other kind")
         return self
 
 
 class NodePool(Strict):
-    """Equal nodes of a cluster that the stack makes. With min_nodes < max_nodes the cloud scales it."""
+    """A group of identical nodes of a cluster that the stack creates. If min_nodes < max_nodes, the cloud scales it."""
 
     name: Label
     accelerator: str = Field(default="", description="key in the catalogue, for example l4 or h100-80gb; empty: none")
-    gpus: int = Field(default=0, ge=0, le=16, description="of one node")
+    gpus: int = Field(default=0, ge=0, le=16, description="GPUs of each node")
     machine_type: str = Field(
         default="",
         max_length=63,
-        description="the cloud's name of it; empty: the smallest of the catalogue that has the GPUs",
+        description="the cloud's machine type; empty: the smallest one in the catalogue with these GPUs",
     )
     min_nodes: int = Field(default=1, ge=0, le=1000)
     max_nodes: int = Field(default=1, ge=1, le=1000)
     capacity: Capacity = Field(
         default="on_demand",
-        description="queued waits until there is some: flex-start on GKE, whose nodes go after seven days",
+        description="queued waits for free capacity: flex-start on GKE, which removes the nodes after seven days",
     )
     reservation: str = Field(
-        default="", max_length=256, description="of capacity reserved: the cloud's id or name of the reservation"
+        default="", max_length=256, description="id or name of the reservation, for capacity reserved"
     )
     sharing: Sharing = Sharing()
     driver: Driver | None = Field(
         default=None,
-        description="who owns the GPUs' driver; empty: the cloud's image, or on machines of yours who made them",
+        description="who installs the GPU driver; empty: the cloud's image, or the owner of on-premises hosts",
     )
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
-    disk_gib: int = Field(default=200, ge=30, le=16_384, description="of a node's root disk")
+    disk_gib: int = Field(default=200, ge=30, le=16_384, description="size of a node's root disk")
     zones: tuple[str, ...] = Field(
         default=(),
-        description="of the region; empty: the network's. GKE counts nodes by zone, and needs those of GPUs",
+        description="zones of the region; empty: those of the network. On GKE, pools with GPUs must name zones",
     )
 
     @model_validator(mode="after")
-    def _whole(self) -> NodePool:
+    def _check_combination(self) -> NodePool:
         if self.min_nodes > self.max_nodes:
-            raise ValueError(f"needs min_nodes <= max_nodes, and has {self.min_nodes} and {self.max_nodes}")
+            raise ValueError(f"needs min_nodes <= max_nodes, but has {self.min_nodes} and {self.max_nodes}")
         if bool(self.accelerator) != bool(self.gpus):
             raise ValueError("needs both accelerator and gpus, or neither")
         if not self.gpus and (self.driver or self.sharing.kind != "none"):
-            raise ValueError("has driver or sharing, which belong to GPUs")
+            raise ValueError("has driver or sharing, which require GPUs")
         if (self.capacity == "reserved") != bool(self.reservation):
-            raise ValueError("has a reservation with capacity reserved, and only with it")
+            raise ValueError("needs a reservation with capacity reserved, and none with any other capacity")
         if POOL_LABEL in self.labels:
-            raise ValueError(f"sets {POOL_LABEL}, which is the pool's own")
+            raise ValueError(f"sets the label {POOL_LABEL}, which the stack sets itself")
         return self
 
     @property
     def driver_owner(self) -> Driver:
-        """Who owns the GPUs' driver: the cloud's image, unless the pool says otherwise."""
+        """Who installs the GPU driver: the cloud's image, unless the pool sets another owner."""
         return self.driver or "cloud"
 
     @property
     def autoscaled(self) -> bool:
-        """True when the cloud chooses how many nodes there are: the count is then nobody else's."""
+        """Whether the cloud chooses the number of nodes."""
         return self.min_nodes != self.max_nodes
 
-    def machine(self, cloud: Cloud) -> Machine | None:
-        """What its nodes are in a cloud; None when the catalogue does not know it."""
+    def machine(self, cloud: Cloud) -> MachineType | None:
+        """Returns the machine type of the pool's nodes in a cloud; None if it is not in the catalogue."""
         if self.machine_type:
-            return machines.machine(cloud, self.machine_type)
+            return machines.machine_type(cloud, self.machine_type)
         if self.gpus:
-            return machines.smallest(cloud, self.accelerator, self.gpus)
-        return machines.machine(cloud, machines.DEFAULT[cloud])
+            return machines.smallest_machine_type(cloud, self.accelerator, self.gpus)
+        return machines.machine_type(cloud, machines.DEFAULT_MACHINE_TYPES[cloud])
 
     @property
     def node_labels(self) -> dict[str, str]:
-        """Labels of its nodes."""
+        """Labels of the pool's nodes."""
         return {POOL_LABEL: self.name, **self.labels}
 
     @property
     def node_taints(self) -> tuple[Taint, ...]:
-        """Taints of its nodes; on GKE the first is not to be declared."""
+        """Taints of the pool's nodes. On GKE the GPU taint must not be declared."""
         own = () if not self.gpus or any(t.key == GPU for t in self.taints) else (GPU_TAINT,)
         return (*own, *self.taints)

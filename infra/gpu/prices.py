@@ -1,4 +1,4 @@
-"""What machines cost by the hour: list prices with their date, or a table of yours in the same form."""
+"""Hourly prices of machines: dated list prices, or your own table in the same format."""
 
 from __future__ import annotations
 
@@ -14,68 +14,68 @@ from infra.gpu.machines import Cloud
 from infra.gpu.pools import Capacity
 from serving.config import Strict
 
-OURS = Path(__file__).with_name("prices.yaml")
+DEFAULT_TABLE = Path(__file__).with_name("prices.yaml")
 
 Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
 class Price(Strict):
-    """Of one machine, its GPUs included, by the hour."""
+    """Hourly price of one machine, including its GPUs."""
 
     cloud: Cloud
     machine: str = Field(min_length=1)
     on_demand: Amount
-    spot: Amount | None = Field(default=None, description="what it cost on the table's date; clouds change it often")
+    spot: Amount | None = Field(default=None, description="spot price on the table's date; clouds change it often")
 
 
-class Prices(Strict):
-    """A table of prices; what is not in it is not known."""
+class PriceTable(Strict):
+    """A table of prices; the prices of other machines are unknown."""
 
     as_of: date = Field(description="date of the oldest price")
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     source: str = Field(min_length=1)
-    regions: dict[Cloud, str] = Field(default_factory=dict, description="of each cloud: where its prices hold")
+    regions: dict[Cloud, str] = Field(default_factory=dict, description="region of each cloud's prices")
     prices: tuple[Price, ...]
 
     @model_validator(mode="after")
-    def _once(self) -> Prices:
+    def _check_unique(self) -> PriceTable:
         rows = Counter(f"{p.cloud} {p.machine}" for p in self.prices)
         if twice := [row for row, count in rows.items() if count > 1]:
-            raise ValueError(f"has more than one price of {', '.join(twice)}")
+            raise ValueError(f"has more than one price for {', '.join(twice)}")
         return self
 
     def hourly(self, cloud: Cloud, machine: str, capacity: Capacity) -> float | None:
-        """Returns the price of one machine by the hour; None when it is not known.
+        """Returns the hourly price of one machine; None if it is unknown.
 
-        Reserved machines cost what those on demand do, used or not; Capacity Blocks of AWS, and what GKE queues for,
-        have prices of their own that no table has.
+        Reserved machines cost as much as on-demand ones, used or not. AWS Capacity Blocks and queued capacity of GKE
+        have their own prices, which are not in the table.
         """
         price = next((p for p in self.prices if (p.cloud, p.machine) == (cloud, machine)), None)
         if price is None or capacity == "queued":
             return None
         return price.spot if capacity == "spot" else price.on_demand
 
-    def said(self, cloud: Cloud) -> str:
-        """When and where the prices of a cloud held, for whoever reads a sum of them."""
+    def provenance(self, cloud: Cloud) -> str:
+        """Returns date and region of a cloud's prices, as text."""
         region = self.regions.get(cloud)
         return f"list prices as of {self.as_of}" + (f" in {region}" if region else "")
 
 
-def load(path: Path | None) -> Prices:
-    """Reads a table of prices, ours by default. Raises `ValueError` that names the row, or `OSError`."""
-    path = path or OURS
+def load(path: Path | None) -> PriceTable:
+    """Reads a price table, `DEFAULT_TABLE` if `path` is None. Raises `OSError`, or `ValueError` naming the row."""
+    path = path or DEFAULT_TABLE
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Prices.model_validate(raw)
+        return PriceTable.model_validate(raw)
     except yaml.YAMLError as e:
-        raise ValueError(f"{path}: is not YAML: {' '.join(str(e).split())}") from None
+        raise ValueError(f"{path}: not YAML: {' '.join(str(e).split())}") from None
     except ValidationError as e:
-        wrong = [f"{_at(raw, error['loc'])}: {error['msg']}" for error in e.errors()]
+        wrong = [f"{_location(raw, error['loc'])}: {error['msg']}" for error in e.errors()]
         raise ValueError(f"{path}: {'; '.join(wrong)}") from None
 
 
-def _at(raw: Any, place: tuple[str | int, ...]) -> str:
-    """Where a mistake is; a row also by what it is of."""
+def _location(raw: Any, place: tuple[str | int, ...]) -> str:
+    """Formats the place of an error; a row also by its machine."""
     match place:
         case ("prices", int(i), *rest):
             row = raw["prices"][i]

@@ -21,7 +21,7 @@ MANIFEST = "bundle.json"
 
 
 @dataclass(frozen=True)
-class Bundle:
+class OfflineBundle:
     """An opened bundle; its files are read when a host needs them."""
 
     folder: Path
@@ -33,7 +33,7 @@ class Bundle:
     sha256: Mapping[str, str]
 
     @classmethod
-    def open(cls, path: str) -> Bundle:
+    def open(cls, path: str) -> OfflineBundle:
         """Raises `Problem` when there is none."""
         folder = CHECKOUT / Path(path).expanduser()
         try:

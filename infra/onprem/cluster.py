@@ -10,8 +10,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from infra.onprem import etcd
-from infra.onprem.kubeadm import MEMBER, is_member
-from infra.onprem.ssh import RECONNECT_S, Address, Failed, Lost, Refused, Remote, Unreachable
+from infra.onprem.kubeadm import MEMBER_FILE, is_member
+from infra.onprem.ssh import (
+    RECONNECT_S,
+    AccessRefused,
+    CommandFailed,
+    ConnectionLost,
+    HostUnreachable,
+    RemoteHost,
+    SshAddress,
+)
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
 from infra.targets import pods
@@ -27,7 +35,7 @@ Document = dict[str, Any]
 class ControlPlane:
     """A control plane whose API server answers."""
 
-    def __init__(self, host: Remote) -> None:
+    def __init__(self, host: RemoteHost) -> None:
         self.host = host
         self.task = host.task
 
@@ -59,7 +67,7 @@ class ControlPlane:
         return self.host.output(f"cat {ADMIN}", secret=True) + "\n"
 
     @contextmanager
-    def invitation(self, *, control_plane: bool) -> Iterator[tuple[str, str, str]]:
+    def join_credentials(self, *, control_plane: bool) -> Iterator[tuple[str, str, str]]:
         """Token, hash of the certificate authority, and key of the certificates for one host that joins."""
         said = self.host.output(
             f"kubeadm token create --ttl={TOKEN_TTL} --print-join-command --description=headrace", secret=True
@@ -114,7 +122,7 @@ class ControlPlane:
                 "--skip-wait-for-delete-timeout=60",
                 timeout_s=seconds + 30,
             )
-        except Failed as e:
+        except CommandFailed as e:
             raise Problem(
                 f"node {name} still has pods after {seconds} s: a budget (kubectl get pdb -A) keeps them, or no other"
                 f" node takes them; make room or delete the budget, and go on with `make up`\n{e}"
@@ -126,57 +134,57 @@ class ControlPlane:
     def wait_ready(self, name: str, seconds: float = READY_S) -> None:
         """Waits for a node; says what it waits for."""
 
-        def waiting() -> str:
+        def pending() -> str:
             node = self.node(name)
             if node is None:
                 return "it has not registered"
             ready: Document = next((c for c in node["status"].get("conditions", ()) if c["type"] == "Ready"), {})
             return "" if ready.get("status") == "True" else str(ready.get("message") or "it says nothing yet")
 
-        wait(self.task, waiting, f"node {name}", seconds)
+        wait_until_done(self.task, pending, f"node {name}", seconds)
 
     def wait_rollout(self, *workloads: str, seconds: float = READY_S) -> None:
         """Waits for workloads of kube-system, such as `deployment/coredns`."""
         for workload in workloads:
             self.task.say(f"waiting for {workload}")
 
-            def waiting(workload: str = workload) -> str:
+            def pending(workload: str = workload) -> str:
                 try:
                     self.kubectl(
                         "rollout", "status", workload, "--namespace=kube-system", "--timeout=10s", timeout_s=40
                     )
-                except Failed as e:
-                    return self._stuck(workload) or str(e).splitlines()[-1].strip()
+                except CommandFailed as e:
+                    return self._pending_pod(workload) or str(e).splitlines()[-1].strip()
                 return ""
 
-            wait(self.task, waiting, workload, seconds)
+            wait_until_done(self.task, pending, workload, seconds)
 
-    def _stuck(self, workload: str) -> str:
+    def _pending_pod(self, workload: str) -> str:
         """Why a pod of a workload of kube-system is not ready, as it or its log says; empty when neither does."""
         named = json.loads(self.kubectl("get", workload, "--namespace=kube-system", "-o=json"))
         labels = ",".join(f"{key}={value}" for key, value in named["spec"]["selector"]["matchLabels"].items())
         said = self.kubectl("get", "pods", "--namespace=kube-system", f"--selector={labels}", "-o=json")
         for pod in json.loads(said)["items"]:
             name = pod["metadata"]["name"]
-            if why := pods.stuck(pod):
+            if why := pods.stuck_reason(pod):
                 return f"{name}: {why}"
-            if pods.pulled(pod) and not pods.ready(pod):
+            if pods.images_pulled(pod) and not pods.is_ready(pod):
                 log = self.kubectl("logs", name, "--namespace=kube-system", "--tail=1").strip()
                 return f"{name} runs and is not ready; its log says: {log}"
         return ""
 
-    def forget(self, name: str, address: str) -> None:
+    def remove_node(self, name: str, address: str) -> None:
         """Removes what a node that is gone leaves in the cluster: its object, its member of etcd.
 
         With a control plane, a member of etcd and the address of the API server may have gone elsewhere just now.
         """
 
-        def waiting() -> str:
+        def pending() -> str:
             etcd.remove(self.host, name, address)
             self.kubectl("delete", "node", name, "--ignore-not-found", "--wait=true", timeout_s=120)
             return ""
 
-        wait(self.task, waiting, f"the cluster without {name}", READY_S)
+        wait_until_done(self.task, pending, f"the cluster without {name}", READY_S)
 
 
 # Without a version, kubeadm asks the internet for the newest.
@@ -186,13 +194,13 @@ printf 'apiVersion: kubeadm.k8s.io/v1beta4\\nkind: ClusterConfiguration\\nkubern
 """
 
 
-def wait(task: Task, waiting: Callable[[], str], what: str, seconds: float) -> None:
+def wait_until_done(task: Task, pending: Callable[[], str], what: str, seconds: float) -> None:
     """Waits until `waiting` returns nothing; a cluster that does not answer for a moment is waited for too."""
     start, said = time.monotonic(), ""
     while True:
         try:
-            words = waiting()
-        except Failed as e:
+            words = pending()
+        except CommandFailed as e:
             words = str(e).splitlines()[-1].strip()
         if not words:
             return
@@ -204,14 +212,16 @@ def wait(task: Task, waiting: Callable[[], str], what: str, seconds: float) -> N
         task.pause(0.5)
 
 
-def answers(host: Remote) -> bool:
+def is_api_ready(host: RemoteHost) -> bool:
     """True when the host is a control plane of ours whose API server answers."""
-    script = f"test -s {MEMBER} && test -e {ADMIN} && kubectl --kubeconfig={ADMIN} get --raw=/readyz"
+    script = f"test -s {MEMBER_FILE} && test -e {ADMIN} && kubectl --kubeconfig={ADMIN} get --raw=/readyz"
     return host.succeeds(script, timeout_s=30, again=False)
 
 
 @contextmanager
-def reach(addresses: Sequence[Address], task: Task, patience_s: float = RECONNECT_S) -> Iterator[ControlPlane | None]:
+def connect_control_plane(
+    addresses: Sequence[SshAddress], task: Task, patience_s: float = RECONNECT_S
+) -> Iterator[ControlPlane | None]:
     """The first control plane that answers; None when no cluster is there.
 
     Raises `Problem` when there may be one: for a while a control plane, which may be restarting, could not be asked,
@@ -219,11 +229,11 @@ def reach(addresses: Sequence[Address], task: Task, patience_s: float = RECONNEC
     """
     deadline = time.monotonic() + patience_s
     while True:
-        host, unasked = _ask(addresses, task)
+        host, unasked = _first_ready(addresses, task)
         if host or not unasked:
             break
         why = "no control plane answers:" + "".join(f"\n    {problem}" for problem in unasked)
-        if time.monotonic() > deadline or all(isinstance(problem, Refused) for problem in unasked):
+        if time.monotonic() > deadline or all(isinstance(problem, AccessRefused) for problem in unasked):
             raise Problem(why)
         task.say(why)
         task.pause(2)
@@ -234,18 +244,18 @@ def reach(addresses: Sequence[Address], task: Task, patience_s: float = RECONNEC
             host.close()
 
 
-def _ask(addresses: Sequence[Address], task: Task) -> tuple[Remote | None, list[Problem]]:
+def _first_ready(addresses: Sequence[SshAddress], task: Task) -> tuple[RemoteHost | None, list[Problem]]:
     """The first host whose API server answers, connected; and what kept others, which may have one, from answering."""
     unasked: list[Problem] = []
     for address in addresses:
-        host = Remote(address, task)
+        host = RemoteHost(address, task)
         try:
             host.connect()
-            if answers(host):
+            if is_api_ready(host):
                 return host, []
             if is_member(host):
                 unasked.append(Problem(f"{address.name}: its API server does not answer"))
-        except (Unreachable, Refused, Lost) as e:
+        except (HostUnreachable, AccessRefused, ConnectionLost) as e:
             unasked.append(e)
         host.close()
     return None, unasked

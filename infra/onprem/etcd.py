@@ -9,11 +9,11 @@ import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from infra.onprem.ssh import Remote
+from infra.onprem.ssh import RemoteHost
 
 
 @dataclass(frozen=True)
-class Member:
+class EtcdMember:
     id: str
     name: str
     """Empty while it has not started."""
@@ -21,20 +21,20 @@ class Member:
     """URL by which the others reach it."""
 
 
-def members(host: Remote) -> list[Member]:
+def members(host: RemoteHost) -> list[EtcdMember]:
     """Every member, as the host's own etcd knows them."""
-    said = json.loads(_ask(host, "list", "{}"))
-    return [Member(m["ID"], m.get("name", ""), (m.get("peerURLs") or [""])[0]) for m in said.get("members", ())]
+    said = json.loads(_call_api(host, "list", "{}"))
+    return [EtcdMember(m["ID"], m.get("name", ""), (m.get("peerURLs") or [""])[0]) for m in said.get("members", ())]
 
 
-def remove(host: Remote, name: str, address: str) -> None:
+def remove(host: RemoteHost, name: str, address: str) -> None:
     """Removes the member that a lost control plane leaves; one that is not there is no error.
 
     One that never started has no name yet, and the address of its host.
     """
     for member in members(host):
         if member.name == name or urlsplit(member.peer).hostname == address:
-            _ask(host, "remove", json.dumps({"ID": member.id}))
+            _call_api(host, "remove", json.dumps({"ID": member.id}))
 
 
 _SCRIPT = """
@@ -44,5 +44,5 @@ exec curl --fail --silent --show-error --max-time 20 --cacert $pki/ca.crt --cert
 """
 
 
-def _ask(host: Remote, verb: str, body: str) -> str:
+def _call_api(host: RemoteHost, verb: str, body: str) -> str:
     return host.output(_SCRIPT, verb, input=body, what=f"etcd's member {verb}")

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from infra.onprem.ssh import Remote
-from infra.onprem.template import text
+from infra.onprem.ssh import RemoteHost
+from infra.onprem.template import read_file
 
 
 @dataclass(frozen=True)
-class Facts:
+class HostFacts:
     """About one host."""
 
     values: dict[str, str]
@@ -33,7 +33,7 @@ class Facts:
         return self["cgroups"] != "cgroup2fs"
 
 
-def parse(said: str, before: float = 0, after: float = 0) -> Facts:
+def parse(said: str, before: float = 0, after: float = 0) -> HostFacts:
     """Facts out of what files/facts.sh prints; `before` and `after` are our clock around it."""
     values: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
@@ -44,12 +44,12 @@ def parse(said: str, before: float = 0, after: float = 0) -> Facts:
     clock = float(values.get("clock") or 0)
     # Its clock was read at some time in between: only what no delay explains is skew.
     skew = clock - after if clock > after else clock - before if clock < before else 0.0
-    return Facts(values, lists, skew if clock and after else 0.0)
+    return HostFacts(values, lists, skew if clock and after else 0.0)
 
 
-def gather(host: Remote, ports: Sequence[int] = ()) -> Facts:
+def gather(host: RemoteHost, ports: Sequence[int] = ()) -> HostFacts:
     """Asks a host."""
     host.connect()
     before = time.time()
-    said = host.output(text("facts.sh"), *map(str, ports), timeout_s=60)
+    said = host.output(read_file("facts.sh"), *map(str, ports), timeout_s=60)
     return parse(said, before, time.time())

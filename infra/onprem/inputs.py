@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from infra.onprem import network, storage, template
-from infra.onprem.bundle import Bundle
+from infra.onprem.bundle import OfflineBundle
 from infra.onprem.kubeadm import CONTROL_PLANE
-from infra.onprem.preflight import address
+from infra.onprem.preflight import ssh_address
 from infra.onprem_config import Host, OnPrem
 
 COREDNS = "registry.k8s.io/coredns/coredns"
@@ -17,16 +17,16 @@ Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ResourceInputs:
     """Of all resources of one cluster. `image` is kube-router's, for example a mirror's."""
 
     settings: OnPrem
     stack: str
     image: str = network.IMAGE
-    bundle: Bundle | None = field(init=False)
+    bundle: OfflineBundle | None = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bundle", Bundle.open(self.settings.bundle) if self.settings.bundle else None)
+        object.__setattr__(self, "bundle", OfflineBundle.open(self.settings.bundle) if self.settings.bundle else None)
 
     def machine(self, host: Host) -> Values:
         """Of `infra.providers.machine`."""
@@ -71,7 +71,7 @@ class Inputs:
         """Of `infra.providers.kubernetes_cluster`."""
         settings = self.settings
         ranges = (str(settings.pod_range), str(settings.service_range))
-        manifests = [network.manifest(self.image, *ranges, str(settings.endpoint))]
+        manifests = [network.network_manifest(self.image, *ranges, str(settings.endpoint))]
         if settings.storage.kind == "local":
             manifests.append(storage.storage_class(default=settings.storage.default))
         return {
@@ -82,7 +82,7 @@ class Inputs:
         }
 
     def _address(self, host: Host) -> Values:
-        return asdict(address(host, self.settings))
+        return asdict(ssh_address(host, self.settings))
 
     def _shares_virtual_ip(self, host: Host) -> bool:
         return host.role == "control_plane" and self.settings.virtual_ip is not None

@@ -11,28 +11,28 @@ from typing import Any
 
 import yaml
 
-from infra.onprem.ssh import Remote
+from infra.onprem.ssh import RemoteHost
 from infra.providers.resource import Values
 
 API = "kubeadm.k8s.io/v1beta4"
 PORT = 6443
 SOCKET = "unix:///run/containerd/containerd.sock"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
-MEMBER = "/var/lib/headrace/member"
+MEMBER_FILE = "/var/lib/headrace/member"
 """On a host that is a node of ours: the digest of its cluster's certificate authority."""
-IGNORED = ("SystemVerification",)
+IGNORED_CHECKS = ("SystemVerification",)
 """Of kubeadm's checks, on hosts with control groups of version 1: it knows version 2 alone, the kubelet takes both."""
-DISK_LEAST = "2Gi"
+MIN_FREE_DISK = "2Gi"
 """Free space below which a kubelet takes no pods and removes images. Not a share of the disk: 5 % of 250 GiB is more
 than the preflight asks for, so that a machine which it passed was a node that nothing ran on."""
 RUN_S = 900
-LOCKED_S = 600
+LOCK_PATIENCE_S = 600
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Configuration:
+class ClusterConfiguration:
     """What all nodes of a cluster have in common."""
 
     name: str
@@ -50,12 +50,12 @@ class Configuration:
     """Images cannot be pulled again: the kubelet collects none."""
 
     @classmethod
-    def of(cls, values: Values) -> Configuration:
+    def from_values(cls, values: Values) -> ClusterConfiguration:
         return cls(**{name: values[name] for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeRegistration:
     """What a node is called and has when it registers."""
 
     name: str
@@ -70,12 +70,12 @@ class Node:
             "criSocket": SOCKET,
             "imagePullPolicy": "IfNotPresent",
             "taints": [dict(taint) for taint in self.taints],
-            "ignorePreflightErrors": list(IGNORED) if self.legacy_cgroups else [],
+            "ignorePreflightErrors": list(IGNORED_CHECKS) if self.legacy_cgroups else [],
             "kubeletExtraArgs": [{"name": "node-ip", "value": self.address}],
         }
 
 
-def cluster(configuration: Configuration) -> Document:
+def cluster_document(configuration: ClusterConfiguration) -> Document:
     """ClusterConfiguration."""
     # Names of hosts need not be known to the others.
     args = {"kubelet-preferred-address-types": "InternalIP", **configuration.api_server_args}
@@ -94,7 +94,7 @@ def cluster(configuration: Configuration) -> Document:
     }
 
 
-def _kubelet(configuration: Configuration) -> Document:
+def _kubelet(configuration: ClusterConfiguration) -> Document:
     collected = {"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99} if configuration.offline else {}
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -102,7 +102,11 @@ def _kubelet(configuration: Configuration) -> Document:
         "cgroupDriver": "systemd",
         # Hosts with control groups of version 1 are told from others by nobody: the setting is the cluster's.
         "failCgroupV1": False,
-        "evictionHard": {"memory.available": "200Mi", "nodefs.available": DISK_LEAST, "imagefs.available": DISK_LEAST},
+        "evictionHard": {
+            "memory.available": "200Mi",
+            "nodefs.available": MIN_FREE_DISK,
+            "imagefs.available": MIN_FREE_DISK,
+        },
         **collected,
     }
 
@@ -117,7 +121,7 @@ def _kube_proxy() -> Document:
     }
 
 
-def init(configuration: Configuration, node: Node) -> str:
+def init_documents(configuration: ClusterConfiguration, node: NodeRegistration) -> str:
     """What `kubeadm init` reads."""
     return _documents(
         {
@@ -128,13 +132,13 @@ def init(configuration: Configuration, node: Node) -> str:
             # Every node joins with a token of its own: this one nobody gets to know.
             "bootstrapTokens": [{"ttl": "1m0s"}],
         },
-        cluster(configuration),
+        cluster_document(configuration),
         _kubelet(configuration),
         _kube_proxy(),
     )
 
 
-def join(node: Node, endpoint: str, token: str, authority: str, certificate_key: str = "") -> str:
+def join_documents(node: NodeRegistration, endpoint: str, token: str, authority: str, certificate_key: str = "") -> str:
     """What `kubeadm join` reads: secret. `certificate_key`: the node becomes a control plane."""
     plane = {
         "controlPlane": {
@@ -163,17 +167,17 @@ def _documents(*documents: Document) -> str:
     return yaml.safe_dump_all(documents, sort_keys=False)
 
 
-def ignored(legacy_cgroups: bool) -> tuple[str, ...]:
+def preflight_flags(legacy_cgroups: bool) -> tuple[str, ...]:
     """The same as an argument, for verbs that take no configuration."""
-    return (f"--ignore-preflight-errors={','.join(IGNORED)}",) if legacy_cgroups else ()
+    return (f"--ignore-preflight-errors={','.join(IGNORED_CHECKS)}",) if legacy_cgroups else ()
 
 
-def is_member(host: Remote) -> bool:
+def is_member(host: RemoteHost) -> bool:
     """True when the host is a node of ours."""
-    return host.succeeds(f"test -s {MEMBER}")
+    return host.succeeds(f"test -s {MEMBER_FILE}")
 
 
-def run(host: Remote, *arguments: str, configuration: str = "", member: bool = False) -> None:
+def run(host: RemoteHost, *arguments: str, configuration: str = "", member: bool = False) -> None:
     """Runs kubeadm to its end, also when the connection is cut; one that an earlier run left is waited for.
 
     `member`: the host is noted as a node when it succeeds. Raises `Failed` with the end of its log.
@@ -185,7 +189,7 @@ def run(host: Remote, *arguments: str, configuration: str = "", member: bool = F
         "yes" if member else "",
         *arguments,
         input=configuration,
-        timeout_s=RUN_S + LOCKED_S,
+        timeout_s=RUN_S + LOCK_PATIENCE_S,
         again=False,
         what=name,
     )
@@ -198,7 +202,7 @@ shift 2
 umask 077
 mkdir -p /run/headrace /var/log/headrace
 exec 9>/run/headrace/lock
-flock --wait {LOCKED_S} 9
+flock --wait {LOCK_PATIENCE_S} 9
 trap 'rm -f /run/headrace/kubeadm.yaml' EXIT
 cat >/run/headrace/kubeadm.yaml
 [ -z "$configuration" ] || set -- "$@" --config=/run/headrace/kubeadm.yaml
@@ -206,5 +210,5 @@ if ! timeout {RUN_S} kubeadm "$@" >/var/log/headrace/kubeadm.log 2>&1 9>&-; then
   grep -vE '^[[:space:]]*$' /var/log/headrace/kubeadm.log | tail -n 8 >&2
   exit 1
 fi
-[ -z "$member" ] || sha256sum /etc/kubernetes/pki/ca.crt | cut -d' ' -f1 >{MEMBER}
+[ -z "$member" ] || sha256sum /etc/kubernetes/pki/ca.crt | cut -d' ' -f1 >{MEMBER_FILE}
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.onprem.template import fill
+from infra.onprem.template import render
 from infra.versions import KUBE_ROUTER
 
 IMAGE = f"docker.io/cloudnativelabs/kube-router:v{'.'.join(map(str, KUBE_ROUTER.at_least))}"
@@ -10,6 +10,6 @@ WORKLOADS = ("daemonset/kube-router", "daemonset/kube-proxy", "deployment/coredn
 """Of kube-system: with them, network, Services and names work."""
 
 
-def manifest(image: str, pod_range: str, service_range: str, endpoint: str) -> str:
+def network_manifest(image: str, pod_range: str, service_range: str, endpoint: str) -> str:
     """kube-router's objects; `image` may be one of a mirror."""
-    return fill("kube-router.yaml", image=image, pods=pod_range, services=service_range, server=endpoint)
+    return render("kube-router.yaml", image=image, pods=pod_range, services=service_range, server=endpoint)

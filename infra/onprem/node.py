@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from infra.onprem import kubeadm, storage
-from infra.onprem.cluster import READY_S, ControlPlane, answers, reach, wait
+from infra.onprem.cluster import READY_S, ControlPlane, connect_control_plane, is_api_ready, wait_until_done
 from infra.onprem.facts import gather
-from infra.onprem.kubeadm import MEMBER, Configuration, Node, is_member
-from infra.onprem.machine import library, owner
-from infra.onprem.ssh import LOST_S, Address, Refused, Remote, Unreachable
+from infra.onprem.kubeadm import MEMBER_FILE, ClusterConfiguration, NodeRegistration, is_member
+from infra.onprem.machine import owner, run_file
+from infra.onprem.ssh import REMOVAL_PATIENCE_S, AccessRefused, HostUnreachable, RemoteHost, SshAddress
 from infra.providers.problem import Problem
 from infra.providers.resource import Task, Values
 
@@ -18,81 +18,84 @@ RESET_S = 300
 
 def create(values: Values, task: Task) -> None:
     """Makes the host a node, or goes on where an earlier run was cut; one that is a node stays one."""
-    others = _planes(values, but=values["name"])
-    with Remote(Address.of(values), task) as host, reach(others, task) as found:
+    others = _control_planes(values, but=values["name"])
+    with RemoteHost(SshAddress.from_values(values), task) as host, connect_control_plane(others, task) as found:
         _wait_for_kubeadm(host)
         cluster = found
         if cluster is None and values["role"] == "control_plane":
             _init(host, values)
             cluster = ControlPlane(host)
-            wait(task, lambda: "" if answers(host) else "it does not answer", "the API server", READY_S)
+            wait_until_done(task, lambda: "" if is_api_ready(host) else "it does not answer", "the API server", READY_S)
         elif cluster is None:
             raise Problem(f"{host.name}: there is no control plane to join")
         else:
             _join(host, values, cluster)
             cluster.wait_ready(host.name)
-        settle(host, cluster, {}, values)
+        configure_node(host, cluster, {}, values)
 
 
 def update(old: Values, new: Values, task: Task) -> None:
     """What can be changed while the node is one: labels, taints, volumes."""
-    with Remote(Address.of(new), task) as host, reach(_planes(new), task) as cluster:
+    with (
+        RemoteHost(SshAddress.from_values(new), task) as host,
+        connect_control_plane(_control_planes(new), task) as cluster,
+    ):
         if cluster is None:
             raise Problem(f"{host.name}: no cluster is there; `pulumi refresh` finds out what is")
-        settle(host, cluster, old, new)
+        configure_node(host, cluster, old, new)
 
 
-def settle(host: Remote, cluster: ControlPlane, old: Values, new: Values) -> None:
+def configure_node(host: RemoteHost, cluster: ControlPlane, old: Values, new: Values) -> None:
     """Gives a node the labels, taints and volumes that it is to have."""
     name = new["name"]
     cluster.label(name, new["labels"], old.get("labels", {}))
     cluster.taint(name, new["taints"], old.get("taints", ()))
     if volumes := new["volumes"]:
-        folders = [storage.folder(volumes, number) for number in range(volumes["count"])]
+        folders = [storage.volume_folder(volumes, number) for number in range(volumes["count"])]
         host.run('mkdir -p "$@"', *folders)
         cluster.apply(storage.volumes(name, volumes))
 
 
 def delete(values: Values, task: Task) -> None:
     """Takes a node out of its cluster, and Kubernetes off the host. A host that does not answer is left as it is."""
-    others = _planes(values, but=values["name"])
-    host = Remote(Address.of(values), task)
+    others = _control_planes(values, but=values["name"])
+    host = RemoteHost(SshAddress.from_values(values), task)
     try:
-        host.connect(LOST_S)
-    except Unreachable as e:
+        host.connect(REMOVAL_PATIENCE_S)
+    except HostUnreachable as e:
         task.say(f"{e}\n{host.name} is taken out of the cluster all the same, and is not cleaned")
-        _lose(values, others, task)
+        _remove_lost_node(values, others, task)
         return
-    with host, reach(others, task) as cluster:
+    with host, connect_control_plane(others, task) as cluster:
         if cluster and cluster.node(host.name):
             cluster.drain(host.name)
-        reset(host, values["pod_range"])
+        reset_host(host, values["pod_range"])
         if cluster:
-            _forget(cluster, values)
+            _remove_objects(cluster, values)
     if values["volumes"]:
         _remove_folders(values, task)
 
 
-def _planes(values: Values, but: str = "") -> list[Address]:
-    return [Address.of(plane) for plane in values["control_planes"] if plane["name"] != but]
+def _control_planes(values: Values, but: str = "") -> list[SshAddress]:
+    return [SshAddress.from_values(plane) for plane in values["control_planes"] if plane["name"] != but]
 
 
-def _lose(values: Values, others: Sequence[Address], task: Task) -> None:
-    with reach(others, task) as cluster:
+def _remove_lost_node(values: Values, others: Sequence[SshAddress], task: Task) -> None:
+    with connect_control_plane(others, task) as cluster:
         if cluster and cluster.node(values["name"]):
             cluster.kubectl("cordon", values["name"])
-            _forget(cluster, values)
+            _remove_objects(cluster, values)
 
 
-def _forget(cluster: ControlPlane, values: Values) -> None:
-    cluster.forget(values["name"], values["address"])
+def _remove_objects(cluster: ControlPlane, values: Values) -> None:
+    cluster.remove_node(values["name"], values["address"])
     if values["volumes"]:
         cluster.kubectl("delete", "persistentvolume", f"--selector={storage.NODE}={values['name']}", "--wait=false")
 
 
 def _remove_folders(values: Values, task: Task) -> None:
     """Volumes' folders go when they are empty: what pods left there is somebody's data."""
-    with Remote(Address.of(values), task) as host:
+    with RemoteHost(SshAddress.from_values(values), task) as host:
         script = """
 [ -d "$1" ] || exit 0
 find "$1" -mindepth 1 -maxdepth 1 -type d -empty -delete
@@ -102,71 +105,71 @@ rmdir "$1" 2>/dev/null || echo "data stays in $1"
             task.say(f"{host.name}: {said}")
 
 
-def reset(host: Remote, pod_range: str) -> None:
+def reset_host(host: RemoteHost, pod_range: str) -> None:
     """Takes Kubernetes off the host: what is prepared stays."""
     host.task.say(f"{host.name}: kubeadm reset")
     if host.succeeds("command -v kubeadm"):
         kubeadm.run(host, "reset", "--force", f"--cri-socket={kubeadm.SOCKET}")
-    library(host, "clean.sh", pod_range, timeout_s=RESET_S)
+    run_file(host, "clean.sh", pod_range, timeout_s=RESET_S)
 
 
-def _wait_for_kubeadm(host: Remote) -> None:
+def _wait_for_kubeadm(host: RemoteHost) -> None:
     """One that an earlier run started goes on when its connection is cut."""
-    script = f"[ ! -e /run/headrace/lock ] || flock --wait {kubeadm.LOCKED_S} /run/headrace/lock true"
-    host.run(script, timeout_s=kubeadm.LOCKED_S + 30, what="waiting for an earlier kubeadm")
+    script = f"[ ! -e /run/headrace/lock ] || flock --wait {kubeadm.LOCK_PATIENCE_S} /run/headrace/lock true"
+    host.run(script, timeout_s=kubeadm.LOCK_PATIENCE_S + 30, what="waiting for an earlier kubeadm")
 
 
-def _init(host: Remote, values: Values) -> None:
+def _init(host: RemoteHost, values: Values) -> None:
     if is_member(host):
         _start_kubelet(host)
         return
-    _only_ours(host, values)
+    _clear_partial_join(host, values)
     host.task.say(f"{host.name}: kubeadm init")
-    node = _node(host, values)
+    node = _registration(host, values)
     host.run("systemctl enable --quiet kubelet")
-    configuration = kubeadm.init(Configuration.of(values["configuration"]), node)
+    configuration = kubeadm.init_documents(ClusterConfiguration.from_values(values["configuration"]), node)
     kubeadm.run(host, "init", "--skip-token-print", configuration=configuration, member=True)
 
 
-def _join(host: Remote, values: Values, cluster: ControlPlane) -> None:
+def _join(host: RemoteHost, values: Values, cluster: ControlPlane) -> None:
     name = host.name
-    authority = cluster.host.output(f"cat {MEMBER}")
+    authority = cluster.host.output(f"cat {MEMBER_FILE}")
     if is_member(host) and cluster.node(name):
-        if host.output(f"cat {MEMBER}") != authority:
+        if host.output(f"cat {MEMBER_FILE}") != authority:
             raise Problem(f"{name} is a node of another cluster; take it out of that one first")
         _start_kubelet(host)
         return
-    _only_ours(host, values)
+    _clear_partial_join(host, values)
     # Of a run that was cut: a host that joins must be new to the cluster.
-    cluster.forget(name, values["address"])
+    cluster.remove_node(name, values["address"])
     host.task.say(f"{name}: kubeadm join")
     host.run("systemctl enable --quiet kubelet")
-    with cluster.invitation(control_plane=values["role"] == "control_plane") as (token, hash, key):
-        configuration = kubeadm.join(_node(host, values), values["endpoint"], token, hash, key)
+    with cluster.join_credentials(control_plane=values["role"] == "control_plane") as (token, hash, key):
+        configuration = kubeadm.join_documents(_registration(host, values), values["endpoint"], token, hash, key)
         kubeadm.run(host, "join", configuration=configuration, member=True)
 
 
-def _node(host: Remote, values: Values) -> Node:
-    return Node(values["name"], values["address"], values["taints"], gather(host).legacy_cgroups)
+def _registration(host: RemoteHost, values: Values) -> NodeRegistration:
+    return NodeRegistration(values["name"], values["address"], values["taints"], gather(host).legacy_cgroups)
 
 
-def _start_kubelet(host: Remote) -> None:
+def _start_kubelet(host: RemoteHost) -> None:
     host.run("systemctl enable --quiet --now kubelet")
 
 
-def _only_ours(host: Remote, values: Values) -> None:
+def _clear_partial_join(host: RemoteHost, values: Values) -> None:
     """Takes away what an earlier run left half made. Raises `Problem` where something may be somebody else's."""
     if owner(host) != values["stack"]:
         raise Problem(f"{host.name} was not prepared for stack '{values['stack']}'")
     if host.output("ls -d /etc/kubernetes/*.conf /etc/kubernetes/manifests/* /var/lib/kubelet/*.* 2>/dev/null || :"):
         host.task.say(f"{host.name}: what an earlier run left is taken away")
-        reset(host, values["pod_range"])
+        reset_host(host, values["pod_range"])
 
 
-def read(values: Values, task: Task) -> bool | None:
+def is_node(values: Values, task: Task) -> bool | None:
     """True when the host is a node of its cluster; None when nobody can be asked."""
     try:
-        with Remote(Address.of(values), task) as host:
+        with RemoteHost(SshAddress.from_values(values), task) as host:
             return is_member(host)
-    except (Unreachable, Refused):
+    except (HostUnreachable, AccessRefused):
         return None

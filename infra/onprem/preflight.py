@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from infra.mistakes import Mistake
-from infra.onprem.bundle import Bundle
-from infra.onprem.facts import Facts, gather
-from infra.onprem.ssh import Address, Remote
+from infra.onprem.bundle import OfflineBundle
+from infra.onprem.facts import HostFacts, gather
+from infra.onprem.ssh import RemoteHost, SshAddress
 from infra.onprem_config import Host, OnPrem
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
@@ -18,11 +18,11 @@ CONTROL_PLANE_PORTS = (6443, 2379, 2380, 2381, 10250, 10256, 10257, 10259, 179, 
 WORKER_PORTS = (10250, 10256, 179, 20244)
 """https://kubernetes.io/docs/reference/networking/ports-and-protocols/, and kube-router's BGP and health."""
 
-SKEW_S = 5.0
+MAX_CLOCK_SKEW_S = 5.0
 """Certificates are valid from the second they are made in, and etcd warns above one second."""
-MEMORY_MIB = {"control_plane": 1700, "worker": 900}
+MIN_MEMORY_MIB = {"control_plane": 1700, "worker": 900}
 """What kubeadm's own check asks of control planes, and a node beside its system pods."""
-DISK_MIB = 10_000
+MIN_DISK_MIB = 10_000
 KERNEL_AT_LEAST = (4, 19)
 CONTAINERD_AT_LEAST = (1, 6)
 
@@ -46,20 +46,20 @@ PACKAGES = {
 """Program -> Debian's package that has it. `plugins` are those of the container network interface."""
 
 
-def address(host: Host, settings: OnPrem) -> Address:
+def ssh_address(host: Host, settings: OnPrem) -> SshAddress:
     """Where a host of the settings answers."""
-    return Address(
+    return SshAddress(
         host.name, str(host.address), host.port, host.user, host.key_file, host.host_key, settings.known_hosts
     )
 
 
 def mistakes(settings: OnPrem, stack: str) -> list[Mistake]:
     """Asks all hosts at once; what is wrong, by host."""
-    bundle: Bundle | None = None
+    bundle: OfflineBundle | None = None
     found: list[Mistake] = []
     if settings.bundle:
         try:
-            bundle = Bundle.open(settings.bundle)
+            bundle = OfflineBundle.open(settings.bundle)
             found += [
                 Mistake("onprem.bundle", words, "make it anew: `python -m tools.bundle`")
                 for words in bundle.mistakes(settings.kubernetes_version)
@@ -67,7 +67,7 @@ def mistakes(settings: OnPrem, stack: str) -> list[Mistake]:
         except Problem as e:
             found.append(Mistake("onprem.bundle", str(e), "make it: `python -m tools.bundle`"))
     with ThreadPoolExecutor(min(len(settings.hosts), 32) or 1) as pool:
-        answers = pool.map(lambda host: _ask(host, settings), settings.hosts)
+        answers = pool.map(lambda host: _gather_facts(host, settings), settings.hosts)
     for i, (host, answer) in enumerate(zip(settings.hosts, answers, strict=True)):
         key = f"onprem.hosts[{i}]"
         if isinstance(answer, Problem):
@@ -76,14 +76,14 @@ def mistakes(settings: OnPrem, stack: str) -> list[Mistake]:
         else:
             found += [
                 Mistake(key, f"{host.name}: {problem}", fix)
-                for problem, fix in problems(host, settings, answer, stack, bundle.packages if bundle else ())
+                for problem, fix in host_problems(host, settings, answer, stack, bundle.packages if bundle else ())
             ]
     return found
 
 
-def _ask(host: Host, settings: OnPrem) -> Facts | Problem:
+def _gather_facts(host: Host, settings: OnPrem) -> HostFacts | Problem:
     ports = CONTROL_PLANE_PORTS if host.role == "control_plane" else WORKER_PORTS
-    remote = Remote(address(host, settings), Task(lambda words: None))
+    remote = RemoteHost(ssh_address(host, settings), Task(lambda words: None))
     try:
         with remote:
             return gather(remote, ports)
@@ -91,7 +91,7 @@ def _ask(host: Host, settings: OnPrem) -> Facts | Problem:
         return e
 
 
-def missing(facts: Facts, *, keepalived: bool) -> list[str]:
+def missing_packages(facts: HostFacts, *, keepalived: bool) -> list[str]:
     """Debian's packages that a host lacks."""
     lacking = [*facts.lists.get("no_program", ())]
     lacking += [] if facts["plugins"] else ["plugins"]
@@ -99,8 +99,8 @@ def missing(facts: Facts, *, keepalived: bool) -> list[str]:
     return sorted({PACKAGES[name] for name in lacking})
 
 
-def problems(
-    host: Host, settings: OnPrem, facts: Facts, stack: str, packages: Collection[str] = ()
+def host_problems(
+    host: Host, settings: OnPrem, facts: HostFacts, stack: str, packages: Collection[str] = ()
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with one host, each with what puts it right; `packages` are those that the bundle brings."""
     yield from _system(facts)
@@ -122,10 +122,10 @@ def problems(
             yield f"swaps to {facts['swap']}", "`swapoff -a`, and remove it from /etc/fstab"
 
 
-def _system(facts: Facts) -> Iterator[tuple[str, str]]:
+def _system(facts: HostFacts) -> Iterator[tuple[str, str]]:
     if facts["architecture"] != "x86_64":
         yield f"has processors of kind {facts['architecture']}", "use a host with x86-64"
-    if _version(facts["kernel"]) < KERNEL_AT_LEAST:
+    if _parse_version(facts["kernel"]) < KERNEL_AT_LEAST:
         yield f"has kernel {facts['kernel']}", f"use {'.'.join(map(str, KERNEL_AT_LEAST))} or later"
     if facts["init"] != "systemd":
         yield f"is run by {facts['init'] or 'no init'}", "use a host with systemd"
@@ -133,7 +133,7 @@ def _system(facts: Facts) -> Iterator[tuple[str, str]]:
         yield f"has no control groups for {', '.join(lacking)}", "enable them (kernel command line cgroup_enable=...)"
     if lacking := facts.lists.get("no_module"):
         yield f"has no kernel module {', '.join(lacking)}", "install the kernel's modules"
-    if abs(facts.skew_s) > SKEW_S:
+    if abs(facts.skew_s) > MAX_CLOCK_SKEW_S:
         way = "ahead of" if facts.skew_s > 0 else "behind"
         yield f"its clock is {abs(facts.skew_s):.0f} s {way} this machine's", "synchronize both, for example by chrony"
     if facts["resolves"] == "no":
@@ -143,35 +143,35 @@ def _system(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "has no name server but itself", "name one in /etc/resolv.conf: pods cannot ask the host's own"
 
 
-def _capacity(host: Host, facts: Facts) -> Iterator[tuple[str, str]]:
-    least = MEMORY_MIB[host.role]
+def _capacity(host: Host, facts: HostFacts) -> Iterator[tuple[str, str]]:
+    least = MIN_MEMORY_MIB[host.role]
     if facts.number("memory_mib") < least:
         yield f"has {facts['memory_mib']} MiB of memory", f"give it {least} or more"
     if host.role == "control_plane" and facts.number("cpus") < 2:
         yield "has 1 CPU", "give a control plane two or more"
-    if facts.number("disk_mib") < DISK_MIB:
-        yield f"has {facts['disk_mib']} MiB free below /var/lib", f"free {DISK_MIB}"
+    if facts.number("disk_mib") < MIN_DISK_MIB:
+        yield f"has {facts['disk_mib']} MiB free below /var/lib", f"free {MIN_DISK_MIB}"
 
 
-def _software(host: Host, settings: OnPrem, facts: Facts, packages: Collection[str]) -> Iterator[tuple[str, str]]:
+def _software(host: Host, settings: OnPrem, facts: HostFacts, packages: Collection[str]) -> Iterator[tuple[str, str]]:
     keepalived = host.role == "control_plane" and settings.virtual_ip is not None
-    lacking = missing(facts, keepalived=keepalived)
+    lacking = missing_packages(facts, keepalived=keepalived)
     if settings.bundle:
         if lacking := [name for name in lacking if name not in packages]:
             fix = f"`apt-get install {' '.join(lacking)}`, or put their .deb files into the bundle"
             yield f"lacks {', '.join(lacking)}, and the bundle has no such packages", fix
-        elif missing(facts, keepalived=keepalived) and not facts["dpkg"]:
+        elif missing_packages(facts, keepalived=keepalived) and not facts["dpkg"]:
             yield "has no dpkg to install the bundle's packages with", "install what it lacks yourself"
     elif lacking and not facts["apt"]:
         yield f"lacks {', '.join(lacking)}", "install them: only Debian's and Ubuntu's hosts get them by themselves"
-    if facts["containerd"] and _version(facts["containerd"]) < CONTAINERD_AT_LEAST:
+    if facts["containerd"] and _parse_version(facts["containerd"]) < CONTAINERD_AT_LEAST:
         yield (
             f"has containerd {facts['containerd']}",
             f"update it to {'.'.join(map(str, CONTAINERD_AT_LEAST))} or later",
         )
 
 
-def _gpus(host: Host, settings: OnPrem, facts: Facts) -> Iterator[tuple[str, str]]:
+def _gpus(host: Host, settings: OnPrem, facts: HostFacts) -> Iterator[tuple[str, str]]:
     if not host.gpus or settings.driver != "preinstalled":
         return
     if facts.number("gpus") < host.gpus:
@@ -182,6 +182,6 @@ def _gpus(host: Host, settings: OnPrem, facts: Facts) -> Iterator[tuple[str, str
         yield "has no nvidia-container-runtime", "install nvidia-container-toolkit, or set onprem.driver: operator"
 
 
-def _version(text: str) -> tuple[int, ...]:
+def _parse_version(text: str) -> tuple[int, ...]:
     found = re.match(r"v?(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else (0, 0)

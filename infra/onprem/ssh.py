@@ -29,34 +29,34 @@ KEEPALIVE_S = 5
 COMMAND_S = 300
 RECONNECT_S = 90
 """A host that restarts is back by then."""
-LOST_S = 60
+REMOVAL_PATIENCE_S = 60
 """A host that does not answer for this long is not waited for when it is taken out."""
 SHOWN_LINES = 8
-BLOCK = 1 << 18
+READ_BYTES = 1 << 18
 """Bytes of a file that are read at once: asyncssh's own 8 KiB make a bundle's way several times as long."""
 ENVIRONMENT = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 T = TypeVar("T")
 
 
-class Unreachable(Problem):
+class HostUnreachable(Problem):
     """Nothing answers at a host's address."""
 
 
-class Refused(Problem):
+class AccessRefused(Problem):
     """A host answers and does not let us in, or is not the one that it should be."""
 
 
-class Lost(Problem):
+class ConnectionLost(Problem):
     """The connection ended in the middle; what the command did is not known."""
 
 
-class Failed(Problem):
+class CommandFailed(Problem):
     """A command ended with an error."""
 
 
 @dataclass(frozen=True)
-class Address:
+class SshAddress:
     """Where a host answers, as whom we log in, and which key it must show."""
 
     name: str
@@ -68,18 +68,18 @@ class Address:
     known_hosts: str = ""
 
     @classmethod
-    def of(cls, values: Values) -> Address:
+    def from_values(cls, values: Values) -> SshAddress:
         """Out of a resource's inputs."""
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
     @property
-    def where(self) -> str:
+    def login(self) -> str:
         """As SSH names it."""
         return f"{self.user}@{self.address}" + (f":{self.port}" if self.port != 22 else "")
 
 
 @dataclass(frozen=True)
-class Result:
+class CommandResult:
     """How a command ended."""
 
     status: int
@@ -87,10 +87,10 @@ class Result:
     error: str
 
 
-class Remote:
+class RemoteHost:
     """A host that one operation works on: connected when first needed, and again when the connection is lost."""
 
-    def __init__(self, address: Address, task: Task) -> None:
+    def __init__(self, address: SshAddress, task: Task) -> None:
         self.address = address
         self.task = task
         self._connection: SSHClientConnection | None = None
@@ -112,7 +112,7 @@ class Remote:
         while self._connection is None:
             try:
                 self._connection = self._wait(_connect(self.address), CONNECT_S + LOGIN_S + 5)
-            except Unreachable as e:
+            except HostUnreachable as e:
                 if time.monotonic() > deadline:
                     raise
                 self.task.say(str(e))
@@ -136,7 +136,7 @@ class Remote:
         again: bool = True,
         what: str = "",
         secret: bool = False,
-    ) -> Result:
+    ) -> CommandResult:
         """Runs a script of sh as root; `arguments` are its $1 and so on, `input` is what it reads.
 
         `again`: it may be run a second time when the connection is lost. `what` names it in errors; its first line
@@ -147,20 +147,20 @@ class Remote:
             Lost: the connection ended, and could not be made again, or `again` is not set.
         """
         deadline = time.monotonic() + RECONNECT_S
-        what = what or _first(script)
+        what = what or _script_name(script)
         while True:
             try:
                 self.connect()
                 result = self._run(script, arguments, input, timeout_s, what)
                 break
-            except (Lost, Unreachable):
+            except (ConnectionLost, HostUnreachable):
                 self.close()
                 if not again or time.monotonic() > deadline:
                     raise
                 self.task.say(f"{self.name}: the connection is lost; trying again")
                 self.task.pause(2)
         if check and result.status:
-            raise Failed(f"{self.name}: {what} failed with status {result.status}{_said(result, secret)}")
+            raise CommandFailed(f"{self.name}: {what} failed with status {result.status}{_output_tail(result, secret)}")
         return result
 
     def output(self, script: str, *arguments: str, **options: Any) -> str:
@@ -173,7 +173,7 @@ class Remote:
 
     def _run(
         self, script: str, arguments: tuple[str, ...], input: str | bytes | Path | None, timeout_s: float, what: str
-    ) -> Result:
+    ) -> CommandResult:
         from asyncssh import DEVNULL, Error
 
         assert self._connection is not None
@@ -182,16 +182,16 @@ class Remote:
             words = ["sudo", "-n", "--", *words]
         given: dict[str, Any] = {"stdin": DEVNULL}
         if isinstance(input, Path):
-            given = {"stdin": str(input), "bufsize": BLOCK}
+            given = {"stdin": str(input), "bufsize": READ_BYTES}
         elif input:  # of an empty one asyncssh would never send the end
             given = {"input": input.encode() if isinstance(input, str) else input}
         try:
             done = self._wait(self._connection.run(shlex.join(words), encoding=None, **given), timeout_s)
         except (Error, OSError) as e:
-            raise Lost(f"{self.name}: the connection was lost while {what} ran: {_line(e)}") from None
+            raise ConnectionLost(f"{self.name}: the connection was lost while {what} ran: {_error_line(e)}") from None
         if done.exit_status is None or done.exit_status < 0:
-            raise Lost(f"{self.name}: the connection was lost while {what} ran")
-        return Result(done.exit_status, _text(done.stdout), _text(done.stderr))
+            raise ConnectionLost(f"{self.name}: the connection was lost while {what} ran")
+        return CommandResult(done.exit_status, _decode(done.stdout), _decode(done.stderr))
 
     def _check_sudo(self) -> None:
         from asyncssh import DEVNULL
@@ -200,7 +200,7 @@ class Remote:
         done = self._wait(self._connection.run("sudo -n true", encoding=None, stdin=DEVNULL), LOGIN_S)
         if done.exit_status:
             user = self.address.user
-            raise Refused(
+            raise AccessRefused(
                 f"{self.name}: {user} may not use sudo without a password;"
                 f" add `{user} ALL=(ALL) NOPASSWD: ALL` to /etc/sudoers.d, or log in as root"
             )
@@ -218,15 +218,15 @@ class Remote:
                         try:
                             return future.result()
                         except concurrent.futures.TimeoutError:
-                            raise Lost(f"{self.name}: it took too long to answer") from None
+                            raise ConnectionLost(f"{self.name}: it took too long to answer") from None
                     self.task.pause(0)
                     if time.monotonic() > deadline:
-                        raise Lost(f"{self.name}: no end after {timeout_s:g} s") from None
+                        raise ConnectionLost(f"{self.name}: no end after {timeout_s:g} s") from None
         finally:
             future.cancel()
 
 
-async def _connect(to: Address) -> SSHClientConnection:
+async def _connect(to: SshAddress) -> SSHClientConnection:
     import asyncssh
 
     options: dict[str, Any] = {}
@@ -248,27 +248,29 @@ async def _connect(to: Address) -> SSHClientConnection:
         )
     except asyncssh.HostKeyNotVerifiable:
         source = "onprem.hosts' host_key" if to.host_key else to.known_hosts
-        raise Refused(
+        raise AccessRefused(
             f"{to.name}: what answers at {to.address} has another key than {source} says; if the machine was"
             " made anew, put its new key there, and else find out who answers"
         ) from None
     except asyncssh.PermissionDenied:
         key = to.key_file or "the agent or ~/.ssh"
-        raise Refused(
-            f"{to.name}: {to.where} does not accept the key of {key};"
+        raise AccessRefused(
+            f"{to.name}: {to.login} does not accept the key of {key};"
             f" add its public half to ~/.ssh/authorized_keys of {to.user} there"
         ) from None
     except asyncssh.KeyImportError as e:
-        raise Refused(f"{to.name}: the key {to.key_file or to.host_key} cannot be used: {_line(e)}") from None
+        raise AccessRefused(
+            f"{to.name}: the key {to.key_file or to.host_key} cannot be used: {_error_line(e)}"
+        ) from None
     except FileNotFoundError as e:
-        raise Refused(f"{to.name}: there is no file {e.filename or to.key_file}") from None
+        raise AccessRefused(f"{to.name}: there is no file {e.filename or to.key_file}") from None
     except (OSError, asyncssh.Error, TimeoutError) as e:
-        raise Unreachable(
-            f"{to.name}: {to.where} cannot be reached: {_line(e)}; is it on, and does its firewall let SSH in?"
+        raise HostUnreachable(
+            f"{to.name}: {to.login} cannot be reached: {_error_line(e)}; is it on, and does its firewall let SSH in?"
         ) from None
 
 
-def _known_hosts(to: Address) -> Any:
+def _known_hosts(to: SshAddress) -> Any:
     if to.host_key:
         from asyncssh import import_known_hosts
 
@@ -276,42 +278,44 @@ def _known_hosts(to: Address) -> Any:
         return import_known_hosts(f"{pattern} {to.host_key.strip()}\n")
     path = Path(to.known_hosts).expanduser()
     if not path.is_file():
-        raise Refused(f"{to.name}: no host_key is given, and there is no file {path}; give the machine's public key")
+        raise AccessRefused(
+            f"{to.name}: no host_key is given, and there is no file {path}; give the machine's public key"
+        )
     return str(path)
 
 
-class _Loop:
+class _ConnectionLoop:
     """Where all connections live, so that their keepalives go on while nobody waits for a command."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: asyncio.AbstractEventLoop | None = None
+        self._event_loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self) -> asyncio.AbstractEventLoop:
         with self._lock:  # operations on several hosts begin at once
-            if self._made is None:
-                self._made = asyncio.new_event_loop()
-                threading.Thread(target=self._made.run_forever, daemon=True, name="ssh").start()
-            return self._made
+            if self._event_loop is None:
+                self._event_loop = asyncio.new_event_loop()
+                threading.Thread(target=self._event_loop.run_forever, daemon=True, name="ssh").start()
+            return self._event_loop
 
 
-_loop = _Loop()
+_loop = _ConnectionLoop()
 
 
-def _first(script: str) -> str:
+def _script_name(script: str) -> str:
     """The script's first line, as a name for it; arguments and input are not in it."""
     lines = [line.strip() for line in script.strip().splitlines() if line.strip() and not line.strip().startswith("#")]
     return f"`{lines[0][:80]}`" if lines else "nothing"
 
 
-def _said(result: Result, secret: bool) -> str:
+def _output_tail(result: CommandResult, secret: bool) -> str:
     lines = [] if secret else (result.error.strip() or result.output.strip()).splitlines()[-SHOWN_LINES:]
     return "".join(f"\n    {line}" for line in lines)
 
 
-def _text(data: Any) -> str:
+def _decode(data: Any) -> str:
     return data.decode(errors="replace") if isinstance(data, bytes) else str(data or "")
 
 
-def _line(error: BaseException) -> str:
+def _error_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -34,7 +34,7 @@ def volumes(node: str, wanted: Document) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
-def folder(wanted: Document, number: int) -> str:
+def volume_folder(wanted: Document, number: int) -> str:
     """Where a volume lies on its node."""
     return f"{wanted['path']}/{number:02}"
 
@@ -51,7 +51,7 @@ def _volume(node: str, number: int, wanted: Document) -> Document:
             "accessModes": ["ReadWriteOnce"],
             "persistentVolumeReclaimPolicy": "Retain",
             # Not a hostPath: a volume of this kind gets the group of the pod that uses it.
-            "local": {"path": folder(wanted, number)},
+            "local": {"path": volume_folder(wanted, number)},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
         },
     }

@@ -10,18 +10,18 @@ from infra.providers.resource import fingerprint
 _FILES = Path(__file__).parent / "files"
 
 
-class _At(Template):
+class _AtTemplate(Template):
     delimiter = "@"  # shells, units and Go's templates use the others
 
 
-def text(file: str) -> str:
+def read_file(file: str) -> str:
     """The file as it stands."""
     return (_FILES / file).read_text()
 
 
-def fill(file: str, /, folder: Path = _FILES, **values: str) -> str:
+def render(file: str, /, folder: Path = _FILES, **values: str) -> str:
     """The file with its names filled in; raises KeyError for one that is not given."""
-    return _At((folder / file).read_text()).substitute(values)
+    return _AtTemplate((folder / file).read_text()).substitute(values)
 
 
 def revision() -> str:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.policies.manifest import Resource
+from infra.policies.manifest import PlannedResource
 from infra.policies.pods import pods
 from infra.policies.rule import resource_rule
-from infra.policies.values import UNKNOWN, Hidden, at, each, fields, holds, members
+from infra.policies.values import UNKNOWN, SecretValue, known_fields, known_members, lookup, members, satisfies
 
 SECRET_DATA = "secret-data-is-secret"  # noqa: S105
 RBAC = "rbac.authorization.k8s.io"
@@ -26,12 +26,12 @@ KEY_MATERIAL = re.compile(
     "No role has rights to everything.",
     "List the API groups, resources and verbs that are needed instead of `*`.",
 )
-def _wildcards(resource: Resource) -> Iterator[str]:
+def _wildcards(resource: PlannedResource) -> Iterator[str]:
     if not resource.is_a(RBAC, "Role", "ClusterRole"):
         return
-    for i, rule in enumerate(members(at(resource.props, "rules"))):
+    for i, rule in enumerate(members(lookup(resource.props, "rules"))):
         for key in ("verbs", "resources", "apiGroups", "nonResourceURLs"):
-            if "*" in list(each(at(rule, key))):
+            if "*" in list(known_members(lookup(rule, key))):
                 yield f"rules[{i}].{key} is *"
 
 
@@ -40,14 +40,14 @@ def _wildcards(resource: Resource) -> Iterator[str]:
     "Nobody is bound to cluster-admin.",
     "Bind a role that has the few rights that are needed.",
 )
-def _cluster_admin(resource: Resource) -> Iterator[str]:
+def _cluster_admin(resource: PlannedResource) -> Iterator[str]:
     if resource.is_a(RBAC, "ClusterRoleBinding", "RoleBinding"):
-        name = at(resource.props, "roleRef", "name")
+        name = lookup(resource.props, "roleRef", "name")
         if name in ("cluster-admin", "admin") or name == "system:masters":
             yield f"binds the role {name}"
-        for subject in each(at(resource.props, "subjects")):
-            if at(subject, "name") in ("system:masters", "system:unauthenticated", "system:anonymous"):
-                yield f"binds {at(subject, 'name')}"
+        for subject in known_members(lookup(resource.props, "subjects")):
+            if lookup(subject, "name") in ("system:masters", "system:unauthenticated", "system:anonymous"):
+                yield f"binds {lookup(subject, 'name')}"
 
 
 @resource_rule(
@@ -56,16 +56,16 @@ def _cluster_admin(resource: Resource) -> Iterator[str]:
     "Set `automountServiceAccountToken: false` in the pod and in the ServiceAccount. A pod that does talk to the API "
     "has an exception, or a projected volume with a token that expires.",
 )
-def _automount(resource: Resource) -> Iterator[str]:
-    if resource.is_a("", "ServiceAccount") and not _is_off(resource.props):
+def _automount(resource: PlannedResource) -> Iterator[str]:
+    if resource.is_a("", "ServiceAccount") and not _disables_automount(resource.props):
         yield "the ServiceAccount's token is mounted into its pods"
     for pod in pods(resource):
-        if pod.accountable and not _is_off(pod.spec):
+        if pod.sets_identity and not _disables_automount(pod.spec):
             yield f"{pod.path} mounts the token of its ServiceAccount"
 
 
-def _is_off(holder: Any) -> bool:
-    return holds(at(holder, "automountServiceAccountToken"), lambda v: v is False)
+def _disables_automount(holder: Any) -> bool:
+    return satisfies(lookup(holder, "automountServiceAccountToken"), lambda v: v is False)
 
 
 @resource_rule(
@@ -73,20 +73,20 @@ def _is_off(holder: Any) -> bool:
     "Every pod has a ServiceAccount of its own.",
     "Make a ServiceAccount and name it in `serviceAccountName`; everything in the namespace shares `default`.",
 )
-def _service_account(resource: Resource) -> Iterator[str]:
+def _service_account(resource: PlannedResource) -> Iterator[str]:
     for pod in pods(resource):
-        if pod.accountable and not holds(at(pod.spec, "serviceAccountName"), lambda n: n and n != "default"):
+        if pod.sets_identity and not satisfies(lookup(pod.spec, "serviceAccountName"), lambda n: n and n != "default"):
             yield f"{pod.path} uses the ServiceAccount default"
 
 
-def plain_data(resource: Resource) -> Iterator[tuple[str, str]]:
+def plain_secret_data(resource: PlannedResource) -> Iterator[tuple[str, str]]:
     """Fields and keys of a Secret whose value its source does not mark as a secret."""
     if not resource.marks_secrets or not resource.is_a("", "Secret"):
         return
     for field in ("data", "stringData"):
         data = resource.props.get(field)
         if isinstance(data, Mapping):
-            yield from ((field, str(k)) for k, v in data.items() if not isinstance(v, Hidden) and v is not UNKNOWN)
+            yield from ((field, str(k)) for k, v in data.items() if not isinstance(v, SecretValue) and v is not UNKNOWN)
 
 
 @resource_rule(
@@ -95,8 +95,8 @@ def plain_data(resource: Resource) -> Iterator[tuple[str, str]]:
     "Pass the value as `pulumi.Output.secret(...)` or from `config.require_secret(...)`; else it stands in the "
     "state in plain text. During a preview or update the policy pack encrypts it and says so.",
 )
-def _secret_data(resource: Resource) -> Iterator[str]:
-    for field, key in plain_data(resource):
+def _secret_data(resource: PlannedResource) -> Iterator[str]:
+    for field, key in plain_secret_data(resource):
         yield f"{field}.{key} is plain text"
 
 
@@ -106,21 +106,21 @@ def _secret_data(resource: Resource) -> Iterator[str]:
     "Mount the Secret as a file, and name the file; an environment is shown by `kubectl exec`, crash reports and "
     "child processes.",
 )
-def _environment(resource: Resource) -> Iterator[str]:
+def _environment(resource: PlannedResource) -> Iterator[str]:
     for pod in pods(resource):
         for container in pod.containers:
-            for variable in each(at(container.spec, "env")):
-                name, value = at(variable, "name"), at(variable, "value")
-                if at(variable, "valueFrom", "secretKeyRef") not in (None, UNKNOWN):
-                    yield f"{container.name} gets {_shown(name)} from a Secret"
+            for variable in known_members(lookup(container.spec, "env")):
+                name, value = lookup(variable, "name"), lookup(variable, "value")
+                if lookup(variable, "valueFrom", "secretKeyRef") not in (None, UNKNOWN):
+                    yield f"{container.name} gets {_display_name(name)} from a Secret"
                 elif _is_sensitive(name) and isinstance(value, str) and value:
                     yield f"{container.name} has the value of {name} in plain text"
-            for source in each(at(container.spec, "envFrom")):
-                if at(source, "secretRef") not in (None, UNKNOWN):
-                    yield f"{container.name} gets the whole Secret {_shown(at(source, 'secretRef', 'name'))}"
+            for source in known_members(lookup(container.spec, "envFrom")):
+                if lookup(source, "secretRef") not in (None, UNKNOWN):
+                    yield f"{container.name} gets the whole Secret {_display_name(lookup(source, 'secretRef', 'name'))}"
 
 
-def _shown(value: Any) -> str:
+def _display_name(value: Any) -> str:
     return value if isinstance(value, str) else "a variable"
 
 
@@ -133,18 +133,18 @@ def _is_sensitive(name: Any) -> bool:
     "No key stands in a ConfigMap, in arguments or in the environment.",
     "Put it into a Secret and pass a reference (`file:/path`).",
 )
-def _config(resource: Resource) -> Iterator[str]:
+def _config(resource: PlannedResource) -> Iterator[str]:
     if resource.is_a("", "ConfigMap"):
-        for key, value in fields(at(resource.props, "data")):
-            if _is_key(value):
+        for key, value in known_fields(lookup(resource.props, "data")):
+            if _holds_key(value):
                 yield f"data.{key} holds a key"
     for pod in pods(resource):
         for container in pod.containers:
-            arguments = [v for part in ("command", "args") for v in each(at(container.spec, part))]
-            values = [at(v, "value") for v in each(at(container.spec, "env"))]
-            if any(map(_is_key, [*arguments, *values])):
+            arguments = [v for part in ("command", "args") for v in known_members(lookup(container.spec, part))]
+            values = [lookup(v, "value") for v in known_members(lookup(container.spec, "env"))]
+            if any(map(_holds_key, [*arguments, *values])):
                 yield f"{container.name} holds a key"
 
 
-def _is_key(value: Any) -> bool:
+def _holds_key(value: Any) -> bool:
     return isinstance(value, str) and bool(KEY_MATERIAL.search(value))

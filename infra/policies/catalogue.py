@@ -6,16 +6,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from infra.policies import access, charts, exposure, gpu, images, isolation, kuberay, network, state, workloads
-from infra.policies.manifest import Resource, from_manifest
-from infra.policies.rule import RULES, Settings, Violation, violations
+from infra.policies.manifest import PlannedResource, from_manifest
+from infra.policies.rule import RULES, RuleSettings, Violation, violations
 
 MODULES = (images, isolation, workloads, network, exposure, access, state, gpu, kuberay, charts)
 
 
-def evaluate(resources: Iterable[Resource], config: Mapping[str, Mapping[str, Any]] | None = None) -> list[Violation]:
+def evaluate(
+    resources: Iterable[PlannedResource], config: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Violation]:
     """Every violation of every rule, in the order of the rules; those with an exception carry its reason."""
     every = list(resources)
-    return [v for r in RULES.values() for v in violations(r, every, Settings.of((config or {}).get(r.name)))]
+    return [
+        v for r in RULES.values() for v in violations(r, every, RuleSettings.from_config((config or {}).get(r.name)))
+    ]
 
 
 def evaluate_manifests(

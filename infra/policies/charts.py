@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from infra.policies.manifest import PREFIX, Resource
+from infra.policies.manifest import PREFIX, PlannedResource
 from infra.policies.rule import resource_rule
-from infra.policies.values import UNKNOWN, at, holds
+from infra.policies.values import UNKNOWN, lookup, satisfies
 
 DEFAULT = re.compile(r"^(default(_\d[\w.]*)?)?$")
 """Name of the provider that Pulumi makes by itself; a resource without any gets that one."""
@@ -21,14 +21,14 @@ EXACT = re.compile(r"^v?\d+\.\d+\.\d+(?:[-+][\w.+-]+)?$")
     "Set `version` to one version such as `1.5.0`, from `infra/versions.py`; a chart in a folder or archive of ours "
     "has its version in itself.",
 )
-def _pinned(resource: Resource) -> Iterator[str]:
+def _pinned(resource: PlannedResource) -> Iterator[str]:
     if not resource.is_a("helm.sh", "Release", "Chart"):
         return
-    chart, version = at(resource.props, "chart"), at(resource.props, "version")
+    chart, version = lookup(resource.props, "chart"), lookup(resource.props, "version")
     # A chart that the program itself renders is a component, which shows its objects and no inputs.
     if chart in (None, UNKNOWN) or _is_path(chart):
         return
-    if not holds(version, lambda v: isinstance(v, str) and EXACT.match(v)):
+    if not satisfies(version, lambda v: isinstance(v, str) and EXACT.match(v)):
         yield f"the chart {chart} has {f'the version {version}' if version else 'no version'}"
 
 
@@ -42,7 +42,7 @@ def _is_path(chart: object) -> bool:
     "Pass `opts=ResourceOptions(provider=...)`, or give it a parent that does; the default provider is whatever "
     "kubectl of this machine points at.",
 )
-def _provider(resource: Resource) -> Iterator[str]:
+def _provider(resource: PlannedResource) -> Iterator[str]:
     ours = resource.token.startswith(PREFIX) and resource.provider is not None
     if ours and DEFAULT.match(str(resource.provider)):
         yield "the object goes to the default provider"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from infra.policies.manifest import Resource
+from infra.policies.manifest import PlannedResource
 from infra.policies.pods import Pod, pods
 from infra.policies.rule import resource_rule, stack_rule
-from infra.policies.values import UNKNOWN, at, each, fields, holds, some
+from infra.policies.values import UNKNOWN, any_member, known_fields, known_members, lookup, satisfies
 
 GPU = "nvidia.com/gpu"
 OPERATOR = "gpu-operator"
@@ -21,38 +21,40 @@ DRIVERS = ("nvidia-driver", "nvidia-gpu-driver")
     "A pod on a GPU node takes GPUs, and a pod that takes GPUs may run there.",
     f"Set the limit `{GPU}` in the container that uses the GPU, and a toleration with the key `{GPU}`.",
 )
-def _gpu_pods(resource: Resource) -> Iterator[str]:
+def _gpu_pods(resource: PlannedResource) -> Iterator[str]:
     for pod in pods(resource):
-        takes = any(_limit(c.spec) is not UNKNOWN and _takes(c.spec) for c in pod.containers)
-        may_take = any(_takes(c.spec) for c in pod.containers) or some(at(pod.spec, "containers"), _takes)
-        if takes and not some(at(pod.spec, "tolerations"), _tolerates):
+        takes = any(_gpu_limit(c.spec) is not UNKNOWN and _requests_gpus(c.spec) for c in pod.containers)
+        may_take = any(_requests_gpus(c.spec) for c in pod.containers) or any_member(
+            lookup(pod.spec, "containers"), _requests_gpus
+        )
+        if takes and not any_member(lookup(pod.spec, "tolerations"), _tolerates):
             yield f"{pod.path} takes GPUs and does not tolerate the taint {GPU}"
         # A device plugin runs on GPU nodes and takes none.
-        if resource.kind != "DaemonSet" and not may_take and _wants(pod):
+        if resource.kind != "DaemonSet" and not may_take and _targets_gpu_nodes(pod):
             yield f"{pod.path} is meant for a GPU node and limits no {GPU}"
         for container in pod.containers:
-            asked, limit = (at(container.spec, "resources", part, GPU) for part in ("requests", "limits"))
+            asked, limit = (lookup(container.spec, "resources", part, GPU) for part in ("requests", "limits"))
             if UNKNOWN not in (asked, limit) and asked is not None and str(asked) != str(limit):
                 yield f"{container.name} requests {asked} of {GPU} and limits {limit}: they must be equal"
 
 
-def _limit(container: Any) -> Any:
-    return at(container, "resources", "limits", GPU)
+def _gpu_limit(container: Any) -> Any:
+    return lookup(container, "resources", "limits", GPU)
 
 
-def _takes(container: Any) -> bool:
-    return holds(_limit(container), lambda limit: limit not in (None, 0, "0"))
+def _requests_gpus(container: Any) -> bool:
+    return satisfies(_gpu_limit(container), lambda limit: limit not in (None, 0, "0"))
 
 
 def _tolerates(toleration: Any) -> bool:
-    key, operator = at(toleration, "key"), at(toleration, "operator")
+    key, operator = lookup(toleration, "key"), lookup(toleration, "operator")
     return key in (GPU, UNKNOWN) or (key in (None, "") and operator in ("Exists", UNKNOWN))
 
 
-def _wants(pod: Pod) -> bool:
-    tolerated = any(at(t, "key") == GPU for t in each(at(pod.spec, "tolerations")))
-    selected = any(k.startswith("nvidia.com/") for k, _ in fields(at(pod.spec, "nodeSelector")))
-    return tolerated or selected or at(pod.spec, "runtimeClassName") == "nvidia"
+def _targets_gpu_nodes(pod: Pod) -> bool:
+    tolerated = any(lookup(t, "key") == GPU for t in known_members(lookup(pod.spec, "tolerations")))
+    selected = any(k.startswith("nvidia.com/") for k, _ in known_fields(lookup(pod.spec, "nodeSelector")))
+    return tolerated or selected or lookup(pod.spec, "runtimeClassName") == "nvidia"
 
 
 @stack_rule(
@@ -61,41 +63,41 @@ def _wants(pod: Pod) -> bool:
     "Choose the GPU operator or the device plugin; with both, set `devicePlugin.enabled: false` or "
     "`driver.enabled: false` in the operator's values.",
 )
-def _one_owner(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
-    for what, finder in (("advertise GPUs", _advertises), ("own the driver", _drives)):
+def _one_owner(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResource, str]]:
+    for what, finder in (("advertise GPUs", _advertises), ("own the driver", _owns_driver)):
         found = [r for r in resources if finder(r)]
         for other in found[1:]:
             yield other, f"this and {found[0].label} both {what}"
 
 
-def _advertises(resource: Resource) -> bool:
-    chart = _chart(resource)
+def _advertises(resource: PlannedResource) -> bool:
+    chart = _chart_name(resource)
     if chart == OPERATOR:
-        return _enabled(resource, "devicePlugin")
-    return chart in ADVERTISERS or _runs(resource, ADVERTISERS)
+        return _is_enabled(resource, "devicePlugin")
+    return chart in ADVERTISERS or _runs_image(resource, ADVERTISERS)
 
 
-def _drives(resource: Resource) -> bool:
-    chart = _chart(resource)
-    return _enabled(resource, "driver") if chart == OPERATOR else chart in DRIVERS or _runs(resource, DRIVERS)
+def _owns_driver(resource: PlannedResource) -> bool:
+    chart = _chart_name(resource)
+    return _is_enabled(resource, "driver") if chart == OPERATOR else chart in DRIVERS or _runs_image(resource, DRIVERS)
 
 
-def _chart(resource: Resource) -> str:
+def _chart_name(resource: PlannedResource) -> str:
     """Name of the chart that a Release installs, without repository and version."""
-    chart = at(resource.props, "chart") if resource.group == "helm.sh" else None
+    chart = lookup(resource.props, "chart") if resource.group == "helm.sh" else None
     return chart.rstrip("/").rpartition("/")[2] if isinstance(chart, str) else ""
 
 
-def _enabled(resource: Resource, part: str) -> bool:
-    return at(resource.props, "values", part, "enabled") in (None, True)
+def _is_enabled(resource: PlannedResource, part: str) -> bool:
+    return lookup(resource.props, "values", part, "enabled") in (None, True)
 
 
-def _runs(resource: Resource, names: Sequence[str]) -> bool:
+def _runs_image(resource: PlannedResource, names: Sequence[str]) -> bool:
     if resource.kind != "DaemonSet":
         return False
-    images = [at(c.spec, "image") for p in pods(resource) for c in p.containers]
-    return any(isinstance(i, str) and _repository(i) in names for i in images)
+    images = [lookup(c.spec, "image") for p in pods(resource) for c in p.containers]
+    return any(isinstance(i, str) and _image_name(i) in names for i in images)
 
 
-def _repository(image: str) -> str:
+def _image_name(image: str) -> str:
     return image.partition("@")[0].rpartition("/")[2].partition(":")[0]

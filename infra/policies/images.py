@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from infra.policies.manifest import Resource
+from infra.policies.manifest import PlannedResource
 from infra.policies.pods import pods
 from infra.policies.rule import resource_rule
-from infra.policies.values import at, holds
+from infra.policies.values import lookup, satisfies
 
 DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 TAG = re.compile(r":([\w][\w.-]{0,127})(@|$)")
 
 
-def _images(resource: Resource) -> Iterator[tuple[str, object]]:
+def _container_images(resource: PlannedResource) -> Iterator[tuple[str, object]]:
     for pod in pods(resource):
         for container in pod.containers:
-            image = at(container.spec, "image")
-            if container.given or image is not None:
+            image = lookup(container.spec, "image")
+            if container.complete or image is not None:
                 yield container.name, image
 
 
@@ -27,9 +27,9 @@ def _images(resource: Resource) -> Iterator[tuple[str, object]]:
     "Every container image is named by its digest.",
     "Write the image as `registry/repository@sha256:<64 hex digits>`; a tag can be moved to another image.",
 )
-def _digest(resource: Resource) -> Iterator[str]:
-    for name, image in _images(resource):
-        if not holds(image, lambda i: isinstance(i, str) and DIGEST.search(i)):
+def _digest(resource: PlannedResource) -> Iterator[str]:
+    for name, image in _container_images(resource):
+        if not satisfies(image, lambda i: isinstance(i, str) and DIGEST.search(i)):
             yield f"{name} runs the image {image or '(none)'} without a digest"
 
 
@@ -38,8 +38,8 @@ def _digest(resource: Resource) -> Iterator[str]:
     "No container image is `latest`.",
     "Name the version as the tag, or leave the tag out and name the digest.",
 )
-def _latest(resource: Resource) -> Iterator[str]:
-    for name, image in _images(resource):
+def _latest(resource: PlannedResource) -> Iterator[str]:
+    for name, image in _container_images(resource):
         if isinstance(image, str) and _is_latest(image):
             yield f"{name} runs the latest {image}"
 

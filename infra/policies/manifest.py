@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.policies.values import UNKNOWN, Hidden, at
+from infra.policies.values import UNKNOWN, SecretValue, lookup
 
 PREFIX = "kubernetes:"
 
@@ -27,7 +27,7 @@ UNKNOWNS = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class Resource:
+class PlannedResource:
     """A resource of a stack, or an object of a rendered manifest. Each is itself alone: its values cannot be hashed."""
 
     token: str
@@ -61,15 +61,15 @@ class Resource:
     @property
     def namespace(self) -> str:
         """The namespace as it is written; empty where there is none or it is not known."""
-        namespace = at(self.props, "metadata", "namespace")
+        namespace = lookup(self.props, "metadata", "namespace")
         if namespace is None and self.group == "helm.sh":
-            namespace = at(self.props, "namespace")
+            namespace = lookup(self.props, "namespace")
         return namespace if isinstance(namespace, str) else ""
 
     @property
     def object_name(self) -> str:
         """The object's name, else the name in the program."""
-        name = at(self.props, "metadata", "name")
+        name = lookup(self.props, "metadata", "name")
         return name if isinstance(name, str) else self.name
 
     @property
@@ -80,37 +80,37 @@ class Resource:
     @property
     def labels(self) -> Any:
         """The object's labels."""
-        return at(self.props, "metadata", "labels")
+        return lookup(self.props, "metadata", "labels")
 
     def is_a(self, group: str, *kinds: str) -> bool:
         """Whether the object is of one of these kinds of an API group, whatever the version."""
         return self.kind in kinds and self.group == group
 
 
-def from_manifest(document: Mapping[str, Any]) -> Resource:
+def from_manifest(document: Mapping[str, Any]) -> PlannedResource:
     """A resource of an object as YAML or JSON holds it."""
     api_version, kind = str(document.get("apiVersion", "")), str(document.get("kind", ""))
     version = api_version if "/" in api_version else f"core/{api_version}"
-    return Resource(f"{PREFIX}{version}:{kind}", str(at(document, "metadata", "name") or ""), document)
+    return PlannedResource(f"{PREFIX}{version}:{kind}", str(lookup(document, "metadata", "name") or ""), document)
 
 
 def from_engine(
     token: str, name: str, props: Mapping[str, Any], *, urn: str = "", provider: str | None = None
-) -> Resource:
+) -> PlannedResource:
     """A resource of what Pulumi's engine is sent: unknown values and secrets in its own notation."""
-    known = plain(props)
-    return Resource(token, name, known if isinstance(known, Mapping) else {}, urn, provider, marks_secrets=True)
+    known = from_engine_value(props)
+    return PlannedResource(token, name, known if isinstance(known, Mapping) else {}, urn, provider, marks_secrets=True)
 
 
-def plain(value: Any) -> Any:
+def from_engine_value(value: Any) -> Any:
     """A copy of a value of the engine in the notation of `infra.policies.values`."""
     if isinstance(value, str):
         return UNKNOWN if value in UNKNOWNS else value
     if isinstance(value, Mapping):
         if value.get(SIGNATURE) == SECRET:
-            return Hidden(plain(value.get("value")))
-        return {str(k): plain(v) for k, v in value.items()}
+            return SecretValue(from_engine_value(value.get("value")))
+        return {str(k): from_engine_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [from_engine_value(v) for v in value]
     # Numbers travel as floating-point ones.
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from infra.policies.manifest import Resource
+from infra.policies.manifest import PlannedResource
 from infra.policies.pods import pods
 from infra.policies.rule import stack_rule
 from infra.policies.selection import selects
-from infra.policies.values import UNKNOWN, at, unknown
+from infra.policies.values import UNKNOWN, any_unknown, lookup
 
 SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
@@ -19,21 +19,21 @@ SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
     "Add a NetworkPolicy that selects the pod, with `policyTypes: [Ingress, Egress]` and no rules, and then one "
     "NetworkPolicy for each flow that is needed.",
 )
-def _default_deny(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
-    denying = [r for r in resources if r.is_a("networking.k8s.io", "NetworkPolicy") and _denies(r)]
+def _default_deny(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResource, str]]:
+    denying = [r for r in resources if r.is_a("networking.k8s.io", "NetworkPolicy") and _denies_by_default(r)]
     for resource in resources:
         if resource.namespace in SYSTEM:
             continue
         for pod in pods(resource):
-            if pod.accountable and not any(selects(p, at(p.props, "spec", "podSelector"), pod) for p in denying):
+            if pod.sets_identity and not any(selects(p, lookup(p.props, "spec", "podSelector"), pod) for p in denying):
                 yield resource, f"nothing denies {pod.path} by default what is not allowed"
 
 
-def _denies(policy: Resource) -> bool:
-    spec = at(policy.props, "spec")
-    types = at(spec, "policyTypes")
-    rules = [at(spec, direction) for direction in ("ingress", "egress")]
-    if unknown(spec, types, *rules):
+def _denies_by_default(policy: PlannedResource) -> bool:
+    spec = lookup(policy.props, "spec")
+    types = lookup(spec, "policyTypes")
+    rules = [lookup(spec, direction) for direction in ("ingress", "egress")]
+    if any_unknown(spec, types, *rules):
         return True
     directions = types if isinstance(types, list) else []
     return all(d in directions or UNKNOWN in directions for d in ("Ingress", "Egress")) and not any(rules)

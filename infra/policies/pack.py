@@ -19,11 +19,11 @@ from pulumi_policy import (
 )
 from pulumi_policy.proxy import UnknownValueError
 
-from infra.policies.access import SECRET_DATA, plain_data
+from infra.policies.access import SECRET_DATA, plain_secret_data
 from infra.policies.catalogue import RULES
-from infra.policies.manifest import Resource, plain
-from infra.policies.rule import REASON_CHARACTERS, Rule, Settings, Violation, exception, violations
-from infra.policies.values import UNKNOWN, Hidden
+from infra.policies.manifest import PlannedResource, from_engine_value
+from infra.policies.rule import REASON_CHARACTERS, Rule, RuleSettings, Violation, exception_reason, violations
+from infra.policies.values import UNKNOWN, SecretValue
 
 NAME = "headrace"
 
@@ -44,7 +44,7 @@ CONFIG = PolicyConfigSchema(
 )
 
 
-class Excepted:
+class ExceptionReport:
     """Violations that have an exception. They are reported at the end: an exception is never silent."""
 
     def __init__(self) -> None:
@@ -62,8 +62,11 @@ class Excepted:
 
 def policies() -> list[Policy]:
     """One policy per rule, and at last the one that reports exceptions."""
-    excepted = Excepted()
-    made = [_mending(r, excepted) if r.name == SECRET_DATA else _judging(r, excepted) for r in RULES.values()]
+    excepted = ExceptionReport()
+    made = [
+        _encryption_policy(r, excepted) if r.name == SECRET_DATA else _validation_policy(r, excepted)
+        for r in RULES.values()
+    ]
     last = StackValidationPolicy(
         "exceptions",
         "What has a written exception.",
@@ -73,19 +76,21 @@ def policies() -> list[Policy]:
     return [*made, last]
 
 
-def _judging(rule: Rule, excepted: Excepted) -> Policy:
-    def judge(resources: Sequence[Resource], config: Mapping[str, Any], report: ReportViolation) -> None:
-        for violation in violations(rule, resources, Settings.of(config)):
+def _validation_policy(rule: Rule, excepted: ExceptionReport) -> Policy:
+    def report_violations(
+        resources: Sequence[PlannedResource], config: Mapping[str, Any], report: ReportViolation
+    ) -> None:
+        for violation in violations(rule, resources, RuleSettings.from_config(config)):
             if violation.exception:
                 excepted.add(violation)
             else:
                 report(f"{violation.resource.label}: {violation.message}.\n{rule.remediation}", violation.resource.urn)
 
-    def one(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        judge([_resource(args)], args.get_config(), report)
+    def validate_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        report_violations([_resource(args)], args.get_config(), report)
 
-    def every(args: StackValidationArgs, report: ReportViolation) -> None:
-        judge([_resource(r) for r in args.resources], args.get_config(), report)
+    def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
+        report_violations([_resource(r) for r in args.resources], args.get_config(), report)
 
     options: dict[str, Any] = {
         "enforcement_level": EnforcementLevel(rule.level),
@@ -93,21 +98,21 @@ def _judging(rule: Rule, excepted: Excepted) -> Policy:
         "remediation_steps": rule.remediation,
     }
     if rule.stack is not None:
-        return StackValidationPolicy(rule.name, rule.title, every, **options)
-    return ResourceValidationPolicy(rule.name, rule.title, one, **options)
+        return StackValidationPolicy(rule.name, rule.title, validate_stack, **options)
+    return ResourceValidationPolicy(rule.name, rule.title, validate_resource, **options)
 
 
-def _mending(rule: Rule, excepted: Excepted) -> Policy:
+def _encryption_policy(rule: Rule, excepted: ExceptionReport) -> Policy:
     """Encrypts instead of refusing: only a remediation is sent values with the mark that they are secrets."""
 
     async def remediate(args: ResourceValidationArgs) -> Mapping[str, Any]:
         sent: Mapping[str, Any] = args.props["__target"]  # under the SDK's view, which takes the mark off
-        resource = _resource(args, {k: _marked(v) for k, v in sent.items()})
-        found = list(plain_data(resource))
-        if found and (reason := exception(rule.name, resource, Settings.of(args.get_config()))):
+        resource = _resource(args, {k: _with_secret_marks(v) for k, v in sent.items()})
+        found = list(plain_secret_data(resource))
+        if found and (reason := exception_reason(rule.name, resource, RuleSettings.from_config(args.get_config()))):
             excepted.add(Violation(rule, resource, "holds plain text", reason))
             return {}
-        return _encrypted(sent, found)
+        return _encrypt(sent, found)
 
     return ResourceValidationPolicy(
         rule.name,
@@ -119,7 +124,7 @@ def _mending(rule: Rule, excepted: Excepted) -> Policy:
     )
 
 
-def _encrypted(sent: Mapping[str, Any], found: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _encrypt(sent: Mapping[str, Any], found: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """The properties with what was found as secrets; empty, which changes nothing, when nothing was."""
     if not found:
         return {}
@@ -129,11 +134,11 @@ def _encrypted(sent: Mapping[str, Any], found: Sequence[tuple[str, str]]) -> dic
     return props
 
 
-def _resource(args: ResourceValidationArgs | PolicyResource, props: Mapping[str, Any] | None = None) -> Resource:
-    return Resource(
+def _resource(args: ResourceValidationArgs | PolicyResource, props: Mapping[str, Any] | None = None) -> PlannedResource:
+    return PlannedResource(
         args.resource_type,
         args.name,
-        _known(args.props) if props is None else props,
+        _plain_copy(args.props) if props is None else props,
         args.urn,
         # A resource without a provider is a component: nothing is sent anywhere.
         None if args.provider is None else args.provider.name,
@@ -141,25 +146,25 @@ def _resource(args: ResourceValidationArgs | PolicyResource, props: Mapping[str,
     )
 
 
-def _known(value: Any) -> Any:
+def _plain_copy(value: Any) -> Any:
     """A plain copy of what the SDK hands out, which raises where a value is not known."""
     if isinstance(value, Mapping):
-        return {str(k): _read(value, k) for k in value}
+        return {str(k): _plain_item(value, k) for k in value}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_read(value, i) for i in range(len(value))]
-    return plain(value)
+        return [_plain_item(value, i) for i in range(len(value))]
+    return from_engine_value(value)
 
 
-def _read(holder: Any, key: Any) -> Any:
+def _plain_item(holder: Any, key: Any) -> Any:
     try:
-        return _known(holder[key])
+        return _plain_copy(holder[key])
     except UnknownValueError:
         return UNKNOWN
 
 
-def _marked(value: Any) -> Any:
+def _with_secret_marks(value: Any) -> Any:
     if isinstance(value, Secret):
-        return Hidden(_marked(value.value))
+        return SecretValue(_with_secret_marks(value.value))
     if isinstance(value, Mapping):
-        return {str(k): _marked(v) for k, v in value.items()}
-    return [_marked(v) for v in value] if isinstance(value, list) else plain(value)
+        return {str(k): _with_secret_marks(v) for k, v in value.items()}
+    return [_with_secret_marks(v) for v in value] if isinstance(value, list) else from_engine_value(value)

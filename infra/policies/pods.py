@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from infra.policies.manifest import Resource
-from infra.policies.values import UNKNOWN, at, members, revealed
+from infra.policies.manifest import PlannedResource
+from infra.policies.values import UNKNOWN, lookup, members, unwrap_secret
 
 # The containers of the second line are patches of what an operator makes.
 NOT_PODS = frozenset({"CustomResourceDefinition", "ConfigMap", "Secret", "Release", "Chart"}) | frozenset(
@@ -25,42 +25,46 @@ class Container:
     path: str
     spec: Mapping[str, Any]
     init: bool = False
-    given: bool = True
+    complete: bool = True
     """False where somebody else completes it, as a ServingRuntime completes an InferenceService's model."""
     ray: bool = False
     """The container that runs Ray: KubeRay takes the first."""
 
     @property
     def name(self) -> str:
-        name = at(self.spec, "name")
+        name = lookup(self.spec, "name")
         return f"{self.path} ({name})" if isinstance(name, str) else self.path
 
     @property
-    def stays(self) -> bool:
+    def long_running(self) -> bool:
         """Whether it runs as long as its pod: a side container is an init container that is restarted."""
-        return not self.init or at(self.spec, "restartPolicy") in ("Always", UNKNOWN)
+        return not self.init or lookup(self.spec, "restartPolicy") in ("Always", UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Pod:
     """A pod that an object describes."""
 
-    owner: Resource
+    owner: PlannedResource
     path: str
     spec: Mapping[str, Any]
-    holder: Mapping[str, Any]
+    template_holder: Mapping[str, Any]
     """What holds the template: it says how many there are."""
 
     @property
     def labels(self) -> Any:
         """Labels of the template; of a bare pod its own."""
-        return at(self.holder, "template", "metadata", "labels") if "template" in self.holder else self.owner.labels
+        return (
+            lookup(self.template_holder, "template", "metadata", "labels")
+            if "template" in self.template_holder
+            else self.owner.labels
+        )
 
     @property
     def replicas(self) -> Any:
         """How many pods of it there are; 1 where nothing is said."""
         # A group of an autoscaled Ray cluster never has fewer than its least number.
-        numbers = [at(self.holder, key) for key in ("replicas", "minReplicas")]
+        numbers = [lookup(self.template_holder, key) for key in ("replicas", "minReplicas")]
         if UNKNOWN in numbers:
             return UNKNOWN
         return max((n for n in numbers if isinstance(n, int)), default=1)
@@ -73,14 +77,14 @@ class Pod:
         return "worker" if "workerGroupSpecs" in self.path else ""
 
     @property
-    def accountable(self) -> bool:
+    def sets_identity(self) -> bool:
         """Whether the object says as whom its pods run; a runtime leaves that to what uses it."""
         return self.owner.kind not in RUNTIMES
 
     @property
     def finite(self) -> bool:
         """Whether it ends by itself."""
-        return self.owner.kind in FINITE or at(self.spec, "restartPolicy") in ("Never", "OnFailure")
+        return self.owner.kind in FINITE or lookup(self.spec, "restartPolicy") in ("Never", "OnFailure")
 
     @cached_property
     def containers(self) -> tuple[Container, ...]:
@@ -88,11 +92,11 @@ class Pod:
         found = [
             Container(f"{self.path}.{key}[{i}]", c, init=key == "initContainers", ray=self._is_ray(key, i))
             for key in ("containers", "initContainers")
-            for i, c in enumerate(members(at(self.spec, key)))
+            for i, c in enumerate(members(lookup(self.spec, key)))
             if isinstance(c, Mapping)
         ]
-        if isinstance(model := at(self.spec, "model"), Mapping):
-            found.append(Container(f"{self.path}.model", model, given=False))
+        if isinstance(model := lookup(self.spec, "model"), Mapping):
+            found.append(Container(f"{self.path}.model", model, complete=False))
         return tuple(found)
 
     def _is_ray(self, key: str, index: int) -> bool:
@@ -100,28 +104,30 @@ class Pod:
 
 
 @cache
-def pods(resource: Resource) -> tuple[Pod, ...]:
+def pods(resource: PlannedResource) -> tuple[Pod, ...]:
     """Every pod that the resource describes."""
     if not resource.kind or resource.kind in NOT_PODS:
         return ()
     inner = {k: v for k, v in resource.props.items() if k not in ("metadata", "status")}
-    return tuple(_walk(resource, inner, "", {}, {}))
+    return tuple(_find_pods(resource, inner, "", {}, {}))
 
 
-def _walk(owner: Resource, node: Any, path: str, parent: Mapping[str, Any], holder: Mapping[str, Any]) -> Iterator[Pod]:
-    node = revealed(node)
+def _find_pods(
+    owner: PlannedResource, node: Any, path: str, parent: Mapping[str, Any], holder: Mapping[str, Any]
+) -> Iterator[Pod]:
+    node = unwrap_secret(node)
     if isinstance(node, Mapping):
         if _is_pod(node, path):
             yield Pod(owner, path, node, holder if path.endswith("template.spec") else parent)
             return
         for key, value in node.items():
-            yield from _walk(owner, value, f"{path}.{key}".lstrip("."), node, parent)
+            yield from _find_pods(owner, value, f"{path}.{key}".lstrip("."), node, parent)
     elif isinstance(node, list):
         for i, value in enumerate(node):
-            yield from _walk(owner, value, f"{path}[{i}]", parent, holder)
+            yield from _find_pods(owner, value, f"{path}[{i}]", parent, holder)
 
 
 def _is_pod(node: Mapping[str, Any], path: str) -> bool:
-    if isinstance(revealed(node.get("containers")), list):
+    if isinstance(unwrap_secret(node.get("containers")), list):
         return True
-    return path.endswith("predictor") and isinstance(revealed(node.get("model")), Mapping)
+    return path.endswith("predictor") and isinstance(unwrap_secret(node.get("model")), Mapping)

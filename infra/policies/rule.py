@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from infra.policies.manifest import Resource
-from infra.policies.values import UNKNOWN, at, each, fields
+from infra.policies.manifest import PlannedResource
+from infra.policies.values import UNKNOWN, known_fields, known_members, lookup
 
 ANNOTATION = "policy.headrace.io/"
 """Prefix of the annotation that excepts an object from a rule: the rest is the rule's name, the value the reason."""
@@ -17,8 +17,8 @@ REASON_CHARACTERS = 10
 """A shorter reason is none."""
 
 Level = Literal["mandatory", "advisory"]
-Check = Callable[[Resource], Iterator[str]]
-StackCheck = Callable[[Sequence[Resource]], Iterator[tuple[Resource, str]]]
+Check = Callable[[PlannedResource], Iterator[str]]
+StackCheck = Callable[[Sequence[PlannedResource]], Iterator[tuple[PlannedResource, str]]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Violation:
     """A resource breaks a rule; with `exception` it may, for the reason that this gives."""
 
     rule: Rule
-    resource: Resource
+    resource: PlannedResource
     message: str
     exception: str = ""
 
@@ -54,17 +54,17 @@ class Violation:
 
 
 @dataclass(frozen=True)
-class Settings:
+class RuleSettings:
     """Configuration of one rule: `exceptions` is a list of `{resource: pattern, reason: text}`."""
 
     exceptions: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
     @classmethod
-    def of(cls, config: Mapping[str, Any] | None) -> Settings:
+    def from_config(cls, config: Mapping[str, Any] | None) -> RuleSettings:
         """Reads what `--policy-pack-config` gives; raises `ValueError` for an exception without a pattern or reason."""
-        exceptions = list(each(at(config or {}, "exceptions")))
+        exceptions = list(known_members(lookup(config or {}, "exceptions")))
         for e in exceptions:
-            if not (isinstance(at(e, "resource"), str) and _is_reason(at(e, "reason"))):
+            if not (isinstance(lookup(e, "resource"), str) and _is_reason(lookup(e, "reason"))):
                 raise ValueError(
                     "an exception needs `resource` (a pattern such as Deployment/headrace/*) and a written `reason`"
                 )
@@ -96,19 +96,21 @@ def stack_rule(
     return register
 
 
-def violations(rule: Rule, resources: Sequence[Resource], settings: Settings | None = None) -> list[Violation]:
+def violations(
+    rule: Rule, resources: Sequence[PlannedResource], settings: RuleSettings | None = None
+) -> list[Violation]:
     """Every violation of one rule, the excepted ones with their reason."""
     if rule.stack is not None:
         found = list(rule.stack(resources))
     else:
         assert rule.check is not None
         found = [(r, message) for r in resources for message in rule.check(r)]
-    return [Violation(rule, r, m, exception(rule.name, r, settings or Settings())) for r, m in found]
+    return [Violation(rule, r, m, exception_reason(rule.name, r, settings or RuleSettings())) for r, m in found]
 
 
-def exception(rule: str, resource: Resource, settings: Settings) -> str:
+def exception_reason(rule: str, resource: PlannedResource, settings: RuleSettings) -> str:
     """Why the resource may break the rule; empty when it may not."""
-    annotated = at(resource.props, "metadata", "annotations", ANNOTATION + rule)
+    annotated = lookup(resource.props, "metadata", "annotations", ANNOTATION + rule)
     if annotated is UNKNOWN:
         return "an annotation that is not known yet"
     if _is_reason(annotated):
@@ -128,8 +130,8 @@ def _is_reason(value: Any) -> bool:
     "Every exception names a rule and gives a reason.",
     f"Name an existing rule after `{ANNOTATION}` and write at least {REASON_CHARACTERS} characters that say why.",
 )
-def _exceptions(resource: Resource) -> Iterator[str]:
-    for key, value in fields(at(resource.props, "metadata", "annotations")):
+def _exceptions(resource: PlannedResource) -> Iterator[str]:
+    for key, value in known_fields(lookup(resource.props, "metadata", "annotations")):
         if key.startswith(ANNOTATION):
             name = key.removeprefix(ANNOTATION)
             if name not in RULES or name == "exceptions-have-reasons":

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from infra.policies.manifest import Resource
+from infra.policies.manifest import PlannedResource
 from infra.policies.pods import Pod
-from infra.policies.values import UNKNOWN, at, each, fields, unknown
+from infra.policies.values import UNKNOWN, any_unknown, known_fields, known_members, lookup
 
 
-def selects(by: Resource, selector: Any, pod: Pod) -> bool:
+def selects(by: PlannedResource, selector: Any, pod: Pod) -> bool:
     """Whether a selector in the object `by`, which chooses in its own namespace, chooses the pod."""
-    namespaces = [at(r.props, "metadata", "namespace") for r in (by, pod.owner)]
-    if not unknown(*namespaces) and namespaces[0] != namespaces[1]:
+    namespaces = [lookup(r.props, "metadata", "namespace") for r in (by, pod.owner)]
+    if not any_unknown(*namespaces) and namespaces[0] != namespaces[1]:
         return False
-    labels = _labels(pod)
+    labels = _pod_labels(pod)
     if selector is UNKNOWN or labels is UNKNOWN:
         return True
     if not isinstance(selector, Mapping):
         return False
-    wanted = fields(at(selector, "matchLabels"))
-    return all(at(labels, key) in (value, UNKNOWN) for key, value in wanted) and all(
-        _matches(expression, labels) for expression in each(at(selector, "matchExpressions"))
+    wanted = known_fields(lookup(selector, "matchLabels"))
+    return all(lookup(labels, key) in (value, UNKNOWN) for key, value in wanted) and all(
+        _matches(expression, labels) for expression in known_members(lookup(selector, "matchExpressions"))
     )
 
 
-def _labels(pod: Pod) -> Any:
+def _pod_labels(pod: Pod) -> Any:
     """The labels that a pod will have: KubeRay adds some to those of the template."""
     if pod.labels is UNKNOWN or not pod.ray:
         return pod.labels
@@ -34,16 +34,16 @@ def _labels(pod: Pod) -> Any:
     if pod.owner.kind == "RayService":
         added["ray.io/originated-from-cr-name"] = pod.owner.object_name
         added["ray.io/originated-from-crd"] = "RayService"
-    stated = {k: at(pod.labels, k) for k in pod.labels} if isinstance(pod.labels, Mapping) else {}
-    return {**added, "ray.io/group": at(pod.holder, "groupName"), **stated}
+    stated = {k: lookup(pod.labels, k) for k in pod.labels} if isinstance(pod.labels, Mapping) else {}
+    return {**added, "ray.io/group": lookup(pod.template_holder, "groupName"), **stated}
 
 
 def _matches(expression: Any, labels: Any) -> bool:
-    key, operator, values = (at(expression, k) for k in ("key", "operator", "values"))
-    value = UNKNOWN if key is UNKNOWN else at(labels, str(key))
-    if unknown(value, operator, values):
+    key, operator, values = (lookup(expression, k) for k in ("key", "operator", "values"))
+    value = UNKNOWN if key is UNKNOWN else lookup(labels, str(key))
+    if any_unknown(value, operator, values):
         return True
-    listed = value in list(each(values))
+    listed = value in list(known_members(values))
     return {
         "In": listed,
         "NotIn": not listed,

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from infra.policies.manifest import Resource
+from infra.policies.manifest import PlannedResource
 from infra.policies.rule import resource_rule
-from infra.policies.values import at, members
+from infra.policies.values import lookup, members
 
 
-def _claims(resource: Resource) -> Iterator[tuple[str, Any]]:
+def _claims(resource: PlannedResource) -> Iterator[tuple[str, Any]]:
     if resource.is_a("", "PersistentVolumeClaim"):
-        yield "spec", at(resource.props, "spec")
+        yield "spec", lookup(resource.props, "spec")
     else:
-        for i, claim in enumerate(members(at(resource.props, "spec", "volumeClaimTemplates"))):
-            yield f"spec.volumeClaimTemplates[{i}].spec", at(claim, "spec")
+        for i, claim in enumerate(members(lookup(resource.props, "spec", "volumeClaimTemplates"))):
+            yield f"spec.volumeClaimTemplates[{i}].spec", lookup(claim, "spec")
 
 
 @resource_rule(
@@ -23,11 +23,11 @@ def _claims(resource: Resource) -> Iterator[tuple[str, Any]]:
     "Every claim for storage states its size and access.",
     "Set `resources.requests.storage` and `accessModes`.",
 )
-def _size(resource: Resource) -> Iterator[str]:
+def _storage_size(resource: PlannedResource) -> Iterator[str]:
     for path, spec in _claims(resource):
-        if at(spec, "resources", "requests", "storage") is None:
+        if lookup(spec, "resources", "requests", "storage") is None:
             yield f"{path} states no size"
-        if not at(spec, "accessModes"):
+        if not lookup(spec, "accessModes"):
             yield f"{path} states no access mode"
 
 
@@ -37,9 +37,9 @@ def _size(resource: Resource) -> Iterator[str]:
     "Set `storageClassName`; the cluster's default class can change, and may delete the volume with the claim.",
     level="advisory",
 )
-def _class(resource: Resource) -> Iterator[str]:
+def _storage_class(resource: PlannedResource) -> Iterator[str]:
     for path, spec in _claims(resource):
-        if at(spec, "storageClassName") is None:
+        if lookup(spec, "storageClassName") is None:
             yield f"{path} takes the cluster's default class"
 
 
@@ -49,8 +49,8 @@ def _class(resource: Resource) -> Iterator[str]:
     "Annotate it with `helm.sh/resource-policy: keep`, which Helm and Pulumi respect: with a definition Kubernetes "
     "deletes every object of its kind.",
 )
-def _definitions(resource: Resource) -> Iterator[str]:
+def _definitions(resource: PlannedResource) -> Iterator[str]:
     if resource.is_a("apiextensions.k8s.io", "CustomResourceDefinition"):
-        annotations = at(resource.props, "metadata", "annotations")
-        if at(annotations, "helm.sh/resource-policy") is None:
+        annotations = lookup(resource.props, "metadata", "annotations")
+        if lookup(annotations, "helm.sh/resource-policy") is None:
             yield "the definition is deleted with the stack, and all objects of its kind with it"

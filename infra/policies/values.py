@@ -24,7 +24,7 @@ UNKNOWN: Final = _Unknown.UNKNOWN
 
 
 @dataclass(frozen=True)
-class Hidden:
+class SecretValue:
     """A value that its source marks as a secret."""
 
     value: Any
@@ -33,17 +33,17 @@ class Hidden:
         return "Hidden(...)"
 
 
-def revealed(value: Any) -> Any:
+def unwrap_secret(value: Any) -> Any:
     """The value itself, where it is marked as a secret."""
-    while isinstance(value, Hidden):
+    while isinstance(value, SecretValue):
         value = value.value
     return value
 
 
-def at(node: Any, *path: str | int) -> Any:
+def lookup(node: Any, *path: str | int) -> Any:
     """The value at a path; `None` where there is none, `UNKNOWN` where the way there is not known."""
     for step in path:
-        node = revealed(node)
+        node = unwrap_secret(node)
         if node is UNKNOWN:
             return UNKNOWN
         if isinstance(node, Mapping):
@@ -52,20 +52,20 @@ def at(node: Any, *path: str | int) -> Any:
             node = node[step] if 0 <= step < len(node) else None
         else:
             return None
-    return revealed(node)
+    return unwrap_secret(node)
 
 
-def unknown(*values: Any) -> bool:
+def any_unknown(*values: Any) -> bool:
     """True when one of the values is not known."""
     return any(v is UNKNOWN for v in values)
 
 
-def holds(value: Any, test: Callable[[Any], object]) -> bool:
+def satisfies(value: Any, test: Callable[[Any], object]) -> bool:
     """True unless the value is known and fails the test."""
     return value is UNKNOWN or bool(test(value))
 
 
-def each(value: Any) -> Iterator[Any]:
+def known_members(value: Any) -> Iterator[Any]:
     """The known members of a list; none when it is no list."""
     yield from (m for m in members(value) if m is not UNKNOWN)
 
@@ -73,20 +73,20 @@ def each(value: Any) -> Iterator[Any]:
 def members(value: Any) -> Iterator[Any]:
     """All members of a list, in their places; none when it is no list."""
     if isinstance(value, list):
-        yield from map(revealed, value)
+        yield from map(unwrap_secret, value)
 
 
-def some(value: Any, test: Callable[[Any], object]) -> bool:
+def any_member(value: Any, test: Callable[[Any], object]) -> bool:
     """True when a member passes, or when one that is not known might."""
     if value is UNKNOWN:
         return True
-    return isinstance(value, list) and any(m is UNKNOWN or bool(test(m)) for m in map(revealed, value))
+    return isinstance(value, list) and any(m is UNKNOWN or bool(test(m)) for m in map(unwrap_secret, value))
 
 
-def fields(value: Any) -> Iterator[tuple[str, Any]]:
+def known_fields(value: Any) -> Iterator[tuple[str, Any]]:
     """Keys and known values of a mapping; none when it is no mapping."""
     if isinstance(value, Mapping):
-        yield from ((str(k), v) for k, raw in value.items() if (v := revealed(raw)) is not UNKNOWN)
+        yield from ((str(k), v) for k, raw in value.items() if (v := unwrap_secret(raw)) is not UNKNOWN)
 
 
 def count(value: Any, default: int) -> int:

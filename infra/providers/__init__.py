@@ -1,1 +1,1 @@
-"""Resources that are ours: secrets, host processes, the Ray head, the Serve application, knowledge."""
+"""The Pulumi provider `headrace` and its resources: secrets, processes, Ray, Serve, knowledge, hosts and nodes."""

@@ -1,4 +1,4 @@
-"""Where an InferenceService answers: read from its status, once KServe says that it is ready."""
+"""The address of an InferenceService, read from its status once KServe reports it ready."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from infra.cluster_config import Kubernetes
 from infra.providers.problem import Problem
 from infra.providers.resource import Found, Resource, Task, Values
 from infra.targets import cluster
-from infra.targets.kube_api import Api, connected
+from infra.targets.kube_api import KubeApi, connect
 
-GIVEN_UP = ("BlockedByFailedLoad", "InvalidSpec")
-"""Values of `status.modelStatus.transitionStatus` that no waiting changes."""
+FAILED_STATES = ("BlockedByFailedLoad", "InvalidSpec")
+"""Final values of `status.modelStatus.transitionStatus`, after which waiting is useless."""
 
 
-class InferenceEndpoint(Resource):
-    """Inputs: `kubeconfig` (path, or empty), `content` (a kubeconfig itself, or empty), `context`, `namespace`,
-    `name` (of the InferenceService), `address` (`cluster` or `external`), `timeout_s`, `revision` (of what KServe
-    is asked for: after a change its status is waited for again).
+class InferenceEndpointProvider(Resource):
+    """Inputs: `kubeconfig` (path, or empty), `content` (of a kubeconfig, or empty), `context`, `namespace`, `name`
+    (of the InferenceService), `address` (`cluster` or `external`), `timeout_s`, `revision` (digest of the
+    InferenceService; after a change, `update` waits for its status again).
 
-    Outputs: `url`, without a path and a trailing slash.
+    Output: `url`, without path and trailing slash.
     """
 
     replace_on = frozenset({"namespace", "name"})
@@ -31,22 +31,22 @@ class InferenceEndpoint(Resource):
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         start = time.monotonic()
-        said = ""
+        shown = ""
         with _api(new) as api:
             while True:
                 service = _service(api, new)
-                waiting = _waiting(service)
-                if not waiting:
+                pending = _pending_conditions(service)
+                if not pending:
                     return _id(new), {**new, "url": _url(service, new)}
-                if failed := _failed(service):
-                    raise Problem(f"InferenceService {_id(new)} failed: {failed}")
-                if waiting != said:
-                    task.say(waiting)
-                    said = waiting
+                if failure := _failure(service):
+                    raise Problem(f"InferenceService {_id(new)} failed: {failure}")
+                if pending != shown:
+                    task.say(pending)
+                    shown = pending
                 if time.monotonic() - start > new["timeout_s"]:
                     raise Problem(
-                        f"InferenceService {_id(new)} is not ready after {new['timeout_s']:g} s: {waiting}"
-                        f"\nkubectl describe inferenceservice -n {new['namespace']} {new['name']} says more"
+                        f"InferenceService {_id(new)} is not ready after {new['timeout_s']:g} s: {pending}"
+                        f"\nfor details, run kubectl describe inferenceservice -n {new['namespace']} {new['name']}"
                     )
                 task.pause(1)
 
@@ -56,16 +56,16 @@ class InferenceEndpoint(Resource):
                 service = api.get(_path(old))
             if service is None:
                 return Found()
-            # One that is being rolled out keeps its address; a new address shows as a change.
+            # A rollout keeps the address; a new address appears as a change.
             return Found(id, {**old, "url": _url(service, old)})
-        except (Problem, cluster.Unusable):
-            return Found(id, old)  # whether it is there shows when the cluster answers again
+        except (Problem, cluster.ClusterUnusable):
+            return Found(id, old)  # the cluster is unreachable: assume that nothing has changed
 
     def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
         return self.create(new, task)[1]
 
     def delete(self, id: str, old: Values, task: Task) -> None:
-        """Nothing is left: this resource only looks."""
+        """Does nothing: this resource only reads."""
 
 
 def _id(values: Values) -> str:
@@ -77,21 +77,21 @@ def _path(values: Values) -> str:
 
 
 @contextmanager
-def _api(values: Values) -> Iterator[Api]:
+def _api(values: Values) -> Iterator[KubeApi]:
     settings = Kubernetes(kubeconfig=values["kubeconfig"], context=values["context"])
     try:
-        with connected(cluster.read(settings, values["content"])) as api:
+        with connect(cluster.read_kubeconfig(settings, values["content"])) as api:
             yield api
-    except cluster.Unusable as e:
+    except cluster.ClusterUnusable as e:
         raise Problem(str(e.mistake)) from None
 
 
-def _service(api: Api, values: Values) -> Values:
+def _service(api: KubeApi, values: Values) -> Values:
     service = api.get(_path(values))
     if service is None:
         raise Problem(
-            f"there is no InferenceService {_id(values)}; create it, or correct `existing`,"
-            " and see that KServe's CRDs are installed"
+            f"there is no InferenceService {_id(values)}; create it or correct `existing`,"
+            " and make sure that KServe's CRDs are installed"
         )
     return service
 
@@ -100,43 +100,47 @@ def _status(service: Values) -> Values:
     return dict(service.get("status") or {})
 
 
-def _waiting(service: Values) -> str:
-    """Returns what is waited for, in the conditions' own words; empty when the service is ready."""
+def _pending_conditions(service: Values) -> str:
+    """Returns the conditions that are not met, as text; empty if the service is ready."""
     status = _status(service)
     conditions = {c.get("type"): c for c in status.get("conditions") or []}
     seen = status.get("observedGeneration")
     if seen is not None and seen < service["metadata"].get("generation", seen):
-        return "KServe has not yet seen the newest version"
+        return "KServe has not yet observed the latest version"
     if conditions.get("Ready", {}).get("status") == "True":
         return ""
-    open_ = [_words(c) for name, c in sorted(conditions.items()) if c.get("status") != "True" and name != "Ready"]
-    return "; ".join(open_) or (_words(conditions["Ready"]) if "Ready" in conditions else "KServe has not answered yet")
+    unmet = [
+        _condition_text(c) for name, c in sorted(conditions.items()) if c.get("status") != "True" and name != "Ready"
+    ]
+    if unmet:
+        return "; ".join(unmet)
+    return _condition_text(conditions["Ready"]) if "Ready" in conditions else "KServe has not answered yet"
 
 
-def _words(condition: Values) -> str:
+def _condition_text(condition: Values) -> str:
     text = ": ".join(str(condition[k]) for k in ("reason", "message") if condition.get(k))
     return f"{condition.get('type')} is {condition.get('status')}" + (f" ({text})" if text else "")
 
 
-def _failed(service: Values) -> str:
-    """Returns why KServe has given up; empty while it tries."""
+def _failure(service: Values) -> str:
+    """Returns why KServe has given up; empty while it is still trying."""
     model = _status(service).get("modelStatus") or {}
-    if model.get("transitionStatus") not in GIVEN_UP:
+    if model.get("transitionStatus") not in FAILED_STATES:
         return ""
     last = model.get("lastFailureInfo") or {}
     return ": ".join(str(x) for x in (model["transitionStatus"], last.get("reason"), last.get("message")) if x)
 
 
 def _url(service: Values, values: Values) -> str:
-    """The address to relay to.
+    """Returns the address that requests are sent to.
 
-    In Standard mode `status.url` is the host of an Ingress or HTTPRoute, which need not resolve inside the cluster;
-    `status.address.url` is the Service's. Not every version fills in both.
+    In Standard mode `status.url` is the host of an Ingress or HTTPRoute, which may not resolve inside the cluster,
+    and `status.address.url` is that of the Service. Not all versions of KServe set both.
     """
     status = _status(service)
     inner = (status.get("address") or {}).get("url") if values["address"] == "cluster" else None
     url: Any = inner or status.get("url")
     parts = urlsplit(str(url or ""))
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Problem(f"InferenceService {_id(values)} is ready, and its status has no address: status.url is {url!r}")
+        raise Problem(f"InferenceService {_id(values)} is ready, but has no address: status.url is {url!r}")
     return str(url).rstrip("/")

@@ -1,4 +1,4 @@
-"""One knowledge collection: a set of documents, kept equal to files of this checkout through the HTTP API."""
+"""A knowledge collection, synchronized with files of this checkout through the HTTP API."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from infra.providers.resource import Found, Resource, Task, Values, strings
 from serving.ingest import Collection, IngestError, connect, failures, reconcile
 
 
-class Knowledge(Resource):
-    """Inputs: `url` (of the API), `key_path` (file of the API key), `collection` (its name), `root` (folder),
-    `documents` (path below root -> SHA-256), `restricted` (whether only the stack reads it through the API),
+class KnowledgeProvider(Resource):
+    """Inputs: `url` (of the API), `key_path` (file with the API key), `collection` (name), `root` (folder),
+    `documents` (path below root -> SHA-256), `restricted` (whether only the stack can read it through the API),
     `on_error` (`error` or `warn`).
 
-    Outputs: `documents` as ingested: a document that failed is missing there, so that the next `up` tries again.
+    Outputs: `documents`, without those that failed, so that the next `up` tries them again; `vector_store` (id).
     """
 
     replace_on = frozenset({"collection"})
@@ -34,7 +34,9 @@ class Knowledge(Resource):
         if failed:
             message = failures(name, len(wanted), failed)
             if new.get("on_error") != "warn":
-                raise Problem(f"{message}\nthe others are ingested; mend or leave out these, or set on_error: warn")
+                raise Problem(
+                    f"{message}\nthe other documents were ingested; correct or remove these, or set on_error: warn"
+                )
             task.say(message)
         return id, {**new, "documents": ingested, "vector_store": id}
 
@@ -44,10 +46,10 @@ class Knowledge(Resource):
                 collection = Collection.find(client, old["collection"])
                 if collection is None:
                     return Found()
-                there = {d.path: d.sha256 for d in collection.documents() if d.status == "completed"}
+                ingested = {d.path: d.sha256 for d in collection.documents() if d.status == "completed"}
         except (OSError, IngestError):
-            return Found(id, old)  # a dead or dying API: whether the documents are there shows when it is healed
-        return Found(collection.id, {**old, "documents": there, "vector_store": collection.id})
+            return Found(id, old)  # the API is down: assume that nothing has changed
+        return Found(collection.id, {**old, "documents": ingested, "vector_store": collection.id})
 
     def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
         return self.create(new, task)[1]
@@ -58,8 +60,8 @@ class Knowledge(Resource):
                 if collection := Collection.find(client, old["collection"]):
                     collection.drop()
         except (OSError, IngestError) as e:
-            # Ending a stack that is broken must work: the collection stays where all of its data is.
-            task.say(f"collection {old['collection']} stays in the data folder: {e}")
+            # A broken stack must be possible to destroy; the collection's data stays in the data folder.
+            task.say(f"collection {old['collection']} was not deleted from the data folder: {e}")
 
 
 def _client(values: Values) -> httpx.Client:

@@ -1,4 +1,4 @@
-"""What a cluster that kubeadm made has in common: network, storage class, version, configuration, and the way in."""
+"""The cluster-wide parts of a kubeadm cluster: network, storage class, version, configuration and kubeconfig."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from contextlib import contextmanager
 
 from infra.cluster_config import Kubernetes
 from infra.onprem import network, upgrade
-from infra.onprem.cluster import ControlPlane, reach
-from infra.onprem.kubeadm import Configuration
-from infra.onprem.ssh import RECONNECT_S, Address
+from infra.onprem.cluster import ControlPlane, connect_control_plane
+from infra.onprem.kubeadm import ClusterConfiguration
+from infra.onprem.ssh import RECONNECT_S, SshAddress
 from infra.providers.problem import Problem
 from infra.providers.resource import Found, Resource, Task, Values
 from infra.targets import cluster as kubeconfigs
 
 
-class KubernetesCluster(Resource):
-    """Inputs: `hosts` (how SSH reaches them), `control_planes` (names of those that are), `configuration`
-    (`infra.onprem.kubeadm.Configuration`), `manifests` (of the network and the storage class).
+class KubernetesClusterProvider(Resource):
+    """Inputs: `hosts` (their SSH addresses), `control_planes` (names), `configuration`
+    (`infra.onprem.kubeadm.ClusterConfiguration`), `manifests` (of the network and the storage class).
 
-    Outputs: `kubeconfig` (secret; it may do everything), `identifier` (of the certificate authority).
+    Outputs: `kubeconfig` (secret; of an administrator), `identifier` (digest of the certificate authority).
     """
 
     secret_outputs = frozenset({"kubeconfig"})
@@ -31,21 +31,21 @@ class KubernetesCluster(Resource):
 
     def read(self, id: str, old: Values) -> Found:
         try:
-            with _cluster(old, Task(lambda words: None), 0) as cluster:
+            with _connect(old, Task(lambda words: None), 0) as cluster:
                 return Found(id, self._outputs(cluster, old))
         except Problem:
-            return Found(id, old)  # whether it is there shows when its control planes answer again
+            return Found(id, old)  # no control plane answers: assume that nothing has changed
 
     def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
         return self._settle(new, task)
 
     def delete(self, id: str, old: Values, task: Task) -> None:
-        """It goes with its last node."""
+        """Does nothing: the cluster ends with its last node."""
 
     def _settle(self, new: Values, task: Task) -> Values:
-        configuration = Configuration.of(new["configuration"])
-        hosts = {values["name"]: Address.of(values) for values in new["hosts"]}
-        with _cluster(new, task) as cluster:
+        configuration = ClusterConfiguration.from_values(new["configuration"])
+        hosts = {values["name"]: SshAddress.from_values(values) for values in new["hosts"]}
+        with _connect(new, task) as cluster:
             for manifest in new["manifests"]:
                 cluster.apply(manifest)
             cluster.wait_ready(cluster.host.name)
@@ -56,13 +56,17 @@ class KubernetesCluster(Resource):
 
     def _outputs(self, cluster: ControlPlane, values: Values) -> Values:
         content = cluster.kubeconfig()
-        return {**values, "kubeconfig": content, "identifier": kubeconfigs.read(Kubernetes(), content).identifier}
+        return {
+            **values,
+            "kubeconfig": content,
+            "identifier": kubeconfigs.read_kubeconfig(Kubernetes(), content).identifier,
+        }
 
 
 @contextmanager
-def _cluster(values: Values, task: Task, patience_s: float = RECONNECT_S) -> Iterator[ControlPlane]:
-    planes = [Address.of(host) for host in values["hosts"] if host["name"] in values["control_planes"]]
-    with reach(planes, task, patience_s) as found:
+def _connect(values: Values, task: Task, patience_s: float = RECONNECT_S) -> Iterator[ControlPlane]:
+    planes = [SshAddress.from_values(host) for host in values["hosts"] if host["name"] in values["control_planes"]]
+    with connect_control_plane(planes, task, patience_s) as found:
         if found is None:
-            raise Problem("no control plane has a cluster")
+            raise Problem("the cluster does not exist on any control plane")
         yield found

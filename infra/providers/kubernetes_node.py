@@ -1,28 +1,28 @@
-"""A node of a cluster that kubeadm makes: the first one makes the cluster, the others join it."""
+"""A node of a kubeadm cluster: the first one creates the cluster, the others join it."""
 
 from __future__ import annotations
 
 from infra.onprem import node
 from infra.providers.resource import Difference, Found, Resource, Task, Values
 
-COMMON = frozenset({"configuration", "control_planes", "endpoint", "pod_range"})
-"""Of the cluster: needed when a node joins or leaves, and no change of the node."""
+CLUSTER_INPUTS = frozenset({"configuration", "control_planes", "endpoint", "pod_range"})
+"""Inputs about the cluster, used when a node joins or leaves. Their changes do not change the node."""
 
 
-class KubernetesNode(Resource):
-    """Inputs: how SSH reaches it (`infra.onprem.ssh.Address`), `stack`, `role`, `labels`, `taints`, `volumes`
-    (`path`, `count`, `size`; empty: none), `control_planes` (how SSH reaches them), `endpoint`, `pod_range`,
-    `configuration` (`infra.onprem.kubeadm.Configuration`; of control planes).
+class KubernetesNodeProvider(Resource):
+    """Inputs: the host's SSH address (`infra.onprem.ssh.SshAddress`), `stack`, `role`, `labels`, `taints`, `volumes`
+    (`path`, `count`, `size`; empty: none), `control_planes` (their SSH addresses), `endpoint`, `pod_range`,
+    `configuration` (`infra.onprem.kubeadm.ClusterConfiguration`; control planes only).
 
-    Whether the cluster is there is asked of the control planes: the first one that finds none makes it.
+    If no control plane has a cluster yet, the node creates it.
     """
 
     replace_on = frozenset({"name", "address", "role", "stack"})
 
     def diff(self, old: Values, new: Values) -> Difference:
         found = super().diff(old, new)
-        # The state must know the control planes that there are, to leave by one of them.
-        changed = tuple(name for name in found.changed if name not in COMMON - {"control_planes"})
+        # The state must list the current control planes: a node needs one of them to leave the cluster.
+        changed = tuple(name for name in found.changed if name not in CLUSTER_INPUTS - {"control_planes"})
         return Difference(changed, found.replaced)
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
@@ -30,7 +30,7 @@ class KubernetesNode(Resource):
         return new["name"], new
 
     def read(self, id: str, old: Values) -> Found:
-        found = node.read(old, Task(lambda words: None))
+        found = node.is_node(old, Task(lambda words: None))
         return Found() if found is False else Found(id, old)
 
     def update(self, id: str, old: Values, new: Values, task: Task) -> Values:

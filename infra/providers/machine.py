@@ -1,49 +1,50 @@
-"""A host of yours, made ready to be a node of Kubernetes over SSH; deleting it makes the host what it was."""
+"""A host, prepared over SSH as a Kubernetes node. Deleting the resource restores the host."""
 
 from __future__ import annotations
 
 from infra.onprem import machine
-from infra.onprem.machine import Wanted
-from infra.onprem.ssh import LOST_S, Address, Refused, Remote, Unreachable
+from infra.onprem.machine import MachineSpec
+from infra.onprem.ssh import REMOVAL_PATIENCE_S, AccessRefused, HostUnreachable, RemoteHost, SshAddress
 from infra.providers.resource import Found, Resource, Task, Values
 
 
-class Machine(Resource):
-    """Inputs: how SSH reaches it (`infra.onprem.ssh.Address`), what it is to be (`infra.onprem.machine.Wanted`),
-    `source` (digest of the bundle), `revision` (of the files that this version of Headrace writes).
+class MachineProvider(Resource):
+    """Inputs: the host's SSH address (`infra.onprem.ssh.SshAddress`), its specification
+    (`infra.onprem.machine.MachineSpec`), `source` (digest of the bundle), `revision` (of the files that this version
+    of Headrace installs).
     """
 
     replace_on = frozenset({"name", "address", "stack"})
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
-        with Remote(Address.of(new), task) as host:
-            machine.prepare(host, Wanted.of(new))
+        with RemoteHost(SshAddress.from_values(new), task) as host:
+            machine.prepare(host, MachineSpec.from_values(new))
         return new["name"], new
 
     def read(self, id: str, old: Values) -> Found:
         try:
-            with Remote(Address.of(old), Task(lambda words: None)) as host:
-                state = machine.state(host, Wanted.of(old))
-        except (Unreachable, Refused):
-            return Found(id, old)  # what is on it shows when it answers again
+            with RemoteHost(SshAddress.from_values(old), Task(lambda words: None)) as host:
+                state = machine.host_state(host, MachineSpec.from_values(old))
+        except (HostUnreachable, AccessRefused):
+            return Found(id, old)  # the host does not answer: assume that nothing has changed
         kept = {name: value for name, value in old.items() if name != "drifted"}
         return Found(id, {**kept, "drifted": True} if state == "drifted" else kept) if state else Found()
 
     def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
         values = self.create(new, task)[1]
         if old["virtual_ip"] and not new["virtual_ip"]:
-            with Remote(Address.of(new), task) as host:
+            with RemoteHost(SshAddress.from_values(new), task) as host:
                 host.run("systemctl disable --quiet --now keepalived")
-                machine.restore(host, machine.KEEPALIVED)
+                machine.restore_file(host, machine.KEEPALIVED)
         return values
 
     def delete(self, id: str, old: Values, task: Task) -> None:
-        """A host that does not answer is left as it is, which is said."""
-        host = Remote(Address.of(old), task)
+        """Restores the host. A host that does not answer is left unchanged, with a message."""
+        host = RemoteHost(SshAddress.from_values(old), task)
         try:
-            host.connect(LOST_S)
-        except Unreachable as e:
-            task.say(f"{e}\n{old['name']} keeps what was installed on it")
+            host.connect(REMOVAL_PATIENCE_S)
+        except HostUnreachable as e:
+            task.say(f"{e}\n{old['name']} was not restored: everything installed on it remains")
             return
         with host:
-            machine.undo(host, old["stack"])
+            machine.restore_host(host, old["stack"])

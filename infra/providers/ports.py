@@ -1,4 +1,4 @@
-"""TCP ports of this host: who has one, and a block of free ones."""
+"""TCP ports of this host: which process uses one, and blocks of free ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 
 
 def is_free(port: int, host: str = "") -> bool:
-    """True when a server could listen on `port` of `host` (all interfaces by default)."""
+    """Returns whether a server could listen on `port` of `host` (default: all interfaces)."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -23,8 +23,8 @@ def is_free(port: int, host: str = "") -> bool:
     return True
 
 
-def holder(port: int) -> psutil.Process | None:
-    """The process that listens on `port`, as far as this user may see it."""
+def listener(port: int) -> psutil.Process | None:
+    """Returns the process that listens on `port`; None if this user cannot see it."""
     for c in psutil.net_connections("tcp"):
         if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr[1] == port and c.pid is not None:
             try:
@@ -34,11 +34,11 @@ def holder(port: int) -> psutil.Process | None:
     return None
 
 
-def taken(port: int, own: Collection[int]) -> str | None:
-    """Says who has `port`, or None when it is free or held by one of the processes `own`."""
+def occupant(port: int, own: Collection[int]) -> str | None:
+    """Describes the process that uses `port`; None if the port is free, or used by one of the process ids `own`."""
     if is_free(port):
         return None
-    process = holder(port)
+    process = listener(port)
     if process is None:
         return "another process"
     if process.pid in own:
@@ -50,5 +50,5 @@ def taken(port: int, own: Collection[int]) -> str | None:
 
 
 def free_block(size: int, bases: Iterable[int]) -> int | None:
-    """The first of `bases` from which `size` ports in a row are free on every interface."""
+    """Returns the first of `bases` that starts a block of `size` free ports; None if there is none."""
     return next((base for base in bases if all(is_free(base + i) for i in range(size))), None)

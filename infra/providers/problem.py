@@ -1,18 +1,15 @@
-"""The one error of this package."""
+"""The errors that providers report to the operator."""
 
 from __future__ import annotations
 
 
 class Problem(Exception):
-    """Something that the operator can put right: the message says what is wrong and what to do about it.
-
-    It is shown as it stands, without a traceback.
-    """
+    """An error that the operator can fix. The message, with the problem and its fix, is shown without a traceback."""
 
 
 class Interrupted(Problem):
-    """The operator interrupted the operation; what it started is left to be adopted by the next one."""
+    """The operator interrupted the operation. The next one adopts whatever it started."""
 
 
 class Ended(Problem):
-    """A process ended while it started."""
+    """A process ended during its start."""

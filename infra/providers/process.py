@@ -13,11 +13,11 @@ from infra.providers.resource import Found, Resource, Task, Values, fingerprint,
 from infra.providers.session import Session
 
 LOG_TAIL = 15
-"""Lines of a process's log that are shown when it fails."""
+"""Number of lines of its log that are shown when a process fails."""
 
 
 def tail(log: Path, lines: int = LOG_TAIL) -> str:
-    """The end of a log, indented to be shown below a message."""
+    """Returns the last lines of a log, indented for display below a message."""
     try:
         text = log.read_text(errors="replace").splitlines()[-lines:]
     except OSError:
@@ -26,11 +26,11 @@ def tail(log: Path, lines: int = LOG_TAIL) -> str:
 
 
 def wait_ready(session: Session, url: str, log: Path, task: Task, *, name: str, seconds: float) -> None:
-    """Waits until `url` answers (401 is an answer too).
+    """Waits until `url` answers with status 200 or 401.
 
     Raises:
-        Ended: the process ended before.
-        Problem: it does not answer in time.
+        Ended: The process ended before.
+        Problem: The URL does not answer in time.
     """
     start = time.monotonic()
     while True:
@@ -52,11 +52,11 @@ def write_files(files: Mapping[str, str]) -> None:
         Path(path).write_text(text)
 
 
-class Process(Resource):
-    """Inputs: `argv` and `env` (never secrets), `cwd`, `record` (folder), `log`, `ready` (URL), `files` (path
+class ProcessProvider(Resource):
+    """Inputs: `argv` and `env` (without secrets), `cwd`, `record` (folder), `log`, `ready` (URL), `files` (path
     -> text, written before the start).
 
-    Output `session` names this very run of the process.
+    Output: `session`, which identifies this run of the process.
     """
 
     replace_on = frozenset({"record"})

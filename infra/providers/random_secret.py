@@ -1,15 +1,15 @@
-"""A random secret that lives in the stack's state, encrypted, and nowhere on this host."""
+"""A random secret, stored encrypted in the stack's state and nowhere on this host."""
 
 from __future__ import annotations
 
 from infra.providers.resource import Found, Resource, Task, Values, fingerprint
-from infra.providers.secret import generated
+from infra.providers.secret import generate_secret
 
 
-class RandomSecret(Resource):
-    """Inputs: `prefix`, `revision`. Outputs: `value` (secret), and `digest`, which tells it from another value.
+class RandomSecretProvider(Resource):
+    """Inputs: `prefix`, `revision`. Outputs: `value` (secret), and `digest`, which changes with the value.
 
-    It is made once, and again for another `revision`.
+    The secret is generated once for each `revision`.
     """
 
     replace_on = frozenset({"prefix", "revision"})
@@ -17,7 +17,7 @@ class RandomSecret(Resource):
     computed = frozenset({"value", "digest"})
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
-        value = generated(new["prefix"])
+        value = generate_secret(new["prefix"])
         digest = fingerprint(value)
         return digest, {**new, "value": value, "digest": digest}
 
@@ -25,4 +25,4 @@ class RandomSecret(Resource):
         return Found(id, old)
 
     def delete(self, id: str, old: Values, task: Task) -> None:
-        """Nothing is left: the state was all there is."""
+        """Does nothing: the secret exists only in the state."""

@@ -1,4 +1,4 @@
-"""Where Ray's inner ports lie: one block per Ray, so that several live on one host."""
+"""Ray's internal ports: one block for each Ray, so that several can run on one host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infra.providers.problem import Problem
 
 SIZE = 1000
 BASES = range(11_000, 31_000, SIZE)
-"""Below the kernel's ephemeral range (32768 and up), so that no outgoing connection sits on one."""
+"""First ports of the blocks, below the kernel's ephemeral range (from 32768), which outgoing connections use."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class RayPorts:
 
     @property
     def metrics(self) -> int:
-        """Ray's own metrics, for Prometheus."""
+        """Ray's own Prometheus metrics."""
         return self.base + 7
 
     @property
@@ -78,7 +78,7 @@ class RayPorts:
 
     @property
     def replicas_http(self) -> tuple[int, int]:
-        """First and last. A released port rests for as long as HAProxy may still know it, hence so many."""
+        """First and last port. There are many, since a released port is not reused while HAProxy may still know it."""
         return self.base + 20, self.base + 419
 
     @property
@@ -91,9 +91,9 @@ class RayPorts:
 
 
 def choose(wanted: int, seed: str) -> RayPorts:
-    """Returns the block at `wanted`, or, for 0, a free one; `seed` spreads stacks that start at once.
+    """Returns the block at `wanted`, or a free block if it is 0; `seed` distributes stacks that start at once.
 
-    Raises `Problem` when there is none.
+    Raises `Problem` if there is none.
     """
     start = int(hashlib.sha256(seed.encode()).hexdigest(), 16) % len(BASES)
     bases = [wanted] if wanted else [*BASES[start:], *BASES[:start]]
@@ -103,7 +103,7 @@ def choose(wanted: int, seed: str) -> RayPorts:
     if wanted:
         busy = next(p for p in range(wanted, wanted + SIZE) if not ports.is_free(p))
         raise Problem(
-            f"port {busy} of Ray's block {wanted}-{wanted + SIZE - 1} is taken by {ports.taken(busy, ())}; "
-            "set headrace:ports.ray to another base, or to 0 to have one chosen"
+            f"port {busy} of Ray's block {wanted}-{wanted + SIZE - 1} is used by {ports.occupant(busy, ())}; "
+            "set headrace:ports.ray to another base, or to 0 to choose one automatically"
         )
-    raise Problem(f"no {SIZE} free ports in a row from {BASES[0]} on; set headrace:ports.ray to a free base")
+    raise Problem(f"no block of {SIZE} free ports from {BASES[0]} on; set headrace:ports.ray to a free base")

@@ -1,7 +1,7 @@
-"""What every resource of ours has in common: plain values in, plain values out.
+"""The base class of resource providers, which work on dictionaries of plain Python values.
 
-A resource works on dictionaries of plain Python values; the server turns Pulumi's property values into them
-and back. A value that is not known during a preview is `UNKNOWN`.
+The server converts Pulumi's property values to plain values and back. A value that is unknown during a preview is
+`UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Values = dict[str, Any]
 
 
 class Task:
-    """One operation as the person who waits for it sees it: progress, and a way to stop it."""
+    """Progress messages and cancellation of one operation."""
 
     def __init__(self, show: Callable[[str], None], cancelled: threading.Event | None = None) -> None:
         self._show = show
         self._cancelled = cancelled or threading.Event()
 
     def say(self, message: str) -> None:
-        """Shows a line of progress."""
+        """Shows a progress message."""
         self._show(message)
 
     def pause(self, seconds: float) -> None:
-        """Waits; raises `Interrupted` as soon as the operator asks to stop."""
+        """Sleeps; raises `Interrupted` as soon as the operator cancels the operation."""
         if self._cancelled.wait(seconds):
-            raise Interrupted("interrupted; what already runs is taken up again by the next `make up`")
+            raise Interrupted("interrupted; the next `make up` continues from here")
 
 
 class Unknown:
@@ -46,63 +46,63 @@ UNKNOWN: Final = Unknown()
 
 
 def fingerprint(value: object) -> str:
-    """A short digest of plain values: equal values, equal digest."""
+    """Returns a short digest of plain values, which is the same for equal values."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How wanted inputs differ from what there is."""
+    """Difference between new inputs and the current state."""
 
     changed: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
-    """The changes that cannot be made in place."""
+    """Changed inputs that require a replacement."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a refresh found; `id` is None when the thing is gone."""
+    """Result of a refresh; `id` is None if the resource no longer exists."""
 
     id: str | None = None
     outputs: Values = field(default_factory=dict)
 
 
 class Resource:
-    """One kind of resource. Raises `Problem` for what the operator can put right."""
+    """Implements one resource type. Raises `Problem` for errors that the operator can fix."""
 
     replace_on: frozenset[str] = frozenset()
     secret_outputs: frozenset[str] = frozenset()
     computed: frozenset[str] = frozenset()
-    """Outputs that are not inputs: unknown in a preview until the resource exists."""
+    """Outputs that are not inputs, which are unknown in a preview until the resource exists."""
 
     def check(self, new: Values) -> dict[str, str]:
-        """Returns what is wrong with the wanted inputs, by property."""
+        """Returns the problems of new inputs, by property."""
         del new
         return {}
 
     def diff(self, old: Values, new: Values) -> Difference:
-        """Compares inputs; what `read` found to have drifted by itself counts as a change too."""
+        """Compares inputs. Drift that `read` found counts as a change too."""
         changed = tuple(k for k in sorted(new) if new[k] is UNKNOWN or old.get(k) != new[k])
         drifted = ("drifted",) if old.get("drifted") else ()
         return Difference((*changed, *drifted), tuple(k for k in changed if k in self.replace_on))
 
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
-        """Makes the thing, or adopts it where it already is; returns its id and outputs."""
+        """Creates the resource, or adopts it if it exists; returns its id and outputs."""
         raise NotImplementedError
 
     def read(self, id: str, old: Values) -> Found:
         raise NotImplementedError
 
     def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
-        """Brings the thing from `old` to `new` in place; returns its outputs."""
+        """Changes the resource from `old` to `new` in place; returns its outputs."""
         raise NotImplementedError
 
     def delete(self, id: str, old: Values, task: Task) -> None:
-        """Ends the thing; a thing that is already gone is no error."""
+        """Deletes the resource; does nothing if it no longer exists."""
         raise NotImplementedError
 
 
 def strings(value: Any) -> dict[str, str]:
-    """A mapping of strings out of untyped inputs."""
+    """Converts an untyped input to a mapping of strings."""
     return {str(k): str(v) for k, v in value.items()} if isinstance(value, Mapping) else {}

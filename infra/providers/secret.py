@@ -1,4 +1,4 @@
-"""A secret in a file that only its owner can read: generated here, or given by the configuration."""
+"""A secret in a file that only its owner can read: generated, or from the configuration."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from infra.providers.resource import Found, Resource, Task, Values, fingerprint
 MODE = 0o600
 
 
-def generated(prefix: str) -> str:
+def generate_secret(prefix: str) -> str:
     """Returns `prefix` and 256 random bits in 43 URL-safe characters."""
     return prefix + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
 
 
-def write(path: Path, value: str) -> None:
-    """Writes `value` so that nobody else can read it at any moment, and nobody sees half of it."""
+def write_private(path: Path, value: str) -> None:
+    """Writes `value` atomically to a file that no other user can read at any time."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
@@ -28,12 +28,11 @@ def write(path: Path, value: str) -> None:
     new.replace(path)
 
 
-class Secret(Resource):
+class SecretProvider(Resource):
     """Inputs: `path`, `prefix` of a generated value or the `value` itself, `reveal` (bool), `keep` (bool).
 
-    `value` is an output (a secret one) only when the program asks to reveal it. A file that is already there is
-    adopted, unless a value is given. `keep` leaves the file when the resource is deleted, for a secret without
-    which kept data could not be used.
+    An existing file is adopted, unless `value` is set. The secret output `value` exists only with `reveal` or an
+    input `value`. With `keep`, the file stays when the resource is deleted, since the stored data needs the secret.
     """
 
     replace_on = frozenset({"path"})
@@ -43,9 +42,9 @@ class Secret(Resource):
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         path = Path(new["path"])
         if "value" in new:
-            write(path, new["value"])
+            write_private(path, new["value"])
         elif not path.exists() or not path.read_text().strip():
-            write(path, generated(new["prefix"]))
+            write_private(path, generate_secret(new["prefix"]))
         path.parent.chmod(0o700)
         path.chmod(MODE)
         return str(path), self._outputs(new)
@@ -68,7 +67,7 @@ class Secret(Resource):
     def _outputs(self, new: Values) -> Values:
         value = Path(new["path"]).read_text()
         outputs = {k: v for k, v in new.items() if k not in ("value", "digest", "drifted")}
-        if "prefix" in new:  # the digest of a secret that somebody chose could help to guess it
+        if "prefix" in new:  # the digest of a chosen secret could help to guess it
             outputs["digest"] = fingerprint(value)
         if "value" in new or new.get("reveal"):
             outputs["value"] = value

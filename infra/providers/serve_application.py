@@ -15,20 +15,19 @@ import httpx
 from infra.providers.problem import Problem
 from infra.providers.resource import Found, Resource, Task, Values
 
-LATE = "ActorDiedError"
-"""What Serve says when it ended a proxy that was late: on a busy host its first one is, and then another is started."""
-LATE_S = 240
+PROXY_DIED = "ActorDiedError"
+"""Error while Serve replaces a proxy that was too slow to start, as the first one can be on a busy host."""
+PROXY_PATIENCE_S = 240
 
 READY_S = 600
-"""A model may be large; progress is shown all the while."""
+"""Loading a large model takes this long; progress is shown meanwhile."""
 
 
-class ServeApplication(Resource):
-    """Inputs: `url` (of Ray's dashboard), `token_path`, `document`, `session` (the Ray that it was given to: a
-    new one needs the document again), `ready` (URL that answers 200 when requests are served).
+class ServeApplicationProvider(Resource):
+    """Inputs: `url` (of Ray's dashboard), `token_path`, `document`, `session` (the run of Ray; a new run needs the
+    document again), `ready` (URL that answers 200 when requests are served).
 
-    Serve keeps the document it was given, except what it fills in; what it says about it is compared with what
-    we said last.
+    A refresh compares the document that Serve returns, in which Serve adds defaults, with the one deployed last.
     """
 
     replace_on = frozenset({"url"})
@@ -37,21 +36,21 @@ class ServeApplication(Resource):
         with _client(new) as client:
             _deploy(client, new["document"], task)
             _wait_running(client, [a["name"] for a in new["document"]["applications"]], task)
-        _wait_answer(new["ready"], task)
+        _wait_ready(new["ready"], task)
         return new["url"], {k: v for k, v in new.items() if k != "drifted"}
 
     def read(self, id: str, old: Values) -> Found:
         try:
             with _client(old) as client:
-                there = _applications(client)
+                deployed = _applications(client)
         except (httpx.HTTPError, OSError):
             return Found()
-        if not there:
+        if not deployed:
             return Found()
         wanted = {a["name"]: a for a in old["document"]["applications"]}
-        drifted = there.keys() != wanted.keys() or any(
-            not _covers(there[name].get("deployed_app_config") or {}, wanted[name])
-            or there[name]["status"] not in ("RUNNING", "DEPLOYING")
+        drifted = deployed.keys() != wanted.keys() or any(
+            not _contains(deployed[name].get("deployed_app_config") or {}, wanted[name])
+            or deployed[name]["status"] not in ("RUNNING", "DEPLOYING")
             for name in wanted
         )
         return Found(id, {**old, "drifted": True} if drifted else old)
@@ -64,7 +63,7 @@ class ServeApplication(Resource):
             with _client(old) as client:
                 client.delete("/api/serve/applications/").raise_for_status()
         except (httpx.HTTPError, OSError):
-            return  # the Ray is gone, and its applications with it
+            return  # Ray has ended, and its applications with it
 
 
 def _client(values: Values) -> httpx.Client:
@@ -82,24 +81,26 @@ def _applications(client: httpx.Client) -> dict[str, dict[str, Any]]:
 def _deploy(client: httpx.Client, document: Values, task: Task) -> None:
     start = time.monotonic()
     while (response := client.put("/api/serve/applications/", json=document)).status_code != 200:
-        reason = _reason(response.text)
-        if LATE not in reason or time.monotonic() - start > LATE_S:
-            raise Problem(f"Ray Serve refused the applications: {reason}")
+        reason = _final_error(response.text)
+        if PROXY_DIED not in reason or time.monotonic() - start > PROXY_PATIENCE_S:
+            raise Problem(f"Ray Serve rejected the applications: {reason}")
         task.say("waiting for Serve's proxy")
         task.pause(1)
 
 
-def _covers(there: Any, wanted: Any) -> bool:
-    """True when `there` says all that `wanted` says; it may say more."""
+def _contains(deployed: Any, wanted: Any) -> bool:
+    """Returns whether `deployed` has all values of `wanted`; it may have more."""
     if isinstance(wanted, dict):
-        return isinstance(there, dict) and all(k in there and _covers(there[k], v) for k, v in wanted.items())
+        return isinstance(deployed, dict) and all(
+            k in deployed and _contains(deployed[k], v) for k, v in wanted.items()
+        )
     if isinstance(wanted, list):
-        return isinstance(there, list) and len(there) == len(wanted) and all(map(_covers, there, wanted))
-    return bool(there == wanted)
+        return isinstance(deployed, list) and len(deployed) == len(wanted) and all(map(_contains, deployed, wanted))
+    return bool(deployed == wanted)
 
 
-def _reason(text: str) -> str:
-    """The error that a failed deployment ends with, without the stack above it."""
+def _final_error(text: str) -> str:
+    """Returns the error at the end of a traceback."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit): ", line)]
     return (errors or lines or ["no reason given"])[-1]
@@ -107,24 +108,24 @@ def _reason(text: str) -> str:
 
 def _wait_running(client: httpx.Client, names: list[str], task: Task) -> None:
     start = time.monotonic()
-    said = ""
+    shown = ""
     while True:
-        there = _applications(client)
-        states = {name: there.get(name, {}).get("status", "NOT_STARTED") for name in names}
+        deployed = _applications(client)
+        states = {name: deployed.get(name, {}).get("status", "NOT_STARTED") for name in names}
         for name, state in states.items():
-            if state == "DEPLOY_FAILED":  # an unhealthy one is being healed
+            if state == "DEPLOY_FAILED":  # unlike UNHEALTHY, which Serve recovers from
                 raise Problem(
-                    f"Serve application '{name}' failed: {_reason(_messages(there[name]))}"
-                    "\nits replicas' logs are in Ray's folder, under logs/serve"
+                    f"Serve application '{name}' failed: {_final_error(_messages(deployed[name]))}"
+                    "\nthe logs of its replicas are in Ray's folder, under logs/serve"
                 )
-        if all(state == "RUNNING" for state in states.values()) and there.keys() == set(names):
+        if all(state == "RUNNING" for state in states.values()) and deployed.keys() == set(names):
             return
-        waiting = ", ".join(n for n, s in states.items() if s != "RUNNING") or "old applications to end"
-        if waiting != said:
-            task.say(f"waiting for {waiting}")
-            said = waiting
+        pending = ", ".join(n for n, s in states.items() if s != "RUNNING") or "old applications to end"
+        if pending != shown:
+            task.say(f"waiting for {pending}")
+            shown = pending
         if time.monotonic() - start > READY_S:
-            raise Problem(f"not running after {READY_S} s: {waiting}; see Ray's dashboard at {client.base_url}")
+            raise Problem(f"not running after {READY_S} s: {pending}; see Ray's dashboard at {client.base_url}")
         task.pause(0.25)
 
 
@@ -133,7 +134,7 @@ def _messages(application: dict[str, Any]) -> str:
     return "\n".join([*(p for p in parts if p), application.get("message", "")])
 
 
-def _wait_answer(url: str, task: Task) -> None:
+def _wait_ready(url: str, task: Task) -> None:
     start = time.monotonic()
     last = "no answer"
     while time.monotonic() - start < 60:
@@ -145,4 +146,4 @@ def _wait_answer(url: str, task: Task) -> None:
         except httpx.HTTPError as e:
             last = str(e)
         task.pause(0.1)
-    raise Problem(f"the applications run, but {url} does not answer 200 after 60 s ({last})")
+    raise Problem(f"the applications are running, but {url} does not answer 200 after 60 s ({last})")

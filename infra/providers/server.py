@@ -1,4 +1,4 @@
-"""The provider itself: Pulumi's protocol on one side, `Resource` objects on the other."""
+"""The provider's gRPC server: translates Pulumi's protocol to calls of `Resource` objects."""
 
 from __future__ import annotations
 
@@ -29,41 +29,41 @@ VERSION = "0.1.0"
 Properties = dict[str, PropertyValue]
 
 
-def plain(value: PropertyValue) -> Any:
-    """Property value -> plain value; whole numbers become integers, secrets are unwrapped."""
+def from_property_value(value: PropertyValue) -> Any:
+    """Converts a property value to a plain value; whole numbers become integers, secrets are unwrapped."""
     inner = value.value
-    if inner == rpc.UNKNOWN:  # the SDK's own `Computed` is neither read nor written by it
+    if inner == rpc.UNKNOWN:  # the SDK does not use its own `Computed`
         return UNKNOWN
     if isinstance(inner, Mapping):
-        return {k: plain(v) for k, v in inner.items()}
+        return {k: from_property_value(v) for k, v in inner.items()}
     if isinstance(inner, str):
         return inner
     if isinstance(inner, Sequence):
-        return [plain(v) for v in cast(Sequence[PropertyValue], inner)]
+        return [from_property_value(v) for v in cast(Sequence[PropertyValue], inner)]
     if isinstance(inner, float) and inner.is_integer():
         return int(inner)
     return inner
 
 
-def wrapped(value: Any, secret: bool = False) -> PropertyValue:
-    """Plain value -> property value."""
+def to_property_value(value: Any, secret: bool = False) -> PropertyValue:
+    """Converts a plain value to a property value."""
     if value is UNKNOWN:
         return PropertyValue(rpc.UNKNOWN, is_secret=secret)
     if isinstance(value, Mapping):
-        return PropertyValue({k: wrapped(v) for k, v in value.items()}, is_secret=secret)
+        return PropertyValue({k: to_property_value(v) for k, v in value.items()}, is_secret=secret)
     if isinstance(value, (list, tuple)):
-        return PropertyValue([wrapped(v) for v in value], is_secret=secret)
+        return PropertyValue([to_property_value(v) for v in value], is_secret=secret)
     if isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     return PropertyValue(value, is_secret=secret)
 
 
-def unwrap(properties: Properties) -> Values:
-    return {k: plain(v) for k, v in properties.items() if not k.startswith("__")}
+def from_properties(properties: Properties) -> Values:
+    return {k: from_property_value(v) for k, v in properties.items() if not k.startswith("__")}
 
 
 class Engine:
-    """The Pulumi engine, as far as a provider talks to it: lines of progress."""
+    """Client of the Pulumi engine, for progress messages."""
 
     def __init__(self, address: str) -> None:
         self._stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))
@@ -74,7 +74,7 @@ class Engine:
 
 
 class Provider(protocol.Provider):
-    """Serves the resource kinds given by type token."""
+    """Serves resource types; `kinds` maps their type tokens to their implementations."""
 
     def __init__(self, kinds: Mapping[str, Resource], engine: Engine) -> None:
         self._kinds = kinds
@@ -91,9 +91,9 @@ class Provider(protocol.Provider):
         return Task(lambda message: self._engine.log(urn, message), self._cancelled)
 
     def _outputs(self, kind: Resource, values: Values, news: Properties | None = None) -> Properties:
-        """Outputs are secret where the kind says so, and where an input of that name is."""
+        """Converts outputs; they are secret if the type declares it, or if the input of that name is."""
         secret = kind.secret_outputs | {k for k, v in (news or {}).items() if v.is_secret}
-        return {k: wrapped(v, k in secret) for k, v in values.items()}
+        return {k: to_property_value(v, k in secret) for k, v in values.items()}
 
     async def get_schema(self, request: protocol.GetSchemaRequest) -> protocol.GetSchemaResponse:
         return protocol.GetSchemaResponse(json.dumps({"name": "headrace", "version": VERSION}))
@@ -110,7 +110,7 @@ class Provider(protocol.Provider):
     async def check(self, request: protocol.CheckRequest) -> protocol.CheckResponse:
         try:
             kind = self._kind(request.urn)
-            found = await asyncio.to_thread(kind.check, unwrap(request.new_inputs))
+            found = await asyncio.to_thread(kind.check, from_properties(request.new_inputs))
         except Problem as problem:
             found = {"": str(problem)}
         failures = [protocol.CheckFailure(name, reason) for name, reason in found.items()]
@@ -118,18 +118,18 @@ class Provider(protocol.Provider):
 
     async def diff(self, request: protocol.DiffRequest) -> protocol.DiffResponse:
         kind = self._kind(request.urn)
-        difference = kind.diff(unwrap(request.old_state), unwrap(request.new_inputs))
+        difference = kind.diff(from_properties(request.old_state), from_properties(request.new_inputs))
         return protocol.DiffResponse(
             changes=bool(difference.changed),
             replaces=list(difference.replaced),
             diffs=list(difference.changed),
-            # Ports, files and folders have one owner at a time.
+            # Ports, files and folders can have only one owner at a time.
             delete_before_replace=True,
         )
 
     async def create(self, request: protocol.CreateRequest) -> protocol.CreateResponse:
         kind = self._kind(request.urn)
-        new = unwrap(request.properties)
+        new = from_properties(request.properties)
         if request.preview:
             values = {**dict.fromkeys(kind.computed, UNKNOWN), **new}
             return protocol.CreateResponse(properties=self._outputs(kind, values, request.properties))
@@ -138,7 +138,7 @@ class Provider(protocol.Provider):
 
     async def read(self, request: protocol.ReadRequest) -> protocol.ReadResponse:
         kind = self._kind(request.urn)
-        found = await asyncio.to_thread(kind.read, request.resource_id, unwrap(request.properties))
+        found = await asyncio.to_thread(kind.read, request.resource_id, from_properties(request.properties))
         if found.id is None:
             return protocol.ReadResponse()
         outputs = self._outputs(kind, found.outputs, request.properties)
@@ -146,7 +146,7 @@ class Provider(protocol.Provider):
 
     async def update(self, request: protocol.UpdateRequest) -> protocol.UpdateResponse:
         kind = self._kind(request.urn)
-        old, new = unwrap(request.olds), unwrap(request.news)
+        old, new = from_properties(request.olds), from_properties(request.news)
         if request.preview:
             values = {**dict.fromkeys(kind.computed, UNKNOWN), **new}
             return protocol.UpdateResponse(self._outputs(kind, values, request.news))
@@ -158,44 +158,44 @@ class Provider(protocol.Provider):
 
     async def delete(self, request: protocol.DeleteRequest) -> None:
         kind = self._kind(request.urn)
-        old = unwrap(request.properties)
+        old = from_properties(request.properties)
         await asyncio.to_thread(kind.delete, request.resource_id, old, self._task(request.urn))
 
 
 class Servicer(ProviderServicer):
-    """The SDK's servicer, with `Problem`s answered as plain messages instead of tracebacks."""
+    """The SDK's servicer, but a `Problem` is reported as a plain message instead of a traceback."""
 
-    working = 0
-    """Operations under way."""
+    running_operations = 0
+    """Number of operations in progress."""
 
-    async def _plainly(self, call: Awaitable[Any], context: Any) -> Any:
-        self.working += 1
+    async def _report_problems(self, call: Awaitable[Any], context: Any) -> Any:
+        self.running_operations += 1
         try:
             return await call
         except Exception as e:
-            # The SDK turns whatever is raised into an exception whose text is the traceback.
+            # The SDK converts every exception to one whose text is the traceback.
             problem = e if isinstance(e, Problem) else e.__context__
             if not isinstance(problem, Problem):
                 raise
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(problem))
         finally:
-            self.working -= 1
+            self.running_operations -= 1
 
     async def Create(self, request: Any, context: Any) -> Any:
-        return await self._plainly(super().Create(request, context), context)
+        return await self._report_problems(super().Create(request, context), context)
 
     async def Read(self, request: Any, context: Any) -> Any:
-        return await self._plainly(super().Read(request, context), context)
+        return await self._report_problems(super().Read(request, context), context)
 
     async def Update(self, request: Any, context: Any) -> Any:
-        return await self._plainly(super().Update(request, context), context)
+        return await self._report_problems(super().Update(request, context), context)
 
     async def Delete(self, request: Any, context: Any) -> Any:
-        return await self._plainly(super().Delete(request, context), context)
+        return await self._report_problems(super().Delete(request, context), context)
 
 
-def _end_with_engine(parent: int) -> None:
-    """Ends this provider when the engine that started it is gone, however it went."""
+def _exit_with_engine(parent: int) -> None:
+    """Exits when the engine that started this provider has ended, for whatever reason."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
@@ -209,23 +209,23 @@ async def _serve(arguments: list[str], kinds: Mapping[str, Resource], address: s
     await server.start()
     done = asyncio.Event()
 
-    def interrupted() -> None:
-        if not servicer.working:
+    def on_interrupt() -> None:
+        if not servicer.running_operations:
             done.set()
 
-    # The engine interrupts us when it is done, and waits 5 s for our end. So does Ctrl-C, which reaches the whole
-    # terminal: then the engine asks us to stop by `cancel`, which lets operations end well.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
+    # The engine sends SIGINT when it is done, and waits 5 s for this process to exit. Ctrl-C sends it too, to all
+    # processes of the terminal; then the engine calls `cancel`, so that running operations can end properly.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, on_interrupt)
     print(port, flush=True)
     await done.wait()
     await server.stop(None)
 
 
 def main(kinds: Mapping[str, Resource]) -> None:
-    """Serves `kinds` to the engine whose address is the first argument, until it ends us."""
+    """Serves `kinds` to the engine, whose address is the first argument, until the engine ends this process."""
     parser = argparse.ArgumentParser(description="Headrace's Pulumi provider; Pulumi starts it")
     parser.add_argument("engine", help="address of the Pulumi engine")
     known, _ = parser.parse_known_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until we serve
-    threading.Thread(target=_end_with_engine, args=(os.getppid(),), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the server has its own handler
+    threading.Thread(target=_exit_with_engine, args=(os.getppid(),), daemon=True).start()
     asyncio.run(_serve(sys.argv[1:], kinds, known.engine))

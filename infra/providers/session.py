@@ -1,8 +1,8 @@
-"""Host processes by session: started so that they can be found again, and ended without touching any other.
+"""Starts host processes in sessions that can be found again, and ends exactly their processes.
 
-A process is started in a session of its own and writes its `/proc/PID/stat` line into its record folder before
-it becomes the program, so there is no moment in which it runs unrecorded. A process id alone says nothing once
-ids are reused; id, start time and boot together are unique.
+A process starts in its own session and writes its `/proc/PID/stat` line to its record folder before it executes the
+program, so it never runs unrecorded. Since process ids are reused, a process is identified by its id, start time
+and boot.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from pathlib import Path
 
 from infra.providers.problem import Problem
 
-# Runs in the new process: record, then become the program. `mv` makes the record appear whole.
+# Runs in the new process: writes the record, atomically by `mv`, and then executes the program.
 _RECORD_AND_EXEC = 'cat /proc/$$/stat > "$0.new" && mv "$0.new" "$0" && exec "$@"'
 
 
 @dataclass(frozen=True)
 class Stat:
-    """What `/proc/PID/stat` says about a process."""
+    """Fields of a process's `/proc/PID/stat`."""
 
     pid: int
     state: str
     session: int
     started: int
-    """Clock ticks after boot."""
+    """Start time in clock ticks after boot."""
 
     @classmethod
     def parse(cls, line: str) -> Stat:
@@ -41,8 +41,8 @@ class Stat:
         return cls(int(head.split()[0]), fields[0], int(fields[3]), int(fields[19]))
 
     @classmethod
-    def of(cls, pid: int) -> Stat | None:
-        """Returns None when there is no such process, or it is only waiting to be reaped."""
+    def read(cls, pid: int) -> Stat | None:
+        """Returns the fields of a process; None if it does not exist or has ended as a zombie."""
         try:
             stat = cls.parse(Path(f"/proc/{pid}/stat").read_text())
         except (OSError, ValueError, IndexError):
@@ -53,7 +53,7 @@ class Stat:
 def processes() -> Iterator[Stat]:
     """Yields every live process of this host."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (stat := Stat.of(int(entry.name))):
+        if entry.name.isdigit() and (stat := Stat.read(int(entry.name))):
             yield stat
 
 
@@ -62,7 +62,7 @@ def boot_id() -> str:
 
 
 class Session:
-    """One recorded session; `folder` holds its record and nothing else."""
+    """A recorded session; `folder` contains only its record."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,7 +71,7 @@ class Session:
 
     @property
     def spec(self) -> dict[str, str]:
-        """What the starter noted: always `boot` and `fingerprint`."""
+        """Notes from the start; always with `boot` and `fingerprint`."""
         try:
             return dict(json.loads(self._spec.read_text()))
         except (OSError, ValueError):
@@ -79,7 +79,7 @@ class Session:
 
     @property
     def leader(self) -> Stat | None:
-        """The recorded leader as it was at its start, alive or not; None before a start or after a reboot."""
+        """The leader as recorded at its start, alive or not; None before a start or after a reboot."""
         if self.spec.get("boot") != boot_id():
             return None
         try:
@@ -89,25 +89,25 @@ class Session:
 
     @property
     def alive(self) -> bool:
-        """True while the leader itself runs."""
+        """Whether the leader is running."""
         leader = self.leader
-        now = leader and Stat.of(leader.pid)
+        now = leader and Stat.read(leader.pid)
         return bool(leader and now and now.started == leader.started)
 
     @property
     def id(self) -> str:
-        """Identity that no other process ever has, or an empty string."""
+        """Identity of the leader, which no other process has; empty without a record."""
         leader = self.leader
         return f"{leader.pid}:{leader.started}" if leader else ""
 
     def members(self) -> list[Stat]:
-        """Every live process of the session, also after its leader has died."""
+        """Returns all live processes of the session, even after its leader has ended."""
         leader = self.leader
         if leader is None:
             return []
-        holder = Stat.of(leader.pid)
+        holder = Stat.read(leader.pid)
         if holder is not None and holder.started != leader.started:
-            return []  # the id was given to somebody else, which the kernel does only when the session is empty
+            return []  # the kernel reuses the id only when the session has no processes left
         return [p for p in processes() if p.session == leader.pid and p.started >= leader.started]
 
     def start(
@@ -120,9 +120,9 @@ class Session:
         fingerprint: str,
         notes: Mapping[str, str] | None = None,
     ) -> None:
-        """Starts `argv` in a session of its own; its output is appended to `log`.
+        """Starts `argv` in a new session, and appends its output to `log`.
 
-        Raises `Problem` when the program cannot be started.
+        Raises `Problem` if the program cannot be started.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -148,16 +148,16 @@ class Session:
             time.sleep(0.01)
 
     def end(self, patience_s: float = 10) -> None:
-        """Ends every process of the session: SIGTERM, up to `patience_s`, then SIGKILL; forgets the record.
+        """Ends all processes of the session by SIGTERM, after `patience_s` by SIGKILL, and deletes the record.
 
-        Raises `Problem` naming the processes that cannot be ended.
+        Raises `Problem` with the processes that cannot be ended.
         """
         self._signal(signal.SIGTERM)
         if not self._gone(patience_s):
             self._signal(signal.SIGKILL)
             if not self._gone(10):
                 left = ", ".join(str(p.pid) for p in self.members())
-                raise Problem(f"these processes do not end even when killed: {left}; look at them with ps")
+                raise Problem(f"these processes do not end even after SIGKILL: {left}; inspect them with ps")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _signal(self, number: int) -> None:
@@ -176,7 +176,7 @@ class Session:
 
 
 def _reap() -> None:
-    """Collects children of ours that have ended, so that they do not stay as zombies."""
+    """Reaps ended child processes, so that they do not remain as zombies."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -9,12 +9,12 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import ResourceOptions
 
-from infra.addons.addon import Addon, files, source
+from infra.addons.addon import Addon, chart_source, manifest_paths
 from infra.config import StackConfig
 from infra.targets.cluster_preflight import STACK_LABEL
 from infra.versions import Chart
 
-PART_OF = {"app.kubernetes.io/part-of": "headrace"}
+STACK_LABELS = {"app.kubernetes.io/part-of": "headrace"}
 TIMEOUT_S = 900
 
 
@@ -22,7 +22,7 @@ def labelled_namespace(
     resource: str, name: str, stack: str, pod_security: str, opts: ResourceOptions
 ) -> k8s.core.v1.Namespace:
     """A namespace that says which stack made it, and what its pods may do."""
-    labels = {STACK_LABEL: stack, **PART_OF, "pod-security.kubernetes.io/enforce": pod_security}
+    labels = {STACK_LABEL: stack, **STACK_LABELS, "pod-security.kubernetes.io/enforce": pod_security}
     if pod_security == "restricted":
         labels |= {f"pod-security.kubernetes.io/{mode}": pod_security for mode in ("audit", "warn")}
     metadata: dict[str, Any] = {"name": name, "labels": labels}
@@ -50,7 +50,7 @@ class InstalledAddon(pulumi.ComponentResource):
         )
         after = ResourceOptions.merge(after, ResourceOptions(depends_on=[self.release]))
         for spec in addon.objects(config):
-            _object(addon.name, spec, after)
+            _custom_resource(addon.name, spec, after)
         self.register_outputs({})
 
     def _crds(self, opts: ResourceOptions) -> list[pulumi.Resource]:
@@ -60,12 +60,12 @@ class InstalledAddon(pulumi.ComponentResource):
         if crds is None:
             return []
         if isinstance(crds, Chart):
-            return [self._rendered(name, crds, opts)]
-        return [k8s.yaml.v2.ConfigGroup(name, files=files(crds, self._config.mirror), opts=opts)]
+            return [self._render_crds(name, crds, opts)]
+        return [k8s.yaml.v2.ConfigGroup(name, files=manifest_paths(crds, self._config.mirror), opts=opts)]
 
-    def _rendered(self, name: str, chart: Chart, opts: ResourceOptions) -> k8s.helm.v4.Chart:
+    def _render_crds(self, name: str, chart: Chart, opts: ResourceOptions) -> k8s.helm.v4.Chart:
         """Rendered here: a release keeps its chart in a Secret, and CRDs of some megabytes have no place in one."""
-        where = source(chart, self._config.mirror)
+        where = chart_source(chart, self._config.mirror)
         return k8s.helm.v4.Chart(
             name,
             chart=where.chart,
@@ -79,7 +79,7 @@ class InstalledAddon(pulumi.ComponentResource):
     def _release(
         self, name: str, chart: Chart, values: Mapping[str, Any], opts: ResourceOptions
     ) -> k8s.helm.v3.Release:
-        where = source(chart, self._config.mirror)
+        where = chart_source(chart, self._config.mirror)
         return k8s.helm.v3.Release(
             name,
             name=name,
@@ -97,7 +97,9 @@ class InstalledAddon(pulumi.ComponentResource):
         )
 
 
-def _object(addon: str, document: Mapping[str, Any], opts: ResourceOptions) -> k8s.apiextensions.CustomResource:
+def _custom_resource(
+    addon: str, document: Mapping[str, Any], opts: ResourceOptions
+) -> k8s.apiextensions.CustomResource:
     return k8s.apiextensions.CustomResource(
         f"{addon}-{document['kind'].lower()}",
         api_version=document["apiVersion"],

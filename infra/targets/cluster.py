@@ -16,10 +16,10 @@ from infra.cluster_config import Kubernetes
 from infra.mistakes import Mistake
 from infra.targets.layout import CHECKOUT
 
-KEY = "kubernetes.kubeconfig"
+KUBECONFIG_KEY = "kubernetes.kubeconfig"
 
 
-class Unusable(Exception):
+class ClusterUnusable(Exception):
     """The kubeconfig cannot be used; `mistake` says why."""
 
     def __init__(self, mistake: Mistake) -> None:
@@ -28,7 +28,7 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterContext:
     """A context of a kubeconfig, with credentials that are never shown."""
 
     context: str
@@ -41,52 +41,58 @@ class Cluster:
     content: str = field(default="", repr=False)
 
 
-def read(settings: Kubernetes, content: str = "") -> Cluster:
+def read_kubeconfig(settings: Kubernetes, content: str = "") -> ClusterContext:
     """The cluster of this stack; `content` is a kubeconfig that the configuration holds.
 
     Raises `Unusable` when there is none, or it names no such context.
     """
-    path = None if content else _path(settings)
-    text = content if path is None else _text(path)
+    path = None if content else _kubeconfig_path(settings)
+    text = content if path is None else _read_file(path)
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError:
         document = None
     if not isinstance(document, dict) or not isinstance(document.get("contexts"), list):
-        raise Unusable(Mistake(KEY, f"{path or 'its content'} is no kubeconfig", "name one that kubectl can use"))
-    contexts = _named(document, "contexts", "context")
+        raise ClusterUnusable(
+            Mistake(KUBECONFIG_KEY, f"{path or 'its content'} is no kubeconfig", "name one that kubectl can use")
+        )
+    contexts = _entries_by_name(document, "contexts", "context")
     name = settings.context or str(document.get("current-context") or "")
     if name not in contexts:
         if not settings.context:
-            raise Unusable(Mistake("kubernetes.context", "is missing, and the kubeconfig has none", _known(contexts)))
-        raise Unusable(Mistake.unknown("kubernetes.context", name, "context", sorted(contexts)))
-    cluster = _named(document, "clusters", "cluster").get(str(contexts[name].get("cluster")), {})
+            raise ClusterUnusable(
+                Mistake("kubernetes.context", "is missing, and the kubeconfig has none", _context_fix(contexts))
+            )
+        raise ClusterUnusable(Mistake.unknown("kubernetes.context", name, "context", sorted(contexts)))
+    cluster = _entries_by_name(document, "clusters", "cluster").get(str(contexts[name].get("cluster")), {})
     server = str(cluster.get("server") or "")
     if not server:
-        raise Unusable(Mistake(KEY, f"context '{name}' names no cluster with a server", "mend the kubeconfig"))
-    return Cluster(name, server, _identifier(cluster, server), document, path, content)
+        raise ClusterUnusable(
+            Mistake(KUBECONFIG_KEY, f"context '{name}' names no cluster with a server", "mend the kubeconfig")
+        )
+    return ClusterContext(name, server, _identifier(cluster, server), document, path, content)
 
 
-def _path(settings: Kubernetes) -> Path:
+def _kubeconfig_path(settings: Kubernetes) -> Path:
     named = settings.kubeconfig or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or "~/.kube/config"
     return CHECKOUT / Path(named).expanduser()
 
 
-def _text(path: Path) -> str:
+def _read_file(path: Path) -> str:
     try:
         return path.read_text()
     except OSError as e:
         why = "there is no file" if isinstance(e, FileNotFoundError) else "cannot read"
         fix = "name the file that kubectl uses, or set KUBECONFIG"
-        raise Unusable(Mistake(KEY, f"{why} {path}", fix)) from None
+        raise ClusterUnusable(Mistake(KUBECONFIG_KEY, f"{why} {path}", fix)) from None
 
 
-def _named(document: dict[str, Any], plural: str, singular: str) -> dict[str, dict[str, Any]]:
+def _entries_by_name(document: dict[str, Any], plural: str, singular: str) -> dict[str, dict[str, Any]]:
     items = document.get(plural) or []
     return {str(i.get("name")): i.get(singular) or {} for i in items if isinstance(i, dict)}
 
 
-def _known(contexts: dict[str, Any]) -> str:
+def _context_fix(contexts: dict[str, Any]) -> str:
     return f"set it to one of {', '.join(sorted(contexts))}" if contexts else "mend the kubeconfig"
 
 

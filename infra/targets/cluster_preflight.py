@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from infra.addons import ADDONS
-from infra.addons.addon import files, source
+from infra.addons.addon import chart_source, manifest_paths
 from infra.config import StackConfig
 from infra.mistakes import Mistake
-from infra.targets.cluster import KEY, Cluster, Unusable
-from infra.targets.kube_api import Api, Document, connected
+from infra.targets.cluster import KUBECONFIG_KEY, ClusterContext, ClusterUnusable
+from infra.targets.kube_api import Document, KubeApi, connect
 from infra.versions import KUBERNETES_AT_LEAST, Chart
 
 STACK_LABEL = "headrace.io/stack"
@@ -20,7 +20,7 @@ STACK_LABEL = "headrace.io/stack"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 GPU = "nvidia.com/gpu"
 
-NAMESPACED = (
+NAMESPACED_RESOURCES = (
     ("", "secrets"),
     ("", "configmaps"),
     ("", "persistentvolumeclaims"),
@@ -30,10 +30,10 @@ NAMESPACED = (
     ("policy", "poddisruptionbudgets"),
     ("ray.io", "rayservices"),
 )
-CLUSTER_WIDE = (("", "namespaces"),)
+CLUSTER_RESOURCES = (("", "namespaces"),)
 EXTERNAL_SECRETS = "external-secrets.io"
 EXTERNAL_SECRETS_API = f"{EXTERNAL_SECRETS}/v1"
-OF_ADDONS = (
+ADDON_RESOURCES = (
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("rbac.authorization.k8s.io", "clusterroles"),
     ("rbac.authorization.k8s.io", "clusterrolebindings"),
@@ -41,20 +41,20 @@ OF_ADDONS = (
 """What the stack makes, as (API group, resource)."""
 
 
-def mistakes(config: StackConfig, cluster: Cluster, stack: str) -> list[Mistake]:
+def mistakes(config: StackConfig, cluster: ClusterContext, stack: str) -> list[Mistake]:
     """What keeps `stack` from being installed there: everything, unless the cluster does not even answer."""
     found: list[Mistake] = []
     try:
-        with connected(cluster) as api:
+        with connect(cluster) as api:
             found += _version(api)
             for check in CHECKS if not found else ():
                 found += check(config, api, stack)
-    except Unusable as e:
+    except ClusterUnusable as e:
         return found or [e.mistake]  # rights that are missing tell more than the question that was refused
     return found
 
 
-def _version(api: Api) -> Iterator[Mistake]:
+def _version(api: KubeApi) -> Iterator[Mistake]:
     version = api.get("/version") or {}
     numbers = [int("".join(filter(str.isdigit, str(version.get(part, "")))) or 0) for part in ("major", "minor")]
     if tuple(numbers) < KUBERNETES_AT_LEAST:
@@ -63,31 +63,31 @@ def _version(api: Api) -> Iterator[Mistake]:
         yield Mistake("kubernetes.context", f"{problem} that is supported", "upgrade it, or choose another cluster")
 
 
-def _permissions(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+def _permissions(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
     del stack
-    wanted = [(group, kind, config.kubernetes.namespace) for group, kind in NAMESPACED]
-    wanted += [(group, kind, "") for group, kind in CLUSTER_WIDE]
+    wanted = [(group, kind, config.kubernetes.namespace) for group, kind in NAMESPACED_RESOURCES]
+    wanted += [(group, kind, "") for group, kind in CLUSTER_RESOURCES]
     if config.kubernetes.external_secret:
         wanted.append((EXTERNAL_SECRETS, "externalsecrets", config.kubernetes.namespace))
     if any(addon.choice(config) == "install" for addon in ADDONS):
-        wanted += [(group, kind, "") for group, kind in OF_ADDONS]
+        wanted += [(group, kind, "") for group, kind in ADDON_RESOURCES]
     denied = [kind for group, kind, namespace in wanted if not api.may_create(group, kind, namespace)]
     if denied:
         problem = f"its user may not create {', '.join(denied)}"
-        yield Mistake(KEY, problem, "use a user with these rights (cluster-admin has them)")
+        yield Mistake(KUBECONFIG_KEY, problem, "use a user with these rights (cluster-admin has them)")
 
 
-def _namespaces(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+def _namespaces(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
     namespace = config.kubernetes.namespace
-    owner = _owner(api, namespace)
+    owner = _namespace_owner(api, namespace)
     if owner not in (None, stack):
         whose = f"of stack '{owner}'" if owner else "not made by this stack"
         problem = f"there is a namespace '{namespace}' already, {whose}"
         yield Mistake("kubernetes.namespace", problem, "choose another one, or delete it")
 
 
-def _addons(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
-    kinds = _kinds(api)
+def _addons(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
+    kinds = _served_kinds(api)
     for addon in ADDONS:
         choice = addon.choice(config)
         missing = [kind for kind in addon.kinds if kind not in kinds]
@@ -99,7 +99,7 @@ def _addons(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
             yield Mistake("ingress.gateway", problem, "install a Gateway API implementation, or leave it out")
         if choice != "install":
             continue
-        owner = _owner(api, addon.namespace)
+        owner = _namespace_owner(api, addon.namespace)
         if owner == stack:
             continue
         if there := [kind for kind in addon.kinds if kind in kinds]:
@@ -110,7 +110,7 @@ def _addons(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
             yield Mistake(f"addons.{addon.name}", problem, "use {existing: NAME}, or delete the namespace")
 
 
-def _store(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+def _secret_store(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
     """Where the secrets come from a store, its operator is the cluster's own: no add-on brings it."""
     del stack
     if config.kubernetes.external_secret is None:
@@ -121,7 +121,7 @@ def _store(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
         yield Mistake("kubernetes.external_secret", problem, "install the External Secrets Operator, or leave it out")
 
 
-def _storage(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+def _storage(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
     del stack
     general = config.kubernetes.storage_class
     wanted = {"kubernetes.storage_class": general}  # Ray's control state always needs one
@@ -143,32 +143,34 @@ def _storage(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
         yield Mistake("kubernetes.storage_class", problem, fix)
 
 
-def _gpus(config: StackConfig, api: Api, stack: str) -> Iterator[Mistake]:
+def _gpus(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
     del stack
     pools = [(i, p) for i, p in enumerate(config.pools) if p.gpus and p.replicas]
     nodes = api.items("/api/v1/nodes") if pools else []
-    advertised = any(_gpus_of(node) for node in nodes)
+    advertised = any(_allocatable_gpus(node) for node in nodes)
     [addon] = [a for a in ADDONS if a.name == "gpu"]
     for i, pool in pools:
         # The product's label comes with the add-on; before it, only the operator's own labels can be there.
         selector = pool.selector if advertised else pool.node_selector
         matching = [n for n in nodes if selector.items() <= (n["metadata"].get("labels") or {}).items()]
         if not matching:
-            yield Mistake(f"pools[{i}].node_selector", f"no node has {_labels(selector)}", "label nodes, or mend it")
-        elif max(map(_gpus_of, matching)) < pool.gpus and (advertised or addon.choice(config) != "install"):
+            yield Mistake(
+                f"pools[{i}].node_selector", f"no node has {_format_labels(selector)}", "label nodes, or mend it"
+            )
+        elif max(map(_allocatable_gpus, matching)) < pool.gpus and (advertised or addon.choice(config) != "install"):
             problem = f"no node of pool '{pool.name}' offers {pool.gpus} {GPU} ({len(matching)} match)"
             yield Mistake(f"pools[{i}].gpus", problem, "lower it, choose other nodes, or install the gpu add-on")
 
 
-def _gpus_of(node: Document) -> int:
+def _allocatable_gpus(node: Document) -> int:
     return int(((node.get("status") or {}).get("allocatable") or {}).get(GPU, "0"))
 
 
-def _labels(selector: Mapping[str, str]) -> str:
+def _format_labels(selector: Mapping[str, str]) -> str:
     return ", ".join(f"{k}={v}" for k, v in sorted(selector.items())) or "any label"
 
 
-def _kinds(api: Api) -> set[str]:
+def _served_kinds(api: KubeApi) -> set[str]:
     """Names of the CRDs that add-ons bring: asked of the discovery API, since CRDs themselves are megabytes."""
     wanted = {kind.partition(".")[2] for addon in ADDONS for kind in addon.kinds}
     kinds = set()
@@ -179,23 +181,23 @@ def _kinds(api: Api) -> set[str]:
     return kinds
 
 
-def _owner(api: Api, namespace: str) -> str | None:
+def _namespace_owner(api: KubeApi, namespace: str) -> str | None:
     """The stack that made a namespace, an empty string for somebody else, None when there is none."""
     found = api.get(f"/api/v1/namespaces/{namespace}")
     return None if found is None else str((found["metadata"].get("labels") or {}).get(STACK_LABEL, ""))
 
 
-CHECKS: tuple[Callable[[StackConfig, Api, str], Iterable[Mistake]], ...] = (
+CHECKS: tuple[Callable[[StackConfig, KubeApi, str], Iterable[Mistake]], ...] = (
     _permissions,
     _namespaces,
     _addons,
-    _store,
+    _secret_store,
     _storage,
     _gpus,
 )
 
 
-def charts(config: StackConfig) -> list[Mistake]:
+def missing_charts(config: StackConfig) -> list[Mistake]:
     """Archives of charts that a mirror's folder must hold and does not."""
     if not config.mirror.charts or config.mirror.charts.startswith("oci://"):
         return []
@@ -203,10 +205,10 @@ def charts(config: StackConfig) -> list[Mistake]:
     for addon in ADDONS:
         if addon.choice(config) != "install":
             continue
-        wanted.append(source(addon.chart(config), config.mirror).chart)
+        wanted.append(chart_source(addon.chart(config), config.mirror).chart)
         if isinstance(addon.crds, Chart):
-            wanted.append(source(addon.crds, config.mirror).chart)
+            wanted.append(chart_source(addon.crds, config.mirror).chart)
         elif addon.crds:
-            wanted += files(addon.crds, config.mirror)
+            wanted += manifest_paths(addon.crds, config.mirror)
     fix = "put it there, or correct mirror.charts"
     return [Mistake("mirror.charts", f"{path} is missing", fix) for path in wanted if not Path(path).is_file()]

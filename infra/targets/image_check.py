@@ -16,8 +16,8 @@ from infra.cluster_config import Image, Pool
 from infra.config import StackConfig
 from infra.mistakes import Mistake
 from infra.targets import pods
-from infra.targets.cluster import Cluster, Unusable
-from infra.targets.kube_api import Api, Document, connected
+from infra.targets.cluster import ClusterContext, ClusterUnusable
+from infra.targets.kube_api import Document, KubeApi, connect
 
 WAIT_S = 60
 POLL_S = 0.5
@@ -27,7 +27,7 @@ UID = 10001
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequiredImage:
     """An image that pods of one kind pull; `key` is the setting that named it."""
 
     key: str
@@ -37,54 +37,54 @@ class Wanted:
     tolerations: tuple[Document, ...] = ()
 
 
-def mistakes(config: StackConfig, cluster: Cluster, stack: str) -> list[Mistake]:
+def mistakes(config: StackConfig, cluster: ClusterContext, stack: str) -> list[Mistake]:
     """Images that cannot be pulled. Makes pods, and removes them: nothing for a preview."""
     try:
-        with connected(cluster) as api:
-            wanted = [w for w in _wanted(config) if w.image not in _running(api, config)]
+        with connect(cluster) as api:
+            wanted = [w for w in _required_images(config) if w.image not in _running_images(api, config)]
             if not wanted or not api.may_create("", "pods"):
                 return []
-            if missing := list(_pull_secrets(api, config, stack)):
+            if missing := list(_missing_pull_secrets(api, config, stack)):
                 return missing
-            with _namespace(api, stack) as namespace:
-                return _try(api, namespace, wanted, _copied_secrets(api, config, namespace))
-    except Unusable as e:
+            with _temporary_namespace(api, stack) as namespace:
+                return _failed_pulls(api, namespace, wanted, _copy_pull_secrets(api, config, namespace))
+    except ClusterUnusable as e:
         return [e.mistake]
 
 
-def _wanted(config: StackConfig) -> list[Wanted]:
-    found = [Wanted("image", chart.image(config.image), config.image.pull_policy)]
+def _required_images(config: StackConfig) -> list[RequiredImage]:
+    found = [RequiredImage("image", chart.image_reference(config.image), config.image.pull_policy)]
     for i, pool in enumerate(config.pools):
-        found.append(_of_pool(f"pools[{i}].image" if pool.image else "image", pool, pool.image or config.image))
+        found.append(_pool_image(f"pools[{i}].image" if pool.image else "image", pool, pool.image or config.image))
     for addon in ADDONS:
         # Drivers are gigabytes, and their pods run on the nodes with GPUs alone.
         if addon.choice(config) == "install" and addon.name != "gpu":
-            found += [Wanted(f"addons.{addon.name}", image) for image in addon.images(config).values()]
+            found += [RequiredImage(f"addons.{addon.name}", image) for image in addon.images(config).values()]
     # A pod without a selector tells nothing that one with it does not tell.
     narrow = {w.image for w in found if w.selector}
     found = [w for w in found if w.selector or w.image not in narrow]
     return [w for i, w in enumerate(found) if w not in found[:i]]
 
 
-def _of_pool(key: str, pool: Pool, image: Image) -> Wanted:
+def _pool_image(key: str, pool: Pool, image: Image) -> RequiredImage:
     tolerations = tuple(t.model_dump(exclude_defaults=True) | {"operator": t.operator} for t in pool.tolerations)
-    return Wanted(key, chart.image(image), image.pull_policy, pool.selector, tolerations)
+    return RequiredImage(key, chart.image_reference(image), image.pull_policy, pool.selector, tolerations)
 
 
-def _running(api: Api, config: StackConfig) -> set[str]:
+def _running_images(api: KubeApi, config: StackConfig) -> set[str]:
     """Images that pods of the stack and of its add-ons already run."""
     homes = [config.kubernetes.namespace, *(a.namespace for a in ADDONS if a.choice(config) == "install")]
     there = [pod for home in homes for pod in api.items(f"/api/v1/namespaces/{home}/pods")]
     return {
         container["image"]
         for pod in there
-        if pods.pulled(pod)
+        if pods.images_pulled(pod)
         for kind in ("initContainers", "containers")
         for container in pod["spec"].get(kind) or ()
     }
 
 
-def _pull_secrets(api: Api, config: StackConfig, stack: str) -> Iterator[Mistake]:
+def _missing_pull_secrets(api: KubeApi, config: StackConfig, stack: str) -> Iterator[Mistake]:
     home = config.kubernetes.namespace
     for i, name in enumerate(config.image.pull_secrets):
         if api.get(f"/api/v1/namespaces/{home}/secrets/{name}") is None:
@@ -95,7 +95,7 @@ def _pull_secrets(api: Api, config: StackConfig, stack: str) -> Iterator[Mistake
             yield Mistake(f"image.pull_secrets[{i}]", f"namespace '{home}' has no Secret '{name}'", fix)
 
 
-def _copied_secrets(api: Api, config: StackConfig, namespace: str) -> list[Document]:
+def _copy_pull_secrets(api: KubeApi, config: StackConfig, namespace: str) -> list[Document]:
     for name in config.image.pull_secrets:
         found = api.get(f"/api/v1/namespaces/{config.kubernetes.namespace}/secrets/{name}") or {}
         copy = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
@@ -104,7 +104,7 @@ def _copied_secrets(api: Api, config: StackConfig, namespace: str) -> list[Docum
 
 
 @contextmanager
-def _namespace(api: Api, stack: str) -> Iterator[str]:
+def _temporary_namespace(api: KubeApi, stack: str) -> Iterator[str]:
     """A namespace of the check's own; one that a killed check left goes too."""
     for old in api.items(f"/api/v1/namespaces?labelSelector={CHECK_LABEL}%3D{stack}"):
         api.delete(f"/api/v1/namespaces/{old['metadata']['name']}")
@@ -116,20 +116,22 @@ def _namespace(api: Api, stack: str) -> Iterator[str]:
     }
     name = str(api.post("/api/v1/namespaces", body)["metadata"]["name"])
     try:
-        _await_account(api, name)
+        _wait_for_service_account(api, name)
         yield name
     finally:
         api.delete(f"/api/v1/namespaces/{name}")
 
 
-def _await_account(api: Api, namespace: str) -> None:
+def _wait_for_service_account(api: KubeApi, namespace: str) -> None:
     """Until then no pod is admitted."""
     deadline = time.monotonic() + WAIT_S
     while api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default") is None and time.monotonic() < deadline:
         time.sleep(POLL_S)
 
 
-def _try(api: Api, namespace: str, wanted: Sequence[Wanted], secrets: list[Document]) -> list[Mistake]:
+def _failed_pulls(
+    api: KubeApi, namespace: str, wanted: Sequence[RequiredImage], secrets: list[Document]
+) -> list[Mistake]:
     home = f"/api/v1/namespaces/{namespace}/pods"
     open_ = {str(api.post(home, _pod(w, secrets))["metadata"]["name"]): w for w in wanted}
     found: dict[tuple[str, str], Mistake] = {}
@@ -137,16 +139,16 @@ def _try(api: Api, namespace: str, wanted: Sequence[Wanted], secrets: list[Docum
     while open_ and time.monotonic() < deadline:
         for pod in api.items(home):
             name = pod["metadata"]["name"]
-            if name in open_ and (why := pods.not_pulled(pod)):
+            if name in open_ and (why := pods.pull_error(pod)):
                 failed = open_.pop(name)
                 found.setdefault((failed.key, failed.image), _mistake(failed, why))
-            elif name in open_ and pods.pulled(pod):
+            elif name in open_ and pods.images_pulled(pod):
                 del open_[name]
         time.sleep(POLL_S)
     return list(found.values())
 
 
-def _mistake(wanted: Wanted, why: str) -> Mistake:
+def _mistake(wanted: RequiredImage, why: str) -> Mistake:
     if wanted.key.startswith("addons."):
         fix = "correct headrace:mirror.images, or let nodes reach the registry"
     else:
@@ -154,7 +156,7 @@ def _mistake(wanted: Wanted, why: str) -> Mistake:
     return Mistake(wanted.key, f"the cluster {why}", fix)
 
 
-def _pod(wanted: Wanted, secrets: list[Document]) -> Document:
+def _pod(wanted: RequiredImage, secrets: list[Document]) -> Document:
     confined = {"runAsNonRoot": True, "runAsUser": UID, "seccompProfile": {"type": "RuntimeDefault"}}
     container = {
         "name": "image",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from infra.mistakes import Mistake
-from infra.targets.cluster import KEY, Cluster, Unusable
+from infra.targets.cluster import KUBECONFIG_KEY, ClusterContext, ClusterUnusable
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -21,7 +21,7 @@ TIMEOUT_S = 10
 Document = dict[str, Any]
 
 
-class Api:
+class KubeApi:
     """Asks one cluster. Raises `Unusable` when it does not answer or refuses us."""
 
     def __init__(self, client: ApiClient, server: str) -> None:
@@ -67,10 +67,10 @@ class Api:
             status, data = int(response.status), response.read()  # type: ignore[no-untyped-call]
         except ApiException as e:
             if not e.status:  # the client's way to say that TLS failed
-                raise self._problem(f"cannot be reached: {_text(e.reason)}", _UNREACHABLE) from None
+                raise self._problem(f"cannot be reached: {_one_line(e.reason)}", _UNREACHABLE) from None
             status, data = int(e.status), b""
         except (HTTPError, OSError) as e:
-            raise self._problem(f"cannot be reached: {_line(e)}", _UNREACHABLE) from None
+            raise self._problem(f"cannot be reached: {_root_cause(e)}", _UNREACHABLE) from None
         if status == 404:
             return None
         if status == 401:
@@ -86,15 +86,15 @@ class Api:
         except ValueError:
             raise self._problem(f"answers {path} with status {status}", "look at the API server's log") from None
 
-    def _problem(self, problem: str, fix: str) -> Unusable:
-        return Unusable(Mistake(KEY, f"{self._server} {problem}", fix))
+    def _problem(self, problem: str, fix: str) -> ClusterUnusable:
+        return ClusterUnusable(Mistake(KUBECONFIG_KEY, f"{self._server} {problem}", fix))
 
 
 _UNREACHABLE = "check context and network; without a cluster, set kubernetes.render or kubernetes.preflight: false"
 
 
 @contextmanager
-def connected(cluster: Cluster) -> Iterator[Api]:
+def connect(cluster: ClusterContext) -> Iterator[KubeApi]:
     """An API of `cluster`, with its credentials. Loads the library only now: that takes half a second."""
     from kubernetes import config
     from kubernetes.client.exceptions import ApiException
@@ -115,20 +115,20 @@ def connected(cluster: Cluster) -> Iterator[Api]:
                     cluster.document, temp_file_path=folder, **settings
                 )
         except (config.ConfigException, ApiException, OSError, ValueError) as e:
-            problem = f"context '{cluster.context}' cannot be used: {_line(e)}"
-            raise Unusable(Mistake(KEY, problem, "try it with kubectl")) from None
+            problem = f"context '{cluster.context}' cannot be used: {_root_cause(e)}"
+            raise ClusterUnusable(Mistake(KUBECONFIG_KEY, problem, "try it with kubectl")) from None
         client.rest_client.pool_manager.connection_pool_kw["retries"] = False
         stack.callback(client.close)
-        yield Api(client, cluster.server)
+        yield KubeApi(client, cluster.server)
 
 
-def _line(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     """The innermost reason, in one line."""
     reason = error
     while isinstance(inner := getattr(reason, "reason", None) or reason.__cause__, BaseException):
         reason = inner
-    return _text(reason) or type(reason).__name__
+    return _one_line(reason) or type(reason).__name__
 
 
-def _text(said: object) -> str:
+def _one_line(said: object) -> str:
     return " ".join(str(said).split())[:200]

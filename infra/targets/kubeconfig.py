@@ -10,26 +10,26 @@ from pydantic import SecretStr
 
 from infra import chart
 from infra.config import StackConfig
-from infra.config_loader import KUBECONFIG, Loaded
+from infra.config_loader import KUBECONFIG, LoadedConfig
 from infra.mistakes import Mistake
 from infra.targets import Target, cluster_preflight, image_check
-from infra.targets.cluster import Unusable, read
-from infra.targets.kubernetes_stack import Access, KubernetesStack
+from infra.targets.cluster import ClusterUnusable, read_kubeconfig
+from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
 from infra.targets.layout import CHECKOUT
 
 
-def mistakes(loaded: Loaded, stack: str) -> list[Mistake]:
+def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     """What the cluster and this checkout lack for the stack."""
     config = loaded.config
     found = chart.mistakes(config, CHECKOUT)
     if config.kubernetes.render:
         return found
-    found += cluster_preflight.charts(config)
-    if "kubernetes" in loaded.unread:
+    found += cluster_preflight.missing_charts(config)
+    if "kubernetes" in loaded.invalid:
         return found
     try:
-        cluster = read(config.kubernetes, _content(loaded.secrets))
-    except Unusable as e:
+        cluster = read_kubeconfig(config.kubernetes, _kubeconfig_content(loaded.secrets))
+    except ClusterUnusable as e:
         return [*found, e.mistake]
     # Who misspelt a setting is told about it first; the cluster is asked with settings that can be read.
     if config.kubernetes.preflight and not loaded.mistakes and not found:
@@ -44,12 +44,12 @@ def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Tar
     return KubernetesStack("kubernetes", config, given, stack, _access(config, given)).target
 
 
-def _access(config: StackConfig, given: Mapping[str, SecretStr]) -> Access | None:
+def _access(config: StackConfig, given: Mapping[str, SecretStr]) -> ClusterAccess | None:
     if config.kubernetes.render:
         return None
-    content = _content(given)
-    cluster = read(config.kubernetes, content)
-    return Access(
+    content = _kubeconfig_content(given)
+    cluster = read_kubeconfig(config.kubernetes, content)
+    return ClusterAccess(
         identifier=cluster.identifier,
         path=str(cluster.path or ""),
         content=Output.secret(content) if content else None,
@@ -57,5 +57,5 @@ def _access(config: StackConfig, given: Mapping[str, SecretStr]) -> Access | Non
     )
 
 
-def _content(given: Mapping[str, SecretStr]) -> str:
+def _kubeconfig_content(given: Mapping[str, SecretStr]) -> str:
     return given[KUBECONFIG].get_secret_value() if KUBECONFIG in given else ""

@@ -22,8 +22,8 @@ from infra.resources import InferenceEndpoint
 from infra.targets import Target
 from infra.targets.addon import InstalledAddon, labelled_namespace
 from infra.targets.layout import CHECKOUT
-from infra.targets.provisioned import Provisioned
-from infra.targets.secrets import Secrets
+from infra.targets.provisioned_cluster import ProvisionedCluster
+from infra.targets.secrets import KubernetesSecrets
 from infra.versions import KSERVE_RUNTIMES, KUBERNETES_AT_LEAST
 from serving.config import KServeModel
 
@@ -33,13 +33,13 @@ READY_S = 1800
 """Images and models may be large; what is waited for is shown all the while."""
 STORE_S = 300
 """A store answers within seconds, or is not there, or refuses: its operator's own words are shown meanwhile."""
-ENDED_S = 1200
+DELETION_S = 1200
 """A volume is deleted once its last pod has ended, which may take 11 minutes (the chart's `streams.drainSeconds`, which
 stacks leave as it is, and one more): Pulumi gives it ten."""
 
 
 @dataclass(frozen=True)
-class Access:
+class ClusterAccess:
     """How the stack reaches its cluster."""
 
     identifier: Input[str]
@@ -61,15 +61,15 @@ class KubernetesStack(pulumi.ComponentResource):
         config: StackConfig,
         given: Mapping[str, SecretStr],
         stack: str,
-        access: Access | None,
-        made: Provisioned | None = None,
+        access: ClusterAccess | None,
+        made: ProvisionedCluster | None = None,
     ) -> None:
         """`access` is None where manifests are rendered; `made` is the cluster where the stack made it."""
         super().__init__("headrace:kubernetes:Stack", name)
         self._config = config
         self._stack = stack
         self._access = access
-        self._made = made
+        self._provisioned = made
         self.provider = self._kubernetes()
         # Nothing here is `deleted_with` a cluster: volumes and load balancers would outlive it.
         self._own = ResourceOptions(
@@ -77,9 +77,9 @@ class KubernetesStack(pulumi.ComponentResource):
         )
         self.addons = self._addons()
         self.namespace = labelled_namespace(
-            "namespace", config.kubernetes.namespace, stack, "restricted", self._after(*self.addons.values())
+            "namespace", config.kubernetes.namespace, stack, "restricted", self._options(*self.addons.values())
         )
-        self.secrets = Secrets(config, given, ResourceOptions(parent=self))
+        self.secrets = KubernetesSecrets(config, given, ResourceOptions(parent=self))
         external = config.kubernetes.external_secret is not None
         self.secret = [] if external else [self._secret(SECRET, self.secrets.values)]
         self.database = self._database()
@@ -120,7 +120,7 @@ class KubernetesStack(pulumi.ComponentResource):
         for addon in ADDONS:
             if addon.choice(self._config) == "install" and not self._config.kubernetes.render:
                 before = [installed[name] for name in addon.after if name in installed]
-                installed[addon.name] = InstalledAddon(addon, self._config, self._stack, self._after(*before))
+                installed[addon.name] = InstalledAddon(addon, self._config, self._stack, self._options(*before))
         return installed
 
     def _secret(self, name: str, values: Mapping[str, Output[str]], type: str = "Opaque") -> k8s.core.v1.Secret:
@@ -129,7 +129,7 @@ class KubernetesStack(pulumi.ComponentResource):
             metadata=self._metadata(name),
             type=type,
             string_data=values,
-            opts=self._after(self.namespace),
+            opts=self._options(self.namespace),
         )
 
     def _database(self) -> list[pulumi.Resource]:
@@ -146,18 +146,18 @@ class KubernetesStack(pulumi.ComponentResource):
             kind="Cluster",
             metadata=metadata,
             spec=postgres.cluster(self._config),
-            opts=self._after(self.namespace, secret),
+            opts=self._options(self.namespace, secret),
         )
         return [cluster]
 
     def _models(self) -> dict[str, Output[str] | str]:
         """What KServe is to run; returns the addresses of its models by name."""
         config, namespace = self._config, self._config.kubernetes.namespace
-        images = {"llamacpp": chart.image(config.image)}
+        images = {"llamacpp": chart.image_reference(config.image)}
         images |= {name: config.mirror.image(image) for name, image in KSERVE_RUNTIMES.items()}
         made: list[pulumi.Resource] = []
         revisions: dict[str, str] = {}
-        for document in kserve.objects(config, namespace, images, _version()):
+        for document in kserve.objects(config, namespace, images, _product_version()):
             kind, name = document["kind"], document["metadata"]["name"]
             resource = k8s.apiextensions.CustomResource(
                 f"{kind.lower()}-{name}",
@@ -165,19 +165,19 @@ class KubernetesStack(pulumi.ComponentResource):
                 kind=kind,
                 metadata=document["metadata"],
                 spec=document["spec"],
-                opts=self._after(self.namespace, *(made if kind == "InferenceService" else ())),
+                opts=self._options(self.namespace, *(made if kind == "InferenceService" else ())),
             )
             made.append(resource)
             revisions[name] = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
         return {
             model.name: self._address(model, revisions.get(model.service, ""), made)
-            for model in kserve.models(config)
+            for model in kserve.kserve_models(config)
             if not model.url
         }
 
     def _address(self, model: KServeModel, revision: str, made: list[pulumi.Resource]) -> Output[str] | str:
         """Where a model answers: read from its status, or what KServe will call its Service where nothing can be."""
-        namespace = kserve.namespace_of(model, self._config.kubernetes.namespace)
+        namespace = kserve.service_namespace(model, self._config.kubernetes.namespace)
         if self._access is None:
             return f"http://{model.service}-predictor.{namespace}.svc.cluster.local"
         endpoint = InferenceEndpoint(
@@ -196,9 +196,10 @@ class KubernetesStack(pulumi.ComponentResource):
 
     def _chart(self) -> pulumi.Resource:
         config = self._config
-        values = chart.values(config, SECRET, CHECKOUT, self.models, self._made)
+        values = chart.values(config, SECRET, CHECKOUT, self.models, self._provisioned)
         opts = ResourceOptions.merge(
-            self._after(self.namespace, *self.secret, *self.database), ResourceOptions(transforms=[wait_until_ready])
+            self._options(self.namespace, *self.secret, *self.database),
+            ResourceOptions(transforms=[add_await_annotations]),
         )
         if config.kubernetes.render:
             # The newer kind must ask a cluster which of the chart's kinds have namespaces, and how old it is.
@@ -222,13 +223,13 @@ class KubernetesStack(pulumi.ComponentResource):
         )
 
     def _metadata(self, name: str) -> dict[str, Any]:
-        return {"name": name, "namespace": self._config.kubernetes.namespace, "labels": chart.LABELS}
+        return {"name": name, "namespace": self._config.kubernetes.namespace, "labels": chart.OBJECT_LABELS}
 
-    def _after(self, *resources: pulumi.Resource) -> ResourceOptions:
+    def _options(self, *resources: pulumi.Resource) -> ResourceOptions:
         return ResourceOptions.merge(self._own, ResourceOptions(depends_on=list(resources)))
 
 
-WAITED_FOR = {
+AWAIT_ANNOTATIONS = {
     "kubernetes:ray.io/v1:RayService": {
         "pulumi.com/waitFor": '["condition=Ready", "condition=UpgradeInProgress=False"]',
         "pulumi.com/timeoutSeconds": str(READY_S),
@@ -242,15 +243,15 @@ WAITED_FOR = {
     # https://github.com/pulumi/pulumi-kubernetes/blob/v4.25.0/provider/pkg/await/awaiters.go
     "kubernetes:core/v1:PersistentVolumeClaim": {
         "pulumi.com/skipAwait": "true",
-        "pulumi.com/timeoutSeconds": str(ENDED_S),  # of its deletion, which is waited for
+        "pulumi.com/timeoutSeconds": str(DELETION_S),  # of its deletion, which is waited for
     },
 }
 """Annotations by type of resource: what Pulumi is to know is kept out of the chart."""
 
 
-def wait_until_ready(args: ResourceTransformArgs) -> ResourceTransformResult | None:
+def add_await_annotations(args: ResourceTransformArgs) -> ResourceTransformResult | None:
     """`up` ends when the application answers, not when its objects are accepted."""
-    if not (wanted := WAITED_FOR.get(args.type_)):
+    if not (wanted := AWAIT_ANNOTATIONS.get(args.type_)):
         return None
     props = cast(dict[str, Any], args.props)
     metadata = dict(props.get("metadata") or {})
@@ -258,6 +259,6 @@ def wait_until_ready(args: ResourceTransformArgs) -> ResourceTransformResult | N
     return ResourceTransformResult({**props, "metadata": metadata}, args.opts)
 
 
-def _version() -> str:
+def _product_version() -> str:
     """Of the product, as its chart says it."""
     return str(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])

@@ -16,7 +16,7 @@ class Layout:
     state: Path
 
     @classmethod
-    def of(cls, stack: str, state: str = "") -> Layout:
+    def for_stack(cls, stack: str, state: str = "") -> Layout:
         """`state` is the configured folder (below the checkout unless it is absolute), or empty."""
         return cls((CHECKOUT / (state or f".headrace/{stack}")).resolve())
 

@@ -14,12 +14,12 @@ from pydantic import SecretStr
 
 from infra import application, documents
 from infra.config import StackConfig
-from infra.config_loader import Loaded
+from infra.config_loader import LoadedConfig
 from infra.mistakes import Mistake
-from infra.resources import Knowledge, Process, RayHead, Secret, ServeApplication
+from infra.resources import KnowledgeCollection, Process, RayHead, Secret, ServeApplication
 from infra.targets import Target, preflight
 from infra.targets.layout import CHECKOUT, Layout
-from infra.targets.secrets import key_secret
+from infra.targets.secrets import key_secret_name
 from monitoring import rules_file
 from monitoring.groups import GROUPS
 from monitoring.scrape import scrape_config
@@ -32,7 +32,7 @@ LOOPBACK = "127.0.0.1"
 PLAIN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
-class Secrets:
+class LocalSecrets:
     """The stack's secrets, each in a file of its own."""
 
     def __init__(
@@ -42,8 +42,8 @@ class Secrets:
         # Keys of users are stored under these hash keys: they stay with the data, which is useless without its own.
         self.api_key = Secret("api-key", path=str(self.api_key_path), prefix="hr_", reveal=True, opts=opts)
         self.key_secrets = [
-            Secret(key_secret(number), path=str(_key_secret(layout, number)), keep=True, opts=opts)
-            for number in config.key_secret.made
+            Secret(key_secret_name(number), path=str(_key_secret_path(layout, number)), keep=True, opts=opts)
+            for number in config.key_secret.generated
         ]
         self.ray_token = Secret("ray-token", path=str(layout.secrets / "ray_token"), opts=opts)
         self.given = [
@@ -63,11 +63,11 @@ class LocalStack(pulumi.ComponentResource):
         super().__init__("headrace:local:Stack", name)
         self._config = config
         self._layout = layout
-        self._build = application.build(CHECKOUT, "serving")
+        self._build = application.build_digest(CHECKOUT, "serving")
         own = ResourceOptions(parent=self)
         self.url = f"http://{config.host}:{config.ports.api}"
         self.dashboard_url = f"http://{LOOPBACK}:{config.ports.dashboard}"
-        self.secrets = Secrets(config, layout, given, own)
+        self.secrets = LocalSecrets(config, layout, given, own)
         self.ray = self._ray_head()
         self.exporter = self._exporter()
         self.application = self._application()
@@ -86,7 +86,7 @@ class LocalStack(pulumi.ComponentResource):
             log=str(layout.log("ray")),
             temp=str(layout.temp),
             token_path=self.secrets.ray_token.path,
-            cpus=preflight.cpus(config),
+            cpus=preflight.logical_cpus(config),
             object_store_bytes=config.ray.object_store_bytes,
             ports={"headrace:ports.api": config.ports.api, "headrace:ports.dashboard": config.ports.dashboard},
             dashboard_port=config.ports.dashboard,
@@ -112,7 +112,7 @@ class LocalStack(pulumi.ComponentResource):
     def _application(self) -> ServeApplication:
         config, layout = self._config, self._layout
         document = serve_document(
-            _serving(config, layout),
+            _serving_config(config, layout),
             application.catalog(config),
             host=str(config.host),
             port=config.ports.api,
@@ -143,7 +143,7 @@ class LocalStack(pulumi.ComponentResource):
         return Process(
             "prometheus",
             argv=[
-                _program("prometheus"),
+                _program_path("prometheus"),
                 f"--config.file={settings}",
                 f"--storage.tsdb.path={layout.data / 'prometheus'}",
                 "--storage.tsdb.retention.time=31d",
@@ -156,7 +156,7 @@ class LocalStack(pulumi.ComponentResource):
             log=str(layout.log("prometheus")),
             ready=f"http://{LOOPBACK}:{port}/-/ready",
             files={
-                str(settings): _scrape(self._config, self.ray),
+                str(settings): _scrape_config(self._config, self.ray),
                 str(settings.with_name(RULES)): rules_file.text(GROUPS),
             },
             opts=ResourceOptions(parent=self),
@@ -173,7 +173,7 @@ class LocalStack(pulumi.ComponentResource):
             ],
             env={
                 **PLAIN_ENVIRONMENT,
-                "HEADRACE_BUILD": application.build(CHECKOUT, "monitoring", "serving/telemetry"),
+                "HEADRACE_BUILD": application.build_digest(CHECKOUT, "monitoring", "serving/telemetry"),
             },
             cwd=str(CHECKOUT),
             record=str(layout.record("status")),
@@ -183,17 +183,17 @@ class LocalStack(pulumi.ComponentResource):
         )
 
 
-def _program(name: str) -> str:
+def _program_path(name: str) -> str:
     """The real path of a program: a link to it on PATH may be another one tomorrow."""
     return str(Path(shutil.which(name) or name).resolve())
 
 
-def _serving(config: StackConfig, layout: Layout) -> ServingConfig:
-    store = Store(database=_database(layout), data=str(layout.data))
-    return application.serving(
+def _serving_config(config: StackConfig, layout: Layout) -> ServingConfig:
+    store = Store(database=_database_url(layout), data=str(layout.data))
+    return application.serving_config(
         config,
         store=store,
-        key_secret=lambda number: SecretRef(ref=f"file:{_key_secret(layout, number)}"),
+        key_secret=lambda number: SecretRef(ref=f"file:{_key_secret_path(layout, number)}"),
         api_key=SecretRef(ref=f"file:{layout.secrets / 'api_key'}"),
         multiprocess_dir=str(layout.metrics),
         # Beyond this host a proxy with TLS has another address.
@@ -201,15 +201,15 @@ def _serving(config: StackConfig, layout: Layout) -> ServingConfig:
     )
 
 
-def _key_secret(layout: Layout, number: int) -> Path:
+def _key_secret_path(layout: Layout, number: int) -> Path:
     return layout.data / ("key_secret" if number == 1 else f"key_secret_{number}")
 
 
-def _database(layout: Layout) -> str:
+def _database_url(layout: Layout) -> str:
     return f"sqlite:///{layout.data / 'headrace.db'}"
 
 
-def _scrape(config: StackConfig, ray: RayHead) -> Output[str]:
+def _scrape_config(config: StackConfig, ray: RayHead) -> Output[str]:
     return Output.all(ray.metrics_port, ray.haproxy_metrics_port).apply(
         lambda ports: scrape_config(
             {
@@ -222,18 +222,18 @@ def _scrape(config: StackConfig, ray: RayHead) -> Output[str]:
     )
 
 
-def mistakes(loaded: Loaded, stack: str) -> list[Mistake]:
+def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     """What this host lacks for the stack, and tools that would read the stack's database."""
-    layout = Layout.of(stack, loaded.config.state)
-    found = application.own_database(loaded.config, _database(layout))
+    layout = Layout.for_stack(stack, loaded.config.state)
+    found = application.own_database_mistakes(loaded.config, _database_url(layout))
     return [*found, *preflight.mistakes(loaded.config, layout, PROGRAMS)]
 
 
 def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Target:
     """Plans the stack on this host."""
-    made = LocalStack("local", config, Layout.of(stack, config.state), given)
+    made = LocalStack("local", config, Layout.for_stack(stack, config.state), given)
     for collection in config.knowledge:
-        Knowledge(
+        KnowledgeCollection(
             f"knowledge-{collection.name}",
             url=made.url,
             key_path=made.secrets.api_key.path,

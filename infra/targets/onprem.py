@@ -6,12 +6,12 @@ import pulumi
 from pulumi import ResourceOptions
 
 from infra.onprem import network, storage
-from infra.onprem.inputs import Inputs
+from infra.onprem.inputs import ResourceInputs
 from infra.onprem_config import Host, OnPrem
 from infra.resources import KubernetesCluster, KubernetesNode, Machine
-from infra.targets.provisioned import Provisioned
+from infra.targets.provisioned_cluster import ProvisionedCluster
 
-LEFT_BEHIND = (
+LEFTOVERS = (
     "logs on the hosts: the journal's, and kubeadm's in /var/log/headrace",
     "what pods wrote into volumes, on the hosts in the folder headrace:onprem.storage.path",
 )
@@ -20,7 +20,7 @@ LEFT_BEHIND = (
 class OnPremCluster(pulumi.ComponentResource):
     """The machines of one stack, and their cluster."""
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: ResourceInputs) -> None:
         super().__init__("headrace:onprem:Cluster", "onprem")
         self._inputs = inputs
         self._own = ResourceOptions(parent=self)
@@ -31,7 +31,9 @@ class OnPremCluster(pulumi.ComponentResource):
         first, *others = settings.control_planes
         self.nodes = [self._node(first)]
         # It takes part in an upgrade: every machine must have the new version before.
-        self.cluster = KubernetesCluster("cluster", inputs.cluster(), self._after(*self.nodes, *self.machines.values()))
+        self.cluster = KubernetesCluster(
+            "cluster", inputs.cluster(), self._options(*self.nodes, *self.machines.values())
+        )
         for host in others:  # etcd takes one new member at a time
             self.nodes.append(self._node(host, self.cluster, self.nodes[-1]))
         planes = self.nodes[-1]
@@ -39,25 +41,25 @@ class OnPremCluster(pulumi.ComponentResource):
         self.register_outputs({"kubeconfig": self.cluster.kubeconfig})
 
     @property
-    def provisioned(self) -> Provisioned:
+    def provisioned(self) -> ProvisionedCluster:
         """The cluster, as what is installed on it needs to know it."""
-        return Provisioned(
+        return ProvisionedCluster(
             kubeconfig=self.cluster.kubeconfig,
             identifier=self.cluster.identifier,
             owner=self.cluster,
             ready=self.nodes,
             storage_class=storage.CLASS if self._inputs.settings.storage.kind == "local" else "",
-            left_behind=LEFT_BEHIND,
+            leftovers=LEFTOVERS,
         )
 
     def _node(self, host: Host, *after: pulumi.Resource) -> KubernetesNode:
-        opts = self._after(self.machines[host.name], *after)
+        opts = self._options(self.machines[host.name], *after)
         return KubernetesNode(f"node-{host.name}", self._inputs.node(host), opts)
 
-    def _after(self, *resources: pulumi.Resource) -> ResourceOptions:
+    def _options(self, *resources: pulumi.Resource) -> ResourceOptions:
         return ResourceOptions.merge(self._own, ResourceOptions(depends_on=list(resources)))
 
 
-def onprem(settings: OnPrem, stack: str, image: str = network.IMAGE) -> Provisioned:
+def provision_onprem(settings: OnPrem, stack: str, image: str = network.IMAGE) -> ProvisionedCluster:
     """Plans the cluster and its nodes; `image` is kube-router's, for example a mirror's."""
-    return OnPremCluster(Inputs(settings, stack, image)).provisioned
+    return OnPremCluster(ResourceInputs(settings, stack, image)).provisioned

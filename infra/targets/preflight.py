@@ -16,15 +16,15 @@ from infra.providers.session import Session
 from infra.targets.layout import Layout
 from serving.config import LlamaCppModel
 
-PLENTY = 1000
+DEFAULT_CPUS = 1000
 """Logical CPUs of a Ray whose size is not configured."""
 
 
-BASE_BYTES = 1_200_000_000
+BASE_MEMORY_BYTES = 1_200_000_000
 """Memory that Ray and the gateway need before any model."""
 
 
-RECORDS = ("ray", "exporter", "prometheus", "status")
+SESSION_RECORDS = ("ray", "exporter", "prometheus", "status")
 """Sessions of a local stack."""
 
 
@@ -35,18 +35,18 @@ def cpus_needed(config: StackConfig) -> float:
     return gateway + sum(models) + max([gateway, *models])
 
 
-def cpus(config: StackConfig) -> int:
+def logical_cpus(config: StackConfig) -> int:
     """CPUs that Ray is told to have: shares of replicas in its books, not cores.
 
     The default does not follow the models, since Ray must be restarted to be told another number.
     """
-    return config.ray.cpus or PLENTY
+    return config.ray.cpus or DEFAULT_CPUS
 
 
 def memory_needed(config: StackConfig) -> int:
     """Bytes that the whole stack needs."""
     models = sum(m.replicas * m.memory_bytes for m in config.models if isinstance(m, LlamaCppModel))
-    return BASE_BYTES + config.ray.object_store_bytes + models
+    return BASE_MEMORY_BYTES + config.ray.object_store_bytes + models
 
 
 def mistakes(config: StackConfig, layout: Layout, programs: Iterable[str]) -> list[Mistake]:
@@ -56,9 +56,9 @@ def mistakes(config: StackConfig, layout: Layout, programs: Iterable[str]) -> li
 
 def _cpus(config: StackConfig) -> list[Mistake]:
     needed = cpus_needed(config)
-    if cpus(config) >= needed - 1e-9:
+    if logical_cpus(config) >= needed - 1e-9:
         return []
-    problem = f"{cpus(config)} is less than the {needed:.1f} that all replicas and one replacement need"
+    problem = f"{logical_cpus(config)} is less than the {needed:.1f} that all replicas and one replacement need"
     return [Mistake("ray.cpus", problem, "raise it, or lower replicas or cpus of what runs")]
 
 
@@ -71,12 +71,12 @@ def _memory(config: StackConfig, layout: Layout) -> list[Mistake]:
 
 
 def _ports(config: StackConfig, layout: Layout) -> list[Mistake]:
-    own = {p.pid for record in RECORDS for p in Session(layout.record(record)).members()}
+    own = {p.pid for record in SESSION_RECORDS for p in Session(layout.record(record)).members()}
     wanted = config.ports.model_dump(exclude={"ray"})
     return [
         Mistake(f"ports.{name}", f"{port} is taken by {who}", "stop it, or choose another port")
         for name, port in wanted.items()
-        if (who := ports.taken(port, own))
+        if (who := ports.occupant(port, own))
     ]
 
 
@@ -84,7 +84,7 @@ def _weights(config: StackConfig) -> list[Mistake]:
     return [
         Mistake(f"models[{i}].source", problem, "correct it, or install the weights")
         for i, model in enumerate(config.models)
-        if isinstance(model, LlamaCppModel) and (problem := _missing(model.source))
+        if isinstance(model, LlamaCppModel) and (problem := _missing_weights(model.source))
     ]
 
 
@@ -96,7 +96,7 @@ def _programs(programs: Iterable[str]) -> list[Mistake]:
     ]
 
 
-def _missing(source: str) -> str:
+def _missing_weights(source: str) -> str:
     scheme, _, rest = source.partition("://")
     if scheme == "file":
         return "" if Path("/", rest).is_file() else f"there is no file /{rest.lstrip('/')}"

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from infra.onprem.bundle import Bundle, sha256
-from infra.onprem.inputs import Inputs
+from infra.onprem.bundle import OfflineBundle, sha256
+from infra.onprem.inputs import ResourceInputs
 from infra.onprem_config import BINARIES, OnPrem
-from infra.providers.machine import Machine as MachineResource
+from infra.providers.machine import MachineProvider as MachineResource
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
 from tests.cluster import onprem
@@ -56,7 +56,7 @@ def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, d
     def inputs(**given: Any) -> dict[str, Any]:
         hosts = [host(machine, role="control_plane")]
         settings = OnPrem.model_validate({**onprem.wanted(*hosts), **given})
-        return Inputs(settings, "onprem").machine(settings.hosts[0])
+        return ResourceInputs(settings, "onprem").machine(settings.hosts[0])
 
     def fetched(checksum: str) -> dict[str, Any]:
         return inputs(downloads=downloads, checksums=dict.fromkeys(BINARIES, checksum))
@@ -77,7 +77,7 @@ def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, d
         resource.create({**good, "host_key": stranger}, task)
     resource.update("op-w2", good, inputs(bundle=str(bundle)), task)
     present = machine.run(["ctr", "--namespace=k8s.io", "images", "list", "--quiet"]).stdout.splitlines()
-    digests = Bundle.open(str(bundle)).digests
+    digests = OfflineBundle.open(str(bundle)).digests
     assert digests.keys() | {f"{TOOLS.rpartition(':')[0]}@{digests[TOOLS]}"} <= set(present)
     resource.delete("op-w2", good, task)
     until(lambda: listing(machine) == before)

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from infra.onprem import etcd
-from infra.onprem.preflight import address, mistakes
-from infra.onprem.ssh import Remote
+from infra.onprem.preflight import mistakes, ssh_address
+from infra.onprem.ssh import RemoteHost
 from infra.onprem_config import OnPrem
 from infra.onprem_config import mistakes as refused
 from infra.providers.resource import Task
@@ -366,7 +366,7 @@ def test_a_control_plane_that_died_is_replaced(tmp_path: Path) -> None:
         said = made.stack.up()
         assert "op-cp2 is taken out of the cluster all the same" in said
         assert made.ready() == {"op-cp1": True, "op-cp3": True, "op-w2": True}
-        with Remote(address(OnPrem.model_validate(made.stack.settings).hosts[0]), Task(print)) as first:
+        with RemoteHost(ssh_address(OnPrem.model_validate(made.stack.settings).hosts[0]), Task(print)) as first:
             assert {member.name for member in etcd.members(first)} == {"op-cp1", "op-cp3", "op-w2"}
         made.stack.up("--expect-no-changes")
         made.stack.destroy()

@@ -14,7 +14,7 @@ import yaml
 from infra.config import StackConfig
 from infra.mistakes import Mistake
 from infra.targets import cluster_preflight, image_check
-from infra.targets.cluster import Cluster, read
+from infra.targets.cluster import ClusterContext, read_kubeconfig
 from tests.cluster.definitions import definitions
 from tests.rendering import Project
 from tests.wait import eventually
@@ -39,11 +39,11 @@ def config(**settings: Any) -> StackConfig:
     return StackConfig.model_validate({**fixed, **settings, "kubernetes": kubernetes, "addons": addons})
 
 
-def found(settings: StackConfig, there: Cluster | None = None) -> list[Mistake]:
-    return cluster_preflight.mistakes(settings, there or read(settings.kubernetes), STACK)
+def found(settings: StackConfig, there: ClusterContext | None = None) -> list[Mistake]:
+    return cluster_preflight.mistakes(settings, there or read_kubeconfig(settings.kubernetes), STACK)
 
 
-def one(settings: StackConfig, there: Cluster | None = None) -> str:
+def one(settings: StackConfig, there: ClusterContext | None = None) -> str:
     [mistake] = found(settings, there)
     return str(mistake)
 
@@ -53,12 +53,12 @@ def admin() -> dict[str, Any]:
     return dict(yaml.safe_load(KUBECONFIG.read_text()))
 
 
-def as_user(admin: dict[str, Any], user: dict[str, Any], **cluster: Any) -> Cluster:
+def as_user(admin: dict[str, Any], user: dict[str, Any], **cluster: Any) -> ClusterContext:
     """The cluster of the kubeconfig, entered by somebody else or at another address."""
     document = json.loads(json.dumps(admin))
     document["users"][0]["user"] = user or document["users"][0]["user"]
     document["clusters"][0]["cluster"].update(cluster)
-    return read(config().kubernetes, yaml.safe_dump(document))
+    return read_kubeconfig(config().kubernetes, yaml.safe_dump(document))
 
 
 def test_a_cluster_that_fits() -> None:
@@ -84,14 +84,14 @@ def test_another_authority(admin: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def stranger(kubectl: Kubectl, namespace: str, admin: dict[str, Any]) -> Cluster:
+def stranger(kubectl: Kubectl, namespace: str, admin: dict[str, Any]) -> ClusterContext:
     """A service account without any right."""
     kubectl("create", "serviceaccount", "stranger", "-n", namespace)
     token = kubectl("create", "token", "stranger", "-n", namespace).strip()
     return as_user(admin, {"token": token})
 
 
-def test_a_user_without_rights(stranger: Cluster) -> None:
+def test_a_user_without_rights(stranger: ClusterContext) -> None:
     said = one(config(), stranger)
     assert said.startswith("headrace:kubernetes.kubeconfig: its user may not create secrets, configmaps, ")
     assert "rayservices, namespaces, customresourcedefinitions" in said
@@ -166,7 +166,7 @@ def test_a_namespace_of_somebody_else(namespace: str) -> None:
 
 
 def checked(settings: StackConfig) -> list[str]:
-    return [str(m) for m in image_check.mistakes(settings, read(settings.kubernetes), STACK)]
+    return [str(m) for m in image_check.mistakes(settings, read_kubeconfig(settings.kubernetes), STACK)]
 
 
 def left(kubectl: Kubectl) -> list[str]:

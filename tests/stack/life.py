@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from infra.providers.session import Session, Stat
-from infra.targets.preflight import RECORDS
+from infra.targets.preflight import SESSION_RECORDS
 from tests.stacks import Stack
 from tests.wait import eventually
 
@@ -20,7 +20,7 @@ WORDS = 25
 
 def members(stack: Stack) -> dict[int, Stat]:
     """Every process of the stack, by its id."""
-    return {m.pid: m for r in RECORDS for m in Session(stack.layout.record(r)).members()}
+    return {m.pid: m for r in SESSION_RECORDS for m in Session(stack.layout.record(r)).members()}
 
 
 def command(pid: int) -> str:

@@ -252,7 +252,7 @@ def test_down_leaves_nothing_but_data(stack, documents):
         said = stack.run("down")
         assert other.poll() is None
     assert "Nothing of the stack runs any more" in said
-    left = {p for p, m in before.items() if (now := Stat.of(p)) and now.started == m.started}
+    left = {p for p, m in before.items() if (now := Stat.read(p)) and now.started == m.started}
     assert left == set()
     listening = {c.laddr[1] for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
     assert listening & {*port_numbers, *range(base, base + 1000)} == set()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from infra.providers.session import Session
-from infra.targets.preflight import RECORDS
+from infra.targets.preflight import SESSION_RECORDS
 from tests.stack.life import chat, files, gone, members, replicas, search, streaming
 from tests.stacks import Stack
 from tests.wait import eventually
@@ -47,7 +47,7 @@ def test_nothing_changes_by_itself(stack):
     # Ray itself ends workers that have nothing to do.
     lasting = before.keys() & after.keys()
     assert {p: after[p].started for p in lasting} == {p: before[p].started for p in lasting}
-    assert all(Session(stack.layout.record(record)).alive for record in RECORDS)
+    assert all(Session(stack.layout.record(record)).alive for record in SESSION_RECORDS)
 
 
 @dataclass(frozen=True)

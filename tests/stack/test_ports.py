@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from infra.providers.session import Session
-from infra.targets.preflight import RECORDS
+from infra.targets.preflight import SESSION_RECORDS
 
 
 def test_what_listens_beyond_loopback_is_known(stack):
@@ -20,7 +20,7 @@ def test_what_listens_beyond_loopback_is_known(stack):
         "ray::": "gRPC with Ray's token, or Ray's own metrics",
         "ray-dashboard": "gRPC with Ray's token",
     }
-    members = {m.pid for r in RECORDS for m in Session(stack.layout.record(r)).members()}
+    members = {m.pid for r in SESSION_RECORDS for m in Session(stack.layout.record(r)).members()}
     inodes = {}
     for pid in members:
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from infra.config import StackConfig
-from infra.targets.provisioned import Provisioned
+from infra.targets.provisioned_cluster import ProvisionedCluster
 
 SDK = "pulumi_aws"
 
 
-def provision(config: StackConfig, stack: str) -> Provisioned:
+def provision(config: StackConfig, stack: str) -> ProvisionedCluster:
     """Plans the cluster with its node pools. The SDK is loaded by stacks of this cloud alone."""
-    from infra.targets.aws.eks import eks
+    from infra.targets.aws.eks import provision_eks
 
-    return eks(config.aws, config.cluster, config.node_pools, stack, config.kubernetes.namespace)
+    return provision_eks(config.aws, config.cluster, config.node_pools, stack, config.kubernetes.namespace)

@@ -16,7 +16,7 @@ from infra.targets.aws import nodes
 NODE_ACCESS = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSAutoNodePolicy"
 
 
-def settings() -> dict[str, Any]:
+def auto_mode_arguments() -> dict[str, Any]:
     """All three or none. No pool of EKS' own: it would make machines that the configuration does not name."""
     return {
         "compute_config": aws.eks.ClusterComputeConfigArgs(enabled=True, node_pools=[]),
@@ -29,7 +29,7 @@ def settings() -> dict[str, Any]:
     }
 
 
-def admit(cluster: aws.eks.Cluster, role: aws.iam.Role, opts: ResourceOptions) -> list[pulumi.Resource]:
+def node_access(cluster: aws.eks.Cluster, role: aws.iam.Role, opts: ResourceOptions) -> list[pulumi.Resource]:
     """Lets nodes of a role join the cluster: with pools of its own EKS would do it itself."""
     entry = aws.eks.AccessEntry("nodes", cluster_name=cluster.name, principal_arn=role.arn, type="EC2", opts=opts)
     access = aws.eks.AccessPolicyAssociation(

@@ -10,15 +10,15 @@ import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
 from infra.targets.aws.roles import policy
-from infra.targets.provisioned import plain
+from infra.targets.provisioned_cluster import resource_slug
 
 
 def bucket_name(account: str, stack: str) -> str:
     """Of at most 63 characters; bucket names are one space for all accounts, hence the digest of this one."""
-    return f"headrace-{plain(stack, 45)}-{hashlib.sha256(account.encode()).hexdigest()[:8]}"
+    return f"headrace-{resource_slug(stack, 45)}-{hashlib.sha256(account.encode()).hexdigest()[:8]}"
 
 
-class Bucket(pulumi.ComponentResource):
+class AwsBucket(pulumi.ComponentResource):
     """Encrypted, closed to the public and to plain HTTP. Without versions: what is erased is gone."""
 
     def __init__(self, name: str, protect: bool, opts: ResourceOptions) -> None:
@@ -78,7 +78,7 @@ class Bucket(pulumi.ComponentResource):
         aws.s3.BucketPolicy(
             "bucket-policy",
             bucket=self.bucket.id,
-            policy=self.bucket.arn.apply(lambda arn: json.dumps(_only_tls(arn))),
+            policy=self.bucket.arn.apply(lambda arn: json.dumps(_tls_policy(arn))),
             opts=ResourceOptions.merge(with_it, ResourceOptions(depends_on=[closed])),
         )
         self.register_outputs({"name": name})
@@ -86,10 +86,10 @@ class Bucket(pulumi.ComponentResource):
     def access(self) -> Output[str]:
         """What the serving pods need: to list, and to read, write and delete objects."""
         arn: Output[str] = self.bucket.arn
-        return arn.apply(lambda arn: json.dumps(_access(arn)))
+        return arn.apply(lambda arn: json.dumps(_access_policy(arn)))
 
 
-def _only_tls(arn: str) -> dict[str, object]:
+def _tls_policy(arn: str) -> dict[str, object]:
     statement = {
         "Effect": "Deny",
         "Principal": "*",
@@ -100,7 +100,7 @@ def _only_tls(arn: str) -> dict[str, object]:
     return policy(statement)
 
 
-def _access(arn: str) -> dict[str, object]:
+def _access_policy(arn: str) -> dict[str, object]:
     objects = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
     return policy(
         {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn},

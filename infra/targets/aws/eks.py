@@ -15,13 +15,19 @@ from pulumi import Output, ResourceOptions
 from infra.cloud_config import Aws, Cluster
 from infra.gpu.pools import NodePool
 from infra.targets.aws import auto_mode, nodes
-from infra.targets.aws.bucket import Bucket, bucket_name
-from infra.targets.aws.network import Network
-from infra.targets.aws.roles import CONTROL_PLANE, NODES, PODS, pods_of, policy, role
-from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned, kubeconfig, plain
+from infra.targets.aws.bucket import AwsBucket, bucket_name
+from infra.targets.aws.network import AwsNetwork
+from infra.targets.aws.roles import CONTROL_PLANE, NODES, PODS, namespace_conditions, policy, role
+from infra.targets.provisioned_cluster import (
+    SERVICE_ACCOUNTS,
+    IdentityEndpoint,
+    ProvisionedCluster,
+    kubeconfig,
+    resource_slug,
+)
 
 STORAGE_CLASS = "headrace-gp3"
-POD_IDENTITY = Egress("169.254.170.23/32", 80)
+POD_IDENTITY = IdentityEndpoint("169.254.170.23/32", 80)
 """EKS Pod Identity's agent on every node: https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html"""
 
 LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
@@ -39,7 +45,7 @@ AUTO_CLUSTER_POLICIES = (
 NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly")
 AUTO_NODE_POLICIES = ("AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly")
 
-LEFT_BEHIND = (
+LEFTOVERS = (
     f"the KMS key of the cluster's secrets, which AWS deletes after {KEY_DELETION_DAYS} days",
     "EBS volumes whose claims keep them (reclaim policy Retain) and snapshots that you made",
     "network interfaces that the VPC CNI could not return: `aws ec2 describe-network-interfaces --filters"
@@ -54,7 +60,7 @@ class EksCluster(pulumi.ComponentResource):
         super().__init__("headrace:aws:Cluster", "aws")
         self._settings, self._cluster, self._pools = settings, cluster, pools
         self._auto = settings.mode == "auto"
-        self._title = f"headrace-{plain(stack, 40)}"
+        self._title = f"headrace-{resource_slug(stack, 40)}"
         self._tags = {"headrace-stack": stack, **cluster.tags}
         provider = aws.Provider(
             "aws",
@@ -66,8 +72,8 @@ class EksCluster(pulumi.ComponentResource):
         )
         self._own = ResourceOptions(parent=self, provider=provider)
         asked = sorted({zone for pool in pools for zone in pool.zones})
-        self._network = Network(settings, cluster.network, asked, self._title, self._own)
-        self.bucket = Bucket(bucket_name(settings.account, stack), cluster.deletion_protection, self._own)
+        self._network = AwsNetwork(settings, cluster.network, asked, self._title, self._own)
+        self.bucket = AwsBucket(bucket_name(settings.account, stack), cluster.deletion_protection, self._own)
         policies = AUTO_NODE_POLICIES if self._auto else NODE_POLICIES
         self._node_role, node_rights = role("nodes", NODES, policies, self._own)
         self.cluster = self._control_plane()
@@ -127,8 +133,8 @@ class EksCluster(pulumi.ComponentResource):
             upgrade_policy=aws.eks.ClusterUpgradePolicyArgs(support_type="EXTENDED"),
             deletion_protection=self._cluster.deletion_protection,
             bootstrap_self_managed_addons=False,
-            **(auto_mode.settings() if self._auto else {}),
-            opts=self._after(*rights, use, logs, *self._network.ready, protect=self._cluster.deletion_protection),
+            **(auto_mode.auto_mode_arguments() if self._auto else {}),
+            opts=self._options(*rights, use, logs, *self._network.ready, protect=self._cluster.deletion_protection),
         )
         if not public:
             aws.vpc.SecurityGroupIngressRule(
@@ -139,7 +145,7 @@ class EksCluster(pulumi.ComponentResource):
                 ip_protocol="tcp",
                 from_port=443,
                 to_port=443,
-                opts=self._after(deleted_with=made),
+                opts=self._options(deleted_with=made),
             )
         return made
 
@@ -170,23 +176,23 @@ class EksCluster(pulumi.ComponentResource):
             cluster=self.cluster.name,
             version=self._cluster.kubernetes_version,
             role=self._node_role.arn,
-            subnets=self._network.of(pool.zones),
+            subnets=self._network.subnets_in(pool.zones),
             template=template.id,
             template_version=template.latest_version.apply(str),
         )
         scaled = ["scalingConfig.desiredSize"] if pool.autoscaled else []
-        return aws.eks.NodeGroup(name, group, opts=self._after(*before, *self._network.ready, ignore_changes=scaled))
+        return aws.eks.NodeGroup(name, group, opts=self._options(*before, *self._network.ready, ignore_changes=scaled))
 
     def _auto_pools(self, rights: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
-        with_it = self._after(deleted_with=self.cluster)
+        with_it = self._options(deleted_with=self.cluster)
         before = [
-            *auto_mode.admit(self.cluster, self._node_role, with_it),
-            auto_mode.network_policies(self._on_cluster(deleted_with=self.cluster)),
+            *auto_mode.node_access(self.cluster, self._node_role, with_it),
+            auto_mode.network_policies(self._cluster_options(deleted_with=self.cluster)),
             *rights,
             *self._network.ready,
         ]
         group = self.cluster.vpc_config.cluster_security_group_id.apply(str)
-        own = self._on_cluster(*before)
+        own = self._cluster_options(*before)
         return [auto_mode.node_pool(p, self._node_role.name, self._network.nodes, group, own) for p in self._pools]
 
     def _addon(
@@ -201,7 +207,7 @@ class EksCluster(pulumi.ComponentResource):
         rights: Sequence[pulumi.Resource] = ()
         identities = None
         if account:
-            taken, rights = role(name, PODS, [rights_of], self._own, self._pods_of("kube-system"))
+            taken, rights = role(name, PODS, [rights_of], self._own, self._namespace_conditions("kube-system"))
             identities = [aws.eks.AddonPodIdentityAssociationArgs(role_arn=taken.arn, service_account=account)]
         return aws.eks.Addon(
             f"addon-{name}",
@@ -211,7 +217,7 @@ class EksCluster(pulumi.ComponentResource):
             pod_identity_associations=identities,
             resolve_conflicts_on_create="OVERWRITE",
             resolve_conflicts_on_update="OVERWRITE",
-            opts=self._after(*after, *rights, deleted_with=self.cluster),
+            opts=self._options(*after, *rights, deleted_with=self.cluster),
         )
 
     def _storage_class(self) -> pulumi.Resource:
@@ -223,12 +229,12 @@ class EksCluster(pulumi.ComponentResource):
             volume_binding_mode="WaitForFirstConsumer",
             allow_volume_expansion=True,
             reclaim_policy="Delete",
-            opts=self._on_cluster(deleted_with=self.cluster),
+            opts=self._cluster_options(deleted_with=self.cluster),
         )
 
     def _identity(self, namespace: str) -> list[pulumi.Resource]:
         """The bucket's role for the serving pods. No key stands anywhere."""
-        serving, _ = role("serving", PODS, [], self._own, self._pods_of(namespace))
+        serving, _ = role("serving", PODS, [], self._own, self._namespace_conditions(namespace))
         rights = aws.iam.RolePolicy("serving", role=serving.name, policy=self.bucket.access(), opts=self._own)
         return [
             aws.eks.PodIdentityAssociation(
@@ -237,7 +243,7 @@ class EksCluster(pulumi.ComponentResource):
                 namespace=namespace,
                 service_account=account,
                 role_arn=serving.arn,
-                opts=self._after(rights, deleted_with=self.cluster),
+                opts=self._options(rights, deleted_with=self.cluster),
             )
             for account in SERVICE_ACCOUNTS
         ]
@@ -256,13 +262,13 @@ class EksCluster(pulumi.ComponentResource):
         authority = self.cluster.certificate_authority.data
         return Output.secret(Output.all(self.cluster.endpoint, authority).apply(content))
 
-    def _pods_of(self, namespace: str) -> dict[str, str]:
-        return pods_of(self._settings.account, self._title, namespace)
+    def _namespace_conditions(self, namespace: str) -> dict[str, str]:
+        return namespace_conditions(self._settings.account, self._title, namespace)
 
-    def _after(self, *resources: pulumi.Resource, **more: Any) -> ResourceOptions:
+    def _options(self, *resources: pulumi.Resource, **more: Any) -> ResourceOptions:
         return ResourceOptions.merge(self._own, ResourceOptions(depends_on=list(resources), **more))
 
-    def _on_cluster(self, *resources: pulumi.Resource, **more: Any) -> ResourceOptions:
+    def _cluster_options(self, *resources: pulumi.Resource, **more: Any) -> ResourceOptions:
         return ResourceOptions(parent=self, provider=self.kubernetes, depends_on=[self.cluster, *resources], **more)
 
 
@@ -271,10 +277,12 @@ def _key_policy(arn: str) -> str:
     return json.dumps(policy({"Effect": "Allow", "Action": actions, "Resource": arn}))
 
 
-def eks(settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str) -> Provisioned:
+def provision_eks(
+    settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+) -> ProvisionedCluster:
     """Plans the cluster with all that the stack needs of AWS. The settings have no mistakes (`infra.gpu.aws`)."""
     made = EksCluster(settings, cluster, pools, stack, namespace)
-    return Provisioned(
+    return ProvisionedCluster(
         kubeconfig=made.kubeconfig,
         identifier=made.identifier,
         owner=made.cluster,
@@ -282,5 +290,5 @@ def eks(settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, 
         storage_class=STORAGE_CLASS,
         data_uri=f"s3://{made.bucket.name}",
         identity=[POD_IDENTITY],
-        left_behind=LEFT_BEHIND,
+        leftovers=LEFTOVERS,
     )

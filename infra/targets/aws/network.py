@@ -13,14 +13,14 @@ from pulumi import Input, Output, ResourceOptions
 from infra import cloud_config
 from infra.cloud_config import Aws
 
-ALWAYS = ("a", "b")
+CONTROL_PLANE_ZONES = ("a", "b")
 """Zones that the control plane lies in: EKS needs two, and they are the same for ever."""
 
 ANYWHERE = "0.0.0.0/0"
 
 
 @dataclass(frozen=True)
-class Zone:
+class ZoneRanges:
     """One availability zone's share of the network."""
 
     name: str
@@ -28,19 +28,19 @@ class Zone:
     public: IPv4Network
 
 
-def zones(region: str, cidr: IPv4Network, asked: Sequence[str]) -> list[Zone]:
+def zone_ranges(region: str, cidr: IPv4Network, asked: Sequence[str]) -> list[ZoneRanges]:
     """Those of the control plane and those `asked` for; a zone's ranges depend on its letter alone.
 
     Of eight equal blocks, zones a to f have one each for nodes and pods; the last is divided for public subnets.
     """
     blocks = list(cidr.subnets(prefixlen_diff=3))
     public = list(blocks[-1].subnets(prefixlen_diff=3))
-    names = sorted({*(region + letter for letter in ALWAYS), *asked})
+    names = sorted({*(region + letter for letter in CONTROL_PLANE_ZONES), *asked})
     places = [(name, ord(name[-1]) - ord("a")) for name in names]
-    return [Zone(name, blocks[place], public[place]) for name, place in places]
+    return [ZoneRanges(name, blocks[place], public[place]) for name, place in places]
 
 
-class Network(pulumi.ComponentResource):
+class AwsNetwork(pulumi.ComponentResource):
     """Subnets by zone. Nodes have no public addresses; one NAT gateway lets them out."""
 
     id: Output[str]
@@ -63,20 +63,20 @@ class Network(pulumi.ComponentResource):
         self._own = ResourceOptions(parent=self)
         self._title = title
         if network.existing:
-            self._adopt(network)
+            self._adopt_existing(network)
         else:
-            self._make(settings.region, network.cidr, asked)
+            self._create(settings.region, network.cidr, asked)
         self.register_outputs({"id": self.id})
 
-    def of(self, asked: Sequence[str]) -> Input[Sequence[Input[str]]]:
+    def subnets_in(self, asked: Sequence[str]) -> Input[Sequence[Input[str]]]:
         """Node subnets of the zones; of all where none are asked for. `up` fails where an adopted network has none."""
         if not asked:
             return self.nodes
         if self._by_zone is not None:
             return [self._by_zone[zone] for zone in asked]
-        return Output.all(*self._zone_of).apply(lambda found: within(found, asked))
+        return Output.all(*self._zone_of).apply(lambda found: subnets_in_zones(found, asked))
 
-    def _adopt(self, network: cloud_config.Network) -> None:
+    def _adopt_existing(self, network: cloud_config.Network) -> None:
         vpc = aws.ec2.Vpc.get("adopted-vpc", network.existing, opts=self._own)
         subnets = [
             aws.ec2.Subnet.get(f"adopted-subnet-{i}", id, opts=self._own) for i, id in enumerate(network.subnets)
@@ -86,7 +86,7 @@ class Network(pulumi.ComponentResource):
         self.ready = ()
         self._zone_of = [Output.all(s.id, s.availability_zone) for s in subnets]
 
-    def _make(self, region: str, cidr: IPv4Network, asked: Sequence[str]) -> None:
+    def _create(self, region: str, cidr: IPv4Network, asked: Sequence[str]) -> None:
         vpc = aws.ec2.Vpc(
             "vpc",
             cidr_block=str(cidr),
@@ -104,14 +104,14 @@ class Network(pulumi.ComponentResource):
         )
         private: dict[str, Output[str]] = {}
         public: list[tuple[Output[str], pulumi.Resource]] = []
-        here = zones(region, cidr, asked)
+        here = zone_ranges(region, cidr, asked)
         for zone in here:
             shown = self._subnet(f"public-{zone.name}", vpc, zone.name, zone.public, "elb")
             public.append((shown.id, self._route(f"public-{zone.name}", shown, outside)))
-        address = aws.ec2.Eip("nat", domain="vpc", opts=self._after(out))
+        address = aws.ec2.Eip("nat", domain="vpc", opts=self._options(out))
         # Without its route to the internet a NAT gateway is of no use to a node that is being drained.
         nat = aws.ec2.NatGateway(
-            "nat", allocation_id=address.id, subnet_id=public[0][0], opts=self._after(*(route for _, route in public))
+            "nat", allocation_id=address.id, subnet_id=public[0][0], opts=self._options(*(route for _, route in public))
         )
         inside = aws.ec2.RouteTable(
             "private",
@@ -133,7 +133,7 @@ class Network(pulumi.ComponentResource):
             opts=self._own,
         )
         self.id, self.cidr = vpc.id, str(cidr)
-        self.control_plane = [private[region + letter] for letter in ALWAYS]
+        self.control_plane = [private[region + letter] for letter in CONTROL_PLANE_ZONES]
         self.nodes = list(private.values())
         self.ready = [*ready, bucket]
         self._by_zone = private
@@ -152,11 +152,11 @@ class Network(pulumi.ComponentResource):
     def _route(self, name: str, subnet: aws.ec2.Subnet, table: aws.ec2.RouteTable) -> aws.ec2.RouteTableAssociation:
         return aws.ec2.RouteTableAssociation(name, subnet_id=subnet.id, route_table_id=table.id, opts=self._own)
 
-    def _after(self, *resources: pulumi.Resource) -> ResourceOptions:
+    def _options(self, *resources: pulumi.Resource) -> ResourceOptions:
         return ResourceOptions(parent=self, depends_on=list(resources))
 
 
-def within(found: Sequence[Sequence[str]], asked: Sequence[str]) -> list[str]:
+def subnets_in_zones(found: Sequence[Sequence[str]], asked: Sequence[str]) -> list[str]:
     """Those subnets of `found`, with their zones, that lie in the zones. Raises `RunError` when none does."""
     subnets = [id for id, zone in found if zone in asked]
     if not subnets:

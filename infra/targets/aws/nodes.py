@@ -10,7 +10,7 @@ import pulumi_aws as aws
 from pulumi import Input
 
 from infra.cloud_config import Aws
-from infra.gpu.aws import SLICED, is_block, reservation_id
+from infra.gpu.aws import BOTTLEROCKET_GPUS, is_capacity_block, reservation_id
 from infra.gpu.pools import EFFECTS, NodePool
 
 AMI_TYPES = {
@@ -38,8 +38,8 @@ def launch_template(settings: Aws, pool: NodePool, tags: Mapping[str, str]) -> a
         ],
         user_data=base64.b64encode(data.encode()).decode() if data else None,
         capacity_reservation_specification=_reservation(pool),
-        instance_market_options=_market(pool),
-        instance_type=_machine_type(pool) if is_block(pool) else None,
+        instance_market_options=_market_options(pool),
+        instance_type=_machine_type(pool) if is_capacity_block(pool) else None,
     )
 
 
@@ -63,7 +63,7 @@ def node_group(
         ami_type=AMI_TYPES[settings.image, bool(pool.gpus)],
         capacity_type=_capacity_type(pool),
         # With a Capacity Block EKS wants it in the template, and nowhere twice.
-        instance_types=None if is_block(pool) else [_machine_type(pool)],
+        instance_types=None if is_capacity_block(pool) else [_machine_type(pool)],
         launch_template=aws.eks.NodeGroupLaunchTemplateArgs(id=template, version=template_version),
         scaling_config=aws.eks.NodeGroupScalingConfigArgs(
             min_size=pool.min_nodes, max_size=pool.max_nodes, desired_size=pool.min_nodes
@@ -100,7 +100,7 @@ def user_data(settings: Aws, pool: NodePool) -> str:
         case "mig":
             return (
                 f'[{plugin}]\ndevice-partitioning-strategy = "mig"\n\n'
-                f'[{plugin}.mig.profile]\n"{SLICED[pool.accelerator]}" = "{sharing.profile}"\n'
+                f'[{plugin}.mig.profile]\n"{BOTTLEROCKET_GPUS[pool.accelerator]}" = "{sharing.profile}"\n'
             )
     return ""
 
@@ -158,7 +158,7 @@ def _machine_type(pool: NodePool) -> str:
 
 
 def _capacity_type(pool: NodePool) -> str:
-    if is_block(pool):
+    if is_capacity_block(pool):
         return "CAPACITY_BLOCK"
     return "SPOT" if pool.capacity == "spot" else "ON_DEMAND"
 
@@ -189,6 +189,10 @@ def _reservation(pool: NodePool) -> aws.ec2.LaunchTemplateCapacityReservationSpe
     )
 
 
-def _market(pool: NodePool) -> aws.ec2.LaunchTemplateInstanceMarketOptionsArgs | None:
+def _market_options(pool: NodePool) -> aws.ec2.LaunchTemplateInstanceMarketOptionsArgs | None:
     """Spot is asked for in the node group: EKS refuses it here."""
-    return aws.ec2.LaunchTemplateInstanceMarketOptionsArgs(market_type="capacity-block") if is_block(pool) else None
+    return (
+        aws.ec2.LaunchTemplateInstanceMarketOptionsArgs(market_type="capacity-block")
+        if is_capacity_block(pool)
+        else None
+    )

@@ -21,7 +21,9 @@ def role(
     name: str, service: str, policies: Sequence[str], opts: ResourceOptions, conditions: Mapping[str, str] | None = None
 ) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
     """Returns a role for a service of AWS, and the attachments of its policies, which whoever uses it waits for."""
-    made = aws.iam.Role(f"{name}-role", assume_role_policy=json.dumps(trust(service, conditions or {})), opts=opts)
+    made = aws.iam.Role(
+        f"{name}-role", assume_role_policy=json.dumps(trust_policy(service, conditions or {})), opts=opts
+    )
     attached: list[pulumi.Resource] = [
         aws.iam.RolePolicyAttachment(
             f"{name}-{policy.rpartition('/')[2]}", role=made.name, policy_arn=POLICIES + policy, opts=opts
@@ -31,7 +33,7 @@ def role(
     return made, attached
 
 
-def pods_of(account: str, cluster: str, namespace: str) -> dict[str, str]:
+def namespace_conditions(account: str, cluster: str, namespace: str) -> dict[str, str]:
     """Conditions that only pods of a namespace of the cluster meet, by the tags that EKS Pod Identity sets.
 
     https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html
@@ -43,7 +45,7 @@ def pods_of(account: str, cluster: str, namespace: str) -> dict[str, str]:
     }
 
 
-def trust(service: str, conditions: Mapping[str, str]) -> dict[str, Any]:
+def trust_policy(service: str, conditions: Mapping[str, str]) -> dict[str, Any]:
     """Who may take a role on. EKS and its pods' agent tag their sessions, EC2 does not."""
     statement: dict[str, Any] = {
         "Effect": "Allow",

@@ -18,11 +18,11 @@ from pulumi_azure_native import (
 
 from infra.cloud_config import Azure, Cluster
 from infra.gpu.pools import NodePool
-from infra.targets.azure.bucket import Bucket, bucket_name
-from infra.targets.azure.cluster import managed_cluster, signed_in
-from infra.targets.azure.network import Network
-from infra.targets.azure.nodes import IMMUTABLE, agent_pool, keywords
-from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned, plain
+from infra.targets.azure.bucket import AzureBucket, bucket_name
+from infra.targets.azure.cluster import entra_kubeconfig, managed_cluster
+from infra.targets.azure.network import AzureNetwork
+from infra.targets.azure.nodes import IMMUTABLE, agent_pool, constructor_arguments
+from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster, resource_slug
 
 ROLES = {
     "network": "4d97b98b-1d4f-4787-a291-c67834d212e7",  # Network Contributor
@@ -40,18 +40,18 @@ AUDIT_DAYS = 30
 MAINTENANCE = {"upgrade-window": "aksManagedAutoUpgradeSchedule", "image-window": "aksManagedNodeOSUpgradeSchedule"}
 """AKS' names of the times for new patches of Kubernetes, and for new images of nodes."""
 
-TOKENS = Egress("0.0.0.0/0", 443)
+TOKENS = IdentityEndpoint("0.0.0.0/0", 443)
 """login.microsoftonline.com, where pods exchange their tokens, and the bucket have no fixed addresses."""
 
-LEFT_BEHIND = (
+LEFTOVERS = (
     "the Log Analytics workspace of audit logs, which can be recovered for 14 days and costs nothing",
     "the resource group NetworkWatcherRG, if Azure made it for the first network of the subscription",
 )
 
 
-def physical_name(stack: str) -> str:
+def resource_name(stack: str) -> str:
     """What the stack's resources are called in Azure."""
-    return f"headrace-{plain(stack, 40)}"
+    return f"headrace-{resource_slug(stack, 40)}"
 
 
 class AksCluster(pulumi.ComponentResource):
@@ -62,8 +62,8 @@ class AksCluster(pulumi.ComponentResource):
     ) -> None:
         super().__init__("headrace:azure:Cluster", "azure")
         self._settings = settings
-        self._asked = cluster
-        self._name = physical_name(stack)
+        self._cluster_settings = cluster
+        self._name = resource_name(stack)
         self._tags = {"headrace-stack": stack, **cluster.tags}
         self.provider = azure_native.Provider(
             "azure",
@@ -72,15 +72,15 @@ class AksCluster(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self),
         )
         self._own = ResourceOptions(parent=self, provider=self.provider)
-        self._kept = ResourceOptions.merge(self._own, ResourceOptions(protect=cluster.deletion_protection))
+        self._protected = ResourceOptions.merge(self._own, ResourceOptions(protect=cluster.deletion_protection))
         self._group = self._resource_group()
-        self._network = Network(cluster.network, self._name, self._group, self._tags, self._own)
+        self._network = AzureNetwork(cluster.network, self._name, self._group, self._tags, self._own)
         self.cluster = self._cluster(pools)
         self.pools = [self._pool(pool) for pool in pools]
-        self.admin = self._admin()
+        self.admin = self._assign_admin()
         self._maintenance()
         self._audit_logs()
-        self.bucket = Bucket(
+        self.bucket = AzureBucket(
             bucket_name(settings.subscription, stack),
             self._group,
             self._network.subnet,
@@ -96,7 +96,7 @@ class AksCluster(pulumi.ComponentResource):
         if self._settings.resource_group:
             return self._settings.resource_group
         group = resources.ResourceGroup(
-            "resource-group", resource_group_name=self._name, tags=self._tags, opts=self._kept
+            "resource-group", resource_group_name=self._name, tags=self._tags, opts=self._protected
         )
         name: Output[str] = group.name
         return name
@@ -109,11 +109,13 @@ class AksCluster(pulumi.ComponentResource):
             tags=self._tags,
             opts=self._own,
         )
-        roles = [self._role("cluster-network", "network", identity.principal_id, self._network.subnet)]
+        roles = [self._assign_role("cluster-network", "network", identity.principal_id, self._network.subnet)]
         for i, reservation in enumerate(sorted({pool.reservation for pool in pools if pool.reservation})):
-            roles.append(self._role(f"cluster-reservation-{i}", "contributor", identity.principal_id, reservation))
+            roles.append(
+                self._assign_role(f"cluster-reservation-{i}", "contributor", identity.principal_id, reservation)
+            )
         args = managed_cluster(
-            self._asked,
+            self._cluster_settings,
             self._name,
             self._group,
             identity.id,
@@ -123,18 +125,20 @@ class AksCluster(pulumi.ComponentResource):
         )
         return containerservice.ManagedCluster(
             "cluster",
-            **keywords(args),
+            **constructor_arguments(args),
             # Azure lists the pools that are resources of their own here too.
             opts=ResourceOptions.merge(
-                self._kept, ResourceOptions(depends_on=roles, ignore_changes=["agentPoolProfiles"])
+                self._protected, ResourceOptions(depends_on=roles, ignore_changes=["agentPoolProfiles"])
             ),
         )
 
     def _pool(self, pool: NodePool) -> containerservice.AgentPool:
-        args = agent_pool(pool, self._asked, self._group, self.cluster.name, self._network.subnet, self._tags)
+        args = agent_pool(
+            pool, self._cluster_settings, self._group, self.cluster.name, self._network.subnet, self._tags
+        )
         return containerservice.AgentPool(
             f"pool-{pool.name}",
-            **keywords(args),
+            **constructor_arguments(args),
             opts=ResourceOptions.merge(
                 self._own,
                 ResourceOptions(
@@ -146,7 +150,7 @@ class AksCluster(pulumi.ComponentResource):
             ),
         )
 
-    def _admin(self) -> authorization.RoleAssignment:
+    def _assign_admin(self) -> authorization.RoleAssignment:
         """Who ran the first `up` may administer the cluster: with local accounts off, nobody else could."""
         who = authorization.get_client_config_output(
             opts=InvokeOutputOptions(parent=self, provider=self.provider, depends_on=[self.cluster])
@@ -154,7 +158,7 @@ class AksCluster(pulumi.ComponentResource):
         return authorization.RoleAssignment(
             "admin",
             principal_id=who.object_id,
-            role_definition_id=self._definition("admin"),
+            role_definition_id=self._role_definition_id("admin"),
             scope=self.cluster.id,
             # Whoever runs a later `up` does not take it from them.
             opts=ResourceOptions.merge(self._own, ResourceOptions(ignore_changes=["principalId"])),
@@ -206,8 +210,8 @@ class AksCluster(pulumi.ComponentResource):
             tags=self._tags,
             opts=self._own,
         )
-        role = self._role("serving-bucket", "blobs", identity.principal_id, self.bucket.container.id)
-        if self._asked.deletion_protection:
+        role = self._assign_role("serving-bucket", "blobs", identity.principal_id, self.bucket.container.id)
+        if self._cluster_settings.deletion_protection:
             # Against deletion by hand; it goes before the role, which it would hold too.
             authorization.ManagementLockByScope(
                 "bucket-lock",
@@ -239,27 +243,31 @@ class AksCluster(pulumi.ComponentResource):
             opts=InvokeOutputOptions(parent=self, provider=self.provider),
         )
         name = self._name
-        return Output.secret(credentials.apply(lambda found: signed_in(name, found.kubeconfigs[0].value)))
+        return Output.secret(credentials.apply(lambda found: entra_kubeconfig(name, found.kubeconfigs[0].value)))
 
-    def _role(self, name: str, role: str, principal: Input[str], scope: Input[str]) -> authorization.RoleAssignment:
+    def _assign_role(
+        self, name: str, role: str, principal: Input[str], scope: Input[str]
+    ) -> authorization.RoleAssignment:
         return authorization.RoleAssignment(
             name,
             principal_id=principal,
             principal_type="ServicePrincipal",  # else Azure looks for an identity that it may not have copied yet
-            role_definition_id=self._definition(role),
+            role_definition_id=self._role_definition_id(role),
             scope=scope,
             opts=self._own,
         )
 
-    def _definition(self, role: str) -> str:
+    def _role_definition_id(self, role: str) -> str:
         subscription = f"/subscriptions/{self._settings.subscription}"
         return f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/{ROLES[role]}"
 
 
-def aks(settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str) -> Provisioned:
+def provision_aks(
+    settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+) -> ProvisionedCluster:
     """Plans the cluster."""
     made = AksCluster(settings, cluster, pools, stack, namespace)
-    return Provisioned(
+    return ProvisionedCluster(
         kubeconfig=made.kubeconfig,
         identifier=made.cluster.resource_uid,
         owner=made.cluster,
@@ -269,5 +277,5 @@ def aks(settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str
         service_account_annotations={"azure.workload.identity/client-id": made.identity.client_id},
         pod_labels={"azure.workload.identity/use": "true"},
         identity=(TOKENS,),
-        left_behind=LEFT_BEHIND,
+        leftovers=LEFTOVERS,
     )

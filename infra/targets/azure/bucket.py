@@ -19,7 +19,7 @@ def bucket_name(subscription: str, stack: str) -> str:
     return f"headrace{short}{hashlib.sha256(f'{subscription}/{stack}'.encode()).hexdigest()[:8]}"
 
 
-class Bucket(pulumi.ComponentResource):
+class AzureBucket(pulumi.ComponentResource):
     """Encrypted, closed to the public, to keys and to other networks. Without versions: what is erased is gone."""
 
     def __init__(

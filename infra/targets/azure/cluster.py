@@ -12,7 +12,7 @@ from pulumi_azure_native import containerservice
 from infra.cloud_config import Cluster
 from infra.gpu import azure
 from infra.targets.azure.nodes import system_pool
-from infra.targets.provisioned import kubeconfig
+from infra.targets.provisioned_cluster import kubeconfig
 
 ENTRA_SERVER = "6dae42f8-4368-4678-94ff-3960e28e3630"
 """The application in Entra ID that all AKS clusters take tokens for."""
@@ -90,7 +90,7 @@ def _network_profile() -> containerservice.ContainerServiceNetworkProfileArgs:
     )
 
 
-def signed_in(name: str, credentials: str) -> str:
+def entra_kubeconfig(name: str, credentials: str) -> str:
     """The kubeconfig of Azure's own, in base64, whose user signs in by `az login` instead."""
     given = yaml.safe_load(base64.b64decode(credentials))["clusters"][0]["cluster"]
     sign_in = {

@@ -12,7 +12,7 @@ from infra import cloud_config
 from infra.gpu import azure
 
 
-class Network(pulumi.ComponentResource):
+class AzureNetwork(pulumi.ComponentResource):
     """A subnet for nodes, none of which has a public address."""
 
     subnet: Input[str]
@@ -66,7 +66,7 @@ class Network(pulumi.ComponentResource):
             resource_group_name=group,
             virtual_network_name=made.name,
             subnet_name="nodes",
-            address_prefix=str(azure.nodes_range(asked)),
+            address_prefix=str(azure.node_range(asked)),
             nat_gateway=network.SubResourceArgs(id=nat.id),
             default_outbound_access=False,
             service_endpoints=[network.ServiceEndpointPropertiesFormatArgs(service="Microsoft.Storage")],

@@ -10,7 +10,7 @@ from pulumi_azure_native import containerservice
 
 from infra.cloud_config import Cluster
 from infra.gpu import azure
-from infra.gpu.machines import DEFAULT
+from infra.gpu.machines import DEFAULT_MACHINE_TYPES
 from infra.gpu.pools import NodePool
 
 OS = "Ubuntu"
@@ -34,7 +34,7 @@ IMMUTABLE = (
 """Fixed when a pool is made: another value makes the pool anew."""
 
 
-def keywords(args: containerservice.AgentPoolArgs | containerservice.ManagedClusterArgs) -> dict[str, Any]:
+def constructor_arguments(args: containerservice.AgentPoolArgs | containerservice.ManagedClusterArgs) -> dict[str, Any]:
     """`args` for a resource's constructor, where `resource_name` is the name of Pulumi's own.
 
     Given as they are, pulumi-azure-native 3.29.0 passes that name twice.
@@ -99,7 +99,7 @@ def system_pool(
         mode="System",
         type="VirtualMachineScaleSets",
         orchestrator_version=cluster.kubernetes_version,
-        vm_size=DEFAULT["azure"],
+        vm_size=DEFAULT_MACHINE_TYPES["azure"],
         count=azure.SYSTEM_NODES,
         node_taints=["CriticalAddonsOnly=true:NoSchedule"],
         os_type="Linux",

@@ -16,12 +16,12 @@ SERVICES = "services"
 """Names of the subnet's secondary ranges; an existing subnet must have them too."""
 
 
-def workloads(settings: Gcp) -> str:
+def workload_pool(settings: Gcp) -> str:
     """The pool of identities that the project's clusters share."""
     return f"{settings.project}.svc.id.goog"
 
 
-def cluster(
+def cluster_arguments(
     settings: Gcp,
     wanted: Cluster,
     *,
@@ -72,7 +72,7 @@ def _standard(settings: Gcp, account: Input[str]) -> dict[str, Any]:
         # Without it GKE accepts network policies and does not enforce them.
         "datapath_provider": "ADVANCED_DATAPATH",
         "enable_shielded_nodes": True,
-        "workload_identity_config": container.ClusterWorkloadIdentityConfigArgs(workload_pool=workloads(settings)),
+        "workload_identity_config": container.ClusterWorkloadIdentityConfigArgs(workload_pool=workload_pool(settings)),
         "remove_default_node_pool": True,
         "initial_node_count": 1,
         # Without an account of its own the first pool would need the project's default one, which many delete.

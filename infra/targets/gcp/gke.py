@@ -13,7 +13,7 @@ from infra.cloud_config import Cluster, Gcp
 from infra.gpu import gcp as capabilities
 from infra.gpu.pools import NodePool
 from infra.targets.gcp import cluster, nodes
-from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned, kubeconfig
+from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster, kubeconfig
 
 APIS = ("cloudkms", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials", "storage")
 """Of Google Cloud, which the project must have enabled."""
@@ -24,7 +24,7 @@ NODE_ROLES = {
 }
 """What a node may do in the project: write logs and metrics, and pull images."""
 
-METADATA_SERVER = (Egress("169.254.169.254/32", 80), Egress("169.254.169.254/32", 8080))
+METADATA_SERVER = (IdentityEndpoint("169.254.169.254/32", 80), IdentityEndpoint("169.254.169.254/32", 8080))
 """Where pods get tokens under Dataplane V2 (/kubernetes-engine/docs/how-to/network-policy, workload identity)."""
 
 STORAGE_CLASS = "standard-rwo"
@@ -41,7 +41,7 @@ class GkeCluster(pulumi.ComponentResource):
         self._settings = settings
         self._config = cluster
         self._stack = stack
-        self._labels = {**cluster.tags, capabilities.STACK_LABEL: capabilities.name(stack, longest=63)}
+        self._labels = {**cluster.tags, capabilities.STACK_LABEL: capabilities.resource_name(stack, longest=63)}
         # Credentials may prefer another project; nothing is made there.
         provider = gcp.Provider(
             "gcp", project=settings.project, region=settings.region, opts=ResourceOptions(parent=self)
@@ -49,7 +49,7 @@ class GkeCluster(pulumi.ComponentResource):
         self._own = ResourceOptions(parent=self, provider=provider)
         services = self._services()
         # Names are taken until what has them is gone, so nothing is replaced before it is deleted.
-        self._own = self._with(depends_on=services, delete_before_replace=True)
+        self._own = self._options(depends_on=services, delete_before_replace=True)
         network, subnet, routes = self._network()
         account, granted = self._node_account()
         self.cluster = self._cluster(network, subnet, account, [*routes, *granted])
@@ -74,9 +74,9 @@ class GkeCluster(pulumi.ComponentResource):
         adopted = self._config.network
         if adopted.existing:
             return adopted.existing, adopted.subnets[0], []
-        name = self._called()
+        name = self._resource_name()
         network = gcp.compute.Network("network", name=name, auto_create_subnetworks=False, opts=self._own)
-        nodes, pods, services = map(str, capabilities.ranges(adopted.cidr))
+        nodes, pods, services = map(str, capabilities.address_ranges(adopted.cidr))
         secondary = gcp.compute.SubnetworkSecondaryIpRangeArgs
         subnet = gcp.compute.Subnetwork(
             "subnet",
@@ -112,7 +112,7 @@ class GkeCluster(pulumi.ComponentResource):
     def _node_account(self) -> tuple[gcp.serviceaccount.Account, list[pulumi.Resource]]:
         account = gcp.serviceaccount.Account(
             "node-account",
-            account_id=self._called("nodes", 30),
+            account_id=self._resource_name("nodes", 30),
             display_name=f"Nodes of the Headrace stack {self._stack}",
             opts=self._own,
         )
@@ -155,10 +155,10 @@ class GkeCluster(pulumi.ComponentResource):
         before: Sequence[pulumi.Resource],
     ) -> gcp.container.Cluster:
         key, key_granted = self._encryption()
-        wanted = cluster.cluster(
+        wanted = cluster.cluster_arguments(
             self._settings,
             self._config,
-            name=self._called(),
+            name=self._resource_name(),
             labels=self._labels,
             network=network,
             subnet=subnet,
@@ -168,7 +168,7 @@ class GkeCluster(pulumi.ComponentResource):
         return gcp.container.Cluster(
             "cluster",
             wanted,
-            opts=self._with(
+            opts=self._options(
                 depends_on=[*before, key_granted],
                 # GKE refuses at the cluster, when nodes and roles are gone already; Pulumi refuses before anything.
                 protect=self._config.deletion_protection,
@@ -188,7 +188,7 @@ class GkeCluster(pulumi.ComponentResource):
         return gcp.container.NodePool(
             f"pool-{pool.name}",
             nodes.node_pool(pool, self._settings, self.cluster.name, account.email, self._labels),
-            opts=self._with(
+            opts=self._options(
                 depends_on=list(after),
                 deleted_with=self.cluster,
                 ignore_changes=["nodeCount", "initialNodeCount"] if pool.autoscaled else [],
@@ -199,7 +199,7 @@ class GkeCluster(pulumi.ComponentResource):
         storage = gcp.storage
         return storage.Bucket(
             "bucket",
-            name=capabilities.bucket(self._stack, self._settings.project),
+            name=capabilities.bucket_name(self._stack, self._settings.project),
             location=self._settings.region,
             uniform_bucket_level_access=True,
             public_access_prevention="enforced",
@@ -214,7 +214,7 @@ class GkeCluster(pulumi.ComponentResource):
             ],
             force_destroy=not self._config.deletion_protection,
             labels=self._labels,
-            opts=self._with(protect=self._config.deletion_protection),
+            opts=self._options(protect=self._config.deletion_protection),
         )
 
     def _identity(self, namespace: str) -> tuple[str, list[pulumi.Resource]]:
@@ -222,7 +222,7 @@ class GkeCluster(pulumi.ComponentResource):
 
         An account rather than the pods' own principals: those contain the project's number, which only a call knows.
         """
-        name = self._called("pods", 30)
+        name = self._resource_name("pods", 30)
         account = gcp.serviceaccount.Account(
             "pod-account",
             account_id=name,
@@ -234,9 +234,9 @@ class GkeCluster(pulumi.ComponentResource):
                 f"identity-{pods}",
                 service_account_id=account.name,
                 role="roles/iam.workloadIdentityUser",
-                member=f"serviceAccount:{cluster.workloads(self._settings)}[{namespace}/{pods}]",
+                member=f"serviceAccount:{cluster.workload_pool(self._settings)}[{namespace}/{pods}]",
                 # The pool of identities comes with the project's first cluster.
-                opts=self._with(depends_on=[self.cluster]),
+                opts=self._options(depends_on=[self.cluster]),
             )
             for pods in SERVICE_ACCOUNTS
         ]
@@ -261,19 +261,19 @@ class GkeCluster(pulumi.ComponentResource):
 
         def content(found: Sequence[str]) -> str:
             cluster = {"server": f"https://{found[0]}", "certificate-authority-data": found[1]}
-            return kubeconfig(self._called(), cluster, sign_in)
+            return kubeconfig(self._resource_name(), cluster, sign_in)
 
         authority = self.cluster.master_auth.cluster_ca_certificate
         return Output.secret(Output.all(self.cluster.endpoint, authority).apply(content))
 
-    def _called(self, part: str = "", longest: int = 40) -> str:
-        return capabilities.name(self._stack, part, longest)
+    def _resource_name(self, part: str = "", longest: int = 40) -> str:
+        return capabilities.resource_name(self._stack, part, longest)
 
-    def _with(self, **options: Any) -> ResourceOptions:
+    def _options(self, **options: Any) -> ResourceOptions:
         return ResourceOptions.merge(self._own, ResourceOptions(**options))
 
 
-def left_behind(settings: Gcp, cluster: str) -> list[str]:
+def leftovers(settings: Gcp, cluster: str) -> list[str]:
     """What `purge` cannot or does not take away, each with the command that shows it."""
     show = f"`gcloud {{}} --project {settings.project} --filter={{}}`"
     return [
@@ -293,17 +293,19 @@ def left_behind(settings: Gcp, cluster: str) -> list[str]:
     ]
 
 
-def gke(settings: Gcp, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str) -> Provisioned:
+def provision_gke(
+    settings: Gcp, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+) -> ProvisionedCluster:
     """Plans the cluster and what belongs to it."""
     made = GkeCluster("gke", settings, cluster, pools, stack, namespace)
-    return Provisioned(
+    return ProvisionedCluster(
         kubeconfig=made.kubeconfig,
         identifier=made.cluster.id,
         owner=made.cluster,
         ready=[made.cluster, *made.ready],
         storage_class=STORAGE_CLASS,
-        data_uri=f"gs://{capabilities.bucket(stack, settings.project)}",
+        data_uri=f"gs://{capabilities.bucket_name(stack, settings.project)}",
         service_account_annotations={"iam.gke.io/gcp-service-account": made.identity},
         identity=METADATA_SERVER,
-        left_behind=left_behind(settings, capabilities.name(stack)),
+        leftovers=leftovers(settings, capabilities.resource_name(stack)),
     )

@@ -9,7 +9,7 @@ from pulumi_gcp import container
 
 from infra.cloud_config import Gcp
 from infra.gpu import gcp
-from infra.gpu.accelerators import named
+from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.pools import EFFECTS, GPU, NodePool
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -31,16 +31,16 @@ def node_pool(
         node_locations=list(pool.zones) or None,
         # GKE counts these by zone, and the pool in all.
         node_count=None if pool.autoscaled else pool.max_nodes // gcp.node_zones(pool),
-        initial_node_count=_initial(pool) if pool.autoscaled else None,
+        initial_node_count=_initial_node_count(pool) if pool.autoscaled else None,
         autoscaling=_autoscaling(pool) if pool.autoscaled else None,
         # A node that was queued for is not given back because it looked ill for a while.
         management=container.NodePoolManagementArgs(auto_repair=pool.capacity != "queued", auto_upgrade=True),
-        upgrade_settings=_upgrade(pool),
-        node_config=_node(pool, settings, account, labels),
+        upgrade_settings=_upgrade_settings(pool),
+        node_config=_node_config(pool, settings, account, labels),
     )
 
 
-def _initial(pool: NodePool) -> int:
+def _initial_node_count(pool: NodePool) -> int:
     """Nodes by zone to start with, so that the fewest wanted are there before any pod waits for them."""
     zones = gcp.node_zones(pool)
     return min(-(-pool.min_nodes // zones), pool.max_nodes // zones)
@@ -56,7 +56,7 @@ def _autoscaling(pool: NodePool) -> container.NodePoolAutoscalingArgs:
     )
 
 
-def _upgrade(pool: NodePool) -> container.NodePoolUpgradeSettingsArgs | None:
+def _upgrade_settings(pool: NodePool) -> container.NodePoolUpgradeSettingsArgs | None:
     """Nodes with GPUs are upgraded one at a time in place: there is seldom capacity or quota for one more."""
     if pool.capacity == "queued":
         return None
@@ -64,7 +64,7 @@ def _upgrade(pool: NodePool) -> container.NodePoolUpgradeSettingsArgs | None:
     return container.NodePoolUpgradeSettingsArgs(max_surge=surge, max_unavailable=1 - surge)
 
 
-def _node(
+def _node_config(
     pool: NodePool, settings: Gcp, account: Input[str], labels: Mapping[str, str]
 ) -> container.NodePoolNodeConfigArgs:
     machine = pool.machine("gcp")
@@ -103,7 +103,7 @@ def _taints(pool: NodePool) -> list[container.NodePoolNodeConfigTaintArgs]:
 
 
 def _accelerator(pool: NodePool) -> container.NodePoolNodeConfigGuestAcceleratorArgs:
-    gpu = named(pool.accelerator)
+    gpu = accelerator_by_key(pool.accelerator)
     if gpu is None:
         raise ValueError(f"{pool.accelerator} is not in the catalogue of accelerators")
     version = "INSTALLATION_DISABLED" if pool.driver_owner == "operator" else "DEFAULT"

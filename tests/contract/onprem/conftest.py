@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from infra.onprem.ssh import Address, Remote
+from infra.onprem.ssh import RemoteHost, SshAddress
 from infra.providers.resource import Task
 
 
@@ -30,12 +30,12 @@ class Server:
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
-    def address(self) -> Address:
+    def address(self) -> SshAddress:
         public = (self.folder / "host.pub").read_text()
-        return Address("h1", "127.0.0.1", self.port, "root", str(self.folder / "user"), public)
+        return SshAddress("h1", "127.0.0.1", self.port, "root", str(self.folder / "user"), public)
 
-    def remote(self, **changes: object) -> Remote:
-        return Remote(replace(self.address, **changes), Task(self.said.append))  # type: ignore[arg-type]
+    def remote(self, **changes: object) -> RemoteHost:
+        return RemoteHost(replace(self.address, **changes), Task(self.said.append))  # type: ignore[arg-type]
 
     async def handle(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         assert process.command

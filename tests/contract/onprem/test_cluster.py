@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.onprem.cluster import reach
+from infra.onprem.cluster import connect_control_plane
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
 
@@ -14,21 +14,24 @@ from infra.providers.resource import Task
 def test_no_cluster_is_known_to_be_there_only_when_all_were_asked(server: Any, closed_port: int) -> None:
     """A second cluster must not be made beside one whose control planes do not answer."""
     here = server.address
-    with reach([here], Task(server.said.append)) as found:
+    with connect_control_plane([here], Task(server.said.append)) as found:
         assert found is None
-    with reach([], Task(server.said.append)) as found:
+    with connect_control_plane([], Task(server.said.append)) as found:
         assert found is None
     gone = server.remote(name="cp2", port=closed_port).address
-    with pytest.raises(Problem, match=r"no control plane answers:\n    cp2: "), reach([here, gone], Task(print), 0):
+    with (
+        pytest.raises(Problem, match=r"no control plane answers:\n    cp2: "),
+        connect_control_plane([here, gone], Task(print), 0),
+    ):
         pass
 
 
 def test_a_control_plane_that_restarts_is_waited_for(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine answers before its API server does."""
     answers = iter([False, True])
-    monkeypatch.setattr("infra.onprem.cluster.answers", lambda host: next(answers))
+    monkeypatch.setattr("infra.onprem.cluster.is_api_ready", lambda host: next(answers))
     monkeypatch.setattr("infra.onprem.cluster.is_member", lambda host: True)
     said: list[str] = []
-    with reach([server.address], Task(said.append)) as found:
+    with connect_control_plane([server.address], Task(said.append)) as found:
         assert found
     assert "its API server does not answer" in said[0]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.onprem import kubeadm
-from infra.onprem.ssh import Failed
+from infra.onprem.ssh import CommandFailed
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_run_reads_its_configuration_from_a_file_that_goes(host: Any, server: 
 
 
 def test_a_run_that_fails_says_the_end_of_its_log_and_makes_no_node(host: Any, tmp_path: Any) -> None:
-    with pytest.raises(Failed, match=r"kubeadm fail failed with status 1\n\s+fail --x"):
+    with pytest.raises(CommandFailed, match=r"kubeadm fail failed with status 1\n\s+fail --x"):
         kubeadm.run(host, "fail", "--x", configuration="a: 1\n", member=True)
     assert not (tmp_path / "run/headrace/kubeadm.yaml").exists()
     assert not (tmp_path / "var/lib/headrace/member").exists()

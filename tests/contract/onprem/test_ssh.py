@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infra.onprem import ssh
-from infra.onprem.ssh import Failed, Lost, Refused, Unreachable
+from infra.onprem.ssh import AccessRefused, CommandFailed, ConnectionLost, HostUnreachable
 from infra.providers.problem import Interrupted
 from infra.providers.resource import Task
 
@@ -28,9 +28,9 @@ def test_a_script_gets_arguments_and_input_as_they_are(server: Any) -> None:
 
 def test_a_script_that_fails_says_what_it_said(server: Any) -> None:
     with server.remote() as host:
-        with pytest.raises(Failed, match=r"h1: `ls \"\$1\"` failed with status 2\n.*cannot access '/absent'"):
+        with pytest.raises(CommandFailed, match=r"h1: `ls \"\$1\"` failed with status 2\n.*cannot access '/absent'"):
             host.run('ls "$1"', "/absent")
-        with pytest.raises(Failed) as e:
+        with pytest.raises(CommandFailed) as e:
             host.run("echo hunter2 >&2; exit 1", what="it", secret=True)
     assert str(e.value) == "h1: it failed with status 1"
 
@@ -43,17 +43,17 @@ def test_input_is_in_no_command(server: Any) -> None:
 
 def test_another_host_at_the_address_is_refused(server: Any) -> None:
     stranger = (server.folder / "stranger.pub").read_text()
-    with pytest.raises(Refused, match=r"h1: what answers at 127\.0\.0\.1 has another key"):
+    with pytest.raises(AccessRefused, match=r"h1: what answers at 127\.0\.0\.1 has another key"):
         server.remote(host_key=stranger).connect()
     assert not server.commands
 
 
 def test_a_host_without_a_known_key_is_not_trusted(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no host_key is given, and there is no file"):
+    with pytest.raises(AccessRefused, match="no host_key is given, and there is no file"):
         server.remote(host_key="", known_hosts=str(tmp_path / "absent")).connect()
     empty = tmp_path / "known_hosts"
     empty.touch()
-    with pytest.raises(Refused, match="another key than"):
+    with pytest.raises(AccessRefused, match="another key than"):
         server.remote(host_key="", known_hosts=str(empty)).connect()
 
 
@@ -65,22 +65,22 @@ def test_a_known_hosts_file_is_enough(server: Any, tmp_path: Path) -> None:
 
 
 def test_a_key_that_the_host_does_not_accept(server: Any) -> None:
-    with pytest.raises(Refused, match=r"does not accept the key of .*stranger;\s.*authorized_keys of root"):
+    with pytest.raises(AccessRefused, match=r"does not accept the key of .*stranger;\s.*authorized_keys of root"):
         server.remote(key_file=str(server.folder / "stranger")).connect()
 
 
 def test_a_key_file_that_is_not_there(server: Any) -> None:
-    with pytest.raises(Refused, match="absent"):
+    with pytest.raises(AccessRefused, match="absent"):
         server.remote(key_file=str(server.folder / "absent")).connect()
 
 
 def test_nobody_answers(server: Any, closed_port: int) -> None:
-    with pytest.raises(Unreachable, match=r"h1: root@127\.0\.0\.1:\d+ cannot be reached: .*; is it on"):
+    with pytest.raises(HostUnreachable, match=r"h1: root@127\.0\.0\.1:\d+ cannot be reached: .*; is it on"):
         server.remote(port=closed_port).connect()
 
 
 def test_a_user_without_sudo(server: Any) -> None:
-    with pytest.raises(Refused, match="ann may not use sudo without a password; add `ann ALL="):
+    with pytest.raises(AccessRefused, match="ann may not use sudo without a password; add `ann ALL="):
         server.remote(user="ann").connect()
 
 
@@ -91,16 +91,16 @@ def test_a_lost_connection_is_made_again_where_that_is_safe(server: Any, monkeyp
         assert len(server.commands) == 2
         assert server.said == ["h1: the connection is lost; trying again"]
         server.cut = 1
-        with pytest.raises(Lost, match="h1: the connection was lost while kubeadm init ran"):
+        with pytest.raises(ConnectionLost, match="h1: the connection was lost while kubeadm init ran"):
             host.run("true", again=False, what="kubeadm init")
         monkeypatch.setattr(ssh, "RECONNECT_S", 0)
         server.cut = 2
-        with pytest.raises(Lost):
+        with pytest.raises(ConnectionLost):
             host.run("true")
 
 
 def test_a_command_without_an_end_is_given_up(server: Any) -> None:
-    with server.remote() as host, pytest.raises(Lost, match=r"no end after 0\.5 s"):
+    with server.remote() as host, pytest.raises(ConnectionLost, match=r"no end after 0\.5 s"):
         host.run("sleep 60", timeout_s=0.5, again=False)
 
 

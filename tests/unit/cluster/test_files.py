@@ -4,13 +4,13 @@ import ipaddress
 
 import yaml
 
-from infra.onprem.network import manifest
+from infra.onprem.network import network_manifest
 from tools.cluster.layout import CONTROL_PLANE, NODES, PODS, SERVICES
 from tools.machines.network import HOST, SUBNET
 
 
 def test_shells_in_the_network_plugin_keep_their_dollars() -> None:
-    text = manifest("image:1", PODS, SERVICES, CONTROL_PLANE.ip)
+    text = network_manifest("image:1", PODS, SERVICES, CONTROL_PLANE.ip)
     documents = list(yaml.safe_load_all(text))
     scripts = documents[0]["data"]
     assert "$(sed 's/" in scripts["publish.sh"]
@@ -21,7 +21,7 @@ def test_shells_in_the_network_plugin_keep_their_dollars() -> None:
 
 
 def test_a_busy_machine_does_not_restart_the_network_plugin() -> None:
-    documents = yaml.safe_load_all(manifest("image:1", PODS, SERVICES, CONTROL_PLANE.ip))
+    documents = yaml.safe_load_all(network_manifest("image:1", PODS, SERVICES, CONTROL_PLANE.ip))
     (router,) = (document for document in documents if document["kind"] == "DaemonSet")
     (container,) = router["spec"]["template"]["spec"]["containers"]
     probe = container["livenessProbe"]

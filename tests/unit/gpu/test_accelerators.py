@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from infra.gpu.accelerators import ACCELERATORS, GIB, MIB, Accelerator, accelerator, named
+from infra.gpu.accelerators import ACCELERATORS, GIB, MIB, Accelerator, accelerator_by_key, accelerator_by_product
 
 
 def test_keys_and_gke_names_stand_once() -> None:
@@ -16,16 +16,20 @@ def test_keys_and_gke_names_stand_once() -> None:
 
 
 def test_only_gke_has_two_names_of_one_product() -> None:
-    twice = [a.key for a in ACCELERATORS if (first := accelerator(a.product)) and first.key != a.key]
+    twice = [a.key for a in ACCELERATORS if (first := accelerator_by_product(a.product)) and first.key != a.key]
     assert twice == ["h100-mega-80gb"]
-    assert named("h100-mega-80gb") != named("h100-80gb") == accelerator("NVIDIA-H100-80GB-HBM3")
+    assert (
+        accelerator_by_key("h100-mega-80gb")
+        != accelerator_by_key("h100-80gb")
+        == accelerator_by_product("NVIDIA-H100-80GB-HBM3")
+    )
 
 
 def test_memory_is_what_the_driver_reports_not_what_the_name_says() -> None:
-    h100 = accelerator("NVIDIA-H100-80GB-HBM3")
+    h100 = accelerator_by_product("NVIDIA-H100-80GB-HBM3")
     assert h100
     assert h100.memory_bytes == 81_559 * MIB < 80 * GIB
-    assert accelerator("nvidia-l4") == accelerator("NVIDIA-L4")
+    assert accelerator_by_product("nvidia-l4") == accelerator_by_product("NVIDIA-L4")
 
 
 @pytest.mark.parametrize("gpu", [a for a in ACCELERATORS if a.mig], ids=lambda a: a.key)
@@ -44,7 +48,7 @@ def test_slices_are_shares_of_the_whole(gpu: Accelerator) -> None:
     [("a100-40gb", "1g.5gb", 7), ("h100-80gb", "1g.20gb", 4), ("h200", "2g.35gb", 3), ("b200", "3g.90gb", 2)],
 )
 def test_slices_are_as_nvidia_publishes(key: str, profile: str, count: int) -> None:
-    gpu = named(key)
+    gpu = accelerator_by_key(key)
     assert gpu
     assert dict(gpu.mig)[profile] == count
 
@@ -54,12 +58,12 @@ def test_slices_are_as_nvidia_publishes(key: str, profile: str, count: int) -> N
     [("NVIDIA-A100-SXM4-80GB-MIG-3g.40gb", 40), ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", 10)],
 )
 def test_a_slice_has_the_memory_of_its_profile(product: str, size: int) -> None:
-    found = accelerator(product)
+    found = accelerator_by_product(product)
     assert found
     assert found.memory_bytes == size * GIB
 
 
 @pytest.mark.parametrize("product", ["", "NVIDIA-L4-SHARED", "AMD-MI300X", "NVIDIA-A100-SXM4-80GB-MIG-mixed"])
 def test_what_is_not_known_is_not_guessed(product: str) -> None:
-    assert accelerator(product) is None
-    assert named(product) is None
+    assert accelerator_by_product(product) is None
+    assert accelerator_by_key(product) is None

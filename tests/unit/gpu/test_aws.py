@@ -8,7 +8,7 @@ import pytest
 
 from infra.cloud_config import Aws, Cluster
 from infra.gpu import aws
-from infra.gpu.accelerators import named
+from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.pools import NodePool
 
 SETTINGS = {"account": "123456789012", "region": "eu-central-1"}
@@ -111,7 +111,7 @@ RESERVED = {**H100, "capacity": "reserved", "reservation": "cr-01234567", "zones
             "no Capacity Blocks of g6.xlarge",
         ),
         ({**L4, "driver": "operator"}, "driver", "Amazon Linux 2023"),
-        ({**L4, "driver": "preinstalled"}, "driver", "leave it out"),
+        ({**L4, "driver": "preinstalled"}, "driver", "remove it"),
         ({**H100, "sharing": {"kind": "mig", "profile": "1g.10gb"}}, "sharing", "bottlerocket"),
         ({**CPU, "zones": ["eu-central-1a", "us-east-1a"]}, "zones[1]", "no zone of eu-central-1"),
         ({**CPU, "zones": ["eu-central-1"]}, "zones[0]", "eu-central-1a"),
@@ -136,7 +136,7 @@ def test_labels_of_other_domains_are_yours() -> None:
         ({**L4, "min_nodes": 1, "max_nodes": 4}, "min_nodes", "use 0"),
         ({**L4, "sharing": {"kind": "time_slicing", "replicas": 2}}, "sharing", "node_groups"),
         ({**RESERVED}, "capacity", "node_groups"),
-        ({**L4, "driver": "operator"}, "driver", "leave it out"),
+        ({**L4, "driver": "operator"}, "driver", "remove it"),
     ],
 )
 def test_what_auto_mode_cannot_do(pool: dict[str, Any], key: str, said: str) -> None:
@@ -162,7 +162,7 @@ def test_bottlerocket_slices_what_it_knows(pool: dict[str, Any], profile: str, k
 
 
 def test_what_is_sliced_stands_in_the_catalogue() -> None:
-    assert all((gpu := named(key)) and gpu.mig for key in aws.SLICED)
+    assert all((gpu := accelerator_by_key(key)) and gpu.mig for key in aws.BOTTLEROCKET_GPUS)
 
 
 @pytest.mark.parametrize(

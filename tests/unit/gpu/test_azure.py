@@ -11,7 +11,7 @@ import pytest
 from infra.cloud_config import Azure, Cluster, Network
 from infra.gpu import accelerators, azure, machines
 from infra.gpu.accelerators import Accelerator
-from infra.gpu.machines import Machine
+from infra.gpu.machines import MachineType
 from infra.gpu.pools import GPU_TAINT, NodePool, Sharing, Taint
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
@@ -27,11 +27,11 @@ SLICES = (("1g.10gb", 7), ("1g.20gb", 4), ("2g.20gb", 3), ("3g.40gb", 2), ("7g.8
 def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     """The catalogues grow; what is tested here does not grow with them."""
     known = (
-        Machine("aws", "g6.xlarge", 4, 16, "l4", 1),
-        Machine("azure", "Standard_D4s_v5", 4, 16),
-        Machine("azure", NC24, 24, 220, A100, 1),
-        Machine("azure", "Standard_NC96ads_A100_v4", 96, 880, A100, 4),
-        Machine("azure", "Standard_NV36ads_A10_v5", 36, 440, "a10", 1),
+        MachineType("aws", "g6.xlarge", 4, 16, "l4", 1),
+        MachineType("azure", "Standard_D4s_v5", 4, 16),
+        MachineType("azure", NC24, 24, 220, A100, 1),
+        MachineType("azure", "Standard_NC96ads_A100_v4", 96, 880, A100, 4),
+        MachineType("azure", "Standard_NV36ads_A10_v5", 36, 440, "a10", 1),
     )
     for module in (machines, azure):
         monkeypatch.setattr(module, "MACHINES", known)
@@ -93,7 +93,7 @@ def test_the_system_pool_is_aks_own() -> None:
     ("pool", "key", "words"),
     [
         (gpu(machine_type="Standard_NC24ads_A100_v5"), "machine_type", f"did you mean '{NC24}'?"),
-        (plain(machine_type="g6.xlarge"), "machine_type", "no machine type of Azure 'g6.xlarge'"),
+        (plain(machine_type="g6.xlarge"), "machine_type", "no machine type in Azure 'g6.xlarge'"),
         (gpu(machine_type="Standard_D4s_v5"), "machine_type", "has no GPUs"),
         (gpu(gpus=4, machine_type=NC24), "machine_type", f"has 1 x {A100}"),
         (plain(machine_type=NC24), "machine_type", f"has 1 x {A100}"),
@@ -163,7 +163,7 @@ def test_a_subnet_has_addresses_for_all_nodes() -> None:
     fits = [plain(), plain(name="a", max_nodes=1000), plain(name="b", max_nodes=1000), plain(name="c", max_nodes=39)]
     assert found(cluster=small, beside=fits) == {}
     told = found(plain(name="d"), cluster=small, beside=fits)
-    assert "has 2043 addresses for up to 2044 nodes" in told["cluster.network.cidr"]
+    assert "has 2043 addresses, but there are up to 2044 nodes" in told["cluster.network.cidr"]
 
 
 def test_pods_have_addresses_on_all_nodes() -> None:

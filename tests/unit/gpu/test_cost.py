@@ -55,7 +55,7 @@ def test_a_price_that_is_not_known_is_said(prices: Path) -> None:
     lines = table(prices, {"name": "big", "accelerator": "h100-80gb", "gpus": 8})
     assert lines[2].endswith("?")
     assert "In all 0.25 USD" in lines[3]
-    assert "without big, whose price is not known" in lines[3]
+    assert "without big, whose price is unknown" in lines[3]
 
 
 def test_models_are_counted_against_their_nodes(prices: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from infra.config_loader import load
 from infra.gpu import fit
-from infra.gpu.accelerators import GIB, MIB, accelerator
+from infra.gpu.accelerators import GIB, MIB, accelerator_by_product
 from serving.config import Geometry, VllmModel
 
 LLAMA_8B = Geometry(parameters=8_030_261_248, layers=32, kv_heads=8, head_dim=128, context=131_072)
@@ -95,9 +95,9 @@ def model(**settings: Any) -> VllmModel:
 
 
 def test_the_arithmetic_is_shown() -> None:
-    gpu = accelerator("NVIDIA-L4")
+    gpu = accelerator_by_product("NVIDIA-L4")
     assert gpu
-    found = fit.fit(model(context=8192, geometry=LLAMA_8B), gpu, LLAMA_8B)
+    found = fit.compute_fit(model(context=8192, geometry=LLAMA_8B), gpu, LLAMA_8B)
     assert str(found).splitlines() == [
         "weights    8,030,261,248 parameters x 2 B / 1 GPU = 15.0 GiB",
         "KV cache   2 x 32 layers x 8 kv heads x 128 x 2 B x 8,192 tokens x 1 request = 1.0 GiB",
@@ -111,10 +111,10 @@ def test_the_arithmetic_is_shown() -> None:
 
 
 def test_a_context_that_is_not_known_counts_as_nothing() -> None:
-    gpu = accelerator("NVIDIA-L4")
+    gpu = accelerator_by_product("NVIDIA-L4")
     assert gpu
     geometry = LLAMA_8B.model_copy(update={"context": None})
-    found = fit.fit(model(), gpu, geometry)
+    found = fit.compute_fit(model(), gpu, geometry)
     assert found.fits
     assert "not counted" in str(found)
 
@@ -138,13 +138,13 @@ def test_a_model_that_fits_is_no_mistake() -> None:
 def test_a_model_that_does_not_fit_is_refused_with_its_arithmetic() -> None:
     [said] = mistakes(geometry=LLAMA_8B)
     assert said == (
-        "headrace:models[0]: 'llama' and the GPUs of pool 'gpu': "
+        "headrace:models[0]: 'llama' on the GPUs of pool 'gpu': "
         "weights 8,030,261,248 parameters x 2 B / 1 GPU = 15.0 GiB; "
         "KV cache 2 x 32 layers x 8 kv heads x 128 x 2 B x 131,072 tokens x 1 request = 16.0 GiB; "
         "overhead 1.0 GiB (estimate); needed 32.0 GiB of each GPU; "
         "available 22.5 GiB (NVIDIA-L4) x 0.9 = 20.2 GiB; "
-        "does not fit: 11.7 GiB are missing on each GPU; "
-        "lower context, quantise, share it among more GPUs, or take larger ones"
+        "does not fit: each GPU lacks 11.7 GiB; "
+        "lower context, quantize it, or use more or larger GPUs"
     )
 
 
@@ -162,7 +162,7 @@ def test_more_gpus_carry_a_larger_model() -> None:
 
 def test_a_replica_needs_its_gpus_on_one_node() -> None:
     [said] = mistakes(tensor_parallel=4)
-    assert said.startswith("headrace:models[0].pool: a replica needs 4 GPUs on one node, and pods of pool 'gpu' have 1")
+    assert said.startswith("headrace:models[0].pool: a replica needs 4 GPUs on one node, but pods of pool 'gpu' have 1")
 
 
 def test_heads_must_be_shared_evenly() -> None:
@@ -187,4 +187,6 @@ def test_weights_on_this_host_say_themselves_what_they_need(tmp_path: Path) -> N
 
 def test_this_host_has_no_gpus() -> None:
     said = mistakes(target="local")
-    assert "headrace:models[0].engine: vllm needs GPUs, and target local has none; use llamacpp or remote" in said
+    assert (
+        "headrace:models[0].engine: vllm needs GPUs, which target local does not have; use llamacpp or remote" in said
+    )

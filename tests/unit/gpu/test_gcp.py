@@ -63,18 +63,18 @@ def test_nothing_is_said_about_pools_that_gke_can_make(pool: dict[str, Any]) -> 
         ({**L4, "accelerator": "h100-80"}, "accelerator", "did you mean 'h100-80gb'?"),
         ({**L4, "accelerator": "a10g"}, "accelerator", "GKE has no a10g; use one of"),
         ({**L4, "machine_type": "g2-standart-4"}, "machine_type", "did you mean 'g2-standard-4'?"),
-        ({**L4, "machine_type": "n2-standard-4"}, "machine_type", "comes with no GPUs, and the pool says 1 x l4"),
+        ({**L4, "machine_type": "n2-standard-4"}, "machine_type", "comes with no GPUs, but the pool requests 1 x l4"),
         ({**L4, "machine_type": "a3-highgpu-8g"}, "machine_type", "comes with 8 x h100-80gb"),
         ({"name": "x", "zones": ZONE, "machine_type": "g2-standard-4"}, "machine_type", "the pool says none"),
         ({**L4, "gpus": 3}, "gpus", "no machine type has exactly 3 x l4; use one of 1"),
-        ({**L4, "driver": "preinstalled"}, "driver", "use cloud, or operator"),
+        ({**L4, "driver": "preinstalled"}, "driver", "use cloud or operator"),
         (
             {**L4, "driver": "operator", "sharing": {"kind": "time_slicing", "replicas": 2}},
             "sharing",
             "driver operator keeps that off",
         ),
         ({**L4, "sharing": {"kind": "mps", "replicas": 2}}, "sharing.kind", "hostIPC"),
-        ({**L4, "sharing": MIG}, "sharing.kind", "l4 cannot be sliced"),
+        ({**L4, "sharing": MIG}, "sharing.kind", "l4 does not support MIG"),
         (
             {**H100, "sharing": {"kind": "mig", "profile": "1g.11gb"}},
             "sharing.profile",
@@ -85,17 +85,17 @@ def test_nothing_is_said_about_pools_that_gke_can_make(pool: dict[str, Any]) -> 
             "capacity",
             "queued is for GPUs",
         ),
-        ({**H100, "gpus": 1}, "capacity", "'a3-highgpu-1g' is to be had as spot or queued alone"),
+        ({**H100, "gpus": 1}, "capacity", "'a3-highgpu-1g' is available only as spot or queued"),
         ({**L4, "capacity": "queued", "max_nodes": 2}, "min_nodes", "use 0 with capacity queued"),
         ({**L4, "zones": [], "capacity": "reserved", "reservation": "held"}, "zones", "the zone of the reservation"),
         ({**L4, "zones": []}, "zones", "not every zone has l4"),
         ({**L4, "zones": ["europe-west1-b"]}, "zones", "europe-west1-b is not in europe-west4"),
         ({**L4, "zones": ["europe-west4"]}, "zones", "europe-west4 is not in europe-west4; name zones of it"),
-        ({"name": "x"}, "zones", "1 do not divide over 3"),
+        ({"name": "x"}, "zones", "1 nodes do not divide into 3"),
         (
             {**L4, "min_nodes": 3, "max_nodes": 3, "zones": ["europe-west4-a", "europe-west4-b"]},
             "zones",
-            "3 do not divide over 2",
+            "3 nodes do not divide into 2",
         ),
         ({**L4, "labels": {"cloud.google.com/gke-accelerator": "x"}}, "labels.cloud.google.com/gke-accelerator", "own"),
         ({**L4, "labels": {"node.kubernetes.io/x": "y"}}, "labels.node.kubernetes.io/x", "GKE's own"),
@@ -168,7 +168,7 @@ def test_pods_of_all_nodes_need_addresses() -> None:
     small = {**CLUSTER, "network": {"cidr": "10.60.0.0/20"}}
     assert found({**CPU, "min_nodes": 7, "max_nodes": 7}, cluster=small) == {}
     said = found({**CPU, "min_nodes": 8, "max_nodes": 8}, cluster=small)
-    assert "pods of 8 nodes, and the pools have up to 9" in said["cluster.network.cidr"]
+    assert "pods of 8 nodes, but the pools have up to 9" in said["cluster.network.cidr"]
     adopted = {**CLUSTER, "network": {"existing": "net", "subnets": ["a"]}}
     assert found({**CPU, "min_nodes": 1, "max_nodes": 999}, cluster=adopted) == {}
 
@@ -176,7 +176,7 @@ def test_pods_of_all_nodes_need_addresses() -> None:
 @pytest.mark.parametrize("cidr", ["10.0.0.0/12", "10.60.0.0/16", "192.168.0.0/20"])
 def test_parts_of_the_network_do_not_overlap(cidr: str) -> None:
     whole = IPv4Network(cidr)
-    parts = gcp.ranges(whole)
+    parts = gcp.address_ranges(whole)
     assert all(p.subnet_of(whole) for p in parts)
     assert not any(a.overlaps(b) for i, a in enumerate(parts) for b in parts[:i])
     assert parts[1].num_addresses == whole.num_addresses // 2
@@ -198,18 +198,18 @@ def test_gke_advertises_gpus_unless_the_operator_does() -> None:
 @pytest.mark.parametrize("stack", ["gcp", "Prod", "a_b", "a-b", "x" * 100, "eu." + "y" * 40])
 def test_names_are_those_that_google_cloud_takes(stack: str) -> None:
     for longest, part in ((40, ""), (30, "nodes"), (30, "pods")):
-        name = gcp.name(stack, part, longest)
+        name = gcp.resource_name(stack, part, longest)
         assert len(name) <= longest
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
         assert name.startswith("headrace-")
         assert name.endswith(part)
         assert name[-1] != "-"
-    assert len(gcp.bucket(stack, "example-project")) <= 63
+    assert len(gcp.bucket_name(stack, "example-project")) <= 63
 
 
 def test_names_of_two_stacks_differ() -> None:
-    assert gcp.name("gcp") == "headrace-gcp"
-    assert gcp.name("gcp", "nodes", 30) == "headrace-gcp-nodes"
-    assert len({gcp.name(s, "nodes", 30) for s in ("a-b", "a_b", "A-b", "x" * 50, "x" * 51)}) == 5
-    assert gcp.bucket("gcp", "one-project") != gcp.bucket("gcp", "two-project")
-    assert gcp.bucket("gcp", "example-project") == "headrace-gcp-759b2c42"
+    assert gcp.resource_name("gcp") == "headrace-gcp"
+    assert gcp.resource_name("gcp", "nodes", 30) == "headrace-gcp-nodes"
+    assert len({gcp.resource_name(s, "nodes", 30) for s in ("a-b", "a_b", "A-b", "x" * 50, "x" * 51)}) == 5
+    assert gcp.bucket_name("gcp", "one-project") != gcp.bucket_name("gcp", "two-project")
+    assert gcp.bucket_name("gcp", "example-project") == "headrace-gcp-759b2c42"

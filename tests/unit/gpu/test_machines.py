@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from infra.gpu.accelerators import named
-from infra.gpu.machines import DEFAULT, MACHINES, Cloud, Machine, machine, smallest
+from infra.gpu.accelerators import accelerator_by_key
+from infra.gpu.machines import DEFAULT_MACHINE_TYPES, MACHINES, Cloud, MachineType, machine_type, smallest_machine_type
 
 
 def test_names_stand_once() -> None:
@@ -16,11 +16,11 @@ def test_names_stand_once() -> None:
 
 
 @pytest.mark.parametrize("found", MACHINES, ids=lambda m: m.name)
-def test_rows_make_sense(found: Machine) -> None:
+def test_rows_make_sense(found: MachineType) -> None:
     assert found.vcpus > 0 < found.memory_gib
     assert bool(found.accelerator) == bool(found.gpus)
     if found.gpus:
-        gpu = named(found.accelerator)
+        gpu = accelerator_by_key(found.accelerator)
         assert gpu
         assert gpu.gke or found.cloud != "gcp"
         assert not found.gpus & (found.gpus - 1)
@@ -28,7 +28,7 @@ def test_rows_make_sense(found: Machine) -> None:
 
 def test_each_cloud_has_machines_with_and_without_gpus() -> None:
     for cloud in get_args(Cloud):
-        default = machine(cloud, DEFAULT[cloud])
+        default = machine_type(cloud, DEFAULT_MACHINE_TYPES[cloud])
         assert default
         assert not default.gpus
         assert any(m.gpus for m in MACHINES if m.cloud == cloud)
@@ -47,7 +47,7 @@ def test_each_cloud_has_machines_with_and_without_gpus() -> None:
     ],
 )
 def test_the_smallest_with_these_gpus(cloud: Cloud, accelerator: str, gpus: int, name: str) -> None:
-    found = smallest(cloud, accelerator, gpus)
+    found = smallest_machine_type(cloud, accelerator, gpus)
     assert found
     assert found.name == name
 
@@ -56,8 +56,8 @@ def test_the_smallest_with_these_gpus(cloud: Cloud, accelerator: str, gpus: int,
     ("cloud", "accelerator", "gpus"), [("aws", "l4", 2), ("gcp", "t4", 3), ("gcp", "t4", 8), ("azure", "l4", 1)]
 )
 def test_what_no_machine_has_is_none(cloud: Cloud, accelerator: str, gpus: int) -> None:
-    assert smallest(cloud, accelerator, gpus) is None
+    assert smallest_machine_type(cloud, accelerator, gpus) is None
 
 
 def test_a_name_belongs_to_its_cloud() -> None:
-    assert machine("gcp", "g6.xlarge") is None
+    assert machine_type("gcp", "g6.xlarge") is None

@@ -10,7 +10,7 @@ import yaml
 from infra.addons.gpu import GPU as ADDON
 from infra.config import StackConfig
 from infra.gpu import placement
-from infra.gpu.accelerators import named
+from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.pools import POOL_LABEL, NodePool
 
 CPU = {"name": "cpu"}
@@ -53,7 +53,7 @@ def test_each_gpu_has_one_owner_and_one_advertiser(
     target: str, nodes: dict[str, Any], driver: str, advertiser: str
 ) -> None:
     settings = config({**L4, **nodes}, target=target)
-    assert placement.owners(settings, settings.node_pools[1]) == placement.Owners(driver, advertiser)
+    assert placement.gpu_owners(settings, settings.node_pools[1]) == placement.GpuOwners(driver, advertiser)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_stack_installs_an_advertiser_where_the_cloud_has_none(
     target: str, nodes: dict[str, Any], choice: str, chart: str | None
 ) -> None:
     pods = [{"name": "gpu", "gpus": 1, "node_pool": "l4"}]
-    lowered = placement.lowered(config({**L4, **nodes}, target=target, pods=pods))
+    lowered = placement.place(config({**L4, **nodes}, target=target, pods=pods))
     assert ADDON.choice(lowered) == choice
     if chart:
         assert ADDON.chart(lowered).name == chart
@@ -77,13 +77,13 @@ def test_the_stack_installs_an_advertiser_where_the_cloud_has_none(
 def test_bottlerocket_brings_its_advertiser() -> None:
     settings = config(L4, pods=[{"name": "gpu", "gpus": 1, "node_pool": "l4"}])
     settings = settings.model_copy(update={"aws": settings.aws.model_copy(update={"image": "bottlerocket"})})
-    assert ADDON.choice(placement.lowered(settings)) == "existing"
+    assert ADDON.choice(placement.place(settings)) == "existing"
 
 
 def test_two_owners_in_a_cluster_are_refused() -> None:
     other = {"name": "other", "accelerator": "l4", "gpus": 1, "driver": "operator"}
     assert (
-        "headrace:node_pools[2].driver: its GPUs have driver owner 'operator' and advertiser 'operator', those of"
+        "headrace:node_pools[2].driver: its GPUs have driver owner 'operator' and advertiser 'operator', but those of"
         " 'l4' 'cloud' and 'cloud'; give all pools with GPUs the same driver"
     ) in said(config({**L4, "zones": ["europe-west4-a"]}, {**other, "zones": ["europe-west4-a"]}, target="gcp"))
 
@@ -91,7 +91,7 @@ def test_two_owners_in_a_cluster_are_refused() -> None:
 def test_pods_are_placed_on_their_nodes() -> None:
     taint = {"key": "team", "value": "search", "effect": "NoExecute"}
     pods = [{"name": "gpu", "gpus": 1, "node_pool": "l4", "node_selector": {"zone": "a"}}]
-    lowered = placement.lowered(config({**L4, "taints": [taint]}, pods=pods))
+    lowered = placement.place(config({**L4, "taints": [taint]}, pods=pods))
     [serving, gpu] = lowered.pools
     assert serving.node_selector == {}
     assert gpu.selector == {POOL_LABEL: "l4", "zone": "a"}
@@ -103,14 +103,14 @@ def test_pods_are_placed_on_their_nodes() -> None:
 
 def test_pods_tolerate_what_the_cloud_adds() -> None:
     spot = {"name": "spot", "capacity": "spot"}
-    lowered = placement.lowered(config(spot, target="azure", pods=[{"name": "batch", "node_pool": "spot"}]))
+    lowered = placement.place(config(spot, target="azure", pods=[{"name": "batch", "node_pool": "spot"}]))
     assert [t.key for t in lowered.pools[1].tolerations] == ["kubernetes.azure.com/scalesetpriority"]
 
 
 def test_the_device_plugin_is_told_how_a_pool_shares() -> None:
     shared = {**L4, "sharing": {"kind": "time_slicing", "replicas": 4}}
     pods = [{"name": "gpu", "gpus": 1, "node_pool": "l4"}]
-    lowered = placement.lowered(config(shared, pods=pods))
+    lowered = placement.place(config(shared, pods=pods))
     assert lowered.node_pools[1].node_labels["nvidia.com/device-plugin.config"] == "l4"
     values = ADDON.values(lowered, ADDON.images(lowered))
     one = yaml.safe_load(values["config"]["map"]["l4"])
@@ -121,7 +121,7 @@ def test_the_device_plugin_is_told_how_a_pool_shares() -> None:
 def test_the_device_plugin_advertises_slices() -> None:
     sliced = {"name": "a", "accelerator": "a100-80gb-pcie", "gpus": 1, "sharing": {"kind": "mig", "profile": "1g.10gb"}}
     for nodes, expected in ((sliced, "single"), ({**sliced, "sharing": {}}, None)):
-        lowered = placement.lowered(config(nodes, target="azure", pods=[{"name": "g", "gpus": 1, "node_pool": "a"}]))
+        lowered = placement.place(config(nodes, target="azure", pods=[{"name": "g", "gpus": 1, "node_pool": "a"}]))
         assert ADDON.values(lowered, ADDON.images(lowered)).get("migStrategy") == expected
 
 
@@ -133,7 +133,7 @@ def test_the_operator_is_told_how_a_pool_is_sliced() -> None:
         "driver": "operator",
         "sharing": {"kind": "mig", "profile": "1g.5gb"},
     }
-    lowered = placement.lowered(config(sliced))
+    lowered = placement.place(config(sliced))
     assert lowered.node_pools[1].node_labels["nvidia.com/mig.config"] == "all-1g.5gb"
 
 
@@ -144,8 +144,8 @@ def test_the_operator_is_told_how_a_pool_is_sliced() -> None:
 def test_what_a_node_offers(sharing: dict[str, Any], units: int, share: float | None) -> None:
     nodes = {"name": "h", "accelerator": "h100-80gb", "gpus": 8, "sharing": sharing}
     settings = config(nodes, pods=[{"name": "gpu", "gpus": 1, "node_pool": "h"}])
-    assert placement.units(settings.node_pools[1]) == units
-    found, whole = placement.gpu(settings, settings.pools[1]), named("h100-80gb")
+    assert placement.gpus_per_node(settings.node_pools[1]) == units
+    found, whole = placement.pool_gpu(settings, settings.pools[1]), accelerator_by_key("h100-80gb")
     assert whole is not None
     assert (found.memory_bytes if found else None) == (whole.memory_bytes * share if share else None)
 
@@ -154,9 +154,9 @@ def test_slices_of_a_gpu() -> None:
     pool = NodePool.model_validate(
         {"name": "a", "accelerator": "a100-40gb", "gpus": 8, "sharing": {"kind": "mig", "profile": "1g.5gb"}}
     )
-    assert placement.units(pool) == 56
+    assert placement.gpus_per_node(pool) == 56
     settings = config(pool.model_dump(), pods=[{"name": "gpu", "gpus": 1, "node_pool": "a"}])
-    found = placement.gpu(settings, settings.pools[1])
+    found = placement.pool_gpu(settings, settings.pools[1])
     assert found is not None
     assert found.memory_bytes == 5 * 1024**3
 
@@ -165,16 +165,16 @@ def test_slices_of_a_gpu() -> None:
     ("nodes", "pods", "expected"),
     [
         ([L4], {"node_pool": "cpus"}, "pools[1].node_pool: there is no node pool 'cpus'; did you mean 'cpu'?"),
-        ([L4], {"gpus": 1}, "pools[1].node_pool: is missing, and its pods have GPUs; name one of l4"),
-        ([], {"gpus": 1}, "pools[1].node_pool: is missing, and its pods have GPUs; add a node pool with GPUs"),
-        ([L4], {"gpus": 2, "node_pool": "l4"}, "pools[1].gpus: 2 are more than the 1 that a node of 'l4' offers"),
+        ([L4], {"gpus": 1}, "pools[1].node_pool: is missing, but the pods have GPUs; use one of l4"),
+        ([], {"gpus": 1}, "pools[1].node_pool: is missing, but the pods have GPUs; add a node pool with GPUs"),
+        ([L4], {"gpus": 2, "node_pool": "l4"}, "pools[1].gpus: 2 is more than the 1 of a node in 'l4' offers"),
         ([L4], {"gpus": 1, "node_pool": "l4", "replicas": 2}, "2 pods of 1 need more than max_nodes x 1 = 1"),
         (
             [L4],
             {"gpus": 1, "node_pool": "l4", "accelerator": "NVIDIA-L4"},
-            "pools[1].accelerator: stands beside node_pool; remove it: 'l4' says what its GPUs are",
+            "pools[1].accelerator: cannot be combined with node_pool; remove it: 'l4' determines the GPUs",
         ),
-        ([], {"node_pool": "cpu", "cpus": 5}, "pools[1].cpus: 5 are more than the 4 of m7i.xlarge in 'cpu'"),
+        ([], {"node_pool": "cpu", "cpus": 5}, "pools[1].cpus: 5 is more than the 4 of m7i.xlarge in 'cpu'"),
         ([L4, L4], {}, "node_pools[2].name: 'l4' is already node_pools[1].name; choose another name"),
     ],
 )
@@ -188,25 +188,31 @@ def test_a_cluster_of_yours_has_no_node_pools() -> None:
         {"target": "kubeconfig", "image": {"tag": "1"}, "pools": [{"name": "serving", "node_pool": "l4"}]}
     )
     assert said(settings) == [
-        "headrace:pools[0].node_pool: names a node pool, and the cluster is not the stack's; use node_selector"
+        "headrace:pools[0].node_pool: names a node pool, but the stack does not create this cluster; use node_selector"
     ]
-    assert placement.lowered(settings) is settings
+    assert placement.place(settings) is settings
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"min_nodes": 3, "max_nodes": 2}, "needs min_nodes <= max_nodes, and has 3 and 2"),
+        ({"min_nodes": 3, "max_nodes": 2}, "needs min_nodes <= max_nodes, but has 3 and 2"),
         ({"accelerator": "l4"}, "needs both accelerator and gpus, or neither"),
         ({"gpus": 1}, "needs both accelerator and gpus, or neither"),
-        ({"driver": "operator"}, "has driver or sharing, which belong to GPUs"),
-        ({"sharing": {"kind": "mps", "replicas": 2}}, "has driver or sharing, which belong to GPUs"),
-        ({"capacity": "reserved"}, "has a reservation with capacity reserved, and only with it"),
-        ({"reservation": "cr-1"}, "has a reservation with capacity reserved, and only with it"),
-        ({"labels": {POOL_LABEL: "x"}}, "sets headrace.io/node-pool, which is the pool's own"),
-        ({"sharing": {"kind": "mps"}}, "has replicas > 1 with kind time_slicing or mps, and only with these"),
-        ({"sharing": {"replicas": 2}}, "has replicas > 1 with kind time_slicing or mps, and only with these"),
-        ({"sharing": {"kind": "mig"}}, "has a profile with kind mig, and only with it"),
+        ({"driver": "operator"}, "has driver or sharing, which require GPUs"),
+        ({"sharing": {"kind": "mps", "replicas": 2}}, "has driver or sharing, which require GPUs"),
+        ({"capacity": "reserved"}, "needs a reservation with capacity reserved, and none with any other capacity"),
+        ({"reservation": "cr-1"}, "needs a reservation with capacity reserved, and none with any other capacity"),
+        ({"labels": {POOL_LABEL: "x"}}, "sets headrace.io/node-pool, which the stack sets itself"),
+        (
+            {"sharing": {"kind": "mps"}},
+            "needs replicas > 1 with kind time_slicing or mps, and replicas 1 with any other kind",
+        ),
+        (
+            {"sharing": {"replicas": 2}},
+            "needs replicas > 1 with kind time_slicing or mps, and replicas 1 with any other kind",
+        ),
+        ({"sharing": {"kind": "mig"}}, "needs a profile with kind mig, and no profile with any other kind"),
         ({"labels": {"no good": "x"}}, "String should match pattern"),
         ({"disk_gib": 5}, "greater than or equal to 30"),
     ],
@@ -234,11 +240,11 @@ def test_hosts_of_a_pool_are_nodes_of_a_pool() -> None:
     )
     [pool] = placement.node_pools(settings)
     assert (pool.name, pool.gpus, pool.min_nodes, pool.max_nodes, pool.driver) == ("gpu", 2, 2, 2, "preinstalled")
-    assert placement.owners(settings, pool) == placement.Owners("preinstalled", "device_plugin")
+    assert placement.gpu_owners(settings, pool) == placement.GpuOwners("preinstalled", "device_plugin")
     assert said(settings) == [
         "headrace:pools[1].replicas: 5 pods of 1 need more than max_nodes x 2 = 4; raise max_nodes of 'gpu'"
     ]
-    assert placement.lowered(settings).pools[1].node_selector == {POOL_LABEL: "gpu"}
+    assert placement.place(settings).pools[1].node_selector == {POOL_LABEL: "gpu"}
 
 
 def test_mistakes_of_hosts_are_those_of_onprem() -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from infra.gpu.machines import DEFAULT, MACHINES, Cloud, machine
+from infra.gpu.machines import DEFAULT_MACHINE_TYPES, MACHINES, Cloud, machine_type
 from infra.gpu.prices import load
 
 YOURS = """
@@ -30,10 +30,10 @@ def written(folder: Path, text: str) -> Path:
 
 def test_ours_are_of_machines_that_are_known() -> None:
     prices = load(None)
-    assert [p for p in prices.prices if not machine(p.cloud, p.machine)] == []
+    assert [p for p in prices.prices if not machine_type(p.cloud, p.machine)] == []
     assert all(p.spot is None or 0 < p.spot < p.on_demand for p in prices.prices)
     for cloud in get_args(Cloud):
-        assert prices.hourly(cloud, DEFAULT[cloud], "on_demand")
+        assert prices.hourly(cloud, DEFAULT_MACHINE_TYPES[cloud], "on_demand")
         assert prices.regions[cloud]
 
 
@@ -60,10 +60,10 @@ def test_what_is_not_in_the_table_is_not_known(tmp_path: Path) -> None:
 
 
 def test_they_say_when_and_where_they_held(tmp_path: Path) -> None:
-    assert load(written(tmp_path, YOURS)).said("aws") == "list prices as of 2026-11-01"
+    assert load(written(tmp_path, YOURS)).provenance("aws") == "list prices as of 2026-11-01"
     ours = load(None)
     assert ours.as_of > date(2025, 6, 5)  # when AWS made P4 and P5 cheaper
-    assert ours.said("gcp") == f"list prices as of {ours.as_of} in us-central1"
+    assert ours.provenance("gcp") == f"list prices as of {ours.as_of} in us-central1"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_they_say_when_and_where_they_held(tmp_path: Path) -> None:
             "prices[1] (ali g6.xlarge).cloud: Input should be 'aws', 'gcp' or 'azure'",
         ),
         ("{cloud: aws, machine: m7i.xlarge, on_demand: 0.2}", "0.2", "prices[0]: Input should be"),
-        ("m7i", "g6", "the file: Value error, has more than one price of aws g6.xlarge"),
+        ("m7i", "g6", "the file: Value error, has more than one price for aws g6.xlarge"),
         ("as_of: 2026-11-01", "", "as_of: Field required"),
         ("2026-11-01", "soon", "as_of: Input should be a valid date"),
         ("EUR", "euros", "currency: String should match pattern"),

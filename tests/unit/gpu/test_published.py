@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from infra.gpu import fit
-from infra.gpu.accelerators import GIB, named
+from infra.gpu.accelerators import GIB, accelerator_by_key
 from serving.config import Geometry, VllmModel
 
 WITHIN = 0.1
@@ -46,13 +46,13 @@ def cache(figure: dict[str, Any]) -> int:
 
 
 def fits(figure: dict[str, Any], **changed: Any) -> bool:
-    gpu = named(figure["gpu"])
+    gpu = accelerator_by_key(figure["gpu"])
     assert gpu
-    return fit.fit(served(figure).model_copy(update=changed), gpu, GEOMETRIES[figure["model"]]).fits
+    return fit.compute_fit(served(figure).model_copy(update=changed), gpu, GEOMETRIES[figure["model"]]).fits
 
 
 def those(key: str, *, known_gpu: bool = False) -> pytest.MarkDecorator:
-    figures = [f for f in FIGURES if key in f and (named(f["gpu"]) or not known_gpu)]
+    figures = [f for f in FIGURES if key in f and (accelerator_by_key(f["gpu"]) or not known_gpu)]
     ids = ["-".join([f["model"], f["gpu"], *(str(f[s]) for s in sorted(SETTINGS & f.keys()))]) for f in figures]
     return pytest.mark.parametrize("figure", figures, ids=ids)
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from infra.addons import ADDONS
-from infra.addons.addon import files, named, source, whole
+from infra.addons.addon import chart_source, manifest_paths, registry_image, repository_image
 from infra.cluster_config import Mirror
 from infra.config import StackConfig
 from infra.versions import CERTIFICATES, KUBERAY, KUBERAY_CRDS, Chart
@@ -90,22 +90,22 @@ def test_the_longest_prefix_wins() -> None:
 
 
 def test_where_a_chart_comes_from(tmp_path: Path) -> None:
-    assert source(KUBERAY, Mirror()).repository == KUBERAY.location
-    assert source(CERTIFICATES, Mirror()).chart.startswith("oci://quay.io/")
-    assert source(KUBERAY, Mirror(charts="oci://m/c/")).chart == "oci://m/c/kuberay-operator"
-    archive = source(KUBERAY, Mirror(charts=str(tmp_path)))
+    assert chart_source(KUBERAY, Mirror()).repository == KUBERAY.location
+    assert chart_source(CERTIFICATES, Mirror()).chart.startswith("oci://quay.io/")
+    assert chart_source(KUBERAY, Mirror(charts="oci://m/c/")).chart == "oci://m/c/kuberay-operator"
+    archive = chart_source(KUBERAY, Mirror(charts=str(tmp_path)))
     assert (archive.chart, archive.version) == (f"{tmp_path}/kuberay-operator-1.5.0.tgz", None)
     folder = Chart(name="c", version="1", source="path", location="charts/headrace")
-    assert Path(source(folder, Mirror()).chart).is_dir()
+    assert Path(chart_source(folder, Mirror()).chart).is_dir()
 
 
 def test_crds_come_from_the_mirror_too(tmp_path: Path) -> None:
-    assert files(KUBERAY_CRDS, Mirror())[0].startswith("https://")
-    assert files(KUBERAY_CRDS, Mirror(charts=str(tmp_path)))[0].startswith(str(tmp_path))
+    assert manifest_paths(KUBERAY_CRDS, Mirror())[0].startswith("https://")
+    assert manifest_paths(KUBERAY_CRDS, Mirror(charts=str(tmp_path)))[0].startswith(str(tmp_path))
     assert BY_NAME["kuberay"].crds_step(config(mirror={"charts": "oci://m/c"})) is None
     assert BY_NAME["kuberay"].crds_step(config()) is KUBERAY_CRDS
 
 
 def test_how_charts_take_an_image() -> None:
-    assert named("quay.io/a/b:1") == {"registry": "quay.io", "repository": "a/b", "tag": "1"}
-    assert whole("m.example.com:5000/a/b:1") == {"repository": "m.example.com:5000/a/b", "tag": "1"}
+    assert registry_image("quay.io/a/b:1") == {"registry": "quay.io", "repository": "a/b", "tag": "1"}
+    assert repository_image("m.example.com:5000/a/b:1") == {"repository": "m.example.com:5000/a/b", "tag": "1"}

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from infra.application import build, catalog, own_database, serving
+from infra.application import build_digest, catalog, own_database_mistakes, serving_config
 from infra.config import StackConfig
 from serving.config import SecretRef, Store
 
@@ -21,8 +21,8 @@ ISSUER = {"name": "main", "issuer": "https://id.example.com", "client_id": "head
 )
 def test_a_tool_never_reads_the_stacks_own_database(database: str, refused: bool) -> None:
     tool = {"kind": "sql", "name": "own", "description": "x", "database": "postgresql://reader@db.data.svc/headrace"}
-    found = [str(m) for m in own_database(StackConfig.model_validate({"tools": [tool]}), database)]
-    said = "headrace:tools[0].database: is the stack's own database, where the words of all tenants are; name another"
+    found = [str(m) for m in own_database_mistakes(StackConfig.model_validate({"tools": [tool]}), database)]
+    said = "headrace:tools[0].database: is the stack's own database, which holds the data of all tenants; name another"
     assert [m.startswith(said) for m in found] == [True] * refused
 
 
@@ -36,7 +36,7 @@ def test_a_tool_never_reads_the_stacks_own_database(database: str, refused: bool
 )
 def test_browsers_come_back_to_where_the_stack_is(oidc: dict[str, object], url: str) -> None:
     secret = SecretRef(ref="file:/s")
-    told = serving(
+    told = serving_config(
         StackConfig.model_validate({"oidc": oidc}),
         store=Store(database="sqlite:////h.db", data="/d"),
         key_secret=lambda number: secret,
@@ -51,15 +51,15 @@ def test_the_build_follows_the_program_and_nothing_else(tmp_path: Path) -> None:
     for name in ("serving/app.py", "serving/api/app.py", "serving/api/static/page.js", "requirements/serving.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    before = build(tmp_path, "serving")
+    before = build_digest(tmp_path, "serving")
     (tmp_path / "serving/notes.txt").write_text("x")
-    assert build(tmp_path, "serving") == before
+    assert build_digest(tmp_path, "serving") == before
     (tmp_path / "serving/api/app.py").write_text("y")
-    edited = build(tmp_path, "serving")
+    edited = build_digest(tmp_path, "serving")
     (tmp_path / "serving/api/static/page.js").write_text("y")
-    restyled = build(tmp_path, "serving")
+    restyled = build_digest(tmp_path, "serving")
     (tmp_path / "requirements/serving.txt").write_text("z")
-    assert len({before, edited, restyled, build(tmp_path, "serving")}) == 4
+    assert len({before, edited, restyled, build_digest(tmp_path, "serving")}) == 4
 
 
 def test_the_catalogue_says_who_may_be_told_of_which_collection() -> None:

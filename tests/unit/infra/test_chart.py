@@ -20,8 +20,8 @@ def values(tmp_path: Path, **settings: Any) -> dict[str, Any]:
 
 
 def test_a_digest_wins_over_a_tag() -> None:
-    assert chart.image(config().image) == f"r.example.com/headrace/serving@{DIGEST}"
-    assert chart.image(config(image={"tag": "1"}).image) == "headrace/serving:1"
+    assert chart.image_reference(config().image) == f"r.example.com/headrace/serving@{DIGEST}"
+    assert chart.image_reference(config(image={"tag": "1"}).image) == "headrace/serving:1"
 
 
 def test_no_secret_stands_in_values(tmp_path: Path) -> None:
@@ -119,13 +119,13 @@ def test_documents_travel_as_they_are(tmp_path: Path) -> None:
 def test_a_document_that_is_too_large_is_named(tmp_path: Path) -> None:
     (tmp_path / "big.md").write_text("x" * (chart.DOCUMENT_BYTES + 1))
     [found] = chart.mistakes(config(knowledge=[{"name": "k", "paths": ["big.md"]}]), tmp_path)
-    assert str(found).startswith("headrace:knowledge[0].paths: big.md has 900 KiB, and a ConfigMap takes 900; leave")
+    assert str(found).startswith("headrace:knowledge[0].paths: big.md has 900 KiB, more than the 900; leave")
 
 
 def test_empty_documents_are_no_collection(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("")
     [found] = chart.mistakes(config(knowledge=[{"name": "k", "paths": ["a.md"]}]), tmp_path)
-    assert "holds empty files alone" in str(found)
+    assert "matches empty files only" in str(found)
 
 
 KEY_TOO = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----BEGIN PRIVATE KEY-----\n"

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from infra.cluster_config import MOUNTED
-from infra.config_loader import Loaded, load
+from infra.cluster_config import MOUNTED_SECRETS
+from infra.config_loader import LoadedConfig, load
 
 IMAGE = {"digest": "sha256:" + "0" * 64}
 
 
-def loaded(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> Loaded:
+def loaded(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> LoadedConfig:
     raw = {"target": "kubeconfig", "image": IMAGE, **raw}
-    return load({k: v if isinstance(v, str) else json.dumps(v) for k, v in raw.items()}, secret, MOUNTED)
+    return load({k: v if isinstance(v, str) else json.dumps(v) for k, v in raw.items()}, secret, MOUNTED_SECRETS)
 
 
 def mistakes(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> list[str]:
@@ -49,24 +49,24 @@ TLS = {"secret": "t"}
         ),
         (
             {"pools": [{"name": "serving", "cpus": 0.5}]},
-            "headrace:pools[0].cpus: 0.5 in all is less than the",
+            "headrace:pools[0].cpus: 0.5 in total is less than the",
         ),
         (
             {"pools": [{"name": "serving", "min_replicas": 1}]},
             "needs both min_replicas and max_replicas, or neither",
         ),
-        ({"pools": [{"name": "serving", "accelerator": "NVIDIA-L4"}]}, "names an accelerator and has no gpus"),
+        ({"pools": [{"name": "serving", "accelerator": "NVIDIA-L4"}]}, "names an accelerator but has no gpus"),
         (
             {"pools": [{"name": "serving"}, GPU], "models": [VLLM], "assistants": []},
             "headrace:models[0].pool: a replica needs 1 GPU",
         ),
-        ({"addons": {"kuberay": "off"}}, "headrace:addons.kuberay: is off, and Ray runs by it; use auto"),
+        ({"addons": {"kuberay": "off"}}, "headrace:addons.kuberay: is off, but it runs Ray; use auto"),
         (
             {"addons": {"kuberay": {"existing": "k"}}},
             "headrace:addons.kuberay.namespace: is missing; name the namespace of the operator",
         ),
         ({"addons": {"kuberay": "yes"}}, "headrace:addons.kuberay"),
-        ({"backup": {"key": "k"}}, "needs claim: the volume that archives are written into"),
+        ({"backup": {"key": "k"}}, "needs claim: the volume that archives are written to"),
         ({"key_secret": {"revision": 2, "previous": 2}}, "has the same number as revision and previous"),
         ({"key_secret": {"revision": 2, "previous": 1, "oldest": 2}}, "oldest is 2, but number 1 is in use"),
         (
@@ -76,10 +76,10 @@ TLS = {"secret": "t"}
         ({"database": {"kind": "url"}}, "needs url: postgresql://user@host/database"),
         (
             {"database": {"kind": "url", "url": "postgresql://u:planted@h/d"}},
-            "headrace:database.url: holds a password; move it to database.password",
+            "headrace:database.url: contains a password; move it to database.password",
         ),
-        ({"database": {"kind": "url", "url": "mysql://u@h/d"}}, "headrace:database.url: is no URL of a PostgreSQL"),
-        ({"data": {"endpoint": "http://s3"}}, "has endpoint or credentials, which belong to a uri"),
+        ({"database": {"kind": "url", "url": "mysql://u@h/d"}}, "headrace:database.url: is not a PostgreSQL URL"),
+        ({"data": {"endpoint": "http://s3"}}, "has endpoint or credentials, which require a uri"),
         ({"data": {"uri": "az://a/c", "credentials": "s"}}, "is opened by the pods' workload identity"),
         ({"data": {"uri": "az://container"}}, "data.uri"),
         ({"ingress": {"kind": "ingress", "tls": TLS}}, "needs host"),
@@ -87,11 +87,11 @@ TLS = {"secret": "t"}
         ({"ingress": {"kind": "ingress", "host": "a.b", "tls": {}}}, "needs either secret or issuer"),
         (
             {"ingress": {"kind": "ingress", "host": "a.b", "tls": {"issuer": "i"}}, "addons": {"certificates": "off"}},
-            "headrace:addons.certificates: is off, and ingress.tls names an issuer",
+            "headrace:addons.certificates: is off, but ingress.tls names an issuer",
         ),
         (
             {"ingress": {"kind": "gateway", "host": "a.b", "tls": TLS, "listener": "https"}},
-            "has listener, which belongs to a gateway",
+            "has listener, which requires a gateway",
         ),
         ({"mirror": {"images": {"quay.io": "https://m"}}}, "without a scheme"),
         (
@@ -102,7 +102,7 @@ TLS = {"secret": "t"}
             {"target": "local", "image": {}, "models": [{"name": "k", "engine": "kserve", "existing": "k"}]},
             "headrace:models[0].url: is missing, and target local has no KServe",
         ),
-        ({"target": "local", "image": {}, "models": [VLLM]}, "vllm needs GPUs, and target local has none"),
+        ({"target": "local", "image": {}, "models": [VLLM]}, "vllm needs GPUs, which target local does not have"),
     ],
 )
 def test_a_mistake_is_said(raw: dict[str, Any], expected: str) -> None:
@@ -130,7 +130,11 @@ ISSUER = {"name": "i", "issuer": "https://i/", "client_id": "c", "tenant": "acme
 )
 def test_a_secret_that_pods_cannot_read_is_refused(settings: dict[str, Any], at: str, ref: str) -> None:
     raw = json.loads(json.dumps(settings).replace("{}", json.dumps({"ref": ref})))
-    problem = "no environment variable reaches pods" if ref == "env:KEY" else "names a file that pods do not have"
+    problem = (
+        "environment variables do not reach pods"
+        if ref == "env:KEY"
+        else "refers to a file that does not exist in pods"
+    )
     fix = f"use `pulumi config set --secret --path 'headrace:{at}'`"
     assert f"headrace:{at}.ref: {problem}; {fix}" in mistakes({"assistants": [], **raw})
 
@@ -143,7 +147,7 @@ def test_secrets_become_files_that_pods_have() -> None:
     )
     assert not found.mistakes
     assert found.config.database.password is not None
-    assert found.config.database.password.ref == f"file:{MOUNTED}/database-password"
+    assert found.config.database.password.ref == f"file:{MOUNTED_SECRETS}/database-password"
     assert found.config.kubernetes.kubeconfig == ""
     assert {k: v.get_secret_value() for k, v in found.secrets.items()} == {
         "database-password": "planted",
@@ -154,9 +158,9 @@ def test_secrets_become_files_that_pods_have() -> None:
 def test_a_secret_in_plain_text_is_refused() -> None:
     database = {"kind": "url", "url": "postgresql://u@h/d", "password": "planted"}
     assert mistakes({"database": database, "kubernetes": {"kubeconfig": "a: 1\nb: 2\n"}}) == [
-        "headrace:kubernetes.kubeconfig: stands there in plain text; replace it by `pulumi config set --secret --path"
+        "headrace:kubernetes.kubeconfig: is in plain text; replace it by `pulumi config set --secret --path"
         " 'headrace:kubernetes.kubeconfig'`",
-        "headrace:database.password: stands there in plain text; replace it by `pulumi config set --secret --path"
+        "headrace:database.password: is in plain text; replace it by `pulumi config set --secret --path"
         " 'headrace:database.password'`",
     ]
 

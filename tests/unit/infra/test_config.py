@@ -5,12 +5,12 @@ import pytest
 import yaml
 
 from infra.config import StackConfig
-from infra.config_loader import Loaded, load
-from infra.mistakes import Mistake, block
+from infra.config_loader import LoadedConfig, load
+from infra.mistakes import Mistake, report
 from infra.targets.layout import CHECKOUT
 
 FOLDER = "/state/secrets"
-LOADED_DEFAULTS = Loaded(StackConfig(), {}, [])
+LOADED_DEFAULTS = LoadedConfig(StackConfig(), {}, [])
 
 
 def mistakes(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> list[str]:
@@ -54,23 +54,23 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
     ("raw", "expected"),
     [
         ({"target": "mars"}, "headrace:target: 'mars' is not known; use 'local'"),
-        ({"modles": []}, "headrace:modles: is no known setting; did you mean 'models'?"),
-        ({"ports": "8080, 9090"}, "headrace:ports: is text, not a list or mapping; write it as YAML"),
+        ({"modles": []}, "headrace:modles: is not a known setting; did you mean 'models'?"),
+        ({"ports": "8080, 9090"}, "headrace:ports: is a string, not a list or mapping; write it as YAML"),
         (
             {"ports": {"api": 80}},
             "headrace:ports.api: '80' is not allowed; it should be greater than or equal to 1024",
         ),
-        ({"ports": {"apj": 8080}}, "headrace:ports.apj: is no known setting; did you mean 'api'?"),
+        ({"ports": {"apj": 8080}}, "headrace:ports.apj: is not a known setting; did you mean 'api'?"),
         (
             {"ports": {"api": 9090}},
             "headrace:ports.prometheus: 9090 is also ports.api; give each its own port",
         ),
-        ({"ports": {"ray": 8000}}, "headrace:ports.api: 8080 lies in Ray's block 8000-8999; move it"),
+        ({"ports": {"ray": 8000}}, "headrace:ports.api: 8080 is in Ray's block 8000-8999; move it"),
         ({"ports": {"ray": 80}}, "headrace:ports.ray: 80 is a privileged port; use 0, or 1024 and above"),
         ({"host": "localhost"}, "headrace:host: 'localhost' is not allowed; it is not a valid IPv4 address"),
         (
             {"models": [{**MODEL, "engine": "tgi"}]},
-            "headrace:models[0].engine: names no known engine; use one of 'llamacpp', ",
+            "headrace:models[0].engine: is not a known engine; use one of 'llamacpp', ",
         ),
         ({"models": [{"name": "m", "engine": "llamacpp"}]}, "headrace:models[0].source: is missing; add it"),
         (
@@ -97,7 +97,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             {"prompt_cache": "everybody"},
             "headrace:prompt_cache: 'everybody' is not known; use 'tenant', 'user' or 'off'",
         ),
-        ({"models": [{**MODEL, "slot": 2}]}, "headrace:models[0].slot: is no known setting; did you mean 'slots'?"),
+        ({"models": [{**MODEL, "slot": 2}]}, "headrace:models[0].slot: is not a known setting; did you mean 'slots'?"),
         (
             {"models": [{**MODEL, "name": "My Model"}]},
             "headrace:models[0].name: 'My Model' is not well formed; it must match",
@@ -136,11 +136,11 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"models": [{**REMOTE, "api_key": {"ref": "env:KEY"}}]},
-            "headrace:models[0].api_key.ref: no environment variable reaches a local stack; use {ref: file:/path}",
+            "headrace:models[0].api_key.ref: environment variables do not reach a local stack; use {ref: file:/path}",
         ),
         (
             {"tools": [{**SQL, "kind": "nosql"}]},
-            "headrace:tools[0].kind: names no known kind; use one of 'http', 'sql', 'mcp'",
+            "headrace:tools[0].kind: is not a known kind; use one of 'http', 'sql', 'mcp'",
         ),
         ({"tools": [SQL, SQL]}, "headrace:tools[1].name: 'sales' is already tools[0].name; choose another name"),
         (
@@ -161,15 +161,15 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"tools": [{**MCP, "headers": {"X": {"ref": "env:KEY"}}}]},
-            "headrace:tools[0].headers.X.ref: no environment variable reaches a local stack; use {ref: file:/path}",
+            "headrace:tools[0].headers.X.ref: environment variables do not reach a local stack; use {ref: file:/path}",
         ),
         (
             {"tools": [{**WEB, "headers": {"X": {"tenants": {"acme": {"ref": "env:KEY"}}}}}]},
-            "headrace:tools[0].headers.X.tenants.acme.ref: no environment variable reaches a local stack; use {ref: ",
+            "headrace:tools[0].headers.X.tenants.acme.ref: environment variables do not reach a local stack; ",
         ),
         (
             {"tools": [{**WEB, "headers": {"X": {"tenants": {"acme": {"ref": "file:/a"}}, "default": "a"}}}]},
-            "headrace:tools[0].headers.X.default: stands there in plain text; replace it by `pulumi config set",
+            "headrace:tools[0].headers.X.default: is in plain text; replace it by `pulumi config set",
         ),
         (
             {
@@ -202,7 +202,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"aliases": [{"name": "a", "targets": [{"model": "smollm2"}], "access": {"tenant": ["acme"]}}]},
-            "headrace:aliases[0].access.tenant: is no known setting; did you mean 'tenants'?",
+            "headrace:aliases[0].access.tenant: is not a known setting; did you mean 'tenants'?",
         ),
         (
             {"assistants": [{"name": "a", "model": "smollm2", "access": {"groups": ["staff"]}}]},
@@ -210,7 +210,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"tools": [{**WEB, "headers": {"X": {"ref": "env:KEY"}}}]},
-            "headrace:tools[0].headers.X.ref: no environment variable reaches a local stack; use {ref: file:/path}",
+            "headrace:tools[0].headers.X.ref: environment variables do not reach a local stack; use {ref: file:/path}",
         ),
         ({"gateway": {"replicas": 2}}, "headrace:gateway.cpus: is missing; add it"),
         (
@@ -241,7 +241,7 @@ def test_mistakes_of_every_kind_are_reported_together() -> None:
 def test_every_mistake_is_reported_at_once() -> None:
     raw = {"target": "mars", "ports": {"api": 1}, "models": [{"engine": "remote", "name": "r"}]}
     assert len(mistakes(raw)) == 3
-    text = block([Mistake("a", "is wrong", "mend it"), Mistake("b", "is wrong", "mend it")])
+    text = report([Mistake("a", "is wrong", "mend it"), Mistake("b", "is wrong", "mend it")])
     assert text.splitlines() == [
         "the configuration has 2 mistakes:",
         "  headrace:a: is wrong; mend it",
@@ -261,7 +261,7 @@ def test_an_encrypted_api_key_becomes_a_file() -> None:
 
 def test_an_api_key_in_plain_text_is_a_mistake_that_does_not_repeat_it() -> None:
     found = mistakes({"models": [{**REMOTE, "api_key": "planted"}], "assistants": []})
-    assert found[0].startswith("headrace:models[0].api_key: stands there in plain text; replace it by `pulumi")
+    assert found[0].startswith("headrace:models[0].api_key: is in plain text; replace it by `pulumi")
     assert "planted" not in str(found)
 
 
@@ -271,7 +271,7 @@ def test_a_token_of_the_hub_is_kept_encrypted_and_never_repeated() -> None:
     assert kept.config.models[0].model_dump()["token"] == {"ref": f"file:{FOLDER}/model-llama-token"}
     assert kept.secrets["model-llama-token"].get_secret_value() == "planted"
     plain = load(raw, frozenset(), FOLDER)
-    assert any(str(m).startswith("headrace:models[0].token: stands there in plain text") for m in plain.mistakes)
+    assert any(str(m).startswith("headrace:models[0].token: is in plain text") for m in plain.mistakes)
     assert "planted" not in str(plain.mistakes)
 
 

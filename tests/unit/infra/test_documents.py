@@ -28,4 +28,4 @@ def test_each_has_the_checksum_of_its_content(root: Path) -> None:
 def test_what_finds_nothing_is_a_mistake(root: Path) -> None:
     found = mistakes(root, [Knowledge(name="docs", paths=("docs", "manual"))])
     assert [m.key for m in found] == ["knowledge[0].paths[1]"]
-    assert "'manual' finds no document" in str(found[0])
+    assert "'manual' matches no document" in str(found[0])

@@ -302,8 +302,8 @@ def test_only_the_stacks_workers_may_ask_a_model() -> None:
 
 
 def test_an_existing_service_lies_in_its_own_namespace() -> None:
-    assert kserve.namespace_of(KServeModel(name="theirs", existing="team/llama"), "headrace") == "team"
-    assert kserve.namespace_of(KServeModel(name="theirs", existing="llama"), "headrace") == "headrace"
+    assert kserve.service_namespace(KServeModel(name="theirs", existing="team/llama"), "headrace") == "team"
+    assert kserve.service_namespace(KServeModel(name="theirs", existing="llama"), "headrace") == "headrace"
 
 
 def test_addresses_are_passed_on_and_never_looked_at() -> None:

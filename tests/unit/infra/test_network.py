@@ -6,18 +6,18 @@ from infra import network
 from infra.addons.kuberay import KUBERAY
 from infra.addons.monitoring import MONITORING
 from infra.config import StackConfig
-from infra.targets.provisioned import Egress
+from infra.targets.provisioned_cluster import IdentityEndpoint
 
 
 def peers(**settings: Any) -> dict[str, Any]:
     config = StackConfig.model_validate({"target": "kubeconfig", "image": {"tag": "1"}, **settings})
-    return network.peers(config, KUBERAY, MONITORING)
+    return network.policy_values(config, KUBERAY, MONITORING)
 
 
 def test_nobody_but_the_stack_by_default() -> None:
     found = peers()
     assert found["api"] == {"from": [{"podSelector": {}}]}
-    assert found["operator"] == {"from": [network.namespace("kuberay-system")]}
+    assert found["operator"] == {"from": [network.namespace_peer("kuberay-system")]}
     assert found["database"]["to"] == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "headrace-db"}}}]
     assert found["models"] == []
     assert not {"bucket", "apiServer"} & found.keys()
@@ -31,13 +31,13 @@ def test_ranges_of_a_service_that_is_open() -> None:
 def test_an_identity_provider_is_reached() -> None:
     issuer = {"name": "main", "issuer": "https://login.auth.svc:8443/realms/a", "client_id": "c", "tenant": "t"}
     assert peers(oidc={"issuers": [issuer]})["models"] == [
-        {"to": [network.namespace("auth")], "ports": [{"protocol": "TCP", "port": 8443}]}
+        {"to": [network.namespace_peer("auth")], "ports": [{"protocol": "TCP", "port": 8443}]}
     ]
 
 
 def test_an_operator_that_is_elsewhere() -> None:
     found = peers(addons={"kuberay": {"existing": "k", "namespace": "ray"}, "monitoring": "off"})
-    assert found["operator"]["from"] == [network.namespace("ray")]
+    assert found["operator"]["from"] == [network.namespace_peer("ray")]
     assert found["metrics"]["from"] == []
 
 
@@ -45,8 +45,8 @@ def test_an_operator_that_is_elsewhere() -> None:
     ("url", "peer", "port"),
     [
         ("https://api.example.com/v1", network.ANYWHERE, 443),
-        ("http://vllm:8000/v1", network.namespace("headrace"), 8000),
-        ("http://vllm.ml.svc.cluster.local/v1", network.namespace("ml"), 80),
+        ("http://vllm:8000/v1", network.namespace_peer("headrace"), 8000),
+        ("http://vllm.ml.svc.cluster.local/v1", network.namespace_peer("ml"), 80),
     ],
 )
 def test_a_model_that_is_elsewhere(url: str, peer: Any, port: int) -> None:
@@ -70,22 +70,22 @@ def test_what_tools_reach() -> None:
     found = [(rule["to"][0], rule["ports"][0]["port"]) for rule in peers(tools=tools)["models"]]
     assert found == [
         (network.ANYWHERE, 443),
-        (network.namespace("web"), 8080),
-        (network.namespace("data"), 5432),
-        (network.namespace("tools"), 8000),
+        (network.namespace_peer("web"), 8080),
+        (network.namespace_peer("data"), 5432),
+        (network.namespace_peer("tools"), 8000),
     ]
 
 
 def test_a_database_by_url() -> None:
     found = peers(database={"kind": "url", "url": "postgresql://u@db.data.svc/x"})["database"]
-    assert found == {"to": [network.namespace("data")], "port": 5432}
+    assert found == {"to": [network.namespace_peer("data")], "port": 5432}
 
 
 def test_a_bucket() -> None:
     for uri in ("s3://b/p", "gs://b/p", "az://account/container"):
         assert peers(data={"uri": uri})["bucket"] == {"to": [network.ANYWHERE], "port": 443}
     inside = peers(data={"uri": "s3://b/p", "endpoint": "http://minio.store.svc:9000"})["bucket"]
-    assert inside == {"to": [network.namespace("store")], "port": 9000}
+    assert inside == {"to": [network.namespace_peer("store")], "port": 9000}
 
 
 def test_rays_autoscaler_asks_the_api_server() -> None:
@@ -95,7 +95,7 @@ def test_rays_autoscaler_asks_the_api_server() -> None:
 
 def test_pods_get_their_identity_where_the_cloud_gives_it() -> None:
     config = StackConfig.model_validate({"target": "kubeconfig", "image": {"tag": "1"}})
-    found = network.peers(config, KUBERAY, MONITORING, [Egress("169.254.170.23/32", 80)])
+    found = network.policy_values(config, KUBERAY, MONITORING, [IdentityEndpoint("169.254.170.23/32", 80)])
     assert found["identity"] == [
         {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": [{"protocol": "TCP", "port": 80}]}
     ]

@@ -25,7 +25,7 @@ def test_the_defaults_fit() -> None:
 @pytest.mark.parametrize(
     ("storage", "more", "expected"),
     [
-        ({}, {}, "headrace:onprem.storage.kind: is none, and Ray's control state, data, the database, Prometheus need"),
+        ({}, {}, "headrace:onprem.storage.kind: is none, but Ray's control state, data, the database, Prometheus need"),
         ({"kind": "local"}, {"data": {}}, "headrace:data.access_mode: is ReadWriteMany, and volumes of onprem.storage"),
         (
             {"kind": "local", "size": "15Gi"},
@@ -35,7 +35,7 @@ def test_the_defaults_fit() -> None:
         (
             {"kind": "local", "size": "2G"},
             {"data": {"uri": "s3://b/p"}, "database": {"kind": "url", "url": "x"}, "addons": {"monitoring": "off"}},
-            "headrace:onprem.storage.size: 2G is less than the 2Gi of Ray's control state; raise it to 2Gi or more",
+            "headrace:onprem.storage.size: 2G is less than the 2Gi of Ray's control state; raise it to at least 2Gi",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.onprem.bundle import Bundle
+from infra.onprem.bundle import OfflineBundle
 from infra.providers.problem import Problem
 from tools import bundle as tool
 from tools.images.oci import write_archive
@@ -30,7 +30,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def test_it_holds_what_it_was_made_of(made: Path) -> None:
-    bundle = Bundle.open(str(made))
+    bundle = OfflineBundle.open(str(made))
     assert bundle.mistakes("1.37.2") == []
     assert bundle.binaries == {"kubeadm": "bin/kube", "kubelet": "bin/kube", "kubectl": "bin/kubectl"}
     assert bundle.file(bundle.binaries["kubelet"]).read_text() == "all of it"
@@ -40,7 +40,7 @@ def test_it_holds_what_it_was_made_of(made: Path) -> None:
 
 
 def test_damage_is_seen(made: Path) -> None:
-    bundle = Bundle.open(str(made))
+    bundle = OfflineBundle.open(str(made))
     (made / "bin/kubectl").unlink()
     (made / "images.tar").write_bytes(b"half")
     said = " ".join(bundle.mistakes("1.37.2"))
@@ -52,7 +52,7 @@ def test_another_version_and_missing_binaries_are_said(made: Path) -> None:
     manifest = json.loads((made / "bundle.json").read_text())
     del manifest["binaries"]["kubectl"]
     (made / "bundle.json").write_text(json.dumps(manifest))
-    said = " ".join(Bundle.open(str(made)).mistakes("1.37.3"))
+    said = " ".join(OfflineBundle.open(str(made)).mistakes("1.37.3"))
     assert "holds Kubernetes 1.37.2, and the cluster is to have 1.37.3" in said
     assert "has no kubectl" in said
 
@@ -62,7 +62,7 @@ def test_what_is_no_bundle(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "bundle.json").write_text(content)
     with pytest.raises(Problem, match="is no bundle"):
-        Bundle.open(str(tmp_path))
+        OfflineBundle.open(str(tmp_path))
 
 
 def test_what_cannot_be_made(made: Path, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from infra.onprem import storage
-from infra.onprem.cluster import ControlPlane, reach, wait
-from infra.onprem.etcd import Member, members, remove
-from infra.onprem.ssh import Address, Failed, Refused, Remote
-from infra.providers.kubernetes_node import KubernetesNode
+from infra.onprem.cluster import ControlPlane, connect_control_plane, wait_until_done
+from infra.onprem.etcd import EtcdMember, members, remove
+from infra.onprem.ssh import AccessRefused, CommandFailed, RemoteHost, SshAddress
+from infra.providers.kubernetes_node import KubernetesNodeProvider
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
 
@@ -70,7 +70,7 @@ def test_who_waits_for_a_workload_is_told_why(status: dict[str, Any], words: str
     class Waits(Fake):
         def output(self, script: str, *arguments: str, input: str | None = None, **options: Any) -> str:
             if arguments[0] == "rollout":
-                raise Failed("kubectl rollout status: error\nexceeded its progress deadline")
+                raise CommandFailed("kubectl rollout status: error\nexceeded its progress deadline")
             if arguments[0] == "logs":
                 return "cannot reach 10.96.0.1\n"
             return super().output(script, *arguments, input=input, **options)
@@ -99,13 +99,13 @@ def test_a_node_is_forgotten_once_the_cluster_answers_again() -> None:
             answer = super().output(script, *arguments, input=input, **options)
             if arguments[0] == "delete" and self.resets:
                 self.resets -= 1
-                raise Failed("kubectl delete node failed with status 1\n    connection reset by peer")
+                raise CommandFailed("kubectl delete node failed with status 1\n    connection reset by peer")
             return answer
 
     said: list[str] = []
     fake = Moves({"list": json.dumps(MEMBERS)})
     fake.task = Task(said.append)
-    ControlPlane(fake).forget("cp1", "192.168.7.11")  # type: ignore[arg-type]
+    ControlPlane(fake).remove_node("cp1", "192.168.7.11")  # type: ignore[arg-type]
     assert fake.asked.count(("remove",)) == 3
     assert fake.asked[-1][:3] == ("delete", "node", "cp1")
     assert said == ["the cluster without cp1: connection reset by peer"]
@@ -132,7 +132,7 @@ def test_taints_that_were_ours_go_and_others_stay() -> None:
 
 def test_members_of_etcd_are_found_by_name_and_those_that_never_started_by_address() -> None:
     fake = Fake({"list": json.dumps(MEMBERS)})
-    assert members(fake)[1] == Member("12", "", "https://192.168.7.12:2380")  # type: ignore[arg-type]
+    assert members(fake)[1] == EtcdMember("12", "", "https://192.168.7.12:2380")  # type: ignore[arg-type]
     for name, address, id in (("cp1", "192.168.7.99", "11"), ("cp2", "192.168.7.12", "12")):
         remove(fake, name, address)  # type: ignore[arg-type]
         assert json.loads(fake.inputs[-1]) == {"ID": id}
@@ -142,26 +142,29 @@ def test_members_of_etcd_are_found_by_name_and_those_that_never_started_by_addre
 
 
 def test_one_that_lets_nobody_in_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(host: Remote, patience_s: float = 0) -> None:
-        raise Refused("cp1: another key")
+    def refuse(host: RemoteHost, patience_s: float = 0) -> None:
+        raise AccessRefused("cp1: another key")
 
-    monkeypatch.setattr(Remote, "connect", refuse)
+    monkeypatch.setattr(RemoteHost, "connect", refuse)
     monkeypatch.setattr(Task, "pause", lambda task, seconds: pytest.fail("it waits"))
-    with pytest.raises(Problem, match="another key"), reach([Address("cp1", "192.0.2.1")], Task(print)):
+    with (
+        pytest.raises(Problem, match="another key"),
+        connect_control_plane([SshAddress("cp1", "192.0.2.1")], Task(print)),
+    ):
         pass
 
 
 def test_waiting_says_what_for_and_ends() -> None:
     said: list[str] = []
     words = iter(["one", "one", "two", ""])
-    wait(Task(said.append), lambda: next(words), "it", 10)
+    wait_until_done(Task(said.append), lambda: next(words), "it", 10)
     assert said == ["it: one", "it: two"]
 
     def down() -> str:
-        raise Failed("cp1: kubectl failed\n    connection refused")
+        raise CommandFailed("cp1: kubectl failed\n    connection refused")
 
     with pytest.raises(Problem, match="it is not ready after 0 s: connection refused"):
-        wait(Task(said.append), down, "it", 0)
+        wait_until_done(Task(said.append), down, "it", 0)
 
 
 def test_a_pod_with_a_volume_stays_on_its_node() -> None:
@@ -176,7 +179,7 @@ def test_a_pod_with_a_volume_stays_on_its_node() -> None:
 
 def test_what_is_the_clusters_is_no_change_of_a_node() -> None:
     old = {"name": "w1", "labels": {}, "configuration": {"v": 1}, "control_planes": [1], "pod_range": "a", "role": "w"}
-    same = KubernetesNode().diff(old, {**old, "configuration": {"v": 2}, "pod_range": "b"})
+    same = KubernetesNodeProvider().diff(old, {**old, "configuration": {"v": 2}, "pod_range": "b"})
     assert same.changed == ()
-    assert KubernetesNode().diff(old, {**old, "control_planes": [2]}).changed == ("control_planes",)
-    assert KubernetesNode().diff(old, {**old, "role": "x"}).replaced == ("role",)
+    assert KubernetesNodeProvider().diff(old, {**old, "control_planes": [2]}).changed == ("control_planes",)
+    assert KubernetesNodeProvider().diff(old, {**old, "role": "x"}).replaced == ("role",)

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from infra.onprem import kubeadm, preflight
-from infra.onprem.kubeadm import Configuration, Node
-from infra.onprem.machine import Wanted, keepalived
+from infra.onprem.kubeadm import ClusterConfiguration, NodeRegistration
+from infra.onprem.machine import MachineSpec, keepalived_config
 
-CONFIGURATION = Configuration(
+CONFIGURATION = ClusterConfiguration(
     name="prod",
     version="1.37.2",
     endpoint="192.168.7.10",
@@ -22,7 +22,9 @@ CONFIGURATION = Configuration(
     dns_tag="",
     offline=False,
 )
-NODE = Node("cp1", "192.168.7.11", ({"key": "a", "value": "b", "effect": "NoSchedule"},), legacy_cgroups=False)
+NODE = NodeRegistration(
+    "cp1", "192.168.7.11", ({"key": "a", "value": "b", "effect": "NoSchedule"},), legacy_cgroups=False
+)
 
 
 def documents(text: str) -> dict[str, dict[str, Any]]:
@@ -30,7 +32,7 @@ def documents(text: str) -> dict[str, dict[str, Any]]:
 
 
 def test_init() -> None:
-    said = documents(kubeadm.init(CONFIGURATION, NODE))
+    said = documents(kubeadm.init_documents(CONFIGURATION, NODE))
     cluster = said["ClusterConfiguration"]
     assert cluster["kubernetesVersion"] == "v1.37.2"
     assert cluster["controlPlaneEndpoint"] == "192.168.7.10:6443"
@@ -47,43 +49,43 @@ def test_init() -> None:
 
 
 def test_without_a_registry_no_image_is_collected_and_names_are_the_bundles() -> None:
-    said = documents(kubeadm.init(replace(CONFIGURATION, offline=True, dns_tag="v1.15.0"), NODE))
+    said = documents(kubeadm.init_documents(replace(CONFIGURATION, offline=True, dns_tag="v1.15.0"), NODE))
     assert said["KubeletConfiguration"]["imageGCHighThresholdPercent"] == 100
     assert said["ClusterConfiguration"]["dns"] == {"imageTag": "v1.15.0"}
 
 
 def test_a_machine_that_the_preflight_passes_has_the_disk_that_a_kubelet_wants() -> None:
-    said = documents(kubeadm.init(CONFIGURATION, NODE))["KubeletConfiguration"]["evictionHard"]
+    said = documents(kubeadm.init_documents(CONFIGURATION, NODE))["KubeletConfiguration"]["evictionHard"]
     for least in (said["nodefs.available"], said["imagefs.available"]):
-        assert int(least.removesuffix("Gi")) * 1024 < preflight.DISK_MIB / 2
+        assert int(least.removesuffix("Gi")) * 1024 < preflight.MIN_DISK_MIB / 2
 
 
 def test_hosts_with_control_groups_of_version_1() -> None:
-    said = documents(kubeadm.init(CONFIGURATION, replace(NODE, legacy_cgroups=True)))
+    said = documents(kubeadm.init_documents(CONFIGURATION, replace(NODE, legacy_cgroups=True)))
     assert said["InitConfiguration"]["nodeRegistration"]["ignorePreflightErrors"] == ["SystemVerification"]
     assert said["KubeletConfiguration"]["failCgroupV1"] is False
 
 
 def test_join() -> None:
-    [worker] = documents(kubeadm.join(NODE, "192.168.7.10", "t.k", "sha256:0")).values()
+    [worker] = documents(kubeadm.join_documents(NODE, "192.168.7.10", "t.k", "sha256:0")).values()
     assert worker["discovery"]["bootstrapToken"] == {
         "apiServerEndpoint": "192.168.7.10:6443",
         "token": "t.k",
         "caCertHashes": ["sha256:0"],
     }
     assert "controlPlane" not in worker
-    [plane] = documents(kubeadm.join(NODE, "192.168.7.10", "t.k", "sha256:0", "k" * 64)).values()
+    [plane] = documents(kubeadm.join_documents(NODE, "192.168.7.10", "t.k", "sha256:0", "k" * 64)).values()
     assert plane["controlPlane"]["certificateKey"] == "k" * 64
     assert plane["controlPlane"]["localAPIEndpoint"]["advertiseAddress"] == "192.168.7.11"
 
 
-def wanted(address: str) -> Wanted:
+def wanted(address: str) -> MachineSpec:
     peers = ("192.168.7.11", "192.168.7.12", "192.168.7.13")
-    return Wanted("s", address, "1.37.2", "", "", {}, 0, "preinstalled", "192.168.7.10", "", peers)
+    return MachineSpec("s", address, "1.37.2", "", "", {}, 0, "preinstalled", "192.168.7.10", "", peers)
 
 
 def test_the_virtual_ip_prefers_the_first_and_moves_to_one_that_works() -> None:
-    first, second = (keepalived(wanted(f"192.168.7.{n}"), "eth0") for n in (11, 12))
+    first, second = (keepalived_config(wanted(f"192.168.7.{n}"), "eth0") for n in (11, 12))
     assert "priority 103" in first
     assert "priority 102" in second
     assert "weight 20" in first  # more than the distance of the priorities: one that works goes before

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.onprem.template import text
+from infra.onprem.template import read_file
 
 Sh = Callable[..., str]
 
@@ -17,7 +17,7 @@ Sh = Callable[..., str]
 def sh(tmp_path: Path) -> Sh:
     """Runs a script with the library, whose state lies in a folder of the test's."""
     (tmp_path / "state").mkdir()
-    library = text("library.sh").replace("/var/lib/headrace", str(tmp_path / "state"))
+    library = read_file("library.sh").replace("/var/lib/headrace", str(tmp_path / "state"))
 
     def run(script: str, *arguments: str | Path, input: str = "") -> str:
         command = ["sh", "-ec", f"{library}\n{script}", "sh", *map(str, arguments)]

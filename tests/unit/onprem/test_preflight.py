@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.onprem.facts import Facts, parse
-from infra.onprem.preflight import missing, problems
-from infra.onprem.template import text
+from infra.onprem.facts import HostFacts, parse
+from infra.onprem.preflight import host_problems, missing_packages
+from infra.onprem.template import read_file
 from infra.onprem_config import Host, OnPrem
 
 GOOD = """
@@ -42,7 +42,9 @@ def found(more: str = "", host: Host = PLANE, settings: OnPrem = SETTINGS, packa
     """Problems of a good host of which `more` is said instead."""
     names = {line.partition("=")[0] for line in more.splitlines()}
     kept = "\n".join(line for line in GOOD.splitlines() if line.partition("=")[0] not in names)
-    return [f"{problem}; {fix}" for problem, fix in problems(host, settings, parse(f"{kept}\n{more}"), "s", packages)]
+    return [
+        f"{problem}; {fix}" for problem, fix in host_problems(host, settings, parse(f"{kept}\n{more}"), "s", packages)
+    ]
 
 
 def test_a_good_host_has_no_problems() -> None:
@@ -91,8 +93,13 @@ def test_packages_come_from_the_bundle_or_from_apt() -> None:
 
 def test_what_a_host_lacks_is_named_by_packages() -> None:
     facts = parse("no_program=ctr\nno_program=containerd\nno_program=ip\n")
-    assert missing(facts, keepalived=True) == ["containerd", "containernetworking-plugins", "iproute2", "keepalived"]
-    assert missing(parse("plugins=/opt/cni/bin\nkeepalived=yes"), keepalived=True) == []
+    assert missing_packages(facts, keepalived=True) == [
+        "containerd",
+        "containernetworking-plugins",
+        "iproute2",
+        "keepalived",
+    ]
+    assert missing_packages(parse("plugins=/opt/cni/bin\nkeepalived=yes"), keepalived=True) == []
 
 
 def test_gpus_need_their_driver_unless_the_operator_brings_it() -> None:
@@ -113,17 +120,17 @@ def test_only_what_no_delay_explains_is_skew(clock: float, skew: float) -> None:
 
 
 def test_a_clock_that_is_wrong_is_said() -> None:
-    ahead = Facts(parse(GOOD).values, {}, skew_s=61)
-    behind = Facts(parse(GOOD).values, {}, skew_s=-61)
-    [(problem, _)] = problems(PLANE, SETTINGS, ahead, "s")
+    ahead = HostFacts(parse(GOOD).values, {}, skew_s=61)
+    behind = HostFacts(parse(GOOD).values, {}, skew_s=-61)
+    [(problem, _)] = host_problems(PLANE, SETTINGS, ahead, "s")
     assert problem == "its clock is 61 s ahead of this machine's"
-    [(problem, _)] = problems(PLANE, SETTINGS, behind, "s")
+    [(problem, _)] = host_problems(PLANE, SETTINGS, behind, "s")
     assert "61 s behind" in problem
 
 
 def test_facts_of_this_host_are_read_and_nothing_is_changed(tmp_path: Path) -> None:
     said = subprocess.run(
-        ["sh", "-ec", text("facts.sh"), "sh", "1"], capture_output=True, text=True, cwd=tmp_path, check=True
+        ["sh", "-ec", read_file("facts.sh"), "sh", "1"], capture_output=True, text=True, cwd=tmp_path, check=True
     )
     facts = parse(said.stdout)
     assert facts["kernel"] == os.uname().release

@@ -12,8 +12,8 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.onprem_config import OnPrem
 from infra.providers.__main__ import KINDS
-from infra.targets.onprem import onprem
-from infra.targets.provisioned import Provisioned
+from infra.targets.onprem import provision_onprem
+from infra.targets.provisioned_cluster import ProvisionedCluster
 from tests.loops import event_loop
 
 HOSTS: list[dict[str, Any]] = [
@@ -50,7 +50,7 @@ class Echo(mocks.Mocks):
         raise AssertionError(f"the program calls {args.token}")
 
 
-Planned = tuple[dict[str, Any], Provisioned]
+Planned = tuple[dict[str, Any], ProvisionedCluster]
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def plan() -> Callable[..., Planned]:
         three = sum(h.get("role") == "control_plane" for h in hosts) == 3
         given = {"hosts": hosts, "checksums": SUMS, **({"virtual_ip": "192.168.7.10"} if three else {}), **more}
         settings, monitor = OnPrem.model_validate(given), Monitor()
-        made: list[Provisioned] = []
+        made: list[ProvisionedCluster] = []
         with event_loop() as loop:
             mocks.set_mocks(Echo(), project="headrace", stack="prod", preview=False, monitor=monitor)
-            loop.run_until_complete(run_pulumi_func(lambda: made.append(onprem(settings, "prod"))))
+            loop.run_until_complete(run_pulumi_func(lambda: made.append(provision_onprem(settings, "prod"))))
         return monitor.made, made[0]
 
     return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.onprem.upgrade import Step, plan
+from infra.onprem.upgrade import UpgradeStep, plan
 from infra.providers.problem import Problem
 
 OLD = {"cp1": "v1.36.4", "cp2": "v1.36.4", "w2": "v1.36.4", "w1": "v1.36.4"}
@@ -12,18 +12,18 @@ OLD = {"cp1": "v1.36.4", "cp2": "v1.36.4", "w2": "v1.36.4", "w1": "v1.36.4"}
 
 def test_control_planes_go_first_and_the_first_of_them_changes_the_cluster() -> None:
     assert plan(OLD, "1.37.2", ["cp1", "cp2"], "v1.36.4") == [
-        Step("cp1", "apply"),
-        Step("cp2", "node"),
-        Step("w1", "node"),
-        Step("w2", "node"),
+        UpgradeStep("cp1", "apply"),
+        UpgradeStep("cp2", "node"),
+        UpgradeStep("w1", "node"),
+        UpgradeStep("w2", "node"),
     ]
 
 
 def test_one_that_was_cut_goes_on() -> None:
     """The cluster is at the new version as soon as the first control plane is, whatever its kubelet is."""
     cut = {**OLD, "cp1": "v1.37.2"}
-    assert plan(cut, "1.37.2", ["cp1", "cp2"], "v1.37.2") == [Step(n, "node") for n in ("cp2", "w1", "w2")]
-    assert plan(OLD, "1.37.2", ["cp1", "cp2"], "v1.37.2")[0] == Step("cp1", "node")
+    assert plan(cut, "1.37.2", ["cp1", "cp2"], "v1.37.2") == [UpgradeStep(n, "node") for n in ("cp2", "w1", "w2")]
+    assert plan(OLD, "1.37.2", ["cp1", "cp2"], "v1.37.2")[0] == UpgradeStep("cp1", "node")
 
 
 def test_nothing_to_do() -> None:
@@ -31,7 +31,7 @@ def test_nothing_to_do() -> None:
 
 
 def test_a_node_that_was_replaced_is_not_waited_for() -> None:
-    assert plan({"cp2": "v1.36.4"}, "1.36.9", ["cp1", "cp2"], "v1.36.4") == [Step("cp2", "apply")]
+    assert plan({"cp2": "v1.36.4"}, "1.36.9", ["cp1", "cp2"], "v1.36.4") == [UpgradeStep("cp2", "apply")]
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Plan]
 
     A plan is of a host with room: every port is free and memory is plenty, whatever else runs here.
     """
-    monkeypatch.setattr(ports, "taken", lambda port, own: None)
+    monkeypatch.setattr(ports, "occupant", lambda port, own: None)
     monkeypatch.setattr(preflight, "memory_needed", lambda config: 0)
     program = tmp_path / "bin" / "prometheus"
     program.parent.mkdir()

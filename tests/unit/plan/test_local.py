@@ -121,4 +121,4 @@ def test_what_this_host_lacks_is_said_with_its_key(plan: Planner) -> None:
     with pytest.raises(pulumi.RunError) as raised:
         plan({"models": [model], "assistants": [], "knowledge": [{"name": "docs", "paths": ["nothing-here"]}]})
     assert "headrace:models[0].source: there is no file /none.gguf" in str(raised.value)
-    assert "headrace:knowledge[0].paths[0]: 'nothing-here' finds no document" in str(raised.value)
+    assert "headrace:knowledge[0].paths[0]: 'nothing-here' matches no document" in str(raised.value)

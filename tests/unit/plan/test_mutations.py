@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.cluster_config import MOUNTED
+from infra.cluster_config import MOUNTED_SECRETS
 from infra.config_loader import load
 from infra.targets.layout import CHECKOUT
 
@@ -214,7 +214,7 @@ def mutations(cloud: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def mistakes(config: dict[str, Any]) -> list[Any]:
-    return list(load(config, frozenset(), MOUNTED).mistakes)
+    return list(load(config, frozenset(), MOUNTED_SECRETS).mistakes)
 
 
 @pytest.mark.parametrize("cloud", TARGETS)

@@ -10,16 +10,16 @@ import pytest
 import yaml
 
 from infra.policies.catalogue import evaluate
-from infra.policies.manifest import Resource, from_engine
-from infra.policies.values import Hidden
+from infra.policies.manifest import PlannedResource, from_engine
+from infra.policies.values import SecretValue
 from tests.examples import EXAMPLES, KUBECONFIG, MADE, settings
 
 
-def resources(planned: Any) -> Iterator[Resource]:
+def resources(planned: Any) -> Iterator[PlannedResource]:
     for one in planned.resources.values():
         read = from_engine(one.token, one.name, one.inputs, urn=one.urn)
-        secrets = {key: Hidden(value) for key, value in one.secrets.items()}
-        yield Resource(one.token, one.name, {**read.props, **secrets}, one.urn, marks_secrets=True)
+        secrets = {key: SecretValue(value) for key, value in one.secrets.items()}
+        yield PlannedResource(one.token, one.name, {**read.props, **secrets}, one.urn, marks_secrets=True)
 
 
 @pytest.mark.parametrize("preview", [True, False], ids=["preview", "up"])
@@ -37,5 +37,5 @@ def test_a_fault_in_a_plan_is_found(plan: Callable[..., Any], tmp_path: Path) ->
     kubeconfig.write_text(yaml.safe_dump(KUBECONFIG))
     every = list(resources(plan(settings(EXAMPLES[0], kubeconfig), stack="example")))
     [index] = [i for i, r in enumerate(every) if r.is_a("", "Secret") and r.name == "headrace-secrets"]
-    every[index] = Resource(every[index].token, "s", {"stringData": {"api-key": "hr_x"}}, marks_secrets=True)
+    every[index] = PlannedResource(every[index].token, "s", {"stringData": {"api-key": "hr_x"}}, marks_secrets=True)
     assert {v.rule.name for v in evaluate(every) if not v.exception} == {"secret-data-is-secret"}

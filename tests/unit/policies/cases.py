@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from infra.policies.manifest import Resource, from_engine, from_manifest
+from infra.policies.manifest import PlannedResource, from_engine, from_manifest
 from infra.policies.values import UNKNOWN
 from tests.unit.policies.whole import (
     CONTAINER,
@@ -39,7 +39,7 @@ CRON = "spec/jobTemplate/spec"
 @dataclass(frozen=True)
 class Case:
     rule: str
-    resources: list[Resource]
+    resources: list[PlannedResource]
     finding: str = ""
     """Part of the message; empty when the rule must let it pass."""
     also: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Case:
         return f"{self.rule}-{self.finding or 'passes'}".replace(" ", "-")[:80]
 
 
-def of(documents: list[dict[str, Any]]) -> list[Resource]:
+def of(documents: list[dict[str, Any]]) -> list[PlannedResource]:
     return [from_manifest(d) for d in documents]
 
 

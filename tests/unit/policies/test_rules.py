@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from infra.policies import exposure
 from infra.policies.catalogue import RULES, evaluate, evaluate_manifests
-from infra.policies.exposure import NEEDED
-from infra.policies.manifest import Resource, from_engine, from_manifest
-from infra.policies.rule import Settings, violations
-from infra.policies.values import UNKNOWN, Hidden
+from infra.policies.exposure import REQUIRED_SETTINGS
+from infra.policies.manifest import PlannedResource, from_engine, from_manifest
+from infra.policies.rule import RuleSettings, violations
+from infra.policies.values import UNKNOWN, SecretValue
 from infra.targets.layout import CHECKOUT
 from serving.config import Limits, ServingConfig, serve_document
 from tests.unit.policies.cases import CASES, Case, of
@@ -60,8 +60,8 @@ def test_every_rule_has_both_cases_a_remediation_and_documentation(name: str) ->
 
 def test_the_rule_about_limits_reads_what_the_application_is_told() -> None:
     config = ServingConfig.model_fields
-    assert {path[0] for path in NEEDED} <= config.keys()
-    assert {path[1] for path in NEEDED if path[0] == "limits"} <= Limits.model_fields.keys()
+    assert {path[0] for path in REQUIRED_SETTINGS} <= config.keys()
+    assert {path[1] for path in REQUIRED_SETTINGS if path[0] == "limits"} <= Limits.model_fields.keys()
     assert exposure.APPLICATION == serve_document.APPLICATION
 
 
@@ -91,8 +91,8 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return result
 
 
-def with_one(index: int, props: Any, **more: Any) -> list[Resource]:
-    changed = Resource(WHOLE[index].token, WHOLE[index].name, props, **more)
+def with_one(index: int, props: Any, **more: Any) -> list[PlannedResource]:
+    changed = PlannedResource(WHOLE[index].token, WHOLE[index].name, props, **more)
     return [*WHOLE[:index], changed, *WHOLE[index + 1 :]]
 
 
@@ -108,7 +108,7 @@ def test_what_is_not_known_yet_breaks_no_rule(index: int) -> None:
 def test_what_is_known_is_still_judged_beside_what_is_not(case: Case) -> None:
     """One unknown label of every object changes no finding."""
     resources = [
-        Resource(r.token, r.name, {**r.props, "unrelated": UNKNOWN}, r.urn, r.provider, r.marks_secrets)
+        PlannedResource(r.token, r.name, {**r.props, "unrelated": UNKNOWN}, r.urn, r.provider, r.marks_secrets)
         for r in case.resources
     ]
     assert [str(v) for v in violations(RULES[case.rule], resources)] == [
@@ -119,7 +119,7 @@ def test_what_is_known_is_still_judged_beside_what_is_not(case: Case) -> None:
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(UNKNOWN),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3) | inner.map(Hidden)
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3) | inner.map(SecretValue)
     ),
     max_leaves=6,
 )
@@ -143,7 +143,7 @@ def test_unknown_values_and_secrets_of_the_engine_are_read() -> None:
         }
     }
     read = from_engine("kubernetes:core/v1:Pod", "p", props)
-    assert read.props == {"spec": {"a": UNKNOWN, "b": Hidden([2])}}
+    assert read.props == {"spec": {"a": UNKNOWN, "b": SecretValue([2])}}
     assert "2" not in repr(read.props)
     assert (read.api_version, read.group, read.kind) == ("v1", "", "Pod")
     assert from_manifest({"apiVersion": "apps/v1", "kind": "Deployment"}).token == "kubernetes:apps/v1:Deployment"
@@ -151,7 +151,7 @@ def test_unknown_values_and_secrets_of_the_engine_are_read() -> None:
 
 def test_a_secret_value_is_judged_like_another() -> None:
     every = changed("deployment", "spec/template/spec/hostNetwork", True)
-    hidden = [Resource(r.token, r.name, {k: Hidden(v) for k, v in r.props.items()}) for r in of(every)]
+    hidden = [PlannedResource(r.token, r.name, {k: SecretValue(v) for k, v in r.props.items()}) for r in of(every)]
     assert {v.rule.name for v in evaluate(hidden)} == {"no-host-access"}
 
 
@@ -197,7 +197,7 @@ def test_a_setting_excepts_from_its_own_rule_only() -> None:
 @pytest.mark.parametrize("exception", [{}, {"resource": "*"}, {"resource": "*", "reason": "short"}, "text", 1])
 def test_a_setting_without_pattern_or_reason_is_refused(exception: Any) -> None:
     with pytest.raises(ValueError, match="written `reason`"):
-        Settings.of({"exceptions": [exception]})
+        RuleSettings.from_config({"exceptions": [exception]})
 
 
 def test_cases_do_not_share_state() -> None:

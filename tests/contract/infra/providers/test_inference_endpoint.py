@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.providers.inference_endpoint import InferenceEndpoint
+from infra.providers.inference_endpoint import InferenceEndpointProvider
 from infra.providers.problem import Interrupted, Problem
 from infra.providers.resource import Task
 
@@ -107,17 +107,17 @@ def wanted(cluster: Cluster, **values: Any) -> dict[str, Any]:
 
 
 def test_a_service_that_is_ready_has_an_address(cluster: Cluster) -> None:
-    id, outputs = InferenceEndpoint().create(wanted(cluster), Log())
+    id, outputs = InferenceEndpointProvider().create(wanted(cluster), Log())
     assert (id, outputs["url"]) == ("models/llama", ADDRESS)
 
 
 def test_from_outside_it_has_another(cluster: Cluster) -> None:
-    assert InferenceEndpoint().create(wanted(cluster, address="external"), Log())[1]["url"] == URL
+    assert InferenceEndpointProvider().create(wanted(cluster, address="external"), Log())[1]["url"] == URL
 
 
 def test_where_no_inner_address_is_said_the_url_counts(cluster: Cluster) -> None:
     cluster.statuses = [{**READY, "address": None, "url": f"{URL}/"}]
-    assert InferenceEndpoint().create(wanted(cluster), Log())[1]["url"] == URL
+    assert InferenceEndpointProvider().create(wanted(cluster), Log())[1]["url"] == URL
 
 
 def test_it_is_waited_for_and_said_what_for(cluster: Cluster) -> None:
@@ -129,7 +129,7 @@ def test_it_is_waited_for_and_said_what_for(cluster: Cluster) -> None:
     }
     cluster.statuses = [{}, waiting, waiting, READY]
     log = Log()
-    assert InferenceEndpoint().create(wanted(cluster), log)[1]["url"] == ADDRESS
+    assert InferenceEndpointProvider().create(wanted(cluster), log)[1]["url"] == ADDRESS
     assert log.said == [
         "KServe has not answered yet",
         "PredictorReady is False (MinimumReplicasUnavailable: 0 of 1)",
@@ -140,10 +140,10 @@ def test_a_status_of_an_older_version_does_not_count(cluster: Cluster) -> None:
     cluster.generation = 2
     cluster.statuses = [READY, {**READY, "observedGeneration": 2, "address": {"url": "http://new"}}]
     log = Log()
-    endpoint = InferenceEndpoint()
+    endpoint = InferenceEndpointProvider()
     old = wanted(cluster, url=ADDRESS, revision="1")
     assert endpoint.update("models/llama", old, wanted(cluster, revision="2"), log)["url"] == "http://new"
-    assert log.said == ["KServe has not yet seen the newest version"]
+    assert log.said == ["KServe has not yet observed the latest version"]
 
 
 def test_one_that_kserve_gave_up_is_not_waited_for(cluster: Cluster) -> None:
@@ -157,13 +157,13 @@ def test_one_that_kserve_gave_up_is_not_waited_for(cluster: Cluster) -> None:
         }
     ]
     with pytest.raises(Problem, match="models/llama failed: BlockedByFailedLoad: ModelLoadFailed: no such bucket"):
-        InferenceEndpoint().create(wanted(cluster), Log())
+        InferenceEndpointProvider().create(wanted(cluster), Log())
 
 
 def test_one_that_never_gets_ready_ends_with_what_it_waits_for(cluster: Cluster) -> None:
     cluster.statuses = [{"conditions": [{"type": "PredictorReady", "status": "Unknown"}]}]
     with pytest.raises(Problem, match="not ready after 0 s: PredictorReady is Unknown\nkubectl describe infer"):
-        InferenceEndpoint().create(wanted(cluster, timeout_s=0), Log())
+        InferenceEndpointProvider().create(wanted(cluster, timeout_s=0), Log())
 
 
 def test_an_operator_who_interrupts_is_heard(cluster: Cluster) -> None:
@@ -171,29 +171,29 @@ def test_an_operator_who_interrupts_is_heard(cluster: Cluster) -> None:
     cancelled = threading.Event()
     cancelled.set()
     with pytest.raises(Interrupted):
-        InferenceEndpoint().create(wanted(cluster), Task(lambda _: None, cancelled))
+        InferenceEndpointProvider().create(wanted(cluster), Task(lambda _: None, cancelled))
 
 
 def test_a_service_that_is_not_there_is_named(cluster: Cluster) -> None:
     with pytest.raises(Problem, match="there is no InferenceService models/nobody"):
-        InferenceEndpoint().create(wanted(cluster, name="nobody"), Log())
+        InferenceEndpointProvider().create(wanted(cluster, name="nobody"), Log())
 
 
 def test_ready_without_an_address_is_a_problem(cluster: Cluster) -> None:
     cluster.statuses = [{"conditions": READY["conditions"]}]
     with pytest.raises(Problem, match="its status has no address"):
-        InferenceEndpoint().create(wanted(cluster), Log())
+        InferenceEndpointProvider().create(wanted(cluster), Log())
 
 
 def test_refresh_sees_another_address_and_a_service_that_is_gone(cluster: Cluster) -> None:
     old = wanted(cluster, url="http://before")
-    found = InferenceEndpoint().read("models/llama", old)
+    found = InferenceEndpointProvider().read("models/llama", old)
     assert (found.id, found.outputs["url"]) == ("models/llama", ADDRESS)
     cluster.statuses = [None]
-    assert InferenceEndpoint().read("models/llama", old).id is None
+    assert InferenceEndpointProvider().read("models/llama", old).id is None
 
 
 def test_refresh_without_a_cluster_keeps_what_is_known(cluster: Cluster) -> None:
     old = wanted(cluster, url="http://before")
     cluster.close()
-    assert InferenceEndpoint().read("models/llama", old).outputs["url"] == "http://before"
+    assert InferenceEndpointProvider().read("models/llama", old).outputs["url"] == "http://before"

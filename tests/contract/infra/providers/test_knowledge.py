@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra import config as settings
-from infra.providers.knowledge import Knowledge
+from infra.providers.knowledge import KnowledgeProvider
 from infra.providers.problem import Problem
 from serving.core.managed import CHECKED_AT, MANAGED
 from tools.knowledge import note_checks
@@ -147,29 +147,29 @@ def inputs(root: Path, url: str, **more: Any) -> dict[str, Any]:
 
 def test_documents_are_ingested_and_an_edit_reingests_one(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
-    id, outputs = Knowledge().create(inputs(root, url), said.task)
+    id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     assert server.contents() == {"a.md": b"alpha", "b.md": b"beta"}
-    assert Knowledge().diff(outputs, inputs(root, url)).changed == ()
+    assert KnowledgeProvider().diff(outputs, inputs(root, url)).changed == ()
     assert KEY not in repr(outputs)
 
     [old] = [id for id, content in server.files.items() if content == b"alpha"]
     (root / "a.md").write_text("alpha, second edition")
     news = inputs(root, url)
-    assert Knowledge().diff(outputs, news).changed == ("documents",)
+    assert KnowledgeProvider().diff(outputs, news).changed == ("documents",)
     server.calls.clear()
-    outputs = Knowledge().update(id, outputs, news, said.task)
+    outputs = KnowledgeProvider().update(id, outputs, news, said.task)
     assert server.contents() == {"a.md": b"alpha, second edition", "b.md": b"beta"}
     assert len(server.files) == 2
     assert server.calls.count("POST /v1/files") == 1
     removed = server.calls.index(f"DELETE /v1/vector_stores/{id}/files/{old}")
     looks = server.calls[:removed].count(f"GET /v1/vector_stores/{id}/files")
     assert looks > 2, "the new version is there before the old one goes"
-    assert Knowledge().read(id, outputs).outputs["documents"] == news["documents"]
+    assert KnowledgeProvider().read(id, outputs).outputs["documents"] == news["documents"]
 
 
 def test_up_notes_the_check_of_what_it_left_alone(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
-    id, _ = Knowledge().create(inputs(root, url), said.task)
+    id, _ = KnowledgeProvider().create(inputs(root, url), said.task)
     metadata = server.stores[id]["metadata"]
     knowledge = [settings.Knowledge(name="docs", paths=("*.md",)), settings.Knowledge(name="none", paths=("*.txt",))]
     assert int(metadata.pop(CHECKED_AT)) > 0
@@ -185,9 +185,9 @@ def test_up_notes_the_check_of_what_it_left_alone(api: tuple[Api, str], root: Pa
 
 def test_a_document_that_left_the_folder_leaves_the_collection(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
-    id, outputs = Knowledge().create(inputs(root, url), said.task)
+    id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     (root / "b.md").unlink()
-    Knowledge().update(id, outputs, inputs(root, url), said.task)
+    KnowledgeProvider().update(id, outputs, inputs(root, url), said.task)
     assert server.contents() == {"a.md": b"alpha"}
     assert len(server.files) == 1
 
@@ -197,7 +197,7 @@ def test_failing_documents_are_named_and_stop_no_other(api: tuple[Api, str], roo
     (root / "0.md").write_text("")
     (root / "a.md").write_text("broken")
     with pytest.raises(Problem) as raised:
-        Knowledge().create(inputs(root, url), said.task)
+        KnowledgeProvider().create(inputs(root, url), said.task)
     assert "2 of 3 documents of 'docs' failed" in str(raised.value)
     assert "\n  0.md: the file is empty" in str(raised.value)
     assert "\n  a.md: no text in it" in str(raised.value)
@@ -207,10 +207,10 @@ def test_failing_documents_are_named_and_stop_no_other(api: tuple[Api, str], roo
 
 def test_a_failed_new_version_keeps_the_old_one(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
-    id, outputs = Knowledge().create(inputs(root, url), said.task)
+    id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     (root / "a.md").write_text("broken")
     with pytest.raises(Problem):
-        Knowledge().update(id, outputs, inputs(root, url), said.task)
+        KnowledgeProvider().update(id, outputs, inputs(root, url), said.task)
     assert server.contents() == {"a.md": b"alpha", "b.md": b"beta"}
 
 
@@ -218,57 +218,59 @@ def test_warnings_leave_the_failed_for_the_next_time(api: tuple[Api, str], root:
     _, url = api
     (root / "a.md").write_text("broken")
     wanted = inputs(root, url, on_error="warn")
-    _, outputs = Knowledge().create(wanted, said.task)
+    _, outputs = KnowledgeProvider().create(wanted, said.task)
     assert outputs["documents"].keys() == {"b.md"}
     assert "a.md: no text in it" in said[-1]
-    assert Knowledge().diff(outputs, wanted).changed == ("documents",)
+    assert KnowledgeProvider().diff(outputs, wanted).changed == ("documents",)
 
 
 def test_a_collection_of_that_name_is_adopted_only_when_it_is_ours(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
     server.stores["theirs"] = {"id": "theirs", "name": "docs", "metadata": {}}
-    id, _ = Knowledge().create(inputs(root, url), said.task)
+    id, _ = KnowledgeProvider().create(inputs(root, url), said.task)
     assert id != "theirs"
     server.calls.clear()
-    assert Knowledge().create(inputs(root, url), said.task)[0] == id
+    assert KnowledgeProvider().create(inputs(root, url), said.task)[0] == id
     assert "POST /v1/files" not in server.calls
 
 
 def test_refresh_notices_what_is_gone(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
-    id, outputs = Knowledge().create(inputs(root, url), said.task)
+    id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     server.attached.popitem()
-    assert Knowledge().diff(Knowledge().read(id, outputs).outputs, inputs(root, url)).changed == ("documents",)
+    assert KnowledgeProvider().diff(KnowledgeProvider().read(id, outputs).outputs, inputs(root, url)).changed == (
+        "documents",
+    )
     server.stores.clear()
-    assert Knowledge().read(id, outputs).id is None
+    assert KnowledgeProvider().read(id, outputs).id is None
 
 
 def test_delete_leaves_nothing_and_works_when_nothing_answers(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
-    id, outputs = Knowledge().create(inputs(root, url), said.task)
-    Knowledge().delete(id, outputs, said.task)
+    id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
+    KnowledgeProvider().delete(id, outputs, said.task)
     assert (server.stores, server.attached, server.files) == ({}, {}, {})
-    Knowledge().delete(id, {**outputs, "url": "http://127.0.0.1:9"}, said.task)
+    KnowledgeProvider().delete(id, {**outputs, "url": "http://127.0.0.1:9"}, said.task)
     assert "stays in the data folder" in said[-1]
 
 
 def test_what_users_attached_stays(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
-    id, outputs = Knowledge().create(inputs(root, url), said.task)
+    id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     server.files["theirs"] = b"by hand"
     server.attached["theirs"] = {"id": "theirs", "attributes": {}, "status": "completed"}
     (root / "a.md").unlink()
-    Knowledge().update(id, outputs, inputs(root, url), said.task)
+    KnowledgeProvider().update(id, outputs, inputs(root, url), said.task)
     assert server.files["theirs"] == b"by hand"
     assert server.attached.keys() >= {"theirs"}
-    assert Knowledge().read(id, outputs).outputs["documents"].keys() == {"b.md"}
+    assert KnowledgeProvider().read(id, outputs).outputs["documents"].keys() == {"b.md"}
 
 
 def test_an_ingestion_that_an_interrupted_up_began_is_waited_for(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
-    id, outputs = Knowledge().create(inputs(root, url), said.task)
+    id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     for item in server.attached.values():
         item["status"] = "in_progress"
     server.calls.clear()
-    assert Knowledge().create(inputs(root, url), said.task) == (id, outputs)
+    assert KnowledgeProvider().create(inputs(root, url), said.task) == (id, outputs)
     assert "POST /v1/files" not in server.calls

@@ -9,54 +9,54 @@ import httpx
 import pytest
 
 from infra.providers.problem import Problem
-from infra.providers.process import Process
+from infra.providers.process import ProcessProvider
 from infra.providers.session import Session
 
 Web = dict[str, Any]
 
 
 def test_create_read_update_delete(web: Web, said: Any) -> None:
-    id, outputs = Process().create(web, said.task)
+    id, outputs = ProcessProvider().create(web, said.task)
     assert httpx.get(web["ready"], timeout=60, trust_env=False).status_code == 200
-    assert Process().read(id, outputs).outputs["session"] == outputs["session"]
+    assert ProcessProvider().read(id, outputs).outputs["session"] == outputs["session"]
     [settings] = web["files"]
     assert Path(settings).read_text() == "one"
 
     news = {**web, "files": {settings: "two"}}
-    assert Process().diff(outputs, news).changed == ("files",)
-    updated = Process().update(id, outputs, news, said.task)
+    assert ProcessProvider().diff(outputs, news).changed == ("files",)
+    updated = ProcessProvider().update(id, outputs, news, said.task)
     assert Path(settings).read_text() == "two"
     assert updated["session"] != outputs["session"]
     assert httpx.get(web["ready"], timeout=60, trust_env=False).status_code == 200
 
-    Process().delete(id, updated, said.task)
+    ProcessProvider().delete(id, updated, said.task)
     assert not Path(settings).exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(web["ready"], timeout=60, trust_env=False)
-    Process().delete(id, updated, said.task)
+    ProcessProvider().delete(id, updated, said.task)
 
 
 def test_create_adopts_what_already_runs(web: Web, said: Any) -> None:
-    first = Process().create(web, said.task)
-    assert Process().create(web, said.task) == first
+    first = ProcessProvider().create(web, said.task)
+    assert ProcessProvider().create(web, said.task) == first
 
 
 def test_a_dead_process_is_noticed_and_made_again(web: Web, said: Any) -> None:
-    id, outputs = Process().create(web, said.task)
+    id, outputs = ProcessProvider().create(web, said.task)
     os.kill(int(outputs["session"].split(":")[0]), signal.SIGKILL)
     while Session(Path(web["record"])).alive:
         time.sleep(0.01)
-    assert Process().read(id, outputs).id is None
-    assert Process().create(web, said.task)[1]["session"] != outputs["session"]
+    assert ProcessProvider().read(id, outputs).id is None
+    assert ProcessProvider().create(web, said.task)[1]["session"] != outputs["session"]
 
 
 def test_an_unchanged_process_has_no_difference(web: Web, said: Any) -> None:
-    outputs = Process().create(web, said.task)[1]
-    assert Process().diff(outputs, web).changed == ()
+    outputs = ProcessProvider().create(web, said.task)[1]
+    assert ProcessProvider().diff(outputs, web).changed == ()
 
 
 def test_a_process_that_ends_at_once_shows_the_end_of_its_log(web: Web, said: Any) -> None:
     web["argv"] = [sys.executable, "-c", "print('no licence'); raise SystemExit(1)"]
     with pytest.raises(Problem, match=r"web ended while it started; its log .*says:\n    no licence"):
-        Process().create(web, said.task)
+        ProcessProvider().create(web, said.task)
     assert not Session(Path(web["record"])).folder.exists()

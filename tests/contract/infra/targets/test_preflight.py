@@ -40,7 +40,7 @@ def test_what_this_host_lacks_is_said_all_at_once(tmp_path: Path, free: Ports, t
     assert len(found) == 7
     assert "headrace:ray.cpus: 1 is less than" in found[0]
     assert "headrace:models: they and Ray need about 1000002.5 GB of memory" in found[1]
-    assert f"headrace:ports.exporter: {taken} is taken by" in found[2]
+    assert f"headrace:ports.exporter: {taken} is used by" in found[2]
     assert "stop it, or choose another port" in found[2]
     assert f"headrace:models[0].source: there is no file {tmp_path}/none.gguf" in found[3]
     assert "headrace:models[1].source: the Python package no_such_package is not installed" in found[4]
@@ -57,4 +57,4 @@ def test_a_host_that_has_everything_is_no_mistake(tmp_path: Path, free: Ports, m
 
 def test_another_model_does_not_change_what_ray_is_told() -> None:
     model = LlamaCppModel(name="a", source="file:///a.gguf", cpus=64, replicas=3)
-    assert preflight.cpus(StackConfig(models=(model,))) == preflight.cpus(StackConfig())
+    assert preflight.logical_cpus(StackConfig(models=(model,))) == preflight.logical_cpus(StackConfig())

@@ -3,7 +3,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from infra.providers.secret import Secret
+from infra.providers.secret import SecretProvider
 
 
 def inputs(tmp_path: Path, **more: Any) -> dict[str, Any]:
@@ -17,55 +17,55 @@ def given(tmp_path: Path, value: str) -> dict[str, Any]:
 
 
 def test_a_generated_secret_is_256_bits_that_only_the_owner_can_read(tmp_path: Path, said: Any) -> None:
-    path, outputs = Secret().create(inputs(tmp_path), said.task)
+    path, outputs = SecretProvider().create(inputs(tmp_path), said.task)
     assert re.fullmatch(r"hr_[A-Za-z0-9_-]{43}", Path(path).read_text())
     assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
     assert stat.S_IMODE(Path(path).parent.stat().st_mode) == 0o700
     assert "value" not in outputs
     assert Path(path).read_text() not in repr(outputs)
-    Secret().delete(path, outputs, said.task)
+    SecretProvider().delete(path, outputs, said.task)
     assert not Path(path).exists()
-    Secret().delete(path, outputs, said.task)
+    SecretProvider().delete(path, outputs, said.task)
 
 
 def test_a_file_that_is_there_is_adopted(tmp_path: Path, said: Any) -> None:
-    path, outputs = Secret().create(inputs(tmp_path, reveal=True), said.task)
+    path, outputs = SecretProvider().create(inputs(tmp_path, reveal=True), said.task)
     assert outputs["value"] == Path(path).read_text()
-    assert Secret().create(inputs(tmp_path, reveal=True), said.task) == (path, outputs)
+    assert SecretProvider().create(inputs(tmp_path, reveal=True), said.task) == (path, outputs)
 
 
 def test_a_kept_secret_outlives_its_resource(tmp_path: Path, said: Any) -> None:
-    path, outputs = Secret().create(inputs(tmp_path, keep=True), said.task)
-    Secret().delete(path, outputs, said.task)
+    path, outputs = SecretProvider().create(inputs(tmp_path, keep=True), said.task)
+    SecretProvider().delete(path, outputs, said.task)
     assert Path(path).exists()
 
 
 def test_a_given_value_is_written_and_restored_when_it_drifts(tmp_path: Path, said: Any) -> None:
     wanted = given(tmp_path, "theirs")
-    path, outputs = Secret().create(wanted, said.task)
+    path, outputs = SecretProvider().create(wanted, said.task)
     assert Path(path).read_text() == "theirs"
-    assert Secret().diff(outputs, wanted).changed == ()
+    assert SecretProvider().diff(outputs, wanted).changed == ()
     Path(path).write_text("changed")
-    found = Secret().read(path, outputs)
-    assert "drifted" in Secret().diff(found.outputs, wanted).changed
-    Secret().update(path, found.outputs, wanted, said.task)
+    found = SecretProvider().read(path, outputs)
+    assert "drifted" in SecretProvider().diff(found.outputs, wanted).changed
+    SecretProvider().update(path, found.outputs, wanted, said.task)
     assert Path(path).read_text() == "theirs"
 
 
 def test_a_file_that_others_may_read_is_drift_and_is_mended(tmp_path: Path, said: Any) -> None:
-    path, outputs = Secret().create(inputs(tmp_path), said.task)
+    path, outputs = SecretProvider().create(inputs(tmp_path), said.task)
     Path(path).chmod(0o644)
-    found = Secret().read(path, outputs)
-    assert Secret().diff(found.outputs, inputs(tmp_path)).changed == ("drifted",)
-    Secret().update(path, found.outputs, inputs(tmp_path), said.task)
+    found = SecretProvider().read(path, outputs)
+    assert SecretProvider().diff(found.outputs, inputs(tmp_path)).changed == ("drifted",)
+    SecretProvider().update(path, found.outputs, inputs(tmp_path), said.task)
     assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
 
 
 def test_a_missing_file_is_gone(tmp_path: Path, said: Any) -> None:
-    path, outputs = Secret().create(inputs(tmp_path), said.task)
+    path, outputs = SecretProvider().create(inputs(tmp_path), said.task)
     Path(path).unlink()
-    assert Secret().read(path, outputs).id is None
+    assert SecretProvider().read(path, outputs).id is None
 
 
 def test_the_value_is_a_secret_output() -> None:
-    assert "value" in Secret.secret_outputs
+    assert "value" in SecretProvider.secret_outputs

@@ -5,7 +5,7 @@ import pytest
 
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
-from infra.providers.serve_application import _covers, _deploy, _reason
+from infra.providers.serve_application import _contains, _deploy, _final_error
 
 LATE = "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task."
 
@@ -41,7 +41,7 @@ def test_what_serve_refuses_is_said_at_once() -> None:
     ],
 )
 def test_what_serve_fills_in_is_no_drift(there: object, wanted: object, covered: bool) -> None:
-    assert _covers(there, wanted) is covered
+    assert _contains(there, wanted) is covered
 
 
 def test_a_failed_deployment_is_reported_by_its_last_error() -> None:
@@ -51,6 +51,6 @@ Traceback (most recent call last):
     raise LookupError
 LookupError: secret file:/s cannot be read
 """
-    assert _reason(text) == "LookupError: secret file:/s cannot be read"
-    assert _reason("no route") == "no route"
-    assert _reason("") == "no reason given"
+    assert _final_error(text) == "LookupError: secret file:/s cannot be read"
+    assert _final_error("no route") == "no route"
+    assert _final_error("") == "no reason given"

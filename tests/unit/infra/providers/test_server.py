@@ -11,7 +11,7 @@ from pulumi.runtime import rpc
 from infra.providers.__main__ import KINDS
 from infra.providers.problem import Problem
 from infra.providers.resource import UNKNOWN, Found, Resource, Task, Values
-from infra.providers.server import Provider, plain, wrapped
+from infra.providers.server import Provider, from_property_value, to_property_value
 from infra.targets.layout import CHECKOUT
 
 URN = "urn:pulumi:s::p::headrace:local:Stack$headrace:index:Thing::name"
@@ -60,12 +60,12 @@ def test_type_tokens_are_for_ever() -> None:
 
 def test_values_survive_both_ways() -> None:
     value = {"a": [1, 2.5, "x", None, True], "b": {"c": UNKNOWN}}
-    assert plain(wrapped(value)) == value
-    assert isinstance(plain(wrapped(3)), int)
+    assert from_property_value(to_property_value(value)) == value
+    assert isinstance(from_property_value(to_property_value(3)), int)
 
 
 def test_secret_inputs_and_outputs_stay_secret() -> None:
-    properties = {"size": wrapped(1), "token": PropertyValue("planted", is_secret=True)}
+    properties = {"size": to_property_value(1), "token": PropertyValue("planted", is_secret=True)}
     created = asyncio.run(provider().create(protocol.CreateRequest(URN, properties, 0, False)))
     assert created.resource_id == "id"
     secret = {k for k, v in created.properties.items() if v.is_secret}
@@ -73,13 +73,13 @@ def test_secret_inputs_and_outputs_stay_secret() -> None:
 
 
 def test_a_preview_makes_nothing_and_leaves_outputs_unknown() -> None:
-    created = asyncio.run(provider().create(protocol.CreateRequest(URN, {"size": wrapped(1)}, 0, True)))
+    created = asyncio.run(provider().create(protocol.CreateRequest(URN, {"size": to_property_value(1)}, 0, True)))
     assert created.resource_id is None
     assert created.properties["port"].value == rpc.UNKNOWN
 
 
 def test_a_problem_in_check_is_a_failure_and_no_traceback() -> None:
-    checked = asyncio.run(provider().check(protocol.CheckRequest(URN, {}, {"size": wrapped(0)}, b"")))
+    checked = asyncio.run(provider().check(protocol.CheckRequest(URN, {}, {"size": to_property_value(0)}, b"")))
     assert checked.failures is not None
     assert [f.reason for f in checked.failures] == ["too small; make it larger"]
 

@@ -40,7 +40,7 @@ def test_end_reaches_every_process_of_the_session_even_without_its_leader(sessio
     pids = [p.pid for p in session.members()]
     assert len(pids) >= 2
     session.end(patience_s=0.3)
-    assert [p for p in pids if Stat.of(p)] == []
+    assert [p for p in pids if Stat.read(p)] == []
     assert not session.folder.exists()
 
 

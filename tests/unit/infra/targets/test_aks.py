@@ -14,10 +14,10 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.cloud_config import Azure, Cluster, Network
 from infra.gpu.pools import NodePool
-from infra.targets.azure.aks import LEFT_BEHIND, aks, physical_name
+from infra.targets.azure.aks import LEFTOVERS, provision_aks, resource_name
 from infra.targets.azure.bucket import bucket_name
 from infra.targets.azure.nodes import IMMUTABLE
-from infra.targets.provisioned import Provisioned
+from infra.targets.provisioned_cluster import ProvisionedCluster
 from tests.loops import event_loop
 from tests.unit.plan import clouds
 
@@ -55,7 +55,7 @@ class Planned:
 class Plan:
     resources: dict[str, Planned] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
-    made: list[Provisioned] = field(default_factory=list)
+    made: list[ProvisionedCluster] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     secret: bool = False
     asked: dict[str, Any] = field(default_factory=dict)
@@ -137,7 +137,7 @@ def plan() -> Planner:
             made = planned.made
 
             def program() -> None:
-                made.append(aks(azure, cluster, pools, "prod", "llm"))
+                made.append(provision_aks(azure, cluster, pools, "prod", "llm"))
 
             loop.run_until_complete(run_pulumi_func(program))
             handed_on: dict[str, Any] = {
@@ -455,7 +455,7 @@ def test_what_it_hands_on(plan: Planner) -> None:
     assert made.pod_labels == {"azure.workload.identity/use": "true"}
     assert made.data_uri == f"az://{bucket_name(SUBSCRIPTION, 'prod')}/data"
     assert [(e.cidr, e.port) for e in made.identity] == [("0.0.0.0/0", 443)]
-    assert made.left_behind == LEFT_BEHIND
+    assert made.leftovers == LEFTOVERS
     assert made.owner._name == "cluster"
     assert {r._name for r in made.ready} == {
         "pool-cpu",
@@ -478,7 +478,7 @@ def test_names_are_such_as_azure_takes(stack: str) -> None:
     assert bucket_name(SUBSCRIPTION, stack).isalnum()
     assert bucket_name(SUBSCRIPTION, stack).islower()
     assert len(bucket_name(SUBSCRIPTION, stack)) <= 24
-    name = physical_name(stack)
+    name = resource_name(stack)
     assert name.replace("-", "").isalnum()
     assert len(name) <= 54
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from infra.cluster_config import Kubernetes
-from infra.targets.cluster import Unusable, read
+from infra.targets.cluster import ClusterUnusable, read_kubeconfig
 
 AUTHORITY = base64.b64encode(b"authority").decode()
 
@@ -21,15 +21,15 @@ def document(**cluster: str) -> dict[str, Any]:
 
 
 def said(settings: Kubernetes, content: str = "") -> str:
-    with pytest.raises(Unusable) as raised:
-        read(settings, content)
+    with pytest.raises(ClusterUnusable) as raised:
+        read_kubeconfig(settings, content)
     return str(raised.value.mistake)
 
 
 def test_the_current_context(tmp_path: Path) -> None:
     file = tmp_path / "kubeconfig"
     file.write_text(yaml.safe_dump(document()))
-    there = read(Kubernetes(kubeconfig=str(file)))
+    there = read_kubeconfig(Kubernetes(kubeconfig=str(file)))
     assert (there.context, there.server, there.path) == ("one", "https://a:6443", file)
     assert "planted" not in repr(there)
 
@@ -38,14 +38,14 @@ def test_the_first_of_the_environment(tmp_path: Path, monkeypatch: pytest.Monkey
     file = tmp_path / "kubeconfig"
     file.write_text(yaml.safe_dump(document()))
     monkeypatch.setenv("KUBECONFIG", f"{file}:/other")
-    assert read(Kubernetes()).path == file
+    assert read_kubeconfig(Kubernetes()).path == file
 
 
 def test_a_cluster_keeps_its_identity_when_it_moves() -> None:
     one, two = (yaml.safe_dump(document(server=s, **{"certificate-authority-data": AUTHORITY})) for s in ("a", "b"))
-    assert read(Kubernetes(), one).identifier == read(Kubernetes(), two).identifier
+    assert read_kubeconfig(Kubernetes(), one).identifier == read_kubeconfig(Kubernetes(), two).identifier
     other = yaml.safe_dump(document(**{"certificate-authority-data": base64.b64encode(b"x").decode()}))
-    assert read(Kubernetes(), one).identifier != read(Kubernetes(), other).identifier
+    assert read_kubeconfig(Kubernetes(), one).identifier != read_kubeconfig(Kubernetes(), other).identifier
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from pulumi.runtime.stack import run_pulumi_func
 from infra.cloud_config import Aws, Cluster
 from infra.gpu.pools import NodePool
 from infra.targets.aws.bucket import bucket_name
-from infra.targets.aws.eks import LEFT_BEHIND, eks
-from infra.targets.aws.network import within, zones
-from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
+from infra.targets.aws.eks import LEFTOVERS, provision_eks
+from infra.targets.aws.network import subnets_in_zones, zone_ranges
+from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster
 from tests.loops import event_loop
 from tests.unit.plan import clouds
 
@@ -117,13 +117,15 @@ def plan() -> Callable[..., Plan]:
             settings.configure(settings.SETTINGS)
             aws = Aws(**SETTINGS, **{k: given.pop(k) for k in ("mode", "image") if k in given})
 
-            async def hand_on(made: Provisioned) -> None:
+            async def hand_on(made: ProvisionedCluster) -> None:
                 planned.outputs["kubeconfig"] = await made.kubeconfig.future(with_unknowns=True)
                 planned.outputs["secret"] = await made.kubeconfig.is_secret()
                 planned.outputs["identifier"] = await pulumi.Output.from_input(made.identifier).future()
 
             def program() -> None:
-                made = eks(aws, Cluster(**{**CLUSTER, **given}), [NodePool(**p) for p in pools], "prod", "serving")
+                made = provision_eks(
+                    aws, Cluster(**{**CLUSTER, **given}), [NodePool(**p) for p in pools], "prod", "serving"
+                )
                 planned.outputs["made"] = made
                 planned.outputs["ready"] = [r._name for r in made.ready]
                 waited.append(asyncio.ensure_future(hand_on(made)))
@@ -314,7 +316,7 @@ def test_nodes_are_private_and_go_out_by_one_gateway(plan: Callable[..., Plan]) 
 
 def test_a_zone_keeps_its_ranges_when_another_comes() -> None:
     cidr = IPv4Network("10.60.0.0/20")
-    two, three = (zones("eu-central-1", cidr, asked) for asked in ((), ("eu-central-1f", "eu-central-1a")))
+    two, three = (zone_ranges("eu-central-1", cidr, asked) for asked in ((), ("eu-central-1f", "eu-central-1a")))
     assert [z.name[-1] for z in two] == ["a", "b"]
     assert [z.name[-1] for z in three] == ["a", "b", "f"]
     assert three[:2] == two
@@ -417,8 +419,8 @@ def test_what_is_handed_on(plan: Callable[..., Plan]) -> None:
     made = outputs["made"]
     assert made.storage_class == "headrace-gp3"
     assert made.data_uri == "s3://" + bucket_name("123456789012", "prod")
-    assert made.identity == [Egress("169.254.170.23/32", 80)]
-    assert made.left_behind == LEFT_BEHIND
+    assert made.identity == [IdentityEndpoint("169.254.170.23/32", 80)]
+    assert made.leftovers == LEFTOVERS
     assert made.service_account_annotations == {}, "the association is all that EKS Pod Identity needs"
     assert outputs["secret"] is True
     assert outputs["identifier"] == "d5f0c6046c0bd234", "of the certificate authority"
@@ -467,9 +469,9 @@ def test_a_private_api_server_in_an_adopted_network(plan: Callable[..., Plan]) -
 
 def test_an_adopted_network_without_the_zone() -> None:
     found = [("subnet-b", "eu-central-1b"), ("subnet-a", "eu-central-1a")]
-    assert within(found, ["eu-central-1a"]) == ["subnet-a"]
+    assert subnets_in_zones(found, ["eu-central-1a"]) == ["subnet-a"]
     with pytest.raises(pulumi.RunError, match=r"has none in eu-central-1c, but in eu-central-1a, eu-central-1b"):
-        within(found, ["eu-central-1c"])
+        subnets_in_zones(found, ["eu-central-1c"])
 
 
 def test_auto_mode(plan: Callable[..., Plan]) -> None:

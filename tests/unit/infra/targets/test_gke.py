@@ -15,8 +15,8 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.cloud_config import Cluster, Gcp
 from infra.gpu.pools import NodePool
-from infra.targets.gcp.gke import APIS, gke, left_behind
-from infra.targets.provisioned import SERVICE_ACCOUNTS, Egress, Provisioned
+from infra.targets.gcp.gke import APIS, leftovers, provision_gke
+from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster
 from tests.loops import event_loop
 from tests.unit.plan import clouds
 
@@ -83,7 +83,7 @@ class Planned:
     """The resources by name, and what the target hands on."""
 
     made: dict[str, Made]
-    provisioned: Provisioned
+    provisioned: ProvisionedCluster
     kubeconfig: str
     kubeconfig_is_secret: bool
     identifier: str
@@ -105,7 +105,7 @@ def plan() -> Callable[..., Planned]:
             kept: dict[str, Any] = {}
 
             def program() -> None:
-                provisioned = gke(
+                provisioned = provision_gke(
                     Gcp.model_validate({"project": "example-project", "region": "europe-west4", **gcp}),
                     Cluster.model_validate(CLUSTER if cluster is None else cluster),
                     [NodePool.model_validate(p) for p in pools],
@@ -362,8 +362,11 @@ def test_what_is_handed_on(plan: Callable[..., Planned]) -> None:
         "iam.gke.io/gcp-service-account": "headrace-prod-pods@example-project.iam.gserviceaccount.com"
     }
     assert handed.pod_labels == {}
-    assert list(handed.identity) == [Egress("169.254.169.254/32", 80), Egress("169.254.169.254/32", 8080)]
-    assert handed.left_behind
+    assert list(handed.identity) == [
+        IdentityEndpoint("169.254.169.254/32", 80),
+        IdentityEndpoint("169.254.169.254/32", 8080),
+    ]
+    assert handed.leftovers
 
 
 def test_the_kubeconfig_is_secret_and_holds_no_credential(plan: Callable[..., Planned]) -> None:
@@ -408,7 +411,7 @@ def test_two_stacks_share_a_project(plan: Callable[..., Planned]) -> None:
 
 
 def test_what_is_left_behind_is_told_with_how_to_see_it() -> None:
-    words = "\n".join(left_behind(Gcp(project="example-project", region="europe-west4"), "headrace-prod"))
+    words = "\n".join(leftovers(Gcp(project="example-project", region="europe-west4"), "headrace-prod"))
     for what in ("compute disks list", "forwarding-rules list", "network-endpoint-groups list", "firewall-rules list"):
         assert what in words
     assert words.count("--project example-project") == 4

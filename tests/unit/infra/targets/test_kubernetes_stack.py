@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pulumi import ResourceOptions, ResourceTransformArgs
 
-from infra.targets.kubernetes_stack import CHART, wait_until_ready
+from infra.targets.kubernetes_stack import CHART, add_await_annotations
 
 MARGIN_S = 300
 """Until pods end at all, and for the volume itself."""
@@ -19,7 +19,7 @@ def told(kind: str) -> dict[str, Any] | None:
     args = ResourceTransformArgs(
         custom=True, type_=f"kubernetes:{kind}", name="a", props={"metadata": metadata}, opts=ResourceOptions()
     )
-    changed = wait_until_ready(args)
+    changed = add_await_annotations(args)
     assert metadata["annotations"] == {"kept": "yes"}
     return changed and dict(changed.props)["metadata"]["annotations"]
 

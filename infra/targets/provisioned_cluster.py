@@ -14,7 +14,7 @@ SERVICE_ACCOUNTS = ("headrace", "headrace-jobs")
 """Of the pods that use the bucket, workers and jobs: charts/headrace/templates/serviceaccounts.yaml."""
 
 
-def plain(stack: str, length: int) -> str:
+def resource_slug(stack: str, length: int) -> str:
     """A stack's name in lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", stack.lower()).strip("-")[:length].rstrip("-")
 
@@ -38,7 +38,7 @@ def kubeconfig(name: str, cluster: Mapping[str, str], sign_in: Mapping[str, obje
 
 
 @dataclass(frozen=True)
-class Egress:
+class IdentityEndpoint:
     """Where pods get their identity from: allowed through the network policies."""
 
     cidr: str
@@ -46,7 +46,7 @@ class Egress:
 
 
 @dataclass(frozen=True)
-class Provisioned:
+class ProvisionedCluster:
     """What each cloud's target, and machines of your own, hand on."""
 
     kubeconfig: Output[str]
@@ -65,6 +65,6 @@ class Provisioned:
     """By which the serving pods get the identity that may use the bucket."""
     pod_labels: Mapping[str, str] = field(default_factory=dict)
     """The same, on pods."""
-    identity: Sequence[Egress] = ()
-    left_behind: Sequence[str] = ()
+    identity: Sequence[IdentityEndpoint] = ()
+    leftovers: Sequence[str] = ()
     """What the cloud is known to leave after `purge`, in words: it is printed."""
