@@ -1,1 +1,1 @@
-"""Machines over SSH become a Kubernetes cluster, by kubeadm: the steps, each of which may be taken again."""
+"""Turns hosts into a Kubernetes cluster by kubeadm, over SSH. Every step can be repeated after an interruption."""

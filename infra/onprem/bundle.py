@@ -1,7 +1,7 @@
-"""An offline bundle: a folder with all that hosts need and cannot fetch. `python -m tools.bundle` makes it.
+"""An offline bundle: a folder with everything that hosts would otherwise download. `python -m tools.bundle` creates it.
 
-bundle.json says what is in it: `kubernetes` (version), `binaries` (name -> file), `images` (an OCI archive), `digests`
-(of its images, by name), `packages` (Debian's, name -> file), `sha256` (of each file).
+Its bundle.json has `kubernetes` (version), `binaries` (name -> file), `images` (an OCI archive), `digests` (image
+name -> digest), `packages` (Debian package -> file) and `sha256` (file -> checksum).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MANIFEST = "bundle.json"
 
 @dataclass(frozen=True)
 class OfflineBundle:
-    """An opened bundle; its files are read when a host needs them."""
+    """The content of a bundle; its files are read when a host needs them."""
 
     folder: Path
     kubernetes: str
@@ -34,29 +34,29 @@ class OfflineBundle:
 
     @classmethod
     def open(cls, path: str) -> OfflineBundle:
-        """Raises `Problem` when there is none."""
+        """Opens the bundle in a folder; raises `Problem` if there is none."""
         folder = CHECKOUT / Path(path).expanduser()
         try:
-            said: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+            manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
             return cls(
                 folder,
-                said["kubernetes"],
-                said["binaries"],
-                said["images"],
-                said["digests"],
-                said["packages"],
-                said["sha256"],
+                manifest["kubernetes"],
+                manifest["binaries"],
+                manifest["images"],
+                manifest["digests"],
+                manifest["packages"],
+                manifest["sha256"],
             )
         except (OSError, ValueError, KeyError, TypeError) as e:
-            raise Problem(f"{folder} is no bundle: {MANIFEST} cannot be read ({type(e).__name__}: {e})") from None
+            raise Problem(f"{folder} is not a bundle: cannot read {MANIFEST} ({type(e).__name__}: {e})") from None
 
     @property
     def digest(self) -> str:
-        """Of all that is in it."""
+        """Digest of the whole content."""
         return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()[:16]
 
     def tag(self, repository: str) -> str:
-        """Of the image of this repository; empty when there is none."""
+        """Returns the tag of the image with this repository; empty if there is none."""
         found = [name for name in self.digests if name.rpartition(":")[0] == repository]
         return found[0].rpartition(":")[2] if found else ""
 
@@ -64,16 +64,16 @@ class OfflineBundle:
         return self.folder / name
 
     def mistakes(self, version: str) -> list[str]:
-        """What is wrong with it for a cluster of this version; every file is read."""
+        """Returns the problems of the bundle for a cluster of this version; reads all files."""
         found = []
         if self.kubernetes != version:
-            found.append(f"{self.folder} holds Kubernetes {self.kubernetes}, and the cluster is to have {version}")
+            found.append(f"{self.folder} has Kubernetes {self.kubernetes}, but the cluster needs {version}")
         found += [f"{self.folder} has no {name}" for name in BINARIES if name not in self.binaries]
         for name in sorted({*self.binaries.values(), self.images, *self.packages.values()}):
             if not self.file(name).is_file():
                 found.append(f"{self.file(name)} is missing")
             elif sha256(self.file(name)) != self.sha256.get(name):
-                found.append(f"{self.file(name)} is damaged: its SHA-256 is not the manifest's")
+                found.append(f"{self.file(name)} is damaged: its SHA-256 differs from the manifest")
         return found
 
 

@@ -1,4 +1,4 @@
-"""Members of etcd, asked through the JSON gateway of a control plane: no host needs etcdctl.
+"""Members of etcd, managed through the JSON gateway of a control plane, so that no host needs etcdctl.
 
 https://etcd.io/docs/latest/dev-guide/api_grpc_gateway/
 """
@@ -16,21 +16,21 @@ from infra.onprem.ssh import RemoteHost
 class EtcdMember:
     id: str
     name: str
-    """Empty while it has not started."""
+    """Empty until the member has started."""
     peer: str
-    """URL by which the others reach it."""
+    """URL for the other members."""
 
 
 def members(host: RemoteHost) -> list[EtcdMember]:
-    """Every member, as the host's own etcd knows them."""
-    said = json.loads(_call_api(host, "list", "{}"))
-    return [EtcdMember(m["ID"], m.get("name", ""), (m.get("peerURLs") or [""])[0]) for m in said.get("members", ())]
+    """Returns all members, from the host's own etcd."""
+    response = json.loads(_call_api(host, "list", "{}"))
+    return [EtcdMember(m["ID"], m.get("name", ""), (m.get("peerURLs") or [""])[0]) for m in response.get("members", ())]
 
 
 def remove(host: RemoteHost, name: str, address: str) -> None:
-    """Removes the member that a lost control plane leaves; one that is not there is no error.
+    """Removes the member of a lost control plane, if it exists.
 
-    One that never started has no name yet, and the address of its host.
+    A member that never started has no name and is found by its host's address.
     """
     for member in members(host):
         if member.name == name or urlsplit(member.peer).hostname == address:

@@ -1,4 +1,4 @@
-"""Settings become the inputs of resources: plain values."""
+"""Converts settings to the inputs of resources, which are plain values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class ResourceInputs:
-    """Of all resources of one cluster. `image` is kube-router's, for example a mirror's."""
+    """Inputs of all resources of one cluster. `image` is the reference of kube-router's image."""
 
     settings: OnPrem
     stack: str
@@ -29,7 +29,7 @@ class ResourceInputs:
         object.__setattr__(self, "bundle", OfflineBundle.open(self.settings.bundle) if self.settings.bundle else None)
 
     def machine(self, host: Host) -> Values:
-        """Of `infra.providers.machine`."""
+        """Returns the inputs of `infra.providers.machine`."""
         settings = self.settings
         peers = [str(h.address) for h in settings.control_planes] if self._shares_virtual_ip(host) else []
         return {
@@ -49,7 +49,7 @@ class ResourceInputs:
         }
 
     def node(self, host: Host) -> Values:
-        """Of `infra.providers.kubernetes_node`."""
+        """Returns the inputs of `infra.providers.kubernetes_node`."""
         settings = self.settings
         taints = [taint.model_dump() for taint in host.node_taints]
         if not settings.pods_run_on(host):
@@ -68,7 +68,7 @@ class ResourceInputs:
         }
 
     def cluster(self) -> Values:
-        """Of `infra.providers.kubernetes_cluster`."""
+        """Returns the inputs of `infra.providers.kubernetes_cluster`."""
         settings = self.settings
         ranges = (str(settings.pod_range), str(settings.service_range))
         manifests = [network.network_manifest(self.image, *ranges, str(settings.endpoint))]

@@ -1,4 +1,4 @@
-"""kubeadm's configuration files, and its runs on a host.
+"""Writes kubeadm's configuration, and runs kubeadm on a host.
 
 https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/
 """
@@ -19,12 +19,12 @@ PORT = 6443
 SOCKET = "unix:///run/containerd/containerd.sock"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 MEMBER_FILE = "/var/lib/headrace/member"
-"""On a host that is a node of ours: the digest of its cluster's certificate authority."""
+"""File on nodes of the cluster with the digest of the certificate authority."""
 IGNORED_CHECKS = ("SystemVerification",)
-"""Of kubeadm's checks, on hosts with control groups of version 1: it knows version 2 alone, the kubelet takes both."""
+"""Checks of kubeadm to skip on hosts with control groups of version 1, which the kubelet supports and kubeadm not."""
 MIN_FREE_DISK = "2Gi"
-"""Free space below which a kubelet takes no pods and removes images. Not a share of the disk: 5 % of 250 GiB is more
-than the preflight asks for, so that a machine which it passed was a node that nothing ran on."""
+"""Free disk space below which a kubelet rejects pods and removes images. It is not a percentage: 5 % of 250 GiB is more
+than the preflight requires, and a host that passed it would run no pods."""
 RUN_S = 900
 LOCK_PATIENCE_S = 600
 
@@ -33,21 +33,21 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class ClusterConfiguration:
-    """What all nodes of a cluster have in common."""
+    """Configuration that all nodes of a cluster share."""
 
     name: str
     version: str
     endpoint: str
-    """Address by which the API server is reached."""
+    """Address of the API server."""
     pod_range: str
     service_range: str
     names: Sequence[str]
-    """Addresses that the API server's certificate holds."""
+    """Addresses in the API server's certificate."""
     api_server_args: Mapping[str, str]
     dns_tag: str
-    """Of CoreDNS; empty: kubeadm's own choice."""
+    """Tag of CoreDNS' image; empty: kubeadm's default."""
     offline: bool
-    """Images cannot be pulled again: the kubelet collects none."""
+    """Images cannot be pulled again, so the kubelet must not remove unused ones."""
 
     @classmethod
     def from_values(cls, values: Values) -> ClusterConfiguration:
@@ -56,7 +56,7 @@ class ClusterConfiguration:
 
 @dataclass(frozen=True)
 class NodeRegistration:
-    """What a node is called and has when it registers."""
+    """A node's name, address and taints when it registers."""
 
     name: str
     address: str
@@ -76,8 +76,8 @@ class NodeRegistration:
 
 
 def cluster_document(configuration: ClusterConfiguration) -> Document:
-    """ClusterConfiguration."""
-    # Names of hosts need not be known to the others.
+    """Returns kubeadm's ClusterConfiguration."""
+    # Use addresses: the hosts' names may not resolve on other hosts.
     args = {"kubelet-preferred-address-types": "InternalIP", **configuration.api_server_args}
     return {
         "apiVersion": API,
@@ -100,7 +100,7 @@ def _kubelet(configuration: ClusterConfiguration) -> Document:
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "cgroupDriver": "systemd",
-        # Hosts with control groups of version 1 are told from others by nobody: the setting is the cluster's.
+        # The setting applies to the whole cluster, which may have hosts with control groups of version 1.
         "failCgroupV1": False,
         "evictionHard": {
             "memory.available": "200Mi",
@@ -116,20 +116,20 @@ def _kube_proxy() -> Document:
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "iptables",
-        # The limits of connection tracking stay the hosts' own.
+        # Keep the hosts' own limits of connection tracking.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     }
 
 
 def init_documents(configuration: ClusterConfiguration, node: NodeRegistration) -> str:
-    """What `kubeadm init` reads."""
+    """Returns the configuration for `kubeadm init`."""
     return _documents(
         {
             "apiVersion": API,
             "kind": "InitConfiguration",
             "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": PORT},
             "nodeRegistration": node.registration,
-            # Every node joins with a token of its own: this one nobody gets to know.
+            # This token is not used: every node joins with its own one.
             "bootstrapTokens": [{"ttl": "1m0s"}],
         },
         cluster_document(configuration),
@@ -139,7 +139,7 @@ def init_documents(configuration: ClusterConfiguration, node: NodeRegistration) 
 
 
 def join_documents(node: NodeRegistration, endpoint: str, token: str, authority: str, certificate_key: str = "") -> str:
-    """What `kubeadm join` reads: secret. `certificate_key`: the node becomes a control plane."""
+    """Returns the configuration for `kubeadm join`, a secret. With `certificate_key`, the node is a control plane."""
     plane = {
         "controlPlane": {
             "localAPIEndpoint": {"advertiseAddress": node.address, "bindPort": PORT},
@@ -168,19 +168,19 @@ def _documents(*documents: Document) -> str:
 
 
 def preflight_flags(legacy_cgroups: bool) -> tuple[str, ...]:
-    """The same as an argument, for verbs that take no configuration."""
+    """Returns the arguments that skip `IGNORED_CHECKS`, for subcommands without a configuration."""
     return (f"--ignore-preflight-errors={','.join(IGNORED_CHECKS)}",) if legacy_cgroups else ()
 
 
 def is_member(host: RemoteHost) -> bool:
-    """True when the host is a node of ours."""
+    """Returns whether the host is a node of a Headrace cluster."""
     return host.succeeds(f"test -s {MEMBER_FILE}")
 
 
 def run(host: RemoteHost, *arguments: str, configuration: str = "", member: bool = False) -> None:
-    """Runs kubeadm to its end, also when the connection is cut; one that an earlier run left is waited for.
+    """Runs kubeadm. It finishes even if the connection is lost; the next run waits for it.
 
-    `member`: the host is noted as a node when it succeeds. Raises `Failed` with the end of its log.
+    With `member`, the host is recorded as a node after success. Raises `CommandFailed` with the end of the log.
     """
     name = f"kubeadm {' '.join(a for a in arguments if not a.startswith('--'))}"
     host.run(
@@ -195,7 +195,7 @@ def run(host: RemoteHost, *arguments: str, configuration: str = "", member: bool
     )
 
 
-# Its output goes to a file: with a connection that is cut, a pipe's end would end kubeadm in the middle.
+# Its output goes to a file: with a pipe, kubeadm would be killed when the connection is lost.
 _RUN = f"""
 configuration=$1 member=$2
 shift 2

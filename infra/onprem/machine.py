@@ -1,6 +1,6 @@
-"""A host is made ready for kubeadm, and made again what it was.
+"""Prepares a host for kubeadm, and restores it afterwards.
 
-Every file is written only where its content differs, and what was there before is kept on the host.
+A file is written only if its content differs, and the original is kept on the host.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from infra.providers.problem import Problem
 from infra.providers.resource import Values
 
 PROGRAMS = "/opt/headrace"
-"""Folder of Kubernetes' binaries, by version: an upgrade switches from one to the other."""
+"""Folder with one subfolder of Kubernetes' binaries for each version, between which an upgrade switches."""
 UPLOAD_S = 1800
 PACKAGES_S = 900
 
@@ -35,7 +35,7 @@ KEEPALIVED = "/etc/keepalived/keepalived.conf"
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """What a host is to be: the inputs of a `Machine`."""
+    """The wanted state of a host, from the inputs of `infra.providers.machine`."""
 
     stack: str
     address: str
@@ -46,10 +46,10 @@ class MachineSpec:
     gpus: int
     driver: str
     virtual_ip: str
-    """Empty where the host has no part in it."""
+    """Empty if the host does not share a virtual IP."""
     interface: str
     peers: Sequence[str]
-    """Addresses of all hosts that may have the virtual IP, the first choice first."""
+    """Addresses of all hosts that share the virtual IP, in order of preference."""
 
     @classmethod
     def from_values(cls, values: Values) -> MachineSpec:
@@ -57,29 +57,29 @@ class MachineSpec:
 
 
 def run_file(host: RemoteHost, file: str, *arguments: str, **options: object) -> str:
-    """Runs one of our scripts, with what all of them use; returns what it prints."""
+    """Runs a script of `infra/onprem/files` with the functions of library.sh; returns its output."""
     script = f"{read_file('library.sh')}\n{read_file(file)}"
     return host.output(script, *arguments, what=file, **options)
 
 
 def write_file(host: RemoteHost, path: str, content: str, mode: int = 0o644) -> bool:
-    """True when there was something else at `path`."""
+    """Writes a file; returns whether its content changed."""
     script = f'{read_file("library.sh")}\nwrite "$1" "$2"'
     return host.output(script, path, f"{mode:o}", input=content, what=f"writing {path}") == "changed"
 
 
 def restore_file(host: RemoteHost, path: str) -> None:
-    """Puts back what was at `path` before us."""
+    """Restores the original file at `path`."""
     host.run(f'{read_file("library.sh")}\nrestore "$1"', path, what=f"restoring {path}")
 
 
 def prepare(host: RemoteHost, wanted: MachineSpec) -> None:
-    """Makes a host ready for kubeadm. Raises `Problem`."""
+    """Prepares a host for kubeadm. Raises `Problem`."""
     bundle = OfflineBundle.open(wanted.bundle) if wanted.bundle else None
     try:
         run_file(host, "before.sh", wanted.stack)
     except CommandFailed as e:
-        raise Problem(f"{e}\ntake it out of that stack, or choose another host") from None
+        raise Problem(f"{e}\nremove it from that stack, or choose another host") from None
     facts = gather(host)
     _packages(host, wanted, facts, bundle)
     facts = gather(host)
@@ -96,21 +96,21 @@ def prepare(host: RemoteHost, wanted: MachineSpec) -> None:
 
 
 def restore_host(host: RemoteHost, stack: str) -> None:
-    """Makes the host what it was, if it is the stack's. Kubernetes must have left it."""
+    """Restores the host if it belongs to the stack. It must have left the cluster before."""
     if owner(host) != stack:
         return
     if is_member(host):
-        raise Problem(f"{host.name} is still a node; it leaves the cluster first")
+        raise Problem(f"{host.name} is still a node; remove it from the cluster first")
     run_file(host, "restore.sh", timeout_s=PACKAGES_S)
 
 
 def owner(host: RemoteHost) -> str:
-    """The stack that the host was prepared for; empty when it is nobody's."""
+    """Returns the stack that the host was prepared for; empty if there is none."""
     return host.output("cat /var/lib/headrace/owner 2>/dev/null || :")
 
 
 def host_state(host: RemoteHost, wanted: MachineSpec) -> str:
-    """What is ours on the host: empty when it was made anew, `drifted` when a file is not as we wrote it."""
+    """Returns "as wanted", "drifted" if a file was changed, or an empty string if the host is not prepared."""
     if owner(host) != wanted.stack:
         return ""
     expected = {KUBELET: read_file("kubelet.service"), SYSCTL: read_file("sysctl.conf")}
@@ -133,11 +133,11 @@ def _packages(host: RemoteHost, wanted: MachineSpec, facts: HostFacts, bundle: O
         run_file(host, "packages.sh", *lacking, timeout_s=PACKAGES_S)
         return
     if absent := [name for name in lacking if name not in bundle.packages]:
-        raise Problem(f"{host.name} lacks {', '.join(absent)}, and the bundle has no such packages")
+        raise Problem(f"{host.name} lacks the packages {', '.join(absent)}, which the bundle does not have")
     host.run("umask 077; rm -rf /run/headrace/packages; mkdir -p /run/headrace/packages")
     for file in bundle.packages.values():
         host.run('cat >"/run/headrace/packages/$1"', Path(file).name, input=bundle.file(file), timeout_s=UPLOAD_S)
-    # Their dependencies are in the bundle too.
+    # The bundle has the dependencies too.
     run_file(host, "packages.sh", timeout_s=PACKAGES_S)
 
 
@@ -158,7 +158,7 @@ def _binaries(host: RemoteHost, wanted: MachineSpec, bundle: OfflineBundle | Non
     for name in BINARIES:
         path = f"{folder}/{name}"
         digest = bundle.sha256[bundle.binaries[name]] if bundle else wanted.checksums[name]
-        if digest in placed:  # one file under several names
+        if digest in placed:  # the same file under another name
             host.run('ln -f "$1" "$2"', placed[digest], path)
         elif _digest(host, path) != digest:
             if bundle:
@@ -167,7 +167,7 @@ def _binaries(host: RemoteHost, wanted: MachineSpec, bundle: OfflineBundle | Non
                 url = f"{wanted.downloads}/v{wanted.kubernetes_version}/bin/linux/amd64/{name}"
                 host.run(_FETCH + _TAKE, path, digest, url, timeout_s=UPLOAD_S, what=f"fetching {url}")
         placed[digest] = path
-    # A node's are switched by an upgrade, one node after the other.
+    # On a node, the upgrade switches the version later, one node at a time.
     if not (is_member(host) and host.succeeds("test -x /usr/local/bin/kubelet")):
         link_binaries(host, wanted.kubernetes_version)
 
@@ -182,7 +182,7 @@ _FETCH = 'curl --fail --silent --show-error --location --retry 3 --connect-timeo
 
 
 def link_binaries(host: RemoteHost, version: str, names: Sequence[str] = BINARIES) -> None:
-    """Makes this version the one that the host runs; the kubelet takes it when it is restarted."""
+    """Switches the host to this version of Kubernetes; the kubelet uses it after a restart."""
     script = f"""{read_file("library.sh")}
 from=$1
 shift
@@ -196,7 +196,7 @@ done
 
 
 def _containerd(host: RemoteHost, wanted: MachineSpec, facts: HostFacts) -> None:
-    # With the operator, its toolkit brings the runtime and says so in a file of its own.
+    # With the GPU operator, its container toolkit configures the runtime in a separate file.
     nvidia = bool(wanted.gpus and wanted.driver == "preinstalled" and facts["nvidia_runtime"])
     images = host.output('kubeadm config images list --kubernetes-version "v$1"', wanted.kubernetes_version)
     content = render(
@@ -214,15 +214,15 @@ def _containerd(host: RemoteHost, wanted: MachineSpec, facts: HostFacts) -> None
 
 
 def _images(host: RemoteHost, bundle: OfflineBundle) -> None:
-    said = host.output("ctr --namespace k8s.io images list").splitlines()[1:]
-    present = {fields[0]: fields[2] for line in said if len(fields := line.split()) > 2}
+    lines = host.output("ctr --namespace k8s.io images list").splitlines()[1:]
+    present = {fields[0]: fields[2] for line in lines if len(fields := line.split()) > 2}
     by_digest = {_digest_reference(name, digest): digest for name, digest in bundle.digests.items()}
     if {**bundle.digests, **by_digest}.items() <= present.items():
         return
     host.task.say(f"{host.name}: {len(bundle.digests)} images")
     script = "ctr --namespace k8s.io images import - >/dev/null"
     host.run(script, input=bundle.file(bundle.images), timeout_s=UPLOAD_S, what="importing the bundle's images")
-    # The kubelet looks an image up by the name that the pod has, and the stack's own have digests.
+    # The kubelet looks up images by the reference in the pod, which has a digest in the stack's own pods.
     pairs = [word for name, digest in bundle.digests.items() for word in (name, _digest_reference(name, digest))]
     host.run(_TAG, *pairs, what="naming the bundle's images")
 
@@ -245,7 +245,7 @@ def _keepalived(host: RemoteHost, wanted: MachineSpec) -> None:
         "ip -oneline -4 address show to \"$1\" | awk 'NR == 1 {print $2}'", wanted.address
     )
     if not interface:
-        raise Problem(f"{host.name}: no interface has {wanted.address}; name it: headrace:onprem.interface")
+        raise Problem(f"{host.name}: no interface has {wanted.address}; set headrace:onprem.interface")
     if write_file(host, KEEPALIVED, keepalived_config(wanted, interface)):
         host.run("systemctl enable --quiet keepalived; systemctl restart keepalived")
     else:
@@ -253,12 +253,12 @@ def _keepalived(host: RemoteHost, wanted: MachineSpec) -> None:
 
 
 def keepalived_config(wanted: MachineSpec, interface: str) -> str:
-    """keepalived.conf: a control plane whose API server answers goes before one whose does not."""
+    """Returns keepalived.conf, which prefers control planes with a working API server."""
     others: Iterator[str] = (peer for peer in wanted.peers if peer != wanted.address)
     return render(
         "keepalived.conf",
         interface=interface,
-        # Hosts of several clusters may share a network: the number is the cluster's own, of its address.
+        # Several clusters may share a network, so the router id is derived from the cluster's virtual IP.
         router=str(int(IPv4Address(wanted.virtual_ip)) % 255 + 1),
         priority=str(100 + len(wanted.peers) - list(wanted.peers).index(wanted.address)),
         address=wanted.address,

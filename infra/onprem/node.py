@@ -1,4 +1,4 @@
-"""A prepared host becomes a node, and leaves its cluster."""
+"""Adds a prepared host to the cluster as a node, and removes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESET_S = 300
 
 
 def create(values: Values, task: Task) -> None:
-    """Makes the host a node, or goes on where an earlier run was cut; one that is a node stays one."""
+    """Makes the host a node, or continues an interrupted run. Does nothing if it is a node already."""
     others = _control_planes(values, but=values["name"])
     with RemoteHost(SshAddress.from_values(values), task) as host, connect_control_plane(others, task) as found:
         _wait_for_kubeadm(host)
@@ -27,7 +27,7 @@ def create(values: Values, task: Task) -> None:
             cluster = ControlPlane(host)
             wait_until_done(task, lambda: "" if is_api_ready(host) else "it does not answer", "the API server", READY_S)
         elif cluster is None:
-            raise Problem(f"{host.name}: there is no control plane to join")
+            raise Problem(f"{host.name} cannot join: no control plane has a cluster")
         else:
             _join(host, values, cluster)
             cluster.wait_ready(host.name)
@@ -35,18 +35,18 @@ def create(values: Values, task: Task) -> None:
 
 
 def update(old: Values, new: Values, task: Task) -> None:
-    """What can be changed while the node is one: labels, taints, volumes."""
+    """Changes labels, taints and volumes of a node."""
     with (
         RemoteHost(SshAddress.from_values(new), task) as host,
         connect_control_plane(_control_planes(new), task) as cluster,
     ):
         if cluster is None:
-            raise Problem(f"{host.name}: no cluster is there; `pulumi refresh` finds out what is")
+            raise Problem(f"{host.name}: the cluster does not exist; run `pulumi refresh`")
         configure_node(host, cluster, old, new)
 
 
 def configure_node(host: RemoteHost, cluster: ControlPlane, old: Values, new: Values) -> None:
-    """Gives a node the labels, taints and volumes that it is to have."""
+    """Sets a node's labels, taints and volumes."""
     name = new["name"]
     cluster.label(name, new["labels"], old.get("labels", {}))
     cluster.taint(name, new["taints"], old.get("taints", ()))
@@ -57,13 +57,13 @@ def configure_node(host: RemoteHost, cluster: ControlPlane, old: Values, new: Va
 
 
 def delete(values: Values, task: Task) -> None:
-    """Takes a node out of its cluster, and Kubernetes off the host. A host that does not answer is left as it is."""
+    """Removes a node from the cluster and Kubernetes from the host. A host that does not answer is left unchanged."""
     others = _control_planes(values, but=values["name"])
     host = RemoteHost(SshAddress.from_values(values), task)
     try:
         host.connect(REMOVAL_PATIENCE_S)
     except HostUnreachable as e:
-        task.say(f"{e}\n{host.name} is taken out of the cluster all the same, and is not cleaned")
+        task.say(f"{e}\n{host.name} is removed from the cluster, but Kubernetes stays on the host")
         _remove_lost_node(values, others, task)
         return
     with host, connect_control_plane(others, task) as cluster:
@@ -94,19 +94,19 @@ def _remove_objects(cluster: ControlPlane, values: Values) -> None:
 
 
 def _remove_folders(values: Values, task: Task) -> None:
-    """Volumes' folders go when they are empty: what pods left there is somebody's data."""
+    """Removes the folders of volumes if they are empty; data that pods left there is kept."""
     with RemoteHost(SshAddress.from_values(values), task) as host:
         script = """
 [ -d "$1" ] || exit 0
 find "$1" -mindepth 1 -maxdepth 1 -type d -empty -delete
-rmdir "$1" 2>/dev/null || echo "data stays in $1"
+rmdir "$1" 2>/dev/null || echo "data remains in $1"
 """
-        if said := host.output(script, values["volumes"]["path"], what="removing empty volumes"):
-            task.say(f"{host.name}: {said}")
+        if message := host.output(script, values["volumes"]["path"], what="removing empty volumes"):
+            task.say(f"{host.name}: {message}")
 
 
 def reset_host(host: RemoteHost, pod_range: str) -> None:
-    """Takes Kubernetes off the host: what is prepared stays."""
+    """Removes Kubernetes from the host, which stays prepared."""
     host.task.say(f"{host.name}: kubeadm reset")
     if host.succeeds("command -v kubeadm"):
         kubeadm.run(host, "reset", "--force", f"--cri-socket={kubeadm.SOCKET}")
@@ -114,7 +114,7 @@ def reset_host(host: RemoteHost, pod_range: str) -> None:
 
 
 def _wait_for_kubeadm(host: RemoteHost) -> None:
-    """One that an earlier run started goes on when its connection is cut."""
+    """Waits for the kubeadm of an earlier run, which continues even if the connection was lost."""
     script = f"[ ! -e /run/headrace/lock ] || flock --wait {kubeadm.LOCK_PATIENCE_S} /run/headrace/lock true"
     host.run(script, timeout_s=kubeadm.LOCK_PATIENCE_S + 30, what="waiting for an earlier kubeadm")
 
@@ -136,11 +136,11 @@ def _join(host: RemoteHost, values: Values, cluster: ControlPlane) -> None:
     authority = cluster.host.output(f"cat {MEMBER_FILE}")
     if is_member(host) and cluster.node(name):
         if host.output(f"cat {MEMBER_FILE}") != authority:
-            raise Problem(f"{name} is a node of another cluster; take it out of that one first")
+            raise Problem(f"{name} is a node of another cluster; remove it from that one first")
         _start_kubelet(host)
         return
     _clear_partial_join(host, values)
-    # Of a run that was cut: a host that joins must be new to the cluster.
+    # An interrupted run may have left a node object: a joining host must be new to the cluster.
     cluster.remove_node(name, values["address"])
     host.task.say(f"{name}: kubeadm join")
     host.run("systemctl enable --quiet kubelet")
@@ -158,16 +158,16 @@ def _start_kubelet(host: RemoteHost) -> None:
 
 
 def _clear_partial_join(host: RemoteHost, values: Values) -> None:
-    """Takes away what an earlier run left half made. Raises `Problem` where something may be somebody else's."""
+    """Removes the remains of an interrupted run. Raises `Problem` if the host was not prepared for this stack."""
     if owner(host) != values["stack"]:
         raise Problem(f"{host.name} was not prepared for stack '{values['stack']}'")
     if host.output("ls -d /etc/kubernetes/*.conf /etc/kubernetes/manifests/* /var/lib/kubelet/*.* 2>/dev/null || :"):
-        host.task.say(f"{host.name}: what an earlier run left is taken away")
+        host.task.say(f"{host.name}: removing the remains of an interrupted run")
         reset_host(host, values["pod_range"])
 
 
 def is_node(values: Values, task: Task) -> bool | None:
-    """True when the host is a node of its cluster; None when nobody can be asked."""
+    """Returns whether the host is a node of the cluster; None if it cannot be reached."""
     try:
         with RemoteHost(SshAddress.from_values(values), task) as host:
             return is_member(host)

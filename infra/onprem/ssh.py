@@ -1,6 +1,6 @@
-"""A host over SSH: commands and files, with its key checked, and errors in the operator's words.
+"""Runs commands on a host over SSH, with a verified host key and errors for the operator.
 
-Nothing secret is in a command: it goes by standard input, and what a command prints is never logged.
+Commands contain no secrets, which are passed on standard input. The output of commands is never logged.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from infra.providers.problem import Problem
 from infra.providers.resource import Task, Values
 
-if TYPE_CHECKING:  # half a second that stacks without hosts of their own need not wait for
+if TYPE_CHECKING:  # takes half a second to import, which only on-premises stacks need
     from asyncssh import SSHClientConnection
 
 CONNECT_S = 10
 LOGIN_S = 20
 KEEPALIVE_S = 5
-"""After three that are not answered the connection counts as lost."""
+"""Interval of keepalive messages. After three without an answer the connection counts as lost."""
 COMMAND_S = 300
 RECONNECT_S = 90
-"""A host that restarts is back by then."""
+"""How long to retry a lost connection: a restarting host is back by then."""
 REMOVAL_PATIENCE_S = 60
-"""A host that does not answer for this long is not waited for when it is taken out."""
+"""How long to wait for a host that does not answer before it is removed without it."""
 SHOWN_LINES = 8
 READ_BYTES = 1 << 18
-"""Bytes of a file that are read at once: asyncssh's own 8 KiB make a bundle's way several times as long."""
+"""Block size when reading files to upload: asyncssh's default of 8 KiB is several times slower."""
 ENVIRONMENT = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 T = TypeVar("T")
 
 
 class HostUnreachable(Problem):
-    """Nothing answers at a host's address."""
+    """A host does not answer."""
 
 
 class AccessRefused(Problem):
-    """A host answers and does not let us in, or is not the one that it should be."""
+    """A host answers but rejects the login, or has an unexpected host key."""
 
 
 class ConnectionLost(Problem):
-    """The connection ended in the middle; what the command did is not known."""
+    """The connection was lost during a command, whose result is unknown."""
 
 
 class CommandFailed(Problem):
@@ -57,7 +57,7 @@ class CommandFailed(Problem):
 
 @dataclass(frozen=True)
 class SshAddress:
-    """Where a host answers, as whom we log in, and which key it must show."""
+    """Address, user and keys for SSH to a host."""
 
     name: str
     address: str
@@ -69,18 +69,18 @@ class SshAddress:
 
     @classmethod
     def from_values(cls, values: Values) -> SshAddress:
-        """Out of a resource's inputs."""
+        """Creates an address from the inputs of a resource."""
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
     @property
     def login(self) -> str:
-        """As SSH names it."""
+        """User, address and port in SSH's notation."""
         return f"{self.user}@{self.address}" + (f":{self.port}" if self.port != 22 else "")
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended."""
+    """Exit status and output of a command."""
 
     status: int
     output: str
@@ -88,7 +88,7 @@ class CommandResult:
 
 
 class RemoteHost:
-    """A host that one operation works on: connected when first needed, and again when the connection is lost."""
+    """A host for the time of one operation, connected on first use and reconnected after a lost connection."""
 
     def __init__(self, address: SshAddress, task: Task) -> None:
         self.address = address
@@ -107,7 +107,7 @@ class RemoteHost:
         self.close()
 
     def connect(self, patience_s: float = 0) -> None:
-        """Connects; one that does not answer is tried again for a while. Raises `Unreachable` or `Refused`."""
+        """Connects, with retries for `patience_s` seconds. Raises `HostUnreachable` or `AccessRefused`."""
         deadline = time.monotonic() + patience_s
         while self._connection is None:
             try:
@@ -137,14 +137,14 @@ class RemoteHost:
         what: str = "",
         secret: bool = False,
     ) -> CommandResult:
-        """Runs a script of sh as root; `arguments` are its $1 and so on, `input` is what it reads.
+        """Runs a shell script as root, with `arguments` as $1 and so on, and `input` on standard input.
 
-        `again`: it may be run a second time when the connection is lost. `what` names it in errors; its first line
-        does where nothing is said. `secret`: what it says is not shown.
+        With `again`, the script may be run again after a lost connection. `what` names it in errors, by default its
+        first line. With `secret`, errors do not show its output.
 
         Raises:
-            Failed: it failed, and `check` is set.
-            Lost: the connection ended, and could not be made again, or `again` is not set.
+            CommandFailed: It failed, and `check` is set.
+            ConnectionLost: The connection was lost and not restored, or `again` is not set.
         """
         deadline = time.monotonic() + RECONNECT_S
         what = what or _script_name(script)
@@ -157,18 +157,18 @@ class RemoteHost:
                 self.close()
                 if not again or time.monotonic() > deadline:
                     raise
-                self.task.say(f"{self.name}: the connection is lost; trying again")
+                self.task.say(f"{self.name}: connection lost; trying again")
                 self.task.pause(2)
         if check and result.status:
             raise CommandFailed(f"{self.name}: {what} failed with status {result.status}{_output_tail(result, secret)}")
         return result
 
     def output(self, script: str, *arguments: str, **options: Any) -> str:
-        """What the script prints, without the last line's end."""
+        """Returns the output of a script, without the final newline."""
         return self.run(script, *arguments, **options).output.rstrip("\n")
 
     def succeeds(self, script: str, *arguments: str, **options: Any) -> bool:
-        """True when the script ends with status 0."""
+        """Returns whether a script ends with status 0."""
         return self.run(script, *arguments, check=False, **options).status == 0
 
     def _run(
@@ -180,17 +180,17 @@ class RemoteHost:
         words = ["sh", "-ec", f"{ENVIRONMENT}\n{script}", "sh", *arguments]
         if self.address.user != "root":
             words = ["sudo", "-n", "--", *words]
-        given: dict[str, Any] = {"stdin": DEVNULL}
+        standard_input: dict[str, Any] = {"stdin": DEVNULL}
         if isinstance(input, Path):
-            given = {"stdin": str(input), "bufsize": READ_BYTES}
-        elif input:  # of an empty one asyncssh would never send the end
-            given = {"input": input.encode() if isinstance(input, str) else input}
+            standard_input = {"stdin": str(input), "bufsize": READ_BYTES}
+        elif input:  # asyncssh would never send the end of an empty input
+            standard_input = {"input": input.encode() if isinstance(input, str) else input}
         try:
-            done = self._wait(self._connection.run(shlex.join(words), encoding=None, **given), timeout_s)
+            done = self._wait(self._connection.run(shlex.join(words), encoding=None, **standard_input), timeout_s)
         except (Error, OSError) as e:
-            raise ConnectionLost(f"{self.name}: the connection was lost while {what} ran: {_error_line(e)}") from None
+            raise ConnectionLost(f"{self.name}: connection lost during {what}: {_error_line(e)}") from None
         if done.exit_status is None or done.exit_status < 0:
-            raise ConnectionLost(f"{self.name}: the connection was lost while {what} ran")
+            raise ConnectionLost(f"{self.name}: connection lost during {what}")
         return CommandResult(done.exit_status, _decode(done.stdout), _decode(done.stderr))
 
     def _check_sudo(self) -> None:
@@ -201,12 +201,12 @@ class RemoteHost:
         if done.exit_status:
             user = self.address.user
             raise AccessRefused(
-                f"{self.name}: {user} may not use sudo without a password;"
+                f"{self.name}: {user} cannot use sudo without a password;"
                 f" add `{user} ALL=(ALL) NOPASSWD: ALL` to /etc/sudoers.d, or log in as root"
             )
 
     def _wait(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-        """Waits for what happens on the loop; the operator's Ctrl-C ends it."""
+        """Waits for a coroutine on the event loop; the operator can cancel it with Ctrl-C."""
         future = asyncio.run_coroutine_threadsafe(work, _loop())
         deadline = time.monotonic() + timeout_s
         try:
@@ -214,14 +214,14 @@ class RemoteHost:
                 try:
                     return future.result(0.2)
                 except concurrent.futures.TimeoutError:
-                    if future.done():  # since our time was over, or what it raised is the work's own
+                    if future.done():  # it finished just now, or the timeout is the coroutine's own
                         try:
                             return future.result()
                         except concurrent.futures.TimeoutError:
-                            raise ConnectionLost(f"{self.name}: it took too long to answer") from None
+                            raise ConnectionLost(f"{self.name}: timed out") from None
                     self.task.pause(0)
                     if time.monotonic() > deadline:
-                        raise ConnectionLost(f"{self.name}: no end after {timeout_s:g} s") from None
+                        raise ConnectionLost(f"{self.name}: timed out after {timeout_s:g} s") from None
         finally:
             future.cancel()
 
@@ -249,24 +249,24 @@ async def _connect(to: SshAddress) -> SSHClientConnection:
     except asyncssh.HostKeyNotVerifiable:
         source = "onprem.hosts' host_key" if to.host_key else to.known_hosts
         raise AccessRefused(
-            f"{to.name}: what answers at {to.address} has another key than {source} says; if the machine was"
-            " made anew, put its new key there, and else find out who answers"
+            f"{to.name}: the host key at {to.address} differs from {source}; if the host was reinstalled, update the"
+            " key there, otherwise find out which host answers"
         ) from None
     except asyncssh.PermissionDenied:
         key = to.key_file or "the agent or ~/.ssh"
         raise AccessRefused(
             f"{to.name}: {to.login} does not accept the key of {key};"
-            f" add its public half to ~/.ssh/authorized_keys of {to.user} there"
+            f" add its public key to ~/.ssh/authorized_keys of {to.user} there"
         ) from None
     except asyncssh.KeyImportError as e:
         raise AccessRefused(
             f"{to.name}: the key {to.key_file or to.host_key} cannot be used: {_error_line(e)}"
         ) from None
     except FileNotFoundError as e:
-        raise AccessRefused(f"{to.name}: there is no file {e.filename or to.key_file}") from None
+        raise AccessRefused(f"{to.name}: file not found: {e.filename or to.key_file}") from None
     except (OSError, asyncssh.Error, TimeoutError) as e:
         raise HostUnreachable(
-            f"{to.name}: {to.login} cannot be reached: {_error_line(e)}; is it on, and does its firewall let SSH in?"
+            f"{to.name}: cannot reach {to.login}: {_error_line(e)}; is it on, and does its firewall allow SSH?"
         ) from None
 
 
@@ -278,21 +278,19 @@ def _known_hosts(to: SshAddress) -> Any:
         return import_known_hosts(f"{pattern} {to.host_key.strip()}\n")
     path = Path(to.known_hosts).expanduser()
     if not path.is_file():
-        raise AccessRefused(
-            f"{to.name}: no host_key is given, and there is no file {path}; give the machine's public key"
-        )
+        raise AccessRefused(f"{to.name}: there is neither host_key nor a file {path}; set host_key to its public key")
     return str(path)
 
 
 class _ConnectionLoop:
-    """Where all connections live, so that their keepalives go on while nobody waits for a command."""
+    """The event loop of all connections, in a thread, so that keepalives continue between commands."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._event_loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self) -> asyncio.AbstractEventLoop:
-        with self._lock:  # operations on several hosts begin at once
+        with self._lock:  # operations on several hosts start at the same time
             if self._event_loop is None:
                 self._event_loop = asyncio.new_event_loop()
                 threading.Thread(target=self._event_loop.run_forever, daemon=True, name="ssh").start()
@@ -303,7 +301,7 @@ _loop = _ConnectionLoop()
 
 
 def _script_name(script: str) -> str:
-    """The script's first line, as a name for it; arguments and input are not in it."""
+    """Returns the script's first line as its name; it contains neither arguments nor input."""
     lines = [line.strip() for line in script.strip().splitlines() if line.strip() and not line.strip().startswith("#")]
     return f"`{lines[0][:80]}`" if lines else "nothing"
 

@@ -1,4 +1,4 @@
-"""A storage class of folders on the nodes: static volumes, each on one node, bound when a pod comes."""
+"""The storage class of local volumes: static volumes in folders of nodes, bound when a pod is scheduled."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 CLASS = "headrace-local"
 NODE = "headrace.io/node"
-"""Label of a volume: the node that it is on."""
+"""Label of a volume with the name of its node."""
 
 Document = dict[str, Any]
 
 
 def storage_class(*, default: bool) -> str:
-    """https://kubernetes.io/docs/concepts/storage/storage-classes/#local"""
+    """Returns the storage class. https://kubernetes.io/docs/concepts/storage/storage-classes/#local"""
     return json.dumps(
         {
             "apiVersion": "storage.k8s.io/v1",
@@ -29,13 +29,13 @@ def storage_class(*, default: bool) -> str:
 
 
 def volumes(node: str, wanted: Document) -> str:
-    """A node's volumes. What a pod wrote stays when its claim goes: the operator empties and frees the volume."""
+    """Returns a node's volumes. Data stays when a claim is deleted: the operator must empty and release the volume."""
     items = [_volume(node, number, wanted) for number in range(wanted["count"])]
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
 def volume_folder(wanted: Document, number: int) -> str:
-    """Where a volume lies on its node."""
+    """Returns the path of a volume on its node."""
     return f"{wanted['path']}/{number:02}"
 
 
@@ -50,7 +50,7 @@ def _volume(node: str, number: int, wanted: Document) -> Document:
             "capacity": {"storage": wanted["size"]},
             "accessModes": ["ReadWriteOnce"],
             "persistentVolumeReclaimPolicy": "Retain",
-            # Not a hostPath: a volume of this kind gets the group of the pod that uses it.
+            # Unlike a hostPath, a local volume gets the group of the pod that uses it.
             "local": {"path": volume_folder(wanted, number)},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
         },

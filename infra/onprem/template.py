@@ -1,4 +1,4 @@
-"""Files for hosts and clusters, with `@name` for what is known only later."""
+"""Reads the files for hosts and clusters, and renders their `@name` placeholders."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _FILES = Path(__file__).parent / "files"
 
 
 class _AtTemplate(Template):
-    delimiter = "@"  # shells, units and Go's templates use the others
+    delimiter = "@"  # `$` and `{` have a meaning in shell scripts, systemd units and Go templates
 
 
 def read_file(file: str) -> str:
-    """The file as it stands."""
+    """Returns a file without rendering."""
     return (_FILES / file).read_text()
 
 
 def render(file: str, /, folder: Path = _FILES, **values: str) -> str:
-    """The file with its names filled in; raises KeyError for one that is not given."""
+    """Returns a file with its placeholders replaced; raises KeyError for a missing value."""
     return _AtTemplate((folder / file).read_text()).substitute(values)
 
 
 def revision() -> str:
-    """Another one when this version of Headrace writes other files."""
+    """Returns a digest of all files, which changes with the version of Headrace."""
     return fingerprint({path.name: path.read_text() for path in sorted(_FILES.iterdir())})

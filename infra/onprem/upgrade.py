@@ -1,4 +1,4 @@
-"""A cluster's version and configuration are changed, one node at a time.
+"""Changes a cluster's version and configuration, one node at a time.
 
 https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-upgrade/
 """
@@ -25,16 +25,16 @@ Version = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class UpgradeStep:
-    """One node's turn: `apply` changes the cluster and its first control plane, `node` each other node."""
+    """The upgrade of one node: `apply` for the cluster with its first control plane, `node` for any other node."""
 
     node: str
     kind: Literal["apply", "node"]
 
 
 def plan(current: Mapping[str, str], target: str, control_planes: Sequence[str], cluster: str) -> list[UpgradeStep]:
-    """Steps from the kubelets' versions (by node) and the cluster's to `target`; none when all are there.
+    """Returns the steps from the kubelets' versions (by node) and the cluster's version to `target`.
 
-    Control planes go first: no kubelet may be newer than its API server. Raises `Problem` for a step that
+    Control planes are first, since no kubelet may be newer than its API server. Raises `Problem` for an upgrade that
     Kubernetes does not support (https://kubernetes.io/releases/version-skew-policy/).
     """
     for version in {*current.values(), cluster}:
@@ -50,24 +50,24 @@ def plan(current: Mapping[str, str], target: str, control_planes: Sequence[str],
 
 
 def _check_supported(now: Version, target: Version) -> None:
-    words = f"from Kubernetes {'.'.join(map(str, now))} to {'.'.join(map(str, target))}"
+    change = f"from Kubernetes {'.'.join(map(str, now))} to {'.'.join(map(str, target))}"
     if now > target:
-        raise Problem(f"{words} is a downgrade, which etcd's data may not survive; keep the version")
+        raise Problem(f"{change} is a downgrade, which etcd's data may not survive; keep the version")
     if target[:2] > (now[0], now[1] + 1):
-        raise Problem(f"{words} leaves out a minor version; go to {now[0]}.{now[1] + 1} first")
+        raise Problem(f"{change} skips a minor version; upgrade to {now[0]}.{now[1] + 1} first")
 
 
 def _parse_version(text: str) -> Version:
     found = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)\S*", text)
     if not found:
-        raise Problem(f"'{text}' is no version of Kubernetes")
+        raise Problem(f"'{text}' is not a Kubernetes version")
     return int(found[1]), int(found[2]), int(found[3])
 
 
 def upgrade(cluster: ControlPlane, hosts: Mapping[str, SshAddress], control_planes: Sequence[str], target: str) -> None:
-    """Brings every node to `target`; one that was cut goes on where it was."""
+    """Upgrades all nodes to `target`; an interrupted upgrade continues with the remaining nodes."""
     versions = {n["metadata"]["name"]: n["status"]["nodeInfo"]["kubeletVersion"] for n in cluster.nodes()}
-    # Those that are not the settings' any more leave the cluster after this.
+    # Nodes that are no longer in the settings are removed from the cluster after this.
     current = {name: version for name, version in versions.items() if name in hosts}
     for step in plan(current, target, control_planes, cluster_version(cluster)):
         with RemoteHost(hosts[step.node], cluster.task) as host:
@@ -86,7 +86,7 @@ def _upgrade_node(cluster: ControlPlane, host: RemoteHost, step: UpgradeStep, ta
     def pending() -> str:
         node = cluster.node(step.node)
         version = ((node or {}).get("status") or {}).get("nodeInfo", {}).get("kubeletVersion")
-        return "" if version == f"v{target}" else f"its kubelet is {version}"
+        return "" if version == f"v{target}" else f"its kubelet has version {version}"
 
     wait_until_done(cluster.task, pending, f"node {step.node}", READY_S)
     cluster.wait_ready(step.node)
@@ -94,27 +94,27 @@ def _upgrade_node(cluster: ControlPlane, host: RemoteHost, step: UpgradeStep, ta
 
 
 def cluster_version(cluster: ControlPlane) -> str:
-    """The cluster's version, as kubeadm noted it."""
+    """Returns the cluster's version, from kubeadm's stored configuration."""
     return str(_stored_configuration(cluster)["kubernetesVersion"])
 
 
 def _stored_configuration(cluster: ControlPlane) -> dict[str, object]:
-    said = cluster.kubectl(
+    output = cluster.kubectl(
         "get", "configmap", "kubeadm-config", "--namespace=kube-system", "-o=jsonpath={.data.ClusterConfiguration}"
     )
-    return dict(yaml.safe_load(said))
+    return dict(yaml.safe_load(output))
 
 
 def configure(cluster: ControlPlane, wanted: ClusterConfiguration, control_planes: Sequence[SshAddress]) -> None:
-    """Brings the API servers' arguments to what is wanted, one control plane after the other.
+    """Sets the arguments of the API servers, one control plane at a time.
 
-    Raises `Problem` for what a cluster keeps for life.
+    Raises `Problem` if a setting differs that cannot be changed in an existing cluster.
     """
     noted = _stored_configuration(cluster)
     document = kubeadm.cluster_document(replace(wanted, version=str(noted["kubernetesVersion"]).removeprefix("v")))
     for key, name in (("networking", "pod_range or service_range"), ("controlPlaneEndpoint", "virtual_ip")):
         if not _matches(noted[key], document[key]):
-            raise Problem(f"{name} of a cluster cannot be changed; put it back, or make another stack")
+            raise Problem(f"{name} of a cluster cannot be changed; restore it, or create another stack")
     args = document["apiServer"]["extraArgs"]
     if (noted.get("apiServer") or {}).get("extraArgs") != args:  # type: ignore[attr-defined]
         cluster.task.say("writing kubeadm's configuration")
@@ -128,7 +128,7 @@ def configure(cluster: ControlPlane, wanted: ClusterConfiguration, control_plane
 
 
 def _matches(noted: object, wanted: object) -> bool:
-    """kubeadm adds defaults to what it was given."""
+    """Returns whether the stored value equals the wanted one, except for defaults that kubeadm added."""
     if isinstance(noted, dict) and isinstance(wanted, dict):
         return all(noted.get(key) == value for key, value in wanted.items())
     return noted == wanted
@@ -138,19 +138,19 @@ MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 
 
 def _restart_api_server(host: RemoteHost, address: SshAddress, wanted: ClusterConfiguration) -> None:
-    """Writes the static pod anew; one that is as wanted is left alone."""
+    """Rewrites the API server's static pod, and waits for its restart if it changed."""
     node = NodeRegistration(address.name, address.address, (), legacy_cgroups=False)
     before = host.output('sha256sum "$1"', MANIFEST)
     process = _api_server_pid(host)
     kubeadm.run(host, "init", "phase", "control-plane", "apiserver", configuration=kubeadm.init_documents(wanted, node))
     if host.output('sha256sum "$1"', MANIFEST) == before:
         return
-    host.task.say(f"{host.name}: another API server")
+    host.task.say(f"{host.name}: restarting the API server")
 
     def pending() -> str:
         now = _api_server_pid(host)
         if not now or now == process:
-            return "the kubelet has not restarted it"
+            return "the kubelet has not restarted it yet"
         ready = host.succeeds("curl --silent --fail --insecure --max-time 5 https://127.0.0.1:6443/readyz >/dev/null")
         return "" if ready else "it does not answer yet"
 

@@ -1,1 +1,1 @@
-"""The policy pack: rules over plain objects, the same for a preview, a mocked plan and rendered manifests."""
+"""The policy pack: rules for resources, the same for a preview, a mocked plan and rendered manifests."""

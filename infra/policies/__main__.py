@@ -1,9 +1,9 @@
-"""What `pulumi preview --policy-pack infra/policies` runs."""
+"""Entry point of `pulumi preview --policy-pack infra/policies`."""
 
 import sys
 from pathlib import Path
 
-# Python put this folder in front, from where its modules would hide others; the checkout must be there instead.
+# Python puts this folder first on the path, where its modules would shadow others; the checkout must replace it.
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from pulumi_policy import PolicyPack  # noqa: E402

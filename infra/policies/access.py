@@ -1,4 +1,4 @@
-"""Rules about rights and secrets."""
+"""Rules about permissions and secrets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY_MATERIAL = re.compile(
 
 @resource_rule(
     "no-wildcard-rights",
-    "No role has rights to everything.",
+    "No role has permissions for everything.",
     "List the API groups, resources and verbs that are needed instead of `*`.",
 )
 def _wildcards(resource: PlannedResource) -> Iterator[str]:
@@ -38,7 +38,7 @@ def _wildcards(resource: PlannedResource) -> Iterator[str]:
 @resource_rule(
     "no-cluster-admin",
     "Nobody is bound to cluster-admin.",
-    "Bind a role that has the few rights that are needed.",
+    "Bind a role that has only the permissions that are needed.",
 )
 def _cluster_admin(resource: PlannedResource) -> Iterator[str]:
     if resource.is_a(RBAC, "ClusterRoleBinding", "RoleBinding"):
@@ -52,9 +52,9 @@ def _cluster_admin(resource: PlannedResource) -> Iterator[str]:
 
 @resource_rule(
     "no-token-automount",
-    "No pod gets a token of the Kubernetes API that it does not need.",
-    "Set `automountServiceAccountToken: false` in the pod and in the ServiceAccount. A pod that does talk to the API "
-    "has an exception, or a projected volume with a token that expires.",
+    "No pod gets a token for the Kubernetes API that it does not need.",
+    "Set `automountServiceAccountToken: false` in the pod and in the ServiceAccount. A pod that calls the API needs an "
+    "exception, or a projected volume with a token that expires.",
 )
 def _automount(resource: PlannedResource) -> Iterator[str]:
     if resource.is_a("", "ServiceAccount") and not _disables_automount(resource.props):
@@ -70,8 +70,8 @@ def _disables_automount(holder: Any) -> bool:
 
 @resource_rule(
     "own-service-account",
-    "Every pod has a ServiceAccount of its own.",
-    "Make a ServiceAccount and name it in `serviceAccountName`; everything in the namespace shares `default`.",
+    "Every pod has its own ServiceAccount.",
+    "Create a ServiceAccount and set `serviceAccountName`; all pods of the namespace share the account `default`.",
 )
 def _service_account(resource: PlannedResource) -> Iterator[str]:
     for pod in pods(resource):
@@ -80,7 +80,7 @@ def _service_account(resource: PlannedResource) -> Iterator[str]:
 
 
 def plain_secret_data(resource: PlannedResource) -> Iterator[tuple[str, str]]:
-    """Fields and keys of a Secret whose value its source does not mark as a secret."""
+    """Yields the fields and keys of a Secret whose values are not marked as secrets in Pulumi."""
     if not resource.marks_secrets or not resource.is_a("", "Secret"):
         return
     for field in ("data", "stringData"):
@@ -91,9 +91,9 @@ def plain_secret_data(resource: PlannedResource) -> Iterator[tuple[str, str]]:
 
 @resource_rule(
     SECRET_DATA,
-    "What a Secret holds comes from secrets of Pulumi.",
-    "Pass the value as `pulumi.Output.secret(...)` or from `config.require_secret(...)`; else it stands in the "
-    "state in plain text. During a preview or update the policy pack encrypts it and says so.",
+    "The values of a Secret are secrets in Pulumi.",
+    "Pass the value as `pulumi.Output.secret(...)` or from `config.require_secret(...)`; otherwise it is in the state "
+    "in plain text. During a preview or update the policy pack encrypts it and reports it.",
 )
 def _secret_data(resource: PlannedResource) -> Iterator[str]:
     for field, key in plain_secret_data(resource):
@@ -103,8 +103,8 @@ def _secret_data(resource: PlannedResource) -> Iterator[str]:
 @resource_rule(
     "no-secret-in-environment",
     "No container gets a secret in its environment.",
-    "Mount the Secret as a file, and name the file; an environment is shown by `kubectl exec`, crash reports and "
-    "child processes.",
+    "Mount the Secret as a file and pass the file's path; environment variables are visible in `kubectl exec`, crash "
+    "reports and child processes.",
 )
 def _environment(resource: PlannedResource) -> Iterator[str]:
     for pod in pods(resource):
@@ -130,8 +130,8 @@ def _is_sensitive(name: Any) -> bool:
 
 @resource_rule(
     "no-secret-in-config",
-    "No key stands in a ConfigMap, in arguments or in the environment.",
-    "Put it into a Secret and pass a reference (`file:/path`).",
+    "No key is in a ConfigMap, in arguments or in the environment.",
+    "Move it to a Secret and pass a reference (`file:/path`).",
 )
 def _config(resource: PlannedResource) -> Iterator[str]:
     if resource.is_a("", "ConfigMap"):

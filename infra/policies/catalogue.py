@@ -1,4 +1,4 @@
-"""All rules, and the way to hold them against resources."""
+"""All rules, and functions that evaluate them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODULES = (images, isolation, workloads, network, exposure, access, state, gpu, 
 def evaluate(
     resources: Iterable[PlannedResource], config: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Violation]:
-    """Every violation of every rule, in the order of the rules; those with an exception carry its reason."""
+    """Returns all violations of all rules, in the order of the rules; excepted ones include the reason."""
     every = list(resources)
     return [
         v for r in RULES.values() for v in violations(r, every, RuleSettings.from_config((config or {}).get(r.name)))
@@ -25,7 +25,7 @@ def evaluate(
 def evaluate_manifests(
     documents: Iterable[Mapping[str, Any]], config: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Violation]:
-    """`evaluate` over objects as YAML holds them; empty documents are left out."""
+    """Evaluates all rules for objects from YAML; empty documents are skipped."""
     return evaluate((from_manifest(d) for d in documents if d), config)
 
 

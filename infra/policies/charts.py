@@ -1,4 +1,4 @@
-"""Rules about how a Pulumi program installs things."""
+"""Rules about how a Pulumi program installs charts and objects."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from infra.policies.rule import resource_rule
 from infra.policies.values import UNKNOWN, lookup, satisfies
 
 DEFAULT = re.compile(r"^(default(_\d[\w.]*)?)?$")
-"""Name of the provider that Pulumi makes by itself; a resource without any gets that one."""
+"""Name of the default provider, which Pulumi uses for resources without an explicit one."""
 
 EXACT = re.compile(r"^v?\d+\.\d+\.\d+(?:[-+][\w.+-]+)?$")
 
 
 @resource_rule(
     "chart-pinned",
-    "Every chart has one exact version.",
-    "Set `version` to one version such as `1.5.0`, from `infra/versions.py`; a chart in a folder or archive of ours "
-    "has its version in itself.",
+    "Every chart has an exact version.",
+    "Set `version` to one version such as `1.5.0`, from `infra/versions.py`; a chart in a local folder or archive "
+    "contains its version.",
 )
 def _pinned(resource: PlannedResource) -> Iterator[str]:
     if not resource.is_a("helm.sh", "Release", "Chart"):
         return
     chart, version = lookup(resource.props, "chart"), lookup(resource.props, "version")
-    # A chart that the program itself renders is a component, which shows its objects and no inputs.
+    # A chart that the program renders is a component without inputs; the rules see its objects.
     if chart in (None, UNKNOWN) or _is_path(chart):
         return
     if not satisfies(version, lambda v: isinstance(v, str) and EXACT.match(v)):
@@ -38,11 +38,11 @@ def _is_path(chart: object) -> bool:
 
 @resource_rule(
     "explicit-provider",
-    "Every object of Kubernetes names the cluster that it is for.",
-    "Pass `opts=ResourceOptions(provider=...)`, or give it a parent that does; the default provider is whatever "
-    "kubectl of this machine points at.",
+    "Every Kubernetes object has an explicit provider.",
+    "Pass `opts=ResourceOptions(provider=...)`, or a parent that has one; the default provider uses the current "
+    "context of kubectl on this machine.",
 )
 def _provider(resource: PlannedResource) -> Iterator[str]:
     ours = resource.token.startswith(PREFIX) and resource.provider is not None
     if ours and DEFAULT.match(str(resource.provider)):
-        yield "the object goes to the default provider"
+        yield "the object uses the default provider"

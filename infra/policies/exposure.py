@@ -1,4 +1,4 @@
-"""Rules about what can be reached from outside of the cluster."""
+"""Rules about what can be reached from outside the cluster."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from infra.policies.values import UNKNOWN, any_member, any_unknown, known_fields
 
 GATEWAYS = "gateway.networking.k8s.io"
 APPLICATION = "headrace"
-"""The Serve application that has the HTTP API: `serving.config.serve_document.APPLICATION`."""
+"""Name of the Serve application with the HTTP API: `serving.config.serve_document.APPLICATION`."""
 
 REQUIRED_SETTINGS = (("limits", "in_flight"), ("limits", "queue"), ("key_secret",))
-"""Of `serving.config.ServingConfig`, what bounds requests and what keys are held against."""
+"""Settings of `serving.config.ServingConfig` that limit requests and verify API keys."""
 
 
 @resource_rule(
     "load-balancer-sources",
-    "Every load balancer says who may reach it.",
+    "Every load balancer restricts its source addresses.",
     "Set `spec.loadBalancerSourceRanges` to the networks of the users, not to the whole internet.",
 )
 def _sources(resource: PlannedResource) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _is_everyone(block: Any) -> bool:
 
 @resource_rule(
     "ingress-tls",
-    "Every Ingress is reached by TLS.",
+    "Every Ingress uses TLS.",
     "List each host of `spec.rules` under `spec.tls`, with the name of the certificate's Secret.",
 )
 def _ingress(resource: PlannedResource) -> Iterator[str]:
@@ -69,9 +69,9 @@ def _covers_host(host: str, tls: Any) -> bool:
 
 @stack_rule(
     "route-tls",
-    "Every HTTPRoute is reached by TLS.",
-    "Give the Gateway's listener `protocol: HTTPS` with a certificate, and name that listener in the route's "
-    "`parentRefs[].sectionName`. A route that only redirects to HTTPS may be on a plain listener.",
+    "Every HTTPRoute uses TLS.",
+    "Set `protocol: HTTPS` and a certificate in the Gateway's listener, and name that listener in the route's "
+    "`parentRefs[].sectionName`. A route that only redirects to HTTPS may use a plain listener.",
 )
 def _routes(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResource, str]]:
     gateways = [r for r in resources if r.is_a(GATEWAYS, "Gateway")]
@@ -95,17 +95,17 @@ def _plain_listener(route: PlannedResource, parent: Any, gateways: Sequence[Plan
     if any_unknown(name, section, port, namespace):
         return ""
     if section is None and port is None:
-        return f"the route names no listener of {name}: it is on the plain ones too"
+        return f"the route names no listener of {name}, so it uses its plain ones too"
     ours = [g for g in gateways if g.object_name == name and (g.namespace == namespace or not g.namespace)]
     for listener in (x for g in ours for x in known_members(lookup(g.props, "spec", "listeners"))):
         chosen = lookup(listener, "name") == section if section is not None else lookup(listener, "port") == port
         if chosen and not satisfies(lookup(listener, "protocol"), lambda p: p == "HTTPS"):
             return f"the listener {lookup(listener, 'name')} of {name} is plain {lookup(listener, 'protocol')}"
-    return "" if ours or section is not None or port == 443 else f"port {port} of {name} is not that of HTTPS"
+    return "" if ours or section is not None or port == 443 else f"port {port} of {name} is not the HTTPS port"
 
 
 def _only_redirects(route: PlannedResource) -> bool:
-    rules = lookup(route.props, "spec", "rules")  # where they are not known, the route may be one that redirects
+    rules = lookup(route.props, "spec", "rules")  # if they are unknown, the route may be a redirect
     return bool(rules) and all(
         any_member(lookup(rule, "filters"), lambda f: lookup(f, "requestRedirect", "scheme") in ("https", UNKNOWN))
         and lookup(rule, "backendRefs") in (None, [])
@@ -115,8 +115,8 @@ def _only_redirects(route: PlannedResource) -> bool:
 
 @stack_rule(
     "exposure-limits",
-    "What is reached from outside bounds its requests and asks for a key.",
-    "Give the Serve application `limits` (with `in_flight` and `queue`) and a `key_secret`.",
+    "An application that is exposed outside the cluster limits its requests and requires API keys.",
+    "Set `limits` (with `in_flight` and `queue`) and `key_secret` in the Serve application.",
 )
 def _limits(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResource, str]]:
     doors = [r for r in resources if _is_entry_point(r)]
@@ -127,7 +127,7 @@ def _limits(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResou
         arguments = _application_arguments(lookup(service.props, "spec", "serveConfigV2"))
         for key in REQUIRED_SETTINGS:
             if arguments is not None and lookup(arguments, *key) is None:
-                yield service, f"the application is open to the outside without {'.'.join(key)}"
+                yield service, f"the application is exposed outside the cluster without {'.'.join(key)}"
 
 
 def _is_entry_point(resource: PlannedResource) -> bool:
@@ -137,7 +137,7 @@ def _is_entry_point(resource: PlannedResource) -> bool:
 
 
 def _application_arguments(document: Any) -> Mapping[str, Any] | None:
-    """What the application with the HTTP API is told; `None` when that cannot be read."""
+    """Returns the arguments of the application with the HTTP API; None if they cannot be read."""
     try:
         read = yaml.safe_load(document) if isinstance(document, str) else None
     except yaml.YAMLError:

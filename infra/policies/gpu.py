@@ -18,7 +18,7 @@ DRIVERS = ("nvidia-driver", "nvidia-gpu-driver")
 
 @resource_rule(
     "gpu-pods",
-    "A pod on a GPU node takes GPUs, and a pod that takes GPUs may run there.",
+    "Pods on GPU nodes request GPUs, and pods that request GPUs tolerate the taint of GPU nodes.",
     f"Set the limit `{GPU}` in the container that uses the GPU, and a toleration with the key `{GPU}`.",
 )
 def _gpu_pods(resource: PlannedResource) -> Iterator[str]:
@@ -28,14 +28,14 @@ def _gpu_pods(resource: PlannedResource) -> Iterator[str]:
             lookup(pod.spec, "containers"), _requests_gpus
         )
         if takes and not any_member(lookup(pod.spec, "tolerations"), _tolerates):
-            yield f"{pod.path} takes GPUs and does not tolerate the taint {GPU}"
-        # A device plugin runs on GPU nodes and takes none.
+            yield f"{pod.path} requests GPUs but does not tolerate the taint {GPU}"
+        # A device plugin runs on GPU nodes without requesting GPUs.
         if resource.kind != "DaemonSet" and not may_take and _targets_gpu_nodes(pod):
-            yield f"{pod.path} is meant for a GPU node and limits no {GPU}"
+            yield f"{pod.path} targets GPU nodes but has no limit {GPU}"
         for container in pod.containers:
-            asked, limit = (lookup(container.spec, "resources", part, GPU) for part in ("requests", "limits"))
-            if UNKNOWN not in (asked, limit) and asked is not None and str(asked) != str(limit):
-                yield f"{container.name} requests {asked} of {GPU} and limits {limit}: they must be equal"
+            requested, limit = (lookup(container.spec, "resources", part, GPU) for part in ("requests", "limits"))
+            if UNKNOWN not in (requested, limit) and requested is not None and str(requested) != str(limit):
+                yield f"{container.name} requests {requested} {GPU} but has the limit {limit}: they must be equal"
 
 
 def _gpu_limit(container: Any) -> Any:
@@ -59,8 +59,8 @@ def _targets_gpu_nodes(pod: Pod) -> bool:
 
 @stack_rule(
     "one-gpu-owner",
-    "One installation owns the GPUs' driver, and one advertises them.",
-    "Choose the GPU operator or the device plugin; with both, set `devicePlugin.enabled: false` or "
+    "Only one installation owns the GPU driver, and only one advertises the GPUs.",
+    "Install the GPU operator or the device plugin; with both, set `devicePlugin.enabled: false` or "
     "`driver.enabled: false` in the operator's values.",
 )
 def _one_owner(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResource, str]]:
@@ -83,7 +83,7 @@ def _owns_driver(resource: PlannedResource) -> bool:
 
 
 def _chart_name(resource: PlannedResource) -> str:
-    """Name of the chart that a Release installs, without repository and version."""
+    """Returns the name of the chart that a Release installs, without repository and version."""
     chart = lookup(resource.props, "chart") if resource.group == "helm.sh" else None
     return chart.rstrip("/").rpartition("/")[2] if isinstance(chart, str) else ""
 

@@ -24,7 +24,7 @@ def _container_images(resource: PlannedResource) -> Iterator[tuple[str, object]]
 
 @resource_rule(
     "image-digest",
-    "Every container image is named by its digest.",
+    "Every container image has a digest.",
     "Write the image as `registry/repository@sha256:<64 hex digits>`; a tag can be moved to another image.",
 )
 def _digest(resource: PlannedResource) -> Iterator[str]:
@@ -35,8 +35,8 @@ def _digest(resource: PlannedResource) -> Iterator[str]:
 
 @resource_rule(
     "image-not-latest",
-    "No container image is `latest`.",
-    "Name the version as the tag, or leave the tag out and name the digest.",
+    "No container image has the tag `latest`.",
+    "Use a version as the tag, or a digest without a tag.",
 )
 def _latest(resource: PlannedResource) -> Iterator[str]:
     for name, image in _container_images(resource):
@@ -45,7 +45,7 @@ def _latest(resource: PlannedResource) -> Iterator[str]:
 
 
 def _is_latest(image: str) -> bool:
-    # The part after the last slash: a registry may have a port.
+    # Only the part after the last slash has the tag: a registry may have a port.
     last = image.rpartition("/")[2]
     tag = TAG.search(last)
     return tag.group(1) == "latest" if tag else not DIGEST.search(last)

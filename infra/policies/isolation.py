@@ -1,4 +1,4 @@
-"""Rules about what a container may do on its node: the restricted Pod Security Standard, and a little more."""
+"""Rules about what a container may do on its node: the restricted Pod Security Standard and more."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ HOST_NAMESPACES = ("hostNetwork", "hostPID", "hostIPC")
 def _configured_containers(resource: PlannedResource) -> Iterator[tuple[Pod, Container]]:
     for pod in pods(resource):
         for container in pod.containers:
-            # A runtime's container has its own security context.
+            # A container completed by a ServingRuntime gets its security context from there.
             if container.complete or lookup(container.spec, "securityContext") is not None:
                 yield pod, container
 
 
 def _security_setting(pod: Pod, container: Container, *path: str) -> object:
-    """A setting of the container's security context, else of the pod's."""
+    """Returns a setting of the container's security context, or else of the pod's."""
     own = lookup(container.spec, "securityContext", *path)
     return lookup(pod.spec, "securityContext", *path) if own is None else own
 
 
 @resource_rule(
     "non-root",
-    "Every container runs as a user that is not root.",
+    "No container runs as root.",
     "Set `runAsNonRoot: true` in the security context of the pod or container, and no `runAsUser: 0`.",
 )
 def _non_root(resource: PlannedResource) -> Iterator[str]:
@@ -41,8 +41,8 @@ def _non_root(resource: PlannedResource) -> Iterator[str]:
 
 @resource_rule(
     "read-only-root",
-    "Every container's root file system is read-only.",
-    "Set `securityContext.readOnlyRootFilesystem: true` and mount an `emptyDir` where the program must write.",
+    "The root file system of every container is read-only.",
+    "Set `securityContext.readOnlyRootFilesystem: true` and mount an `emptyDir` where the program writes files.",
 )
 def _read_only(resource: PlannedResource) -> Iterator[str]:
     for _, container in _configured_containers(resource):
@@ -67,7 +67,7 @@ def _capabilities(resource: PlannedResource) -> Iterator[str]:
 
 @resource_rule(
     "seccomp",
-    "Every container's system calls are filtered.",
+    "Every container has a seccomp profile.",
     "Set `seccompProfile: {type: RuntimeDefault}` in the security context of the pod or container.",
 )
 def _seccomp(resource: PlannedResource) -> Iterator[str]:
@@ -79,7 +79,7 @@ def _seccomp(resource: PlannedResource) -> Iterator[str]:
 
 @resource_rule(
     "no-privilege-escalation",
-    "No container is privileged or can become so.",
+    "No container is privileged or can gain privileges.",
     "Set `securityContext.allowPrivilegeEscalation: false` and no `privileged: true`.",
 )
 def _escalation(resource: PlannedResource) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _escalation(resource: PlannedResource) -> Iterator[str]:
 @resource_rule(
     "no-host-access",
     "No pod shares namespaces, ports or folders with its node.",
-    "Leave out `hostNetwork`, `hostPID`, `hostIPC`, `hostPort` and volumes of type `hostPath`.",
+    "Remove `hostNetwork`, `hostPID`, `hostIPC`, `hostPort` and volumes of type `hostPath`.",
 )
 def _host(resource: PlannedResource) -> Iterator[str]:
     for pod in pods(resource):
@@ -107,7 +107,7 @@ def _host(resource: PlannedResource) -> Iterator[str]:
         for container in pod.containers:
             for port in known_members(lookup(container.spec, "ports")):
                 if not satisfies(lookup(port, "hostPort"), lambda p: not p):
-                    yield f"{container.name} takes the host's port {lookup(port, 'hostPort')}"
+                    yield f"{container.name} uses the host's port {lookup(port, 'hostPort')}"
 
 
 def _display_value(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Rules about Ray on Kubernetes: its inner ports execute what they are sent."""
+"""Rules about Ray on Kubernetes, whose internal ports execute any code that they receive."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from infra.policies.values import UNKNOWN, any_member, known_fields, known_membe
 KINDS = ("RayService", "RayCluster", "RayJob")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SERVE_DRAIN_S = 20
-"""Serve's own default of `graceful_shutdown_timeout_s`."""
+"""Ray Serve's default of `graceful_shutdown_timeout_s`."""
 
 
 def _head_start_params(resource: PlannedResource) -> Iterator[Any]:
-    """Start parameters of Ray's head."""
+    """Yields the start parameters of the Ray head."""
     if resource.is_a("ray.io", *KINDS):
         spec = lookup(resource.props, "spec")
         cluster = {"RayService": "rayClusterConfig", "RayJob": "rayClusterSpec"}.get(resource.kind)
         inner = lookup(spec, cluster) if cluster else spec
-        # A job may choose a cluster that exists.
+        # A RayJob may use an existing cluster.
         if inner is not None:
             yield lookup(inner, "headGroupSpec", "rayStartParams")
 
 
 @resource_rule(
     "ray-token",
-    "Every container of Ray asks for a token.",
+    "Every Ray container requires a token.",
     "Set `RAY_AUTH_MODE=token` and `RAY_AUTH_TOKEN_PATH` in every container that runs Ray, and mount the token "
-    "there: Ray's ports execute what anybody sends them.",
+    "there: without it, Ray's ports execute code from anyone.",
 )
 def _token(resource: PlannedResource) -> Iterator[str]:
     for pod in pods(resource):
@@ -54,33 +54,33 @@ def _sets_variable(variable: Any, name: str, test: Any) -> bool:
 @resource_rule(
     "ray-dashboard-loopback",
     "Ray's dashboard listens on loopback only.",
-    'Set `headGroupSpec.rayStartParams.dashboard-host: "127.0.0.1"`; the door in front of it lets through what '
-    "KubeRay needs.",
+    'Set `headGroupSpec.rayStartParams.dashboard-host: "127.0.0.1"`; the door, a proxy in the head pod, forwards only '
+    "the requests of KubeRay.",
 )
 def _dashboard(resource: PlannedResource) -> Iterator[str]:
     for parameters in _head_start_params(resource):
         host = lookup(parameters, "dashboard-host")
-        # KubeRay's own default is every address.
+        # By default KubeRay lets it listen on all addresses.
         if not satisfies(host, lambda h: h in LOOPBACK):
-            yield f"Ray's dashboard listens on {host or 'every address'}"
+            yield f"Ray's dashboard listens on {host or 'all addresses'}"
 
 
 @resource_rule(
     "ray-head-no-replicas",
-    "No replica runs on Ray's head.",
-    'Set `headGroupSpec.rayStartParams.num-cpus: "0"`; a replica that takes all memory would take the head with it.',
+    "No replica runs on the Ray head.",
+    'Set `headGroupSpec.rayStartParams.num-cpus: "0"`; a replica that exhausts the memory would end the head too.',
 )
 def _head_cpus(resource: PlannedResource) -> Iterator[str]:
     for parameters in _head_start_params(resource):
         if not satisfies(lookup(parameters, "num-cpus"), lambda n: str(n) == "0"):
-            yield "Ray's head offers CPUs to replicas"
+            yield "the Ray head offers CPUs to replicas"
 
 
 @resource_rule(
     "ray-deletion-delay",
-    "An old Ray cluster stays until its longest stream has ended.",
-    "Set `spec.rayClusterDeletionDelaySeconds` to at least the longest `graceful_shutdown_timeout_s` of the Serve "
-    "document; KubeRay deletes the old cluster after 60 s else, and cuts its streams off.",
+    "An old Ray cluster is not deleted before its streams have ended.",
+    "Set `spec.rayClusterDeletionDelaySeconds` to at least the longest `graceful_shutdown_timeout_s` in the Serve "
+    "document; otherwise KubeRay deletes the old cluster after 60 s and aborts its streams.",
 )
 def _delay(resource: PlannedResource) -> Iterator[str]:
     spec = lookup(resource.props, "spec")
@@ -88,11 +88,11 @@ def _delay(resource: PlannedResource) -> Iterator[str]:
     delay = lookup(spec, "rayClusterDeletionDelaySeconds")
     stated = 60 if delay is None else delay
     if not satisfies(stated, lambda d: isinstance(d, int | float) and d >= longest):
-        yield f"the old cluster is deleted after {stated} s, a replica may drain for {longest:g} s"
+        yield f"the old cluster is deleted after {stated} s, but a replica may drain for {longest:g} s"
 
 
 def _longest_drain(document: Any) -> float:
-    """The longest time that a replica may drain, in seconds; 0 where the document cannot be read."""
+    """Returns the longest drain time of a replica in seconds; 0 if the document cannot be read."""
     try:
         read = yaml.safe_load(document) if isinstance(document, str) else None
     except yaml.YAMLError:

@@ -1,4 +1,4 @@
-"""The one form in which rules see a resource, and where it comes from."""
+"""The representation of a resource for rules, created from a manifest or from Pulumi's engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infra.policies.values import UNKNOWN, SecretValue, lookup
 
 PREFIX = "kubernetes:"
 
-# How Pulumi writes what JSON cannot say: pulumi/sdk/go/common/resource/properties.go.
+# Pulumi's notation of secrets and unknown values: pulumi/sdk/go/common/resource/properties.go.
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105
 UNKNOWNS = frozenset(
@@ -28,22 +28,22 @@ UNKNOWNS = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class PlannedResource:
-    """A resource of a stack, or an object of a rendered manifest. Each is itself alone: its values cannot be hashed."""
+    """A resource of a stack, or an object of a rendered manifest. It is compared by identity, to be hashable."""
 
     token: str
     """Pulumi's type token, for example `kubernetes:apps/v1:Deployment`."""
     name: str
-    """The name in the program; of a manifest's object its own."""
+    """The resource's name in the program, or the object's name in a manifest."""
     props: Mapping[str, Any]
     urn: str = ""
     provider: str | None = None
-    """Name of the provider resource; `None` where there is nothing like it, as in a manifest."""
+    """Name of the provider resource; None for manifests and components."""
     marks_secrets: bool = False
-    """Whether the source tells secrets from plain values."""
+    """Whether the source marks secret values."""
 
     @property
     def api_version(self) -> str:
-        """For example `apps/v1`, `v1` or `ray.io/v1`; empty for what is no object of Kubernetes."""
+        """For example `apps/v1`, `v1` or `ray.io/v1`; empty for resources outside Kubernetes."""
         if not self.token.startswith(PREFIX):
             return ""
         return self.token.removeprefix(PREFIX).rpartition(":")[0].removeprefix("core/")
@@ -55,12 +55,12 @@ class PlannedResource:
 
     @property
     def kind(self) -> str:
-        """The kind of an object of Kubernetes; empty for another resource."""
+        """The kind of a Kubernetes object; empty for other resources."""
         return self.token.rpartition(":")[2] if self.token.startswith(PREFIX) else ""
 
     @property
     def namespace(self) -> str:
-        """The namespace as it is written; empty where there is none or it is not known."""
+        """The namespace; empty if there is none or it is unknown."""
         namespace = lookup(self.props, "metadata", "namespace")
         if namespace is None and self.group == "helm.sh":
             namespace = lookup(self.props, "namespace")
@@ -68,13 +68,13 @@ class PlannedResource:
 
     @property
     def object_name(self) -> str:
-        """The object's name, else the name in the program."""
+        """The object's name, or else the name in the program."""
         name = lookup(self.props, "metadata", "name")
         return name if isinstance(name, str) else self.name
 
     @property
     def label(self) -> str:
-        """What messages and exceptions call it: `Kind/namespace/name`, or `token/name` of another resource."""
+        """Name for messages and exceptions: `Kind/namespace/name`, or `token/name` for other resources."""
         return "/".join(part for part in (self.kind or self.token, self.namespace, self.object_name) if part)
 
     @property
@@ -83,12 +83,12 @@ class PlannedResource:
         return lookup(self.props, "metadata", "labels")
 
     def is_a(self, group: str, *kinds: str) -> bool:
-        """Whether the object is of one of these kinds of an API group, whatever the version."""
+        """Returns whether the object has one of these kinds of an API group, in any version."""
         return self.kind in kinds and self.group == group
 
 
 def from_manifest(document: Mapping[str, Any]) -> PlannedResource:
-    """A resource of an object as YAML or JSON holds it."""
+    """Creates a resource from an object in YAML or JSON."""
     api_version, kind = str(document.get("apiVersion", "")), str(document.get("kind", ""))
     version = api_version if "/" in api_version else f"core/{api_version}"
     return PlannedResource(f"{PREFIX}{version}:{kind}", str(lookup(document, "metadata", "name") or ""), document)
@@ -97,13 +97,13 @@ def from_manifest(document: Mapping[str, Any]) -> PlannedResource:
 def from_engine(
     token: str, name: str, props: Mapping[str, Any], *, urn: str = "", provider: str | None = None
 ) -> PlannedResource:
-    """A resource of what Pulumi's engine is sent: unknown values and secrets in its own notation."""
+    """Creates a resource from properties in the notation of Pulumi's engine."""
     known = from_engine_value(props)
     return PlannedResource(token, name, known if isinstance(known, Mapping) else {}, urn, provider, marks_secrets=True)
 
 
 def from_engine_value(value: Any) -> Any:
-    """A copy of a value of the engine in the notation of `infra.policies.values`."""
+    """Converts a value of Pulumi's engine to a copy in the notation of `infra.policies.values`."""
     if isinstance(value, str):
         return UNKNOWN if value in UNKNOWNS else value
     if isinstance(value, Mapping):
@@ -112,5 +112,5 @@ def from_engine_value(value: Any) -> Any:
         return {str(k): from_engine_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [from_engine_value(v) for v in value]
-    # Numbers travel as floating-point ones.
+    # The engine sends all numbers as floats.
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,4 +1,4 @@
-"""Rules about who may talk to whom."""
+"""Rules about network policies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
 @stack_rule(
     "default-deny",
-    "Every pod denies what is not allowed.",
+    "Every pod denies all connections that are not explicitly allowed.",
     "Add a NetworkPolicy that selects the pod, with `policyTypes: [Ingress, Egress]` and no rules, and then one "
     "NetworkPolicy for each flow that is needed.",
 )
@@ -26,7 +26,7 @@ def _default_deny(resources: Sequence[PlannedResource]) -> Iterator[tuple[Planne
             continue
         for pod in pods(resource):
             if pod.sets_identity and not any(selects(p, lookup(p.props, "spec", "podSelector"), pod) for p in denying):
-                yield resource, f"nothing denies {pod.path} by default what is not allowed"
+                yield resource, f"no NetworkPolicy denies connections of {pod.path} by default"
 
 
 def _denies_by_default(policy: PlannedResource) -> bool:

@@ -1,4 +1,4 @@
-"""The rules as a policy pack of Pulumi."""
+"""Converts the rules to a Pulumi policy pack."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ CONFIG = PolicyConfigSchema(
 
 
 class ExceptionReport:
-    """Violations that have an exception. They are reported at the end: an exception is never silent."""
+    """Collects violations with an exception and reports them at the end, so that no exception is silent."""
 
     def __init__(self) -> None:
         self._found: dict[str, Violation] = {}
 
     def add(self, violation: Violation) -> None:
-        """Keeps a violation, once."""
+        """Adds a violation, once."""
         self._found[str(violation)] = violation
 
     def report(self, _: StackValidationArgs, report: ReportViolation) -> None:
-        """Reports all."""
+        """Reports all violations."""
         for text, violation in self._found.items():
             report(text, violation.resource.urn or None)
 
 
 def policies() -> list[Policy]:
-    """One policy per rule, and at last the one that reports exceptions."""
+    """Returns one policy per rule, and finally the one that reports exceptions."""
     excepted = ExceptionReport()
     made = [
         _encryption_policy(r, excepted) if r.name == SECRET_DATA else _validation_policy(r, excepted)
@@ -69,7 +69,7 @@ def policies() -> list[Policy]:
     ]
     last = StackValidationPolicy(
         "exceptions",
-        "What has a written exception.",
+        "Resources that have an exception from a rule.",
         excepted.report,
         enforcement_level=EnforcementLevel.ADVISORY,
     )
@@ -103,14 +103,14 @@ def _validation_policy(rule: Rule, excepted: ExceptionReport) -> Policy:
 
 
 def _encryption_policy(rule: Rule, excepted: ExceptionReport) -> Policy:
-    """Encrypts instead of refusing: only a remediation is sent values with the mark that they are secrets."""
+    """Returns the policy that encrypts plain secrets. Only a remediation receives the marks of secret values."""
 
     async def remediate(args: ResourceValidationArgs) -> Mapping[str, Any]:
-        sent: Mapping[str, Any] = args.props["__target"]  # under the SDK's view, which takes the mark off
+        sent: Mapping[str, Any] = args.props["__target"]  # bypasses the SDK's proxy, which removes the marks
         resource = _resource(args, {k: _with_secret_marks(v) for k, v in sent.items()})
         found = list(plain_secret_data(resource))
         if found and (reason := exception_reason(rule.name, resource, RuleSettings.from_config(args.get_config()))):
-            excepted.add(Violation(rule, resource, "holds plain text", reason))
+            excepted.add(Violation(rule, resource, "contains plain text", reason))
             return {}
         return _encrypt(sent, found)
 
@@ -125,7 +125,7 @@ def _encryption_policy(rule: Rule, excepted: ExceptionReport) -> Policy:
 
 
 def _encrypt(sent: Mapping[str, Any], found: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The properties with what was found as secrets; empty, which changes nothing, when nothing was."""
+    """Returns the properties with the fields in `found` encrypted; empty, which changes nothing, without fields."""
     if not found:
         return {}
     props = dict(sent)
@@ -140,14 +140,14 @@ def _resource(args: ResourceValidationArgs | PolicyResource, props: Mapping[str,
         args.name,
         _plain_copy(args.props) if props is None else props,
         args.urn,
-        # A resource without a provider is a component: nothing is sent anywhere.
+        # A resource without a provider is a component, which is not sent to a provider.
         None if args.provider is None else args.provider.name,
         marks_secrets=props is not None,
     )
 
 
 def _plain_copy(value: Any) -> Any:
-    """A plain copy of what the SDK hands out, which raises where a value is not known."""
+    """Copies the SDK's proxy objects, which raise an error for unknown values, to plain values."""
     if isinstance(value, Mapping):
         return {str(k): _plain_item(value, k) for k in value}
     if isinstance(value, Sequence) and not isinstance(value, str):

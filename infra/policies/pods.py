@@ -1,4 +1,4 @@
-"""Finds every pod that an object describes, however deep: in a Deployment as in a RayService's worker group."""
+"""Finds all pods that an object describes at any depth, in a Deployment or a RayService's worker group."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from infra.policies.manifest import PlannedResource
 from infra.policies.values import UNKNOWN, lookup, members, unwrap_secret
 
-# The containers of the second line are patches of what an operator makes.
+# The containers in kinds of the second set are patches for pods that an operator creates.
 NOT_PODS = frozenset({"CustomResourceDefinition", "ConfigMap", "Secret", "Release", "Chart"}) | frozenset(
     {"Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler"}
 )
@@ -26,9 +26,9 @@ class Container:
     spec: Mapping[str, Any]
     init: bool = False
     complete: bool = True
-    """False where somebody else completes it, as a ServingRuntime completes an InferenceService's model."""
+    """False if another object completes it, as a ServingRuntime completes an InferenceService's model."""
     ray: bool = False
-    """The container that runs Ray: KubeRay takes the first."""
+    """Whether the container runs Ray: KubeRay uses the first one."""
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class Container:
 
     @property
     def long_running(self) -> bool:
-        """Whether it runs as long as its pod: a side container is an init container that is restarted."""
+        """Whether it runs as long as its pod; a sidecar is an init container that is always restarted."""
         return not self.init or lookup(self.spec, "restartPolicy") in ("Always", UNKNOWN)
 
 
@@ -49,11 +49,11 @@ class Pod:
     path: str
     spec: Mapping[str, Any]
     template_holder: Mapping[str, Any]
-    """What holds the template: it says how many there are."""
+    """The object with the pod template, which sets the number of replicas."""
 
     @property
     def labels(self) -> Any:
-        """Labels of the template; of a bare pod its own."""
+        """Labels of the pod template, or of a bare pod."""
         return (
             lookup(self.template_holder, "template", "metadata", "labels")
             if "template" in self.template_holder
@@ -62,8 +62,8 @@ class Pod:
 
     @property
     def replicas(self) -> Any:
-        """How many pods of it there are; 1 where nothing is said."""
-        # A group of an autoscaled Ray cluster never has fewer than its least number.
+        """Number of pods; 1 if it is not set."""
+        # A group of an autoscaled Ray cluster has at least `minReplicas`.
         numbers = [lookup(self.template_holder, key) for key in ("replicas", "minReplicas")]
         if UNKNOWN in numbers:
             return UNKNOWN
@@ -71,19 +71,19 @@ class Pod:
 
     @property
     def ray(self) -> str:
-        """`head`, `worker`, or empty when it is no pod of Ray."""
+        """`head`, `worker`, or empty for pods without Ray."""
         if "headGroupSpec" in self.path:
             return "head"
         return "worker" if "workerGroupSpecs" in self.path else ""
 
     @property
     def sets_identity(self) -> bool:
-        """Whether the object says as whom its pods run; a runtime leaves that to what uses it."""
+        """Whether the object sets its pods' ServiceAccount; a ServingRuntime leaves that to InferenceServices."""
         return self.owner.kind not in RUNTIMES
 
     @property
     def finite(self) -> bool:
-        """Whether it ends by itself."""
+        """Whether the pod ends by itself."""
         return self.owner.kind in FINITE or lookup(self.spec, "restartPolicy") in ("Never", "OnFailure")
 
     @cached_property
@@ -105,7 +105,7 @@ class Pod:
 
 @cache
 def pods(resource: PlannedResource) -> tuple[Pod, ...]:
-    """Every pod that the resource describes."""
+    """Returns all pods that the resource describes."""
     if not resource.kind or resource.kind in NOT_PODS:
         return ()
     inner = {k: v for k, v in resource.props.items() if k not in ("metadata", "status")}

@@ -1,4 +1,4 @@
-"""What a rule is, how it is registered, and how rules meet resources."""
+"""Rules, their registration and their evaluation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from infra.policies.manifest import PlannedResource
 from infra.policies.values import UNKNOWN, known_fields, known_members, lookup
 
 ANNOTATION = "policy.headrace.io/"
-"""Prefix of the annotation that excepts an object from a rule: the rest is the rule's name, the value the reason."""
+"""Prefix of annotations that except an object from a rule, followed by the rule's name; the value is the reason."""
 
 REASON_CHARACTERS = 10
-"""A shorter reason is none."""
+"""Least length of a reason."""
 
 Level = Literal["mandatory", "advisory"]
 Check = Callable[[PlannedResource], Iterator[str]]
@@ -23,11 +23,11 @@ StackCheck = Callable[[Sequence[PlannedResource]], Iterator[tuple[PlannedResourc
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: `check` looks at one resource, `stack` at all of them together."""
+    """A rule: `check` examines one resource, or `stack` all resources together."""
 
     name: str
     title: str
-    """What holds when nobody breaks the rule, as a sentence."""
+    """The requirement, as a sentence."""
     remediation: str
     level: Level
     check: Check | None = None
@@ -41,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Violation:
-    """A resource breaks a rule; with `exception` it may, for the reason that this gives."""
+    """A violation of a rule by a resource; `exception` is the reason why it is allowed, if it is."""
 
     rule: Rule
     resource: PlannedResource
@@ -61,7 +61,7 @@ class RuleSettings:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | None) -> RuleSettings:
-        """Reads what `--policy-pack-config` gives; raises `ValueError` for an exception without a pattern or reason."""
+        """Reads the rule's `--policy-pack-config`; raises `ValueError` for an exception without pattern or reason."""
         exceptions = list(known_members(lookup(config or {}, "exceptions")))
         for e in exceptions:
             if not (isinstance(lookup(e, "resource"), str) and _is_reason(lookup(e, "reason"))):
@@ -75,7 +75,7 @@ RULES: dict[str, Rule] = {}
 
 
 def resource_rule(name: str, title: str, remediation: str, level: Level = "mandatory") -> Callable[[Check], Check]:
-    """Registers a rule that looks at one resource."""
+    """Registers a rule that examines one resource."""
 
     def register(check: Check) -> Check:
         RULES[name] = Rule(name, title, remediation, level, check=check)
@@ -87,7 +87,7 @@ def resource_rule(name: str, title: str, remediation: str, level: Level = "manda
 def stack_rule(
     name: str, title: str, remediation: str, level: Level = "mandatory"
 ) -> Callable[[StackCheck], StackCheck]:
-    """Registers a rule that looks at all resources together."""
+    """Registers a rule that examines all resources together."""
 
     def register(check: StackCheck) -> StackCheck:
         RULES[name] = Rule(name, title, remediation, level, stack=check)
@@ -99,7 +99,7 @@ def stack_rule(
 def violations(
     rule: Rule, resources: Sequence[PlannedResource], settings: RuleSettings | None = None
 ) -> list[Violation]:
-    """Every violation of one rule, the excepted ones with their reason."""
+    """Returns all violations of one rule; excepted ones include the reason."""
     if rule.stack is not None:
         found = list(rule.stack(resources))
     else:
@@ -109,10 +109,10 @@ def violations(
 
 
 def exception_reason(rule: str, resource: PlannedResource, settings: RuleSettings) -> str:
-    """Why the resource may break the rule; empty when it may not."""
+    """Returns the reason why the resource may violate the rule; empty if it may not."""
     annotated = lookup(resource.props, "metadata", "annotations", ANNOTATION + rule)
     if annotated is UNKNOWN:
-        return "an annotation that is not known yet"
+        return "an annotation whose value is not known yet"
     if _is_reason(annotated):
         return str(annotated).strip()
     for e in settings.exceptions:
@@ -128,13 +128,13 @@ def _is_reason(value: Any) -> bool:
 @resource_rule(
     "exceptions-have-reasons",
     "Every exception names a rule and gives a reason.",
-    f"Name an existing rule after `{ANNOTATION}` and write at least {REASON_CHARACTERS} characters that say why.",
+    f"Name an existing rule after `{ANNOTATION}` and give a reason of at least {REASON_CHARACTERS} characters.",
 )
 def _exceptions(resource: PlannedResource) -> Iterator[str]:
     for key, value in known_fields(lookup(resource.props, "metadata", "annotations")):
         if key.startswith(ANNOTATION):
             name = key.removeprefix(ANNOTATION)
             if name not in RULES or name == "exceptions-have-reasons":
-                yield f"the annotation {key} names no rule that can have exceptions"
+                yield f"the annotation {key} does not name a rule that can have exceptions"
             elif not _is_reason(value):
                 yield f"the annotation {key} gives no reason"

@@ -1,4 +1,4 @@
-"""Which pods a selector of labels chooses."""
+"""Matching of label selectors with pods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra.policies.values import UNKNOWN, any_unknown, known_fields, known_memb
 
 
 def selects(by: PlannedResource, selector: Any, pod: Pod) -> bool:
-    """Whether a selector in the object `by`, which chooses in its own namespace, chooses the pod."""
+    """Returns whether a selector in the object `by` selects the pod. It applies to the object's namespace only."""
     namespaces = [lookup(r.props, "metadata", "namespace") for r in (by, pod.owner)]
     if not any_unknown(*namespaces) and namespaces[0] != namespaces[1]:
         return False
@@ -27,7 +27,7 @@ def selects(by: PlannedResource, selector: Any, pod: Pod) -> bool:
 
 
 def _pod_labels(pod: Pod) -> Any:
-    """The labels that a pod will have: KubeRay adds some to those of the template."""
+    """Returns the labels that a pod will have, including those that KubeRay adds."""
     if pod.labels is UNKNOWN or not pod.ray:
         return pod.labels
     added = {"ray.io/node-type": pod.ray, "ray.io/is-ray-node": "yes", "ray.io/cluster": UNKNOWN}

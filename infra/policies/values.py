@@ -1,7 +1,7 @@
-"""Reading of plain values of which some are not known yet, and some are secrets.
+"""Access to plain values, some of which are unknown yet or secret.
 
-A rule never touches a mapping itself: it reads by `at`, asks of what must not be by `each`, and of what must be by
-`holds` and `some`. Both give an unknown value the benefit of the doubt: the same rule runs again when it is known.
+Rules read values only by these functions: `lookup` for paths, `known_members` for what is forbidden, `satisfies` and
+`any_member` for what is required. Unknown values pass: the rule runs again when they are known.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class _Unknown(Enum):
 
 
 UNKNOWN: Final = _Unknown.UNKNOWN
-"""A value that only the update will tell."""
+"""A value that is known only after the update."""
 
 
 @dataclass(frozen=True)
 class SecretValue:
-    """A value that its source marks as a secret."""
+    """A value that is marked as a secret."""
 
     value: Any
 
@@ -34,14 +34,14 @@ class SecretValue:
 
 
 def unwrap_secret(value: Any) -> Any:
-    """The value itself, where it is marked as a secret."""
+    """Returns the value without its mark as a secret."""
     while isinstance(value, SecretValue):
         value = value.value
     return value
 
 
 def lookup(node: Any, *path: str | int) -> Any:
-    """The value at a path; `None` where there is none, `UNKNOWN` where the way there is not known."""
+    """Returns the value at a path; None if there is none, `UNKNOWN` if a part of the path is unknown."""
     for step in path:
         node = unwrap_secret(node)
         if node is UNKNOWN:
@@ -56,39 +56,34 @@ def lookup(node: Any, *path: str | int) -> Any:
 
 
 def any_unknown(*values: Any) -> bool:
-    """True when one of the values is not known."""
+    """Returns whether one of the values is unknown."""
     return any(v is UNKNOWN for v in values)
 
 
 def satisfies(value: Any, test: Callable[[Any], object]) -> bool:
-    """True unless the value is known and fails the test."""
+    """Returns whether the value is unknown or passes the test."""
     return value is UNKNOWN or bool(test(value))
 
 
 def known_members(value: Any) -> Iterator[Any]:
-    """The known members of a list; none when it is no list."""
+    """Yields the known members of a list; none if it is not a list."""
     yield from (m for m in members(value) if m is not UNKNOWN)
 
 
 def members(value: Any) -> Iterator[Any]:
-    """All members of a list, in their places; none when it is no list."""
+    """Yields all members of a list, in order; none if it is not a list."""
     if isinstance(value, list):
         yield from map(unwrap_secret, value)
 
 
 def any_member(value: Any, test: Callable[[Any], object]) -> bool:
-    """True when a member passes, or when one that is not known might."""
+    """Returns whether a member of the list passes the test, or is unknown."""
     if value is UNKNOWN:
         return True
     return isinstance(value, list) and any(m is UNKNOWN or bool(test(m)) for m in map(unwrap_secret, value))
 
 
 def known_fields(value: Any) -> Iterator[tuple[str, Any]]:
-    """Keys and known values of a mapping; none when it is no mapping."""
+    """Yields the keys and known values of a mapping; none if it is not a mapping."""
     if isinstance(value, Mapping):
         yield from ((str(k), v) for k, raw in value.items() if (v := unwrap_secret(raw)) is not UNKNOWN)
-
-
-def count(value: Any, default: int) -> int:
-    """A number as it is written, the default where there is none or it is not known."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else default

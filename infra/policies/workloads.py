@@ -1,4 +1,4 @@
-"""Rules about how a workload is sized, watched, named and spread."""
+"""Rules about resources, probes, labels and replicas of workloads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernete
 
 @resource_rule(
     "resources-stated",
-    "Every container states what it needs and what it may take.",
+    "Every container sets resource requests and limits.",
     "Set `resources.requests` and `resources.limits`, each with `cpu` and `memory`.",
 )
 def _resources(resource: PlannedResource) -> Iterator[str]:
@@ -29,13 +29,13 @@ def _resources(resource: PlannedResource) -> Iterator[str]:
                 if lookup(container.spec, "resources", part, what) is None
             ]
             if lacking:
-                yield f"{container.name} states no {', '.join(lacking)}"
+                yield f"{container.name} does not set {', '.join(lacking)}"
 
 
 @resource_rule(
     "probes",
-    "Every container that stays has a readiness and a liveness probe.",
-    "Set `readinessProbe` and `livenessProbe`. KubeRay gives them to Ray's own container where it has none.",
+    "Every long-running container has a readiness and a liveness probe.",
+    "Set `readinessProbe` and `livenessProbe`. KubeRay adds them to the Ray container if it has none.",
 )
 def _probes(resource: PlannedResource) -> Iterator[str]:
     for pod in pods(resource):
@@ -51,7 +51,7 @@ def _probes(resource: PlannedResource) -> Iterator[str]:
 
 @resource_rule(
     "job-limits",
-    "Every job ends, and is removed.",
+    "Every job ends and is then removed.",
     "Set `backoffLimit`, `activeDeadlineSeconds` and `ttlSecondsAfterFinished` in the job's `spec`.",
 )
 def _jobs(resource: PlannedResource) -> Iterator[str]:
@@ -63,22 +63,22 @@ def _jobs(resource: PlannedResource) -> Iterator[str]:
         return
     for key in ("backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
         if lookup(spec, key) is None:
-            yield f"the job states no {key}"
+            yield f"the job does not set {key}"
 
 
 @resource_rule(
     "recommended-labels",
-    "What runs, and what leads to it, has the recommended labels.",
+    "Workloads and Services have the recommended labels.",
     f"Set the labels {', '.join(f'`{label}`' for label in LABELS)} on the object and on its pods.",
     level="advisory",
 )
 def _labels(resource: PlannedResource) -> Iterator[str]:
     found = pods(resource)
     if (found or resource.is_a("", "Service")) and (missing := _missing_labels(resource.labels)):
-        yield f"the object has no {missing}"
+        yield f"the object lacks {missing}"
     for pod in found:
         if resource.kind != "Pod" and (missing := _missing_labels(pod.labels)):
-            yield f"the pods of {pod.path} have no {missing}"
+            yield f"the pods of {pod.path} lack {missing}"
 
 
 def _missing_labels(labels: Any) -> str:
@@ -87,7 +87,7 @@ def _missing_labels(labels: Any) -> str:
 
 @resource_rule(
     "topology-spread",
-    "Pods that are there more than once are spread over nodes.",
+    "Pods with several replicas are spread over nodes.",
     "Set `topologySpreadConstraints` (or a `podAntiAffinity`) with `topologyKey: kubernetes.io/hostname`.",
 )
 def _spread(resource: PlannedResource) -> Iterator[str]:
@@ -95,20 +95,20 @@ def _spread(resource: PlannedResource) -> Iterator[str]:
         constraints = lookup(pod.spec, "topologySpreadConstraints")
         apart = lookup(pod.spec, "affinity", "podAntiAffinity")
         if not (any_member(constraints, lambda _: True) or satisfies(apart, bool)):
-            yield f"{pod.path} has {pod.replicas} replicas that may all share one node"
+            yield f"{pod.path} has {pod.replicas} replicas, which may all run on one node"
 
 
 @stack_rule(
     "disruption-budget",
-    "Pods that are there more than once have a PodDisruptionBudget.",
-    "Add a PodDisruptionBudget in the namespace whose selector matches the labels of the pods.",
+    "Pods with several replicas have a PodDisruptionBudget.",
+    "Add a PodDisruptionBudget in the namespace, with a selector that matches the labels of the pods.",
 )
 def _budget(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResource, str]]:
     budgets = [r for r in resources if r.is_a("policy", "PodDisruptionBudget")]
     for resource in resources:
         for pod in _replicated_pods(resource):
             if not any(selects(b, lookup(b.props, "spec", "selector"), pod) for b in budgets):
-                yield resource, f"{pod.path} has {pod.replicas} replicas and no PodDisruptionBudget"
+                yield resource, f"{pod.path} has {pod.replicas} replicas but no PodDisruptionBudget"
 
 
 def _replicated_pods(resource: PlannedResource) -> Iterator[Pod]:

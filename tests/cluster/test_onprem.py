@@ -53,7 +53,7 @@ MOMENTS = (
 )
 """Of an `up` that makes a cluster."""
 COMES_BACK = tuple(("op-w2", f"op-w2: {words}") for words in ("Kubernetes 1", r"\d+ images", "kubeadm join"))
-ANOTHER_ARGUMENT = (("op-cp1", "writing kubeadm's configuration"), ("op-cp1", "op-cp1: another API server"))
+ANOTHER_ARGUMENT = (("op-cp1", "writing kubeadm's configuration"), ("op-cp1", "op-cp1: restarting the API server"))
 CUTS = tuple(Cut(kind, *moment) for kind in KINDS for moment in MOMENTS)
 
 

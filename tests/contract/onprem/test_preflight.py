@@ -18,5 +18,5 @@ def test_all_problems_of_all_hosts_are_one_list(server: Any, closed_port: int) -
     assert {m.key for m in words} == {"onprem.bundle", "onprem.hosts[0]", "onprem.hosts[1]"}
     assert all(m.problem.startswith("h1: ") for m in words if m.key == "onprem.hosts[0]")
     [unreachable] = [m for m in words if m.key == "onprem.hosts[1]"]
-    assert "cannot be reached" in unreachable.problem
+    assert "cannot reach" in unreachable.problem
     assert unreachable.fix.startswith("is it on")

@@ -103,21 +103,21 @@ RESERVED = {**H100, "capacity": "reserved", "reservation": "cr-01234567", "zones
         ({**L4, "capacity": "queued"}, "capacity", "capacity-block:cr-"),
         ({**RESERVED, "reservation": "my-reservation"}, "reservation", "capacity-block:cr-"),
         ({**RESERVED, "reservation": "capacity-block:"}, "reservation", "cr-"),
-        ({**RESERVED, "zones": []}, "zones", "one zone"),
-        ({**RESERVED, "zones": ["eu-central-1a", "eu-central-1b"]}, "zones", "one zone"),
+        ({**RESERVED, "zones": []}, "zones", "exactly the reservation's zone"),
+        ({**RESERVED, "zones": ["eu-central-1a", "eu-central-1b"]}, "zones", "exactly the reservation's zone"),
         (
             {**RESERVED, "accelerator": "l4", "gpus": 1, "reservation": "capacity-block:cr-01234567"},
             "reservation",
-            "no Capacity Blocks of g6.xlarge",
+            "no Capacity Blocks with g6.xlarge",
         ),
         ({**L4, "driver": "operator"}, "driver", "Amazon Linux 2023"),
         ({**L4, "driver": "preinstalled"}, "driver", "remove it"),
         ({**H100, "sharing": {"kind": "mig", "profile": "1g.10gb"}}, "sharing", "bottlerocket"),
-        ({**CPU, "zones": ["eu-central-1a", "us-east-1a"]}, "zones[1]", "no zone of eu-central-1"),
+        ({**CPU, "zones": ["eu-central-1a", "us-east-1a"]}, "zones[1]", "not a zone of eu-central-1"),
         ({**CPU, "zones": ["eu-central-1"]}, "zones[0]", "eu-central-1a"),
-        ({**CPU, "labels": {"kubernetes.io/role": "x"}}, "labels", "not yours"),
-        ({**CPU, "labels": {"eks.amazonaws.com/nodegroup": "x"}}, "labels", "not yours"),
-        ({**L4, "taints": [{"key": "node.kubernetes.io/x"}]}, "taints[0].key", "not yours"),
+        ({**CPU, "labels": {"kubernetes.io/role": "x"}}, "labels", "is reserved"),
+        ({**CPU, "labels": {"eks.amazonaws.com/nodegroup": "x"}}, "labels", "is reserved"),
+        ({**L4, "taints": [{"key": "node.kubernetes.io/x"}]}, "taints[0].key", "is reserved"),
     ],
 )
 def test_pools(pool: dict[str, Any], key: str, said: str) -> None:
@@ -151,7 +151,7 @@ def test_what_auto_mode_cannot_do(pool: dict[str, Any], key: str, said: str) -> 
         (H100, "1g.10gb", "", ""),
         (H100, "1g.5gb", "sharing.profile", "did you mean '1g."),
         (H100, "4g.40gb", "sharing.profile", "there is no slice"),
-        (L4, "1g.5gb", "sharing", "slices no l4"),
+        (L4, "1g.5gb", "sharing", "does not support MIG on l4"),
     ],
 )
 def test_bottlerocket_slices_what_it_knows(pool: dict[str, Any], profile: str, key: str, said: str) -> None:

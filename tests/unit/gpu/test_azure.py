@@ -101,16 +101,16 @@ def test_the_system_pool_is_aks_own() -> None:
         (gpu(accelerator="l4"), "accelerator", "no accelerator in Azure 'l4'"),
         (gpu(accelerator="a100-80gb-pci"), "accelerator", f"did you mean '{A100}'?"),
         (gpu(capacity="queued"), "capacity", "no queue"),
-        (gpu(capacity="reserved", reservation="gpus"), "reservation", "no resource id"),
+        (gpu(capacity="reserved", reservation="gpus"), "reservation", "not the resource id"),
         (gpu(driver="preinstalled"), "driver", "use cloud or operator"),
         (gpu(accelerator="a10", driver="operator"), "driver", "GRID"),
         (gpu(sharing=Sharing(kind="mig", profile="1g.20gb")), "sharing.profile", "did you mean"),
-        (gpu(sharing=Sharing(kind="mig", profile="1g.10gb"), driver="operator"), "driver", "by the driver that it"),
+        (gpu(sharing=Sharing(kind="mig", profile="1g.10gb"), driver="operator"), "driver", "with its own driver only"),
         (plain(disk_gib=4096), "disk_gib", "use up to 2048"),
         (plain(zones=("1", "westeurope-1")), "zones[1]", "use one of 1, 2, 3"),
-        (plain(labels={"kubernetes.azure.com/mode": "x"}), "labels", "'kubernetes.azure.com/mode' is not for users"),
+        (plain(labels={"kubernetes.azure.com/mode": "x"}), "labels", "'kubernetes.azure.com/mode' is reserved"),
         (plain(labels={"node-role.kubernetes.io/gpu": ""}), "labels", "choose another prefix"),
-        (plain(taints=(Taint(key="kubernetes.azure.com/mine"),)), "taints[0].key", "AKS' own"),
+        (plain(taints=(Taint(key="kubernetes.azure.com/mine"),)), "taints[0].key", "is reserved for AKS"),
     ],
 )
 def test_what_aks_cannot_do_is_a_mistake(pool: NodePool, key: str, words: str) -> None:
@@ -136,7 +136,7 @@ def test_aks_has_one_size_of_slice_for_each_number_of_units(profile: str, name: 
     "pools", [[], [gpu()], [plain(capacity="spot")], [plain(taints=(Taint(key="team"),))]], ids=len
 )
 def test_pods_that_tolerate_nothing_need_nodes(pools: list[NodePool]) -> None:
-    assert "pods that tolerate nothing" in found(*pools, beside=())["node_pools"]
+    assert "pods without tolerations" in found(*pools, beside=())["node_pools"]
 
 
 def test_a_version_that_aks_does_not_offer() -> None:
@@ -168,7 +168,7 @@ def test_a_subnet_has_addresses_for_all_nodes() -> None:
 
 def test_pods_have_addresses_on_all_nodes() -> None:
     pools = [plain(name=f"p{i}", max_nodes=1000) for i in range(5)]
-    assert "last for 4096" in found(beside=pools)["node_pools"]
+    assert "suffice for 4096" in found(beside=pools)["node_pools"]
 
 
 @pytest.mark.parametrize(

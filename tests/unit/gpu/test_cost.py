@@ -43,7 +43,7 @@ def test_a_row_for_each_pool_and_a_sum(prices: Path) -> None:
     lines = table(prices, scaled)
     assert lines[1].split() == ["cpu", "m7i.xlarge", "1", "on", "demand", "-", "-", "0.25"]
     assert lines[2].split() == ["l4", "g6.xlarge", "1-4", "on", "demand", "1", "x", "l4", "22.5", "GiB", "1.00-4.00"]
-    assert lines[3].startswith("In all 1.25-4.25 USD an hour, 912.50-3,102.50 a month (")
+    assert lines[3].startswith("Total: 1.25-4.25 USD per hour, 912.50-3,102.50 per month (")
     assert "2026-01-31" in lines[3]
 
 
@@ -54,7 +54,7 @@ def test_spot_has_its_own_price(prices: Path) -> None:
 def test_a_price_that_is_not_known_is_said(prices: Path) -> None:
     lines = table(prices, {"name": "big", "accelerator": "h100-80gb", "gpus": 8})
     assert lines[2].endswith("?")
-    assert "In all 0.25 USD" in lines[3]
+    assert "Total: 0.25 USD" in lines[3]
     assert "without big, whose price is unknown" in lines[3]
 
 

@@ -59,19 +59,19 @@ def test_nothing_is_said_about_pools_that_gke_can_make(pool: dict[str, Any]) -> 
     ("pool", "key", "words"),
     [
         ({**L4, "name": "a" * 41}, "name", "at most 40 characters"),
-        ({**L4, "name": "4l"}, "name", "the first a letter"),
+        ({**L4, "name": "4l"}, "name", "starting with a letter"),
         ({**L4, "accelerator": "h100-80"}, "accelerator", "did you mean 'h100-80gb'?"),
         ({**L4, "accelerator": "a10g"}, "accelerator", "GKE has no a10g; use one of"),
         ({**L4, "machine_type": "g2-standart-4"}, "machine_type", "did you mean 'g2-standard-4'?"),
-        ({**L4, "machine_type": "n2-standard-4"}, "machine_type", "comes with no GPUs, but the pool requests 1 x l4"),
-        ({**L4, "machine_type": "a3-highgpu-8g"}, "machine_type", "comes with 8 x h100-80gb"),
-        ({"name": "x", "zones": ZONE, "machine_type": "g2-standard-4"}, "machine_type", "the pool says none"),
+        ({**L4, "machine_type": "n2-standard-4"}, "machine_type", "has no GPUs, but the pool requests 1 x l4"),
+        ({**L4, "machine_type": "a3-highgpu-8g"}, "machine_type", "has 8 x h100-80gb"),
+        ({"name": "x", "zones": ZONE, "machine_type": "g2-standard-4"}, "machine_type", "the pool requests none"),
         ({**L4, "gpus": 3}, "gpus", "no machine type has exactly 3 x l4; use one of 1"),
         ({**L4, "driver": "preinstalled"}, "driver", "use cloud or operator"),
         (
             {**L4, "driver": "operator", "sharing": {"kind": "time_slicing", "replicas": 2}},
             "sharing",
-            "driver operator keeps that off",
+            "driver operator keeps off",
         ),
         ({**L4, "sharing": {"kind": "mps", "replicas": 2}}, "sharing.kind", "hostIPC"),
         ({**L4, "sharing": MIG}, "sharing.kind", "l4 does not support MIG"),
@@ -83,25 +83,25 @@ def test_nothing_is_said_about_pools_that_gke_can_make(pool: dict[str, Any]) -> 
         (
             {"name": "x", "zones": ZONE, "capacity": "queued", "min_nodes": 0},
             "capacity",
-            "queued is for GPUs",
+            "queued requires GPUs",
         ),
         ({**H100, "gpus": 1}, "capacity", "'a3-highgpu-1g' is available only as spot or queued"),
         ({**L4, "capacity": "queued", "max_nodes": 2}, "min_nodes", "use 0 with capacity queued"),
-        ({**L4, "zones": [], "capacity": "reserved", "reservation": "held"}, "zones", "the zone of the reservation"),
+        ({**L4, "zones": [], "capacity": "reserved", "reservation": "held"}, "zones", "only the reservation's zone"),
         ({**L4, "zones": []}, "zones", "not every zone has l4"),
         ({**L4, "zones": ["europe-west1-b"]}, "zones", "europe-west1-b is not in europe-west4"),
-        ({**L4, "zones": ["europe-west4"]}, "zones", "europe-west4 is not in europe-west4; name zones of it"),
+        ({**L4, "zones": ["europe-west4"]}, "zones", "europe-west4 is not in europe-west4; use zones of the region"),
         ({"name": "x"}, "zones", "1 nodes do not divide into 3"),
         (
             {**L4, "min_nodes": 3, "max_nodes": 3, "zones": ["europe-west4-a", "europe-west4-b"]},
             "zones",
             "3 nodes do not divide into 2",
         ),
-        ({**L4, "labels": {"cloud.google.com/gke-accelerator": "x"}}, "labels.cloud.google.com/gke-accelerator", "own"),
-        ({**L4, "labels": {"node.kubernetes.io/x": "y"}}, "labels.node.kubernetes.io/x", "GKE's own"),
-        ({**L4, "labels": {gcp.NO_DEVICE_PLUGIN: "true"}}, f"labels.{gcp.NO_DEVICE_PLUGIN}", "GKE's own"),
-        ({**L4, "taints": [{"key": "nvidia.com/gpu"}]}, "taints[0]", "put on nodes with GPUs by GKE itself"),
-        ({**L4, "taints": [{"key": "node.gke.io/x"}]}, "taints[0].key", "GKE's own"),
+        ({**L4, "labels": {"cloud.google.com/gke-accelerator": "x"}}, "labels.cloud.google.com/gke-accelerator", "is reserved for GKE"),
+        ({**L4, "labels": {"node.kubernetes.io/x": "y"}}, "labels.node.kubernetes.io/x", "is reserved for GKE"),
+        ({**L4, "labels": {gcp.NO_DEVICE_PLUGIN: "true"}}, f"labels.{gcp.NO_DEVICE_PLUGIN}", "is reserved for GKE"),
+        ({**L4, "taints": [{"key": "nvidia.com/gpu"}]}, "taints[0]", "GKE adds the taint nvidia.com/gpu itself"),
+        ({**L4, "taints": [{"key": "node.gke.io/x"}]}, "taints[0].key", "is reserved for GKE"),
     ],
 )
 def test_what_gke_cannot_make_of_a_pool_is_told(pool: dict[str, Any], key: str, words: str) -> None:
@@ -168,7 +168,7 @@ def test_pods_of_all_nodes_need_addresses() -> None:
     small = {**CLUSTER, "network": {"cidr": "10.60.0.0/20"}}
     assert found({**CPU, "min_nodes": 7, "max_nodes": 7}, cluster=small) == {}
     said = found({**CPU, "min_nodes": 8, "max_nodes": 8}, cluster=small)
-    assert "pods of 8 nodes, but the pools have up to 9" in said["cluster.network.cidr"]
+    assert "pod addresses for 8 nodes, but the pools have up to 9" in said["cluster.network.cidr"]
     adopted = {**CLUSTER, "network": {"existing": "net", "subnets": ["a"]}}
     assert found({**CPU, "min_nodes": 1, "max_nodes": 999}, cluster=adopted) == {}
 

@@ -84,7 +84,7 @@ def test_two_owners_in_a_cluster_are_refused() -> None:
     other = {"name": "other", "accelerator": "l4", "gpus": 1, "driver": "operator"}
     assert (
         "headrace:node_pools[2].driver: its GPUs have driver owner 'operator' and advertiser 'operator', but those of"
-        " 'l4' 'cloud' and 'cloud'; give all pools with GPUs the same driver"
+        " 'l4' have 'cloud' and 'cloud'; give all pools with GPUs the same driver"
     ) in said(config({**L4, "zones": ["europe-west4-a"]}, {**other, "zones": ["europe-west4-a"]}, target="gcp"))
 
 
@@ -167,14 +167,14 @@ def test_slices_of_a_gpu() -> None:
         ([L4], {"node_pool": "cpus"}, "pools[1].node_pool: there is no node pool 'cpus'; did you mean 'cpu'?"),
         ([L4], {"gpus": 1}, "pools[1].node_pool: is missing, but the pods have GPUs; use one of l4"),
         ([], {"gpus": 1}, "pools[1].node_pool: is missing, but the pods have GPUs; add a node pool with GPUs"),
-        ([L4], {"gpus": 2, "node_pool": "l4"}, "pools[1].gpus: 2 is more than the 1 of a node in 'l4' offers"),
-        ([L4], {"gpus": 1, "node_pool": "l4", "replicas": 2}, "2 pods of 1 need more than max_nodes x 1 = 1"),
+        ([L4], {"gpus": 2, "node_pool": "l4"}, "pools[1].gpus: 2 is more than the 1 of a node in 'l4'"),
+        ([L4], {"gpus": 1, "node_pool": "l4", "replicas": 2}, "2 pods with 1 GPUs each exceed the 1 that fit on max_nodes"),
         (
             [L4],
             {"gpus": 1, "node_pool": "l4", "accelerator": "NVIDIA-L4"},
             "pools[1].accelerator: cannot be combined with node_pool; remove it: 'l4' determines the GPUs",
         ),
-        ([], {"node_pool": "cpu", "cpus": 5}, "pools[1].cpus: 5 is more than the 4 of m7i.xlarge in 'cpu'"),
+        ([], {"node_pool": "cpu", "cpus": 5}, "pools[1].cpus: 5 is more than the 4 vCPUs of m7i.xlarge in 'cpu'"),
         ([L4, L4], {}, "node_pools[2].name: 'l4' is already node_pools[1].name; choose another name"),
     ],
 )
@@ -203,7 +203,7 @@ def test_a_cluster_of_yours_has_no_node_pools() -> None:
         ({"sharing": {"kind": "mps", "replicas": 2}}, "has driver or sharing, which require GPUs"),
         ({"capacity": "reserved"}, "needs a reservation with capacity reserved, and none with any other capacity"),
         ({"reservation": "cr-1"}, "needs a reservation with capacity reserved, and none with any other capacity"),
-        ({"labels": {POOL_LABEL: "x"}}, "sets headrace.io/node-pool, which the stack sets itself"),
+        ({"labels": {POOL_LABEL: "x"}}, "sets the label headrace.io/node-pool, which the stack sets itself"),
         (
             {"sharing": {"kind": "mps"}},
             "needs replicas > 1 with kind time_slicing or mps, and replicas 1 with any other kind",
@@ -242,7 +242,7 @@ def test_hosts_of_a_pool_are_nodes_of_a_pool() -> None:
     assert (pool.name, pool.gpus, pool.min_nodes, pool.max_nodes, pool.driver) == ("gpu", 2, 2, 2, "preinstalled")
     assert placement.gpu_owners(settings, pool) == placement.GpuOwners("preinstalled", "device_plugin")
     assert said(settings) == [
-        "headrace:pools[1].replicas: 5 pods of 1 need more than max_nodes x 2 = 4; raise max_nodes of 'gpu'"
+        "headrace:pools[1].replicas: 5 pods with 1 GPUs each exceed the 4 that fit on max_nodes; raise max_nodes of 'gpu'"
     ]
     assert placement.place(settings).pools[1].node_selector == {POOL_LABEL: "gpu"}
 

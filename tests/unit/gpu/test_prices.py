@@ -85,7 +85,7 @@ def test_they_say_when_and_where_they_held(tmp_path: Path) -> None:
         ("2026-11-01", "soon", "as_of: Input should be a valid date"),
         ("EUR", "euros", "currency: String should match pattern"),
         ("currency", "valuta", "currency: Field required; valuta: Extra inputs are not permitted"),
-        ("{cloud", "[cloud", "is not YAML"),
+        ("{cloud", "[cloud", "not YAML"),
         (YOURS, "", "the file: Input should be a valid dictionary"),
     ],
 )

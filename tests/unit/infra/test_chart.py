@@ -148,7 +148,7 @@ def test_an_authoritys_certificate_travels_with_its_issuer(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "cannot be read"), (b"AAAA", "no certificate"), (b"\xff", "no text"), (KEY_TOO, "private key")],
+    [(None, "cannot be read"), (b"AAAA", "no certificate"), (b"\xff", "not text"), (KEY_TOO, "private key")],
 )
 def test_a_certificate_that_cannot_travel(tmp_path: Path, content: bytes | None, problem: str) -> None:
     file = tmp_path / "ca.pem"

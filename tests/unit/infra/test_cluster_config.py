@@ -40,7 +40,7 @@ TLS = {"secret": "t"}
         ({"kubernetes": {"namespace": "Head"}}, "headrace:kubernetes.namespace: 'Head' is not well formed"),
         (
             {"kubernetes": {"service_type": "LoadBalancer"}},
-            "headrace:kubernetes.source_ranges: is missing, and the Service is a LoadBalancer; say who may reach it",
+            "headrace:kubernetes.source_ranges: is missing, and the Service is a LoadBalancer; name the networks of its users",
         ),
         ({"pools": [{"name": "a"}]}, "headrace:gateway.pool: there is no pool 'serving'; use one of a"),
         (
@@ -63,7 +63,7 @@ TLS = {"secret": "t"}
         ({"addons": {"kuberay": "off"}}, "headrace:addons.kuberay: is off, but it runs Ray; use auto"),
         (
             {"addons": {"kuberay": {"existing": "k"}}},
-            "headrace:addons.kuberay.namespace: is missing; name the namespace of the operator",
+            "headrace:addons.kuberay.namespace: is missing; set it to the namespace of the existing operator",
         ),
         ({"addons": {"kuberay": "yes"}}, "headrace:addons.kuberay"),
         ({"backup": {"key": "k"}}, "needs claim: the volume that archives are written to"),
@@ -80,7 +80,7 @@ TLS = {"secret": "t"}
         ),
         ({"database": {"kind": "url", "url": "mysql://u@h/d"}}, "headrace:database.url: is not a PostgreSQL URL"),
         ({"data": {"endpoint": "http://s3"}}, "has endpoint or credentials, which require a uri"),
-        ({"data": {"uri": "az://a/c", "credentials": "s"}}, "is opened by the pods' workload identity"),
+        ({"data": {"uri": "az://a/c", "credentials": "s"}}, "is accessed by the pods' workload identity"),
         ({"data": {"uri": "az://container"}}, "data.uri"),
         ({"ingress": {"kind": "ingress", "tls": TLS}}, "needs host"),
         ({"ingress": {"kind": "ingress", "host": "a.b"}}, "needs tls: API keys must not travel in plain text"),

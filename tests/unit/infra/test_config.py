@@ -91,7 +91,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"models": [{**MODEL, "price": {"input": 1, "output": 1, "cached_input": 0}}], "assistants": []},
-            "headrace:models[0].price.cached_input: is never charged: with headrace:prompt_cache tenant nobody is told",
+            "headrace:models[0].price.cached_input: is never charged: with headrace:prompt_cache tenant, the number",
         ),
         (
             {"prompt_cache": "everybody"},

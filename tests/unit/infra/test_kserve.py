@@ -317,7 +317,7 @@ def test_addresses_are_passed_on_and_never_looked_at() -> None:
 
 def test_the_types_load_without_kserves_model_server() -> None:
     code = (
-        "import sys; from infra import kserve; kserve.types().V1beta1InferenceService\n"
+        "import sys; from infra import kserve; kserve.kserve_types().V1beta1InferenceService\n"
         "print([m for m in ('kserve.model_server', 'fastapi', 'ray', 'kserve') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

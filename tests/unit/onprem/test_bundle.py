@@ -53,7 +53,7 @@ def test_another_version_and_missing_binaries_are_said(made: Path) -> None:
     del manifest["binaries"]["kubectl"]
     (made / "bundle.json").write_text(json.dumps(manifest))
     said = " ".join(OfflineBundle.open(str(made)).mistakes("1.37.3"))
-    assert "holds Kubernetes 1.37.2, and the cluster is to have 1.37.3" in said
+    assert "has Kubernetes 1.37.2, but the cluster needs 1.37.3" in said
     assert "has no kubectl" in said
 
 

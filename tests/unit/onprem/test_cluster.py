@@ -61,7 +61,7 @@ class Stopped(Exception):
                 "containerStatuses": [{"name": "coredns", "state": {"running": {}}}],
                 "conditions": [{"type": "Ready", "status": "False"}],
             },
-            "deployment/coredns: coredns-1 runs and is not ready; its log says: cannot reach 10.96.0.1",
+            "deployment/coredns: coredns-1 is running but not ready; last line of its log: cannot reach 10.96.0.1",
         ),
         ({"conditions": [{"type": "Ready", "status": "True"}]}, "deployment/coredns: exceeded its progress deadline"),
     ],

@@ -54,20 +54,20 @@ def test_a_good_host_has_no_problems() -> None:
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ("architecture=aarch64", "has processors of kind aarch64"),
+        ("architecture=aarch64", "has the architecture aarch64"),
         ("kernel=3.10.0-1160", "has kernel 3.10.0-1160; use 4.19 or later"),
         ("init=sh", "is run by sh"),
         ("no_controller=memory", "has no control groups for memory"),
         ("no_module=br_netfilter", "has no kernel module br_netfilter"),
-        ("resolves=no\nhostname=odd", "its own name odd is not resolved"),
-        ("nameservers=127.0.0.53", "has no name server but itself"),
-        ("nameservers=", "has no name server but itself"),
+        ("resolves=no\nhostname=odd", "its own name odd does not resolve"),
+        ("nameservers=127.0.0.53", "has only a local name server"),
+        ("nameservers=", "has only a local name server"),
         ("memory_mib=1024", "has 1024 MiB of memory; give it 1700 or more"),
         ("cpus=1", "has 1 CPU"),
         ("disk_mib=900", "has 900 MiB free"),
         ("containerd=1.4.13", "has containerd 1.4.13; update it to 1.6 or later"),
         ("swap=/dev/sda2", "swaps to /dev/sda2"),
-        ("taken=10250\ntaken=6443", "ports are taken: 6443, 10250"),
+        ("taken=10250\ntaken=6443", "ports are in use: 6443, 10250"),
         ("owner=other", "belongs to stack 'other'"),
         ("kubernetes=/etc/rancher", "already a node of some cluster (/etc/rancher is there)"),
         ("apt=\nno_program=runc", "lacks runc; install"),
@@ -86,7 +86,7 @@ def test_a_node_of_this_stack_may_have_taken_its_ports() -> None:
 def test_packages_come_from_the_bundle_or_from_apt() -> None:
     assert found("no_program=runc") == []
     offline = SETTINGS.model_copy(update={"bundle": "bundle"})
-    assert "the bundle has no such packages" in found("no_program=runc", settings=offline)[0]
+    assert "which the bundle does not have" in found("no_program=runc", settings=offline)[0]
     assert found("no_program=runc", settings=offline, packages=("runc",)) == []
     assert "no dpkg" in found("no_program=runc\ndpkg=", settings=offline, packages=("runc",))[0]
 
@@ -104,7 +104,7 @@ def test_what_a_host_lacks_is_named_by_packages() -> None:
 
 def test_gpus_need_their_driver_unless_the_operator_brings_it() -> None:
     words = " ".join(found(host=GPU))
-    assert "is to have 2 GPUs, and nvidia-smi is not there" in words
+    assert "should have 2 GPUs, but nvidia-smi is not installed" in words
     assert "no nvidia-container-runtime" in words
     assert "shows 1 GPUs" in found("gpus=1\nnvidia_runtime=yes", host=GPU)[0]
     assert found("gpus=2\nnvidia_runtime=yes", host=GPU) == []

@@ -273,11 +273,25 @@ CASES: list[Case] = [
     passes("default-deny", "deny", "spec/policyTypes", UNKNOWN),
     passes("default-deny", "deny", "metadata/namespace", UNKNOWN),
     passes("default-deny", "deployment", "metadata/namespace", UNKNOWN),
-    fails("default-deny", "deny", "spec/policyTypes", REMOVED, "nothing denies spec.template.spec"),
-    fails("default-deny", "deny", "", REMOVED, "nothing denies spec.template.spec"),
-    fails("default-deny", "deny", "spec/policyTypes", ["Ingress"], "nothing denies spec.template.spec"),
-    fails("default-deny", "deny", "spec/egress", [{}], "nothing denies spec.template.spec"),
-    fails("default-deny", "deny", "spec/podSelector", {"matchLabels": {"a": "b"}}, "nothing denies spec.template.spec"),
+    fails(
+        "default-deny", "deny", "spec/policyTypes", REMOVED, "no NetworkPolicy denies connections of spec.template.spec"
+    ),
+    fails("default-deny", "deny", "", REMOVED, "no NetworkPolicy denies connections of spec.template.spec"),
+    fails(
+        "default-deny",
+        "deny",
+        "spec/policyTypes",
+        ["Ingress"],
+        "no NetworkPolicy denies connections of spec.template.spec",
+    ),
+    fails("default-deny", "deny", "spec/egress", [{}], "no NetworkPolicy denies connections of spec.template.spec"),
+    fails(
+        "default-deny",
+        "deny",
+        "spec/podSelector",
+        {"matchLabels": {"a": "b"}},
+        "no NetworkPolicy denies connections of spec.template.spec",
+    ),
     added("default-deny", "Pod/lonely/p", pod_of("lonely")),
     # exposure
     passes("load-balancer-sources", "service", "spec", {"type": "ClusterIP"}),
@@ -392,9 +406,7 @@ CASES: list[Case] = [
     passes("gpu-pods", "ray", f"{GPU}/tolerations", [{"operator": "Exists"}]),
     passes("gpu-pods", "ray", f"{GPU}/nodeSelector", REMOVED),
     fails("gpu-pods", "ray", f"{GPU}/tolerations", REMOVED, "does not tolerate"),
-    fails(
-        "gpu-pods", "ray", f"{GPU}/containers", [{**GPU_CONTAINER, "resources": CONTAINER["resources"]}], "limits no"
-    ),
+    fails("gpu-pods", "ray", f"{GPU}/containers", [{**GPU_CONTAINER, "resources": CONTAINER["resources"]}], "no limit"),
     fails("gpu-pods", "ray", f"{GPU}/containers/0/resources/requests/nvidia.com~1gpu", 2, "must be equal"),
     added("one-gpu-owner", "", thing("helm.sh/v3", "Release", "other", chart="redis", version="1.0.0")),
     passes("one-gpu-owner", "deployment", f"{C}/image", f"nvcr.io/nvidia/k8s-device-plugin@{DIGEST}"),
@@ -428,7 +440,7 @@ CASES: list[Case] = [
     added("ray-dashboard-loopback", "", thing("ray.io/v1", "RayJob", "j", spec={"clusterSelector": {"a": "b"}})),
     fails("ray-dashboard-loopback", "ray", f"{HEAD}/rayStartParams/dashboard-host", "0.0.0.0", "0.0.0.0"),
     added("ray-dashboard-loopback", "RayCluster", thing("ray.io/v1", "RayCluster", "c", spec=OPEN_CLUSTER)),
-    fails("ray-dashboard-loopback", "ray", f"{HEAD}/rayStartParams/dashboard-host", REMOVED, "every address"),
+    fails("ray-dashboard-loopback", "ray", f"{HEAD}/rayStartParams/dashboard-host", REMOVED, "all addresses"),
     passes("ray-head-no-replicas", "ray", f"{HEAD}/rayStartParams/num-cpus", 0),
     fails("ray-head-no-replicas", "ray", f"{HEAD}/rayStartParams/num-cpus", "4", "offers CPUs"),
     fails("ray-head-no-replicas", "ray", f"{HEAD}/rayStartParams", {"dashboard-host": "::1"}, "offers CPUs"),
@@ -468,6 +480,6 @@ CASES: list[Case] = [
         "deployment",
         "metadata/annotations",
         {"policy.headrace.io/nonsense": "a long enough reason"},
-        "names no rule",
+        "does not name a rule",
     ),
 ]
