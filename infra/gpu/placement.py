@@ -226,8 +226,6 @@ def _capacity(config: StackConfig) -> list[Mistake]:
             each = gpus_per_node(nodes) // pool.gpus
             pods = pool.max_replicas or pool.replicas
             if pods > each * nodes.max_nodes:
-                problem = (
-                    f"{pods} pods with {pool.gpus} GPUs each exceed the {each * nodes.max_nodes} that fit on max_nodes"
-                )
+                problem = f"{pods} pods are more than the {each * nodes.max_nodes} that fit on max_nodes"
                 found.append(Mistake(f"pools[{i}].replicas", problem, f"raise max_nodes of '{nodes.name}'"))
     return found

@@ -1,4 +1,4 @@
-"""Where a stack runs: one module or folder per target; the stack's parts come back as one `Target`."""
+"""The targets that a stack can run on, one module or package each; all of them return a `Target`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pulumi import Input, Output
 
 @dataclass(frozen=True)
 class Target:
-    """A running application, as the rest of the program sees it."""
+    """The application's addresses and credentials, which the program exports."""
 
     url: Input[str]
-    """Of the API, without a trailing slash."""
+    """URL of the API, without a trailing slash."""
     api_key: Output[str]
     prometheus_url: str
-    """Empty when the stack has no Prometheus of its own."""
+    """Empty if the stack does not install Prometheus."""
     dashboards: Mapping[str, str]
     kubeconfig: Output[str] | None = None
-    """Of a cluster that the stack made."""
+    """Kubeconfig of a cluster that the stack created."""

@@ -1,4 +1,4 @@
-"""An add-on as resources: its namespace, its CRDs, its Helm release, what its chart does not make."""
+"""The resources of an add-on: namespace, CRDs, Helm release and additional objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMEOUT_S = 900
 def labelled_namespace(
     resource: str, name: str, stack: str, pod_security: str, opts: ResourceOptions
 ) -> k8s.core.v1.Namespace:
-    """A namespace that says which stack made it, and what its pods may do."""
+    """Creates a namespace with labels for its stack and its Pod Security Standard."""
     labels = {STACK_LABEL: stack, **STACK_LABELS, "pod-security.kubernetes.io/enforce": pod_security}
     if pod_security == "restricted":
         labels |= {f"pod-security.kubernetes.io/{mode}": pod_security for mode in ("audit", "warn")}
@@ -32,7 +32,7 @@ def labelled_namespace(
 
 
 class InstalledAddon(pulumi.ComponentResource):
-    """One add-on in its own namespace."""
+    """An add-on in its own namespace."""
 
     def __init__(self, addon: Addon, config: StackConfig, stack: str, opts: ResourceOptions) -> None:
         super().__init__("headrace:kubernetes:Addon", addon.name, opts=ResourceOptions(parent=opts.parent))
@@ -54,7 +54,7 @@ class InstalledAddon(pulumi.ComponentResource):
         self.register_outputs({})
 
     def _crds(self, opts: ResourceOptions) -> list[pulumi.Resource]:
-        """Helm installs the CRDs of a chart once and never again: as a step of their own they are upgraded."""
+        """Installs the CRDs as separate resources, since Helm never upgrades the CRDs in a chart."""
         crds = self._addon.crds_step(self._config)
         name = f"{self._addon.name}-crds"
         if crds is None:
@@ -64,7 +64,7 @@ class InstalledAddon(pulumi.ComponentResource):
         return [k8s.yaml.v2.ConfigGroup(name, files=manifest_paths(crds, self._config.mirror), opts=opts)]
 
     def _render_crds(self, name: str, chart: Chart, opts: ResourceOptions) -> k8s.helm.v4.Chart:
-        """Rendered here: a release keeps its chart in a Secret, and CRDs of some megabytes have no place in one."""
+        """Renders a chart of CRDs here: a release stores its chart in a Secret, which is too small for large CRDs."""
         where = chart_source(chart, self._config.mirror)
         return k8s.helm.v4.Chart(
             name,
@@ -90,7 +90,7 @@ class InstalledAddon(pulumi.ComponentResource):
             create_namespace=False,
             skip_crds=self._addon.crds_step(self._config) is not None,
             values=dict(values),
-            # A release that does not become ready is taken back: nothing is left half made.
+            # A release that does not become ready is rolled back completely.
             atomic=True,
             timeout=TIMEOUT_S,
             opts=opts,

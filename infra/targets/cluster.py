@@ -1,4 +1,4 @@
-"""The cluster that a kubeconfig names: read from the file alone, nothing is asked."""
+"""Reads the cluster of a kubeconfig, without connecting to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KUBECONFIG_KEY = "kubernetes.kubeconfig"
 
 
 class ClusterUnusable(Exception):
-    """The kubeconfig cannot be used; `mistake` says why."""
+    """The kubeconfig or its cluster cannot be used, because of `mistake`."""
 
     def __init__(self, mistake: Mistake) -> None:
         super().__init__(str(mistake))
@@ -29,22 +29,22 @@ class ClusterUnusable(Exception):
 
 @dataclass(frozen=True)
 class ClusterContext:
-    """A context of a kubeconfig, with credentials that are never shown."""
+    """A context of a kubeconfig, with its credentials, which `repr` omits."""
 
     context: str
     server: str
     identifier: str
-    """Stays the same while the cluster does: of its certificate authority, which outlives addresses."""
+    """Identity of the cluster: a digest of its certificate authority, which does not change with its address."""
     document: dict[str, Any] = field(repr=False)
     path: Path | None = None
-    """Where it was read; None when the configuration holds it."""
+    """Path of the kubeconfig; None if the configuration contains it."""
     content: str = field(default="", repr=False)
 
 
 def read_kubeconfig(settings: Kubernetes, content: str = "") -> ClusterContext:
-    """The cluster of this stack; `content` is a kubeconfig that the configuration holds.
+    """Returns the stack's cluster; `content` is a kubeconfig from the configuration, or empty.
 
-    Raises `Unusable` when there is none, or it names no such context.
+    Raises `ClusterUnusable` if there is no kubeconfig, or it does not have the context.
     """
     path = None if content else _kubeconfig_path(settings)
     text = content if path is None else _read_file(path)
@@ -54,7 +54,7 @@ def read_kubeconfig(settings: Kubernetes, content: str = "") -> ClusterContext:
         document = None
     if not isinstance(document, dict) or not isinstance(document.get("contexts"), list):
         raise ClusterUnusable(
-            Mistake(KUBECONFIG_KEY, f"{path or 'its content'} is no kubeconfig", "name one that kubectl can use")
+            Mistake(KUBECONFIG_KEY, f"{path or 'its content'} is not a kubeconfig", "use one that works with kubectl")
         )
     contexts = _entries_by_name(document, "contexts", "context")
     name = settings.context or str(document.get("current-context") or "")
@@ -68,7 +68,7 @@ def read_kubeconfig(settings: Kubernetes, content: str = "") -> ClusterContext:
     server = str(cluster.get("server") or "")
     if not server:
         raise ClusterUnusable(
-            Mistake(KUBECONFIG_KEY, f"context '{name}' names no cluster with a server", "mend the kubeconfig")
+            Mistake(KUBECONFIG_KEY, f"the cluster of context '{name}' has no server", "correct the kubeconfig")
         )
     return ClusterContext(name, server, _identifier(cluster, server), document, path, content)
 
@@ -83,7 +83,7 @@ def _read_file(path: Path) -> str:
         return path.read_text()
     except OSError as e:
         why = "there is no file" if isinstance(e, FileNotFoundError) else "cannot read"
-        fix = "name the file that kubectl uses, or set KUBECONFIG"
+        fix = "set it to the file that kubectl uses, or set KUBECONFIG"
         raise ClusterUnusable(Mistake(KUBECONFIG_KEY, f"{why} {path}", fix)) from None
 
 
@@ -93,11 +93,11 @@ def _entries_by_name(document: dict[str, Any], plural: str, singular: str) -> di
 
 
 def _context_fix(contexts: dict[str, Any]) -> str:
-    return f"set it to one of {', '.join(sorted(contexts))}" if contexts else "mend the kubeconfig"
+    return f"set it to one of {', '.join(sorted(contexts))}" if contexts else "correct the kubeconfig"
 
 
 def _identifier(cluster: dict[str, Any], server: str) -> str:
-    """A digest of the certificate authority, or of the server's address where there is none in the file."""
+    """Returns a digest of the certificate authority, or of the server's address if the file has none."""
     data = str(cluster.get("certificate-authority-data") or "")
     try:
         authority = base64.b64decode(data, validate=True) if data else b""

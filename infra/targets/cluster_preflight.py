@@ -1,4 +1,4 @@
-"""What a cluster must have before a stack is installed: asked once, before anything is made."""
+"""Checks a cluster before a stack is installed on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.targets.kube_api import Document, KubeApi, connect
 from infra.versions import KUBERNETES_AT_LEAST, Chart
 
 STACK_LABEL = "headrace.io/stack"
-"""On every namespace that a stack made: which stack."""
+"""Label on every namespace that a stack created, with the stack's name."""
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 GPU = "nvidia.com/gpu"
@@ -38,11 +38,11 @@ ADDON_RESOURCES = (
     ("rbac.authorization.k8s.io", "clusterroles"),
     ("rbac.authorization.k8s.io", "clusterrolebindings"),
 )
-"""What the stack makes, as (API group, resource)."""
+"""Resources that add-ons create, as (API group, resource)."""
 
 
 def mistakes(config: StackConfig, cluster: ClusterContext, stack: str) -> list[Mistake]:
-    """What keeps `stack` from being installed there: everything, unless the cluster does not even answer."""
+    """Reports all problems that prevent the installation of `stack`, or that the cluster does not answer."""
     found: list[Mistake] = []
     try:
         with connect(cluster) as api:
@@ -50,7 +50,7 @@ def mistakes(config: StackConfig, cluster: ClusterContext, stack: str) -> list[M
             for check in CHECKS if not found else ():
                 found += check(config, api, stack)
     except ClusterUnusable as e:
-        return found or [e.mistake]  # rights that are missing tell more than the question that was refused
+        return found or [e.mistake]  # the list of missing permissions tells more than the rejected request
     return found
 
 
@@ -59,7 +59,7 @@ def _version(api: KubeApi) -> Iterator[Mistake]:
     numbers = [int("".join(filter(str.isdigit, str(version.get(part, "")))) or 0) for part in ("major", "minor")]
     if tuple(numbers) < KUBERNETES_AT_LEAST:
         oldest = ".".join(map(str, KUBERNETES_AT_LEAST))
-        problem = f"the cluster runs Kubernetes {version.get('gitVersion', 'of no version')}, {oldest} is the oldest"
+        problem = f"the cluster runs Kubernetes {version.get('gitVersion', '(unknown)')}, but {oldest} is the oldest"
         yield Mistake("kubernetes.context", f"{problem} that is supported", "upgrade it, or choose another cluster")
 
 
@@ -74,15 +74,15 @@ def _permissions(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mist
     denied = [kind for group, kind, namespace in wanted if not api.may_create(group, kind, namespace)]
     if denied:
         problem = f"its user may not create {', '.join(denied)}"
-        yield Mistake(KUBECONFIG_KEY, problem, "use a user with these rights (cluster-admin has them)")
+        yield Mistake(KUBECONFIG_KEY, problem, "use a user with these permissions, such as cluster-admin")
 
 
 def _namespaces(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
     namespace = config.kubernetes.namespace
     owner = _namespace_owner(api, namespace)
     if owner not in (None, stack):
-        whose = f"of stack '{owner}'" if owner else "not made by this stack"
-        problem = f"there is a namespace '{namespace}' already, {whose}"
+        creator = f"created by stack '{owner}'" if owner else "not created by this stack"
+        problem = f"the namespace '{namespace}' already exists, {creator}"
         yield Mistake("kubernetes.namespace", problem, "choose another one, or delete it")
 
 
@@ -92,53 +92,53 @@ def _addons(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
         choice = addon.choice(config)
         missing = [kind for kind in addon.kinds if kind not in kinds]
         if choice == "existing" and missing:
-            problem = f"is said to exist, and the cluster has no CRD {', '.join(missing)}"
+            problem = f"is configured as existing, but the cluster has no CRD {', '.join(missing)}"
             yield Mistake(f"addons.{addon.name}", problem, "install it first, or use auto")
         if choice == "off" and missing and addon.name == "gateway" and config.ingress.gateway:
-            problem = f"names a Gateway, and the cluster has no CRD {', '.join(missing)}"
-            yield Mistake("ingress.gateway", problem, "install a Gateway API implementation, or leave it out")
+            problem = f"is set, but the cluster has no CRD {', '.join(missing)}"
+            yield Mistake("ingress.gateway", problem, "install a Gateway API implementation, or remove it")
         if choice != "install":
             continue
         owner = _namespace_owner(api, addon.namespace)
         if owner == stack:
             continue
-        if there := [kind for kind in addon.kinds if kind in kinds]:
-            problem = f"the cluster has it already (CRD {there[0]})"
-            yield Mistake(f"addons.{addon.name}", problem, "leave that one alone with {existing: NAME}")
+        if existing := [kind for kind in addon.kinds if kind in kinds]:
+            problem = f"is already installed in the cluster (CRD {existing[0]})"
+            yield Mistake(f"addons.{addon.name}", problem, "use {existing: NAME}")
         elif owner is not None:
-            problem = f"there is a namespace '{addon.namespace}' already, not made by this stack"
+            problem = f"the namespace '{addon.namespace}' already exists, not created by this stack"
             yield Mistake(f"addons.{addon.name}", problem, "use {existing: NAME}, or delete the namespace")
 
 
 def _secret_store(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
-    """Where the secrets come from a store, its operator is the cluster's own: no add-on brings it."""
+    """Reports a missing External Secrets Operator, which no add-on installs."""
     del stack
     if config.kubernetes.external_secret is None:
         return
     found = (api.get(f"/apis/{EXTERNAL_SECRETS_API}") or {}).get("resources") or []
     if "externalsecrets" not in {resource["name"] for resource in found}:
-        problem = f"names a store, and the cluster has no CRD externalsecrets.{EXTERNAL_SECRETS} of version v1"
-        yield Mistake("kubernetes.external_secret", problem, "install the External Secrets Operator, or leave it out")
+        problem = f"is set, but the cluster has no CRD externalsecrets.{EXTERNAL_SECRETS} of version v1"
+        yield Mistake("kubernetes.external_secret", problem, "install the External Secrets Operator, or remove it")
 
 
 def _storage(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
     del stack
     general = config.kubernetes.storage_class
-    wanted = {"kubernetes.storage_class": general}  # Ray's control state always needs one
+    wanted = {"kubernetes.storage_class": general}  # always needed for Ray's control state
     if not config.data.uri:
         wanted["data.storage_class"] = config.data.storage_class or general
     if config.database.kind == "cloudnativepg":
         wanted["database.storage_class"] = config.database.storage_class or general
     classes = api.items("/apis/storage.k8s.io/v1/storageclasses")
     names = [c["metadata"]["name"] for c in classes]
-    told = set()
+    reported = set()
     for key, name in wanted.items():
-        if name and name not in names and name not in told:
-            told.add(name)
+        if name and name not in names and name not in reported:
+            reported.add(name)
             yield Mistake.unknown(key, name, "storage class", names)
     default = any((c["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true" for c in classes)
     if not default and not all(wanted.values()):
-        problem = "is missing, and the cluster has no default storage class"
+        problem = "is missing, but the cluster has no default storage class"
         fix = f"use one of {', '.join(names)}" if names else "install a storage provider"
         yield Mistake("kubernetes.storage_class", problem, fix)
 
@@ -150,12 +150,12 @@ def _gpus(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
     advertised = any(_allocatable_gpus(node) for node in nodes)
     [addon] = [a for a in ADDONS if a.name == "gpu"]
     for i, pool in pools:
-        # The product's label comes with the add-on; before it, only the operator's own labels can be there.
+        # The GPU add-on sets the product label; before its installation, check only the configured labels.
         selector = pool.selector if advertised else pool.node_selector
         matching = [n for n in nodes if selector.items() <= (n["metadata"].get("labels") or {}).items()]
         if not matching:
             yield Mistake(
-                f"pools[{i}].node_selector", f"no node has {_format_labels(selector)}", "label nodes, or mend it"
+                f"pools[{i}].node_selector", f"no node has {_format_labels(selector)}", "label nodes, or correct it"
             )
         elif max(map(_allocatable_gpus, matching)) < pool.gpus and (advertised or addon.choice(config) != "install"):
             problem = f"no node of pool '{pool.name}' offers {pool.gpus} {GPU} ({len(matching)} match)"
@@ -171,7 +171,7 @@ def _format_labels(selector: Mapping[str, str]) -> str:
 
 
 def _served_kinds(api: KubeApi) -> set[str]:
-    """Names of the CRDs that add-ons bring: asked of the discovery API, since CRDs themselves are megabytes."""
+    """Returns the served CRDs of the add-ons' groups, from the discovery API, since CRDs themselves are large."""
     wanted = {kind.partition(".")[2] for addon in ADDONS for kind in addon.kinds}
     kinds = set()
     for group in (api.get("/apis") or {}).get("groups") or []:
@@ -182,7 +182,7 @@ def _served_kinds(api: KubeApi) -> set[str]:
 
 
 def _namespace_owner(api: KubeApi, namespace: str) -> str | None:
-    """The stack that made a namespace, an empty string for somebody else, None when there is none."""
+    """Returns the stack that created a namespace, an empty string for any other creator, None without namespace."""
     found = api.get(f"/api/v1/namespaces/{namespace}")
     return None if found is None else str((found["metadata"].get("labels") or {}).get(STACK_LABEL, ""))
 
@@ -198,7 +198,7 @@ CHECKS: tuple[Callable[[StackConfig, KubeApi, str], Iterable[Mistake]], ...] = (
 
 
 def missing_charts(config: StackConfig) -> list[Mistake]:
-    """Archives of charts that a mirror's folder must hold and does not."""
+    """Reports charts and manifests that are missing in the mirror's folder."""
     if not config.mirror.charts or config.mirror.charts.startswith("oci://"):
         return []
     wanted: list[str] = []
@@ -210,5 +210,5 @@ def missing_charts(config: StackConfig) -> list[Mistake]:
             wanted.append(chart_source(addon.crds, config.mirror).chart)
         elif addon.crds:
             wanted += manifest_paths(addon.crds, config.mirror)
-    fix = "put it there, or correct mirror.charts"
+    fix = "add it, or correct mirror.charts"
     return [Mistake("mirror.charts", f"{path} is missing", fix) for path in wanted if not Path(path).is_file()]

@@ -1,6 +1,6 @@
-"""Whether the cluster can pull the stack's images: tried before anything is made, in a namespace that goes again.
+"""Checks in a temporary namespace whether the cluster can pull the stack's images, before anything is installed.
 
-A failed pull shows within seconds; one that takes longer is under way, and good enough.
+A pull fails within seconds; a pull that takes longer has started and is considered successful.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from infra.targets.kube_api import Document, KubeApi, connect
 WAIT_S = 60
 POLL_S = 0.5
 CHECK_LABEL = "headrace.io/preflight"
-"""On the namespace of a check: which stack's."""
+"""Label on the check's temporary namespace, with the stack's name."""
 UID = 10001
 
 
 @dataclass(frozen=True)
 class RequiredImage:
-    """An image that pods of one kind pull; `key` is the setting that named it."""
+    """An image that pods of one kind pull; `key` is the setting that names it."""
 
     key: str
     image: str
@@ -38,7 +38,7 @@ class RequiredImage:
 
 
 def mistakes(config: StackConfig, cluster: ClusterContext, stack: str) -> list[Mistake]:
-    """Images that cannot be pulled. Makes pods, and removes them: nothing for a preview."""
+    """Reports images that cannot be pulled. It creates temporary pods and must not run during a preview."""
     try:
         with connect(cluster) as api:
             wanted = [w for w in _required_images(config) if w.image not in _running_images(api, config)]
@@ -57,10 +57,10 @@ def _required_images(config: StackConfig) -> list[RequiredImage]:
     for i, pool in enumerate(config.pools):
         found.append(_pool_image(f"pools[{i}].image" if pool.image else "image", pool, pool.image or config.image))
     for addon in ADDONS:
-        # Drivers are gigabytes, and their pods run on the nodes with GPUs alone.
+        # Driver images have gigabytes and are pulled only by nodes with GPUs.
         if addon.choice(config) == "install" and addon.name != "gpu":
             found += [RequiredImage(f"addons.{addon.name}", image) for image in addon.images(config).values()]
-    # A pod without a selector tells nothing that one with it does not tell.
+    # For images with a node selector, a check without one is redundant.
     narrow = {w.image for w in found if w.selector}
     found = [w for w in found if w.selector or w.image not in narrow]
     return [w for i, w in enumerate(found) if w not in found[:i]]
@@ -72,7 +72,7 @@ def _pool_image(key: str, pool: Pool, image: Image) -> RequiredImage:
 
 
 def _running_images(api: KubeApi, config: StackConfig) -> set[str]:
-    """Images that pods of the stack and of its add-ons already run."""
+    """Returns the images that pods of the stack and of its add-ons are already running."""
     homes = [config.kubernetes.namespace, *(a.namespace for a in ADDONS if a.choice(config) == "install")]
     there = [pod for home in homes for pod in api.items(f"/api/v1/namespaces/{home}/pods")]
     return {
@@ -89,7 +89,7 @@ def _missing_pull_secrets(api: KubeApi, config: StackConfig, stack: str) -> Iter
     for i, name in enumerate(config.image.pull_secrets):
         if api.get(f"/api/v1/namespaces/{home}/secrets/{name}") is None:
             fix = (
-                f"make it: kubectl create namespace {home}, kubectl label namespace {home} headrace.io/stack={stack},"
+                f"create it: kubectl create namespace {home}, kubectl label namespace {home} headrace.io/stack={stack},"
                 f" kubectl create secret docker-registry {name} -n {home}"
             )
             yield Mistake(f"image.pull_secrets[{i}]", f"namespace '{home}' has no Secret '{name}'", fix)
@@ -105,7 +105,7 @@ def _copy_pull_secrets(api: KubeApi, config: StackConfig, namespace: str) -> lis
 
 @contextmanager
 def _temporary_namespace(api: KubeApi, stack: str) -> Iterator[str]:
-    """A namespace of the check's own; one that a killed check left goes too."""
+    """Creates a temporary namespace and deletes it afterwards, together with those of killed checks."""
     for old in api.items(f"/api/v1/namespaces?labelSelector={CHECK_LABEL}%3D{stack}"):
         api.delete(f"/api/v1/namespaces/{old['metadata']['name']}")
     labels = {CHECK_LABEL: stack, "pod-security.kubernetes.io/enforce": "restricted"}
@@ -123,7 +123,7 @@ def _temporary_namespace(api: KubeApi, stack: str) -> Iterator[str]:
 
 
 def _wait_for_service_account(api: KubeApi, namespace: str) -> None:
-    """Until then no pod is admitted."""
+    """Waits for the default ServiceAccount, without which no pod is admitted."""
     deadline = time.monotonic() + WAIT_S
     while api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default") is None and time.monotonic() < deadline:
         time.sleep(POLL_S)
@@ -150,9 +150,9 @@ def _failed_pulls(
 
 def _mistake(wanted: RequiredImage, why: str) -> Mistake:
     if wanted.key.startswith("addons."):
-        fix = "correct headrace:mirror.images, or let nodes reach the registry"
+        fix = "correct headrace:mirror.images, or allow nodes to reach the registry"
     else:
-        fix = "push it, correct its name or digest, or name image.pull_secrets"
+        fix = "push it, correct its name or digest, or set image.pull_secrets"
     return Mistake(wanted.key, f"the cluster {why}", fix)
 
 
@@ -162,7 +162,7 @@ def _pod(wanted: RequiredImage, secrets: list[Document]) -> Document:
         "name": "image",
         "image": wanted.image,
         "imagePullPolicy": wanted.policy,
-        # Whether the image has it does not matter: it is pulled before that shows.
+        # The program need not exist in the image, which is pulled before it would run.
         "command": ["true"],
         "resources": {"requests": {"cpu": "1m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}},
         "securityContext": {

@@ -1,4 +1,4 @@
-"""A cluster's API, as far as this program asks it itself: plain documents, and errors in the operator's words."""
+"""A minimal client of the Kubernetes API, with plain documents and errors for the operator."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ Document = dict[str, Any]
 
 
 class KubeApi:
-    """Asks one cluster. Raises `Unusable` when it does not answer or refuses us."""
+    """Client of one cluster. Raises `ClusterUnusable` if the cluster does not answer or rejects a request."""
 
     def __init__(self, client: ApiClient, server: str) -> None:
         self.client = client
         self._server = server
 
     def get(self, path: str) -> Document | None:
-        """The document at `path`, or None when there is none."""
+        """Returns the document at `path`; None if there is none."""
         return self._ask("GET", path)
 
     def items(self, path: str) -> list[Document]:
-        """The items of the list at `path`."""
+        """Returns the items of the list at `path`."""
         return list((self.get(path) or {}).get("items") or [])
 
     def post(self, path: str, body: Document) -> Document:
         return self._ask("POST", path, body) or {}
 
     def delete(self, path: str) -> None:
-        """Asks for the end of what is at `path`; what is not there is no error."""
+        """Deletes the object at `path`, if it exists."""
         self._ask("DELETE", path)
 
     def may_create(self, group: str, kind: str, namespace: str = "") -> bool:
-        """True when our user may; an empty namespace stands for all of them."""
+        """Returns whether the kubeconfig's user may create a resource; an empty namespace means all namespaces."""
         attributes = {"group": group, "resource": kind, "verb": "create", "namespace": namespace}
         review = {
             "apiVersion": "authorization.k8s.io/v1",
@@ -66,7 +66,7 @@ class KubeApi:
             response = self.client.call_api(*request, _request_timeout=TIMEOUT_S)
             status, data = int(response.status), response.read()  # type: ignore[no-untyped-call]
         except ApiException as e:
-            if not e.status:  # the client's way to say that TLS failed
+            if not e.status:  # the client raises it without a status if TLS fails
                 raise self._problem(f"cannot be reached: {_one_line(e.reason)}", _UNREACHABLE) from None
             status, data = int(e.status), b""
         except (HTTPError, OSError) as e:
@@ -74,17 +74,17 @@ class KubeApi:
         if status == 404:
             return None
         if status == 401:
-            raise self._problem("refuses its credentials", "renew them, or choose another context")
+            raise self._problem("rejects its credentials", "renew them, or choose another context")
         if status == 403:
             verb = {"POST": "create", "DELETE": "delete"}.get(method, "read")
-            fix = "give its user the right; cluster-admin has all that the stack needs"
-            raise self._problem(f"does not let its user {verb} {path.partition('?')[0]}", fix)
+            fix = "grant its user the permission; cluster-admin has all that the stack needs"
+            raise self._problem(f"does not allow its user to {verb} {path.partition('?')[0]}", fix)
         try:
             if not 200 <= status < 300:
                 raise ValueError
             return dict(json.loads(data))
         except ValueError:
-            raise self._problem(f"answers {path} with status {status}", "look at the API server's log") from None
+            raise self._problem(f"answers {path} with status {status}", "see the API server's log") from None
 
     def _problem(self, problem: str, fix: str) -> ClusterUnusable:
         return ClusterUnusable(Mistake(KUBECONFIG_KEY, f"{self._server} {problem}", fix))
@@ -95,13 +95,13 @@ _UNREACHABLE = "check context and network; without a cluster, set kubernetes.ren
 
 @contextmanager
 def connect(cluster: ClusterContext) -> Iterator[KubeApi]:
-    """An API of `cluster`, with its credentials. Loads the library only now: that takes half a second."""
+    """Connects to a cluster with its credentials. The client library is imported here, as it takes half a second."""
     from kubernetes import config
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import InsecureRequestWarning
 
     with contextlib.ExitStack() as stack:
-        # Who switched verification off in the kubeconfig need not be told at every request.
+        # Do not warn at every request if the kubeconfig disables verification.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", InsecureRequestWarning)
         try:
@@ -109,7 +109,7 @@ def connect(cluster: ClusterContext) -> Iterator[KubeApi]:
             if cluster.path:
                 client = config.new_client_from_config(str(cluster.path), **settings)  # type: ignore[no-untyped-call]
             else:
-                # Certificates become files: in a folder that goes with the connection.
+                # The client writes certificates to files, in a folder that is deleted with the connection.
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
                 client = config.new_client_from_config_dict(  # type: ignore[no-untyped-call]
                     cluster.document, temp_file_path=folder, **settings
@@ -123,7 +123,7 @@ def connect(cluster: ClusterContext) -> Iterator[KubeApi]:
 
 
 def _root_cause(error: BaseException) -> str:
-    """The innermost reason, in one line."""
+    """Returns the innermost cause of an error, in one line."""
     reason = error
     while isinstance(inner := getattr(reason, "reason", None) or reason.__cause__, BaseException):
         reason = inner

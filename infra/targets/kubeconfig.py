@@ -1,4 +1,4 @@
-"""A cluster that you have."""
+"""The target `kubeconfig`: an existing cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from infra.targets.layout import CHECKOUT
 
 
 def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
-    """What the cluster and this checkout lack for the stack."""
+    """Reports what the stack lacks in the cluster and in this checkout."""
     config = loaded.config
     found = chart.mistakes(config, CHECKOUT)
     if config.kubernetes.render:
@@ -31,7 +31,7 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
         cluster = read_kubeconfig(config.kubernetes, _kubeconfig_content(loaded.secrets))
     except ClusterUnusable as e:
         return [*found, e.mistake]
-    # Who misspelt a setting is told about it first; the cluster is asked with settings that can be read.
+    # The cluster is checked only with a valid configuration.
     if config.kubernetes.preflight and not loaded.mistakes and not found:
         found += cluster_preflight.mistakes(config, cluster, stack)
         if not found and not pulumi.runtime.is_dry_run():

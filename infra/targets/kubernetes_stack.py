@@ -1,4 +1,4 @@
-"""What a stack has in its cluster: add-ons, the stack's secrets and database, and charts/headrace."""
+"""The resources of a stack in its cluster: add-ons, secrets, database, models and the chart charts/headrace."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ from serving.config import KServeModel
 CHART = CHECKOUT / "charts/headrace"
 SECRET = "headrace-secrets"  # noqa: S105 (a name)
 READY_S = 1800
-"""Images and models may be large; what is waited for is shown all the while."""
+"""Pulling large images and loading large models takes this long; progress is shown meanwhile."""
 STORE_S = 300
-"""A store answers within seconds, or is not there, or refuses: its operator's own words are shown meanwhile."""
+"""A secret store answers within seconds unless it is missing or rejects; its operator's messages are shown."""
 DELETION_S = 1200
-"""A volume is deleted once its last pod has ended, which may take 11 minutes (the chart's `streams.drainSeconds`, which
-stacks leave as it is, and one more): Pulumi gives it ten."""
+"""A volume is deleted after its last pod has ended, which may take 11 minutes (the chart's `streams.drainSeconds` and
+one more), but Pulumi's default timeout is ten."""
 
 
 @dataclass(frozen=True)
 class ClusterAccess:
-    """How the stack reaches its cluster."""
+    """Identity and credentials of the stack's cluster."""
 
     identifier: Input[str]
-    """Stays the same while the cluster does."""
+    """Identity of the cluster, which changes only with the cluster."""
     path: str = ""
-    """Of a kubeconfig: a path keeps the credentials out of the state."""
+    """Path of a kubeconfig, which keeps the credentials out of the state."""
     content: Output[str] | None = None
-    """A kubeconfig that no file holds. Secret."""
+    """Content of a kubeconfig that is not in a file. Secret."""
     context: str = ""
-    """Empty: the kubeconfig's current one."""
+    """Context in the kubeconfig; empty: its current one."""
 
 
 class KubernetesStack(pulumi.ComponentResource):
-    """Everything that runs in the cluster for one stack."""
+    """All resources of one stack in the cluster."""
 
     def __init__(
         self,
@@ -62,18 +62,20 @@ class KubernetesStack(pulumi.ComponentResource):
         given: Mapping[str, SecretStr],
         stack: str,
         access: ClusterAccess | None,
-        made: ProvisionedCluster | None = None,
+        provisioned: ProvisionedCluster | None = None,
     ) -> None:
-        """`access` is None where manifests are rendered; `made` is the cluster where the stack made it."""
+        """`access` is None if manifests are rendered; `provisioned` is the cluster if the stack created it."""
         super().__init__("headrace:kubernetes:Stack", name)
         self._config = config
         self._stack = stack
         self._access = access
-        self._provisioned = made
+        self._provisioned = provisioned
         self.provider = self._kubernetes()
-        # Nothing here is `deleted_with` a cluster: volumes and load balancers would outlive it.
+        # No resource has `deleted_with` for the cluster: volumes and load balancers would outlive it.
         self._own = ResourceOptions(
-            parent=self, provider=self.provider, depends_on=[made.owner, *made.ready] if made else []
+            parent=self,
+            provider=self.provider,
+            depends_on=[provisioned.owner, *provisioned.ready] if provisioned else [],
         )
         self.addons = self._addons()
         self.namespace = labelled_namespace(
@@ -90,7 +92,7 @@ class KubernetesStack(pulumi.ComponentResource):
 
     @property
     def target(self) -> Target:
-        """The application, as the rest of the program sees it."""
+        """The application's addresses and credentials."""
         dashboards = monitoring.urls(self._config)
         return Target(
             url=self.url,
@@ -102,7 +104,7 @@ class KubernetesStack(pulumi.ComponentResource):
     def _kubernetes(self) -> k8s.Provider:
         own = ResourceOptions(parent=self)
         if self._access is None:
-            # An empty kubeconfig keeps out the one that the environment may name.
+            # An empty kubeconfig overrides the one of the environment.
             target = str((CHECKOUT / self._config.kubernetes.render).resolve())
             return k8s.Provider("cluster", render_yaml_to_directory=target, kubeconfig="", opts=own)
         return k8s.Provider(
@@ -115,7 +117,7 @@ class KubernetesStack(pulumi.ComponentResource):
         )
 
     def _addons(self) -> dict[str, InstalledAddon]:
-        """Helm releases cannot be rendered: who renders, runs `helm template` for the add-ons."""
+        """Installs the add-ons, unless manifests are rendered, which Helm releases do not support."""
         installed: dict[str, InstalledAddon] = {}
         for addon in ADDONS:
             if addon.choice(self._config) == "install" and not self._config.kubernetes.render:
@@ -133,7 +135,7 @@ class KubernetesStack(pulumi.ComponentResource):
         )
 
     def _database(self) -> list[pulumi.Resource]:
-        """The PostgreSQL that CloudNativePG runs, once its operator is there."""
+        """Creates the PostgreSQL cluster of CloudNativePG."""
         if self._config.database.kind != "cloudnativepg":
             return []
         owner = {"username": Output.from_input(postgres.DATABASE), "password": self.secrets.values[DATABASE_PASSWORD]}
@@ -151,7 +153,7 @@ class KubernetesStack(pulumi.ComponentResource):
         return [cluster]
 
     def _models(self) -> dict[str, Output[str] | str]:
-        """What KServe is to run; returns the addresses of its models by name."""
+        """Creates the objects of KServe models; returns the models' addresses by name."""
         config, namespace = self._config, self._config.kubernetes.namespace
         images = {"llamacpp": chart.image_reference(config.image)}
         images |= {name: config.mirror.image(image) for name, image in KSERVE_RUNTIMES.items()}
@@ -176,7 +178,7 @@ class KubernetesStack(pulumi.ComponentResource):
         }
 
     def _address(self, model: KServeModel, revision: str, made: list[pulumi.Resource]) -> Output[str] | str:
-        """Where a model answers: read from its status, or what KServe will call its Service where nothing can be."""
+        """Returns a model's address: from its status, or that of its future Service if manifests are rendered."""
         namespace = kserve.service_namespace(model, self._config.kubernetes.namespace)
         if self._access is None:
             return f"http://{model.service}-predictor.{namespace}.svc.cluster.local"
@@ -202,7 +204,7 @@ class KubernetesStack(pulumi.ComponentResource):
             ResourceOptions(transforms=[add_await_annotations]),
         )
         if config.kubernetes.render:
-            # The newer kind must ask a cluster which of the chart's kinds have namespaces, and how old it is.
+            # The newer Chart resource needs a cluster for its version and API discovery.
             return k8s.helm.v3.Chart(
                 chart.RELEASE,
                 k8s.helm.v3.LocalChartOpts(
@@ -239,18 +241,18 @@ AWAIT_ANNOTATIONS = {
         "pulumi.com/timeoutSeconds": str(STORE_S),
     },
     "kubernetes:batch/v1:Job": {"pulumi.com/timeoutSeconds": str(READY_S)},
-    # The provider waits to see a claim pending whose class waits for a pod: one that is bound at once it never sees so.
+    # The provider waits for claims of such classes to be pending first, and misses those that are bound at once.
     # https://github.com/pulumi/pulumi-kubernetes/blob/v4.25.0/provider/pkg/await/awaiters.go
     "kubernetes:core/v1:PersistentVolumeClaim": {
         "pulumi.com/skipAwait": "true",
-        "pulumi.com/timeoutSeconds": str(DELETION_S),  # of its deletion, which is waited for
+        "pulumi.com/timeoutSeconds": str(DELETION_S),  # timeout of its deletion
     },
 }
-"""Annotations by type of resource: what Pulumi is to know is kept out of the chart."""
+"""Annotations for Pulumi by resource type, which are not part of the chart."""
 
 
 def add_await_annotations(args: ResourceTransformArgs) -> ResourceTransformResult | None:
-    """`up` ends when the application answers, not when its objects are accepted."""
+    """Adds annotations that let `up` wait until the application answers."""
     if not (wanted := AWAIT_ANNOTATIONS.get(args.type_)):
         return None
     props = cast(dict[str, Any], args.props)
@@ -260,5 +262,5 @@ def add_await_annotations(args: ResourceTransformArgs) -> ResourceTransformResul
 
 
 def _product_version() -> str:
-    """Of the product, as its chart says it."""
+    """Returns the product's version from the chart."""
     return str(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])

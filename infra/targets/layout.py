@@ -1,4 +1,4 @@
-"""Where a local stack keeps its files."""
+"""The paths of a local stack's files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Layout:
 
     @classmethod
     def for_stack(cls, stack: str, state: str = "") -> Layout:
-        """`state` is the configured folder (below the checkout unless it is absolute), or empty."""
+        """Returns the layout of a stack. `state` is the configured folder, relative to the checkout, or empty."""
         return cls((CHECKOUT / (state or f".headrace/{stack}")).resolve())
 
     @property
@@ -26,17 +26,17 @@ class Layout:
 
     @property
     def data(self) -> Path:
-        """What users own: kept by `make down`."""
+        """The users' data, which `make down` keeps."""
         return self.state / "data"
 
     @property
     def metrics(self) -> Path:
-        """prometheus-client's multiprocess folder."""
+        """The multiprocess folder of prometheus-client."""
         return self.state / "metrics"
 
     @property
     def temp(self) -> Path:
-        """Ray's folder: socket paths are limited to 107 bytes, so it cannot lie below the checkout."""
+        """Ray's temporary folder. Its path must be short, since socket paths are limited to 107 bytes."""
         digest = hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
         return Path("/tmp") / f"headrace-{digest}"  # noqa: S108 (made with mode 0700, by us)
 

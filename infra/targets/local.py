@@ -1,4 +1,4 @@
-"""This host: Ray, the Serve application, exporter, Prometheus and page of status as resources, no Kubernetes."""
+"""The target `local`: Ray, the Serve application, exporter, Prometheus and status page on this host."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ PLAIN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
 class LocalSecrets:
-    """The stack's secrets, each in a file of its own."""
+    """The stack's secrets, each in its own file."""
 
     def __init__(
         self, config: StackConfig, layout: Layout, given: Mapping[str, SecretStr], opts: ResourceOptions
     ) -> None:
         self.api_key_path = layout.secrets / "api_key"
-        # Keys of users are stored under these hash keys: they stay with the data, which is useless without its own.
+        # The users' API keys are hashed with these secrets, which are kept with the data for that reason.
         self.api_key = Secret("api-key", path=str(self.api_key_path), prefix="hr_", reveal=True, opts=opts)
         self.key_secrets = [
             Secret(key_secret_name(number), path=str(_key_secret_path(layout, number)), keep=True, opts=opts)
@@ -57,7 +57,7 @@ class LocalSecrets:
 
 
 class LocalStack(pulumi.ComponentResource):
-    """Everything that runs on this host for one stack."""
+    """All resources of one stack on this host."""
 
     def __init__(self, name: str, config: StackConfig, layout: Layout, given: Mapping[str, SecretStr]) -> None:
         super().__init__("headrace:local:Stack", name)
@@ -118,7 +118,7 @@ class LocalStack(pulumi.ComponentResource):
             port=config.ports.api,
             env={"PROMETHEUS_MULTIPROC_DIR": str(layout.metrics), "HEADRACE_BUILD": self._build},
         )
-        # Gateways read the key at their start: another key must start others.
+        # Gateways read the key when they start. The digest restarts them if it changes.
         [gateway] = [a for a in document["applications"] if a["name"] == APPLICATION]
         gateway["runtime_env"]["env_vars"]["HEADRACE_API_KEY_DIGEST"] = self.secrets.api_key.digest
         return ServeApplication(
@@ -130,9 +130,9 @@ class LocalStack(pulumi.ComponentResource):
             ready=f"{self.url}/readyz",
             opts=ResourceOptions(
                 parent=self,
-                # The exporter makes the folder that replicas write their metrics into.
+                # The exporter creates the folder to which replicas write their metrics.
                 depends_on=[*self.secrets.all, self.exporter],
-                # With their Ray applications end at once; one by one, each drains for 30 s.
+                # Applications end immediately with Ray; deleted one by one, each would drain for 30 s.
                 deleted_with=self.ray,
             ),
         )
@@ -184,7 +184,7 @@ class LocalStack(pulumi.ComponentResource):
 
 
 def _program_path(name: str) -> str:
-    """The real path of a program: a link to it on PATH may be another one tomorrow."""
+    """Returns the resolved path of a program, since a link on PATH may change."""
     return str(Path(shutil.which(name) or name).resolve())
 
 
@@ -196,7 +196,7 @@ def _serving_config(config: StackConfig, layout: Layout) -> ServingConfig:
         key_secret=lambda number: SecretRef(ref=f"file:{_key_secret_path(layout, number)}"),
         api_key=SecretRef(ref=f"file:{layout.secrets / 'api_key'}"),
         multiprocess_dir=str(layout.metrics),
-        # Beyond this host a proxy with TLS has another address.
+        # If the API listens beyond this host, its URL is that of a TLS proxy, which is unknown here.
         url=f"http://{config.host}:{config.ports.api}" if config.host.is_loopback else "",
     )
 
@@ -223,7 +223,7 @@ def _scrape_config(config: StackConfig, ray: RayHead) -> Output[str]:
 
 
 def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
-    """What this host lacks for the stack, and tools that would read the stack's database."""
+    """Reports what the stack lacks on this host, and tools on the stack's own database."""
     layout = Layout.for_stack(stack, loaded.config.state)
     found = application.own_database_mistakes(loaded.config, _database_url(layout))
     return [*found, *preflight.mistakes(loaded.config, layout, PROGRAMS)]
@@ -242,7 +242,7 @@ def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Tar
             documents=documents.documents(CHECKOUT, collection.paths),
             restricted=collection.access is not None,
             on_error=collection.on_error,
-            # `down` keeps data: a collection is deleted only when it is taken out of the configuration.
+            # `down` keeps the data; a collection is deleted only when it is removed from the configuration.
             opts=ResourceOptions(parent=made, depends_on=[made.application], deleted_with=made.application),
         )
     prometheus = f"http://{LOOPBACK}:{config.ports.prometheus}"

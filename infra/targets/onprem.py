@@ -1,4 +1,4 @@
-"""Machines that you have, over SSH: each is prepared, the first control plane makes the cluster, the others join it."""
+"""The target `onprem`: prepares hosts over SSH; the first control plane creates the cluster, the others join it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from infra.resources import KubernetesCluster, KubernetesNode, Machine
 from infra.targets.provisioned_cluster import ProvisionedCluster
 
 LEFTOVERS = (
-    "logs on the hosts: the journal's, and kubeadm's in /var/log/headrace",
-    "what pods wrote into volumes, on the hosts in the folder headrace:onprem.storage.path",
+    "logs on the hosts: in the journal, and those of kubeadm in /var/log/headrace",
+    "data that pods wrote to volumes, on the hosts in the folder headrace:onprem.storage.path",
 )
 
 
 class OnPremCluster(pulumi.ComponentResource):
-    """The machines of one stack, and their cluster."""
+    """The hosts of one stack, and their cluster."""
 
     def __init__(self, inputs: ResourceInputs) -> None:
         super().__init__("headrace:onprem:Cluster", "onprem")
@@ -30,7 +30,7 @@ class OnPremCluster(pulumi.ComponentResource):
         }
         first, *others = settings.control_planes
         self.nodes = [self._node(first)]
-        # It takes part in an upgrade: every machine must have the new version before.
+        # The cluster resource performs upgrades, before which all machines must have the new version.
         self.cluster = KubernetesCluster(
             "cluster", inputs.cluster(), self._options(*self.nodes, *self.machines.values())
         )
@@ -42,7 +42,7 @@ class OnPremCluster(pulumi.ComponentResource):
 
     @property
     def provisioned(self) -> ProvisionedCluster:
-        """The cluster, as what is installed on it needs to know it."""
+        """The cluster, for the stack on it."""
         return ProvisionedCluster(
             kubeconfig=self.cluster.kubeconfig,
             identifier=self.cluster.identifier,
@@ -61,5 +61,5 @@ class OnPremCluster(pulumi.ComponentResource):
 
 
 def provision_onprem(settings: OnPrem, stack: str, image: str = network.IMAGE) -> ProvisionedCluster:
-    """Plans the cluster and its nodes; `image` is kube-router's, for example a mirror's."""
+    """Plans the cluster and its nodes; `image` is the reference of kube-router's image."""
     return OnPremCluster(ResourceInputs(settings, stack, image)).provisioned

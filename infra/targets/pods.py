@@ -1,4 +1,4 @@
-"""Why a pod is stuck, in one line; from its status alone."""
+"""Explains from a pod's status, in one line, why the pod is not running."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ START_ERRORS = frozenset(
     {"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
 )
 MAX_MESSAGE_CHARACTERS = 300
-"""Characters of a message that are repeated."""
+"""Longest quote of a message."""
 
 
 def pull_error(pod: Document) -> str:
-    """Why an image of the pod cannot be pulled; empty when nothing says so."""
+    """Returns why an image of the pod cannot be pulled; empty if no pull has failed."""
     for container, waiting in _waiting_containers(pod):
         if waiting.get("reason") in PULL_ERRORS:
             return f"cannot pull {container['image']}: {_short_message(waiting)}"
@@ -26,22 +26,22 @@ def pull_error(pod: Document) -> str:
 
 
 def stuck_reason(pod: Document) -> str:
-    """What keeps a pod from getting on; empty when it does."""
+    """Returns why the pod cannot start; empty if it starts normally."""
     if why := pull_error(pod):
         return why
     for container, waiting in _waiting_containers(pod):
         if waiting.get("reason") in START_ERRORS:
             ended = (container.get("lastState") or {}).get("terminated") or {}
-            how = f"; it ended with {ended['exitCode']}" if "exitCode" in ended else ""
-            return f"container {container['name']} does not run: {_short_message(waiting)}{how}"
+            exit_code = f"; it ended with {ended['exitCode']}" if "exitCode" in ended else ""
+            return f"container {container['name']} does not run: {_short_message(waiting)}{exit_code}"
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if (condition["type"], condition["status"]) == ("PodScheduled", "False"):
-            return f"no node takes it: {_short_message(condition)}"
+            return f"it cannot be scheduled: {_short_message(condition)}"
     return ""
 
 
 def images_pulled(pod: Document) -> bool:
-    """True when every image of the pod is on its node, whatever became of the containers."""
+    """Returns whether all images of the pod are on its node, even if containers failed."""
     found = list(_container_statuses(pod))
     return bool(found) and all(
         (s.get("state") or {}).keys() & {"running", "terminated"}
@@ -51,7 +51,7 @@ def images_pulled(pod: Document) -> bool:
 
 
 def is_ready(pod: Document) -> bool:
-    """True when all of its containers say that they can be asked."""
+    """Returns whether the pod is ready."""
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
 
@@ -69,6 +69,6 @@ def _waiting_containers(pod: Document) -> Iterator[tuple[Document, Document]]:
 
 
 def _short_message(said: Document) -> str:
-    """The message, or the reason where there is none."""
+    """Returns the message, or the reason if there is none."""
     message = " ".join(str(said.get("message") or said.get("reason") or "no reason is given").split())
     return message if len(message) <= MAX_MESSAGE_CHARACTERS else f"{message[:MAX_MESSAGE_CHARACTERS]} ..."

@@ -1,4 +1,4 @@
-"""What this host must have before a local stack is started."""
+"""Checks this host before a local stack is started."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from infra.targets.layout import Layout
 from serving.config import LlamaCppModel
 
 DEFAULT_CPUS = 1000
-"""Logical CPUs of a Ray whose size is not configured."""
+"""Logical CPUs of Ray if they are not configured."""
 
 
 BASE_MEMORY_BYTES = 1_200_000_000
-"""Memory that Ray and the gateway need before any model."""
+"""Memory that Ray and the gateway need without models."""
 
 
 SESSION_RECORDS = ("ray", "exporter", "prometheus", "status")
-"""Sessions of a local stack."""
+"""Names of a local stack's sessions."""
 
 
 def cpus_needed(config: StackConfig) -> float:
-    """CPUs that replicas reserve, with room for the largest application to be replaced without an outage."""
+    """Returns the CPUs for all replicas, plus a replacement of the largest application during an update."""
     gateway = config.gateway.replicas * config.gateway.cpus + config.retrieval.replicas * config.retrieval.cpus
     models = [m.replicas * m.cpus for m in config.models if isinstance(m, LlamaCppModel)]
     return gateway + sum(models) + max([gateway, *models])
 
 
 def logical_cpus(config: StackConfig) -> int:
-    """CPUs that Ray is told to have: shares of replicas in its books, not cores.
+    """Returns Ray's logical CPUs, from which replicas reserve shares, and which are not cores.
 
-    The default does not follow the models, since Ray must be restarted to be told another number.
+    The default does not depend on the models, since Ray must be restarted to change the number.
     """
     return config.ray.cpus or DEFAULT_CPUS
 
 
 def memory_needed(config: StackConfig) -> int:
-    """Bytes that the whole stack needs."""
+    """Returns the memory of the whole stack in bytes."""
     models = sum(m.replicas * m.memory_bytes for m in config.models if isinstance(m, LlamaCppModel))
     return BASE_MEMORY_BYTES + config.ray.object_store_bytes + models
 
 
 def mistakes(config: StackConfig, layout: Layout, programs: Iterable[str]) -> list[Mistake]:
-    """What the configuration asks for and this host does not have."""
+    """Reports what the configuration requires and this host lacks."""
     return [*_cpus(config), *_memory(config, layout), *_ports(config, layout), *_weights(config), *_programs(programs)]
 
 
@@ -59,24 +59,24 @@ def _cpus(config: StackConfig) -> list[Mistake]:
     if logical_cpus(config) >= needed - 1e-9:
         return []
     problem = f"{logical_cpus(config)} is less than the {needed:.1f} that all replicas and one replacement need"
-    return [Mistake("ray.cpus", problem, "raise it, or lower replicas or cpus of what runs")]
+    return [Mistake("ray.cpus", problem, "raise it, or lower replicas or cpus of models, gateway or retrieval")]
 
 
 def _memory(config: StackConfig, layout: Layout) -> list[Mistake]:
     needed, available = memory_needed(config), psutil.virtual_memory().available
     if available >= needed or Session(layout.record("ray")).alive:
         return []
-    problem = f"they and Ray need about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are available"
-    return [Mistake("models", problem, "end other programs, or have fewer or smaller models")]
+    problem = f"they and Ray need about {needed / 1e9:.1f} GB of memory, but {available / 1e9:.1f} GB are available"
+    return [Mistake("models", problem, "end other programs, or use fewer or smaller models")]
 
 
 def _ports(config: StackConfig, layout: Layout) -> list[Mistake]:
     own = {p.pid for record in SESSION_RECORDS for p in Session(layout.record(record)).members()}
     wanted = config.ports.model_dump(exclude={"ray"})
     return [
-        Mistake(f"ports.{name}", f"{port} is taken by {who}", "stop it, or choose another port")
+        Mistake(f"ports.{name}", f"{port} is used by {occupant}", "stop it, or choose another port")
         for name, port in wanted.items()
-        if (who := ports.occupant(port, own))
+        if (occupant := ports.occupant(port, own))
     ]
 
 
@@ -105,4 +105,4 @@ def _missing_weights(source: str) -> str:
     if spec is None or not spec.submodule_search_locations:
         return f"the Python package {module} is not installed"
     folder = Path(next(iter(spec.submodule_search_locations)))
-    return "" if (folder / name).is_file() else f"the Python package {module} ships no {name}"
+    return "" if (folder / name).is_file() else f"the Python package {module} does not contain {name}"

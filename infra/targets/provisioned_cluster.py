@@ -1,4 +1,4 @@
-"""A cluster that the stack makes, as what is installed on it needs to know it."""
+"""A cluster that the stack created, with what the stack on it needs to know."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pulumi
 from pulumi import Input, Output
 
 SERVICE_ACCOUNTS = ("headrace", "headrace-jobs")
-"""Of the pods that use the bucket, workers and jobs: charts/headrace/templates/serviceaccounts.yaml."""
+"""Service accounts of the pods that use the bucket: charts/headrace/templates/serviceaccounts.yaml."""
 
 
 def resource_slug(stack: str, length: int) -> str:
-    """A stack's name in lower-case letters, digits and hyphens."""
+    """Converts a stack's name to lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", stack.lower()).strip("-")[:length].rstrip("-")
 
 
 def kubeconfig(name: str, cluster: Mapping[str, str], sign_in: Mapping[str, object]) -> str:
-    """A kubeconfig (JSON, which is YAML) without a credential: whoever uses it signs in by a cloud's own program.
+    """Returns a kubeconfig (in JSON) without credentials, whose users sign in by the cloud's own program.
 
     https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
     """
@@ -39,7 +39,7 @@ def kubeconfig(name: str, cluster: Mapping[str, str], sign_in: Mapping[str, obje
 
 @dataclass(frozen=True)
 class IdentityEndpoint:
-    """Where pods get their identity from: allowed through the network policies."""
+    """An endpoint that issues the pods' cloud identity, which network policies must allow."""
 
     cidr: str
     port: int
@@ -47,24 +47,24 @@ class IdentityEndpoint:
 
 @dataclass(frozen=True)
 class ProvisionedCluster:
-    """What each cloud's target, and machines of your own, hand on."""
+    """A new cluster and its resources, from a cloud or on your own hosts."""
 
     kubeconfig: Output[str]
-    """Secret. In a cloud it holds no credential: who uses it signs in by the cloud's own program."""
+    """Secret. In a cloud it has no credentials: its users sign in by the cloud's own program."""
     identifier: Input[str]
-    """Stays the same while the cluster does."""
+    """Identity of the cluster, which changes only with the cluster."""
     owner: pulumi.Resource
-    """With it everything on the cluster is gone."""
+    """The resource whose deletion deletes the cluster."""
     ready: Sequence[pulumi.Resource]
-    """What pods need: nodes, the drivers of volumes, their identity."""
+    """Resources that pods depend on: nodes, volume drivers, identity."""
     storage_class: str = ""
-    """Of block volumes; empty: the cluster's default class."""
+    """Class of block volumes; empty: the cluster's default class."""
     data_uri: str = ""
-    """The bucket; empty: data lies on a volume."""
+    """URI of the bucket; empty: data is stored on a volume."""
     service_account_annotations: Mapping[str, Input[str]] = field(default_factory=dict)
-    """By which the serving pods get the identity that may use the bucket."""
+    """Annotations that give the serving pods the identity that may use the bucket."""
     pod_labels: Mapping[str, str] = field(default_factory=dict)
-    """The same, on pods."""
+    """Labels of pods for the same purpose."""
     identity: Sequence[IdentityEndpoint] = ()
     leftovers: Sequence[str] = ()
-    """What the cloud is known to leave after `purge`, in words: it is printed."""
+    """Descriptions of resources that `purge` does not delete, which are printed."""

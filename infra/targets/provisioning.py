@@ -1,4 +1,4 @@
-"""A cluster that the stack makes, in a cloud or of machines of your own, and the stack on it."""
+"""The targets whose cluster the stack creates, in a cloud or on your own hosts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from infra.targets.provisioned_cluster import ProvisionedCluster
 
 
 class CloudModule(Protocol):
-    """What the folder of a cloud has: `SDK` is the Python package that its stacks need."""
+    """The interface of a cloud's package; `SDK` is the Python package that its stacks need."""
 
     SDK: str
 
@@ -34,7 +34,7 @@ class CloudModule(Protocol):
 
 
 def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
-    """What this checkout lacks for the stack; the cluster is not there to be asked."""
+    """Reports what the stack lacks in this checkout and on its hosts; the cluster may not exist yet."""
     config = placement.place(loaded.config)
     found = [*chart.mistakes(config, CHECKOUT), *cluster_preflight.missing_charts(config)]
     if config.target == "onprem":
@@ -55,16 +55,17 @@ def _host_mistakes(config: StackConfig, stack: str) -> list[Mistake]:
 
 def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Target:
     """Plans the cluster with its node pools, and the stack on it."""
-    if words := cost.table(config):
-        pulumi.log.info(words)
+    if table := cost.table(config):
+        pulumi.log.info(table)
     config = placement.place(config)
-    made = _provision(config, stack)
-    for words in made.leftovers:
-        pulumi.log.info(f"`purge` leaves behind: {words}")
-    kubeconfig: Output[str] = Output.secret(cast(Any, made.kubeconfig))  # its type allows no Output
-    access = ClusterAccess(identifier=made.identifier, content=kubeconfig)
-    on_it = KubernetesStack("kubernetes", _with_cluster_defaults(config, made), given, stack, access, made)
-    return replace(on_it.target, kubeconfig=kubeconfig)
+    cluster = _provision(config, stack)
+    for leftover in cluster.leftovers:
+        pulumi.log.info(f"`purge` does not delete: {leftover}")
+    kubeconfig: Output[str] = Output.secret(cast(Any, cluster.kubeconfig))  # the parameter's type excludes Outputs
+    access = ClusterAccess(identifier=cluster.identifier, content=kubeconfig)
+    config = _with_cluster_defaults(config, cluster)
+    kubernetes = KubernetesStack("kubernetes", config, given, stack, access, cluster)
+    return replace(kubernetes.target, kubeconfig=kubeconfig)
 
 
 def _cloud_module(name: str) -> CloudModule:
@@ -81,7 +82,7 @@ def _provision(config: StackConfig, stack: str) -> ProvisionedCluster:
 
 
 def _with_cluster_defaults(config: StackConfig, made: ProvisionedCluster) -> StackConfig:
-    """The configuration with the cluster's own defaults where it says nothing."""
+    """Returns the configuration with the cluster's storage class and bucket where it sets none."""
     kubernetes, data = config.kubernetes, config.data
     return config.model_copy(
         update={

@@ -1,4 +1,4 @@
-"""The stack's secrets on Kubernetes: made in the state, kept in one Secret, mounted as files."""
+"""The stack's secrets on Kubernetes: generated in the state, stored in one Secret, mounted as files."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ RAY_TOKEN = "ray-token"  # noqa: S105 (a name)
 
 
 def secret_reference(name: str) -> SecretRef:
-    """Where a pod reads secret `name`."""
+    """Returns the reference to a secret's file in pods."""
     return SecretRef(ref=f"file:{MOUNTED_SECRETS}/{name}")
 
 
 def key_secret_name(number: int) -> str:
-    """Name of the key secret of a number."""
+    """Returns the name of the key secret with a number."""
     return KEY_SECRET if number == 1 else f"{KEY_SECRET}-{number}"
 
 
 class KubernetesSecrets:
-    """Secrets by name; each value is encrypted in the state."""
+    """The stack's secrets by name, encrypted in the state."""
 
     def __init__(self, config: StackConfig, given: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
-        """Makes those that no store has: with one, that of a database which the stack runs itself."""
+        """Generates the secrets; with an external store, only the password of the stack's own database."""
         self.values: dict[str, Output[str]] = {}
-        self.api_key: Output[str] = Output.secret("")  # the store's
+        self.api_key: Output[str] = Output.secret("")  # with an external store, the program does not know it
         if config.database.kind == "cloudnativepg":
             self.values[DATABASE_PASSWORD] = RandomSecret(DATABASE_PASSWORD, opts=opts).value
         if config.kubernetes.external_secret is None:
@@ -44,7 +44,7 @@ class KubernetesSecrets:
     def _create(self, config: StackConfig, given: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
         revision = config.kubernetes.key_revision
         self.api_key = RandomSecret(API_KEY, prefix="hr_", revision=revision, opts=opts).value
-        # Keys of users are stored under these hash keys: without theirs all of them would be useless.
+        # The users' API keys are hashed with these secrets and are invalid without them.
         key_secrets = {
             number: RandomSecret(key_secret_name(number), opts=opts) for number in config.key_secret.generated
         }
@@ -52,7 +52,7 @@ class KubernetesSecrets:
             API_KEY: self.api_key,
             RAY_TOKEN: RandomSecret(RAY_TOKEN, opts=opts).value,
             **{key_secret_name(number): key_secrets[number].value for number in config.key_secret.in_use},
-            # Replicas that start after a change wait until their node has brought it to them: SecretRef.read.
+            # Replicas wait until their node has updated the mounted files to this revision: SecretRef.read.
             "revision": Output.from_input(str(revision)),
         }
         for name, value in sorted(given.items()):

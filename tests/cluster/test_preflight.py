@@ -73,7 +73,7 @@ def test_an_address_where_nothing_listens(admin: dict[str, Any]) -> None:
 
 def test_credentials_of_somebody_else(admin: dict[str, Any]) -> None:
     said = one(config(), as_user(admin, {"token": "planted"}))
-    assert "refuses its credentials; renew them" in said
+    assert "rejects its credentials; renew them" in said
     assert "planted" not in said
 
 
@@ -95,27 +95,27 @@ def test_a_user_without_rights(stranger: ClusterContext) -> None:
     said = one(config(), stranger)
     assert said.startswith("headrace:kubernetes.kubeconfig: its user may not create secrets, configmaps, ")
     assert "rayservices, namespaces, customresourcedefinitions" in said
-    assert said.endswith("use a user with these rights (cluster-admin has them)")
+    assert said.endswith("use a user with these permissions, such as cluster-admin")
 
 
 def test_an_addon_that_is_said_to_exist() -> None:
     said = one(config(database={}, addons={"postgres": {"existing": "cnpg"}}))
     assert said == (
-        "headrace:addons.postgres: is said to exist, and the cluster has no CRD clusters.postgresql.cnpg.io;"
+        "headrace:addons.postgres: is configured as existing, but the cluster has no CRD clusters.postgresql.cnpg.io;"
         " install it first, or use auto"
     )
 
 
 def test_a_gateway_api_that_is_not_there() -> None:
     ingress = {"kind": "gateway", "host": "a.example.com", "gateway": "infra/gw"}
-    assert "headrace:ingress.gateway: names a Gateway, and the cluster has no CRD" in one(config(ingress=ingress))
+    assert "headrace:ingress.gateway: is set, but the cluster has no CRD" in one(config(ingress=ingress))
 
 
 def test_a_store_without_its_operator() -> None:
     from_store = config(kubernetes={"external_secret": {"store": "vault", "key": "apps/headrace"}})
     assert one(from_store) == (
-        "headrace:kubernetes.external_secret: names a store, and the cluster has no CRD"
-        " externalsecrets.external-secrets.io of version v1; install the External Secrets Operator, or leave it out"
+        "headrace:kubernetes.external_secret: is set, but the cluster has no CRD"
+        " externalsecrets.external-secrets.io of version v1; install the External Secrets Operator, or remove it"
     )
     with definitions(EXTERNAL_SECRETS, "config/crds/bases/external-secrets.io_externalsecrets.yaml"):
         eventually(lambda: found(from_store) == [], "the cluster knows the kind")
@@ -139,7 +139,7 @@ def no_default(kubectl: Kubectl) -> Iterator[None]:
 @pytest.mark.usefixtures("no_default")
 def test_no_default_storage_class() -> None:
     said = one(config())
-    assert said.startswith("headrace:kubernetes.storage_class: is missing, and the cluster has no default storage")
+    assert said.startswith("headrace:kubernetes.storage_class: is missing, but the cluster has no default storage")
     assert "use one of" in said
     assert found(config(kubernetes={"storage_class": "shared"})) == []
 
@@ -162,7 +162,7 @@ def test_a_pool_without_nodes() -> None:
 
 def test_a_namespace_of_somebody_else(namespace: str) -> None:
     said = one(config(kubernetes={"namespace": namespace}))
-    assert f"there is a namespace '{namespace}' already, not made by this stack" in said
+    assert f"the namespace '{namespace}' already exists, not created by this stack" in said
 
 
 def checked(settings: StackConfig) -> list[str]:
@@ -191,13 +191,13 @@ def test_an_image_that_cannot_be_pulled(image: dict[str, str], why: str, kubectl
     [said] = checked(config(image=image, addons={"kuberay": {"existing": "k", "namespace": "n"}}))
     assert said.startswith("headrace:image: the cluster cannot pull ")
     assert why in said
-    assert said.endswith("push it, correct its name or digest, or name image.pull_secrets")
+    assert said.endswith("push it, correct its name or digest, or set image.pull_secrets")
     assert left(kubectl) == []
 
 
 def test_a_pull_secret_that_is_not_there(kubectl: Kubectl) -> None:
     [said] = checked(config(image={**THERE, "pull_secrets": ["registry"]}))
-    assert said.startswith(f"headrace:image.pull_secrets[0]: namespace '{NAMESPACE}' has no Secret 'registry'; make it")
+    assert said.startswith(f"headrace:image.pull_secrets[0]: namespace '{NAMESPACE}' has no Secret 'registry'; create it")
     assert left(kubectl) == []
 
 

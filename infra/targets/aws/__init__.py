@@ -9,7 +9,7 @@ SDK = "pulumi_aws"
 
 
 def provision(config: StackConfig, stack: str) -> ProvisionedCluster:
-    """Plans the cluster with its node pools. The SDK is loaded by stacks of this cloud alone."""
+    """Plans the cluster with its node pools. Only stacks on AWS import the SDK."""
     from infra.targets.aws.eks import provision_eks
 
     return provision_eks(config.aws, config.cluster, config.node_pools, stack, config.kubernetes.namespace)

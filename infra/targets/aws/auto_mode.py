@@ -1,4 +1,4 @@
-"""EKS Auto Mode: what a cluster says to have it, and what its Karpenter makes nodes from."""
+"""EKS Auto Mode: the cluster's settings, and the NodeClass and NodePool of each pool."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ NODE_ACCESS = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSAutoNodePolicy"
 
 
 def auto_mode_arguments() -> dict[str, Any]:
-    """All three or none. No pool of EKS' own: it would make machines that the configuration does not name."""
+    """Returns the cluster arguments that enable Auto Mode, of which EKS requires all or none.
+
+    EKS' built-in node pools are off: they would create machines that are not in the configuration.
+    """
     return {
         "compute_config": aws.eks.ClusterComputeConfigArgs(enabled=True, node_pools=[]),
         "storage_config": aws.eks.ClusterStorageConfigArgs(
@@ -30,7 +33,7 @@ def auto_mode_arguments() -> dict[str, Any]:
 
 
 def node_access(cluster: aws.eks.Cluster, role: aws.iam.Role, opts: ResourceOptions) -> list[pulumi.Resource]:
-    """Lets nodes of a role join the cluster: with pools of its own EKS would do it itself."""
+    """Lets nodes with a role join the cluster, which EKS does itself only for its built-in node pools."""
     entry = aws.eks.AccessEntry("nodes", cluster_name=cluster.name, principal_arn=role.arn, type="EC2", opts=opts)
     access = aws.eks.AccessPolicyAssociation(
         "nodes",
@@ -44,7 +47,7 @@ def node_access(cluster: aws.eks.Cluster, role: aws.iam.Role, opts: ResourceOpti
 
 
 def network_policies(opts: ResourceOptions) -> pulumi.Resource:
-    """Switches on the controller without which policies are accepted and do nothing.
+    """Enables the network policy controller, without which policies have no effect.
 
     https://docs.aws.amazon.com/eks/latest/userguide/auto-net-pol.html
     """
@@ -63,7 +66,7 @@ def node_pool(
     security_group: Output[str],
     opts: ResourceOptions,
 ) -> pulumi.Resource:
-    """A NodeClass and a NodePool. They do not go with the cluster: their nodes must be gone before the network is."""
+    """Creates NodeClass and NodePool. They are deleted before the cluster, so that no node remains in the network."""
     name = f"pool-{pool.name}"
     shape = k8s.apiextensions.CustomResource(
         f"{name}-class",

@@ -1,4 +1,4 @@
-"""The bucket for files and collections, and what the serving pods may do with it."""
+"""The S3 bucket for files and collections, and the policies for it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from infra.targets.provisioned_cluster import resource_slug
 
 
 def bucket_name(account: str, stack: str) -> str:
-    """Of at most 63 characters; bucket names are one space for all accounts, hence the digest of this one."""
+    """Returns a name of at most 63 characters, with a digest of the account, since bucket names are globally unique."""
     return f"headrace-{resource_slug(stack, 45)}-{hashlib.sha256(account.encode()).hexdigest()[:8]}"
 
 
 class AwsBucket(pulumi.ComponentResource):
-    """Encrypted, closed to the public and to plain HTTP. Without versions: what is erased is gone."""
+    """An encrypted bucket without public access, plain HTTP and versioning, so that erased data is gone."""
 
     def __init__(self, name: str, protect: bool, opts: ResourceOptions) -> None:
         super().__init__("headrace:aws:Bucket", "bucket", opts=opts)
@@ -31,7 +31,7 @@ class AwsBucket(pulumi.ComponentResource):
             force_destroy=not protect,
             opts=ResourceOptions(parent=self, protect=protect),
         )
-        # Whoever deletes the bucket deletes these with it.
+        # These settings are deleted with the bucket.
         with_it = ResourceOptions.merge(own, ResourceOptions(deleted_with=self.bucket))
         closed = aws.s3.BucketPublicAccessBlock(
             "bucket-public-access",
@@ -84,7 +84,7 @@ class AwsBucket(pulumi.ComponentResource):
         self.register_outputs({"name": name})
 
     def access(self) -> Output[str]:
-        """What the serving pods need: to list, and to read, write and delete objects."""
+        """Returns the policy for the serving pods, which may list, read, write and delete objects."""
         arn: Output[str] = self.bucket.arn
         return arn.apply(lambda arn: json.dumps(_access_policy(arn)))
 

@@ -1,4 +1,4 @@
-"""Amazon EKS: network, cluster, node pools, bucket, and the serving pods' way to it."""
+"""Amazon EKS: network, cluster, node pools, bucket, and the serving pods' access to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from infra.targets.provisioned_cluster import (
 
 STORAGE_CLASS = "headrace-gp3"
 POD_IDENTITY = IdentityEndpoint("169.254.170.23/32", 80)
-"""EKS Pod Identity's agent on every node: https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html"""
+"""Agent of EKS Pod Identity on every node: https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html"""
 
 LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 RETENTION_DAYS = 90
@@ -47,14 +47,14 @@ AUTO_NODE_POLICIES = ("AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerReg
 
 LEFTOVERS = (
     f"the KMS key of the cluster's secrets, which AWS deletes after {KEY_DELETION_DAYS} days",
-    "EBS volumes whose claims keep them (reclaim policy Retain) and snapshots that you made",
-    "network interfaces that the VPC CNI could not return: `aws ec2 describe-network-interfaces --filters"
-    " Name=status,Values=available` lists them, and they keep the VPC from being deleted",
+    "EBS volumes with the reclaim policy Retain, and snapshots that you created",
+    "network interfaces that the VPC CNI could not release, which block the deletion of the VPC:"
+    " `aws ec2 describe-network-interfaces --filters Name=status,Values=available` lists them",
 )
 
 
 class EksCluster(pulumi.ComponentResource):
-    """Everything in AWS for one stack."""
+    """All AWS resources of one stack."""
 
     def __init__(self, settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str) -> None:
         super().__init__("headrace:aws:Cluster", "aws")
@@ -65,7 +65,7 @@ class EksCluster(pulumi.ComponentResource):
         provider = aws.Provider(
             "aws",
             region=settings.region,
-            # Credentials of another account are refused before anything is made.
+            # Reject credentials of other accounts before any resource is created.
             allowed_account_ids=[settings.account],
             default_tags=aws.ProviderDefaultTagsArgs(tags=self._tags),
             opts=ResourceOptions(parent=self),
@@ -90,7 +90,7 @@ class EksCluster(pulumi.ComponentResource):
 
     @property
     def identifier(self) -> Output[str]:
-        """A digest of the certificate authority: a cluster that is made again under this name has another."""
+        """Digest of the certificate authority, which changes if the cluster is recreated under the same name."""
         authority: Output[str | None] = self.cluster.certificate_authority.data
         return authority.apply(lambda data: hashlib.sha256((data or "").encode()).hexdigest()[:16])
 
@@ -102,7 +102,7 @@ class EksCluster(pulumi.ComponentResource):
             deletion_window_in_days=KEY_DELETION_DAYS,
             opts=self._own,
         )
-        # EKS would make it, without an end to what it keeps, and leave it.
+        # Otherwise EKS would create the group itself, with unlimited retention, and never delete it.
         logs = aws.cloudwatch.LogGroup(
             "logs", name=f"/aws/eks/{self._title}/cluster", retention_in_days=RETENTION_DAYS, opts=self._own
         )
@@ -129,7 +129,7 @@ class EksCluster(pulumi.ComponentResource):
                 provider=aws.eks.ClusterEncryptionConfigProviderArgs(key_arn=key.arn), resources=["secrets"]
             ),
             enabled_cluster_log_types=list(LOGS),
-            # At the end of standard support AWS would else move the cluster to a version that nobody asked for.
+            # Otherwise AWS would upgrade the cluster automatically at the end of standard support.
             upgrade_policy=aws.eks.ClusterUpgradePolicyArgs(support_type="EXTENDED"),
             deletion_protection=self._cluster.deletion_protection,
             bootstrap_self_managed_addons=False,
@@ -152,7 +152,7 @@ class EksCluster(pulumi.ComponentResource):
     def _nodes(self, rights: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
         if self._auto:
             return self._auto_pools(rights)
-        # A node is not ready without these. The chart's network policies hold by the last.
+        # Nodes need these to become ready. The VPC CNI enforces the chart's network policies.
         before = [
             self._addon("eks-pod-identity-agent"),
             self._addon("kube-proxy"),
@@ -199,16 +199,16 @@ class EksCluster(pulumi.ComponentResource):
         self,
         name: str,
         account: str = "",
-        rights_of: str = "",
+        policy_name: str = "",
         values: Mapping[str, Any] | None = None,
         after: Sequence[pulumi.Resource] = (),
     ) -> aws.eks.Addon:
-        """An add-on of EKS, in the version that is EKS' default; the pods of `account` get a role with `rights_of`."""
+        """Installs an EKS add-on in EKS' default version; pods of the service account `account` get `policy_name`."""
         rights: Sequence[pulumi.Resource] = ()
         identities = None
         if account:
-            taken, rights = role(name, PODS, [rights_of], self._own, self._namespace_conditions("kube-system"))
-            identities = [aws.eks.AddonPodIdentityAssociationArgs(role_arn=taken.arn, service_account=account)]
+            pod_role, rights = role(name, PODS, [policy_name], self._own, self._namespace_conditions("kube-system"))
+            identities = [aws.eks.AddonPodIdentityAssociationArgs(role_arn=pod_role.arn, service_account=account)]
         return aws.eks.Addon(
             f"addon-{name}",
             addon_name=name,
@@ -233,7 +233,7 @@ class EksCluster(pulumi.ComponentResource):
         )
 
     def _identity(self, namespace: str) -> list[pulumi.Resource]:
-        """The bucket's role for the serving pods. No key stands anywhere."""
+        """Gives the serving pods a role for the bucket, without any access key."""
         serving, _ = role("serving", PODS, [], self._own, self._namespace_conditions(namespace))
         rights = aws.iam.RolePolicy("serving", role=serving.name, policy=self.bucket.access(), opts=self._own)
         return [
@@ -280,7 +280,7 @@ def _key_policy(arn: str) -> str:
 def provision_eks(
     settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
 ) -> ProvisionedCluster:
-    """Plans the cluster with all that the stack needs of AWS. The settings have no mistakes (`infra.gpu.aws`)."""
+    """Plans all AWS resources of the stack. `infra.gpu.aws` must have checked the settings before."""
     made = EksCluster(settings, cluster, pools, stack, namespace)
     return ProvisionedCluster(
         kubeconfig=made.kubeconfig,

@@ -1,4 +1,4 @@
-"""The network of an EKS cluster: a VPC of its own with private nodes, or one that is there."""
+"""The network of an EKS cluster: a new VPC with private nodes, or an existing one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from infra import cloud_config
 from infra.cloud_config import Aws
 
 CONTROL_PLANE_ZONES = ("a", "b")
-"""Zones that the control plane lies in: EKS needs two, and they are the same for ever."""
+"""Zones of the control plane. EKS needs two, which cannot be changed later."""
 
 ANYWHERE = "0.0.0.0/0"
 
 
 @dataclass(frozen=True)
 class ZoneRanges:
-    """One availability zone's share of the network."""
+    """Address ranges of one availability zone."""
 
     name: str
     private: IPv4Network
@@ -29,9 +29,10 @@ class ZoneRanges:
 
 
 def zone_ranges(region: str, cidr: IPv4Network, asked: Sequence[str]) -> list[ZoneRanges]:
-    """Those of the control plane and those `asked` for; a zone's ranges depend on its letter alone.
+    """Returns the ranges of the control plane's zones and of the zones `asked` for.
 
-    Of eight equal blocks, zones a to f have one each for nodes and pods; the last is divided for public subnets.
+    A zone's ranges depend only on its letter: of eight equal blocks, zones a to f have one each for nodes and pods,
+    and the last block is divided into public subnets.
     """
     blocks = list(cidr.subnets(prefixlen_diff=3))
     public = list(blocks[-1].subnets(prefixlen_diff=3))
@@ -41,7 +42,7 @@ def zone_ranges(region: str, cidr: IPv4Network, asked: Sequence[str]) -> list[Zo
 
 
 class AwsNetwork(pulumi.ComponentResource):
-    """Subnets by zone. Nodes have no public addresses; one NAT gateway lets them out."""
+    """Subnets for each zone. Nodes have no public addresses and use one NAT gateway for outgoing connections."""
 
     id: Output[str]
     cidr: Input[str]
@@ -50,11 +51,11 @@ class AwsNetwork(pulumi.ComponentResource):
     nodes: Sequence[Input[str]]
     """Subnets of nodes."""
     ready: Sequence[pulumi.Resource]
-    """What nodes need to reach the control plane and registries."""
+    """Resources that nodes need to reach the control plane and registries."""
     _by_zone: dict[str, Output[str]] | None = None
-    """Node subnets of a network that is made."""
+    """Node subnets of a new network."""
     _zone_of: Sequence[Output[Sequence[str]]] = ()
-    """Of one that is adopted: subnets with their zones, which AWS knows."""
+    """Subnets of an existing network with their zones, which AWS returns."""
 
     def __init__(
         self, settings: Aws, network: cloud_config.Network, asked: Sequence[str], title: str, opts: ResourceOptions
@@ -69,7 +70,7 @@ class AwsNetwork(pulumi.ComponentResource):
         self.register_outputs({"id": self.id})
 
     def subnets_in(self, asked: Sequence[str]) -> Input[Sequence[Input[str]]]:
-        """Node subnets of the zones; of all where none are asked for. `up` fails where an adopted network has none."""
+        """Returns the node subnets of zones, by default of all. `up` fails if an existing network has none of them."""
         if not asked:
             return self.nodes
         if self._by_zone is not None:
@@ -109,7 +110,7 @@ class AwsNetwork(pulumi.ComponentResource):
             shown = self._subnet(f"public-{zone.name}", vpc, zone.name, zone.public, "elb")
             public.append((shown.id, self._route(f"public-{zone.name}", shown, outside)))
         address = aws.ec2.Eip("nat", domain="vpc", opts=self._options(out))
-        # Without its route to the internet a NAT gateway is of no use to a node that is being drained.
+        # The routes must outlive the NAT gateway: nodes still use it while they are drained.
         nat = aws.ec2.NatGateway(
             "nat", allocation_id=address.id, subnet_id=public[0][0], opts=self._options(*(route for _, route in public))
         )
@@ -124,7 +125,7 @@ class AwsNetwork(pulumi.ComponentResource):
             hidden = self._subnet(f"private-{zone.name}", vpc, zone.name, zone.private, "internal-elb")
             ready.append(self._route(f"private-{zone.name}", hidden, inside))
             private[zone.name] = hidden.id
-        # Models and images come from S3: past the NAT gateway, which is paid by the byte.
+        # Models and images come from S3 without passing the NAT gateway, which charges by the byte.
         bucket = aws.ec2.VpcEndpoint(
             "s3",
             vpc_id=vpc.id,
@@ -157,9 +158,9 @@ class AwsNetwork(pulumi.ComponentResource):
 
 
 def subnets_in_zones(found: Sequence[Sequence[str]], asked: Sequence[str]) -> list[str]:
-    """Those subnets of `found`, with their zones, that lie in the zones. Raises `RunError` when none does."""
+    """Returns the subnets in the zones `asked`; `found` has pairs of subnet and zone. Raises `RunError` if none is."""
     subnets = [id for id, zone in found if zone in asked]
     if not subnets:
-        there = ", ".join(sorted({zone for _, zone in found}))
-        raise pulumi.RunError(f"headrace:cluster.network.subnets has none in {', '.join(asked)}, but in {there}")
+        zones = ", ".join(sorted({zone for _, zone in found}))
+        raise pulumi.RunError(f"headrace:cluster.network.subnets has none in {', '.join(asked)}, only in {zones}")
     return subnets

@@ -1,4 +1,4 @@
-"""Node pools as EKS has them: managed node groups with launch templates, or NodePools of Auto Mode's Karpenter."""
+"""Converts node pools to EKS: managed node groups with launch templates, or Karpenter NodePools in Auto Mode."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ AMI_TYPES = {
     ("bottlerocket", False): "BOTTLEROCKET_x86_64",
     ("bottlerocket", True): "BOTTLEROCKET_x86_64_NVIDIA",
 }
-"""By image, and whether the nodes have GPUs."""
+"""AMI types by image, and by whether the nodes have GPUs."""
 
 
 def launch_template(settings: Aws, pool: NodePool, tags: Mapping[str, str]) -> aws.ec2.LaunchTemplateArgs:
-    """What EKS does not set itself: disks, tags, the way to the metadata service, reserved capacity."""
+    """Returns the launch template with disks, tags, metadata options and reservations, which EKS does not set."""
     data = user_data(settings, pool)
     return aws.ec2.LaunchTemplateArgs(
         block_device_mappings=_disks(settings, pool),
-        # One hop ends on the node: pods in a network of their own cannot take on the node's role.
+        # With one hop, only the node itself reaches the metadata service, so that pods cannot use its role.
         metadata_options=aws.ec2.LaunchTemplateMetadataOptionsArgs(
             http_endpoint="enabled", http_tokens="required", http_put_response_hop_limit=1
         ),
-        # A provider's default tags do not reach what EC2 makes from a template.
+        # EC2 does not apply the provider's default tags to resources created from a template.
         tag_specifications=[
             aws.ec2.LaunchTemplateTagSpecificationArgs(resource_type=kind, tags=tags)
             for kind in ("instance", "volume", "network-interface")
@@ -54,7 +54,7 @@ def node_group(
     template: Input[str],
     template_version: Input[str],
 ) -> aws.eks.NodeGroupArgs:
-    """The managed node group of a pool; `version` is Kubernetes'."""
+    """Returns the managed node group of a pool; `version` is that of Kubernetes."""
     return aws.eks.NodeGroupArgs(
         cluster_name=cluster,
         version=version,
@@ -62,7 +62,7 @@ def node_group(
         subnet_ids=subnets,
         ami_type=AMI_TYPES[settings.image, bool(pool.gpus)],
         capacity_type=_capacity_type(pool),
-        # With a Capacity Block EKS wants it in the template, and nowhere twice.
+        # For a Capacity Block, EKS requires the instance type in the template only.
         instance_types=None if is_capacity_block(pool) else [_machine_type(pool)],
         launch_template=aws.eks.NodeGroupLaunchTemplateArgs(id=template, version=template_version),
         scaling_config=aws.eks.NodeGroupScalingConfigArgs(
@@ -70,7 +70,7 @@ def node_group(
         ),
         update_config=aws.eks.NodeGroupUpdateConfigArgs(
             max_unavailable=1,
-            # Another node with GPUs may not be had: the old one goes first.
+            # There may be no capacity for an additional node with GPUs, so the old one is removed first.
             update_strategy="MINIMAL" if pool.gpus else "DEFAULT",
         ),
         labels=pool.node_labels,
@@ -82,7 +82,7 @@ def node_group(
 
 
 def user_data(settings: Aws, pool: NodePool) -> str:
-    """How Bottlerocket's own device plugin shares GPUs, in TOML; empty: it has nothing to be told.
+    """Returns the settings of Bottlerocket's device plugin for GPU sharing, in TOML; empty if there are none.
 
     https://bottlerocket.dev/en/os/latest/api/settings/kubelet-device-plugins/
     """
@@ -94,7 +94,7 @@ def user_data(settings: Aws, pool: NodePool) -> str:
             strategy = sharing.kind.replace("_", "-")
             return (
                 f'[{plugin}]\ndevice-sharing-strategy = "{strategy}"\n\n'
-                # Renamed to nvidia.com/gpu.shared, no pod of Ray would find them.
+                # Ray's pods request nvidia.com/gpu, so it must not be renamed to nvidia.com/gpu.shared.
                 f"[{plugin}.{strategy}]\nreplicas = {sharing.replicas}\nrename-by-default = false\n"
             )
         case "mig":
@@ -108,7 +108,7 @@ def user_data(settings: Aws, pool: NodePool) -> str:
 def node_class(
     pool: NodePool, *, role: Input[str], subnets: Sequence[Input[str]], security_group: Input[str]
 ) -> dict[str, Any]:
-    """`spec` of Auto Mode's NodeClass of a pool."""
+    """Returns the `spec` of a pool's NodeClass in Auto Mode."""
     return {
         "role": role,
         "subnetSelectorTerms": [{"id": subnet} for subnet in subnets],
@@ -119,7 +119,7 @@ def node_class(
 
 
 def node_pool(pool: NodePool) -> dict[str, Any]:
-    """`spec` of Auto Mode's NodePool: of one size by `replicas`, else scaled from no nodes.
+    """Returns the `spec` of a pool's NodePool in Auto Mode: with fixed `replicas`, or scaled from 0.
 
     https://docs.aws.amazon.com/eks/latest/userguide/auto-static-capacity.html
     """
@@ -139,13 +139,13 @@ def node_pool(pool: NodePool) -> dict[str, Any]:
         },
     }
     if not pool.autoscaled:
-        # One more for the moment in which a node is replaced.
+        # One more node while a node is being replaced.
         return {"replicas": pool.max_nodes, "limits": {"nodes": pool.max_nodes + 1}, "template": template}
     machine = pool.machine("aws")
     return {
         "template": template,
         "limits": {"cpu": str(pool.max_nodes * (machine.vcpus if machine else 0))},
-        # A replica that answers is not moved to save a part of a node.
+        # Do not move running replicas to save a fraction of a node.
         "disruption": {"consolidationPolicy": "WhenEmpty", "consolidateAfter": "10m"},
     }
 
@@ -153,7 +153,7 @@ def node_pool(pool: NodePool) -> dict[str, Any]:
 def _machine_type(pool: NodePool) -> str:
     machine = pool.machine("aws")
     if machine is None:
-        raise ValueError(f"node pool '{pool.name}' has no machine type: its mistakes were not looked at")
+        raise ValueError(f"node pool '{pool.name}' has no machine type: its settings were not checked")
     return machine.name
 
 
@@ -164,7 +164,7 @@ def _capacity_type(pool: NodePool) -> str:
 
 
 def _disks(settings: Aws, pool: NodePool) -> list[aws.ec2.LaunchTemplateBlockDeviceMappingArgs]:
-    """Bottlerocket keeps its system on the first disk, which keeps its size, and images and pods on the second."""
+    """Returns the disks. Bottlerocket has its system on a first disk of fixed size, and images and pods on a second."""
     sizes: dict[str, int | None] = {"/dev/xvda": pool.disk_gib}
     if settings.image == "bottlerocket":
         sizes = {"/dev/xvda": None, "/dev/xvdb": pool.disk_gib}
@@ -190,7 +190,7 @@ def _reservation(pool: NodePool) -> aws.ec2.LaunchTemplateCapacityReservationSpe
 
 
 def _market_options(pool: NodePool) -> aws.ec2.LaunchTemplateInstanceMarketOptionsArgs | None:
-    """Spot is asked for in the node group: EKS refuses it here."""
+    """Returns the market options of Capacity Blocks. Spot is set in the node group, as EKS rejects it here."""
     return (
         aws.ec2.LaunchTemplateInstanceMarketOptionsArgs(market_type="capacity-block")
         if is_capacity_block(pool)

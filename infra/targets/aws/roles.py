@@ -1,4 +1,4 @@
-"""Roles in IAM: who may take them on, and what AWS' own policies let them do."""
+"""IAM roles, their trust policies and AWS managed policies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLICIES = "arn:aws:iam::aws:policy/"
 def role(
     name: str, service: str, policies: Sequence[str], opts: ResourceOptions, conditions: Mapping[str, str] | None = None
 ) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
-    """Returns a role for a service of AWS, and the attachments of its policies, which whoever uses it waits for."""
+    """Creates a role for an AWS service; returns it with its policy attachments, which its users depend on."""
     made = aws.iam.Role(
         f"{name}-role", assume_role_policy=json.dumps(trust_policy(service, conditions or {})), opts=opts
     )
@@ -34,7 +34,7 @@ def role(
 
 
 def namespace_conditions(account: str, cluster: str, namespace: str) -> dict[str, str]:
-    """Conditions that only pods of a namespace of the cluster meet, by the tags that EKS Pod Identity sets.
+    """Returns conditions for pods in one namespace of the cluster, based on the tags of EKS Pod Identity.
 
     https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html
     """
@@ -46,7 +46,7 @@ def namespace_conditions(account: str, cluster: str, namespace: str) -> dict[str
 
 
 def trust_policy(service: str, conditions: Mapping[str, str]) -> dict[str, Any]:
-    """Who may take a role on. EKS and its pods' agent tag their sessions, EC2 does not."""
+    """Returns the policy that lets a service assume a role. EKS and Pod Identity tag their sessions, EC2 does not."""
     statement: dict[str, Any] = {
         "Effect": "Allow",
         "Principal": {"Service": service},
@@ -58,5 +58,5 @@ def trust_policy(service: str, conditions: Mapping[str, str]) -> dict[str, Any]:
 
 
 def policy(*statements: Mapping[str, Any]) -> dict[str, Any]:
-    """A policy document of IAM."""
+    """Returns an IAM policy document."""
     return {"Version": "2012-10-17", "Statement": list(statements)}

@@ -9,7 +9,7 @@ SDK = "pulumi_azure_native"
 
 
 def provision(config: StackConfig, stack: str) -> ProvisionedCluster:
-    """Plans the cluster with its node pools. The SDK is loaded by stacks of this cloud alone."""
+    """Plans the cluster with its node pools. Only stacks on Azure import the SDK."""
     from infra.targets.azure.aks import provision_aks
 
     return provision_aks(config.azure, config.cluster, config.node_pools, stack, config.kubernetes.namespace)

@@ -1,4 +1,4 @@
-"""A cluster in Azure: network, AKS, node pools, a bucket, and the identity by which pods use it."""
+"""Azure Kubernetes Service: network, cluster, node pools, bucket, and the serving pods' access to it."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ ROLES = {
 """Built-in roles: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
 
 AUDITED = ("kube-audit-admin", "guard")
-"""Logs that are kept: what changed something, and who signed in."""
+"""Categories of retained logs: changes and sign-ins."""
 
 AUDIT_DAYS = 30
 
 MAINTENANCE = {"upgrade-window": "aksManagedAutoUpgradeSchedule", "image-window": "aksManagedNodeOSUpgradeSchedule"}
-"""AKS' names of the times for new patches of Kubernetes, and for new images of nodes."""
+"""AKS' names of the maintenance windows for Kubernetes patches and for node images."""
 
 TOKENS = IdentityEndpoint("0.0.0.0/0", 443)
-"""login.microsoftonline.com, where pods exchange their tokens, and the bucket have no fixed addresses."""
+"""login.microsoftonline.com, where pods exchange tokens, and the bucket, neither of which has fixed addresses."""
 
 LEFTOVERS = (
-    "the Log Analytics workspace of audit logs, which can be recovered for 14 days and costs nothing",
-    "the resource group NetworkWatcherRG, if Azure made it for the first network of the subscription",
+    "the Log Analytics workspace of audit logs, which can be recovered for 14 days at no cost",
+    "the resource group NetworkWatcherRG, if Azure created it for the first network of the subscription",
 )
 
 
 def resource_name(stack: str) -> str:
-    """What the stack's resources are called in Azure."""
+    """Returns the name of the stack's resources in Azure."""
     return f"headrace-{resource_slug(stack, 40)}"
 
 
 class AksCluster(pulumi.ComponentResource):
-    """Everything in Azure of one stack."""
+    """All Azure resources of one stack."""
 
     def __init__(
         self, settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
@@ -126,7 +126,7 @@ class AksCluster(pulumi.ComponentResource):
         return containerservice.ManagedCluster(
             "cluster",
             **constructor_arguments(args),
-            # Azure lists the pools that are resources of their own here too.
+            # Azure also lists the pools here, which are separate resources.
             opts=ResourceOptions.merge(
                 self._protected, ResourceOptions(depends_on=roles, ignore_changes=["agentPoolProfiles"])
             ),
@@ -145,13 +145,13 @@ class AksCluster(pulumi.ComponentResource):
                     deleted_with=self.cluster,
                     ignore_changes=["count"] if pool.autoscaled else [],
                     replace_on_changes=list(IMMUTABLE),
-                    delete_before_replace=True,  # a cluster has one pool of a name
+                    delete_before_replace=True,  # pool names are unique in a cluster
                 ),
             ),
         )
 
     def _assign_admin(self) -> authorization.RoleAssignment:
-        """Who ran the first `up` may administer the cluster: with local accounts off, nobody else could."""
+        """Makes the user of the first `up` an administrator. Without local accounts, the cluster has no other."""
         who = authorization.get_client_config_output(
             opts=InvokeOutputOptions(parent=self, provider=self.provider, depends_on=[self.cluster])
         )
@@ -160,7 +160,7 @@ class AksCluster(pulumi.ComponentResource):
             principal_id=who.object_id,
             role_definition_id=self._role_definition_id("admin"),
             scope=self.cluster.id,
-            # Whoever runs a later `up` does not take it from them.
+            # A later `up` by another user must not move the role.
             opts=ResourceOptions.merge(self._own, ResourceOptions(ignore_changes=["principalId"])),
         )
 
@@ -191,7 +191,7 @@ class AksCluster(pulumi.ComponentResource):
             tags=self._tags,
             opts=self._own,
         )
-        # Not deleted with the cluster: Azure keeps the setting, and a new cluster of this name would have it.
+        # Delete it explicitly: Azure keeps the setting of a deleted cluster for a new one of the same name.
         monitor.DiagnosticSetting(
             "audit-logs",
             name="audit",
@@ -212,7 +212,7 @@ class AksCluster(pulumi.ComponentResource):
         )
         role = self._assign_role("serving-bucket", "blobs", identity.principal_id, self.bucket.container.id)
         if self._cluster_settings.deletion_protection:
-            # Against deletion by hand; it goes before the role, which it would hold too.
+            # Prevents manual deletion. It is deleted before the role, which it would protect too.
             authorization.ManagementLockByScope(
                 "bucket-lock",
                 scope=self.bucket.account.id,
@@ -230,7 +230,7 @@ class AksCluster(pulumi.ComponentResource):
                 issuer=self.cluster.oidc_issuer_profile.apply(lambda profile: profile.issuer_url),
                 subject=f"system:serviceaccount:{namespace}:{account}",
                 audiences=["api://AzureADTokenExchange"],
-                # Azure refuses two changes of one identity's credentials at a time.
+                # Azure rejects concurrent changes of an identity's credentials.
                 opts=ResourceOptions.merge(self._own, ResourceOptions(depends_on=made[1:])),
             )
             made.append(credential)
@@ -251,7 +251,7 @@ class AksCluster(pulumi.ComponentResource):
         return authorization.RoleAssignment(
             name,
             principal_id=principal,
-            principal_type="ServicePrincipal",  # else Azure looks for an identity that it may not have copied yet
+            principal_type="ServicePrincipal",  # avoids a lookup of the identity, which may not be replicated yet
             role_definition_id=self._role_definition_id(role),
             scope=scope,
             opts=self._own,
@@ -265,7 +265,7 @@ class AksCluster(pulumi.ComponentResource):
 def provision_aks(
     settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
 ) -> ProvisionedCluster:
-    """Plans the cluster."""
+    """Plans all Azure resources of the stack."""
     made = AksCluster(settings, cluster, pools, stack, namespace)
     return ProvisionedCluster(
         kubeconfig=made.kubeconfig,

@@ -1,4 +1,4 @@
-"""The bucket for files and collections: a container in a storage account of its own."""
+"""The bucket for files and collections: a container in a separate storage account."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CONTAINER = "data"
 
 
 def bucket_name(subscription: str, stack: str) -> str:
-    """Name of the storage account: of 24 lowercase letters and digits at most, and the only one in all of Azure."""
+    """Returns the storage account's name: globally unique, with at most 24 lowercase letters and digits."""
     short = re.sub("[^a-z0-9]", "", stack.lower())[:8]
     return f"headrace{short}{hashlib.sha256(f'{subscription}/{stack}'.encode()).hexdigest()[:8]}"
 
 
 class AzureBucket(pulumi.ComponentResource):
-    """Encrypted, closed to the public, to keys and to other networks. Without versions: what is erased is gone."""
+    """An encrypted container without public access, account keys, other networks and versioning."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class AzureBucket(pulumi.ComponentResource):
             tags=tags,
             opts=ResourceOptions(parent=self, protect=protect),
         )
-        # Whoever deletes the account deletes these with it.
+        # These are deleted with the storage account.
         with_it = ResourceOptions(parent=self, deleted_with=self.account)
-        # Parts of uploads that never ended need no rule here: Azure removes them after a week.
+        # Incomplete uploads need no lifecycle rule: Azure removes them after a week.
         storage.BlobServiceProperties(
             "bucket-service",
             resource_group_name=group,

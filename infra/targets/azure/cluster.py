@@ -1,4 +1,4 @@
-"""The control plane in Azure's own words, and the kubeconfig for it."""
+"""The arguments of an AKS cluster, and its kubeconfig."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.targets.azure.nodes import system_pool
 from infra.targets.provisioned_cluster import kubeconfig
 
 ENTRA_SERVER = "6dae42f8-4368-4678-94ff-3960e28e3630"
-"""The application in Entra ID that all AKS clusters take tokens for."""
+"""Id of the Entra ID application for which all AKS clusters accept tokens."""
 
 
 def managed_cluster(
@@ -27,7 +27,10 @@ def managed_cluster(
     outbound: Sequence[Input[str]],
     tags: Mapping[str, str],
 ) -> containerservice.ManagedClusterArgs:
-    """The cluster `name` in the resource group `group`; its nodes reach the internet from the ranges `outbound`."""
+    """Returns the arguments of the cluster `name` in the resource group `group`.
+
+    `outbound` are the ranges of its nodes' connections to the internet.
+    """
     return containerservice.ManagedClusterArgs(
         resource_group_name=group,
         resource_name=name,
@@ -68,7 +71,7 @@ def _endpoint(
             private_dns_zone="system",
             disable_run_command=True,
         )
-    # Nodes reach a public API server through the NAT gateway: without its address they never join.
+    # Nodes reach a public API server through the NAT gateway, whose address must be authorized too.
     return containerservice.ManagedClusterAPIServerAccessProfileArgs(
         authorized_ip_ranges=[*map(str, cluster.authorized_ranges), *outbound],
         disable_run_command=True,
@@ -76,7 +79,7 @@ def _endpoint(
 
 
 def _network_profile() -> containerservice.ContainerServiceNetworkProfileArgs:
-    """Cilium enforces network policies."""
+    """Returns the network profile, with Cilium to enforce network policies."""
     return containerservice.ContainerServiceNetworkProfileArgs(
         network_plugin="azure",
         network_plugin_mode="overlay",
@@ -91,7 +94,7 @@ def _network_profile() -> containerservice.ContainerServiceNetworkProfileArgs:
 
 
 def entra_kubeconfig(name: str, credentials: str) -> str:
-    """The kubeconfig of Azure's own, in base64, whose user signs in by `az login` instead."""
+    """Converts Azure's base64 kubeconfig to one whose user signs in by `az login`."""
     given = yaml.safe_load(base64.b64decode(credentials))["clusters"][0]["cluster"]
     sign_in = {
         "command": "kubelogin",

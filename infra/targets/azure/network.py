@@ -1,4 +1,4 @@
-"""The network of a cluster in Azure: one is made, with a NAT gateway, or yours is adopted."""
+"""The network of an AKS cluster: a new one with a NAT gateway, or an existing one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from infra.gpu import azure
 
 
 class AzureNetwork(pulumi.ComponentResource):
-    """A subnet for nodes, none of which has a public address."""
+    """The subnet of the nodes, which have no public addresses."""
 
     subnet: Input[str]
-    """Its resource id."""
+    """Resource id of the subnet."""
     outbound: list[Output[str]]
-    """Where nodes come from in the internet; of a network that is adopted nobody but you knows."""
+    """Source addresses of the nodes' connections to the internet; empty (unknown) for an existing network."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class AzureNetwork(pulumi.ComponentResource):
             virtual_network_name=name,
             address_space=network.AddressSpaceArgs(address_prefixes=[str(asked.cidr)]),
             tags=tags,
-            # Subnets are resources of their own, and Azure lists them here too.
+            # Azure also lists the subnets here, which are separate resources.
             opts=ResourceOptions.merge(own, ResourceOptions(ignore_changes=["subnets"])),
         )
         address = network.PublicIPAddress(

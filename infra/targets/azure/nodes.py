@@ -1,4 +1,4 @@
-"""Node pools in Azure's own words."""
+"""Converts node pools to agent pools of AKS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.gpu.machines import DEFAULT_MACHINE_TYPES
 from infra.gpu.pools import NodePool
 
 OS = "Ubuntu"
-"""The one that NVIDIA's operator has drivers for; it works with one only in a cluster."""
+"""The operating system that NVIDIA's GPU operator supports, of which a cluster can have only one."""
 
 MAX_PODS = 110
 
@@ -31,13 +31,13 @@ IMMUTABLE = (
     "vmSize",
     "vnetSubnetID",
 )
-"""Fixed when a pool is made: another value makes the pool anew."""
+"""Properties that cannot be changed: a new value replaces the pool."""
 
 
 def constructor_arguments(args: containerservice.AgentPoolArgs | containerservice.ManagedClusterArgs) -> dict[str, Any]:
-    """`args` for a resource's constructor, where `resource_name` is the name of Pulumi's own.
+    """Converts `args` to keyword arguments, with `resource_name_` for the name in Azure.
 
-    Given as they are, pulumi-azure-native 3.29.0 passes that name twice.
+    With the args object itself, pulumi-azure-native 3.29.0 passes `resource_name`, the name in Pulumi, twice.
     """
     given = dict(vars(args))
     given["resource_name_"] = given.pop("resource_name")
@@ -52,7 +52,7 @@ def agent_pool(
     subnet: Input[str],
     tags: Mapping[str, str],
 ) -> containerservice.AgentPoolArgs:
-    """A node pool as an agent pool of the cluster `cluster_name` in the resource group `group`."""
+    """Returns the agent pool of a node pool in the cluster `cluster_name` and the resource group `group`."""
     spot = pool.capacity == "spot"
     machine = pool.machine("azure")
     return containerservice.AgentPoolArgs(
@@ -69,7 +69,7 @@ def agent_pool(
         max_count=pool.max_nodes if pool.autoscaled else None,
         scale_set_priority="Spot" if spot else "Regular",
         scale_set_eviction_policy="Delete" if spot else None,
-        spot_max_price=-1 if spot else None,  # up to the price on demand: never evicted for its price
+        spot_max_price=-1 if spot else None,  # up to the on-demand price: never evicted for price reasons
         capacity_reservation_group_id=pool.reservation or None,
         availability_zones=list(pool.zones) or None,
         gpu_profile=_gpu_profile(pool),
@@ -83,7 +83,7 @@ def agent_pool(
         max_pods=MAX_PODS,
         vnet_subnet_id=subnet,
         enable_node_public_ip=False,
-        # Disks are encrypted in any case; not every machine type with GPUs does it at the host too.
+        # Disks are always encrypted; some machine types with GPUs do not support encryption at the host.
         enable_encryption_at_host=not pool.gpus,
         upgrade_settings=_upgrade_settings(pool),
         tags=tags,
@@ -93,7 +93,7 @@ def agent_pool(
 def system_pool(
     cluster: Cluster, subnet: Input[str], tags: Mapping[str, str]
 ) -> containerservice.ManagedClusterAgentPoolProfileArgs:
-    """The nodes of AKS' own add-ons, which a cluster is made with."""
+    """Returns the agent pool for AKS' own add-ons, which is created with the cluster."""
     return containerservice.ManagedClusterAgentPoolProfileArgs(
         name=azure.SYSTEM,
         mode="System",
@@ -121,7 +121,7 @@ def _gpu_profile(pool: NodePool) -> containerservice.GPUProfileArgs | None:
 
 
 def _upgrade_settings(pool: NodePool) -> containerservice.AgentPoolUpgradeSettingsArgs | None:
-    """Without spare machines where these are scarce; AKS refuses settings for spot nodes."""
+    """Returns the upgrade settings: without surge nodes if capacity is scarce, and none for spot nodes."""
     if pool.capacity == "spot":
         return None
     scarce = bool(pool.gpus or pool.reservation)

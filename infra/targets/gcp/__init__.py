@@ -9,7 +9,7 @@ SDK = "pulumi_gcp"
 
 
 def provision(config: StackConfig, stack: str) -> ProvisionedCluster:
-    """Plans the cluster with its node pools. The SDK is loaded by stacks of this cloud alone."""
+    """Plans the cluster with its node pools. Only stacks on Google Cloud import the SDK."""
     from infra.targets.gcp.gke import provision_gke
 
     return provision_gke(config.gcp, config.cluster, config.node_pools, stack, config.kubernetes.namespace)

@@ -1,4 +1,4 @@
-"""A cluster of GKE as the SDK's own arguments: pure functions from the settings."""
+"""Converts the settings to the arguments of a GKE cluster."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from infra.targets.gcp.nodes import METADATA, SCOPES
 
 PODS = "pods"
 SERVICES = "services"
-"""Names of the subnet's secondary ranges; an existing subnet must have them too."""
+"""Names of the subnet's secondary ranges, which an existing subnet must have too."""
 
 
 def workload_pool(settings: Gcp) -> str:
-    """The pool of identities that the project's clusters share."""
+    """Returns the workload identity pool, which all clusters of the project share."""
     return f"{settings.project}.svc.id.goog"
 
 
@@ -32,7 +32,7 @@ def cluster_arguments(
     account: Input[str],
     key: Input[str],
 ) -> container.ClusterArgs:
-    """Arguments of a regional cluster whose nodes are `account` (e-mail) and whose secrets `key` (id) encrypts."""
+    """Returns a regional cluster; its nodes use the account `account` (e-mail), and `key` (id) encrypts secrets."""
     return container.ClusterArgs(
         name=name,
         location=settings.region,
@@ -69,13 +69,13 @@ def cluster_arguments(
 
 def _standard(settings: Gcp, account: Input[str]) -> dict[str, Any]:
     return {
-        # Without it GKE accepts network policies and does not enforce them.
+        # Without it GKE does not enforce network policies.
         "datapath_provider": "ADVANCED_DATAPATH",
         "enable_shielded_nodes": True,
         "workload_identity_config": container.ClusterWorkloadIdentityConfigArgs(workload_pool=workload_pool(settings)),
         "remove_default_node_pool": True,
         "initial_node_count": 1,
-        # Without an account of its own the first pool would need the project's default one, which many delete.
+        # Without it the initial pool would use the project's default account, which may be deleted.
         "node_config": container.ClusterNodeConfigArgs(
             service_account=account,
             oauth_scopes=list(SCOPES),
@@ -88,19 +88,19 @@ def _standard(settings: Gcp, account: Input[str]) -> dict[str, Any]:
             gce_persistent_disk_csi_driver_config=container.ClusterAddonsConfigGcePersistentDiskCsiDriverConfigArgs(
                 enabled=True
             ),
-            # The chart's network policies let names be asked of kube-dns; since 1.33 GKE puts a cache in between.
+            # The chart's network policies allow DNS requests to kube-dns, but not to GKE's cache (default since 1.33).
             dns_cache_config=container.ClusterAddonsConfigDnsCacheConfigArgs(enabled=False),
         ),
         "monitoring_config": container.ClusterMonitoringConfigArgs(
             enable_components=["SYSTEM_COMPONENTS"],
-            # The stack brings a Prometheus.
+            # The stack has its own Prometheus.
             managed_prometheus=container.ClusterMonitoringConfigManagedPrometheusArgs(enabled=False),
         ),
     }
 
 
 def _autopilot(account: Input[str]) -> dict[str, Any]:
-    """Dataplane V2, workload identity, shielded nodes and metrics are always on there, and refused as arguments."""
+    """Returns the arguments of Autopilot, which rejects those for features that it always has."""
     return {
         "enable_autopilot": True,
         "cluster_autoscaling": container.ClusterClusterAutoscalingArgs(

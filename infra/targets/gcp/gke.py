@@ -1,4 +1,4 @@
-"""A cluster of Google Kubernetes Engine with its network, node pools, bucket and the identity of the serving pods."""
+"""Google Kubernetes Engine: network, cluster, node pools, bucket, and the serving pods' access to it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from infra.targets.gcp import cluster, nodes
 from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster, kubeconfig
 
 APIS = ("cloudkms", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials", "storage")
-"""Of Google Cloud, which the project must have enabled."""
+"""APIs of Google Cloud that must be enabled in the project."""
 
 NODE_ROLES = {
     "node-defaults": "roles/container.defaultNodeServiceAccount",
     "node-images": "roles/artifactregistry.reader",
 }
-"""What a node may do in the project: write logs and metrics, and pull images."""
+"""Roles of nodes in the project, to write logs and metrics and to pull images."""
 
 METADATA_SERVER = (IdentityEndpoint("169.254.169.254/32", 80), IdentityEndpoint("169.254.169.254/32", 8080))
-"""Where pods get tokens under Dataplane V2 (/kubernetes-engine/docs/how-to/network-policy, workload identity)."""
+"""Endpoints that issue the pods' tokens in Dataplane V2 (/kubernetes-engine/docs/how-to/network-policy)."""
 
 STORAGE_CLASS = "standard-rwo"
 KEY_ROTATION = f"{90 * 24 * 3600}s"
 
 
 class GkeCluster(pulumi.ComponentResource):
-    """Everything in the project that one stack needs."""
+    """All Google Cloud resources of one stack."""
 
     def __init__(
         self, name: str, settings: Gcp, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
@@ -42,13 +42,13 @@ class GkeCluster(pulumi.ComponentResource):
         self._config = cluster
         self._stack = stack
         self._labels = {**cluster.tags, capabilities.STACK_LABEL: capabilities.resource_name(stack, longest=63)}
-        # Credentials may prefer another project; nothing is made there.
+        # Do not use the default project of the credentials.
         provider = gcp.Provider(
             "gcp", project=settings.project, region=settings.region, opts=ResourceOptions(parent=self)
         )
         self._own = ResourceOptions(parent=self, provider=provider)
         services = self._services()
-        # Names are taken until what has them is gone, so nothing is replaced before it is deleted.
+        # Names must be unique, so resources are deleted before they are replaced.
         self._own = self._options(depends_on=services, delete_before_replace=True)
         network, subnet, routes = self._network()
         account, granted = self._node_account()
@@ -61,7 +61,7 @@ class GkeCluster(pulumi.ComponentResource):
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
     def _services(self) -> list[pulumi.Resource]:
-        """They stay enabled: others in the project may have come to use them."""
+        """Enables the APIs. They stay enabled, since others in the project may use them too."""
         return [
             gcp.projects.Service(
                 f"service-{service}", service=f"{service}.googleapis.com", disable_on_destroy=False, opts=self._own
@@ -70,7 +70,7 @@ class GkeCluster(pulumi.ComponentResource):
         ]
 
     def _network(self) -> tuple[Input[str], Input[str], list[pulumi.Resource]]:
-        """The network, its subnet, and what nodes without public addresses reach the internet by."""
+        """Returns the network, the subnet, and the NAT through which private nodes reach the internet."""
         adopted = self._config.network
         if adopted.existing:
             return adopted.existing, adopted.subnets[0], []
@@ -129,9 +129,9 @@ class GkeCluster(pulumi.ComponentResource):
         return account, granted
 
     def _encryption(self) -> tuple[gcp.kms.CryptoKey, pulumi.Resource]:
-        """The key of Kubernetes' secrets, and GKE's right to use it.
+        """Creates the encryption key of Kubernetes' secrets, and lets GKE use it.
 
-        Google Cloud keeps key rings for ever: Pulumi's own names differ each time, so that the stack can come again.
+        Google Cloud never deletes key rings. Their names are generated, so that the stack can be recreated.
         """
         ring = gcp.kms.KeyRing("key-ring", location=self._settings.region, opts=self._own)
         key = gcp.kms.CryptoKey(
@@ -170,15 +170,15 @@ class GkeCluster(pulumi.ComponentResource):
             wanted,
             opts=self._options(
                 depends_on=[*before, key_granted],
-                # GKE refuses at the cluster, when nodes and roles are gone already; Pulumi refuses before anything.
+                # GKE's own protection applies only after nodes and roles are deleted; Pulumi's applies before.
                 protect=self._config.deletion_protection,
-                # Of the first pool, which is gone as soon as it was made.
+                # Arguments of the initial pool, which is removed right after creation.
                 ignore_changes=["nodeConfig", "initialNodeCount"],
             ),
         )
 
     def _pools(self, pools: Sequence[NodePool], account: gcp.serviceaccount.Account) -> list[gcp.container.NodePool]:
-        """Pools without GPUs come first: GKE taints nodes with GPUs where there are others already."""
+        """Creates pools without GPUs first: GKE taints nodes with GPUs only if other nodes exist."""
         plain = [self._pool(pool, account, []) for pool in pools if not pool.gpus]
         return [*plain, *(self._pool(pool, account, plain) for pool in pools if pool.gpus)]
 
@@ -204,7 +204,7 @@ class GkeCluster(pulumi.ComponentResource):
             uniform_bucket_level_access=True,
             public_access_prevention="enforced",
             versioning=storage.BucketVersioningArgs(enabled=False),
-            # What is deleted is neither kept nor paid for.
+            # Deleted objects are not retained.
             soft_delete_policy=storage.BucketSoftDeletePolicyArgs(retention_duration_seconds=0),
             lifecycle_rules=[
                 storage.BucketLifecycleRuleArgs(
@@ -218,9 +218,9 @@ class GkeCluster(pulumi.ComponentResource):
         )
 
     def _identity(self, namespace: str) -> tuple[str, list[pulumi.Resource]]:
-        """E-mail of the account that the serving pods act as, and the grants that make it so.
+        """Returns the e-mail of the serving pods' service account, and its grants.
 
-        An account rather than the pods' own principals: those contain the project's number, which only a call knows.
+        The pods' own principals are not used: they contain the project's number, which is unknown here.
         """
         name = self._resource_name("pods", 30)
         account = gcp.serviceaccount.Account(
@@ -235,7 +235,7 @@ class GkeCluster(pulumi.ComponentResource):
                 service_account_id=account.name,
                 role="roles/iam.workloadIdentityUser",
                 member=f"serviceAccount:{cluster.workload_pool(self._settings)}[{namespace}/{pods}]",
-                # The pool of identities comes with the project's first cluster.
+                # The workload identity pool is created with the project's first cluster.
                 opts=self._options(depends_on=[self.cluster]),
             )
             for pods in SERVICE_ACCOUNTS
@@ -274,7 +274,7 @@ class GkeCluster(pulumi.ComponentResource):
 
 
 def leftovers(settings: Gcp, cluster: str) -> list[str]:
-    """What `purge` cannot or does not take away, each with the command that shows it."""
+    """Returns the resources that `purge` does not delete, each with a command that lists them."""
     show = f"`gcloud {{}} --project {settings.project} --filter={{}}`"
     return [
         "disks of volumes that still had a claim: "
@@ -288,15 +288,15 @@ def leftovers(settings: Gcp, cluster: str) -> list[str]:
                 ("firewall-rules", f"network~{cluster}"),
             )
         ),
-        "the ring of the key of Kubernetes' secrets, which Google Cloud keeps for ever and takes no money for",
-        "the services of Google Cloud that the project has enabled",
+        "the key ring of Kubernetes' secrets, which Google Cloud never deletes and does not charge for",
+        "the enabled APIs of the project",
     ]
 
 
 def provision_gke(
     settings: Gcp, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
 ) -> ProvisionedCluster:
-    """Plans the cluster and what belongs to it."""
+    """Plans all Google Cloud resources of the stack."""
     made = GkeCluster("gke", settings, cluster, pools, stack, namespace)
     return ProvisionedCluster(
         kubeconfig=made.kubeconfig,

@@ -1,4 +1,4 @@
-"""Node pools as GKE makes them: pure functions from the neutral pool to the SDK's own arguments."""
+"""Converts node pools to the arguments of GKE node pools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.pools import EFFECTS, GPU, NodePool
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-"""What nodes may do is said by the roles of their service account."""
+"""All scopes; the permissions of nodes are limited by the roles of their service account."""
 
 METADATA = {"disable-legacy-endpoints": "true"}
 
@@ -23,17 +23,17 @@ SHARING = {"time_slicing": "TIME_SHARING", "mps": "MPS"}
 def node_pool(
     pool: NodePool, settings: Gcp, cluster: Input[str], account: Input[str], labels: Mapping[str, str]
 ) -> container.NodePoolArgs:
-    """Arguments of a pool of the cluster `cluster`, whose nodes are the service account `account` (its e-mail)."""
+    """Returns a pool of the cluster `cluster`, whose nodes use the service account `account` (e-mail)."""
     return container.NodePoolArgs(
         name=pool.name,
         cluster=cluster,
         location=settings.region,
         node_locations=list(pool.zones) or None,
-        # GKE counts these by zone, and the pool in all.
+        # GKE counts nodes per zone, the configuration in total.
         node_count=None if pool.autoscaled else pool.max_nodes // gcp.node_zones(pool),
         initial_node_count=_initial_node_count(pool) if pool.autoscaled else None,
         autoscaling=_autoscaling(pool) if pool.autoscaled else None,
-        # A node that was queued for is not given back because it looked ill for a while.
+        # Queued capacity must not be lost because a node seems unhealthy for a while.
         management=container.NodePoolManagementArgs(auto_repair=pool.capacity != "queued", auto_upgrade=True),
         upgrade_settings=_upgrade_settings(pool),
         node_config=_node_config(pool, settings, account, labels),
@@ -41,13 +41,13 @@ def node_pool(
 
 
 def _initial_node_count(pool: NodePool) -> int:
-    """Nodes by zone to start with, so that the fewest wanted are there before any pod waits for them."""
+    """Returns the initial number of nodes per zone, so that at least `min_nodes` exist from the start."""
     zones = gcp.node_zones(pool)
     return min(-(-pool.min_nodes // zones), pool.max_nodes // zones)
 
 
 def _autoscaling(pool: NodePool) -> container.NodePoolAutoscalingArgs:
-    """What is scarce is taken in whichever zone has it."""
+    """Returns the autoscaling settings; scarce capacity may come from any zone."""
     scarce = pool.gpus or pool.capacity != "on_demand"
     return container.NodePoolAutoscalingArgs(
         total_min_node_count=pool.min_nodes,
@@ -57,7 +57,7 @@ def _autoscaling(pool: NodePool) -> container.NodePoolAutoscalingArgs:
 
 
 def _upgrade_settings(pool: NodePool) -> container.NodePoolUpgradeSettingsArgs | None:
-    """Nodes with GPUs are upgraded one at a time in place: there is seldom capacity or quota for one more."""
+    """Upgrades nodes with GPUs one at a time without surge, since capacity or quota for another is rare."""
     if pool.capacity == "queued":
         return None
     surge = 0 if pool.gpus else 1
@@ -71,7 +71,7 @@ def _node_config(
     operator = bool(pool.gpus) and pool.driver_owner == "operator"
     return container.NodePoolNodeConfigArgs(
         machine_type=machine.name if machine else pool.machine_type,
-        # NVIDIA's operator builds its driver on Ubuntu, and signs it with no key that secure boot knows.
+        # NVIDIA's operator builds its driver on Ubuntu, without a signature that secure boot accepts.
         image_type="UBUNTU_CONTAINERD" if operator else "COS_CONTAINERD",
         shielded_instance_config=container.NodePoolNodeConfigShieldedInstanceConfigArgs(
             enable_secure_boot=not operator, enable_integrity_monitoring=True
@@ -87,14 +87,14 @@ def _node_config(
         taints=_taints(pool),
         guest_accelerators=[_accelerator(pool)] if pool.gpus else None,
         spot=pool.capacity == "spot",
-        # Queued provisioning proper hands nodes to ProvisioningRequests alone, which Ray's pods do not make.
+        # Queued provisioning itself requires ProvisioningRequests, which Ray's pods do not create.
         flex_start=True if pool.capacity == "queued" else None,
         reservation_affinity=_reservation(pool),
     )
 
 
 def _taints(pool: NodePool) -> list[container.NodePoolNodeConfigTaintArgs]:
-    """GKE taints nodes with GPUs by itself; a second such taint would be refused."""
+    """Returns the taints without that for GPUs, which GKE adds itself and rejects as an argument."""
     return [
         container.NodePoolNodeConfigTaintArgs(key=t.key, value=t.value, effect=EFFECTS[t.effect])
         for t in pool.node_taints

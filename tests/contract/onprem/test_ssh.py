@@ -75,7 +75,7 @@ def test_a_key_file_that_is_not_there(server: Any) -> None:
 
 
 def test_nobody_answers(server: Any, closed_port: int) -> None:
-    with pytest.raises(HostUnreachable, match=r"h1: root@127\.0\.0\.1:\d+ cannot be reached: .*; is it on"):
+    with pytest.raises(HostUnreachable, match=r"h1: cannot reach root@127\.0\.0\.1:\d+: .*; is it on"):
         server.remote(port=closed_port).connect()
 
 

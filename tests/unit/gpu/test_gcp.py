@@ -97,7 +97,11 @@ def test_nothing_is_said_about_pools_that_gke_can_make(pool: dict[str, Any]) -> 
             "zones",
             "3 nodes do not divide into 2",
         ),
-        ({**L4, "labels": {"cloud.google.com/gke-accelerator": "x"}}, "labels.cloud.google.com/gke-accelerator", "is reserved for GKE"),
+        (
+            {**L4, "labels": {"cloud.google.com/gke-accelerator": "x"}},
+            "labels.cloud.google.com/gke-accelerator",
+            "reserved for GKE",
+        ),
         ({**L4, "labels": {"node.kubernetes.io/x": "y"}}, "labels.node.kubernetes.io/x", "is reserved for GKE"),
         ({**L4, "labels": {gcp.NO_DEVICE_PLUGIN: "true"}}, f"labels.{gcp.NO_DEVICE_PLUGIN}", "is reserved for GKE"),
         ({**L4, "taints": [{"key": "nvidia.com/gpu"}]}, "taints[0]", "GKE adds the taint nvidia.com/gpu itself"),

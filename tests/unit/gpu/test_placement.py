@@ -168,7 +168,7 @@ def test_slices_of_a_gpu() -> None:
         ([L4], {"gpus": 1}, "pools[1].node_pool: is missing, but the pods have GPUs; use one of l4"),
         ([], {"gpus": 1}, "pools[1].node_pool: is missing, but the pods have GPUs; add a node pool with GPUs"),
         ([L4], {"gpus": 2, "node_pool": "l4"}, "pools[1].gpus: 2 is more than the 1 of a node in 'l4'"),
-        ([L4], {"gpus": 1, "node_pool": "l4", "replicas": 2}, "2 pods with 1 GPUs each exceed the 1 that fit on max_nodes"),
+        ([L4], {"gpus": 1, "node_pool": "l4", "replicas": 2}, "2 pods are more than the 1 that fit on max_nodes"),
         (
             [L4],
             {"gpus": 1, "node_pool": "l4", "accelerator": "NVIDIA-L4"},
@@ -242,7 +242,7 @@ def test_hosts_of_a_pool_are_nodes_of_a_pool() -> None:
     assert (pool.name, pool.gpus, pool.min_nodes, pool.max_nodes, pool.driver) == ("gpu", 2, 2, 2, "preinstalled")
     assert placement.gpu_owners(settings, pool) == placement.GpuOwners("preinstalled", "device_plugin")
     assert said(settings) == [
-        "headrace:pools[1].replicas: 5 pods with 1 GPUs each exceed the 4 that fit on max_nodes; raise max_nodes of 'gpu'"
+        "headrace:pools[1].replicas: 5 pods are more than the 4 that fit on max_nodes; raise max_nodes of 'gpu'"
     ]
     assert placement.place(settings).pools[1].node_selector == {POOL_LABEL: "gpu"}
 

@@ -40,7 +40,7 @@ TLS = {"secret": "t"}
         ({"kubernetes": {"namespace": "Head"}}, "headrace:kubernetes.namespace: 'Head' is not well formed"),
         (
             {"kubernetes": {"service_type": "LoadBalancer"}},
-            "headrace:kubernetes.source_ranges: is missing, and the Service is a LoadBalancer; name the networks of its users",
+            "headrace:kubernetes.source_ranges: is missing, and the Service is a LoadBalancer; name the networks",
         ),
         ({"pools": [{"name": "a"}]}, "headrace:gateway.pool: there is no pool 'serving'; use one of a"),
         (

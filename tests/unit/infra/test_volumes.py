@@ -26,7 +26,7 @@ def test_the_defaults_fit() -> None:
     ("storage", "more", "expected"),
     [
         ({}, {}, "headrace:onprem.storage.kind: is none, but Ray's control state, data, the database, Prometheus need"),
-        ({"kind": "local"}, {"data": {}}, "headrace:data.access_mode: is ReadWriteMany, but each volume of onprem.storage"),
+        ({"kind": "local"}, {"data": {}}, "headrace:data.access_mode: is ReadWriteMany, but each volume"),
         (
             {"kind": "local", "size": "15Gi"},
             {},

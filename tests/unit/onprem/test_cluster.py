@@ -54,7 +54,7 @@ class Stopped(Exception):
     [
         (
             {"conditions": [{"type": "PodScheduled", "status": "False", "message": "untolerated taint disk-pressure"}]},
-            "deployment/coredns: coredns-1: no node takes it: untolerated taint disk-pressure",
+            "deployment/coredns: coredns-1: it cannot be scheduled: untolerated taint disk-pressure",
         ),
         (
             {

@@ -118,7 +118,7 @@ def test_the_table_and_what_is_left_are_shown(cloud: str, plan: Planner, monkeyp
     monkeypatch.setattr(pulumi.log, "info", lambda text, *_, **__: shown.append(text))
     plan(settings(cloud), stack="example", preview=True)
     assert shown[0].startswith("node pool")
-    assert any(text.startswith("`purge` leaves behind: ") for text in shown[1:])
+    assert any(text.startswith("`purge` does not delete: ") for text in shown[1:])
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

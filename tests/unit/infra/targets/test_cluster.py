@@ -51,15 +51,15 @@ def test_a_cluster_keeps_its_identity_when_it_moves() -> None:
 @pytest.mark.parametrize(
     ("content", "settings", "expected"),
     [
-        ("a: [", {}, "headrace:kubernetes.kubeconfig: its content is no kubeconfig"),
-        ("just text", {}, "headrace:kubernetes.kubeconfig: its content is no kubeconfig"),
+        ("a: [", {}, "headrace:kubernetes.kubeconfig: its content is not a kubeconfig"),
+        ("just text", {}, "headrace:kubernetes.kubeconfig: its content is not a kubeconfig"),
         (yaml.safe_dump(document()), {"context": "ones"}, "there is no context 'ones'; did you mean 'one'?"),
         (
             yaml.safe_dump({**document(), "current-context": ""}),
             {},
             "headrace:kubernetes.context: is missing, and the kubeconfig has none; set it to one of one",
         ),
-        (yaml.safe_dump(document(server="")), {}, "context 'one' names no cluster with a server"),
+        (yaml.safe_dump(document(server="")), {}, "context 'one' has no server"),
     ],
 )
 def test_one_that_cannot_be_used(content: str, settings: dict[str, str], expected: str) -> None:

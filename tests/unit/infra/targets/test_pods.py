@@ -36,7 +36,7 @@ def test_a_container_that_ends_again_and_again() -> None:
 
 def test_a_pod_that_no_node_takes() -> None:
     condition = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes: Insufficient cpu"}
-    assert pods.stuck_reason(pod(conditions=(condition,))) == "no node takes it: 0/2 nodes: Insufficient cpu"
+    assert pods.stuck_reason(pod(conditions=(condition,))) == "it cannot be scheduled: 0/2 nodes: Insufficient cpu"
 
 
 @pytest.mark.parametrize("there", [{}, pod(), pod(RUNNING), pod(waiting("ContainerCreating")), {"status": {}}])
