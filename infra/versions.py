@@ -1,6 +1,7 @@
-"""Every version, checksum and module that the stack pins, in this one place.
+"""All versions, checksums and modules that the stack pins.
 
-A new tool is one more `Kit` in `KITS`. The module imports nothing heavy: `tools` reads it before anything else runs.
+A new tool is another `Kit` in `KITS`. The module imports only the standard library, since `tools` uses it before
+anything is installed.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ Version = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Archive:
-    """A vendor's .tar.gz and the SHA-256 (hex) of that file."""
+    """URL of a vendor's .tar.gz and its SHA-256 (hex)."""
 
     url: str
     sha256: str
@@ -20,7 +21,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Release:
-    """A vendor's release: the archive of each platform (`linux-amd64`, ...) whose checksum we know."""
+    """A vendor's release, with the archive of each supported platform (`linux-amd64`, ...)."""
 
     version: str
     archives: Mapping[str, Archive]
@@ -30,10 +31,10 @@ class Release:
 class GoModule:
     """A build from the Go module proxy.
 
-    `source` is the folder under tools/go that holds go.mod and go.sum; `packages` are the main packages, built by
-    one `go build`; `files` are (module, path in it) pairs of scripts that a module carries ready to use. `overlay`
-    names files that our sources embed and a module carries: (path below `source`, module, path in it). `modfile`
-    stands in for go.mod, and its like that ends in .sum for go.sum.
+    `source` is the folder under tools/go with go.mod and go.sum; `packages` are the main packages, built by one
+    `go build`; `files` are scripts to copy from modules, as pairs of module and path. `overlay` are files of modules
+    that the sources embed, as (path below `source`, module, path in the module). `modfile` replaces go.mod, and the
+    file of the same name with the suffix .sum replaces go.sum.
     """
 
     version: str
@@ -43,14 +44,14 @@ class GoModule:
     ldflags: str = ""
     files: tuple[tuple[str, str], ...] = ()
     overlay: tuple[tuple[str, str, str], ...] = ()
-    modfile: str = field(default="go.mod", repr=False)  # what was built before it was there stays in the cache
+    modfile: str = field(default="go.mod", repr=False)  # not in `repr`, which is the key of cached builds
 
 
 @dataclass(frozen=True)
 class Kit:
-    """Binaries that belong together and are always taken from one source, so that their versions match.
+    """Binaries from the same source, so that their versions match.
 
-    The first binary, run with `version_args`, prints the version of all. One on PATH is accepted when
+    The first binary, run with `version_args`, prints the version. Binaries on PATH are accepted if
     `at_least` <= version < `below`.
     """
 
@@ -80,7 +81,7 @@ PULUMI = Kit(
     at_least=(3, 255, 0),
     below=(4, 0, 0),
     homepage="https://www.pulumi.com/docs/iac/download-install/",
-    # The vendor's language host is a module of its own that the module proxy does not serve, so ours stands in for it.
+    # The module proxy does not have the vendor's language host, so a copy in tools/go replaces it.
     go=GoModule(
         version="3.274.1",
         source="pulumi",
@@ -116,8 +117,8 @@ PROMETHEUS = Kit(
     at_least=(3, 0, 0),
     below=(4, 0, 0),
     homepage="https://prometheus.io/download/",
-    # The module (v0.316.0 is release 3.16.0) carries no built web page: the API is whole, the page is not there.
-    # Of the service discoveries we use static, file and Kubernetes only; the others are most of a full build.
+    # The module (v0.316.0 is release 3.16.0) does not contain the built web UI; the API is complete.
+    # Only the static, file and Kubernetes service discoveries are built; the others are most of a full build.
     go=GoModule(
         version="3.16.0",
         source="prometheus",
@@ -162,7 +163,7 @@ HELM = Kit(
 
 _KUBERNETES_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 
-# Pulumi runs the provider by its name on PATH, whatever version the SDK asks for: it is pinned to the SDK's.
+# Pulumi runs the provider on PATH regardless of the version that the SDK requests, so it is pinned to the SDK's.
 PULUMI_KUBERNETES = Kit(
     name="pulumi-kubernetes",
     binaries=("pulumi-resource-kubernetes",),
@@ -170,7 +171,7 @@ PULUMI_KUBERNETES = Kit(
     at_least=(4, 25, 0),
     below=(4, 25, 1),
     homepage="https://www.pulumi.com/registry/packages/kubernetes/",
-    # The proxy serves the release's commit, not its tag.
+    # The module proxy has the release's commit, but not its tag.
     go=GoModule(
         version="4.25.0",
         source="pulumi-kubernetes",
@@ -190,7 +191,7 @@ PULUMI_KUBERNETES = Kit(
 
 _COMPONENT_BASE = "k8s.io/component-base/version"
 
-# Every component of Kubernetes in one binary, and the container that holds a pod's namespaces.
+# All components of Kubernetes in one binary, and the pause container.
 
 
 def _kubernetes(name: str, version: Version, modfile: str = "go.mod") -> Kit:
@@ -219,7 +220,7 @@ def _kubernetes(name: str, version: Version, modfile: str = "go.mod") -> Kit:
 
 KUBERNETES = _kubernetes("kubernetes", (1, 37, 2))
 KUBERNETES_BEFORE = _kubernetes("kubernetes-before", (1, 36, 3), "before.mod")
-"""The minor before: clusters of it are upgraded in the long campaigns."""
+"""The previous minor version, from which the long campaigns upgrade clusters."""
 
 COREDNS = Kit(
     name="coredns",
@@ -249,7 +250,7 @@ KUBE_ROUTER = Kit(
 RAY_OPERATOR = Kit(
     name="kuberay",
     binaries=("ray-operator",),
-    version_args=("-help",),  # it cannot say its version: one on PATH is never taken
+    version_args=("-help",),  # it does not print its version, so one on PATH is never used
     at_least=(1, 5, 0),
     below=(1, 6, 0),
     homepage="https://docs.ray.io/en/latest/cluster/kubernetes/index.html",
@@ -262,19 +263,19 @@ RAY_OPERATOR = Kit(
 )
 
 KITS: tuple[Kit, ...] = (PULUMI, PROMETHEUS, HELM, PULUMI_KUBERNETES)
-"""What the stack and its tests on this host drive."""
+"""Tools of the stack and its tests on this host."""
 
 CLUSTER_KITS: tuple[Kit, ...] = (KUBERNETES, COREDNS, KUBE_ROUTER, RAY_OPERATOR)
-"""What the cluster of the tests is made of; nothing else needs them, and they take minutes to build."""
+"""Programs of the test cluster only, which take minutes to build."""
 
-# Charts and images of others. What they need beside their own chart (CRDs) is pinned with them.
+# Charts, CRDs and images of other projects.
 
 
 @dataclass(frozen=True)
 class Chart:
     """A Helm chart: `source` is `repo` (an index at the URL `location`), `oci` (a reference) or `path` (a folder).
 
-    `images` are all that its pods pull, by the name that its add-on gives them; a mirror must hold exactly these.
+    `images` are all images that its pods pull, by the names that the add-on uses; a mirror needs exactly these.
     """
 
     name: str
@@ -294,7 +295,7 @@ class Manifests:
 
 
 KUBERNETES_AT_LEAST = (1, 34)
-"""The oldest Kubernetes that the chart and the add-ons are proven with."""
+"""The oldest supported version of Kubernetes."""
 
 KUBERAY = Chart(
     name="kuberay-operator",
@@ -435,4 +436,4 @@ KSERVE_RUNTIMES: Mapping[str, str] = MappingProxyType(
         "huggingface": "docker.io/kserve/huggingfaceserver:v0.20.0",
     }
 )
-"""Images of the runtimes that are not the serving image."""
+"""Images of the KServe runtimes other than the serving image."""

@@ -197,7 +197,9 @@ def test_an_image_that_cannot_be_pulled(image: dict[str, str], why: str, kubectl
 
 def test_a_pull_secret_that_is_not_there(kubectl: Kubectl) -> None:
     [said] = checked(config(image={**THERE, "pull_secrets": ["registry"]}))
-    assert said.startswith(f"headrace:image.pull_secrets[0]: namespace '{NAMESPACE}' has no Secret 'registry'; create it")
+    assert said.startswith(
+        f"headrace:image.pull_secrets[0]: namespace '{NAMESPACE}' has no Secret 'registry'; create it"
+    )
     assert left(kubectl) == []
 
 

@@ -1,5 +1,5 @@
-{{/* The head group: Ray's control processes, and beside them the door and the exporter. Both are init containers that
-run on: they are restarted whatever the pod's restartPolicy (KubeRay's autoscaling makes it Never), and end last. */}}
+{{/* The head group: Ray's control processes, the door and the exporter. Door and exporter are sidecars (init containers
+that keep running): they are restarted for any restartPolicy (Never with KubeRay's autoscaling), and end last. */}}
 {{- define "headrace.head" -}}
 {{- $head := .Values.head -}}
 {{- $rocksdb := eq $head.gcs.storage "rocksdb" -}}
@@ -9,16 +9,16 @@ run on: they are restarted whatever the pod's restartPolicy (KubeRay's autoscali
 {{- $workers = add $workers (int (ternary $pool.minReplicas $pool.replicas $.Values.autoscaling.enabled)) -}}
 {{- end -}}
 rayStartParams:
-  # Nothing of Serve's but its controller runs here.
+  # Of Serve, only the controller runs here.
   num-cpus: "0"
   object-store-memory: {{ $head.objectStoreMemory | int64 | quote }}
-  # Only this pod reaches the dashboard; who comes from outside passes the door.
+  # The dashboard is reachable only inside this pod; other clients go through the door.
   dashboard-host: 127.0.0.1
   dashboard-port: "8266"
   {{- include "headrace.agentPorts" . | nindent 2 }}
   metrics-export-port: "8080"
   disable-usage-stats: "true"
-  # What it would send to a driver's terminal is in the log files; "no", for KubeRay leaves out a "false".
+  # Drivers have no terminal here, and logs are in files. The value is "no", since KubeRay omits "false".
   include-log-monitor: "no"
 template:
   metadata:
@@ -34,7 +34,7 @@ template:
       {{- end }}
   spec:
     serviceAccountName: {{ include "headrace.fullname" . }}-head
-    # Ray's autoscaler changes the RayCluster, and its container mounts the token by itself.
+    # Ray's autoscaler changes the RayCluster; its container mounts the token itself.
     automountServiceAccountToken: false
     enableServiceLinks: false
     terminationGracePeriodSeconds: 60
@@ -43,7 +43,7 @@ template:
     {{- $at := pick $head "priorityClassName" "nodeSelector" "tolerations" -}}
     {{- $affinity := deepCopy $head.affinity -}}
     {{- if and $rocksdb (eq $head.gcs.rocksdb.accessMode "ReadWriteOnce") -}}
-    {{- /* The heads of the old and the new cluster share a volume that one node can mount. */ -}}
+    {{- /* The heads of the old and the new cluster share a volume that only one node can mount. */ -}}
     {{- $self := dict "labelSelector" (dict "matchLabels" (merge (dict "app.kubernetes.io/component" "head") (include "headrace.selector" . | fromYaml))) "topologyKey" "kubernetes.io/hostname" -}}
     {{- $pods := default dict $affinity.podAffinity -}}
     {{- $required := append (default list $pods.requiredDuringSchedulingIgnoredDuringExecution) $self -}}
@@ -89,7 +89,7 @@ template:
         {{- include "headrace.container" (dict "root" .) | nindent 8 }}
         {{- include "headrace.rayCommand" . | nindent 8 }}
         ports:
-          # KubeRay makes the head's Service of these; on 8265 listens the door.
+          # KubeRay creates the head's Service from these ports; the door listens on 8265.
           - {name: gcs-server, containerPort: 6379}
           - {name: dashboard, containerPort: 8265}
           - {name: client, containerPort: 10001}
@@ -133,7 +133,7 @@ template:
         volumeMounts:
           {{- include "headrace.rayMounts" . | nindent 10 }}
           {{- if $rocksdb }}
-          # A folder per RayCluster: an upgrade's two heads are two control states.
+          # One folder per RayCluster, since the two heads during an upgrade have separate control states.
           - name: gcs
             mountPath: /var/lib/ray-gcs
             subPathExpr: $(HEADRACE_CLUSTER)
@@ -144,7 +144,7 @@ template:
         configMap:
           name: {{ include "headrace.fullname" . }}-serve
       {{- if .Values.autoscaling.enabled }}
-      # What Kubernetes itself would mount, in every container.
+      # The token that Kubernetes itself would mount in every container.
       - name: kubernetes
         projected:
           defaultMode: 0440

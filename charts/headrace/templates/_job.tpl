@@ -1,9 +1,9 @@
-{{/* Name of a Job: a Job cannot be changed, so another content is another Job. dict root, kind, spec (its text). */}}
+{{/* Name of a Job with a digest of its spec, since Jobs are immutable; dict root, kind, spec (its text). */}}
 {{- define "headrace.jobName" -}}
 {{- printf "%s-%s" .kind (sha256sum .spec | trunc 10) -}}
 {{- end -}}
 
-{{/* Spec of the pod of a Job on the store; dict root, component, args, at (values with resources and placement). */}}
+{{/* Pod spec of a Job that works on the store; dict root, component, args, at (values with resources and placement). */}}
 {{- define "headrace.storePod" -}}
 serviceAccountName: {{ include "headrace.fullname" .root }}-jobs
 automountServiceAccountToken: false
@@ -57,7 +57,7 @@ containers:
       - --documents=/documents{{ with (default dict .collection.persistentVolumeClaim).path }}/{{ . | trimPrefix "/" }}{{ end }}
       - --key=/etc/headrace/secrets/api-key
       {{- if not .collection.persistentVolumeClaim }}
-      # Values name these documents one by one.
+      # The values list these documents individually.
       - --every-kind
       {{- end }}
       {{- range .root.Values.catalog.collections }}

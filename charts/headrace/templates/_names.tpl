@@ -1,12 +1,12 @@
 {{/*
-Names, labels and references that every object shares.
+Names, labels and references that all objects use.
 */}}
 
 {{- define "headrace.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* KubeRay appends to a RayService's name: it may have 47 characters. */}}
+{{/* KubeRay appends a suffix to the RayService's name, which may have at most 47 characters. */}}
 {{- define "headrace.fullname" -}}
 {{- $name := include "headrace.name" . -}}
 {{- $full := printf "%s-%s" .Release.Name $name -}}
@@ -19,13 +19,13 @@ Names, labels and references that every object shares.
 {{- $full -}}
 {{- end -}}
 
-{{/* What never changes during a release's life: selectors are made of it. */}}
+{{/* Labels for selectors, which never change during a release's life. */}}
 {{- define "headrace.selector" -}}
 app.kubernetes.io/name: {{ include "headrace.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels of a pod. The chart's version is not among them: a new chart alone must not roll the pods. */}}
+{{/* Labels of a pod, without the chart's version: a new chart version alone must not restart the pods. */}}
 {{- define "headrace.podLabels" -}}
 {{ include "headrace.selector" .root }}
 app.kubernetes.io/component: {{ .component }}
@@ -58,7 +58,7 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* JSON of an image; dict root, image: with a repository, tag or digest of its own it is another image. */}}
+{{/* JSON of an image; dict root, image: its own repository, tag or digest replaces the default image. */}}
 {{- define "headrace.imageFields" -}}
 {{- $own := default dict .image -}}
 {{- $all := .root.Values.image -}}
@@ -89,7 +89,7 @@ annotations:
 {{- (include "headrace.imageFields" . | fromJson).pullPolicy -}}
 {{- end -}}
 
-{{/* Names the program that replicas run: another image is another build. */}}
+{{/* Name of the replicas' program, which changes with the image. */}}
 {{- define "headrace.build" -}}
 {{- if .Values.build -}}{{ .Values.build }}
 {{- else if .Values.image.digest -}}{{ .Values.image.digest | trimPrefix "sha256:" | trunc 16 }}
@@ -97,7 +97,7 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* JSON of a pool's values over the defaults of files/pool.yaml. No `merge`: it takes 0 and "" for nothing. */}}
+{{/* JSON of a pool's values over the defaults of files/pool.yaml, without `merge`, which ignores 0 and "". */}}
 {{- define "headrace.pool" -}}
 {{- $pool := .root.Files.Get "files/pool.yaml" | fromYaml -}}
 {{- range $key, $value := default dict .at -}}{{- $_ := set $pool $key $value -}}{{- end -}}
@@ -108,7 +108,7 @@ annotations:
 {{- default (include "headrace.fullname" .) .Values.secrets.existingSecret -}}
 {{- end -}}
 
-{{/* "true" for yes; a switch is true, false, or auto: the cluster has the API that is named. */}}
+{{/* "true" if a switch is true, or auto and the cluster has the named API. */}}
 {{- define "headrace.switch" -}}
 {{- if eq (toString .value) "auto" -}}{{ .root.Capabilities.APIVersions.Has .api }}{{- else -}}{{ .value }}{{- end -}}
 {{- end -}}

@@ -21,7 +21,7 @@ files/serving.schema.json, which is made from those classes.
 {{- end -}}
 {{- include "headrace.fill" (dict "node" $chosen "defs" $defs "value" $value) -}}
 {{- else if and (hasKey $node "oneOf") (kindIs "map" $value) -}}
-{{- /* Told apart by what each needs. */ -}}
+{{- /* The required fields distinguish the branches. */ -}}
 {{- $chosen := dict -}}
 {{- range $node.oneOf -}}
 {{- $branch := . -}}
@@ -74,7 +74,7 @@ files/serving.schema.json, which is made from those classes.
 {{- end -}}
 {{- $serving := (include "headrace.fill" (dict "node" (dict "$ref" "#/$defs/ServingConfig") "defs" $defs "value" $given) | fromJson).v -}}
 {{- $catalog := (include "headrace.fill" (dict "node" (dict "$ref" "#/$defs/Catalog") "defs" $defs "value" .Values.catalog) | fromJson).v -}}
-{{- /* What the classes take off, so that the text is the same. */ -}}
+{{- /* Removes trailing slashes like the Python classes, so that the text is the same. */ -}}
 {{- $_ := set $serving.store "data" (regexReplaceAll "/+$" $serving.store.data "" | default "/") -}}
 {{- range $catalog.models -}}
 {{- if get . "url" -}}{{- $_ := set . "url" (regexReplaceAll "/+$" .url "") -}}{{- end -}}
@@ -106,7 +106,7 @@ files/serving.schema.json, which is made from those classes.
 {{- $catalog := $configuration.catalog -}}
 {{- $env := include "headrace.serveEnvironment" . | fromJson -}}
 {{- $drain := 600 -}}
-{{- /* Where replicas run is Serve's business: in what replicas are told it would only restart them. */ -}}
+{{- /* Only Serve needs the placement: in the replicas' configuration, its changes would restart them. */ -}}
 {{- $args := deepCopy $serving -}}
 {{- range list "gateway" "retrieval" -}}
 {{- $_ := set $args . (omit (get $serving .) "pool" "autoscaling") -}}
@@ -118,7 +118,7 @@ files/serving.schema.json, which is made from those classes.
 {{- $models = append $models (omit . "pool") -}}
 {{- if has .engine (list "llamacpp" "vllm") -}}
 {{- $vllm := eq .engine "vllm" -}}
-{{- /* What serves the fit check, the roll-out and the bill is nothing that a replica needs to know. */ -}}
+{{- /* Replicas do not need settings for the fit check, rollouts and prices. */ -}}
 {{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" "price" "access" -}}
 {{- if hasKey $told "loras" -}}
 {{- $loras := list -}}

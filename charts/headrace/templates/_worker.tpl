@@ -8,7 +8,7 @@
 {{- if $gpus -}}
 {{- $_ := set $resources "limits" (merge (dict $pool.gpuResource $gpus) (default dict $resources.limits)) -}}
 {{- $_ := set $resources "requests" (merge (dict $pool.gpuResource $gpus) (default dict $resources.requests)) -}}
-{{- /* Nodes with GPUs are commonly tainted by the resource's name. */ -}}
+{{- /* Nodes with GPUs commonly have a taint with the resource's name. */ -}}
 {{- $tolerations = append $tolerations (dict "key" $pool.gpuResource "operator" "Exists" "effect" "NoSchedule") -}}
 {{- end -}}
 {{- $selector := merge (dict "app.kubernetes.io/component" "worker" "headrace.io/pool" .pool) (include "headrace.selector" $root | fromYaml) -}}
@@ -17,7 +17,7 @@ replicas: {{ $pool.replicas | int64 }}
 minReplicas: {{ (ternary $pool.minReplicas $pool.replicas $root.Values.autoscaling.enabled) | int64 }}
 maxReplicas: {{ (ternary $pool.maxReplicas $pool.replicas $root.Values.autoscaling.enabled) | int64 }}
 labels:
-  # Of the Ray nodes: Serve places the deployments of a pool by it.
+  # Custom resource of the Ray nodes, by which Serve places the deployments of a pool.
   headrace.io/pool: {{ .pool }}
 rayStartParams:
   {{- if $pool.cpus }}
@@ -45,7 +45,7 @@ template:
     serviceAccountName: {{ include "headrace.fullname" $root }}
     automountServiceAccountToken: false
     enableServiceLinks: false
-    # Streams that run when the pod is deleted may end.
+    # Running streams may finish when the pod is deleted.
     terminationGracePeriodSeconds: {{ add (int $root.Values.streams.drainSeconds) 60 }}
     securityContext:
       {{- include "headrace.podSecurity" $root | nindent 6 }}
@@ -65,12 +65,12 @@ template:
         labelSelector:
           matchLabels:
             {{- toYaml $selector | nindent 12 }}
-        # Pods of the cluster that an upgrade replaces do not count.
+        # Ignore pods of the old cluster during an upgrade.
         matchLabelKeys: [ray.io/cluster]
       {{- end }}
     {{- end }}
     initContainers:
-      # Replicas find the schema that they were built for.
+      # Wait for the database schema of this version.
       - name: wait
         {{- include "headrace.container" (dict "root" $root "image" $pool.image) | nindent 8 }}
         command: [python, -m, serving.store, wait]
@@ -91,7 +91,7 @@ template:
           - {name: haproxy, containerPort: 9101}
         env:
           {{- include "headrace.rayEnvironment" $root | nindent 10 }}
-          # The head may be away for a while: its control state comes back from its volume.
+          # The head may be down for a while; its control state is restored from its volume.
           - name: RAY_gcs_rpc_server_reconnect_timeout_s
             value: "600"
           {{- with include "headrace.extraEnvironment" (merge (dict) $pool.env (include "headrace.storeVariables" $root | fromJson)) | trim }}

@@ -49,7 +49,7 @@ def test_another_host_at_the_address_is_refused(server: Any) -> None:
 
 
 def test_a_host_without_a_known_key_is_not_trusted(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(AccessRefused, match="no host_key is given, and there is no file"):
+    with pytest.raises(AccessRefused, match="there is neither host_key nor a file"):
         server.remote(host_key="", known_hosts=str(tmp_path / "absent")).connect()
     empty = tmp_path / "known_hosts"
     empty.touch()

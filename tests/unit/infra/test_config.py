@@ -65,7 +65,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             {"ports": {"api": 9090}},
             "headrace:ports.prometheus: 9090 is also ports.api; give each its own port",
         ),
-        ({"ports": {"ray": 8000}}, "headrace:ports.api: 8080 is in Ray's block 8000-8999; move it"),
+        ({"ports": {"ray": 8000}}, "headrace:ports.api: 8080 is in Ray's block 8000-8999; change it"),
         ({"ports": {"ray": 80}}, "headrace:ports.ray: 80 is a privileged port; use 0, or 1024 and above"),
         ({"host": "localhost"}, "headrace:host: 'localhost' is not allowed; it is not a valid IPv4 address"),
         (

