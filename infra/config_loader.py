@@ -32,6 +32,9 @@ class LoadedConfig:
 MODEL_SECRETS = ("api_key", "token")
 """Fields of a model that can hold a secret."""
 
+PLAIN_TEXT = "is in plain text"
+"""Problem of a secret that Pulumi does not keep encrypted."""
+
 
 def secret_file(model: str, field_name: str = "api_key") -> str:
     """Returns the name of the file for a secret of `model`."""
@@ -102,7 +105,7 @@ class _SecretExtractor:
         self.secrets[file] = SecretStr(value)
         if re.split(r"[.\[]", at)[0] not in self.secret_keys:
             fix = f"replace it by `pulumi config set --secret --path '{NAMESPACE}:{at}'`{instead}"
-            self.mistakes.append(Mistake(at, "is in plain text", fix))
+            self.mistakes.append(Mistake(at, PLAIN_TEXT, fix))
 
 
 def _extract_secrets(
@@ -116,8 +119,8 @@ def _extract_secrets(
         values["tools"] = [_extract_tool(tool, f"tools[{i}]", extractor) for i, tool in enumerate(tools)]
     oidc = values.get("oidc")
     if isinstance(oidc, dict) and isinstance(issuers := oidc.get("issuers"), list):
-        kept = [_extract_client(issuer, f"oidc.issuers[{i}]", extractor) for i, issuer in enumerate(issuers)]
-        values["oidc"] = {**oidc, "issuers": kept}
+        extracted = [_extract_client(issuer, f"oidc.issuers[{i}]", extractor) for i, issuer in enumerate(issuers)]
+        values["oidc"] = {**oidc, "issuers": extracted}
     if isinstance(models := values.get("models"), list):
         values["models"] = [_extract_model(model, f"models[{i}]", extractor) for i, model in enumerate(models)]
     return extractor.secrets
@@ -185,15 +188,15 @@ def _extract_cluster_secret(
     value = holder.get(field_name) if isinstance(holder, dict) else None
     if not isinstance(value, str) or not value or (name == KUBECONFIG and "\n" not in value.strip()):
         return
-    left = {k: v for k, v in holder.items() if k != field_name} if isinstance(holder, dict) else {}
+    remaining = {k: v for k, v in holder.items() if k != field_name} if isinstance(holder, dict) else {}
     reference = {} if name == KUBECONFIG else {field_name: {"ref": f"file:{extractor.folder}/{name}"}}
-    values[setting] = left | reference
+    values[setting] = remaining | reference
     extractor.store(name, value, f"{setting}.{field_name}")
 
 
 def _settings_of_other_targets(config: StackConfig, secrets: Mapping[str, SecretStr]) -> list[Mistake]:
     """Reports settings of other targets. Project defaults do not count, though Pulumi passes them like set values."""
-    taken = {setting for setting, _, name in CLUSTER_SECRETS if name in secrets}
+    extracted = {setting for setting, _, name in CLUSTER_SECRETS if name in secrets}
     return [
         Mistake(
             setting,
@@ -202,7 +205,7 @@ def _settings_of_other_targets(config: StackConfig, secrets: Mapping[str, Secret
         )
         for setting, targets in sorted(SETTING_TARGETS.items())
         if config.target not in targets
-        and (getattr(config, setting) != StackConfig.model_fields[setting].default or setting in taken)
+        and (getattr(config, setting) != StackConfig.model_fields[setting].default or setting in extracted)
     ]
 
 

@@ -71,13 +71,13 @@ def objects(config: StackConfig, namespace: str, images: Mapping[str, str], vers
 
     `images` maps the runtimes `vllm`, `huggingface` and `llamacpp` to the references that the cluster pulls.
     """
-    made = [m for m in kserve_models(config) if m.existing is None]
-    used = [kind for kind in FORMATS if any(m.runtime == kind for m in made)]
+    created = [m for m in kserve_models(config) if m.existing is None]
+    used = [kind for kind in FORMATS if any(m.runtime == kind for m in created)]
     pools = {p.name: p for p in config.pools}
     return [
         *(serving_runtime(kind, images[kind], namespace, version) for kind in used),
-        *(network_policy(m, namespace, version) for m in made if m.address == "cluster"),
-        *(inference_service(m, pools.get(m.pool or ""), namespace, version) for m in made),
+        *(network_policy(m, namespace, version) for m in created if m.address == "cluster"),
+        *(inference_service(m, pools.get(m.pool or ""), namespace, version) for m in created),
     ]
 
 
@@ -132,7 +132,7 @@ def inference_service(model: KServeModel, pool: Pool | None, namespace: str, ver
 def network_policy(model: KServeModel, namespace: str, version: str) -> Document:
     """Returns the policy that lets only the stack's worker pods call a model, which has no API key."""
     c = _kubernetes_types()
-    ours = {"app.kubernetes.io/part-of": "headrace"}
+    own_labels = {"app.kubernetes.io/part-of": "headrace"}
     return _to_document(
         c.V1NetworkPolicy(
             api_version="networking.k8s.io/v1",
@@ -148,7 +148,7 @@ def network_policy(model: KServeModel, namespace: str, version: str) -> Document
                         _from=[
                             c.V1NetworkPolicyPeer(
                                 pod_selector=c.V1LabelSelector(
-                                    match_labels={**ours, "app.kubernetes.io/component": "worker"}
+                                    match_labels={**own_labels, "app.kubernetes.io/component": "worker"}
                                 )
                             )
                         ],

@@ -14,7 +14,7 @@ from infra import chart
 from infra.addons import ADDONS
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import StackConfig
-from infra.config_loader import load
+from infra.config_loader import PLAIN_TEXT, load
 from infra.mistakes import report
 from infra.versions import Chart, Manifests
 from tools.report import ToolError, say
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         loaded = load(Workspace.of(options.stack).settings(), frozenset(), MOUNTED_SECRETS)
         # The list is the same whether a secret is encrypted or not.
-        if serious := [m for m in loaded.mistakes if m.problem != "stands there in plain text"]:
+        if serious := [m for m in loaded.mistakes if m.problem != PLAIN_TEXT]:
             raise ToolError(report(serious))
         if loaded.config.target == "local":
             raise ToolError(f"stack '{options.stack}' runs on this host and pulls nothing")

@@ -93,20 +93,20 @@ class ControlPlane:
 
     def label(self, name: str, labels: Mapping[str, str], before: Mapping[str, str]) -> None:
         """Sets a node's labels, and removes those in `before` that are no longer wanted."""
-        words = [f"{key}={value}" for key, value in labels.items()]
-        words += [f"{key}-" for key in before if key not in labels]
-        if words:
-            self.kubectl("label", "node", name, "--overwrite", *words)
+        changes = [f"{key}={value}" for key, value in labels.items()]
+        changes += [f"{key}-" for key in before if key not in labels]
+        if changes:
+            self.kubectl("label", "node", name, "--overwrite", *changes)
 
     def taint(self, name: str, taints: Sequence[Mapping[str, str]], before: Sequence[Mapping[str, str]]) -> None:
         """Sets a node's taints (`key`, `value`, `effect`), and removes those in `before` that are no longer wanted."""
         kept = {(taint["key"], taint["effect"]) for taint in taints}
-        there = {(t["key"], t["effect"]) for t in ((self.node(name) or {}).get("spec") or {}).get("taints") or ()}
-        words = [f"{taint['key']}={taint.get('value', '')}:{taint['effect']}" for taint in taints]
-        gone = {(taint["key"], taint["effect"]) for taint in before} & there - kept
-        words += [f"{key}:{effect}-" for key, effect in sorted(gone)]
-        if words:
-            self.kubectl("taint", "node", name, "--overwrite", *words)
+        current = {(t["key"], t["effect"]) for t in ((self.node(name) or {}).get("spec") or {}).get("taints") or ()}
+        changes = [f"{taint['key']}={taint.get('value', '')}:{taint['effect']}" for taint in taints]
+        gone = {(taint["key"], taint["effect"]) for taint in before} & current - kept
+        changes += [f"{key}:{effect}-" for key, effect in sorted(gone)]
+        if changes:
+            self.kubectl("taint", "node", name, "--overwrite", *changes)
 
     def drain(self, name: str, seconds: int = DRAIN_S) -> None:
         """Drains a node, within the disruption budgets of its pods. Raises `Problem` if pods remain."""

@@ -177,16 +177,16 @@ class RemoteHost:
         from asyncssh import DEVNULL, Error
 
         assert self._connection is not None
-        words = ["sh", "-ec", f"{ENVIRONMENT}\n{script}", "sh", *arguments]
+        command = ["sh", "-ec", f"{ENVIRONMENT}\n{script}", "sh", *arguments]
         if self.address.user != "root":
-            words = ["sudo", "-n", "--", *words]
+            command = ["sudo", "-n", "--", *command]
         standard_input: dict[str, Any] = {"stdin": DEVNULL}
         if isinstance(input, Path):
             standard_input = {"stdin": str(input), "bufsize": READ_BYTES}
         elif input:  # asyncssh would never send the end of an empty input
             standard_input = {"input": input.encode() if isinstance(input, str) else input}
         try:
-            done = self._wait(self._connection.run(shlex.join(words), encoding=None, **standard_input), timeout_s)
+            done = self._wait(self._connection.run(shlex.join(command), encoding=None, **standard_input), timeout_s)
         except (Error, OSError) as e:
             raise ConnectionLost(f"{self.name}: connection lost during {what}: {_error_line(e)}") from None
         if done.exit_status is None or done.exit_status < 0:

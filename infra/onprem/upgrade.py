@@ -77,8 +77,8 @@ def upgrade(cluster: ControlPlane, hosts: Mapping[str, SshAddress], control_plan
 
 def _upgrade_node(cluster: ControlPlane, host: RemoteHost, step: UpgradeStep, target: str) -> None:
     link_binaries(host, target, ["kubeadm", "kubectl"])
-    words = ("apply", f"v{target}", "--yes") if step.kind == "apply" else ("node",)
-    kubeadm.run(host, "upgrade", *words, *kubeadm.preflight_flags(gather(host).legacy_cgroups))
+    arguments = ("apply", f"v{target}", "--yes") if step.kind == "apply" else ("node",)
+    kubeadm.run(host, "upgrade", *arguments, *kubeadm.preflight_flags(gather(host).legacy_cgroups))
     cluster.drain(step.node)
     link_binaries(host, target, ["kubelet"])
     host.run("systemctl restart kubelet")

@@ -43,6 +43,6 @@ def _is_path(chart: object) -> bool:
     "context of kubectl on this machine.",
 )
 def _provider(resource: PlannedResource) -> Iterator[str]:
-    ours = resource.token.startswith(PREFIX) and resource.provider is not None
-    if ours and DEFAULT.match(str(resource.provider)):
+    is_object = resource.token.startswith(PREFIX) and resource.provider is not None
+    if is_object and DEFAULT.match(str(resource.provider)):
         yield "the object uses the default provider"

@@ -96,12 +96,12 @@ def _plain_listener(route: PlannedResource, parent: Any, gateways: Sequence[Plan
         return ""
     if section is None and port is None:
         return f"the route names no listener of {name}, so it uses its plain ones too"
-    ours = [g for g in gateways if g.object_name == name and (g.namespace == namespace or not g.namespace)]
-    for listener in (x for g in ours for x in known_members(lookup(g.props, "spec", "listeners"))):
+    parents = [g for g in gateways if g.object_name == name and (g.namespace == namespace or not g.namespace)]
+    for listener in (x for g in parents for x in known_members(lookup(g.props, "spec", "listeners"))):
         chosen = lookup(listener, "name") == section if section is not None else lookup(listener, "port") == port
         if chosen and not satisfies(lookup(listener, "protocol"), lambda p: p == "HTTPS"):
             return f"the listener {lookup(listener, 'name')} of {name} is plain {lookup(listener, 'protocol')}"
-    return "" if ours or section is not None or port == 443 else f"port {port} of {name} is not the HTTPS port"
+    return "" if parents or section is not None or port == 443 else f"port {port} of {name} is not the HTTPS port"
 
 
 def _only_redirects(route: PlannedResource) -> bool:

@@ -63,7 +63,7 @@ class ExceptionReport:
 def policies() -> list[Policy]:
     """Returns one policy per rule, and finally the one that reports exceptions."""
     excepted = ExceptionReport()
-    made = [
+    rule_policies = [
         _encryption_policy(r, excepted) if r.name == SECRET_DATA else _validation_policy(r, excepted)
         for r in RULES.values()
     ]
@@ -73,7 +73,7 @@ def policies() -> list[Policy]:
         excepted.report,
         enforcement_level=EnforcementLevel.ADVISORY,
     )
-    return [*made, last]
+    return [*rule_policies, last]
 
 
 def _validation_policy(rule: Rule, excepted: ExceptionReport) -> Policy:

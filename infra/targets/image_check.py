@@ -74,10 +74,10 @@ def _pool_image(key: str, pool: Pool, image: Image) -> RequiredImage:
 def _running_images(api: KubeApi, config: StackConfig) -> set[str]:
     """Returns the images that pods of the stack and of its add-ons are already running."""
     homes = [config.kubernetes.namespace, *(a.namespace for a in ADDONS if a.choice(config) == "install")]
-    there = [pod for home in homes for pod in api.items(f"/api/v1/namespaces/{home}/pods")]
+    current = [pod for home in homes for pod in api.items(f"/api/v1/namespaces/{home}/pods")]
     return {
         container["image"]
-        for pod in there
+        for pod in current
         if pods.images_pulled(pod)
         for kind in ("initContainers", "containers")
         for container in pod["spec"].get(kind) or ()

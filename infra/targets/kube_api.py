@@ -130,5 +130,5 @@ def _root_cause(error: BaseException) -> str:
     return _one_line(reason) or type(reason).__name__
 
 
-def _one_line(said: object) -> str:
-    return " ".join(str(said).split())[:200]
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())[:200]

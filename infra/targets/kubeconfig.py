@@ -39,15 +39,15 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     return found
 
 
-def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Target:
+def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: str) -> Target:
     """Plans the stack in the cluster."""
-    return KubernetesStack("kubernetes", config, given, stack, _access(config, given)).target
+    return KubernetesStack("kubernetes", config, config_secrets, stack, _access(config, config_secrets)).target
 
 
-def _access(config: StackConfig, given: Mapping[str, SecretStr]) -> ClusterAccess | None:
+def _access(config: StackConfig, config_secrets: Mapping[str, SecretStr]) -> ClusterAccess | None:
     if config.kubernetes.render:
         return None
-    content = _kubeconfig_content(given)
+    content = _kubeconfig_content(config_secrets)
     cluster = read_kubeconfig(config.kubernetes, content)
     return ClusterAccess(
         identifier=cluster.identifier,
@@ -57,5 +57,5 @@ def _access(config: StackConfig, given: Mapping[str, SecretStr]) -> ClusterAcces
     )
 
 
-def _kubeconfig_content(given: Mapping[str, SecretStr]) -> str:
-    return given[KUBECONFIG].get_secret_value() if KUBECONFIG in given else ""
+def _kubeconfig_content(config_secrets: Mapping[str, SecretStr]) -> str:
+    return config_secrets[KUBECONFIG].get_secret_value() if KUBECONFIG in config_secrets else ""

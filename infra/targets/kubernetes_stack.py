@@ -59,7 +59,7 @@ class KubernetesStack(pulumi.ComponentResource):
         self,
         name: str,
         config: StackConfig,
-        given: Mapping[str, SecretStr],
+        config_secrets: Mapping[str, SecretStr],
         stack: str,
         access: ClusterAccess | None,
         provisioned: ProvisionedCluster | None = None,
@@ -81,7 +81,7 @@ class KubernetesStack(pulumi.ComponentResource):
         self.namespace = labelled_namespace(
             "namespace", config.kubernetes.namespace, stack, "restricted", self._options(*self.addons.values())
         )
-        self.secrets = KubernetesSecrets(config, given, ResourceOptions(parent=self))
+        self.secrets = KubernetesSecrets(config, config_secrets, ResourceOptions(parent=self))
         external = config.kubernetes.external_secret is not None
         self.secret = [] if external else [self._secret(SECRET, self.secrets.values)]
         self.database = self._database()
@@ -157,7 +157,7 @@ class KubernetesStack(pulumi.ComponentResource):
         config, namespace = self._config, self._config.kubernetes.namespace
         images = {"llamacpp": chart.image_reference(config.image)}
         images |= {name: config.mirror.image(image) for name, image in KSERVE_RUNTIMES.items()}
-        made: list[pulumi.Resource] = []
+        objects: list[pulumi.Resource] = []
         revisions: dict[str, str] = {}
         for document in kserve.objects(config, namespace, images, _product_version()):
             kind, name = document["kind"], document["metadata"]["name"]
@@ -167,17 +167,17 @@ class KubernetesStack(pulumi.ComponentResource):
                 kind=kind,
                 metadata=document["metadata"],
                 spec=document["spec"],
-                opts=self._options(self.namespace, *(made if kind == "InferenceService" else ())),
+                opts=self._options(self.namespace, *(objects if kind == "InferenceService" else ())),
             )
-            made.append(resource)
+            objects.append(resource)
             revisions[name] = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
         return {
-            model.name: self._address(model, revisions.get(model.service, ""), made)
+            model.name: self._address(model, revisions.get(model.service, ""), objects)
             for model in kserve.kserve_models(config)
             if not model.url
         }
 
-    def _address(self, model: KServeModel, revision: str, made: list[pulumi.Resource]) -> Output[str] | str:
+    def _address(self, model: KServeModel, revision: str, objects: list[pulumi.Resource]) -> Output[str] | str:
         """Returns a model's address: from its status, or that of its future Service if manifests are rendered."""
         namespace = kserve.service_namespace(model, self._config.kubernetes.namespace)
         if self._access is None:
@@ -192,7 +192,7 @@ class KubernetesStack(pulumi.ComponentResource):
             address=model.address,
             timeout_s=model.ready_timeout_s,
             revision=revision,
-            opts=ResourceOptions(parent=self, depends_on=[self.namespace, *made]),
+            opts=ResourceOptions(parent=self, depends_on=[self.namespace, *objects]),
         )
         return endpoint.url
 

@@ -36,7 +36,7 @@ class LocalSecrets:
     """The stack's secrets, each in its own file."""
 
     def __init__(
-        self, config: StackConfig, layout: Layout, given: Mapping[str, SecretStr], opts: ResourceOptions
+        self, config: StackConfig, layout: Layout, config_secrets: Mapping[str, SecretStr], opts: ResourceOptions
     ) -> None:
         self.api_key_path = layout.secrets / "api_key"
         # The users' API keys are hashed with these secrets, which are kept with the data for that reason.
@@ -46,20 +46,20 @@ class LocalSecrets:
             for number in config.key_secret.generated
         ]
         self.ray_token = Secret("ray-token", path=str(layout.secrets / "ray_token"), opts=opts)
-        self.given = [
+        self.configured = [
             Secret(name, path=str(layout.secrets / name), value=value.get_secret_value(), opts=opts)
-            for name, value in sorted(given.items())
+            for name, value in sorted(config_secrets.items())
         ]
 
     @property
     def all(self) -> list[Secret]:
-        return [self.api_key, *self.key_secrets, self.ray_token, *self.given]
+        return [self.api_key, *self.key_secrets, self.ray_token, *self.configured]
 
 
 class LocalStack(pulumi.ComponentResource):
     """All resources of one stack on this host."""
 
-    def __init__(self, name: str, config: StackConfig, layout: Layout, given: Mapping[str, SecretStr]) -> None:
+    def __init__(self, name: str, config: StackConfig, layout: Layout, config_secrets: Mapping[str, SecretStr]) -> None:
         super().__init__("headrace:local:Stack", name)
         self._config = config
         self._layout = layout
@@ -67,7 +67,7 @@ class LocalStack(pulumi.ComponentResource):
         own = ResourceOptions(parent=self)
         self.url = f"http://{config.host}:{config.ports.api}"
         self.dashboard_url = f"http://{LOOPBACK}:{config.ports.dashboard}"
-        self.secrets = LocalSecrets(config, layout, given, own)
+        self.secrets = LocalSecrets(config, layout, config_secrets, own)
         self.ray = self._ray_head()
         self.exporter = self._exporter()
         self.application = self._application()
@@ -229,26 +229,26 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     return [*found, *preflight.mistakes(loaded.config, layout, PROGRAMS)]
 
 
-def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Target:
+def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: str) -> Target:
     """Plans the stack on this host."""
-    made = LocalStack("local", config, Layout.for_stack(stack, config.state), given)
+    local = LocalStack("local", config, Layout.for_stack(stack, config.state), config_secrets)
     for collection in config.knowledge:
         KnowledgeCollection(
             f"knowledge-{collection.name}",
-            url=made.url,
-            key_path=made.secrets.api_key.path,
+            url=local.url,
+            key_path=local.secrets.api_key.path,
             collection=collection.name,
             root=str(CHECKOUT),
             documents=documents.documents(CHECKOUT, collection.paths),
             restricted=collection.access is not None,
             on_error=collection.on_error,
             # `down` keeps the data; a collection is deleted only when it is removed from the configuration.
-            opts=ResourceOptions(parent=made, depends_on=[made.application], deleted_with=made.application),
+            opts=ResourceOptions(parent=local, depends_on=[local.application], deleted_with=local.application),
         )
     prometheus = f"http://{LOOPBACK}:{config.ports.prometheus}"
     return Target(
-        url=made.url,
-        api_key=made.secrets.api_key.value,
+        url=local.url,
+        api_key=local.secrets.api_key.value,
         prometheus_url=prometheus,
-        dashboards={"ray": made.dashboard_url, "prometheus": prometheus, "status": made.status_url},
+        dashboards={"ray": local.dashboard_url, "prometheus": prometheus, "status": local.status_url},
     )

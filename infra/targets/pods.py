@@ -68,7 +68,7 @@ def _waiting_containers(pod: Document) -> Iterator[tuple[Document, Document]]:
             yield status, waiting
 
 
-def _short_message(said: Document) -> str:
+def _short_message(condition: Document) -> str:
     """Returns the message, or the reason if there is none."""
-    message = " ".join(str(said.get("message") or said.get("reason") or "no reason is given").split())
+    message = " ".join(str(condition.get("message") or condition.get("reason") or "no reason is given").split())
     return message if len(message) <= MAX_MESSAGE_CHARACTERS else f"{message[:MAX_MESSAGE_CHARACTERS]} ..."

@@ -38,8 +38,8 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     config = placement.place(loaded.config)
     found = [*chart.mistakes(config, CHECKOUT), *cluster_preflight.missing_charts(config)]
     if config.target == "onprem":
-        asked = config.kubernetes.preflight and not loaded.mistakes and not found
-        return [*found, *(_host_mistakes(config, stack) if asked else [])]
+        check_hosts = config.kubernetes.preflight and not loaded.mistakes and not found
+        return [*found, *(_host_mistakes(config, stack) if check_hosts else [])]
     sdk = _cloud_module(config.target).SDK
     if importlib.util.find_spec(sdk) is None:
         problem = f"the Python package {sdk} is not installed"
@@ -53,7 +53,7 @@ def _host_mistakes(config: StackConfig, stack: str) -> list[Mistake]:
     return preflight.mistakes(config.onprem, stack)
 
 
-def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Target:
+def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: str) -> Target:
     """Plans the cluster with its node pools, and the stack on it."""
     if table := cost.table(config):
         pulumi.log.info(table)
@@ -64,7 +64,7 @@ def plan(config: StackConfig, given: Mapping[str, SecretStr], stack: str) -> Tar
     kubeconfig: Output[str] = Output.secret(cast(Any, cluster.kubeconfig))  # the parameter's type excludes Outputs
     access = ClusterAccess(identifier=cluster.identifier, content=kubeconfig)
     config = _with_cluster_defaults(config, cluster)
-    kubernetes = KubernetesStack("kubernetes", config, given, stack, access, cluster)
+    kubernetes = KubernetesStack("kubernetes", config, config_secrets, stack, access, cluster)
     return replace(kubernetes.target, kubeconfig=kubeconfig)
 
 
@@ -81,14 +81,14 @@ def _provision(config: StackConfig, stack: str) -> ProvisionedCluster:
     return provision_onprem(config.onprem, stack, config.mirror.image(network.IMAGE))
 
 
-def _with_cluster_defaults(config: StackConfig, made: ProvisionedCluster) -> StackConfig:
+def _with_cluster_defaults(config: StackConfig, cluster: ProvisionedCluster) -> StackConfig:
     """Returns the configuration with the cluster's storage class and bucket where it sets none."""
     kubernetes, data = config.kubernetes, config.data
     return config.model_copy(
         update={
             "kubernetes": kubernetes.model_copy(
-                update={"storage_class": kubernetes.storage_class or made.storage_class}
+                update={"storage_class": kubernetes.storage_class or cluster.storage_class}
             ),
-            "data": data.model_copy(update={"uri": data.uri or made.data_uri}),
+            "data": data.model_copy(update={"uri": data.uri or cluster.data_uri}),
         }
     )

@@ -32,16 +32,16 @@ def key_secret_name(number: int) -> str:
 class KubernetesSecrets:
     """The stack's secrets by name, encrypted in the state."""
 
-    def __init__(self, config: StackConfig, given: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
+    def __init__(self, config: StackConfig, config_secrets: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
         """Generates the secrets; with an external store, only the password of the stack's own database."""
         self.values: dict[str, Output[str]] = {}
         self.api_key: Output[str] = Output.secret("")  # with an external store, the program does not know it
         if config.database.kind == "cloudnativepg":
             self.values[DATABASE_PASSWORD] = RandomSecret(DATABASE_PASSWORD, opts=opts).value
         if config.kubernetes.external_secret is None:
-            self._create(config, given, opts)
+            self._create(config, config_secrets, opts)
 
-    def _create(self, config: StackConfig, given: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
+    def _create(self, config: StackConfig, config_secrets: Mapping[str, SecretStr], opts: ResourceOptions) -> None:
         revision = config.kubernetes.key_revision
         self.api_key = RandomSecret(API_KEY, prefix="hr_", revision=revision, opts=opts).value
         # The users' API keys are hashed with these secrets and are invalid without them.
@@ -55,6 +55,6 @@ class KubernetesSecrets:
             # Replicas wait until their node has updated the mounted files to this revision: SecretRef.read.
             "revision": Output.from_input(str(revision)),
         }
-        for name, value in sorted(given.items()):
+        for name, value in sorted(config_secrets.items()):
             if name != KUBECONFIG:
                 self.values[name] = pulumi.Output.secret(value.get_secret_value())

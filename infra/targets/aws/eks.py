@@ -71,8 +71,8 @@ class EksCluster(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self),
         )
         self._own = ResourceOptions(parent=self, provider=provider)
-        asked = sorted({zone for pool in pools for zone in pool.zones})
-        self._network = AwsNetwork(settings, cluster.network, asked, self._title, self._own)
+        requested_zones = sorted({zone for pool in pools for zone in pool.zones})
+        self._network = AwsNetwork(settings, cluster.network, requested_zones, self._title, self._own)
         self.bucket = AwsBucket(bucket_name(settings.account, stack), cluster.deletion_protection, self._own)
         policies = AUTO_NODE_POLICIES if self._auto else NODE_POLICIES
         self._node_role, node_rights = role("nodes", NODES, policies, self._own)
@@ -111,7 +111,7 @@ class EksCluster(pulumi.ComponentResource):
         use = aws.iam.RolePolicy("cluster-key", role=own_role.name, policy=key.arn.apply(_key_policy), opts=self._own)
         public = self._cluster.endpoint == "public"
         ranges = [str(r) for r in self._cluster.authorized_ranges]
-        made = aws.eks.Cluster(
+        control_plane = aws.eks.Cluster(
             "cluster",
             name=self._title,
             version=self._cluster.kubernetes_version,
@@ -140,14 +140,14 @@ class EksCluster(pulumi.ComponentResource):
             aws.vpc.SecurityGroupIngressRule(
                 "api-server",
                 description="The API server, from inside the network",
-                security_group_id=made.vpc_config.cluster_security_group_id.apply(str),
+                security_group_id=control_plane.vpc_config.cluster_security_group_id.apply(str),
                 cidr_ipv4=self._network.cidr,
                 ip_protocol="tcp",
                 from_port=443,
                 to_port=443,
-                opts=self._options(deleted_with=made),
+                opts=self._options(deleted_with=control_plane),
             )
-        return made
+        return control_plane
 
     def _nodes(self, rights: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
         if self._auto:
@@ -281,14 +281,14 @@ def provision_eks(
     settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
 ) -> ProvisionedCluster:
     """Plans all AWS resources of the stack. `infra.gpu.aws` must have checked the settings before."""
-    made = EksCluster(settings, cluster, pools, stack, namespace)
+    planned = EksCluster(settings, cluster, pools, stack, namespace)
     return ProvisionedCluster(
-        kubeconfig=made.kubeconfig,
-        identifier=made.identifier,
-        owner=made.cluster,
-        ready=made.ready,
+        kubeconfig=planned.kubeconfig,
+        identifier=planned.identifier,
+        owner=planned.cluster,
+        ready=planned.ready,
         storage_class=STORAGE_CLASS,
-        data_uri=f"s3://{made.bucket.name}",
+        data_uri=f"s3://{planned.bucket.name}",
         identity=[POD_IDENTITY],
         leftovers=LEFTOVERS,
     )

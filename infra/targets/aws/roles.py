@@ -21,16 +21,16 @@ def role(
     name: str, service: str, policies: Sequence[str], opts: ResourceOptions, conditions: Mapping[str, str] | None = None
 ) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
     """Creates a role for an AWS service; returns it with its policy attachments, which its users depend on."""
-    made = aws.iam.Role(
+    iam_role = aws.iam.Role(
         f"{name}-role", assume_role_policy=json.dumps(trust_policy(service, conditions or {})), opts=opts
     )
     attached: list[pulumi.Resource] = [
         aws.iam.RolePolicyAttachment(
-            f"{name}-{policy.rpartition('/')[2]}", role=made.name, policy_arn=POLICIES + policy, opts=opts
+            f"{name}-{policy.rpartition('/')[2]}", role=iam_role.name, policy_arn=POLICIES + policy, opts=opts
         )
         for policy in policies
     ]
-    return made, attached
+    return iam_role, attached
 
 
 def namespace_conditions(account: str, cluster: str, namespace: str) -> dict[str, str]:

@@ -220,7 +220,7 @@ class AksCluster(pulumi.ComponentResource):
                 notes="headrace:cluster.deletion_protection",
                 opts=ResourceOptions.merge(self._own, ResourceOptions(depends_on=[role])),
             )
-        made: list[pulumi.Resource] = [role]
+        bindings: list[pulumi.Resource] = [role]
         for account in SERVICE_ACCOUNTS:
             credential = managedidentity.FederatedIdentityCredential(
                 f"serving-identity-{account}",
@@ -231,10 +231,10 @@ class AksCluster(pulumi.ComponentResource):
                 subject=f"system:serviceaccount:{namespace}:{account}",
                 audiences=["api://AzureADTokenExchange"],
                 # Azure rejects concurrent changes of an identity's credentials.
-                opts=ResourceOptions.merge(self._own, ResourceOptions(depends_on=made[1:])),
+                opts=ResourceOptions.merge(self._own, ResourceOptions(depends_on=bindings[1:])),
             )
-            made.append(credential)
-        return identity, made
+            bindings.append(credential)
+        return identity, bindings
 
     def _kubeconfig(self) -> Output[str]:
         credentials = containerservice.list_managed_cluster_user_credentials_output(
@@ -266,15 +266,15 @@ def provision_aks(
     settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
 ) -> ProvisionedCluster:
     """Plans all Azure resources of the stack."""
-    made = AksCluster(settings, cluster, pools, stack, namespace)
+    planned = AksCluster(settings, cluster, pools, stack, namespace)
     return ProvisionedCluster(
-        kubeconfig=made.kubeconfig,
-        identifier=made.cluster.resource_uid,
-        owner=made.cluster,
-        ready=[*made.pools, made.admin, made.bucket.container, *made.bindings],
+        kubeconfig=planned.kubeconfig,
+        identifier=planned.cluster.resource_uid,
+        owner=planned.cluster,
+        ready=[*planned.pools, planned.admin, planned.bucket.container, *planned.bindings],
         storage_class="managed-csi",
-        data_uri=made.bucket.uri,
-        service_account_annotations={"azure.workload.identity/client-id": made.identity.client_id},
+        data_uri=planned.bucket.uri,
+        service_account_annotations={"azure.workload.identity/client-id": planned.identity.client_id},
         pod_labels={"azure.workload.identity/use": "true"},
         identity=(TOKENS,),
         leftovers=LEFTOVERS,

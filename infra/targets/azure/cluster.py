@@ -95,7 +95,7 @@ def _network_profile() -> containerservice.ContainerServiceNetworkProfileArgs:
 
 def entra_kubeconfig(name: str, credentials: str) -> str:
     """Converts Azure's base64 kubeconfig to one whose user signs in by `az login`."""
-    given = yaml.safe_load(base64.b64decode(credentials))["clusters"][0]["cluster"]
+    cluster_entry = yaml.safe_load(base64.b64decode(credentials))["clusters"][0]["cluster"]
     sign_in = {
         "command": "kubelogin",
         "args": [
@@ -108,4 +108,4 @@ def entra_kubeconfig(name: str, credentials: str) -> str:
         "interactiveMode": "Never",
         "provideClusterInfo": False,
     }
-    return kubeconfig(name, given, sign_in)
+    return kubeconfig(name, cluster_entry, sign_in)

@@ -22,23 +22,23 @@ class AzureNetwork(pulumi.ComponentResource):
 
     def __init__(
         self,
-        asked: cloud_config.Network,
+        settings: cloud_config.Network,
         name: str,
         group: Input[str],
         tags: Mapping[str, str],
         opts: ResourceOptions,
     ) -> None:
         super().__init__("headrace:azure:Network", "network", opts=opts)
-        if asked.existing:
-            self.subnet, self.outbound = f"{asked.existing}/subnets/{asked.subnets[0]}", []
+        if settings.existing:
+            self.subnet, self.outbound = f"{settings.existing}/subnets/{settings.subnets[0]}", []
             self.register_outputs({})
             return
         own = ResourceOptions(parent=self)
-        made = network.VirtualNetwork(
+        virtual_network = network.VirtualNetwork(
             "network",
             resource_group_name=group,
             virtual_network_name=name,
-            address_space=network.AddressSpaceArgs(address_prefixes=[str(asked.cidr)]),
+            address_space=network.AddressSpaceArgs(address_prefixes=[str(settings.cidr)]),
             tags=tags,
             # Azure also lists the subnets here, which are separate resources.
             opts=ResourceOptions.merge(own, ResourceOptions(ignore_changes=["subnets"])),
@@ -64,9 +64,9 @@ class AzureNetwork(pulumi.ComponentResource):
         subnet = network.Subnet(
             "subnet",
             resource_group_name=group,
-            virtual_network_name=made.name,
+            virtual_network_name=virtual_network.name,
             subnet_name="nodes",
-            address_prefix=str(azure.node_range(asked)),
+            address_prefix=str(azure.node_range(settings)),
             nat_gateway=network.SubResourceArgs(id=nat.id),
             default_outbound_access=False,
             service_endpoints=[network.ServiceEndpointPropertiesFormatArgs(service="Microsoft.Storage")],

@@ -39,9 +39,9 @@ def constructor_arguments(args: containerservice.AgentPoolArgs | containerservic
 
     With the args object itself, pulumi-azure-native 3.29.0 passes `resource_name`, the name in Pulumi, twice.
     """
-    given = dict(vars(args))
-    given["resource_name_"] = given.pop("resource_name")
-    return given
+    arguments = dict(vars(args))
+    arguments["resource_name_"] = arguments.pop("resource_name")
+    return arguments
 
 
 def agent_pool(

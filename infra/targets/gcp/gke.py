@@ -297,15 +297,15 @@ def provision_gke(
     settings: Gcp, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
 ) -> ProvisionedCluster:
     """Plans all Google Cloud resources of the stack."""
-    made = GkeCluster("gke", settings, cluster, pools, stack, namespace)
+    planned = GkeCluster("gke", settings, cluster, pools, stack, namespace)
     return ProvisionedCluster(
-        kubeconfig=made.kubeconfig,
-        identifier=made.cluster.id,
-        owner=made.cluster,
-        ready=[made.cluster, *made.ready],
+        kubeconfig=planned.kubeconfig,
+        identifier=planned.cluster.id,
+        owner=planned.cluster,
+        ready=[planned.cluster, *planned.ready],
         storage_class=STORAGE_CLASS,
         data_uri=f"gs://{capabilities.bucket_name(stack, settings.project)}",
-        service_account_annotations={"iam.gke.io/gcp-service-account": made.identity},
+        service_account_annotations={"iam.gke.io/gcp-service-account": planned.identity},
         identity=METADATA_SERVER,
         leftovers=leftovers(settings, capabilities.resource_name(stack)),
     )

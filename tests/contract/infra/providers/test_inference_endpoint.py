@@ -181,7 +181,7 @@ def test_a_service_that_is_not_there_is_named(cluster: Cluster) -> None:
 
 def test_ready_without_an_address_is_a_problem(cluster: Cluster) -> None:
     cluster.statuses = [{"conditions": READY["conditions"]}]
-    with pytest.raises(Problem, match="its status has no address"):
+    with pytest.raises(Problem, match="is ready, but has no address"):
         InferenceEndpointProvider().create(wanted(cluster), Log())
 
 

@@ -251,7 +251,7 @@ def test_delete_leaves_nothing_and_works_when_nothing_answers(api: tuple[Api, st
     KnowledgeProvider().delete(id, outputs, said.task)
     assert (server.stores, server.attached, server.files) == ({}, {}, {})
     KnowledgeProvider().delete(id, {**outputs, "url": "http://127.0.0.1:9"}, said.task)
-    assert "stays in the data folder" in said[-1]
+    assert "was not deleted from the data folder" in said[-1]
 
 
 def test_what_users_attached_stays(api: tuple[Api, str], root: Path, said: Any) -> None:
