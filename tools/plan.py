@@ -1,4 +1,4 @@
-"""`make plan`: what the nodes of a stack in a cloud cost, and whether its models fit them. Nobody is asked."""
+"""`make plan`: prints what the nodes of a stack cost, and whether its models fit them, without any connection."""
 
 from __future__ import annotations
 
@@ -20,37 +20,39 @@ from tools.report import ToolError, say
 
 
 def settings(stack: str) -> dict[str, Any]:
-    """The settings in a stack's file, without their namespace; what is encrypted stays so.
+    """Returns the settings in a stack's file without their namespace; encrypted ones have a placeholder.
 
-    Raises `ToolError` when there is no such file, or it cannot be read.
+    Raises `ToolError` if there is no such file, or it cannot be read.
     """
     file = CHECKOUT / f"Pulumi.{stack}.yaml"
     try:
         found = yaml.safe_load(file.read_text())["config"]
-        return {key.removeprefix(f"{NAMESPACE}:"): _shown(value) for key, value in found.items()}
+        return {key.removeprefix(f"{NAMESPACE}:"): _without_secrets(value) for key, value in found.items()}
     except OSError:
-        raise ToolError(f"there is no {file.name}; examples are in examples/") from None
+        raise ToolError(f"there is no {file.name}; see the examples in examples/") from None
     except (yaml.YAMLError, TypeError, KeyError, AttributeError):
         raise ToolError(f"{file.name} has no `config:` with settings") from None
 
 
-def _shown(value: Any) -> Any:
+def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
-        return "encrypted" if set(value) == {"secure"} else {k: _shown(v) for k, v in value.items()}
-    return [_shown(v) for v in value] if isinstance(value, list) else value
+        return "encrypted" if set(value) == {"secure"} else {k: _without_secrets(v) for k, v in value.items()}
+    return [_without_secrets(v) for v in value] if isinstance(value, list) else value
 
 
 def plan(stack: str) -> str:
-    """The table of a stack.
+    """Returns the table of a stack.
 
-    Raises `ToolError` when its settings have mistakes, or it makes no nodes.
+    Raises `ToolError` if its settings have mistakes, or its target does not create nodes.
     """
     raw = settings(stack)
     loaded = load(raw, frozenset(raw), MOUNTED_SECRETS)
     if loaded.mistakes:
         raise ToolError(report(loaded.mistakes))
     if loaded.config.target not in PROVISIONED_TARGETS:
-        raise ToolError(f"target {loaded.config.target} makes no nodes; a plan is of a stack that does")
+        raise ToolError(
+            f"target {loaded.config.target} does not create nodes; choose a stack of another target with STACK=..."
+        )
     return cost.table(loaded.config)
 
 

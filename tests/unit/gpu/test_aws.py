@@ -19,7 +19,7 @@ H100 = {"name": "h100", "accelerator": "h100-80gb", "gpus": 8}
 EXISTING = {"existing": "vpc-0123456789abcdef0", "subnets": ["subnet-01234567", "subnet-89abcdef"]}
 
 
-def found(
+def mistakes_by_key(
     *pools: dict[str, Any], settings: dict[str, Any] | None = None, cluster: dict[str, Any] | None = None
 ) -> dict[str, str]:
     """Mistakes by key; each has a fix."""
@@ -35,15 +35,24 @@ def found(
 
 def test_what_aws_can_do_has_no_mistakes() -> None:
     zone = {"zones": ["eu-central-1c"]}
-    assert found(CPU, L4, H100) == {}
-    assert found(CPU, {**L4, "capacity": "spot", "min_nodes": 1, "max_nodes": 4}) == {}
-    assert found(CPU, {**H100, "capacity": "reserved", "reservation": "cr-0123456789abcdef0", **zone}) == {}
-    assert found(CPU, {**H100, "capacity": "reserved", "reservation": "capacity-block:cr-01234567", **zone}) == {}
-    assert found(CPU, {**L4, "sharing": {"kind": "time_slicing", "replicas": 4}}) == {}
-    assert found(CPU, {**L4, "sharing": {"kind": "mps", "replicas": 4}}, settings={"image": "bottlerocket"}) == {}
-    assert found({**CPU, "min_nodes": 0}, {**L4, "min_nodes": 2, "max_nodes": 2}, settings={"mode": "auto"}) == {}
-    assert found(cluster={"network": EXISTING}) == {}
-    assert found(cluster={"endpoint": "private", "authorized_ranges": []}) == {}
+    assert mistakes_by_key(CPU, L4, H100) == {}
+    assert mistakes_by_key(CPU, {**L4, "capacity": "spot", "min_nodes": 1, "max_nodes": 4}) == {}
+    assert mistakes_by_key(CPU, {**H100, "capacity": "reserved", "reservation": "cr-0123456789abcdef0", **zone}) == {}
+    assert (
+        mistakes_by_key(CPU, {**H100, "capacity": "reserved", "reservation": "capacity-block:cr-01234567", **zone})
+        == {}
+    )
+    assert mistakes_by_key(CPU, {**L4, "sharing": {"kind": "time_slicing", "replicas": 4}}) == {}
+    assert (
+        mistakes_by_key(CPU, {**L4, "sharing": {"kind": "mps", "replicas": 4}}, settings={"image": "bottlerocket"})
+        == {}
+    )
+    assert (
+        mistakes_by_key({**CPU, "min_nodes": 0}, {**L4, "min_nodes": 2, "max_nodes": 2}, settings={"mode": "auto"})
+        == {}
+    )
+    assert mistakes_by_key(cluster={"network": EXISTING}) == {}
+    assert mistakes_by_key(cluster={"endpoint": "private", "authorized_ranges": []}) == {}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +66,7 @@ def test_what_aws_can_do_has_no_mistakes() -> None:
     ],
 )
 def test_settings(settings: dict[str, Any], key: str, said: str) -> None:
-    mistakes = found(settings=settings)
+    mistakes = mistakes_by_key(settings=settings)
     assert list(mistakes) == [key]
     assert said in mistakes[key]
 
@@ -81,7 +90,7 @@ def test_settings(settings: dict[str, Any], key: str, said: str) -> None:
     ],
 )
 def test_cluster_and_network(cluster: dict[str, Any], key: str, said: str) -> None:
-    mistakes = found(cluster=cluster)
+    mistakes = mistakes_by_key(cluster=cluster)
     assert list(mistakes) == [key]
     assert said in mistakes[key]
 
@@ -121,13 +130,13 @@ RESERVED = {**H100, "capacity": "reserved", "reservation": "cr-01234567", "zones
     ],
 )
 def test_pools(pool: dict[str, Any], key: str, said: str) -> None:
-    mistakes = found({"name": "system"}, pool)
+    mistakes = mistakes_by_key({"name": "system"}, pool)
     assert list(mistakes) == [f"node_pools[1].{key}"]
     assert said in mistakes[f"node_pools[1].{key}"]
 
 
 def test_labels_of_other_domains_are_yours() -> None:
-    assert found({**CPU, "labels": {"team": "x", "example.com/team": "x", "notkubernetes.io/x": "y"}}) == {}
+    assert mistakes_by_key({**CPU, "labels": {"team": "x", "example.com/team": "x", "notkubernetes.io/x": "y"}}) == {}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +149,7 @@ def test_labels_of_other_domains_are_yours() -> None:
     ],
 )
 def test_what_auto_mode_cannot_do(pool: dict[str, Any], key: str, said: str) -> None:
-    mistakes = found({"name": "system", "min_nodes": 0}, pool, settings={"mode": "auto"})
+    mistakes = mistakes_by_key({"name": "system", "min_nodes": 0}, pool, settings={"mode": "auto"})
     assert list(mistakes) == [f"node_pools[1].{key}"]
     assert said in mistakes[f"node_pools[1].{key}"]
 
@@ -156,7 +165,7 @@ def test_what_auto_mode_cannot_do(pool: dict[str, Any], key: str, said: str) -> 
 )
 def test_bottlerocket_slices_what_it_knows(pool: dict[str, Any], profile: str, key: str, said: str) -> None:
     sliced = {**pool, "sharing": {"kind": "mig", "profile": profile}}
-    mistakes = found(CPU, sliced, settings={"image": "bottlerocket"})
+    mistakes = mistakes_by_key(CPU, sliced, settings={"image": "bottlerocket"})
     assert list(mistakes) == ([f"node_pools[1].{key}"] if key else [])
     assert said in "".join(mistakes.values())
 
@@ -181,7 +190,7 @@ def test_dns_and_add_ons_need_nodes(pools: list[dict[str, Any]]) -> None:
 
 
 def test_a_taint_that_is_only_preferred_keeps_nobody_away() -> None:
-    assert found({**CPU, "taints": [{"key": "team", "effect": "PreferNoSchedule"}]}) == {}
+    assert mistakes_by_key({**CPU, "taints": [{"key": "team", "effect": "PreferNoSchedule"}]}) == {}
 
 
 @pytest.mark.parametrize(
@@ -200,6 +209,6 @@ def test_the_machine_of_a_pool() -> None:
 
 
 def test_nothing_would_scale_a_node_group_from_nothing() -> None:
-    said = found(CPU, {**L4, "min_nodes": 0})
+    said = mistakes_by_key(CPU, {**L4, "min_nodes": 0})
     assert list(said) == ["node_pools[1].min_nodes"]
     assert "set aws.mode to auto" in said["node_pools[1].min_nodes"]

@@ -48,7 +48,7 @@ def gpu(**settings: Any) -> NodePool:
     return NodePool(**{"name": "gpu", "accelerator": A100, "gpus": 1, **settings})
 
 
-def found(
+def mistakes_by_key(
     *pools: NodePool, settings: Azure = AZURE, cluster: Cluster | None = None, beside: Sequence[NodePool] = (plain(),)
 ) -> dict[str, str]:
     """Mistakes by key; the pools stand after those `beside` them."""
@@ -73,20 +73,20 @@ def found(
     ],
 )
 def test_what_aks_can_do_has_no_mistake(pool: NodePool) -> None:
-    assert found(pool) == {}
+    assert mistakes_by_key(pool) == {}
 
 
 def test_subscription_and_location_are_needed() -> None:
-    assert set(found(settings=Azure())) == {"azure.subscription", "azure.location"}
+    assert set(mistakes_by_key(settings=Azure())) == {"azure.subscription", "azure.location"}
 
 
 @pytest.mark.parametrize("name", ["gpu-pool", "agpupoolistoolong", "1gpu"])
 def test_a_pool_is_named_as_aks_wants_it(name: str) -> None:
-    assert "up to 12 lowercase letters and digits" in found(plain(name=name))["node_pools[1].name"]
+    assert "up to 12 lowercase letters and digits" in mistakes_by_key(plain(name=name))["node_pools[1].name"]
 
 
 def test_the_system_pool_is_aks_own() -> None:
-    assert "AKS' own add-ons" in found(plain(name="system"))["node_pools[1].name"]
+    assert "AKS' own add-ons" in mistakes_by_key(plain(name="system"))["node_pools[1].name"]
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ def test_the_system_pool_is_aks_own() -> None:
     ],
 )
 def test_what_aks_cannot_do_is_a_mistake(pool: NodePool, key: str, words: str) -> None:
-    told = found(pool)
+    told = mistakes_by_key(pool)
     assert set(told) == {f"node_pools[1].{key}"}
     assert words in told[f"node_pools[1].{key}"]
 
 
 def test_an_accelerator_that_cannot_be_sliced_has_no_slices() -> None:
     pool = gpu(accelerator="a10", sharing=Sharing(kind="mig", profile="1g.10gb"))
-    assert "no slice of a10 in AKS" in found(pool)["node_pools[1].sharing.profile"]
+    assert "no slice of a10 in AKS" in mistakes_by_key(pool)["node_pools[1].sharing.profile"]
 
 
 @pytest.mark.parametrize(
@@ -136,16 +136,16 @@ def test_aks_has_one_size_of_slice_for_each_number_of_units(profile: str, name: 
     "pools", [[], [gpu()], [plain(capacity="spot")], [plain(taints=(Taint(key="team"),))]], ids=len
 )
 def test_pods_that_tolerate_nothing_need_nodes(pools: list[NodePool]) -> None:
-    assert "pods without tolerations" in found(*pools, beside=())["node_pools"]
+    assert "pods without tolerations" in mistakes_by_key(*pools, beside=())["node_pools"]
 
 
 def test_a_version_that_aks_does_not_offer() -> None:
-    told = found(cluster=Cluster(kubernetes_version="1.31"))
+    told = mistakes_by_key(cluster=Cluster(kubernetes_version="1.31"))
     assert "use one of 1.34, 1.35, 1.36" in told["cluster.kubernetes_version"]
 
 
 def test_tags_that_azure_refuses() -> None:
-    assert set(found(cluster=Cluster(tags={"cost/center": "7", "team": "x" * 257, "good": "x"}))) == {
+    assert set(mistakes_by_key(cluster=Cluster(tags={"cost/center": "7", "team": "x" * 257, "good": "x"}))) == {
         "cluster.tags.cost/center",
         "cluster.tags.team",
     }
@@ -161,14 +161,14 @@ def test_a_subnet_has_addresses_for_all_nodes() -> None:
     small = Cluster(network=Network(cidr="10.60.0.0/20"))
     # A half of /20 is 2048 addresses; Azure keeps 5, the system pool takes 3.
     fits = [plain(), plain(name="a", max_nodes=1000), plain(name="b", max_nodes=1000), plain(name="c", max_nodes=39)]
-    assert found(cluster=small, beside=fits) == {}
-    told = found(plain(name="d"), cluster=small, beside=fits)
+    assert mistakes_by_key(cluster=small, beside=fits) == {}
+    told = mistakes_by_key(plain(name="d"), cluster=small, beside=fits)
     assert "has 2043 addresses, but there are up to 2044 nodes" in told["cluster.network.cidr"]
 
 
 def test_pods_have_addresses_on_all_nodes() -> None:
     pools = [plain(name=f"p{i}", max_nodes=1000) for i in range(5)]
-    assert "suffice for 4096" in found(beside=pools)["node_pools"]
+    assert "suffice for 4096" in mistakes_by_key(beside=pools)["node_pools"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_pods_have_addresses_on_all_nodes() -> None:
     ],
 )
 def test_a_network_of_yours_is_named_by_id_and_its_one_subnet(network: Network, keys: set[str]) -> None:
-    assert set(found(cluster=Cluster(network=network))) == keys
+    assert set(mistakes_by_key(cluster=Cluster(network=network))) == keys
 
 
 def test_spot_nodes_have_a_taint_that_azure_adds() -> None:

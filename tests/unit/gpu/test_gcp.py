@@ -21,7 +21,7 @@ H100 = {"name": "h100", "accelerator": "h100-80gb", "gpus": 8, "zones": ZONE}
 MIG = {"kind": "mig", "profile": "1g.10gb"}
 
 
-def found(
+def mistakes_by_key(
     *pools: dict[str, Any], gcp_settings: dict[str, Any] | None = None, cluster: dict[str, Any] | None = None
 ) -> dict[str, str]:
     mistakes = gcp.mistakes(
@@ -52,7 +52,7 @@ def found(
     ],
 )
 def test_nothing_is_said_about_pools_that_gke_can_make(pool: dict[str, Any]) -> None:
-    assert found(CPU, pool) == {}
+    assert mistakes_by_key(CPU, pool) == {}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_nothing_is_said_about_pools_that_gke_can_make(pool: dict[str, Any]) -> 
     ],
 )
 def test_what_gke_cannot_make_of_a_pool_is_told(pool: dict[str, Any], key: str, words: str) -> None:
-    said = found(CPU, pool)
+    said = mistakes_by_key(CPU, pool)
     assert list(said) == [f"node_pools[1].{key}"]
     assert words in said[f"node_pools[1].{key}"]
 
@@ -117,9 +117,9 @@ def test_what_gke_cannot_make_of_a_pool_is_told(pool: dict[str, Any], key: str, 
 def test_gpus_are_attached_in_powers_of_two() -> None:
     attachable = next(m for m in MACHINES if m.attachable)
     pool = {**L4, "accelerator": attachable.accelerator, "machine_type": attachable.name}
-    assert found(CPU, {**pool, "gpus": 2}) == {}
-    assert list(found(CPU, {**pool, "gpus": 3})) == ["node_pools[1].machine_type"]
-    assert found(CPU, {"name": "plain", "zones": ZONE, "machine_type": attachable.name}) == {}
+    assert mistakes_by_key(CPU, {**pool, "gpus": 2}) == {}
+    assert list(mistakes_by_key(CPU, {**pool, "gpus": 3})) == ["node_pools[1].machine_type"]
+    assert mistakes_by_key(CPU, {"name": "plain", "zones": ZONE, "machine_type": attachable.name}) == {}
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_gpus_are_attached_in_powers_of_two() -> None:
     ],
 )
 def test_gkes_own_pods_need_nodes_first(pools: list[dict[str, Any]]) -> None:
-    assert "has no pool for GKE's own pods" in found(*pools)["node_pools"]
+    assert "has no pool for GKE's own pods" in mistakes_by_key(*pools)["node_pools"]
 
 
 def test_the_account_is_named() -> None:
-    said = found(CPU, gcp_settings={"image_streaming": True})
+    said = mistakes_by_key(CPU, gcp_settings={"image_streaming": True})
     assert list(said) == ["gcp.project", "gcp.region"]
 
 
@@ -152,7 +152,7 @@ def test_the_account_is_named() -> None:
     ],
 )
 def test_what_gke_cannot_make_of_a_cluster_is_told(cluster: dict[str, Any], key: str) -> None:
-    assert list(found(CPU, cluster=cluster)) == [key]
+    assert list(mistakes_by_key(CPU, cluster=cluster)) == [key]
 
 
 @pytest.mark.parametrize(
@@ -164,17 +164,17 @@ def test_what_gke_cannot_make_of_a_cluster_is_told(cluster: dict[str, Any], key:
     ],
 )
 def test_nothing_is_said_about_clusters_that_gke_can_make(cluster: dict[str, Any]) -> None:
-    assert found(CPU, cluster=cluster) == {}
+    assert mistakes_by_key(CPU, cluster=cluster) == {}
 
 
 def test_pods_of_all_nodes_need_addresses() -> None:
     """A /20 gives 2048 addresses to pods, for 8 nodes; an upgrade adds one to each pool."""
     small = {**CLUSTER, "network": {"cidr": "10.60.0.0/20"}}
-    assert found({**CPU, "min_nodes": 7, "max_nodes": 7}, cluster=small) == {}
-    said = found({**CPU, "min_nodes": 8, "max_nodes": 8}, cluster=small)
+    assert mistakes_by_key({**CPU, "min_nodes": 7, "max_nodes": 7}, cluster=small) == {}
+    said = mistakes_by_key({**CPU, "min_nodes": 8, "max_nodes": 8}, cluster=small)
     assert "pod addresses for 8 nodes, but the pools have up to 9" in said["cluster.network.cidr"]
     adopted = {**CLUSTER, "network": {"existing": "net", "subnets": ["a"]}}
-    assert found({**CPU, "min_nodes": 1, "max_nodes": 999}, cluster=adopted) == {}
+    assert mistakes_by_key({**CPU, "min_nodes": 1, "max_nodes": 999}, cluster=adopted) == {}
 
 
 @pytest.mark.parametrize("cidr", ["10.0.0.0/12", "10.60.0.0/16", "192.168.0.0/20"])
@@ -189,8 +189,8 @@ def test_parts_of_the_network_do_not_overlap(cidr: str) -> None:
 
 def test_autopilot_makes_its_own_nodes() -> None:
     autopilot = {**GCP, "autopilot": True}
-    assert found(gcp_settings=autopilot) == {}
-    assert list(found(CPU, gcp_settings=autopilot)) == ["node_pools"]
+    assert mistakes_by_key(gcp_settings=autopilot) == {}
+    assert list(mistakes_by_key(CPU, gcp_settings=autopilot)) == ["node_pools"]
 
 
 def test_gke_advertises_gpus_unless_the_operator_does() -> None:

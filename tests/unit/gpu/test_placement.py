@@ -36,7 +36,7 @@ def config(*nodes: dict[str, Any], target: str = "aws", pods: list[dict[str, Any
     )
 
 
-def said(settings: StackConfig) -> list[str]:
+def mistake_messages(settings: StackConfig) -> list[str]:
     return [str(m) for m in placement.mistakes(settings)]
 
 
@@ -85,7 +85,9 @@ def test_two_owners_in_a_cluster_are_refused() -> None:
     assert (
         "headrace:node_pools[2].driver: its GPUs have driver owner 'operator' and advertiser 'operator', but those of"
         " 'l4' have 'cloud' and 'cloud'; give all pools with GPUs the same driver"
-    ) in said(config({**L4, "zones": ["europe-west4-a"]}, {**other, "zones": ["europe-west4-a"]}, target="gcp"))
+    ) in mistake_messages(
+        config({**L4, "zones": ["europe-west4-a"]}, {**other, "zones": ["europe-west4-a"]}, target="gcp")
+    )
 
 
 def test_pods_are_placed_on_their_nodes() -> None:
@@ -179,7 +181,7 @@ def test_slices_of_a_gpu() -> None:
     ],
 )
 def test_pods_that_find_no_node(nodes: list[dict[str, Any]], pods: dict[str, Any], expected: str) -> None:
-    found = said(config(*nodes, pods=[{"name": "gpu", **pods}]))
+    found = mistake_messages(config(*nodes, pods=[{"name": "gpu", **pods}]))
     assert any(expected in m for m in found), found
 
 
@@ -187,7 +189,7 @@ def test_a_cluster_of_yours_has_no_node_pools() -> None:
     settings = StackConfig.model_validate(
         {"target": "kubeconfig", "image": {"tag": "1"}, "pools": [{"name": "serving", "node_pool": "l4"}]}
     )
-    assert said(settings) == [
+    assert mistake_messages(settings) == [
         "headrace:pools[0].node_pool: names a node pool, but the stack does not create this cluster; use node_selector"
     ]
     assert placement.place(settings) is settings
@@ -241,7 +243,7 @@ def test_hosts_of_a_pool_are_nodes_of_a_pool() -> None:
     [pool] = placement.node_pools(settings)
     assert (pool.name, pool.gpus, pool.min_nodes, pool.max_nodes, pool.driver) == ("gpu", 2, 2, 2, "preinstalled")
     assert placement.gpu_owners(settings, pool) == placement.GpuOwners("preinstalled", "device_plugin")
-    assert said(settings) == [
+    assert mistake_messages(settings) == [
         "headrace:pools[1].replicas: 5 pods are more than the 4 that fit on max_nodes; raise max_nodes of 'gpu'"
     ]
     assert placement.place(settings).pools[1].node_selector == {POOL_LABEL: "gpu"}

@@ -12,14 +12,14 @@ from infra.volumes import mistakes
 HOSTS = [{"name": "cp1", "address": "192.0.2.11", "role": "control_plane"}]
 
 
-def said(storage: dict[str, Any], target: str = "onprem", **more: Any) -> list[str]:
+def mistake_messages(storage: dict[str, Any], target: str = "onprem", **more: Any) -> list[str]:
     given = {"data": {"access_mode": "ReadWriteOnce"}, **more}
     config = {"target": target, "onprem": {"hosts": HOSTS, "storage": storage}, **given}
     return [str(mistake) for mistake in mistakes(StackConfig.model_validate(config))]
 
 
 def test_the_defaults_fit() -> None:
-    assert said({"kind": "local"}) == []
+    assert mistake_messages({"kind": "local"}) == []
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,14 @@ def test_the_defaults_fit() -> None:
     ],
 )
 def test_what_no_volume_is(storage: dict[str, Any], more: dict[str, Any], expected: str) -> None:
-    [only] = said(storage, **more)
+    [only] = mistake_messages(storage, **more)
     assert only.startswith(expected)
 
 
 def test_claims_of_a_named_class_are_not_ours_to_judge() -> None:
-    assert said({}, kubernetes={"storage_class": "nfs"}, data={}) == []
-    assert said({"kind": "local", "size": "12Gi"}, data={"storage_class": "nfs"}) == []
+    assert mistake_messages({}, kubernetes={"storage_class": "nfs"}, data={}) == []
+    assert mistake_messages({"kind": "local", "size": "12Gi"}, data={"storage_class": "nfs"}) == []
 
 
 def test_other_targets_bring_their_own_volumes() -> None:
-    assert said({}, target="kubeconfig", data={}) == []
+    assert mistake_messages({}, target="kubeconfig", data={}) == []

@@ -38,7 +38,9 @@ GPU = Host.model_validate({"name": "g1", "address": "192.168.7.31", "gpus": 2, "
 SETTINGS = OnPrem(hosts=(PLANE,))
 
 
-def found(more: str = "", host: Host = PLANE, settings: OnPrem = SETTINGS, packages: tuple[str, ...] = ()) -> list[str]:
+def problem_messages(
+    more: str = "", host: Host = PLANE, settings: OnPrem = SETTINGS, packages: tuple[str, ...] = ()
+) -> list[str]:
     """Problems of a good host of which `more` is said instead."""
     names = {line.partition("=")[0] for line in more.splitlines()}
     kept = "\n".join(line for line in GOOD.splitlines() if line.partition("=")[0] not in names)
@@ -48,7 +50,7 @@ def found(more: str = "", host: Host = PLANE, settings: OnPrem = SETTINGS, packa
 
 
 def test_a_good_host_has_no_problems() -> None:
-    assert found() == []
+    assert problem_messages() == []
 
 
 @pytest.mark.parametrize(
@@ -74,21 +76,21 @@ def test_a_good_host_has_no_problems() -> None:
     ],
 )
 def test_what_is_wrong_is_said(said: str, problem: str) -> None:
-    [words] = found(said)
+    [words] = problem_messages(said)
     assert problem in words
 
 
 def test_a_node_of_this_stack_may_have_taken_its_ports() -> None:
-    assert found("owner=s\nkubernetes=/etc/kubernetes/kubelet.conf\ntaken=6443") == []
-    assert found("owner=s\ntaken=6443") != []
+    assert problem_messages("owner=s\nkubernetes=/etc/kubernetes/kubelet.conf\ntaken=6443") == []
+    assert problem_messages("owner=s\ntaken=6443") != []
 
 
 def test_packages_come_from_the_bundle_or_from_apt() -> None:
-    assert found("no_program=runc") == []
+    assert problem_messages("no_program=runc") == []
     offline = SETTINGS.model_copy(update={"bundle": "bundle"})
-    assert "which the bundle does not have" in found("no_program=runc", settings=offline)[0]
-    assert found("no_program=runc", settings=offline, packages=("runc",)) == []
-    assert "no dpkg" in found("no_program=runc\ndpkg=", settings=offline, packages=("runc",))[0]
+    assert "which the bundle does not have" in problem_messages("no_program=runc", settings=offline)[0]
+    assert problem_messages("no_program=runc", settings=offline, packages=("runc",)) == []
+    assert "no dpkg" in problem_messages("no_program=runc\ndpkg=", settings=offline, packages=("runc",))[0]
 
 
 def test_what_a_host_lacks_is_named_by_packages() -> None:
@@ -103,12 +105,12 @@ def test_what_a_host_lacks_is_named_by_packages() -> None:
 
 
 def test_gpus_need_their_driver_unless_the_operator_brings_it() -> None:
-    words = " ".join(found(host=GPU))
+    words = " ".join(problem_messages(host=GPU))
     assert "should have 2 GPUs, but nvidia-smi is not installed" in words
     assert "no nvidia-container-runtime" in words
-    assert "shows 1 GPUs" in found("gpus=1\nnvidia_runtime=yes", host=GPU)[0]
-    assert found("gpus=2\nnvidia_runtime=yes", host=GPU) == []
-    assert found(host=GPU, settings=SETTINGS.model_copy(update={"driver": "operator"})) == []
+    assert "shows 1 GPUs" in problem_messages("gpus=1\nnvidia_runtime=yes", host=GPU)[0]
+    assert problem_messages("gpus=2\nnvidia_runtime=yes", host=GPU) == []
+    assert problem_messages(host=GPU, settings=SETTINGS.model_copy(update={"driver": "operator"})) == []
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_each_example_has_a_plan(cloud: str) -> None:
         (None, "there is no Pulumi.mine.yaml"),
         ("", "has no `config:`"),
         ("config: [", "has no `config:`"),
-        ("config: {headrace:target: local}", "target local makes no nodes"),
+        ("config: {headrace:target: local}", "target local does not create nodes"),
         ("config: {headrace:target: aws}", "headrace:aws.account: is missing"),
         ("config: {headrace:target: aws, headrace:aws: {secure: AAAA}}", "headrace:aws: "),
     ],

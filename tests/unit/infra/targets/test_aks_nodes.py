@@ -56,14 +56,14 @@ GPU: dict[str, Any] = {
 """Of a pool with nothing but GPUs."""
 
 
-def said(args: Any) -> Any:
+def azure_values(args: Any) -> Any:
     """What is set in a tree of arguments, by the SDK's own names."""
     if isinstance(args, dict):
-        return {k: said(v) for k, v in args.items() if v is not None}
+        return {k: azure_values(v) for k, v in args.items() if v is not None}
     if not pulumi._types.is_input_type(type(args)):
         return args
     return {
-        name: said(value)
+        name: azure_values(value)
         for name, value in ((n, getattr(args, n)) for n in pulumi._types.input_type_py_to_pulumi_names(type(args)))
         if value is not None
     }
@@ -143,11 +143,11 @@ def slices(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_pool_becomes_an_agent_pool(settings: dict[str, Any], expected: dict[str, Any]) -> None:
     made = agent_pool(NodePool(**settings), Cluster(kubernetes_version="1.35"), "rg", "headrace", "subnet", CPU["tags"])
-    assert said(made) == expected
+    assert azure_values(made) == expected
 
 
 def test_the_system_pool_takes_nothing_but_aks_own() -> None:
-    made = said(system_pool(Cluster(), "subnet", {}))
+    made = azure_values(system_pool(Cluster(), "subnet", {}))
     assert made["node_taints"] == ["CriticalAddonsOnly=true:NoSchedule"]
     assert (made["name"], made["mode"], made["count"], made["os_sku"]) == ("system", "System", 2, "Ubuntu")
     assert made["enable_node_public_ip"] is False

@@ -20,7 +20,7 @@ def document(**cluster: str) -> dict[str, Any]:
     }
 
 
-def said(settings: Kubernetes, content: str = "") -> str:
+def mistake_message(settings: Kubernetes, content: str = "") -> str:
     with pytest.raises(ClusterUnusable) as raised:
         read_kubeconfig(settings, content)
     return str(raised.value.mistake)
@@ -63,8 +63,8 @@ def test_a_cluster_keeps_its_identity_when_it_moves() -> None:
     ],
 )
 def test_one_that_cannot_be_used(content: str, settings: dict[str, str], expected: str) -> None:
-    assert expected in said(Kubernetes(**settings), content)
+    assert expected in mistake_message(Kubernetes(**settings), content)
 
 
 def test_one_that_is_not_there(tmp_path: Path) -> None:
-    assert f"there is no file {tmp_path}/none" in said(Kubernetes(kubeconfig=f"{tmp_path}/none"))
+    assert f"there is no file {tmp_path}/none" in mistake_message(Kubernetes(kubeconfig=f"{tmp_path}/none"))
