@@ -153,9 +153,9 @@ class Session:
         Raises `Problem` with the processes that cannot be ended.
         """
         self._signal(signal.SIGTERM)
-        if not self._gone(patience_s):
+        if not self._wait_for_end(patience_s):
             self._signal(signal.SIGKILL)
-            if not self._gone(10):
+            if not self._wait_for_end(10):
                 left = ", ".join(str(p.pid) for p in self.members())
                 raise Problem(f"these processes do not end even after SIGKILL: {left}; inspect them with ps")
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -165,7 +165,7 @@ class Session:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, number)
 
-    def _gone(self, seconds: float) -> bool:
+    def _wait_for_end(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while self.members():
             _reap()
