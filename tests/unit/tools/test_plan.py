@@ -15,7 +15,7 @@ from tools.report import ToolError
 def test_each_example_has_a_plan(cloud: str) -> None:
     lines = plan.plan(cloud).splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["cpu", "gpu"]
-    assert lines[3].startswith("In all ")
+    assert lines[3].startswith("Total: ")
     assert lines[-1].startswith("  fits")
 
 
@@ -46,11 +46,11 @@ def test_encrypted_settings_stay_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     remote = "    - {name: r, engine: remote, url: 'https://m.example.com/v1', api_key: {secure: AAAA}}\n"
     monkeypatch.setattr(plan, "CHECKOUT", tmp_path)
     (tmp_path / "Pulumi.mine.yaml").write_text(example.replace("  headrace:models:\n", f"  headrace:models:\n{remote}"))
-    assert "In all" in plan.plan("mine")
+    assert "Total:" in plan.plan("mine")
 
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert plan.main(["--stack", "no-such"]) == 1
     assert "there is no Pulumi.no-such.yaml" in capsys.readouterr().err
     assert plan.main(["--stack", "aws"]) == 0
-    assert "In all" in capsys.readouterr().out
+    assert "Total:" in capsys.readouterr().out

@@ -35,7 +35,7 @@ def test_a_free_block_is_chosen_and_a_busy_one_is_said(monkeypatch: pytest.Monke
     busy = {port for base in BASES[:-1] for port in [base + 7]}
     monkeypatch.setattr(ports, "is_free", lambda port, host="": port not in busy)
     assert choose(0, "seed").base == BASES[-1]
-    with pytest.raises(Problem, match=r"port 11007 of Ray's block 11000-11999 is taken .*headrace:ports.ray"):
+    with pytest.raises(Problem, match=r"port 11007 of Ray's block 11000-11999 is used by .*headrace:ports.ray"):
         choose(11_000, "seed")
 
 

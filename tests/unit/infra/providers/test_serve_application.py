@@ -25,7 +25,7 @@ def test_a_proxy_that_is_late_is_waited_for() -> None:
 
 
 def test_what_serve_refuses_is_said_at_once() -> None:
-    with pytest.raises(Problem, match="refused the applications: ValueError: no"):
+    with pytest.raises(Problem, match="rejected the applications: ValueError: no"):
         _deploy(serve(iter([(400, "ValueError: no")])), {"applications": []}, Task(print))
 
 

@@ -470,7 +470,7 @@ def test_a_private_api_server_in_an_adopted_network(plan: Callable[..., Plan]) -
 def test_an_adopted_network_without_the_zone() -> None:
     found = [("subnet-b", "eu-central-1b"), ("subnet-a", "eu-central-1a")]
     assert subnets_in_zones(found, ["eu-central-1a"]) == ["subnet-a"]
-    with pytest.raises(pulumi.RunError, match=r"has none in eu-central-1c, but in eu-central-1a, eu-central-1b"):
+    with pytest.raises(pulumi.RunError, match=r"has none in eu-central-1c, only in eu-central-1a, eu-central-1b"):
         subnets_in_zones(found, ["eu-central-1c"])
 
 
