@@ -162,7 +162,9 @@ def test_one_that_kserve_gave_up_is_not_waited_for(cluster: Cluster) -> None:
 
 def test_one_that_never_gets_ready_ends_with_what_it_waits_for(cluster: Cluster) -> None:
     cluster.statuses = [{"conditions": [{"type": "PredictorReady", "status": "Unknown"}]}]
-    with pytest.raises(Problem, match="not ready after 0 s: PredictorReady is Unknown\nfor details, run kubectl describe infer"):
+    with pytest.raises(
+        Problem, match="not ready after 0 s: PredictorReady is Unknown\nfor details, run kubectl describe infer"
+    ):
         InferenceEndpointProvider().create(wanted(cluster, timeout_s=0), Log())
 
 
