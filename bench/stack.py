@@ -13,7 +13,7 @@ from bench.load import Target
 from bench.processes import BenchError
 from infra.providers.session import Session
 from infra.targets.layout import CHECKOUT, Layout
-from tools.workspace import Workspace
+from tools.stack.workspace import Workspace
 
 STACK = "bench"
 
@@ -48,7 +48,7 @@ def pids() -> Sequence[int]:
 
 def current() -> Stack:
     """Returns the stack that is up."""
-    outputs = Workspace.of(STACK).outputs()
+    outputs = Workspace.prepare(STACK).outputs()
     return Stack(str(outputs["url"]), str(outputs["api_key"]))
 
 

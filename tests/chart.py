@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tools.find import ensure
+from tools.binaries.find import ensure
 
 CHART = Path(__file__).parents[1] / "charts" / "headrace"
 FULL = CHART / "ci" / "full-values.yaml"

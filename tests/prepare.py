@@ -21,7 +21,8 @@ import pytest
 
 from infra.versions import CLUSTER_KITS, HELM, KITS, KUBERNETES_BEFORE, PROMETHEUS, PULUMI, PULUMI_KUBERNETES, Kit
 from tests import browser, node, schemas
-from tools import charts, environment, find
+from tools import charts, environment
+from tools.binaries import find
 from tools.report import ToolError, say
 
 HERE = Path(__file__).parent
@@ -44,11 +45,11 @@ def _npm(folder: str) -> tuple[str, Fetch]:
 
 
 def _locked(name: str) -> tuple[str, Fetch]:
-    return f"environment of {name}", partial(environment.locked, name)
+    return f"environment of {name}", partial(environment.locked_environment, name)
 
 
 def _modules(*names: str) -> Iterable[tuple[str, Fetch]]:
-    return ((name, partial(charts.module, name)) for name in names)
+    return ((name, partial(charts.go_module_folder, name)) for name in names)
 
 
 FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {

@@ -15,7 +15,7 @@ import yaml
 
 from infra.targets.layout import CHECKOUT
 from tests.examples import settings
-from tools import find
+from tools.binaries import find
 
 Object = dict[str, Any]
 

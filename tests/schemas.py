@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tools.charts import module
+from tools.charts import go_module_folder
 
 Object = dict[str, Any]
 SchemaOf = Callable[[Object], Object]
@@ -55,7 +55,7 @@ def schema_of(request: pytest.FixtureRequest) -> SchemaOf:
     """The JSON Schema of an object: Kubernetes' own, or that of its CRD. Unknown fields are mistakes."""
     crds: dict[tuple[str, str], Object] = {}
     for name, pattern in CRDS.items():
-        for file in sorted(module(name).glob(pattern)):
+        for file in sorted(go_module_folder(name).glob(pattern)):
             for crd in yaml.load_all(file.read_text(), Loader):
                 for version in crd["spec"]["versions"]:
                     key = f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]
@@ -64,7 +64,7 @@ def schema_of(request: pytest.FixtureRequest) -> SchemaOf:
     @cache
     def built_in(api: str) -> Object:
         path = f"apis__{api.replace('/', '__')}" if "/" in api else f"api__{api}"
-        file = module(request.param) / "api" / "openapi-spec" / "v3" / f"{path}_openapi.json"
+        file = go_module_folder(request.param) / "api" / "openapi-spec" / "v3" / f"{path}_openapi.json"
         return dict(json.loads(file.read_text()))
 
     @cache

@@ -252,7 +252,7 @@ class S3(ObjectStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._environment = environment.locked("test-s3")
+        self._environment = environment.locked_environment("test-s3")
         self.key = self.secret = ""
         self.start()
 
@@ -292,7 +292,7 @@ class Gcs(ObjectStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._environment = environment.locked("test-s3")
+        self._environment = environment.locked_environment("test-s3")
         self._token = secrets.token_hex()
         self.start()
 

@@ -1,16 +1,17 @@
-"""`python -m tools`: shows, obtains and names the binaries that the stack drives."""
+"""`python -m tools`: lists and obtains the binaries that a stack runs on."""
 
 import argparse
 import sys
 
 from infra.versions import CLUSTER_KITS, KITS, Kit
-from tools import cache, find
+from tools import cache
+from tools.binaries import find
 from tools.report import ToolError, say
 
 _ALL = (*KITS, *CLUSTER_KITS)
 EPILOG = f"""\
 A tool is taken from PATH if its version is accepted, else from the cache ({cache.root()};
-HEADRACE_CACHE names another), else from the vendor's release (checksum pinned), else it is built with Go.
+HEADRACE_CACHE names another folder), else from the vendor's release (checksum pinned), else it is built with Go.
 """
 
 
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         match options.command:
             case "ensure":
-                _print([(kit, find.obtain(kit)) for kit in find.kits_of(options.names, _ALL) or KITS])
+                _print([(kit, find.obtain(kit)) for kit in find.kits_for(options.names, _ALL) or KITS])
             case "path":
                 print(find.ensure([options.name], _ALL)[options.name])
             case "bin":
@@ -31,48 +32,48 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; what was built so far is kept, run it again to go on")
+        say("interrupted; finished parts are kept, run it again to continue")
         return 130
     return 0
 
 
-def _print(rows: list[tuple[Kit, find.Found | None]]) -> None:
+def _print(rows: list[tuple[Kit, find.InstalledKit | None]]) -> None:
     table = [("TOOL", "VERSION", "SOURCE", "PATH")]
     for kit, found in rows:
         for name in kit.binaries:
             if found:
                 table.append((name, found.version, found.source, str(found.files[name])))
             else:
-                table.append((name, "-", "missing", _offer(kit)))
+                table.append((name, "-", "missing", _advice(kit)))
     widths = [max(len(row[column]) for row in table) for column in range(3)]
     for row in table:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
 
 
-def _offer(kit: Kit) -> str:
-    """Says what `ensure` would do."""
-    ways = ", else ".join(f"{route.label} {route.version}" for route in find.routes(kit))
+def _advice(kit: Kit) -> str:
+    """Returns how `ensure` would obtain a missing kit."""
+    sources = ", else ".join(f"{source.label} {source.version}" for source in find.sources(kit))
     other = find.version_on_path(kit)
-    reason = f"PATH has {other}, accepted is {find.accepted(kit)}; " if other else ""
-    return f"{reason}`ensure` would get it by {ways}" if ways else f"{reason}see {kit.homepage}"
+    reason = f"PATH has {other}, accepted is {find.accepted_versions(kit)}; " if other else ""
+    return f"{reason}`ensure` would obtain it by {sources}" if sources else f"{reason}see {kit.homepage}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools",
-        description="The binaries that the stack drives. Without a command: what was found, and where.",
+        description="The binaries that a stack runs on. Without a command: lists each with its version and path.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
     known = ", ".join(name for kit in _ALL for name in kit.binaries)
     ensure = commands.add_parser(
-        "ensure", help="obtain tools (all but those of the test cluster, if none is named) and show them"
+        "ensure", help="obtain the named tools (by default all but those of the test cluster) and list them"
     )
     ensure.add_argument("names", nargs="*", metavar="name", help=known)
-    path = commands.add_parser("path", help="print the path of one tool, obtaining it if need be")
+    path = commands.add_parser("path", help="print the path of one tool, obtaining it if necessary")
     path.add_argument("name", help=known)
-    folder = commands.add_parser("bin", help="print a folder of links to the tools, to be put on PATH")
+    folder = commands.add_parser("bin", help="print a folder of links to the tools, to put on PATH")
     folder.add_argument("names", nargs="*", metavar="name", help=known)
     return parser
 

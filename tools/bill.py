@@ -1,4 +1,4 @@
-"""`python -m tools.bill FILE`: the software bill of materials of this environment (CycloneDX 1.6)."""
+"""`python -m tools.bill FILE`: writes the software bill of materials of this environment (CycloneDX 1.6)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tools.report import say
 def write(out: Path) -> int:
     """Writes the bill and returns how many packages it lists. The same environment gives the same bytes."""
     components = sorted(_components(), key=lambda each: str(each.bom_ref.value))
-    digest = hashlib.sha256("".join(f"{c.bom_ref.value}\n{_record(c)}" for c in components).encode()).hexdigest()
+    digest = hashlib.sha256("".join(f"{c.bom_ref.value}\n{_values(c)}" for c in components).encode()).hexdigest()
     application = Component(name="headrace", type=ComponentType.APPLICATION, bom_ref="headrace")
     bom = Bom(components=components, serial_number=uuid.uuid5(uuid.NAMESPACE_OID, digest))
     bom.metadata = BomMetaData(component=application, timestamp=MADE)
@@ -39,24 +39,24 @@ def _components() -> Iterator[Component]:
     for each in distributions():
         fields = cast(Message, each.metadata)
         purl = PackageURL("pypi", None, canonicalize_name(fields["Name"]), fields["Version"])
-        if purl.name not in seen:  # the first is the one that is imported
+        if purl.name not in seen:  # of several versions on the path, Python imports the first
             seen.add(purl.name)
-            yield component(purl, python_licenses(fields), _found(each))
+            yield component(purl, python_licenses(fields), _properties(each))
 
 
-def _found(each: Distribution) -> dict[str, str]:
-    record = each.read_text("RECORD")
+def _properties(distribution: Distribution) -> dict[str, str]:
+    record = distribution.read_text("RECORD")
     return {} if record is None else {"record": hashlib.sha256(record.encode()).hexdigest()}
 
 
-def _record(each: Component) -> str:
-    return "".join(str(found.value) for found in each.properties)
+def _values(component: Component) -> str:
+    return "".join(str(each.value) for each in component.properties)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the bill; returns the exit status."""
+    """Writes the bill and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.bill", description=__doc__)
-    parser.add_argument("file", type=Path, help="where to write it")
+    parser.add_argument("file", type=Path, help="the file to write")
     file: Path = parser.parse_args(argv).file
     say(f"{file}: {write(file)} packages")
     return 0

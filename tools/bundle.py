@@ -1,4 +1,4 @@
-"""`python -m tools.bundle`: an offline bundle, from which hosts without the internet become a cluster."""
+"""`python -m tools.bundle`: writes an offline bundle, from which machines without internet become a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGES = "images.tar"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes a bundle; returns 0, or 1 with a line on stderr."""
+    """Writes a bundle; returns 0, or 1 with a line on stderr."""
     options = _parser().parse_args(arguments)
     try:
         binaries = {name: options.binaries / name for name in BINARIES}
@@ -28,27 +28,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ToolError, ArchiveError, OSError) as error:
         say(f"error: {error}")
         return 1
-    say(f"headrace:onprem.bundle is to be {options.folder}")
+    say(f"set headrace:onprem.bundle to {options.folder}")
     return 0
 
 
 def make(
     folder: Path, version: str, binaries: Mapping[str, Path], archives: Sequence[Path], packages: Sequence[Path] = ()
 ) -> None:
-    """Writes a bundle: Kubernetes' binaries by name, images of OCI archives, and Debian's packages.
+    """Writes a bundle of Kubernetes' binaries by name, the images of OCI archives, and Debian packages.
 
-    Files are linked where they can be. Raises `ToolError` for a folder that is there, and for a missing file.
+    Files are hard links where possible. Raises `ToolError` when the folder exists or a file does not.
     """
     if folder.exists():
-        raise ToolError(f"{folder} is there; remove it, or name another folder")
+        raise ToolError(f"{folder} exists; remove it, or name another folder")
     for file in (*binaries.values(), *archives, *packages):
         if not file.is_file():
-            raise ToolError(f"there is no file {file}")
+            raise ToolError(f"{file} does not exist, or is not a file")
     work = folder.with_name(f".{folder.name}.{os.getpid()}")
     work.mkdir(parents=True)
     try:
         placed = {name: _place(file, work / "bin") for name, file in binaries.items()}
-        debs = {_package(file): _place(file, work / "packages") for file in packages}
+        debs = {_package_name(file): _place(file, work / "packages") for file in packages}
         write_bundle(work / IMAGES, archives)
         digests = {entry["annotations"][IMAGE_NAME]: entry["digest"] for entry in manifests(work / IMAGES)}
         files = sorted({IMAGES, *placed.values(), *debs.values()})
@@ -67,32 +67,32 @@ def make(
 
 
 def _place(file: Path, folder: Path) -> str:
-    """The file's name in the bundle; one that is there under several names is placed once."""
+    """Places a file in the bundle and returns its path there; a file with several names is placed once."""
     file = file.resolve()
     folder.mkdir(exist_ok=True)
-    place = folder / file.name
-    if not place.exists():
+    target = folder / file.name
+    if not target.exists():
         try:
-            os.link(file, place)
+            os.link(file, target)
         except OSError:  # on another file system
-            shutil.copy2(file, place)
+            shutil.copy2(file, target)
     return f"{folder.name}/{file.name}"
 
 
-def _package(file: Path) -> str:
+def _package_name(file: Path) -> str:
     done = subprocess.run(["dpkg-deb", "--field", str(file), "Package"], capture_output=True, text=True)
     if done.returncode:
-        raise ToolError(f"{file} is no package of Debian's: {done.stderr.strip()}")
+        raise ToolError(f"{file} is not a Debian package: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.bundle", description=__doc__)
-    parser.add_argument("folder", type=Path, help="is made")
-    parser.add_argument("--version", required=True, help="of Kubernetes, for example 1.37.2")
+    parser.add_argument("folder", type=Path, help="the folder to create")
+    parser.add_argument("--version", required=True, help="version of Kubernetes, for example 1.37.2")
     parser.add_argument("--binaries", type=Path, required=True, help=f"folder with {', '.join(BINARIES)}")
-    parser.add_argument("--image", type=Path, action="append", required=True, help="OCI archive with images, repeated")
-    parser.add_argument("--deb", type=Path, action="append", default=[], help="package of Debian's, repeated")
+    parser.add_argument("--image", type=Path, action="append", required=True, help="OCI archive of images; repeatable")
+    parser.add_argument("--deb", type=Path, action="append", default=[], help="Debian package; repeatable")
     return parser
 
 

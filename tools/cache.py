@@ -1,7 +1,6 @@
-"""Installed tools on disk: one folder per kit, version, platform and key, with the checksum of each file.
+"""The cache: folders that are installed all or nothing, with the checksum of each file, and locks between processes.
 
-A folder appears whole, by rename. Its files are checked on each use: `read` never returns a file that has changed
-since it was installed.
+Checksums are verified at each use: `installed_files` never returns a file that has changed since its installation.
 """
 
 import fcntl
@@ -19,12 +18,12 @@ from tools.report import say
 MANIFEST = "manifest.json"
 
 
-class Damaged(Exception):
-    """A cached file is missing or is not what was installed; the text names it."""
+class DamagedFileError(Exception):
+    """A cached file is missing or differs from what was installed; the text names it."""
 
 
 def root() -> Path:
-    """HEADRACE_CACHE, else ~/.cache/headrace."""
+    """Returns the cache's folder: HEADRACE_CACHE, else ~/.cache/headrace."""
     configured = os.environ.get("HEADRACE_CACHE")
     return Path(configured).resolve() if configured else Path.home() / ".cache" / "headrace"
 
@@ -37,9 +36,9 @@ def sha256(file: Path) -> str:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Holds the cache's lock of that name; waits, and says so, while another process holds it.
+    """Holds the cache's lock of that name; prints a line when it has to wait for another process.
 
-    A child started with `close_fds=False` holds it too: if this process is killed, the next one waits for the child.
+    Children started with `close_fds=False` hold the lock too: if this process is killed, others wait for its children.
     """
     root().mkdir(mode=0o700, parents=True, exist_ok=True)
     with (root() / f"{name}.lock").open("w") as file:
@@ -52,11 +51,11 @@ def lock(name: str) -> Iterator[None]:
         yield
 
 
-def read(folder: Path, names: Iterable[str]) -> dict[str, Path] | None:
-    """Returns the named files of an installed folder, checked; None if there is no such folder.
+def installed_files(folder: Path, names: Iterable[str]) -> dict[str, Path] | None:
+    """Returns the named files of an installed folder after verifying them; None if the folder does not exist.
 
     Raises:
-        Damaged: a file is missing or its checksum is not the one recorded at install.
+        DamagedFileError: a file is missing, or its checksum differs from the one recorded at its installation.
     """
     if not folder.exists():
         return None
@@ -65,16 +64,16 @@ def read(folder: Path, names: Iterable[str]) -> dict[str, Path] | None:
         files = {name: folder / name for name in names}
         for name, file in files.items():
             if sha256(file) != recorded[name]:
-                raise Damaged(f"{name} has changed since it was installed")
+                raise DamagedFileError(f"{name} has changed since it was installed")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{type(error).__name__}: {error}") from error
+        raise DamagedFileError(f"{type(error).__name__}: {error}") from error
     return files
 
 
 def install(folder: Path, names: Iterable[str], make: Callable[[Path], None]) -> dict[str, Path]:
-    """Lets `make` fill an empty folder with the named files and puts it in place, all or nothing.
+    """Installs a folder, all or nothing: `make` writes the named files into an empty one, which is then renamed.
 
-    Call it under `lock`. A damaged folder of the same name is replaced; what a killed run left is removed.
+    The caller holds `lock`. A damaged folder of the same name is replaced, and leftovers of killed runs are removed.
     """
     prefix = f".{folder.name}-"
     for leftover in folder.parent.glob(f"{prefix}*"):
@@ -94,9 +93,9 @@ def install(folder: Path, names: Iterable[str], make: Callable[[Path], None]) ->
 
 
 def link(files: dict[str, Path]) -> Path:
-    """Returns a folder that holds nothing but a link to each file, to be put on PATH.
+    """Returns a folder for PATH that holds a link to each file and nothing else.
 
-    Its name is made from the links, so it never changes under a process that uses it.
+    Its name is a digest of the links, so that its content never changes under a process that uses it.
     """
     listing = "".join(f"{name}={file}\n" for name, file in sorted(files.items()))
     folder = root() / "bin" / hashlib.sha256(listing.encode()).hexdigest()[:12]

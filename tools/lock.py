@@ -1,8 +1,8 @@
 """`make lock`: compiles the hash-locked requirement files from the groups in pyproject.toml.
 
-The files name no index: where packages come from is the machine's business. All groups are resolved together
-first, so that one environment can hold them all. Those of the GPU images stand alone, for Linux on x86-64 and Debian
-12's Python and C library; what they share with `serving` has its version where it can.
+The files name no package index, since each machine has its own. The groups of the shared environment are resolved
+together first, so that one environment can hold them all. Those of the GPU images are resolved separately, for Linux on
+x86-64 with Debian 12's Python and C library; packages that they share with `serving` get the same version if possible.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tools import package_index
 from tools.environment import GROUPS, WITHOUT_DEPENDENCIES
 
 ROOT = Path(__file__).resolve().parents[1]
-TOGETHER = ("uv", *(group for group in GROUPS if group not in WITHOUT_DEPENDENCIES))
-"""Groups of everyone's environment, and what installs them."""
+SHARED = ("uv", *(group for group in GROUPS if group not in WITHOUT_DEPENDENCIES))
+"""Groups of the shared environment, and uv, which installs them."""
 STANDALONE = ("vllm", "training")
 """Groups of images that are too large for everyone's environment."""
-APART = ("checkov", "test-s3", "comply", "bench-litellm", "bench-vllm-router")
-"""Groups of programs that run in environments of their own, whatever versions ours has."""
+ISOLATED = ("checkov", "test-s3", "comply", "bench-litellm", "bench-vllm-router")
+"""Groups of programs that run in their own environments, independent of the versions in the shared one."""
 
-_EVERYWHERE = ("--universal",)
+_ALL_PLATFORMS = ("--universal",)
 _GPU_IMAGE = ("--python-platform", "x86_64-manylinux_2_36", "--only-binary", ":all:")
 _COMPILE = [
     "uv",
@@ -43,32 +43,32 @@ _COMPILE = [
 ]
 
 
-def compile_to(output: Path, *arguments: str, platform: Sequence[str] = _EVERYWHERE) -> None:
-    """Runs uv, in the checkout. Versions that the output already names are kept where they can be."""
+def compile_to(output: Path, *arguments: str, platform: Sequence[str] = _ALL_PLATFORMS) -> None:
+    """Runs `uv pip compile` in the checkout. Versions in an existing output are kept where possible."""
     uv = str(Path(sys.executable).with_name("uv"))
     command = [uv, *_COMPILE[1:], *platform, *arguments, "--output-file", str(output)]
     subprocess.run(command, cwd=ROOT, env=package_index.uv_environment(), check=True)
 
 
 def lock(folder: Path, upgrade: bool) -> None:
-    """Writes every requirement file into `folder`; keeps the versions that stand unless `upgrade`."""
+    """Writes every requirement file into `folder`; keeps current versions unless `upgrade`."""
     folder.mkdir(exist_ok=True)
     current = ROOT / "requirements"
     with tempfile.TemporaryDirectory() as scratch:
-        together = Path(scratch) / "together.txt"
-        standing = Path(scratch) / "standing.txt"
-        kept = [current / f"{g}.txt" for g in TOGETHER if not upgrade]
-        standing.write_text("\n".join(file.read_text() for file in kept if file.exists()))
-        groups = [f"--group=pyproject.toml:{g}" for g in TOGETHER]
-        compile_to(together, *groups, "--constraint", str(standing))
-        for group in TOGETHER:
-            compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", "--constraint", str(together))
+        shared = Path(scratch) / "shared.txt"
+        current_versions = Path(scratch) / "current_versions.txt"
+        kept = [current / f"{g}.txt" for g in SHARED if not upgrade]
+        current_versions.write_text("\n".join(file.read_text() for file in kept if file.exists()))
+        groups = [f"--group=pyproject.toml:{g}" for g in SHARED]
+        compile_to(shared, *groups, "--constraint", str(current_versions))
+        for group in SHARED:
+            compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", "--constraint", str(shared))
     for group in STANDALONE:
-        standing_alone = current / f"{group}.txt"
-        fresh = upgrade or not standing_alone.exists()
-        _prefer(folder / "serving.txt" if fresh else standing_alone, folder / f"{group}.txt")
+        existing = current / f"{group}.txt"
+        fresh = upgrade or not existing.exists()
+        _prefer(folder / "serving.txt" if fresh else existing, folder / f"{group}.txt")
         compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", platform=_GPU_IMAGE)
-    for group in APART:
+    for group in ISOLATED:
         _prefer(None if upgrade else current / f"{group}.txt", folder / f"{group}.txt")
         compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}")
     for group in WITHOUT_DEPENDENCIES:
@@ -76,7 +76,7 @@ def lock(folder: Path, upgrade: bool) -> None:
 
 
 def _prefer(versions: Path | None, output: Path) -> None:
-    """Has uv keep the versions of another file where it can: it prefers what its output already names."""
+    """Makes uv prefer the versions of another file, by copying it to the output: uv prefers versions found there."""
     if versions is None:
         output.unlink(missing_ok=True)
     elif versions.exists() and versions != output:
@@ -84,21 +84,21 @@ def _prefer(versions: Path | None, output: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Locks, or with `--check` says whether the files still fit pyproject.toml."""
+    """Writes the locked files, or with `--check` reports those that no longer match pyproject.toml."""
     parser = argparse.ArgumentParser(prog="python -m tools.lock", description=__doc__)
-    parser.add_argument("--upgrade", action="store_true", help="take the newest versions that pyproject.toml allows")
+    parser.add_argument("--upgrade", action="store_true", help="use the newest versions that pyproject.toml allows")
     parser.add_argument("--check", action="store_true", help="change nothing; fail when the files would change")
     args = parser.parse_args(argv)
-    standing = ROOT / "requirements"
+    current = ROOT / "requirements"
     if not args.check:
-        lock(standing, args.upgrade)
+        lock(current, args.upgrade)
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         lock(Path(scratch), upgrade=False)
-        files = [f"{name}.txt" for name in (*TOGETHER, *STANDALONE, *APART, *WITHOUT_DEPENDENCIES)]
-        stale = [f for f in files if (Path(scratch) / f).read_bytes() != (standing / f).read_bytes()]
+        files = [f"{name}.txt" for name in (*SHARED, *STANDALONE, *ISOLATED, *WITHOUT_DEPENDENCIES)]
+        stale = [f for f in files if (Path(scratch) / f).read_bytes() != (current / f).read_bytes()]
     for name in stale:
-        print(f"requirements/{name} does not fit pyproject.toml; run make lock", file=sys.stderr)
+        print(f"requirements/{name} does not match pyproject.toml; run `make lock`", file=sys.stderr)
     return bool(stale)
 
 

@@ -1,6 +1,6 @@
-"""`python -m tools.manifests PATH...`: holds manifests against the rules of the policy pack.
+"""`python -m tools.manifests PATH...`: checks Kubernetes manifests against the rules of the policy pack.
 
-Manifests are what `helm template` prints, or what `up` writes with the setting `kubernetes.render`.
+Manifests come from `helm template`, or from `make up` with the setting `kubernetes.render`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from infra.policies.catalogue import evaluate_manifests
 from tools.report import ToolError, say
 
 
-def read(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The objects in files, in the YAML files below folders, and in the standard input (`-`).
+def read_objects(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yields the objects in files, in the YAML files below folders, and on standard input (`-`).
 
     Raises:
-        ToolError: something cannot be read, or is no manifest.
+        ToolError: a file cannot be read, or holds something other than Kubernetes objects.
     """
     for path in paths:
         for name, text in _texts(path):
             try:
                 documents = list(yaml.load_all(text, yaml.CSafeLoader))
             except yaml.YAMLError as error:
-                raise ToolError(f"{name} is no YAML: {' '.join(str(error).split())}") from None
+                raise ToolError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
             for document in documents:
                 if document is None:
                     continue
                 if not isinstance(document, dict) or not {"apiVersion", "kind"} <= document.keys():
-                    raise ToolError(f"{name} holds something that is no object of Kubernetes")
+                    raise ToolError(f"{name} holds a document that is not a Kubernetes object")
                 yield from document.get("items") or () if document["kind"] == "List" else [document]
 
 
@@ -52,23 +52,22 @@ def _texts(path: str) -> Iterator[tuple[str, str]]:
 
 
 def check(paths: Sequence[str]) -> int:
-    """Prints what breaks a rule, with what to do about it; returns 1 when a mandatory rule is broken."""
-    objects = list(read(paths))
-    found = evaluate_manifests(objects)
-    for violation in found:
+    """Prints each violation and how to remedy it; returns 1 when a mandatory rule is violated."""
+    objects = list(read_objects(paths))
+    violations = evaluate_manifests(objects)
+    for violation in violations:
         print(f"{violation.rule.level}: {violation}")
-    broken = [v for v in found if not v.exception]
-    for rule in {v.rule.name: v.rule for v in broken}.values():
+    unexcused = [v for v in violations if not v.exception]
+    for rule in {v.rule.name: v.rule for v in unexcused}.values():
         print(f"\n{rule.name}: {rule.remediation}")
-    mandatory = sum(v.rule.level == "mandatory" for v in broken)
-    say(
-        f"{len(objects)} objects: {mandatory} violations of mandatory rules, {len(broken) - mandatory} of advisory ones"
-    )
+    mandatory = sum(v.rule.level == "mandatory" for v in unexcused)
+    advisory = len(unexcused) - mandatory
+    say(f"{len(objects)} objects: {mandatory} violations of mandatory rules, {advisory} of advisory ones")
     return 1 if mandatory else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Checks and returns the exit status."""
+    """Checks the manifests and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.manifests", description=__doc__)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, a folder, or - for the standard input")
     try:

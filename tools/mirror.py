@@ -1,6 +1,6 @@
-"""`python -m tools.mirror`: what a stack on Kubernetes takes from elsewhere, for whoever fills a mirror.
+"""`python -m tools.mirror`: lists the images, charts and files that a stack on Kubernetes downloads, to fill a mirror.
 
-One line for each: its kind, where it comes from, and for an image what the cluster pulls instead of it.
+One line for each: its kind, its origin, and for a mirrored image the name that the cluster pulls.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from infra.config_loader import PLAIN_TEXT, load
 from infra.mistakes import report
 from infra.versions import Chart, Manifests
 from tools.report import ToolError, say
-from tools.workspace import Workspace
+from tools.stack.workspace import Workspace
 
 
 def items(config: StackConfig) -> Iterator[tuple[str, str, str]]:
-    """Kind, origin, and what stands for it in this stack; each once."""
+    """Yields kind, origin and, for a mirrored image, the name that the cluster pulls; there may be duplicates."""
     yield "image", chart.image_reference(config.image), ""
     for pool in config.pools:
         if pool.image:
@@ -30,21 +30,21 @@ def items(config: StackConfig) -> Iterator[tuple[str, str, str]]:
     for addon in ADDONS:
         if addon.choice(config) != "install":
             continue
-        its = addon.chart(config)
-        for origin in its.images.values():
+        addon_chart = addon.chart(config)
+        for origin in addon_chart.images.values():
             pulled = config.mirror.image(origin)
             yield "image", origin, pulled if pulled != origin else ""
-        yield "chart", _where(its), ""
+        yield "chart", _origin(addon_chart), ""
         if isinstance(addon.crds, Chart):
-            yield "chart", _where(addon.crds), ""
+            yield "chart", _origin(addon.crds), ""
         elif isinstance(addon.crds, Manifests):
             yield from (("file", f"{addon.crds.location}/{name}", "") for name in addon.crds.files)
 
 
-def _where(its: Chart) -> str:
-    if its.source == "repo":
-        return f"{its.location} {its.name} {its.version}"
-    return f"{its.location} {its.version}"
+def _origin(source: Chart) -> str:
+    if source.source == "repo":
+        return f"{source.location} {source.name} {source.version}"
+    return f"{source.location} {source.version}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stack", default=os.environ.get("STACK", "kubeconfig"))
     options = parser.parse_args(argv)
     try:
-        loaded = load(Workspace.of(options.stack).settings(), frozenset(), MOUNTED_SECRETS)
-        # The list is the same whether a secret is encrypted or not.
-        if serious := [m for m in loaded.mistakes if m.problem != PLAIN_TEXT]:
-            raise ToolError(report(serious))
+        loaded = load(Workspace.prepare(options.stack).settings(), frozenset(), MOUNTED_SECRETS)
+        # A secret in plain text does not change the list.
+        if mistakes := [m for m in loaded.mistakes if m.problem != PLAIN_TEXT]:
+            raise ToolError(report(mistakes))
         if loaded.config.target == "local":
-            raise ToolError(f"stack '{options.stack}' runs on this host and pulls nothing")
+            raise ToolError(f"stack '{options.stack}' runs on this host and pulls no images")
         for kind, origin, pulled in dict.fromkeys(items(loaded.config)):
             print(f"{kind:<6} {origin}{f'  ->  {pulled}' if pulled else ''}")
     except ToolError as e:

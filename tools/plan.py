@@ -1,4 +1,4 @@
-"""`make plan`: prints what the nodes of a stack cost, and whether its models fit them, without any connection."""
+"""`make plan`: what the nodes of a stack in a cloud cost, and whether its models fit them, without asking the cloud."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tools.report import ToolError, say
 
 
 def settings(stack: str) -> dict[str, Any]:
-    """Returns the settings in a stack's file without their namespace; encrypted ones have a placeholder.
+    """Returns the settings in a stack's file without their namespace; encrypted values become the word `encrypted`.
 
-    Raises `ToolError` if there is no such file, or it cannot be read.
+    Raises `ToolError` when the file does not exist or has no settings.
     """
     file = CHECKOUT / f"Pulumi.{stack}.yaml"
     try:
         found = yaml.safe_load(file.read_text())["config"]
         return {key.removeprefix(f"{NAMESPACE}:"): _without_secrets(value) for key, value in found.items()}
     except OSError:
-        raise ToolError(f"there is no {file.name}; see the examples in examples/") from None
+        raise ToolError(f"{file.name} does not exist; examples are in examples/") from None
     except (yaml.YAMLError, TypeError, KeyError, AttributeError):
         raise ToolError(f"{file.name} has no `config:` with settings") from None
 
@@ -41,18 +41,16 @@ def _without_secrets(value: Any) -> Any:
 
 
 def plan(stack: str) -> str:
-    """Returns the table of a stack.
+    """Returns the table of a stack's nodes, their prices and the models that run on them.
 
-    Raises `ToolError` if its settings have mistakes, or its target does not create nodes.
+    Raises `ToolError` when the settings have mistakes, or when the stack's target creates no nodes.
     """
     raw = settings(stack)
     loaded = load(raw, frozenset(raw), MOUNTED_SECRETS)
     if loaded.mistakes:
         raise ToolError(report(loaded.mistakes))
     if loaded.config.target not in PROVISIONED_TARGETS:
-        raise ToolError(
-            f"target {loaded.config.target} does not create nodes; choose a stack of another target with STACK=..."
-        )
+        raise ToolError(f"target {loaded.config.target} creates no nodes, so there is nothing to plan")
     return cost.table(loaded.config)
 
 

@@ -1,4 +1,4 @@
-"""Runs a program that takes minutes, and says every few seconds how far it is, on a terminal and in a log."""
+"""Runs a program that takes minutes, and prints its progress every few seconds."""
 
 import subprocess
 import threading
@@ -11,27 +11,32 @@ from typing import Protocol
 from tools.report import INTERVAL_S, say
 
 
-class Output(Protocol):
-    """What is understood of the lines that a program prints; as text, how far it is."""
+class ProgramOutput(Protocol):
+    """Follows the lines that a program prints; `str()` gives its progress."""
 
     tail: deque[str]
-    """The last lines, which say why a program failed."""
+    """The last lines, which explain a failure."""
 
     def add(self, line: str) -> None:
-        """Takes one line."""
+        """Counts one line of output."""
 
     def __str__(self) -> str: ...
 
 
 def run(
-    name: str, command: Sequence[str], output: Output, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    output: ProgramOutput,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> int:
-    """Runs a command, which is ended when this is interrupted, and returns its exit status.
+    """Runs a command to its end, terminating it when interrupted, and returns its exit status.
 
-    A child keeps what locks this process holds: if this process is killed, the next one waits for the child.
+    The child inherits this process's locks: if this process is killed, the next one waits for the child.
 
     Raises:
-        OSError: there is no such program.
+        OSError: the program does not exist.
     """
     start = time.monotonic()
     with subprocess.Popen(
@@ -56,7 +61,7 @@ def run(
     return code
 
 
-def _follow(process: subprocess.Popen[str], output: Output) -> None:
+def _follow(process: subprocess.Popen[str], output: ProgramOutput) -> None:
     for line in process.stdout or ():
         output.add(line.rstrip())
 

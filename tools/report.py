@@ -1,13 +1,13 @@
-"""What a person sees while tools are obtained: short lines on stderr, and one kind of error."""
+"""What the commands print for people: short lines on stderr, and one kind of error."""
 
 import sys
 
 INTERVAL_S = 5.0
-"""Seconds between two lines of progress."""
+"""Seconds between two progress lines."""
 
 
 class ToolError(Exception):
-    """A tool cannot be had; the text is one line that says why and what to do."""
+    """A command failed; the text is one line that says why and what to do."""
 
 
 def say(line: str) -> None:

@@ -56,7 +56,7 @@ def direct() -> Iterator[Peer]:
 @contextlib.contextmanager
 def litellm() -> Iterator[Peer]:
     """LiteLLM's proxy as its production page says: a master key, a worker per core, errors logged only, no database."""
-    folder = environment.locked("bench-litellm")
+    folder = environment.locked_environment("bench-litellm")
     workers = os.cpu_count() or 1
     config = STATE / "litellm.yaml"
     config.write_text(
@@ -93,7 +93,7 @@ litellm_settings:
 @contextlib.contextmanager
 def vllm_router() -> Iterator[Peer]:
     """vLLM's router over one worker, without an API key of its own (it checks none)."""
-    folder = environment.locked("bench-vllm-router")
+    folder = environment.locked_environment("bench-vllm-router")
     argv = [str(folder / "bin" / "vllm-router"), "--host", "127.0.0.1", "--port", str(ROUTER_PORT)]
     argv += ["--worker-urls", f"http://127.0.0.1:{upstream.PORT}", "--policy", "round_robin"]
     argv += ["--worker-startup-check-interval", "1", "--log-level", "error"]

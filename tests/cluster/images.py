@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.versions import PROMETHEUS as PROGRAM
+from tools.binaries.find import obtain
 from tools.cluster import cluster
-from tools.find import obtain
 from tools.images import build
 from tools.images.oci import ImageConfig, Layer, write_archive
 

@@ -17,13 +17,13 @@ from tests.cluster.images import Image
 from tests.servers import Postgres
 from tests.stacks import Stack as ProductStack
 from tests.stacks import test_settings
-from tools import find
+from tools.binaries import find
 from tools.cluster.layout import IMAGES, IMAGES_INSIDE
 from tools.cluster.onprem import Stack
 from tools.machines import network
 from tools.machines.machine import Machine, Mount, machines
-from tools.question import QUESTION
-from tools.workspace import BACKEND
+from tools.stack.question import QUESTION
+from tools.stack.workspace import BACKEND
 
 RANGES = {"pod_range": "10.246.0.0/16", "service_range": "10.98.0.0/16"}
 NAMES = ("op-cp1", "op-cp2", "op-cp3", "op-w1", "op-w2")

@@ -29,7 +29,8 @@ from tests.cluster.images import Image
 from tests.cluster.listing import differences, listings
 from tests.cluster.onprem import VIRTUAL_IP, Whole, running, until
 from tests.servers import Postgres
-from tools import charts, find
+from tools import charts
+from tools.binaries import find
 from tools.cluster import bundle as bundles
 from tools.cluster.images import TOOLS
 from tools.cluster.load import load

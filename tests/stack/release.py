@@ -9,7 +9,7 @@ import yaml
 
 from tests.stacks import Stack
 from tools import fixture
-from tools.workspace import Workspace
+from tools.stack.workspace import Workspace
 
 LAST = max(fixture.FIXTURES.glob("release-*"), key=lambda p: [int(n) for n in p.name.split("-")[1].split(".")])
 
@@ -22,10 +22,10 @@ def collections() -> dict[str, list[str]]:
 def leave(stack: Stack) -> None:
     """Makes the host as the release left it, but for the stack's configuration file, which is there already."""
     ports = stack.settings()["ports"]
-    workspace = Workspace.of(stack.name)
+    workspace = Workspace.prepare(stack.name)
     for part in ("data", "secrets"):
         shutil.copytree(LAST / part, stack.layout.state / part, dirs_exist_ok=True)
-    state = json.loads(fixture.relocated((LAST / "pulumi.json").read_text(), stack.layout, ports))
+    state = json.loads(fixture.without_placeholders((LAST / "pulumi.json").read_text(), stack.layout, ports))
     state["deployment"]["secrets_providers"] = {"type": "passphrase", "state": {"salt": workspace.salt}}
     exported = stack.layout.state / "import.json"
     exported.write_text(json.dumps(state))

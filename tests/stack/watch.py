@@ -19,7 +19,7 @@ from tests.monitored import ask
 from tests.servers import Server
 from tests.stacks import Stack
 from tests.wait import eventually
-from tools import find
+from tools.binaries import find
 
 SCALE = 120
 """An hour is half a minute, and windows of 40 minutes and less are 20 s (see `monitoring.burn.FEWEST_S`)."""

@@ -54,7 +54,7 @@ async def rated() -> AsyncIterator[Completion]:
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    return environment.locked("training") / "bin" / "python"
+    return environment.locked_environment("training") / "bin" / "python"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from infra.onprem_config import BINARIES
 from infra.versions import KUBERNETES, Kit
-from tools import bundle, cache, find
+from tools import bundle, cache
+from tools.binaries import find
 from tools.cluster import images
 from tools.cluster.kubectl import binaries
 from tools.images.oci import IMAGE_NAME, REF_NAME

@@ -17,7 +17,7 @@ from typing import Any
 from infra.onprem import preflight
 from infra.onprem_config import OnPrem, mistakes
 from infra.versions import KUBERNETES
-from tools import find
+from tools.binaries import find
 from tools.bundle import IMAGES as IMAGES_FILE
 from tools.cluster import bundle, load, onprem, volumes
 from tools.cluster.kubectl import binaries, kubectl

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from infra.versions import CLUSTER_KITS
-from tools import find
+from tools.binaries import find
 from tools.cluster.images import BINARIES
 from tools.cluster.layout import KUBECONFIG
 from tools.report import ToolError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.targets.layout import CHECKOUT
-from tools import find
+from tools.binaries import find
 from tools.cluster.kubectl import binaries
 from tools.machines.machine import KEY, Machine
 from tools.report import ToolError

@@ -111,7 +111,7 @@ def _debian_licenses(content: Content, package: str) -> list[str]:
 
 def python_licenses(fields: Message) -> list[License]:
     """The licences that a Python distribution's metadata names."""
-    found = licences.of(fields)
+    found = licences.declared_licences(fields)
     if fields["License-Expression"]:
         return [_LICENSES.make_from_string(found[0])]
     return [_LICENSES.make_with_name(each) for each in found]

@@ -1,1 +1,1 @@
-"""The reference pages that are made from the code, one module each."""
+"""Reference pages that are generated from the code, one module for each."""

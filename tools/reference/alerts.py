@@ -25,7 +25,7 @@ What begins with *local stack* is a fault that a test makes on a running stack, 
 *Scaled windows* are those of {shown.LONG_S // 3600} hour and more, which promtool also runs on a faster clock."""
 
 
-def alerts(note: str) -> str:
+def page(note: str) -> str:
     """Every alert by area; `note` says that the page is generated."""
     every = [alert for group in GROUPS for alert in _alerts(group)]
     severities = "\n".join(

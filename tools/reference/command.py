@@ -1,4 +1,4 @@
-"""The reference page of the `headrace` command, made from its options and help."""
+"""The reference page of the `headrace` command, generated from its options and help texts."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import click
 from serving.cli.__main__ import headrace
 
 
-def command(note: str) -> Iterator[str]:
-    """Returns the blocks of the page: each command with its arguments, options and example."""
+def blocks(note: str) -> Iterator[str]:
+    """Yields the blocks of the page: each command with its arguments, options and example."""
     yield "# Command reference"
     yield note
     yield (
         "`headrace` administers a running stack over its API.\n"
-        "`make venv` puts it at `.venv/bin/headrace`, and `python -m serving.cli` is the same.\n"
-        "`headrace` and each of its commands say what they take with `--help`.\n"
-        "The exit status of `headrace` is 0 when it did what was asked, 1 when the stack refused or cannot be reached, "
-        "and 2 for wrong arguments.\n"
-        "A failure of `headrace` is one line on standard error."
+        "`make venv` installs it at `.venv/bin/headrace`, and `python -m serving.cli` does the same.\n"
+        "`headrace --help` lists the commands, and each command lists its options with `--help`.\n"
+        "The exit status of `headrace` is 0 on success, 1 when the stack refused or could not be reached, and 2 for "
+        "wrong arguments.\n"
+        "`headrace` reports a failure in one line on standard error."
     )
-    yield from _described(headrace, ())
+    yield from _command_blocks(headrace, ())
 
 
-def _described(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
+def _command_blocks(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
     name = " ".join(("headrace", *path))
     context = click.Context(command, info_name=name)
     yield f"## {name}"
@@ -38,7 +38,7 @@ def _described(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
         yield _plain(command.epilog.replace("Example: ", "Example: `", 1)) + "`"
     if isinstance(command, click.Group):
         for below, child in command.commands.items():
-            yield from _described(child, (*path, below))
+            yield from _command_blocks(child, (*path, below))
 
 
 def _option(option: click.Option, name: str) -> str:
@@ -50,13 +50,13 @@ def _option(option: click.Option, name: str) -> str:
     if option.show_default and option.default is not None:
         sentences.append(f"By default `{option.default}`.")
     if option.required:
-        sentences.append("It must be given.")
+        sentences.append("It is required.")
     if option.envvar:
         sentences.append(f"The environment variable is `{option.envvar}`.")
     return " ".join(sentences)
 
 
 def _plain(text: str | None) -> str:
-    """Returns click's text without its marks and line breaks within paragraphs."""
+    """Returns click's text without its markers and without line breaks within paragraphs."""
     paragraphs = (text or "").replace("\b\n", "").split("\n\n")
     return "\n\n".join(re.sub(r"\s+", " ", paragraph).strip() for paragraph in paragraphs)

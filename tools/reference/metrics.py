@@ -1,4 +1,4 @@
-"""The reference page of metrics: ours, what rules record, what other programs emit, and OpenTelemetry's names."""
+"""The reference page of metrics: Headrace's own, recorded series, other programs', and OpenTelemetry's names."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ GENAI: tuple[tuple[str, str, str, str], ...] = (
         "vllm:generation_tokens_total",
     ),
 )
-"""OpenTelemetry's metric, and what comes closest to it: ours, what is recorded, and vLLM's."""
+"""OpenTelemetry's metrics, each with the closest metric of Headrace, recorded series, and metric of vLLM."""
 
 
-def metrics(note: str) -> Iterator[str]:
-    """The blocks of the page; `note` says that the page is generated."""
+def blocks(note: str) -> Iterator[str]:
+    """Yields the blocks of the page; `note` marks it as generated."""
     yield "# Metrics reference"
     yield note
     yield (
-        "Every metric that Headrace emits is in this list: a name that is not here cannot be emitted.\n"
+        "This list is complete: Headrace cannot emit a metric that is not in it.\n"
         "Times are in seconds and sizes are in bytes.\n"
-        "A histogram has three series in Prometheus, with the endings `_bucket`, `_sum` and `_count`."
+        "A histogram has three series in Prometheus, with the suffixes `_bucket`, `_sum` and `_count`."
     )
     yield "## Metrics that Headrace emits"
     yield "\n".join(f"- {_metric(m)}" for m in CATALOGUE)
@@ -95,7 +95,7 @@ def _metric(metric: Metric) -> str:
 
 
 def _text(help: str) -> str:
-    """A help text after a colon: its first word is small, unless it is a name such as `HTTP` or `Ray`."""
+    """Returns a help text for use after a colon: its first word in lower case, except names such as `HTTP` or `Ray`."""
     word = help.split()[0]
     name = (not word[1:].islower() and len(word) > 1) or word.startswith("Ray")
     return (help if name else help[0].lower() + help[1:]).rstrip(".")
@@ -117,19 +117,19 @@ def _numbers(buckets: Iterable[float]) -> str:
 def _recorded() -> Iterator[str]:
     yield "## Series that rules record"
     yield (
-        "Prometheus records these series from others, so that dashboards and alerts say the same of every engine.\n"
-        "The label `engine` of a series `llm:*` tells who counted.\n"
-        "The engine `gateway` is Headrace itself, `vllm` and `ray-vllm` are vLLM by its own endpoint and through Ray, "
-        "and `llama.cpp` is llama.cpp's server.\n"
-        "The gateway counts the requests, tokens and times of every model: those of its own replicas, remote endpoints "
-        "and models of KServe.\n"
-        "It knows slots, and which requests run or wait in an engine, of its own replicas alone; for remote endpoints "
-        "and KServe the server's own metrics tell that, where your Prometheus scrapes them.\n"
-        "A gateway and an engine count the same requests: choose one engine, and do not add engines up.\n"
-        "The server of llama.cpp does not name its model: of one in a replica the exporter says it, of any other the "
-        "label `model` is its address.\n"
+        "Prometheus records these series from others, so that dashboards and alerts are the same for every engine.\n"
+        "The label `engine` of a series `llm:*` names the program that counted.\n"
+        "The engine `gateway` is Headrace itself, `vllm` is vLLM's own endpoint, `ray-vllm` is vLLM through Ray, and "
+        "`llama.cpp` is llama.cpp's server.\n"
+        "The gateway counts the requests, tokens and times of every model: those of its own replicas, of remote "
+        "endpoints and of KServe.\n"
+        "The gateway counts slots, and the requests that run or wait in an engine, for its own replicas only; for "
+        "remote endpoints and KServe, the servers' own metrics count them, if your Prometheus scrapes them.\n"
+        "A gateway and an engine count the same requests: choose one value of `engine`, and do not add them up.\n"
+        "The server of llama.cpp does not report its model: for a replica the exporter adds the label `model`, and for "
+        "any other server `model` is its address.\n"
         "The label `source` of a series `gpu:*` is `dcgm` or `ray`.\n"
-        "Rules of the chart give each series the label `namespace` of the stack too."
+        "Rules of the chart also give each series the stack's label `namespace`."
     )
     engines: dict[str, list[str]] = {}
     for rule in (rule for group in GROUPS for rule in group.rules if isinstance(rule, Recording)):
@@ -147,19 +147,19 @@ def _external() -> Iterator[str]:
     yield "## Metrics of other programs that rules and dashboards use"
     yield (
         "Prometheus of a local stack scrapes Headrace's exporter, Ray and HAProxy.\n"
-        "On Kubernetes the chart's PodMonitor has the exporter, Ray and HAProxy scraped.\n"
+        "On Kubernetes the chart's PodMonitor makes Prometheus scrape the exporter, Ray and HAProxy.\n"
         "Metrics of kube-state-metrics, the kubelet and node exporter come with kube-prometheus-stack, and those of "
         "dcgm-exporter with the GPU operator.\n"
-        "An engine in a replica answers its replica alone: with each check of its health, every ten seconds, the "
-        "replica asks what it counts, and the exporter of the node passes on the series `vllm:*` and `llamacpp:*`, "
-        "with the labels `model` and `pid` of the replica.\n"
-        "The same series of other servers, such as those of KServe, come from your Prometheus, where it scrapes them.\n"
-        "Where vLLM reports through Ray, the same metrics begin with `ray_vllm_` instead of `vllm:`."
+        "An engine in a replica answers only its replica: with each health check, every ten seconds, the replica reads "
+        "the engine's metrics, and the node's exporter passes the series `vllm:*` and `llamacpp:*` on, with the labels "
+        "`model` and `pid` of the replica.\n"
+        "The same series of other servers, such as KServe's, are there if your Prometheus scrapes those servers.\n"
+        "When vLLM reports through Ray, the same metrics begin with `ray_vllm_` instead of `vllm:`."
     )
     for source, program in PROGRAMS.items():
         yield f"### {program}"
-        shown = [one for one in EXTERNAL.values() if one.source == source and not one.name.startswith("ray_vllm_")]
-        yield "\n".join(f"- {line}" for line in dict.fromkeys(_other(one) for one in shown))
+        series = [one for one in EXTERNAL.values() if one.source == source and not one.name.startswith("ray_vllm_")]
+        yield "\n".join(f"- {line}" for line in dict.fromkeys(_other(one) for one in series))
 
 
 def _other(series: Series) -> str:
@@ -173,8 +173,8 @@ def _other(series: Series) -> str:
 def _genai() -> Iterator[str]:
     yield "## Equivalents of OpenTelemetry's GenAI metrics"
     yield (
-        "OpenTelemetry's semantic conventions for generative AI name metrics of their own.\n"
-        "This table has what comes closest to each.\n"
+        "OpenTelemetry's semantic conventions for generative AI define their own metrics.\n"
+        "This table lists the closest equivalent of each.\n"
         "OpenTelemetry counts tokens in a histogram, and Headrace in counters."
     )
     rows = ["| OpenTelemetry | Headrace | Recorded | vLLM |", "| --- | --- | --- | --- |"]

@@ -1,4 +1,4 @@
-"""The reference page of the policy pack, made from its rules."""
+"""The reference page of the policy pack, generated from its rules."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from infra.policies.rule import ANNOTATION, REASON_CHARACTERS, Rule
 LEVELS = {"mandatory": "stops the preview or update", "advisory": "is reported and stops nothing"}
 
 
-def policies(note: str) -> str:
-    """Every rule of the policy pack; `note` says that the page is generated."""
+def page(note: str) -> str:
+    """Returns the page with every rule of the policy pack; `note` marks it as generated."""
     mandatory = sum(r.level == "mandatory" for r in RULES.values())
     parts = [
         "# Policies reference",
         note,
         f"The policy pack of Headrace has {len(RULES)} rules, of which {mandatory} are mandatory.\n"
-        "A mandatory rule that is broken stops a preview or update; an advisory one is only reported.\n"
+        "A violation of a mandatory rule stops a preview or update; one of an advisory rule is only reported.\n"
         f"An annotation `{ANNOTATION}<rule>` on an object excepts it from that rule.\n"
         f"The annotation's value is the reason for the exception, of at least {REASON_CHARACTERS} characters.\n"
-        "A value that is not known during a preview breaks no rule; the update judges it.\n"
-        "[Hold a stack to the policies](../how-to/hold-a-stack-to-policies.md) says how to run the policy pack.",
+        "A value that is unknown during a preview violates no rule; the update checks it.\n"
+        "[Hold a stack to the policies](../how-to/hold-a-stack-to-policies.md) describes how to run the policy pack.",
     ]
     for module in (*MODULES, rule):
         own = [_section(r) for r in RULES.values() if r.module == module.__name__]
@@ -36,8 +36,8 @@ def _section(one: Rule) -> str:
     scope = "all resources of the stack together" if one.stack else "each resource by itself"
     return (
         f"### {one.name}\n\n"
-        f"The policy `{one.name}` demands: {one.title}\n"
-        f"The policy `{one.name}` is {one.level}: breaking it {LEVELS[one.level]}.\n"
-        f"The policy `{one.name}` looks at {scope}.\n"
-        f"To follow the policy `{one.name}`: {one.remediation}"
+        f"The policy `{one.name}` requires: {one.title}\n"
+        f"The policy `{one.name}` is {one.level}: a violation {LEVELS[one.level]}.\n"
+        f"The policy `{one.name}` checks {scope}.\n"
+        f"To comply with the policy `{one.name}`: {one.remediation}"
     )

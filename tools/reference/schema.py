@@ -1,4 +1,4 @@
-"""JSON Schema in words: what a field is, in one sentence."""
+"""Sentences that describe the fields of a JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 Node = Mapping[str, Any]
 
 NAME = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
-"""The pattern of `serving.config.Name`, which is better said than shown."""
+"""The pattern of `serving.config.Name`, which the pages describe in words."""
 
 
 def value(given: object) -> str:
-    """A JSON value as it is shown."""
+    """Returns a JSON value as Markdown."""
     if given is None:
         return "not set"
     return "empty" if given in ("", [], {}) else f"`{json.dumps(given) if not isinstance(given, str) else given}`"
 
 
 def sentence(text: str) -> str:
-    """`text` as one line that ends with a full stop."""
+    """Returns `text` as one line that ends with a full stop."""
     line = " ".join(text.split())
     return line if not line or line.endswith(".") else f"{line}."
 
 
 def resolve(node: Node, root: Node) -> Node:
-    """Follows a reference; what stands beside it wins over what it refers to."""
+    """Follows a reference; keys beside the reference override those of the referenced schema."""
     if "$ref" not in node:
         return node
     name = str(node["$ref"]).rpartition("/")[2]
@@ -39,7 +39,7 @@ def is_list(node: Node) -> bool:
 
 
 def objects(node: Node, root: Node) -> Iterator[tuple[str, Node]]:
-    """Yields (name, schema) of each kind of object that `node` is, or is a list of; nothing for plain values."""
+    """Yields the name and schema of each kind of object that `node` accepts, itself or as list items."""
     if is_list(node):
         yield from objects(node["items"], root)
         return
@@ -51,18 +51,18 @@ def objects(node: Node, root: Node) -> Iterator[tuple[str, Node]]:
 
 
 def bullets(prefix: str, node: Node, root: Node, lead: str = "") -> str:
-    """One list item for each field of an object."""
+    """Returns one Markdown list item for each field of an object."""
     required = node.get("required", ())
     items = []
     for name, field in node.get("properties", {}).items():
         note = f" ({field['description']})" if field.get("description") else ""
         need = "; it is required" if name in required else ""
-        items.append(f"- {lead}`{prefix}{name}`{note} is {described(field, root)}{need}.")
+        items.append(f"- {lead}`{prefix}{name}`{note} is {field_description(field, root)}{need}.")
     return "\n".join(items)
 
 
-def described(field: Node, root: Node) -> str:
-    """`an integer from 1 to 5, by default 2`."""
+def field_description(field: Node, root: Node) -> str:
+    """Returns kind and default of a field, such as `an integer from 1 to 5, by default 2`."""
     text = kind(field, root)
     if "default" not in field or "const" in field:
         return text
@@ -72,7 +72,7 @@ def described(field: Node, root: Node) -> str:
 
 
 def kind(field: Node, root: Node) -> str:
-    """What values the field takes."""
+    """Returns which values a field accepts, such as `an integer from 1 to 5`."""
     field = resolve(field, root)
     if "const" in field:
         return f"always {value(field['const'])}"

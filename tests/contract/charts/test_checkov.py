@@ -68,7 +68,7 @@ def with_pods(given: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
     """Runs checkov from an environment of its own over objects."""
-    python = environment.locked("checkov") / "bin" / "python"
+    python = environment.locked_environment("checkov") / "bin" / "python"
     folder = tmp_path_factory.mktemp("checkov")
 
     def run(given: Sequence[dict[str, Any]]) -> list[Finding]:

@@ -13,7 +13,7 @@ from monitoring.rules_file import document
 from tests.contract.monitoring.exposition import JOBS, Scraped, World
 from tests.monitored import compared, panels, recorded
 from tests.servers import Server
-from tools import find
+from tools.binaries import find
 
 RULES = [rule for group in GROUPS for rule in group.rules]
 ODD = 'a"}b\\{c}\n.*|é 😀'

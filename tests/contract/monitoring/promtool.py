@@ -10,7 +10,7 @@ import yaml
 
 from monitoring import rules_file
 from monitoring.rule import Sample
-from tools import find
+from tools.binaries import find
 
 LABELS = re.compile(r'\w+="[^"]*"')
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from infra.targets.layout import CHECKOUT
-from tools import find
+from tools.binaries import find
 
 STATES = sorted((Path(__file__).parent / "state").glob("*.json"))
 

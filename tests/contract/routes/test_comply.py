@@ -48,7 +48,7 @@ def test_every_exception_is_documented():
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("model", EXCEPTIONS)
 def test_what_applies_passes(whole, model, suite, subtests):
-    program = environment.locked("comply") / "bin" / "llm-comply"
+    program = environment.locked_environment("comply") / "bin" / "llm-comply"
     done = subprocess.run(
         [program, "--json", "--format", suite, "--base-url", f"{whole.url}/v1", "--model", model],
         env={**os.environ, "OPENRESPONSES_API_KEY": whole.key},

@@ -15,7 +15,7 @@ import pytest
 
 from infra.versions import Archive, GoModule, Kit, Release
 from tests.unit.tools.conftest import cache_root, path_dir, put, script
-from tools import find
+from tools.binaries import find
 
 __all__ = ["cache_root", "path_dir", "put"]
 
@@ -97,7 +97,7 @@ def go_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GoModule:
         )
     (source / "go.mod").write_text("module example.org/alpha\n\ngo 1.21\n")
     (source / "go.sum").write_text("")
-    monkeypatch.setattr("tools.gobuild.SOURCES", tmp_path / "go")
+    monkeypatch.setattr("tools.binaries.gobuild.SOURCES", tmp_path / "go")
     return GoModule(
         version="1.2.9", source="alpha", packages=("./alpha", "./alpha-helper"), ldflags="-X main.version=1.2.9"
     )

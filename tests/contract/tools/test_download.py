@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra.versions import Kit
-from tools.download import Download
+from tools.binaries.download import Download
 from tools.report import ToolError
 
 

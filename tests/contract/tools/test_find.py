@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from infra.versions import CLUSTER_KITS, KITS, GoModule, Kit
-from tools import find
+from tools.binaries import find
 from tools.report import ToolError
 
 
@@ -85,7 +85,7 @@ def test_a_damaged_entry_is_made_again(vendor: Any, path_dir: Path, capsys: pyte
     assert find.find(vendor.kit()) is None
     assert find.obtain(vendor.kit()).source == "download"
     assert run(file) == "alpha version 1.2.3\n"
-    assert f"alpha: {file.parent} is damaged and is made again" in capsys.readouterr().err
+    assert f"alpha: {file.parent} is damaged; obtaining it again" in capsys.readouterr().err
 
 
 def test_a_new_checksum_is_a_new_entry(vendor: Any, path_dir: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_cannot_be_had_is_one_line_that_says_what_to_install(
 def test_a_platform_without_a_checksum_has_no_download(vendor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kit = vendor.kit()
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    assert find.routes(kit) == []
+    assert find.sources(kit) == []
     with pytest.raises(ToolError, match="riscv64 has no pinned download"):
         find.obtain(kit)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.versions import CLUSTER_KITS, KITS, KUBERNETES_BEFORE, GoModule, Kit
-from tools.gobuild import SOURCES, GoBuild, Output
+from tools.binaries.gobuild import SOURCES, GoBuild, GoBuildOutput
 from tools.report import ToolError
 
 needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed")
@@ -107,7 +107,7 @@ def test_a_module_file_of_its_own_stands_in(vendor: Any, go_module: GoModule, tm
 
 
 def test_progress_counts_what_go_prints() -> None:
-    output = Output()
+    output = GoBuildOutput()
     assert str(output) == "0 modules downloaded, 0 packages compiled, last: reading the build cache"
     for line in ("go: downloading example.org/a v1.0.0", "example.org/a", "example.org/b"):
         output.add(line)

@@ -14,7 +14,7 @@ def test_the_table_says_what_is_missing_and_why(put: Callable[..., Path], capsys
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["TOOL", "VERSION", "SOURCE", "PATH"]
     (line,) = (line for line in out if line.startswith("promtool "))
-    assert "PATH has 2.42.0, accepted is >=3.0.0,<4.0.0; `ensure` would get it by " in line
+    assert "PATH has 2.42.0, accepted is >=3.0.0,<4.0.0; `ensure` would obtain it by " in line
 
 
 def test_the_table_and_path_show_what_is_on_path(put: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

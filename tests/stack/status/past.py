@@ -19,7 +19,7 @@ from monitoring.rules_file import document
 from tests.servers import Server
 from tests.stack.status.history import STEP_S, History
 from tests.wait import eventually
-from tools import find
+from tools.binaries import find
 
 PAST_S = 4200
 AHEAD_S = 3600

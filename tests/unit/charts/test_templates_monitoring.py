@@ -15,7 +15,7 @@ from monitoring.podmonitor import scrape_configs
 from monitoring.rules_file import document
 from monitoring.scope import Scope, scoped
 from tests.chart import CHART
-from tools.find import ensure
+from tools.binaries.find import ensure
 
 FILES = CHART / "files"
 

@@ -103,7 +103,7 @@ def _codes():
 )
 def test_schema_in_words(field, words):
     root = {"$defs": {"Thing": {"type": "object", "properties": {"a": {}}}}}
-    assert schema.described(field, root) == words
+    assert schema.field_description(field, root) == words
 
 
 def test_the_metrics_page_names_only_what_is_known():

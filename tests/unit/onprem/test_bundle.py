@@ -66,8 +66,8 @@ def test_what_is_no_bundle(tmp_path: Path, content: str | None) -> None:
 
 
 def test_what_cannot_be_made(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="is there; remove it"):
+    with pytest.raises(ToolError, match="exists; remove it"):
         tool.make(made, "1.37.2", {}, [])
-    with pytest.raises(ToolError, match="there is no file"):
+    with pytest.raises(ToolError, match="does not exist, or is not a file"):
         tool.make(tmp_path / "new", "1.37.2", {"kubeadm": tmp_path / "absent"}, [])
     assert not (tmp_path / "new").exists()

@@ -37,7 +37,7 @@ def test_an_advisory_rule_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert "advisory: PersistentVolumeClaim" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("text", "problem"), [("a: [", "is no YAML"), ("a: b", "no object of Kubernetes")])
+@pytest.mark.parametrize(("text", "problem"), [("a: [", "is not valid YAML"), ("a: b", "not a Kubernetes object")])
 def test_what_is_no_manifest_is_told(
     text: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from tools import bill, licences
 
 ROOT = Path(__file__).parents[3]
-LOCKED = sorted((ROOT / "requirements").glob("*.txt"))
+SHARED_GROUPS = sorted((ROOT / "requirements").glob("*.txt"))
 RUNS_CODE = {
     "distutils-precedence.pth": "of setuptools, which every environment has: chooses which distutils is imported",
 }
@@ -25,10 +25,10 @@ RUNS_CODE = {
 
 
 def test_files_are_there_to_be_checked():
-    assert {"serving.txt", "infra.txt", "dev.txt", "vllm.txt"} < {file.name for file in LOCKED}
+    assert {"serving.txt", "infra.txt", "dev.txt", "vllm.txt"} < {file.name for file in SHARED_GROUPS}
 
 
-@pytest.mark.parametrize("file", LOCKED, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", SHARED_GROUPS, ids=lambda file: file.name)
 def test_every_requirement_has_one_version_and_its_hashes(file):
     entries = re.sub(r"\s*\\\n\s+", " ", file.read_text()).splitlines()
     assert entries
@@ -80,7 +80,7 @@ def test_the_bill_lists_every_package_and_follows_its_schema(tmp_path):
     text = (tmp_path / "bill.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     listed = {each["name"]: each for each in json.loads(text)["components"]}
-    for name in licences.locked():
+    for name in licences.licences_by_package():
         assert listed[name]["version"] == metadata.version(name)
         assert unquote(listed[name]["purl"]) == f"pkg:pypi/{name}@{metadata.version(name)}"
         assert listed[name].get("licenses") or name in licences.REASONS

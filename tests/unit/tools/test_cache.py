@@ -23,13 +23,14 @@ def installed(folder: Path) -> dict[str, Path]:
 
 def test_install_puts_an_executable_file_in_place_and_read_finds_it(cache_root: Path) -> None:
     files = installed(cache_root / "alpha-1")
-    assert files == cache.read(cache_root / "alpha-1", ["alpha"]) == {"alpha": cache_root / "alpha-1" / "alpha"}
+    assert files == {"alpha": cache_root / "alpha-1" / "alpha"}
+    assert files == cache.installed_files(cache_root / "alpha-1", ["alpha"])
     assert files["alpha"].stat().st_mode & 0o777 == 0o755
     assert sorted(file.name for file in cache_root.iterdir()) == ["alpha-1"]
 
 
 def test_a_folder_that_is_not_there_is_no_error(cache_root: Path) -> None:
-    assert cache.read(cache_root / "alpha-1", ["alpha"]) is None
+    assert cache.installed_files(cache_root / "alpha-1", ["alpha"]) is None
 
 
 @pytest.mark.parametrize("damage", ["content", "file", "manifest", "broken manifest", "name"])
@@ -47,8 +48,8 @@ def test_damage_is_noticed(cache_root: Path, damage: str) -> None:
             (folder / cache.MANIFEST).write_text("[")
         case "name":
             (folder / cache.MANIFEST).write_text(json.dumps({"beta": "0"}))
-    with pytest.raises(cache.Damaged, match=r"alpha|manifest|JSON"):
-        cache.read(folder, ["alpha"])
+    with pytest.raises(cache.DamagedFileError, match=r"alpha|manifest|JSON"):
+        cache.installed_files(folder, ["alpha"])
 
 
 def test_a_failed_install_leaves_nothing_and_keeps_what_was_there(cache_root: Path) -> None:

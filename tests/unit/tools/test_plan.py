@@ -22,10 +22,10 @@ def test_each_example_has_a_plan(cloud: str) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (None, "there is no Pulumi.mine.yaml"),
+        (None, "Pulumi.mine.yaml does not exist"),
         ("", "has no `config:`"),
         ("config: [", "has no `config:`"),
-        ("config: {headrace:target: local}", "target local does not create nodes"),
+        ("config: {headrace:target: local}", "target local creates no nodes"),
         ("config: {headrace:target: aws}", "headrace:aws.account: is missing"),
         ("config: {headrace:target: aws, headrace:aws: {secure: AAAA}}", "headrace:aws: "),
     ],
@@ -51,6 +51,6 @@ def test_encrypted_settings_stay_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert plan.main(["--stack", "no-such"]) == 1
-    assert "there is no Pulumi.no-such.yaml" in capsys.readouterr().err
+    assert "Pulumi.no-such.yaml does not exist" in capsys.readouterr().err
     assert plan.main(["--stack", "aws"]) == 0
     assert "Total:" in capsys.readouterr().out

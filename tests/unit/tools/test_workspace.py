@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tools import workspace
 from tools.report import ToolError
-from tools.workspace import Workspace
+from tools.stack import workspace
+from tools.stack.workspace import Workspace
 
 Asked = list[tuple[str, ...]]
 
@@ -19,7 +19,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What Pulumi is asked; this checkout has no providers yet."""
     found: Asked = []
     monkeypatch.setattr(workspace, "HOME", tmp_path)
-    monkeypatch.setattr(Workspace, "ask", lambda _, *arguments: found.append(arguments))
+    monkeypatch.setattr(Workspace, "pulumi_output", lambda _, *arguments: found.append(arguments))
     return found
 
 
@@ -42,7 +42,7 @@ def test_what_to_do_without_internet_is_said(asked: Asked, tmp_path: Path, monke
     def refuse(*_: object) -> str:
         raise ToolError("warning: retrying\nerror: no such host")
 
-    monkeypatch.setattr(Workspace, "ask", refuse)
+    monkeypatch.setattr(Workspace, "pulumi_output", refuse)
     with pytest.raises(ToolError) as raised:
         Workspace("aws", {"PATH": str(tmp_path)})._install_cloud_provider()
     assert str(raised.value).startswith("Pulumi's provider cannot be downloaded: no such host; put pulumi-resource-aws")

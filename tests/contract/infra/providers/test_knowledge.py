@@ -13,7 +13,7 @@ from infra import config as settings
 from infra.providers.knowledge import KnowledgeProvider
 from infra.providers.problem import Problem
 from serving.core.managed import CHECKED_AT, MANAGED
-from tools.knowledge import note_checks
+from tools.stack.knowledge_checks import record_checks
 
 KEY = "hr_planted"
 
@@ -174,11 +174,11 @@ def test_up_notes_the_check_of_what_it_left_alone(api: tuple[Api, str], root: Pa
     knowledge = [settings.Knowledge(name="docs", paths=("*.md",)), settings.Knowledge(name="none", paths=("*.txt",))]
     assert int(metadata.pop(CHECKED_AT)) > 0
     (root / "a.md").write_text("alpha, second edition")  # which `up` could not ingest
-    note_checks(knowledge, root, url, KEY)
+    record_checks(knowledge, root, url, KEY)
     assert server.stores[id]["metadata"] == MANAGED
     (root / "a.md").write_text("alpha")
     server.calls.clear()
-    note_checks(knowledge, root, url, KEY)
+    record_checks(knowledge, root, url, KEY)
     assert server.stores[id]["metadata"].keys() == {*MANAGED, CHECKED_AT}
     assert [call for call in server.calls if not call.startswith("GET")] == [f"POST /v1/vector_stores/{id}"]
 

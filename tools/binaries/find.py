@@ -1,4 +1,4 @@
-"""Finds each tool, or obtains it: on PATH at an accepted version, in the cache, the vendor's release, a Go build."""
+"""Finds a kit's binaries on PATH or in the cache, else obtains them from the vendor's release or by a Go build."""
 
 import os
 import platform
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from infra.versions import KITS, Kit, Version
 from tools import cache
-from tools.download import Download
-from tools.gobuild import GoBuild
+from tools.binaries.download import Download
+from tools.binaries.gobuild import GoBuild
 from tools.report import ToolError, say
 
-Route = Download | GoBuild
+Source = Download | GoBuild
 
 
 @dataclass(frozen=True)
-class Found:
-    """A kit's binaries, all from one source: `path`, `cache (download)`, `cache (go build)`, `download`, `go build`."""
+class InstalledKit:
+    """A kit's binaries. `source` is `path`, `cache (download)`, `cache (go build)`, `download` or `go build`."""
 
     kit: Kit
     version: str
@@ -30,28 +30,28 @@ class Found:
 
 
 def ensure(names: Iterable[str] = (), kits: Sequence[Kit] = KITS) -> dict[str, Path]:
-    """Returns the path of each named tool (of all, if none is named), obtaining what is not there.
+    """Returns the path of each named tool (by default of all), obtaining those that are missing.
 
-    Obtaining can take minutes; progress goes to stderr.
+    Obtaining can take minutes; progress is printed on stderr.
 
     Raises:
-        ToolError: a name is unknown, or a tool can be had in no way.
+        ToolError: a name is unknown, or a tool cannot be obtained.
     """
     wanted = tuple(names) or tuple(name for kit in kits for name in kit.binaries)
-    files = {name: file for kit in kits_of(wanted, kits) for name, file in obtain(kit).files.items()}
+    files = {name: file for kit in kits_for(wanted, kits) for name, file in obtain(kit).files.items()}
     return {name: files[name] for name in wanted}
 
 
 def bin_dir(names: Iterable[str] = (), kits: Sequence[Kit] = KITS) -> Path:
-    """Returns a folder to put on PATH: links to the named tools (all, if none is named) and what belongs to them.
+    """Returns a folder for PATH, with links to all binaries of the kits of the named tools (by default of all kits).
 
-    Obtains what is not there, and raises, as `ensure` does.
+    Obtains missing tools and raises as `ensure` does.
     """
-    wanted = kits_of(names, kits) or kits
+    wanted = kits_for(names, kits) or kits
     return cache.link({name: file for kit in wanted for name, file in obtain(kit).files.items()})
 
 
-def kits_of(names: Iterable[str], kits: Sequence[Kit] = KITS) -> list[Kit]:
+def kits_for(names: Iterable[str], kits: Sequence[Kit] = KITS) -> list[Kit]:
     """Returns the kits that the named tools belong to.
 
     Raises:
@@ -64,18 +64,19 @@ def kits_of(names: Iterable[str], kits: Sequence[Kit] = KITS) -> list[Kit]:
     return [kit for kit in kits if wanted & {kit.name, *kit.binaries}]
 
 
-def find(kit: Kit) -> Found | None:
-    """Returns the kit if it is on PATH or in the cache; obtains nothing."""
+def find(kit: Kit) -> InstalledKit | None:
+    """Returns the kit if it is on PATH or in the cache, else None; obtains nothing."""
     return _on_path(kit) or _in_cache(kit)
 
 
-def obtain(kit: Kit, *, own: bool = False) -> Found:
-    """Returns the kit, obtaining it if it is not there; with `own`, one on PATH is passed over.
+def obtain(kit: Kit, *, own: bool = False) -> InstalledKit:
+    """Returns the kit, obtaining it if it is missing.
 
-    Distributors build some programs with less in them; what is not from PATH is as `infra.versions` says.
+    With `own`, a kit on PATH is ignored: distributors build some programs with fewer features, whereas one from the
+    cache is exactly what `infra.versions` pins.
 
     Raises:
-        ToolError: it can be had in no way.
+        ToolError: the kit cannot be obtained.
     """
     if found := _in_cache(kit) if own else find(kit):
         return found
@@ -83,41 +84,41 @@ def obtain(kit: Kit, *, own: bool = False) -> Found:
         if found := _in_cache(kit):  # another process obtained it while this one waited
             return found
         failures = []
-        for route in routes(kit):
-            folder = _folder(kit, route)
+        for source in sources(kit):
+            folder = _folder(kit, source)
             if folder.exists():
-                say(f"{kit.name}: {folder} is damaged and is made again")
+                say(f"{kit.name}: {folder} is damaged; obtaining it again")
             try:
-                files = cache.install(folder, kit.binaries, route.make)
+                files = cache.install(folder, kit.binaries, source.make)
             except ToolError as failure:
-                say(f"{kit.name}: no {route.label}: {failure}")
-                failures.append(f"{route.label}: {failure}")
+                say(f"{kit.name}: no {source.label}: {failure}")
+                failures.append(f"{source.label}: {failure}")
             else:
-                return Found(kit, route.version, route.label, files)
+                return InstalledKit(kit, source.version, source.label, files)
     tried = "; ".join(failures) or f"{_platform()} has no pinned download"
     raise ToolError(
-        f"{kit.name} cannot be obtained ({tried}). Install it ({accepted(kit)}, {kit.homepage})"
+        f"{kit.name} cannot be obtained ({tried}). Install it ({accepted_versions(kit)}, {kit.homepage})"
         + (" or Go (https://go.dev/dl/)" if kit.go and not shutil.which("go") else "")
     )
 
 
-def routes(kit: Kit) -> list[Route]:
-    """Returns the ways to obtain the kit on this platform, the preferred one first."""
-    offered: list[Route] = []
+def sources(kit: Kit) -> list[Source]:
+    """Returns the sources of the kit for this platform, the preferred one first."""
+    found: list[Source] = []
     if kit.release and (archive := kit.release.archives.get(_platform())):
-        offered.append(Download(kit, kit.release.version, archive))
+        found.append(Download(kit, kit.release.version, archive))
     if kit.go:
-        offered.append(GoBuild(kit, kit.go))
-    return offered
+        found.append(GoBuild(kit, kit.go))
+    return found
 
 
-def accepted(kit: Kit) -> str:
-    """Returns the accepted versions as text."""
+def accepted_versions(kit: Kit) -> str:
+    """Returns the accepted versions as a requirement, such as `>=1.2.0,<2.0.0`."""
     return f">={'.'.join(map(str, kit.at_least))},<{'.'.join(map(str, kit.below))}"
 
 
 def version_on_path(kit: Kit) -> str | None:
-    """Returns the version of the kit's first binary on PATH; None if there is none, or none that answers."""
+    """Returns the version of the kit's first binary on PATH; None if it is missing or does not print a version."""
     binary = shutil.which(kit.binaries[0], path=_path())
     if binary is None:
         return None
@@ -131,39 +132,39 @@ def version_on_path(kit: Kit) -> str | None:
     return match[0] if match and answer.returncode == 0 else None
 
 
-def _on_path(kit: Kit) -> Found | None:
+def _on_path(kit: Kit) -> InstalledKit | None:
     binary = shutil.which(kit.binaries[0], path=_path())
     version = version_on_path(kit)
     if binary is None or version is None or not kit.at_least <= _parse(version) < kit.below:
         return None
-    # A vendor's other binaries lie beside its first, to which a link on PATH may point.
+    # A link on PATH may point to the first binary; the vendor's other binaries are beside its target.
     search = os.pathsep.join([str(Path(binary).resolve().parent), _path()])
     files = {name: shutil.which(name, path=search) for name in kit.binaries[1:]}
     found = {name: Path(file) for name, file in files.items() if file}
     if len(found) < len(files):
         return None
-    return Found(kit, version, "path", {kit.binaries[0]: Path(binary), **found})
+    return InstalledKit(kit, version, "path", {kit.binaries[0]: Path(binary), **found})
 
 
 def _path() -> str:
-    """PATH without our own `bin_dir`: what lies in the cache is looked for there, where its checksum is verified."""
+    """Returns PATH without folders in the cache, whose files are looked up there and verified by checksum."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join(folder for folder in folders if not Path(folder).is_relative_to(cache.root()))
 
 
-def _in_cache(kit: Kit) -> Found | None:
-    for route in routes(kit):
+def _in_cache(kit: Kit) -> InstalledKit | None:
+    for source in sources(kit):
         try:
-            files = cache.read(_folder(kit, route), kit.binaries)
-        except cache.Damaged:
+            files = cache.installed_files(_folder(kit, source), kit.binaries)
+        except cache.DamagedFileError:
             continue
         if files:
-            return Found(kit, route.version, f"cache ({route.label})", files)
+            return InstalledKit(kit, source.version, f"cache ({source.label})", files)
     return None
 
 
-def _folder(kit: Kit, route: Route) -> Path:
-    return cache.root() / f"{kit.name}-{route.version}-{_platform()}-{route.key[:12]}"
+def _folder(kit: Kit, source: Source) -> Path:
+    return cache.root() / f"{kit.name}-{source.version}-{_platform()}-{source.key[:12]}"
 
 
 def _platform() -> str:

@@ -1,4 +1,4 @@
-"""A build from the Go module proxy. Go's own build cache makes a build that was interrupted go on where it was."""
+"""A kit built from Go modules. An interrupted build continues where it stopped, thanks to Go's build cache."""
 
 import hashlib
 import json
@@ -15,11 +15,11 @@ from infra.versions import GoModule, Kit
 from tools import progress
 from tools.report import ToolError, say
 
-SOURCES = Path(__file__).parent / "go"
+SOURCES = Path(__file__).parents[1] / "go"
 
 
-class Output:
-    """Follows what `go build -v` prints: a line per module downloaded and per package compiled."""
+class GoBuildOutput:
+    """The progress of a `go build -v`, which prints a line per module downloaded and per package compiled."""
 
     def __init__(self) -> None:
         self.tail: deque[str] = deque(maxlen=8)
@@ -27,7 +27,7 @@ class Output:
         self.downloaded = 0
 
     def add(self, line: str) -> None:
-        """Takes one line."""
+        """Counts one line of output."""
         self.tail.append(line)
         if line.startswith("go: downloading "):
             self.downloaded += 1
@@ -49,7 +49,7 @@ class GoBuild:
 
     @property
     def version(self) -> str:
-        """The version that the binaries are stamped with."""
+        """The version that the binaries report."""
         return self.module.version
 
     @property
@@ -59,7 +59,7 @@ class GoBuild:
 
     @property
     def key(self) -> str:
-        """What the result depends on besides the version, as hex: the Go sources and the flags."""
+        """A hex digest of everything that the result depends on besides the version: the Go sources and the flags."""
         digest = hashlib.sha256(repr(self.module).encode())
         modfile = Path(self.module.modfile)
         for file in sorted(self.source.rglob("*")):
@@ -72,7 +72,7 @@ class GoBuild:
         """Puts the kit's binaries into the folder.
 
         Raises:
-            ToolError: there is no Go, or a module cannot be had, or the build failed.
+            ToolError: Go is not installed, a module cannot be downloaded, or the build failed.
         """
         go = shutil.which("go")
         if go is None:
@@ -96,14 +96,14 @@ class GoBuild:
         if self.module.modfile != "go.mod":
             flags.append(f"-modfile={self.module.modfile}")
         command = [go, "build", *flags, "-tags", self.module.tags, "-ldflags", self.module.ldflags]
-        output = Output()
+        output = GoBuildOutput()
         build = [*command, "-o", f"{folder}/", *self.module.packages]
         code = progress.run(self.kit.name, build, output, cwd=self.source, env=_environment())
         if code != 0:
             raise ToolError(f"go build failed: {' | '.join(output.tail)}")
 
     def _module(self, go: str, module: str) -> Path:
-        """The module's folder in Go's cache, downloaded if it is not there."""
+        """Returns the module's folder in Go's cache, downloading the module if it is missing."""
         self._go(go, "mod", "download", module)
         return Path(self._go(go, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module))
 
@@ -117,5 +117,5 @@ class GoBuild:
 
 
 def _environment() -> dict[str, str]:
-    # Without C the binaries run on any Linux; a go.work above the checkout must not change what is built.
+    # Without cgo the binaries run on any Linux; a go.work above the checkout must not change what is built.
     return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}

@@ -1,4 +1,4 @@
-"""Asks a stack's assistant one question and prints the answer as it comes, with its citations."""
+"""The first question to a stack's assistant, whose answer is streamed with its citations."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ QUESTION = "Where is the data of the stack?"
 
 @dataclass
 class Answer:
-    """An answer so far."""
+    """The part of an answer that has arrived."""
 
     text: str = ""
     citations: list[dict[str, Any]] = field(default_factory=list)
 
 
 def ask(url: str, key: str, question: str, show: Callable[[str], None]) -> Answer | None:
-    """Streams the answer to `show`; returns None when the stack has no assistant called `docs`.
+    """Passes the answer's text to `show` as it arrives, and returns the whole answer with its citations.
 
-    Raises `ToolError` when the stack does not answer.
+    Returns None when the stack has no assistant called `docs`. Raises `ToolError` when the stack does not answer.
     """
     headers = {"Authorization": f"Bearer {key}"}
     body = {"model": ASSISTANT, "stream": True, "messages": [{"role": "user", "content": question}]}

@@ -1,4 +1,4 @@
-"""What `make up` does with collections that were left alone: they were checked all the same."""
+"""Records that configured collections still equal their documents, which Pulumi does not for unchanged ones."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from serving.ingest import IngestError, check, connect
 from tools.report import say
 
 
-def note_checks(knowledge: Sequence[Knowledge], root: Path, url: str, key: str) -> None:
-    """Notes in the stack which collections equal their documents, paths of which are relative to `root`.
+def record_checks(knowledge: Sequence[Knowledge], root: Path, url: str, key: str) -> None:
+    """Checks each collection against its documents and records in the stack when it equals them.
 
-    Pulumi asks nothing of a collection whose documents are as they were, and so does not note it.
+    Pulumi sends no request for a collection whose documents have not changed, so the stack would take it for unchecked.
+    Paths are relative to `root`.
     """
     with connect(url, key) as client:
         for collection in knowledge:

@@ -1,4 +1,4 @@
-"""The vendor's release: one archive, checked against its pinned checksum before anything in it is used."""
+"""A kit from its vendor's release archive, whose checksum is verified before anything in it is used."""
 
 import hashlib
 import tarfile
@@ -21,21 +21,21 @@ class Download:
     kit: Kit
     version: str
     archive: Archive
-    # A network that is not there must be noticed in seconds; one that is there may stall for longer.
+    # Without a network, connecting fails within seconds; a connection that exists may stall for longer.
     connect_timeout_s: float = 5
     read_timeout_s: float = 30
     label: str = field(default="download", init=False)
 
     @property
     def key(self) -> str:
-        """What the result depends on, as hex."""
+        """A hex digest of everything that the result depends on besides the version."""
         return self.archive.sha256
 
     def make(self, folder: Path) -> None:
         """Puts the kit's binaries into the folder.
 
         Raises:
-            ToolError: the network, the server, the checksum or the archive's content failed.
+            ToolError: the download failed, the checksum differs, or the archive lacks a binary.
         """
         say(f"{self.kit.name}: downloading {self.version} from {self.archive.url}")
         file = folder / "archive.tar.gz"
@@ -57,7 +57,7 @@ class Download:
         """Writes the archive to the file and returns its SHA-256."""
         digest = hashlib.sha256()
         timeout = httpx.Timeout(self.read_timeout_s, connect=self.connect_timeout_s)
-        start = shown = time.monotonic()
+        start = reported = time.monotonic()
         with (
             httpx.stream("GET", self.archive.url, follow_redirects=True, timeout=timeout) as response,
             file.open("wb") as out,
@@ -67,14 +67,14 @@ class Download:
             for block in response.iter_raw(_MIB):
                 digest.update(block)
                 out.write(block)
-                if (now := time.monotonic()) - shown >= INTERVAL_S:
-                    shown = now
+                if (now := time.monotonic()) - reported >= INTERVAL_S:
+                    reported = now
                     done = f"{out.tell() // _MIB} of {size // _MIB} MiB" if size else f"{out.tell() // _MIB} MiB"
                     say(f"{self.kit.name}: {now - start:.0f} s, {done}")
         return digest.hexdigest()
 
     def _extract(self, file: Path, folder: Path) -> None:
-        """Takes the kit's binaries, and nothing else, out of the archive, whatever folder they lie in there."""
+        """Extracts the kit's binaries, and nothing else, from whichever folder of the archive they are in."""
         missing = set(self.kit.binaries)
         with tarfile.open(file) as archive:
             for member in archive:

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from tests.examples import KUBECONFIG, MADE, stack_settings
-from tools import on_cluster
-from tools.on_cluster import OnCluster
 from tools.report import ToolError
-from tools.workspace import Workspace
+from tools.stack import cluster_stack
+from tools.stack.cluster_stack import ClusterStack
+from tools.stack.workspace import Workspace
 
 
 class Stack:
@@ -33,19 +33,19 @@ class Stack:
 
 
 @pytest.mark.parametrize("example", MADE, ids=lambda p: p.stem.removeprefix("Pulumi."))
-def test_it_is_there_once_it_was_made(example: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_a_made_cluster_is_found_by_its_output(example: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     mine = tmp_path / "kubeconfig"  # of another cluster, which must not be taken for it
     mine.write_text(yaml.safe_dump({**KUBECONFIG, "clusters": [{"name": "c", "cluster": {"server": "https://mine"}}]}))
     monkeypatch.setenv("KUBECONFIG", str(mine))
     settings = stack_settings(example)
-    assert OnCluster.of(cast(Workspace, Stack(settings))) is None
-    there = OnCluster.of(cast(Workspace, Stack(settings, kubeconfig=yaml.safe_dump(KUBECONFIG))))
-    assert there is not None
-    assert there.cluster.server == "https://cluster.invalid:6443"
+    assert ClusterStack.from_workspace(cast(Workspace, Stack(settings))) is None
+    stack = ClusterStack.from_workspace(cast(Workspace, Stack(settings, kubeconfig=yaml.safe_dump(KUBECONFIG))))
+    assert stack is not None
+    assert stack.cluster.server == "https://cluster.invalid:6443"
 
 
 @pytest.fixture
-def endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OnCluster, list[bool | None]]]:
+def endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ClusterStack, list[bool | None]]]:
     """A stack's cluster, and whether the pod behind its API is ready at each look; the last one stays.
 
     None: the API server has no answer, as when a control plane restarts.
@@ -66,34 +66,34 @@ def endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OnCluster, list
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    monkeypatch.setattr(on_cluster, "POLL_S", 0.01)
+    monkeypatch.setattr(cluster_stack, "POLL_S", 0.01)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         cluster = {"server": f"http://127.0.0.1:{server.server_port}"}
         kubeconfig = {**KUBECONFIG, "clusters": [{"name": "c", "cluster": cluster}]}
         settings = stack_settings(Path(MADE[0]))
-        there = OnCluster.of(cast(Workspace, Stack(settings, kubeconfig=yaml.safe_dump(kubeconfig))))
-        assert there is not None
-        yield there, looks
+        stack = ClusterStack.from_workspace(cast(Workspace, Stack(settings, kubeconfig=yaml.safe_dump(kubeconfig))))
+        assert stack is not None
+        yield stack, looks
         server.shutdown()
         thread.join()
 
 
-def test_what_restarts_is_waited_for(
-    endpoints: tuple[OnCluster, list[bool | None]], capsys: pytest.CaptureFixture[str]
+def test_waits_for_a_pod_that_restarts(
+    endpoints: tuple[ClusterStack, list[bool | None]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    there, looks = endpoints
+    stack, looks = endpoints
     looks += [False, False, None, False, True]
-    there.wait_until_ready()
+    stack.wait_until_ready()
     assert looks == [True]
     said = capsys.readouterr().err
     assert said.count("waiting: no pod behind Service headrace/headrace-serve-svc is ready") == 2, said
     assert "with status 503" in said
 
 
-def test_what_never_comes_is_an_error(endpoints: tuple[OnCluster, list[bool | None]]) -> None:
-    there, looks = endpoints
+def test_a_pod_that_is_never_ready_is_an_error(endpoints: tuple[ClusterStack, list[bool | None]]) -> None:
+    stack, looks = endpoints
     looks.append(False)
     with pytest.raises(ToolError, match=r"no pod behind Service .* is ready, 0 s after"):
-        there.wait_until_ready(patience_s=0)
+        stack.wait_until_ready(patience_s=0)

@@ -1,4 +1,4 @@
-"""Where and how Pulumi runs for this checkout: backend, passphrase, environment, the stack's settings file."""
+"""Pulumi for one stack of this checkout: its backend, passphrase, environment and settings file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ import yaml
 from infra.config import NAMESPACE
 from infra.gpu.machines import CLOUDS
 from infra.targets.layout import CHECKOUT
-from tools import environment, find
+from tools import environment
+from tools.binaries import find
 from tools.report import ToolError, say
 
 HOME = CHECKOUT / ".headrace"
@@ -43,15 +44,15 @@ class Workspace:
     environment: dict[str, str]
 
     @classmethod
-    def of(cls, stack: str) -> Workspace:
-        """Prepares everything that Pulumi needs; obtains the tools, which can take minutes the first time."""
+    def prepare(cls, stack: str) -> Workspace:
+        """Obtains the binaries, which can take minutes the first time, and creates the stack if it does not exist."""
         HOME.mkdir(mode=0o700, exist_ok=True)
         path = f"{find.bin_dir(PROGRAMS)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         workspace = cls(stack, {**os.environ, **_settings(), "PATH": path})
         if workspace.target != "local":
             _install_kubernetes_provider()
         if workspace.target in CLOUDS:
-            environment.add(workspace.target)
+            environment.install_groups(workspace.target)
             workspace._install_cloud_provider()
         if not workspace._exists():
             workspace._init()
@@ -59,9 +60,9 @@ class Workspace:
 
     def pulumi(self, *arguments: str, lock: IO[str] | None = None) -> int:
         """Runs Pulumi in the foreground and returns its exit status."""
-        # Ctrl-C reaches Pulumi too, which then ends in order: wait for it, however long it takes.
+        # Ctrl-C reaches Pulumi too, which then stops cleanly: wait for it, however long it takes.
         process = subprocess.Popen(
-            ["pulumi", *arguments, *self._where(arguments)],
+            ["pulumi", *arguments, *self._stack_options(arguments)],
             cwd=CHECKOUT,
             env=self.environment,
             pass_fds=[lock.fileno()] if lock else [],
@@ -76,12 +77,12 @@ class Workspace:
                 return INTERRUPTED if interrupted else status
 
     def outputs(self) -> dict[str, object]:
-        """Returns the stack's outputs, secrets in plain text: for this process's use."""
-        text = self.ask("stack", "output", "--json", "--show-secrets", "--stack", self.stack)
+        """Returns the stack's outputs, secrets in plain text: do not print them."""
+        text = self.pulumi_output("stack", "output", "--json", "--show-secrets", "--stack", self.stack)
         return dict(json.loads(text or "{}"))
 
     def setting(self, name: str) -> str:
-        """A plain setting of the stack's own file; empty when it is not set."""
+        """Returns a plain string setting of the stack's file; empty when it is not set."""
         own = self._own_settings
         settings = yaml.safe_load(own.read_text()) if own.exists() else None
         value = ((settings or {}).get("config") or {}).get(f"headrace:{name}", "")
@@ -89,122 +90,125 @@ class Workspace:
 
     @property
     def target(self) -> str:
-        """Where the stack runs."""
+        """The target that the stack runs on."""
         return self.setting("target") or "local"
 
     def settings(self) -> dict[str, object]:
-        """All settings without their namespace, secrets in plain text: for this process's use."""
-        where = ["--config-file", str(f)] if (f := self._composed()) else []
-        text = self.ask("config", "--json", "--show-secrets", "--stack", self.stack, *where)
+        """Returns all settings without their namespace, secrets in plain text: do not print them."""
+        options = ["--config-file", str(f)] if (f := self._salted_settings()) else []
+        text = self.pulumi_output("config", "--json", "--show-secrets", "--stack", self.stack, *options)
         prefix = f"{NAMESPACE}:"
         return {
-            key.removeprefix(prefix): said.get("objectValue", said.get("value"))
-            for key, said in json.loads(text or "{}").items()
+            key.removeprefix(prefix): setting.get("objectValue", setting.get("value"))
+            for key, setting in json.loads(text or "{}").items()
             if key.startswith(prefix)
         }
 
     def _install_cloud_provider(self) -> None:
-        """Pulumi brings the provider of the SDK's version from its vendor, unless it is there or on PATH."""
+        """Downloads Pulumi's provider in the SDK's version from its vendor, unless it is installed or on PATH."""
         package = f"pulumi-{'azure-native' if self.target == 'azure' else self.target}"
         name, version = package.removeprefix("pulumi-"), metadata.version(package)
         binary = f"pulumi-resource-{name}"
-        there = HOME / "pulumi-home" / "plugins" / f"resource-{name}-v{version}"
-        if there.exists() or shutil.which(binary, path=self.environment["PATH"]):
+        installed = HOME / "pulumi-home" / "plugins" / f"resource-{name}-v{version}"
+        if installed.exists() or shutil.which(binary, path=self.environment["PATH"]):
             return
-        say(f"{self.target}: obtaining Pulumi's provider {name} {version}")
+        say(f"{self.target}: downloading Pulumi's provider {name} {version}")
         try:
-            self.ask("plugin", "install", "resource", name, version)
+            self.pulumi_output("plugin", "install", "resource", name, version)
         except ToolError as e:
-            why = str(e).splitlines()[-1].removeprefix("error: ")
+            reason = str(e).splitlines()[-1].removeprefix("error: ")
             install = (
                 f"PULUMI_HOME=.headrace/pulumi-home pulumi plugin install resource {name} {version} --file ARCHIVE"
             )
             raise ToolError(
-                f"Pulumi's provider cannot be downloaded: {why}; put {binary} on PATH, or run `{install}`"
+                f"Pulumi's provider cannot be downloaded: {reason}; put {binary} on PATH, or run `{install}`"
             ) from None
 
     @property
     def salt(self) -> str:
-        """What turns the passphrase into this stack's key."""
-        file = self._salt if self._salt.exists() else self._own_settings
+        """The salt with which the stack's encryption key is derived from the passphrase."""
+        file = self._salt_file if self._salt_file.exists() else self._own_settings
         return str(yaml.safe_load(file.read_text())["encryptionsalt"])
 
     @contextmanager
     def locked(self) -> Iterator[IO[str]]:
-        """Holds this stack for one operation, and clears what a killed operation left behind.
+        """Locks the stack for one operation, and removes what a killed operation left behind.
 
-        The lock is inherited by Pulumi and lives as long as it does. Whoever holds it and finds a lock in our
-        own file backend knows that its owner is dead, so that it is safe to remove.
+        Pulumi inherits the lock and holds it as long as it runs. A lock that is found in the file backend while this
+        one is held therefore belongs to a dead process, and is safe to remove.
+
+        Raises:
+            ToolError: another operation holds the lock.
         """
         folder = HOME / self.stack
         folder.mkdir(mode=0o700, exist_ok=True)
         with (folder / "lock").open("w") as lock:
-            if not _acquired(lock):
+            if not _acquire(lock):
                 raise ToolError(f"another operation on stack '{self.stack}' is running; wait for it to end")
-            self._mend_backend()
+            self._clean_backend()
             yield lock
 
-    def _mend_backend(self) -> None:
-        """Removes what a killed Pulumi left in our own backend: its lock, and files that it had only begun."""
+    def _clean_backend(self) -> None:
+        """Removes what a killed Pulumi left in the file backend: its lock, and files that it had not finished."""
         for file in (BACKEND / ".pulumi/locks/organization/headrace" / self.stack).glob("*.json"):
-            if not _alive(file):
+            if not _is_owner_alive(file):
                 file.unlink(missing_ok=True)
         for file in (
             *_STACKS.glob(f"{self.stack}.json*"),
             *(BACKEND / ".pulumi/history/headrace" / self.stack).glob("*"),
         ):
-            begun = file.suffix == ".attrs" and file.stat().st_size == 0
-            if begun or file.suffix == ".tmp":
+            unfinished = file.suffix == ".attrs" and file.stat().st_size == 0
+            if unfinished or file.suffix == ".tmp":
                 file.unlink(missing_ok=True)
 
-    def _where(self, arguments: Sequence[str]) -> list[str]:
+    def _stack_options(self, arguments: Sequence[str]) -> list[str]:
         if arguments[0] not in ("up", "preview", "destroy", "refresh"):
             return ["--stack", self.stack]
-        return ["--stack", self.stack, *(["--config-file", str(f)] if (f := self._composed()) else [])]
+        return ["--stack", self.stack, *(["--config-file", str(f)] if (f := self._salted_settings()) else [])]
 
     @property
     def _own_settings(self) -> Path:
         return CHECKOUT / f"Pulumi.{self.stack}.yaml"
 
     @property
-    def _salt(self) -> Path:
+    def _salt_file(self) -> Path:
         return HOME / self.stack / "encryptionsalt"
 
-    def _composed(self) -> Path | None:
-        """A settings file with this checkout's salt, or None when the stack's own file has one.
+    def _salted_settings(self) -> Path | None:
+        """Writes a copy of the stack's settings with this checkout's salt; None when the stack's own file has a salt.
 
-        The examples that are part of the repository have no salt (it belongs to the passphrase of one checkout),
-        and Pulumi would write it into them.
+        The example stacks in the repository have no salt, since it belongs to the passphrase of one checkout; without
+        the copy Pulumi would write one into them.
         """
         own = self._own_settings.read_text() if self._own_settings.exists() else ""
-        if _encrypted(own) or not self._salt.exists():
+        if _has_encryption(own) or not self._salt_file.exists():
             return None
-        composed = HOME / self.stack / self._own_settings.name
-        composed.write_text(f"{own.rstrip()}\n{self._salt.read_text()}".lstrip())
-        return composed
+        salted = HOME / self.stack / self._own_settings.name
+        salted.write_text(f"{own.rstrip()}\n{self._salt_file.read_text()}".lstrip())
+        return salted
 
     def _exists(self) -> bool:
         if self.environment["PULUMI_BACKEND_URL"] == BACKEND.as_uri():  # starting Pulumi takes most of a second
             return any((_STACKS / f"{self.stack}.json{suffix}").exists() for suffix in ("", ".gz"))
-        stacks = json.loads(self.ask("stack", "ls", "--json") or "[]")
+        stacks = json.loads(self.pulumi_output("stack", "ls", "--json") or "[]")
         return any(s["name"].split("/")[-1] == self.stack for s in stacks)
 
     def _init(self) -> None:
-        """Makes the stack; the salt that Pulumi adds to a file of the repository is moved into our folder."""
+        """Creates the stack; moves the salt that Pulumi adds to a settings file of the repository into `.headrace`."""
         before = self._own_settings.read_text() if self._own_settings.exists() else None
-        self.ask("stack", "init", self.stack)
+        self.pulumi_output("stack", "init", self.stack)
         after = self._own_settings.read_text() if self._own_settings.exists() else ""
-        if _encrypted(before or "") or not (lines := _salt_lines(after)):
+        if _has_encryption(before or "") or not (lines := _salt_lines(after)):
             return
-        self._salt.parent.mkdir(mode=0o700, exist_ok=True)
-        self._salt.write_text(lines)
+        self._salt_file.parent.mkdir(mode=0o700, exist_ok=True)
+        self._salt_file.write_text(lines)
         if before is None:
             self._own_settings.unlink()
         else:
             self._own_settings.write_text(before)
 
-    def ask(self, *arguments: str) -> str:
-        """Runs Pulumi quietly and returns what it prints; raises `ToolError` with its complaint."""
+    def pulumi_output(self, *arguments: str) -> str:
+        """Runs Pulumi in the background and returns what it prints; raises `ToolError` with its error message."""
         done = subprocess.run(
             ["pulumi", *arguments, "--non-interactive"],
             cwd=CHECKOUT,
@@ -217,8 +221,8 @@ class Workspace:
         return done.stdout
 
 
-def _acquired(lock: IO[str]) -> bool:
-    """Takes the lock; what a killed operation started needs a moment to notice and let go."""
+def _acquire(lock: IO[str]) -> bool:
+    """Takes the lock within `PATIENCE_S`: children of a killed operation hold it for a moment after its death."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -233,7 +237,7 @@ def _acquired(lock: IO[str]) -> bool:
 
 
 def _end_orphans(lock: Path) -> None:
-    """Ends language hosts that hold the lock although their engine was killed: they notice it after minutes."""
+    """Ends language hosts that hold the lock although their engine was killed: by themselves they end after minutes."""
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
             if process.info["name"].startswith("pulumi-language") and str(lock) in {
@@ -245,7 +249,7 @@ def _end_orphans(lock: Path) -> None:
 
 
 def _settings() -> dict[str, str]:
-    """Variables for Pulumi; a backend or passphrase that the user chose is respected."""
+    """Returns variables for Pulumi; a backend or passphrase that the user has set is kept."""
     settings = {
         "PULUMI_HOME": str(HOME / "pulumi-home"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -260,7 +264,7 @@ def _settings() -> dict[str, str]:
 
 
 def _install_kubernetes_provider() -> None:
-    """Puts the provider where Pulumi keeps plugins: one on PATH is used too, with a warning at every step."""
+    """Links the provider into Pulumi's plugin folder: Pulumi uses one on PATH too, but warns about it at every step."""
     binary = find.ensure(["pulumi-resource-kubernetes"])["pulumi-resource-kubernetes"]
     folder = HOME / "pulumi-home" / "plugins" / f"resource-kubernetes-v{metadata.version('pulumi-kubernetes')}"
     link = folder / binary.name
@@ -272,7 +276,7 @@ def _install_kubernetes_provider() -> None:
 
 
 def _passphrase() -> Path:
-    """The file of this checkout's passphrase, made once."""
+    """Returns the file with this checkout's passphrase, generated at the first use."""
     path = HOME / "passphrase"
     if not path.exists():
         new = path.with_suffix(".new")
@@ -283,8 +287,8 @@ def _passphrase() -> Path:
     return path
 
 
-def _encrypted(settings: str) -> bool:
-    """True when a settings file says by itself how its secrets are encrypted."""
+def _has_encryption(settings: str) -> bool:
+    """Returns whether a settings file itself names how its secrets are encrypted."""
     return any(
         line.startswith(("encryptionsalt:", "encryptedkey:", "secretsprovider:")) for line in settings.split("\n")
     )
@@ -294,8 +298,8 @@ def _salt_lines(settings: str) -> str:
     return "".join(f"{line}\n" for line in settings.splitlines() if line.startswith("encryptionsalt:"))
 
 
-def _alive(lock: Path) -> bool:
-    """True while the engine that wrote a backend lock runs on this host."""
+def _is_owner_alive(lock: Path) -> bool:
+    """Returns whether the engine that wrote a backend lock still runs on this host."""
     try:
         process = psutil.Process(int(json.loads(lock.read_text())["pid"]))
         return process.name() == "pulumi" and process.status() != psutil.STATUS_ZOMBIE
@@ -304,4 +308,5 @@ def _alive(lock: Path) -> bool:
 
 
 def interactive() -> bool:
+    """Returns whether a person sits at a terminal."""
     return sys.stdout.isatty() and sys.stdin.isatty()

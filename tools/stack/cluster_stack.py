@@ -1,4 +1,4 @@
-"""A stack's cluster, as the verbs of `tools.stack` see it: pods that are stuck, and a way in to the API."""
+"""A stack on Kubernetes: which of its pods are stuck, when its API is ready, and a port-forward to it."""
 
 from __future__ import annotations
 
@@ -22,38 +22,37 @@ from infra.targets import pods
 from infra.targets.cluster import ClusterContext, ClusterUnusable, read_kubeconfig
 from infra.targets.kube_api import Document, KubeApi, connect
 from tools.report import ToolError, say
-from tools.workspace import Workspace
+from tools.stack.workspace import Workspace
 
 POLL_S = 2.0
 PATIENCE = 3
-"""Looks that a pod may take no step: much of what is wrong with new pods is gone a moment later."""
+"""Polls in a row that find a pod stuck before it is reported: most problems of new pods pass within seconds."""
 CHUNK = 65536
 PORT = 8000
 READY_S = 900.0
-"""Longest wait for a pod that serves: one that restarts loads its models again."""
+"""Longest wait for a ready pod: a pod that restarts loads its models again."""
 
 
 @dataclass(frozen=True)
-class OnCluster:
-    """A stack's configuration and the cluster that it names."""
+class ClusterStack:
+    """A stack's configuration, and the cluster that it runs on."""
 
     config: StackConfig
     cluster: ClusterContext
 
     @classmethod
-    def of(cls, workspace: Workspace) -> OnCluster | None:
-        """None where Pulumi itself will tell better what is wrong with the settings, and where there is no cluster yet.
+    def from_workspace(cls, workspace: Workspace) -> ClusterStack | None:
+        """Reads the stack's settings and kubeconfig.
 
-        Raises `ToolError` when the kubeconfig cannot be used.
+        Returns None when the cluster does not exist yet, and when the settings cannot be read: then Pulumi reports
+        all mistakes in them. Raises `ToolError` when the kubeconfig is unusable.
         """
         loaded = load(workspace.settings(), frozenset(), MOUNTED_SECRETS)
         if "kubernetes" in loaded.invalid:
             return None
         content = loaded.secrets[KUBECONFIG].get_secret_value() if KUBECONFIG in loaded.secrets else ""
-        if loaded.config.target in PROVISIONED_TARGETS and not (
-            content := str(workspace.outputs().get("kubeconfig", ""))
-        ):
-            return None  # the cluster is not there yet
+        if loaded.config.target in PROVISIONED_TARGETS and not (content := str(workspace.outputs().get("kubeconfig", ""))):
+            return None  # the cluster does not exist yet
         try:
             return cls(loaded.config, read_kubeconfig(loaded.config.kubernetes, content))
         except ClusterUnusable as e:
@@ -61,58 +60,61 @@ class OnCluster:
 
     @property
     def namespaces(self) -> list[str]:
-        """Where the stack's pods run, those of its add-ons among them."""
-        own = [a.namespace for a in ADDONS if a.choice(self.config) == "install"]
-        return [self.config.kubernetes.namespace, *own]
+        """The namespaces of the stack's pods, those of its add-ons included."""
+        addons = [a.namespace for a in ADDONS if a.choice(self.config) == "install"]
+        return [self.config.kubernetes.namespace, *addons]
 
-    def stuck(self, api: KubeApi) -> dict[str, str]:
-        """Why pods are stuck, by `namespace/pod`."""
-        there = [pod for n in self.namespaces for pod in api.items(f"/api/v1/namespaces/{n}/pods")]
-        found = {f"{p['metadata']['namespace']}/{p['metadata']['name']}": pods.stuck_reason(p) for p in there}
-        return {name: why for name, why in found.items() if why}
+    def stuck_pods(self, api: KubeApi) -> dict[str, str]:
+        """Returns why pods are stuck, by `namespace/pod`."""
+        found = [pod for n in self.namespaces for pod in api.items(f"/api/v1/namespaces/{n}/pods")]
+        reasons = {f"{p['metadata']['namespace']}/{p['metadata']['name']}": pods.stuck_reason(p) for p in found}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     def wait_until_ready(self, patience_s: float = READY_S) -> None:
-        """Waits for a pod behind the API's Service: an `up` that changes nothing waits for none, and one may restart.
+        """Waits for a ready pod behind the API's Service: `up` does not wait when it changes nothing, and pods restart.
 
-        Raises `ToolError` when there is none after `patience_s`.
+        Raises `ToolError` when no pod is ready after `patience_s`.
         """
         deadline = time.monotonic() + patience_s
-        said = ""
+        reported = ""
         with connect(self.cluster) as api:
             while True:
                 try:
-                    _pod(api, self.config.kubernetes.namespace)
+                    _ready_pod(api, self.config.kubernetes.namespace)
                     return
                 except (ToolError, ClusterUnusable) as e:
-                    why = str(e.mistake if isinstance(e, ClusterUnusable) else e)
+                    reason = str(e.mistake if isinstance(e, ClusterUnusable) else e)
                 if time.monotonic() > deadline:
-                    raise ToolError(f"{why}, {patience_s:.0f} s after all of the stack was there")
-                if why != said:
-                    said = why
-                    say(f"waiting: {why}")
+                    raise ToolError(f"{reason}, {patience_s:.0f} s after `up` had made all of the stack's objects")
+                if reason != reported:
+                    reported = reason
+                    say(f"waiting: {reason}")
                 time.sleep(POLL_S)
 
     @contextmanager
-    def reachable(self) -> Iterator[str]:
-        """A URL at which this host reaches the API as long as the context lasts."""
+    def api_url(self) -> Iterator[str]:
+        """Yields a URL of the API for this host: its Ingress, else a port-forward that ends with the context."""
         url = chart.url(self.config)
         if self.config.ingress.host:
             yield url
             return
-        with self.forwarded(0) as port:
+        with self.port_forward(0) as port:
             yield f"http://127.0.0.1:{port}"
 
     @contextmanager
-    def forwarded(self, port: int) -> Iterator[int]:
-        """Forwards a port of the loopback interface (0: a free one) to the API; yields the port."""
+    def port_forward(self, port: int) -> Iterator[int]:
+        """Forwards a port of the loopback interface (0: a free one) to the API; yields the port.
+
+        Raises `ToolError` when no pod of the API is ready.
+        """
         with socket.create_server(("127.0.0.1", port)) as server, connect(self.cluster) as api:
-            _pod(api, self.config.kubernetes.namespace)  # says early that there is none
+            _ready_pod(api, self.config.kubernetes.namespace)
             thread = threading.Thread(target=self._serve, args=(server,), daemon=True)
             thread.start()
             yield int(server.getsockname()[1])
 
     def _serve(self, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the server is closed: this is the end
+        with contextlib.suppress(OSError):  # `accept` fails once the server is closed
             while True:
                 client, _ = server.accept()
                 threading.Thread(target=self._forward, args=(client,), daemon=True).start()
@@ -123,11 +125,11 @@ class OnCluster:
 
         namespace = self.config.kubernetes.namespace
         try:
-            # The stream takes the client over: each connection has one of its own.
+            # `portforward` changes the API client for good, so each connection has its own.
             with client, connect(self.cluster) as api:
                 core = CoreV1Api(api.client)
                 stream = portforward(
-                    core.connect_get_namespaced_pod_portforward, _pod(api, namespace), namespace, ports=str(PORT)
+                    core.connect_get_namespaced_pod_portforward, _ready_pod(api, namespace), namespace, ports=str(PORT)
                 )
                 with contextlib.closing(stream):
                     _relay(client, stream.socket(PORT))
@@ -136,7 +138,7 @@ class OnCluster:
 
 
 def _relay(one: socket.socket, other: Any) -> None:
-    """Carries bytes both ways until one side ends."""
+    """Copies bytes in both directions until one side closes."""
     with selectors.DefaultSelector() as selector:
         selector.register(one, selectors.EVENT_READ, other)
         selector.register(other, selectors.EVENT_READ, one)
@@ -148,8 +150,8 @@ def _relay(one: socket.socket, other: Any) -> None:
                 key.data.sendall(data)
 
 
-def _pod(api: KubeApi, namespace: str) -> str:
-    """A pod that the Service leads to."""
+def _ready_pod(api: KubeApi, namespace: str) -> str:
+    """Returns the name of a ready pod behind the API's Service; raises `ToolError` when there is none."""
     service = f"{chart.RELEASE}-serve-svc"
     slices = api.items(
         f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
@@ -161,14 +163,14 @@ def _pod(api: KubeApi, namespace: str) -> str:
     raise ToolError(f"no pod behind Service {namespace}/{service} is ready")
 
 
-class Watch:
-    """Says which pods are stuck, each once, while something waits for them."""
+class StuckPodWatch:
+    """Reports stuck pods, each reason once per namespace, from a thread that runs as long as the context."""
 
-    def __init__(self, stack: OnCluster) -> None:
+    def __init__(self, stack: ClusterStack) -> None:
         self._stack = stack
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._said: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -179,23 +181,23 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        seen: dict[str, int] = {}
+        polls: dict[str, int] = {}
         with contextlib.suppress(ClusterUnusable), connect(self._stack.cluster) as api:
             while not self._end.wait(POLL_S):
-                found = self._look(api)
-                seen = {name: seen.get(name, 0) + 1 for name in found}
-                for name, why in found.items():
-                    if seen[name] >= PATIENCE or why.startswith("cannot pull"):
-                        self._say(name, why)
+                stuck = self._poll(api)
+                polls = {name: polls.get(name, 0) + 1 for name in stuck}
+                for name, reason in stuck.items():
+                    if polls[name] >= PATIENCE or reason.startswith("cannot pull"):
+                        self._report(name, reason)
 
-    def _look(self, api: KubeApi) -> Document:
+    def _poll(self, api: KubeApi) -> Document:
         try:
-            return self._stack.stuck(api)
+            return self._stack.stuck_pods(api)
         except ClusterUnusable:
-            return {}  # a moment without an answer; Pulumi says it when it lasts
+            return {}  # the API server did not answer; Pulumi reports it when that lasts
 
-    def _say(self, name: str, why: str) -> None:
+    def _report(self, name: str, reason: str) -> None:
         namespace, _, pod = name.partition("/")
-        if (namespace, why) not in self._said:
-            self._said.add((namespace, why))
-            say(f"pod {pod} in {namespace}: {why}")
+        if (namespace, reason) not in self._reported:
+            self._reported.add((namespace, reason))
+            say(f"pod {pod} in {namespace}: {reason}")

@@ -1,0 +1,1 @@
+"""`python -m tools.stack`: brings stacks of this checkout up and down with Pulumi."""

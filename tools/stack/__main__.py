@@ -1,0 +1,36 @@
+"""`python -m tools.stack VERB`: what the Makefile calls to run Pulumi on one stack of this checkout."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from infra.targets.layout import CHECKOUT
+from tools.report import ToolError, say
+from tools.stack.verbs import VERBS
+from tools.stack.workspace import INTERRUPTED, Workspace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.stack", description=__doc__)
+    parser.add_argument("--stack", default=os.environ.get("STACK", "local"))
+    parser.add_argument("verb", choices=VERBS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to Pulumi")
+    options = parser.parse_args(argv)
+    arguments = [a for i, a in enumerate(options.arguments) if (i, a) != (0, "--")]
+    os.chdir(CHECKOUT)
+    try:
+        return VERBS[options.verb](Workspace.prepare(options.stack), arguments)
+    except ToolError as e:
+        say(f"error: {e}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to continue")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
