@@ -1,1 +1,1 @@
-"""Benchmarks against peers, side by side in one run. `python -m bench --help` lists them."""
+"""Benchmarks, of Headrace and its peers side by side. `python -m bench --help` lists them."""

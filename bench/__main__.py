@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import recall, results, sandbox, start
-from bench.engine import run as engine
+from bench.engine import benchmark as engine
 from bench.processes import BenchError
-from bench.relay import kept, limited
-from bench.relay import run as relay
-from bench.strategies import run as strategies
-from bench.telemetry import run as telemetry
+from bench.relay import benchmark as relay
+from bench.relay import captures, quotas
+from bench.strategies import benchmark as strategies
+from bench.telemetry import benchmark as telemetry
 from bench.telemetry import scrape
 from tools.report import ToolError
 
@@ -23,7 +23,7 @@ ALL = (
     ["start"],
     ["relay"],
     ["relay", "--requests", "50000"],
-    ["kept"],
+    ["captures"],
     ["quotas"],
     ["telemetry"],
     ["scrape"],
@@ -35,34 +35,36 @@ ALL = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one benchmark, or all, and returns its exit status."""
+    """Runs one benchmark, or all, and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="benchmark")
     relay.arguments(commands.add_parser("relay", help="the gateway against LiteLLM's proxy and vllm-router"))
-    kept.arguments(commands.add_parser("kept", help="what captures and conversations add to a stream"))
-    limited.arguments(commands.add_parser("quotas", help="what quotas add to a stream"))
-    telemetry.arguments(commands.add_parser("telemetry", help="what metrics, the log and traces cost a gateway"))
-    scrape.arguments(commands.add_parser("scrape", help="what it takes to read the metrics of many processes"))
+    captures.arguments(commands.add_parser("captures", help="time that captures and conversations add to streams"))
+    quotas.arguments(commands.add_parser("quotas", help="time that quotas add to streams"))
+    telemetry.arguments(
+        commands.add_parser("telemetry", help="cost of metrics, the request log and traces in a gateway")
+    )
+    scrape.arguments(commands.add_parser("scrape", help="duration of a scrape of many processes"))
     engine.arguments(commands.add_parser("engine", help="llama.cpp through Headrace against llama.cpp"))
     strategies.arguments(commands.add_parser("strategies", help="accuracy, time and cost of reasoning strategies"))
-    sandbox.arguments(commands.add_parser("sandbox", help="programs that a model wrote, run in the sandbox"))
-    recall.arguments(commands.add_parser("recall", help="what memory of a conversation costs as it grows"))
-    commands.add_parser("start", help="`make up`: seconds and memory, first and second time")
+    sandbox.arguments(commands.add_parser("sandbox", help="time and memory of programs in the sandbox"))
+    recall.arguments(commands.add_parser("recall", help="cost of a conversation's memory as it grows"))
+    commands.add_parser("start", help="time and memory of `make up`, first and second time")
     names = sorted(p.stem for p in RETRIEVAL.glob("*.py") if not p.stem.startswith("_"))
     retrieval = commands.add_parser("retrieval", help=f"quality and speed of search: {', '.join(names)}")
     retrieval.add_argument("name", choices=names)
-    retrieval.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on")
-    commands.add_parser("report", help="make the tables of docs/benchmarks.md anew from bench/results")
-    commands.add_parser("all", help="everything, one after the other, with the defaults (also without a name)")
+    retrieval.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to it")
+    commands.add_parser("report", help="write the tables of docs/benchmarks.md from bench/results")
+    commands.add_parser("all", help="all benchmarks in turn, with their defaults (the default)")
     options = parser.parse_args(argv)
     try:
         match options.command:
             case "relay":
                 relay.main(options)
-            case "kept":
-                kept.main(options)
+            case "captures":
+                captures.main(options)
             case "quotas":
-                limited.main(options)
+                quotas.main(options)
             case "telemetry":
                 telemetry.main(options)
             case "scrape":

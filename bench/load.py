@@ -1,7 +1,7 @@
-"""A closed-loop load generator for streamed chat completions: N clients, each with one kept connection.
+"""A closed-loop load generator for streamed chat completions: N clients, each with one keep-alive connection.
 
-A stream counts only when it is whole: status 200, every frame parses, a finish reason, `[DONE]` last, the HTTP
-body ended, and the text is the expected one. Everything else is an error with a name.
+A stream counts only if it is complete: status 200, every frame parses, a finish reason, `[DONE]` last, the HTTP
+body ended, and the expected text. Anything else is an error, counted by its message.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _TOKEN = re.compile(rb'"content": ?"[^"]')
 
 
 class StreamError(Exception):
-    """The stream is not whole; the message names why and is the same for the same cause."""
+    """A stream is incomplete or wrong; the message is the same for the same cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is measured: `url` is the base with the version (`http://127.0.0.1:8080/v1`)."""
+    """The endpoint and model under load; `url` includes the version (`http://127.0.0.1:8080/v1`)."""
 
     url: str
     model: str
     key: str = field(default="", repr=False)
 
     def request(self, document: dict[str, Any]) -> bytes:
-        """Returns the bytes of a streamed chat request; `document` adds to or replaces fields."""
+        """Returns the bytes of a streamed chat request; `document` adds or replaces fields."""
         base: dict[str, Any] = {"model": self.model, "stream": True, "stream_options": {"include_usage": True}}
         body = orjson.dumps(base | document)
         parts = urlsplit(self.url)
@@ -50,7 +50,7 @@ class Target:
 
 @dataclass(slots=True)
 class Stream:
-    """One whole stream; times are seconds after its request was written."""
+    """One complete stream; times are seconds since its request was sent."""
 
     first_byte: float
     first_token: float
@@ -60,7 +60,7 @@ class Stream:
 
 @dataclass(slots=True)
 class Result:
-    """What one load saw."""
+    """The streams and errors of one load."""
 
     clients: int
     seconds: float = 0.0
@@ -76,7 +76,7 @@ class Result:
         return sum(s.tokens for s in self.streams) / self.seconds
 
     def summary(self) -> dict[str, Any]:
-        """Returns the figures as plain values; times are milliseconds."""
+        """Returns the figures; times are in milliseconds."""
         figures: dict[str, Any] = {
             "clients": self.clients,
             "seconds": round(self.seconds, 2),
@@ -92,12 +92,12 @@ class Result:
 
 
 def quantile(ordered: Sequence[float], q: float) -> float:
-    """Returns the nearest-rank quantile, or NaN of nothing."""
+    """Returns the nearest-rank quantile; NaN of an empty sequence."""
     return ordered[max(math.ceil(q * len(ordered)), 1) - 1] if ordered else float("nan")
 
 
-def whole(body: bytes, expected: str | None) -> int:
-    """Returns the completion tokens of a whole event stream; raises `StreamError`."""
+def validate_stream(body: bytes, expected: str | None) -> int:
+    """Returns the completion tokens of a complete event stream; raises `StreamError` for any other."""
     texts: list[str] = []
     finished = done = False
     tokens = 0
@@ -125,12 +125,12 @@ def whole(body: bytes, expected: str | None) -> int:
     if not finished:
         raise StreamError("no finish reason")
     if expected is not None and "".join(texts) != expected:
-        raise StreamError("another text than expected")
+        raise StreamError("unexpected text")
     return tokens
 
 
 class Client(asyncio.Protocol):
-    """One kept HTTP/1.1 connection that has at most one request under way."""
+    """A keep-alive HTTP/1.1 connection with at most one request in progress."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -147,11 +147,11 @@ class Client(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether the next request can go over this connection."""
+        """Whether the connection can carry another request."""
         return self._transport is not None and not self._transport.is_closing()
 
     async def stream(self, request: bytes, expected: str | None) -> Stream:
-        """Sends a request and returns its whole stream; raises `StreamError`, after which the connection is closed."""
+        """Sends a request and returns its complete stream; else closes the connection and raises `StreamError`."""
         if self._transport is None:
             raise StreamError("connection closed")
         self._reset()
@@ -214,7 +214,7 @@ class Client(asyncio.Protocol):
         return True
 
     def _chunks(self) -> bool:
-        """Takes the chunks that are whole into the body; returns whether the last one was among them."""
+        """Appends complete chunks to the body; returns whether the last chunk was among them."""
         raw = self._raw
         while (line := raw.find(b"\r\n", self._at)) >= 0:
             size = int(raw[self._at : line], 16)
@@ -231,7 +231,7 @@ class Client(asyncio.Protocol):
         if self._waiter is None or self._waiter.done():
             return
         try:
-            tokens = whole(bytes(self._body), self._expected)
+            tokens = validate_stream(bytes(self._body), self._expected)
         except StreamError as e:
             self._fail(str(e))
             return
@@ -250,15 +250,15 @@ async def run(
     keep: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
-    """Loads `target` until `seconds` have passed or `requests` have been sent, whichever comes first.
+    """Loads `target` until `seconds` have passed or `requests` were sent, whichever comes first.
 
-    The clients take `documents` in turn, from the first again after the last. A request is given up after
-    `timeout_s`; a client that fails MAX_ERRORS_IN_A_ROW times stops. Streams under way at the end are finished
-    and counted, with the time that they took. Without `keep` every request has a connection of its own.
-    `progress` is told of every finished request.
+    The clients cycle through `documents`. A request is cancelled after
+    `timeout_s`; a client stops after MAX_ERRORS_IN_A_ROW consecutive errors. Streams in progress at the end are
+    completed and counted, with their full duration. Without `keep` every request has its own connection.
+    `progress` is called for every finished request.
     """
     if seconds is None and requests is None:
-        raise ValueError("a load needs an end")
+        raise ValueError("give `seconds` or `requests`, or the load would never end")
     rendered = [target.request(d) for d in documents]
     result = Result(clients)
     numbers = itertools.count() if requests is None else iter(range(requests))
@@ -292,6 +292,6 @@ async def run(
 async def _connect(target: Target) -> Client:
     parts = urlsplit(target.url)
     if parts.hostname not in ("127.0.0.1", "localhost"):
-        raise ValueError("the load generator loads this host only")
+        raise ValueError("the load generator only loads this host")
     _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", parts.port or 80)
     return client

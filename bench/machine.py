@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""Facts about the machine on which figures are measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 
 
 def facts(packages: dict[str, str] | None = None) -> dict[str, Any]:
-    """Returns the machine and the versions that took part; `packages` adds versions from other environments."""
+    """Returns the machine's facts and package versions; `packages` adds versions from other environments."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),

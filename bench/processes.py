@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts or weighs: memory as the kernel counts it, and processor time."""
+"""Processes of a benchmark: starting them, their memory as the kernel counts it, and their processor time."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ import httpx
 import psutil
 
 Pids = Callable[[], Sequence[int]]
-"""Names the processes of something that is measured, anew at each call."""
+"""Returns the current process ids of a contender."""
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
-    """The benchmark cannot run; the message says what to do."""
+    """The benchmark cannot run; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes. `pss` shares out the pages that several processes have in common; `rss` counts them in each."""
+    """Memory in bytes. `pss` divides shared pages between their processes; `rss` counts them for each process."""
 
     pss: int
     rss: int
     processes: int
 
 
-def memory(pids: Sequence[int]) -> Memory:
-    """Weighs processes; those that have ended count nothing."""
+def memory_usage(pids: Sequence[int]) -> Memory:
+    """Returns the memory of processes, not counting those that have ended."""
     pss = rss = found = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError):
@@ -52,7 +52,7 @@ def _rollup(pid: int) -> Iterator[tuple[str, int]]:
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """Returns the processor time of live processes and of their children that were waited for."""
+    """Returns the processor time of live processes and of their reaped children."""
     ticks = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -61,8 +61,8 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return ticks / _TICK
 
 
-def tree(pid: int) -> list[int]:
-    """Returns a process and everything below it."""
+def process_tree(pid: int) -> list[int]:
+    """Returns a process and all its descendants."""
     try:
         root = psutil.Process(pid)
         return [pid, *(c.pid for c in root.children(recursive=True))]
@@ -71,12 +71,12 @@ def tree(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def started(
+def running_process(
     argv: Sequence[str], *, log: Path, ready: str, env: Mapping[str, str] | None = None, seconds: float = 300
 ) -> Iterator[Pids]:
-    """Runs `argv` until the block ends, from when `ready` (a URL) answers 200; yields what names its processes.
+    """Runs `argv` during the block, which begins once the URL `ready` answers 200; yields a function for its pids.
 
-    Raises `BenchError` when it does not come up. The whole tree is ended with the block.
+    Raises `BenchError` when it does not become ready. All its descendants are ended with the block.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
@@ -85,7 +85,7 @@ def started(
         )
     try:
         _wait(process, ready, log, seconds)
-        yield lambda: tree(process.pid)
+        yield lambda: process_tree(process.pid)
     finally:
         _end(process)
 
@@ -94,17 +94,17 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path, seconds: float)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise BenchError(f"{process.args!r} ended with {process.returncode}; see {log}")
+            raise BenchError(f"{process.args!r} exited with {process.returncode}; see {log}")
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(url, timeout=2, trust_env=False).status_code == 200:
                 return
         time.sleep(0.2)
-    raise BenchError(f"{url} does not answer after {seconds:.0f} s; see {log}")
+    raise BenchError(f"{url} did not answer within {seconds:.0f} s; see {log}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     members = []
-    for pid in tree(process.pid):
+    for pid in process_tree(process.pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             members.append(psutil.Process(pid))
     for number in (signal.SIGTERM, signal.SIGKILL):

@@ -1,7 +1,7 @@
-"""What memory costs as a conversation grows: `python -m bench recall [--turns N]`.
+"""`python -m bench recall [--turns N]`: the cost of memory as a conversation grows.
 
-One conversation with memory of kind `vector` in SQLite, with random vectors in the embedder's place: rows, and the
-median milliseconds of storing a turn, embedding it behind, reading all vectors and finding the best of them.
+One conversation with memory of kind `vector` in SQLite, with random vectors instead of an embedder: rows, and the
+median milliseconds to store a turn, store its vector, read all vectors and find the best of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def item(role: str, kind: str, n: int) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": [{"type": kind, "text": f"{n} {'word ' * 50}"}]}
 
 
-async def timed(times: list[float], work: Callable[[], Awaitable[Any]]) -> Any:
+async def time_call(times: list[float], work: Callable[[], Awaitable[Any]]) -> Any:
     started = time.perf_counter()
     result = await work()
     times.append(1000 * (time.perf_counter() - started))
@@ -61,24 +61,26 @@ async def run(turns: int) -> None:
             storing: list[float] = []
             embedding: list[float] = []
             for n in range(1, turns + 1):
-                await timed(storing, lambda n=n: store(n))  # type: ignore[misc]
-                await timed(embedding, embed)
+                await time_call(storing, lambda n=n: store(n))  # type: ignore[misc]
+                await time_call(embedding, embed)
                 if n % max(turns // 5, 1):
                     continue
                 reading: list[float] = []
                 finding: list[float] = []
                 for _ in range(REPEATS):
-                    found = await timed(reading, lambda: vectors.of_conversation(ME, id, EMBEDDER, limit=KEEP))
+                    found = await time_call(reading, lambda: vectors.of_conversation(ME, id, EMBEDDER, limit=KEEP))
                     started = time.perf_counter()
                     best(vector(), [v.vector for v in found], count=SHOWN, least=-1)
                     finding.append(1000 * (time.perf_counter() - started))
-                shown = {"store": storing[-100:], "embed": embedding[-100:], "read": reading, "find": finding}
-                figures = ", ".join(f"{name} {statistics.median(times):.1f} ms" for name, times in shown.items())
+                times_by_step = {"store": storing[-100:], "embed": embedding[-100:], "read": reading, "find": finding}
+                figures = ", ".join(
+                    f"{name} {statistics.median(times):.1f} ms" for name, times in times_by_step.items()
+                )
                 print(f"{n} turns, {len(found)} vectors, {3 * n} rows: {figures}", flush=True)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
+    """Adds the options of this benchmark."""
     parser.add_argument("--turns", type=int, default=2000)
 
 

@@ -1,4 +1,4 @@
-"""Results: one JSON file per run, and the dated tables of docs/benchmarks.md, made from all of those files."""
+"""Results: one JSON file per run, and the dated tables of docs/benchmarks.md, generated from these files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure and what it should be."""
+    """A goal, the measured figure, and whether it meets the goal."""
 
     goal: str
     figure: float | str
@@ -35,9 +35,9 @@ def write(
     settings: Mapping[str, Any] | None = None,
     rounds: Sequence[Row] = (),
 ) -> Path:
-    """Writes a run and the page; prints the rows and goals.
+    """Writes a run's results and updates the page; prints the rows and goals.
 
-    `rows` stand in the page; `rounds` are the single measurements behind them. `facts` are `machine.facts()`
+    `rows` are shown in the page; `rounds` are the single measurements behind them. `facts` are `machine.facts()`
     from before the run.
     """
     now = datetime.datetime.now(datetime.UTC)
@@ -61,7 +61,7 @@ def write(
 
 
 def render() -> None:
-    """Makes the page's tables anew from the files."""
+    """Generates the page's tables from the files."""
     page = PAGE.read_text(encoding="utf-8")
     records = [json.loads(p.read_text()) for p in sorted(FOLDER.glob("*.json"))]
     for kind in re.findall(r"<!-- bench:([a-z-]+) -->", page):

@@ -1,4 +1,4 @@
-"""`python -m bench sandbox`: what a program that a model wrote costs, beside Monty alone and a Python for each."""
+"""`python -m bench sandbox`: the time of a program in the sandbox, in Monty alone, and in a Python process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import psutil
 from pydantic_monty import Monty
 
 from bench import machine, results
-from bench.processes import memory
+from bench.processes import memory_usage
 from bench.results import Goal
 from serving.assistants.sandbox.pool import SandboxLimits, open_sandbox
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program, the expression that a peer without our ending must be asked for, and the answer."""
+    """A program, the expression with its result for contenders that do not find it themselves, and the answer."""
 
     text: str
     asked: str
@@ -54,10 +54,10 @@ PROGRAMS = (
         "02/28/2026",
     ),
 )
-"""As program-aided models write them: arithmetic, a loop, a date."""
+"""Programs as program-aided models write them: arithmetic, a loop, a date."""
 
 PYTHON_SHARE = 50
-"""A Python for each program is that much slower, so it runs that many fewer."""
+"""Starting a Python process for each program is that much slower, so fewer programs are run by this factor."""
 
 Run = Callable[[Program], Awaitable[str]]
 
@@ -108,7 +108,7 @@ async def _python(program: Program) -> str:
 
 
 async def _measure(name: str, run: Run, count: int) -> list[dict[str, Any]]:
-    for program in PROGRAMS * 4:  # threads and workers are there
+    for program in PROGRAMS * 4:  # start threads and workers
         await run(program)
     return [await _row(name, run, count, at_a_time) for at_a_time in (1, 8)]
 
@@ -140,6 +140,6 @@ async def _row(name: str, run: Run, count: int, at_a_time: int) -> dict[str, Any
         "p50 ms": round(shares[49] * 1e3, 2),
         "p99 ms": round(shares[98] * 1e3, 2),
         "max ms": round(max(seconds) * 1e3, 1),
-        "PSS MB a worker": round(memory(workers).pss / 1e6 / len(workers), 1) if workers else "",
+        "PSS MB per worker": round(memory_usage(workers).pss / 1e6 / len(workers), 1) if workers else "",
         "wrong": wrong,
     }

@@ -1,4 +1,4 @@
-"""Headrace as a benchmark sees it: a stack that `make up` brought up, reached by URL and key."""
+"""The benchmarks' Headrace stack, brought up as by `make up`, with its URL and key."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Stack:
     key: str
 
     def target(self, model: str) -> Target:
-        """Returns what a load is aimed at."""
+        """Returns a load target for a model or assistant of the stack."""
         return Target(f"{self.url}/v1", model, self.key)
 
 
-def verb(name: str) -> float:
-    """Runs `make NAME` for the bench stack and returns its seconds; raises `BenchError` when it fails."""
+def run_verb(name: str) -> float:
+    """Runs `make NAME` for the bench stack and returns its duration in seconds; raises `BenchError` on failure."""
     began = time.perf_counter()
     argv = [sys.executable, "-m", "tools.stack", "--stack", STACK, name]
     done = subprocess.run(argv, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=sys.stderr)
@@ -40,25 +40,25 @@ def verb(name: str) -> float:
     return time.perf_counter() - began
 
 
-def pids() -> Sequence[int]:
-    """Returns every process that the stack started."""
+def process_ids() -> Sequence[int]:
+    """Returns the ids of all processes of the stack."""
     records = sorted((Layout.for_stack(STACK).state / "run").glob("*"))
     return [member.pid for record in records for member in Session(record).members()]
 
 
-def current() -> Stack:
-    """Returns the stack that is up."""
+def running_stack() -> Stack:
+    """Returns the running stack."""
     outputs = Workspace.prepare(STACK).outputs()
     return Stack(str(outputs["url"]), str(outputs["api_key"]))
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Stack]:
-    """Brings the stack up; ends it afterwards unless it was up before."""
-    before = bool(pids())
-    verb("up")
+def ensure_up() -> Iterator[Stack]:
+    """Brings the stack up for the block, and down afterwards unless it was already up."""
+    before = bool(process_ids())
+    run_verb("up")
     try:
-        yield current()
+        yield running_stack()
     finally:
         if not before:
-            verb("down")
+            run_verb("down")

@@ -1,21 +1,21 @@
-"""`python -m bench start`: what `make up` costs with the tools cached, the first and the second time."""
+"""`python -m bench start`: time and memory of `make up` with the tools cached, the first and the second time."""
 
 from __future__ import annotations
 
 from bench import machine, results, stack
-from bench.processes import memory
+from bench.processes import memory_usage
 from bench.results import Goal
 
 
 def main() -> None:
-    """Brings the bench stack up from nothing, again, and down; writes the figures. Its data is deleted first."""
+    """Purges the bench stack, brings it up twice and down, and writes the figures."""
     facts = machine.facts()
-    stack.verb("purge")
-    first = stack.verb("up")
-    weight = memory(stack.pids())
-    second = stack.verb("up")
-    down = stack.verb("down")
-    left = len(stack.pids())
+    stack.run_verb("purge")
+    first = stack.run_verb("up")
+    weight = memory_usage(stack.process_ids())
+    second = stack.run_verb("up")
+    down = stack.run_verb("down")
+    left = len(stack.process_ids())
     row = {
         "up s": round(first, 1),
         "second up s": round(second, 1),

@@ -1,1 +1,1 @@
-"""What Headrace costs an engine: llama.cpp through it and llama.cpp itself."""
+"""The overhead of Headrace over an engine: llama.cpp through Headrace and llama.cpp itself."""

@@ -1,4 +1,4 @@
-"""llama.cpp alone, with the parameters of a model replica: prints `{"url", "key"}` and serves until it is ended."""
+"""llama.cpp alone, with the parameters of a model replica: prints `{"url", "key"}` and serves until terminated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serving.engines.llamacpp import LlamaCppReplica
 
 
 async def main() -> None:
-    """Starts the server, says where it is, and waits."""
+    """Starts the server, prints its address, and serves."""
     async for granted in LlamaCppReplica(SMOLLM2).lease("bench", "bench"):
         print(json.dumps(granted), flush=True)
 

@@ -1,1 +1,1 @@
-"""What the gateway costs: streams through Headrace and through its peers, over one scripted upstream."""
+"""The overhead of the gateway: streams through Headrace and through its peers, over one scripted upstream."""

@@ -1,4 +1,4 @@
-"""Whether memory stays flat: the whole stack weighed at intervals while it relays many requests."""
+"""Memory of the whole stack, sampled while it relays many requests, to see whether it grows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 import psutil
 
 from bench import load, results
-from bench.processes import memory
+from bench.processes import memory_usage
 from bench.relay import upstream
 from bench.relay.peers import Peer
 from bench.results import Goal
 
 SAMPLES = 25
 GROWTH_MB = 30.0
-"""Flat means: the line fitted through the samples after the first fifth grows by less than this over all requests."""
+"""Most growth over all requests of a line fitted through the samples after the first fifth."""
 
 
 def run(peer: Peer, documents: Sequence[dict[str, Any]], requests: int, facts: dict[str, Any]) -> None:
-    """Sends `requests` with 32 clients, weighs `peer` SAMPLES times on the way, and writes the figures."""
+    """Sends `requests` from 32 clients, samples the memory of `peer` SAMPLES times, and writes the figures."""
     seen, samples, by_process = asyncio.run(_weigh(peer, documents, requests))
     settled = samples[len(samples) // 5 :]
     growth = _slope([s["requests"] for s in settled], [s["PSS MB"] for s in settled]) * requests
@@ -34,7 +34,7 @@ def run(peer: Peer, documents: Sequence[dict[str, Any]], requests: int, facts: d
             round(growth, 1),
             growth < GROWTH_MB,
         ),
-        Goal("streams that were not whole: 0", errors, not errors),
+        Goal("incomplete streams: 0", errors, not errors),
     ]
     settings = {
         "Load": f"32 clients, {requests:,} requests in {seen.seconds:.0f} s through {peer.name} ({peer.settings})"
@@ -55,7 +55,7 @@ async def _weigh(
 
     async def sample() -> None:
         at, pids = finished, peer.pids()
-        now = await asyncio.to_thread(memory, pids)
+        now = await asyncio.to_thread(memory_usage, pids)
         samples.append({"requests": at, "PSS MB": _mb(now.pss), "RSS MB": _mb(now.rss), "processes": now.processes})
         by_process.append({"requests": at, **await asyncio.to_thread(_each, pids)})
         print(samples[-1], file=sys.stderr, flush=True)
@@ -81,7 +81,7 @@ def _each(pids: Sequence[int]) -> dict[str, float]:
     found = {}
     for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
-            found[f"{psutil.Process(pid).name()} {pid}"] = _mb(memory([pid]).pss)
+            found[f"{psutil.Process(pid).name()} {pid}"] = _mb(memory_usage([pid]).pss)
     return found
 
 

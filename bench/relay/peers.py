@@ -1,6 +1,6 @@
-"""The peers: what Headrace's gateway is measured against, each in an environment of its own.
+"""The peers with which Headrace's gateway is compared, each in its own environment.
 
-Every environment is made from a requirements file that is locked by hash.
+Every environment is installed from a requirements file that is locked by hash.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Target
-from bench.processes import Pids, started
+from bench.processes import Pids, running_process
 from bench.relay import upstream
 from tools import environment
 
@@ -26,7 +26,7 @@ LITELLM_KEY = "sk-bench"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Something that relays, running."""
+    """A running program that relays requests."""
 
     name: str
     target: Target
@@ -34,7 +34,7 @@ class Peer:
     settings: str
     versions: dict[str, str] = field(default_factory=dict)
     fields: tuple[dict[str, Any], ...] = ({},)
-    """What its requests have beside the scenario's; they take them in turn."""
+    """Fields that its requests add to the scenario's, in turn."""
 
 
 def _version(folder: Path, package: str) -> dict[str, str]:
@@ -43,11 +43,11 @@ def _version(folder: Path, package: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def direct() -> Iterator[Peer]:
-    """The upstream itself: what no relay can beat."""
+def scripted_upstream() -> Iterator[Peer]:
+    """Runs the upstream, whose own figures are the bound for every relay."""
     argv = [sys.executable, "-m", "bench.relay.upstream", "--port", str(upstream.PORT)]
     url = f"http://127.0.0.1:{upstream.PORT}"
-    with started(
+    with running_process(
         argv, log=STATE / "upstream.log", ready=f"{url}/health", env={**os.environ, "PWD": str(CHECKOUT)}
     ) as p:
         yield Peer("upstream", Target(f"{url}/v1", upstream.MODEL), p, "1 process, asyncio on uvloop")
@@ -55,7 +55,7 @@ def direct() -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def litellm() -> Iterator[Peer]:
-    """LiteLLM's proxy as its production page says: a master key, a worker per core, errors logged only, no database."""
+    """Runs LiteLLM's proxy as its production page advises: master key, worker per core, only errors logged."""
     folder = environment.locked_environment("bench-litellm")
     workers = os.cpu_count() or 1
     config = STATE / "litellm.yaml"
@@ -85,14 +85,14 @@ litellm_settings:
         "NO_PROXY": "127.0.0.1",
     }
     url = f"http://127.0.0.1:{LITELLM_PORT}"
-    with started(argv, log=STATE / "litellm.log", ready=f"{url}/health/liveliness", env=env) as pids:
+    with running_process(argv, log=STATE / "litellm.log", ready=f"{url}/health/liveliness", env=env) as pids:
         target = Target(f"{url}/v1", upstream.MODEL, LITELLM_KEY)
         yield Peer("litellm", target, pids, f"{workers} workers, master key, no database", _version(folder, "litellm"))
 
 
 @contextlib.contextmanager
 def vllm_router() -> Iterator[Peer]:
-    """vLLM's router over one worker, without an API key of its own (it checks none)."""
+    """Runs vLLM's router over one worker; it checks no API keys."""
     folder = environment.locked_environment("bench-vllm-router")
     argv = [str(folder / "bin" / "vllm-router"), "--host", "127.0.0.1", "--port", str(ROUTER_PORT)]
     argv += ["--worker-urls", f"http://127.0.0.1:{upstream.PORT}", "--policy", "round_robin"]
@@ -100,6 +100,6 @@ def vllm_router() -> Iterator[Peer]:
     argv += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(ROUTER_METRICS_PORT)]
     url = f"http://127.0.0.1:{ROUTER_PORT}"
     env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "NO_PROXY": "127.0.0.1"}
-    with started(argv, log=STATE / "vllm-router.log", ready=f"{url}/health", env=env) as pids:
+    with running_process(argv, log=STATE / "vllm-router.log", ready=f"{url}/health", env=env) as pids:
         target = Target(f"{url}/v1", upstream.MODEL)
         yield Peer("vllm-router", target, pids, "1 worker URL, round robin", _version(folder, "vllm-router"))

@@ -1,11 +1,11 @@
-"""A scripted OpenAI upstream that costs as little as it can: every byte it sends is rendered beforehand.
+"""A scripted OpenAI upstream with as little overhead as possible: every byte that it sends is rendered in advance.
 
     python -m bench.relay.upstream [--port 9700]
 
-A stream is the role frame, CHUNKS content frames, the finish frame, the usage frame when it was asked for, and
-`[DONE]`, in vLLM's compact JSON. Each frame is a write of its own in a turn of the event loop of its own, so that
-streams interleave. The prompt is the script: with `pause 2 ms` in it, that much time lies between two frames, as
-between the tokens of an engine; without, a stream is a burst and a relay reads several frames at once.
+A stream is the role frame, CHUNKS content frames, the finish frame, the usage frame if requested, and
+`[DONE]`, in vLLM's compact JSON. Each frame is a separate write in a separate turn of the event loop, so that
+streams interleave. The prompt is the script: with `pause 2 ms` in it, the upstream waits that long between frames, as
+an engine does between tokens; without it, a stream is a burst, and a relay reads several frames at once.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _BAD = _whole(b'{"error":{"message":"a JSON body with a length is needed"}}', b"
 
 
 class Upstream(asyncio.Protocol):
-    """One connection. `chunks` cuts every stream short after so many frames: it exists to test who notices."""
+    """One connection. `chunks` truncates every stream after that many frames, to test that clients notice."""
 
     def __init__(self, chunks: int | None = None) -> None:
         self._pause = 0.0
@@ -159,7 +159,7 @@ def _length(head: bytes) -> int:
 
 
 async def serve(port: int, chunks: int | None = None) -> asyncio.Server:
-    """Starts an upstream on 127.0.0.1; port 0 takes a free one."""
+    """Starts an upstream on 127.0.0.1; port 0 chooses a free one."""
     return await asyncio.get_running_loop().create_server(lambda: Upstream(chunks), "127.0.0.1", port)
 
 
@@ -169,7 +169,7 @@ async def _main(port: int) -> None:
 
 
 def main() -> None:
-    """Serves until it is ended."""
+    """Serves until terminated."""
     parser = argparse.ArgumentParser(description="a scripted OpenAI upstream")
     parser.add_argument("--port", type=int, default=PORT)
     uvloop.run(_main(parser.parse_args().port))

@@ -1,11 +1,11 @@
-"""How well the shipped assistant cites: the bundled questions, asked without Ray or HTTP in front of the model.
+"""The quality of the default assistant's citations, on the bundled questions, without Ray or HTTP.
 
     python -m bench.retrieval.citations [--show]
 
 The assistant `docs` of Pulumi.local.yaml reads README.md and docs/ through the library's own parser, chunker,
-embedder and index, and llama.cpp answers with the engine's own parameters. A citation is right when its quote
-comes from a file that answers the question (`files`) or holds the answer itself (`must`); both are reported,
-and every wrong one is printed, so that an eye can tell a wrong citation from an incomplete question.
+embedder and index, and llama.cpp answers with the engine's parameters. A citation is correct if its quote
+comes from a file that answers the question (`files`) or contains the answer itself (`must`); both are reported,
+and every wrong one is printed, so that a person can tell a wrong citation from an incomplete question.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TENANT = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, the files that answer it (none: off-topic) and texts of which one is in a right quote."""
+    """A question, the files that answer it (none if off-topic) and texts, one of which is in a correct quote."""
 
     question: str
     files: tuple[str, ...]
@@ -57,7 +57,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the assistant said; `hits` is empty when it refused without asking the model."""
+    """An answer of the assistant; `hits` is empty if it refused without asking the model."""
 
     question: Question
     text: str
@@ -76,24 +76,24 @@ class Answer:
         return any(" ".join(must.split()) in quote for must in self.question.must)
 
 
-class Desk:
-    """The documentation in an index, and the model that answers from it."""
+class DocumentationAssistant:
+    """The assistant: an index of the documentation, and the model that answers from it."""
 
     def __init__(self, folder: str, model: LlamaCppModel, root: Path = CHECKOUT) -> None:
         self.embedder = Embedder()
-        self._index = _ingested(folder, root, self.embedder)
+        self._index = _build_index(folder, root, self.embedder)
         self._key = secrets.token_urlsafe(32)
         settings = {"context": model.context, "slots": model.slots, "threads": model.threads}
         self._engine = serve(Path(resolve(model.source)), model.name, "127.0.0.1", 0, [self._key], **settings)
 
     def hits(self, assistant: Assistant, question: str) -> list[Hit]:
-        """Returns what the retrieval replica would."""
+        """Returns the hits that the retrieval replica would return."""
         vector = self.embedder.embed([question])[0]
         found = self._index.search(TENANT, question, vector, assistant.top_k, "hybrid")
         return for_prompt(question, found, assistant, self.embedder)
 
     def complete(self, assistant: Assistant, messages: list[dict[str, Any]]) -> str:
-        """Returns what the model says, sampled as the assistant is set."""
+        """Returns the model's answer, sampled with the assistant's settings."""
         settings = {"temperature": assistant.temperature, "max_tokens": assistant.max_tokens}
         body = {"messages": messages} | {k: v for k, v in settings.items() if v is not None}
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
@@ -112,14 +112,14 @@ class Desk:
         return Answer(question, text, tuple(hits), attribute(text, hits, self.embedder))
 
 
-def shipped() -> tuple[Assistant, LlamaCppModel]:
+def default_assistant() -> tuple[Assistant, LlamaCppModel]:
     """Returns the assistant and the model of Pulumi.local.yaml."""
     config = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text(encoding="utf-8"))["config"]
     return Assistant(**config["headrace:assistants"][0]), LlamaCppModel(**config["headrace:models"][0])
 
 
 def report(answers: Sequence[Answer]) -> str:
-    """Returns the figures and each citation that fails both criteria."""
+    """Returns the figures, and each citation that meets neither criterion."""
     asked = [a for a in answers if a.question.files]
     off = [a for a in answers if not a.question.files]
     answered = [a for a in asked if not a.refused]
@@ -158,7 +158,7 @@ def _share(part: int, whole: int) -> str:
     return f"{part}/{whole} ({part / whole:.3f})" if whole else "0/0"
 
 
-def _ingested(folder: str, root: Path, embedder: Embedder) -> CollectionIndex:
+def _build_index(folder: str, root: Path, embedder: Embedder) -> CollectionIndex:
     settings = ChunkSettings()
     manifest = CollectionManifest(
         embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench"
@@ -180,9 +180,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--show", action="store_true", help="also print every answer")
     arguments = parser.parse_args()
-    assistant, model = shipped()
+    assistant, model = default_assistant()
     with tempfile.TemporaryDirectory() as folder:
-        desk = Desk(folder, model)
+        desk = DocumentationAssistant(folder, model)
         began, answers = time.perf_counter(), []
         for question in Question.load():
             answers.append(desk.ask(assistant, question))

@@ -2,9 +2,9 @@
 
     python bench/retrieval/cranfield.py [--data FOLDER] [--documents N] [--weights]
 
-The data folder holds `cranfield/` in BEIR's layout. Documents go through the library's own chunker, embedder
-and index; a document's score is that of its best chunk. Fusion's one parameter was looked at on the
-even queries only (`--weights`), so the odd ones are the honest figure.
+The data folder contains `cranfield/` in BEIR's layout. Documents go through the library's own chunker, embedder
+and index; a document's score is that of its best chunk. Fusion's only parameter was chosen on the
+even queries (`--weights`), so that the odd ones give the unbiased figure.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from serving.retrieval.manifest import CollectionManifest
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CUTOFF = 10
-OPTIMIZE_EVERY = 100  # files; each one is a version of the table, and many small ones slow writers down
+OPTIMIZE_EVERY = 100  # files: each makes a version of the table, and many small versions slow writes down
 Run = dict[str, list[str]]
 Judgements = dict[str, dict[str, int]]
 
@@ -73,7 +73,7 @@ def build(data: Cranfield, embedder: Embedder, folder: str) -> CollectionIndex:
 
 
 def search(index: CollectionIndex, data: Cranfield, vectors: Mapping[str, Vectors], mode: Mode) -> Run:
-    """The first 100 documents for each query, each at its best chunk."""
+    """Returns the first 100 documents for each query, ranked by their best chunk."""
     run: Run = {}
     for query, text in data.queries.items():
         hits = index.search("bench", text, vectors[query], 100, mode)
@@ -82,17 +82,17 @@ def search(index: CollectionIndex, data: Cranfield, vectors: Mapping[str, Vector
 
 
 def ndcg(run: Run, judgements: Judgements, queries: Iterable[str]) -> float:
-    """Mean nDCG@10 with linear gain, as trec_eval's ndcg_cut."""
+    """Returns the mean nDCG@10 with linear gain, as trec_eval's ndcg_cut."""
     return _mean(_ndcg(run[query], judgements[query]) for query in queries)
 
 
 def recall(run: Run, judgements: Judgements, queries: Iterable[str]) -> float:
-    """Mean share of a query's relevant documents among the first 10."""
+    """Returns the mean share of a query's relevant documents among the first 10."""
     return _mean(len(set(run[q][:CUTOFF]) & judgements[q].keys()) / len(judgements[q]) for q in queries)
 
 
 def fusion_runs(index: CollectionIndex, data: Cranfield, vectors: Mapping[str, Vectors]) -> Callable[[float], Run]:
-    """Searches once, 200 deep, and returns fusion as a function of the dense weight."""
+    """Searches once, 200 hits deep, and returns fusion as a function of the dense weight."""
     found = {
         query: {hit.chunk_id: hit for hit in index.search("bench", text, vectors[query], 200)}
         for query, text in data.queries.items()

@@ -1,11 +1,11 @@
-"""Latency of search in a large collection.
+"""The latency of search in a large collection.
 
     python bench/retrieval/scale.py [--chunks 100000] [--searches 500] [--data FOLDER]
 
-A chunk is three sentences of one Cranfield abstract and one of another, drawn at random; its vector is a mean
-of the two abstracts' vectors with some noise, so that vectors cluster as real ones do. Queries are Cranfield's.
-Prints p50 and p95 of search, with and without embedding the query, at one client, and how many of an exact
-search's first ten the vector index finds.
+A chunk is three sentences of one Cranfield abstract and one of another, drawn at random; its vector is the mean
+of the two abstracts' vectors plus noise, so that vectors cluster as real ones do. Queries are Cranfield's.
+Prints p50 and p95 of search with one client, with and without embedding the query, and how many of an exact
+search's first ten hits the vector index finds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def synthesise(data: Cranfield, embedder: Embedder, count: int) -> tuple[list[Ch
 
 
 def timed(run: Callable[[int], object], count: int) -> str:
-    """Runs `run(i)` that often, after a few to warm up, and returns its percentiles in milliseconds."""
+    """Calls `run(i)` `count` times after a warm-up, and returns percentiles of its duration in milliseconds."""
     for i in range(20):
         run(i)
     spent = []

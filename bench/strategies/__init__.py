@@ -1,1 +1,1 @@
-"""What a strategy is worth: how often it is right, how long it takes, and what it costs."""
+"""The accuracy, duration and cost of reasoning strategies."""

@@ -1,4 +1,4 @@
-"""Tasks with a known answer: JSON lines with `question` and `answer`, as GSM8K has them (Cobbe et al. 2021)."""
+"""Tasks with known answers: JSON lines with `question` and `answer`, as in GSM8K (Cobbe et al. 2021)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bench.processes import BenchError
 from serving.assistants.strategies import answers
 
 OURS = Path(__file__).with_name("tasks.jsonl")
-"""A few tasks of our own, for a look. Figures to quote are made with GSM8K."""
+"""A few own tasks, for a quick run. Figures to quote come from GSM8K."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A question, and the value of its answer."""
+    """A question and the value of its answer."""
 
     question: str
     value: str
@@ -24,7 +24,7 @@ class Task:
 def load(path: Path, count: int | None = None) -> list[Task]:
     """Returns the first `count` tasks of a file.
 
-    The answer is what stands after `####`, or all of it. Raises `BenchError` that names the line that is none.
+    The answer is the text after `####`, or all of it. Raises `BenchError` with the number of an invalid line.
     """
     tasks: list[Task] = []
     try:
@@ -37,7 +37,7 @@ def load(path: Path, count: int | None = None) -> list[Task]:
     except (OSError, UnicodeDecodeError) as e:
         raise BenchError(f"{path}: {e}") from None
     if not tasks:
-        raise BenchError(f"{path}: there is no task in it")
+        raise BenchError(f"{path} contains no task")
     return tasks
 
 

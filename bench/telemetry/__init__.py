@@ -1,4 +1,4 @@
-"""What it costs that requests are counted, logged and traced, and that the counters are read."""
+"""The cost of counting, logging and tracing requests, and of reading the counters."""
 
 ASSISTANT = "relay"
-"""That the measured gateways have."""
+"""The assistant of the measured gateways."""

@@ -1,9 +1,9 @@
-"""A gateway alone, as much of whose telemetry is on as is asked for.
+"""A gateway alone, with the given parts of its telemetry.
 
     python -m bench.telemetry.gateway FOLDER --port PORT --upstream PORT [--silent | --log] [--traces URL [--every]]
 
-FOLDER holds the files `hash` and `key`. With `PROMETHEUS_MULTIPROC_DIR` in its environment its metrics are in files, as
-they are in a stack. `--silent` takes them out of the program, which no stack can: nothing is counted at all.
+FOLDER contains the files `hash` and `key`. With `PROMETHEUS_MULTIPROC_DIR` set, its metrics are in files, as
+they are in a stack. `--silent` disables counting altogether, which no stack can do.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import uvicorn
 import uvloop
 
 from bench.telemetry import ASSISTANT
-from bench.telemetry.silence import silence
+from bench.telemetry.disabled_metrics import disable_metrics
 from serving.api.app import Api
 from serving.api.services import Services
 from serving.config import Assistant, Catalog, RemoteModel, SecretRef, ServingConfig, Store, Tracing
 from serving.telemetry import logs
 
 LOG_BYTES, LOG_FILES = 100_000_000, 5
-"""As Ray Serve's own files."""
+"""As for Ray Serve's own log files."""
 
 
 def keep_log(folder: Path) -> None:
-    """Writes request lines as a replica does, beside a file that stands for Ray Serve's."""
-    theirs = RotatingFileHandler(folder / "serve.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES)
-    logging.getLogger(logs.SERVE).addHandler(theirs)
+    """Writes request lines as a replica does, in addition to a file like Ray Serve's."""
+    serve_handler = RotatingFileHandler(folder / "serve.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES)
+    logging.getLogger(logs.SERVE).addHandler(serve_handler)
     logs.keep("requests.log", {"application": "headrace", "deployment": "Gateway", "replica": "bench"})
 
 
 async def serve(folder: Path, port: int, upstream: int, tracing: Tracing) -> None:
-    """Serves until it is ended."""
+    """Serves until terminated."""
     config = ServingConfig(
         store=Store(database=f"sqlite:///{folder}/h.db", data=str(folder)),
         key_secret=SecretRef(ref=f"file:{folder}/hash"),
@@ -49,7 +49,7 @@ async def serve(folder: Path, port: int, upstream: int, tracing: Tracing) -> Non
     assistant = Assistant(name=ASSISTANT, model=model.name, prompt="Be brief.", capture="none")
     services.configure(Catalog(models=(model,), assistants=(assistant,)))
     gc.collect()
-    gc.freeze()  # as Ray Serve does with a replica that has started
+    gc.freeze()  # as Ray Serve does with a started replica
     await uvicorn.Server(uvicorn.Config(Api(services), port=port, log_level="critical", lifespan="off")).serve()
     await services.close()
 
@@ -61,13 +61,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--upstream", type=int, required=True)
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--silent", action="store_true", help="count nothing")
+    how.add_argument("--silent", action="store_true", help="disable metrics")
     how.add_argument("--log", action="store_true", help="write a line for each request")
-    parser.add_argument("--traces", help="URL that takes OTLP")
+    parser.add_argument("--traces", help="URL of an OTLP receiver")
     parser.add_argument("--every", action="store_true", help="trace every request")
     options = parser.parse_args()
     if options.silent:
-        silence()
+        disable_metrics()
     if options.log:
         keep_log(options.folder)
     tracing = Tracing(endpoint=options.traces, **({"per_second": 1000} if options.every else {}))

@@ -1,7 +1,7 @@
-"""`python -m bench scrape`: what a scrape takes on a node with many tenants and models whose processes died often.
+"""`python -m bench scrape`: the duration of a scrape on a node with many tenants, many models and many dead processes.
 
-The exporter reads the files of all processes that write metrics. Those of dead processes it folds into one file per
-kind, when it is next asked: before, a scrape reads all of them.
+The exporter reads the files of all processes that write metrics. At a scrape it folds those of dead processes into one
+file per kind of metric; before, a scrape reads all of them.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from typing import Any
 import httpx
 
 from bench import machine, results
-from bench.processes import BenchError, started
+from bench.processes import BenchError, running_process
 from bench.results import Goal
-from bench.telemetry.world import World
+from bench.telemetry.node_labels import NodeLabels
 from tools.environment import CHECKOUT
 
 PORT = 9726
 LIVE = 2
-"""Processes that are left: the gateways of a node."""
-TOGETHER = 4
-"""Emitters that start at a time."""
+"""Processes that stay alive: the gateways of a node."""
+BATCH = 4
+"""Emitters that are started at the same time."""
 MOST_MS = 250.0
 
 
 class Emitters:
-    """Processes that wrote their metrics and live."""
+    """Live processes that have written their metrics."""
 
-    def __init__(self, folder: Path, count: int, world: World) -> None:
+    def __init__(self, folder: Path, count: int, world: NodeLabels) -> None:
         self._env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
         self._world = json.dumps(asdict(world)) + "\n"
         self._processes: list[subprocess.Popen[str]] = []
         try:
-            for first in range(0, count, TOGETHER):
-                self._start(min(TOGETHER, count - first))
+            for first in range(0, count, BATCH):
+                self._start(min(BATCH, count - first))
         except BaseException:
             self.end(0)
             raise
@@ -59,16 +59,16 @@ class Emitters:
         self._processes += begun
         for process in begun:
             assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # it ended, which is said below
+            with contextlib.suppress(BrokenPipeError):  # it exited, which is reported below
                 process.stdin.write(self._world)
                 process.stdin.flush()
         for process in begun:
             assert process.stdout is not None
             if not process.stdout.readline():
-                raise BenchError("an emitter ended by itself; what it said is above")
+                raise BenchError("an emitter exited; its error is above")
 
     def end(self, left: int) -> None:
-        """Kills all but `left` of them."""
+        """Kills all but `left` processes."""
         while len(self._processes) > left:
             process = self._processes.pop()
             process.kill()
@@ -76,7 +76,7 @@ class Emitters:
 
 
 def _files(folder: Path) -> dict[str, Any]:
-    """Returns how many files of metrics there are, and what is written in them; each is as large as prepared."""
+    """Returns the number of metrics files and the megabytes written in them, which are preallocated larger."""
     found = list(folder.glob("*.db"))
     used = 0
     for path in found:
@@ -85,15 +85,15 @@ def _files(folder: Path) -> dict[str, Any]:
     return {"files": len(found), "MB in files": round(used / 1e6, 2)}
 
 
-def _scrapes(folder: Path, count: int, of: str) -> dict[str, Any]:
+def _scrapes(folder: Path, count: int, subject: str) -> dict[str, Any]:
     files, times, text = _files(folder), [], ""
     for _ in range(count):
         began = time.perf_counter()
         text = httpx.get(f"http://127.0.0.1:{PORT}/metrics", trust_env=False, timeout=120).raise_for_status().text
         times.append(1000 * (time.perf_counter() - began))
-    print(f"{of}: {[round(t) for t in times]} ms", file=sys.stderr, flush=True)
+    print(f"{subject}: {[round(t) for t in times]} ms", file=sys.stderr, flush=True)
     return {
-        "a scrape of": of,
+        "a scrape of": subject,
         **files,
         "series": sum(1 for line in text.splitlines() if not line.startswith("#")),
         "MB answered": round(len(text) / 1e6, 2),
@@ -107,34 +107,34 @@ def _scrapes(folder: Path, count: int, of: str) -> dict[str, Any]:
 def _exporter(folder: Path, log: Path) -> Iterator[None]:
     argv = [sys.executable, "-m", "serving.telemetry.exporter", "--dir", str(folder), "--port", str(PORT)]
     env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    with started(argv, log=log, ready=f"http://127.0.0.1:{PORT}/healthz", env=env):
+    with running_process(argv, log=log, ready=f"http://127.0.0.1:{PORT}/healthz", env=env):
         yield
 
 
 def _routes() -> list[str]:
-    from serving.api.operations import OPERATIONS  # loads the whole gateway, which other benchmarks need not wait for
+    from serving.api.operations import OPERATIONS  # imported late: it loads the whole gateway
 
     return sorted({op.path for op in OPERATIONS})
 
 
 def goals(rows: Sequence[dict[str, Any]]) -> list[Goal]:
-    """Judges a scrape after the dead processes' files were folded."""
+    """Judges a scrape after the files of dead processes were folded."""
     p50 = rows[-1]["p50 ms"]
     return [Goal(f"a scrape once they are folded: p50 at most {MOST_MS:g} ms", p50, p50 <= MOST_MS)]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
+    """Adds the options of this benchmark."""
     parser.add_argument("--tenants", type=int, default=200)
     parser.add_argument("--models", type=int, default=20)
     parser.add_argument("--dead", type=int, default=30, help="processes that die")
-    parser.add_argument("--scrapes", type=int, default=20, help="once their files are folded")
+    parser.add_argument("--scrapes", type=int, default=20, help="scrapes after the files are folded")
 
 
 def main(options: argparse.Namespace) -> None:
     """Runs the benchmark and writes its figures."""
     facts = machine.facts()
-    world = World(_routes(), options.tenants, options.models)
+    world = NodeLabels(_routes(), options.tenants, options.models)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "metrics"
         folder.mkdir()

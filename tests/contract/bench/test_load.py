@@ -46,7 +46,7 @@ async def test_a_truncated_stream_is_an_error(chunks: int) -> None:
 async def test_another_text_is_an_error() -> None:
     result = await drive(await upstream.serve(0), expected=upstream.TEXT + "!")
     assert not result.streams
-    assert result.errors == {"another text than expected": 6}
+    assert result.errors == {"unexpected text": 6}
 
 
 async def test_a_dead_target_ends_the_load() -> None:
@@ -69,19 +69,19 @@ DONE = b"data: [DONE]\n\n"
         (CONTENT + FINISH, "no [DONE]"),
         (CONTENT + DONE, "no finish reason"),
         (CONTENT + FINISH + DONE + CONTENT, "frames after [DONE]"),
-        (CONTENT + CONTENT + FINISH + DONE, "another text than expected"),
-        (FINISH + DONE, "another text than expected"),
+        (CONTENT + CONTENT + FINISH + DONE, "unexpected text"),
+        (FINISH + DONE, "unexpected text"),
         (CONTENT + b'data: {"error":{"message":"x"}}\n\n' + FINISH + DONE, "an error frame"),
         (CONTENT + b"data: {\n\n" + FINISH + DONE, "a frame is not JSON"),
     ],
 )
 def test_what_is_not_whole(body: bytes, why: str) -> None:
     with pytest.raises(load.StreamError, match=why.replace("[", r"\[").replace("]", r"\]")):
-        load.whole(body, "a")
+        load.validate_stream(body, "a")
 
 
 def test_both_line_ends_are_read() -> None:
-    assert load.whole((CONTENT + FINISH + DONE).replace(b"\n", b"\r\n"), "a") == 0
+    assert load.validate_stream((CONTENT + FINISH + DONE).replace(b"\n", b"\r\n"), "a") == 0
 
 
 async def test_the_upstream_answers_whole_and_lists_its_model() -> None:

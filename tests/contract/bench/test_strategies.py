@@ -8,8 +8,8 @@ from aiohttp import web
 from bench.load import quantile
 from bench.processes import BenchError
 from bench.strategies import tasks
-from bench.strategies.measure import Prices, Solved, row
-from bench.strategies.run import measure
+from bench.strategies.benchmark import measure
+from bench.strategies.measurement import Prices, Solution, row
 from bench.strategies.tasks import Task
 from serving.assistants.strategies.model import TokenUsage
 from serving.config import ChainOfThought, Direct, ProgramAided, SelfConsistency
@@ -53,9 +53,9 @@ async def test_the_table_is_what_was_answered(served):
     for r in rows:
         assert (r["tasks"], r["right"], r["accuracy %"], r["no answer"], r["errors"]) == (3, 2, 66.7, 0, 0)
         assert 0 <= r["p50 s"] <= r["p95 s"]
-        assert r["prompt tokens a task"] == 100
-    assert [r["completion tokens a task"] for r in rows] == [10, 10, 40, 10]
-    assert [r["$ for 1000 tasks"] for r in rows] == [0.2, 0.2, 0.5, 0.2]
+        assert r["prompt tokens per task"] == 100
+    assert [r["completion tokens per task"] for r in rows] == [10, 10, 40, 10]
+    assert [r["$ per 1000 tasks"] for r in rows] == [0.2, 0.2, 0.5, 0.2]
     assert [r["value"] for r in rounds if r["strategy"] == "pal"] == ["1", "2", "7"]
     assert [r["steps"] for r in rounds if r["strategy"] == "pal"] == [("program", "result")] * 3
 
@@ -71,7 +71,7 @@ async def test_no_answer_and_an_error_are_told_apart_from_a_wrong_answer(served)
 def test_percentiles_are_of_the_nearest_rank():
     ordered = [float(n) for n in range(1, 21)]
     assert (quantile(ordered, 0.5), quantile(ordered, 0.95), quantile([3.0], 0.95)) == (10, 19, 3)
-    found = [Solved("1", "1", s, TokenUsage(1, 1), ()) for s in (9.0, 1.0, 5.0)]
+    found = [Solution("1", "1", s, TokenUsage(1, 1), ()) for s in (9.0, 1.0, 5.0)]
     assert (row(Direct(), found, Prices())["p50 s"], row(Direct(), found, Prices())["p95 s"]) == (5, 9)
 
 

@@ -10,18 +10,18 @@ import sys
 import pytest
 
 from bench.processes import BenchError
-from bench.telemetry.emitter import made
+from bench.telemetry.emitter import metric_objects
+from bench.telemetry.node_labels import NodeLabels
 from bench.telemetry.scrape import Emitters
-from bench.telemetry.world import World
 from serving.telemetry import catalogue as c
 from serving.telemetry.exporter import Exporter
 
-WORLD = World(routes=["/v1/chat/completions", "/v1/models"], tenants=7, models=3)
+WORLD = NodeLabels(routes=["/v1/chat/completions", "/v1/models"], tenants=7, models=3)
 SILENT = """
 from serving.telemetry import metrics
 if {silent}:
-    from bench.telemetry.silence import silence
-    silence()
+    from bench.telemetry.disabled_metrics import disable_metrics
+    disable_metrics()
 metrics.child(metrics.requests_started, "/v1/models").inc()
 metrics.request_seconds.labels("/v1/models", "none", "ok").observe(1)
 metrics.chunks.inc()
@@ -35,7 +35,7 @@ def test_every_metric_has_series_with_its_labels(metric: c.Metric):
     assert series
     assert len(set(series)) == len(series)
     assert {len(labels) for labels in series} == {len(metric.labels)}
-    assert made()[metric.name]._labelnames == metric.labels
+    assert metric_objects()[metric.name]._labelnames == metric.labels
 
 
 def test_tenants_and_models_multiply():
@@ -56,6 +56,6 @@ def test_without_telemetry_nothing_is_counted(tmp_path, silent: bool):
 
 def test_an_emitter_that_ends_at_once_is_said(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    more_than_a_pipe_holds = World(routes=["/" * 1_000_000], tenants=1, models=1)
-    with pytest.raises(BenchError, match="an emitter ended by itself"):
+    more_than_a_pipe_holds = NodeLabels(routes=["/" * 1_000_000], tenants=1, models=1)
+    with pytest.raises(BenchError, match="an emitter exited"):
         Emitters(tmp_path, 1, more_than_a_pipe_holds)

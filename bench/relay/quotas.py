@@ -1,7 +1,7 @@
-"""`python -m bench quotas`: what it costs that requests are held to quotas.
+"""`python -m bench quotas`: the cost of enforcing quotas.
 
-Two assistants of one stack are asked over the same scripted upstream: one without quotas, and one with
-quotas of every measure and window, none of which is ever reached, whose model has a price. They take turns within a
+Two assistants of one stack use the same scripted upstream: one without quotas, and one with
+quotas of every measure and window, none of which is reached, whose model has a price. They take turns within a
 round.
 """
 
@@ -13,8 +13,8 @@ import httpx
 
 from bench import machine, stack
 from bench.relay import overhead, peers
+from bench.relay.benchmark import Rounds
 from bench.relay.peers import Peer
-from bench.relay.run import Rounds
 from bench.results import Goal
 
 LIMITED = "limited"
@@ -24,7 +24,7 @@ _MUCH, _MUCH_MONEY = 10**12, 10**6
 
 
 def quotas() -> list[dict[str, object]]:
-    """Returns a quota of every measure and window that an answer is held to."""
+    """Returns a quota for every measure and window that applies to an answer."""
     whose = {"subject": "model", "id": LIMITED}
     kinds = (
         *((window, measure) for window in ("minute", "day", "month") for measure in ("requests", "tokens")),
@@ -54,12 +54,12 @@ arguments = overhead.arguments
 def main(options: argparse.Namespace) -> None:
     """Runs the benchmark and writes its figures."""
     facts = machine.facts()
-    with peers.direct(), stack.running() as running:
+    with peers.scripted_upstream(), stack.ensure_up() as running:
         _limit(running)
         settings = "a quota of every measure and window, none of which is reached"
         up = [
-            Peer(overhead.PLAIN, running.target("relay"), stack.pids, "no quota"),
-            Peer(LIMITED, running.target(LIMITED), stack.pids, settings),
+            Peer(overhead.PLAIN, running.target("relay"), stack.process_ids, "no quota"),
+            Peer(LIMITED, running.target(LIMITED), stack.process_ids, settings),
         ]
         found = overhead.measure(up, options)
     overhead.write("quotas", up, found, goals(found), facts, options)

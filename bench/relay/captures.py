@@ -1,7 +1,7 @@
-"""`python -m bench kept`: what it costs that an answer is stored, and that a conversation is remembered.
+"""`python -m bench captures`: the cost of storing answers, and of continuing conversations.
 
-Three assistants of one stack are asked over the same scripted upstream: one that keeps nothing, one whose answers are
-captured, and one that goes on with conversations and is captured too. They take turns within a round.
+Three assistants of one stack use the same scripted upstream: one that stores nothing, one whose answers are
+captured, and one that also continues conversations. They take turns within a round.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import httpx
 
 from bench import machine, stack
 from bench.relay import overhead, peers
+from bench.relay.benchmark import Rounds
 from bench.relay.peers import Peer
-from bench.relay.run import Rounds
 from bench.results import Goal
 
 CONVERSATIONS = 64
-"""That clients take in turn: more than clients, so that seldom two go on with the same one."""
+"""Conversations that clients take in turn: more than clients, so that rarely two continue the same one."""
 
 ADDED_MS, SHARE = 3.0, 0.75
 
@@ -30,7 +30,7 @@ def _conversations(running: stack.Stack) -> tuple[dict[str, str], ...]:
 
 
 def _peers(running: stack.Stack) -> list[Peer]:
-    pids = stack.pids
+    pids = stack.process_ids
     return [
         Peer(overhead.PLAIN, running.target("relay"), pids, "nothing is stored"),
         Peer("captured", running.target("captured"), pids, "each answer is captured"),
@@ -38,7 +38,7 @@ def _peers(running: stack.Stack) -> list[Peer]:
             "conversation",
             running.target("remembers"),
             pids,
-            f"captured, and {CONVERSATIONS} conversations go on, of which the 4 newest turns are shown",
+            f"captured, in {CONVERSATIONS} conversations whose 4 newest turns are shown to the model",
             fields=_conversations(running),
         ),
     ]
@@ -55,7 +55,7 @@ arguments = overhead.arguments
 def main(options: argparse.Namespace) -> None:
     """Runs the benchmark and writes its figures."""
     facts = machine.facts()
-    with peers.direct(), stack.running() as running:
+    with peers.scripted_upstream(), stack.ensure_up() as running:
         up = _peers(running)
         found = overhead.measure(up, options)
     overhead.write("kept", up, found, goals(found), facts, options)

@@ -1,4 +1,4 @@
-"""Runs strategies over tasks."""
+"""Strategies run on tasks, and the figures of their solutions."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from serving.config import Direct, React, ReactCotSc, Strategy
 from serving.protocol.errors import ApiError
 
 TOKENS = 100_000_000
-"""What `direct`, which has no limit of its own, may use."""
+"""The token limit of `direct`, which has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """US dollars for a million tokens."""
+    """US dollars per million tokens."""
 
     prompt: float = 0
     completion: float = 0
 
-    def of(self, usage: TokenUsage) -> float:
-        """Returns what so many tokens cost."""
+    def cost(self, usage: TokenUsage) -> float:
+        """Returns the cost of tokens."""
         return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Solved:
-    """What became of a task; `value` is None without an answer, `error` is empty unless the model failed."""
+class Solution:
+    """The outcome of a task; `value` is None without an answer, `error` is empty unless the model failed."""
 
     wanted: str
     value: str | None
@@ -46,13 +46,13 @@ class Solved:
     error: str = ""
 
     @property
-    def right(self) -> bool:
-        """Whether the answer is the wanted one."""
+    def is_correct(self) -> bool:
+        """Whether the answer is correct."""
         return self.value == self.wanted
 
 
-async def solve(strategy: Strategy, task: Task, model: StrategyModel, sandbox: SandboxOf) -> Solved:
-    """Answers a task; an error of the model's is an outcome of its own, not a wrong answer."""
+async def solve(strategy: Strategy, task: Task, model: StrategyModel, sandbox: SandboxOf) -> Solution:
+    """Solves a task; an error of the model is a separate outcome, not a wrong answer."""
 
     def toolbox(settings: React | ReactCotSc) -> Toolbox:
         mine = tools(("calculator", "python"), sandbox=sandbox, search=None)
@@ -67,26 +67,30 @@ async def solve(strategy: Strategy, task: Task, model: StrategyModel, sandbox: S
     except (ApiError, PromptTooLong) as e:
         error = type(e).__name__ if isinstance(e, PromptTooLong) else e.code
     seconds = time.perf_counter() - begun
-    return Solved(task.value, value, seconds, work.usage, tuple(step.kind for step in work.steps), error)
+    return Solution(task.value, value, seconds, work.usage, tuple(step.kind for step in work.steps), error)
 
 
-async def over(
-    strategy: Strategy, tasks: Sequence[Task], model: StrategyModel, sandbox: SandboxOf, told: Callable[[Solved], None]
-) -> list[Solved]:
-    """Answers tasks one after the other, so that times are of one request alone."""
+async def solve_all(
+    strategy: Strategy,
+    tasks: Sequence[Task],
+    model: StrategyModel,
+    sandbox: SandboxOf,
+    on_solution: Callable[[Solution], None],
+) -> list[Solution]:
+    """Solves tasks one after the other, so that each duration is that of a single request."""
     found = []
     for task in tasks:
         found.append(await solve(strategy, task, model, sandbox))
-        told(found[-1])
+        on_solution(found[-1])
     return found
 
 
-def row(strategy: Strategy, found: Sequence[Solved], prices: Prices) -> dict[str, Any]:
-    """Returns the figures of a strategy; without prices there is no cost."""
+def row(strategy: Strategy, found: Sequence[Solution], prices: Prices) -> dict[str, Any]:
+    """Returns the figures of a strategy; without prices, no cost."""
     seconds = sorted(s.seconds for s in found)
     usage = sum((s.usage for s in found), TokenUsage())
-    right = sum(s.right for s in found)
-    cost = {"$ for 1000 tasks": round(1000 * prices.of(usage) / len(found), 4)} if prices != Prices() else {}
+    right = sum(s.is_correct for s in found)
+    cost = {"$ per 1000 tasks": round(1000 * prices.cost(usage) / len(found), 4)} if prices != Prices() else {}
     return {
         "strategy": strategy.kind,
         "tasks": len(found),
@@ -96,7 +100,7 @@ def row(strategy: Strategy, found: Sequence[Solved], prices: Prices) -> dict[str
         "errors": sum(bool(s.error) for s in found),
         "p50 s": round(quantile(seconds, 0.5), 2),
         "p95 s": round(quantile(seconds, 0.95), 2),
-        "prompt tokens a task": round(usage.prompt_tokens / len(found), 1),
-        "completion tokens a task": round(usage.completion_tokens / len(found), 1),
+        "prompt tokens per task": round(usage.prompt_tokens / len(found), 1),
+        "completion tokens per task": round(usage.completion_tokens / len(found), 1),
         **cost,
     }

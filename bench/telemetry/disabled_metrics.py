@@ -1,4 +1,4 @@
-"""A process that counts nothing: what telemetry is measured against. No stack can be set so."""
+"""A process without metrics, as the baseline for telemetry's cost. No stack can be configured so."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from serving.inference.exchange import Exchange
 from serving.telemetry import metrics
 
 
-class _Nothing:
-    """Stands for every series."""
+class _NullSeries:
+    """A series that ignores every event."""
 
     def inc(self, *_: Any) -> None: ...
     def dec(self, *_: Any) -> None: ...
@@ -19,18 +19,18 @@ class _Nothing:
     def observe(self, *_: Any) -> None: ...
 
 
-def silence() -> None:
-    """Takes counting out of this process: nothing is added up or looked up, and requests are not accounted for.
+def disable_metrics() -> None:
+    """Disables metrics in this process: nothing is counted or looked up, and requests are not accounted for.
 
-    The marks of a request's stages stay: captures hold them.
+    The times of a request's stages are still taken, since captures contain them.
     """
-    nothing = _Nothing()
+    nothing = _NullSeries()
     for kind, verbs in (
         (metrics.Counter, ("inc",)),
         (Gauge, ("inc", "dec", "set")),
         (metrics.Histogram, ("observe",)),
     ):
         for verb in verbs:
-            setattr(kind, verb, getattr(_Nothing, verb))
+            setattr(kind, verb, getattr(_NullSeries, verb))
     metrics.child = lambda *_: nothing  # type: ignore[assignment]
     Exchange.account = lambda self: None  # type: ignore[method-assign]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from bench.relay.limited import quotas
+from bench.relay.quotas import quotas
 from serving.api.quota_bodies import QuotasRequest
 from serving.config import STORED, Measure, Window
 

@@ -1,7 +1,7 @@
 """`python -m bench relay`: streams per second, time to first token and processor time, in interleaved rounds.
 
-Every peer is up during the whole run, over the same upstream, and they take turns within a round, so that whatever
-else the machine does falls on all of them. A figure is the median of its rounds; a ratio is the median of the
+All peers run during the whole benchmark, over the same upstream, and take turns within a round, so that whatever
+else the machine does affects all of them. A figure is the median over rounds; a ratio is the median of the
 rounds' ratios.
 """
 
@@ -24,12 +24,12 @@ from bench.relay.peers import Peer
 from bench.results import Goal
 
 WARM_UP = 100
-"""Requests before the first round: connections, caches, lazy imports."""
+"""Requests before the first round, for connections, caches and lazy imports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A prompt (which is the upstream's script) and a number of clients."""
+    """A prompt, which is the upstream's script, and a number of clients."""
 
     name: str
     say: str
@@ -48,20 +48,22 @@ Rounds = dict[tuple[str, Scenario], list[dict[str, Any]]]
 
 
 def headrace(running: stack.Stack) -> Peer:
-    """Headrace's whole path: HAProxy, gateway (key, validation, metrics, an assistant without retrieval), upstream."""
-    return Peer("headrace", running.target("relay"), stack.pids, "Pulumi.bench.yaml: HAProxy, 2 gateway replicas")
+    """Returns Headrace with its whole path: HAProxy, gateway (key, validation, metrics, plain assistant), upstream."""
+    return Peer(
+        "headrace", running.target("relay"), stack.process_ids, "Pulumi.bench.yaml: HAProxy, 2 gateway replicas"
+    )
 
 
 @contextlib.contextmanager
-def running(names: Sequence[str], given: stack.Stack | None) -> Iterator[list[Peer]]:
-    """The peers with these names, the upstream always among them."""
+def running_peers(names: Sequence[str], existing: stack.Stack | None) -> Iterator[list[Peer]]:
+    """Runs the upstream and the peers with these names; `existing` is a Headrace that already runs."""
     with contextlib.ExitStack() as ended:
-        up = [ended.enter_context(peers.direct())]
+        up = [ended.enter_context(peers.scripted_upstream())]
         for name, start in (("litellm", peers.litellm), ("vllm-router", peers.vllm_router)):
             if name in names:
                 up.append(ended.enter_context(start()))
         if "headrace" in names:
-            up.append(headrace(given or ended.enter_context(stack.running())))
+            up.append(headrace(existing or ended.enter_context(stack.ensure_up())))
         for peer in up:
             warm_up(peer)
         yield up
@@ -82,7 +84,7 @@ def _load(peer: Peer, scenario: Scenario, *, seconds: float, requests: int | Non
 
 
 def measure(peer: Peer, scenario: Scenario, seconds: float) -> dict[str, Any]:
-    """Returns one measurement."""
+    """Returns the figures of one measurement."""
     before = cpu_seconds(peer.pids())
     seen = _load(peer, scenario, seconds=seconds)
     cpu = cpu_seconds(peer.pids()) - before
@@ -90,8 +92,8 @@ def measure(peer: Peer, scenario: Scenario, seconds: float) -> dict[str, Any]:
     return figures | {"cpu_ms_per_stream": round(1000 * cpu / len(seen.streams), 2) if seen.streams else None}
 
 
-def rounds(up: Sequence[Peer], count: int, seconds: float, scenarios: Sequence[Scenario] = SCENARIOS) -> Rounds:
-    """Measures every peer in every scenario `count` times, in turns whose order rotates."""
+def measure_rounds(up: Sequence[Peer], count: int, seconds: float, scenarios: Sequence[Scenario] = SCENARIOS) -> Rounds:
+    """Measures every peer in every scenario `count` times, in rotating order."""
     found: Rounds = defaultdict(list)
     for number in range(count):
         order = [*up[number % len(up) :], *up[: number % len(up)]]
@@ -104,7 +106,7 @@ def rounds(up: Sequence[Peer], count: int, seconds: float, scenarios: Sequence[S
 
 
 def rows(found: Rounds) -> list[dict[str, Any]]:
-    """Returns the medians, as the page shows them."""
+    """Returns the medians as rows of the page."""
     table = []
     for (name, scenario), measured in sorted(found.items(), key=lambda item: SCENARIOS.index(item[0][1])):
         names = {
@@ -112,9 +114,9 @@ def rows(found: Rounds) -> list[dict[str, Any]]:
             "first_token_p50_ms": "TTFT p50 ms",
             "first_token_p99_ms": "TTFT p99 ms",
             "total_p50_ms": "total p50 ms",
-            "cpu_ms_per_stream": "CPU ms a stream",
+            "cpu_ms_per_stream": "CPU ms per stream",
         }
-        medians = {shown: round(_median(measured, key), 2) for key, shown in names.items()}
+        medians = {title: round(_median(measured, key), 2) for key, title in names.items()}
         errors = sum(sum(m["errors"].values()) for m in measured)
         table.append(
             {"through": name, "chunks": scenario.name, "clients": scenario.clients, **medians, "errors": errors}
@@ -123,59 +125,63 @@ def rows(found: Rounds) -> list[dict[str, Any]]:
 
 
 def goals(found: Rounds) -> list[Goal]:
-    """Returns the goals that the measured peers allow to judge."""
+    """Returns the goals that can be judged with the measured peers."""
     judged = []
     for peer, least in (("litellm", 20.0), ("vllm-router", 0.5)):
-        if ratios := pairs(found, "headrace", peer, BURST_32, "streams_per_s", lambda a, b: a / b):
+        if ratios := paired_figures(found, "headrace", peer, BURST_32, "streams_per_s", lambda a, b: a / b):
             ratio = statistics.median(ratios)
-            text = f"at 32 clients at least {least:g} x {peer}'s streams/s ({between(ratios)})"
+            text = f"at 32 clients at least {least:g} x {peer}'s streams/s ({range_text(ratios)})"
             judged.append(Goal(text, round(ratio, 2), ratio >= least))
-    if added := pairs(found, "headrace", "upstream", BURST_1, "first_token_p50_ms", lambda a, b: a - b):
-        text = f"TTFT p50 added at 1 client at most 5 ms ({between(added)})"
+    if added := paired_figures(found, "headrace", "upstream", BURST_1, "first_token_p50_ms", lambda a, b: a - b):
+        text = f"TTFT p50 added at 1 client at most 5 ms ({range_text(added)})"
         judged.append(Goal(text, round(statistics.median(added), 2), statistics.median(added) <= 5))
     errors = sum(sum(m["errors"].values()) for (name, _), ms in found.items() for m in ms if name == "headrace")
-    judged.append(Goal("streams through Headrace that were not whole: 0", errors, errors == 0))
+    judged.append(Goal("incomplete streams through Headrace: 0", errors, errors == 0))
     return judged
 
 
-def pairs(
-    found: Rounds, one: str, other: str, scenario: Scenario, key: str, of: Callable[[float, float], float]
+def paired_figures(
+    found: Rounds, one: str, other: str, scenario: Scenario, key: str, combine: Callable[[float, float], float]
 ) -> list[float]:
-    """Returns a figure of two peers brought together, one a round; empty where one was not measured."""
+    """Returns `combine` of a figure of two peers for each round; empty if one of them was not measured."""
     left, right = found.get((one, scenario), []), found.get((other, scenario), [])
-    return [of(a[key], b[key]) for a, b in zip(left, right, strict=True)] if left and right else []
+    return [combine(a[key], b[key]) for a, b in zip(left, right, strict=True)] if left and right else []
 
 
 def _median(measured: Sequence[dict[str, Any]], key: str) -> float:
     return float(statistics.median([m[key] for m in measured if m[key] is not None] or [float("nan")]))
 
 
-def between(values: Sequence[float]) -> str:
-    """Says the range of a figure."""
+def range_text(values: Sequence[float]) -> str:
+    """Returns the range of a figure as text."""
     return f"rounds from {min(values):.2f} to {max(values):.2f}"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
+    """Adds the options of this benchmark."""
     known = ("litellm", "vllm-router", "headrace")
-    parser.add_argument("--peers", nargs="*", choices=known, default=known, help="what to measure beside the upstream")
+    parser.add_argument(
+        "--peers", nargs="*", choices=known, default=known, help="peers to measure, besides the upstream"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement")
-    parser.add_argument("--requests", type=int, default=0, help="weigh Headrace over so many requests, instead")
-    parser.add_argument("--url", help="a Headrace that runs already, with an assistant called relay")
+    parser.add_argument("--seconds", type=float, default=5.0, help="per measurement")
+    parser.add_argument(
+        "--requests", type=int, default=0, help="instead sample Headrace's memory over this many requests"
+    )
+    parser.add_argument("--url", help="URL of a running Headrace with an assistant called relay")
     parser.add_argument("--key", default="", help="its API key")
 
 
 def main(options: argparse.Namespace) -> None:
     """Runs the benchmark and writes its figures."""
-    given = stack.Stack(options.url, options.key) if options.url else None
+    existing = stack.Stack(options.url, options.key) if options.url else None
     facts = machine.facts()
     if options.requests:
-        with running(["headrace"], given) as up:
+        with running_peers(["headrace"], existing) as up:
             memory.run(up[-1], BURST_32.documents, options.requests, facts)
         return
-    with running(options.peers, given) as up:
-        found = rounds(up, options.rounds, options.seconds)
+    with running_peers(options.peers, existing) as up:
+        found = measure_rounds(up, options.rounds, options.seconds)
         for peer in up:
             facts["versions"] |= peer.versions
         settings = {"Rounds": f"{options.rounds} of {options.seconds:g} s each"}

@@ -1,4 +1,4 @@
-"""The label values of a node with many tenants and models, as gateways and engines fill them."""
+"""Label values of the metrics of a node with many tenants and models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from serving.telemetry import catalogue as c
 ASKING = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 """Routes that name a model."""
 THOROUGH = ("/v1/chat/completions", "/v1/responses")
-"""Routes whose requests go through all stages."""
+"""Routes whose requests pass all stages."""
 SHORT = ("identify", "receive", "store", "respond")
-"""Stages of the others."""
+"""Stages of requests to other routes."""
 CODES = ("invalid_value", "rate_limit_exceeded", "unavailable", "internal_error")
 FEW = 10
-"""Assistants, collections, tools and adapters of a configuration."""
+"""Number of assistants, of collections, of tools and of adapters."""
 VALUES: Mapping[str, Sequence[str]] = {
     "assistant": [f"assistant-{n:02}" for n in range(FEW)],
     "collection": [f"collection-{n:02}" for n in range(FEW)],
@@ -41,15 +41,15 @@ VALUES: Mapping[str, Sequence[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """`routes` are those of a gateway."""
+class NodeLabels:
+    """The label values of a node; `routes` are those of the gateway."""
 
     routes: Sequence[str]
     tenants: int = 200
     models: int = 20
 
     def series(self, metric: c.Metric) -> Iterator[tuple[str, ...]]:
-        """Yields the label values of each series of a metric, of a histogram without its buckets."""
+        """Yields the label values of each series of a metric; a histogram's buckets count as one series."""
         if metric is c.REQUEST_SECONDS:
             yield from itertools.product(ASKING, self._models, c.OUTCOMES)
             yield from itertools.product(self._others(ASKING), ["none"], ["ok", "refused"])

@@ -1,4 +1,4 @@
-"""`python -m bench strategies`: strategies over GSM8K, or any tasks with a known answer, on one model."""
+"""`python -m bench strategies`: strategies on GSM8K, or any tasks with known answers, with one model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bench import machine, results
-from bench.engine.run import direct as llama_cpp
+from bench.engine.benchmark import llama_cpp_server
 from bench.processes import BenchError
 from bench.strategies import tasks as task_files
-from bench.strategies.measure import Prices, Solved, over, row
+from bench.strategies.measurement import Prices, Solution, row, solve_all
 from bench.strategies.tasks import Task
 from infra.config import SMOLLM2
 from serving.assistants.sandbox.pool import Sandbox, SandboxUnavailable, open_sandbox
@@ -31,14 +31,16 @@ _STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
-    parser.add_argument("--strategies", type=_kinds, default=STRATEGIES, help=f"of {','.join(STRATEGIES)}; or all")
+    """Adds the options of this benchmark."""
+    parser.add_argument(
+        "--strategies", type=_kinds, default=STRATEGIES, help=f"a list of {','.join(STRATEGIES)} (default: all)"
+    )
     parser.add_argument("--file", type=Path, default=task_files.OURS, help="JSON lines with question and answer")
-    parser.add_argument("--tasks", type=_count, default=20, help="how many of the file")
-    parser.add_argument("--samples", type=int, default=5, help="of self-consistency")
-    parser.add_argument("--max-tokens", type=_count, default=256, help="of a completion")
-    parser.add_argument("--url", help="of an OpenAI-compatible endpoint, with /v1; by default llama.cpp is started")
-    parser.add_argument("--model", default=SMOLLM2.name, help="its name there")
+    parser.add_argument("--tasks", type=_count, default=20, help="number of tasks from the file")
+    parser.add_argument("--samples", type=int, default=5, help="samples of self-consistency")
+    parser.add_argument("--max-tokens", type=_count, default=256, help="tokens per completion")
+    parser.add_argument("--url", help="an OpenAI-compatible endpoint, with /v1 (default: start llama.cpp)")
+    parser.add_argument("--model", default=SMOLLM2.name, help="the model's name at the endpoint")
     parser.add_argument("--prompt-price", type=float, default=0, help="$ for a million tokens")
     parser.add_argument("--completion-price", type=float, default=0, help="$ for a million tokens")
 
@@ -63,7 +65,7 @@ def main(options: argparse.Namespace) -> None:
 async def measure(
     strategies: Sequence[Strategy], tasks: Sequence[Task], endpoint: Endpoint, prices: Prices, max_tokens: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Returns a row for each strategy, and what became of each task."""
+    """Returns a row for each strategy, and the outcome of each task."""
     rows: list[dict[str, Any]] = []
     rounds: list[dict[str, Any]] = []
     client = EngineClient()
@@ -75,13 +77,13 @@ async def measure(
 
             for strategy in strategies:
 
-                def told(solved: Solved, kind: str = strategy.kind) -> None:
+                def record(solved: Solution, kind: str = strategy.kind) -> None:
                     rounds.append({"strategy": kind, **asdict(solved)})
                     print(rounds[-1], file=sys.stderr, flush=True)
 
-                # Temperature 0, so that a run can be repeated; samples that vote have their own.
+                # Temperature 0, so that runs are repeatable; samples that vote have their own temperature.
                 model = EngineModel(client, endpoint, _sampling(endpoint, max_tokens))
-                rows.append(row(strategy, await over(strategy, tasks, model, sandbox, told), prices))
+                rows.append(row(strategy, await solve_all(strategy, tasks, model, sandbox, record), prices))
     except SandboxUnavailable as e:
         raise BenchError(str(e)) from None
     finally:
@@ -104,7 +106,7 @@ def _endpoint(url: str | None, model: str) -> Iterator[Endpoint]:
         key = os.environ.get("HEADRACE_BENCH_KEY")
         yield Endpoint(url.rstrip("/"), model, {"Authorization": f"Bearer {key}"} if key else {})
         return
-    with llama_cpp() as side:
+    with llama_cpp_server() as side:
         headers = {"Authorization": f"Bearer {side.target.key}"}
         context = SMOLLM2.context // SMOLLM2.slots
         yield Endpoint(f"{side.target.url}", SMOLLM2.name, headers, 1, context=context, tokenizer="llamacpp")
@@ -114,7 +116,7 @@ def _kinds(text: str) -> tuple[str, ...]:
     kinds = tuple(text.split(","))
     unknown = sorted(set(kinds) - set(STRATEGIES))
     if unknown:
-        raise argparse.ArgumentTypeError(f"there is no strategy {', '.join(unknown)}")
+        raise argparse.ArgumentTypeError(f"unknown strategy {', '.join(unknown)}")
     return kinds
 
 

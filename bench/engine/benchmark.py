@@ -1,7 +1,7 @@
 """`python -m bench engine`: llama.cpp through Headrace against the same llama.cpp called directly.
 
-Both servers have the same weights and parameters and stand by during the whole run; they take turns with the same
-prompts, so a pair's ratio is fair on a busy machine. What counts is completion tokens per second.
+Both servers have the same weights and parameters and run during the whole benchmark; they take turns with the same
+prompts, so that a pair's ratio is fair on a busy machine. The figure is completion tokens per second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from bench import load, machine, results, stack
 from bench.load import Target
-from bench.processes import BenchError, Pids, cpu_seconds, tree
+from bench.processes import BenchError, Pids, cpu_seconds, process_tree
 from bench.results import Goal
 from infra.config import SMOLLM2
 
@@ -29,7 +29,7 @@ SUBJECTS = ("a river", "a water mill", "bread", "the moon", "copper", "a bridge"
 
 
 def documents(number: int) -> list[dict[str, Any]]:
-    """Returns the prompts of round `number`: new ones in each, so that no slot has seen them."""
+    """Returns the prompts of round `number`, which are new in each round, so that no slot has them cached."""
     return [
         {
             "messages": [{"role": "user", "content": f"Write {number + 3} long paragraphs about {subject}."}],
@@ -41,8 +41,8 @@ def documents(number: int) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One of the two that are compared."""
+class Contender:
+    """One of the two servers that are compared."""
 
     name: str
     target: Target
@@ -50,8 +50,8 @@ class Side:
 
 
 @contextlib.contextmanager
-def direct() -> Iterator[Side]:
-    """llama.cpp by itself, in a session of its own as Headrace is: Linux shares processors out by session."""
+def llama_cpp_server() -> Iterator[Contender]:
+    """Runs llama.cpp by itself, in its own session like Headrace, since Linux shares processors by session."""
     argv = [sys.executable, "-m", "bench.engine.server"]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
     assert process.stdout is not None
@@ -59,20 +59,22 @@ def direct() -> Iterator[Side]:
         granted = json.loads(process.stdout.readline() or b"null")
         if granted is None:
             raise BenchError("llama.cpp did not start; run `python -m bench.engine.server` to see why")
-        yield Side("direct", Target(granted["url"], SMOLLM2.name, granted["key"]), lambda: tree(process.pid))
+        yield Contender(
+            "direct", Target(granted["url"], SMOLLM2.name, granted["key"]), lambda: process_tree(process.pid)
+        )
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _measure(side: Side, number: int, clients: int, requests: int) -> dict[str, Any]:
+def _measure(side: Contender, number: int, clients: int, requests: int) -> dict[str, Any]:
     before = cpu_seconds(side.pids())
-    # llama.cpp says keep-alive and closes the connection after a stream: each request gets one of its own.
+    # llama.cpp announces keep-alive but closes the connection after a stream: each request gets its own.
     seen = asyncio.run(
         load.run(side.target, documents(number), clients=clients, requests=requests, timeout_s=300, keep=False)
     )
     if seen.errors or not seen.streams:
-        raise BenchError(f"streams from {side.name} were not whole: {dict(seen.errors)}")
+        raise BenchError(f"streams from {side.name} were incomplete: {dict(seen.errors)}")
     tokens = sum(s.tokens for s in seen.streams)
     return seen.summary() | {
         "tokens": tokens,
@@ -81,7 +83,7 @@ def _measure(side: Side, number: int, clients: int, requests: int) -> dict[str, 
     }
 
 
-def _pairs(sides: Sequence[Side], rounds: int, requests: int) -> list[dict[str, Any]]:
+def _pairs(sides: Sequence[Contender], rounds: int, requests: int) -> list[dict[str, Any]]:
     found = []
     for number in range(-1, rounds):
         for clients in CLIENTS:
@@ -89,23 +91,23 @@ def _pairs(sides: Sequence[Side], rounds: int, requests: int) -> list[dict[str, 
             for side in sides if number % 2 else reversed(sides):
                 pair[side.name] = _measure(side, number, clients, requests)
             pair["ratio"] = round(pair["headrace"]["tokens_per_s"] / pair["direct"]["tokens_per_s"], 4)
-            if number >= 0:  # the first is the warm-up
+            if number >= 0:  # the first round is the warm-up
                 found.append(pair)
                 print(pair, file=sys.stderr, flush=True)
     return found
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
+    """Adds the options of this benchmark."""
     parser.add_argument("--rounds", type=int, default=7, help="pairs of measurements")
-    parser.add_argument("--requests", type=int, default=len(SUBJECTS), help="of one measurement")
+    parser.add_argument("--requests", type=int, default=len(SUBJECTS), help="per measurement")
 
 
 def main(options: argparse.Namespace) -> None:
     """Runs the benchmark and writes its figures."""
     facts = machine.facts()
-    with stack.running() as running, direct() as alone:
-        through = Side("headrace", running.target(SMOLLM2.name), stack.pids)
+    with stack.ensure_up() as running, llama_cpp_server() as alone:
+        through = Contender("headrace", running.target(SMOLLM2.name), stack.process_ids)
         found = _pairs((alone, through), options.rounds, options.requests)
     rows, goals = [], []
     for clients in CLIENTS:
@@ -120,7 +122,7 @@ def main(options: argparse.Namespace) -> None:
                 "ratios from": min(ratios),
                 "to": max(ratios),
                 **_medians(pairs, "TTFT p50 ms", "first_token_p50_ms"),
-                **_medians(pairs, "CPU ms a token", "cpu_ms_per_token"),
+                **_medians(pairs, "CPU ms per token", "cpu_ms_per_token"),
             }
         )
         text = f"at {clients} clients at least 95 % of llama.cpp's own tokens/s"
