@@ -1,6 +1,6 @@
-"""Whether a PromQL expression can return anything: its names, its labels and its functions are checked.
+"""Checks of PromQL expressions: whether their series, labels and functions can return anything.
 
-Only tests and tools import this module: promql-parser is no part of what runs.
+Only tests and tools import this module, since a running stack has no promql-parser.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ import promql_parser as promql
 from monitoring.series import TARGET, Series
 
 COUNTING = frozenset({"rate", "irate", "increase", "resets"})
-"""Functions of counters alone: of a gauge they count every fall as a restart."""
+"""Functions for counters only: they take every decrease of a gauge for a counter reset."""
 COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
 SETS = frozenset({"and", "or", "unless"})
 CHOOSING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
-"""Aggregations that keep the labels of what they choose."""
+"""Aggregations that keep the labels of the series that they select."""
 EMPTY: frozenset[str] = frozenset()
 
 
 def mistakes(expression: str, known: Mapping[str, Series] | None = None) -> list[str]:
-    """Returns what is wrong with an expression, one line each; nothing when it is right.
+    """Returns the mistakes in an expression, one line each.
 
-    Names are looked up in `known`, by default all that are known. Grafana's variables must be replaced before.
+    Names are looked up in `known`, by default in `KNOWN`. Grafana's variables must have been replaced.
     """
     if known is None:
-        from monitoring.known import KNOWN  # rules are checked against it and are part of it
+        from monitoring.known_series import KNOWN  # imported late, since it imports the rules
 
         known = KNOWN
     try:
         tree = promql.parse(expression)
     except ValueError as e:
         return [f"it does not parse: {e}"]
-    found = _Checked(known, [])
+    found = _LabelWalk(known, [])
     found.labels(tree)
     return found.mistakes
 
 
 def operands(expression: str) -> list[str]:
-    """Returns what an alert compares, without the comparisons: each of these has data while all is well.
+    """Returns the operands of an alert's comparisons, each of which has data even while the alert is silent.
 
     `absent(x)` compares x. Raises `ValueError` when the expression does not parse.
     """
@@ -63,13 +63,13 @@ def _operands(tree: promql.Expr) -> Iterator[str]:
         case promql.MatrixSelector():
             yield tree.vector_selector.prettify()
         case _:
-            yield promql.transform(tree, pre_visit=_compared).prettify()
+            yield promql.transform(tree, pre_visit=_without_filters).prettify()
 
 
-def _compared(tree: promql.Expr) -> promql.Expr | None:
-    """What a filter inside of an expression lets through; the filter may rightly let nothing through."""
+def _without_filters(tree: promql.Expr) -> promql.Expr | None:
+    """Removes comparisons within an expression, which filter and may rightly return nothing."""
     if isinstance(tree, promql.BinaryExpr) and str(tree.op) in COMPARISONS and not _is_bool(tree):
-        return promql.transform(tree.lhs, pre_visit=_compared)
+        return promql.transform(tree.lhs, pre_visit=_without_filters)
     return None
 
 
@@ -78,8 +78,8 @@ def _is_bool(tree: promql.BinaryExpr) -> bool:
 
 
 @dataclass(slots=True)
-class _Checked:
-    """A walk over an expression: returns the labels that each part has, and collects mistakes."""
+class _LabelWalk:
+    """Computes the labels of each part of an expression, and collects mistakes on the way."""
 
     known: Mapping[str, Series]
     mistakes: list[str]
@@ -119,7 +119,7 @@ class _Checked:
         if series.source != "rule":
             labels |= frozenset(TARGET)
         matchers = [m for group in (tree.matchers.matchers, *tree.matchers.or_matchers) for m in group]
-        # What a rule records has a namespace where the rule is of one stack: see scope.py.
+        # Recorded series have a namespace when the rules are those of one stack: see scope.py.
         self._need([m.name for m in matchers if m.name != "__name__"], labels | {"namespace"}, name)
         return labels
 
@@ -152,13 +152,13 @@ class _Checked:
             self._need(["le"], inner, function)
             for name in _names(tree.args[1]):
                 if not name.endswith("_bucket"):
-                    self._say(f"{function}: {name} is no bucket of a histogram")
+                    self._say(f"{function}: {name} is not a histogram's bucket")
             return inner - {"le"}
         return EMPTY if function == "scalar" else inner
 
     def _count(self, function: str, argument: promql.Expr) -> None:
         if not isinstance(argument, promql.MatrixSelector):
-            self._say(f"{function}: it must be given a counter, and a subquery is none")
+            self._say(f"{function}: its argument must be a counter, not a subquery")
             return
         series = self.known.get(_name(argument.vector_selector))
         if series and series.kind != "counter":

@@ -1,4 +1,4 @@
-"""Every group of rules, in the order in which Prometheus evaluates them: what is recorded stands before its use."""
+"""Every group of rules, ordered so that series are recorded before other rules use them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ RULES: Mapping[str, Sequence[Group]] = {
     "objectives": objectives.GROUPS,
     "alerts": alerts.GROUPS,
 }
-"""Groups by the name of the file that they are written to."""
+"""Groups, by the name of the file that they are written to."""
 
 GROUPS: tuple[Group, ...] = tuple(group for groups in RULES.values() for group in groups)

@@ -1,14 +1,14 @@
-"""What the stack promises, and the rules that watch it."""
+"""The stack's service level objectives, and the rules for them."""
 
 from __future__ import annotations
 
 import serving.telemetry.catalogue as c
-from monitoring.burn import groups
-from monitoring.objective import Example, Objective, counted, within
+from monitoring.burn_rate import groups
+from monitoring.objective import Example, Objective, bucket_selector, counter_selector
 from monitoring.rule import Group, Owner
 
 API = 'route=~"/v1/.+"'
-"""The API, without its page and without the probes, which are many and go well."""
+"""Routes of the API: neither pages nor probes, which are many and nearly always succeed."""
 GENERATION = 'route=~"/v1/(chat/completions|completions|responses)"'
 EXAMPLE = {"route": "/v1/chat/completions", "model": "m", "outcome": "ok", "mode": "hybrid"}
 
@@ -31,13 +31,13 @@ def _latency(
     total: str = "",
     labels: tuple[str, ...] = (),
 ) -> Objective:
-    """One of a histogram's times; `good` and `total` are matchers of those that count."""
+    """Returns an objective for the times in a histogram; `good` and `total` are matchers of its counters."""
     return Objective(
         name=name,
         help=help,
         owner=owner,
-        good=(within(metric, seconds, good),),
-        total=(counted(metric, total),),
+        good=(bucket_selector(metric, seconds, good),),
+        total=(counter_selector(metric, total),),
         objective=objective,
         example=Example(
             good=_series(f"{metric.name}_bucket", metric, le=str(float(seconds))),
@@ -51,12 +51,14 @@ def _latency(
 OBJECTIVES = (
     Objective(
         name="availability",
-        help="Requests to the API are answered, with no error of the stack and no refusal for lack of capacity.",
+        help="Requests to the API are answered, without an error of the stack or a rejection for lack of capacity.",
         owner="platform",
-        good=(counted(c.REQUEST_SECONDS, f'{API}, outcome="ok"'),),
+        good=(counter_selector(c.REQUEST_SECONDS, f'{API}, outcome="ok"'),),
         total=(
-            counted(c.REQUEST_SECONDS, f'{API}, outcome=~"ok|error"'),
-            counted(c.ERRORS, f'{API}, code="overloaded"'),  # refused: their outcome is that of a caller's mistake
+            counter_selector(c.REQUEST_SECONDS, f'{API}, outcome=~"ok|error"'),
+            counter_selector(
+                c.ERRORS, f'{API}, code="overloaded"'
+            ),  # refused: their outcome is that of a caller's mistake
         ),
         objective=0.995,
         example=Example(
@@ -75,7 +77,7 @@ OBJECTIVES = (
     ),
     _latency(
         "inter_token_latency",
-        "Streamed answers come at 10 tokens per second or more, which is faster than people read.",
+        "Streamed answers arrive at 10 tokens per second or more, which is faster than people read.",
         c.INTER_TOKEN_SECONDS,
         0.1,
         0.95,
@@ -84,7 +86,7 @@ OBJECTIVES = (
     ),
     _latency(
         "end_to_end",
-        "Answers of models are whole within 30 seconds.",
+        "Answers of models are complete within 30 seconds.",
         c.REQUEST_SECONDS,
         30,
         0.95,
@@ -95,10 +97,10 @@ OBJECTIVES = (
     ),
     Objective(
         name="stream_completion",
-        help="Streams that began come to their end, unless their caller hangs up.",
+        help="Streams that have begun are completed, unless their caller cancels them.",
         owner="models",
-        good=(counted(c.STREAMS, 'outcome="ok"'),),
-        total=(counted(c.STREAMS, 'outcome=~"ok|error"'),),
+        good=(counter_selector(c.STREAMS, 'outcome="ok"'),),
+        total=(counter_selector(c.STREAMS, 'outcome=~"ok|error"'),),
         objective=0.995,
         example=Example(
             good=_series(c.STREAMS.name, c.STREAMS), bad=_series(c.STREAMS.name, c.STREAMS, outcome="error")
@@ -107,7 +109,7 @@ OBJECTIVES = (
     ),
     _latency(
         "retrieval_latency",
-        "Searches over a collection are done within half a second.",
+        "Searches in a collection take at most half a second.",
         c.RETRIEVAL_SECONDS,
         0.5,
         0.99,
@@ -115,7 +117,7 @@ OBJECTIVES = (
     ),
     _latency(
         "feedback_writes",
-        "Ratings are stored, within half a second.",
+        "Ratings are stored within half a second.",
         c.FEEDBACK_SECONDS,
         0.5,
         0.995,

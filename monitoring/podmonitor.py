@@ -1,4 +1,4 @@
-"""A PodMonitor as Prometheus's own configuration: what prometheus-operator makes of it, for a Prometheus without it."""
+"""A PodMonitor as configuration for a Prometheus without prometheus-operator."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ SELECTOR = frozenset({"matchLabels", "matchExpressions"})
 
 
 def scrape_configs(pod_monitor: Object, kubeconfig_file: str | None = None) -> list[dict[str, Any]]:
-    """Returns the entries of `scrape_configs`, one for each endpoint; targets are the pods of the monitor's namespace.
+    """Returns entries of `scrape_configs`, one for each endpoint, with the pods of the monitor's namespace as targets.
 
     Relabelling follows `generatePodMonitorConfig` in prometheus-operator 0.85 (pkg/prometheus/promcfg.go), so that
-    labels are the same with and without the operator. Prometheus finds pods with its pod's ServiceAccount, or with
+    labels are the same with and without the operator. Prometheus lists pods with its pod's ServiceAccount, or with
     `kubeconfig_file`.
 
-    Raises `ValueError` for a field that is not translated here: what is left out would be another set of targets.
+    Raises `ValueError` for a field that is not supported here, since ignoring it would change the set of targets.
     """
     spec = pod_monitor["spec"]
-    _known("spec", spec, SPEC)
-    _known("spec.selector", spec["selector"], SELECTOR)
+    _require_known("spec", spec, SPEC)
+    _require_known("spec.selector", spec["selector"], SELECTOR)
     namespace, name = pod_monitor["metadata"]["namespace"], pod_monitor["metadata"]["name"]
     discovery: dict[str, Any] = {"role": "pod", "namespaces": {"names": [namespace]}}
     if kubeconfig_file:
         discovery["kubeconfig_file"] = kubeconfig_file
     configs = []
     for i, endpoint in enumerate(spec["podMetricsEndpoints"]):
-        _known(f"spec.podMetricsEndpoints[{i}]", endpoint, ENDPOINT)
+        _require_known(f"spec.podMetricsEndpoints[{i}]", endpoint, ENDPOINT)
         timing = {"scrape_interval": endpoint.get("interval"), "scrape_timeout": endpoint.get("scrapeTimeout")}
         configs.append(
             {
@@ -57,7 +57,7 @@ def _relabelling(spec: Object, port: str, job: str) -> Iterator[dict[str, Any]]:
     for source, target in (("namespace", "namespace"), ("pod_container_name", "container"), ("pod_name", "pod")):
         yield {"source_labels": [f"__meta_kubernetes_{source}"], "target_label": target}
     for key in spec.get("podTargetLabels", ()):
-        yield {"source_labels": [_label(key)], "target_label": _sanitized(key), "regex": "(.+)", "replacement": "${1}"}
+        yield {"source_labels": [_label(key)], "target_label": _sanitize(key), "regex": "(.+)", "replacement": "${1}"}
     yield {"target_label": "job", "replacement": job}
     yield {"target_label": "endpoint", "replacement": port}
 
@@ -76,18 +76,18 @@ def _rule(action: str, sources: list[str], regex: str) -> dict[str, Any]:
     return {"action": action, "source_labels": sources, "regex": regex}
 
 
-def _sanitized(key: str) -> str:
+def _sanitize(key: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_]", "_", key)
 
 
 def _label(key: str) -> str:
-    return f"__meta_kubernetes_pod_label_{_sanitized(key)}"
+    return f"__meta_kubernetes_pod_label_{_sanitize(key)}"
 
 
 def _present(key: str) -> str:
-    return f"__meta_kubernetes_pod_labelpresent_{_sanitized(key)}"
+    return f"__meta_kubernetes_pod_labelpresent_{_sanitize(key)}"
 
 
-def _known(at: str, given: Object, known: frozenset[str]) -> None:
+def _require_known(at: str, given: Object, known: frozenset[str]) -> None:
     if unknown := sorted(given.keys() - known):
-        raise ValueError(f"{at}.{unknown[0]} is not translated")
+        raise ValueError(f"{at}.{unknown[0]} is not supported")

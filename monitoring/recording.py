@@ -1,8 +1,8 @@
-"""Recording rules: what models do, in one vocabulary over all engines, and the use of GPUs.
+"""Recording rules: series of models under the same names for all engines, and series of GPUs.
 
-A series `llm:*` has the label `engine`, which tells who counted: `gateway` (Headrace itself, for every model),
-`vllm`, `ray-vllm` (vLLM that reports through Ray) or `llama.cpp`. The same request may be counted by the gateway and by
-an engine: pick one engine, never add them up.
+A series `llm:*` has the label `engine`, which names the program that counted: `gateway` (Headrace, for every model),
+`vllm`, `ray-vllm` (vLLM that reports through Ray) or `llama.cpp`. The gateway and an engine count the same requests:
+select one engine, and never add them up.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Who counts, and where its metrics name the model: in a label whose values match `pattern`.
+    """A program that counts requests; its metrics name the model in `label`, whose values match `pattern`.
 
-    Where that label is empty, `otherwise` is the one that tells servers apart.
+    When that label is empty, the label `otherwise` identifies the server.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Engine:
     otherwise: str = ""
 
     def by_model(self, expression: str, *, kept: tuple[str, ...] = (), operator: str = "sum") -> str:
-        """Adds up over everything but the model and the labels `kept`."""
+        """Returns an expression that aggregates over all labels but the model and `kept`."""
         by = ", ".join((*kept, "model"))
         if self.otherwise:
             named = f'label_join({expression}, "model", ";", "{self.label}", "{self.otherwise}")'
@@ -47,14 +47,14 @@ class Engine:
 
 
 GATEWAY = Engine("gateway", "model")
-# llama.cpp names no model, and a server has one. Of those in replicas the exporter says which, others have an address.
+# llama.cpp's metrics name no model. For servers in replicas the exporter adds it; others are known by their address.
 LLAMACPP = Engine("llama.cpp", "model", otherwise="instance")
 VLLM = Engine("vllm", "model_name")
 RAY_VLLM = Engine("ray-vllm", "model_name")
 VLLMS = {VLLM: "vllm:", RAY_VLLM: "ray_vllm_"}
-"""By engine, how its metrics' names begin."""
+"""The prefixes of engines' metric names."""
 SERVE = Engine("gateway", "application", "model-(.+)")
-"""Ray Serve hosts each model as an application of its own."""
+"""Ray Serve's metrics, in which each model is an application."""
 
 
 def _recorded(name: str, unit: Unit, help: str, of: Mapping[Engine, str]) -> Iterator[Recording]:
@@ -63,7 +63,7 @@ def _recorded(name: str, unit: Unit, help: str, of: Mapping[Engine, str]) -> Ite
 
 
 def _vllms(make: Callable[[Engine, str], str]) -> dict[Engine, str]:
-    """What both ways of vLLM's metrics have; `make` takes the engine and the beginning of its metrics' names."""
+    """Returns expressions for vLLM's own metrics and for those through Ray; `make` gets the engine and its prefix."""
     return {engine: make(engine, prefix) for engine, prefix in VLLMS.items()}
 
 
@@ -71,7 +71,7 @@ def _requests() -> Iterator[Recording]:
     yield from _recorded(
         "llm:requests_running:sum",
         "1",
-        "Requests that are being decoded.",
+        "Requests being decoded.",
         {
             GATEWAY: GATEWAY.by_model("headrace_engine_leases"),
             LLAMACPP: LLAMACPP.by_model("llamacpp:requests_processing"),
@@ -81,7 +81,7 @@ def _requests() -> Iterator[Recording]:
     yield from _recorded(
         "llm:requests_waiting:sum",
         "1",
-        "Requests that wait for a replica (gateway) or in an engine.",
+        "Requests waiting for a replica (gateway) or in an engine.",
         {
             SERVE: SERVE.by_model('ray_serve_deployment_queued_queries{application=~"model-.+"}'),
             LLAMACPP: LLAMACPP.by_model("llamacpp:requests_deferred"),
@@ -91,7 +91,7 @@ def _requests() -> Iterator[Recording]:
     yield from _recorded(
         "llm:requests:rate5m",
         "1",
-        "Requests that ended, per second.",
+        "Completed requests per second.",
         {
             GATEWAY: GATEWAY.rate("headrace_request_duration_seconds_count"),
             **_vllms(lambda e, p: e.rate(f"{p}request_success_total")),
@@ -103,7 +103,7 @@ def _tokens() -> Iterator[Recording]:
     yield from _recorded(
         "llm:prompt_tokens:rate5m",
         "1",
-        "Prompt tokens read, per second.",
+        "Prompt tokens read per second.",
         {
             GATEWAY: GATEWAY.rate("headrace_prompt_tokens_total"),
             LLAMACPP: LLAMACPP.rate("llamacpp:prompt_tokens_total"),
@@ -113,7 +113,7 @@ def _tokens() -> Iterator[Recording]:
     yield from _recorded(
         "llm:generation_tokens:rate5m",
         "1",
-        "Tokens written, per second.",
+        "Tokens written per second.",
         {
             GATEWAY: GATEWAY.rate("headrace_completion_tokens_total"),
             LLAMACPP: LLAMACPP.rate("llamacpp:tokens_predicted_total"),
@@ -125,7 +125,7 @@ def _tokens() -> Iterator[Recording]:
 def _capacity() -> Iterator[Recording]:
     leases, slots = (GATEWAY.by_model(f"headrace_engine_{what}") for what in ("leases", "slots"))
     yield from _recorded(
-        "llm:slots:sum", "1", "Requests that the replicas of a model decode together at most.", {GATEWAY: slots}
+        "llm:slots:sum", "1", "Most requests that the replicas of a model can decode together.", {GATEWAY: slots}
     )
     yield from _recorded(
         "llm:slots_used:ratio", "ratio", "Share of a model's slots in use.", {GATEWAY: f"{leases} / ({slots} > 0)"}
@@ -133,20 +133,20 @@ def _capacity() -> Iterator[Recording]:
     yield from _recorded(
         "llm:kv_cache_used:ratio",
         "ratio",
-        "Share of the KV cache in use, of the fullest replica.",
+        "Share of the KV cache in use in the fullest replica.",
         _vllms(lambda e, p: e.by_model(f"{p}kv_cache_usage_perc", operator="max")),
     )
     yield from _recorded(
         "llm:preemptions:rate5m",
         "1",
-        "Requests whose KV cache was taken for another's, per second.",
+        "Requests per second that were preempted to free KV cache for others.",
         _vllms(lambda e, p: e.rate(f"{p}num_preemptions_total")),
     )
     hits, misses = (LLAMACPP.rate(f"llamacpp:prompt_tokens{ending}_total") for ending in ("_cached", ""))
     yield from _recorded(
         "llm:prefix_cache_hits:ratio5m",
         "ratio",
-        "Share of prompt tokens that a cache held.",
+        "Share of prompt tokens found in the prefix cache.",
         {
             LLAMACPP: f"{hits} / ({hits} + {misses} > 0)",
             **_vllms(
@@ -164,7 +164,7 @@ TIMES: tuple[tuple[str, str, str, str], ...] = (
     ("request", "headrace_request_duration_seconds", "e2e_request_latency_seconds", "Time of a request"),
     ("queue", "", "request_queue_time_seconds", "Time that a request waited in the engine"),
 )
-"""By the middle of the recorded name: the gateway's histogram (where it has one), vLLM's, and what is measured."""
+"""The middle of the recorded name, the gateway's histogram (if it has one), vLLM's histogram, and a help text."""
 
 
 def _times() -> Iterator[Recording]:
@@ -207,11 +207,11 @@ GPUS: tuple[tuple[str, Unit, str, str, str], ...] = (
         "ray_node_gpu_temperature_celsius",
     ),
 )
-"""Recorded name, unit and help, and the expression over DCGM's metrics and over Ray's."""
+"""Recorded name, unit and help, and the expressions over DCGM's and over Ray's metrics."""
 
 
 def _gpus() -> Iterator[Recording]:
-    """The use of each GPU: `source` tells who counted, `node` is the host's name (DCGM) or address (Ray)."""
+    """Yields rules for each GPU: `source` names the exporter, `node` is the host's name (DCGM) or address (Ray)."""
     for name, unit, help, dcgm, ray in GPUS:
         named = {
             "dcgm": f'label_replace({dcgm}, "node", "$1", "Hostname", "(.+)")',

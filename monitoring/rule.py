@@ -1,4 +1,4 @@
-"""What Prometheus evaluates: recording rules and alerts, as data."""
+"""Recording rules and alerts of Prometheus, as data."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Literal
 from serving.telemetry.catalogue import Unit
 
 Severity = Literal["page", "ticket", "info"]
-"""`page` wakes somebody, `ticket` waits for the working day, `info` is shown and tells nobody."""
+"""`page` wakes somebody, `ticket` waits for working hours, `info` is displayed but notifies nobody."""
 Owner = Literal["platform", "models", "applications", "security"]
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A series that Prometheus makes: `name` is `level:metric:operation`, and `labels` are all that it has."""
+    """A recording rule: `name` is `level:metric:operation`, and `labels` are all labels of the recorded series."""
 
     name: str
     expression: str
@@ -23,12 +23,12 @@ class Recording:
     labels: tuple[str, ...]
     help: str
     fixed: Mapping[str, str] = field(default_factory=dict)
-    """Labels with one value, which the rule adds."""
+    """Labels with a fixed value, which the rule adds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A series of a promtool test: its name with labels, and its values in promtool's notation (`0+5x20`)."""
+    """A series in a promtool test: its name with labels, and its values in promtool's notation (`0+5x20`)."""
 
     series: str
     values: str
@@ -36,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What Prometheus has seen when the alert is asked for, after `after` (`10m`)."""
+    """A test case of an alert: the samples, and the time at which the alert is checked (`after`, such as `10m`)."""
 
     after: str
     samples: Sequence[Sample]
@@ -44,7 +44,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert: why it is there is in its runbook, `monitoring/runbooks/<name>.md`.
+    """An alert, which its runbook explains: `monitoring/runbooks/<name>.md`.
 
     `fires` and `silent` are its two tests.
     """
@@ -52,7 +52,7 @@ class Alert:
     name: str
     expression: str
     wait: str
-    """How long the expression must hold (`for`), such as `5m`."""
+    """How long the expression must be true (`for`), such as `5m`."""
     severity: Severity
     owner: Owner
     summary: str
@@ -66,7 +66,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rules that Prometheus evaluates together, one after the other."""
+    """Rules that Prometheus evaluates together, in order."""
 
     name: str
     rules: Sequence[Recording | Alert]

@@ -1,4 +1,4 @@
-"""Rules as Prometheus reads them, and as promtool tests them."""
+"""Rule files for Prometheus, and their tests for promtool."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import yaml
 from monitoring.rule import Alert, Case, Group, Recording
 
 RUNBOOKS = "monitoring/runbooks"
-"""Where the runbooks are: a folder of the source, which a URL of yours may replace."""
+"""The runbooks' folder in the repository, for which a URL may be substituted."""
 STEP = "30s"
-"""How far two samples of a test stand apart."""
+"""The interval between two samples of a test."""
 
 
 def document(groups: Iterable[Group], runbooks: str = RUNBOOKS) -> dict[str, Any]:
-    """A rule file of Prometheus, which is also the `spec` of a PrometheusRule; `runbooks` begins the runbooks' URLs."""
+    """Returns a rule file, which is also the `spec` of a PrometheusRule; `runbooks` is the runbooks' base URL."""
     return {
         "groups": [
             {"name": group.name, "interval": group.interval, "rules": [_rule(rule, runbooks) for rule in group.rules]}
@@ -26,12 +26,12 @@ def document(groups: Iterable[Group], runbooks: str = RUNBOOKS) -> dict[str, Any
 
 
 def text(groups: Iterable[Group], runbooks: str = RUNBOOKS) -> str:
-    """The rule file's text."""
+    """Returns a rule file as YAML."""
     return yaml.safe_dump(document(groups, runbooks), sort_keys=False, width=120)
 
 
 def promtest(groups: Iterable[Group], rules: str = "rules.yaml") -> dict[str, Any]:
-    """The test file for `promtool test rules`: each alert fires and is silent; `rules` is the path of the rule file."""
+    """Returns a file for `promtool test rules`, with both cases of each alert; `rules` is the rule file's path."""
     alerts = [rule for group in groups for rule in group.rules if isinstance(rule, Alert)]
     return {
         "rule_files": [rules],
@@ -62,7 +62,7 @@ def _rule(rule: Recording | Alert, runbooks: str) -> dict[str, Any]:
 
 
 def _test(alert: Alert, case: Case, fires: bool) -> dict[str, Any]:
-    # One name may have several severities: the test is of this one.
+    # Alerts of one name may differ in severity: this test is for one of them.
     firing = f'ALERTS{{alertname="{alert.name}",alertstate="firing",severity="{alert.severity}"}}'
     return {
         "name": f"{alert.name} ({alert.severity}) {'fires' if fires else 'is silent'}",

@@ -1,6 +1,6 @@
-"""Rules of one stack alone, where one Prometheus scrapes several: a stack is the namespace that it runs in.
+"""Rules restricted to one stack, for a Prometheus that scrapes several: each stack has its own namespace.
 
-As Prometheus Operator's `enforcedNamespaceLabel` does it, each selector gets a matcher, and what a rule makes a label.
+As with Prometheus Operator's `enforcedNamespaceLabel`, each selector gets a matcher, and each rule adds a label.
 """
 
 from __future__ import annotations
@@ -11,66 +11,66 @@ from dataclasses import dataclass, replace
 
 import promql_parser as promql
 
-from monitoring.known import KNOWN
+from monitoring.known_series import KNOWN
 from monitoring.rule import Alert, Group, Recording
 from monitoring.series import Series
 
 LABEL = "namespace"
 OWN = frozenset({"headrace", "ray", "haproxy", "prometheus", "rule"})
-"""Whose series are of the namespace in which the stack's pods run."""
+"""Sources whose series have the namespace of the stack's pods."""
 ENGINES = frozenset({"vllm", "llama.cpp"})
-"""Whose series are of servers that stand in the stack's namespace, in another, or outside of the cluster."""
+"""Sources whose servers run in the stack's namespace, in another, or outside the cluster."""
 SHARED = frozenset({"cert-manager"})
-"""Whose series are of all stacks: as it is usually scraped, `namespace` is cert-manager's own, not a certificate's."""
+"""Sources shared by all stacks: as usually scraped, `namespace` is cert-manager's own, not the certificate's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A stack's namespace, and which namespaces its engines' series may have: a regular expression."""
+    """A stack's namespace, and a regular expression for the namespaces of its engines' series."""
 
     namespace: str
     engines: str
 
     @classmethod
-    def of(cls, namespace: str) -> Scope:
-        """Engines are in the namespace too, or in none, as those that are outside of the cluster."""
+    def for_namespace(cls, namespace: str) -> Scope:
+        """Returns a scope whose engines run in the same namespace, or outside the cluster without any."""
         return cls(namespace, f"{namespace}|")
 
     def __call__(self, series: Series) -> str:
-        """The matcher that holds a series to the stack; empty for nodes and GPUs, which stacks share."""
-        if not placed(series):
+        """Returns the matcher that restricts a series to the stack; empty for nodes and GPUs, which stacks share."""
+        if not has_stack_namespace(series):
             return ""
         if series.source in ENGINES:
             return f"{LABEL}=~{json.dumps(self.engines)}"
         return f"{LABEL}={json.dumps(self.namespace)}"
 
 
-def placed(series: Series) -> bool:
-    """Whether the namespace of a series is that of a stack or of its engines."""
+def has_stack_namespace(series: Series) -> bool:
+    """Returns whether the namespace of a series is that of a stack or of its engines."""
     return series.source in OWN | ENGINES or (LABEL in series.labels and series.source not in SHARED)
 
 
-def scoped(groups: Sequence[Group], scope: Scope) -> list[Group]:
-    """Returns rules that read the stack's series alone, and whose own series and alerts have its namespace.
+def restrict_groups(groups: Sequence[Group], scope: Scope) -> list[Group]:
+    """Returns rules that read only the stack's series, and whose recorded series and alerts have its namespace.
 
-    What reads no series of a stack is left as it is: all stacks have the same alert, which is sent once.
+    Rules that read no series of a stack are unchanged: all stacks share them, and their alerts are sent once.
     """
     return [replace(group, rules=[_rule(rule, scope) for rule in group.rules]) for group in groups]
 
 
 def _rule(rule: Recording | Alert, scope: Scope) -> Recording | Alert:
-    expression, label = held(rule.expression, scope), {LABEL: scope.namespace}
-    if expression == held(rule.expression, lambda _: ""):
+    expression, label = restrict(rule.expression, scope), {LABEL: scope.namespace}
+    if expression == restrict(rule.expression, lambda _: ""):
         return rule
     if isinstance(rule, Recording):
         return replace(rule, expression=expression, fixed={**rule.fixed, **label})
     return replace(rule, expression=expression, labels={**rule.labels, **label})
 
 
-def held(expression: str, matcher: Callable[[Series], str]) -> str:
-    """Returns an expression whose selectors have the matcher of their series too, if that is not empty.
+def restrict(expression: str, matcher: Callable[[Series], str]) -> str:
+    """Returns an expression with `matcher` added to each selector, if that returns one for its series.
 
-    Raises `KeyError` for a series that is not known.
+    Raises `KeyError` for an unknown series.
     """
 
     def visit(tree: promql.Expr) -> promql.Expr | None:
@@ -87,7 +87,7 @@ def held(expression: str, matcher: Callable[[Series], str]) -> str:
 
 
 def _line(tree: promql.Expr) -> str:
-    """An expression in one line, which is the same wherever the parser breaks it."""
+    """Returns an expression as one line, without the parser's line breaks."""
     made = ""
     for line in map(str.strip, tree.prettify().splitlines()):
         made += line if not made or made.endswith("(") or line.startswith(")") else f" {line}"

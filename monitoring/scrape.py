@@ -1,4 +1,4 @@
-"""What Prometheus scrapes on a stack without Kubernetes."""
+"""Prometheus's configuration for a stack without Kubernetes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an expression may name: the metrics of the catalogue, of other programs, and of our own recording rules."""
+"""Series in Prometheus, and those of the metrics in Headrace's catalogue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Source = Literal[
     "rule",
 ]
 Foreign = Literal["percent", "milliseconds", "megabytes", "megahertz", "milliwatts", "millijoules"]
-"""Units that other programs print in and Headrace does not."""
+"""Units that other programs use and Headrace does not."""
 HISTOGRAM = ("_bucket", "_sum", "_count")
 TARGET = ("job", "instance", "namespace", "pod", "container", "endpoint", "headrace_io_pool")
 """Labels that scraping adds to each sample."""
@@ -30,7 +30,7 @@ TARGET = ("job", "instance", "namespace", "pod", "container", "endpoint", "headr
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One name in Prometheus; `labels` are those of the program that emits it, without what scraping adds."""
+    """A name in Prometheus; `labels` are those of the program that emits it, without those that scraping adds."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -40,8 +40,8 @@ class Series:
     help: str
 
 
-def of(metric: Metric, source: Source = "headrace") -> tuple[Series, ...]:
-    """The names that Prometheus keeps a metric under: three for a histogram."""
+def prometheus_series(metric: Metric, source: Source = "headrace") -> tuple[Series, ...]:
+    """Returns the series of a metric: three for a histogram."""
     if metric.kind != "histogram":
         return (Series(metric.name, metric.kind, metric.unit, metric.labels, source, metric.help),)
     units: dict[str, Unit] = {"_bucket": "1", "_sum": metric.unit, "_count": "1"}
@@ -59,7 +59,7 @@ def of(metric: Metric, source: Source = "headrace") -> tuple[Series, ...]:
 
 
 def by_name(series: Iterable[Series]) -> dict[str, Series]:
-    """Raises `ValueError` when a name stands twice."""
+    """Returns series by name. Raises `ValueError` for a duplicate name."""
     found: dict[str, Series] = {}
     for one in series:
         if one.name in found:
@@ -68,5 +68,5 @@ def by_name(series: Iterable[Series]) -> dict[str, Series]:
     return found
 
 
-OWN = by_name(one for metric in CATALOGUE for one in of(metric))
-"""What Headrace emits."""
+OWN = by_name(one for metric in CATALOGUE for one in prometheus_series(metric))
+"""The series that Headrace emits."""

@@ -152,7 +152,7 @@ def cluster() -> Iterator[Mapping[str, frozenset[str]]]:
         life.up(booted=lambda: before.update(listings(NODES)))
         yield before
         if not keep:
-            life.made().destroy()
+            life.onprem_stack().destroy()
             assert {node.name: differences(node, before) for node in NODES} == {node.name: ([], []) for node in NODES}
     finally:
         if not keep:

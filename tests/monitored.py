@@ -20,7 +20,7 @@ from monitoring import dashboards
 from monitoring.dashboards.panel import Unit
 from monitoring.expression import operands
 from monitoring.groups import GROUPS
-from monitoring.known import KNOWN
+from monitoring.known_series import KNOWN
 from monitoring.rule import Alert, Recording
 
 StackKind = Literal["local", "cluster"]
@@ -177,7 +177,7 @@ def emitted_by(kind: StackKind) -> frozenset[str]:
 
 def lacking(expression: str, kind: StackKind) -> str:
     """Why the tests' stack of a kind cannot answer, or nothing when it must."""
-    return _lacking(promql.parse(dashboards.plain(expression)), LACKING[kind])
+    return _lacking(promql.parse(dashboards.without_variables(expression)), LACKING[kind])
 
 
 def ask(prometheus_url: str, expression: str, over_s: float = 0, step_s: float = 15, **variables: str) -> list[Sample]:
@@ -188,7 +188,7 @@ def ask(prometheus_url: str, expression: str, over_s: float = 0, step_s: float =
     """
     for name, value in variables.items():
         expression = re.sub(rf"\$(?:\{{{name}(?::\w+)?\}}|{name}\b)", value, expression)
-    query = {"query": dashboards.plain(expression)}
+    query = {"query": dashboards.without_variables(expression)}
     path, now = "query", time.time()
     if over_s:
         path, query = "query_range", query | {"start": f"{now - over_s}", "end": f"{now}", "step": f"{step_s}"}

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from infra.onprem.bundle import MANIFEST, sha256
 from infra.onprem_config import BINARIES
-from tools.images.oci import IMAGE_NAME, ArchiveError, manifests, write_bundle
+from tools.images.layer import ArchiveError
+from tools.images.oci import IMAGE_NAME, index_entries, write_bundle
 from tools.report import ToolError, say
 
 IMAGES = "images.tar"
@@ -50,7 +51,7 @@ def make(
         placed = {name: _place(file, work / "bin") for name, file in binaries.items()}
         debs = {_package_name(file): _place(file, work / "packages") for file in packages}
         write_bundle(work / IMAGES, archives)
-        digests = {entry["annotations"][IMAGE_NAME]: entry["digest"] for entry in manifests(work / IMAGES)}
+        digests = {entry["annotations"][IMAGE_NAME]: entry["digest"] for entry in index_entries(work / IMAGES)}
         files = sorted({IMAGES, *placed.values(), *debs.values()})
         manifest = {
             "kubernetes": version,

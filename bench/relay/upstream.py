@@ -46,7 +46,7 @@ def _chunked(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _whole(body: bytes, status: bytes = _OK) -> bytes:
+def _response(body: bytes, status: bytes = _OK) -> bytes:
     return status + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
@@ -70,11 +70,11 @@ _ANSWER = {
     "usage": USAGE,
 }
 _STREAMS = {usage: _stream(usage) for usage in (False, True)}
-_WHOLE = _whole(orjson.dumps(_ANSWER))
-_MODELS = _whole(orjson.dumps({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "bench"}]}))
-_GET = {b"/health": _whole(b"{}"), b"/v1/models": _MODELS}
-_NOT_FOUND = _whole(b'{"error":{"message":"no such route"}}', b"HTTP/1.1 404 Not Found\r\n")
-_BAD = _whole(b'{"error":{"message":"a JSON body with a length is needed"}}', b"HTTP/1.1 400 Bad Request\r\n")
+_WHOLE = _response(orjson.dumps(_ANSWER))
+_MODELS = _response(orjson.dumps({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "bench"}]}))
+_GET = {b"/health": _response(b"{}"), b"/v1/models": _MODELS}
+_NOT_FOUND = _response(b'{"error":{"message":"no such route"}}', b"HTTP/1.1 404 Not Found\r\n")
+_BAD = _response(b'{"error":{"message":"a JSON body with a length is needed"}}', b"HTTP/1.1 400 Bad Request\r\n")
 
 
 class Upstream(asyncio.Protocol):

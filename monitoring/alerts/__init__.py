@@ -1,4 +1,4 @@
-"""Alerts beside those of the objectives, one module for each area."""
+"""Alerts other than those of the objectives, one module for each area."""
 
 from __future__ import annotations
 

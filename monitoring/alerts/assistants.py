@@ -1,8 +1,8 @@
-"""Alerts about assistants: what they find, what they claim, and the tools that they call."""
+"""Alerts about assistants: failures, retrieval, unsupported sentences, and tools."""
 
 from __future__ import annotations
 
-from monitoring.alerts.seen import seen
+from monitoring.alerts.case import alert_case
 from monitoring.rule import Alert, Group
 
 GROUP = Group(
@@ -17,12 +17,12 @@ GROUP = Group(
             owner="applications",
             summary="{{ $value | humanizePercentage }} of the requests to {{ $labels.assistant }} fail",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "30m",
                 ('headrace_assistant_requests_total{assistant="docs",outcome="error"}', "0+11x40"),
                 ('headrace_assistant_requests_total{assistant="docs",outcome="ok"}', "0+89x40"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "30m",
                 ('headrace_assistant_requests_total{assistant="docs",outcome="error"}', "0+9x40"),
                 ('headrace_assistant_requests_total{assistant="docs",outcome="refused"}', "0+50x40"),
@@ -37,14 +37,14 @@ GROUP = Group(
             wait="15m",
             severity="ticket",
             owner="applications",
-            summary="Assistants find nothing for {{ $value | humanizePercentage }} of the questions",
+            summary="Retrieval finds nothing for {{ $value | humanizePercentage }} of the questions to assistants",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "80m",
                 ("headrace_retrieval_empty_total", "0+45x100"),
                 ('headrace_assistant_requests_total{assistant="docs",outcome="ok"}', "0+100x100"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "80m",
                 ("headrace_retrieval_empty_total", "0+39x100"),
                 ('headrace_assistant_requests_total{assistant="docs",outcome="ok"}', "0+100x100"),
@@ -58,14 +58,14 @@ GROUP = Group(
             wait="30m",
             severity="info",
             owner="applications",
-            summary="An answer has {{ $value | humanize }} sentences that no document supports",
+            summary="Answers have {{ $value | humanize }} sentences on average that no document supports",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "100m",
                 ('headrace_unsupported_sentences_total{model="docs"}', "0+4x120"),
                 ('headrace_assistant_requests_total{assistant="docs",outcome="ok"}', "0+1x120"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "100m",
                 ('headrace_unsupported_sentences_total{model="docs"}', "0+2.9x120"),
                 ('headrace_assistant_requests_total{assistant="docs",outcome="ok"}', "0+1x120"),
@@ -79,14 +79,14 @@ GROUP = Group(
             wait="5m",
             severity="ticket",
             owner="applications",
-            summary="{{ $value | humanizePercentage }} of the calls of the tool {{ $labels.tool }} fail",
+            summary="{{ $value | humanizePercentage }} of the calls to the tool {{ $labels.tool }} fail",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "30m",
                 ('headrace_tool_calls_total{tool="weather",outcome="timeout"}', "0+3x40"),
                 ('headrace_tool_calls_total{tool="weather",outcome="ok"}', "0+2x40"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "30m",
                 ('headrace_tool_calls_total{tool="weather",outcome="error"}', "0+24x40"),
                 ('headrace_tool_calls_total{tool="weather",outcome="ok"}', "0+26x40"),
@@ -99,10 +99,10 @@ GROUP = Group(
             wait="0m",
             severity="info",
             owner="applications",
-            summary="A model was asked for facts and gave no list of them, {{ $value | humanize }} times in an hour",
+            summary="Memory got no list of facts from a model {{ $value | humanize }} times in an hour",
             dashboard="assistants",
-            fires=seen("70m", ("headrace_memory_dropped_total", "0x20 21x60")),
-            silent=seen("70m", ("headrace_memory_dropped_total", "0x20 19x60")),
+            fires=alert_case("70m", ("headrace_memory_dropped_total", "0x20 21x60")),
+            silent=alert_case("70m", ("headrace_memory_dropped_total", "0x20 19x60")),
         ),
     ),
 )

@@ -1,8 +1,8 @@
-"""Alerts about what is kept: background jobs, indexes, the database, disks and backups."""
+"""Alerts about state: background jobs, indexes, the database, disks and backups."""
 
 from __future__ import annotations
 
-from monitoring.alerts.seen import seen
+from monitoring.alerts.case import alert_case
 from monitoring.rule import Alert, Group
 
 _DAY_S = 86400
@@ -17,10 +17,10 @@ GROUP = Group(
             wait="5m",
             severity="ticket",
             owner="applications",
-            summary="The oldest job {{ $labels.kind }} has waited for {{ $value | humanizeDuration }}",
+            summary="The oldest {{ $labels.kind }} job has waited for {{ $value | humanizeDuration }}",
             dashboard="assistants",
-            fires=seen("10m", ('headrace_job_oldest_seconds{kind="ingest_file"}', "1750+60x20")),
-            silent=seen(
+            fires=alert_case("10m", ('headrace_job_oldest_seconds{kind="ingest_file"}', "1750+60x20")),
+            silent=alert_case(
                 "10m",
                 ('headrace_job_oldest_seconds{kind="ingest_file"}', "1180+60x20"),
                 ('headrace_job_oldest_seconds{kind="remember"}', "9000x20"),
@@ -32,23 +32,23 @@ GROUP = Group(
             wait="5m",
             severity="ticket",
             owner="security",
-            summary="Something that must be erased has waited for {{ $value | humanizeDuration }}",
+            summary="The oldest erasure job has waited for {{ $value | humanizeDuration }}",
             dashboard="overview",
-            fires=seen("10m", ('headrace_job_oldest_seconds{kind="erase_user"}', "21550+60x20")),
-            silent=seen("10m", ('headrace_job_oldest_seconds{kind="erase_user"}', "20900+60x20")),
+            fires=alert_case("10m", ('headrace_job_oldest_seconds{kind="erase_user"}', "21550+60x20")),
+            silent=alert_case("10m", ('headrace_job_oldest_seconds{kind="erase_user"}', "20900+60x20")),
         ),
         Alert(
             name="JobsPileUp",
-            # Every gateway says the same of the one queue.
+            # Every gateway reports the same queue.
             expression="max by (kind) (headrace_jobs_waiting) > 200"
             " and max by (kind) (deriv(headrace_jobs_waiting[30m])) > 0",
             wait="15m",
             severity="ticket",
             owner="platform",
-            summary="{{ $value }} jobs {{ $labels.kind }} wait, and they become more",
+            summary="{{ $value }} {{ $labels.kind }} jobs are waiting, and the queue is growing",
             dashboard="overview",
-            fires=seen("45m", ('headrace_jobs_waiting{kind="remember"}', "180+2x60")),
-            silent=seen(
+            fires=alert_case("45m", ('headrace_jobs_waiting{kind="remember"}', "180+2x60")),
+            silent=alert_case(
                 "45m",
                 ('headrace_jobs_waiting{kind="ingest_file"}', "900-10x60"),
                 ('headrace_jobs_waiting{kind="remember",instance="a"}', "60+2x60"),
@@ -63,14 +63,14 @@ GROUP = Group(
             wait="5m",
             severity="ticket",
             owner="applications",
-            summary="{{ $value | humanizePercentage }} of the jobs {{ $labels.kind }} fail",
+            summary="{{ $value | humanizePercentage }} of the {{ $labels.kind }} jobs fail",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "70m",
                 ('headrace_jobs_total{kind="ingest_file",outcome="failed"}', "0+3x80"),
                 ('headrace_jobs_total{kind="ingest_file",outcome="succeeded"}', "0+7x80"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "70m",
                 ('headrace_jobs_total{kind="ingest_file",outcome="failed"}', "0+19x80"),
                 ('headrace_jobs_total{kind="ingest_file",outcome="succeeded"}', "0+81x80"),
@@ -84,10 +84,13 @@ GROUP = Group(
             wait="1h",
             severity="info",
             owner="applications",
-            summary="{{ $labels.collection }} last equalled its documents {{ $value | humanizeDuration }} ago",
+            summary="The index of {{ $labels.collection }} last matched its documents"
+            " {{ $value | humanizeDuration }} ago",
             dashboard="assistants",
-            fires=seen("70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S}+60x80")),
-            silent=seen("70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S - 600}+60x80")),
+            fires=alert_case("70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S}+60x80")),
+            silent=alert_case(
+                "70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S - 600}+60x80")
+            ),
         ),
         Alert(
             name="RetrievalSlow",
@@ -96,15 +99,15 @@ GROUP = Group(
             wait="10m",
             severity="ticket",
             owner="applications",
-            summary="One search in twenty takes longer than {{ $value | humanizeDuration }}",
+            summary="5% of searches take longer than {{ $value | humanizeDuration }}",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "30m",
                 ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="1.0"}', "0+94x40"),
                 ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="2.5"}', "0+100x40"),
                 ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="+Inf"}', "0+100x40"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "30m",
                 ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="1.0"}', "0+96x40"),
                 ('headrace_retrieval_duration_seconds_bucket{mode="hybrid",le="2.5"}', "0+100x40"),
@@ -118,15 +121,15 @@ GROUP = Group(
             wait="10m",
             severity="ticket",
             owner="platform",
-            summary="One {{ $labels.operation }} of the database in twenty takes {{ $value | humanizeDuration }}",
+            summary="5% of the database's {{ $labels.operation }}s take longer than {{ $value | humanizeDuration }}",
             dashboard="overview",
-            fires=seen(
+            fires=alert_case(
                 "30m",
                 ('headrace_database_duration_seconds_bucket{operation="write",le="0.25"}', "0+94x40"),
                 ('headrace_database_duration_seconds_bucket{operation="write",le="0.5"}', "0+100x40"),
                 ('headrace_database_duration_seconds_bucket{operation="write",le="+Inf"}', "0+100x40"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "30m",
                 ('headrace_database_duration_seconds_bucket{operation="write",le="0.25"}', "0+96x40"),
                 ('headrace_database_duration_seconds_bucket{operation="write",le="0.5"}', "0+100x40"),
@@ -139,11 +142,11 @@ GROUP = Group(
             wait="2m",
             severity="page",
             owner="platform",
-            summary="{{ $value | humanize }} transactions failed in 5 minutes since the database is gone or full",
+            summary="{{ $value | humanize }} transactions failed in 5 minutes: the database is unreachable or full",
             dashboard="overview",
-            fires=seen("12m", ("headrace_database_errors_total", "0x5 0+4x20")),
-            # A failover that is over in a minute.
-            silent=seen("12m", ("headrace_database_errors_total", "0x5 4x20")),
+            fires=alert_case("12m", ("headrace_database_errors_total", "0x5 0+4x20")),
+            # A failover that takes a minute.
+            silent=alert_case("12m", ("headrace_database_errors_total", "0x5 4x20")),
         ),
         Alert(
             name="DataDiskFilling",
@@ -152,14 +155,14 @@ GROUP = Group(
             wait="15m",
             severity="ticket",
             owner="platform",
-            summary="{{ $value | humanizePercentage }} of the data folder's disk are free, and it is full within a day",
+            summary="The data folder's disk has {{ $value | humanizePercentage }} free and will be full within a day",
             dashboard="overview",
-            fires=seen(
+            fires=alert_case(
                 "7h",
                 ("headrace_disk_free_bytes", "30000-17x480"),
                 ("headrace_disk_size_bytes", "100000x480"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "7h",
                 ("headrace_disk_free_bytes", "30000-15x480"),
                 ("headrace_disk_size_bytes", "100000x480"),
@@ -171,26 +174,28 @@ GROUP = Group(
             wait="5m",
             severity="page",
             owner="platform",
-            summary="Only {{ $value | humanizePercentage }} of the data folder's disk are free",
+            summary="The data folder's disk has only {{ $value | humanizePercentage }} free space",
             dashboard="overview",
-            fires=seen("10m", ("headrace_disk_free_bytes", "4900x20"), ("headrace_disk_size_bytes", "100000x20")),
-            silent=seen("10m", ("headrace_disk_free_bytes", "5100x20"), ("headrace_disk_size_bytes", "100000x20")),
+            fires=alert_case("10m", ("headrace_disk_free_bytes", "4900x20"), ("headrace_disk_size_bytes", "100000x20")),
+            silent=alert_case(
+                "10m", ("headrace_disk_free_bytes", "5100x20"), ("headrace_disk_size_bytes", "100000x20")
+            ),
         ),
         Alert(
             name="BackupTooOld",
-            # The backup of a night that failed and the next one that runs: no reason to be told before.
+            # 36 hours: a backup failed one night, and the next night's had time to run.
             expression="min(headrace_backup_age_seconds) > 129600",
             wait="10m",
             severity="ticket",
             owner="platform",
             summary="The newest backup is {{ $value | humanizeDuration }} old",
             dashboard="overview",
-            fires=seen("15m", ("headrace_backup_age_seconds", "129600+60x20")),
-            silent=seen("15m", ("headrace_backup_age_seconds", "128000+60x20")),
+            fires=alert_case("15m", ("headrace_backup_age_seconds", "129600+60x20")),
+            silent=alert_case("15m", ("headrace_backup_age_seconds", "128000+60x20")),
         ),
         Alert(
             name="StackJobFailed",
-            # A pod that failed and is tried again has no reason yet.
+            # A pod that failed and is being retried has no reason yet.
             expression="max by (namespace, job_name)"
             ' (kube_job_status_failed{job_name=~".*-(backup|migrate|ingest)-.*",reason!=""}) > 0',
             wait="0m",
@@ -198,8 +203,8 @@ GROUP = Group(
             owner="platform",
             summary="The job {{ $labels.job_name }} failed",
             dashboard="overview",
-            fires=seen("5m", (f'kube_job_status_failed{{{_JOB},reason="BackoffLimitExceeded"}}', "0x3 1x20")),
-            silent=seen(
+            fires=alert_case("5m", (f'kube_job_status_failed{{{_JOB},reason="BackoffLimitExceeded"}}', "0x3 1x20")),
+            silent=alert_case(
                 "5m",
                 (f'kube_job_status_failed{{{_JOB},reason=""}}', "1x20"),
                 (f'kube_job_status_failed{{{_JOB},reason="BackoffLimitExceeded"}}', "0x20"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.alerts.seen import seen
+from monitoring.alerts.case import alert_case
 from monitoring.rule import Alert, Group
 
 _GPU = '{gpu="0",UUID="GPU-1",modelName="NVIDIA H100",Hostname="node-a"}'
@@ -13,7 +13,7 @@ GROUP = Group(
     (
         Alert(
             name="GpuXidError",
-            # The gauge keeps the last error's number for ever, so that only a change is news.
+            # The gauge keeps the last error's number for ever, so the alert looks for a change.
             expression="max by (Hostname, gpu) (DCGM_FI_DEV_XID_ERRORS) > 0"
             " and max by (Hostname, gpu) (changes(DCGM_FI_DEV_XID_ERRORS[30m])) > 0",
             wait="0m",
@@ -21,8 +21,8 @@ GROUP = Group(
             owner="platform",
             summary="The driver reports XID {{ $value }} on GPU {{ $labels.gpu }} of {{ $labels.Hostname }}",
             dashboard="gpus",
-            fires=seen("30m", (f"DCGM_FI_DEV_XID_ERRORS{_GPU}", "0x20 79x20")),
-            silent=seen("45m", (f"DCGM_FI_DEV_XID_ERRORS{_GPU}", "0x10 79x40")),
+            fires=alert_case("30m", (f"DCGM_FI_DEV_XID_ERRORS{_GPU}", "0x20 79x20")),
+            silent=alert_case("45m", (f"DCGM_FI_DEV_XID_ERRORS{_GPU}", "0x10 79x40")),
         ),
         Alert(
             name="GpuHot",
@@ -30,10 +30,10 @@ GROUP = Group(
             wait="10m",
             severity="ticket",
             owner="platform",
-            summary="GPU {{ $labels.gpu }} of {{ $labels.Hostname }} has {{ $value }} degrees Celsius",
+            summary="GPU {{ $labels.gpu }} of {{ $labels.Hostname }} is at {{ $value }} degrees Celsius",
             dashboard="gpus",
-            fires=seen("15m", (f"DCGM_FI_DEV_GPU_TEMP{_GPU}", "86x20")),
-            silent=seen("15m", (f"DCGM_FI_DEV_GPU_TEMP{_GPU}", "90x9 85x20")),
+            fires=alert_case("15m", (f"DCGM_FI_DEV_GPU_TEMP{_GPU}", "86x20")),
+            silent=alert_case("15m", (f"DCGM_FI_DEV_GPU_TEMP{_GPU}", "90x9 85x20")),
         ),
         Alert(
             name="GpuMemoryHot",
@@ -41,10 +41,10 @@ GROUP = Group(
             wait="10m",
             severity="ticket",
             owner="platform",
-            summary="The memory of GPU {{ $labels.gpu }} of {{ $labels.Hostname }} has {{ $value }} degrees Celsius",
+            summary="The memory of GPU {{ $labels.gpu }} of {{ $labels.Hostname }} is at {{ $value }} degrees Celsius",
             dashboard="gpus",
-            fires=seen("15m", (f"DCGM_FI_DEV_MEMORY_TEMP{_GPU}", "96x20")),
-            silent=seen("15m", (f"DCGM_FI_DEV_MEMORY_TEMP{_GPU}", "96x9 95x20")),
+            fires=alert_case("15m", (f"DCGM_FI_DEV_MEMORY_TEMP{_GPU}", "96x20")),
+            silent=alert_case("15m", (f"DCGM_FI_DEV_MEMORY_TEMP{_GPU}", "96x9 95x20")),
         ),
         Alert(
             name="GpuEccErrors",
@@ -52,10 +52,10 @@ GROUP = Group(
             wait="0m",
             severity="ticket",
             owner="platform",
-            summary="GPU {{ $labels.gpu }} of {{ $labels.Hostname }} took a row of its memory out of use",
+            summary="GPU {{ $labels.gpu }} of {{ $labels.Hostname }} remapped a row of its memory",
             dashboard="gpus",
-            fires=seen("50m", (f"DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS{_GPU}", "2x30 3x40")),
-            silent=seen("100m", (f"DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS{_GPU}", "2x30 3x90")),
+            fires=alert_case("50m", (f"DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS{_GPU}", "2x30 3x40")),
+            silent=alert_case("100m", (f"DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS{_GPU}", "2x30 3x90")),
         ),
         Alert(
             name="GpuMemoryBroken",
@@ -63,10 +63,10 @@ GROUP = Group(
             wait="0m",
             severity="page",
             owner="platform",
-            summary="GPU {{ $labels.gpu }} of {{ $labels.Hostname }} can repair its memory no more",
+            summary="GPU {{ $labels.gpu }} of {{ $labels.Hostname }} can no longer remap memory rows",
             dashboard="gpus",
-            fires=seen("5m", (f"DCGM_FI_DEV_ROW_REMAP_FAILURE{_GPU}", "0x3 1x10")),
-            silent=seen(
+            fires=alert_case("5m", (f"DCGM_FI_DEV_ROW_REMAP_FAILURE{_GPU}", "0x3 1x10")),
+            silent=alert_case(
                 "5m",
                 (f"DCGM_FI_DEV_ROW_REMAP_FAILURE{_GPU}", "0x10"),
                 (f"DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS{_GPU}", "1x10"),
@@ -74,7 +74,7 @@ GROUP = Group(
         ),
         Alert(
             name="GpuMemoryFull",
-            # vLLM takes a set share and stays below; what grows to the brim is another program or a leak.
+            # vLLM allocates a fixed share and stays below this; another program or a leak may not.
             expression="max by (Hostname, gpu)"
             " (DCGM_FI_DEV_FB_USED / (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE)) > 0.98",
             wait="10m",
@@ -83,8 +83,12 @@ GROUP = Group(
             summary="The memory of GPU {{ $labels.gpu }} of {{ $labels.Hostname }} is"
             " {{ $value | humanizePercentage }} full",
             dashboard="gpus",
-            fires=seen("15m", (f"DCGM_FI_DEV_FB_USED{_GPU}", "79000x20"), (f"DCGM_FI_DEV_FB_FREE{_GPU}", "1000x20")),
-            silent=seen("15m", (f"DCGM_FI_DEV_FB_USED{_GPU}", "78000x20"), (f"DCGM_FI_DEV_FB_FREE{_GPU}", "2000x20")),
+            fires=alert_case(
+                "15m", (f"DCGM_FI_DEV_FB_USED{_GPU}", "79000x20"), (f"DCGM_FI_DEV_FB_FREE{_GPU}", "1000x20")
+            ),
+            silent=alert_case(
+                "15m", (f"DCGM_FI_DEV_FB_USED{_GPU}", "78000x20"), (f"DCGM_FI_DEV_FB_FREE{_GPU}", "2000x20")
+            ),
         ),
         Alert(
             name="GpuUnhealthy",
@@ -93,11 +97,11 @@ GROUP = Group(
             wait="5m",
             severity="ticket",
             owner="platform",
-            summary="{{ $labels.node }} offers only {{ $value }} GPUs, and offered more in the last 6 hours",
+            summary="{{ $labels.node }} offers only {{ $value }} GPUs, fewer than in the last 6 hours",
             dashboard="gpus",
-            fires=seen("15m", (f"kube_node_status_allocatable{_NODE}", "8x5 7x20")),
-            # The device plugin that restarts.
-            silent=seen("15m", (f"kube_node_status_allocatable{_NODE}", "8x9 0x4 8x20")),
+            fires=alert_case("15m", (f"kube_node_status_allocatable{_NODE}", "8x5 7x20")),
+            # A restart of the device plugin.
+            silent=alert_case("15m", (f"kube_node_status_allocatable{_NODE}", "8x9 0x4 8x20")),
         ),
     ),
 )

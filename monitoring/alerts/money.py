@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.alerts.seen import seen
+from monitoring.alerts.case import alert_case
 from monitoring.rule import Alert, Group
 
 GROUP = Group(
@@ -15,10 +15,14 @@ GROUP = Group(
             severity="info",
             owner="applications",
             summary="{{ $labels.tenant }} has used {{ $value | humanizePercentage }} of its {{ $labels.measure }}"
-            " of this {{ $labels.window }}",
+            " quota for this {{ $labels.window }}",
             dashboard="tenants",
-            fires=seen("10m", ('headrace_quota_used_ratio{tenant="acme",measure="money",window="month"}', "0.91x20")),
-            silent=seen("10m", ('headrace_quota_used_ratio{tenant="acme",measure="money",window="month"}', "0.9x20")),
+            fires=alert_case(
+                "10m", ('headrace_quota_used_ratio{tenant="acme",measure="money",window="month"}', "0.91x20")
+            ),
+            silent=alert_case(
+                "10m", ('headrace_quota_used_ratio{tenant="acme",measure="money",window="month"}', "0.9x20")
+            ),
         ),
         Alert(
             name="QuotaUsedUp",
@@ -27,13 +31,13 @@ GROUP = Group(
             wait="0m",
             severity="ticket",
             owner="applications",
-            summary="{{ $labels.tenant }} was refused {{ $value | humanize }} times in 30 minutes, since its"
-            " {{ $labels.measure }} of this {{ $labels.window }} are used up",
+            summary="{{ $value | humanize }} requests of {{ $labels.tenant }} were rejected in 30 minutes: its"
+            " {{ $labels.measure }} quota for this {{ $labels.window }} is exhausted",
             dashboard="tenants",
-            fires=seen(
+            fires=alert_case(
                 "40m", ('headrace_quota_refused_total{tenant="acme",measure="tokens",window="day"}', "0x20 11x30")
             ),
-            silent=seen(
+            silent=alert_case(
                 "40m",
                 ('headrace_quota_refused_total{tenant="acme",measure="tokens",window="day"}', "0x20 9x30"),
                 ('headrace_quota_refused_total{tenant="acme",measure="requests",window="minute"}', "0+30x50"),
@@ -47,11 +51,11 @@ GROUP = Group(
             wait="10m",
             severity="ticket",
             owner="applications",
-            summary="Answers of the last hour cost {{ $value | humanize }} {{ $labels.currency }},"
-            " four times what an hour did before",
+            summary="Answers in the last hour cost {{ $value | humanize }} {{ $labels.currency }},"
+            " more than four times the previous hourly average",
             dashboard="tenants",
-            fires=seen("850m", ('headrace_cost_total{model="large",currency="USD"}', "0+0.1x780 78+0.5x80")),
-            silent=seen("850m", ('headrace_cost_total{model="large",currency="USD"}', "0+0.1x780 78+0.38x80")),
+            fires=alert_case("850m", ('headrace_cost_total{model="large",currency="USD"}', "0+0.1x780 78+0.5x80")),
+            silent=alert_case("850m", ('headrace_cost_total{model="large",currency="USD"}', "0+0.1x780 78+0.38x80")),
         ),
         Alert(
             name="TenantCostAnomaly",
@@ -62,10 +66,14 @@ GROUP = Group(
             severity="info",
             owner="applications",
             summary="{{ $labels.tenant }} spent {{ $value | humanize }} {{ $labels.currency }} in the last hour,"
-            " six times what an hour did before",
+            " more than six times its previous hourly average",
             dashboard="tenants",
-            fires=seen("850m", ('headrace_tenant_cost_total{tenant="acme",currency="USD"}', "0+0.1x780 78+0.8x80")),
-            silent=seen("850m", ('headrace_tenant_cost_total{tenant="acme",currency="USD"}', "0+0.1x780 78+0.57x80")),
+            fires=alert_case(
+                "850m", ('headrace_tenant_cost_total{tenant="acme",currency="USD"}', "0+0.1x780 78+0.8x80")
+            ),
+            silent=alert_case(
+                "850m", ('headrace_tenant_cost_total{tenant="acme",currency="USD"}', "0+0.1x780 78+0.57x80")
+            ),
         ),
         Alert(
             name="EngineIdle",
@@ -75,15 +83,15 @@ GROUP = Group(
             wait="30m",
             severity="info",
             owner="models",
-            summary="{{ $labels.model }} costs money and was used {{ $value | humanizePercentage }} of 6 hours",
+            summary="{{ $labels.model }} was in use for only {{ $value | humanizePercentage }} of 6 hours, at a cost",
             dashboard="models",
-            fires=seen(
+            fires=alert_case(
                 "400m",
                 ('headrace_engine_busy_seconds_total{model="large"}', "0+1x420"),
                 ('headrace_engine_available_seconds_total{model="large"}', "0+60x420"),
                 ('headrace_engine_price{model="large",currency="USD"}', "2x420"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "400m",
                 ('headrace_engine_busy_seconds_total{model="large"}', "0+1.3x420"),
                 ('headrace_engine_available_seconds_total{model="large"}', "0+60x420"),

@@ -1,8 +1,8 @@
-"""Alerts about Ray, its pods, and Prometheus's own view of the stack."""
+"""Alerts about Ray, its pods, and missing metrics."""
 
 from __future__ import annotations
 
-from monitoring.alerts.seen import seen
+from monitoring.alerts.case import alert_case
 from monitoring.rule import Alert, Group
 
 _OURS = 'container=~"ray-head|ray-worker|exporter|door"'
@@ -23,8 +23,10 @@ GROUP = Group(
             owner="platform",
             summary="Prometheus gets no metrics from {{ $labels.job }} at {{ $labels.instance }}",
             dashboard="ray",
-            fires=seen("10m", ('up{job="headrace/headrace",instance="10.0.0.7:9464",container="exporter"}', "1 0x20")),
-            silent=seen(
+            fires=alert_case(
+                "10m", ('up{job="headrace/headrace",instance="10.0.0.7:9464",container="exporter"}', "1 0x20")
+            ),
+            silent=alert_case(
                 "10m",
                 ('up{job="haproxy",instance="127.0.0.1:9101"}', "1x3 0x4 1x20"),
                 ('up{job="kube-controller-manager",instance="10.0.0.1:10257"}', "0x20"),
@@ -32,15 +34,15 @@ GROUP = Group(
         ),
         Alert(
             name="HeadraceMetricsGone",
-            # Its gateways always have this series, so without it the stack is gone or nobody watches it.
+            # Every gateway always has this series: without it, none runs or none is scraped.
             expression="absent(headrace_requests_in_flight)",
             wait="5m",
             severity="page",
             owner="platform",
-            summary="No gateway is seen any more: either none runs, or no exporter is scraped",
+            summary="No gateway reports metrics: either none is running, or no exporter is scraped",
             dashboard="overview",
-            fires=seen("15m", ("headrace_requests_in_flight", "0x3 stale")),
-            silent=seen("9m", ("headrace_requests_in_flight", "0x5 stale _x2 1x20")),
+            fires=alert_case("15m", ("headrace_requests_in_flight", "0x3 stale")),
+            silent=alert_case("9m", ("headrace_requests_in_flight", "0x5 stale _x2 1x20")),
         ),
         Alert(
             name="RayMetricsGone",
@@ -48,10 +50,10 @@ GROUP = Group(
             wait="10m",
             severity="ticket",
             owner="platform",
-            summary="Ray says nothing about its Serve applications, so alerts about Ray are blind",
+            summary="Ray reports no metrics of its Serve applications: alerts about Ray cannot fire",
             dashboard="ray",
-            fires=seen("15m", ('ray_serve_application_status{application="headrace"}', "6x2 stale")),
-            silent=seen("11m", ('ray_serve_application_status{application="headrace"}', "6x2 stale")),
+            fires=alert_case("15m", ('ray_serve_application_status{application="headrace"}', "6x2 stale")),
+            silent=alert_case("11m", ('ray_serve_application_status{application="headrace"}', "6x2 stale")),
         ),
         Alert(
             name="GcsDown",
@@ -62,11 +64,11 @@ GROUP = Group(
             wait="3m",
             severity="page",
             owner="platform",
-            summary="Ray's control service does not answer: what runs goes on, and nothing that dies comes back",
+            summary="Ray's control service (GCS) does not answer: replicas keep serving, but none is restarted",
             dashboard="ray",
-            fires=seen("10m", (f'kube_pod_status_ready{{{_HEAD}-a-head-1",condition="true"}}', "0x20")),
-            # During an upgrade the old head ends while the new one serves.
-            silent=seen(
+            fires=alert_case("10m", (f'kube_pod_status_ready{{{_HEAD}-a-head-1",condition="true"}}', "0x20")),
+            # During an upgrade the old head stops while the new one serves.
+            silent=alert_case(
                 "10m",
                 (f'kube_pod_status_ready{{{_HEAD}-a-head-1",condition="true"}}', "0x20"),
                 (f'kube_pod_status_ready{{{_HEAD}-b-head-1",condition="true"}}', "1x20"),
@@ -79,10 +81,10 @@ GROUP = Group(
             wait="2m",
             severity="page",
             owner="platform",
-            summary="Serve's controller makes no turns: nothing is scaled, checked or replaced",
+            summary="Serve's controller is stalled: it scales, checks and replaces no replicas",
             dashboard="ray",
-            fires=seen("15m", (_LOOPS, "100+50x5 350x20")),
-            silent=seen("14m", (_LOOPS, "100+50x9 550x20")),
+            fires=alert_case("15m", (_LOOPS, "100+50x5 350x20")),
+            silent=alert_case("14m", (_LOOPS, "100+50x9 550x20")),
         ),
         Alert(
             name="ApplicationNotRunning",
@@ -93,20 +95,20 @@ GROUP = Group(
             owner="platform",
             summary="The Serve application {{ $labels.application }} failed to deploy or is unhealthy",
             dashboard="ray",
-            fires=seen("10m", ('ray_serve_application_status{application="headrace"}', "6x3 2x20")),
-            silent=seen("10m", ('ray_serve_application_status{application="headrace"}', "6x3 2x2 5x20")),
+            fires=alert_case("10m", ('ray_serve_application_status{application="headrace"}', "6x3 2x20")),
+            silent=alert_case("10m", ('ray_serve_application_status{application="headrace"}', "6x3 2x2 5x20")),
         ),
         Alert(
             name="DeployStuck",
-            # 5 is DEPLOYING, which weights of a large model may well take a while of.
+            # 5 is DEPLOYING, which takes a while for a large model.
             expression="max by (application) (ray_serve_application_status) == 5",
             wait="45m",
             severity="ticket",
             owner="platform",
             summary="The Serve application {{ $labels.application }} has been deploying for 45 minutes",
             dashboard="ray",
-            fires=seen("50m", ('ray_serve_application_status{application="model-chat"}', "5x60")),
-            silent=seen("50m", ('ray_serve_application_status{application="model-chat"}', "5x40 6x20")),
+            fires=alert_case("50m", ('ray_serve_application_status{application="model-chat"}', "5x60")),
+            silent=alert_case("50m", ('ray_serve_application_status{application="model-chat"}', "5x40 6x20")),
         ),
         Alert(
             name="DeploymentUnhealthy",
@@ -116,8 +118,8 @@ GROUP = Group(
             owner="platform",
             summary="Replicas of {{ $labels.deployment }} in {{ $labels.application }} fail their health checks",
             dashboard="ray",
-            fires=seen("10m", (f"ray_serve_deployment_status{_MODEL}", "6x2 2x20")),
-            silent=seen("10m", (f"ray_serve_deployment_status{_MODEL}", "6x2 2x4 6 2x4")),
+            fires=alert_case("10m", (f"ray_serve_deployment_status{_MODEL}", "6x2 2x20")),
+            silent=alert_case("10m", (f"ray_serve_deployment_status{_MODEL}", "6x2 2x4 6 2x4")),
         ),
         Alert(
             name="AutoscalerStuck",
@@ -126,9 +128,9 @@ GROUP = Group(
             wait="20m",
             severity="ticket",
             owner="platform",
-            summary="{{ $labels.deployment }} in {{ $labels.application }} has {{ $value }} replicas and wants more",
+            summary="{{ $labels.deployment }} in {{ $labels.application }} has too few replicas ({{ $value }})",
             dashboard="ray",
-            fires=seen(
+            fires=alert_case(
                 "25m",
                 (
                     'ray_serve_deployment_replica_healthy{application="model-chat",deployment="Model",replica="a"}',
@@ -136,7 +138,7 @@ GROUP = Group(
                 ),
                 (f"ray_serve_autoscaling_target_replicas{_MODEL}", "2x30"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "25m",
                 (
                     'ray_serve_deployment_replica_healthy{application="model-chat",deployment="Model",replica="a"}',
@@ -157,8 +159,8 @@ GROUP = Group(
             owner="platform",
             summary="The proxy of the Ray node {{ $labels.node_id }} is unhealthy",
             dashboard="ray",
-            fires=seen("10m", ('ray_serve_proxy_status{node_id="n1",node_ip_address="10.0.0.7"}', "3x20")),
-            silent=seen("10m", ('ray_serve_proxy_status{node_id="n1",node_ip_address="10.0.0.7"}', "3x8 2 3x2")),
+            fires=alert_case("10m", ('ray_serve_proxy_status{node_id="n1",node_ip_address="10.0.0.7"}', "3x20")),
+            silent=alert_case("10m", ('ray_serve_proxy_status{node_id="n1",node_ip_address="10.0.0.7"}', "3x8 2 3x2")),
         ),
         Alert(
             name="ProxyLags",
@@ -166,24 +168,24 @@ GROUP = Group(
             wait="10m",
             severity="ticket",
             owner="platform",
-            summary="HAProxy of the Ray node {{ $labels.node_id }} sends requests to other gateways than there are",
+            summary="HAProxy on the Ray node {{ $labels.node_id }} routes to an outdated set of gateway replicas",
             dashboard="ray",
-            fires=seen("15m", ('ray_serve_haproxy_target_mismatch{node_id="n1"}', "1x20")),
-            silent=seen("15m", ('ray_serve_haproxy_target_mismatch{node_id="n1"}', "2x9 0 1x10")),
+            fires=alert_case("15m", ('ray_serve_haproxy_target_mismatch{node_id="n1"}', "1x20")),
+            silent=alert_case("15m", ('ray_serve_haproxy_target_mismatch{node_id="n1"}', "2x9 0 1x10")),
         ),
         Alert(
             name="NodeMemoryFull",
-            # Ray ends replicas at 95 %.
+            # Ray kills replicas at 95 %.
             expression="max by (ip) (ray_node_mem_used / ray_node_mem_total) > 0.9",
             wait="5m",
             severity="page",
             owner="platform",
-            summary="The Ray node {{ $labels.ip }} has used {{ $value | humanizePercentage }} of its memory",
+            summary="The Ray node {{ $labels.ip }} uses {{ $value | humanizePercentage }} of its memory",
             dashboard="ray",
-            fires=seen(
+            fires=alert_case(
                 "10m", ('ray_node_mem_used{ip="10.0.0.7"}', "91x20"), ('ray_node_mem_total{ip="10.0.0.7"}', "100x20")
             ),
-            silent=seen(
+            silent=alert_case(
                 "10m",
                 ('ray_node_mem_used{ip="10.0.0.7"}', "94x4 89x20"),
                 ('ray_node_mem_total{ip="10.0.0.7"}', "100x20"),
@@ -197,8 +199,10 @@ GROUP = Group(
             owner="platform",
             summary="{{ $labels.container }} of {{ $labels.pod }} restarted {{ $value | humanize }} times in an hour",
             dashboard="ray",
-            fires=seen("70m", (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x5 2x5 3x5 4x40")),
-            silent=seen("70m", (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x5 2x50")),
+            fires=alert_case(
+                "70m", (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x5 2x5 3x5 4x40")
+            ),
+            silent=alert_case("70m", (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x5 2x50")),
         ),
         Alert(
             name="OutOfMemory",
@@ -208,14 +212,14 @@ GROUP = Group(
             wait="0m",
             severity="ticket",
             owner="platform",
-            summary="{{ $labels.container }} of {{ $labels.pod }} was ended since it used more memory than it may",
+            summary="{{ $labels.container }} of {{ $labels.pod }} was killed for exceeding its memory limit",
             dashboard="ray",
-            fires=seen(
+            fires=alert_case(
                 "40m",
                 (f'kube_pod_container_status_last_terminated_reason{{{_WORKER},reason="OOMKilled"}}', "_x20 1x60"),
                 (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x60"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "85m",
                 (f'kube_pod_container_status_last_terminated_reason{{{_WORKER},reason="OOMKilled"}}', "_x20 1x80"),
                 (f"kube_pod_container_status_restarts_total{{{_WORKER}}}", "0x20 1x80"),
@@ -231,10 +235,10 @@ GROUP = Group(
             owner="platform",
             summary="{{ $labels.container }} of {{ $labels.pod }} cannot start: {{ $labels.reason }}",
             dashboard="ray",
-            fires=seen(
+            fires=alert_case(
                 "15m", (f'kube_pod_container_status_waiting_reason{{{_WORKER},reason="ImagePullBackOff"}}', "1x20")
             ),
-            silent=seen(
+            silent=alert_case(
                 "15m",
                 (f'kube_pod_container_status_waiting_reason{{{_WORKER},reason="ImagePullBackOff"}}', "1x9 0 1x10"),
                 (f'kube_pod_container_status_waiting_reason{{{_WORKER},reason="ContainerCreating"}}', "1x20"),

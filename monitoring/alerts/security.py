@@ -1,8 +1,8 @@
-"""Alerts about callers without rights, guardrails, the sandbox and certificates."""
+"""Alerts about unauthorised callers, guardrails, the sandbox and certificates."""
 
 from __future__ import annotations
 
-from monitoring.alerts.seen import seen
+from monitoring.alerts.case import alert_case
 from monitoring.objectives import API
 from monitoring.rule import Alert, Group
 
@@ -18,14 +18,14 @@ GROUP = Group(
             wait="10m",
             severity="ticket",
             owner="security",
-            summary="{{ $value | humanize }} requests per second have a key or token that is not valid",
+            summary="{{ $value | humanize }} requests per second have an invalid key or token",
             dashboard="overview",
-            fires=seen(
+            fires=alert_case(
                 "20m",
                 ('headrace_errors_total{route="/v1/models",code="invalid_api_key"}', "0+40x30"),
                 ('headrace_errors_total{route="/v1/chat/completions",code="invalid_token"}', "0+25x30"),
             ),
-            silent=seen("20m", ('headrace_errors_total{route="/v1/models",code="invalid_api_key"}', "0+59x30")),
+            silent=alert_case("20m", ('headrace_errors_total{route="/v1/models",code="invalid_api_key"}', "0+59x30")),
         ),
         Alert(
             name="ForbiddenRequests",
@@ -34,10 +34,14 @@ GROUP = Group(
             wait="0m",
             severity="ticket",
             owner="security",
-            summary="{{ $value | humanize }} requests in 15 minutes asked for what their caller may not do",
+            summary="{{ $value | humanize }} requests in 15 minutes were forbidden to their caller",
             dashboard="overview",
-            fires=seen("20m", ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope"}', "0+4x30")),
-            silent=seen("20m", ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope"}', "0+3x30")),
+            fires=alert_case(
+                "20m", ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope"}', "0+4x30")
+            ),
+            silent=alert_case(
+                "20m", ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope"}', "0+3x30")
+            ),
         ),
         Alert(
             name="GuardrailSpike",
@@ -48,12 +52,12 @@ GROUP = Group(
             severity="ticket",
             owner="security",
             summary="The guardrail {{ $labels.check }} blocked {{ $value | humanize }} times in 15 minutes,"
-            " five times as often as before",
+            " more than five times as often as before",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "380m", ('headrace_guardrail_total{check="topics",on="input",action="block"}', "0+0.3x365 110+3x30")
             ),
-            silent=seen(
+            silent=alert_case(
                 "380m",
                 ('headrace_guardrail_total{check="topics",on="input",action="block"}', "0+0.5x365 183+2.4x30"),
                 ('headrace_guardrail_total{check="links",on="output",action="redact"}', "0x365 0+9x30"),
@@ -65,12 +69,12 @@ GROUP = Group(
             wait="0m",
             severity="ticket",
             owner="security",
-            summary="{{ $value | humanize }} retrieved passages or results of tools gave the model instructions",
+            summary="{{ $value | humanize }} retrieved passages or tool results contained instructions to the model",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "70m", ('headrace_guardrail_total{check="injection",on="context",action="redact"}', "0x30 6x60")
             ),
-            silent=seen(
+            silent=alert_case(
                 "70m",
                 ('headrace_guardrail_total{check="injection",on="context",action="redact"}', "0x30 4x60"),
                 ('headrace_guardrail_total{check="injection",on="input",action="block"}', "0+1x90"),
@@ -82,10 +86,14 @@ GROUP = Group(
             wait="0m",
             severity="ticket",
             owner="security",
-            summary="Answers of the last hour had personal data {{ $value | humanize }} times ({{ $labels.action }})",
+            summary="Personal data was found in answers {{ $value | humanize }} times in 1 hour ({{ $labels.action }})",
             dashboard="assistants",
-            fires=seen("70m", ('headrace_guardrail_total{check="pii",on="output",action="redact"}', "0x30 11x60")),
-            silent=seen("70m", ('headrace_guardrail_total{check="pii",on="output",action="redact"}', "0x30 9x60")),
+            fires=alert_case(
+                "70m", ('headrace_guardrail_total{check="pii",on="output",action="redact"}', "0x30 11x60")
+            ),
+            silent=alert_case(
+                "70m", ('headrace_guardrail_total{check="pii",on="output",action="redact"}', "0x30 9x60")
+            ),
         ),
         Alert(
             name="PiiInQuestions",
@@ -94,14 +102,14 @@ GROUP = Group(
             wait="15m",
             severity="info",
             owner="security",
-            summary="Personal data was found {{ $value | humanizePercentage }} as often as there were requests",
+            summary="Personal data was found in questions for {{ $value | humanizePercentage }} of the requests",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "90m",
                 ('headrace_guardrail_total{check="pii",on="input",action="flag"}', "0+11x100"),
                 ('headrace_requests_started_total{route="/v1/chat/completions"}', "0+100x100"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "90m",
                 ('headrace_guardrail_total{check="pii",on="input",action="flag"}', "0+9x100"),
                 ('headrace_requests_started_total{route="/v1/chat/completions"}', "0+100x100"),
@@ -113,10 +121,12 @@ GROUP = Group(
             wait="0m",
             severity="page",
             owner="security",
-            summary="An answer had a secret in it",
+            summary="An answer contained a secret",
             dashboard="assistants",
-            fires=seen("20m", ('headrace_guardrail_total{check="secrets",on="output",action="redact"}', "0x10 1x20")),
-            silent=seen(
+            fires=alert_case(
+                "20m", ('headrace_guardrail_total{check="secrets",on="output",action="redact"}', "0x10 1x20")
+            ),
+            silent=alert_case(
                 "50m",
                 ('headrace_guardrail_total{check="secrets",on="output",action="redact"}', "0x10 1x50"),
                 ('headrace_guardrail_total{check="secrets",on="input",action="redact"}', "0+1x60"),
@@ -128,10 +138,10 @@ GROUP = Group(
             wait="0m",
             severity="ticket",
             owner="security",
-            summary="{{ $value | humanize }} programs that a model wrote ended their sandbox in 15 minutes",
+            summary="Programs written by a model crashed the sandbox {{ $value | humanize }} times in 15 minutes",
             dashboard="assistants",
-            fires=seen("20m", ('headrace_sandbox_runs_total{outcome="crashed"}', "0x10 1x3 3x10")),
-            silent=seen(
+            fires=alert_case("20m", ('headrace_sandbox_runs_total{outcome="crashed"}', "0x10 1x3 3x10")),
+            silent=alert_case(
                 "20m",
                 ('headrace_sandbox_runs_total{outcome="crashed"}', "0x10 1x15"),
                 ('headrace_sandbox_runs_total{outcome="error"}', "0+3x30"),
@@ -145,14 +155,14 @@ GROUP = Group(
             wait="10m",
             severity="ticket",
             owner="applications",
-            summary="{{ $value | humanizePercentage }} of the programs that models write reach a limit of the sandbox",
+            summary="{{ $value | humanizePercentage }} of the models' programs hit a limit of the sandbox",
             dashboard="assistants",
-            fires=seen(
+            fires=alert_case(
                 "50m",
                 ('headrace_sandbox_runs_total{outcome="limit"}', "0+4x60"),
                 ('headrace_sandbox_runs_total{outcome="ok"}', "0+6x60"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "50m",
                 ('headrace_sandbox_runs_total{outcome="limit"}', "0+29x60"),
                 ('headrace_sandbox_runs_total{outcome="ok"}', "0+71x60"),
@@ -160,19 +170,19 @@ GROUP = Group(
         ),
         Alert(
             name="CertificateExpiring",
-            # cert-manager renews a certificate of 90 days 30 days before its end: at 14 it has failed for 16.
+            # cert-manager renews a 90-day certificate 30 days before it expires: at 14 days it has failed for 16.
             expression="min by (namespace, name) (certmanager_certificate_expiration_timestamp_seconds) - time()"
             f" < {14 * _DAY_S}",
             wait="1h",
             severity="ticket",
             owner="platform",
-            summary="The certificate {{ $labels.name }} ends in {{ $value | humanizeDuration }}",
+            summary="The certificate {{ $labels.name }} expires in {{ $value | humanizeDuration }}",
             dashboard="overview",
-            fires=seen(
+            fires=alert_case(
                 "70m",
                 (f"certmanager_certificate_expiration_timestamp_seconds{_CERTIFICATE}", f"{14 * _DAY_S}x80"),
             ),
-            silent=seen(
+            silent=alert_case(
                 "70m",
                 (f"certmanager_certificate_expiration_timestamp_seconds{_CERTIFICATE}", f"{14 * _DAY_S + 4500}x80"),
             ),
@@ -184,12 +194,12 @@ GROUP = Group(
             wait="5m",
             severity="page",
             owner="platform",
-            summary="In {{ $value | humanizeDuration }} the certificate {{ $labels.name }} ends, and nobody comes in",
+            summary="The certificate {{ $labels.name }} expires in {{ $value | humanizeDuration }}: clients fail then",
             dashboard="overview",
-            fires=seen(
+            fires=alert_case(
                 "15m", (f"certmanager_certificate_expiration_timestamp_seconds{_CERTIFICATE}", f"{2 * _DAY_S}x20")
             ),
-            silent=seen(
+            silent=alert_case(
                 "15m",
                 (f"certmanager_certificate_expiration_timestamp_seconds{_CERTIFICATE}", f"{2 * _DAY_S + 1000}x20"),
             ),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from monitoring.dashboards import assistants, feedback, gpus, models, objectives, overview, ray, tenants
 from monitoring.dashboards.panel import Dashboard, Unit
-from monitoring.dashboards.plain import plain as plain
+from monitoring.dashboards.variables import without_variables as without_variables
 
 DASHBOARDS: tuple[Dashboard, ...] = tuple(
     module.dashboard() for module in (overview, models, assistants, tenants, objectives, feedback, ray, gpus)
@@ -15,7 +15,7 @@ DASHBOARDS: tuple[Dashboard, ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What one panel asks Prometheus, with the dashboard's variables in it; `plain` takes them out."""
+    """One query of a panel, with the dashboard's variables, which `without_variables` replaces."""
 
     dashboard: str
     panel: str
@@ -24,7 +24,7 @@ class Query:
 
 
 def queries() -> list[Query]:
-    """Every query of every panel."""
+    """Returns every query of every panel."""
     return [
         Query(dashboard.name, panel.title, target.expression, panel.unit)
         for dashboard in DASHBOARDS

@@ -1,4 +1,4 @@
-"""Where our dashboards differ from the linter's rules, and why."""
+"""Exemptions of Headrace's dashboards from the linter's rules, and the reason for them."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from monitoring.dashboards.links import selected
+from monitoring.dashboards.links import selected_series
 from monitoring.dashboards.panel import Dashboard, Panel
 from monitoring.rule import Group, Recording
 
 RULES = ("target-job-rule", "target-instance-rule")
-REASON = "What Prometheus makes itself, recorded series and ALERTS, is added up over targets and has no such label."
+REASON = "Recorded series and ALERTS are aggregated over targets by Prometheus and do not have this label."
 
 
 @dataclass(frozen=True, slots=True)
-class Exempt:
-    """A panel that `rule` does not hold for; both are titles, as the linter names them."""
+class LintExemption:
+    """A panel that is exempt from `rule`; dashboard and panel are titles, as the linter names them."""
 
     rule: str
     dashboard: str
     panel: str
 
 
-def exempt(dashboards: Iterable[Dashboard], groups: Iterable[Group]) -> tuple[Exempt, ...]:
-    """Panels that read nothing that was scraped."""
+def lint_exemptions(dashboards: Iterable[Dashboard], groups: Iterable[Group]) -> tuple[LintExemption, ...]:
+    """Returns an exemption for each panel that reads only series made by Prometheus itself."""
     rules = [rule for group in groups for rule in group.rules]
     made = {"ALERTS", *(rule.name for rule in rules if isinstance(rule, Recording))}
     return tuple(
-        Exempt(rule, dashboard.title, panel.title)
+        LintExemption(rule, dashboard.title, panel.title)
         for rule in RULES
         for dashboard in dashboards
         for panel in dashboard.panels
-        if _read(panel) <= made
+        if _read_series(panel) <= made
     )
 
 
-def lint_file(exceptions: Iterable[Exempt]) -> dict[str, Any]:
-    """The `.lint` file of grafana/dashboard-linter, which lies beside the dashboards."""
+def lint_file(exceptions: Iterable[LintExemption]) -> dict[str, Any]:
+    """Returns the `.lint` file for grafana/dashboard-linter, which goes beside the dashboards."""
     found: dict[str, Any] = {}
     for one in exceptions:
         rule = found.setdefault(one.rule, {"reason": REASON, "entries": []})
@@ -45,5 +45,5 @@ def lint_file(exceptions: Iterable[Exempt]) -> dict[str, Any]:
     return {"exclusions": found}
 
 
-def _read(panel: Panel) -> set[str]:
-    return {name for target in panel.targets for name in selected(target.expression)}
+def _read_series(panel: Panel) -> set[str]:
+    return {name for target in panel.targets for name in selected_series(target.expression)}

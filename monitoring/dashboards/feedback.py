@@ -1,19 +1,19 @@
-"""What people and checks say of the answers."""
+"""The dashboard of feedback and evaluation."""
 
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import or_zero, over, quantile, rate, series
+from monitoring.dashboards.query import or_zero, quantile, quotient, rate, series
 
 MODEL = 'model=~"$model"'
 
 
 def dashboard() -> Dashboard:
-    """Ratings, what answers lack by measures that need nobody, and the jobs that learn from both."""
+    """Returns the dashboard: ratings by users, automatic measures of answers, and background jobs."""
     return Dashboard(
         "feedback",
         "Headrace / Feedback and evaluation",
-        "What people and checks say of the answers.",
+        "Ratings by users, automatic measures of answers, and background jobs.",
         variables=(Variable("model", "Model", series("headrace_engine_slots"), "model"),),
         rows=(Row("Ratings", _ratings()), Row("Measured on answers", _measures()), Row("Jobs", _jobs())),
     )
@@ -21,11 +21,11 @@ def dashboard() -> Dashboard:
 
 def _ratings() -> tuple[Panel, ...]:
     ratings = "headrace_feedback_total"
-    good = over(rate(ratings, where='rating="up"'), rate(ratings, where='rating=~"up|down"'))
+    good = quotient(rate(ratings, where='rating="up"'), rate(ratings, where='rating=~"up|down"'))
     return (
         Panel(
             "Share of thumbs up",
-            "Of the ratings with a thumb, the share that points up. Empty while nobody rates.",
+            "Share of thumbs up among ratings with a thumb. Empty while nobody rates.",
             "ratio",
             (Target(good, "up"),),
             "stat",
@@ -35,7 +35,7 @@ def _ratings() -> tuple[Panel, ...]:
         ),
         Panel(
             "Ratings",
-            "Ratings per second, by thumb; `none` has a comment or a label alone.",
+            "Ratings per second, by thumb; `none` has only a comment or a label.",
             "operations/s",
             (Target(rate(ratings, "rating"), "{{rating}}"),),
             stacked=True,
@@ -43,7 +43,7 @@ def _ratings() -> tuple[Panel, ...]:
         ),
         Panel(
             "Ratings by target",
-            "Ratings per second, by whether an answer, a message or a whole conversation was rated.",
+            "Ratings per second, by target: an answer, a message or a whole conversation.",
             "operations/s",
             (Target(rate(ratings, "kind"), "{{kind}}"),),
             stacked=True,
@@ -51,18 +51,19 @@ def _ratings() -> tuple[Panel, ...]:
         ),
         Panel(
             "Share of answers rated",
-            "Ratings as a share of requests that ended well.",
+            "Ratings as a share of successful requests.",
             "ratio",
             (
                 Target(
-                    over(rate(ratings), rate("headrace_request_duration_seconds_count", where='outcome="ok"')), "rated"
+                    quotient(rate(ratings), rate("headrace_request_duration_seconds_count", where='outcome="ok"')),
+                    "rated",
                 ),
             ),
             width=6,
         ),
         Panel(
             "Time to store a rating",
-            "Time of a write of feedback, p95, by outcome.",
+            "Duration of a write of feedback, p95, by outcome.",
             "seconds",
             (Target(quantile(0.95, "headrace_feedback_duration_seconds", "outcome"), "{{outcome}}"),),
             steps=(Step(0.25, "yellow"), Step(1, "red")),
@@ -70,7 +71,7 @@ def _ratings() -> tuple[Panel, ...]:
         ),
         Panel(
             "Ratings not stored",
-            "Writes of feedback per second that did not end well, by outcome.",
+            "Unsuccessful writes of feedback per second, by outcome.",
             "operations/s",
             (
                 Target(
@@ -87,11 +88,11 @@ def _measures() -> tuple[Panel, ...]:
     return (
         Panel(
             "Unsupported sentences per answer",
-            "Sentences that no retrieved chunk supports, for each request that ended well, by model.",
+            "Sentences that no retrieved chunk supports, per successful request, by model.",
             "1",
             (
                 Target(
-                    over(
+                    quotient(
                         rate("headrace_unsupported_sentences_total", "model", MODEL),
                         rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="ok"'),
                     ),
@@ -101,17 +102,17 @@ def _measures() -> tuple[Panel, ...]:
         ),
         Panel(
             "Searches without results",
-            "Searches for an assistant per second that found nothing good enough.",
+            "Assistants' searches per second that found no good enough chunk.",
             "operations/s",
             (Target(or_zero(rate("headrace_retrieval_empty_total")), "empty"),),
         ),
         Panel(
             "Answers cut off",
-            "Share of requests whose caller hung up before the end: impatience, or answers nobody wants to read.",
+            "Share of requests that their caller cancelled: from impatience, or because the answer was useless.",
             "ratio",
             (
                 Target(
-                    over(
+                    quotient(
                         rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="cancelled"'),
                         rate("headrace_request_duration_seconds_count", "model", MODEL),
                     ),
@@ -126,7 +127,7 @@ def _jobs() -> tuple[Panel, ...]:
     return (
         Panel(
             "Finished jobs",
-            "Background jobs per second, by kind and outcome: exports and evaluations are among them.",
+            "Background jobs per second, by kind and outcome, exports and evaluations included.",
             "operations/s",
             (Target(rate("headrace_jobs_total", "kind,outcome"), "{{kind}} {{outcome}}"),),
             width=24,

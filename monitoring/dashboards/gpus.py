@@ -1,9 +1,9 @@
-"""What GPUs do, from NVIDIA's DCGM exporter."""
+"""The dashboard of GPUs, from NVIDIA's DCGM exporter."""
 
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import largest, or_zero, over, rate, series, total
+from monitoring.dashboards.query import largest, or_zero, quotient, rate, series, total
 
 GPU = 'gpu=~"$gpu"'
 BY = "Hostname,gpu"
@@ -11,11 +11,11 @@ LEGEND = "{{Hostname}} GPU {{gpu}}"
 
 
 def dashboard() -> Dashboard:
-    """Work, memory and health of each GPU; empty on nodes without the exporter, which the GPU operator brings."""
+    """Returns the dashboard: work, memory and health of each GPU that has the exporter."""
     return Dashboard(
         "gpus",
         "Headrace / GPUs",
-        "What GPUs do, from NVIDIA's DCGM exporter, which the GPU operator brings.",
+        "Work, memory and health of each GPU, from NVIDIA's DCGM exporter, which the GPU operator installs.",
         variables=(Variable("gpu", "GPU", series("DCGM_FI_DEV_GPU_UTIL"), "gpu"),),
         rows=(Row("Work", _work()), Row("Memory", _memory()), Row("Health", _health())),
     )
@@ -26,22 +26,22 @@ def _work() -> tuple[Panel, ...]:
     return (
         Panel(
             "GPU utilisation",
-            "Share of time in which at least one kernel ran. It does not say how much of the GPU that kernel used.",
+            "Share of time in which at least one kernel ran. It does not tell how much of the GPU the kernel used.",
             "percent",
             (Target(largest("DCGM_FI_DEV_GPU_UTIL", BY, GPU), LEGEND),),
         ),
         Panel(
             "Tensor cores active",
-            "Share of cycles in which tensor cores worked: the measure of useful work of a model. "
-            "Empty where the exporter collects no profiling metrics.",
+            "Share of cycles in which tensor cores were active: the best measure of a model's useful work. "
+            "Empty if the exporter collects no profiling metrics.",
             "ratio",
             (Target(largest("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", BY, GPU), LEGEND),),
         ),
         Panel(
             "Tokens per joule",
-            "Tokens that all models wrote for each joule that all GPUs used.",
+            "Tokens written by all models per joule used by all GPUs.",
             "1",
-            (Target(over(rate("headrace_completion_tokens_total"), watts), "tokens"),),
+            (Target(quotient(rate("headrace_completion_tokens_total"), watts), "tokens"),),
         ),
     )
 
@@ -51,16 +51,16 @@ def _memory() -> tuple[Panel, ...]:
     return (
         Panel(
             "Memory used",
-            "GPU memory in use. vLLM takes its share at the start and keeps it.",
+            "GPU memory in use. vLLM allocates its share at the start and keeps it.",
             "megabytes",
             (Target(used, LEGEND),),
             width=12,
         ),
         Panel(
             "Share of memory used",
-            "GPU memory in use as a share of the whole.",
+            "GPU memory in use as a share of the total.",
             "ratio",
-            (Target(over(used, f"({used}+{free})"), LEGEND),),
+            (Target(quotient(used, f"({used}+{free})"), LEGEND),),
             steps=(Step(0.95, "yellow"), Step(0.99, "red")),
             width=12,
         ),
@@ -72,7 +72,7 @@ def _health() -> tuple[Panel, ...]:
     return (
         Panel(
             "Temperature",
-            "Temperature of the GPU. Above its limit it slows down.",
+            "Temperature of the GPU. The GPU slows down above its limit.",
             "celsius",
             (Target(largest("DCGM_FI_DEV_GPU_TEMP", BY, GPU), LEGEND),),
             steps=(Step(80, "yellow"), Step(90, "red")),
@@ -88,14 +88,14 @@ def _health() -> tuple[Panel, ...]:
         ),
         Panel(
             "Power",
-            "What the GPU takes. At its limit it slows down.",
+            "Power draw of the GPU. The GPU slows down at its limit.",
             "watts",
             (Target(largest("DCGM_FI_DEV_POWER_USAGE", BY, GPU), LEGEND),),
             width=6,
         ),
         Panel(
             "Last XID error",
-            "Number of the last error that the driver reported; 0 is none. NVIDIA's documentation says what each is.",
+            "Number of the last error that the driver reported; 0 is none. NVIDIA documents the numbers.",
             "1",
             (Target(series("DCGM_FI_DEV_XID_ERRORS", GPU), LEGEND),),
             "table",
@@ -104,7 +104,7 @@ def _health() -> tuple[Panel, ...]:
         ),
         Panel(
             "GPUs seen",
-            "GPUs that report. One that falls off the bus is missing here first.",
+            "GPUs that report metrics. A GPU that fell off the bus is missing here first.",
             "1",
             (Target(or_zero(f"count({series('DCGM_FI_DEV_GPU_UTIL', GPU)})"), "GPUs"),),
             "stat",
@@ -112,7 +112,7 @@ def _health() -> tuple[Panel, ...]:
         ),
         Panel(
             "Memory rows remapped",
-            "Rows that were remapped after errors that could not be corrected. The GPU has few to spare.",
+            "Rows that were remapped after uncorrectable errors. A GPU has few spare rows.",
             "1",
             (Target(rows, LEGEND),),
             steps=(Step(1, "yellow"),),
@@ -120,7 +120,7 @@ def _health() -> tuple[Panel, ...]:
         ),
         Panel(
             "Memory row remapping failures",
-            "1 for a GPU that has no more rows to spare: it must be replaced.",
+            "1 for a GPU that has no spare rows left: it must be replaced.",
             "1",
             (Target(largest("DCGM_FI_DEV_ROW_REMAP_FAILURE", BY, GPU), LEGEND),),
             steps=(Step(1, "red"),),
@@ -128,7 +128,7 @@ def _health() -> tuple[Panel, ...]:
         ),
         Panel(
             "Allocatable GPUs",
-            "GPUs of each node that Kubernetes can allot. One that is unhealthy is not among them.",
+            "GPUs of each node that Kubernetes can allocate, unhealthy ones excluded.",
             "1",
             (Target(largest("kube_node_status_allocatable", "node", 'resource="nvidia_com_gpu"'), "{{node}}"),),
             width=6,

@@ -1,4 +1,4 @@
-"""A dashboard as Grafana's JSON, built with Grafana's own SDK."""
+"""Dashboards as Grafana's JSON, built with Grafana's own SDK."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ UNITS: Mapping[Unit, str] = {
 
 
 def document(dashboard: Dashboard, links: Mapping[str, Sequence[Link]]) -> Document:
-    """Returns what Grafana imports; `links` are those of each panel by its title, and those of the page under ``."""
+    """Returns the JSON that Grafana imports; `links` are by panel title, and those of the whole page under ``."""
     built = (
         build.Dashboard(dashboard.title)
-        .uid(address(dashboard.name))
+        .uid(dashboard_uid(dashboard.name))
         .description(dashboard.description)
         .tags([TAG])
         .readonly()
@@ -52,7 +52,10 @@ def document(dashboard: Dashboard, links: Mapping[str, Sequence[Link]]) -> Docum
         .refresh("30s")
         .timezone("browser")
         .with_variable(
-            build.DatasourceVariable("datasource").label("Data source").type("prometheus").current(_chosen("default"))
+            build.DatasourceVariable("datasource")
+            .label("Data source")
+            .type("prometheus")
+            .current(_default_option("default"))
         )
         .link(
             build.DashboardLink("Headrace")
@@ -75,12 +78,12 @@ def document(dashboard: Dashboard, links: Mapping[str, Sequence[Link]]) -> Docum
     return made
 
 
-def address(name: str) -> str:
-    """The `uid` of a dashboard, by which links find it."""
+def dashboard_uid(name: str) -> str:
+    """Returns the `uid` of a dashboard, which is part of its URL."""
     return f"headrace-{name}"
 
 
-def _chosen(value: str) -> model.VariableOption:
+def _default_option(value: str) -> model.VariableOption:
     return model.VariableOption(selected=True, text=value, value=value)
 
 
@@ -105,7 +108,7 @@ def _link(link: Link) -> build.DashboardLink:
 
 
 def _panel(panel: Panel, id: int, links: Sequence[Link]) -> Builder:
-    built = _drawn(panel)
+    built = _panel_builder(panel)
     built.id(id).title(panel.title).description(panel.description).unit(UNITS[panel.unit]).datasource(DATASOURCE)
     built.span(panel.width).height(panel.height).links([_link(link) for link in links])
     if panel.steps:
@@ -120,7 +123,7 @@ def _panel(panel: Panel, id: int, links: Sequence[Link]) -> Builder:
     return built
 
 
-def _drawn(panel: Panel) -> Builder:
+def _panel_builder(panel: Panel) -> Builder:
     match panel.kind:
         case "stat":
             return (

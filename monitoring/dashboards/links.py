@@ -1,4 +1,4 @@
-"""Which alerts a panel explains: from a chart to the alert, and from there to its runbook."""
+"""Links from a panel to the alerts that use the same series, and to their runbooks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import promql_parser
 
 from monitoring.dashboards.panel import Dashboard
-from monitoring.dashboards.plain import plain
+from monitoring.dashboards.variables import without_variables
 from monitoring.rule import Alert, Group, Recording
 from monitoring.rules_file import RUNBOOKS
 
 PAGE = ""
-"""Key of the links that belong to the whole dashboard."""
+"""The key of links that belong to the whole dashboard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,16 @@ class Link:
     url: str
 
 
-def links(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[Link]]:
-    """Links by panel title, to the alerts that `alerts` finds and to their runbooks."""
-    return {title: [link for name in found for link in _of(name)] for title, found in alerts(dashboard, groups).items()}
+def links_by_panel(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[Link]]:
+    """Returns links to alerts and runbooks by panel title; see `alerts_by_panel`."""
+    return {
+        title: [link for name in found for link in _alert_links(name)]
+        for title, found in alerts_by_panel(dashboard, groups).items()
+    }
 
 
-def alerts(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[str]]:
-    """Names of alerts by panel title.
+def alerts_by_panel(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[str]]:
+    """Returns names of alerts by panel title.
 
     A panel belongs to an alert of its dashboard when both read the same series, also by way of recording rules, and
     to an alert of any dashboard when both read the same recorded one. An alert of this dashboard that shares its
@@ -39,13 +42,15 @@ def alerts(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[str]
     rules = [rule for group in groups for rule in group.rules]
     recorded = {rule.name: rule.expression for rule in rules if isinstance(rule, Recording)}
     read = {
-        panel.title: {name for target in panel.targets for name in names(target.expression, recorded)}
+        panel.title: {name for target in panel.targets for name in read_series(target.expression, recorded)}
         for panel in dashboard.panels
     }
     found: dict[str, list[str]] = {}
     for alert in (rule for rule in rules if isinstance(rule, Alert)):
         here = alert.dashboard == dashboard.name
-        wanted = names(alert.expression, recorded) if here else selected(alert.expression) & recorded.keys()
+        wanted = (
+            read_series(alert.expression, recorded) if here else selected_series(alert.expression) & recorded.keys()
+        )
         for title in [title for title, has in read.items() if has & wanted] or [PAGE] * here:
             shown = found.setdefault(title, [])
             if alert.name not in shown:
@@ -53,27 +58,27 @@ def alerts(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[str]
     return found
 
 
-def names(expression: str, recorded: Mapping[str, str]) -> frozenset[str]:
-    """The series that an expression reads; those that rules record stand beside what they are recorded from."""
+def read_series(expression: str, recorded: Mapping[str, str]) -> frozenset[str]:
+    """Returns the series that an expression reads: recorded series, and the series that they are recorded from."""
     found: set[str] = set()
     todo = [expression]
     while todo:
-        for name in selected(todo.pop()):
+        for name in selected_series(todo.pop()):
             if name not in found:
                 found.add(name)
                 todo += [recorded[name]] if name in recorded else []
     return frozenset(_family(name) for name in found)
 
 
-def selected(expression: str) -> frozenset[str]:
-    """The names of the series that an expression selects."""
+def selected_series(expression: str) -> frozenset[str]:
+    """Returns the names of the series that an expression selects."""
     found: set[str] = set()
 
     def visit(node: promql_parser.Expr) -> None:
         if isinstance(node, promql_parser.VectorSelector) and node.name:
             found.add(node.name)
 
-    promql_parser.walk(promql_parser.parse(plain(expression)), visit)
+    promql_parser.walk(promql_parser.parse(without_variables(expression)), visit)
     return frozenset(found)
 
 
@@ -83,7 +88,7 @@ def _family(name: str) -> str:
     return name
 
 
-def _of(alert: str) -> Sequence[Link]:
+def _alert_links(alert: str) -> Sequence[Link]:
     return (
         Link(f"Alert {alert}", f"/alerting/list?search={alert}"),
         Link(f"Runbook of {alert}", f"{RUNBOOKS}/{alert}.md"),

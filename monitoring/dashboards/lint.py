@@ -1,4 +1,4 @@
-"""The rules of grafana/dashboard-linter over a dashboard's JSON, so that they hold without the program.
+"""The rules of grafana/dashboard-linter for a dashboard's JSON, checked without that program.
 
 Written after its documentation and source (docs/rules and lint/ of its version of June 2026). Rules of Loki's queries
 look at their form alone, since nothing here parses LogQL.
@@ -26,7 +26,7 @@ UNITS = frozenset(value for name, value in vars(units).items() if isinstance(val
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong; `panel` is a title, or empty where the dashboard itself is meant."""
+    """A violation of a rule; `panel` is a title, or empty for a rule about the whole dashboard."""
 
     rule: str
     dashboard: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 def findings(dashboard: Object) -> list[Finding]:
-    """All that the rules find in one dashboard of Grafana's JSON."""
+    """Returns every violation in a dashboard of Grafana's JSON."""
     title = dashboard.get("title", "")
     found = [
         Finding(rule, title, "", message) for rule, check in DASHBOARD_RULES.items() for message in check(dashboard)
@@ -57,7 +57,7 @@ def findings(dashboard: Object) -> list[Finding]:
 
 
 def panels(dashboard: Object) -> Iterator[Object]:
-    """All panels, with those inside of rows."""
+    """Yields all panels, those in rows included."""
     for panel in dashboard.get("panels", ()):
         yield panel
         yield from panel.get("panels", ())
@@ -85,7 +85,7 @@ def _template_datasource(dashboard: Object) -> Iterator[str]:
 
 def _template(name: str) -> Callable[[Object], Iterator[str]]:
     def check(dashboard: Object) -> Iterator[str]:
-        if not lint_targets.on_prometheus(dashboard):
+        if not lint_targets.uses_prometheus(dashboard):
             return
         variable = next((v for v in dashboard["templating"]["list"] if v.get("name") == name), None)
         if variable is None:
@@ -103,31 +103,31 @@ def _template(name: str) -> Callable[[Object], Iterator[str]]:
 
 
 def _template_label_promql(dashboard: Object) -> Iterator[str]:
-    if not lint_targets.on_prometheus(dashboard):
+    if not lint_targets.uses_prometheus(dashboard):
         return
     for variable in _variables(dashboard, "query"):
         query = variable.get("query", "")
         text = query.get("query", "") if isinstance(query, Mapping) else query
         call = re.fullmatch(r"([a-z_]+)\((.+)\)", text)
         if not call:
-            yield f"query of variable {variable.get('name')} is {text!r}, and no call"
+            yield f"query of variable {variable.get('name')} is {text!r}, which is not a function call"
         elif call[1] not in FUNCTIONS:
             yield f"query of variable {variable.get('name')} calls {call[1]}, which Grafana does not know"
         elif call[1] in ("label_values", "query_result"):
             selector = call[2].rpartition(",")[0] or call[2] if call[1] == "label_values" else call[2]
-            if problem := lint_targets.syntax(selector):
+            if problem := lint_targets.syntax_problem(selector):
                 yield f"query of variable {variable.get('name')}: {problem}"
 
 
 def _template_on_time_change_reload(dashboard: Object) -> Iterator[str]:
     for variable in _variables(dashboard, "query"):
         if variable.get("refresh") != ON_TIME_RANGE_CHANGE:
-            yield f"variable {variable.get('name')} is not read again when the time range changes"
+            yield f"variable {variable.get('name')} is not refreshed when the time range changes"
 
 
 def _uneditable(dashboard: Object) -> Iterator[str]:
     if dashboard.get("editable"):
-        yield "can be edited, and the next deployment would undo it"
+        yield "is editable, although the next deployment would undo any edit"
 
 
 def _panel_datasource(dashboard: Object, panel: Object) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _panel_datasource(dashboard: Object, panel: Object) -> Iterator[str]:
         return
     names = [v.get("name") for v in _variables(dashboard, "datasource")]
     if _uid(panel) not in [written for name in names for written in (f"${name}", f"${{{name}}}")]:
-        yield f"uses data source {_uid(panel)!r}, which is no variable"
+        yield f"uses data source {_uid(panel)!r}, which is not a variable"
 
 
 def _panel_title_description(dashboard: Object, panel: Object) -> Iterator[str]:
@@ -147,7 +147,7 @@ def _panel_units(dashboard: Object, panel: Object) -> Iterator[str]:
     if panel.get("type") not in LINTED:
         return
     if panel["type"] == "stat" and panel.get("options", {}).get("reduceOptions", {}).get("fields"):
-        return  # shows text
+        return  # the panel shows text
     config = panel.get("fieldConfig", {})
     properties = [p for override in config.get("overrides", ()) for p in override.get("properties", ())]
     defaults = config.get("defaults", {})

@@ -1,4 +1,4 @@
-"""Rules of the linter that read queries."""
+"""Rules of the linter about queries."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ QUERIED = ("singlestat", "gauge", "table", "stat", "state-timeline", "timeseries
 RATES = ("rate", "irate")
 COUNTED = (*RATES, "increase")
 RATE_INTERVAL = "7919s"
-"""Stands for `$__rate_interval`: a time that nobody writes."""
+"""A value for `$__rate_interval` that nobody would write as a range."""
 TIMES = {"$__rate_interval": RATE_INTERVAL, "$__interval": "61s", "$__range": "67m"}
 
 
-def on_prometheus(dashboard: Object) -> bool:
-    """Whether the dashboard's first variable of a data source is one of Prometheus."""
+def uses_prometheus(dashboard: Object) -> bool:
+    """Returns whether the dashboard's first data source variable is for Prometheus."""
     return _source(dashboard) == "prometheus"
 
 
-def syntax(expression: str) -> str:
-    """What is wrong with a PromQL expression with variables; empty if nothing."""
+def syntax_problem(expression: str) -> str:
+    """Returns why a PromQL expression with variables does not parse; empty if it does."""
     try:
-        _parsed(expression)
+        _parse(expression)
     except ValueError as error:
-        return f"{expression!r} is no PromQL: {str(error).splitlines()[0]}"
+        return f"{expression!r} is not valid PromQL: {str(error).splitlines()[0]}"
     return ""
 
 
-def _parsed(expression: str) -> promql_parser.Expr:
+def _parse(expression: str) -> promql_parser.Expr:
     for variable, time in TIMES.items():
         expression = expression.replace(variable, time)
     return promql_parser.parse(expression)
 
 
 def _nodes(target: Object) -> list[promql_parser.Expr]:
-    """Every node, each followed by its children; none of what does not parse, which is another rule's."""
+    """Returns every node, each before its children; none if the query does not parse, which another rule reports."""
     found: list[promql_parser.Expr] = []
     expression = target.get("expr", "")
-    if not syntax(expression):
-        promql_parser.walk(_parsed(expression), found.append)
+    if not syntax_problem(expression):
+        promql_parser.walk(_parse(expression), found.append)
     return found
 
 
@@ -54,42 +54,42 @@ def _source(dashboard: Object) -> str:
     return next((str(v.get("query", "")) for v in variables if v.get("type") == "datasource"), "")
 
 
-def _on_loki(dashboard: Object, panel: Object, target: Object) -> bool:
+def _uses_loki(dashboard: Object, panel: Object, target: Object) -> bool:
     own = target.get("datasource")
     loki = _source(dashboard) == "loki" or (isinstance(own, Mapping) and own.get("type") == "loki")
     return loki and panel.get("type") in QUERIED and not target.get("hide")
 
 
-def _elsewhere(dashboard: Object, target: Object) -> str | None:
-    """None for a query of its own; else what is wrong with the panel that the data is taken from, if anything."""
+def _panel_source_problem(dashboard: Object, target: Object) -> str | None:
+    """Returns None for a target with a query, else what is wrong with the panel that it takes its data from."""
     if target.get("expr") or not target.get("panelId"):
         return None
-    there = target["panelId"] in [p.get("id") for p in dashboard.get("panels", ())]
-    return "" if there else "takes its data from a panel that is not there"
+    exists = target["panelId"] in [p.get("id") for p in dashboard.get("panels", ())]
+    return "" if exists else "takes its data from a panel that does not exist"
 
 
 def _promql(dashboard: Object, panel: Object, target: Object) -> Iterator[str]:
-    if not on_prometheus(dashboard) or panel.get("type") not in QUERIED:
+    if not uses_prometheus(dashboard) or panel.get("type") not in QUERIED:
         return
-    problem = _elsewhere(dashboard, target)
-    if problem := syntax(target.get("expr", "")) if problem is None else problem:
+    problem = _panel_source_problem(dashboard, target)
+    if problem := syntax_problem(target.get("expr", "")) if problem is None else problem:
         yield problem
 
 
 def _rate_interval(dashboard: Object, panel: Object, target: Object) -> Iterator[str]:
-    if not on_prometheus(dashboard) or panel.get("type") not in QUERIED:
+    if not uses_prometheus(dashboard) or panel.get("type") not in QUERIED:
         return
     wanted = promql_parser.parse_duration(RATE_INTERVAL)
     for call, node in pairwise(_nodes(target)):
         if not isinstance(node, promql_parser.MatrixSelector) or not isinstance(call, promql_parser.Call):
             continue
         if call.func.name in RATES and node.range != wanted:
-            yield f"{target['expr']!r} takes a rate over something else than $__rate_interval"
+            yield f"{target['expr']!r} computes a rate over a range other than $__rate_interval"
 
 
 def _required(name: str) -> Check:
     def check(dashboard: Object, panel: Object, target: Object) -> Iterator[str]:
-        if not on_prometheus(dashboard):
+        if not uses_prometheus(dashboard):
             return
         for node in _nodes(target):
             if isinstance(node, promql_parser.VectorSelector):
@@ -108,21 +108,21 @@ def _counter_agg(dashboard: Object, panel: Object, target: Object) -> Iterator[s
         ranged = i >= 1 and isinstance(nodes[i - 1], promql_parser.MatrixSelector)
         call = nodes[i - 2] if ranged and i >= 2 else None
         if not isinstance(call, promql_parser.Call) or call.func.name not in COUNTED:
-            yield f"counter {node.name} is drawn without rate, irate or increase"
+            yield f"counter {node.name} is plotted without rate, irate or increase"
 
 
 def _logql(dashboard: Object, panel: Object, target: Object) -> Iterator[str]:
-    if not _on_loki(dashboard, panel, target):
+    if not _uses_loki(dashboard, panel, target):
         return
-    problem = _elsewhere(dashboard, target)
-    if problem := logql.malformed(target.get("expr", "")) if problem is None else problem:
+    problem = _panel_source_problem(dashboard, target)
+    if problem := logql.form_problem(target.get("expr", "")) if problem is None else problem:
         yield problem
 
 
 def _logql_auto(dashboard: Object, panel: Object, target: Object) -> Iterator[str]:
-    if _on_loki(dashboard, panel, target):
+    if _uses_loki(dashboard, panel, target):
         for fixed in (r for r in logql.ranges(target.get("expr", "")) if r != "$__auto"):
-            yield f"looks at [{fixed}] rather than [$__auto]"
+            yield f"uses the range [{fixed}] rather than [$__auto]"
 
 
 RULES: Mapping[str, Check] = {

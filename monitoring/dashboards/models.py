@@ -1,21 +1,21 @@
-"""How models answer, and what their engines do."""
+"""The dashboard of models and their engines."""
 
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import largest, over, quantile, rate, recorded, series, total
+from monitoring.dashboards.query import largest, quantile, quotient, rate, recorded_expression, series, total
 
 MODEL = 'model=~"$model"'
 NAMED = 'model_name=~"$model"'
-"""vLLM calls the label otherwise."""
+"""vLLM's label with the model's name."""
 
 
 def dashboard() -> Dashboard:
-    """Speed, load and faults of each model, whatever engine serves it; then what single engines say of themselves."""
+    """Returns the dashboard: speed, load and failures of each model whatever its engine, then engines' own metrics."""
     return Dashboard(
         "models",
         "Headrace / Models",
-        "How models answer, and what their engines do.",
+        "Speed, failures and load of each model, and its engines' own metrics.",
         variables=(Variable("model", "Model", series("headrace_engine_slots"), "model"),),
         rows=(
             Row("Speed", _speed()),
@@ -31,13 +31,13 @@ def _speed() -> tuple[Panel, ...]:
     return (
         Panel(
             "Time to first token",
-            "Time from a request's arrival to the first token that the model made for it.",
+            "Time from a request's arrival to the model's first token.",
             "seconds",
             tuple(Target(quantile(q, ttft, "model", MODEL), f"{{{{model}}}} p{q * 100:g}") for q in (0.5, 0.95)),
         ),
         Panel(
             "Time between tokens",
-            "Mean time between two tokens of one streamed answer. A person reads about 10 tokens a second.",
+            "Mean time between two tokens of a streamed answer. People read about 10 tokens per second.",
             "seconds",
             tuple(Target(quantile(q, pace, "model", MODEL), f"{{{{model}}}} p{q * 100:g}") for q in (0.5, 0.95)),
             steps=(Step(0.1, "yellow"), Step(0.25, "red")),
@@ -50,25 +50,25 @@ def _speed() -> tuple[Panel, ...]:
         ),
         Panel(
             "Tokens read",
-            "Prompt tokens that models read per second.",
+            "Prompt tokens read by models per second.",
             "tokens/s",
             (Target(rate("headrace_prompt_tokens_total", "model", MODEL), "{{model}}"),),
             stacked=True,
         ),
         Panel(
             "Tokens written",
-            "Tokens that models wrote per second.",
+            "Tokens written by models per second.",
             "tokens/s",
             (Target(rate("headrace_completion_tokens_total", "model", MODEL), "{{model}}"),),
             stacked=True,
         ),
         Panel(
             "Failed requests",
-            "Share of a model's requests that ended in an error of the stack.",
+            "Share of a model's requests that failed with an error of the stack.",
             "ratio",
             (
                 Target(
-                    over(
+                    quotient(
                         rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="error"'),
                         rate("headrace_request_duration_seconds_count", "model", MODEL),
                     ),
@@ -84,18 +84,18 @@ def _failures() -> tuple[Panel, ...]:
     return (
         Panel(
             "Engine errors",
-            "Requests per second that an engine failed or let wait too long, by error code.",
+            "Requests per second that failed or timed out in an engine, by error code.",
             "requests/s",
             (Target(rate("headrace_errors_total", "code", 'code=~"engine_.*"'), "{{code}}"),),
             stacked=True,
         ),
         Panel(
             "Broken streams",
-            "Share of a model's streams that ended in an error after they had begun.",
+            "Share of a model's streams that failed after their start.",
             "ratio",
             (
                 Target(
-                    over(
+                    quotient(
                         rate("headrace_streams_total", "model", f'{MODEL},outcome="error"'),
                         rate("headrace_streams_total", "model", MODEL),
                     ),
@@ -106,7 +106,7 @@ def _failures() -> tuple[Panel, ...]:
         ),
         Panel(
             "Requests moved to another replica",
-            "Requests per second whose replica was gone before the first byte of the answer.",
+            "Requests per second whose replica disappeared before the first byte of the answer.",
             "requests/s",
             (Target(rate("headrace_engine_replaced_total", "model", MODEL), "{{model}}"),),
         ),
@@ -114,15 +114,15 @@ def _failures() -> tuple[Panel, ...]:
 
 
 def _engines() -> tuple[Panel, ...]:
-    used = over(total("headrace_engine_leases", "model", MODEL), total("headrace_engine_slots", "model", MODEL))
-    busy = over(
+    used = quotient(total("headrace_engine_leases", "model", MODEL), total("headrace_engine_slots", "model", MODEL))
+    busy = quotient(
         rate("headrace_engine_busy_seconds_total", "model", MODEL),
         rate("headrace_engine_available_seconds_total", "model", MODEL),
     )
     return (
         Panel(
             "Replicas",
-            "Engine replicas that answer, beside those that are configured.",
+            "Engine replicas that answer, and the configured number of them.",
             "1",
             (
                 Target(total("headrace_engine_up", "model", MODEL), "{{model}} up"),
@@ -131,46 +131,46 @@ def _engines() -> tuple[Panel, ...]:
         ),
         Panel(
             "Slots leased",
-            "Requests that hold an engine, as a share of those that the engines decode together. At 1 requests queue.",
+            "Share of the engines' slots that requests hold. At 1, further requests queue.",
             "ratio",
             (Target(used, "{{model}}"),),
             steps=(Step(0.8, "yellow"), Step(1, "red")),
         ),
         Panel(
             "Slots busy over time",
-            "Slot-seconds leased as a share of those available. What is left is idle, and paid for.",
+            "Slot-seconds leased as a share of those available. The rest is idle, and paid for.",
             "ratio",
             (Target(busy, "{{model}}"),),
         ),
         Panel(
             "Restarts",
-            "Engines that were started again, per second. Look at the replica's log for the reason.",
+            "Engine restarts per second. The replica's log has the reason.",
             "operations/s",
             (Target(rate("headrace_engine_restarts_total", "model", MODEL), "{{model}}"),),
         ),
         Panel(
             "Load time",
-            "Time that the newest engine took to load its model: a restart lasts this long.",
+            "Time that the newest engine took to load its model, which is how long a restart takes.",
             "seconds",
             (Target(largest("headrace_engine_load_seconds", "model", MODEL), "{{model}}"),),
         ),
         Panel(
             "Adapters missing",
-            "Replicas that lack a configured adapter.",
+            "Replicas that do not serve a configured adapter.",
             "1",
             (Target(total("headrace_adapter_missing", "model,adapter", MODEL), "{{model}} {{adapter}}"),),
             steps=(Step(1, "red"),),
         ),
         Panel(
             "Unsupported sentences",
-            "Sentences of answers per second that no retrieved chunk supports, by model.",
+            "Sentences in answers per second that no retrieved chunk supports, by model.",
             "operations/s",
             (Target(rate("headrace_unsupported_sentences_total", "model", MODEL), "{{model}}"),),
             width=12,
         ),
         Panel(
             "Resumable stream buffers",
-            "Bytes that gateways keep of streams that can be resumed.",
+            "Bytes of resumable streams that gateways hold.",
             "bytes",
             (Target(total("headrace_stream_buffer_bytes"), "kept"),),
             width=12,
@@ -179,50 +179,50 @@ def _engines() -> tuple[Panel, ...]:
 
 
 def _own() -> tuple[Panel, ...]:
-    """Rules record the same series from whatever engine there is."""
+    """Panels of recorded series, which are the same for every engine."""
     where, legend = '{model=~"$model"}', "{{model}} {{engine}} {{namespace}}"
     return (
         Panel(
             "Requests in engines",
-            "Requests that engines work on, and those that wait inside of them, by the engines' own count.",
+            "Requests that run and that wait in the engines, by the engines' own count.",
             "1",
             (
-                Target(recorded(f"llm:requests_running:sum{where}"), f"{legend} running"),
-                Target(recorded(f"llm:requests_waiting:sum{where}"), f"{legend} waiting"),
+                Target(recorded_expression(f"llm:requests_running:sum{where}"), f"{legend} running"),
+                Target(recorded_expression(f"llm:requests_waiting:sum{where}"), f"{legend} waiting"),
             ),
         ),
         Panel(
             "KV cache used",
-            "Share of the key and value cache in use. Near 1 vLLM preempts requests and computes them again.",
+            "Share of the key-value cache in use. Near 1, vLLM preempts requests and recomputes them.",
             "ratio",
-            (Target(recorded(f"llm:kv_cache_used:ratio{where}"), legend),),
+            (Target(recorded_expression(f"llm:kv_cache_used:ratio{where}"), legend),),
             steps=(Step(0.8, "yellow"), Step(0.95, "red")),
         ),
         Panel(
             "Preemptions",
-            "Requests per second that an engine put back since its cache was full.",
+            "Requests per second that an engine preempted because its cache was full.",
             "requests/s",
-            (Target(recorded(f"llm:preemptions:rate5m{where}"), legend),),
+            (Target(recorded_expression(f"llm:preemptions:rate5m{where}"), legend),),
         ),
     )
 
 
 def _vllm() -> tuple[Panel, ...]:
-    hits = over(
+    hits = quotient(
         rate("vllm:prefix_cache_hits_total", "model_name", NAMED),
         rate("vllm:prefix_cache_queries_total", "model_name", NAMED),
     )
     return (
         Panel(
             "Prefix cache hits in vLLM",
-            "Share of prompt tokens that were found in the prefix cache and not computed again.",
+            "Share of prompt tokens found in the prefix cache and not recomputed.",
             "ratio",
             (Target(hits, "{{model_name}}"),),
             width=12,
         ),
         Panel(
             "Queue time in vLLM, p95",
-            "Time that requests wait inside vLLM before they are computed.",
+            "Time that requests wait in vLLM before they run.",
             "seconds",
             (Target(quantile(0.95, "vllm:request_queue_time_seconds", "model_name", NAMED), "{{model_name}}"),),
             width=12,
@@ -234,14 +234,14 @@ def _llamacpp() -> tuple[Panel, ...]:
     return (
         Panel(
             "Busy slots in llama.cpp",
-            "Mean number of requests that one step of llama.cpp decodes together.",
+            "Mean number of requests that llama.cpp decodes in one step.",
             "1",
             (Target(series("llamacpp:n_busy_slots_per_decode", MODEL), "{{model}} {{instance}} {{pid}}"),),
             width=12,
         ),
         Panel(
             "Tokens in llama.cpp",
-            "Tokens that llama.cpp read and wrote per second, by its own count.",
+            "Tokens read and written by llama.cpp per second, by its own count.",
             "tokens/s",
             (
                 Target(rate("llamacpp:prompt_tokens_total", where=MODEL), "read"),

@@ -1,22 +1,22 @@
-"""What the stack promises, and how much of each promise's budget of errors is left."""
+"""The dashboard of objectives and their error budgets."""
 
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
-from monitoring.dashboards.query import recorded
+from monitoring.dashboards.query import recorded_expression
 from monitoring.objective import Objective
 from monitoring.objectives import OBJECTIVES
 
 WINDOWS = ("1h", "6h", "1d", "3d")
-"""Windows over which a burn rate is drawn: the long ones of the alerts."""
+"""Windows of the burn rate panels: the long windows of the alerts."""
 
 
 def dashboard() -> Dashboard:
-    """A row for each objective: its budget, how fast that burns, and the requests that it is about."""
+    """Returns the dashboard, with a row for each objective: error budget, burn rate and requests."""
     return Dashboard(
         "objectives",
         "Headrace / Objectives",
-        "What the stack promises, and how much of each promise's budget of errors is left.",
+        "The stack's objectives, and how much of each error budget is left.",
         rows=tuple(Row(_title(objective), _panels(objective)) for objective in OBJECTIVES),
     )
 
@@ -26,14 +26,14 @@ def _title(objective: Objective) -> str:
 
 
 def _panels(objective: Objective) -> tuple[Panel, ...]:
-    drawn = {title: recorded(expression) for title, expression in objective.expressions.items()}
+    drawn = {title: recorded_expression(expression) for title, expression in objective.expressions.items()}
     title = _title(objective)
     labels = "".join(f" {{{{{label}}}}}" for label in (*objective.labels, "namespace"))
     return (
         Panel(
             f"{title}: budget left",
-            f"{objective.help} {objective.objective:.4g} of the requests of 30 days must be good. "
-            "1 is the whole budget of bad ones; below 0 the objective is missed.",
+            f"{objective.help} A share of {objective.objective:.4g} of the requests in 30 days must be good. "
+            "1 is the whole error budget; below 0 the objective is missed.",
             "ratio",
             (Target(drawn["budget left, 30d"], f"left{labels}"),),
             "stat",
@@ -43,7 +43,7 @@ def _panels(objective: Objective) -> tuple[Panel, ...]:
         ),
         Panel(
             f"{title}: burn rate",
-            "How many times as fast as allowed the budget burns. At 1 it lasts 30 days, at 14.4 two.",
+            "How fast the error budget burns. At 1 it lasts 30 days, at 14.4 two days.",
             "1",
             tuple(Target(drawn[f"burn rate, {window}"], f"{window}{labels}") for window in WINDOWS),
             steps=(Step(1, "yellow"), Step(6, "orange"), Step(14.4, "red")),
@@ -51,14 +51,14 @@ def _panels(objective: Objective) -> tuple[Panel, ...]:
         ),
         Panel(
             f"{title}: bad requests",
-            "Share of requests that miss the objective, over five minutes and over an hour.",
+            "Share of requests that miss the objective, over 5 minutes and over an hour.",
             "ratio",
             tuple(Target(drawn[f"bad requests, {window}"], f"{window}{labels}") for window in ("5m", "1h")),
             width=6,
         ),
         Panel(
             f"{title}: requests",
-            "Requests per second that count. Without any there is nothing to judge, and nothing fires.",
+            "Requests per second that count for the objective. Without any, no alert fires.",
             "requests/s",
             (Target(drawn["requests per second"], f"requests{labels}"),),
             width=6,

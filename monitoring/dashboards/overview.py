@@ -1,20 +1,30 @@
-"""Whether the stack serves, how fast, and what is wrong."""
+"""The overview dashboard."""
 
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
-from monitoring.dashboards.query import largest, mean, or_zero, over, quantile, rate, recorded, series, total
+from monitoring.dashboards.query import (
+    largest,
+    mean,
+    or_zero,
+    quantile,
+    quotient,
+    rate,
+    recorded_expression,
+    series,
+    total,
+)
 
 REQUESTS = "headrace_request_duration_seconds"
 DAY_S = 86_400
 
 
 def dashboard() -> Dashboard:
-    """The first page: from here the others are reached."""
+    """Returns the overview, the starting point for the other dashboards."""
     return Dashboard(
         "overview",
         "Headrace / Overview",
-        "Whether the stack serves, how fast, and what is wrong.",
+        "Whether the stack works, how fast it is, and what is wrong.",
         rows=(
             Row("Now", _now()),
             Row("Requests", _requests()),
@@ -26,11 +36,11 @@ def dashboard() -> Dashboard:
 
 
 def _now() -> tuple[Panel, ...]:
-    failed = or_zero(over(rate(f"{REQUESTS}_count", where='outcome="error"'), rate(f"{REQUESTS}_count")))
+    failed = or_zero(quotient(rate(f"{REQUESTS}_count", where='outcome="error"'), rate(f"{REQUESTS}_count")))
     return (
         Panel(
             "Requests",
-            "Requests that ended, per second.",
+            "Completed requests per second.",
             "requests/s",
             (Target(rate(f"{REQUESTS}_count"), "requests"),),
             "stat",
@@ -39,7 +49,7 @@ def _now() -> tuple[Panel, ...]:
         ),
         Panel(
             "Failed",
-            "Share of requests that ended in an error of the stack. Requests that were refused are not among them.",
+            "Share of requests that failed with an error of the stack. Rejected requests do not count.",
             "ratio",
             (Target(failed, "failed"),),
             "stat",
@@ -49,7 +59,7 @@ def _now() -> tuple[Panel, ...]:
         ),
         Panel(
             "Request time, p95",
-            "Time from a request's first byte in to its last byte out; 95 of 100 requests took less.",
+            "Time from a request's first byte in to its last byte out; 95% of requests took less.",
             "seconds",
             (Target(quantile(0.95, REQUESTS), "p95"),),
             "stat",
@@ -58,7 +68,7 @@ def _now() -> tuple[Panel, ...]:
         ),
         Panel(
             "Time to first token, p95",
-            "Time until the model's first token; 95 of 100 streamed answers began earlier.",
+            "Time to the model's first token; 95% of streamed answers began earlier.",
             "seconds",
             (Target(quantile(0.95, "headrace_time_to_first_token_seconds"), "p95"),),
             "stat",
@@ -78,7 +88,7 @@ def _now() -> tuple[Panel, ...]:
         ),
         Panel(
             "Waiting",
-            "Requests that wait for admission. Above zero for long, the stack has too few engines.",
+            "Requests waiting for admission. If it stays above zero, the stack has too few engines.",
             "1",
             (Target(total("headrace_requests_waiting"), "waiting"),),
             "stat",
@@ -93,14 +103,14 @@ def _requests() -> tuple[Panel, ...]:
     return (
         Panel(
             "Requests by outcome",
-            "Requests per second by how they ended: ok, refused (the caller's mistake or a limit), error or cancelled.",
+            "Requests per second, by outcome: ok, refused (caller's mistake or a limit), error or cancelled.",
             "requests/s",
             (Target(rate(f"{REQUESTS}_count", "outcome"), "{{outcome}}"),),
             stacked=True,
         ),
         Panel(
             "Errors by code",
-            "Requests per second that ended in an error, by OpenAI error code.",
+            "Failed requests per second, by OpenAI error code.",
             "requests/s",
             (Target(rate("headrace_errors_total", "code"), "{{code}}"),),
             stacked=True,
@@ -113,7 +123,7 @@ def _requests() -> tuple[Panel, ...]:
         ),
         Panel(
             "Requests by route",
-            "Requests per second that began, by route.",
+            "Started requests per second, by route.",
             "requests/s",
             (Target(rate("headrace_requests_started_total", "route"), "{{route}}"),),
             stacked=True,
@@ -121,7 +131,7 @@ def _requests() -> tuple[Panel, ...]:
         ),
         Panel(
             "In flight and waiting",
-            "Requests that are being worked on, and requests that wait for admission.",
+            "Requests in progress, and requests waiting for admission.",
             "1",
             (
                 Target(total("headrace_requests_in_flight"), "in flight"),
@@ -131,7 +141,7 @@ def _requests() -> tuple[Panel, ...]:
         ),
         Panel(
             "Streams by outcome",
-            "Streams that ended per second, by how: ok, error or cancelled (the caller hung up).",
+            "Ended streams per second, by outcome: ok, error or cancelled (by the caller).",
             "requests/s",
             (Target(rate("headrace_streams_total", "outcome"), "{{outcome}}"),),
             stacked=True,
@@ -139,7 +149,7 @@ def _requests() -> tuple[Panel, ...]:
         ),
         Panel(
             "Streams resumed",
-            "Connections per second that asked to go on with a stream, by which gateway kept it.",
+            "Requests per second to resume a stream, by whether this gateway, another or none held it.",
             "requests/s",
             (Target(rate("headrace_stream_resumes_total", "outcome"), "{{outcome}}"),),
             width=6,
@@ -151,7 +161,7 @@ def _time() -> tuple[Panel, ...]:
     return (
         Panel(
             "Time of a request by stage",
-            "Mean time that requests spend in each stage; the stages add up to the time of a request.",
+            "Mean time that requests spend in each stage; the stages add up to the request time.",
             "seconds",
             (Target(mean("headrace_stage_duration_seconds", "stage"), "{{stage}}"),),
             stacked=True,
@@ -159,14 +169,14 @@ def _time() -> tuple[Panel, ...]:
         ),
         Panel(
             "Overhead by route",
-            "Time of a request outside of the model, retrieval and tools: what Headrace itself takes, p95.",
+            "Time of a request outside the model, retrieval and tools, which Headrace itself takes, p95.",
             "seconds",
             (Target(quantile(0.95, "headrace_overhead_seconds", "route"), "{{route}}"),),
             steps=(Step(0.05, "yellow"), Step(0.25, "red")),
         ),
         Panel(
             "Event loops",
-            "Time by which the event loops of gateways and retrieval are late, p99: all their requests wait as long.",
+            "Delay of the event loops of gateways and retrieval, p99: all their requests wait as long.",
             "seconds",
             (Target(quantile(0.99, "headrace_event_loop_lag_seconds", "deployment"), "{{deployment}}"),),
             steps=(Step(0.1, "yellow"), Step(1, "red")),
@@ -177,18 +187,18 @@ def _time() -> tuple[Panel, ...]:
 
 def _state() -> tuple[Panel, ...]:
     certificates = f"min by (namespace,name) ({series('certmanager_certificate_expiration_timestamp_seconds')})"
-    free = over(largest("headrace_disk_free_bytes", "instance"), largest("headrace_disk_size_bytes", "instance"))
+    free = quotient(largest("headrace_disk_free_bytes", "instance"), largest("headrace_disk_size_bytes", "instance"))
     return (
         Panel(
             "Database time",
-            "Time of a read or a write of the database, p95.",
+            "Duration of a database read or write, p95.",
             "seconds",
             (Target(quantile(0.95, "headrace_database_duration_seconds", "operation"), "{{operation}}"),),
             steps=(Step(0.1, "yellow"), Step(1, "red")),
         ),
         Panel(
             "Database errors",
-            "Statements per second that the database refused or that found no database.",
+            "Statements per second that failed because the database rejected them or was unreachable.",
             "operations/s",
             (Target(rate("headrace_database_errors_total"), "errors"),),
         ),
@@ -202,27 +212,27 @@ def _state() -> tuple[Panel, ...]:
         ),
         Panel(
             "Jobs waiting",
-            "Background jobs that nobody works on yet, by kind.",
+            "Background jobs that no worker has claimed yet, by kind.",
             "1",
             (Target(largest("headrace_jobs_waiting", "kind"), "{{kind}}"),),
         ),
         Panel(
             "Oldest job",
-            "Age of the oldest job that waits, by kind. It grows while no worker takes jobs.",
+            "Age of the oldest waiting job, by kind. It grows while no worker claims jobs.",
             "seconds",
             (Target(largest("headrace_job_oldest_seconds", "kind"), "{{kind}}"),),
             steps=(Step(900, "yellow"), Step(3600, "red")),
         ),
         Panel(
             "Backup age",
-            "Time since the last backup that succeeded; empty where backups are off.",
+            "Time since the last successful backup; empty if backups are off.",
             "seconds",
             (Target(f"min({series('headrace_backup_age_seconds')})", "backup"),),
             steps=(Step(1.5 * DAY_S, "yellow"), Step(3 * DAY_S, "red")),
         ),
         Panel(
             "Certificates expire in",
-            "Time until a certificate of cert-manager ends. It is renewed long before, unless something is in the way.",
+            "Time until a certificate of cert-manager expires. It is normally renewed long before.",
             "seconds",
             (Target(f"{certificates}-time()", "{{namespace}}/{{name}}"),),
             steps=(Step(2 * DAY_S, "orange"), Step(14 * DAY_S, "green")),
@@ -231,7 +241,7 @@ def _state() -> tuple[Panel, ...]:
         ),
         Panel(
             "Failed Kubernetes jobs",
-            "Jobs that gave up: backup, migration and ingestion are such. They are kept until they are deleted.",
+            "Jobs that failed permanently (backup, migration or ingestion), until somebody deletes them.",
             "1",
             (Target(largest("kube_job_status_failed", "namespace,job_name"), "{{namespace}}/{{job_name}}"),),
             steps=(Step(1, "red"),),
@@ -243,9 +253,9 @@ def _state() -> tuple[Panel, ...]:
 def _alerts() -> Panel:
     return Panel(
         "Firing alerts",
-        "Alerts that fire now. Each has a runbook, which its panel links to.",
+        "Alerts that are firing now. Panels link to the runbooks of their alerts.",
         "1",
-        (Target(recorded('ALERTS{alertstate="firing"}'), "{{alertname}}"),),
+        (Target(recorded_expression('ALERTS{alertstate="firing"}'), "{{alertname}}"),),
         "table",
         width=24,
     )

@@ -1,4 +1,4 @@
-"""What a dashboard is made of, apart from any program that draws it."""
+"""Panels, rows, variables and dashboards, independent of the program that shows them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Unit = Literal[
     "percent",
     "megabytes",
 ]
-"""What an axis counts. `ratio` is 0 to 1, `percent` 0 to 100 where another program counts so, `megabytes` are MiB."""
+"""Units of an axis. `ratio` is 0 to 1, `percent` is 0 to 100 (of other programs' metrics), `megabytes` are MiB."""
 Kind = Literal["timeseries", "stat", "table"]
 Colour = Literal["green", "yellow", "orange", "red"]
 COLUMNS = 24
@@ -72,19 +72,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A choice above the dashboard: the values that `label` has on the series that `selector` finds."""
+    """A selection above the dashboard, from the values of `label` on the series that `selector` finds."""
 
     name: str
     title: str
     selector: str
     label: str
     all_value: str = ".*"
-    """What stands for all: `.*` also takes series without the label."""
+    """The pattern for all values: `.*` also matches series without the label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """A page of panels; `name` is its file, its address and what an alert calls it."""
+    """A page of panels; `name` is used for its file, its URL, and by alerts."""
 
     name: str
     title: str
@@ -99,8 +99,8 @@ class Dashboard:
 
 
 NAMESPACE = Variable("namespace", "Namespace", "headrace_requests_in_flight", "namespace")
-"""Of the stacks: each runs in a namespace of its own; without Kubernetes there is none to choose."""
+"""The stack, which on Kubernetes has a namespace of its own; elsewhere there is none to select."""
 JOB = Variable("job", "Job", "up", "job", ".+")
 INSTANCE = Variable("instance", "Instance", 'up{job=~"$job"}', "instance", ".+")
 TARGETS = (NAMESPACE, JOB, INSTANCE)
-"""Which stacks and scraped programs count: each dashboard has these before its own."""
+"""Variables that every dashboard has before its own: which stacks and scrape targets it shows."""

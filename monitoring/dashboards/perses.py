@@ -1,4 +1,4 @@
-"""A dashboard as Perses' JSON.
+"""Dashboards as Perses' JSON.
 
 After Perses' dashboard specification (perses/perses, docs/api/dashboard.md) and the schemas of its plugins
 (perses/plugins: timeserieschart, statchart, table, prometheus), as of August 2026.
@@ -35,7 +35,7 @@ COLOURS: Mapping[Colour, str] = {"green": "#73bf69", "yellow": "#fade2a", "orang
 
 
 def document(dashboard: Dashboard, links: Mapping[str, Sequence[Link]]) -> Document:
-    """Returns a `Dashboard` resource of the project `headrace`; `links` are those of each panel by its title."""
+    """Returns a `Dashboard` resource of the project `headrace`; `links` are by panel title."""
     keys = {id(panel): str(number) for number, panel in enumerate(dashboard.panels)}
     return {
         "kind": "Dashboard",
@@ -53,7 +53,7 @@ def document(dashboard: Dashboard, links: Mapping[str, Sequence[Link]]) -> Docum
                         "display": {"title": row.title, "collapse": {"open": True}},
                         "items": [
                             {**place, "content": {"$ref": f"#/spec/panels/{keys[id(panel)]}"}}
-                            for panel, place in zip(row.panels, _places(row.panels), strict=True)
+                            for panel, place in zip(row.panels, _grid_positions(row.panels), strict=True)
                         ],
                     },
                 }
@@ -63,7 +63,7 @@ def document(dashboard: Dashboard, links: Mapping[str, Sequence[Link]]) -> Docum
     }
 
 
-def _places(panels: Sequence[Panel]) -> list[Document]:
+def _grid_positions(panels: Sequence[Panel]) -> list[Document]:
     places, x, y, tallest = [], 0, 0, 0
     for panel in panels:
         if x + panel.width > COLUMNS:
@@ -127,7 +127,7 @@ def _panel(panel: Panel, links: Sequence[Link]) -> Document:
             for target in panel.targets
         ],
     }
-    # Addresses inside of Grafana lead nowhere in Perses.
+    # Links within Grafana do not work in Perses.
     if outside := [link for link in links if not link.url.startswith("/")]:
         made["links"] = [{"name": link.title, "url": link.url, "targetBlank": True} for link in outside]
     return {"kind": "Panel", "spec": made}

@@ -1,20 +1,20 @@
-"""The cluster below: Ray's nodes, Serve's deployments and the proxy."""
+"""The dashboard of Ray: its nodes, Serve's deployments and the proxy."""
 
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import RANGE, largest, mean, over, quantile, rate, series, total
+from monitoring.dashboards.query import RANGE, largest, mean, quantile, quotient, rate, series, total
 
 DEPLOYMENT = 'deployment=~"$deployment"'
 RAY_CONTAINERS = 'container=~"ray-head|ray-worker|exporter|door"'
 
 
 def dashboard() -> Dashboard:
-    """Whether Ray has the nodes it wants, what they do, and whether Serve's replicas are well."""
+    """Returns the dashboard: health, Serve's replicas, nodes, tasks, the proxy, and pods on Kubernetes."""
     return Dashboard(
         "ray",
         "Headrace / Ray",
-        "The cluster below: Ray's nodes, Serve's deployments and the proxy.",
+        "Ray's nodes, Serve's deployments and the proxy.",
         variables=(Variable("deployment", "Deployment", series("ray_serve_deployment_replica_healthy"), "deployment"),),
         rows=(
             Row("Health", _health()),
@@ -31,19 +31,19 @@ def _health() -> tuple[Panel, ...]:
     return (
         Panel(
             "Scrape targets up",
-            "Targets that answer Prometheus, by job. Of one that does not, nothing on these pages can be trusted.",
+            "Targets that Prometheus can scrape, by job. Metrics of other targets are missing or outdated.",
             "1",
             (Target(total("up", "job"), "{{job}} up"), Target(f"count by (job) ({series('up')})", "{{job}} known")),
         ),
         Panel(
             "Applications",
-            "Status of a Serve application: 6 runs, 5 is being deployed, 2 is unhealthy, 1 could not be deployed.",
+            "Status of a Serve application: 6 running, 5 deploying, 2 unhealthy, 1 failed to deploy.",
             "1",
             (Target(largest("ray_serve_application_status", "application"), "{{application}}"),),
         ),
         Panel(
             "Deployments",
-            "Status of a deployment: 6 is healthy, 3 is being updated, 2 is unhealthy, 1 could not be deployed.",
+            "Status of a deployment: 6 healthy, 3 updating, 2 unhealthy, 1 failed to deploy.",
             "1",
             (
                 Target(
@@ -54,20 +54,20 @@ def _health() -> tuple[Panel, ...]:
         ),
         Panel(
             "Proxies",
-            "Status of the proxy of each node: 2 is healthy, 1 starts, 4 drains, 3 is unhealthy.",
+            "Status of the proxy of each node: 2 healthy, 1 starting, 4 draining, 3 unhealthy.",
             "1",
             (Target(largest("ray_serve_proxy_status", "node_id"), "{{node_id}}"),),
         ),
         Panel(
             "Targets missing in the proxy",
-            "Replicas that the proxy of a node does not have yet, or still has though they are gone.",
+            "Replicas that a node's proxy does not know yet, or still knows although they are gone.",
             "1",
             (Target(largest("ray_serve_haproxy_target_mismatch", "node_id"), "{{node_id}}"),),
             steps=(Step(1, "yellow"),),
         ),
         Panel(
             "Replicas wanted by the autoscaler",
-            "Replicas of each deployment that the autoscaler aims at; beside the healthy ones below.",
+            "The autoscaler's target number of replicas for each deployment; compare healthy replicas below.",
             "1",
             (Target(largest("ray_serve_autoscaling_target_replicas", "deployment", DEPLOYMENT), "{{deployment}}"),),
         ),
@@ -79,38 +79,38 @@ def _serve() -> tuple[Panel, ...]:
     return (
         Panel(
             "Healthy replicas",
-            "Replicas of each deployment that answer Serve's health checks.",
+            "Replicas of each deployment that pass Serve's health checks.",
             "1",
             (Target(total("ray_serve_deployment_replica_healthy", "deployment", DEPLOYMENT), "{{deployment}}"),),
         ),
         Panel(
             "Queued at handles",
-            "Requests that wait for a replica. For a model this is the queue for its engines.",
+            "Requests waiting for a replica. For a model this is the queue for its engines.",
             "1",
             (Target(total("ray_serve_deployment_queued_queries", "deployment", DEPLOYMENT), "{{deployment}}"),),
             steps=(Step(1, "yellow"), Step(50, "red")),
         ),
         Panel(
             "Calls",
-            "Calls of deployments per second. A request calls several.",
+            "Calls to deployments per second. One request makes several.",
             "requests/s",
             (Target(rate("ray_serve_deployment_request_counter_total", "deployment", DEPLOYMENT), "{{deployment}}"),),
         ),
         Panel(
             "Errors in replicas",
-            "Calls per second that raised in a replica.",
+            "Calls per second that raised an exception in a replica.",
             "requests/s",
             (Target(rate("ray_serve_deployment_error_counter_total", "deployment", DEPLOYMENT), "{{deployment}}"),),
         ),
         Panel(
             "Time in a replica, p95",
-            "Time of one call in a replica; of an engine it is as long as the whole answer.",
+            "Duration of a call in a replica; for an engine it is that of the whole answer.",
             "seconds",
             (Target(f"{quantile(0.95, latency, 'deployment', DEPLOYMENT)}/1000", "{{deployment}}"),),
         ),
         Panel(
             "Mean time in a replica",
-            "Mean time of one call in a replica.",
+            "Mean duration of a call in a replica.",
             "seconds",
             (Target(f"{mean(latency, 'deployment', DEPLOYMENT)}/1000", "{{deployment}}"),),
         ),
@@ -129,9 +129,9 @@ def _nodes() -> tuple[Panel, ...]:
         ),
         Panel(
             "Memory",
-            "Share of each node's memory in use. Above 0.95 Ray ends workers to save the node.",
+            "Share of each node's memory in use. Above 0.95 Ray kills workers to save the node.",
             "ratio",
-            (Target(over(used, f"({used}+{available})"), "{{instance}}"),),
+            (Target(quotient(used, f"({used}+{available})"), "{{instance}}"),),
             steps=(Step(0.85, "yellow"), Step(0.95, "red")),
         ),
         Panel(
@@ -152,7 +152,7 @@ def _nodes() -> tuple[Panel, ...]:
         ),
         Panel(
             "Nodes",
-            "Nodes of Ray by kind: up, being started and failed.",
+            "Ray's nodes by type and state: active, pending and failed.",
             "1",
             tuple(
                 Target(largest(f"ray_cluster_{state}_nodes", "node_type"), f"{{{{node_type}}}} {state}")
@@ -161,7 +161,7 @@ def _nodes() -> tuple[Panel, ...]:
         ),
         Panel(
             "Unexpected worker failures",
-            "Worker processes per second that ended without being asked to.",
+            "Worker processes per second that exited unexpectedly.",
             "operations/s",
             (Target(rate("ray_node_manager_unexpected_worker_failure_total", "instance"), "{{instance}}"),),
         ),
@@ -172,19 +172,19 @@ def _work() -> tuple[Panel, ...]:
     return (
         Panel(
             "Actors by state",
-            "Actors that Ray knows; each replica is one. Dead ones are kept for a while.",
+            "Ray's actors, among them each replica. Ray lists dead ones for a while.",
             "1",
             (Target(total("ray_actors", "State", 'Source="gcs"'), "{{State}}"),),
         ),
         Panel(
             "Tasks running or waiting",
-            "Tasks that are neither finished nor failed, by state.",
+            "Tasks that have neither finished nor failed, by state.",
             "1",
             (Target(total("ray_tasks", "State", 'State!~"FINISHED|FAILED"'), "{{State}}"),),
         ),
         Panel(
             "Object store",
-            "Bytes in Ray's object store, by where they lie. SPILLED are on disk.",
+            "Bytes in Ray's object store, by location. SPILLED is on disk.",
             "bytes",
             (Target(total("ray_object_store_memory", "Location"), "{{Location}}"),),
             stacked=True,
@@ -196,20 +196,20 @@ def _proxy() -> tuple[Panel, ...]:
     return (
         Panel(
             "Responses by status class",
-            "Answers of the proxy per second, by class of status. Those that it gives by itself are among them.",
+            "Responses of the proxy per second, by status class, including those that it generates itself.",
             "requests/s",
             (Target(rate("haproxy_frontend_http_responses_total", "proxy,code"), "{{proxy}} {{code}}"),),
         ),
         Panel(
             "Waiting in the proxy",
-            "Requests that wait in the proxy for a gateway replica.",
+            "Requests waiting in the proxy for a gateway replica.",
             "1",
             (Target(total("haproxy_backend_current_queue", "proxy"), "{{proxy}}"),),
             steps=(Step(1, "yellow"), Step(100, "red")),
         ),
         Panel(
             "Failed connections",
-            "Connections per second from the proxy to a gateway replica that failed, and answers that were invalid.",
+            "Failed connections per second from the proxy to gateway replicas, and invalid responses.",
             "operations/s",
             (
                 Target(rate("haproxy_backend_connection_errors_total", "proxy"), "{{proxy}} connection"),
@@ -224,7 +224,7 @@ def _kubernetes() -> tuple[Panel, ...]:
     return (
         Panel(
             "Ready pods",
-            "Pods of Headrace that are ready (1) and that are not (0).",
+            "Pods of Headrace: 1 is ready, 0 is not.",
             "1",
             (
                 Target(
@@ -235,7 +235,7 @@ def _kubernetes() -> tuple[Panel, ...]:
         ),
         Panel(
             "Container restarts",
-            "Restarts of containers of Ray's pods in this time.",
+            "Container restarts in Ray's pods during the interval.",
             "1",
             (
                 Target(
@@ -247,7 +247,7 @@ def _kubernetes() -> tuple[Panel, ...]:
         ),
         Panel(
             "Container waiting and exit reasons",
-            "1 for a reason why a container does not start, and for why it last ended, such as OOMKilled.",
+            "1 for the reason why a container is waiting, or why it last terminated, such as OOMKilled.",
             "1",
             (
                 Target(

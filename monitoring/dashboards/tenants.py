@@ -1,19 +1,19 @@
-"""Who uses the stack, what it costs, and how much of a quota is left."""
+"""The dashboard of tenants, quotas and cost."""
 
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import largest, over, rate, series, total
+from monitoring.dashboards.query import largest, quotient, rate, series, total
 
 TENANT = 'tenant=~"$tenant"'
 
 
 def dashboard() -> Dashboard:
-    """Use, quotas and cost by tenant, and what idle engines cost."""
+    """Returns the dashboard: usage, quotas and cost by tenant, and the cost of idle engines."""
     return Dashboard(
         "tenants",
         "Headrace / Tenants and cost",
-        "Who uses the stack, what it costs, and how much of a quota is left.",
+        "Usage by tenant, its cost, and how much of each quota is left.",
         variables=(Variable("tenant", "Tenant", series("headrace_tenant_requests_total"), "tenant"),),
         rows=(Row("Use", _use()), Row("Quotas", _quotas()), Row("Cost", _cost())),
     )
@@ -21,11 +21,11 @@ def dashboard() -> Dashboard:
 
 def _use() -> tuple[Panel, ...]:
     requests = "headrace_tenant_requests_total"
-    failed = over(rate(requests, "tenant", f'{TENANT},outcome="error"'), rate(requests, "tenant", TENANT))
+    failed = quotient(rate(requests, "tenant", f'{TENANT},outcome="error"'), rate(requests, "tenant", TENANT))
     return (
         Panel(
             "Requests by tenant",
-            "Requests that ended, per second.",
+            "Completed requests per second.",
             "requests/s",
             (Target(rate(requests, "tenant", TENANT), "{{tenant}}"),),
             stacked=True,
@@ -33,7 +33,7 @@ def _use() -> tuple[Panel, ...]:
         ),
         Panel(
             "Failed requests",
-            "Share of a tenant's requests that ended in an error of the stack.",
+            "Share of a tenant's requests that failed with an error of the stack.",
             "ratio",
             (Target(failed, "{{tenant}}"),),
             steps=(Step(0.01, "yellow"), Step(0.05, "red")),
@@ -49,7 +49,7 @@ def _use() -> tuple[Panel, ...]:
         ),
         Panel(
             "Tokens written",
-            "Tokens that models wrote per second, by tenant.",
+            "Tokens written by models per second, by tenant.",
             "tokens/s",
             (Target(rate("headrace_completion_tokens_total", "tenant", TENANT), "{{tenant}}"),),
             stacked=True,
@@ -63,20 +63,20 @@ def _quotas() -> tuple[Panel, ...]:
     return (
         Panel(
             "Quota used",
-            "Largest share used of a tenant's budget of a day or month, as last seen. At 1 requests are refused.",
+            "Largest used share of a tenant's daily or monthly quota, as last reported. At 1, requests are rejected.",
             "ratio",
             (Target(largest("headrace_quota_used_ratio", labels, TENANT), legend),),
             steps=(Step(0.8, "yellow"), Step(1, "red")),
         ),
         Panel(
             "Rejected: quota exceeded",
-            "Requests per second that were refused since too little was left.",
+            "Requests per second that were rejected because the quota was exhausted.",
             "requests/s",
             (Target(rate("headrace_quota_refused_total", labels, TENANT), legend),),
         ),
         Panel(
             "Quota warnings",
-            "Answers per second that warned of a quota that is nearly used.",
+            "Answers per second with a warning that a quota is nearly exhausted.",
             "requests/s",
             (Target(rate("headrace_quota_warnings_total", labels, TENANT), legend),),
         ),
@@ -86,12 +86,12 @@ def _quotas() -> tuple[Panel, ...]:
 def _cost() -> tuple[Panel, ...]:
     price = largest("headrace_engine_price", "model,currency")
     slots = (f"headrace_engine_{which}_seconds_total" for which in ("busy", "available"))
-    busy = over(*(rate(name, "model") for name in slots))
+    busy = quotient(*(rate(name, "model") for name in slots))
     idle = f"{price}*on(model) group_left() {total('headrace_engine_up', 'model')}*on(model) group_left() (1-{busy})"
     return (
         Panel(
             "Cost per hour by tenant",
-            "What a tenant's answers cost in an hour at this rate, in the currency of the price.",
+            "Cost of a tenant's answers per hour at the current rate, in the currency of the price.",
             "currency",
             (
                 Target(
@@ -103,15 +103,15 @@ def _cost() -> tuple[Panel, ...]:
         ),
         Panel(
             "Cost per hour by model",
-            "What the answers of each model cost in an hour at this rate.",
+            "Cost of each model's answers per hour at the current rate.",
             "currency",
             (Target(f"3600*{rate('headrace_cost_total', 'model,currency')}", "{{model}} {{currency}}"),),
             stacked=True,
         ),
         Panel(
             "Idle cost per hour",
-            "What engines cost in an hour while nobody uses them: their price by the share of slots that stand free. "
-            "Only engines whose price is configured.",
+            "Cost of idle engines per hour: their price times the share of free slots. "
+            "Only engines with a configured price count.",
             "currency",
             (Target(idle, "{{model}} {{currency}}"),),
             stacked=True,

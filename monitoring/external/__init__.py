@@ -1,6 +1,6 @@
-"""Metrics of the programs around Headrace that expressions may use, under the names and labels that they print.
+"""Metrics of other programs that expressions may use, with the names and labels that those programs print.
 
-`tests/unit/monitoring/samples` holds what each program prints, and a test compares.
+`tests/unit/monitoring/samples` contains output of each program, and a test compares it with these modules.
 """
 
 from __future__ import annotations
@@ -11,4 +11,4 @@ from monitoring.series import by_name
 _PROGRAMS = (vllm, ray_vllm, llamacpp, ray, haproxy, dcgm, kubernetes, cert_manager, node, prometheus)
 
 EXTERNAL = by_name(one for program in _PROGRAMS for one in program.SERIES)
-"""What other programs emit."""
+"""The series that other programs emit."""

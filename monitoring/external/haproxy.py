@@ -1,4 +1,4 @@
-"""What HAProxy's own exporter answers, with the version that Ray Serve brings."""
+"""Metrics of HAProxy's own exporter, in the version that Ray Serve installs."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What llama.cpp's server answers at `/metrics`, as the exporter passes it on: the labels are the exporter's."""
+"""Metrics of llama.cpp's server at `/metrics`, with the labels that Headrace's exporter adds."""
 
 from __future__ import annotations
 
 from monitoring.external.program import program
 
 LABELS = ("model", "pid")
-"""Of servers that Prometheus scrapes themselves, both are empty."""
+"""Both are empty for servers that Prometheus scrapes directly."""
 
 SERIES = program(
     "llama.cpp",

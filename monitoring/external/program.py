@@ -1,4 +1,4 @@
-"""A program's metrics, as short tables: the names by their labels."""
+"""Short tables of a program's metrics: names by their labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from monitoring.series import Foreign, Series, Source, of
+from monitoring.series import Foreign, Series, Source, prometheus_series
 from serving.telemetry.catalogue import Metric, Unit
 
 Rows = Mapping[tuple[str, ...], Sequence[tuple[str, str]]]
-"""By labels: name (without the endings of a histogram) and what is counted."""
+"""Name (without a histogram's suffix) and help of each metric, by labels."""
 NONE: Rows = {}
 ENDINGS: Mapping[str, Unit | Foreign] = {
     "_ms": "milliseconds",
@@ -31,7 +31,7 @@ def program(
     histograms: Rows = NONE,
     units: Mapping[str, Unit | Foreign] | None = None,
 ) -> tuple[Series, ...]:
-    """Returns the series of a program; `units` are those that a metric's name does not tell."""
+    """Returns the series of a program; `units` are given for metrics whose names do not tell them."""
     kinds: tuple[tuple[Literal["counter", "gauge", "histogram"], Rows], ...] = (
         ("counter", counters),
         ("gauge", gauges),
@@ -49,7 +49,9 @@ def program(
 def _series(metric: Metric, source: Source, units: Mapping[str, Unit | Foreign]) -> tuple[Series, ...]:
     unit = units.get(metric.name) or _unit(metric)
     uncounted = ("_bucket", "_count") if metric.kind == "histogram" else ()
-    return tuple(one if one.name.endswith(uncounted) else replace(one, unit=unit) for one in of(metric, source))
+    return tuple(
+        one if one.name.endswith(uncounted) else replace(one, unit=unit) for one in prometheus_series(metric, source)
+    )
 
 
 def _unit(metric: Metric) -> Unit | Foreign:

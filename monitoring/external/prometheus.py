@@ -1,4 +1,4 @@
-"""What Prometheus adds by itself, for each target and each alert."""
+"""Series that Prometheus itself adds for each target and each alert."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SERIES = program(
     "prometheus",
     gauges={
         (): (
-            ("up", "1 when the last scrape of a target was good."),
+            ("up", "1 when the last scrape of a target succeeded."),
             ("scrape_duration_seconds", "Time of a target's last scrape."),
             ("scrape_samples_scraped", "Samples in a target's last scrape."),
         ),

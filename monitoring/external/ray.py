@@ -1,4 +1,4 @@
-"""Ray's metrics: `serve/_private`, `dashboard/modules/reporter` and the raylet of Ray, as its agent exports them."""
+"""Ray's metrics, of `serve/_private`, `dashboard/modules/reporter` and the raylet, as Ray's agent exports them."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ SERIES = program(
             ("ray_cluster_failed_nodes", "Nodes that failed."),
             ("ray_cluster_pending_nodes", "Nodes that are being started."),
         ),
-        # Ray leaves the worker out of these two: one series for each would be too many.
+        # Ray omits the worker from these two, since one series per worker would be too many.
         ("State", "Name", "Source", "IsRetry", *PROCESS): (("ray_tasks", "Tasks, by state."),),
         ("State", "Name", "Source", *PROCESS): (("ray_actors", "Actors, by state."),),
         ("Name", "State", *RAY): (("ray_resources", "Ray's logical resources, used or available."),),

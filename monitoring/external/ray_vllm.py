@@ -1,4 +1,4 @@
-"""vLLM's metrics where vLLM runs in Ray and reports through it (`vllm/v1/metrics/ray_wrappers.py`)."""
+"""vLLM's metrics when vLLM runs in Ray and reports through it (`vllm/v1/metrics/ray_wrappers.py`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's own metrics, as `vllm/v1/metrics/loggers.py` of vLLM names them."""
+"""vLLM's own metrics, named as in its `vllm/v1/metrics/loggers.py`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The page `/status`: our dashboards without Grafana, drawn from any Prometheus."""
+"""The page `/status`: Headrace's dashboards without Grafana, drawn from any Prometheus."""

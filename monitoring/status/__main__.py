@@ -19,41 +19,41 @@ PORT = 9091
 
 
 def prometheus_url(text: str) -> str:
-    """A URL that can be asked, and may be shown: it has no password."""
+    """Returns an HTTP URL without a password, which the page may therefore show."""
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no URL: {error}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a URL: {error}") from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise argparse.ArgumentTypeError(f"{text!r} is no URL of HTTP, such as http://127.0.0.1:9090")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an HTTP URL, such as http://127.0.0.1:9090")
     if url.userinfo or url.query or url.fragment:
-        raise argparse.ArgumentTypeError("a URL with a user, password, query or fragment is not taken: it is shown")
+        raise argparse.ArgumentTypeError("the URL must not have a user, password, query or fragment: it is displayed")
     return text
 
 
 def loopback(text: str) -> str:
-    """An address of this host that only this host reaches: the page asks nobody who they are."""
+    """Returns a loopback address, the only kind allowed, since the page has no authentication."""
     try:
         inside = text == "localhost" or ipaddress.ip_address(text).is_loopback
     except ValueError:
         inside = False
     if not inside:
-        raise argparse.ArgumentTypeError(f"{text!r} is not on loopback; the page is for this host, such as 127.0.0.1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a loopback address, such as 127.0.0.1")
     return text
 
 
 def port(text: str) -> int:
-    """A TCP port; 0 chooses a free one."""
+    """Returns a TCP port; 0 stands for a free one."""
     if not text.isascii() or not text.isdigit() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; choose one from 1024 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; choose one from 1024 to 65535")
     return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until SIGTERM. Returns the exit status: 1 when it cannot listen."""
     parser = argparse.ArgumentParser(prog="python -m monitoring.status", description=__doc__)
-    parser.add_argument("--prometheus", type=prometheus_url, required=True, metavar="URL", help="where Prometheus is")
-    parser.add_argument("--host", type=loopback, default="127.0.0.1", help="the address on loopback to listen on")
+    parser.add_argument("--prometheus", type=prometheus_url, required=True, metavar="URL", help="the URL of Prometheus")
+    parser.add_argument("--host", type=loopback, default="127.0.0.1", help="the loopback address to listen on")
     parser.add_argument("--port", type=port, default=PORT, help=f"the port to listen on, by default {PORT}")
     options = parser.parse_args(arguments)
     try:

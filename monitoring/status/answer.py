@@ -1,4 +1,4 @@
-"""What a panel shows: its series on one grid of times, or the rows of its table."""
+"""The data of a panel: its series on a common time grid, or the rows of its table."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monitoring.dashboards.panel import Dashboard, Panel
-from monitoring.status.fill import Chosen, filled, variables
 from monitoring.status.prometheus import Prometheus
+from monitoring.status.selection import Selection, fill_variables, variables
 from monitoring.status.window import Window
 
 FIRING = 'count by (alertname, severity) (ALERTS{alertstate="firing"})'
@@ -20,13 +20,13 @@ Answer = dict[str, Any]
 
 
 async def panel_answer(
-    prometheus: Prometheus, dashboard: Dashboard, panel: Panel, chosen: Chosen, window: Window, now: float
+    prometheus: Prometheus, dashboard: Dashboard, panel: Panel, chosen: Selection, window: Window, now: float
 ) -> Answer:
-    """`times` (Unix, seconds) and `series` of a chart or number, or `columns` and `rows` of a table.
+    """Returns `times` (Unix, seconds) and `series` of a chart or number, or `columns` and `rows` of a table.
 
     Raises `Problem`.
     """
-    expressions = [filled(target.expression, dashboard, chosen, window) for target in panel.targets]
+    expressions = [fill_variables(target.expression, dashboard, chosen, window) for target in panel.targets]
     if panel.kind == "table":
         found = await asyncio.gather(*(prometheus.instant(expression) for expression in expressions))
         named = [label for target in panel.targets for label in _LABEL.findall(target.legend)]
@@ -43,15 +43,15 @@ async def panel_answer(
     return {"times": [start + i * window.step for i in range(count)], "series": some}
 
 
-async def choices(
-    prometheus: Prometheus, dashboard: Dashboard, chosen: Chosen, window: Window, now: float
+async def label_choices(
+    prometheus: Prometheus, dashboard: Dashboard, chosen: Selection, window: Window, now: float
 ) -> dict[str, list[str]]:
-    """The label values that each variable has, under what was chosen for the others; raises `Problem`."""
+    """Returns the values of each variable, given the selection for the others; raises `Problem`."""
     asked = variables(dashboard)
     found = await asyncio.gather(
         *(
             prometheus.label_values(
-                variable.label, filled(variable.selector, dashboard, chosen, window), now - window.seconds, now
+                variable.label, fill_variables(variable.selector, dashboard, chosen, window), now - window.seconds, now
             )
             for variable in asked
         )
@@ -59,8 +59,8 @@ async def choices(
     return {variable.name: values for variable, values in zip(asked, found, strict=True)}
 
 
-async def firing(prometheus: Prometheus) -> list[dict[str, Any]]:
-    """Alerts that fire: `name`, `severity` and how many of each; raises `Problem`."""
+async def firing_alerts(prometheus: Prometheus) -> list[dict[str, Any]]:
+    """Returns firing alerts with `name`, `severity` and `count`; raises `Problem`."""
     count = {
         (one["metric"].get("alertname", ""), one["metric"].get("severity", "")): int(one["value"][1])
         for one in await prometheus.instant(FIRING)
@@ -71,13 +71,13 @@ async def firing(prometheus: Prometheus) -> list[dict[str, Any]]:
 
 
 def legend(template: str, labels: Mapping[str, str]) -> str:
-    """A series' name; all of its labels where the template names none that it has."""
+    """Returns the name of a series; all of its labels if it has none of those in the template."""
     name = _LABEL.sub(lambda found: labels.get(found[1], ""), template).strip()
     return name or ", ".join(f"{k}={v}" for k, v in sorted(labels.items()) if k != "__name__") or "value"
 
 
 def _values(points: Sequence[Sequence[Any]], start: float, step: int, count: int) -> list[float | None]:
-    """The points on the grid; what is missing or no number is None."""
+    """Returns the points on the grid; None for a missing point or one that is not a finite number."""
     values: list[float | None] = [None] * count
     for time, text in points:
         values[round((float(time) - start) / step)] = _number(text)
@@ -85,7 +85,7 @@ def _values(points: Sequence[Sequence[Any]], start: float, step: int, count: int
 
 
 def _table(found: Sequence[Mapping[str, Any]], named: Sequence[str]) -> Answer:
-    """The labels that the panel's legend names stand first."""
+    """Returns a table whose first columns are the labels in the panel's legend."""
     names = {name for one in found for name in one["metric"]} - {"__name__", "alertstate"}
     columns = sorted(names, key=lambda name: (name not in named, name != "severity", name))
     rows = [[*(one["metric"].get(name, "") for name in columns), _number(one["value"][1])] for one in found]

@@ -1,4 +1,4 @@
-"""The page's HTTP surface."""
+"""The HTTP application of the page."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from starlette.routing import Route
 
 from monitoring.dashboards.panel import Dashboard
 from monitoring.status import assets, page
-from monitoring.status.answer import choices, firing, panel_answer
-from monitoring.status.fill import Chosen, check
+from monitoring.status.answer import firing_alerts, label_choices, panel_answer
 from monitoring.status.headers import SecureHeaders
 from monitoring.status.problem import Problem
 from monitoring.status.prometheus import Prometheus
+from monitoring.status.selection import Selection, check
 from monitoring.status.window import DEFAULT, WINDOWS, Window
 
 HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
-"""Names by which a browser may ask: another site's name that leads to loopback is none of them."""
+"""Accepted Host headers, which exclude other sites' names that resolve to loopback (DNS rebinding)."""
 _VARIABLE = "var-"
 
 
@@ -48,30 +48,30 @@ class Pages:
     async def alert(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in page.ALERTS:
-            raise Problem(404, f"there is no alert {name[:80]!r} of Headrace")
+            raise Problem(404, f"Headrace has no alert {name[:80]!r}")
         return HTMLResponse(page.alert(name))
 
     async def file(self, request: Request) -> Response:
         file = self._files.get(request.path_params["name"])
         if file is None:
-            raise Problem(404, "there is no such file")
+            raise Problem(404, "this file does not exist")
         return FileResponse(file)
 
     async def firing(self, request: Request) -> Response:
-        found = await firing(self._prometheus)
+        found = await firing_alerts(self._prometheus)
         return JSONResponse({"alerts": [{**one, "known": one["name"] in page.ALERTS} for one in found]})
 
     async def choices(self, request: Request) -> Response:
         shown = _dashboard(request.path_params["dashboard"])
-        chosen, window = _asked(request, shown)
-        return JSONResponse({"variables": await choices(self._prometheus, shown, chosen, window, _now())})
+        chosen, window = _parse_query(request, shown)
+        return JSONResponse({"variables": await label_choices(self._prometheus, shown, chosen, window, _now())})
 
     async def panel(self, request: Request) -> Response:
         shown, id = _dashboard(request.path_params["dashboard"]), request.path_params["panel"]
         found = page.panels(shown).get(id)
         if found is None:
             raise Problem(404, f"the dashboard {shown.name} has no panel {id[:80]!r}")
-        chosen, window = _asked(request, shown)
+        chosen, window = _parse_query(request, shown)
         return JSONResponse(await panel_answer(self._prometheus, shown, found, chosen, window, _now()))
 
     async def healthz(self, request: Request) -> Response:
@@ -103,7 +103,7 @@ def application(prometheus: Prometheus, hosts: Sequence[str] = HOSTS) -> Starlet
             Middleware(SecureHeaders),
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
         ],
-        exception_handlers={Problem: _problem, 404: _not_here},
+        exception_handlers={Problem: _problem_response, 404: _not_found},
         lifespan=lifespan,
     )
 
@@ -119,8 +119,8 @@ def _dashboard(name: str) -> Dashboard:
         raise Problem(404, f"there is no dashboard {name[:80]!r}; there are {', '.join(page.BY_NAME)}") from None
 
 
-def _asked(request: Request, shown: Dashboard) -> tuple[Chosen, Window]:
-    """What was chosen; raises `Problem` for anything else in the query."""
+def _parse_query(request: Request, shown: Dashboard) -> tuple[Selection, Window]:
+    """Returns the selection and range in a request's query; raises `Problem` for anything else in it."""
     chosen: dict[str, list[str]] = {}
     range = DEFAULT
     for name, value in request.query_params.multi_items():
@@ -129,23 +129,23 @@ def _asked(request: Request, shown: Dashboard) -> tuple[Chosen, Window]:
         elif name.startswith(_VARIABLE):
             chosen.setdefault(name.removeprefix(_VARIABLE), []).append(value)
         else:
-            raise Problem(400, f"{name[:40]!r} cannot be asked for; there are range and var-NAME")
+            raise Problem(400, f"unknown parameter {name[:40]!r}; there are range and var-NAME")
     if range not in WINDOWS:
         raise Problem(400, f"there is no range {range[:40]!r}; there are {', '.join(WINDOWS)}")
     check(shown, chosen)
     return chosen, WINDOWS[range]
 
 
-async def _problem(request: Request, error: Exception) -> Response:
+async def _problem_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return _said(request, error.status, str(error))
+    return _error_response(request, error.status, str(error))
 
 
-async def _not_here(request: Request, error: Exception) -> Response:
-    return _said(request, 404, "there is no such page; begin at /status")
+async def _not_found(request: Request, error: Exception) -> Response:
+    return _error_response(request, 404, "this page does not exist; start at /status")
 
 
-def _said(request: Request, status: int, message: str) -> Response:
+def _error_response(request: Request, status: int, message: str) -> Response:
     if request.url.path.startswith("/status/api/"):
         body: dict[str, Any] = {"error": message}
         return JSONResponse(body, status)

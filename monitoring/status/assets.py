@@ -1,7 +1,7 @@
-"""The files that a browser is given: ours, and the charting library's.
+"""The static files for the browser: the page's own, and those of the charting library.
 
-uPlot (MIT) comes inside the locked package `youplot`, byte for byte as its author publishes it. The package's Python is
-never imported.
+uPlot (MIT) is contained in the locked package `youplot`, byte for byte as its author publishes it. The package's
+Python code is never imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PACKAGE = "youplot"
 
 
 def library() -> Mapping[str, Path]:
-    """The charting library's files by the name under which they are served; raises `FileNotFoundError`."""
+    """Returns the charting library's files by the name under which they are served; raises `FileNotFoundError`."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(f"the Python package {PACKAGE} is not installed; run `make venv`")
@@ -23,10 +23,10 @@ def library() -> Mapping[str, Path]:
     files = {"uplot.js": folder / "uplot.iife.min.js", "uplot.css": folder / "uplot.min.css"}
     for file in files.values():
         if not file.is_file():
-            raise FileNotFoundError(f"the Python package {PACKAGE} ships no {file.name}")
+            raise FileNotFoundError(f"the Python package {PACKAGE} does not contain {file.name}")
     return files
 
 
 def files() -> Mapping[str, Path]:
-    """Every file by its name; raises `FileNotFoundError`."""
+    """Returns every static file by name; raises `FileNotFoundError`."""
     return {**library(), **{file.name: file for file in STATIC.iterdir() if file.is_file()}}

@@ -1,4 +1,4 @@
-"""Headers that every answer of the page has.
+"""Security headers of every response of the page.
 
 Sources: OWASP's HTTP Headers and Content Security Policy Cheat Sheets.
 """
@@ -23,7 +23,7 @@ HEADERS = {
 
 
 class SecureHeaders:
-    """Adds them, to refusals too."""
+    """Adds the headers to every response, errors included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The pages: their frame, panels and controls. What they show is asked for by `static/status.js`."""
+"""The HTML of the pages: frame, panels and controls. `static/status.js` requests the data."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from monitoring.dashboards import DASHBOARDS
-from monitoring.dashboards.links import PAGE, alerts
+from monitoring.dashboards.links import PAGE, alerts_by_panel
 from monitoring.dashboards.panel import Dashboard, Panel, Row
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert
 from monitoring.status import runbook
-from monitoring.status.fill import variables
+from monitoring.status.selection import variables
 from monitoring.status.window import DEFAULT, WINDOWS
 
 BY_NAME: Mapping[str, Dashboard] = {dashboard.name: dashboard for dashboard in DASHBOARDS}
 ALERTS: Mapping[str, Alert] = {rule.name: rule for group in GROUPS for rule in group.rules if isinstance(rule, Alert)}
 FIRST = "overview"
 MAIN_ROWS = ("Now", "Requests", "Where the time goes")
-"""Rows of the first dashboard that make the main page."""
+"""Rows of the first dashboard that are shown on the main page."""
 
 
 def panel_id(title: str) -> str:
-    """A panel's id in its dashboard and in the page."""
+    """Returns a panel's id in its dashboard and in the page."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def panels(dashboard: Dashboard) -> dict[str, Panel]:
-    """The dashboard's panels by id."""
+    """Returns the dashboard's panels by id."""
     return {panel_id(panel.title): panel for panel in dashboard.panels}
 
 
 def main() -> str:
-    """The page `/status`."""
+    """Returns the page `/status`."""
     first = BY_NAME[FIRST]
     rows = [row for row in first.rows if row.title in MAIN_ROWS]
     return _dashboard(first, "Status", "/status", rows)
 
 
 def dashboard(name: str) -> str:
-    """The page of a dashboard; raises `KeyError`."""
+    """Returns the page of a dashboard; raises `KeyError`."""
     shown = BY_NAME[name]
-    return _dashboard(shown, _short(shown), f"/status/{name}", shown.rows)
+    return _dashboard(shown, _short_title(shown), f"/status/{name}", shown.rows)
 
 
 def alert(name: str) -> str:
-    """The page of an alert and its runbook; raises `KeyError`."""
+    """Returns the page of an alert with its runbook; raises `KeyError`."""
     shown = ALERTS[name]
     board = BY_NAME[shown.dashboard]
     facts = {
-        "Says": escape(shown.summary),
+        "Summary": escape(shown.summary),
         "Severity": escape(shown.severity),
         "Owner": escape(shown.owner),
-        "Fires when this holds for": escape(shown.wait),
+        "Must hold for": escape(shown.wait),
         "Expression": f"<pre><code>{escape(shown.expression)}</code></pre>",
-        "Dashboard": f'<a href="/status/{board.name}">{escape(_short(board))}</a>',
+        "Dashboard": f'<a href="/status/{board.name}">{escape(_short_title(board))}</a>',
     }
     listed = "".join(f"<dt>{escape(term)}</dt><dd>{value}</dd>" for term, value in facts.items())
     body = (
@@ -67,12 +67,12 @@ def alert(name: str) -> str:
 
 
 def problem(message: str) -> str:
-    """The page of an address that there is not."""
-    return _frame("Not here", "", f"<h1>Not here</h1><p>{escape(message)}</p>")
+    """Returns the page that reports an error, such as an unknown address."""
+    return _frame("Error", "", f"<h1>Error</h1><p>{escape(message)}</p>")
 
 
 def _dashboard(shown: Dashboard, title: str, address: str, rows: Iterable[Row]) -> str:
-    linked = alerts(shown, GROUPS)
+    linked = alerts_by_panel(shown, GROUPS)
     sections = "".join(
         f"<h2>{escape(row.title)}</h2>"
         f'<div class="grid">{"".join(_panel(panel, linked.get(panel.title, ())) for panel in row.panels)}</div>'
@@ -98,7 +98,7 @@ def _controls(shown: Dashboard) -> str:
         for seconds, text in ((0, "off"), (10, "10 s"), (30, "30 s"), (300, "5 min"))
     )
     return (
-        '<form class="controls" aria-label="What is shown">'
+        '<form class="controls" aria-label="Display options">'
         f'<label>Range <select id="range">{ranges}</select></label>{chosen}'
         f'<label>Refresh <select id="refresh">{refresh}</select></label>'
         '<button type="button" id="now">Refresh now</button></form>'
@@ -113,14 +113,14 @@ def _panel(panel: Panel, linked: Sequence[str]) -> str:
         f' data-kind="{panel.kind}" data-unit="{escape(panel.unit)}" data-stacked="{str(panel.stacked).lower()}"'
         f' data-steps="{escape(steps)}" data-base="{panel.base}" data-width="{panel.width}"'
         f' data-height="{panel.height}" aria-labelledby="{id}-title">'
-        f'<h3 id="{id}-title">{escape(panel.title)}</h3><p class="about">{_described(panel.description)}</p>'
+        f'<h3 id="{id}-title">{escape(panel.title)}</h3><p class="about">{_description_html(panel.description)}</p>'
         '<div class="drawn"></div><p class="message">Loading</p>'
         f"{_alert_links('Alerts', linked)}</section>"
     )
 
 
-def _described(text: str) -> str:
-    """A description, whose only mark is the backtick of Markdown."""
+def _description_html(text: str) -> str:
+    """Returns a description as HTML; its only markup is Markdown's backtick."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
@@ -135,12 +135,12 @@ def _alert_links(title: str, names: Sequence[str]) -> str:
     return f'<details class="alerts"><summary>{title} ({len(names)})</summary><ul>{items}</ul></details>'
 
 
-def _short(shown: Dashboard) -> str:
+def _short_title(shown: Dashboard) -> str:
     return shown.title.removeprefix("Headrace / ")
 
 
 def _frame(title: str, address: str, body: str, name: str = "") -> str:
-    pages = [("/status", "Status"), *((f"/status/{each.name}", _short(each)) for each in DASHBOARDS)]
+    pages = [("/status", "Status"), *((f"/status/{each.name}", _short_title(each)) for each in DASHBOARDS)]
     links = "".join(
         f'<li><a href="{url}"{" aria-current=page" * (url == address)}>{escape(text)}</a></li>' for url, text in pages
     )

@@ -1,10 +1,10 @@
-"""Why there is no answer, in one line."""
+"""Errors that the page shows."""
 
 from __future__ import annotations
 
 
 class Problem(Exception):
-    """What the page shows in place of an answer; `status` is the HTTP status."""
+    """An error that the page shows instead of data, in one line; `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Asks Prometheus over its HTTP API."""
+"""A client of Prometheus's HTTP API."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from monitoring.status.problem import Problem
 
 TIMEOUT_S = 10.0
 CONNECTIONS = 8
-"""Queries at once: a page has 28 panels, and Prometheus has other readers."""
+"""Most concurrent queries: a page has 28 panels, and Prometheus has other clients."""
 MOST_SERIES = 200
-"""Series of one query, beyond which neither a chart nor its reader makes anything of them."""
+"""Most series of one query: more make no readable chart."""
 
 
 class Prometheus:
-    """A Prometheus by its URL, which may have a path."""
+    """A Prometheus server; its URL may have a path."""
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
@@ -33,13 +33,13 @@ class Prometheus:
         await self._http.aclose()
 
     async def range(self, expression: str, start: float, end: float, step: int) -> list[dict[str, Any]]:
-        """Series with `metric` and `values`; raises `Problem`."""
+        """Returns series with `metric` and `values`; raises `Problem`."""
         asked = {"query": expression, "start": start, "end": end, "step": step}
         found: list[dict[str, Any]] = (await self._ask("query_range", asked))["result"]
         return found
 
     async def instant(self, expression: str) -> list[dict[str, Any]]:
-        """Series with `metric` and `value`, as of now; raises `Problem`."""
+        """Returns series with `metric` and the current `value`; raises `Problem`."""
         data = await self._ask("query", {"query": expression})
         if data["resultType"] == "scalar":
             return [{"metric": {}, "value": data["result"]}]
@@ -47,14 +47,14 @@ class Prometheus:
         return found
 
     async def label_values(self, label: str, selector: str, start: float, end: float) -> list[str]:
-        """The values of `label` on the series that `selector` finds between two times; raises `Problem`."""
+        """Returns the values of `label` on the series that `selector` finds between two times; raises `Problem`."""
         found: list[str] = await self._ask(
             f"label/{label}/values", {"match[]": selector, "start": start, "end": end}, post=False
         )
         return sorted(found)
 
     async def _ask(self, path: str, asked: Mapping[str, Any], *, post: bool = True) -> Any:
-        """The `data` of an answer. Queries are posted, since long ones do not fit into a URL."""
+        """Returns the `data` of a response. Queries are posted, since long ones do not fit into a URL."""
         late = Problem(504, f"Prometheus did not answer within {self._timeout_s:g} s; choose a shorter range")
         try:
             if post:
@@ -62,7 +62,7 @@ class Prometheus:
             else:
                 answer = await self._http.get(path, params=asked)
             if answer.status_code == 503 and "json" not in answer.headers.get("content-type", ""):
-                raise Problem(502, f"Prometheus at {self.url} is not ready yet; it reads what it had written")
+                raise Problem(502, f"Prometheus at {self.url} is not ready yet; it is loading its data")
             body = answer.json()
         except httpx.TimeoutException as error:
             raise late from error
@@ -70,13 +70,13 @@ class Prometheus:
             why = " ".join(str(error).split()) or type(error).__name__
             raise Problem(502, f"Prometheus at {self.url} does not answer: {why}") from error
         except ValueError as error:
-            raise Problem(502, f"what answers at {self.url} is no Prometheus (HTTP {answer.status_code})") from error
-        if not _is_its(body, query=post):
-            raise Problem(502, f"what answers at {self.url} is no Prometheus (HTTP {answer.status_code})")
+            raise Problem(502, f"the server at {self.url} is not Prometheus (HTTP {answer.status_code})") from error
+        if not _is_prometheus_answer(body, query=post):
+            raise Problem(502, f"the server at {self.url} is not Prometheus (HTTP {answer.status_code})")
         if body["status"] == "error":
             if body.get("errorType") in ("timeout", "canceled"):
                 raise late
-            raise Problem(502, f"Prometheus refuses the query: {' '.join(str(body.get('error')).split())[:300]}")
+            raise Problem(502, f"Prometheus rejected the query: {' '.join(str(body.get('error')).split())[:300]}")
         data = body["data"]
         if post and len(data["result"]) > MOST_SERIES:
             raise Problem(
@@ -85,8 +85,8 @@ class Prometheus:
         return data
 
 
-def _is_its(body: object, *, query: bool) -> bool:
-    """Whether an answer has the form of Prometheus's to a query, or else to a question for label values."""
+def _is_prometheus_answer(body: object, *, query: bool) -> bool:
+    """Returns whether a response has the form of Prometheus's to a query, or to a request for label values."""
     match body:
         case {"status": "error"}:
             return True

@@ -1,4 +1,4 @@
-"""A runbook as HTML."""
+"""Runbooks as HTML."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _REPOSITORY = "../../"
 
 
 def html(alert: str) -> str:
-    """The runbook of an alert without its first heading. Other runbooks are links, pages of the docs are named."""
+    """Returns an alert's runbook without its first heading, with links to other runbooks but not to docs pages."""
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = reader.parse((FOLDER / f"{alert}.md").read_text(encoding="utf-8"))
     if tokens[0].type == "heading_open":
         tokens = tokens[3:]
     for token in tokens:
         if token.children:
-            token.children = list(_linked(token.children))
+            token.children = list(_rewrite_links(token.children))
     rendered: str = reader.renderer.render(tokens, reader.options, {})
     return rendered
 
 
-def _linked(tokens: Sequence[Token]) -> Iterator[Token]:
-    """Links of the source's folders, as the page can follow them."""
+def _rewrite_links(tokens: Sequence[Token]) -> Iterator[Token]:
+    """Rewrites links to runbooks for the page, and replaces other links within the repository by their paths."""
     outside = ""
     for token in tokens:
         if token.type == "link_open":

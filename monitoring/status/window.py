@@ -1,4 +1,4 @@
-"""How far back a page looks, and how many points it draws."""
+"""Time ranges of a page, and their resolution."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 SCRAPE_S = 15
-"""Seconds between scrapes, at most: a rate needs four."""
+"""Longest expected scrape interval in seconds: a rate needs four scrapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A range that ends now; both in seconds."""
+    """A time range that ends now; range and step are in seconds."""
 
     seconds: int
     step: int
 
     @property
     def rate_interval(self) -> int:
-        """Seconds of `$__rate_interval`: as Grafana takes it, so that no sample between two points is lost."""
+        """`$__rate_interval` in seconds, computed as in Grafana, so that no sample between two points is lost."""
         return max(self.step + SCRAPE_S, 4 * SCRAPE_S)
 
 

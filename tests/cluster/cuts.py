@@ -66,7 +66,7 @@ def up_but(stack: Stack, cut: Cut, machine: Machine) -> str:
             cut.happen(machine)
 
     with suppress(ToolError):
-        stack.up(heard=heard)
+        stack.up(on_line=heard)
     assert happened, "".join(said)[-6000:]
     return "".join(said)
 

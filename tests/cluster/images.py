@@ -10,7 +10,8 @@ from infra.versions import PROMETHEUS as PROGRAM
 from tools.binaries.find import obtain
 from tools.cluster import cluster
 from tools.images import build
-from tools.images.oci import ImageConfig, Layer, write_archive
+from tools.images.layer import Layer
+from tools.images.oci import ImageConfig, write_archive
 
 PROMETHEUS = "docker.io/headrace/prometheus:1"
 

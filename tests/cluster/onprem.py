@@ -21,7 +21,7 @@ from tools.binaries import find
 from tools.cluster.layout import IMAGES, IMAGES_INSIDE
 from tools.cluster.onprem import Stack
 from tools.machines import network
-from tools.machines.machine import Machine, Mount, machines
+from tools.machines.machine import Machine, Mount, all_machines
 from tools.stack.question import QUESTION
 from tools.stack.workspace import BACKEND
 
@@ -81,7 +81,7 @@ def running(*names: str) -> Iterator[dict[str, Machine]]:
     finally:
         for machine in made.values():
             machine.wipe()
-        if not machines():
+        if not all_machines():
             network.down()
 
 

@@ -13,7 +13,7 @@ from infra.targets.layout import CHECKOUT
 from tests.cluster.pods import LISTEN, PORT, Kubectl, new_namespace, pod, start
 from tests.wait import eventually
 from tools.cluster import cluster as life
-from tools.cluster import images, load, volumes
+from tools.cluster import image_loader, images, volumes
 from tools.cluster.layout import NODES, VOLUMES, WORKERS
 from tools.images.oci import ImageConfig, write_archive
 from tools.machines.root import debian_root
@@ -238,8 +238,8 @@ def test_an_archive_is_loaded_once_and_found_by_name_and_digest(
         assert life.load_archives([file]) == {"docker.io/headrace/version:test": digest}
         names[f"headrace/version@{digest}"] = version
         for node in WORKERS:
-            assert load.present(node)["docker.io/headrace/version:test"] == digest
-    monkeypatch.setattr(load, "_share", _refuse)
+            assert image_loader.present_images(node)["docker.io/headrace/version:test"] == digest
+    monkeypatch.setattr(image_loader, "_share", _refuse)
     life.load_archives([tmp_path / "2.tar"])  # is there, so nothing is imported
     monkeypatch.undo()
     names["headrace/version:test"] = "2"

@@ -31,7 +31,7 @@ from tools.machines.machine import KEY, Machine
 @pytest.fixture
 def bundle() -> Path:
     check()
-    return bundles.cached()
+    return bundles.cached_bundle()
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def downloads(bundle: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, downloads: str) -> None:
-    machine = Machine.named("op-w2")
+    machine = Machine.load("op-w2")
     before = listing(machine)
     task = Task(lambda words: None)
 

@@ -14,7 +14,7 @@ from tests.cluster.residue import Residue
 from tests.wait import last
 from tools.cluster.layout import WORKERS
 from tools.machines import cgroups, host, network
-from tools.machines.machine import Machine, Mount, machines
+from tools.machines.machine import Machine, Mount, all_machines
 from tools.report import ToolError
 
 
@@ -26,7 +26,7 @@ def spare() -> Iterator[Machine]:
     machine = Machine("spare", "10.251.0.31")
     yield machine
     machine.wipe()
-    if not machines():
+    if not all_machines():
         network.down()
     # What works for another machine at this moment ends; keys are shared by all machines.
     left = last(lambda: Residue.now() - before, lambda left: left == Residue(files=left.files))
@@ -102,7 +102,7 @@ def test_folders_of_the_host_are_seen_as_declared(spare: Machine, tmp_path: Path
     assert machine.run(["cat", "/opt/fixed"]).stdout == "from the host"
     with pytest.raises(ToolError, match="Read-only file system"):
         machine.run(["sh", "-c", "echo > /opt/fixed"])
-    assert Machine.named("spare") == machine
+    assert Machine.load("spare") == machine
 
 
 def test_input_arguments_and_failures_pass_unchanged(worker: Machine) -> None:

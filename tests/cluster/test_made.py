@@ -28,7 +28,7 @@ Machines = Mapping[str, frozenset[str]]
 
 @pytest.fixture
 def made(cluster: Machines) -> Stack:
-    return life.made()
+    return life.onprem_stack()
 
 
 def nodes(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
@@ -61,7 +61,7 @@ def test_one_up_makes_a_cluster(kubectl: Kubectl, made: Stack) -> None:
     assert KUBERNETES.go is not None
     versions = {node["status"]["nodeInfo"]["kubeletVersion"] for node in found.values()}
     assert versions == {f"v{KUBERNETES.go.version}"}
-    assert life.asked(made.settings) == []
+    assert life.onprem_problems(made.settings) == []
 
 
 def test_a_second_up_changes_nothing(made: Stack) -> None:
@@ -113,16 +113,16 @@ def test_a_worker_leaves_and_comes_back(cluster: Machines, kubectl: Kubectl, mad
     moments = [(leaver.name, f"{leaver.name}: {words}") for words in ("Kubernetes 1", r"\d+ images", "kubeadm join")]
     [cut] = seeded(moments)
     whole = made.settings
-    made.wants(whole | {"hosts": [host for host in whole["hosts"] if host["name"] != leaver.name]})
+    made.configure(whole | {"hosts": [host for host in whole["hosts"] if host["name"] != leaver.name]})
     try:
         made.up()
         assert ready(kubectl).keys() == {machine.name for machine in NODES} - {leaver.name}
         if cluster:
             assert differences(leaver, cluster) == ([], [])
-        made.wants(whole)
+        made.configure(whole)
         up_but(made, cut, leaver)
     finally:
-        made.wants(whole)
+        made.configure(whole)
         made.up()
         life.up()  # leads to its pods, which have other addresses now
     assert ready(kubectl) == {machine.name: True for machine in NODES}

@@ -32,8 +32,8 @@ from tests.servers import Postgres
 from tools import charts
 from tools.binaries import find
 from tools.cluster import bundle as bundles
+from tools.cluster.image_loader import load_images
 from tools.cluster.images import TOOLS
-from tools.cluster.load import load
 from tools.cluster.onprem import Stack, host
 from tools.images.build import build
 from tools.machines import network
@@ -82,7 +82,7 @@ class Site:
 
     def wants(self, *names: str, **more: Any) -> OnPrem:
         # The operator owns the driver: no machine of the tests has one.
-        self.stack.wants(onprem.wanted(*self.hosts(*names), bundle=str(self.bundle), driver="operator", **more))
+        self.stack.configure(onprem.wanted(*self.hosts(*names), bundle=str(self.bundle), driver="operator", **more))
         return OnPrem.model_validate(self.stack.settings)
 
     def up_but(self, cut: Cut) -> str:
@@ -121,7 +121,7 @@ class Site:
 @pytest.fixture(scope="module")
 def bundle() -> Path:
     check_host()
-    return bundles.cached()
+    return bundles.cached_bundle()
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def site(
     """`images`: archives that the first worker holds beforehand, as one that has pulled from a registry does."""
     with running(*names) as machines:
         for archive in images:
-            load([machines["op-w1"]], archive)
+            load_images([machines["op-w1"]], archive)
         before = listings(machines.values())
         yield Site(machines, before, stack(folder / "stack"), bundle)
 
@@ -337,7 +337,7 @@ def test_an_up_that_was_cut_goes_on(bundle: Path, tmp_path: Path, cut: Cut) -> N
 
 def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
     names = (*PLANES, "op-w1")
-    bundle = bundles.make(tmp_path / "bundle", tmp_path, "keepalived")
+    bundle = bundles.make_bundle(tmp_path / "bundle", tmp_path, "keepalived")
     with site(bundle, tmp_path, *names) as made:
         made.wants(*names, virtual_ip=VIRTUAL_IP)
         made.stack.up()
@@ -357,7 +357,7 @@ def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
 
 def test_a_control_plane_that_died_is_replaced(tmp_path: Path) -> None:
     """It never answers again: its node and its member of etcd go, another machine takes its place."""
-    bundle = bundles.make(tmp_path / "bundle", tmp_path, "keepalived")
+    bundle = bundles.make_bundle(tmp_path / "bundle", tmp_path, "keepalived")
     with site(bundle, tmp_path, *PLANES, "op-w2") as made:
         made.wants(*PLANES, virtual_ip=VIRTUAL_IP)
         made.stack.up()
@@ -377,7 +377,7 @@ def test_a_control_plane_that_died_is_replaced(tmp_path: Path) -> None:
 
 def test_an_upgrade_by_one_minor(bundle: Path, tmp_path: Path) -> None:
     """Kubernetes of the minor before is built, which takes minutes."""
-    before = bundles.cached(KUBERNETES_BEFORE)
+    before = bundles.cached_bundle(KUBERNETES_BEFORE)
     with site(before, tmp_path, "op-cp1", *WORKERS) as made:
         names = ("op-cp1", *WORKERS)
         old = find.obtain(KUBERNETES_BEFORE).version

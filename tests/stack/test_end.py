@@ -23,7 +23,7 @@ import pytest
 
 from infra.providers.session import Session, Stat
 from infra.targets.layout import CHECKOUT
-from monitoring.shown import INJECTED
+from monitoring.alert_evidence import INJECTED
 from tests.load import Load, healed, nothing_lost
 from tests.stack.kills import AGENT, kill_under_load
 from tests.stack.life import chat, command, files, gone, members, search, streaming

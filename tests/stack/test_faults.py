@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from infra.config import StackConfig
-from monitoring.shown import INJECTED
+from monitoring.alert_evidence import INJECTED
 from tests.load import CHAT, Load, healed, nothing_lost
 from tests.stack.burst import Burst
 from tests.stack.kills import AGENT, kill_under_load
@@ -82,7 +82,7 @@ def test_up_heals_the_rest(stack, watch, record, titles, alerts):
 def test_more_requests_than_places_are_refused(stack, watch):
     config = StackConfig(**{k: v for k, v in stack.settings().items() if k in ("gateway", "limits")})
     places = config.gateway.replicas * (config.limits.in_flight + config.limits.queue)
-    alerts = INJECTED["more callers than places"]
+    alerts = INJECTED["more concurrent requests than are admitted"]
     watch.quiet(alerts)
     since = time.time()
     with Burst(stack, places + TOO_MANY) as burst:
@@ -95,7 +95,7 @@ def test_more_requests_than_places_are_refused(stack, watch):
 
 @pytest.mark.soak
 def test_a_slow_database_is_told(stack, watch):
-    alerts = INJECTED["the database is locked again and again"]
+    alerts = INJECTED["the database is locked repeatedly"]
     watch.quiet(alerts)
     since, stop = time.time(), threading.Event()
 
@@ -120,7 +120,7 @@ def test_a_slow_database_is_told(stack, watch):
 @pytest.mark.soak
 def test_ingestion_that_does_not_go_on_is_told(stack, watch):
     """Background work is paused, as a backup does; instead of an hour's wait a job is dated back by one."""
-    alerts = INJECTED["ingestion is held, and a file has waited for an hour"]
+    alerts = INJECTED["ingestion is paused while a file waits for an hour"]
     watch.quiet(alerts)
     since = time.time()
     with closing(sqlite3.connect(stack.layout.data / "headrace.db", timeout=30, isolation_level=None)) as database:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from monitoring.shown import INJECTED
+from monitoring.alert_evidence import INJECTED
 from tests import monitored
 from tests.stack.mixed import Mixed
 from tests.stack.watch import Watch
@@ -36,11 +36,11 @@ def verdict(stack: Stack, watch: Watch) -> Verdict:
     since = time.time()
     with Mixed(stack) as load:
         time.sleep(LOAD_S)
-        watch.fire(INJECTED["a load of questions without an answer"], since, WITHIN_S)
+        watch.fire(INJECTED["a load of unanswerable questions"], since, WITHIN_S)
         load.turn()
         time.sleep(LOAD_S)
         mistakes = list(_mistakes(watch))
-        watch.fire(INJECTED["a mixed load with callers' mistakes"], since, WITHIN_S)
+        watch.fire(INJECTED["a mixed load with invalid requests"], since, WITHIN_S)
     return Verdict(load.problems, mistakes, watch.broken())
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import httpx
 import yaml
 
-from monitoring import scaled
+from monitoring import scaled_rules
 from monitoring.rules_file import document
 from tests.monitored import ask
 from tests.servers import Server
@@ -22,7 +22,7 @@ from tests.wait import eventually
 from tools.binaries import find
 
 SCALE = 120
-"""An hour is half a minute, and windows of 40 minutes and less are 20 s (see `monitoring.burn.FEWEST_S`)."""
+"""An hour is half a minute, and windows of 40 minutes and less are 20 s (see `monitoring.burn_rate.FEWEST_S`)."""
 EVERY_S = 3
 """Seconds between two scrapes, and how long one may take."""
 WITHIN_S = 90
@@ -30,14 +30,14 @@ WITHIN_S = 90
 
 
 class Watch(Server):
-    """Prometheus with `monitoring.scaled`'s rules; `close` ends it."""
+    """Prometheus with `monitoring.scaled_rules`'s rules; `close` ends it."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__()
         self._theirs = stack.layout.state / "prometheus.yml"
         self._settings = self.folder / "prometheus.yml"
         self.port = self._port()
-        (self.folder / "rules.yaml").write_text(json.dumps(document(scaled.groups(SCALE))))
+        (self.folder / "rules.yaml").write_text(json.dumps(document(scaled_rules.scaled_groups(SCALE))))
         self.refresh()
         self.url = f"http://127.0.0.1:{self.port}"
         self._start(

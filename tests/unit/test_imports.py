@@ -137,7 +137,6 @@ LONG = {
     "serving/retrieval/index.py": 415,
     "serving/security/erasure.py": 475,
     "serving/store/relational/tables.py": 545,
-    "tools/images/oci.py": 405,
 }
 """Files that are still to be divided, and lines that they have at most until then."""
 FULL: dict[str, int] = {}

@@ -1,1 +1,1 @@
-"""A real Kubernetes for the tests: the on-prem target makes it of nested machines, without an image registry."""
+"""A real Kubernetes for the tests: the on-prem target creates it on nested machines, without an image registry."""

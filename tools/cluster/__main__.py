@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.cluster import cluster
 from tools.cluster.layout import BIN, KUBECONFIG, NODES
-from tools.images.oci import ArchiveError
+from tools.images.layer import ArchiveError
 from tools.report import ToolError, say
 
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; `python -m tools.cluster up` starts anew, `down` removes what was made")
+        say("interrupted; run `python -m tools.cluster up` to start again, or `down` to clean up")
         return 130
     return 0
 
@@ -57,19 +57,21 @@ def _status() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    commands.add_parser("prepare", help="obtain all that `up` needs (Debian's packages when root), which takes minutes")
-    up = commands.add_parser("up", help="bring the cluster up; nothing happens to one that runs")
+    commands.add_parser(
+        "prepare", help="obtain all that `up` needs (Debian packages only as root), which takes minutes"
+    )
+    up = commands.add_parser("up", help="bring the cluster up, unless it is running")
     up.add_argument(
         "--default-class",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="make the storage class `shared` the default one",
+        help="make `shared` the default storage class",
     )
-    commands.add_parser("down", help="end the cluster and delete everything that it left on this host")
-    commands.add_parser("status", help="say whether it is up; the exit status is 1 if it is not")
+    commands.add_parser("down", help="stop the cluster and delete everything that it left on this host")
+    commands.add_parser("status", help="print whether it is up; the exit status is 1 if it is not")
     load = commands.add_parser("load", help="load OCI image archives into the workers")
     load.add_argument("archives", nargs="+", type=Path, metavar="archive")
-    commands.add_parser("env", help="print KUBECONFIG and a PATH with kubectl, to be evaluated by a shell")
+    commands.add_parser("env", help="print shell commands that set KUBECONFIG and add kubectl to PATH")
     commands.add_parser("kubeconfig", help="print the path of the cluster's kubeconfig")
     return parser
 

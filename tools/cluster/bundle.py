@@ -1,4 +1,4 @@
-"""Offline bundles for machines of the tests: Kubernetes, the images that a cluster starts with, Debian's packages."""
+"""Offline bundles for the tests' machines: Kubernetes, the images that a cluster starts with, and Debian packages."""
 
 import hashlib
 import io
@@ -21,11 +21,11 @@ from tools.machines.root import debian_root
 from tools.report import ToolError, say
 
 
-def cached(kit: Kit = KUBERNETES) -> Path:
-    """The bundle of this Kubernetes, from the cache or made.
+def cached_bundle(kit: Kit = KUBERNETES) -> Path:
+    """Returns the bundle of this Kubernetes, creating it if it is not in the cache.
 
     Raises:
-        ToolError: something that goes into it cannot be had.
+        ToolError: a part of it cannot be obtained.
     """
     found = find.obtain(kit)
     files = {**binaries(), **found.files}
@@ -40,12 +40,12 @@ def cached(kit: Kit = KUBERNETES) -> Path:
             for old in folder.parent.glob(f"cluster-bundle-{found.version}-*"):
                 shutil.rmtree(old)
             with tempfile.TemporaryDirectory(prefix=".cluster-bundle-", dir=folder.parent) as work:
-                make(Path(work) / "bundle", Path(work), kit=kit).rename(folder)
+                make_bundle(Path(work) / "bundle", Path(work), kit=kit).rename(folder)
     return folder
 
 
-def make(folder: Path, work: Path, *packages: str, kit: Kit = KUBERNETES) -> Path:
-    """Writes a bundle with packages that the machines lack; `work` is a folder for what is on the way."""
+def make_bundle(folder: Path, work: Path, *packages: str, kit: Kit = KUBERNETES) -> Path:
+    """Writes a bundle with packages that the machines lack; `work` is a folder for temporary files."""
     found = find.obtain(kit)
     files = {**binaries(), **found.files}
     names = _image_names(files["kube"], found.version)
@@ -53,17 +53,17 @@ def make(folder: Path, work: Path, *packages: str, kit: Kit = KUBERNETES) -> Pat
     (tools := work / "tools").mkdir()
     for name in BINARIES:
         (tools / name).symlink_to(files["kube"])
-    _with_aliases(archive, work / "images.tar", images.aliases(names))
+    _add_aliases(archive, work / "images.tar", images.component_aliases(names))
     archive.unlink()
     programs = {name: tools / name for name in BINARIES}
-    debs = _packages(work / "packages", *packages) if packages else []
+    debs = _download_packages(work / "packages", *packages) if packages else []
     bundle.make(folder, found.version, programs, [work / "images.tar"], debs)
     (work / "images.tar").unlink()
     return folder
 
 
 def _image_names(kube: Path, version: str) -> Sequence[str]:
-    """The images that kubeadm would pull."""
+    """Returns the names of the images that kubeadm would pull."""
     done = subprocess.run(
         [kube, "kubeadm", "config", "images", "list", f"--kubernetes-version=v{version}"],
         capture_output=True,
@@ -74,8 +74,8 @@ def _image_names(kube: Path, version: str) -> Sequence[str]:
     return done.stdout.split()
 
 
-def _with_aliases(archive: Path, out: Path, aliases: Mapping[str, str]) -> None:
-    """The same images under further names: alias to a name in the archive."""
+def _add_aliases(archive: Path, out: Path, aliases: Mapping[str, str]) -> None:
+    """Copies an archive and adds aliases, each for an image in the archive."""
     with tarfile.open(archive) as source, tarfile.open(out, "w") as target:
         for member in source:
             content = source.extractfile(member)
@@ -92,14 +92,14 @@ def _with_aliases(archive: Path, out: Path, aliases: Mapping[str, str]) -> None:
             target.addfile(member, content)
 
 
-def _packages(folder: Path, *names: str) -> list[Path]:
-    """What the machines lack of these packages and of what they depend on, from this host's mirror."""
+def _download_packages(folder: Path, *names: str) -> list[Path]:
+    """Downloads those of the packages and their dependencies that the machines lack, from this host's mirror."""
     (folder / "partial").mkdir(parents=True)
     status = debian_root() / "var/lib/dpkg/status"
     options = (f"-oDir::State::status={status}", f"-oDir::Cache::archives={folder}/", "-oDebug::NoLocking=1")
     fetch = ["apt-get", *options, "-oAPT::Sandbox::User=root", "install", "-qq", "-y", "--download-only"]
     fetch += ["--no-install-recommends", *names]
-    if subprocess.run(fetch, capture_output=True).returncode:  # a host whose lists are old, or that has none
+    if subprocess.run(fetch, capture_output=True).returncode:  # the host's package lists are old or missing
         subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run(fetch, check=True, stdout=subprocess.DEVNULL)
     return sorted(folder.glob("*.deb"))

@@ -1,4 +1,4 @@
-"""The cluster's life: up, down, and what it is now."""
+"""The lifecycle of the test cluster: preparation, up, down and status."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ from infra.onprem_config import OnPrem, mistakes
 from infra.versions import KUBERNETES
 from tools.binaries import find
 from tools.bundle import IMAGES as IMAGES_FILE
-from tools.cluster import bundle, load, onprem, volumes
+from tools.cluster import bundle, image_loader, onprem, volumes
 from tools.cluster.kubectl import binaries, kubectl
 from tools.cluster.layout import (
     BIN,
@@ -39,48 +39,48 @@ from tools.cluster.layout import (
 )
 from tools.machines import host, network
 from tools.machines.folder import FOLDER as MACHINES
-from tools.machines.machine import Machine, machines
+from tools.machines.machine import Machine, all_machines
 from tools.machines.root import debian_root
 from tools.report import ToolError, say
 
 _STEP = re.compile(r"\b(?:\w+: (?:Kubernetes |\d+ images|kubeadm )|waiting for )")
-"""What the target says of its steps, in Pulumi's output."""
+"""The lines in Pulumi's output with which the target reports its steps."""
 
 
 @dataclass
 class Progress:
-    """Says what is done, and when."""
+    """Prints steps with their times."""
 
     start: float = field(default_factory=time.monotonic)
-    said: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
     def __call__(self, what: str) -> None:
         say(f"cluster: {time.monotonic() - self.start:5.1f} s  {what}")
 
-    def heard(self, line: str) -> None:
-        """A line that Pulumi prints; it says a step again when the next one begins."""
-        if (found := _STEP.search(line)) and (step := line[found.start() :].strip()) not in self.said:
-            self.said.add(step)
+    def on_line(self, line: str) -> None:
+        """Prints the step in a line of Pulumi's output, once, since Pulumi repeats a step when the next one begins."""
+        if (found := _STEP.search(line)) and (step := line[found.start() :].strip()) not in self.reported:
+            self.reported.add(step)
             self(step)
 
 
 def prepare() -> None:
-    """Obtains all that `up` needs: Debian's packages, the programs, the machines' root and the images.
+    """Obtains all that `up` needs: Debian packages, binaries, the machines' root file system and the images.
 
     Raises:
-        ToolError: something cannot be had; the text says what to do.
+        ToolError: something cannot be obtained; the text says what to do.
     """
     host.prepare()
     host.check()
     debian_root()
     find.ensure(["pulumi"])
-    bundle.cached()
+    bundle.cached_bundle()
 
 
 def up(*, default_class: bool = True, booted: Callable[[], None] = lambda: None) -> None:
-    """Brings the cluster up; one that runs is left as it is, but for volumes that nobody holds any more and routes.
+    """Brings the cluster up; if it is running, only renews released volumes and routes.
 
-    `booted` is called when the machines are new, with the images that a cluster starts with and nothing else.
+    `booted` is called when the new machines have the images that a cluster starts with, and nothing else.
 
     Raises:
         ToolError: this host cannot run it, or a step failed.
@@ -91,23 +91,23 @@ def up(*, default_class: bool = True, booted: Callable[[], None] = lambda: None)
             volumes.renew(kubectl, default=default_class)
             _route()
             return
-        given = bundle.cached()
+        bundle_folder = bundle.cached_bundle()
         progress = Progress()
         _wipe()
         for folder in (BIN, IMAGES, VOLUMES):
             folder.mkdir(parents=True)
         (BIN / "kubectl").symlink_to(binaries()["kube"])
         network.up()
-        _each(NODES, lambda node: node.up())
-        progress("machines answer")
-        load.load(NODES, given / IMAGES_FILE)  # which takes a tenth of the time that it takes over SSH
-        progress("images are in the machines")
+        _for_each(NODES, lambda node: node.up())
+        progress("machines are up")
+        image_loader.load_images(NODES, bundle_folder / IMAGES_FILE)  # ten times as fast as over SSH
+        progress("images are loaded")
         booted()
-        stack = made()
-        stack.wants(settings(given, *NODES))
-        if problems := asked(stack.settings):
+        stack = onprem_stack()
+        stack.configure(onprem_settings(bundle_folder, *NODES))
+        if problems := onprem_problems(stack.settings):
             raise ToolError(f"the machines cannot become a cluster: {'; '.join(problems)}")
-        stack.up(heard=progress.heard)
+        stack.up(on_line=progress.on_line)
         KUBECONFIG.touch(mode=0o600)
         KUBECONFIG.write_text(stack.kubeconfig())
         volumes.renew(kubectl, default=default_class)
@@ -116,22 +116,22 @@ def up(*, default_class: bool = True, booted: Callable[[], None] = lambda: None)
 
 
 def down() -> None:
-    """Ends the cluster and deletes everything that it left on this host."""
+    """Stops the cluster and deletes everything that it left on this host."""
     with _locked():
         _wipe()
         shutil.rmtree(FOLDER)
 
 
-def made() -> onprem.Stack:
-    """The stack that makes the cluster."""
+def onprem_stack() -> onprem.Stack:
+    """Returns the Pulumi stack that creates the cluster."""
     return onprem.Stack(STACK)
 
 
-def settings(given: Path, *nodes: Machine) -> dict[str, Any]:
-    """What the on-prem target is to make of these machines with a bundle."""
+def onprem_settings(bundle_folder: Path, *nodes: Machine) -> dict[str, Any]:
+    """Returns the on-prem target's settings for these machines and a bundle."""
     return {
         "hosts": [_host(node) for node in nodes],
-        "bundle": str(given),
+        "bundle": str(bundle_folder),
         "kubernetes_version": find.obtain(KUBERNETES).version,
         "pod_range": PODS,
         "service_range": SERVICES,
@@ -139,17 +139,17 @@ def settings(given: Path, *nodes: Machine) -> dict[str, Any]:
     }
 
 
-def asked(wanted: dict[str, Any]) -> list[str]:
-    """What keeps machines from what is wanted of them: the target's own checks."""
-    given = OnPrem.model_validate(wanted)
-    return [str(mistake) for mistake in (*mistakes(given), *preflight.mistakes(given, onprem.NAME))]
+def onprem_problems(wanted: dict[str, Any]) -> list[str]:
+    """Returns the problems that the target's own checks find in settings and machines."""
+    bundle_folder = OnPrem.model_validate(wanted)
+    return [str(mistake) for mistake in (*mistakes(bundle_folder), *preflight.mistakes(bundle_folder, onprem.NAME))]
 
 
 def running() -> bool:
-    """True when every machine is on and the API server says that all nodes are ready."""
+    """Returns whether every machine is on and all nodes are ready."""
     if not KUBECONFIG.exists():
         return False
-    for _ in range(3):  # an API server under load may be late, and not to know is no reason to make all anew
+    for _ in range(3):  # a slow API server under load is no reason to create the cluster again
         if any(node.pid is None for node in NODES):
             return False
         with contextlib.suppress(ToolError):
@@ -177,7 +177,7 @@ def load_archives(archives: Sequence[Path]) -> dict[str, str]:
         raise ToolError("the cluster is not up: `python -m tools.cluster up`")
     loaded: dict[str, str] = {}
     for archive in archives:
-        loaded |= load.load(WORKERS, archive)
+        loaded |= image_loader.load_images(WORKERS, archive)
     return loaded
 
 
@@ -187,15 +187,15 @@ def _host(node: Machine) -> dict[str, Any]:
 
 
 def _route() -> None:
-    """Makes Services and pods reachable from the host: each node's pods by way of it, so that answers come back so."""
+    """Makes Services and pods reachable from the host: each node's pods through that node, as replies come that way."""
     network.unroute()
     network.route(SERVICES, CONTROL_PLANE.ip)
     subnets = kubectl("get", "nodes", "-o=jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR}{'\\n'}{end}")
     for name, subnet in (line.split() for line in subnets.splitlines()):
-        network.route(subnet, Machine.named(name).ip)
+        network.route(subnet, Machine.load(name).ip)
 
 
-def _each(nodes: Sequence[Machine], action: Callable[[Machine], object]) -> None:
+def _for_each(nodes: Sequence[Machine], action: Callable[[Machine], object]) -> None:
     with ThreadPoolExecutor(len(nodes)) as pool:
         list(pool.map(action, nodes))
 
@@ -204,7 +204,7 @@ def _wipe() -> None:
     network.unroute()
     for node in NODES:
         node.wipe()
-    if not machines():
+    if not all_machines():
         network.down()
         shutil.rmtree(MACHINES, ignore_errors=True)
     for path in (BIN, IMAGES, VOLUMES, STACK):
@@ -220,9 +220,9 @@ def _locked() -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say("cluster: another process is at it, waiting")
+                say("cluster: waiting for another process")
                 fcntl.flock(file, fcntl.LOCK_EX)
-            if not os.fstat(file.fileno()).st_nlink:  # `down` deleted it while this process waited
+            if not os.fstat(file.fileno()).st_nlink:  # `down` deleted the file while this process waited
                 continue
             yield
             return

@@ -1,4 +1,4 @@
-"""The cluster's own images, made from our binaries and a few of Debian's, under the names that others know them by."""
+"""The cluster's images, made from Headrace's binaries and a few of Debian's, under their upstream names."""
 
 import hashlib
 import re
@@ -11,7 +11,8 @@ from pathlib import Path
 from infra.onprem.network import IMAGE as KUBE_ROUTER
 from infra.versions import KUBERAY
 from tools import cache
-from tools.images.oci import ImageConfig, Layer, write_archive, write_bundle
+from tools.images.layer import Layer
+from tools.images.oci import ImageConfig, write_archive, write_bundle
 from tools.machines.root import debian_root
 
 BINARIES = ("kube", "pause", "coredns", "kube-router", "ray-operator")
@@ -43,22 +44,22 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin"}
 
 
 def digest(binaries: Mapping[str, Path], names: Iterable[str]) -> str:
-    """Names all that goes into the images."""
+    """Returns a digest of everything that goes into the images."""
     total = hashlib.sha256(Path(__file__).read_bytes())
     for part in (debian_root().name, *names, *(cache.sha256(binaries[name]) for name in BINARIES)):
         total.update(f"{part}\0".encode())
     return total.hexdigest()
 
 
-def aliases(names: Iterable[str]) -> dict[str, str]:
-    """Name by name that is the same image: the components are one binary."""
+def component_aliases(names: Iterable[str]) -> dict[str, str]:
+    """Maps names of components' images to the one image that they all are: the components are one binary."""
     chosen = {component: name for name in names for component in _COMPONENTS if f"/{component}:" in name}
     first = chosen.pop("kube-apiserver")
     return dict.fromkeys(chosen.values(), first)
 
 
-def named(names: Iterable[str], component: str) -> str:
-    """The one of kubeadm's names that is the component's."""
+def component_image(names: Iterable[str], component: str) -> str:
+    """Returns kubeadm's image name of a component."""
     (name,) = (name for name in names if f"/{component}:" in name)
     return name
 
@@ -79,7 +80,7 @@ def write(file: Path, binaries: Mapping[str, Path], names: Sequence[str]) -> Non
             (components / component).symlink_to("kube")
         local = "/usr/local/bin"
         made: dict[str, tuple[Sequence[Layer | Path], ImageConfig]] = {
-            named(names, "kube-apiserver"): (
+            component_image(names, "kube-apiserver"): (
                 [folder, Layer(binaries["kube"], f"{local}/kube", mode=0o755), Layer(components, local)],
                 ImageConfig(env=_ENVIRONMENT),
             ),
@@ -87,11 +88,11 @@ def write(file: Path, binaries: Mapping[str, Path], names: Sequence[str]) -> Non
                 [folder, Layer(binaries["kube-router"], f"{local}/kube-router", mode=0o755)],
                 ImageConfig(env=_ENVIRONMENT),
             ),
-            named(names, "coredns"): (
+            component_image(names, "coredns"): (
                 [Layer(binaries["coredns"], "/coredns", mode=0o755)],
                 ImageConfig(entrypoint=["/coredns"]),
             ),
-            named(names, "pause"): (
+            component_image(names, "pause"): (
                 [Layer(binaries["pause"], "/pause", mode=0o755)],
                 ImageConfig(entrypoint=["/pause"], user="65535:65535"),
             ),
@@ -111,7 +112,7 @@ def write(file: Path, binaries: Mapping[str, Path], names: Sequence[str]) -> Non
 
 
 def tools(root: Path, folder: Path) -> Path:
-    """A small root with programs of Debian's and the libraries that they load."""
+    """Creates a small root file system with Debian's programs and the libraries that they load."""
     for path in ("usr/bin", "usr/lib", "usr/lib64", "etc", "run", "tmp", "var/lib"):
         (folder / path).mkdir(parents=True)
     for link, target in {"bin": "usr/bin", "sbin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64"}.items():
@@ -129,7 +130,7 @@ def tools(root: Path, folder: Path) -> Path:
     plugins = next((root / "usr/lib").glob("*-linux-gnu/xtables"))
     shutil.copytree(plugins, folder / plugins.relative_to(root), dirs_exist_ok=True)
     shutil.copytree(root / "etc/iproute2", folder / "etc/iproute2")  # kube-router adds a routing table of its own
-    links = {"sh": "dash", "modprobe": "true"}  # a container loads no module: the host's kernel has it or not
+    links = {"sh": "dash", "modprobe": "true"}  # a container cannot load kernel modules
     links |= {f"{family}{verb}": "xtables-nft-multi" for family in ("iptables", "ip6tables") for verb in _VERBS}
     for link, target in links.items():
         (folder / "usr/bin" / link).symlink_to(target)

@@ -1,4 +1,4 @@
-"""kubectl, against the cluster of the tests."""
+"""kubectl for the test cluster."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tools.report import ToolError
 
 @cache
 def binaries() -> Mapping[str, Path]:
-    """The programs that the cluster is made of, obtained if they are not there."""
+    """Returns the cluster's binaries, obtaining those that are missing."""
     return find.ensure(BINARIES, CLUSTER_KITS)
 
 
@@ -23,7 +23,7 @@ def kubectl(*arguments: str, input: str | None = None, timeout: float | None = N
     """Runs kubectl and returns what it prints.
 
     Raises:
-        ToolError: it failed; the text is its own.
+        ToolError: it failed; the text is its error message.
         subprocess.TimeoutExpired: it took more than `timeout` seconds.
     """
     done = subprocess.run(

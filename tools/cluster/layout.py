@@ -1,4 +1,4 @@
-"""Names, addresses and folders of the cluster."""
+"""Names, addresses and folders of the test cluster."""
 
 from infra.targets.layout import CHECKOUT
 from tools.machines.machine import Machine, Mount
@@ -9,7 +9,7 @@ BIN = FOLDER / "bin"
 IMAGES = FOLDER / "images"
 VOLUMES = FOLDER / "volumes"
 STACK = FOLDER / "stack"
-"""Of Pulumi: the machines and their cluster."""
+"""The Pulumi stack of the machines and their cluster."""
 
 # Where the machines see the host's folders.
 IMAGES_INSIDE = "/mnt/images"
@@ -25,4 +25,4 @@ POOL = "workers"
 PODS = "10.245.0.0/16"
 SERVICES = "10.97.0.0/16"
 LOCAL_VOLUMES = "/var/lib/headrace-volumes"
-"""On each worker: of the storage class that the on-prem target makes."""
+"""The folder on each worker for the storage class that the on-prem target creates."""

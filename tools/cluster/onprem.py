@@ -1,4 +1,4 @@
-"""The on-prem target on nested machines: a Pulumi stack with their cluster alone."""
+"""The on-prem target on nested machines: a Pulumi stack that contains only their cluster."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tools.machines.machine import KEY, Machine
 from tools.report import ToolError
 
 NAME = "onprem"
-"""Of the stack, and so the owner of its machines."""
+"""The stack's name, and so the owner of its machines."""
 
 PROGRAM = """
 import pathlib
@@ -27,19 +27,19 @@ from infra.targets.onprem import onprem
 settings = OnPrem.model_validate_json(pathlib.Path("settings.json").read_text())
 pulumi.export("kubeconfig", onprem(settings, pulumi.get_stack()).kubeconfig)
 """
-_SAID = 6000
-"""Characters of a failure's end that are shown."""
+_TAIL_CHARACTERS = 6000
+"""Characters of output that an error quotes, from its end."""
 
 
 def host(machine: Machine, **more: Any) -> dict[str, Any]:
-    """A machine as a host of the settings."""
+    """Returns a machine as a host in the settings."""
     public = (machine.folder / "ssh_host_ed25519_key.pub").read_text().strip()
     return {"name": machine.name, "address": machine.ip, "key_file": str(KEY), "host_key": public, **more}
 
 
 @dataclass
 class Stack:
-    """The stack in `folder`; made when it is not there. `settings` are those of the target."""
+    """The stack in `folder`, created if it does not exist. `settings` are those of the target."""
 
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
@@ -56,22 +56,22 @@ class Stack:
         (self.folder / "state").mkdir()
         self.pulumi("stack", "init", NAME)
 
-    def wants(self, settings: Mapping[str, Any]) -> None:
-        """What the next `up` brings about."""
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Sets the settings for the next `up`."""
         self.settings = dict(settings)
         self._write()
 
-    def up(self, *arguments: str, heard: Callable[[str], None] = lambda line: None) -> str:
-        """Brings it about; returns what Pulumi prints, of which `heard` gets each line at once.
+    def up(self, *arguments: str, on_line: Callable[[str], None] = lambda line: None) -> str:
+        """Applies the settings; returns Pulumi's output, and passes each line to `on_line` as it is printed.
 
         Raises:
             ToolError: it failed.
         """
         (self.folder / "kubeconfig").unlink(missing_ok=True)
-        return self._run(self._up(*arguments), heard)
+        return self._run(self._up(*arguments), on_line)
 
     def destroy(self) -> str:
-        """Makes the machines what they were."""
+        """Restores the machines to their previous state."""
         return self.pulumi("destroy", "--yes", "--skip-preview", f"--stack={NAME}")
 
     def pulumi(self, *arguments: str) -> str:
@@ -79,11 +79,11 @@ class Stack:
         return self._run(["pulumi", *arguments, "--non-interactive", "--color=never"])
 
     def kubeconfig(self) -> str:
-        """A secret: it may do everything."""
+        """Returns the administrator's kubeconfig, which is a secret."""
         return self.pulumi("stack", "output", "kubeconfig", "--show-secrets", f"--stack={NAME}")
 
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:
-        """kubectl with the stack's own kubeconfig."""
+        """Runs kubectl with the stack's own kubeconfig; returns its output."""
         file = self.folder / "kubeconfig"
         if not file.exists():
             file.touch(mode=0o600)
@@ -99,11 +99,11 @@ class Stack:
         return done.stdout
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        """Makes objects as they are described."""
+        """Applies Kubernetes objects."""
         self.kubectl("apply", "--filename=-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def state(self) -> str:
-        """All that Pulumi keeps."""
+        """Returns Pulumi's whole state as text."""
         return "".join(file.read_text() for file in (self.folder / "state").rglob("*.json"))
 
     @property
@@ -134,8 +134,8 @@ class Stack:
         options = ("--yes", "--skip-preview", f"--stack={NAME}", "--non-interactive", "--color=never")
         return ["pulumi", "up", *options, *arguments]
 
-    def _run(self, command: list[str], heard: Callable[[str], None] = lambda line: None) -> str:
-        said = []
+    def _run(self, command: list[str], on_line: Callable[[str], None] = lambda line: None) -> str:
+        lines = []
         with subprocess.Popen(
             command,
             cwd=self._home,
@@ -147,9 +147,9 @@ class Stack:
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                said.append(line)
-                heard(line)
-        text = "".join(said)
+                lines.append(line)
+                on_line(line)
+        text = "".join(lines)
         if process.returncode:
-            raise ToolError(f"{' '.join(command)}: {text[-_SAID:]}")
+            raise ToolError(f"{' '.join(command)}: {text[-_TAIL_CHARACTERS:]}")
         return text

@@ -1,6 +1,6 @@
-"""Volumes that all nodes see, as a file server would give them: a folder of the host, mounted into the machines.
+"""Volumes shared by all nodes, as from a file server: a folder of the host that is mounted into the machines.
 
-They are static: a volume that was used and let go is made anew, empty, by `renew`.
+They are static: `renew` replaces a released volume by an empty one.
 """
 
 import json
@@ -20,7 +20,7 @@ Kubectl = Callable[..., str]
 
 
 def renew(kubectl: Kubectl, *, default: bool = True) -> None:
-    """Makes the storage class (the cluster's default one, or not) and every volume that is not there or was let go."""
+    """Creates the storage class, optionally as the default, and every volume that is missing or released."""
     _apply(kubectl, [_storage_class(default)])
     there = {volume["metadata"]["name"]: volume for volume in json.loads(kubectl("get", "pv", "-o", "json"))["items"]}
     used = [name for name in _names() if name in there and there[name]["status"].get("phase") in _LET_GO]
@@ -30,7 +30,7 @@ def renew(kubectl: Kubectl, *, default: bool = True) -> None:
     for name in new:
         shutil.rmtree(VOLUMES / name, ignore_errors=True)
         (VOLUMES / name).mkdir(parents=True)
-        (VOLUMES / name).chmod(0o777)  # what a file server exports, any user of a pod may write to
+        (VOLUMES / name).chmod(0o777)  # as on a file server, any pod's user may write
     if new:
         _apply(kubectl, [_volume(name) for name in new])
 

@@ -1,1 +1,1 @@
-"""Container images without an image registry: built on this host, handed over as OCI archives."""
+"""Container images without an image registry: built on this host, as OCI archives."""

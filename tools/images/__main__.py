@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from tools.images.build import RECIPES, build, forget
+from tools.images.build import RECIPES, build, clear_cache
 from tools.images.buildah import PROGRAMS
-from tools.images.oci import ArchiveError, rename
+from tools.images.layer import ArchiveError
+from tools.images.oci import rename
 from tools.machines import host
 from tools.report import ToolError, say
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; the layers that were built are kept, run it again to go on")
+        say("interrupted; finished layers are kept, run it again to continue")
         return 130
     return 0
 
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _build(image: str, output: Path | None, name: str | None, fresh: bool) -> None:
     start = time.monotonic()
     if fresh:
-        forget(image)
+        clear_cache(image)
     built = build(image)
     if output:
         rename(built.archive, output, name or built.name)
@@ -53,17 +54,21 @@ def _build(image: str, output: Path | None, name: str | None, fresh: bool) -> No
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    commands.add_parser("prepare", help="install the programs that building needs (on Debian, as root)")
+    commands.add_parser("prepare", help="install the programs that builds need (on Debian, as root)")
     making = commands.add_parser(
         "build",
-        help="build an image, or do nothing if what goes into it has not changed",
+        help="build an image, unless its inputs have not changed",
         description="Builds images/IMAGE/Dockerfile into an OCI archive. Debian's mirror and Python's package index "
         "are those that this host uses. A first build takes minutes, one after a change of code seconds.",
     )
-    making.add_argument("image", choices=sorted(RECIPES), help="which one")
-    making.add_argument("--output", type=Path, metavar="FILE", help="copy the archive to FILE, its bill beside it")
-    making.add_argument("--name", metavar="REF", help="the name that the copy gives the image, with a tag")
-    making.add_argument("--fresh", action="store_true", help="forget the layers: take Debian's newest packages")
+    making.add_argument("image", choices=sorted(RECIPES), help="the image to build")
+    making.add_argument(
+        "--output", type=Path, metavar="FILE", help="copy the archive to FILE, with its bill of materials"
+    )
+    making.add_argument("--name", metavar="REF", help="the image's name in the copy, with a tag")
+    making.add_argument(
+        "--fresh", action="store_true", help="discard cached layers, so that Debian's newest packages are used"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The Debian base image, from Debian's packages alone: what `debian:bookworm-slim` is to a builder with a registry."""
+"""The Debian base image, made from Debian packages: a substitute for `debian:bookworm-slim` without a registry."""
 
 import hashlib
 import re
@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from tools import cache
-from tools.images.oci import EPOCH_S, Layer, write_archive
+from tools.images.layer import EPOCH_S, Layer
+from tools.images.oci import write_archive
 from tools.machines.root import debian_root, mirror
 
 NAME = "localhost/headrace-debian:bookworm"
@@ -27,7 +28,7 @@ Suites: bookworm-security
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 """
-# As in Debian's slim images: licences stay, documentation and translations go, and dpkg unpacks none later.
+# As in Debian's slim images: keep licences, remove documentation and translations, and never unpack any later.
 _UNPACKED = """\
 path-exclude=/usr/share/doc/*
 path-include=/usr/share/doc/*/copyright
@@ -42,8 +43,8 @@ _MADE_BY_RUNNING = (
 )
 
 
-def base() -> Path:
-    """Returns the base image's OCI archive, from the cache or made anew, which takes a minute or two and needs root.
+def base_image() -> Path:
+    """Returns the base image's OCI archive from the cache, or creates it, which takes a minute or two and needs root.
 
     Raises:
         ToolError: debootstrap failed.
@@ -64,7 +65,7 @@ def base() -> Path:
 
 
 def slim(folder: Path) -> None:
-    """Takes from a new root what belongs to the host that made it, or to the day, and what no container reads."""
+    """Removes from a new root what depends on the host or the date, and what no container reads."""
     for pattern in (*_HOSTS_OWN, *_MADE_BY_RUNNING):
         for file in folder.glob(pattern):
             if file.is_dir() and not file.is_symlink():
@@ -82,10 +83,10 @@ def slim(folder: Path) -> None:
 
 
 def sources(debian: str = "http://deb.debian.org/debian") -> str:
-    """Debian's sources (deb822), from Debian's mirror or another that has both of its archives side by side."""
+    """Returns Debian's sources (deb822) at a mirror that has both of its archives side by side."""
     return _SOURCES.format(debian=debian, security=f"{debian.rstrip('/').removesuffix('-security')}-security")
 
 
 def host_sources() -> str:
-    """Debian's sources from the mirror that this host uses."""
+    """Returns Debian's sources at the mirror that this host uses."""
     return sources(mirror())

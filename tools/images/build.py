@@ -1,4 +1,4 @@
-"""Builds the images from their Dockerfiles; nothing happens when what goes into one has not changed."""
+"""Builds images from their Dockerfiles, unless their inputs have not changed."""
 
 import hashlib
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 from tools import cache
 from tools.images import oci, package_index, sbom
 from tools.images.base import NAME as BASE
-from tools.images.base import base
+from tools.images.base import base_image
 from tools.images.buildah import Buildah, check
 from tools.report import say
 
@@ -20,7 +20,7 @@ REGISTRY = "docker.io"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an image is made from: paths in the checkout, those that change seldom and those that change often."""
+    """The inputs of an image: paths in the checkout that rarely change (`packages`) and that often change (`code`)."""
 
     packages: tuple[str, ...]
     code: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Image:
-    """A built image: its archive, its bill of materials beside it, the name that the archive gives it, its digest."""
+    """A built image: its archive and bill of materials, its name in the archive, and its digest."""
 
     archive: Path
     bill: Path
@@ -43,17 +43,17 @@ class Image:
 
 
 def local_name(name: str) -> str:
-    """What the image is called among its layers."""
+    """Returns the image's name in its layer store."""
     return f"localhost/headrace-{name}:built"
 
 
 def layers(name: str) -> Buildah:
-    """The layers from which an image was built."""
+    """Returns the store with an image's layers."""
     return Buildah(cache.root() / f"image-{name}-layers-{_packages_digest(name)}")
 
 
 def build(name: str) -> Image:
-    """Returns the image of `images/NAME/Dockerfile`, from the cache or built; its tag is made from its inputs.
+    """Returns the image of `images/NAME/Dockerfile` from the cache, or builds it; its tag is a digest of its inputs.
 
     Raises:
         ToolError: this host cannot build images, or the build failed.
@@ -65,22 +65,22 @@ def build(name: str) -> Image:
         with cache.lock(f"image-{name}"):
             if not file.exists():
                 _build(name, file, tag, layers(name))
-    return _read(file)
+    return _built_image(file)
 
 
 def variant(image: Image, label: str) -> Image:
-    """Returns an image with the same content under another digest and tag, as a next version has them."""
+    """Returns an image with the same content but another digest and tag, like those of a next version."""
     file = image.archive.with_name(f"{image.archive.stem}-{label}.tar")
     with cache.lock("image-variant"):
         if not file.exists():
             labels = {"org.opencontainers.image.version": label}
             oci.relabel(image.archive, file, f"{image.name}-{label}", labels)
             shutil.copy(image.bill, _bill(file))
-    return _read(file)
+    return _built_image(file)
 
 
-def forget(name: str) -> None:
-    """Removes what is cached of an image, so that the next build takes Debian's newest packages."""
+def clear_cache(name: str) -> None:
+    """Removes an image's cached files, so that the next build uses Debian's newest packages."""
     with cache.lock(f"image-{name}"):
         _remove(cache.root().glob(f"image-{name}-*"))
 
@@ -93,9 +93,9 @@ def _packages_digest(name: str) -> str:
 def _build(name: str, file: Path, tag: str, buildah: Buildah) -> None:
     full = f"{REGISTRY}/headrace/{name}:{tag}"
     say(f"images: building {full}")
-    _remove(file.parent.glob(f".image-{name}-*"))  # what a killed build left
+    _remove(file.parent.glob(f".image-{name}-*"))  # leftovers of a killed build
     buildah.clean()
-    buildah.pull(base(), BASE)
+    buildah.pull(base_image(), BASE)
     with tempfile.TemporaryDirectory(prefix=f".image-{name}-", dir=file.parent) as temporary:
         work = Path(temporary)
         secrets = package_index.secrets(work)
@@ -104,15 +104,15 @@ def _build(name: str, file: Path, tag: str, buildah: Buildah) -> None:
         )
         buildah.push(local_name(name), work / "image")
         draft = work / "image.tar"
-        oci.join(work / "image", draft, full)
+        oci.archive_folder(work / "image", draft, full)
         sbom.write(draft, _bill(file), full)
         draft.rename(file)
     _remove({*file.parent.glob(f"image-{name}-*")} - {file, _bill(file), buildah.store})
     say(f"images: {full} is {file.stat().st_size / 1e6:.0f} MB")
 
 
-def _read(file: Path) -> Image:
-    (entry,) = oci.manifests(file)
+def _built_image(file: Path) -> Image:
+    (entry,) = oci.index_entries(file)
     return Image(file, _bill(file), entry["annotations"][oci.IMAGE_NAME], entry["digest"])
 
 
@@ -121,7 +121,7 @@ def _bill(archive: Path) -> Path:
 
 
 def digest(root: Path, paths: Iterable[str], seed: str = "") -> str:
-    """Names the content of files and folders below a root; byte code that Python wrote there does not count."""
+    """Returns a digest of files and folders below a root, ignoring Python's byte code."""
     total = hashlib.sha256(seed.encode())
     for path in sorted(paths):
         files = sorted((root / path).rglob("*")) if (root / path).is_dir() else [root / path]

@@ -1,4 +1,4 @@
-"""Debian's buildah, with a store of its own in the cache: no daemon, no registry, nothing of the host's own images."""
+"""Debian's buildah, with its own store in the cache: no daemon, no registry, and no access to the host's images."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.images.oci import EPOCH_S
+from tools.images.layer import EPOCH_S
 from tools.machines import host
 from tools.report import INTERVAL_S, ToolError, say
 
@@ -18,7 +18,7 @@ PROGRAMS = {"buildah": "buildah", "debootstrap": "debootstrap", "unshare": "util
 
 
 def check() -> None:
-    """Raises ToolError unless this host can build images; the text says what to install."""
+    """Raises `ToolError` unless this host can build images; the text says what to install."""
     if os.geteuid() != 0:
         raise ToolError("building an image without a registry needs root: it makes a Debian root and mounts layers")
     if packages := host.missing(PROGRAMS):
@@ -29,12 +29,12 @@ def check() -> None:
 
 @dataclass(frozen=True)
 class Buildah:
-    """Images and their layers in a folder; whoever calls holds a lock on it."""
+    """Images and their layers in a folder, on which the caller holds a lock."""
 
     store: Path
 
     def pull(self, archive: Path, name: str) -> None:
-        """Takes an OCI archive's image into the store, under the name that the archive gives it."""
+        """Imports an OCI archive's image into the store, under its name in the archive."""
         if not self._has(name):
             self._call(["pull", "--quiet", f"oci-archive:{archive}:{name}"], "reading the base image")
 
@@ -48,9 +48,9 @@ class Buildah:
         secrets: Mapping[str, Path],
         target: str | None = None,
     ) -> None:
-        """Builds a Dockerfile; its layers are cached by what goes into them. Times in the image are fixed.
+        """Builds a Dockerfile. Layers are cached by their inputs, and times in the image are fixed.
 
-        `target` is the stage to end with, instead of the last one.
+        `target` is the stage to stop at, by default the last one.
         """
         command = ["build-using-dockerfile", "--layers", "--pull-never", "--network=host", "--format=oci"]
         command += [f"--timestamp={EPOCH_S}", "--identity-label=false", f"--tag={name}", f"--file={dockerfile}"]
@@ -64,7 +64,7 @@ class Buildah:
         self._call(["push", "--quiet", "--disable-compression", name, f"dir:{folder}"], "writing the image")
 
     def run(self, name: str, command: Sequence[str]) -> str:
-        """Runs a command in a container of the image, as the image's user; returns what it printed.
+        """Runs a command in a container of the image, as the image's user; returns its output.
 
         Raises:
             ToolError: it failed.
@@ -76,7 +76,7 @@ class Buildah:
             self._call(["rm", container], "removing the container")
 
     def clean(self) -> None:
-        """Removes containers that a killed build left."""
+        """Removes containers left by a killed build."""
         if self.store.exists():
             self._call(["rm", "--all"], "removing containers")
 
@@ -84,10 +84,10 @@ class Buildah:
         return name in self._call(["images", "--format={{.Name}}:{{.Tag}}"], "listing images").split()
 
     def _call(self, arguments: Sequence[str], what: str) -> str:
-        """Runs buildah in a mount namespace of its own, so that no mount outlives it; says now and then what it does.
+        """Runs buildah in its own mount namespace, so that no mount outlives it, and prints progress.
 
         Raises:
-            ToolError: it failed; the text holds its last lines.
+            ToolError: it failed; the text contains its last lines.
         """
         self.store.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="headrace-buildah-") as state:
@@ -110,7 +110,7 @@ class Buildah:
 
 
 def _watch(process: subprocess.Popen[str], what: str) -> str:
-    """Reads both streams of a program to their ends and returns the first one."""
+    """Reads stdout and stderr of a program to their ends and returns stdout."""
     assert process.stdout
     assert process.stderr
     printed: list[str] = []
@@ -136,6 +136,6 @@ def _watch(process: subprocess.Popen[str], what: str) -> str:
 
 
 def _step(printed: Sequence[str]) -> str:
-    """The Dockerfile's step that runs: `[3/6] STEP 2/5: COPY ...`."""
+    """Returns the current step of the Dockerfile, such as `[3/6] STEP 2/5: COPY ...`."""
     steps = [line for line in list(printed) if "STEP " in line[:20]]
     return f", {steps[-1].strip()[:70]}" if steps else ""

@@ -1,4 +1,4 @@
-"""What is inside an image archive: every file as a container sees it."""
+"""The content of an image archive: every file as a container sees it."""
 
 import posixpath
 import tarfile
@@ -7,30 +7,31 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.images.oci import ArchiveError, image
+from tools.images.layer import ArchiveError
+from tools.images.oci import image_manifest
 
 _REMOVED = ".wh."
 _EMPTIED = ".wh..wh..opq"
 
 
 @dataclass(frozen=True)
-class File:
+class ImageFile:
     """An entry of a layer, and the layer's number from the bottom."""
 
     info: tarfile.TarInfo
     layer: int
 
 
-class Content:
-    """The files of an image, by path without a leading slash; the upper layer's is what counts."""
+class ImageContent:
+    """The files of an image, by path without a leading slash; upper layers override lower ones."""
 
     def __init__(self, layers: list[tarfile.TarFile]) -> None:
         self._layers = layers
-        self.files: dict[str, File] = {}
+        self.files: dict[str, ImageFile] = {}
         for number, layer in enumerate(layers):
             self._add(number, layer)
 
-    def read(self, path: str) -> bytes:
+    def read_file(self, path: str) -> bytes:
         """Returns a file's content, through symbolic links.
 
         Raises:
@@ -48,7 +49,7 @@ class Content:
         raise KeyError(path)
 
     def _real(self, path: str) -> str:
-        """The path behind links of its folders, such as /bin."""
+        """Resolves links among a path's folders, such as /bin."""
         parts = path.split("/")
         for depth in range(1, len(parts)):
             folder = self.files.get("/".join(parts[:depth]))
@@ -71,7 +72,7 @@ class Content:
                 below = self.files.get(path)
                 if below and below.info.isdir() and not entry.isdir():
                     self._remove(path, itself=True)
-                self.files[path] = File(entry, number)
+                self.files[path] = ImageFile(entry, number)
 
     def _remove(self, path: str, *, itself: bool) -> None:
         for name in [name for name in self.files if name.startswith(f"{path}/") or (itself and name == path)]:
@@ -79,18 +80,18 @@ class Content:
 
 
 @contextmanager
-def opened(archive: Path) -> Iterator[Content]:
+def open_image(archive: Path) -> Iterator[ImageContent]:
     """Opens an archive of one image whose layers are not compressed.
 
     Raises:
-        ArchiveError: it is none.
+        ArchiveError: it is not such an archive.
     """
-    layers = image(archive)["layers"]
+    layers = image_manifest(archive)["layers"]
     with ExitStack() as stack:
         try:
             blobs = stack.enter_context(tarfile.open(archive, "r:"))
             files = [blobs.extractfile(f"blobs/{layer['digest'].replace(':', '/')}") for layer in layers]
-            yield Content([stack.enter_context(tarfile.open(fileobj=file, mode="r:")) for file in files])
+            yield ImageContent([stack.enter_context(tarfile.open(fileobj=file, mode="r:")) for file in files])
         except tarfile.TarError as error:
             raise ArchiveError(f"{archive}: a layer is compressed or damaged: {error}") from error
 

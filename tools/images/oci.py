@@ -1,6 +1,6 @@
-"""Writes OCI image archives (image-spec 1.1, the `oci-archive:` of skopeo and buildah; `ctr images import` reads them).
+"""OCI image archives (image-spec 1.1), the `oci-archive:` of skopeo and buildah, which `ctr images import` reads.
 
-The same content gives the same bytes: entries are sorted, times fixed, and nothing of the host gets in.
+The same content gives the same bytes: entries are sorted, times are fixed, and nothing of the host is included.
 """
 
 import hashlib
@@ -8,13 +8,14 @@ import io
 import json
 import os
 import shutil
-import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+
+from tools.images.layer import ArchiveError, Layer, add_entry, pack
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -23,34 +24,14 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"
 CREATED = "1980-01-01T00:00:00Z"
-EPOCH_S = 315532800
-"""`CREATED` in Unix seconds: the time of every file. Zip files can tell no earlier one."""
 
 _BLOBS = PurePosixPath("blobs/sha256")
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
-class ArchiveError(Exception):
-    """A file is no OCI archive, or what it holds cannot be put into one."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A folder's content, or one file, that lies at `at` in the image.
-
-    `owner` is the uid and gid of every entry; None keeps what the file system says. `mode` is the permission bits
-    of every plain file; None keeps them.
-    """
-
-    source: Path
-    at: str = "/"
-    owner: tuple[int, int] | None = (0, 0)
-    mode: int | None = None
-
-
 @dataclass(frozen=True)
 class ImageConfig:
-    """What a container of the image runs; the fields of the OCI image configuration."""
+    """What a container of the image runs: fields of the OCI image configuration."""
 
     entrypoint: Sequence[str] = ()
     cmd: Sequence[str] = ()
@@ -90,10 +71,10 @@ def write_archive(
     """Writes one image as an OCI archive and returns its manifest's digest (`sha256:...`).
 
     `name` is the full reference with a tag: importing the archive gives the image this name. A layer is a `Layer`,
-    a folder (its content at the image's root, owned by root) or a .tar that is taken as it is.
+    a folder (its content at the image's root, owned by root) or a .tar file, which is used unchanged.
 
     Raises:
-        ArchiveError: the name has no tag, or a layer is neither.
+        ArchiveError: the name has no tag, or a layer is none of these.
     """
     config = config or ImageConfig()
     work = out.with_name(f".{out.name}.{os.getpid()}")
@@ -112,62 +93,67 @@ def write_archive(
                 **({"annotations": dict(annotations)} if annotations else {}),
             },
         )
-        _write(out, [{**manifest, "annotations": _names(name)}], store.blobs)
+        _write(out, [{**manifest, "annotations": _name_annotations(name)}], store.blobs)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return str(manifest["digest"])
 
 
 def write_bundle(out: Path, archives: Iterable[Path]) -> dict[str, str]:
-    """Joins archives into one that holds every image, and each blob once; returns digests by image name.
+    """Joins archives into one with every image, and each blob once; returns digests by image name.
 
     Raises:
-        ArchiveError: one is no OCI archive, or two hold different images of one name.
+        ArchiveError: a file is not an OCI archive, or two contain different images of one name.
     """
     entries: dict[str, dict[str, Any]] = {}
     blobs: dict[str, Path | tuple[Path, str]] = {}
     for archive in archives:
-        for entry in manifests(archive):
-            name = _name_of(entry)
+        for entry in index_entries(archive):
+            name = _image_name(entry)
             if entries.setdefault(name, entry)["digest"] != entry["digest"]:
-                raise ArchiveError(f"two different images are called {name}")
+                raise ArchiveError(f"two different images are named {name}")
         blobs = {**_blobs(archive), **blobs}
     _write(out, list(entries.values()), blobs)
     return {name: str(entry["digest"]) for name, entry in sorted(entries.items())}
 
 
 def rename(archive: Path, out: Path, name: str) -> str:
-    """Copies an archive that holds one image under a new name; returns its digest, which stays what it was.
+    """Copies an archive of one image under a new name; returns the digest, which does not change.
 
     Raises:
-        ArchiveError: it holds no or several images.
+        ArchiveError: it does not contain exactly one image.
     """
-    entries = manifests(archive)
+    entries = index_entries(archive)
     if len(entries) != 1:
         raise ArchiveError(f"{archive} holds {len(entries)} images")
     entry = {key: entries[0][key] for key in ("mediaType", "digest", "size")}
-    _write(out, [{**entry, "annotations": _names(name)}], _blobs(archive))
+    _write(out, [{**entry, "annotations": _name_annotations(name)}], _blobs(archive))
     return str(entry["digest"])
 
 
-def join(folder: Path, out: Path, name: str) -> str:
+def archive_folder(folder: Path, out: Path, name: str) -> str:
     """Writes an image in a folder (skopeo's `dir:`) as an archive; returns the digest."""
     content = (folder / "manifest.json").read_bytes()
     manifest = json.loads(content)
     digest = hashlib.sha256(content).hexdigest()
     blobs = [blob["digest"].removeprefix("sha256:") for blob in (manifest["config"], *manifest["layers"])]
-    entry = {"mediaType": MANIFEST, "digest": f"sha256:{digest}", "size": len(content), "annotations": _names(name)}
+    entry = {
+        "mediaType": MANIFEST,
+        "digest": f"sha256:{digest}",
+        "size": len(content),
+        "annotations": _name_annotations(name),
+    }
     _write(out, [entry], {digest: folder / "manifest.json", **{blob: folder / blob for blob in blobs}})
     return f"sha256:{digest}"
 
 
 def relabel(archive: Path, out: Path, name: str, labels: Mapping[str, str]) -> str:
-    """Copies an image under a new name with further labels: the same files, another digest, which is returned.
+    """Copies an image under a new name with additional labels; returns the new digest.
 
     Raises:
-        ArchiveError: the archive holds no or several images.
+        ArchiveError: the archive does not contain exactly one image.
     """
-    manifest = image(archive)
+    manifest = image_manifest(archive)
     config = json.loads(read_blob(archive, manifest["config"]["digest"]))
     config["config"]["Labels"] = {**config["config"].get("Labels", {}), **labels}
     work = out.with_name(f".{out.name}.{os.getpid()}")
@@ -177,44 +163,44 @@ def relabel(archive: Path, out: Path, name: str, labels: Mapping[str, str]) -> s
         new = store.json(MANIFEST, {**manifest, "config": store.json(CONFIG, config)})
         layers = {layer["digest"].removeprefix("sha256:") for layer in manifest["layers"]}
         kept = {digest: where for digest, where in _blobs(archive).items() if digest in layers}
-        _write(out, [{**new, "annotations": _names(name)}], {**kept, **store.blobs})
+        _write(out, [{**new, "annotations": _name_annotations(name)}], {**kept, **store.blobs})
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return str(new["digest"])
 
 
-def image(archive: Path) -> dict[str, Any]:
-    """Returns the manifest of the one image that an archive holds.
+def image_manifest(archive: Path) -> dict[str, Any]:
+    """Returns the manifest of the only image in an archive.
 
     Raises:
-        ArchiveError: it holds no or several images, or is no archive.
+        ArchiveError: the file is not an OCI archive of one image.
     """
-    entries = manifests(archive)
+    entries = index_entries(archive)
     if len(entries) != 1:
         raise ArchiveError(f"{archive} holds {len(entries)} images")
     return dict(json.loads(read_blob(archive, entries[0]["digest"])))
 
 
-def manifests(archive: Path) -> list[dict[str, Any]]:
-    """Returns the index's entries: one per image, with `digest`, `size` and `annotations`.
+def index_entries(archive: Path) -> list[dict[str, Any]]:
+    """Returns the entries of the index, one per image, with `digest`, `size` and `annotations`.
 
     Raises:
-        ArchiveError: the file is no OCI archive.
+        ArchiveError: the file is not an OCI archive.
     """
-    with _opened(archive) as tar:
+    with _open_archive(archive) as tar:
         try:
             return list(json.loads(_member(tar, "index.json"))["manifests"])
         except (KeyError, ValueError, TypeError) as error:
-            raise ArchiveError(f"{archive} is no OCI archive: {type(error).__name__}: {error}") from error
+            raise ArchiveError(f"{archive} is not an OCI archive: {type(error).__name__}: {error}") from error
 
 
 def read_blob(archive: Path, digest: str) -> bytes:
-    """Returns a small blob (a manifest, a configuration), checked against its digest.
+    """Returns a small blob (a manifest or a configuration) after verifying its digest.
 
     Raises:
         ArchiveError: it is missing or damaged.
     """
-    with _opened(archive) as tar:
+    with _open_archive(archive) as tar:
         try:
             content = _member(tar, str(_BLOBS / digest.removeprefix("sha256:")))
         except KeyError as error:
@@ -226,7 +212,7 @@ def read_blob(archive: Path, digest: str) -> bytes:
 
 @dataclass(frozen=True)
 class _Store:
-    """Blobs of an image in the making, each in a file that its digest names."""
+    """Blobs of an unfinished image, each in a file named by its digest."""
 
     folder: Path
 
@@ -254,83 +240,14 @@ class _Store:
         return {"mediaType": LAYER, "digest": f"sha256:{digest}", "size": (self.folder / digest).stat().st_size}
 
 
-def pack(layer: Layer, out: Path) -> None:
-    """Writes a layer as an uncompressed tar with sorted entries, fixed times and no names of users or groups.
-
-    Devices and sockets are left out (a container's /dev is the runtime's), and so are extended attributes.
-
-    Raises:
-        ArchiveError: the source does not exist.
-    """
-    if not layer.source.exists():
-        raise ArchiveError(f"{layer.source} does not exist")
-    links: dict[tuple[int, int], str] = {}
-    at = PurePosixPath(layer.at.strip("/"))
-    with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
-        for parent in reversed([at, *at.parents] if layer.source.is_dir() else list(at.parents)):
-            if parent.name:
-                _add(tar, _directory(str(parent), layer))
-        for file, name in _entries(layer.source, at):
-            entry = _describe(file, name, layer, links)
-            if entry is None:
-                continue
-            if entry.isreg():
-                with file.open("rb") as content:
-                    _add(tar, entry, content)
-            else:
-                _add(tar, entry)
-
-
-def _entries(source: Path, at: PurePosixPath) -> Iterator[tuple[Path, str]]:
-    """Yields every file and its name in the image, folders before what they hold."""
-    if not source.is_dir():
-        yield source, str(at)
-        return
-    for path in sorted(source.rglob("*"), key=lambda p: p.relative_to(source).parts):
-        yield path, str(at / path.relative_to(source))
-
-
-def _describe(file: Path, name: str, layer: Layer, links: dict[tuple[int, int], str]) -> tarfile.TarInfo | None:
-    status = file.lstat()
-    entry = tarfile.TarInfo(name)
-    entry.mode = stat.S_IMODE(status.st_mode)
-    entry.uid, entry.gid = layer.owner or (status.st_uid, status.st_gid)
-    if stat.S_ISLNK(status.st_mode):
-        entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, str(file.readlink()), 0o777
-    elif stat.S_ISDIR(status.st_mode):
-        entry.type = tarfile.DIRTYPE
-    elif stat.S_ISREG(status.st_mode):
-        entry.mode = entry.mode if layer.mode is None else layer.mode
-        first = links.setdefault((status.st_dev, status.st_ino), name) if status.st_nlink > 1 else name
-        if first != name:
-            entry.type, entry.linkname = tarfile.LNKTYPE, first
-        else:
-            entry.size = status.st_size
-    else:
-        return None
-    return entry
-
-
-def _directory(name: str, layer: Layer) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(name)
-    entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-    entry.uid, entry.gid = layer.owner or (0, 0)
-    return entry
-
-
-def _add(tar: tarfile.TarFile, entry: tarfile.TarInfo, content: IO[bytes] | None = None) -> None:
-    entry.mtime = EPOCH_S
-    tar.addfile(entry, content)
-
-
-def _names(name: str) -> dict[str, str]:
-    """Annotations by which containerd (full reference) and skopeo (reference) name an image."""
+def _name_annotations(name: str) -> dict[str, str]:
+    """Returns the annotations from which containerd and skopeo take an image's name."""
     if ":" not in name.rsplit("/", 1)[-1] or "@" in name:
         raise ArchiveError(f"image name {name!r} must end in a tag, as in registry/repository:1.0")
     return {IMAGE_NAME: name, REF_NAME: name}
 
 
-def _name_of(entry: Mapping[str, Any]) -> str:
+def _image_name(entry: Mapping[str, Any]) -> str:
     annotations = entry.get("annotations") or {}
     name = annotations.get(IMAGE_NAME) or annotations.get(REF_NAME)
     if not name:
@@ -344,7 +261,7 @@ def _write(out: Path, entries: Sequence[Mapping[str, Any]], blobs: Mapping[str, 
     index = {
         "schemaVersion": 2,
         "mediaType": INDEX,
-        "manifests": sorted(entries, key=_name_of),
+        "manifests": sorted(entries, key=_image_name),
     }
     draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
     try:
@@ -352,17 +269,17 @@ def _write(out: Path, entries: Sequence[Mapping[str, Any]], blobs: Mapping[str, 
             _add_bytes(tar, "oci-layout", _LAYOUT)
             _add_bytes(tar, "index.json", json.dumps(index, separators=(",", ":"), sort_keys=True).encode())
             for digest, where in sorted(blobs.items()):
-                with _blob(where) as (content, size):
+                with _open_blob(where) as (content, size):
                     entry = tarfile.TarInfo(str(_BLOBS / digest))
                     entry.size = size
-                    _add(tar, entry, content)
+                    add_entry(tar, entry, content)
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
 
 
 def _blobs(archive: Path) -> dict[str, Path | tuple[Path, str]]:
-    with _opened(archive) as tar:
+    with _open_archive(archive) as tar:
         names = [PurePosixPath(member.name) for member in tar.getmembers() if member.isfile()]
     return {name.name: (archive, str(name)) for name in names if name.parent == _BLOBS}
 
@@ -370,29 +287,29 @@ def _blobs(archive: Path) -> dict[str, Path | tuple[Path, str]]:
 def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
-    _add(tar, entry, io.BytesIO(content))
+    add_entry(tar, entry, io.BytesIO(content))
 
 
 @contextmanager
-def _blob(where: Path | tuple[Path, str]) -> Iterator[tuple[IO[bytes], int]]:
+def _open_blob(where: Path | tuple[Path, str]) -> Iterator[tuple[IO[bytes], int]]:
     if isinstance(where, Path):
         with where.open("rb") as file:
             yield file, where.stat().st_size
         return
     archive, name = where
-    with _opened(archive) as tar:
+    with _open_archive(archive) as tar:
         if (content := tar.extractfile(name)) is None:
-            raise ArchiveError(f"{archive}: {name} is no file")
+            raise ArchiveError(f"{archive}: {name} is not a file")
         yield content, tar.getmember(name).size
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
+def _open_archive(archive: Path) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(archive, "r:") as tar:
             yield tar
     except (tarfile.TarError, OSError) as error:
-        raise ArchiveError(f"{archive} is no OCI archive: {error}") from error
+        raise ArchiveError(f"{archive} is not an OCI archive: {error}") from error
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Where this host gets its packages from, as files that a build sees as secrets: they are in no layer."""
+"""The host's package sources, passed to builds as secrets, so that no layer contains them."""
 
 import configparser
 import io
@@ -9,13 +9,13 @@ from tools.images.base import host_sources
 from tools.package_index import pip_options
 
 CERTIFICATES = "/run/build/ca.crt"
-"""Where a build sees the host's certificate authorities."""
+"""Path of the host's certificate authorities in a build."""
 
 _KEPT = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "no-index")
 
 
 def secrets(folder: Path) -> dict[str, Path]:
-    """Writes `apt`, `pip` and, if the host has any, `ca` into a folder; returns them by the secret's id."""
+    """Writes `apt`, `pip` and, if the host has certificates, `ca` into a folder; returns the files by secret id."""
     files = {"apt": folder / "debian.sources", "pip": folder / "pip.conf"}
     files["apt"].write_text(host_sources())
     options = pip_options()
@@ -27,7 +27,7 @@ def secrets(folder: Path) -> dict[str, Path]:
 
 
 def pip_conf(options: dict[str, str], *, certificates: bool) -> str:
-    """A pip.conf with the index, and the certificates where the build has them. Folders of the host stay out."""
+    """Returns a pip.conf with the host's index and the build's certificates, but without folders of the host."""
     config = configparser.RawConfigParser()
     config["global"] = {name: options[name] for name in _KEPT if name in options}
     if certificates:

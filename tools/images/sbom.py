@@ -1,4 +1,4 @@
-"""The software bill of materials of an image (CycloneDX 1.6): every Debian and Python package that is in it."""
+"""The software bill of materials of an image (CycloneDX 1.6): every Debian and Python package in it."""
 
 import hashlib
 import re
@@ -18,23 +18,24 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from tools import licences
-from tools.images.content import Content, opened
-from tools.images.oci import EPOCH_S, manifests
+from tools.images.content import ImageContent, open_image
+from tools.images.layer import EPOCH_S
+from tools.images.oci import index_entries
 
 _LICENSES = LicenseFactory()
 MADE = datetime.fromtimestamp(EPOCH_S, UTC)
 
 
 def write(archive: Path, out: Path, name: str) -> int:
-    """Writes the bill beside an archive and returns how many packages it lists.
+    """Writes the bill of an archive's image and returns how many packages it lists.
 
-    The same image gives the same bytes: the serial number is made from the image's digest.
+    The same image gives the same bytes: the serial number is derived from the image's digest.
 
     Raises:
-        ArchiveError: the archive holds no image that can be read.
+        ArchiveError: the archive has no readable image.
     """
-    digest = str(manifests(archive)[0]["digest"])
-    with opened(archive) as content:
+    digest = str(index_entries(archive)[0]["digest"])
+    with open_image(archive) as content:
         components = [*debian(content), *python(content)]
     image = _image(name, digest)
     bom = Bom(components=components, serial_number=uuid.uuid5(uuid.NAMESPACE_OID, digest))
@@ -44,9 +45,9 @@ def write(archive: Path, out: Path, name: str) -> int:
     return len(components)
 
 
-def debian(content: Content) -> Iterator[Component]:
-    """Yields the packages that dpkg's status names as installed."""
-    for text in content.read("var/lib/dpkg/status").decode().strip().split("\n\n"):
+def debian(content: ImageContent) -> Iterator[Component]:
+    """Yields the packages that are installed according to dpkg's status."""
+    for text in content.read_file("var/lib/dpkg/status").decode().strip().split("\n\n"):
         fields = _fields(text)
         if "installed" not in fields["Status"].split():
             continue
@@ -58,27 +59,27 @@ def debian(content: Content) -> Iterator[Component]:
         )
 
 
-def python(content: Content) -> Iterator[Component]:
+def python(content: ImageContent) -> Iterator[Component]:
     """Yields the Python distributions, by their metadata; `record` is the SHA-256 of RECORD, their files' hashes."""
     for path in sorted(content.files):
         folder, _, file = path.rpartition("/")
         if not (file == "METADATA" and folder.endswith(".dist-info")):
             continue
-        fields = _fields(content.read(path).decode(errors="replace"))
+        fields = _fields(content.read_file(path).decode(errors="replace"))
         name = re.sub(r"[-_.]+", "-", fields["Name"]).lower()
         found = {"path": f"/{folder}"}
         if f"{folder}/RECORD" in content.files:
-            found["record"] = hashlib.sha256(content.read(f"{folder}/RECORD")).hexdigest()
+            found["record"] = hashlib.sha256(content.read_file(f"{folder}/RECORD")).hexdigest()
         yield component(PackageURL("pypi", None, name, fields["Version"]), python_licenses(fields), found)
 
 
 def component(purl: PackageURL, licenses: Iterable[License], found: dict[str, str]) -> Component:
-    """A package; `found` is what else is known of it."""
+    """Returns a package as a component; `found` are its other properties."""
     return Component(
         name=purl.name,
         version=purl.version,
         type=ComponentType.LIBRARY,
-        bom_ref=f"{purl}{found.get('path', '')}",  # a package can carry others inside it, even twice
+        bom_ref=f"{purl}{found.get('path', '')}",  # a package can bundle others, and a package can be bundled twice
         purl=purl,
         licenses=licenses,
         properties=[Property(name=f"headrace:{key}", value=value) for key, value in found.items()],
@@ -100,17 +101,17 @@ def _fields(text: str) -> Message:
     return Parser().parsestr(text, headersonly=True)
 
 
-def _debian_licenses(content: Content, package: str) -> list[str]:
-    """The short names in a package's machine-readable copyright file; none if it has another form."""
+def _debian_licenses(content: ImageContent, package: str) -> list[str]:
+    """Returns the short names in a package's machine-readable copyright file; none if it has another form."""
     try:
-        text = content.read(f"usr/share/doc/{package}/copyright").decode(errors="replace")
+        text = content.read_file(f"usr/share/doc/{package}/copyright").decode(errors="replace")
     except KeyError:
         return []
     return sorted(set(re.findall(r"^License: *(\S[^\n]*?) *$", text, flags=re.MULTILINE)))
 
 
 def python_licenses(fields: Message) -> list[License]:
-    """The licences that a Python distribution's metadata names."""
+    """Returns the licences that a Python distribution's metadata declares."""
     found = licences.declared_licences(fields)
     if fields["License-Expression"]:
         return [_LICENSES.make_from_string(found[0])]

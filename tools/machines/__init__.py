@@ -1,5 +1,5 @@
-"""Nested machines: Debian hosts of their own on one Linux host, with systemd, sshd, a network and control groups.
+"""Nested machines: Debian hosts on one Linux host, with their own systemd, sshd, network and control groups.
 
-They stand in for machines that a user reaches over SSH. Everything that makes one is in its namespaces or its folder,
-so that what ends it leaves nothing on the host.
+They substitute machines that a user reaches over SSH. Everything of a machine is in its namespaces or its folder,
+so that nothing is left on the host after its end.
 """

@@ -1,4 +1,4 @@
-"""`python -m tools.machines`: nested machines, one by one."""
+"""`python -m tools.machines`: starts, stops and lists nested machines."""
 
 import argparse
 import shlex
@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 from tools.machines import host, network
-from tools.machines.machine import Machine, machines
+from tools.machines.machine import Machine, all_machines
 from tools.report import ToolError, say
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command and returns its exit status: that of `exec`'s command, else 0, or 1 with a line on stderr."""
+    """Runs one command; returns the exit status of `exec`'s command, else 0, or 1 with a line on stderr."""
     options = _parser().parse_args(arguments)
     try:
         match options.command:
@@ -19,16 +19,16 @@ def main(arguments: list[str] | None = None) -> int:
                 host.check()
                 Machine(options.name, options.ip).up()
             case "down":
-                Machine.named(options.name).down()
+                Machine.load(options.name).down()
             case "wipe":
                 Machine(options.name, "").wipe()
-                if not machines():
+                if not all_machines():
                     network.down()
             case "exec":
-                machine = Machine.named(options.name)
+                machine = Machine.load(options.name)
                 return subprocess.run([*machine.ssh, shlex.join(options.argv)]).returncode
             case "list":
-                for machine in machines():
+                for machine in all_machines():
                     print(f"{machine.name:<16}{machine.ip:<16}{f'pid {machine.pid}' if machine.pid else 'off'}")
     except (ToolError, OSError) as error:
         say(f"error: {error}")
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     execute = commands.add_parser("exec", help="run a command in it, over SSH")
     execute.add_argument("name")
     execute.add_argument("argv", nargs="+", metavar="argument")
-    commands.add_parser("list", help="say which there are")
+    commands.add_parser("list", help="list machines")
     return parser
 
 

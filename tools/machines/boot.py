@@ -1,6 +1,6 @@
-"""What runs inside a new machine before its systemd does: `unshare ... python -m tools.machines.boot SPEC READY`.
+"""Setup inside a new machine before its systemd starts: `unshare ... python -m tools.machines.boot SPEC READY`.
 
-Every mount is made in the machine's own namespace, so that its end takes them all away.
+Every mount is in the machine's own namespace, so that it disappears with the machine.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from tools.machines import cgroups
 
 _CLONE_NEWCGROUP = 0x02000000
 
-# What needs hardware, the host's kernel or a terminal.
+# Units that need hardware, the host's kernel or a terminal.
 _MASKED = (
     *("systemd-udevd.service", "systemd-udev-trigger.service", "systemd-udevd-control.socket"),
     *("systemd-udevd-kernel.socket", "systemd-modules-load.service", "sys-kernel-debug.mount"),
@@ -41,10 +41,10 @@ _LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": 
 
 
 def main() -> None:
-    """Turns this process into the machine's systemd.
+    """Replaces this process by the machine's systemd.
 
-    SPEC is a file that says what the machine is (`Machine` writes it; it holds keys). READY is the descriptor that
-    gets this process's id, as the host sees it, once all is done.
+    SPEC is a file that describes the machine (`Machine` writes it; it contains keys). READY is the descriptor that
+    gets this process's id, as seen by the host, once everything is set up.
     """
     spec: Mapping[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     ready = int(sys.argv[2])
@@ -55,7 +55,7 @@ def main() -> None:
     socket.sethostname(spec["name"])
     os.umask(0o022)
     folder = Path(spec["folder"])
-    os.chdir(folder)  # overlay's options know no quoting: its own folders are named from here
+    os.chdir(folder)  # overlay's options cannot be quoted, so its folders are relative paths
     root = folder / "root"
     _mount("overlay", root, kind="overlay", options=f"lowerdir={spec['base']},upperdir=upper,workdir=work")
     _write_files(root, spec["files"])
@@ -68,7 +68,7 @@ def main() -> None:
     os.chdir(root)
     _run("pivot_root", ".", ".old")
     _run("umount", "--lazy", "/.old")
-    _run("mount", "--make-rshared", "/")  # the kubelet wants what it mounts to appear in containers
+    _run("mount", "--make-rshared", "/")  # the kubelet's mounts must appear in containers
     _run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     os.write(ready, f"{pid}\n".encode())
     os.close(ready)

@@ -1,4 +1,4 @@
-"""The control groups of a machine: one of its own in every hierarchy that the host has, version 1 or 2."""
+"""The control groups of a machine: one in every hierarchy of the host, version 1 or 2."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ ROOT = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """A mounted hierarchy; `options` are what a mount of the same hierarchy needs, empty for version 2."""
+    """A mounted hierarchy; `options` are those for mounting it again, empty for version 2."""
 
     folder: Path
     options: str
@@ -21,7 +21,7 @@ class Hierarchy:
 
 
 def hierarchies(mounts: str | None = None) -> list[Hierarchy]:
-    """Every hierarchy below /sys/fs/cgroup; `mounts` is the text of /proc/self/mounts."""
+    """Returns every hierarchy below /sys/fs/cgroup; `mounts` is the text of /proc/self/mounts."""
     found = []
     for line in (Path("/proc/self/mounts").read_text() if mounts is None else mounts).splitlines():
         _, folder, kind, options, *_ = line.split()
@@ -42,7 +42,7 @@ _WEIGHTS = {"cpu.shares": "10240", "cpu.weight": "1000"}
 
 
 def create(name: str) -> None:
-    """Makes the group in every hierarchy."""
+    """Creates the group in every hierarchy."""
     for hierarchy in hierarchies():
         group = hierarchy.folder / name
         if hierarchy.is_v2:
@@ -53,7 +53,7 @@ def create(name: str) -> None:
         for file, weight in _WEIGHTS.items():
             if (group / file).exists():
                 (group / file).write_text(weight)
-        for file in ("cpuset.cpus", "cpuset.mems"):  # version 1 accepts no process before they are set
+        for file in ("cpuset.cpus", "cpuset.mems"):  # version 1 accepts no processes before these are set
             if not hierarchy.is_v2 and (group / file).exists():
                 (group / file).write_text((hierarchy.folder / file).read_text())
 
@@ -65,23 +65,23 @@ def join(name: str) -> None:
 
 
 def processes(name: str) -> set[int]:
-    """The processes in the group and the groups below it."""
+    """Returns the processes in the group and the groups below it."""
     found: set[int] = set()
     for group in _groups(name):
-        with contextlib.suppress(OSError):  # a group that has just been removed, or a threaded one
+        with contextlib.suppress(OSError):  # the group was just removed, or is threaded
             found.update(map(int, (group / "cgroup.procs").read_text().split()))
     return found - {0}
 
 
 def remove(name: str) -> None:
-    """Removes the group, which holds no process any more, and the groups below it."""
+    """Removes the group, which has no processes left, and the groups below it."""
     for group in _groups(name):
         with contextlib.suppress(FileNotFoundError):
             group.rmdir()
 
 
 def _groups(name: str) -> Iterator[Path]:
-    """The innermost first."""
+    """Yields the group's folders, the innermost first."""
     for hierarchy in hierarchies():
         group = hierarchy.folder / name
         if group.is_dir():

@@ -1,4 +1,4 @@
-"""Where the machines of this checkout keep their files."""
+"""The folder of this checkout's machines, and its lock."""
 
 import fcntl
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ FOLDER = CHECKOUT / ".headrace/machines"
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Holds what all machines share, while it is looked at and made."""
+    """Locks what all machines share while it is checked and created."""
     FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

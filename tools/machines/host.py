@@ -1,4 +1,4 @@
-"""What the host must have, found out before anything is made."""
+"""Requirements of the host, checked before anything is created."""
 
 import ctypes
 import os
@@ -27,9 +27,9 @@ _CLONE_NEWUTS = 0x04000000
 
 
 def check() -> None:
-    """Raises ToolError unless this host can run machines; the text names everything that is missing."""
+    """Raises `ToolError` unless this host can run machines; the text names everything that is missing."""
     if os.geteuid() != 0:
-        raise ToolError("nested machines need root: they mount file systems and make network links")
+        raise ToolError("nested machines need root: they mount file systems and create network links")
     if lacking := [name for name in NAMESPACES if not Path(f"/proc/self/ns/{name}").exists()]:
         raise ToolError(f"this kernel has no {', '.join(lacking)} namespaces, which nested machines need")
     if "overlay" not in Path("/proc/filesystems").read_text():
@@ -42,7 +42,7 @@ def check() -> None:
 
 
 def missing(programs: Mapping[str, str] = PROGRAMS) -> list[str]:
-    """The Debian packages whose programs are not on PATH."""
+    """Returns the Debian packages whose programs are not on PATH."""
     packages = {package for program, package in programs.items() if shutil.which(program) is None}
     if not KEYRING.exists():
         packages.add("debian-archive-keyring")
@@ -50,10 +50,10 @@ def missing(programs: Mapping[str, str] = PROGRAMS) -> list[str]:
 
 
 def prepare(programs: Mapping[str, str] = PROGRAMS) -> None:
-    """Installs what is missing, on Debian and as root.
+    """Installs missing packages, on Debian and as root.
 
     Raises:
-        ToolError: it can not be installed; the text says what to install.
+        ToolError: they cannot be installed; the text says what to install.
     """
     packages = missing(programs)
     if not packages:
@@ -69,9 +69,9 @@ def prepare(programs: Mapping[str, str] = PROGRAMS) -> None:
 
 
 def _try_namespace() -> None:
-    # A container may have root's user id without root's right to make namespaces.
+    # A container may have root's user id without the capability to create namespaces.
     if (child := os.fork()) == 0:
         failed = ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUTS)
         os._exit(ctypes.get_errno() if failed else 0)
     if errno := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        raise ToolError(f"this process may not make namespaces ({os.strerror(errno)}); run it with CAP_SYS_ADMIN")
+        raise ToolError(f"this process cannot create namespaces ({os.strerror(errno)}); run it with CAP_SYS_ADMIN")

@@ -1,4 +1,4 @@
-"""One machine: it is started, reached over SSH, switched off, and wiped."""
+"""A nested machine: start, SSH, power-off and removal."""
 
 import json
 import os
@@ -30,13 +30,13 @@ KEY = FOLDER / "id_ed25519"
 BOOT_S = 120.0
 POWEROFF_S = 20.0
 
-# Folders that overlay file systems of the machine itself lie on: overlay on overlay is refused.
+# Folders in which the machine itself mounts overlay file systems, which the kernel refuses on top of an overlay.
 _DATA = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder or file of the host that the machine sees at `target`."""
+    """A folder or file of the host that is mounted in the machine at `target`."""
 
     source: str
     target: str
@@ -53,14 +53,14 @@ class Machine:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,13}[a-z0-9]", self.name):
-            raise ToolError(f"'{self.name}' is no name for a machine: 2 to 15 of a-z, 0-9 and '-'")
+            raise ToolError(f"'{self.name}' is not a valid machine name: 2 to 15 of a-z, 0-9 and '-'")
 
     @classmethod
-    def named(cls, name: str) -> "Machine":
-        """A machine that was started before.
+    def load(cls, name: str) -> "Machine":
+        """Returns a machine that was started before.
 
         Raises:
-            ToolError: there is none.
+            ToolError: there is no such machine.
         """
         record = cls(name, "")._record
         if not record:
@@ -74,12 +74,12 @@ class Machine:
 
     @property
     def console(self) -> Path:
-        """What it printed while it started."""
+        """The output of its start."""
         return self.folder / "console.log"
 
     @property
     def ssh(self) -> tuple[str, ...]:
-        """The command that logs in as root."""
+        """The SSH command that logs in as root."""
         options = (
             *("BatchMode=yes", "ConnectTimeout=5", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes"),
             *(f"UserKnownHostsFile={self.folder / 'known_hosts'}", "LogLevel=ERROR"),
@@ -88,7 +88,7 @@ class Machine:
 
     @property
     def pid(self) -> int | None:
-        """The host's id of the machine's systemd; None while it is off."""
+        """The process id of the machine's systemd on the host; None while it is off."""
         record = self._record
         with suppress(psutil.NoSuchProcess, KeyError):
             process = psutil.Process(record["pid"])
@@ -102,7 +102,7 @@ class Machine:
         """Runs a command over SSH, as root.
 
         Raises:
-            ToolError: it failed, and `check` is set; the text has what it said last.
+            ToolError: it failed, and `check` is set; the text contains its last lines.
             subprocess.TimeoutExpired: it took more than `timeout` seconds.
         """
         done = subprocess.run(
@@ -119,7 +119,7 @@ class Machine:
         return done
 
     def up(self) -> None:
-        """Starts the machine and returns when it answers over SSH; one that runs is left as it is.
+        """Starts the machine, unless it is running, and returns when it answers over SSH.
 
         Raises:
             ToolError: it did not start.
@@ -137,19 +137,19 @@ class Machine:
         self._wait_for_ssh()
 
     def down(self) -> None:
-        """Switches it off, as its power button would; its disk stays."""
+        """Shuts it down, as its power button would; its disk is kept."""
         if (pid := self.pid) is not None:
             _signal(pid, signal.SIGRTMIN + 3)
             _wait_for_end(pid, POWEROFF_S)
         self._clear()
 
     def wipe(self) -> None:
-        """Ends it at once and deletes its disk."""
+        """Kills it and deletes its disk."""
         self._clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _clear(self) -> None:
-        """Ends what is left of it: processes, links, namespaces, control groups."""
+        """Removes what is left of it: processes, links, namespaces and control groups."""
         if (pid := self.pid) is not None:
             _signal(pid, signal.SIGKILL)
             _wait_for_end(pid, POWEROFF_S)
@@ -188,7 +188,7 @@ class Machine:
                 )
             finally:
                 os.close(ready)
-            pid = answer.readline().strip()  # empty when all who could write it have ended
+            pid = answer.readline().strip()  # empty if its writers have exited
         if not pid:
             raise self._failure("did not start")
         started = psutil.Process(int(pid)).create_time()
@@ -219,7 +219,7 @@ class Machine:
         return mounts
 
     def _files(self) -> dict[str, dict[str, Any]]:
-        """The files that make the common root this machine's."""
+        """Returns the files in which this machine differs from the common root."""
         with locked():
             if not KEY.exists():
                 _make_key(KEY)
@@ -261,9 +261,9 @@ class Machine:
             return {}
 
 
-def machines() -> list[Machine]:
-    """Every machine that this checkout has, on or off."""
-    return [Machine.named(file.parent.name) for file in sorted(FOLDER.glob("*/machine.json"))]
+def all_machines() -> list[Machine]:
+    """Returns every machine of this checkout, on or off."""
+    return [Machine.load(file.parent.name) for file in sorted(FOLDER.glob("*/machine.json"))]
 
 
 def _file(content: str, mode: int = 0o644) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The machines' network: a bridge in a namespace of its own, and one link from the host to it.
+"""The machines' network: a bridge in its own namespace, and one link from the host to it.
 
-The bridge is not in the host's namespace, where the host's packet filter would see what machines say to each other.
+The bridge is not in the host's namespace, where the host's packet filter would apply to traffic between machines.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from tools.report import ToolError
 
 SUBNET = "10.251.0.0/24"
 HOST = "10.251.0.254"
-"""The host's address in the machines' network: their default gateway and name server, where nothing answers."""
+"""The host's address in the machines' network: their default gateway, and a name server that never answers."""
 LINK = "headrace0"
 NAMESPACE = FOLDER / "network"
 _BRIDGE = "site"
 
 
 def up() -> None:
-    """Makes the network unless it is there."""
+    """Creates the network unless it exists."""
     with locked():
         if not os.path.ismount(NAMESPACE):
             _make()
@@ -47,22 +47,22 @@ def down() -> None:
 
 
 def route(subnet: str, via: str) -> None:
-    """Leads from the host to addresses behind a machine.
+    """Adds a route from the host to addresses behind a machine.
 
     Raises:
-        ToolError: the host has a route to this subnet.
+        ToolError: the host already has a route to this subnet.
     """
     ip(f"route add {subnet} via {via} dev {LINK} proto static")
 
 
 def unroute() -> None:
-    """Removes what `route` made."""
+    """Removes the routes that `route` added."""
     with contextlib.suppress(ToolError):  # no link, no routes
         ip(f"route flush dev {LINK} proto static")
 
 
 def attach(name: str, address: str, namespace: Path) -> None:
-    """Makes a machine's network namespace, with its link to the bridge."""
+    """Creates a machine's network namespace, with its link to the bridge."""
     make_namespace(namespace)
     inside(
         NAMESPACE,
@@ -79,17 +79,17 @@ def attach(name: str, address: str, namespace: Path) -> None:
 
 
 def _mac(address: str) -> str:
-    """The same after each start, since neighbours remember it."""
+    """Returns a MAC address that is the same after each start, since neighbours cache it."""
     return ":".join(["02", "48", *(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)])
 
 
 def link(name: str, state: Literal["up", "down"]) -> None:
-    """Cuts a machine's link to the bridge, as a pulled cable would, or mends it."""
+    """Disconnects a machine from the bridge, like a pulled cable, or reconnects it."""
     inside(NAMESPACE, f"link set {name} {state}")
 
 
 def detach(name: str, namespace: Path) -> None:
-    """Removes what `attach` made."""
+    """Removes what `attach` created."""
     if os.path.ismount(NAMESPACE):
         with contextlib.suppress(ToolError):
             inside(NAMESPACE, f"link delete {name}")
@@ -97,25 +97,25 @@ def detach(name: str, namespace: Path) -> None:
 
 
 def make_namespace(file: Path) -> None:
-    """Makes a network namespace that lives as long as the file is mounted; /run/netns is left alone."""
+    """Creates a network namespace that exists as long as it is mounted at the file; /run/netns is not used."""
     file.touch()
     _run(["unshare", f"--net={file}", "true"])
 
 
 def remove_namespace(file: Path) -> None:
-    """Lets go of the namespace."""
+    """Unmounts the namespace and removes its file."""
     if os.path.ismount(file):
         _run(["umount", str(file)])
     file.unlink(missing_ok=True)
 
 
 def ip(*lines: str) -> None:
-    """Runs lines of `ip` in the host's namespace."""
+    """Runs `ip` commands in the host's namespace."""
     _run(["ip", "-batch", "-"], lines)
 
 
 def inside(namespace: Path, *lines: str) -> None:
-    """Runs lines of `ip` in the namespace."""
+    """Runs `ip` commands in the namespace."""
     _run(["nsenter", f"--net={namespace}", "ip", "-batch", "-"], lines)
 
 

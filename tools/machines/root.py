@@ -1,4 +1,4 @@
-"""The Debian root file system that every machine starts from, made once and kept in the cache."""
+"""The Debian root file system of every machine, created once and kept in the cache."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from tools.report import INTERVAL_S, ToolError, say
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 
-# A server that someone reaches over SSH, with what kubeadm, the kubelet and kube-router call.
+# A server that is reached over SSH, with the programs that kubeadm, the kubelet and kube-router call.
 PACKAGES = (
     *(
         "systemd",
@@ -35,9 +35,9 @@ _LEFT_OUT = ("var/cache/apt/archives/*.deb", "var/lib/apt/lists/*", "etc/ssh/ssh
 
 
 def debian_root(packages: Sequence[str] = PACKAGES) -> Path:
-    """Returns a folder with Debian and these packages, shared and not to be written to; makes it if it is not there.
+    """Returns a folder with Debian and these packages, which is shared and must not be changed; creates it if missing.
 
-    Making it takes a minute or two and needs root.
+    Creating it takes a minute or two and needs root.
 
     Raises:
         ToolError: debootstrap failed.
@@ -47,7 +47,7 @@ def debian_root(packages: Sequence[str] = PACKAGES) -> Path:
     if folder.exists():
         return folder
     with cache.lock(f"debian-{key}"):
-        if not folder.exists():  # another process made it while this one waited
+        if not folder.exists():  # else another process created it while this one waited
             _make(folder, packages)
     return folder
 
@@ -93,7 +93,7 @@ def _debootstrap(work: Path, packages: Sequence[str], log: Path) -> None:
 
 
 def mirror() -> str:
-    """The mirror that this host's apt uses for the suite, else Debian's own."""
+    """Returns the mirror that this host's apt uses for the suite, else Debian's own."""
     if shutil.which("apt-get") is None:
         return MIRROR
     answer = subprocess.run(

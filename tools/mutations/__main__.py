@@ -1,11 +1,11 @@
 """`make mutations`: mutation testing by a list. Each entry breaks one behaviour, and the test that it names must fail.
 
-The entries are in mutations.yaml: a snippet of a file, what stands there in the mutant, and the test that kills it,
-found by the name of its file wherever that is under tests/. Mutation tools make mutants by the thousand and run whole
-suites on each; these were chosen, so that the whole list takes minutes and shows after a change of the tests that none
-of them has lost what it proved.
+The entries are in mutations.yaml: a snippet of a file, its replacement in the mutant, and the test that kills it,
+found by its file name anywhere under tests/. Mutation tools create thousands of mutants and run whole
+suites on each; these are selected, so that the whole list takes minutes and shows, after a change of tests, that none
+of them has stopped detecting what it should.
 
-Everything happens in copies of the checkout with what is not committed yet, one for each job.
+Tests run in copies of the checkout, uncommitted changes included, one for each job.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from tools.mutations.copies import Copy
-from tools.mutations.entry import Mutation, Tier, find_test, read, texts, unfit
+from tools.mutations.entry import Mutation, Tier, find_test, misfit_reason, read_list, test_files
 from tools.report import ToolError, say
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path("tools/mutations/mutations.yaml")
 TIERS: dict[Tier | None, tuple[str, ...]] = {None: (), "stack": (), "cluster": ("--target=cluster",)}
-"""What pytest is told beside the test: entries of a tier bring up a stack, or use the test cluster."""
+"""Additional arguments for pytest: entries of a tier bring up a stack, or use the test cluster."""
 
 Result = Literal["killed", "survived", "stale", "broken", "invalid"]
 NEXT: dict[Result, str] = {
-    "survived": "the test passes with the mutation: mend the test, or name one that fails",
-    "stale": "the code or the test was changed: write the entry anew for what stands there now",
-    "broken": "the test does not pass without the mutation: run it by itself",
-    "invalid": "the mutant cannot be run at all, which any test would notice: write another `new`",
+    "survived": "the test passes with the mutation: fix the test, or name one that fails",
+    "stale": "the code or the test was changed: update the entry",
+    "broken": "the test fails without the mutation: run it by itself",
+    "invalid": "the mutant cannot run at all, which any test would notice: write another `new`",
 }
 T = TypeVar("T")
 _IMPORT = re.compile(r"(?:collection failure|(?:failed on setup with \")?(?:ImportError|ModuleNotFoundError))\b")
@@ -46,7 +46,7 @@ _IMPORT = re.compile(r"(?:collection failure|(?:failed on setup with \")?(?:Impo
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a mutation, after how many seconds; `why` for all but those that were killed."""
+    """The result of a mutation, its duration, and `why` unless it was killed."""
 
     mutation: Mutation
     result: Result
@@ -54,8 +54,8 @@ class Verdict:
     why: str = ""
 
 
-def passing(copy: Copy, tests: Sequence[str], options: Sequence[str]) -> dict[str, str]:
-    """Runs tests without a mutation and returns what is wrong with each of those that do not pass."""
+def failing_tests(copy: Copy, tests: Sequence[str], options: Sequence[str]) -> dict[str, str]:
+    """Runs tests without a mutation and returns those that do not pass, with the reason."""
     cases = copy.run(dict.fromkeys(tests), options)
     wrong = {}
     for test in dict.fromkeys(tests):
@@ -68,7 +68,7 @@ def passing(copy: Copy, tests: Sequence[str], options: Sequence[str]) -> dict[st
 
 
 def judge(copy: Copy, mutation: Mutation, test: str) -> Verdict:
-    """Runs one test on a mutant."""
+    """Runs one test on a mutant and returns the verdict."""
     began = time.monotonic()
     with copy.mutated(mutation):
         cases = copy.run([test], ("-x", *TIERS[mutation.tier]))
@@ -88,11 +88,11 @@ def _line(message: str) -> str:
 
 
 def run(root: Path, mutations: Sequence[Mutation], *, jobs: int = 1, base_check: bool = True) -> Iterator[Verdict]:
-    """Yields a verdict on each mutation as it is known."""
+    """Yields the verdict on each mutation as soon as it is known."""
     fit = []
-    tests_there = texts(root)
+    tests_there = test_files(root)
     for mutation in mutations:
-        if why := unfit(root, tests_there, mutation):
+        if why := misfit_reason(root, tests_there, mutation):
             yield Verdict(mutation, "stale", 0, why)
         else:
             fit.append((mutation, find_test(tests_there, mutation.test)))
@@ -104,7 +104,7 @@ def run(root: Path, mutations: Sequence[Mutation], *, jobs: int = 1, base_check:
         for number in range(jobs):
             copies.put(Copy(root, Path(scratch) / str(number)))
 
-        def on_a_copy(work: Callable[[Copy], T]) -> T:
+        def with_copy(work: Callable[[Copy], T]) -> T:
             copy = copies.get()
             try:
                 return work(copy)
@@ -113,26 +113,28 @@ def run(root: Path, mutations: Sequence[Mutation], *, jobs: int = 1, base_check:
 
         wrong: dict[str, str] = {}
         if base_check:
-            tests = sorted({test for _, test in fit})  # those of one file share what they set up
+            tests = sorted({test for _, test in fit})  # tests of one file share fixtures
             size = -(-len(tests) // jobs)
             parts = [tests[i : i + size] for i in range(0, len(tests), size)]
             options = TIERS[fit[0][0].tier]
-            for found in pool.map(lambda part: on_a_copy(lambda copy: passing(copy, part, options)), parts):
+            for found in pool.map(lambda part: with_copy(lambda copy: failing_tests(copy, part, options)), parts):
                 wrong |= found
         yield from (Verdict(mutation, "broken", 0, wrong[test]) for mutation, test in fit if test in wrong)
         sound = [each for each in fit if each[1] not in wrong]
-        yield from pool.map(lambda each: on_a_copy(lambda copy: judge(copy, *each)), sound)
+        yield from pool.map(lambda each: with_copy(lambda copy: judge(copy, *each)), sound)
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Runs the list and prints a table; returns 1 unless every mutant was killed."""
     parser = argparse.ArgumentParser(prog="python -m tools.mutations", description=__doc__)
-    parser.add_argument("--only", metavar="GLOB", action="append", help="those whose id, file or test fits; repeatable")
     parser.add_argument(
-        "--tier", choices=("stack", "cluster"), help="those that need a stack or the test cluster, and no others"
+        "--only", metavar="GLOB", action="append", help="entries whose id, file or test matches; repeatable"
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many at once (default: %(default)s)")
-    parser.add_argument("--list", action="store_true", help="run nothing: print what each breaks and its test")
+    parser.add_argument(
+        "--tier", choices=("stack", "cluster"), help="only entries that need a stack or the test cluster"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parallel jobs (default: %(default)s)")
+    parser.add_argument("--list", action="store_true", help="run nothing: list what each entry breaks and its test")
     parser.add_argument(
         "--base-check",
         action=argparse.BooleanOptionalAction,
@@ -143,12 +145,12 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     try:
         chosen = [
             mutation
-            for mutation in read(root / LIST)
+            for mutation in read_list(root / LIST)
             if mutation.tier == options.tier
             and any(fnmatch(name, glob) for name in _names(mutation) for glob in options.only or ["*"])
         ]
         if not chosen:
-            raise ToolError("no mutation fits")
+            raise ToolError("no mutation matches")
     except ToolError as error:
         say(f"error: {error}")
         return 1

@@ -1,4 +1,4 @@
-"""A copy of a checkout: where files are mutated and tests run."""
+"""Copies of a checkout, in which files are mutated and tests run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Literal
 from tools.mutations.entry import Mutation
 
 LONGEST_S = 900
-"""A mutant may go on for ever."""
+"""Timeout of a test run: a mutant may loop for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A test as pytest reports it: FILE::NAME without parameters, and what was wrong, if anything."""
+    """A test as pytest reports it: FILE::NAME without parameters, its outcome and message."""
 
     test: str
     outcome: Literal["passed", "failed", "skipped"]
@@ -42,17 +42,17 @@ class Copy:
 
     @contextlib.contextmanager
     def mutated(self, mutation: Mutation) -> Iterator[None]:
-        """Holds the mutant while it is used."""
+        """Applies the mutation for the duration of the context."""
         file = self.folder / mutation.file
         before = file.read_text()
         try:
-            _write(file, mutation.applied(before))
+            _write(file, mutation.apply_to(before))
             yield
         finally:
             _write(file, before)
 
     def run(self, tests: Iterable[str], options: Sequence[str] = ()) -> list[Case]:
-        """Runs tests and returns what pytest reports of each, which is nothing when it could not start."""
+        """Runs tests and returns pytest's report on each; nothing if pytest could not start."""
         report = self.folder / ".mutations.xml"
         report.unlink(missing_ok=True)
         # No test of an entry uses Schemathesis, whose plugin takes a second to import.
@@ -82,7 +82,7 @@ class Copy:
 
 def _write(file: Path, text: str) -> None:
     file.write_text(text)
-    # A compiled file is told from an older one by second and size, which may be the same.
+    # Python recognises an outdated compiled file by the source's time in seconds and size, which may be the same.
     for compiled in file.parent.glob(f"__pycache__/{file.stem}.*.pyc"):
         compiled.unlink()
 

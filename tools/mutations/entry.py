@@ -1,4 +1,4 @@
-"""An entry of the list: what it breaks, where, and the test that must fail."""
+"""Entries of the list: what each breaks, where, and the test that must fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Tier = Literal["stack", "cluster"]
 
 
 class Mutation(BaseModel):
-    """One entry: `old` stands in `file` once, and `test` (FILE::NAME) fails when `new` stands there instead."""
+    """One entry: `old` occurs in `file` once, and `test` (FILE::NAME) fails when `new` replaces it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,30 +28,30 @@ class Mutation(BaseModel):
     test: str = Field(pattern=r"^[^:]+\.py::\w+(::\w+)?$")
     tier: Tier | None = None
 
-    def applied(self, text: str) -> str:
-        """The file's text as it is in the mutant."""
+    def apply_to(self, text: str) -> str:
+        """Returns the file's text in the mutant."""
         return text.replace(self.old, self.new)
 
 
-def read(file: Path) -> list[Mutation]:
-    """Returns the entries of a list. Raises `ToolError` for what is none, and for an id that is there twice."""
+def read_list(file: Path) -> list[Mutation]:
+    """Returns the entries of a list. Raises `ToolError` for an invalid list or a duplicate id."""
     try:
         found = [Mutation.model_validate(entry) for entry in yaml.safe_load(file.read_text())]
     except (OSError, TypeError, yaml.YAMLError, ValidationError) as error:
-        raise ToolError(f"{file} is no list of mutations: {error}") from None
+        raise ToolError(f"{file} is not a list of mutations: {error}") from None
     ids = [mutation.id for mutation in found]
     if twice := sorted({id for id in ids if ids.count(id) > 1}):
         raise ToolError(f"{file} has {', '.join(twice)} twice")
     return found
 
 
-def texts(root: Path) -> dict[Path, str]:
-    """Returns every file of tests with its text."""
+def test_files(root: Path) -> dict[Path, str]:
+    """Returns the text of every test file."""
     return {path.relative_to(root): path.read_text() for path in sorted((root / "tests").rglob("*.py"))}
 
 
 def find_test(tests: Mapping[Path, str], test: str) -> str:
-    """Returns the node id of a test: its file has this name, or ends with this path, and defines it.
+    """Returns the node id of a test, whose file has this name, or ends with this path, and defines it.
 
     Raises `LookupError`.
     """
@@ -84,15 +84,15 @@ def _functions(body: Iterable[ast.stmt], within: str = "") -> Iterator[str]:
             yield from _functions(node.body, f"{within}{node.name}::")
 
 
-def unfit(root: Path, tests: Mapping[Path, str], mutation: Mutation) -> str:
-    """Returns why an entry no longer applies; empty when it does."""
+def misfit_reason(root: Path, tests: Mapping[Path, str], mutation: Mutation) -> str:
+    """Returns why an entry no longer applies; empty if it does."""
     file = root / mutation.file
     if not file.is_file():
-        return f"{mutation.file} is not there"
+        return f"{mutation.file} does not exist"
     if (count := file.read_text().count(mutation.old)) != 1:
-        return f"the snippet stands {count} times in {mutation.file}, where it must stand once"
-    if file.suffix == ".py" and not _is_python(mutation.applied(file.read_text())):
-        return f"with `new` {mutation.file} is no Python any more"
+        return f"the snippet occurs {count} times in {mutation.file}, where it must occur once"
+    if file.suffix == ".py" and not _is_python(mutation.apply_to(file.read_text())):
+        return f"with `new`, {mutation.file} is not valid Python"
     try:
         find_test(tests, mutation.test)
     except LookupError as error:

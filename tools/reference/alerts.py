@@ -1,11 +1,11 @@
-"""The reference page of the alerts, made from them."""
+"""The reference page of the alerts, generated from their definitions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from monitoring import shown
+from monitoring import alert_evidence
 from monitoring.alerts import GROUPS
 from monitoring.rule import Alert, Group
 
@@ -13,20 +13,20 @@ RUNBOOKS = "../../monitoring/runbooks"
 TEMPLATE = re.compile(r"\{\{\s*\$(?:labels\.)?(\w+)[^}]*\}\}")
 SEVERITIES = {
     "page": "wakes somebody",
-    "ticket": "waits for the working day",
-    "info": "is shown and tells nobody",
+    "ticket": "waits for working hours",
+    "info": "is displayed but notifies nobody",
 }
 
-SHOWN = f"""\
-The last column says how each alert has been seen to fire.
-Every alert has two cases, one that fires it and one that does not, which promtool runs over the rules as they are.
-What begins with *local stack* is a fault that a test makes on a running stack, whose rules run on a faster clock there.
-*Replayed exposition* is what the other program prints, as it was recorded, with the fault in it.
-*Scaled windows* are those of {shown.LONG_S // 3600} hour and more, which promtool also runs on a faster clock."""
+EVIDENCE = f"""\
+The last column lists the evidence that each alert fires.
+Every alert has two test cases, one that fires it and one that does not, which promtool runs on the rules as they are.
+*Local stack* is a fault that a test injects into a running stack, whose rules run on a faster clock there.
+*Replayed exposition* is recorded output of the other program, with the fault in it.
+*Scaled windows* are those of {alert_evidence.LONG_S // 3600} hour or more; promtool also runs a faster copy of them."""
 
 
 def page(note: str) -> str:
-    """Every alert by area; `note` says that the page is generated."""
+    """Returns the page with every alert by area; `note` marks it as generated."""
     every = [alert for group in GROUPS for alert in _alerts(group)]
     severities = "\n".join(
         f"- An alert of severity `{name}` {meaning}; there are {sum(a.severity == name for a in every)}."
@@ -35,14 +35,14 @@ def page(note: str) -> str:
     parts = [
         "# Alerts reference",
         note,
-        f"Headrace has {len(every)} alerts beside those of its objectives.\n"
+        f"Headrace has {len(every)} alerts in addition to those of its objectives.\n"
         "Each alert has the labels `severity` and `owner`.\n"
         "Each alert has the annotations `summary`, `dashboard` and `runbook_url`.\n"
-        "The runbook of an alert says what it means, what causes it, what to type and what to do.\n"
-        "What stands in *slanted* letters in a summary is filled in when the alert fires.\n"
-        "[Operate a stack](../how-to/operate.md) says how a day with alerts goes.",
+        "The runbook of an alert explains what it means, what causes it, how to diagnose it and what to do.\n"
+        "Words in *italics* in a summary are filled in when the alert fires.\n"
+        "[Operate a stack](../how-to/operate.md) describes daily work with alerts.",
         severities,
-        SHOWN,
+        EVIDENCE,
         _classes(),
         *(_section(group) for group in GROUPS),
     ]
@@ -52,11 +52,11 @@ def page(note: str) -> str:
 def _classes() -> str:
     every = {alert.name: alert for group in GROUPS for alert in _alerts(group)}
     rows = []
-    for name, alerts in shown.CLASSES.items():
-        ways = "; ".join(dict.fromkeys(way for alert in alerts for way in shown.by(every[alert]).split("; ")))
+    for name, alerts in alert_evidence.CLASSES.items():
+        ways = [way for alert in alerts for way in alert_evidence.evidence(every[alert]).split("; ")]
         names = ", ".join(f"`{alert}`" for alert in alerts)
-        rows.append(f"| {name} | {names} | {ways} |")
-    return "## Classes of faults\n\n| class | alerts | shown by |\n| --- | --- | --- |\n" + "\n".join(rows)
+        rows.append(f"| {name} | {names} | {'; '.join(dict.fromkeys(ways))} |")
+    return "## Classes of faults\n\n| class | alerts | evidence |\n| --- | --- | --- |\n" + "\n".join(rows)
 
 
 def _alerts(group: Group) -> Iterator[Alert]:
@@ -68,7 +68,7 @@ def _section(group: Group) -> str:
     rows = "\n".join(_row(alert) for alert in _alerts(group))
     return (
         f"## Alerts about {'GPUs' if area == 'gpus' else area}\n\n"
-        "| alert | severity | owner | holds for | summary | runbook | shown by |\n"
+        "| alert | severity | owner | holds for | summary | runbook | evidence |\n"
         "| --- | --- | --- | --- | --- | --- | --- |\n" + rows
     )
 
@@ -78,5 +78,5 @@ def _row(alert: Alert) -> str:
     summary = TEMPLATE.sub(r"*\1*", alert.summary)
     return (
         f"| `{alert.name}` | {alert.severity} | {alert.owner} | {wait} | {summary} "
-        f"| [runbook]({RUNBOOKS}/{alert.name}.md) | {shown.by(alert)} |"
+        f"| [runbook]({RUNBOOKS}/{alert.name}.md) | {alert_evidence.evidence(alert)} |"
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from monitoring.external import EXTERNAL
 from monitoring.groups import GROUPS
-from monitoring.known import recorded
+from monitoring.known_series import recorded_series
 from monitoring.rule import Recording
 from monitoring.series import HISTOGRAM, Series
 from serving.telemetry.catalogue import CATALOGUE, STAGES, Metric
@@ -134,7 +134,7 @@ def _recorded() -> Iterator[str]:
     engines: dict[str, list[str]] = {}
     for rule in (rule for group in GROUPS for rule in group.rules if isinstance(rule, Recording)):
         engines.setdefault(rule.name, []).extend(rule.fixed.values())
-    yield "\n".join(f"- {_recording(one, engines[one.name])}" for one in recorded(GROUPS).values())
+    yield "\n".join(f"- {_recording(one, engines[one.name])}" for one in recorded_series(GROUPS).values())
 
 
 def _recording(series: Series, sources: list[str]) -> str:

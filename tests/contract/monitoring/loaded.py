@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import httpx
 import yaml
 
-from monitoring.dashboards import plain
+from monitoring.dashboards.variables import without_variables
 from monitoring.groups import GROUPS
 from monitoring.rules_file import document
 from tests.contract.monitoring.exposition import JOBS, Scraped, World
@@ -73,7 +73,7 @@ class Prometheus(Server):
         return [rule for group in self.http.get("/rules").json()["data"]["groups"] for rule in group["rules"]]
 
 
-QUERIES = list(dict.fromkeys(plain(each.expression) for each in (*recorded(), *compared(), *panels())))
+QUERIES = list(dict.fromkeys(without_variables(each.expression) for each in (*recorded(), *compared(), *panels())))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import yaml
 from infra.addons.monitoring import RELEASE
 from monitoring import rules_file as rules
 from monitoring.alerts import GROUPS
-from monitoring.alerts.seen import seen
+from monitoring.alerts.case import alert_case
 from monitoring.dashboards import DASHBOARDS
 from monitoring.expression import mistakes
 from serving.cli.__main__ import headrace
@@ -91,13 +91,13 @@ def test_promtool_refuses_a_case_that_is_wrong(tmp_path):
 
 
 def test_samples_are_a_minute_apart():
-    case = seen("5m", ("a", "1+0.5x2"), ("b", "3-1x1 _x2 stale 7"))
+    case = alert_case("5m", ("a", "1+0.5x2"), ("b", "3-1x1 _x2 stale 7"))
     assert [(s.series, s.values) for s in case.samples] == [
         ("a", "1.0 _ 1.5 _ 2.0"),
         ("b", "3 _ 2 _ _ _ _ _ stale _ 7"),
     ]
-    with pytest.raises(ValueError, match="1to3 is no run of values"):
-        seen("5m", ("a", "1to3"))
+    with pytest.raises(ValueError, match="1to3 is not in promtool"):
+        alert_case("5m", ("a", "1to3"))
 
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=ALERTS)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from monitoring import burn
-from monitoring.burn import BURNS, Clock, groups, samples
-from monitoring.objective import WINDOWS, counted, within
+from monitoring import burn_rate
+from monitoring.burn_rate import BURN_RATES, Clock, groups, samples
+from monitoring.objective import WINDOWS, bucket_selector, counter_selector
 from monitoring.objectives import GROUPS, OBJECTIVES
 from monitoring.rule import Alert, Group, Recording, Sample
 from monitoring.series import OWN
@@ -32,19 +32,19 @@ def named(name):
 
 
 def test_only_the_end_of_a_bucket_is_a_threshold():
-    assert within(c.TTFT_SECONDS, 2.5) == 'headrace_time_to_first_token_seconds_bucket{le="2.5"}'
-    assert within(c.TTFT_SECONDS, 30, 'model="m"') == (
+    assert bucket_selector(c.TTFT_SECONDS, 2.5) == 'headrace_time_to_first_token_seconds_bucket{le="2.5"}'
+    assert bucket_selector(c.TTFT_SECONDS, 30, 'model="m"') == (
         'headrace_time_to_first_token_seconds_bucket{model="m", le="30.0"}'
     )
-    with pytest.raises(ValueError, match=r"no bucket that ends at 2; there are 0\.005, "):
-        within(c.TTFT_SECONDS, 2)
-    with pytest.raises(ValueError, match="no bucket that ends at 1; there are none"):
-        within(c.ERRORS, 1)
+    with pytest.raises(ValueError, match=r"no bucket with the bound 2; it has 0\.005, "):
+        bucket_selector(c.TTFT_SECONDS, 2)
+    with pytest.raises(ValueError, match="no bucket with the bound 1; it has none"):
+        bucket_selector(c.ERRORS, 1)
 
 
 def test_a_gauge_counts_nothing():
     with pytest.raises(ValueError, match="is a gauge"):
-        counted(c.IN_FLIGHT)
+        counter_selector(c.IN_FLIGHT)
 
 
 @pytest.mark.parametrize("objective", [0.9, 1.0, 99.5])
@@ -124,7 +124,7 @@ def test_the_rules_are_valid(tmp_path):
 
 
 @shapes
-@pytest.mark.parametrize("one", BURNS, ids=lambda b: b.long)
+@pytest.mark.parametrize("one", BURN_RATES, ids=lambda b: b.long)
 def test_each_burn_is_seen_over_both_of_its_windows(tmp_path, objective, one):
     # Scaled so that the long window is 48 ticks and the short one 4, which are the fewest.
     rules = groups(objective, [one], scale=Clock().seconds(one.long) / (48 * TICK))
@@ -162,7 +162,7 @@ def test_without_requests_nobody_is_told(tmp_path):
     promtool.judge(tmp_path, rules, tests, "30s")
 
 
-@pytest.mark.parametrize(("bad", "fires"), [(burn.FEW - 2, 0), (3 * burn.FEW, 1)])
+@pytest.mark.parametrize(("bad", "fires"), [(burn_rate.FEW - 2, 0), (3 * burn_rate.FEW, 1)])
 def test_a_few_bad_requests_tell_nobody(tmp_path, bad, fires):
     objective = named("time_to_first_token")
     seen = [Sample(objective.example.good, "0x240"), Sample(objective.example.all, f"0x9 1+1x{bad - 1} {bad}x240")]

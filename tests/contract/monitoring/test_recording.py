@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from monitoring import recording
-from monitoring.known import KNOWN, recorded
+from monitoring.known_series import KNOWN, recorded_series
 from monitoring.rule import Group, Recording, Sample
 from tests.contract.monitoring import promtool
 
@@ -44,9 +44,9 @@ def test_recorded_series_are_known_with_all_their_labels():
 
 def test_rules_of_one_name_agree():
     rule = Recording("a:b:c", "up", "1", ("job",), "Something.")
-    assert recorded([Group("g", (rule, replace(rule, expression="up + 1")))])["a:b:c"].labels == ("job",)
-    with pytest.raises(ValueError, match="a:b:c is recorded with other labels"):
-        recorded([Group("g", (rule, replace(rule, labels=("pod",))))])
+    assert recorded_series([Group("g", (rule, replace(rule, expression="up + 1")))])["a:b:c"].labels == ("job",)
+    with pytest.raises(ValueError, match="a:b:c is recorded twice, with different labels"):
+        recorded_series([Group("g", (rule, replace(rule, labels=("pod",))))])
 
 
 def test_a_server_of_llama_cpp_is_its_model_or_else_its_address(tmp_path):

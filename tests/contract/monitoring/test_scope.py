@@ -8,14 +8,14 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from monitoring import alerts, burn
+from monitoring import alerts, burn_rate
 from monitoring import rules_file as rules
 from monitoring.expression import mistakes
 from monitoring.groups import GROUPS
-from monitoring.known import KNOWN
+from monitoring.known_series import KNOWN
 from monitoring.objectives import OBJECTIVES
 from monitoring.rule import Alert
-from monitoring.scope import Scope, held, placed, scoped
+from monitoring.scope import Scope, has_stack_namespace, restrict, restrict_groups
 from tests.contract.monitoring import promtool
 
 STACKS = ("one", "two")
@@ -29,7 +29,7 @@ def selectors(expression):
 
 def shared(rule):
     """Whether a rule is about nodes, GPUs and certificates, which are the cluster's."""
-    return not any(placed(KNOWN[selector.name]) for selector in selectors(rule.expression))
+    return not any(has_stack_namespace(KNOWN[selector.name]) for selector in selectors(rule.expression))
 
 
 ALERTS = [(group, rule) for group in alerts.GROUPS for rule in group.rules if not shared(rule)]
@@ -38,7 +38,10 @@ ALERTS = [(group, rule) for group in alerts.GROUPS for rule in group.rules if no
 def of_both(groups):
     """The rules of both stacks, as their charts bring them into one Prometheus."""
     for stack in STACKS:
-        yield from (replace(group, name=f"{stack}-{group.name}") for group in scoped(groups, Scope.of(stack)))
+        yield from (
+            replace(group, name=f"{stack}-{group.name}")
+            for group in restrict_groups(groups, Scope.for_namespace(stack))
+        )
 
 
 def firing(alert, stack):
@@ -80,7 +83,7 @@ def test_each_alert_fires_for_the_stack_that_it_is_about_and_for_no_other(tmp_pa
 
 def test_the_budget_of_one_stack_is_not_that_of_the_other(tmp_path):
     objective = OBJECTIVES[0]
-    groups = burn.groups(objective)
+    groups = burn_rate.groups(objective)
     [alert] = [rule for rule in groups[0].rules if isinstance(rule, Alert)]
     promtool.judge(tmp_path, list(of_both(groups)), [mixed(alert)], rules.STEP)
 
@@ -99,7 +102,7 @@ def test_every_selector_of_a_rule_is_of_one_stack():
         name: replace(one, labels=(*one.labels, "namespace")) if one.source == "rule" else one
         for name, one in KNOWN.items()
     }
-    for group in scoped(GROUPS, Scope.of("one")):
+    for group in restrict_groups(GROUPS, Scope.for_namespace("one")):
         for rule in group.rules:
             assert mistakes(rule.expression, known) == [], rule.name
             for selector in selectors(rule.expression):
@@ -132,9 +135,9 @@ def test_what_is_of_no_stack_is_about_nodes_gpus_and_certificates():
     ],
 )
 def test_a_selector_is_held(expression, expected):
-    assert held(expression, Scope.of("a")) == expected
+    assert restrict(expression, Scope.for_namespace("a")) == expected
 
 
 def test_a_series_that_nobody_knows_is_not_passed_over():
     with pytest.raises(KeyError, match="unheard"):
-        held("sum(unheard)", Scope.of("a"))
+        restrict("sum(unheard)", Scope.for_namespace("a"))

@@ -24,9 +24,9 @@ from monitoring.status import page, runbook
 from monitoring.status.answer import legend, panel_answer
 from monitoring.status.app import application
 from monitoring.status.assets import STATIC
-from monitoring.status.fill import filled
 from monitoring.status.problem import Problem
 from monitoring.status.prometheus import MOST_SERIES, Prometheus
+from monitoring.status.selection import fill_variables
 from monitoring.status.window import WINDOWS
 from tests import node
 from tests.contract.monitoring.exposition import JOBS
@@ -53,7 +53,7 @@ def status(prometheus):
 
 
 def without(url, timeout_s=5.0):
-    """The page over something that is no Prometheus that answers."""
+    """The page over something that is not a working Prometheus."""
     return TestClient(application(Prometheus(url, timeout_s)), HOME)
 
 
@@ -125,14 +125,14 @@ def test_what_is_chosen_is_what_is_shown(status):
     [([ODD], 1), (["no-such-model", ODD], 1), (["a.*"], 0), ([ODD + "x"], 0), (['"} or vector(1) or up{model=~"'], 0)],
 )
 def test_a_label_value_is_only_a_value(prometheus, values, count):
-    asked = filled(UP, MODELS, {"model": values}, WINDOWS["1h"])
+    asked = fill_variables(UP, MODELS, {"model": values}, WINDOWS["1h"])
     assert len(prometheus.values(asked)) == count
 
 
 def test_nothing_chosen_is_everything_and_times_are_those_of_the_range():
-    asked = filled("rate(x[$__rate_interval])+$__range+$__interval", MODELS, {}, WINDOWS["24h"])
+    asked = fill_variables("rate(x[$__rate_interval])+$__range+$__interval", MODELS, {}, WINDOWS["24h"])
     assert asked == "rate(x[315s])+86400s+300s"
-    assert filled(UP, MODELS, {}, WINDOWS["1h"]) == 'up{job=~".+",instance=~".+",model=~".*"}'
+    assert fill_variables(UP, MODELS, {}, WINDOWS["1h"]) == 'up{job=~".+",instance=~".+",model=~".*"}'
 
 
 def test_variables_stand_in_quotes_behind_a_regular_expression_and_nowhere_else():
@@ -154,9 +154,9 @@ def test_variables_stand_in_quotes_behind_a_regular_expression_and_nowhere_else(
             400,
             "this dashboard has no variable 'model'; it has namespace, job, instance",
         ),
-        ("overview/requests?query=up", 400, "'query' cannot be asked for"),
+        ("overview/requests?query=up", 400, "unknown parameter 'query'"),
         (f"overview/requests?var-job={'x' * 2000}", 400, "job: choose at most"),
-        ("overview/requests/more", 404, "there is no such page"),
+        ("overview/requests/more", 404, "this page does not exist"),
     ],
 )
 def test_what_there_is_not_is_said_in_one_line(status, path, code, message):
@@ -200,7 +200,7 @@ def test_a_crowd_of_firing_alerts_is_counted(prometheus, status):
 async def test_a_query_that_prometheus_refuses_is_said(prometheus):
     broken = Panel("Broken", "It is broken.", "1", (Target("sum(", "x"),))
     asked = Prometheus(prometheus.url)
-    with pytest.raises(Problem, match=r"Prometheus refuses the query: .*parse error") as raised:
+    with pytest.raises(Problem, match=r"Prometheus rejected the query: .*parse error") as raised:
         await panel_answer(asked, MODELS, broken, {}, WINDOWS["1h"], time.time())
     await asked.close()
     assert raised.value.status == 502
@@ -246,7 +246,7 @@ def test_another_program_is_not_taken_for_prometheus(body):
         server.shutdown()
         thread.join()
     assert answer.status_code == 502
-    assert "is no Prometheus (HTTP 200)" in error(answer)
+    assert "is not Prometheus (HTTP 200)" in error(answer)
     assert "content-security-policy" in answer.headers
 
 
@@ -347,10 +347,10 @@ def test_a_series_has_a_name_in_any_case(template, labels, name):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--prometheus", "localhost:9090"], "is no URL of HTTP"),
-        (["--prometheus", "http://me:secret@x:1"], "a URL with a user, password, query or fragment is not taken"),
-        (["--prometheus", HOME, "--host", "0.0.0.0"], "'0.0.0.0' is not on loopback"),
-        (["--prometheus", HOME, "--port", "70000"], "'70000' is no port"),
+        (["--prometheus", "localhost:9090"], "is not an HTTP URL"),
+        (["--prometheus", "http://me:secret@x:1"], "the URL must not have a user, password, query or fragment"),
+        (["--prometheus", HOME, "--host", "0.0.0.0"], "'0.0.0.0' is not a loopback address"),
+        (["--prometheus", HOME, "--port", "70000"], "'70000' is not a port"),
         ([], "required: --prometheus"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.images.base import NAME as BASE
-from tools.images.base import base
+from tools.images.base import base_image
 from tools.images.build import Image, build
 from tools.images.buildah import Buildah, check
 from tools.report import ToolError
@@ -39,5 +39,5 @@ def empty_store() -> Iterator[Buildah]:
     """A builder that has built nothing yet."""
     with tempfile.TemporaryDirectory(prefix="headrace-layers-") as folder:
         store = Buildah(Path(folder))
-        store.pull(base(), BASE)
+        store.pull(base_image(), BASE)
         yield store

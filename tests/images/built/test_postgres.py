@@ -2,7 +2,7 @@ import pytest
 
 from tools.images import oci
 from tools.images.build import Image, layers, local_name
-from tools.images.content import opened
+from tools.images.content import open_image
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -24,7 +24,7 @@ def test_answers_whoever_has_the_password(postgres: Image) -> None:
 
 
 def test_is_small_and_has_no_compiler(postgres: Image) -> None:
-    assert sum(layer["size"] for layer in oci.image(postgres.archive)["layers"]) < 300_000_000
-    with opened(postgres.archive) as content:
+    assert sum(layer["size"] for layer in oci.image_manifest(postgres.archive)["layers"]) < 300_000_000
+    with open_image(postgres.archive) as content:
         assert not [path for path in content.files if "libLLVM" in path or path.endswith(("bin/gcc", "bin/cc"))]
         assert not [path for path, file in content.files.items() if file.info.isfile() and file.info.mode & 0o6000]

@@ -8,7 +8,8 @@ from tools.images import oci, package_index
 from tools.images.base import NAME as BASE
 from tools.images.build import ROOT, Image, layers, local_name, variant
 from tools.images.buildah import Buildah
-from tools.images.content import Content, opened
+from tools.images.content import ImageContent, open_image
+from tools.images.layer import EPOCH_S
 
 MEGABYTE = 1_000_000
 NOT_AT_RUN_TIME = {"gcc", "cc", "g++", "clang", "tcc", "make", "cmake", "ld", "as", "pip", "pip3", "uv", "git", "curl"}
@@ -16,13 +17,13 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 def config(image: Image) -> dict[str, object]:
-    manifest = oci.image(image.archive)
+    manifest = oci.image_manifest(image.archive)
     return dict(json.loads(oci.read_blob(image.archive, manifest["config"]["digest"]))["config"])
 
 
 @pytest.fixture(scope="module")
 def content(serving: Image):  # type: ignore[no-untyped-def]
-    with opened(serving.archive) as found:
+    with open_image(serving.archive) as found:
         yield found
 
 
@@ -34,13 +35,13 @@ def test_runs_as_nobody_in_particular(serving: Image) -> None:
 
 def test_layers_and_size(serving: Image) -> None:
     """Debian, Python, packages, weights, code: the last one is small, so that a change of code travels light."""
-    sizes = [layer["size"] for layer in oci.image(serving.archive)["layers"]]
+    sizes = [layer["size"] for layer in oci.image_manifest(serving.archive)["layers"]]
     assert len(sizes) == 5
     assert sizes[-1] < 6 * MEGABYTE
     assert sum(sizes) < 1500 * MEGABYTE
 
 
-def test_no_tools_of_an_attacker(content: Content) -> None:
+def test_no_tools_of_an_attacker(content: ImageContent) -> None:
     files = {path: file.info for path, file in content.files.items() if not file.info.isdir()}
     programs = {posixpath.basename(path) for path, info in files.items() if info.mode & 0o111}
     assert not programs & NOT_AT_RUN_TIME
@@ -50,7 +51,7 @@ def test_no_tools_of_an_attacker(content: Content) -> None:
     assert not headers
 
 
-def test_nothing_can_be_changed_by_its_user(content: Content) -> None:
+def test_nothing_can_be_changed_by_its_user(content: ImageContent) -> None:
     writable = [
         path
         for path, file in content.files.items()
@@ -60,7 +61,7 @@ def test_nothing_can_be_changed_by_its_user(content: Content) -> None:
     assert [path for path in writable if path not in shared and not path.startswith("dev/")] == []
 
 
-def test_nothing_of_the_host_is_in_it(content: Content, tmp_path: Path) -> None:
+def test_nothing_of_the_host_is_in_it(content: ImageContent, tmp_path: Path) -> None:
     assert not [path for path in content.files if path.startswith("run/build/") and content.files[path].info.size]
     for path in ("etc/pip.conf", "root/.config/pip/pip.conf", "etc/hostname", "etc/machine-id"):
         assert path not in content.files or not content.files[path].info.size
@@ -69,29 +70,29 @@ def test_nothing_of_the_host_is_in_it(content: Content, tmp_path: Path) -> None:
         path for path, file in content.files.items() if path.startswith("etc/apt/sources") and file.info.isfile()
     ]
     assert sources == []
-    assert {file.info.mtime for file in content.files.values()} == {oci.EPOCH_S}
+    assert {file.info.mtime for file in content.files.values()} == {EPOCH_S}
 
 
-def test_code_is_there_as_it_is_here(content: Content) -> None:
+def test_code_is_there_as_it_is_here(content: ImageContent) -> None:
     here = {str(f.relative_to(ROOT)): f for f in (ROOT / "serving").rglob("*.py")}
     there = {path.removeprefix("opt/headrace/") for path in content.files if path.startswith("opt/headrace/")}
     assert set(here) <= there
     assert not [path for path in there if path.split("/")[0] != "serving"]
     for name, file in here.items():
-        assert content.read(f"opt/headrace/{name}") == file.read_bytes()
+        assert content.read_file(f"opt/headrace/{name}") == file.read_bytes()
 
 
-def test_bill_lists_what_is_installed(serving: Image, content: Content) -> None:
+def test_bill_lists_what_is_installed(serving: Image, content: ImageContent) -> None:
     listed = {each["purl"].split("?")[0] for each in json.loads(serving.bill.read_text())["components"]}
     locked = [line.split(" ")[0] for line in (ROOT / "requirements/serving.txt").open() if "==" in line]
     assert (
         sum(f"pkg:pypi/{each.replace('==', '@')}" in listed for each in locked) >= len(locked) - 3
     )  # others' platforms
-    status = content.read("var/lib/dpkg/status").decode()
+    status = content.read_file("var/lib/dpkg/status").decode()
     assert sum(each.startswith("pkg:deb/") for each in listed) == status.count("\nStatus: install ok installed\n")
 
 
-def test_engines_load_and_ray_runs(serving: Image, content: Content) -> None:
+def test_engines_load_and_ray_runs(serving: Image, content: ImageContent) -> None:
     run = layers("serving").run
     assert run(local_name("serving"), ["id", "-u"]).strip() == "10001"
     assert run(local_name("serving"), ["ray", "--version"]).startswith("ray, version 2.60.0")
@@ -104,7 +105,7 @@ def test_next_version_differs_in_its_digest_alone(serving: Image) -> None:
     second = variant(serving, "v2")
     assert second.digest != serving.digest
     assert second.name == f"{serving.name}-v2"
-    assert oci.image(second.archive)["layers"] == oci.image(serving.archive)["layers"]
+    assert oci.image_manifest(second.archive)["layers"] == oci.image_manifest(serving.archive)["layers"]
 
 
 def rebuilt(store: Buildah, folder: Path, target: str | None) -> dict[str, object]:
@@ -126,4 +127,4 @@ def test_debian_and_code_are_reproducible(serving: Image, empty_store: Buildah, 
 @pytest.mark.soak
 def test_all_of_it_is_reproducible(serving: Image, empty_store: Buildah, tmp_path: Path) -> None:
     again = rebuilt(empty_store, tmp_path / "new", None)
-    assert again == oci.image(serving.archive)
+    assert again == oci.image_manifest(serving.archive)

@@ -52,7 +52,9 @@ class History:
 
     def _series(self) -> dict[str, Sequence[float]]:
         recordings = (rule.expression for group in GROUPS for rule in group.rules if isinstance(rule, Recording))
-        world = World([*recordings, *(dashboards.plain(query.expression) for query in dashboards.queries())])
+        world = World(
+            [*recordings, *(dashboards.without_variables(query.expression) for query in dashboards.queries())]
+        )
         up = self._values(lambda _: 1)
         found = {f"up{_braces({'job': job, 'instance': instance})}": up for job, instance in INSTANCES.items()}
         for metric, family in world.families.items():

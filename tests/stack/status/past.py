@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import httpx
 
-from monitoring.burn import Clock
-from monitoring.dashboards.links import selected
+from monitoring.burn_rate import Clock
+from monitoring.dashboards.links import selected_series
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert, Group, Recording
 from monitoring.rules_file import document
@@ -95,7 +95,7 @@ def layers() -> Iterator[list[Group]]:
 
 
 def _is_next(rule: Recording | Alert, left: Set[str]) -> bool:
-    return isinstance(rule, Recording) and rule.name in left and not selected(rule.expression) & left
+    return isinstance(rule, Recording) and rule.name in left and not selected_series(rule.expression) & left
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import yaml
 from monitoring.groups import RULES
 from monitoring.podmonitor import scrape_configs
 from monitoring.rules_file import document
-from monitoring.scope import Scope, scoped
+from monitoring.scope import Scope, restrict_groups
 from tests.chart import CHART
 from tools.binaries.find import ensure
 
@@ -154,7 +154,7 @@ def test_every_dashboard_and_every_group_of_rules_is_there(full):
     rules = {o["metadata"]["name"]: o["spec"] for o in full.of("PrometheusRule")}
     files = sorted((FILES / "rules").glob("*.yaml"))
     own = Scope("headrace", "headrace||models")  # outside of a cluster there is no namespace
-    assert rules == {f"headrace-full-{name}": document(scoped(groups, own)) for name, groups in RULES.items()}
+    assert rules == {f"headrace-full-{name}": document(restrict_groups(groups, own)) for name, groups in RULES.items()}
     assert len(files) == len(rules) == len(RULES)
 
 

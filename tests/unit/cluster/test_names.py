@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.cluster import images, load
+from tools.cluster import image_loader, images
 from tools.machines.machine import Machine
 from tools.report import ToolError
 
@@ -29,19 +29,19 @@ LISTED = [
     ],
 )
 def test_a_name_is_looked_up_with_its_registry(name: str, full: str) -> None:
-    assert load.full_name(name) == full
+    assert image_loader.full_image_name(name) == full
 
 
 def test_every_component_is_the_api_servers_image_and_nothing_else_is() -> None:
-    aliases = images.aliases(LISTED)
+    aliases = images.component_aliases(LISTED)
     assert set(aliases) == {*LISTED[1:4], LISTED[6]}
     assert set(aliases.values()) == {LISTED[0]}
 
 
 def test_a_component_is_found_by_its_whole_name() -> None:
-    assert images.named(LISTED, "coredns") == "registry.k8s.io/coredns/coredns:v1.15.0"
+    assert images.component_image(LISTED, "coredns") == "registry.k8s.io/coredns/coredns:v1.15.0"
     with pytest.raises(ValueError, match="unpack"):
-        images.named(LISTED, "proxy")
+        images.component_image(LISTED, "proxy")
 
 
 @pytest.mark.parametrize("name", ["a", "Upper", "a_b", "-a", "a-", "1a", "sixteen-letters-", "../up"])

@@ -107,7 +107,7 @@ def test_schema_in_words(field, words):
 
 
 def test_the_metrics_page_names_only_what_is_known():
-    from monitoring.known import KNOWN
+    from monitoring.known_series import KNOWN
     from tools.reference.metrics import GENAI, PROGRAMS
 
     named = {name for row in GENAI for name in row[1:] if name}

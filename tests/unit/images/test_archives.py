@@ -10,8 +10,17 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from tools.images import sbom
-from tools.images.content import opened
-from tools.images.oci import ArchiveError, ImageConfig, image, join, manifests, read_blob, relabel, write_archive
+from tools.images.content import open_image
+from tools.images.layer import ArchiveError
+from tools.images.oci import (
+    ImageConfig,
+    archive_folder,
+    image_manifest,
+    index_entries,
+    read_blob,
+    relabel,
+    write_archive,
+)
 
 NAME = "registry.example/team/app:1"
 STATUS = """\
@@ -68,12 +77,12 @@ def test_upper_layers_count(tmp_path: Path) -> None:
         },
     )
     write_archive(tmp_path / "a.tar", NAME, [below, above])
-    with opened(tmp_path / "a.tar") as content:
+    with open_image(tmp_path / "a.tar") as content:
         assert set(content.files) == {"usr/bin", "bin", "usr/bin/a", "usr/bin/c", "d", "e/z"}
-        assert content.read("usr/bin/a") == content.read("bin/a") == content.read("bin/c") == b"new"
-        assert content.read("d/z") == b"z"
+        assert content.read_file("usr/bin/a") == content.read_file("bin/a") == content.read_file("bin/c") == b"new"
+        assert content.read_file("d/z") == b"z"
         with pytest.raises(KeyError):
-            content.read("usr/bin/b")
+            content.read_file("usr/bin/b")
 
 
 def test_compressed_layers_are_refused(tmp_path: Path) -> None:
@@ -81,7 +90,7 @@ def test_compressed_layers_are_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "1.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "1.tar", "a")
     write_archive(tmp_path / "a.tar", NAME, [tmp_path / "1.tar.gz"])
-    with pytest.raises(ArchiveError, match="compressed"), opened(tmp_path / "a.tar"):
+    with pytest.raises(ArchiveError, match="compressed"), open_image(tmp_path / "a.tar"):
         pass
 
 
@@ -116,19 +125,23 @@ def test_bill_of_materials(packed: Path, tmp_path: Path) -> None:
     libc = found["pkg:deb/debian/libc6@2.36-9?arch=amd64"]
     assert {each["license"]["name"] for each in libc["licenses"]} == {"LGPL-2.1+", "GPL-2+"}
     assert libc["properties"] == [{"name": "headrace:source", "value": "glibc"}]
-    assert bill["metadata"]["component"]["hashes"][0]["content"] == manifests(packed)[0]["digest"].split(":")[1]
+    assert bill["metadata"]["component"]["hashes"][0]["content"] == index_entries(packed)[0]["digest"].split(":")[1]
     sbom.write(packed, tmp_path / "again.json", NAME)
     assert (tmp_path / "again.json").read_text() == text
 
 
 def test_relabelled_image_has_the_same_layers_and_another_digest(packed: Path, tmp_path: Path) -> None:
     digest = relabel(packed, tmp_path / "v2.tar", "localhost/app:2", {"version": "2"})
-    assert [digest] == [entry["digest"] for entry in manifests(tmp_path / "v2.tar")] != [manifests(packed)[0]["digest"]]
-    before, after = image(packed), image(tmp_path / "v2.tar")
+    assert (
+        [digest]
+        == [entry["digest"] for entry in index_entries(tmp_path / "v2.tar")]
+        != [index_entries(packed)[0]["digest"]]
+    )
+    before, after = image_manifest(packed), image_manifest(tmp_path / "v2.tar")
     assert after["layers"] == before["layers"]
     config = json.loads(read_blob(tmp_path / "v2.tar", after["config"]["digest"]))
     assert config["config"]["Labels"] == {"a": "b", "version": "2"}
-    with opened(tmp_path / "v2.tar") as content:
+    with open_image(tmp_path / "v2.tar") as content:
         assert "var/lib/dpkg/status" in content.files
     assert relabel(packed, tmp_path / "v3.tar", "localhost/app:2", {"version": "2"}) == digest
 
@@ -140,6 +153,6 @@ def test_folder_becomes_an_archive(packed: Path, tmp_path: Path) -> None:
         for member in tar.getmembers():
             if member.name.startswith("blobs/") and (blob := tar.extractfile(member)):
                 (folder / Path(member.name).name).write_bytes(blob.read())
-    (folder / manifests(packed)[0]["digest"].removeprefix("sha256:")).rename(folder / "manifest.json")
-    assert join(folder, tmp_path / "joined.tar", NAME) == manifests(packed)[0]["digest"]
+    (folder / index_entries(packed)[0]["digest"].removeprefix("sha256:")).rename(folder / "manifest.json")
+    assert archive_folder(folder, tmp_path / "joined.tar", NAME) == index_entries(packed)[0]["digest"]
     assert (tmp_path / "joined.tar").read_bytes() == packed.read_bytes()

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from monitoring.autoscaling import autoscaling_target, main, waits
+from monitoring.autoscaling import autoscaling_target, main, waiting_share
 from monitoring.objectives import OBJECTIVES
 
 TTFT = next(o for o in OBJECTIVES if o.name == "time_to_first_token")
@@ -19,7 +19,7 @@ END_TO_END = next(o for o in OBJECTIVES if o.name == "end_to_end")
     [(1, 0.3, 0.3), (2, 1, 1 / 3), (3, 2, 4 / 9), (4, 0, 0)],
 )
 def test_the_share_that_waits_is_erlangs(slots, busy, share):
-    assert waits(slots, busy) == pytest.approx(share)
+    assert waiting_share(slots, busy) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(("slots", "service_s"), [(1, 2.0), (4, 6.0), (16, 10.0)])
@@ -36,7 +36,7 @@ def _simulated(slots, service_s, patience_s, target):
     low, high = 0.0, float(slots)
     for _ in range(40):  # the load that has that many ongoing
         busy = (low + high) / 2
-        low, high = (busy, high) if busy + waits(slots, busy) * busy / (slots - busy) < target else (low, busy)
+        low, high = (busy, high) if busy + waiting_share(slots, busy) * busy / (slots - busy) < target else (low, busy)
     chance = random.Random(1)
     free = [0.0] * slots
     now, late, spent, number = 0.0, 0, 0.0, 60_000

@@ -6,19 +6,20 @@ import re
 
 import pytest
 
-from monitoring.dashboards import DASHBOARDS, grafana, lint, plain, queries
-from monitoring.dashboards.exceptions import exempt
-from monitoring.dashboards.links import links, names
+from monitoring.dashboards import DASHBOARDS, grafana, lint, queries
+from monitoring.dashboards.exceptions import lint_exemptions
+from monitoring.dashboards.links import links_by_panel, read_series
 from monitoring.dashboards.panel import COLUMNS
+from monitoring.dashboards.variables import without_variables
 from monitoring.expression import mistakes
 from monitoring.groups import GROUPS
-from monitoring.known import KNOWN
+from monitoring.known_series import KNOWN
 from monitoring.rule import Alert
-from monitoring.scope import ENGINES, placed
+from monitoring.scope import ENGINES, has_stack_namespace
 from monitoring.series import OWN
 
 PANELS = [panel for dashboard in DASHBOARDS for panel in dashboard.panels]
-EXEMPT = {(e.rule, e.dashboard, e.panel) for e in exempt(DASHBOARDS, GROUPS)}
+EXEMPT = {(e.rule, e.dashboard, e.panel) for e in lint_exemptions(DASHBOARDS, GROUPS)}
 UNITS = {"seconds", "bytes", "ratio", "currency"}
 LABEL = re.compile(r"\{\{(\w+)\}\}")
 
@@ -39,12 +40,12 @@ def test_every_exception_is_needed():
 
 
 def test_queries_name_what_there_is():
-    assert [(query, found) for query in queries() if (found := mistakes(plain(query.expression)))] == []
+    assert [(query, found) for query in queries() if (found := mistakes(without_variables(query.expression)))] == []
 
 
 def test_everything_that_headrace_emits_is_drawn():
-    drawn = {name for query in queries() for name in names(query.expression, {})}
-    assert {name for one in OWN for name in names(one, {})} - drawn == set()
+    drawn = {name for query in queries() for name in read_series(query.expression, {})}
+    assert {name for one in OWN for name in read_series(one, {})} - drawn == set()
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
@@ -91,7 +92,7 @@ def test_a_namespace_is_chosen_for_all_that_is_of_a_stack():
         assert selectors, query
         for name, matchers in selectors:
             assert ('namespace=~"$namespace"' in matchers) == (
-                placed(KNOWN[name]) and KNOWN[name].source not in ENGINES
+                has_stack_namespace(KNOWN[name]) and KNOWN[name].source not in ENGINES
             ), query
     shared = {query.dashboard for query in queries() if "$namespace" not in query.expression}
     assert shared <= {"gpus", "ray", "models", "overview"}
@@ -109,7 +110,7 @@ def test_units_are_those_of_the_series():
     """Where a panel draws one metric without taking a rate or a quotient, its unit is the metric's."""
     tried = 0
     for query in queries():
-        [name, *others] = names(query.expression, {})
+        [name, *others] = read_series(query.expression, {})
         series = OWN.get(name) or OWN.get(f"{name}_sum")
         whole = not re.search(r"[/*-]|_count\{", re.sub(r"\{[^}]*\}", "{", query.expression))
         quantile = query.expression.startswith("histogram_quantile")
@@ -124,7 +125,7 @@ def test_every_alert_is_reached_from_its_dashboard():
     shown = {
         (link.title.removeprefix("Alert "), dashboard.name)
         for dashboard in DASHBOARDS
-        for found in links(dashboard, GROUPS).values()
+        for found in links_by_panel(dashboard, GROUPS).values()
         for link in found
     }
     assert len(alerts) > 10

@@ -23,14 +23,14 @@ SOME = EXPRESSIONS[:: max(1, len(EXPRESSIONS) // 12)]
         ("sum by (model) (sum by (route) (headrace_errors_total))", "there is no label model, only route"),
         ("rate(headrace_engine_up[5m])", "headrace_engine_up is a gauge, not a counter"),
         ("increase(llm:requests_running:sum[5m])", "llm:requests_running:sum is a gauge"),
-        ("rate(sum(headrace_cost_total)[5m:1m])", "a subquery is none"),
+        ("rate(sum(headrace_cost_total)[5m:1m])", "must be a counter, not a subquery"),
         (
             "histogram_quantile(0.9, sum by (model) (rate(headrace_time_to_first_token_seconds_bucket[5m])))",
             "there is no label le",
         ),
         (
             "histogram_quantile(0.9, rate(headrace_time_to_first_token_seconds_count[5m]))",
-            "headrace_time_to_first_token_seconds_count is no bucket",
+            "headrace_time_to_first_token_seconds_count is not a histogram's bucket",
         ),
         ("headrace_engine_up * on (modl) headrace_engine_slots", "there is no label modl"),
         ("headrace_engine_up * on (model) group_left (route) headrace_engine_slots", "there is no label route"),

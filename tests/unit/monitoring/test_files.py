@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitoring import groups, write
+from monitoring import groups, output_files
 from monitoring.__main__ import main
 from monitoring.dashboards import DASHBOARDS
 
 ROOT = Path(__file__).parents[3]
-FILES = write.files()
+FILES = output_files.output_files()
 
 
 def run(*arguments, seed="0"):
@@ -28,19 +28,19 @@ def run(*arguments, seed="0"):
 
 def test_the_chart_holds_what_the_code_makes():
     """Otherwise run `python -m monitoring --chart`."""
-    assert write.stored_chart_files() == write.chart_files()
+    assert output_files.stored_chart_files() == output_files.chart_files()
 
 
 def test_the_chart_stays_small():
     """A release of Helm is a Secret, which holds a mebibyte of the whole chart, compressed."""
-    made = write.chart_files()
+    made = output_files.chart_files()
     assert sum(len(text) for path, text in made.items() if path.startswith("dashboards/")) < 300_000
     assert len(gzip.compress("".join(made.values()).encode())) < 150_000
 
 
 def test_files_of_one_stack_have_its_namespace_and_are_the_charts_else(tmp_path):
     assert main([str(tmp_path), "--namespace", "blue"]) == 0
-    charts = write.chart_files()
+    charts = output_files.chart_files()
     for name in groups.RULES:
         text = (tmp_path / "rules" / f"{name}.yaml").read_text()
         assert yaml.safe_load(text) == yaml.safe_load(
@@ -90,19 +90,19 @@ def test_exceptions_lie_beside_the_dashboards():
 
 
 def test_the_chart_loses_what_is_no_longer_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(write, "CHART", tmp_path)
+    monkeypatch.setattr(output_files, "CHART", tmp_path)
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "old.yaml").touch()
     (tmp_path / "drain.sh").touch()
     assert main(["--chart"]) == 0
-    assert write.stored_chart_files() == write.chart_files()
+    assert output_files.stored_chart_files() == output_files.chart_files()
     assert (tmp_path / "drain.sh").exists()
 
 
 def test_a_place_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main([str(tmp_path / "file")]) == 1
-    assert capsys.readouterr().err.endswith("file/dashboards: Not a directory: name a folder that can be written\n")
+    assert capsys.readouterr().err.endswith("file/dashboards: Not a directory: name a writable folder\n")
 
 
 @pytest.mark.parametrize(

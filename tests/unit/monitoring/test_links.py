@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from monitoring.dashboards.links import PAGE, links, names, selected
+from monitoring.dashboards.links import PAGE, links_by_panel, read_series, selected_series
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Target
-from monitoring.dashboards.plain import plain
+from monitoring.dashboards.variables import without_variables
 from monitoring.rule import Alert, Case, Group, Recording
 
 NEVER = Case("1m", ())
@@ -28,7 +28,9 @@ RATE = Recording("all:errors:rate5m", "sum(rate(errors_total[5m]))", "1", (), "E
 
 
 def shown(*rules):
-    return {title: [one.title for one in found] for title, found in links(PAGE_OF_TWO, [Group("g", rules)]).items()}
+    return {
+        title: [one.title for one in found] for title, found in links_by_panel(PAGE_OF_TWO, [Group("g", rules)]).items()
+    }
 
 
 def test_a_panel_and_an_alert_of_the_same_series_belong_together():
@@ -50,7 +52,7 @@ def test_alerts_of_other_dashboards_are_not_shown():
 def test_a_recorded_series_leads_to_its_alerts_on_whatever_dashboard():
     other = Dashboard("other", "Other", "A page.", (Row("Row", (panel("Rate", RATE.name), panel("Up", "up"))),))
     rules = (RATE, alert("Errors", f"{RATE.name} > 1"), alert("Down", "up == 0"))
-    assert links(other, [Group("g", rules)]).keys() == {"Rate"}
+    assert links_by_panel(other, [Group("g", rules)]).keys() == {"Rate"}
 
 
 def test_an_alert_of_two_series_stands_on_both_panels_once():
@@ -60,9 +62,9 @@ def test_an_alert_of_two_series_stands_on_both_panels_once():
 
 def test_names_are_those_of_metrics():
     recorded = {"a:b": "c:d + x_bucket", "c:d": "rate(y_count[5m])"}
-    assert names("a:b / z_sum", recorded) == {"a:b", "c:d", "x", "y", "z"}
-    assert selected('max_over_time(a{b=~"$c"}[$__range]) unless on(x) (d or e offset 5m)') == {"a", "d", "e"}
+    assert read_series("a:b / z_sum", recorded) == {"a:b", "c:d", "x", "y", "z"}
+    assert selected_series('max_over_time(a{b=~"$c"}[$__range]) unless on(x) (d or e offset 5m)') == {"a", "d", "e"}
 
 
 def test_variables_stand_for_all():
-    assert plain('a{b=~"$b",c=~"${c:regex}"}[$__rate_interval]') == 'a{b=~".*",c=~".*"}[1m]'
+    assert without_variables('a{b=~"$b",c=~"${c:regex}"}[$__rate_interval]') == 'a{b=~".*",c=~".*"}[1m]'

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from monitoring.known import KNOWN
+from monitoring.known_series import KNOWN
 from tests.monitored import (
     LACKING,
     Question,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tools.mutations.__main__ import LIST, ROOT, main, run
-from tools.mutations.entry import Mutation, find_test, read, texts, unfit
+from tools.mutations.entry import Mutation, find_test, misfit_reason, read_list, test_files
 from tools.report import ToolError
 
 Entry = dict[str, Any]
@@ -86,7 +86,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequen
 
 
 def results(root: Path, **options: Any) -> dict[str, str]:
-    return {verdict.mutation.id: verdict.result for verdict in run(root, read(root / LIST), **options)}
+    return {verdict.mutation.id: verdict.result for verdict in run(root, read_list(root / LIST), **options)}
 
 
 def test_what_becomes_of_each(project: Callable[..., Path]) -> None:
@@ -114,7 +114,7 @@ def test_the_table_and_what_to_do(project: Callable[..., Path], capsys: pytest.C
     assert sorted(line.split()[0] for line in said.out.splitlines()[:-1]) == ["killed", "stale", "survived"]
     assert said.out.splitlines()[-1].startswith("1 of 3 mutants killed in ")
     assert "survived: greeting: It says so.; the test passes with the mutation" in said.err
-    assert "stale: gone: It says so. (the snippet stands 0 times in shop.py" in said.err
+    assert "stale: gone: It says so. (the snippet occurs 0 times in shop.py" in said.err
     assert main(["--only", "lim*"], root) == 0
 
 
@@ -129,36 +129,38 @@ def test_some_are_chosen(project: Callable[..., Path], capsys: pytest.CaptureFix
         assert main(arguments, root) == 0
         assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[::2]] == ids
     assert main(["--only", "nothing"], root) == 1
-    assert "no mutation fits" in capsys.readouterr().err
+    assert "no mutation matches" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"file": "store.py"}, "store.py is not there"),
-        ({"old": "count"}, "the snippet stands 2 times in shop.py"),
-        ({"new": "count <"}, "with `new` shop.py is no Python any more"),
+        ({"file": "store.py"}, "store.py does not exist"),
+        ({"old": "count"}, "the snippet occurs 2 times in shop.py"),
+        ({"new": "count <"}, "with `new`, shop.py is not valid Python"),
         ({"test": "test_shop.py::test_nothing"}, "no file test_shop.py under tests defines test_nothing"),
         ({"test": "test_till.py::test_a_greeting"}, "which is in tests/unit/test_shop.py"),
     ],
 )
 def test_an_entry_that_no_longer_applies(project: Callable[..., Path], changed: Entry, why: str) -> None:
     root = project([])
-    assert why in unfit(root, texts(root), Mutation.model_validate(CAUGHT | changed))
+    assert why in misfit_reason(root, test_files(root), Mutation.model_validate(CAUGHT | changed))
 
 
 def test_a_test_is_found_wherever_it_is(project: Callable[..., Path]) -> None:
     root = project([])
     found = "tests/unit/test_shop.py::test_a_greeting"
-    assert find_test(texts(root), "test_shop.py::test_a_greeting") == found
-    assert find_test(texts(root), "unit/test_shop.py::test_a_greeting") == found
-    assert find_test(texts(root), "test_shop.py::TestTwice::test_the_limit").endswith("::TestTwice::test_the_limit")
+    assert find_test(test_files(root), "test_shop.py::test_a_greeting") == found
+    assert find_test(test_files(root), "unit/test_shop.py::test_a_greeting") == found
+    assert find_test(test_files(root), "test_shop.py::TestTwice::test_the_limit").endswith(
+        "::TestTwice::test_the_limit"
+    )
     (root / "tests/stack").mkdir()
     (root / "tests/unit/test_shop.py").rename(root / "tests/stack/test_shop.py")
-    assert find_test(texts(root), "test_shop.py::test_a_greeting") == found.replace("unit", "stack")
+    assert find_test(test_files(root), "test_shop.py::test_a_greeting") == found.replace("unit", "stack")
     (root / "tests/test_shop.py").write_text(TESTS)
     with pytest.raises(LookupError, match="name one by a longer path"):
-        find_test(texts(root), "test_shop.py::test_a_greeting")
+        find_test(test_files(root), "test_shop.py::test_a_greeting")
 
 
 @pytest.mark.parametrize(
@@ -167,15 +169,15 @@ def test_a_test_is_found_wherever_it_is(project: Callable[..., Path]) -> None:
 def test_what_is_no_list(tmp_path: Path, text: str) -> None:
     (tmp_path / "list.yaml").write_text(text)
     with pytest.raises(ToolError):
-        read(tmp_path / "list.yaml")
+        read_list(tmp_path / "list.yaml")
 
 
 def test_every_entry_of_ours_applies() -> None:
-    mutations, tests = read(ROOT / LIST), texts(ROOT)
+    mutations, tests = read_list(ROOT / LIST), test_files(ROOT)
     assert len(mutations) >= 60
-    assert {m.id: why for m in mutations if (why := unfit(ROOT, tests, m))} == {}
+    assert {m.id: why for m in mutations if (why := misfit_reason(ROOT, tests, m))} == {}
 
 
 def test_no_file_has_many() -> None:
-    files = [mutation.file for mutation in read(ROOT / LIST)]
+    files = [mutation.file for mutation in read_list(ROOT / LIST)]
     assert [file for file in sorted(set(files)) if files.count(file) > 2] == []

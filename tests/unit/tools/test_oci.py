@@ -6,19 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.images.oci import (
-    EPOCH_S,
-    IMAGE_NAME,
-    ArchiveError,
-    ImageConfig,
-    Layer,
-    manifests,
-    pack,
-    read_blob,
-    rename,
-    write_archive,
-    write_bundle,
-)
+from tools.images.layer import EPOCH_S, ArchiveError, Layer, pack
+from tools.images.oci import IMAGE_NAME, ImageConfig, index_entries, read_blob, rename, write_archive, write_bundle
 
 NAME = "registry.example/team/app:1"
 
@@ -77,7 +66,7 @@ def test_an_archive_says_what_its_image_is(root: Path, tmp_path: Path) -> None:
     archive = tmp_path / "app.tar"
     config = ImageConfig(entrypoint=["/bin/run"], env={"A": "b=c"}, user="10001:10001")
     digest = write_archive(archive, NAME, [root, Layer(root / "secret", "/etc/s")], config, {"note": "n"})
-    (entry,) = manifests(archive)
+    (entry,) = index_entries(archive)
     assert (entry["digest"], entry["annotations"][IMAGE_NAME]) == (digest, NAME)
     manifest = json.loads(read_blob(archive, digest))
     assert manifest["annotations"] == {"note": "n"}
@@ -96,7 +85,7 @@ def test_a_bundle_holds_each_blob_once_and_each_image_by_name(root: Path, tmp_pa
     with tarfile.open(bundle) as tar:
         blobs = [name for name in tar.getnames() if name.startswith("blobs/")]
     assert len(blobs) == len(set(blobs)) == 5  # two manifests, two configurations and the layer
-    assert {entry["digest"] for entry in manifests(bundle)} == set(digests.values())
+    assert {entry["digest"] for entry in index_entries(bundle)} == set(digests.values())
 
 
 def test_two_images_of_one_name_are_refused(root: Path, tmp_path: Path) -> None:
@@ -110,7 +99,7 @@ def test_two_images_of_one_name_are_refused(root: Path, tmp_path: Path) -> None:
 def test_a_renamed_image_keeps_its_digest(root: Path, tmp_path: Path) -> None:
     digest = write_archive(tmp_path / "app.tar", NAME, [root])
     assert rename(tmp_path / "app.tar", tmp_path / "new.tar", "localhost/other:2") == digest
-    (entry,) = manifests(tmp_path / "new.tar")
+    (entry,) = index_entries(tmp_path / "new.tar")
     assert entry["annotations"][IMAGE_NAME] == "localhost/other:2"
     assert read_blob(tmp_path / "new.tar", digest)
 
@@ -124,12 +113,12 @@ def test_a_name_without_a_tag_is_refused(name: str, root: Path, tmp_path: Path) 
 
 def test_what_is_no_archive_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="is no OCI archive"):
-        manifests(root / "secret")
+        index_entries(root / "secret")
     with pytest.raises(ArchiveError, match="is no OCI archive"):
-        manifests(tmp_path / "absent")
+        index_entries(tmp_path / "absent")
     pack(Layer(root), tmp_path / "layer.tar")
     with pytest.raises(ArchiveError, match="is no OCI archive"):
-        manifests(tmp_path / "layer.tar")
+        index_entries(tmp_path / "layer.tar")
     with pytest.raises(ArchiveError, match="neither a folder nor a tar file"):
         write_archive(tmp_path / "app.tar", NAME, [root / "secret"])
     with pytest.raises(ArchiveError, match="does not exist"):

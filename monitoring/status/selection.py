@@ -1,4 +1,4 @@
-"""A panel's expression with what was chosen above it. Only these expressions are asked: no PromQL is taken."""
+"""Panels' expressions with the selected values of variables. The page evaluates no other PromQL."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import re
 from collections.abc import Mapping, Sequence
 
 from monitoring.dashboards.panel import TARGETS, Dashboard, Variable
-from monitoring.dashboards.plain import substitute
+from monitoring.dashboards.variables import substitute
 from monitoring.status.problem import Problem
 from monitoring.status.window import Window
 
 MOST = 50
-"""Values of one variable."""
+"""Most selected values of one variable."""
 LONGEST = 1024
-"""Characters of a value."""
+"""Most characters of a selected value."""
 
-Chosen = Mapping[str, Sequence[str]]
-"""Label values by the variable's name; a variable that is missing stands for all of them."""
+Selection = Mapping[str, Sequence[str]]
+"""Selected label values by variable name; a missing variable means all values."""
 
 
 def variables(dashboard: Dashboard) -> tuple[Variable, ...]:
-    """What can be chosen, in the order in which one choice narrows the next."""
+    """Returns the variables of a dashboard, in the order in which each selection narrows the next."""
     return (*TARGETS, *dashboard.variables)
 
 
-def check(dashboard: Dashboard, chosen: Chosen) -> None:
-    """Raises `Problem` when something was chosen that the dashboard does not have, or too much of it."""
+def check(dashboard: Dashboard, chosen: Selection) -> None:
+    """Raises `Problem` for a variable that the dashboard does not have, and for too many or too long values."""
     known = [variable.name for variable in variables(dashboard)]
     for name, values in chosen.items():
         if name not in known:
@@ -35,8 +35,8 @@ def check(dashboard: Dashboard, chosen: Chosen) -> None:
             raise Problem(400, f"{name}: choose at most {MOST} values of {LONGEST} characters")
 
 
-def filled(expression: str, dashboard: Dashboard, chosen: Chosen, window: Window) -> str:
-    """The expression as Prometheus takes it. Variables stand in quotes behind `=~`, and only there."""
+def fill_variables(expression: str, dashboard: Dashboard, chosen: Selection, window: Window) -> str:
+    """Returns the expression with its variables replaced; they occur only in quotes after `=~`."""
     values = {
         "__rate_interval": f"{window.rate_interval}s",
         "__interval": f"{window.step}s",
@@ -49,8 +49,8 @@ def filled(expression: str, dashboard: Dashboard, chosen: Chosen, window: Window
 
 
 def pattern(values: Sequence[str]) -> str:
-    """What stands between the quotes of `label=~""` and matches these values alone.
+    """Returns a pattern, for the quotes of `label=~""`, that matches these values and no others.
 
-    PromQL's strings have Go's escapes, of which JSON's are a part as long as no character is written as surrogates.
+    PromQL's strings use Go's escapes, which include JSON's as long as no character is written as surrogates.
     """
     return json.dumps("|".join(re.escape(value) for value in values), ensure_ascii=False)[1:-1]

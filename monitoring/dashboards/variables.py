@@ -1,4 +1,4 @@
-"""Expressions of panels without the variables that only a dashboard knows."""
+"""The variables in panels' expressions, and their replacement."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _TIMES = {"__rate_interval": RATE_INTERVAL, "__interval": RATE_INTERVAL, "__rang
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)")
 
 
-def plain(expression: str) -> str:
-    """The expression as Prometheus can evaluate it: every variable stands for all of its values.
+def without_variables(expression: str) -> str:
+    """Returns the expression as Prometheus can evaluate it: every variable matches all of its values.
 
-    `$__rate_interval` is a minute, which holds four scrapes of 15 s.
+    `$__rate_interval` becomes a minute, in which there are four scrapes every 15 s.
     """
     return substitute(expression, lambda name: _TIMES.get(name, ".*"))
 
 
 def substitute(expression: str, value: Callable[[str], str]) -> str:
-    """The expression with what `value` gives in the place of each variable."""
+    """Returns the expression with each variable replaced by what `value` returns for its name."""
     return _VARIABLE.sub(lambda found: value(found[1] or found[2]), expression)

@@ -1,4 +1,4 @@
-"""Rules of an objective: how fast its budget burns, and alerts on that.
+"""Rules of an objective: how fast its error budget burns, and alerts on that rate.
 
 Windows and burn rates are those of the SRE workbook (Google, 2018), chapter 5, "Alerting on SLOs", table 5-8.
 """
@@ -13,19 +13,22 @@ from monitoring.rule import Alert, Case, Group, Recording, Sample, Severity
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SLOW: tuple[Window, ...] = ("1d", "3d")
-"""Windows that are too long to be read anew at each evaluation."""
+"""Windows that are evaluated less often, since each evaluation reads many samples."""
 FEWEST_S = 20
-"""A rate needs a few samples, and the local stack scrapes every 5 seconds: no window is made shorter than this."""
+"""Shortest window, in seconds: a rate needs a few samples, and the local stack scrapes every 5 seconds."""
 FEW = 5
-"""Bad requests in the long window below which nobody is told: at three requests a day, one is a third of them."""
+"""Fewest bad requests in the long window for an alert: of three requests a day, one bad one would be a third."""
 
 REQUESTS = 100_000
-"""In one interval of a test's counters."""
+"""Requests in one interval of a test's counters."""
 
 
 @dataclass(frozen=True, slots=True)
-class Burn:
-    """A budget that burns `rate` times as fast as would use it up in 30 days: over `long`, and `short` says still."""
+class BurnRate:
+    """A burn rate to alert on: over the window `long`, and over `short` to see that it continues.
+
+    At a rate of 1 the error budget lasts exactly the 30 days of the objective.
+    """
 
     rate: float
     long: Window
@@ -33,33 +36,33 @@ class Burn:
     severity: Severity
 
 
-BURNS = (
-    Burn(FASTEST, "1h", "5m", "page"),
-    Burn(6, "6h", "30m", "page"),
-    Burn(3, "1d", "2h", "ticket"),
-    Burn(1, "3d", "6h", "ticket"),
+BURN_RATES = (
+    BurnRate(FASTEST, "1h", "5m", "page"),
+    BurnRate(6, "6h", "30m", "page"),
+    BurnRate(3, "1d", "2h", "ticket"),
+    BurnRate(1, "3d", "6h", "ticket"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Durations as rules have them; a `scale` of 60 makes an hour a minute, for tests of a live stack."""
+    """Durations for rules, divided by `scale`: 60 turns an hour into a minute, for tests of a running stack."""
 
     scale: float = 1
 
     def seconds(self, duration: str, least: int = FEWEST_S) -> int:
-        """How many seconds a duration such as `5m` lasts."""
+        """Returns a duration such as `5m` in seconds, scaled, and at least `least`."""
         return max(least, round(int(duration[:-1]) * SECONDS[duration[-1]] / self.scale))
 
     def __call__(self, duration: str, least: int = FEWEST_S) -> str:
-        """Returns a duration such as `5m`, scaled, in the largest unit that it is a multiple of."""
+        """Returns a duration such as `5m`, scaled, in the largest unit of which it is a multiple."""
         seconds = self.seconds(duration, least)
         unit = next(unit for unit in "dhms" if seconds % SECONDS[unit] == 0)
         return f"{seconds // SECONDS[unit]}{unit}"
 
 
-def groups(objective: Objective, burns: Sequence[Burn] = BURNS, scale: float = 1) -> tuple[Group, Group]:
-    """Returns the rules of an objective: what is evaluated often, and what looks over days."""
+def groups(objective: Objective, burns: Sequence[BurnRate] = BURN_RATES, scale: float = 1) -> tuple[Group, Group]:
+    """Returns the rules of an objective: one group that is evaluated often, and one for windows of days."""
     clock = Clock(scale)
     every, slowly = clock("30s", 5), clock("2m", 5)
     name = objective.name.replace("_", "-")
@@ -74,9 +77,9 @@ def groups(objective: Objective, burns: Sequence[Burn] = BURNS, scale: float = 1
 
 def _rates(o: Objective, clock: Clock) -> list[Recording]:
     total = _rate(o, o.total, clock)
-    # Before the first good request there is no series of good ones. The total is the one that was just recorded: read
-    # anew, a scrape may have come between, and over an hour more requests would be bad than there were.
-    recorded = f"sum{_by(o)} ({o.requests})"  # without the label of its stack, which a recorded series has
+    # Before the first good request, its series does not exist. The total is the series recorded just before: if the
+    # counter were read again, a scrape in between could make the bad requests of an hour exceed all requests.
+    recorded = f"sum{_by_clause(o)} ({o.requests})"  # without the label of the stack, which recorded series have
     good = f"({_rate(o, o.good, clock)} or {recorded} * 0)"
     return [
         Recording(o.requests, total, "1", o.labels, f"Requests per second that count for the objective {o.name}."),
@@ -92,17 +95,17 @@ def _rates(o: Objective, clock: Clock) -> list[Recording]:
 
 def _rate(o: Objective, counters: Sequence[str], clock: Clock) -> str:
     window = clock("5m")
-    return f"sum{_by(o)} ({' or '.join(f'rate({counter}[{window}])' for counter in counters)})"
+    return f"sum{_by_clause(o)} ({' or '.join(f'rate({counter}[{window}])' for counter in counters)})"
 
 
-def _by(o: Objective) -> str:
+def _by_clause(o: Objective) -> str:
     return f" by ({', '.join(o.labels)})" if o.labels else ""
 
 
 def _ratio(o: Objective, window: Window, clock: Clock) -> Recording:
-    """Sums of rates and not the mean of ratios: a quiet hour weighs what its requests weigh.
+    """Returns the share of bad requests: sums of rates, not a mean of ratios, so that each request counts the same.
 
-    Where nothing was asked there is no sample, and so no alert.
+    Without requests there is no sample, and so no alert.
     """
     if clock.seconds(window) == clock.seconds("5m"):
         expression = f"{o.errors} / ({o.requests} > 0)"
@@ -117,48 +120,49 @@ def _share(o: Objective, window: str) -> str:
 
 
 def _budget_left(o: Objective, clock: Clock) -> Recording:
-    help = f"Part of the budget of {PERIOD} that is left of the objective {o.name}; below 0 it is overdrawn."
+    help = f"Share of the error budget of the objective {o.name} that is left, over {PERIOD}; below 0 it is exceeded."
     expression = f"1 - {_share(o, clock(PERIOD))} / {o.budget:g}"
     return Recording(o.budget_left, expression, "ratio", o.labels, help)
 
 
-def _alert(o: Objective, burns: Sequence[Burn], clock: Clock) -> list[Alert]:
+def _alert(o: Objective, burns: Sequence[BurnRate], clock: Clock) -> list[Alert]:
     if not burns:
         return []
     page = burns[0].severity == "page"
-    whose = "".join(f" of {{{{ $labels.{label} }}}}" for label in o.labels)
+    subject = "".join(f" for {{{{ $labels.{label} }}}}" for label in o.labels)
     pace = "fast" if page else "slowly"
     slowest = min(burn.rate for burn in burns)
     return [
         Alert(
             name=o.alert if page else o.slow_alert,
-            expression="\nor\n".join(_burning(o, burn, clock) for burn in burns),
+            expression="\nor\n".join(_burn_expression(o, burn, clock) for burn in burns),
             wait=clock("2m" if page else "5m", 0),
             severity=burns[0].severity,
             owner=o.owner,
-            summary=f"The budget of {o.name}{whose} burns {pace}: {{{{ $value | humanizePercentage }}}} miss it",
+            summary=f"The error budget of {o.name}{subject} burns {pace}:"
+            " {{ $value | humanizePercentage }} of the requests miss the objective",
             dashboard="objectives",
-            fires=_seen(o, 1.1 * slowest, clock),
-            silent=_seen(o, 0.9 * slowest, clock),
+            fires=_steady_traffic(o, 1.1 * slowest, clock),
+            silent=_steady_traffic(o, 0.9 * slowest, clock),
             labels={"burn": "fast" if page else "slow"},
         )
     ]
 
 
-def _burning(o: Objective, burn: Burn, clock: Clock) -> str:
+def _burn_expression(o: Objective, burn: BurnRate, clock: Clock) -> str:
     limit = f"{burn.rate * o.budget:.6g}"
-    # An evaluation stands for the time until the next one.
+    # Each sample of a recorded rate stands for the time until the next evaluation.
     many = f"sum_over_time({o.errors}[{clock(burn.long)}]) * {clock.seconds('30s', 5)} >= {FEW}"
     return f"({o.ratio(burn.long)} > {limit} and {o.ratio(burn.short)} > {limit} and {many})"
 
 
-def _seen(o: Objective, rate: float, clock: Clock) -> Case:
-    """Steady traffic, of which as much is bad as burns the budget at `rate`."""
+def _steady_traffic(o: Objective, rate: float, clock: Clock) -> Case:
+    """Returns a case of steady traffic whose bad requests burn the budget at `rate`."""
     return Case(clock("10m"), samples(o, [(60, rate * o.budget)]))
 
 
 def samples(o: Objective, phases: Sequence[tuple[int, float]]) -> list[Sample]:
-    """Returns counters for promtool: for each phase, how many intervals it lasts and which share of requests is bad."""
+    """Returns counters for promtool; each phase is a number of intervals and the share of bad requests in it."""
     counters: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
     for intervals, share in phases:

@@ -1,6 +1,6 @@
-"""How each alert has been seen to fire, beside its two cases that promtool runs over rules at their own pace.
+"""Evidence that each alert fires, in addition to its two cases that promtool runs on the rules as they are.
 
-The reference page of the alerts tells it, and the tests take from here what they must see.
+The reference page of the alerts lists it, and the tests read here which alerts must fire.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from monitoring.external import EXTERNAL
 from monitoring.rule import Alert
 
 Fault = Literal[
-    "a load of questions without an answer",
-    "a mixed load with callers' mistakes",
-    "more callers than places",
+    "a load of unanswerable questions",
+    "a mixed load with invalid requests",
+    "more concurrent requests than are admitted",
     "Ray's control service and its agent are killed",
-    "ingestion is held, and a file has waited for an hour",
+    "ingestion is paused while a file waits for an hour",
     "the data folder's disk is filled",
     "the exporter is killed",
-    "the database is locked again and again",
+    "the database is locked repeatedly",
     "the only replica of a model is killed",
 ]
 INJECTED: Mapping[Fault, tuple[str, ...]] = {
-    "a load of questions without an answer": (
+    "a load of unanswerable questions": (
         "AuthenticationFailures",
         "ForbiddenRequests",
         "RetrievalFindsNothing",
         "UnsupportedSentences",
     ),
-    "a mixed load with callers' mistakes": (
+    "a mixed load with invalid requests": (
         "AssistantFails",
         "CostAnomaly",
         "EngineErrors",
@@ -50,21 +50,21 @@ INJECTED: Mapping[Fault, tuple[str, ...]] = {
         "ThumbsDown",
         "ToolFails",
     ),
-    "more callers than places": ("OverloadRefusals", "RequestQueueGrows"),
+    "more concurrent requests than are admitted": ("OverloadRefusals", "RequestQueueGrows"),
     "Ray's control service and its agent are killed": (
         "GcsDown",
         "HeadraceMetricsGone",
         "RayMetricsGone",
         "ScrapeMissing",
     ),
-    "ingestion is held, and a file has waited for an hour": ("IngestionStuck",),
+    "ingestion is paused while a file waits for an hour": ("IngestionStuck",),
     "the data folder's disk is filled": ("DataDiskFilling", "DataDiskFull"),
     "the exporter is killed": ("HeadraceMetricsGone", "ScrapeMissing"),
-    "the database is locked again and again": ("DatabaseSlow",),
+    "the database is locked repeatedly": ("DatabaseSlow",),
     "the only replica of a model is killed": ("NoHealthyReplica",),
 }
-"""Alerts by the fault that tests/stack makes on a running stack, whose rules a second Prometheus has on a faster clock
-(`monitoring.scaled`)."""
+"""Alerts by the fault that tests/stack injects into a running stack, whose rules a second Prometheus runs on a faster
+clock (`monitoring.scaled_rules`)."""
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "queue growth": ("RequestQueueGrows",),
@@ -81,22 +81,22 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "disk": ("DataDiskFilling", "DataDiskFull"),
     "scrape missing": ("ScrapeMissing",),
 }
-"""Classes of faults, and the alerts that tell of them first."""
+"""Classes of faults, and the alerts that fire first for each."""
 
 ELSEWHERE = frozenset({"dcgm", "kubernetes", "cert-manager", "node"})
-"""Whose metrics a stack on one host lacks: recorded expositions are replayed with the fault in them."""
+"""Sources that a stack on one host lacks: tests replay their recorded expositions with the fault in them."""
 LONG_S = 3600
-"""From this window on, in seconds, promtool runs an alert on a faster clock too."""
+"""The shortest window, in seconds, for which promtool also runs an alert on a faster clock."""
 
 
-def replayed(alert: Alert) -> bool:
-    """Whether what fires an alert is a recorded exposition of another program, with the fault in it."""
+def is_replayed(alert: Alert) -> bool:
+    """Returns whether a recorded exposition of another program, with the fault in it, fires the alert in a test."""
     names = {sample.series.partition("{")[0] for sample in alert.fires.samples}
     return all(name in EXTERNAL and EXTERNAL[name].source in ELSEWHERE for name in names)
 
 
-def long(alert: Alert) -> bool:
-    """Whether an alert looks back so far that no test of a running stack waits for it."""
+def looks_back_long(alert: Alert) -> bool:
+    """Returns whether an alert has so long a window that no test of a running stack waits for it."""
     found: list[float] = []
 
     def visit(part: promql.Expr) -> None:
@@ -107,8 +107,8 @@ def long(alert: Alert) -> bool:
     return max(found, default=0) >= LONG_S
 
 
-def by(alert: Alert) -> str:
-    """How an alert has been seen to fire, in a few words."""
+def evidence(alert: Alert) -> str:
+    """Returns the evidence for an alert, in a few words."""
     ways = [f"local stack: {fault}" for fault, names in INJECTED.items() if alert.name in names]
-    ways += ["replayed exposition"] * replayed(alert) + ["scaled windows"] * long(alert)
-    return "; ".join(ways or ["its cases"])
+    ways += ["replayed exposition"] * is_replayed(alert) + ["scaled windows"] * looks_back_long(alert)
+    return "; ".join(ways or ["test cases"])

@@ -1,7 +1,7 @@
-"""The rules on a faster clock: every window, wait and interval divided, so that a test sees hours in a minute.
+"""The rules on a faster clock: windows, waits and intervals divided, so that a test of hours takes a minute.
 
-What a rule compares stays: a scaled `increase(x[15m]) > 3` wants as many, in less time. Only tests and tools import
-this module: promql-parser is no part of what runs.
+Thresholds are unchanged: a scaled `increase(x[15m]) > 3` needs as many events in less time. Only tests and tools import
+this module, since a running stack has no promql-parser.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from datetime import timedelta
 import promql_parser as promql
 
 from monitoring import alerts, objectives, recording
-from monitoring.burn import Clock
-from monitoring.burn import groups as burning
+from monitoring.burn_rate import Clock
+from monitoring.burn_rate import groups as burning
 from monitoring.rule import Alert, Group, Recording
 
 EVERY_S = 2
-"""Seconds between two evaluations, at least."""
+"""The shortest interval between two evaluations, in seconds."""
 
 
-def groups(scale: float) -> tuple[Group, ...]:
-    """Every group of `monitoring.groups.GROUPS`, in that order, `scale` times as fast.
+def scaled_groups(scale: float) -> tuple[Group, ...]:
+    """Returns every group of `monitoring.groups.GROUPS`, in that order, `scale` times as fast.
 
-    Raises `ValueError` below 1. Cases of alerts are as they were: they are for the rules at their own pace.
+    Raises `ValueError` below 1. The alerts' test cases are not scaled.
     """
     clock = _clock(scale)
     return (
@@ -33,13 +33,13 @@ def groups(scale: float) -> tuple[Group, ...]:
     )
 
 
-def expression(text: str, scale: float) -> str:
-    """An expression whose windows and offsets are divided by `scale`.
+def scale_expression(text: str, scale: float) -> str:
+    """Returns an expression with its windows and offsets divided by `scale`.
 
-    None gets shorter than `monitoring.burn.FEWEST_S`, in which even the stack's own Prometheus scrapes four times.
+    None becomes shorter than `monitoring.burn_rate.FEWEST_S`, in which the stack's own Prometheus scrapes four times.
     Raises `ValueError` when it does not parse, has a subquery or looks ahead, or when `scale` is below 1.
     """
-    return _scaled(text, _clock(scale))
+    return _scale(text, _clock(scale))
 
 
 def _clock(scale: float) -> Clock:
@@ -53,30 +53,32 @@ def _group(group: Group, clock: Clock) -> Group:
 
 
 def _rule(rule: Recording | Alert, clock: Clock) -> Recording | Alert:
-    scaled = _scaled(rule.expression, clock)
+    scaled = _scale(rule.expression, clock)
     if isinstance(rule, Recording):
         return replace(rule, expression=scaled)
     return replace(rule, expression=scaled, wait=clock(rule.wait, 0))
 
 
-def _scaled(text: str, clock: Clock) -> str:
+def _scale(text: str, clock: Clock) -> str:
     def shorter(tree: promql.Expr) -> promql.Expr | None:
-        # A selector cannot be changed, only replaced by one that is parsed anew.
+        # The parser's selectors are immutable: parse a changed copy.
         match tree:
             case promql.VectorSelector() if tree.offset:
                 told = f" offset {promql.display_duration(tree.offset)}"
-                return promql.parse(f"{tree.prettify().removesuffix(told)} offset {_shorter(tree.offset, clock)}")
+                return promql.parse(
+                    f"{tree.prettify().removesuffix(told)} offset {_scale_duration(tree.offset, clock)}"
+                )
             case promql.MatrixSelector():
                 window = f"[{promql.display_duration(tree.range)}]"
                 before, _, after = tree.prettify().rpartition(window)
-                return promql.parse(f"{before}[{_shorter(tree.range, clock)}]{after}")
+                return promql.parse(f"{before}[{_scale_duration(tree.range, clock)}]{after}")
             case promql.SubqueryExpr():
-                raise ValueError(f"{tree.prettify()}: a subquery has no faster clock")
+                raise ValueError(f"{tree.prettify()}: subqueries cannot be scaled")
         return None
 
-    # The parts of a selector come before it, so that none is made shorter twice.
+    # Children are visited before their parents, so that nothing is scaled twice.
     return promql.transform(promql.parse(text), post_visit=shorter).prettify()
 
 
-def _shorter(duration: timedelta, clock: Clock) -> str:
+def _scale_duration(duration: timedelta, clock: Clock) -> str:
     return clock(f"{int(duration.total_seconds())}s")

@@ -6,15 +6,15 @@ from dataclasses import replace
 import promql_parser as promql
 import pytest
 
-from monitoring import alerts, recording, scaled
-from monitoring.burn import FEWEST_S
+from monitoring import alerts, recording, scaled_rules
+from monitoring.burn_rate import FEWEST_S
 from monitoring.expression import mistakes
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert
 from tests.contract.monitoring import promtool
 
 SCALE = 120
-FAST = scaled.groups(SCALE)
+FAST = scaled_rules.scaled_groups(SCALE)
 PLAIN = (*recording.GROUPS, *alerts.GROUPS)
 """Groups that are scaled as they stand; those of objectives are made anew on the faster clock."""
 DURATION = re.compile(r"(?<=[\[ ])(?:\d+(?:ms|[smhdwy]))+\b")
@@ -66,7 +66,7 @@ def test_waits_and_intervals_are_shorter():
 
 
 def test_at_its_own_pace_nothing_changes():
-    for before, after in zip(GROUPS, scaled.groups(1), strict=True):
+    for before, after in zip(GROUPS, scaled_rules.scaled_groups(1), strict=True):
         for rule, same in zip(before.rules, after.rules, strict=True):
             assert seconds(same.expression) == seconds(rule.expression)
             assert without_durations(same.expression) == without_durations(rule.expression)
@@ -74,13 +74,16 @@ def test_at_its_own_pace_nothing_changes():
 
 def test_a_window_with_an_offset_is_scaled_once():
     asked = 'sum(increase(x{a=~"[5m]|b\\\\d"}[12h] offset 1h)) > 4 * x offset 2h'
-    assert scaled.expression(asked, 60) == 'sum(increase(x{a=~"[5m]|b\\\\d"}[12m] offset 1m)) > 4 * x offset 2m'
+    assert (
+        scaled_rules.scale_expression(asked, 60)
+        == 'sum(increase(x{a=~"[5m]|b\\\\d"}[12m] offset 1m)) > 4 * x offset 2m'
+    )
 
 
 @pytest.mark.parametrize(
     ("asked", "scale", "why"),
     [
-        ("max_over_time(rate(x[5m])[1h:1m])", 60, "a subquery has no faster clock"),
+        ("max_over_time(rate(x[5m])[1h:1m])", 60, "subqueries cannot be scaled"),
         ("rate(x[5m] offset -5m)", 60, "negative"),
         ("rate(x[5m])", 0.5, "a scale is 1 or more, not 0.5"),
         ("rate(x[5m]", 60, "unclosed|expected|unexpected"),
@@ -88,4 +91,4 @@ def test_a_window_with_an_offset_is_scaled_once():
 )
 def test_what_has_no_faster_clock_is_refused(asked, scale, why):
     with pytest.raises(ValueError, match=why):
-        scaled.expression(asked, scale)
+        scaled_rules.scale_expression(asked, scale)

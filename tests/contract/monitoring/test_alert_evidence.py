@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitoring import alerts, scaled, shown
-from monitoring.burn import Clock
+from monitoring import alert_evidence, alerts, scaled_rules
+from monitoring.burn_rate import Clock
 from monitoring.rules_file import document
 from tests.contract.monitoring import promtool
 from tests.unit.monitoring.samples_of import FILES, families
@@ -56,7 +56,7 @@ def case(alert, case, labels=None):
 def judge(folder, tests):
     """Runs the tests of each alert over its own rule file, on the faster clock."""
     files = []
-    for group in scaled.groups(PACE):
+    for group in scaled_rules.scaled_groups(PACE):
         for rule in group.rules:
             if rule.name not in tests:
                 continue
@@ -70,7 +70,7 @@ def judge(folder, tests):
 
 
 def test_long_windows_fire_and_are_silent_on_a_faster_clock(tmp_path):
-    long = [alert for alert in ALERTS.values() if shown.long(alert)]
+    long = [alert for alert in ALERTS.values() if alert_evidence.looks_back_long(alert)]
     assert len(long) > 15
     judge(
         tmp_path,
@@ -83,23 +83,23 @@ def test_long_windows_fire_and_are_silent_on_a_faster_clock(tmp_path):
 
 def test_recorded_expositions_with_the_fault_in_them_fire(tmp_path):
     labels = recorded()
-    replayed = [alert for alert in ALERTS.values() if shown.replayed(alert)]
+    replayed = [alert for alert in ALERTS.values() if alert_evidence.is_replayed(alert)]
     gpus = next(group for group in alerts.GROUPS if group.name == "alerts-gpus")
     assert {rule.name for rule in gpus.rules} <= {alert.name for alert in replayed}
     judge(tmp_path, {alert.name: [case(alert, alert.fires, labels)] for alert in replayed})
 
 
-@pytest.mark.parametrize("fault", shown.INJECTED)
+@pytest.mark.parametrize("fault", alert_evidence.INJECTED)
 def test_what_is_said_to_be_injected_is_asked_for_by_a_test_of_the_local_stack(fault):
-    names = shown.INJECTED[fault]
+    names = alert_evidence.INJECTED[fault]
     assert set(names) <= ALERTS.keys()
     assert list(names) == sorted(set(names))
     assert any(f'INJECTED["{fault}"]' in file.read_text() for file in STACK.glob("*.py"))
 
 
 def test_each_class_of_faults_is_injected():
-    injected = {name for names in shown.INJECTED.values() for name in names}
-    told = {alert for names in shown.CLASSES.values() for alert in names}
+    injected = {name for names in alert_evidence.INJECTED.values() for name in names}
+    told = {alert for names in alert_evidence.CLASSES.values() for alert in names}
     assert told <= ALERTS.keys() & injected
 
 
@@ -107,4 +107,4 @@ def test_the_reference_says_how_each_alert_is_shown():
     page = (docs.FOLDER / "alerts.md").read_text()
     for alert in ALERTS.values():
         [row] = [line for line in page.splitlines() if line.startswith(f"| `{alert.name}` |")]
-        assert row.endswith(f" | {shown.by(alert)} |")
+        assert row.endswith(f" | {alert_evidence.evidence(alert)} |")

@@ -1,4 +1,4 @@
-"""Dashboards and rules as files: for Grafana, Perses, Prometheus and Kubernetes, and for the chart."""
+"""Files of dashboards and rules, for Grafana, Perses, Prometheus, Kubernetes and the chart."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any
 import yaml
 
 from monitoring.dashboards import DASHBOARDS, grafana, perses
-from monitoring.dashboards.exceptions import exempt, lint_file
-from monitoring.dashboards.links import links
+from monitoring.dashboards.exceptions import lint_exemptions, lint_file
+from monitoring.dashboards.links import links_by_panel
 from monitoring.groups import GROUPS, RULES
 from monitoring.rules_file import document
-from monitoring.scope import Scope, scoped
+from monitoring.scope import Scope, restrict_groups
 
 CHART = Path(__file__).parents[1] / "charts" / "headrace" / "files"
 CHARTS = Scope("HEADRACE_NAMESPACE", "HEADRACE_ENGINES")
-"""What the chart's template replaces in rules."""
+"""Placeholders in rules, which the chart's template replaces."""
 NOTE = "# Made by `python -m monitoring --chart`: do not edit.\n"
 
 
 def chart_files() -> dict[str, str]:
-    """What the chart holds, by its path below `CHART`."""
+    """Returns the chart's files, by path below `CHART`."""
     return dict(_dashboards()) | {path: NOTE + text for path, text in _rules(CHARTS)}
 
 
-def files(namespace: str = "") -> dict[str, str]:
-    """All that can be made, by its path; rules are of the stack in `namespace` alone, without one of all there are."""
-    scope = Scope.of(namespace) if namespace else None
+def output_files(namespace: str = "") -> dict[str, str]:
+    """Returns all files by path; the rules are for the stack in `namespace`, or for all stacks if that is empty."""
+    scope = Scope.for_namespace(namespace) if namespace else None
     made = dict(_dashboards()) | dict(_rules(scope)) | dict(_perses()) | dict(_kubernetes(scope))
-    return made | {"dashboards/.lint": _yaml(lint_file(exempt(DASHBOARDS, GROUPS)))}
+    return made | {"dashboards/.lint": _yaml(lint_file(lint_exemptions(DASHBOARDS, GROUPS)))}
 
 
 def write(folder: Path, made: Mapping[str, str]) -> None:
-    """Writes files below a folder, which is made if need be. Raises `OSError`."""
+    """Writes files below a folder, which is created if necessary. Raises `OSError`."""
     for path, text in sorted(made.items()):
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def write(folder: Path, made: Mapping[str, str]) -> None:
 
 
 def write_chart() -> None:
-    """Makes the chart's files those of the code: what is no longer made goes. Raises `OSError`."""
+    """Updates the chart's files, and deletes those that are no longer generated. Raises `OSError`."""
     made = chart_files()
     for stale in stored_chart_files().keys() - made.keys():
         (CHART / stale).unlink()
@@ -51,24 +51,24 @@ def write_chart() -> None:
 
 
 def stored_chart_files() -> dict[str, str]:
-    """The chart's files as they lie there, by their path below `CHART`."""
+    """Returns the chart's current files, by path below `CHART`."""
     found = (*CHART.glob("dashboards/*"), *CHART.glob("rules/*"))
     return {str(file.relative_to(CHART)): file.read_text(encoding="utf-8") for file in found}
 
 
 def _dashboards() -> Iterator[tuple[str, str]]:
     for dashboard in DASHBOARDS:
-        yield f"dashboards/{dashboard.name}.json", _json(grafana.document(dashboard, links(dashboard, GROUPS)))
+        yield f"dashboards/{dashboard.name}.json", _json(grafana.document(dashboard, links_by_panel(dashboard, GROUPS)))
 
 
 def _perses() -> Iterator[tuple[str, str]]:
     for dashboard in DASHBOARDS:
-        yield f"perses/{dashboard.name}.json", _json(perses.document(dashboard, links(dashboard, GROUPS)))
+        yield f"perses/{dashboard.name}.json", _json(perses.document(dashboard, links_by_panel(dashboard, GROUPS)))
 
 
 def _documents(scope: Scope | None) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, groups in RULES.items():
-        yield name, document(scoped(groups, scope) if scope else groups)
+        yield name, document(restrict_groups(groups, scope) if scope else groups)
 
 
 def _rules(scope: Scope | None) -> Iterator[tuple[str, str]]:
@@ -93,7 +93,7 @@ def _kubernetes(scope: Scope | None) -> Iterator[tuple[str, str]]:
 
 
 def _json(given: Mapping[str, Any]) -> str:
-    # In one line: a release of Helm holds the whole chart, and may have a mebibyte.
+    # As one line: a Helm release contains the whole chart and is limited to 1 MiB.
     return json.dumps(given, sort_keys=True, separators=(",", ":")) + "\n"
 
 
