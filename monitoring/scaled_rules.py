@@ -60,14 +60,13 @@ def _rule(rule: Recording | Alert, clock: Clock) -> Recording | Alert:
 
 
 def _scale(text: str, clock: Clock) -> str:
-    def shorter(tree: promql.Expr) -> promql.Expr | None:
+    def scale(tree: promql.Expr) -> promql.Expr | None:
         # The parser's selectors are immutable: parse a changed copy.
         match tree:
             case promql.VectorSelector() if tree.offset:
-                told = f" offset {promql.display_duration(tree.offset)}"
-                return promql.parse(
-                    f"{tree.prettify().removesuffix(told)} offset {_scale_duration(tree.offset, clock)}"
-                )
+                unscaled = f" offset {promql.display_duration(tree.offset)}"
+                offset = _scale_duration(tree.offset, clock)
+                return promql.parse(f"{tree.prettify().removesuffix(unscaled)} offset {offset}")
             case promql.MatrixSelector():
                 window = f"[{promql.display_duration(tree.range)}]"
                 before, _, after = tree.prettify().rpartition(window)
@@ -77,7 +76,7 @@ def _scale(text: str, clock: Clock) -> str:
         return None
 
     # Children are visited before their parents, so that nothing is scaled twice.
-    return promql.transform(promql.parse(text), post_visit=shorter).prettify()
+    return promql.transform(promql.parse(text), post_visit=scale).prettify()
 
 
 def _scale_duration(duration: timedelta, clock: Clock) -> str:
