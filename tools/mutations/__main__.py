@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from tools.mutations.copies import Copy
-from tools.mutations.entry import Mutation, Tier, find_test, misfit_reason, read_list, test_files
+from tools.mutations.entry import Mutation, Tier, find_test, misfit_reason, read_list, read_tests
 from tools.report import ToolError, say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +90,7 @@ def _line(message: str) -> str:
 def run(root: Path, mutations: Sequence[Mutation], *, jobs: int = 1, base_check: bool = True) -> Iterator[Verdict]:
     """Yields the verdict on each mutation as soon as it is known."""
     fit = []
-    tests_there = test_files(root)
+    tests_there = read_tests(root)
     for mutation in mutations:
         if why := misfit_reason(root, tests_there, mutation):
             yield Verdict(mutation, "stale", 0, why)

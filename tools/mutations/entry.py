@@ -45,7 +45,7 @@ def read_list(file: Path) -> list[Mutation]:
     return found
 
 
-def test_files(root: Path) -> dict[Path, str]:
+def read_tests(root: Path) -> dict[Path, str]:
     """Returns the text of every test file."""
     return {path.relative_to(root): path.read_text() for path in sorted((root / "tests").rglob("*.py"))}
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tools.mutations.__main__ import LIST, ROOT, main, run
-from tools.mutations.entry import Mutation, find_test, misfit_reason, read_list, test_files
+from tools.mutations.entry import Mutation, find_test, misfit_reason, read_list, read_tests
 from tools.report import ToolError
 
 Entry = dict[str, Any]
@@ -144,23 +144,23 @@ def test_some_are_chosen(project: Callable[..., Path], capsys: pytest.CaptureFix
 )
 def test_an_entry_that_no_longer_applies(project: Callable[..., Path], changed: Entry, why: str) -> None:
     root = project([])
-    assert why in misfit_reason(root, test_files(root), Mutation.model_validate(CAUGHT | changed))
+    assert why in misfit_reason(root, read_tests(root), Mutation.model_validate(CAUGHT | changed))
 
 
 def test_a_test_is_found_wherever_it_is(project: Callable[..., Path]) -> None:
     root = project([])
     found = "tests/unit/test_shop.py::test_a_greeting"
-    assert find_test(test_files(root), "test_shop.py::test_a_greeting") == found
-    assert find_test(test_files(root), "unit/test_shop.py::test_a_greeting") == found
-    assert find_test(test_files(root), "test_shop.py::TestTwice::test_the_limit").endswith(
+    assert find_test(read_tests(root), "test_shop.py::test_a_greeting") == found
+    assert find_test(read_tests(root), "unit/test_shop.py::test_a_greeting") == found
+    assert find_test(read_tests(root), "test_shop.py::TestTwice::test_the_limit").endswith(
         "::TestTwice::test_the_limit"
     )
     (root / "tests/stack").mkdir()
     (root / "tests/unit/test_shop.py").rename(root / "tests/stack/test_shop.py")
-    assert find_test(test_files(root), "test_shop.py::test_a_greeting") == found.replace("unit", "stack")
+    assert find_test(read_tests(root), "test_shop.py::test_a_greeting") == found.replace("unit", "stack")
     (root / "tests/test_shop.py").write_text(TESTS)
     with pytest.raises(LookupError, match="name one by a longer path"):
-        find_test(test_files(root), "test_shop.py::test_a_greeting")
+        find_test(read_tests(root), "test_shop.py::test_a_greeting")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_what_is_no_list(tmp_path: Path, text: str) -> None:
 
 
 def test_every_entry_of_ours_applies() -> None:
-    mutations, tests = read_list(ROOT / LIST), test_files(ROOT)
+    mutations, tests = read_list(ROOT / LIST), read_tests(ROOT)
     assert len(mutations) >= 60
     assert {m.id: why for m in mutations if (why := misfit_reason(ROOT, tests, m))} == {}
 

@@ -91,7 +91,7 @@ def test_a_bundle_holds_each_blob_once_and_each_image_by_name(root: Path, tmp_pa
 def test_two_images_of_one_name_are_refused(root: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_archive(tmp_path / f"{name}.tar", NAME, [root], ImageConfig(cmd=[name]))
-    with pytest.raises(ArchiveError, match=f"two different images are called {NAME}"):
+    with pytest.raises(ArchiveError, match=f"two different images are named {NAME}"):
         write_bundle(tmp_path / "bundle.tar", [tmp_path / "a.tar", tmp_path / "b.tar"])
     assert not (tmp_path / "bundle.tar").exists()
 
@@ -112,12 +112,12 @@ def test_a_name_without_a_tag_is_refused(name: str, root: Path, tmp_path: Path) 
 
 
 def test_what_is_no_archive_is_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match="is no OCI archive"):
+    with pytest.raises(ArchiveError, match="is not an OCI archive"):
         index_entries(root / "secret")
-    with pytest.raises(ArchiveError, match="is no OCI archive"):
+    with pytest.raises(ArchiveError, match="is not an OCI archive"):
         index_entries(tmp_path / "absent")
     pack(Layer(root), tmp_path / "layer.tar")
-    with pytest.raises(ArchiveError, match="is no OCI archive"):
+    with pytest.raises(ArchiveError, match="is not an OCI archive"):
         index_entries(tmp_path / "layer.tar")
     with pytest.raises(ArchiveError, match="neither a folder nor a tar file"):
         write_archive(tmp_path / "app.tar", NAME, [root / "secret"])
