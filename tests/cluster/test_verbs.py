@@ -17,7 +17,7 @@ from tests.cluster.stack import ClusterStack
 def test_down_does_not_delete_data_by_the_way(stack: ClusterStack) -> None:
     with pytest.raises(AssertionError) as raised:
         stack.run("down")
-    assert "`make purge` ends the stack with its data" in str(raised.value)
+    assert "to delete both, run `make purge`" in str(raised.value)
 
 
 def test_the_api_is_reachable_through_a_forwarded_port(stack: ClusterStack) -> None:
