@@ -87,43 +87,43 @@ class _LabelWalk:
     def labels(self, tree: promql.Expr) -> frozenset[str]:
         match tree:
             case promql.VectorSelector():
-                return self._selected(tree)
+                return self._selector_labels(tree)
             case promql.MatrixSelector():
-                return self._selected(tree.vector_selector)
+                return self._selector_labels(tree.vector_selector)
             case promql.AggregateExpr():
-                return self._aggregated(tree)
+                return self._aggregation_labels(tree)
             case promql.Call():
-                return self._called(tree)
+                return self._call_labels(tree)
             case promql.BinaryExpr():
-                return self._combined(tree)
+                return self._binary_labels(tree)
             case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
                 return self.labels(tree.expr)
         return EMPTY
 
-    def _say(self, mistake: str) -> None:
+    def _report(self, mistake: str) -> None:
         if mistake not in self.mistakes:
             self.mistakes.append(mistake)
 
-    def _need(self, wanted: list[str] | tuple[str, ...], labels: frozenset[str], at: str) -> None:
+    def _require(self, wanted: list[str] | tuple[str, ...], labels: frozenset[str], at: str) -> None:
         for label in wanted:
             if label not in labels:
-                self._say(f"{at}: there is no label {label}, only {', '.join(sorted(labels)) or 'none'}")
+                self._report(f"{at}: there is no label {label}, only {', '.join(sorted(labels)) or 'none'}")
 
-    def _selected(self, tree: promql.VectorSelector) -> frozenset[str]:
+    def _selector_labels(self, tree: promql.VectorSelector) -> frozenset[str]:
         name = _name(tree)
         series = self.known.get(name)
         if not series:
-            self._say(f"there is no series {name or tree.prettify()}")
+            self._report(f"there is no series {name or tree.prettify()}")
             return frozenset(TARGET)
         labels = frozenset(series.labels)
         if series.source != "rule":
             labels |= frozenset(TARGET)
         matchers = [m for group in (tree.matchers.matchers, *tree.matchers.or_matchers) for m in group]
         # Recorded series have a namespace when the rules are those of one stack: see scope.py.
-        self._need([m.name for m in matchers if m.name != "__name__"], labels | {"namespace"}, name)
+        self._require([m.name for m in matchers if m.name != "__name__"], labels | {"namespace"}, name)
         return labels
 
-    def _aggregated(self, tree: promql.AggregateExpr) -> frozenset[str]:
+    def _aggregation_labels(self, tree: promql.AggregateExpr) -> frozenset[str]:
         inner = self.labels(tree.expr)
         operator = str(tree.op)
         added = frozenset({tree.param.val}) if operator == "count_values" and tree.param else EMPTY
@@ -131,40 +131,40 @@ class _LabelWalk:
             return inner if operator in CHOOSING else added
         named = tree.modifier.labels
         without = tree.modifier.type == promql.AggModifierType.Without
-        self._need(named, inner, f"{operator} {'without' if without else 'by'}")
+        self._require(named, inner, f"{operator} {'without' if without else 'by'}")
         if operator in CHOOSING:
             return inner
         return (inner - frozenset(named) if without else frozenset(named)) | added
 
-    def _called(self, tree: promql.Call) -> frozenset[str]:
+    def _call_labels(self, tree: promql.Call) -> frozenset[str]:
         function = tree.func.name
         inner = frozenset[str]().union(*(self.labels(argument) for argument in tree.args))
         strings = [a.val for a in tree.args if isinstance(a, promql.StringLiteral)]
         if function in COUNTING:
             self._count(function, tree.args[0])
         if function == "label_replace":
-            self._need([strings[2]], inner, function)
+            self._require([strings[2]], inner, function)
             return inner | {strings[0]}
         if function == "label_join":
-            self._need(strings[2:], inner, function)
+            self._require(strings[2:], inner, function)
             return inner | {strings[0]}
         if function == "histogram_quantile":
-            self._need(["le"], inner, function)
+            self._require(["le"], inner, function)
             for name in _names(tree.args[1]):
                 if not name.endswith("_bucket"):
-                    self._say(f"{function}: {name} is not a histogram's bucket")
+                    self._report(f"{function}: {name} is not a histogram's bucket")
             return inner - {"le"}
         return EMPTY if function == "scalar" else inner
 
     def _count(self, function: str, argument: promql.Expr) -> None:
         if not isinstance(argument, promql.MatrixSelector):
-            self._say(f"{function}: its argument must be a counter, not a subquery")
+            self._report(f"{function}: its argument must be a counter, not a subquery")
             return
         series = self.known.get(_name(argument.vector_selector))
         if series and series.kind != "counter":
-            self._say(f"{function}: {series.name} is a {series.kind}, not a counter")
+            self._report(f"{function}: {series.name} is a {series.kind}, not a counter")
 
-    def _combined(self, tree: promql.BinaryExpr) -> frozenset[str]:
+    def _binary_labels(self, tree: promql.BinaryExpr) -> frozenset[str]:
         left, right = self.labels(tree.lhs), self.labels(tree.rhs)
         if _is_scalar(tree.lhs) or _is_scalar(tree.rhs):
             return left | right
@@ -174,22 +174,22 @@ class _LabelWalk:
         if modifier is None or modifier.matching is None:
             if left != right:
                 odd = ", ".join(sorted(left ^ right))
-                self._say(f"{operator}: the sides never match, since only one of them has {odd}")
+                self._report(f"{operator}: the sides never match, since only one of them has {odd}")
             return left
         matching = modifier.matching
         on = matching.type == promql.LabelModifierType.Include
         at = f"{operator} {'on' if on else 'ignoring'}"
         if on:
-            self._need(matching.labels, left, f"{at}, left side")
-            self._need(matching.labels, right, f"{at}, right side")
+            self._require(matching.labels, left, f"{at}, left side")
+            self._require(matching.labels, right, f"{at}, right side")
         else:
-            self._need(matching.labels, left | right, at)
+            self._require(matching.labels, left | right, at)
         if operator in SETS:
             return left
         card, brought = modifier.card, modifier.group_labels or []
         if card in (promql.VectorMatchCardinality.ManyToOne, promql.VectorMatchCardinality.OneToMany):
             many, one = (left, right) if card == promql.VectorMatchCardinality.ManyToOne else (right, left)
-            self._need(brought, one, f"{operator} group")
+            self._require(brought, one, f"{operator} group")
             return many | frozenset(brought)
         return frozenset(matching.labels) if on else left - frozenset(matching.labels)
 

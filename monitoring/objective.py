@@ -88,21 +88,21 @@ class Objective:
     @property
     def requests(self) -> str:
         """The recorded series of requests per second."""
-        return self._recorded("requests", "rate5m")
+        return self._series_name("requests", "rate5m")
 
     @property
     def errors(self) -> str:
         """The recorded series of bad requests per second."""
-        return self._recorded("errors", "rate5m")
+        return self._series_name("errors", "rate5m")
 
     @property
     def budget_left(self) -> str:
         """The recorded series of the share of the error budget that is left: 1 is all, below 0 it is exceeded."""
-        return self._recorded("error_budget", f"left{PERIOD}")
+        return self._series_name("error_budget", f"left{PERIOD}")
 
     def ratio(self, window: Window) -> str:
         """Returns the recorded series of the share of bad requests over a window."""
-        return self._recorded("errors", f"ratio{window}")
+        return self._series_name("errors", f"ratio{window}")
 
     @property
     def expressions(self) -> dict[str, str]:
@@ -114,5 +114,5 @@ class Objective:
             "budget left, 30d": self.budget_left,
         }
 
-    def _recorded(self, what: str, operation: str) -> str:
+    def _series_name(self, what: str, operation: str) -> str:
         return f"{'_'.join(self.labels) or 'stack'}:{self.name}_{what}:{operation}"

@@ -57,7 +57,7 @@ SERVE = Engine("gateway", "application", "model-(.+)")
 """Ray Serve's metrics, in which each model is an application."""
 
 
-def _recorded(name: str, unit: Unit, help: str, of: Mapping[Engine, str]) -> Iterator[Recording]:
+def _recordings(name: str, unit: Unit, help: str, of: Mapping[Engine, str]) -> Iterator[Recording]:
     for engine, expression in of.items():
         yield Recording(name, expression, unit, ("model", "engine"), help, {"engine": engine.name})
 
@@ -68,7 +68,7 @@ def _vllms(make: Callable[[Engine, str], str]) -> dict[Engine, str]:
 
 
 def _requests() -> Iterator[Recording]:
-    yield from _recorded(
+    yield from _recordings(
         "llm:requests_running:sum",
         "1",
         "Requests being decoded.",
@@ -78,7 +78,7 @@ def _requests() -> Iterator[Recording]:
             **_vllms(lambda e, p: e.by_model(f"{p}num_requests_running")),
         },
     )
-    yield from _recorded(
+    yield from _recordings(
         "llm:requests_waiting:sum",
         "1",
         "Requests waiting for a replica (gateway) or in an engine.",
@@ -88,7 +88,7 @@ def _requests() -> Iterator[Recording]:
             **_vllms(lambda e, p: e.by_model(f"{p}num_requests_waiting")),
         },
     )
-    yield from _recorded(
+    yield from _recordings(
         "llm:requests:rate5m",
         "1",
         "Completed requests per second.",
@@ -100,7 +100,7 @@ def _requests() -> Iterator[Recording]:
 
 
 def _tokens() -> Iterator[Recording]:
-    yield from _recorded(
+    yield from _recordings(
         "llm:prompt_tokens:rate5m",
         "1",
         "Prompt tokens read per second.",
@@ -110,7 +110,7 @@ def _tokens() -> Iterator[Recording]:
             **_vllms(lambda e, p: e.rate(f"{p}prompt_tokens_total")),
         },
     )
-    yield from _recorded(
+    yield from _recordings(
         "llm:generation_tokens:rate5m",
         "1",
         "Tokens written per second.",
@@ -124,26 +124,26 @@ def _tokens() -> Iterator[Recording]:
 
 def _capacity() -> Iterator[Recording]:
     leases, slots = (GATEWAY.by_model(f"headrace_engine_{what}") for what in ("leases", "slots"))
-    yield from _recorded(
+    yield from _recordings(
         "llm:slots:sum", "1", "Most requests that the replicas of a model can decode together.", {GATEWAY: slots}
     )
-    yield from _recorded(
+    yield from _recordings(
         "llm:slots_used:ratio", "ratio", "Share of a model's slots in use.", {GATEWAY: f"{leases} / ({slots} > 0)"}
     )
-    yield from _recorded(
+    yield from _recordings(
         "llm:kv_cache_used:ratio",
         "ratio",
         "Share of the KV cache in use in the fullest replica.",
         _vllms(lambda e, p: e.by_model(f"{p}kv_cache_usage_perc", operator="max")),
     )
-    yield from _recorded(
+    yield from _recordings(
         "llm:preemptions:rate5m",
         "1",
         "Requests per second that were preempted to free KV cache for others.",
         _vllms(lambda e, p: e.rate(f"{p}num_preemptions_total")),
     )
     hits, misses = (LLAMACPP.rate(f"llamacpp:prompt_tokens{ending}_total") for ending in ("_cached", ""))
-    yield from _recorded(
+    yield from _recordings(
         "llm:prefix_cache_hits:ratio5m",
         "ratio",
         "Share of prompt tokens found in the prefix cache.",
@@ -174,7 +174,7 @@ def _times() -> Iterator[Recording]:
             if gateway:
                 found[GATEWAY] = GATEWAY.quantile(gateway, q)
             recorded, help_ = f"llm:{metric}_seconds:{name}_{WINDOW}", f"{help}: {name} over {WINDOW}."
-            yield from _recorded(recorded, "seconds", help_, found)
+            yield from _recordings(recorded, "seconds", help_, found)
 
 
 GPUS: tuple[tuple[str, Unit, str, str, str], ...] = (

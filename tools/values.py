@@ -94,18 +94,18 @@ def page() -> str:
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
-def _resolved(node: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+def _resolve(node: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
     if "$ref" not in node:
         return dict(node)
     target = root["$defs"][str(node["$ref"]).rpartition("/")[2]]
-    return {**_resolved(target, root), **{k: v for k, v in node.items() if k != "$ref"}}
+    return {**_resolve(target, root), **{k: v for k, v in node.items() if k != "$ref"}}
 
 
 def _items(at: str, node: Mapping[str, Any], root: Mapping[str, Any], default: Any) -> Iterator[str]:
     """Yields one line for each value below `at`, depth first."""
-    node = _resolved(node, root)
+    node = _resolve(node, root)
     if node.get("type") == "array":
-        below = _resolved(node.get("items", {}), root)
+        below = _resolve(node.get("items", {}), root)
         if below.get("properties"):
             yield from _items(f"{at}[]", below, root, None)
         return
@@ -113,13 +113,13 @@ def _items(at: str, node: Mapping[str, Any], root: Mapping[str, Any], default: A
         has = isinstance(default, dict) and name in default
         given = default[name] if has and isinstance(default, dict) else None
         yield " ".join(_text(f"{at}.{name}", field, root, given))
-        resolved = _resolved(field, root)
+        resolved = _resolve(field, root)
         if "limits" not in resolved.get("properties", {}):  # Kubernetes documents a container's resources
             yield from _items(f"{at}.{name}", field, root, given)
 
 
 def _text(at: str, field: Mapping[str, Any], root: Mapping[str, Any], default: Any) -> Iterator[str]:
-    field = _resolved(field, root)
+    field = _resolve(field, root)
     yield schema.sentence(field["description"])
     if field.get("properties") and "limits" not in field["properties"]:
         yield f"`{at}` is an object."
@@ -134,7 +134,7 @@ def _kind(field: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     if field.get("type") == "null":
         return "`null`"
     if field.get("type") == "array":
-        items = _resolved(field.get("items", {}), root)
+        items = _resolve(field.get("items", {}), root)
         return f"a list{schema.kind({**field, 'items': {}}, root).removeprefix('a list').partition(',')[0]} of " + (
             "objects" if items.get("type") == "object" else "strings"
         )

@@ -57,7 +57,7 @@ async def _weigh(
         at, pids = finished, peer.pids()
         now = await asyncio.to_thread(memory_usage, pids)
         samples.append({"requests": at, "PSS MB": _mb(now.pss), "RSS MB": _mb(now.rss), "processes": now.processes})
-        by_process.append({"requests": at, **await asyncio.to_thread(_each, pids)})
+        by_process.append({"requests": at, **await asyncio.to_thread(_memory_by_process, pids)})
         print(samples[-1], file=sys.stderr, flush=True)
 
     async def watch() -> None:
@@ -77,7 +77,7 @@ async def _weigh(
     return seen, samples, by_process
 
 
-def _each(pids: Sequence[int]) -> dict[str, float]:
+def _memory_by_process(pids: Sequence[int]) -> dict[str, float]:
     found = {}
     for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -45,7 +45,7 @@ def synthesise(data: Cranfield, embedder: Embedder, count: int) -> tuple[list[Ch
     return chunks, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def timed(run: Callable[[int], object], count: int) -> str:
+def percentiles(run: Callable[[int], object], count: int) -> str:
     """Calls `run(i)` `count` times after a warm-up, and returns percentiles of its duration in milliseconds."""
     for i in range(20):
         run(i)
@@ -91,8 +91,8 @@ def main() -> None:
             text = queries[i % len(queries)]
             return index.search("bench", text, embedder.embed([text])[0], 10)
 
-        print("hybrid search          ", timed(search, arguments.searches))
-        print("with embedding of query", timed(embed_and_search, arguments.searches))
+        print("hybrid search          ", percentiles(search, arguments.searches))
+        print("with embedding of query", percentiles(embed_and_search, arguments.searches))
         print(f"recall@10 of the vector index: {_recall(index, queries, asked, vectors):.3f}")
 
 

@@ -87,7 +87,7 @@ def _rate_interval(dashboard: Object, panel: Object, target: Object) -> Iterator
             yield f"{target['expr']!r} computes a rate over a range other than $__rate_interval"
 
 
-def _required(name: str) -> Check:
+def _required_matcher(name: str) -> Check:
     def check(dashboard: Object, panel: Object, target: Object) -> Iterator[str]:
         if not uses_prometheus(dashboard):
             return
@@ -130,7 +130,7 @@ RULES: Mapping[str, Check] = {
     "target-logql-auto-rule": _logql_auto,
     "target-promql-rule": _promql,
     "target-rate-interval-rule": _rate_interval,
-    "target-job-rule": _required("job"),
-    "target-instance-rule": _required("instance"),
+    "target-job-rule": _required_matcher("job"),
+    "target-instance-rule": _required_matcher("instance"),
     "target-counter-agg-rule": _counter_agg,
 }

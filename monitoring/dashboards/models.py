@@ -21,7 +21,7 @@ def dashboard() -> Dashboard:
             Row("Speed", _speed()),
             Row("Failures", _failures()),
             Row("Engines", _engines()),
-            Row("Engine metrics, where scraped", (*_own(), *_vllm(), *_llamacpp())),
+            Row("Engine metrics, where scraped", (*_engine_metrics(), *_vllm(), *_llamacpp())),
         ),
     )
 
@@ -178,7 +178,7 @@ def _engines() -> tuple[Panel, ...]:
     )
 
 
-def _own() -> tuple[Panel, ...]:
+def _engine_metrics() -> tuple[Panel, ...]:
     """Panels of recorded series, which are the same for every engine."""
     where, legend = '{model=~"$model"}', "{{model}} {{engine}} {{namespace}}"
     return (

@@ -188,7 +188,7 @@ def _host(node: Machine) -> dict[str, Any]:
 
 def _route() -> None:
     """Makes Services and pods reachable from the host: each node's pods through that node, as replies come that way."""
-    network.unroute()
+    network.remove_routes()
     network.route(SERVICES, CONTROL_PLANE.ip)
     subnets = kubectl("get", "nodes", "-o=jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR}{'\\n'}{end}")
     for name, subnet in (line.split() for line in subnets.splitlines()):
@@ -201,7 +201,7 @@ def _for_each(nodes: Sequence[Machine], action: Callable[[Machine], object]) -> 
 
 
 def _wipe() -> None:
-    network.unroute()
+    network.remove_routes()
     for node in NODES:
         node.wipe()
     if not all_machines():

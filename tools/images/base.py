@@ -59,12 +59,12 @@ def base_image() -> Path:
             with tempfile.TemporaryDirectory(prefix=".image-base-", dir=file.parent) as work:
                 folder = Path(work) / "root"
                 subprocess.run(["cp", "--archive", root, folder], check=True)
-                slim(folder)
+                slim_root(folder)
                 write_archive(file, NAME, [Layer(folder, owner=None)])
     return file
 
 
-def slim(folder: Path) -> None:
+def slim_root(folder: Path) -> None:
     """Removes from a new root what depends on the host or the date, and what no container reads."""
     for pattern in (*_HOSTS_OWN, *_MADE_BY_RUNNING):
         for file in folder.glob(pattern):

@@ -38,7 +38,7 @@ class ImageContent:
             KeyError: there is no such file.
         """
         for _ in range(16):
-            path = self._real(path)
+            path = self._resolve_links(path)
             file = self.files[path]
             if not file.info.issym():
                 content = self._layers[file.layer].extractfile(file.info)
@@ -48,14 +48,14 @@ class ImageContent:
             path = posixpath.normpath(posixpath.join(posixpath.dirname(path), file.info.linkname)).lstrip("/")
         raise KeyError(path)
 
-    def _real(self, path: str) -> str:
+    def _resolve_links(self, path: str) -> str:
         """Resolves links among a path's folders, such as /bin."""
         parts = path.split("/")
         for depth in range(1, len(parts)):
             folder = self.files.get("/".join(parts[:depth]))
             if folder and folder.info.issym():
                 target = posixpath.join(posixpath.dirname(folder.info.name), folder.info.linkname, *parts[depth:])
-                return self._real(posixpath.normpath(target).lstrip("/"))
+                return self._resolve_links(posixpath.normpath(target).lstrip("/"))
         return path
 
     def _add(self, number: int, layer: tarfile.TarFile) -> None:

@@ -55,7 +55,7 @@ def route(subnet: str, via: str) -> None:
     ip(f"route add {subnet} via {via} dev {LINK} proto static")
 
 
-def unroute() -> None:
+def remove_routes() -> None:
     """Removes the routes that `route` added."""
     with contextlib.suppress(ToolError):  # no link, no routes
         ip(f"route flush dev {LINK} proto static")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tools.images.base import slim, sources
+from tools.images.base import slim_root, sources
 from tools.images.build import digest
 from tools.images.package_index import pip_conf
 from tools.package_index import parse
@@ -53,7 +53,7 @@ def test_base_has_nothing_of_the_host_or_the_day(tmp_path: Path) -> None:
     (tmp_path / "etc/apt/sources.list.d").mkdir()
     (tmp_path / "etc/dpkg/dpkg.cfg.d").mkdir(parents=True)
     (tmp_path / "etc/shadow").write_text("root:*:20782:0:99999:7:::\ndaemon:*:20783:0:99999:7:::\n")
-    slim(tmp_path)
+    slim_root(tmp_path)
     assert not [name for name in gone if (tmp_path / name).exists()]
     assert not [name for name in kept if not (tmp_path / name).exists()]
     assert (tmp_path / "etc/shadow").read_text() == "root:*:3652:0:99999:7:::\ndaemon:*:3652:0:99999:7:::\n"
