@@ -1,46 +1,53 @@
 """ReAct: the model thinks, calls tools and reads what they say, until it answers.
 
-Source: Yao et al. 2023, ReAct: Synergizing Reasoning and Acting in Language Models. The loop is LangChain's
-`create_agent`; the model that it drives is ours, which speaks ReAct's text protocol or OpenAI's tool calls.
+Source: Yao et al. 2023, ReAct: Synergizing Reasoning and Acting in Language Models. The model speaks ReAct's text
+protocol or OpenAI's tool calls.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any
-
-from langchain.agents import create_agent
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool, StructuredTool
-from langsmith import tracing_context
-from pydantic import PrivateAttr
+from dataclasses import dataclass
+from typing import Protocol
 
 from serving.assistants.items import Message
 from serving.assistants.strategies import answers, react_text, templates
 from serving.assistants.strategies.work import StrategyAnswer, Work
-from serving.assistants.tools.tool import MAX_OBSERVATION, PendingCall, Toolbox, shorten
-from serving.config import React, ReactCotSc
+from serving.assistants.tools.tool import PendingCall, Toolbox
+from serving.config import React, ReactCotSc, Template
 
 MAX_CALLS = 16
 """Tool calls of one message that are looked at."""
 
-_ARGUMENTS = {"type": "object", "properties": {"arguments": {"type": "string"}}, "required": ["arguments"]}
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call of a tool that the model asks for."""
+
+    id: str
+    name: str
+    arguments: str
 
 
-class NoAnswer(Exception):
-    """The steps are used up."""
+@dataclass(frozen=True, slots=True)
+class _Final:
+    """What the model says when it calls no more tools, and whether that was cut short."""
+
+    text: str
+    cut: bool
 
 
-class _Waits(Exception):
-    """Calls wait for approval."""
+class _Dialogue(Protocol):
+    """What the model was shown and said, in one of the protocols."""
 
-    def __init__(self, calls: Sequence[PendingCall]) -> None:
-        super().__init__()
-        self.calls = tuple(calls)
+    async def ask(self, step: int) -> _Final | Sequence[_Call]:
+        """Returns the answer, or the calls that the model makes; none where it must be asked again."""
+        ...
+
+    def observe(self, call: _Call, said: str) -> None:
+        """Shows the model what a call brought."""
+        ...
 
 
 async def solve(
@@ -50,111 +57,53 @@ async def solve(
 
     Where a call waits for approval, neither it nor another call of the same message is made, and the answer says so.
     """
-    dialogue = _Dialogue(work, messages, settings, toolbox)
-    agent = create_agent(_AgentModel(dialogue), _langchain(toolbox))
+    dialogue: _Dialogue
+    if settings.protocol == "text":
+        dialogue = _TextDialogue(work, messages, settings.react_template or templates.REACT, toolbox)
+    else:
+        dialogue = _ToolCallsDialogue(work, messages, toolbox)
+    for step in range(settings.steps):
+        said = await dialogue.ask(step)
+        if isinstance(said, _Final):
+            return StrategyAnswer(said.text, answers.value(said.text), "length" if said.cut else "stop")
+        if pending := await toolbox.pending([(call.name, call.arguments) for call in said]):
+            return await _waiting(work, pending)
+        for call, observation in zip(said, await _make(said, toolbox), strict=True):
+            await work.note("observation", observation, name=call.name)
+            dialogue.observe(call, observation)
+    return None
+
+
+async def _make(calls: Sequence[_Call], toolbox: Toolbox) -> list[str]:
+    """Makes the calls of one message at the same time, and returns what each brought.
+
+    Raises the error of the first that could not be made, which ends the others.
+    """
     try:
-        # LangSmith would be sent all of this if only the environment said so.
-        with tracing_context(enabled=False):
-            state = await agent.ainvoke({"messages": [HumanMessage("")]}, {"recursion_limit": 2 * settings.steps + 8})
-    except NoAnswer:
-        return None
-    except _Waits as e:
-        return await _waiting(work, e.calls)
-    text = str(state["messages"][-1].content)
-    return StrategyAnswer(text, answers.value(text), "length" if dialogue.cut else "stop")
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(toolbox.call(call.name, call.arguments)) for call in calls]
+    except ExceptionGroup as e:
+        raise e.exceptions[0] from e
+    return [task.result() for task in tasks]
 
 
-async def _waiting(work: Work, calls: tuple[PendingCall, ...]) -> StrategyAnswer:
+async def _waiting(work: Work, calls: Sequence[PendingCall]) -> StrategyAnswer:
     for call in calls:
         await work.note("approval", call.arguments, name=call.tool)
     names = ", ".join(dict.fromkeys(call.tool for call in calls))
     text = f"I have not called {names}: that waits for approval."
-    return StrategyAnswer(text, None, pending=calls)
+    return StrategyAnswer(text, None, pending=tuple(calls))
 
 
-def _langchain(toolbox: Toolbox) -> list[BaseTool]:
-    """Returns the tools as LangChain calls them: arguments stay the text that the model wrote, we read them."""
+class _TextDialogue:
+    """ReAct's own protocol: one Thought, Action and Action Input in each text."""
 
-    def tool(name: str, description: str) -> BaseTool:
-        async def call(arguments: str) -> str:
-            return await toolbox.call(name, arguments)
-
-        return StructuredTool(name=name, description=description, args_schema=_ARGUMENTS, coroutine=call)
-
-    return [tool(t.name, t.description) for t in toolbox.tools.values()]
-
-
-class _AgentModel(BaseChatModel):
-    """A chat model for LangChain that goes on with a dialogue."""
-
-    _dialogue: _Dialogue = PrivateAttr()
-
-    def __init__(self, dialogue: _Dialogue) -> None:
-        super().__init__(cache=False)
-        self._dialogue = dialogue
-
-    @property
-    def _llm_type(self) -> str:
-        return "headrace"
-
-    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
-        """Returns itself: the dialogue knows the tools."""
-        return self
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        raise NotImplementedError("ask with ainvoke")
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=await self._dialogue.go_on(messages))])
-
-
-class _Dialogue:
-    """What the model is shown and says, in its own protocol; LangChain sees tool calls, their results, the answer."""
-
-    def __init__(self, work: Work, messages: list[Message], settings: React | ReactCotSc, toolbox: Toolbox) -> None:
+    def __init__(self, work: Work, messages: list[Message], template: Template, toolbox: Toolbox) -> None:
         self._work = work
-        self._toolbox = toolbox
-        self._left = settings.steps
-        self.cut = False  # whether the answer was
-        self._in_text = settings.protocol == "text"
-        self._chat = messages
-        if self._in_text:
-            lines = "\n".join(tool.line for tool in toolbox.tools.values())
-            self._chat = templates.ask(settings.react_template or templates.REACT, messages, tools=lines)
+        lines = "\n".join(tool.line for tool in toolbox.tools.values())
+        self._chat = templates.ask(template, messages, tools=lines)
 
-    async def go_on(self, messages: list[BaseMessage]) -> AIMessage:
-        """Returns the model's next call or its answer; raises `NoAnswer` when it may not go on."""
-        for i, message in enumerate(messages):
-            if isinstance(message, ToolMessage) and not any(isinstance(m, AIMessage) for m in messages[i:]):
-                await self._observe(message)
-        while self._left > 0:
-            self._left -= 1
-            said = await (self._text() if self._in_text else self._tools())
-            if said is not None:
-                return said
-        raise NoAnswer
-
-    async def _observe(self, message: ToolMessage) -> None:
-        text = shorten(str(message.content), MAX_OBSERVATION)  # LangChain's own words repeat what the model wrote
-        await self._work.note("observation", text, name=message.name or "")
-        if self._in_text:
-            self._chat = [*self._chat, {"role": "user", "content": f"Observation: {text}"}]
-        else:
-            self._chat = [*self._chat, {"role": "tool", "tool_call_id": message.tool_call_id, "content": text}]
-
-    async def _text(self) -> AIMessage | None:
+    async def ask(self, step: int) -> _Final | Sequence[_Call]:
         before = self._work.usage.completion_tokens
         (said, *_) = await self._work.generate(self._chat, stop=react_text.STOP)
         tokens = self._work.usage.completion_tokens - before
@@ -165,52 +114,52 @@ class _Dialogue:
             tokens = 0
         match parsed:
             case react_text.Final(answer=answer):
-                self.cut = said.finish_reason == "length"
-                return AIMessage(answer)
+                return _Final(answer, said.finish_reason == "length")
             case react_text.Action(tool=tool, arguments=arguments, said=text):
                 await self._work.note("action", arguments, name=tool, tokens=tokens)
-                await self._await_approval([(tool, arguments)])
-                self._chat = [*self._chat, {"role": "assistant", "content": text}]
-                return _calls([(f"call_{self._left}", tool, arguments)])
+                self._add("assistant", text)
+                return [_Call(f"call_{step}", tool, arguments)]
         complaint = f"Error: {react_text.FORM}."
         await self._work.note("observation", complaint)
         if self._work.draft is None or self._work.draft.value is None:  # votes that were counted are worth more
             self._work.draft = StrategyAnswer(said.text, None, said.finish_reason)
-        self._chat = [
-            *self._chat,
-            {"role": "assistant", "content": said.text},
-            {"role": "user", "content": f"Observation: {complaint}"},
-        ]
-        return None
+        self._add("assistant", said.text)
+        self._add("user", f"Observation: {complaint}")
+        return []
 
-    async def _tools(self) -> AIMessage | None:
+    def observe(self, call: _Call, said: str) -> None:
+        self._add("user", f"Observation: {said}")
+
+    def _add(self, role: str, content: str) -> None:
+        self._chat = [*self._chat, {"role": role, "content": content}]
+
+
+class _ToolCallsDialogue:
+    """OpenAI's protocol: a message calls tools, and one message for each call says what it brought."""
+
+    def __init__(self, work: Work, messages: list[Message], toolbox: Toolbox) -> None:
+        self._work = work
+        self._tools = [tool.schema for tool in toolbox.tools.values()]
+        self._chat = messages
+
+    async def ask(self, step: int) -> _Final | Sequence[_Call]:
         before = self._work.usage.completion_tokens
-        schemas = [tool.schema for tool in self._toolbox.tools.values()]
-        (said, *_) = await self._work.generate(self._chat, tools=schemas)
+        (said, *_) = await self._work.generate(self._chat, tools=self._tools)
         tokens = self._work.usage.completion_tokens - before
         if not said.calls:
-            self.cut = said.finish_reason == "length"
-            return AIMessage(said.text)
+            return _Final(said.text, said.finish_reason == "length")
         if said.text:
             await self._work.note("thought", said.text, tokens=tokens)
             tokens = 0
-        calls = [(f"call_{self._left}_{i}", c.name, c.arguments) for i, c in enumerate(said.calls[:MAX_CALLS])]
-        for i, (_, name, arguments) in enumerate(calls):
-            await self._work.note("action", arguments, name=name, tokens=tokens if i == 0 else 0)
-        await self._await_approval([(name, arguments) for _, name, arguments in calls])
+        calls = [_Call(f"call_{step}_{i}", c.name, c.arguments) for i, c in enumerate(said.calls[:MAX_CALLS])]
+        for i, call in enumerate(calls):
+            await self._work.note("action", call.arguments, name=call.name, tokens=tokens if i == 0 else 0)
         asked = [
-            {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
-            for id, name, arguments in calls
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in calls
         ]
         self._chat = [*self._chat, {"role": "assistant", "content": said.text or None, "tool_calls": asked}]
-        return _calls(calls)
+        return calls
 
-    async def _await_approval(self, calls: Sequence[tuple[str, str]]) -> None:
-        if pending := await self._toolbox.pending(calls):
-            raise _Waits(pending)
-
-
-def _calls(calls: Sequence[tuple[str, str, str]]) -> AIMessage:
-    return AIMessage(
-        "", tool_calls=[{"id": id, "name": name, "args": {"arguments": arguments}} for id, name, arguments in calls]
-    )
+    def observe(self, call: _Call, said: str) -> None:
+        self._chat = [*self._chat, {"role": "tool", "tool_call_id": call.id, "content": said}]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable
 
 from serving.assistants.items import Message
 from serving.assistants.sandbox.pool import SandboxOf
-from serving.assistants.strategies import cot, direct, pal, self_consistency
+from serving.assistants.strategies import cot, direct, pal, react, react_cot_sc, self_consistency
 from serving.assistants.strategies.work import Exhausted, StrategyAnswer, Work
 from serving.assistants.tools.tool import Toolbox
 from serving.config import (
@@ -72,10 +71,7 @@ async def _solve(
             return voted.answer
         case ProgramAided():
             return await pal.solve(work, messages, strategy, sandbox)
-    # LangChain takes seconds to import: only those who use it wait for it, and nobody's stream stands still.
-    await asyncio.to_thread(importlib.import_module, "serving.assistants.strategies.react_cot_sc")
-    from serving.assistants.strategies import react, react_cot_sc
-
-    if isinstance(strategy, React):
-        return await react.solve(work, messages, strategy, toolbox(strategy))
-    return await react_cot_sc.solve(work, messages, strategy, toolbox(strategy))
+        case React():
+            return await react.solve(work, messages, strategy, toolbox(strategy))
+        case ReactCotSc():
+            return await react_cot_sc.solve(work, messages, strategy, toolbox(strategy))

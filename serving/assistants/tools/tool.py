@@ -271,7 +271,7 @@ class Toolbox:
     async def _call(self, name: str, arguments: str) -> str:
         tool = self.tools.get(name)
         if tool is None:
-            raise ToolRefused(f"there is no tool {name[:64]!r}; there are {', '.join(self.tools)}")
+            raise ToolRefused(f"{name[:64]} is not a valid tool, try one of [{', '.join(self.tools)}]")
         if self._left == 0:
             raise ToolRefused(f"all {self._calls} tool calls are used up: answer now")
         if self._characters_left <= 0:

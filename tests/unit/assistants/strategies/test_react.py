@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import REGISTRY
 
 from serving.assistants.sandbox.pool import SandboxUnavailable
 from serving.assistants.strategies.model import Call, ModelCompletion
@@ -406,25 +407,6 @@ async def test_what_react_babbles_takes_the_place_of_no_vote():
     assert (answer.value, answer.finish_reason) == ("1", "length")
 
 
-async def test_the_environment_sends_nothing_to_langsmith(monkeypatch):
-    from langsmith import utils
-
-    seen = []
-
-    async def look(given):
-        seen.append(utils.tracing_is_enabled())
-        return "x"
-
-    monkeypatch.setenv("LANGSMITH_TRACING", "true")
-    utils.get_env_var.cache_clear()
-    try:
-        assert utils.tracing_is_enabled() is True
-        await solve(Script(act("look"), FINAL), given=[Tool("look", "looks", Nothing, look)])
-    finally:
-        utils.get_env_var.cache_clear()
-    assert seen == [False]
-
-
 async def test_an_answer_that_was_cut_says_so():
     answer, _ = await solve(Script(ModelCompletion("Final Answer: 4", "length")))
     assert (answer.text, answer.finish_reason) == ("4", "length")
@@ -432,7 +414,74 @@ async def test_an_answer_that_was_cut_says_so():
     assert (answer.text, answer.finish_reason) == ("It is", "length")
 
 
-async def test_what_langchain_says_of_an_endless_name_is_cut():
+async def test_an_endless_name_is_cut():
     model = Script(calls(("x" * 100_000, "{}")), "42")
     await solve(model, React(protocol="tools"), ODD)
-    assert len(model.asked[1]["messages"][-1]["content"]) == MAX_OBSERVATION
+    told = model.asked[1]["messages"][-1]["content"]
+    assert told.startswith(f"Error: {'x' * 64} is not a valid tool, try one of [hang, flood, ")
+
+
+async def test_calls_of_one_message_are_made_at_the_same_time():
+    both = asyncio.Barrier(2)
+
+    async def meet(given):
+        async with asyncio.timeout(10):
+            await both.wait()
+        return given.text
+
+    model = Script(calls(("meet", "a"), ("meet", "b")), "42")
+    _, work = await solve(model, React(protocol="tools"), [Tool("meet", "meets", Text, meet)])
+    assert observations(work) == ["a", "b"]
+
+
+async def test_observations_stand_in_the_order_of_the_calls():
+    second = asyncio.Event()
+
+    async def first(given):
+        await second.wait()
+        return "first"
+
+    async def then(given):
+        second.set()
+        return "second"
+
+    model = Script(calls(("first", ""), ("then", "")), "42")
+    _, work = await solve(
+        model, React(protocol="tools"), [Tool("first", "", Nothing, first), Tool("then", "", Nothing, then)]
+    )
+    assert observations(work) == ["first", "second"]
+    assert [(m["role"], m["content"]) for m in model.asked[1]["messages"][2:]] == [
+        ("tool", "first"),
+        ("tool", "second"),
+    ]
+
+
+async def test_what_keeps_a_call_from_being_made_ends_the_answer_and_the_other_calls():
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(given):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def changing():
+        await begun.wait()
+        raise ConnectionError("the database is gone")
+
+    change = Tool("change", "changes", Nothing, empty, effects=True)
+    toolbox = Toolbox([Tool("hang", "hangs", Nothing, hang), change], 9, 60, changing=changing)
+    work = Work(Script(calls(("hang", ""), ("change", ""))), 1000)
+    with pytest.raises(ConnectionError, match="database"):
+        await run(React(protocol="tools"), work, QUESTION, sandbox=None, toolbox=lambda settings: toolbox)
+    assert ended.is_set()
+
+
+async def test_a_call_of_a_tool_that_is_none_is_counted():
+    def refused():
+        return REGISTRY.get_sample_value("headrace_tool_calls_total", {"tool": "other", "outcome": "refused"}) or 0
+
+    before = refused()
+    await solve(Script(act("rm"), FINAL), given=ODD)
+    assert refused() == before + 1
