@@ -11,6 +11,7 @@ from tools.images.build import RECIPES, build, clear_cache
 from tools.images.buildah import PROGRAMS
 from tools.images.layer import ArchiveError
 from tools.images.oci import rename
+from tools.images.push import push
 from tools.machines import host
 from tools.report import ToolError, say
 
@@ -27,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
                 host.prepare(PROGRAMS)
             case "build":
                 _build(options.image, options.output, options.name, options.fresh)
+            case "push":
+                print(push(options.archive, options.name))
     except (ToolError, ArchiveError, OSError, subprocess.SubprocessError) as error:
         say(f"error: {error}")
         return 1
@@ -69,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument(
         "--fresh", action="store_true", help="discard cached layers, so that Debian's newest packages are used"
     )
+    pushing = commands.add_parser(
+        "push", help="push an image's archive into a registry and print its reference by digest"
+    )
+    pushing.add_argument("archive", type=Path, metavar="FILE", help="what build --output wrote")
+    pushing.add_argument("name", metavar="REF", help="the image's name in the registry, with a tag")
     return parser
 
 

@@ -1,0 +1,31 @@
+"""Pushes an image's archive into a registry, by Debian's skopeo."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tools.images import oci
+from tools.report import ToolError
+
+
+def push(archive: Path, name: str) -> str:
+    """Pushes the image of an OCI archive as `name`, which ends with a tag; returns its reference by digest.
+
+    The registry gets the bytes that the archive has, so that the digest is the one that the build said.
+
+    Raises:
+        ArchiveError: the file is no OCI archive.
+        ToolError: skopeo is not there, or cannot push it.
+    """
+    repository, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        raise ToolError(f"{name} ends with no tag")
+    (entry,) = oci.manifests(archive)
+    skopeo = shutil.which("skopeo")
+    if skopeo is None:
+        raise ToolError("skopeo is missing; install Debian's package skopeo")
+    command = [skopeo, "copy", "--preserve-digests", f"oci-archive:{archive}", f"docker://{name}"]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    if done.returncode:
+        raise ToolError(f"{name} cannot be pushed: {done.stderr.strip()}")
+    return f"{repository}@{entry['digest']}"

@@ -1,0 +1,51 @@
+"""`python -m tools.release`: the steps of a release that are no step of another program."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.release import versions
+from tools.report import ToolError, say
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, or 1 with a line on stderr."""
+    options = _parser().parse_args(argv)
+    try:
+        match options.command:
+            case "check":
+                print(versions.check(ROOT, options.tag))
+            case "notes":
+                print(versions.section(ROOT, options.version)[1])
+            case "chart":
+                # Packages that the other commands, which run before any is installed, do without.
+                from tools.release import chart
+
+                archive = chart.pack(ROOT, options.output)
+                print(chart.push(archive, options.to) if options.to else archive)
+    except ToolError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    checking = commands.add_parser("check", help="hold a tag to pyproject.toml, the chart and the changelog")
+    checking.add_argument("tag", help="such as v0.1.0; the version is printed")
+    notes = commands.add_parser("notes", help="print the changelog's section of a version")
+    notes.add_argument("version", help="such as 0.1.0")
+    charting = commands.add_parser("chart", help="pack the chart and print its file, or its reference once pushed")
+    charting.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="where its archive is written")
+    charting.add_argument("--to", metavar="FOLDER", help="push it there, such as ghcr.io/owner/charts")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
