@@ -20,11 +20,10 @@ import httpx
 
 from serving.core.managed import CHECKED_AT, MANAGED
 from serving.core.signals import end_at_term
+from serving.retrieval.parsers import folder_extensions
 
 RESTRICTED = {"access": "restricted"}
 """Metadata of a collection whose list of readers is ours: the configuration says whom assistants read it to."""
-SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".docx"})
-"""Kinds of files that are taken out of a folder; a file that is named itself is taken whatever it is called."""
 
 INGEST_S = 600
 """Longest wait for the next document to be ingested."""
@@ -174,6 +173,11 @@ class Collection:
 
 _REFUSALS = (400, 409, 413, 415, 422)
 """Statuses that are about the document. Others (a key, a rate, a server) are about all of them."""
+
+
+def is_document(file: Path) -> bool:
+    """Whether a file is taken out of a folder; a file that is named itself is taken whatever it is called."""
+    return file.suffix.lower() in folder_extensions()
 
 
 def connect(url: str, key: str) -> httpx.Client:
@@ -378,7 +382,7 @@ def documents(folder: Path, *, every_kind: bool, say: Callable[[str], None]) -> 
         for file in sorted(f for f in files if not f.startswith(".")):
             path = Path(parent, file)
             name = path.relative_to(folder).as_posix()
-            if not every_kind and path.suffix.lower() not in SUFFIXES:
+            if not every_kind and not is_document(path):
                 left_out.append(name)
                 continue
             content = path.read_bytes()
@@ -431,7 +435,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--documents", required=True, type=Path, metavar="FOLDER")
     parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="holds the API key")
     parser.add_argument(
-        "--every-kind", action="store_true", help=f"also files that are none of {' '.join(sorted(SUFFIXES))}"
+        "--every-kind", action="store_true", help=f"also files that are none of {' '.join(sorted(folder_extensions()))}"
     )
     parser.add_argument(
         "--restricted", action="store_true", help="nobody but the key's user reads its documents through the API"

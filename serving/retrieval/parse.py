@@ -6,39 +6,25 @@ than read as something else. Run it on foreign bytes through `serving.retrieval.
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any
 
 from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.parsers import FORMATS, kinds
 from serving.retrieval.types import Document
-
-Kind = Literal["markdown", "text", "html", "pdf", "docx"]
 
 PARSER_VERSION = "1"
 """Part of a collection's manifest: raise it when the same bytes give another text."""
 
-EXTENSIONS: dict[str, Kind] = {
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".txt": "text",
-    ".text": "text",
-    ".rst": "text",
-    ".log": "text",
-    ".csv": "text",
-    ".html": "html",
-    ".htm": "html",
-    ".pdf": "pdf",
-    ".docx": "docx",
-}
-
 _PAGE = re.compile(r"<(?:!doctype\s{1,100}html|html|head|body)[\s>]", re.IGNORECASE)
 _SPACE = re.compile(r"\s*+")
 _TAG = re.compile(r"<[a-zA-Z][^<>]*>")
-_DOCX_PART = "word/document.xml"
 _ENTRY = b"PK\x01\x02"
 _MAX_ENTRIES = 10_000
 
@@ -48,57 +34,47 @@ def parse(data: bytes, name: str, bounds: ChunkBounds | None = None) -> Document
     bounds = bounds or ChunkBounds()
     kind = detect(data, name, bounds)
     stem = PurePosixPath(name.replace("\\", "/")).stem
-    if kind == "pdf":
-        from serving.retrieval.parsers.pdf import parse_pdf
-
-        return parse_pdf(data, stem, bounds)
-    if kind == "docx":
-        from serving.retrieval.parsers.docx import parse_docx
-
-        return parse_docx(data, stem, bounds)
-    text = _decode(data)
-    if kind == "html":
-        from serving.retrieval.parsers.html import parse_html
-
-        return parse_html(text, stem, bounds)
-    if kind == "markdown":
-        from serving.retrieval.parsers.markdown import parse_markdown
-
-        return parse_markdown(text, stem, bounds)
-    from serving.retrieval.parsers.plain import parse_plain
-
-    return parse_plain(text, stem, bounds)
+    return _parser(kind)(data if FORMATS[kind].binary else _decode(data), stem, bounds)
 
 
-def detect(data: bytes, name: str, bounds: ChunkBounds) -> Kind:
+def _parser(kind: str) -> Callable[[Any, str, ChunkBounds], Document]:
+    module, _, function = FORMATS[kind].parser.partition(":")
+    found: Callable[[Any, str, ChunkBounds], Document] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def detect(data: bytes, name: str, bounds: ChunkBounds) -> str:
     """Returns the kind of a file from its content, and refuses it when the extension says otherwise."""
     if not data.strip():
         raise UnreadableDocument("empty", "the file is empty")
     extension = PurePosixPath(name).suffix.lower()
-    declared = EXTENSIONS.get(extension)
+    known = kinds()
+    declared = known.get(extension)
     if declared is None:
-        raise UnreadableDocument("unsupported", f"file type not supported; use one of {', '.join(EXTENSIONS)}")
+        raise UnreadableDocument("unsupported", f"file type not supported; use one of {', '.join(known)}")
     found = _content_kind(data, declared, bounds)
     if found != declared:
         raise UnreadableDocument("wrong_type", f"the extension is {extension}, but the content is {found}")
     return declared
 
 
-def _content_kind(data: bytes, declared: Kind, bounds: ChunkBounds) -> str:
-    if b"%PDF-" in data[:1024] and data[:1024].lstrip().startswith(b"%PDF-"):
-        return "pdf"
+def _content_kind(data: bytes, declared: str, bounds: ChunkBounds) -> str:
+    beginning = data[:1024].lstrip()
+    for kind, format in FORMATS.items():
+        if format.magic and beginning.startswith(format.magic):
+            return kind
     if data.startswith(b"PK\x03\x04"):
         return _zip_kind(data, bounds)
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        if declared == "docx":  # Office wraps a password-protected document in an OLE container.
+        if FORMATS[declared].part:  # Office wraps a password-protected document in an OLE container.
             raise UnreadableDocument("encrypted", "the file is protected by a password, or in an old Office format")
         return "an Office file of the old format"
-    if declared in ("pdf", "docx"):
+    if FORMATS[declared].binary:
         return "something else"
     text = _decode(data)
     if _begins_page(text[:4096]):
         # Markdown may begin with HTML; only a plain text file must not be a page.
-        return declared if declared == "markdown" else "html"
+        return declared if FORMATS[declared].may_begin_as_page else "html"
     if declared == "html" and not _TAG.search(text):
         return "text"
     return declared
@@ -136,7 +112,9 @@ def _zip_kind(data: bytes, bounds: ChunkBounds) -> str:
         raise UnreadableDocument("too_large", "the archive unpacks to too much")
     if any(entry.flag_bits & 1 for entry in entries):
         raise UnreadableDocument("encrypted", "the archive is encrypted")
-    return "docx" if any(entry.filename == _DOCX_PART for entry in entries) else "a zip archive"
+    names = {entry.filename for entry in entries}
+    found = (kind for kind, format in FORMATS.items() if format.part and format.part in names)
+    return next(found, "a zip archive")
 
 
 def _decode(data: bytes) -> str:

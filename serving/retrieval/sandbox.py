@@ -22,7 +22,7 @@ from serving.core.confine import LIBRARIES, ProcessLimits, Unconfined, confine
 from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.chunk import ChunkSettings, WordTokenizer, chunk
 from serving.retrieval.errors import Code, UnreadableDocument
-from serving.retrieval.parse import Kind, detect, parse
+from serving.retrieval.parse import detect, parse
 from serving.retrieval.types import Block, Chunk, Document
 
 _TOO_COMPLEX: Final[tuple[Code, str]] = ("too_complex", "the file needs too much time or memory to read")
@@ -63,9 +63,9 @@ def parse_isolated(data: bytes, name: str, limits: ParserLimits | None = None) -
     return Document(found["kind"], found["title"], text, tuple(blocks))
 
 
-def detect_isolated(data: bytes, name: str, limits: ParserLimits = DETECTING) -> Kind:
+def detect_isolated(data: bytes, name: str, limits: ParserLimits = DETECTING) -> str:
     """`detect` in a child process; raises as `parse_isolated` does."""
-    kind: Kind = _answer("detect", data, name, limits)["kind"]
+    kind: str = _answer("detect", data, name, limits)["kind"]
     return kind
 
 

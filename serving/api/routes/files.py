@@ -25,7 +25,6 @@ from serving.protocol.errors import ApiError, invalid, unavailable
 from serving.protocol.vector_stores import AccessList
 from serving.quotas.quota import QuotaExceeded
 from serving.retrieval.errors import UnreadableDocument
-from serving.retrieval.parse import Kind
 from serving.retrieval.sandbox import detect_isolated
 from serving.store.access import MAX_NAMES, Access, access_document
 from serving.store.files import File
@@ -112,7 +111,7 @@ async def content(s: Services, request: Request, x: Exchange) -> Response:
     return StreamingResponse(body, headers=headers, media_type="application/octet-stream")
 
 
-def _kind(upload: UploadFile, name: str) -> Kind:
+def _kind(upload: UploadFile, name: str) -> str:
     """Returns what a file is, as a child behind the wall tells: this process looks at nothing in it."""
     return detect_isolated(upload.file.read(), name)
 
