@@ -11,7 +11,7 @@ from infra.addons.addon import Addon
 from infra.cluster_config import Existing
 from infra.config import StackConfig
 from infra.targets.provisioned_cluster import IdentityEndpoint
-from serving.config import HttpTool, KServeModel, McpTool, RemoteModel, VllmModel
+from serving.config import KServeModel, RemoteModel, VllmModel
 
 Values = dict[str, Any]
 
@@ -86,12 +86,7 @@ def _models(config: StackConfig) -> list[Values]:
         elif isinstance(model, VllmModel) and model.source.partition("://")[0] in ("hf", "s3", "gs"):
             ends.append((ANYWHERE, 443))
     for tool in config.tools:
-        if isinstance(tool, HttpTool):
-            ends += [_url_peer(prefix, own) for prefix in tool.allow]
-        elif isinstance(tool, McpTool):
-            ends.append(_url_peer(tool.url, own))
-        elif tool.database.startswith("postgresql"):
-            ends.append(_url_peer(tool.database, own))
+        ends += [_url_peer(url, own) for url in tool.urls]
     ends += [_url_peer(issuer.issuer, own) for issuer in config.oidc.issuers]
     rules = [_rule(to, port) for to, port in ends]
     return [rule for i, rule in enumerate(rules) if rule not in rules[:i]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
@@ -24,6 +24,9 @@ TOOLS: tuple[ToolName, ...] = get_args(ToolName)
 
 
 class _Tool(Restrictable):
+    told_by_others: ClassVar[bool] = False
+    """Whether others wrote what a model is told of it."""
+
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="as the model calls it")
     description: str = Field(min_length=1, max_length=2000, description="tells the model what it is for")
     approval: Approval = Field(
@@ -38,6 +41,20 @@ class _Tool(Restrictable):
         if value in TOOLS:
             raise ValueError("must not be the name of a tool that is built in")
         return value
+
+    @property
+    def secrets(self) -> dict[str, SecretRef]:
+        """Those by which what it makes for one tenant differs from what it makes for others."""
+        return {}
+
+    def of_tenant(self, tenant: str) -> Self | None:
+        """Returns the tool with the secrets that are used for a tenant, None where it has not all of them."""
+        return self
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """What it connects to: on a cluster nothing else can be reached."""
+        return ()
 
 
 def _prefix(value: str) -> str:
@@ -143,6 +160,10 @@ class HttpTool(_Sender):
     max_bytes: int = Field(default=200_000, ge=1000, le=5_000_000, description="of a body that are read")
     max_redirects: int = Field(default=0, ge=0, le=5, description="each to a URL that is allowed")
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return self.allow
+
     @field_validator("headers")
     @classmethod
     def _headers(cls, value: dict[str, HeaderSecret]) -> dict[str, HeaderSecret]:
@@ -171,6 +192,10 @@ class SqlTool(_Tool):
     )
     max_rows: int = Field(default=50, ge=1, le=1000, description="of a result that are shown")
     timeout_s: float = Field(default=5, gt=0, le=600, description="of one query")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (self.database,) if self.database.startswith("postgresql") else ()
 
     @field_validator("database")
     @classmethod
@@ -203,6 +228,8 @@ ServersTool = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 class McpTool(_Sender):
     """The tools of an MCP server, which is reached by Streamable HTTP; a model sees them as `<name>_<tool>`."""
 
+    told_by_others: ClassVar[bool] = True
+
     kind: Literal["mcp"] = "mcp"
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="the beginning of its tools' names")
     description: str = Field(default="", max_length=2000, description="what the model is told while it cannot be used")
@@ -223,6 +250,10 @@ class McpTool(_Sender):
     private: bool = Field(default=False, description="whether it may be on loopback or in private networks")
     timeout_s: float = Field(default=8, gt=0, le=600, description="of one call, and of asking what its tools are")
     max_bytes: int = Field(default=1_000_000, ge=10_000, le=64_000_000, description="of one answer")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (self.url,)
 
     @field_validator("url")
     @classmethod

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.config import TOOLS, Alias, Assistant, CallAccess, Catalog, HttpTool, McpTool, Price, Target, names
+from serving.config import TOOLS, Alias, Assistant, CallAccess, Catalog, Price, Target, names
 from serving.core.principal import Principal
 
 BARE_TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
@@ -118,6 +118,4 @@ class ModelRouter:
     def _has(self, name: str, caller: Principal) -> bool:
         """Whether a tool of the catalogue is there for a caller: by its access, and by its tenant's secrets."""
         tool = self._tools[name]
-        if isinstance(tool, HttpTool | McpTool) and tool.of_tenant(caller.tenant) is None:
-            return False
-        return may_call(tool.access, caller)
+        return tool.of_tenant(caller.tenant) is not None and may_call(tool.access, caller)

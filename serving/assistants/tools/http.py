@@ -19,7 +19,7 @@ from yarl import URL
 
 from serving.assistants.tools.address import may_connect
 from serving.assistants.tools.masking import masked
-from serving.assistants.tools.tool import MAX_ARGUMENTS, Tool, ToolError
+from serving.assistants.tools.tool import MAX_ARGUMENTS, MadeTools, Tool, ToolError
 from serving.config import HttpTool
 from serving.core import url
 from serving.core.confine import Unconfined
@@ -40,6 +40,11 @@ _CHARSETS = ("utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "utf-16")
 _PAGE = ParserLimits(memory_bytes=1_000_000_000, cpu_s=5, wall_s=10)
 # Their own threads: others' work, such as the store's, does not wait for slow pages.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="http-tool")
+
+
+async def make(settings: HttpTool) -> MadeTools:
+    """Returns the tool of an entry of the catalogue."""
+    return MadeTools([http_tool(settings)])
 
 
 def http_tool(settings: HttpTool, resolver: AbstractResolver | None = None) -> Tool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
@@ -9,8 +10,10 @@ from pydantic import Field
 
 from serving.assistants.tools import sql_postgresql, sql_sqlite
 from serving.assistants.tools.rows import MAX_SQL, Rows
-from serving.assistants.tools.tool import Parameters, Tool, ToolError, shorten
+from serving.assistants.tools.tool import MadeTools, Parameters, Tool, ToolError, shorten
 from serving.config import SqlTool
+
+log = logging.getLogger("headrace.tools")
 
 MAX_TABLES = 4000
 """Characters of what a model is told of tables."""
@@ -18,11 +21,28 @@ MAX_TABLES = 4000
 COLUMNS_S = 5.0
 """Seconds within which a database says what columns its tables have."""
 
+AGAIN_S = 30.0
+"""Seconds until a database that did not tell of all its tables is asked for them again."""
+
 
 class Query(Parameters):
     """What a database is asked."""
 
     sql: str = Field(min_length=1, max_length=MAX_SQL, description="one SELECT")
+
+
+async def make(settings: SqlTool) -> MadeTools:
+    """Returns the tool of an entry of the catalogue; one that does not know all its tables is soon made again."""
+    try:
+        tables = await columns(settings)
+    except ToolError as e:
+        log.warning("the tool %s does not know its tables: %s", settings.name, e)
+        tables = {}
+    else:
+        for table in sorted(set(settings.tables) - set(tables)):
+            log.warning("the tool %s: its database has no table %s", settings.name, table)
+    tool = sql_tool(settings, tables)
+    return MadeTools([tool]) if set(tables) == set(settings.tables) else MadeTools([tool], keep_s=AGAIN_S)
 
 
 async def columns(settings: SqlTool) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -148,6 +149,14 @@ class Tool:
     def changes(self, given: Parameters | dict[str, Any]) -> bool:
         """Whether a call with `given` may change something outside."""
         return self.effects(given) if callable(self.effects) else self.effects
+
+
+@dataclass(frozen=True, slots=True)
+class MadeTools:
+    """The tools that an entry of the catalogue stands for, and for how many seconds they may be used again."""
+
+    tools: Sequence[Tool]
+    keep_s: float = math.inf
 
 
 class ToolScreen(Protocol):

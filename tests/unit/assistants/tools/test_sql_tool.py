@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 from serving.assistants.tools import sql, sql_sqlite
-from serving.assistants.tools.catalogue import AGAIN_S, CatalogTools
+from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.mcp import McpServers
 from serving.assistants.tools.rows import MAX_SHOWN
-from serving.assistants.tools.sql import columns, sql_tool
+from serving.assistants.tools.sql import AGAIN_S, columns, sql_tool
 from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox, ToolError
 from serving.config import Catalog, SqlTool, Store, refuse_own_store
 
