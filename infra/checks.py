@@ -13,10 +13,9 @@ from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
 from serving.config import (
     TOOLS,
-    HttpTool,
     KServeModel,
-    LlamaCppModel,
     McpTool,
+    RayServeModel,
     SecretRef,
     Strict,
     TenantSecrets,
@@ -133,8 +132,7 @@ def _references(config: StackConfig) -> list[tuple[str, str]]:
     return found + [
         (f"tools[{i}].headers.{name}{place}", ref)
         for i, tool in enumerate(config.tools)
-        if isinstance(tool, HttpTool | McpTool)
-        for name, value in tool.headers.items()
+        for name, value in getattr(tool, "headers", {}).items()
         for place, ref in _header_references(value)
     ]
 
@@ -224,11 +222,7 @@ def _pool_sizes(config: StackConfig) -> list[Mistake]:
     mistakes = []
     for i, pool in enumerate(config.pools):
         parts = [r.replicas * r.cpus for r in (config.gateway, config.retrieval) if r.pool == pool.name]
-        models = [
-            m.replicas * m.cpus
-            for m in config.models
-            if isinstance(m, LlamaCppModel | VllmModel) and m.pool == pool.name
-        ]
+        models = [m.replicas * m.cpus for m in config.models if isinstance(m, RayServeModel) and m.pool == pool.name]
         needed = sum(parts) + sum(models) + max([sum(parts), *models])
         offered = (pool.max_replicas or pool.replicas) * pool.cpus
         if offered < needed - 1e-9:
@@ -344,8 +338,8 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pool_sizes),
     (frozenset({"target", "models"}), _kserve),
-    (frozenset({"target", "cluster", "onprem", "aws", "gcp", "azure", "node_pools", "pools"}), placement.mistakes),
-    (frozenset({"target", "cluster", "aws", "gcp", "azure"}), _authorized_ranges),
+    (frozenset({"target", "cluster", "onprem", *CLOUDS, "node_pools", "pools"}), placement.mistakes),
+    (frozenset({"target", "cluster", *CLOUDS}), _authorized_ranges),
     (frozenset({"target", "kubernetes"}), _kubeconfig),
     (frozenset({"target", "cluster"}), cost.mistakes),
     (frozenset({"target", "onprem", "node_pools", "pools", "models"}), fit.mistakes),

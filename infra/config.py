@@ -13,7 +13,7 @@ from pydantic import Field
 
 from infra.cloud_config import Aws, Azure, Cluster, Gcp
 from infra.cluster_config import POOLS, Addons, Backup, Data, Database, Image, Ingress, Kubernetes, Mirror, Pool
-from infra.gpu.machines import CLOUDS
+from infra.gpu.machines import CLOUDS, Cloud
 from infra.gpu.pools import NodePool
 from infra.onprem_config import OnPrem
 from infra.secret_config import KeySecret
@@ -97,7 +97,7 @@ DOCS = Assistant(
 class StackConfig(Strict):
     """Settings of one stack. An empty configuration is a working local stack."""
 
-    target: Literal["local", "kubeconfig", "onprem", "aws", "gcp", "azure"] = "local"
+    target: Literal["local", "kubeconfig", "onprem", Cloud] = "local"
     host: IPv4Address = Field(default=IPv4Address("127.0.0.1"), description="address of the API")
     ports: Ports = Ports()
     models: tuple[Model, ...] = Field(default=(SMOLLM2,), max_length=256)

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 from ray import serve
 from ray.serve import Application
 
-from serving.config import Catalog, HostedModel, ServingConfig, VllmModel
+from serving.config import Catalog, HostedModel, ServingConfig
+from serving.engines import replica_class
 from serving.telemetry import logs
-
-if TYPE_CHECKING:
-    from serving.engines.replica import EngineReplica
 
 
 class Model:
-    """A model replica: see `serving.engines.llamacpp` and `serving.engines.vllm`."""
+    """A model replica: see `serving.engines`."""
 
     def __init__(self, config: HostedModel) -> None:
         _keep_log()
-        self._replica: EngineReplica
-        if isinstance(config, VllmModel):
-            from serving.engines.vllm import VllmReplica
-
-            self._replica = VllmReplica(config)
-        else:
-            from serving.engines.llamacpp import LlamaCppReplica
-
-            self._replica = LlamaCppReplica(config)
+        self._replica = replica_class(config.engine)(config)
 
     async def lease(self, owner: str, user: str) -> AsyncIterator[dict[str, Any]]:
         """Yields the replica's address once and holds a place until cancelled."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from serving.assistants.memory.jobs import REMEMBER
-from serving.config import Catalog, LlamaCppModel, Store, VllmModel
+from serving.config import Catalog, RayServeModel, Store
 from serving.core.ids import now
 from serving.core.principal import STACK
 from serving.metering.keeper import Keeper
@@ -49,7 +49,7 @@ class Sampler:
         """Takes in a new catalogue, and says what it expects of engines and what they cost."""
         read = {name for assistant in catalog.assistants for name in assistant.knowledge}
         self._collections = frozenset(read | {each.name for each in catalog.collections or ()})
-        hosted = [model for model in catalog.models if isinstance(model, LlamaCppModel | VllmModel)]
+        hosted = [model for model in catalog.models if isinstance(model, RayServeModel)]
         expected = {m.name: m.replicas if m.autoscaling is None else m.autoscaling.min_replicas for m in hosted}
         for name in self._models | expected.keys():  # a series cannot be taken back: what is gone is 0
             metrics.engine_expected.labels(name).set(expected.get(name, 0))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -83,8 +84,46 @@ class Priced(Strict):
         return self
 
 
-class LlamaCppModel(Hosted, Priced, Restrictable):
+Tokenizer = Literal["llamacpp", "vllm"]
+"""Whose HTTP routes count the tokens of a prompt."""
+
+
+class RayServeModel(Hosted, Priced, Restrictable):
+    """A model that replicas of Ray Serve run; the class of its engine says what Serve and the gateway must know."""
+
+    text_only: ClassVar[bool] = False
+    """Whether it reads text alone."""
+    tokenizer: ClassVar[Tokenizer | None] = None
+    cache_owner: ClassVar[Literal["slot", "salt"]]
+    """What tells the engine whose its prompt cache is: the slot that a lease grants, or a salt in each request."""
+
+    @property
+    @abstractmethod
+    def concurrency(self) -> int:
+        """Requests that one replica decodes together."""
+
+    @property
+    @abstractmethod
+    def request_context(self) -> int | None:
+        """Tokens of one request with its answer; None where it is not known."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return 0
+
+    @property
+    def surge_percent(self) -> int:
+        """How many replicas more there may be during an update."""
+        return 100
+
+
+class LlamaCppModel(RayServeModel):
     """A GGUF model served by llama.cpp inside a Serve replica, on CPU."""
+
+    text_only: ClassVar[bool] = True
+    tokenizer: ClassVar[Tokenizer | None] = "llamacpp"
+    cache_owner: ClassVar[Literal["slot", "salt"]] = "slot"
 
     engine: Literal["llamacpp"] = "llamacpp"
     name: Name
@@ -97,9 +136,13 @@ class LlamaCppModel(Hosted, Priced, Restrictable):
     cpus: float = Field(default=0.4, gt=0, le=256, description="CPUs that Ray reserves for a replica")
     memory_bytes: int = Field(default=600_000_000, ge=0, description="expected resident size, for the fit check")
 
+    @property
+    def concurrency(self) -> int:
+        return self.slots
 
-Tokenizer = Literal["llamacpp", "vllm"]
-"""Whose HTTP routes count the tokens of a prompt."""
+    @property
+    def request_context(self) -> int:
+        return self.context // self.slots  # llama.cpp gives each slot an equal part
 
 
 def _base_url(value: str) -> str:

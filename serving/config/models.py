@@ -11,11 +11,13 @@ from serving.config.engines import LlamaCppModel, RemoteModel
 from serving.config.kserve import KServeModel
 from serving.config.vllm import VllmModel
 
-HostedModel = Annotated[LlamaCppModel | VllmModel, Field(discriminator="engine")]
+_Hosted = LlamaCppModel | VllmModel
+
+HostedModel = Annotated[_Hosted, Field(discriminator="engine")]
 """A model that runs inside a replica of Ray Serve."""
 
 
-Model = Annotated[LlamaCppModel | VllmModel | KServeModel | RemoteModel, Field(discriminator="engine")]
+Model = Annotated[_Hosted | KServeModel | RemoteModel, Field(discriminator="engine")]
 
 
 def names(model: Model) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from serving.config import Catalog, Hosted, LlamaCppModel, Replicas, ServingConfig, VllmModel
+from serving.config import Catalog, Hosted, HostedModel, RayServeModel, Replicas, ServingConfig
 
 DRAIN_S = 600
 """How long a replica that an update replaces may finish what it has begun; longer streams are cut off then."""
@@ -52,7 +52,7 @@ def serve_document(
     `env` is given to the replicas of every application (never secrets: the document can be read back).
     `on_pools` binds each deployment to the nodes whose label `POOL_LABEL` names its pool.
     """
-    models = [m for m in catalog.models if isinstance(m, LlamaCppModel | VllmModel)]
+    models = [m for m in catalog.models if isinstance(m, RayServeModel)]
     return {
         "proxy_location": proxy_location,
         # One line per request is the gateway's own business; Serve's costs 3 % of a relay's time.
@@ -97,9 +97,7 @@ def _gateway(config: ServingConfig, catalog: Catalog, env: Mapping[str, str], on
     }
 
 
-def _model(
-    config: ServingConfig, model: LlamaCppModel | VllmModel, env: Mapping[str, str], on_pools: bool
-) -> dict[str, Any]:
+def _model(config: ServingConfig, model: HostedModel, env: Mapping[str, str], on_pools: bool) -> dict[str, Any]:
     return {
         "name": model_application(model.name),
         "route_prefix": None,
@@ -114,24 +112,24 @@ def _model(
                 "name": "Model",
                 **_number(model),
                 # One lease is one request; the engine queues those beyond its slots.
-                "max_ongoing_requests": 2 * (model.max_num_seqs if isinstance(model, VllmModel) else model.slots),
+                "max_ongoing_requests": 2 * model.concurrency,
                 "graceful_shutdown_timeout_s": DRAIN_S,
-                "max_surge_percent": model.max_surge_percent if isinstance(model, VllmModel) else 100,
+                "max_surge_percent": model.surge_percent,
                 "ray_actor_options": _actor(model, on_pools),
             }
         ],
     }
 
 
-def _number(hosted: Replicas | LlamaCppModel | VllmModel) -> dict[str, Any]:
+def _number(hosted: Replicas | HostedModel) -> dict[str, Any]:
     if hosted.autoscaling is None:
         return {"num_replicas": hosted.replicas}
     return {"autoscaling_config": hosted.autoscaling.model_dump(mode="json")}
 
 
-def _actor(hosted: Replicas | LlamaCppModel | VllmModel, on_pools: bool) -> dict[str, Any]:
+def _actor(hosted: Replicas | HostedModel, on_pools: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"num_cpus": hosted.cpus}
-    if isinstance(hosted, VllmModel):
+    if isinstance(hosted, RayServeModel) and hosted.gpus:
         options["num_gpus"] = hosted.gpus
     if on_pools:
         options["label_selector"] = {POOL_LABEL: hosted.pool}

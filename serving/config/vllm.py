@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from serving.config.base import CallAccess, Name, Restrictable, SecretRef, Strict
-from serving.config.engines import Hosted, Priced
+from serving.config.base import CallAccess, Name, SecretRef, Strict
+from serving.config.engines import RayServeModel, Tokenizer
 
 
 class Geometry(Strict):
@@ -94,8 +94,11 @@ class Lora(Strict):
     access: CallAccess | None = Field(default=None, description="who may call it, instead of the model's access")
 
 
-class VllmModel(Hosted, Priced, Restrictable):
+class VllmModel(RayServeModel):
     """A model served by vLLM, as a child process of a Serve replica, on the GPUs that Ray assigned to it."""
+
+    tokenizer: ClassVar[Tokenizer | None] = "vllm"
+    cache_owner: ClassVar[Literal["slot", "salt"]] = "salt"
 
     engine: Literal["vllm"] = "vllm"
     name: Name
@@ -132,9 +135,20 @@ class VllmModel(Hosted, Priced, Restrictable):
     )
 
     @property
+    def concurrency(self) -> int:
+        return self.max_num_seqs
+
+    @property
+    def request_context(self) -> int | None:
+        return self.context
+
+    @property
     def gpus(self) -> int:
-        """GPUs of one replica."""
         return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def surge_percent(self) -> int:
+        return self.max_surge_percent
 
     @field_validator("source")
     @classmethod

@@ -1,1 +1,22 @@
 """Models as OpenAI-compatible endpoints: which one answers, and the client that asks it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serving.engines.replica import EngineReplica
+
+REPLICAS = {
+    "llamacpp": "serving.engines.llamacpp:LlamaCppReplica",
+    "vllm": "serving.engines.vllm:VllmReplica",
+}
+"""By the engine of a model that Ray Serve runs, the class of its replicas; only they import it."""
+
+
+def replica_class(engine: str) -> type[EngineReplica]:
+    """Returns what holds an engine: it is made with the model's settings."""
+    module, _, name = REPLICAS[engine].partition(":")
+    found: type[EngineReplica] = getattr(importlib.import_module(module), name)
+    return found

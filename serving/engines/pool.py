@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from typing import Any, Protocol
 
-from serving.config import Catalog, KServeModel, LlamaCppModel, Model, RemoteCache, RemoteModel, VllmModel, names
+from serving.config import Catalog, HostedModel, KServeModel, Model, RayServeModel, RemoteCache, RemoteModel, names
 from serving.config.serve_document import model_application
 from serving.core.principal import Principal
 from serving.engines import kserve
@@ -71,7 +71,7 @@ class Engines:
         model = self._models.get(name)
         if model is None:
             raise EngineUnavailable(f"the model {name} is not deployed")
-        if isinstance(model, KServeModel):
+        if not isinstance(model, RayServeModel):  # KServe's: what is remote has an address
             raise EngineUnavailable(f"the address of the model {name} is not known yet")
         async with self._lease(name, model, self._owners.owner(caller), lost) as endpoint:
             yield endpoint
@@ -86,29 +86,31 @@ class Engines:
 
     @contextlib.asynccontextmanager
     async def _lease(
-        self, name: str, model: Model, owner: CacheOwner, lost: Collection[str]
+        self, name: str, model: HostedModel, owner: CacheOwner, lost: Collection[str]
     ) -> AsyncIterator[Endpoint]:
         """Takes a replica of `model`; `name` is the model's or one of its adapters'."""
         generator, granted = await self._granted(name, model, owner, lost)
         try:
             headers = {"Authorization": f"Bearer {granted['key']}"}
             # Engines close kept connections without a word: one more try before the first byte.
-            here = Endpoint(granted["url"], name, headers, retries=1, leased=True, counted=self._owners.counted)
-            if isinstance(model, LlamaCppModel):
-                # llama.cpp gives each slot an equal part of its context.
-                context = model.context // model.slots
-                slot = {"id_slot": granted["slot"]}
-                yield replace(here, text_only=True, context=context, tokenizer="llamacpp", beside=slot)
-            elif isinstance(model, VllmModel):
-                yield replace(here, context=model.context, tokenizer="vllm", beside=_salted(owner))
-            else:
-                yield here
+            yield Endpoint(
+                granted["url"],
+                name,
+                headers,
+                retries=1,
+                text_only=model.text_only,
+                context=model.request_context,
+                tokenizer=model.tokenizer,
+                leased=True,
+                beside=_salted(owner) if model.cache_owner == "salt" else {"id_slot": granted["slot"]},
+                counted=self._owners.counted,
+            )
         finally:
             # Dropping the generator would leave the replica's slot taken: only cancel() frees it.
             generator.cancel()
 
     async def _granted(
-        self, name: str, model: Model, owner: CacheOwner, lost: Collection[str]
+        self, name: str, model: HostedModel, owner: CacheOwner, lost: Collection[str]
     ) -> tuple[Any, dict[str, Any]]:
         """Returns a lease and what it grants. Those of lost replicas are held meanwhile, so that Serve looks on."""
         failure: Exception | None = None
