@@ -1,0 +1,140 @@
+"""A cloud and a platform add-on that are registered are planned as those that are there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pulumi
+import pytest
+import yaml
+from pulumi import Output, ResourceOptions
+
+from infra import config_loader
+from infra.addons import ADDONS
+from infra.addons.addon import Addon
+from infra.cloud_config import Cluster
+from infra.cluster_config import Addons, Choice
+from infra.config import StackConfig
+from infra.gpu.placement import MAKERS, Maker
+from infra.gpu.pools import POOL_LABEL, NodePool
+from infra.mistakes import Mistake
+from infra.targets import kubernetes_stack
+from infra.targets.provisioned import Provisioned
+from infra.versions import Chart
+from serving.config import Strict
+from tests.examples import KUBECONFIG
+
+Planner = Callable[..., Any]
+
+
+class Nimbus(Strict):
+    zone: str = ""
+
+
+class WithNimbus(StackConfig):
+    target: Literal["local", "kubeconfig", "nimbus"] = "local"  # type: ignore[assignment]
+    nimbus: Nimbus = Nimbus()
+
+
+class NimbusCluster(pulumi.ComponentResource):
+    def __init__(self, settings: Nimbus, pools: Sequence[NodePool]) -> None:
+        super().__init__("headrace:nimbus:Cluster", "nimbus")
+        self.pools = [
+            pulumi.CustomResource(f"nimbus:{settings.zone}:Pool", pool.name, {}, ResourceOptions(parent=self))
+            for pool in pools
+        ]
+
+
+def provision(config: WithNimbus, stack: str) -> Provisioned:
+    made = NimbusCluster(config.nimbus, config.node_pools)
+    return Provisioned(Output.secret("a kubeconfig"), stack, made, made.pools, storage_class="mist")
+
+
+def mistakes(settings: Nimbus, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
+    return [] if settings.zone else [Mistake("nimbus.zone", "is missing", "name one")]
+
+
+@pytest.fixture
+def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ModuleType("infra.targets.nimbus")
+    vars(folder).update(SDK="pulumi", provision=provision)
+    monkeypatch.setitem(sys.modules, "infra.targets.nimbus", folder)
+    monkeypatch.setitem(MAKERS, "nimbus", Maker(mistakes, lambda settings, pool: bool(pool.gpus), None))
+    monkeypatch.setattr(config_loader, "StackConfig", WithNimbus)
+    # These two follow from the field of StackConfig and from the cloud's name in `Cloud`.
+    monkeypatch.setattr(config_loader, "STRUCTURED", config_loader.STRUCTURED | {"nimbus"})
+    belongs = {setting: (*targets, "nimbus") for setting, targets in config_loader.BELONGS.items()}
+    monkeypatch.setattr(config_loader, "BELONGS", belongs)
+
+
+CLOUDY = {
+    "target": "nimbus",
+    "nimbus": {"zone": "high"},
+    "image": {"tag": "1"},
+    "node_pools": [{"name": "wet", "accelerator": "l4", "gpus": 1, "driver": "cloud"}, {"name": "dry"}],
+    "pools": [{"name": "serving", "node_pool": "wet", "gpus": 1}],
+}
+
+
+@pytest.mark.usefixtures("nimbus")
+def test_a_cloud_is_planned_with_the_stack_on_it(plan: Planner) -> None:
+    planned = plan(CLOUDY, stack="example")
+    assert {"nimbus", "wet", "dry"} <= planned.resources.keys()
+    assert planned["wet"].token == "nimbus:high:Pool"
+    assert {"wet", "dry"} <= set(planned["namespace"].dependencies)
+    values = planned["headrace"].inputs["values"]
+    assert "mist" in repr(values)
+    assert values["pools"]["serving"]["nodeSelector"] == {POOL_LABEL: "wet"}
+    # The cloud advertises the GPUs itself: nothing that does is installed.
+    assert "gpu" not in planned.resources
+
+
+@pytest.mark.usefixtures("nimbus")
+def test_what_a_cloud_cannot_do_is_said_before_any_resource(plan: Planner) -> None:
+    with pytest.raises(pulumi.RunError, match=r"headrace:nimbus\.zone: is missing; name one"):
+        plan(CLOUDY | {"nimbus": {}}, stack="example")
+
+
+class MoreAddons(Addons):
+    tides: Choice = "auto"
+
+
+class WithTides(StackConfig):
+    addons: MoreAddons = MoreAddons()
+
+
+TIDES = Addon(
+    name="tides",
+    namespace="tide-system",
+    needed=lambda config: config.ingress.kind == "ingress",
+    chart=lambda _: Chart("tides", "1.2.3", "repo", "https://charts.example.com", {"main": "ghcr.io/tides/tides:1"}),
+    values=lambda config, images: {"image": images["main"]},
+    kinds=("tides.example.com",),
+    after=("kuberay",),
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "installed"),
+    [({}, False), ({"ingress": {"kind": "ingress", "host": "a.b", "tls": {"secret": "t"}}}, True)],
+)
+def test_an_addon_is_installed_where_it_is_needed(
+    settings: dict[str, Any], installed: bool, plan: Planner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(config_loader, "StackConfig", WithTides)
+    monkeypatch.setattr(kubernetes_stack, "ADDONS", (*ADDONS, TIDES))
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(KUBECONFIG))
+    there = {"kubeconfig": str(kubeconfig), "preflight": False}
+    stack = {"target": "kubeconfig", "image": {"tag": "1"}, "kubernetes": there}
+    planned = plan(stack | settings, stack="example")
+    assert ("tides" in planned.resources) == installed
+    if installed:
+        release = planned["kubernetes:helm.sh/v3:Release tides"].inputs
+        assert (release["chart"], release["version"]) == ("tides", "1.2.3")
+        assert release["values"] == {"image": "ghcr.io/tides/tides:1"}
+        assert planned["tides-namespace"].inputs["metadata"]["name"] == "tide-system"

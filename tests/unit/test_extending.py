@@ -1,0 +1,408 @@
+"""Where a kind of thing is added: registered in one place, it is found by all that works with such things."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Literal, get_args
+
+import pytest
+
+from infra import documents, network
+from infra.addons import ADDONS, kuberay, monitoring
+from infra.addons.addon import Addon
+from infra.cluster_config import Addons, Choice
+from infra.config import StackConfig
+from infra.versions import Chart
+from serving import app, ingest
+from serving.assistants.tools import catalogue
+from serving.assistants.tools.mcp import McpServers
+from serving.assistants.tools.tool import MadeTools, Parameters, Tool, Toolbox
+from serving.config import (
+    Assistant,
+    Catalog,
+    CatalogTool,
+    HostedModel,
+    LlamaCppModel,
+    RayServeModel,
+    Replicas,
+    SecretRef,
+    ServingConfig,
+    Store,
+)
+from serving.config.serve_document import serve_document
+from serving.config.tools import _Tool  # a kind of tool is made in that module
+from serving.engines import REPLICAS, replica_class
+from serving.engines.pool import Engines
+from serving.engines.replica import EngineReplica
+from serving.engines.router import ModelRouter
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
+from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.parse import detect, parse
+from serving.retrieval.parsers import FORMATS, Format, kinds
+from serving.retrieval.types import Document
+from tests.identity import CALLER, OWNERS
+from tools import mirror
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
+BOUNDS = ChunkBounds()
+
+
+def module(monkeypatch: pytest.MonkeyPatch, **members: Any) -> str:
+    """Makes a module, as a new file would be one, and returns its name."""
+    made = ModuleType("an_added_module")
+    vars(made).update(members)
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    return made.__name__
+
+
+def members(union: Any, field: str) -> set[str]:
+    """The values by which the classes of a union are told apart."""
+    return {each.model_fields[field].default for each in get_args(get_args(union)[0])}
+
+
+# A document format.
+
+
+def parse_subtitles(text: str, name: str, bounds: ChunkBounds) -> Document:
+    builder = DocumentBuilder("subtitles", bounds)
+    for line in text.splitlines():
+        if line and "-->" not in line and not line.isdigit():
+            builder.add(line)
+    return builder.build(name)
+
+
+def parse_slides(data: bytes, name: str, bounds: ChunkBounds) -> Document:
+    builder = DocumentBuilder("slides", bounds)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        builder.add(archive.read("ppt/presentation.xml").decode())
+    return builder.build(name)
+
+
+def parse_drawing(data: bytes, name: str, bounds: ChunkBounds) -> Document:
+    builder = DocumentBuilder("drawing", bounds)
+    builder.add(data.removeprefix(b"%DRAW").decode())
+    return builder.build(name)
+
+
+def zipped(entry: str, text: str = "Canal") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(entry, text)
+    return buffer.getvalue()
+
+
+SUBTITLES = b"1\n00:01 --> 00:02\nWater is let in.\n\n2\n00:03 --> 00:04\nThe gate opens.\n"
+SLIDES = zipped("ppt/presentation.xml")
+DRAWING = b"%DRAW Canal"
+
+
+@pytest.fixture
+def formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = module(monkeypatch, subtitles=parse_subtitles, slides=parse_slides, drawing=parse_drawing)
+    monkeypatch.setitem(FORMATS, "subtitles", Format(f"{there}:subtitles", (".srt",), (".sub",)))
+    monkeypatch.setitem(FORMATS, "slides", Format(f"{there}:slides", (".pptx",), part="ppt/presentation.xml"))
+    monkeypatch.setitem(FORMATS, "drawing", Format(f"{there}:drawing", (".draw",), magic=b"%DRAW"))
+
+
+ADDED = [
+    (SUBTITLES, "film.srt", "subtitles", "Water is let in.\n\nThe gate opens."),
+    (SUBTITLES, "film.SUB", "subtitles", "Water is let in.\n\nThe gate opens."),
+    (SLIDES, "talk.pptx", "slides", "Canal"),
+    (DRAWING, "plan.draw", "drawing", "Canal"),
+]
+
+
+@pytest.mark.parametrize(("data", "name"), [each[:2] for each in ADDED])
+def test_a_format_that_is_not_there_is_refused(data: bytes, name: str) -> None:
+    with pytest.raises(UnreadableDocument, match="file type not supported"):
+        detect(data, name, BOUNDS)
+
+
+@pytest.mark.usefixtures("formats")
+@pytest.mark.parametrize(("data", "name", "kind", "text"), ADDED)
+def test_a_document_format_is_recognised_and_read(data: bytes, name: str, kind: str, text: str) -> None:
+    assert detect(data, name, BOUNDS) == kind
+    document = parse(data, name)
+    assert (document.kind, document.text.strip()) == (kind, text)
+
+
+@pytest.mark.usefixtures("formats")
+@pytest.mark.parametrize(
+    ("data", "name", "content"),
+    [
+        (SLIDES, "report.docx", "slides"),
+        (zipped("word/document.xml"), "talk.pptx", "docx"),
+        (zipped("a.txt"), "talk.pptx", "a zip archive"),
+        (DRAWING, "notes.txt", "drawing"),
+        (b"Canal", "plan.draw", "something else"),
+        (b"<!doctype html><p>Canal", "film.srt", "html"),
+    ],
+)
+def test_what_is_called_as_another_format_is_refused(data: bytes, name: str, content: str) -> None:
+    with pytest.raises(UnreadableDocument, match=f"but the content is {content}$"):
+        detect(data, name, BOUNDS)
+
+
+@pytest.mark.usefixtures("formats")
+def test_a_document_format_is_among_those_that_are_offered() -> None:
+    with pytest.raises(UnreadableDocument) as raised:
+        detect(b"x", "a.exe", BOUNDS)
+    assert raised.value.message.endswith(".pdf, .docx, .srt, .sub, .pptx, .draw")
+
+
+@pytest.mark.usefixtures("formats")
+def test_a_document_format_is_taken_out_of_a_folder(tmp_path: Path) -> None:
+    for name in ("a.md", "b.srt", "c.sub", "d.pptx", "e.exe"):
+        (tmp_path / name).write_text(name)
+    said: list[str] = []
+    assert list(ingest.documents(tmp_path, every_kind=False, say=said.append)) == ["a.md", "b.srt", "d.pptx"]
+    assert said == ["left out, empty or of another kind: c.sub, e.exe"]
+    assert list(documents.documents(tmp_path, ["."])) == ["a.md", "b.srt", "d.pptx"]
+
+
+def test_an_extension_is_of_one_format() -> None:
+    extensions = [e for each in FORMATS.values() for e in (*each.extensions, *each.further_extensions)]
+    assert len(extensions) == len(kinds())
+
+
+# A kind of tool.
+
+
+class DiceTool(_Tool):
+    kind: Literal["dice"] = "dice"
+    sides: int = 6
+    server: str = "https://dice.example.com:8443/v1"
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (self.server,)
+
+    def of_tenant(self, tenant: str) -> DiceTool | None:
+        return self if tenant != "poor" else None
+
+
+class OracleTool(DiceTool):
+    told_by_others: ClassVar[bool] = True
+
+    kind: Literal["oracle"] = "oracle"  # type: ignore[assignment]
+
+
+class Throw(Parameters):
+    times: int = 1
+
+
+DICE = DiceTool(name="dice", description="Throws a die.", sides=8)
+ORACLE = OracleTool(name="oracle", description="Knows.")
+SMALL = LlamaCppModel(name="small", source="file:///small.gguf")
+PLAYER = Assistant(name="player", model="small", tools=("dice", "oracle", "time"))
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Registers kinds of tools, and lists of which tools one was made; what the oracle says is not kept."""
+    found: list[str] = []
+
+    async def make(settings: DiceTool, servers: McpServers) -> MadeTools:
+        async def call(given: Throw) -> str:
+            return f"{given.times} of {settings.sides}"
+
+        found.append(settings.name)
+        tool = Tool(settings.name, settings.description, Throw, call)
+        return MadeTools([tool]) if settings.kind == "dice" else MadeTools([tool], keep_s=0)
+
+    monkeypatch.setitem(catalogue.MAKERS, "dice", make)
+    monkeypatch.setitem(catalogue.MAKERS, "oracle", make)
+    return found
+
+
+async def test_a_kind_of_tool_is_made_and_called(made: list[str]) -> None:
+    tools = catalogue.CatalogTools(McpServers(), [DICE, ORACLE])  # type: ignore[list-item]
+    toolbox = Toolbox(await tools.get(["dice", "oracle", "time"], "acme"), 9, 5)
+    assert list(toolbox.tools) == ["dice", "oracle"]
+    assert await toolbox.call("dice", '{"times": 3}') == "3 of 8"
+    await tools.get(["dice", "oracle"], "acme")
+    assert made == ["dice", "oracle", "oracle"]
+    assert await tools.get(["dice"], "poor") == []
+    assert (tools.told_by_others(["dice", "time"]), tools.told_by_others(["dice", "oracle"])) == (False, True)
+
+
+def test_a_kind_of_tool_is_offered_to_whom_it_is_there_for() -> None:
+    catalog = Catalog(models=(SMALL,)).model_copy(update={"assistants": (PLAYER,), "tools": (DICE, ORACLE)})
+    route = ModelRouter(catalog).resolve("player", CALLER)
+    assert route is not None
+    assert route.tools == ("dice", "oracle", "time")
+    other = ModelRouter(catalog).resolve("player", replace(CALLER, tenant="poor"))
+    assert other is not None
+    assert other.tools == ("time",)
+
+
+def test_pods_may_reach_what_a_kind_of_tool_reaches() -> None:
+    config = StackConfig(target="kubeconfig").model_copy(update={"tools": (DICE,)})
+    [rule] = network.peers(config, kuberay.KUBERAY, monitoring.MONITORING)["models"]
+    assert rule == {"to": [network.ANYWHERE], "ports": [{"protocol": "TCP", "port": 8443}]}
+
+
+def test_every_kind_of_tool_is_registered() -> None:
+    assert members(CatalogTool, "kind") == set(catalogue.MAKERS)
+
+
+# An engine.
+
+
+class EchoModel(RayServeModel):
+    text_only: ClassVar[bool] = True
+    cache_owner: ClassVar[Literal["slot", "salt"]] = "salt"
+
+    engine: Literal["echo"] = "echo"
+    name: str
+    replicas: int = 2
+    cpus: float = 3
+
+    @property
+    def concurrency(self) -> int:
+        return 7
+
+    @property
+    def request_context(self) -> int:
+        return 99
+
+    @property
+    def gpus(self) -> int:
+        return 4
+
+
+class EchoCatalog(Catalog):
+    models: tuple[EchoModel, ...] = ()  # type: ignore[assignment]
+
+
+class EchoReplica:
+    def __init__(self, config: EchoModel) -> None:
+        self._config = config
+
+    async def lease(self, owner: str, user: str) -> Any:
+        yield {"url": f"http://{self._config.name}/v1", "key": owner}
+
+
+ECHO = EchoModel(name="parrot")
+WITH_ECHO = EchoCatalog(models=(ECHO,))
+SERVING = ServingConfig(
+    store=Store(database="sqlite:////none", data="/none"),
+    key_secret=SecretRef(ref="env:NONE"),
+    gateway=Replicas(replicas=1, cpus=1),
+    retrieval=Replicas(replicas=1, cpus=1),
+)
+
+
+def test_an_engine_is_an_application_of_serves() -> None:
+    document = serve_document(SERVING, WITH_ECHO, host="127.0.0.1", port=8000)
+    [_, application] = document["applications"]
+    assert application["args"]["model"] == {"engine": "echo", "name": "parrot", "replicas": 2, "cpus": 3}
+    [deployment] = application["deployments"]
+    assert (deployment["num_replicas"], deployment["max_ongoing_requests"], deployment["max_surge_percent"]) == (
+        2,
+        14,
+        100,
+    )
+    assert deployment["ray_actor_options"] == {"num_cpus": 3, "num_gpus": 4}
+
+
+async def test_an_engine_runs_in_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REPLICAS, "echo", f"{module(monkeypatch, Echo=EchoReplica)}:Echo")
+    monkeypatch.setattr(app, "_keep_log", lambda: None)  # it asks Serve for the replica's name
+    granted = [each async for each in app.Model(ECHO).lease("acme", "ann")]  # type: ignore[arg-type]
+    assert granted == [{"url": "http://parrot/v1", "key": "acme"}]
+
+
+async def test_a_gateway_leases_from_an_engine() -> None:
+    class Handle:
+        def __init__(self) -> None:
+            self.lease = self
+
+        def options(self, *, stream: bool) -> Handle:
+            return self
+
+        def remote(self, owner: str, user: str) -> Handle:
+            return self
+
+        async def __anext__(self) -> Mapping[str, str]:
+            return {"url": "http://parrot/v1", "key": "k"}
+
+        def cancel(self) -> None:
+            pass
+
+    engines = Engines(lambda name: {"model-parrot": Handle()}[name], 1, OWNERS)
+    engines.configure(WITH_ECHO)
+    async with engines.endpoint("parrot", CALLER) as endpoint:
+        assert (endpoint.url, endpoint.model, endpoint.context) == ("http://parrot/v1", "parrot", 99)
+        assert (endpoint.text_only, endpoint.tokenizer) == (True, None)
+        assert list(endpoint.beside) == ["cache_salt"]
+
+
+def test_every_engine_that_serve_runs_is_registered() -> None:
+    assert members(HostedModel, "engine") == set(REPLICAS)
+    assert all(issubclass(replica_class(engine), EngineReplica) for engine in REPLICAS)
+
+
+# A platform add-on; how one is installed, and a cloud, are in tests/unit/plan.
+
+
+class MoreAddons(Addons):
+    tides: Choice = "auto"
+
+
+TIDES = Addon(
+    name="tides",
+    namespace="tides",
+    needed=lambda config: bool(config.pools),
+    chart=lambda _: Chart("tides", "1.2.3", "repo", "https://charts.example.com", {"main": "ghcr.io/tides/tides:1"}),
+    values=lambda config, images: {"image": images["main"]},
+    kinds=("tides.example.com",),
+)
+
+
+def test_a_mirror_needs_what_an_addon_pulls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "ADDONS", (*ADDONS, TIDES))
+    config = StackConfig(target="kubeconfig").model_copy(update={"addons": MoreAddons()})
+    added = set(mirror.items(config)) - {("image", mirror.chart.image(config.image), "")}
+    assert {("image", "ghcr.io/tides/tides:1", ""), ("chart", "https://charts.example.com tides 1.2.3", "")} <= added
+    off = config.model_copy(update={"addons": MoreAddons(tides="off")})
+    assert not [item for item in mirror.items(off) if "tides" in item[1]]
+
+
+def test_every_addon_has_a_setting() -> None:
+    assert {addon.name for addon in ADDONS} == Addons.model_fields.keys() - {"gpu_driver"}
+
+
+# What the page says.
+
+
+def rows() -> list[list[str]]:
+    section = PAGE.read_text().split("## Where to change what\n")[1].split("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+
+
+def test_the_page_names_files_that_exist_and_what_is_in_them() -> None:
+    found = rows()
+    assert len(found) >= 15
+    for _, new, *existing in found:
+        for path in re.findall(r"`([\w./-]*<[\w-]+>[\w./]*)`", new):
+            assert (ROOT / path.partition("<")[0]).parent.is_dir() or (ROOT / path.partition("<")[0]).is_dir(), path
+        for cell in existing:
+            paths = re.findall(r"`([\w.-]+/[\w./-]+|[\w-]+\.(?:toml|yaml)|Makefile)`", cell)
+            assert all((ROOT / path).exists() for path in paths), paths
+            for name, path in re.findall(r"`(\w+)` (?:in|of) `([\w./-]+)`", cell):
+                assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), (name, path)
+
+
+def test_a_change_touches_few_files() -> None:
+    files = {thing: set(re.findall(r"`([\w.-]+/[\w./<>-]*)`", " ".join(cells))) for thing, *cells in rows()}
+    assert {thing: len(found) for thing, found in files.items() if not 1 <= len(found) <= 5} == {"a cloud": 6}
