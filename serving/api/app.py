@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import request_log
 from serving.api.audit_recording import audited
+from serving.api.http_error import HttpError, status_of
 from serving.api.http_exchange import HttpExchange
 from serving.api.idempotency import repeatable
 from serving.api.openapi.document import document
@@ -32,7 +33,16 @@ from serving.config import Cors
 from serving.core.principal import Principal
 from serving.core.uninterrupted import finish
 from serving.metering import charge
-from serving.protocol.errors import ApiError, invalid, not_found, too_many, unavailable
+from serving.protocol.errors import (
+    ApiError,
+    conflict,
+    forbidden,
+    invalid,
+    not_found,
+    rate_limited,
+    too_many,
+    unavailable,
+)
 from serving.quotas.quota import QuotaExceeded
 from serving.retrieval.client import RetrievalUnavailable
 from serving.retrieval.errors import CollectionNotFound
@@ -114,7 +124,7 @@ class Api:
             try:
                 if given is None:
                     message = "x-request-id must be 1 to 64 of A-Z a-z 0-9 . _ -"
-                    await _fail(x, ApiError(400, "invalid_request_id", message))
+                    await _fail(x, invalid(message, code="invalid_request_id"))
                 elif unclear:
                     await _fail(x, invalid("headrace-resumable must be true or false.", "headrace-resumable"))
                 else:
@@ -219,13 +229,13 @@ class _Sent(Response):
 
 
 async def _fail(x: HttpExchange, error: ApiError) -> None:
-    x.code = error.code
+    x.fail(error)
     if x.started:
         await x.write(x.error_frame(error), last=True)
         return
     headers = [(b"content-type", b"application/json")]
     headers += [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
-    await x.send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await x.send({"type": "http.response.start", "status": status_of(error), "headers": headers})
     await x.write(error.body(), last=True)
 
 
@@ -233,33 +243,33 @@ def _as_api_error(e: Exception, x: HttpExchange) -> ApiError:
     if isinstance(e, ApiError):
         return e
     if isinstance(e, TokenError):
-        return ApiError(401, "invalid_token", str(e), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        return HttpError(401, "invalid_token", str(e), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
     if isinstance(e, AuthenticationError):
-        return ApiError(401, "invalid_api_key", str(e), headers={"WWW-Authenticate": "Bearer"})
+        return HttpError(401, "invalid_api_key", str(e), headers={"WWW-Authenticate": "Bearer"})
     if isinstance(e, LockedOut):
         headers = {"Retry-After": str(e.retry_after_s)}
-        return ApiError(429, "too_many_invalid_keys", f"Rejected: {e}.", headers=headers)
+        return rate_limited("too_many_invalid_keys", f"Rejected: {e}.", headers)
     if isinstance(e, Forged):
-        return ApiError(403, e.code, str(e))
+        return forbidden(e.code, str(e))
     if isinstance(e, ProviderUnavailable):
         log.debug("request %s: %s", x.request_id, e)
         return unavailable("The identity provider does not answer.")
     if isinstance(e, InvalidValue):
-        return ApiError(400, "invalid_value", e.message, param=e.param)
+        return invalid(e.message, e.param)
     if isinstance(e, NotFound):
         return not_found(e.kind)
     if isinstance(e, NotOwner):
-        return ApiError(403, "not_owner", "Only its owner and the tenant's admins may change this.")
+        return forbidden("not_owner", "Only its owner and the tenant's admins may change this.")
     if isinstance(e, QuotaExceeded):
         return charge.quota_error(e)
     if isinstance(e, PlatformOnly):
-        return ApiError(403, "platform_quota", "The platform set this: only a key with the scope platform changes it.")
+        return forbidden("platform_quota", "The platform set this: only a key with the scope platform changes it.")
     if isinstance(e, Conflict):
-        return ApiError(409, "conflict", str(e))
+        return conflict(str(e))
     if isinstance(e, TooMany):
         return too_many(str(e), retry_after_s=30)
     if isinstance(e, Lost):
-        return ApiError(409, "conflict", "Another request with this Idempotency-Key took over.")
+        return conflict("Another request with this Idempotency-Key took over.")
     if isinstance(e, CollectionNotFound):
         return unavailable("The assistant's documents are not loaded yet.")
     if isinstance(e, RetrievalUnavailable):
@@ -270,9 +280,9 @@ def _as_api_error(e: Exception, x: HttpExchange) -> ApiError:
         return unavailable("The store cannot be reached or is full.")
     if isinstance(e, HTTPException):
         message = "This route does not take that method." if e.status_code == 405 else "The request cannot be served."
-        return ApiError(e.status_code, "method_not_allowed", message, headers=e.headers)
+        return HttpError(e.status_code, "method_not_allowed", message, headers=e.headers)
     log.exception("request %s failed", x.request_id)
-    return ApiError(500, "internal_error", f"Something went wrong here; the request's id is {x.request_id}.")
+    return HttpError(500, "internal_error", f"Something went wrong here; the request's id is {x.request_id}.")
 
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
@@ -282,14 +292,14 @@ async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
 async def _no_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Refuses a handshake, which no route takes: with a 404 where the server can send one, else by its 403."""
     await receive()  # the handshake; without this the server has nothing to refuse
-    error = ApiError(404, "not_found", "There is no such route: WebSockets are not served.")
+    error = ApiError("not_found", "There is no such route: WebSockets are not served.")
     metrics.child(metrics.requests_started, UNKNOWN).inc()
     metrics.child(metrics.errors, UNKNOWN, error.code).inc()
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": 1008})
         return
     headers = completed([(b"content-type", b"application/json")], tls=over_tls(scope))
-    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "websocket.http.response.start", "status": status_of(error), "headers": headers})
     await send({"type": "websocket.http.response.body", "body": error.body()})
 
 

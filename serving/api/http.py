@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
+from serving.api.http_error import HttpError
 from serving.config import Limits
 from serving.protocol.errors import ApiError, invalid
 from serving.protocol.validation import validate
@@ -57,7 +58,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
                         raise too_large(limits.body_bytes)
                     chunks.append(chunk)
     except TimeoutError:
-        raise ApiError(408, "timeout", "The request body did not arrive in time.") from None
+        raise HttpError(408, "timeout", "The request body did not arrive in time.") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -75,19 +76,19 @@ def unread(body: bytes, request: Request) -> Request:
 def check_encoding(headers: Mapping[str, str]) -> None:
     """Raises a 415 for a compressed body."""
     if headers.get("content-encoding", "identity").lower() != "identity":
-        raise ApiError(415, "unsupported_encoding", "Compressed request bodies are not accepted.")
+        raise HttpError(415, "unsupported_encoding", "Compressed request bodies are not accepted.")
 
 
 def too_large(limit: int) -> ApiError:
     """A 413."""
-    return ApiError(413, "request_too_large", f"The request body is larger than {limit} bytes.")
+    return HttpError(413, "request_too_large", f"The request body is larger than {limit} bytes.")
 
 
 async def read_json(request: Request, model: type[M], limits: Limits) -> M:
     """Returns the body as `model`; raises a 400 that names the first field that is wrong."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise ApiError(415, "unsupported_media_type", "The request body must be application/json.")
+        raise HttpError(415, "unsupported_media_type", "The request body must be application/json.")
     body = await read_body(request, limits)
     try:
         document = orjson.loads(body)

@@ -15,7 +15,7 @@ from serving.inference.exchange import Exchange
 class HttpExchange(Exchange):
     """An exchange over ASGI."""
 
-    __slots__ = ("_receive", "_send", "method", "tls")
+    __slots__ = ("_receive", "_send", "method", "status", "tls")
 
     def __init__(
         self, request_id: str, receive: Receive, send: Send, *, method: str = "GET", tls: bool = False
@@ -23,6 +23,7 @@ class HttpExchange(Exchange):
         super().__init__(request_id)
         self.method = method
         self.tls = tls
+        self.status = 0  # until it is sent
         self._receive = receive
         self._send = send
 

@@ -19,11 +19,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.http import read_body, unread
+from serving.api.http_error import HttpError
 from serving.api.http_exchange import HttpExchange
 from serving.api.operation import Handler, Operation
 from serving.api.services import Services
 from serving.inference.idempotency_hold import Hold
-from serving.protocol.errors import ApiError, invalid
+from serving.protocol.errors import invalid
 from serving.store.idempotency import Claim, Earlier, IdempotencyKeys, KeptAnswer, claim_of
 
 log = logging.getLogger("headrace.api")
@@ -97,16 +98,16 @@ async def _in_transaction(op: Operation, s: Services, request: Request, x: HttpE
 def _answer(earlier: Earlier, claim: Claim) -> Response:
     """Returns the answer of the request that has the key; raises a 422 or a 409."""
     if earlier.fingerprint != claim.fingerprint:
-        raise ApiError(422, "idempotency_key_reused", "Another request was sent with this Idempotency-Key.")
+        raise HttpError(422, "idempotency_key_reused", "Another request was sent with this Idempotency-Key.")
     if earlier.in_flight:
-        raise ApiError(
+        raise HttpError(
             409,
             "idempotency_key_in_use",
             "The first request with this Idempotency-Key is still being answered.",
             headers={"Retry-After": str(RETRY_AFTER_S)},
         )
     if earlier.answer is None:
-        raise ApiError(
+        raise HttpError(
             409,
             "idempotency_answer_not_kept",
             f"This request was carried out and made {earlier.made_id}. Its answer is not kept: it was too large, "

@@ -43,5 +43,5 @@ def _end(span: Span, x: HttpExchange) -> None:
         ended |= {"headrace.tenant": x.principal.tenant, "headrace.key_id": x.principal.key_id}
     span.set(ended)
     span.rename(f"{x.method} {x.route}")
-    failed = x.status >= 500 or x.started_then_failed
+    failed = x.status >= 500 or x.failed
     span.end(error=x.code if failed else None)

@@ -14,7 +14,7 @@ import orjson
 
 from serving.engines.cached_tokens import without_cached
 from serving.engines.endpoint import Endpoint
-from serving.protocol.errors import ApiError, EngineLost, EngineRefused, invalid, too_many, upstream
+from serving.protocol.errors import ApiError, EngineLost, EngineRefused, invalid, timed_out, too_many, upstream
 from serving.telemetry import tracing
 
 GENERATING = frozenset(("/chat/completions", "/completions"))
@@ -94,7 +94,7 @@ class EngineClient:
                 if last:
                     raise EngineLost("The model's endpoint cannot be reached.", asked=False) from None
             except TimeoutError:
-                raise ApiError(504, "engine_timeout", "The model's endpoint did not answer in time.") from None
+                raise timed_out() from None
             except aiohttp.ClientError:
                 if last:
                     raise EngineLost("The model's endpoint broke off before it answered.", asked=True) from None
@@ -112,11 +112,11 @@ def _timeout(connect_s: float, idle_s: float) -> aiohttp.ClientTimeout:
 
 
 async def first_piece(response: EngineResponse) -> bytes:
-    """Returns the first bytes of an answer. Raises `EngineLost` when there is none, or a 504."""
+    """Returns the first bytes of an answer. Raises `EngineLost` when there is none, or `engine_timeout`."""
     try:
         piece = await response.content.readany()
     except TimeoutError:
-        raise ApiError(504, "engine_timeout", "The model's endpoint did not answer in time.") from None
+        raise timed_out() from None
     except aiohttp.ClientError:
         piece = b""
     if not piece:
@@ -125,7 +125,7 @@ async def first_piece(response: EngineResponse) -> bytes:
 
 
 async def read_answer(response: aiohttp.ClientResponse, endpoint: Endpoint) -> dict[str, Any]:
-    """Returns the JSON object of a whole answer of `endpoint`; raises a 502, or what `first_piece` raises."""
+    """Returns the JSON object of a whole answer of `endpoint`; raises `engine_error`, or what `first_piece` raises."""
     body = rest = await first_piece(response)
     try:
         while rest and len(body) < MAX_ANSWER:
@@ -143,7 +143,7 @@ async def read_answer(response: aiohttp.ClientResponse, endpoint: Endpoint) -> d
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
-    """Turns an engine's error into ours: what the caller did wrong stays a 4xx, the rest is a 502."""
+    """Turns an engine's error into ours: what the caller did wrong is said to be theirs, the rest ours."""
     message = ""
     with contextlib.suppress(aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, LookupError, TypeError):
         message = str(orjson.loads(await response.content.read(65536))["error"]["message"])[:500]

@@ -116,7 +116,7 @@ def pieces(text: str) -> list[str]:
 
 
 def _moderation_categories(answer: dict[str, Any]) -> Sequence[str] | None:
-    """Returns the categories of OpenAI's moderations, None for a text that is not flagged. Raises a 502."""
+    """Returns the categories of OpenAI's moderations, None for a text that is not flagged. Raises `ApiError`."""
     try:
         results = answer["results"]
         if not results or not all(isinstance(r["flagged"], bool) for r in results):
@@ -129,7 +129,7 @@ def _moderation_categories(answer: dict[str, Any]) -> Sequence[str] | None:
 
 
 def _llama_guard_categories(answer: dict[str, Any]) -> Sequence[str] | None:
-    """Returns the categories of an unsafe text as Llama Guard says them, None for a safe one. Raises a 502."""
+    """Returns the categories of an unsafe text as Llama Guard says them, None for a safe one. Raises `ApiError`."""
     try:
         words: list[str] = answer["choices"][0]["message"]["content"].replace(",", " ").split()
     except (AttributeError, LookupError, TypeError):

@@ -1,4 +1,4 @@
-"""Bounded admission: so many requests at once, so many waiting, and a clear 429 for the rest."""
+"""Bounded admission: so many requests at once, so many waiting, and a clear refusal for the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Admission:
 
     @contextlib.asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
-        """Holds a place; raises a 429 when the queue is full or the wait is too long."""
+        """Holds a place; raises `ApiError` when the queue is full or the wait is too long."""
         await self._enter()
         metrics.in_flight().inc()
         try:

@@ -22,7 +22,7 @@ _OWN_WORDS = frozenset(("calculator", "python", "time"))
 
 
 class GivenApprovals:
-    """Reads the approvals that a request gives; raises a 400 that says which of them is not valid, and why.
+    """Reads the approvals that a request gives; raises an `ApiError` that says which of them is not valid, and why.
 
     An approval is used just before the call that it allows: until then the request can be sent again with it. What
     fails between the two makes no call, and needs another approval.
@@ -54,7 +54,7 @@ class GivenApprovals:
             raise _refused(i, str(e), e.code) from None
 
     async def record(self, audit: AuditLog, request_id: str) -> None:
-        """Puts what is approved of on record, before any of it is done. Raises a 400 for what was used before."""
+        """Puts what is approved of on record, before any of it is done. Raises `ApiError` for what was used before."""
         if not self._given:
             return
         if used := await self._used.among(self._given):
@@ -64,7 +64,7 @@ class GivenApprovals:
             await audit.record(self._caller, "tool.approve", detail=detail, request_id=request_id)
 
     async def use(self, tool: str, digest: str) -> None:
-        """Uses what allows the call that is made next. Raises a 400 where another request was quicker."""
+        """Uses what allows the call that is made next. Raises `ApiError` where another request was quicker."""
         approval = next(one for one in self._left if (one.tool, one.digest) == (tool, digest))
         self._left.remove(approval)
         if not await self._used.use(self._caller, approval.id, approval.expires_at):

@@ -40,7 +40,7 @@ class AnswerRecorder:
         self._store_false = config.store_false
 
     def check_storable(self, route: Route, body: ChatRequest) -> None:
-        """Raises a 400 for metadata out of bounds, and where an answer is to be stored that may not be."""
+        """Raises `ApiError` for metadata out of bounds, and where an answer is to be stored that may not be."""
         values.metadata("metadata", body.metadata)
         if body.store is False and body.conversation is not None:
             raise invalid("A conversation keeps what is said in it: store must not be false.", "store")
@@ -93,7 +93,7 @@ class _Keeper:
         self._refused = refused
 
     async def keep(self, outcome: Outcome) -> None:
-        """Stores the capture, the turn or response, the idempotent answer and the charge; raises a 404."""
+        """Stores the capture, the turn or response, the idempotent answer and the charge; raises `ApiError`."""
         x, place = self._x, self._place
         turn = place.items(outcome.choices[0]) if isinstance(place, ChatTurn) and outcome.whole else None
         response = place.kept(outcome) if isinstance(place, ResponseObject) and outcome.whole else None

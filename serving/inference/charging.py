@@ -14,7 +14,7 @@ from serving.metering.keeper import Keeper
 async def charged(
     keeper: Keeper, x: Exchange, *, stream: bool = False, model: str | None = None
 ) -> AsyncIterator[Charge]:
-    """Charges what happens inside to the caller; raises a 429 when a quota does not allow it.
+    """Charges what happens inside to the caller; raises `ApiError` when a quota does not allow it.
 
     `model` is what is asked, by default the exchange's.
     """

@@ -78,9 +78,9 @@ class ConversationContext:
         """Puts into the prompt of `document` what memory holds of the history and the engine's context allows.
 
         Instructions stay before it: most chat templates take them at the beginning only. A request that begins with
-        what a tool returned goes on with the newest turn, which therefore is part of it. Raises a 404 when the caller
-        has no such conversation: that shows as its turns are read, and needs no look of its own. Raises a 400 where a
-        guardrail blocks what would be shown.
+        what a tool returned goes on with the newest turn, which therefore is part of it. Raises `ApiError` when the
+        caller has no such conversation: that shows as its turns are read, and needs no look of its own. Raises it too
+        where a guardrail blocks what would be shown.
         """
         prompt: list[Message] = document["messages"]
         instructions = next((i for i, m in enumerate(prompt) if m["role"] != "system"), len(prompt))
@@ -145,7 +145,7 @@ class ChatTurn(ConversationContext):
         self._said = [message.model_dump(exclude_none=True) for message in body.messages]
 
     def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:
-        """Returns what is kept of what was asked and answered, and the conversation that keeps it; raises a 502."""
+        """Returns what is kept of what was asked and answered, and the conversation with it; raises `ApiError`."""
         status = "incomplete" if choice.get("finish_reason") in ("length", "content_filter") else "completed"
         try:
             answer = items.bodies([{**choice["message"], "role": "assistant"}], status=status)
@@ -165,4 +165,4 @@ def _missing_as_404() -> Iterator[None]:
 def predecessor_not_found(error: NotFound) -> ApiError:
     """What a request goes on with is not there, or another tenant's."""
     param = "previous_response_id" if error.kind == "response" else error.kind
-    return ApiError(404, "not_found", f"There is no such {error.kind}.", param=param)
+    return ApiError("not_found", f"There is no such {error.kind}.", param=param)

@@ -65,7 +65,7 @@ class EngineModel:
             try:
                 return await self._ask({**document, "n": n})
             except ApiError as e:
-                if e.status != 400:
+                if e.type != "invalid_request_error":
                     raise
                 self._several = False  # some engines take no n; what else is wrong the next request shows
         return await self._ask(document)

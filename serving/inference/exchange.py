@@ -35,6 +35,7 @@ class Exchange(ABC):
         "code",
         "disconnected",
         "error_frame",
+        "failed",
         "guard",
         "hold",
         "model",
@@ -43,7 +44,6 @@ class Exchange(ABC):
         "request_id",
         "route",
         "started",
-        "status",
         "streamed",
         "timeline",
         "usage",
@@ -57,8 +57,8 @@ class Exchange(ABC):
         self.model = "none"
         self.assistant: str | None = None  # that is asked, by its configured name
         self.usage: Mapping[str, object] = {}  # the tokens that an engine reported
-        self.status = 0
         self.code = ""
+        self.failed = False
         self.started = False
         self.streamed = False
         self.disconnected = False
@@ -89,6 +89,11 @@ class Exchange(ABC):
     def new_id(self, prefix: str) -> str:
         """Returns a fresh object id."""
         return f"{prefix}-{secrets.token_hex(12)}"
+
+    def fail(self, error: ApiError) -> None:
+        """Notes the error that it ends with: a failure where it is ours or the answer had begun, else a refusal."""
+        self.code = error.code
+        self.failed = self.started or error.type == "server_error"
 
     @abstractmethod
     async def start_stream(self) -> None:
@@ -131,10 +136,5 @@ class Exchange(ABC):
     def outcome(self) -> str:
         """How it ended: one of `OUTCOMES`."""
         if self.code:
-            return "error" if self.status >= 500 or self.started_then_failed else "refused"
+            return "error" if self.failed else "refused"
         return "cancelled" if self.disconnected else "ok"
-
-    @property
-    def started_then_failed(self) -> bool:
-        """Whether an error came after a 200 was sent."""
-        return bool(self.code) and self.status == 200

@@ -97,7 +97,7 @@ class Generator:
         return await self._whole(x, job, endpoint, record, ours)
 
     async def count(self, x: Exchange, job: GenerationJob) -> int:
-        """Returns the tokens of a chat's prompt. Raises `ApiError`, a 400 where the engine counts none."""
+        """Returns the tokens of a chat's prompt. Raises `ApiError`, also where the engine counts none."""
         async with self._prepared(x, job) as (endpoint, document):
             with x.timeline.during("memory"):
                 tokens = await TokenCounter(self._upstream, endpoint, document.get("tools")).count(document["messages"])
@@ -115,7 +115,7 @@ class Generator:
             async with self._engines.endpoint(job.route.model, x.caller, lost) as endpoint:
                 x.timeline.end_of("queue")
                 if endpoint.text_only and not job.text_only:
-                    raise ApiError(400, "unsupported_content", "This model takes text only.", param=job.param)
+                    raise invalid("This model takes text only.", job.param, "unsupported_content")
                 document = {**job.document, "model": endpoint.model}
                 if job.memory is not None:
                     with x.timeline.during("memory"):
@@ -194,7 +194,7 @@ class Generator:
             except (FrameError, EngineError, aiohttp.ClientError, TimeoutError):
                 # The head is sent: one error frame, no end mark, so that nobody takes the answer for complete.
                 error = upstream("The model broke off in the middle of its answer.")
-                x.code = error.code
+                x.fail(error)
                 rest = x.error_frame(error)
             finally:
                 if tracing.kept() is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.engine import Connection
 
-from serving.protocol.errors import ApiError
+from serving.protocol.errors import conflict
 from serving.store.conversations import Item, Then
 from serving.store.errors import Lost, StoreError, StoreUnavailable
 from serving.store.idempotency import LEASE_S, MAX_BODY, Claim, IdempotencyKeys, KeptAnswer, keep
@@ -54,14 +54,14 @@ class Hold:
         return both
 
     async def pin(self) -> None:
-        """Holds the key whatever comes: what is done next must not be done again. Raises a 409 when it is lost."""
+        """Holds the key whatever comes: what is done next must not be done again. Raises `ApiError` when it is lost."""
         async with self._prolonging:
             if self._pinned:
                 return
             try:
                 await self._keys.pin(self._claim)
             except Lost:
-                raise ApiError(409, "conflict", "Another request with this Idempotency-Key took over.") from None
+                raise conflict("Another request with this Idempotency-Key took over.") from None
             self._pinned = True
 
     async def renew(self) -> None:

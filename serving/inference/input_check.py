@@ -44,7 +44,7 @@ class InputCheck:
     ) -> Body:
         """Returns the request after the guardrails of its assistant, which are `x.guard` from then on.
 
-        Raises a 403 for instructions that are refused, and a 400 where it is blocked. The attempt is captured, without
+        Raises `ApiError` for instructions that are refused, and where it is blocked. The attempt is captured, without
         the secrets and personal data that it holds, where the request `answers` what it asks: a count of its tokens is
         no attempt to be answered.
         """

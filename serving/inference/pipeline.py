@@ -119,7 +119,8 @@ class Pipeline:
     async def count(self, x: Exchange, body: ResponseRequest) -> int:
         """Returns the tokens that a model would read for a response, with earlier turns and documents.
 
-        Guardrails read all of it as for an answer: what they take out is not counted, and what they block is a 400.
+        Guardrails read all of it as for an answer: what they take out is not counted, and to block they raise
+        `ApiError`.
         """
         form = self._response_form(body)
         view = self._catalog.current
@@ -160,7 +161,7 @@ class Pipeline:
                 return await self._generator.run(x, job)
 
     def _resolve(self, x: Exchange, view: CatalogView, name: str) -> Route:
-        """Returns what answers the caller for `name`; raises a 404, also for what the caller may not call."""
+        """Returns what answers the caller for `name`; raises `ApiError`, also for what the caller may not call."""
         route = view.router.resolve(name, x.caller)
         if route is None:
             raise no_model()

@@ -55,13 +55,13 @@ class Form(Protocol[Body]):
     body: Body
 
     def check(self, route: Route, recorder: AnswerRecorder) -> None:
-        """Raises a 400 for what contradicts the route, before anything is charged."""
+        """Raises `ApiError` for what contradicts the route, before anything is charged."""
         ...
 
     async def read(
         self, x: Exchange, route: Route, body: Body, instructions: Instructions, screen: HistoryChecker | None
     ) -> Asked:
-        """Returns what is asked by `body`, which guardrails have checked; raises a 400 or a 404."""
+        """Returns what is asked by `body`, which guardrails have checked; raises `ApiError`."""
         ...
 
 
@@ -73,7 +73,7 @@ class ChatForm:
         self._sources = sources
 
     def check(self, route: Route, recorder: AnswerRecorder) -> None:
-        """Raises a 400 where the answer is to be stored and may not be."""
+        """Raises `ApiError` where the answer is to be stored and may not be."""
         recorder.check_storable(route, self.body)
 
     async def read(
@@ -147,7 +147,7 @@ class ResponseForm:
     async def _goes_on_from(
         self, x: Exchange, body: ResponseRequest, screen: HistoryChecker | None
     ) -> tuple[StoredResponse | None, History | None]:
-        """Returns the response before, and what was said before; raises a 404."""
+        """Returns the response before, and what was said before; raises `ApiError`."""
         conversations, responses = self._sources.conversations, self._sources.responses
         try:
             if body.previous_response_id is not None:

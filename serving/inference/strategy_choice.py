@@ -16,7 +16,7 @@ _STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 
 
 def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = None) -> Reasoning | None:
-    """Returns the strategy that answers: the request's, else the assistant's; None is direct. Raises a 400.
+    """Returns the strategy that answers: the request's, else the assistant's; None is direct. Raises `ApiError`.
 
     `fields` are those of the caller's request that are called something else in a chat.
     """
@@ -45,7 +45,7 @@ def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = N
 
 
 def strategy_of(route: Route, asked: StrategyKind | None) -> Strategy:
-    """Returns the strategy that is asked for, else the assistant's; raises a 400 for one that it does not have."""
+    """Returns the strategy that is asked for, else the assistant's; raises `ApiError` for one that it does not have."""
     assistant = route.assistant
     strategy: Strategy = assistant.strategy if assistant is not None else Direct()
     if asked is None or asked == strategy.kind:

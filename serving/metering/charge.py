@@ -21,7 +21,7 @@ from serving.engines.reported_usage import counts_of
 from serving.engines.token_counter import estimate_upper_bound
 from serving.metering.cost import Cost
 from serving.metering.keeper import Keeper, QuotaExceeded, QuotaUnavailable, Reservation
-from serving.protocol.errors import ApiError, may_have_worked, unavailable
+from serving.protocol.errors import ApiError, may_have_worked, rate_limited, unavailable
 from serving.quotas.quota import Quota
 from serving.quotas.share import Share
 from serving.quotas.windows import day
@@ -51,8 +51,8 @@ async def charged_in_background(
 ) -> AsyncIterator[Charge]:
     """Charges what an engine is asked for `caller`, who waits for no answer.
 
-    Tokens and money count as the user's and the tenant's, under the key `BACKGROUND`, and no request does. Raises a
-    429 or a 503, and `PermanentError` for more than a quota ever allows.
+    Tokens and money count as the user's and the tenant's, under the key `BACKGROUND`, and no request does. Raises
+    `ApiError`, and `PermanentError` for more than a quota ever allows.
     """
     charge = Charge(keeper, replace(caller, key_id=BACKGROUND, account=""), model, requests=0)
     for quota, units in charge.needs(document, endpoint, price):
@@ -89,17 +89,13 @@ def _needs(keeper: Keeper, caller: Principal, uses: Mapping[str, int]) -> list[t
 
 
 def quota_error(e: QuotaExceeded) -> ApiError:
-    """Returns the 429 that says which quota does not allow it, and when to ask again."""
+    """Returns the error that says which quota does not allow it, and when to ask again."""
     metrics.child(metrics.quota_refused, e.quota.tenant, e.quota.measure, e.quota.window).inc()
     headers = {"Retry-After": str(math.ceil(e.retry_after_s))} if e.retry_after_s is not None else {}
     if e.spent and (e.quota.is_budget or e.quota.window == "total"):
         headers["x-should-retry"] = "false"  # OpenAI's SDKs would ask again at once
-        return ApiError(
-            429, "insufficient_quota", f"Too little is left of the quota of {e.quota.words}.", headers=headers
-        )
-    return ApiError(
-        429, "rate_limit_exceeded", f"The quota of {e.quota.words} is reached; try again later.", headers=headers
-    )
+        return rate_limited("insufficient_quota", f"Too little is left of the quota of {e.quota.words}.", headers)
+    return rate_limited("rate_limit_exceeded", f"The quota of {e.quota.words} is reached; try again later.", headers)
 
 
 class Charge:
@@ -130,7 +126,7 @@ class Charge:
         self.counted = False
 
     async def admit(self, *, stream: bool = False) -> None:
-        """Reserves a request, and a stream if it is one; raises a 429 or a 503."""
+        """Reserves a request, and a stream if it is one; raises `ApiError`."""
         for each in self._metered:
             if self._keeper.share(each).exhausted:
                 raise quota_error(self._keeper.exceeded(each, 1))
@@ -139,7 +135,7 @@ class Charge:
         self._admitted = True
 
     async def reserve(self, document: dict[str, Any], endpoint: Endpoint, price: Price | None, effort: int = 0) -> None:
-        """Reserves the most that an engine may read and write for a document; raises a 429 or a 503.
+        """Reserves the most that an engine may read and write for a document; raises `ApiError`.
 
         `effort` are the tokens of a strategy.
         """
@@ -160,7 +156,7 @@ class Charge:
         return self._of_each(tokens, money, price.currency if price is not None else "")
 
     async def reserve_tokens(self, tokens: int) -> None:
-        """Reserves tokens that have no price; raises a 429 or a 503."""
+        """Reserves tokens that have no price; raises `ApiError`."""
         await self._reserve_most(self._of_each(tokens, 0, ""))
 
     def _of_each(self, tokens: int, money: int, currency: str) -> list[tuple[Quota, int]]:

@@ -1,44 +1,39 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. The one place for their names.
 
-`param` is a field path and never the caller's text.
+`param` is a field path and never the caller's text. Which HTTP status an error has is known to `serving.api` alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import orjson
 
+ErrorType = Literal[
+    "invalid_request_error", "authentication_error", "permission_error", "rate_limit_error", "server_error"
+]
+"""OpenAI's classes of errors: all but the last are the caller's to mend."""
+
 
 class ApiError(Exception):
-    """An answer that is not the one asked for; `status` is the HTTP status."""
+    """An answer that is not the one asked for."""
 
     def __init__(
         self,
-        status: int,
         code: str,
         message: str,
         *,
+        type: ErrorType = "invalid_request_error",
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status
         self.code = code
         self.message = message
+        self.type = type
         self.param = param
         self.headers = dict(headers or {})
-
-    @property
-    def type(self) -> str:
-        """OpenAI's class of the error."""
-        if self.status == 401:
-            return "authentication_error"
-        if self.status == 403:
-            return "permission_error"
-        if self.status == 429:
-            return "rate_limit_error"
-        return "invalid_request_error" if self.status < 500 else "server_error"
 
     def body(self) -> bytes:
         """Returns the JSON body."""
@@ -57,7 +52,7 @@ class EngineLost(ApiError):
     """
 
     def __init__(self, message: str, *, asked: bool) -> None:
-        super().__init__(502, "engine_error", message)
+        super().__init__("engine_error", message, type="server_error")
         self.asked = asked
 
 
@@ -65,46 +60,66 @@ class EngineRefused(ApiError):
     """The engine did nothing, for a reason that is not the caller's."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(502, "engine_error", message)
+        super().__init__("engine_error", message, type="server_error")
 
 
 def may_have_worked(e: BaseException) -> bool:
     """Whether an engine that failed with `e` may have read and written tokens."""
     if isinstance(e, EngineLost):
         return e.asked
-    return not isinstance(e, EngineRefused) and not (isinstance(e, ApiError) and e.status < 500)
+    return not isinstance(e, EngineRefused) and not (isinstance(e, ApiError) and e.type != "server_error")
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
     """The request is well-formed but asks for something impossible."""
-    return ApiError(400, code, message, param=param)
+    return ApiError(code, message, param=param)
+
+
+def conflict(message: str) -> ApiError:
+    """The object is in a state that does not allow the call, or somebody else was quicker."""
+    return ApiError("conflict", message)
+
+
+def forbidden(code: str, message: str, param: str | None = None) -> ApiError:
+    """The caller may not do this."""
+    return ApiError(code, message, type="permission_error", param=param)
 
 
 def not_found(what: str, param: str | None = None) -> ApiError:
     """There is no such object, or it is another tenant's; `param` is the body's field that names it."""
-    return ApiError(404, "not_found", f"There is no such {what}.", param=param)
+    return ApiError("not_found", f"There is no such {what}.", param=param)
 
 
 def no_model() -> ApiError:
     """Nothing has that name that the caller may call."""
-    return ApiError(404, "model_not_found", "There is no such model.", param="model")
+    return ApiError("model_not_found", "There is no such model.", param="model")
 
 
 def no_instructions(place: str) -> ApiError:
     """The caller may not give instructions; `place` is where they stand."""
-    return ApiError(403, "insufficient_scope", "Rejected: instructions need a key with the scope prompt.", param=place)
+    return forbidden("insufficient_scope", "Rejected: instructions need a key with the scope prompt.", place)
 
 
 def too_many(message: str, retry_after_s: int = 1) -> ApiError:
     """The gateway or the model is at its bound; the request may be tried again."""
-    return ApiError(429, "overloaded", message, headers={"Retry-After": str(retry_after_s)})
+    return rate_limited("overloaded", message, {"Retry-After": str(retry_after_s)})
+
+
+def rate_limited(code: str, message: str, headers: Mapping[str, str]) -> ApiError:
+    """The caller, or all callers together, ask for too much; `headers` say when to ask again."""
+    return ApiError(code, message, type="rate_limit_error", headers=headers)
 
 
 def unavailable(message: str) -> ApiError:
     """Something that the request needs is down."""
-    return ApiError(503, "unavailable", message, headers={"Retry-After": "5"})
+    return ApiError("unavailable", message, type="server_error", headers={"Retry-After": "5"})
 
 
 def upstream(message: str) -> ApiError:
     """The engine failed or broke off."""
-    return ApiError(502, "engine_error", message)
+    return ApiError("engine_error", message, type="server_error")
+
+
+def timed_out() -> ApiError:
+    """The engine was given its time and did not answer."""
+    return ApiError("engine_timeout", "The model's endpoint did not answer in time.", type="server_error")

@@ -12,7 +12,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def validate(model: type[M], document: Any) -> M:
-    """Returns `document` as `model`; raises a 400."""
+    """Returns `document` as `model`; raises `ApiError`."""
     try:
         return model.model_validate(document)
     except ValidationError as e:

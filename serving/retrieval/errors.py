@@ -8,7 +8,7 @@ Code = Literal["empty", "encrypted", "damaged", "wrong_type", "unsupported", "no
 
 
 class UnreadableDocument(ValueError):
-    """A document that cannot be indexed, and why; answered as a 400 with `code`."""
+    """A document that cannot be indexed, and why; `code` is the answer's."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)

@@ -25,7 +25,7 @@ _KEY = re.compile(r"hr_[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class AuthenticationError(Exception):
-    """No key, or none that is valid. A 401; the message never repeats what the caller sent."""
+    """No key, or none that is valid; the message never repeats what the caller sent."""
 
 
 def new_key() -> str:

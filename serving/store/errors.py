@@ -1,4 +1,4 @@
-"""Every way in which a store call fails. The API maps each to one status: 404, 400, 403, 409, 429 and 503."""
+"""Every way in which a store call fails. The API makes one answer of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """State cannot be read or written now: disk full, read-only, damaged, locked, unreachable. A 503."""
+    """State cannot be read or written now: disk full, read-only, damaged, locked, unreachable."""
 
 
 class NewerDatabase(StoreUnavailable):
@@ -24,7 +24,7 @@ class OlderDatabase(StoreUnavailable):
 
 
 class NotFound(StoreError):
-    """There is no such object, or it is another's: the caller cannot tell which. A 404."""
+    """There is no such object, or it is another's: the caller cannot tell which."""
 
     def __init__(self, kind: str, id: str) -> None:
         super().__init__(f"no such {kind}")
@@ -33,19 +33,19 @@ class NotFound(StoreError):
 
 
 class NotOwner(StoreError):
-    """The caller may see the object and not change it. A 403."""
+    """The caller may see the object and not change it."""
 
 
 class PlatformOnly(StoreError):
-    """The platform set it, and only the platform changes it. A 403."""
+    """The platform set it, and only the platform changes it."""
 
 
 class Conflict(StoreError):
-    """The object is in a state that does not allow the call. A 409."""
+    """The object is in a state that does not allow the call."""
 
 
 class TooMany(StoreError):
-    """As much of it as may wait is waiting; the message says of what. A 429."""
+    """As much of it as may wait is waiting; the message says of what."""
 
 
 class Lost(StoreError):
@@ -53,7 +53,7 @@ class Lost(StoreError):
 
 
 class InvalidValue(ValueError):
-    """A value outside its bounds. A 400; `param` is the field's path and never the caller's text."""
+    """A value outside its bounds; `param` is the field's path and never the caller's text."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(f"{param}: {message}")

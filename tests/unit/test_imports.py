@@ -162,6 +162,46 @@ def test_only_the_api_knows_starlette():
             assert not [name for name in imports(path) if name.split(".")[0] in ("starlette", "fastapi")], path
 
 
+SPEAKS_HTTP = {
+    "assistants/tools/mcp_transport.py": "asks others, and answers for those that cannot be asked",
+    "engines/client.py": "asks engines",
+    "security/provider.py": "asks identity providers",
+    "telemetry/exporter.py": "answers Prometheus",
+}
+"""Modules below `api` whose statuses are not those of our errors, and why."""
+
+
+def test_only_the_api_knows_the_statuses_of_errors():
+    page = (ROOT / "docs/reference/errors.md").read_text()
+    statuses = {int(each) for each in re.findall(r"^- `\w+` \((\d+)\):", page, re.MULTILINE)}
+    below = [path for room in LAYERS[LAYERS.index("api") + 1 :] for path in modules(f"serving/{room}")]
+    named = {str(path.relative_to(ROOT / "serving")): found for path in below if (found := _named(path, statuses))}
+    assert {name: found for name, found in named.items() if name not in SPEAKS_HTTP} == {}
+    assert set(SPEAKS_HTTP) <= named.keys(), "names none any more: no exception"
+
+
+def _named(path, statuses):
+    """Numbers of a file that are statuses: what a call begins with, what `status` is, or is compared with."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            given = [*node.args[:1], *(k.value for k in node.keywords if k.arg and "status" in k.arg)]
+        elif isinstance(node, ast.Compare) and getattr(node.left, "attr", getattr(node.left, "id", "")) == "status":
+            given = [each for one in node.comparators for each in ast.walk(one)]
+        else:
+            continue
+        if named := [each.value for each in given if isinstance(each, ast.Constant) and each.value in statuses]:
+            return named
+    return []
+
+
+def test_statuses_are_seen(tmp_path):
+    (tmp_path / "raises.py").write_text('raise ApiError(404, "not_found")')
+    (tmp_path / "asks.py").write_text("if e.status in (200, 500): pass")
+    (tmp_path / "waits.py").write_text("MAX = 500; timeout(sleep, 404)")
+    found = {path.stem: _named(path, {404, 500}) for path in tmp_path.iterdir()}
+    assert found == {"raises": [404], "asks": [500], "waits": []}
+
+
 @pytest.mark.parametrize("package", ["infra", "monitoring"])
 def test_infra_and_monitoring_see_only_the_contract(package):
     allowed = {

@@ -9,6 +9,7 @@ import secrets
 
 import orjson
 
+from serving.api.http_error import HttpError
 from serving.core.principal import Principal
 from serving.protocol.errors import ApiError, invalid, not_found
 from serving.security.signed import keys
@@ -78,13 +79,13 @@ def last_event(id: str, given: str | None) -> int:
 
 def stream_lost(message: str) -> ApiError:
     """The owner is there, and no longer holds what is asked for."""
-    return ApiError(410, "stream_lost", f"{message} Get the stored answer, or ask again.")
+    return HttpError(410, "stream_lost", f"{message} Get the stored answer, or ask again.")
 
 
 def owner_lost() -> ApiError:
     """The replica that holds the buffer does not answer."""
     message = "The gateway that held this stream cannot be reached. Get the stored answer, or ask again."
-    return ApiError(503, "stream_lost", message, headers={"Retry-After": "5"})
+    return HttpError(503, "stream_lost", message, headers={"Retry-After": "5"})
 
 
 def _text(data: bytes) -> str:

@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
+from serving.api.http_error import HttpError, status_of
 from serving.api.resumable.buffer import Buffers
 from serving.api.resumable.ids import StreamIds, owner_lost
 from serving.protocol.errors import ApiError, not_found
@@ -147,7 +148,7 @@ async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 
 def _as_answer(e: ApiError) -> web.Response:
-    return web.Response(status=e.status, body=e.body(), content_type="application/json")
+    return web.Response(status=status_of(e), body=e.body(), content_type="application/json")
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
@@ -155,5 +156,5 @@ async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
     with contextlib.suppress(aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, LookupError, TypeError):
         error = orjson.loads(await response.content.read(65536))["error"]
         if response.status in (400, 410, 429):
-            return ApiError(response.status, str(error["code"]), str(error["message"]), param=error["param"])
+            return HttpError(response.status, str(error["code"]), str(error["message"]), param=error["param"])
     return owner_lost()

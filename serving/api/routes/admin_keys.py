@@ -16,7 +16,7 @@ from serving.api.services import Services
 from serving.core.ids import now
 from serving.core.principal import BY_NAME, SCOPES_OF, allowed
 from serving.inference.exchange import Exchange
-from serving.protocol.errors import ApiError, invalid, not_found
+from serving.protocol.errors import forbidden, invalid, not_found
 from serving.store.errors import NotFound
 from serving.store.keys import ApiKey
 
@@ -80,7 +80,7 @@ async def rotate(s: Services, request: Request, x: Exchange) -> Response:
 def _require_own(x: Exchange, scopes: Iterable[str]) -> None:
     """Raises a 403 for scopes that the caller has not: nobody gives more than they have."""
     if missing := sorted(frozenset(scopes) - x.caller.scopes):
-        raise ApiError(403, "insufficient_scope", f"This needs a key with the scope {missing[0]}, which it would give.")
+        raise forbidden("insufficient_scope", f"This needs a key with the scope {missing[0]}, which it would give.")
 
 
 def _refuse_repetition(request: Request) -> None:

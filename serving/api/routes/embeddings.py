@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.http import JsonResponse, read_json
+from serving.api.http_error import HttpError
 from serving.api.services import Services
 from serving.inference.charging import charged
 from serving.inference.exchange import Exchange
 from serving.metering.counters import count_tokens
-from serving.protocol.errors import ApiError, invalid, no_model
+from serving.protocol.errors import invalid, no_model
 from serving.protocol.vector_stores import EmbeddingRequest
 
 MARKS = 2
@@ -27,7 +28,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     if body.model != s.retrieval.embedder:
         if s.catalog.current.router.resolve(body.model, x.caller) is None:
             raise no_model()
-        raise ApiError(400, "model_not_found", "This model makes no embeddings.", param="model")
+        raise HttpError(400, "model_not_found", "This model makes no embeddings.", param="model")
     x.model = body.model
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > s.limits.embedding_inputs:

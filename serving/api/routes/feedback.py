@@ -29,7 +29,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
         outcome = "ok"
     except TargetNotFound as e:
         outcome = "refused"
-        raise ApiError(404, "not_found", f"There is no such {e.kind}.", param=e.param) from None
+        raise ApiError("not_found", f"There is no such {e.kind}.", param=e.param) from None
     except (Conflict, InvalidValue):
         outcome = "refused"
         raise

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from serving.api.http import JsonResponse, check_encoding, too_large
+from serving.api.http_error import HttpError
 from serving.api.paging import one_of, page_query, page_response
 from serving.api.services import Services
 from serving.core.confine import Unconfined
@@ -119,7 +120,7 @@ def _kind(upload: UploadFile, name: str) -> str:
 async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access | None]:
     check_encoding(request.headers)
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise ApiError(415, "unsupported_media_type", "The request body must be multipart/form-data.")
+        raise HttpError(415, "unsupported_media_type", "The request body must be multipart/form-data.")
     parser = MultiPartParser(
         request.headers, _bounded(request, s.limits.upload_bytes + 65536), max_files=1, max_fields=8
     )
@@ -127,7 +128,7 @@ async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access 
         async with asyncio.timeout(max(s.limits.body_timeout_s, s.limits.upload_bytes / 1_000_000)):
             form = await parser.parse()
     except TimeoutError:
-        raise ApiError(408, "timeout", "The request body did not arrive in time.") from None
+        raise HttpError(408, "timeout", "The request body did not arrive in time.") from None
     except MultiPartException as e:
         raise invalid(e.message, code="invalid_multipart") from None
     except (UnicodeDecodeError, KeyError, ValueError):

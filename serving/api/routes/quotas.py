@@ -16,7 +16,7 @@ from serving.api.services import Services
 from serving.config import Subject
 from serving.core.principal import Principal
 from serving.inference.exchange import Exchange
-from serving.protocol.errors import ApiError, invalid
+from serving.protocol.errors import forbidden, invalid
 from serving.quotas.quota import Quota, SetBy, quota
 from serving.store.relational.rows import Page
 
@@ -55,16 +55,14 @@ def _requested_quota(s: Services, caller: Principal, each: QuotaEntry, at: str) 
     platform = "platform" in caller.scopes
     set_by: SetBy = each.set_by or ("platform" if platform else "tenant")
     if set_by == "platform" and not platform:
-        raise ApiError(
-            403, "platform_quota", "Only a key with the scope platform sets such a quota.", param=f"{at}.set_by"
-        )
+        raise forbidden("platform_quota", "Only a key with the scope platform sets such a quota.", f"{at}.set_by")
     given = quota(caller.tenant, each.subject, each.id, each, set_by)
     ceiling = s.keeper.ceiling(given)
     if set_by == "tenant" and not platform and ceiling is not None and given.limit > ceiling.limit:
         message = (
             f"The platform's quota of {ceiling.words} is {amount_field(ceiling, ceiling.limit)}: yours may be less."
         )
-        raise ApiError(403, "platform_quota", message, param=f"{at}.limit")
+        raise forbidden("platform_quota", message, f"{at}.limit")
     return given
 
 

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from serving.api.http import JsonResponse
 from serving.api.services import Services
 from serving.inference.exchange import Exchange
-from serving.protocol.errors import ApiError, invalid
+from serving.protocol.errors import ApiError, forbidden, invalid
 from serving.security import flow
 from serving.security.browser import Browser
 from serving.security.keys import AuthenticationError
@@ -39,10 +39,10 @@ async def callback(s: Services, request: Request, x: Exchange) -> Response:
         _, cookie, next = await browser.finish(request.query_params, request.cookies, recorded)
     except flow.FlowError as e:
         s.audit.count("session.create", "sign_in_failed")
-        raise ApiError(400, "sign_in_failed", str(e)) from None
+        raise invalid(str(e), code="sign_in_failed") from None
     except AuthenticationError as e:
         s.audit.count("session.create", "access_denied")
-        raise ApiError(403, "access_denied", f"You may not come in: {e}.") from None
+        raise forbidden("access_denied", f"You may not come in: {e}.") from None
     response = RedirectResponse(s.config.oidc.url + next, 303)
     _set(browser, response, browser.session_cookie, cookie, int(s.config.oidc.session_hours * 3600))
     _set(browser, response, browser.flow_cookie, "", 0)
@@ -93,7 +93,7 @@ async def _session(s: Services, request: Request) -> tuple[Browser, Session]:
 
 def _browser(s: Services) -> Browser:
     if not s.browser.providers:
-        raise ApiError(404, "not_found", "This stack has no single sign-on.")
+        raise ApiError("not_found", "This stack has no single sign-on.")
     return s.browser
 
 

@@ -75,7 +75,7 @@ class ResponseRelay(Relay):
     def tail(self) -> bytes:
         """Returns the last events, up to the one that carries the whole response.
 
-        Raises `FrameError` when the engine's stream was cut off, and a 502 for what is no message.
+        Raises `FrameError` when the engine's stream was cut off, and `ApiError` for what is no message.
         """
         self._check_whole()
         empty: dict[str, Any] = {"message": {"content": ""}, "finish_reason": None}

@@ -31,7 +31,7 @@ def own_items(body: ResponseRequest) -> list[dict[str, Any]]:
 
 
 def check(body: ResponseRequest, own: Sequence[Body], limits: Limits) -> None:
-    """Raises a 400 for settings that contradict each other, and for more than the limits allow."""
+    """Raises `ApiError` for settings that contradict each other, and for more than the limits allow."""
     if body.previous_response_id is not None and body.conversation is not None:
         raise invalid("previous_response_id and conversation exclude each other.", "previous_response_id")
     if body.conversation is not None and not body.keeps:
@@ -56,7 +56,7 @@ def _check_tool_choice(body: ResponseRequest) -> None:
 
 
 def answers_to_earlier_calls(own: Sequence[Body]) -> list[int]:
-    """Returns the places of results whose calls are not in the input; raises a 400 for a call without its result.
+    """Returns the places of results whose calls are not in the input; raises `ApiError` for a call without its result.
 
     A call in the input needs its result there too: no engine goes on from a call that nobody answered.
     """
@@ -74,7 +74,7 @@ def answers_to_earlier_calls(own: Sequence[Body]) -> list[int]:
 
 
 def check_answers(own: Sequence[Body], earlier: Sequence[int], newest: Sequence[Message]) -> None:
-    """Raises a 400 unless the results at the places `earlier` answer all open calls of `newest`, each once."""
+    """Raises `ApiError` unless the results at the places `earlier` answer all open calls of `newest`, each once."""
     waiting = {call["id"] for message in newest for call in message.get("tool_calls", ())}
     waiting -= {message["tool_call_id"] for message in newest if message["role"] == "tool"}
     for place in earlier:

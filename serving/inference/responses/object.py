@@ -81,7 +81,7 @@ class ResponseObject:
         }
 
     def kept(self, outcome: Outcome) -> NewResponse | None:
-        """Returns what is kept of it when the engine has said all, None for nothing; raises a 502 for no message.
+        """Returns what is kept of it when the engine has said all, None for nothing; raises `ApiError` for no message.
 
         A stream has ended it already: its events say how.
         """
@@ -131,7 +131,7 @@ class ResponseObject:
 
 
 def output_items(message: dict[str, Any], finish_reason: str | None) -> list[dict[str, Any]]:
-    """Returns the items of an engine's message, without ids; raises a 502. A call without an id gets one."""
+    """Returns the items of an engine's message, without ids; raises `ApiError`. A call without an id gets one."""
     status = "incomplete" if finish_reason in _INCOMPLETE else "completed"
     try:
         for call in message.get("tool_calls") or ():

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from serving.api.http import read_json
+from serving.api.http_error import status_of
 from serving.api.http_exchange import HttpExchange
 from serving.config import Catalog, Limits, RemoteModel
 from serving.protocol import json_schema_limits
@@ -150,7 +151,7 @@ async def test_a_schema_out_of_bounds_is_a_400_wherever_it_stands(name):
         ({"tools": [tool({}), tool(BAD[name])]}, "tools[1].function.parameters"),
     ):
         error = await refused(CHAT | change)
-        assert (error.status, error.code, error.param) == (400, "invalid_value", param)
+        assert (status_of(error), error.code, error.param) == (400, "invalid_value", param)
     response = {
         "model": "m",
         "input": "hi",
@@ -180,7 +181,7 @@ async def test_the_schemas_of_all_tools_are_bounded_together_and_walked_once_up_
     for more in ([{}], [wide] * 4):
         Counting.steps = 0
         error = await refused(made(*most, *more), model)
-        assert (error.status, error.param) == (400, "tools")
+        assert (status_of(error), error.param) == (400, "tools")
         assert str(json_schema_limits.MAX_PARTS_OF_TOOLS) in error.message
         assert Counting.steps == json_schema_limits.MAX_PARTS_OF_TOOLS + 1
 
@@ -221,7 +222,7 @@ def test_a_reference_is_looked_up_once(monkeypatch):
 )  # fmt: skip
 async def test_a_field_over_its_bound_is_named(model, change, param):
     error = await refused((CHAT if model is ChatRequest else {"model": "m"}) | change, model)
-    assert (error.status, error.param) == (400, param)
+    assert (status_of(error), error.param) == (400, param)
 
 
 @pytest.mark.parametrize(
@@ -243,10 +244,10 @@ async def test_a_field_over_its_bound_is_named(model, change, param):
 )
 async def test_nothing_is_fetched_by_its_url(address):
     error = await refused(CHAT | user({"type": "image_url", "image_url": {"url": address}}))
-    assert (error.status, error.param) == (400, "messages[0].content[0].image_url.url")
+    assert (status_of(error), error.param) == (400, "messages[0].content[0].image_url.url")
     for part in ({"type": "input_image", "image_url": address}, {"type": "input_file", "file_url": address}):
         error = await refused({"model": "m", "input": [{"role": "user", "content": [part]}]}, ResponseRequest)
-        assert (error.status, error.param) == (400, f"input[0].content[0].{list(part)[1]}")
+        assert (status_of(error), error.param) == (400, f"input[0].content[0].{list(part)[1]}")
 
 
 async def test_a_content_itself_is_taken():
@@ -257,7 +258,7 @@ async def test_a_content_itself_is_taken():
 
 async def test_objects_and_lists_are_counted_before_anything_is_made_of_them():
     error = await refused({"model": "m", "messages": [{}] * 10_000})
-    assert (error.status, error.code) == (400, "invalid_json")
+    assert (status_of(error), error.code) == (400, "invalid_json")
     assert "10000 objects and lists" in error.message
 
 

@@ -70,18 +70,60 @@ def test_the_documented_error_codes_are_those_of_the_code():
     assert documented == set(_codes())
 
 
+def test_the_documented_statuses_are_those_of_the_api():
+    page = (REFERENCE / "errors.md").read_text()
+    documented = {(code, int(status)) for code, status in re.findall(r"^- `(\w+)` \((\d+)\):", page, re.MULTILINE)}
+    # The router gives a wrong method its status, and a sentence of `model_not_found` tells its other one.
+    assert documented == _statuses() - {("model_not_found", 400)} | {("method_not_allowed", 405)}
+
+
+def _statuses():
+    """Codes with the HTTP statuses that the API gives them, read from the source."""
+    from serving.api.http_error import status_of
+    from serving.protocol.errors import ApiError
+
+    types = {"forbidden": "permission_error", "Forged": "permission_error", "rate_limited": "rate_limit_error"}
+    found = {("invalid_value", 400)}  # the default of `invalid`
+    for name, node, code in _given(POSITION):
+        status = node.args[0].value if name == "HttpError" and isinstance(node.args[0], ast.Constant) else None
+        if name != "PermanentError" and (name != "HttpError" or status is not None):
+            type = next((k.value.value for k in node.keywords if k.arg == "type"), types.get(name))
+            found.add((code, status or status_of(ApiError(code, "", type=type or "invalid_request_error"))))
+    return found
+
+
+POSITION = {
+    "ApiError": 0,
+    "ApprovalError": 0,
+    "Forged": 0,
+    "HttpError": 1,
+    "PermanentError": 0,
+    "_refused": 2,
+    "forbidden": 0,
+    "invalid": 2,
+    "rate_limited": 0,
+}
+"""Where calls are given an error's code."""
+
+
+def _given(position):
+    """Yields what is called, the call and each code in it."""
+    for path in (ROOT / "serving").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and (name := getattr(node.func, "id", "")) in position:
+                at = position[name]
+                given = [*node.args[at : at + 1], *(k.value for k in node.keywords if k.arg == "code")]
+                yield from ((name, node, a.value) for a in given if isinstance(a, ast.Constant))
+
+
 def _codes():
     """Codes given to `ApiError`, its helpers, `PermanentError` and jobs, read from the source."""
-    position = {"ApiError": 1, "ApprovalError": 0, "Forged": 0, "PermanentError": 0, "invalid": 2, "_refused": 2}
+    yield from (code for _, _, code in _given(POSITION))
     for path in (ROOT / "serving").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.name in ("invalid", "fail"):
                 defaults = [*node.args.defaults, *node.args.kw_defaults]
                 yield from (d.value for d in defaults if isinstance(d, ast.Constant) and isinstance(d.value, str))
-            if isinstance(node, ast.Call) and (name := getattr(node.func, "id", "")) in position:
-                at = position[name]
-                given = [*node.args[at : at + 1], *(k.value for k in node.keywords if k.arg == "code")]
-                yield from (a.value for a in given if isinstance(a, ast.Constant))
     from serving.store.jobs.job import SERVER_ERROR
 
     yield SERVER_ERROR

@@ -13,7 +13,7 @@ from serving.engines import sequential_choices
 from serving.engines.client import EngineClient
 from serving.engines.endpoint import Endpoint
 from serving.engines.sse import DONE, FrameError, encode
-from serving.protocol.errors import ApiError, EngineLost, EngineRefused, may_have_worked
+from serving.protocol.errors import ApiError, EngineLost, EngineRefused, may_have_worked, rate_limited
 
 SLOT = Endpoint("http://127.0.0.1:1/v1", "m", {}, tokenizer="llamacpp", beside={"id_slot": 2})
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -90,7 +90,7 @@ async def test_a_seed_that_means_chance_is_left_as_it_is(seed: int, asked: list[
     assert not any("n" in each for each in engine.asked)
 
 
-@pytest.mark.parametrize("failure", [GONE, EngineRefused("no"), ApiError(429, "rate_limit_exceeded", "busy")])
+@pytest.mark.parametrize("failure", [GONE, EngineRefused("no"), rate_limited("rate_limit_exceeded", "busy", {})])
 async def test_choices_before_a_failure_were_work(failure: ApiError) -> None:
     """Or whoever is not answered whole would not be charged for what the engine did."""
     with pytest.raises(type(failure)) as first:

@@ -34,7 +34,7 @@ async def test_the_queue_is_bounded_and_in_order():
     with pytest.raises(ApiError) as e:
         async with a.admit():
             pass
-    assert e.value.status == 429
+    assert e.value.code == "overloaded"
     assert e.value.headers["Retry-After"]
     release.set()
     await asyncio.gather(*tasks)
@@ -49,7 +49,7 @@ async def test_a_wait_that_is_too_long_is_a_429_and_leaves_no_hole():
     with pytest.raises(ApiError) as e:
         async with a.admit():
             pass
-    assert e.value.status == 429
+    assert e.value.code == "overloaded"
     release.set()
     await task
     assert (a._active, len(a._waiting)) == (0, 0)
