@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.config import Knowledge
 from infra.mistakes import Mistake
-from serving.ingest import is_document
+from serving.ingest.folder import is_document
 
 
 def documents(root: Path, paths: Sequence[str]) -> dict[str, str]:

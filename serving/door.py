@@ -32,6 +32,7 @@ import aiohttp
 from aiohttp import web
 
 from serving import stranded
+from serving.core.json_values import equal
 from serving.telemetry import logs
 
 APPLICATIONS = "/api/serve/applications/"
@@ -139,7 +140,7 @@ class Door:
             return
         try:
             mounted = self._mounted()
-            if _same(self._wanted, _parse(mounted)):
+            if equal(self._wanted, _parse(mounted)):
                 answer = await self._apply(mounted)
                 log.info("applied the document that was asked for before it was mounted: %d", answer.status)
         except DoorRefused as e:
@@ -159,7 +160,7 @@ class Door:
     async def _put(self, request: web.BaseRequest) -> DoorAnswer:
         asked = _parse(await _body(request))
         mounted = self._mounted()
-        if not _same(asked, _parse(mounted)):
+        if not equal(asked, _parse(mounted)):
             self._wanted = asked
             raise DoorRefused(
                 403,
@@ -203,7 +204,7 @@ class Door:
     async def _deploy(self, document: bytes) -> DoorAnswer:
         await self._gather()
         answer = await self._ask("PUT", APPLICATIONS, DEPLOY_S, document)
-        if answer.status < 300 and _same(self._wanted, _parse(document)):
+        if answer.status < 300 and equal(self._wanted, _parse(document)):
             self._wanted = None
         return answer
 
@@ -274,24 +275,6 @@ def _parse_or_none(body: bytes) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal: KubeRay sorts keys, and writes 1.0 as 1."""
-    pairs = [(one, other)]
-    while pairs:
-        a, b = pairs.pop()
-        if isinstance(a, dict) and isinstance(b, dict):
-            if a.keys() != b.keys():
-                return False
-            pairs.extend((v, b[k]) for k, v in a.items())
-        elif isinstance(a, list) and isinstance(b, list):
-            if len(a) != len(b):
-                return False
-            pairs.extend(zip(a, b, strict=True))
-        elif a != b or isinstance(a, bool) is not isinstance(b, bool):  # Python takes true for 1
-            return False
-    return True
 
 
 async def _body(request: web.BaseRequest) -> bytes:

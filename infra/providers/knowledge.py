@@ -8,7 +8,9 @@ import httpx
 
 from infra.providers.problem import Problem
 from infra.providers.resource import Found, Resource, Task, Values, strings
-from serving.ingest import Collection, IngestError, connect, failures, reconcile
+from serving.ingest.api import IngestError, connect
+from serving.ingest.collection import Collection
+from serving.ingest.reconcile import failures, reconcile
 
 
 class KnowledgeProvider(Resource):

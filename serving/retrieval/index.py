@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,6 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 import lancedb
 import numpy as np
-import pyarrow as pa
 from lancedb.expr import Expr, col, lit
 from lancedb.index import FTS, Bitmap, BTree, IvfSq
 from lancedb.query import (
@@ -28,16 +26,24 @@ from lancedb.query import (
     PhraseQuery,
 )
 from lancedb.table import Table
-from numpy.typing import NDArray
 
+from serving.retrieval.chunk_table import (
+    ACCESS,
+    MANIFEST,
+    Vector,
+    access_digest,
+    chunk_rows,
+    row_dicts,
+    row_hit,
+    table_schema,
+)
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.fuse import DEPTH, fuse
 from serving.retrieval.manifest import CollectionManifest
-from serving.retrieval.types import Chunk, Hit, prefix
+from serving.retrieval.types import Chunk, Hit
 from serving.store.errors import StoreUnavailable
 from serving.store.objects import bucket
 
-Vector = NDArray[np.float32]
 Mode = Literal["hybrid", "dense", "bm25"]
 
 MAX_QUERY_CHARACTERS = 4_000
@@ -57,13 +63,6 @@ _PROBES = 64
 REWRITTEN_TOGETHER = 1_000
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-_MANIFEST = b"headrace"
-ACCESS = pa.field("access", pa.string(), nullable=False)
-"""Digests of the names that may read a chunk (see `serving.store.access`), empty for the whole tenant.
-
-LanceDB's expressions, which no value can break out of, find a text in a text, but nothing in a list.
-"""
-
 _RESULT = ["chunk_id", "file_id", "file_name", "title", "heading", "body", "start", "end", "page", "vector"]
 
 
@@ -135,11 +134,11 @@ class CollectionIndex:
         table = _open(database, collection_id)
         if table is None and create:
             with suppress(ValueError):  # another process was faster: what it made is opened and compared
-                database.create_table(collection_id, schema=_schema(manifest))
+                database.create_table(collection_id, schema=table_schema(manifest))
             table = _open(database, collection_id)
         if table is None:
             raise CollectionNotFound(f"there is no collection {collection_id}")
-        found = CollectionManifest.from_json((table.schema.metadata or {}).get(_MANIFEST, b""))
+        found = CollectionManifest.from_json((table.schema.metadata or {}).get(MANIFEST, b""))
         found.require(manifest)
         return cls(connect, collection_id, table, found)
 
@@ -163,7 +162,7 @@ class CollectionIndex:
         if not self._has_lists():
             with suppress(ValueError):  # another process was faster
                 self._table.add_columns({ACCESS.name: "''"})
-        rows = _rows(tenant, file_id, file_name, chunks, vectors, access, self._table.schema)
+        rows = chunk_rows(tenant, file_id, file_name, chunks, vectors, access, self._table.schema)
         merge = self._table.merge_insert(["tenant", "chunk_id"])
         merge = merge.when_matched_update_all().when_not_matched_insert_all()
         merge.when_not_matched_by_source_delete(_of_file(tenant, file_id)).execute(rows)
@@ -217,7 +216,7 @@ class CollectionIndex:
         lexical = {row["chunk_id"]: float(row["_score"]) for row in bm25}
         scores = fuse(lexical, cosine, {"dense": 1.0, "bm25": 0.0, "hybrid": None}[mode])
         best = sorted(rows, key=lambda key: (-scores[key], -lexical.get(key, 0.0), key))[:top_k]
-        return [_hit(rows[key], scores[key], cosine[key], lexical.get(key, 0.0)) for key in best]
+        return [row_hit(rows[key], scores[key], cosine[key], lexical.get(key, 0.0)) for key in best]
 
     @_explained
     def optimize(self, *, purge: bool = False) -> None:
@@ -282,7 +281,7 @@ class CollectionIndex:
         search = self._table.search(vector, vector_column_name="vector", query_type="vector")
         query = cast(LanceVectorQueryBuilder, search).distance_type("cosine").where(where, prefilter=True)
         query = query.bypass_vector_index() if exact else query.nprobes(_PROBES)
-        return _dicts(query.select([*_RESULT, "_distance"]).limit(depth).to_arrow())
+        return row_dicts(query.select([*_RESULT, "_distance"]).limit(depth).to_arrow())
 
     def _bm25(self, text: str, where: Expr, depth: int) -> list[dict[str, Any]]:
         """Returns what holds words of the text; where it quotes phrases that any chunk holds, what holds these."""
@@ -303,7 +302,7 @@ class CollectionIndex:
     def _lexical(self, query: FullTextQuery, where: Expr, depth: int) -> list[dict[str, Any]]:
         # A query is an object, never a string: LanceDB would read quotes in it as syntax.
         search = cast(LanceFtsQueryBuilder, self._table.search(query, query_type="fts"))
-        return _dicts(search.where(where, prefilter=True).select([*_RESULT, "_score"]).limit(depth).to_arrow())
+        return row_dicts(search.where(where, prefilter=True).select([*_RESULT, "_score"]).limit(depth).to_arrow())
 
 
 def phrases(text: str) -> list[str]:
@@ -330,82 +329,9 @@ def _require_id(collection_id: str) -> None:
 def _readable(names: Collection[str]) -> Expr:
     where = col(ACCESS.name) == lit("")
     for name in names:
-        where = where | col(ACCESS.name).contains(_digest(name))
+        where = where | col(ACCESS.name).contains(access_digest(name))
     return where
-
-
-def _digest(name: str) -> str:
-    """128 bits of SHA-256 in hexadecimal, in brackets: no part of one is another's."""
-    return f"[{hashlib.sha256(name.encode()).hexdigest()[:32]}]"
 
 
 def _of_file(tenant: str, file_id: str) -> Expr:
     return (col("tenant") == lit(tenant)) & (col("file_id") == lit(file_id))
-
-
-def _schema(manifest: CollectionManifest) -> pa.Schema:
-    columns = [
-        pa.field(name, pa.string(), nullable=False)
-        for name in ("chunk_id", "file_id", "tenant", "file_name", "title", "heading", "body")
-    ]
-    columns += [pa.field(name, pa.int64(), nullable=False) for name in ("start", "end", "ordinal")]
-    columns += [pa.field("page", pa.int32()), ACCESS]
-    columns.append(pa.field("vector", pa.list_(pa.float32(), manifest.dimensions), nullable=False))
-    return pa.schema(columns, metadata={_MANIFEST: manifest.to_json().encode()})
-
-
-def _rows(
-    tenant: str,
-    file_id: str,
-    file_name: str,
-    chunks: Sequence[Chunk],
-    vectors: Vector,
-    access: Sequence[str] | None,
-    schema: pa.Schema,
-) -> pa.Table:
-    n = len(chunks)
-    flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
-    columns = {
-        "chunk_id": [f"{file_id}:{c.ordinal}" for c in chunks],
-        "file_id": [file_id] * n,
-        "tenant": [tenant] * n,
-        "file_name": [file_name] * n,
-        "title": [c.title for c in chunks],
-        "heading": [c.heading for c in chunks],
-        "body": [c.body for c in chunks],
-        "start": [c.start for c in chunks],
-        "end": [c.end for c in chunks],
-        "ordinal": [c.ordinal for c in chunks],
-        "page": [c.page for c in chunks],
-        "access": ["".join(map(_digest, access or ()))] * n,
-        "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
-    }
-    return pa.table(columns, schema=schema)
-
-
-def _dicts(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows with their vectors as arrays; 38,400 Python floats would cost more than the search."""
-    vectors = table["vector"].combine_chunks()
-    matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1) if len(table) else []
-    rows: list[dict[str, Any]] = table.drop_columns(["vector"]).to_pylist()
-    for row, vector in zip(rows, matrix, strict=True):
-        row["vector"] = vector
-    return rows
-
-
-def _hit(row: dict[str, Any], score: float, cosine: float, bm25: float) -> Hit:
-    title, heading = row["title"], row["heading"]
-    return Hit(
-        chunk_id=row["chunk_id"],
-        file_id=row["file_id"],
-        file_name=row["file_name"],
-        title=title,
-        heading=heading,
-        text=row["body"].removeprefix(prefix(title, heading)),
-        start=row["start"],
-        end=row["end"],
-        page=row["page"],
-        score=score,
-        dense_score=cosine,
-        bm25_score=bm25,
-    )

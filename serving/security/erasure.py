@@ -12,24 +12,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, func, not_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.ids import now
-from serving.core.principal import Principal, worker
+from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.exports.folder import BeingWritten
 from serving.exports.forgetting import forget
 from serving.exports.register import Elsewhere, Register, Registered
-from serving.store import quotas as limits
+from serving.security.removal import Removal, but_job
 from serving.store import usage as counters
 from serving.store import values
-from serving.store.access import naming, user_name
+from serving.store.access import naming
 from serving.store.audit import Entry, add
 from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, StoreUnavailable, TooMany
-from serving.store.files import DELETE_BLOB, Files
+from serving.store.files import Files
 from serving.store.jobs.counted import counted
-from serving.store.jobs.job import ERASE, ERASURE
+from serving.store.jobs.job import ERASE
 from serving.store.jobs.queue import Job, Jobs
 from serving.store.jobs.worker import Handler, JobContext, Postponed
 from serving.store.relational.belongings import CLASSES, LISTS, rows_of_user
@@ -39,26 +39,11 @@ from serving.store.relational.rows import Page
 from serving.store.relational.tables import (
     UNFINISHED,
     audit_pseudonyms,
-    captures,
-    conversations,
-    feedback,
-    files,
-    idempotency_keys,
     jobs,
-    keys,
-    memories,
-    quotas,
-    responses,
-    sessions,
-    turn_vectors,
-    users,
-    vector_store_files,
-    vector_stores,
 )
 from serving.store.upkeep.compaction import LOOKS, Compactions
-from serving.store.upkeep.purge import unpurged
 from serving.store.users import require_dispensable
-from serving.store.vector_stores import DROP_INDEX, INGEST, PURGE_INDEX, UNINDEX, VectorStores
+from serving.store.vector_stores import VectorStores
 
 SETTLE_S = 15.0
 """Seconds in which gateways still know a key that was deleted: what comes in them is removed too."""
@@ -83,31 +68,9 @@ EXPORT_LOOKS = 10
 _EXPORTS = "exports"
 """The step after all else was removed."""
 
-TOGETHER = 200  # rows, so that others need not wait long to write
-FILES_TOGETHER = 20
-
-
-_UPKEEP = (INGEST, UNINDEX, DROP_INDEX, PURGE_INDEX, DELETE_BLOB)
-"""Kinds of jobs whose payload has ids alone."""
-
 
 class NotErased(StoreError):
     """Something of the user is left; the message says what."""
-
-
-_REMOVED: tuple[tuple[Table, str], ...] = (
-    (keys, "id"),  # first, so that nothing more comes
-    (sessions, "id"),
-    (responses, "id"),  # before that by which they are found
-    (conversations, "id"),
-    (captures, "id"),
-    (feedback, "id"),
-    (memories, "id"),
-    (turn_vectors, "conversation_id"),
-    (idempotency_keys, "id"),
-    (jobs, "id"),
-)
-"""In this order, by these columns. Items, summaries and vectors go with conversations; the others have more to them."""
 
 
 class Erasures:
@@ -127,12 +90,11 @@ class Erasures:
     ) -> None:
         self._database = database
         self._jobs = jobs
-        self._files = files
-        self._vector_stores = vector_stores
         self._audit_key = audit_key
         self._settle_s = settle_s
         self._wait_s = wait_s
         self._patience_s = patience_s
+        self._removal = Removal(database, jobs, files, vector_stores, settle_s=settle_s)
         self._exports = Register(database)
         self._compactions = Compactions(database, jobs, wait_s=wait_s)
         self.handlers: dict[str, Handler] = {ERASE: counted(self._erase), **self._compactions.handlers}
@@ -190,7 +152,9 @@ class Erasures:
         async with self._database.read() as connection:
             for name, table in CLASSES.items():
                 query = (
-                    select(func.count()).select_from(table).where(_but(table, rows_of_user(table, tenant, user), but))
+                    select(func.count())
+                    .select_from(table)
+                    .where(but_job(table, rows_of_user(table, tenant, user), but))
                 )
                 found[name] = int((await connection.execute(query)).scalar_one())
             named = 0
@@ -234,7 +198,7 @@ class Erasures:
             await self._followed(job)  # looked at first, for all else takes longer than the jobs that are waited for
             if job.message.startswith(_EXPORTS):  # all else was removed
                 await self._finish_exports(context)
-        await self._remove(context, user)
+        await self._removal.remove(context, user)
         if now() - (job.started_at or now()) < self._settle_s:
             raise Postponed(self._settle_s)
         await context.progress(0, 1, _EXPORTS)
@@ -242,7 +206,7 @@ class Erasures:
         await self._forget_exports(job, user)
         await self._followed(job)
         await context.progress(0, 1, "indexes")
-        while await self._database.atomically(lambda: self._some_purges(job)):
+        while await self._database.atomically(lambda: self._removal.purge_some(job)):
             await context.check()
         await self._followed(job)
         if left := {name: n for name, n in (await self.counts(job.tenant, user, but=job.id)).items() if n}:
@@ -275,36 +239,10 @@ class Erasures:
             id = await self._compactions.join(connection)
             await _note(connection, job, job.payload | {"compaction": id})
 
-    async def _remove(self, context: JobContext, user: str) -> None:
-        job = context.job
-        await self._remove_user(job, user)
-        removed = 0
-        while found := await self._database.atomically(lambda: self._some_files(job, user)):
-            removed += found
-            await context.progress(removed, job.total, "files")
-        while await self._database.atomically(lambda: self._some_stores(job, user)):
-            await context.check()
-        while await self._database.atomically(lambda: self._some_lists(job, user)):
-            await context.check()
-        await self._take_over(job, user)
-        for step, (table, key) in enumerate(_REMOVED, 1):
-            while await self._some_rows(table, key, job, user):
-                await context.check()
-            await context.progress(step, len(_REMOVED), table.name)
-
     @uninterrupted
     async def _require_dispensable(self, tenant: str, user: str) -> None:
         async with self._database.write() as connection:
             await require_dispensable(connection, tenant, user)
-
-    @uninterrupted
-    async def _remove_user(self, job: Job, user: str) -> None:
-        """Removes whom keys and sign-in depend on, and quotas while their keys are known; takes the name off usage."""
-        async with self._database.write() as connection:
-            await require_dispensable(connection, job.tenant, user)
-            await connection.execute(users.delete().where(rows_of_user(users, job.tenant, user)))
-            await connection.run_sync(limits.remove, rows_of_user(quotas, job.tenant, user))
-            await connection.run_sync(counters.fold, job.tenant, user)
 
     async def _finish_exports(self, context: JobContext) -> None:
         """Waits for exports that are being written, which may hold the user, and finishes those whose writer died.
@@ -337,82 +275,6 @@ class Erasures:
             elif not self._database.is_sqlite:  # with SQLite all of a stack is on one host
                 raise _elsewhere(one)
             await self._exports.forgotten(one, user)
-
-    @uninterrupted
-    async def _some_files(self, job: Job, user: str) -> int:
-        """Deletes some files with all that hangs on them, through jobs that bear this job's id as their user."""
-        worker = _worker(job)
-        async with self._database.write() as connection:
-            mine = select(files.c.id).where(rows_of_user(files, job.tenant, user)).limit(FILES_TOGETHER)
-            ids = (await connection.execute(mine)).scalars().all()
-            for id in ids:
-                await self._files.delete(worker, id)
-        return len(ids)
-
-    @uninterrupted
-    async def _some_stores(self, job: Job, user: str) -> int:
-        """Deletes some vector stores, whosever files are in them; files that are others' stay files."""
-        async with self._database.write() as connection:
-            mine = select(vector_stores.c.id).where(rows_of_user(vector_stores, job.tenant, user)).limit(FILES_TOGETHER)
-            ids = (await connection.execute(mine)).scalars().all()
-            for id in sorted(ids):
-                await self._vector_stores.delete(_worker(job), id)
-        return len(ids)
-
-    @uninterrupted
-    async def _some_lists(self, job: Job, user: str) -> int:
-        """Takes the user's name off some access lists, and off those in the indexes."""
-        name = user_name(user)
-        worker = _worker(job)
-        async with self._database.write() as connection:
-            for table in (files, vector_stores):
-                query = select(table.c.id, table.c.access).where(naming(table, job.tenant, user)).limit(TOGETHER)
-                found = (await connection.execute(query.order_by(table.c.id).with_for_update())).all()
-                for row in found:
-                    kept = [each for each in row.access if each != name]
-                    await connection.execute(table.update().where(table.c.id == row.id).values(access=kept))
-                if found:
-                    return len(found)
-            of = vector_store_files.c
-            some = select(of.vector_store_id, of.file_id, of.access).where(naming(vector_store_files, job.tenant, user))
-            some = some.order_by(of.vector_store_id, of.file_id).limit(FILES_TOGETHER)
-            attached = (await connection.execute(some)).all()
-            for store, file, names in attached:
-                kept = [each for each in names if each != name]
-                await self._vector_stores.relist(worker, store, file, kept, connection)
-        return len(attached)
-
-    @uninterrupted
-    async def _some_purges(self, job: Job) -> int:
-        """Has some indexes written anew that may keep something of the user on disk.
-
-        That is every one of the tenant: what was taken out of it, long ago and by whomever, stays in its files.
-        """
-        settled = (job.started_at or now()) + self._settle_s
-        async with self._database.write() as connection:
-            ids = (await connection.execute(unpurged(job, settled).limit(FILES_TOGETHER))).scalars().all()
-            for id in ids:
-                await self._jobs.enqueue(_worker(job), PURGE_INDEX, {"vector_store_id": id}, group=(id, None))
-        return len(ids)
-
-    @uninterrupted
-    async def _take_over(self, job: Job, user: str) -> None:
-        """Keeps what the user left to be done to files and indexes that others have too, or that are gone."""
-        left = and_(rows_of_user(jobs, job.tenant, user), jobs.c.kind.in_(_UPKEEP), UNFINISHED)
-        async with self._database.write() as connection:
-            await connection.execute(jobs.update().where(left).values(user=job.id, lane=ERASURE))
-
-    @uninterrupted
-    async def _some_rows(self, table: Table, key: str, job: Job, user: str) -> int:
-        column = table.c[key]
-        where = _but(table, rows_of_user(table, job.tenant, user), job.id)
-        if table is jobs:  # what runs holds up the job that undoes it, by its row
-            where = and_(where, jobs.c.status != "running")
-        async with self._database.write() as connection:
-            some = select(column).where(where).limit(TOGETHER)
-            found = (await connection.execute(some)).scalars().all()
-            await connection.execute(table.delete().where(column.in_(found), table.c.tenant == job.tenant, where))
-        return len(found)
 
     @uninterrupted
     async def _followed(self, job: Job) -> None:
@@ -456,15 +318,6 @@ def _elsewhere(one: Registered) -> NotErased:
 
 def _by_hand(one: Registered) -> str:
     return f"run `serving.store forget-export {one.folder}` there"
-
-
-def _worker(job: Job) -> Principal:
-    """Returns as whom the jobs work that follow from an erasure."""
-    return worker(job.tenant, job.id)
-
-
-def _but(table: Table, where: ColumnElement[bool], id: str) -> ColumnElement[bool]:
-    return and_(where, not_(jobs.c.id == id)) if table is jobs else where
 
 
 def _digest(text: str) -> str:

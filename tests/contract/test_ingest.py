@@ -18,11 +18,15 @@ import httpx
 import pytest
 import uvicorn
 
-from serving import ingest as program
 from serving.api.app import Api
 from serving.api.services import Services
 from serving.config import SecretRef, ServingConfig, Store
-from serving.ingest import IngestError, documents, ingest
+from serving.core.managed import CHECKED_AT
+from serving.ingest import __main__ as program
+from serving.ingest.__main__ import ingest
+from serving.ingest.api import IngestError
+from serving.ingest.folder import documents
+from serving.ingest.reconcile import check
 from serving.retrieval.replica import RetrievalReplica
 from tests.servers import held_port
 from tests.wait import eventually
@@ -159,12 +163,12 @@ def test_a_collection_follows_its_documents(stack: Stack, folder: Path, capsys: 
     with as_user(stack) as client:
         (store,) = client.get("/v1/vector_stores").json()["data"]
         url = f"/v1/vector_stores/{store['id']}"
-        begun = int(store["metadata"].pop(program.CHECKED_AT))
+        begun = int(store["metadata"].pop(CHECKED_AT))
         client.post(url, json={"metadata": store["metadata"]}).raise_for_status()
         stack.calls.clear()
         run(stack, folder)
         assert [call for call in stack.calls if not call.startswith("GET ")] == [f"POST {url}"]
-        assert int(client.get(url).json()["metadata"][program.CHECKED_AT]) >= begun
+        assert int(client.get(url).json()["metadata"][CHECKED_AT]) >= begun
     # One changed, one gone, one new.
     (folder / "heron.md").unlink()
     (folder / "heron.md").write_text("# Heron\n\nThe grey heron nests in tall trees.")
@@ -188,14 +192,14 @@ def test_failures_are_named_and_the_others_ingested(stack: Stack, folder: Path) 
     found(stack, {"heron.md", "mill.md"})
     with as_user(stack) as client:
         (store,) = client.get("/v1/vector_stores").json()["data"]
-        assert program.CHECKED_AT not in store["metadata"]
+        assert CHECKED_AT not in store["metadata"]
         wanted = {"heron.md": sha(folder / "heron.md"), "sub/mill.md": sha(folder / "sub" / "mill.md")}
-        assert not program.check(client, "none", wanted)
-        assert not program.check(client, "birds", wanted | {"new.md": "0" * 64})
-        assert not program.check(client, "birds", {"heron.md": wanted["heron.md"]})
-        assert program.CHECKED_AT not in client.get(f"/v1/vector_stores/{store['id']}").json()["metadata"]
-        assert program.check(client, "birds", wanted)
-        assert program.CHECKED_AT in client.get(f"/v1/vector_stores/{store['id']}").json()["metadata"]
+        assert not check(client, "none", wanted)
+        assert not check(client, "birds", wanted | {"new.md": "0" * 64})
+        assert not check(client, "birds", {"heron.md": wanted["heron.md"]})
+        assert CHECKED_AT not in client.get(f"/v1/vector_stores/{store['id']}").json()["metadata"]
+        assert check(client, "birds", wanted)
+        assert CHECKED_AT in client.get(f"/v1/vector_stores/{store['id']}").json()["metadata"]
     for name in ("broken.pdf", "picture.png"):
         (folder / name).unlink()
     run(stack, folder)
@@ -318,7 +322,7 @@ def test_documents_of_a_folder(tmp_path: Path) -> None:
 
 def test_program(tmp_path: Path) -> None:
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", program.__name__, *arguments]
+        command = [sys.executable, "-m", "serving.ingest", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     assert call().returncode == 2

@@ -73,8 +73,12 @@ def graph(*packages):
     return {name: imported(path) - {name} for name, path in paths.items()}
 
 
+def of_a_program(name):
+    return name in PROGRAMS or name.rpartition(".")[0] in PROGRAMS.keys() - {"serving"}
+
+
 def test_every_module_has_a_room():
-    rooms = {name.split(".")[1] for name in graph("serving") if name not in PROGRAMS}
+    rooms = {name.split(".")[1] for name in graph("serving") if not of_a_program(name)}
     assert rooms == set(LAYERS)
 
 
@@ -83,7 +87,7 @@ def test_serving_follows_its_layers(path):
     me = dotted(path)
     for name in imports(path):
         assert name.split(".")[0] not in ("infra", "monitoring", "tools")
-        if not name.startswith("serving.") or me in PROGRAMS:
+        if not name.startswith("serving.") or of_a_program(me):
             continue
         target = name.split(".")[1]
         assert target in LAYERS, f"{me} imports {name}, which is of no room"
@@ -128,12 +132,6 @@ FILES = 25
 LINES = 400
 LONG = {
     "infra/versions.py": 440,
-    "serving/assistants/tools/mcp.py": 410,
-    "serving/door.py": 405,
-    "serving/guardrails/rules/injection.py": 420,
-    "serving/ingest.py": 470,
-    "serving/retrieval/index.py": 415,
-    "serving/security/erasure.py": 475,
     "serving/store/relational/tables.py": 545,
 }
 """Files that are still to be divided, and lines that they have at most until then."""
@@ -215,7 +213,8 @@ def test_infra_and_monitoring_see_only_the_contract(package):
 
 
 @pytest.mark.parametrize(
-    "module", ["serving.config", "serving.config.serve_document", "serving.ingest", "serving.telemetry.catalogue"]
+    "module",
+    ["serving.config", "serving.config.serve_document", "serving.ingest.__main__", "serving.telemetry.catalogue"],
 )
 def test_the_contract_is_light(module):
     code = f"import sys, {module}; print([m for m in ('ray', 'torch', 'lancedb', 'numpy') if m in sys.modules])"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from infra.config import Knowledge
 from infra.documents import documents
-from serving.ingest import IngestError, check, connect
+from serving.ingest.api import IngestError, connect
+from serving.ingest.reconcile import check
 from tools.report import say
 
 

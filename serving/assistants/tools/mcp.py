@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from serving.assistants.tools.address import may_connect
 from serving.assistants.tools.json_schema import MAX_TEXT, UnusableSchema, clean, restrict
 from serving.assistants.tools.masking import masked
+from serving.assistants.tools.mcp_content import result_text
 from serving.assistants.tools.mcp_failure import McpFailure
 from serving.assistants.tools.tool import Tool, ToolError
 from serving.config import McpTool
@@ -48,7 +49,6 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 
 _SDK = "serving.assistants.tools.mcp_session"
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_CONTROLS = dict.fromkeys((*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0)))
 
 
 class McpServers:
@@ -202,7 +202,7 @@ class McpServer:
             raise _LeftOut(f"its schema cannot be used: {e}") from None
 
         async def call(arguments: dict[str, Any]) -> str:
-            failed, text = _text(await self._ask(lambda session: session.call(listed.name, arguments)))
+            failed, text = result_text(await self._ask(lambda session: session.call(listed.name, arguments)))
             text = masked(text, self._secrets.values())
             if failed:
                 raise ToolError(text or "it failed")
@@ -370,39 +370,3 @@ class _Busy(ToolError):
 
 class _LeftOut(Exception):
     """A tool is not shown to models. The message says why."""
-
-
-def _text(result: mcp_types.CallToolResult) -> tuple[bool, str]:
-    """Returns whether a tool says that it failed, and what it said as text."""
-    parts = list(filter(None, map(_part, result.content)))
-    if not parts and result.structured_content is not None:
-        parts = [json.dumps(result.structured_content, ensure_ascii=False)]
-    return bool(result.is_error), "\n".join(parts).translate(_CONTROLS)
-
-
-def _part(content: mcp_types.ContentBlock) -> str:
-    """Returns a text as it is, and of anything else what it is."""
-    match content.type:
-        case "text":
-            return content.text
-        case "image" | "audio":
-            return f"[{content.type}: {_kind(content.mime_type)}, {_bytes(content.data)}]"
-        case "resource_link":
-            return f"[resource: {_seen(content.uri)}, {_kind(content.mime_type)}]"
-    resource = content.resource
-    blob = getattr(resource, "blob", None)
-    if blob is None:
-        return str(getattr(resource, "text", ""))
-    return f"[resource: {_seen(resource.uri)}, {_kind(resource.mime_type)}, {_bytes(blob)}]"
-
-
-def _kind(mime_type: str | None) -> str:
-    return _seen(mime_type or "of unknown kind")
-
-
-def _bytes(encoded: str) -> str:
-    return f"{len(encoded) * 3 // 4 - encoded[-2:].count('=')} bytes"
-
-
-def _seen(text: str) -> str:
-    return clean(text, 200)

@@ -33,7 +33,7 @@ from serving.exports.splits import parse
 from serving.exports.writing import write
 from serving.quotas.quota import quota
 from serving.quotas.share import Want
-from serving.retrieval import index
+from serving.retrieval.chunk_table import access_digest
 from serving.retrieval.embed import Embedder
 from serving.retrieval.ingest import Ingestion
 from serving.security import erasure
@@ -286,7 +286,7 @@ def unlisted(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest(who: Principal) -> str:
-    return index._digest(user_name(who.user))
+    return access_digest(user_name(who.user))
 
 
 def shared_by(rows: dict[str, list[dict[str, Any]]], who: Principal) -> list[str]:
@@ -495,14 +495,14 @@ from tests.contract.retrieval.test_erasure import Stack
 async def run(url, folder, step):
     stack = Stack(Store(database=url, data=folder), Embedder())
     steps = 0
-    inner = stack.erasures._some_rows
+    inner = stack.erasures._removal._some_rows
     async def die(*given):
         nonlocal steps
         steps += 1
         if steps == step:
             os.kill(os.getpid(), signal.SIGKILL)
         return await inner(*given)
-    stack.erasures._some_rows = die
+    stack.erasures._removal._some_rows = die
     if step == 0:
         stack.database.rewrite = lambda: os.kill(os.getpid(), signal.SIGKILL)
     await stack.database.start()

@@ -164,7 +164,7 @@ async def test_one_that_fails_holds_up_nobody(made: Working) -> None:
 async def test_one_that_finds_no_database_keeps_its_place_for_a_while(
     made: Working, monkeypatch: pytest.MonkeyPatch, failures: int, place: bool
 ) -> None:
-    remove, kept, failed = made.erasures._remove, [], []
+    remove, kept, failed = made.erasures._removal.remove, [], []
 
     async def fail(context: JobContext, user: str) -> None:
         if len(failed) < failures:
@@ -173,7 +173,7 @@ async def test_one_that_finds_no_database_keeps_its_place_for_a_while(
         kept.append(await group_of(made.database, context.job))
         await remove(context, user)
 
-    monkeypatch.setattr(made.erasures, "_remove", fail)
+    monkeypatch.setattr(made.erasures._removal, "remove", fail)
     job = await made.request("a")
     async with made.working():
         await made.until(job, "succeeded")
@@ -221,13 +221,13 @@ async def test_an_export_that_is_being_written_is_waited_for(
         await finish.wait()
 
     monkeypatch.setattr(source, "completions", slow)
-    remove, removed = made.erasures._remove, []
+    remove, removed = made.erasures._removal.remove, []
 
     async def count(context: JobContext, user: str) -> None:
         removed.append(user)
         await remove(context, user)
 
-    monkeypatch.setattr(made.erasures, "_remove", count)
+    monkeypatch.setattr(made.erasures._removal, "remove", count)
     writing = asyncio.create_task(write(made.database, ORDER, tmp_path / "exports" / "out", None))
     await read.wait()
     job, next_job = await made.request("alice"), await made.request("nobody")

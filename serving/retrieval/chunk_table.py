@@ -1,0 +1,101 @@
+"""The rows of a collection's table: chunks as columns, and hits of what a search returns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from serving.retrieval.manifest import CollectionManifest
+from serving.retrieval.types import Chunk, Hit, prefix
+
+Vector = NDArray[np.float32]
+
+MANIFEST = b"headrace"
+"""The key of the manifest in a table's metadata."""
+
+ACCESS = pa.field("access", pa.string(), nullable=False)
+"""Digests of the names that may read a chunk (see `serving.store.access`), empty for the whole tenant.
+
+LanceDB's expressions, which no value can break out of, find a text in a text, but nothing in a list.
+"""
+
+
+def table_schema(manifest: CollectionManifest) -> pa.Schema:
+    """Returns the table's columns, with the manifest that says how the collection is built."""
+    columns = [
+        pa.field(name, pa.string(), nullable=False)
+        for name in ("chunk_id", "file_id", "tenant", "file_name", "title", "heading", "body")
+    ]
+    columns += [pa.field(name, pa.int64(), nullable=False) for name in ("start", "end", "ordinal")]
+    columns += [pa.field("page", pa.int32()), ACCESS]
+    columns.append(pa.field("vector", pa.list_(pa.float32(), manifest.dimensions), nullable=False))
+    return pa.schema(columns, metadata={MANIFEST: manifest.to_json().encode()})
+
+
+def chunk_rows(
+    tenant: str,
+    file_id: str,
+    file_name: str,
+    chunks: Sequence[Chunk],
+    vectors: Vector,
+    access: Sequence[str] | None,
+    schema: pa.Schema,
+) -> pa.Table:
+    """Returns the chunks of a file with their vectors; `access` are the names that may read them."""
+    n = len(chunks)
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
+    columns = {
+        "chunk_id": [f"{file_id}:{c.ordinal}" for c in chunks],
+        "file_id": [file_id] * n,
+        "tenant": [tenant] * n,
+        "file_name": [file_name] * n,
+        "title": [c.title for c in chunks],
+        "heading": [c.heading for c in chunks],
+        "body": [c.body for c in chunks],
+        "start": [c.start for c in chunks],
+        "end": [c.end for c in chunks],
+        "ordinal": [c.ordinal for c in chunks],
+        "page": [c.page for c in chunks],
+        "access": ["".join(map(access_digest, access or ()))] * n,
+        "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+    }
+    return pa.table(columns, schema=schema)
+
+
+def access_digest(name: str) -> str:
+    """Returns 128 bits of SHA-256 in hexadecimal, in brackets: no part of one is another's."""
+    return f"[{hashlib.sha256(name.encode()).hexdigest()[:32]}]"
+
+
+def row_dicts(table: pa.Table) -> list[dict[str, Any]]:
+    """Returns rows with their vectors as arrays; 38,400 Python floats would cost more than the search."""
+    vectors = table["vector"].combine_chunks()
+    matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1) if len(table) else []
+    rows: list[dict[str, Any]] = table.drop_columns(["vector"]).to_pylist()
+    for row, vector in zip(rows, matrix, strict=True):
+        row["vector"] = vector
+    return rows
+
+
+def row_hit(row: dict[str, Any], score: float, cosine: float, bm25: float) -> Hit:
+    """Returns the hit of a row, with its scores of fusion, similarity and words."""
+    title, heading = row["title"], row["heading"]
+    return Hit(
+        chunk_id=row["chunk_id"],
+        file_id=row["file_id"],
+        file_name=row["file_name"],
+        title=title,
+        heading=heading,
+        text=row["body"].removeprefix(prefix(title, heading)),
+        start=row["start"],
+        end=row["end"],
+        page=row["page"],
+        score=score,
+        dense_score=cosine,
+        bm25_score=bm25,
+    )
