@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.config import StackConfig
+
 ROOT = Path(__file__).parents[3]
 PAGES = [
     ROOT / "README.md",
@@ -127,14 +129,52 @@ def plain(markdown):
     return markdown.replace("`", "").replace("**", "")
 
 
+def _rows(page):
+    """The cells of all tables of a page, without the lines below their heads."""
+    lines = [line for line in (ROOT / page).read_text().splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if not line.startswith("| ---")]
+
+
 def test_the_glossary_has_each_term_once():
-    lines = (ROOT / "docs/reference/glossary.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
-    header, _, *entries = rows
+    header, *entries = _rows("docs/reference/glossary.md")
     assert header == ["term", "meaning"]
     terms = [term for term, _ in entries]
     assert terms == sorted(set(terms))
     assert all(meaning.endswith(".") for _, meaning in entries)
+
+
+def test_the_concepts_are_terms_of_the_glossary():
+    glossary = {term for term, _ in _rows("docs/reference/glossary.md")}
+    terms = [row[0] for row in _rows("docs/explanation/concepts.md") if row[0] != "term"]
+    assert len(terms) == len(set(terms)) > 20
+    assert set(terms) - glossary == set()
+
+
+_SETTING = re.compile(r"`headrace:([a-z_]+)((?:\.[a-z_]+)*)")
+
+
+def test_every_setting_that_a_page_names_is_there():
+    schema = StackConfig.model_json_schema()
+    unknown = {}
+    for page in PAGES:
+        for setting, path in _SETTING.findall(page.read_text()):
+            if page.name != "CHANGELOG.md" and not _is_there(schema, schema, [setting, *path.split(".")[1:]]):
+                unknown.setdefault(name(page), set()).add(setting + path)
+    assert unknown == {}
+
+
+def _is_there(root, schema, path):
+    """Whether a path of fields leads somewhere in a JSON Schema, whatever lists and choices are between."""
+    if not path:
+        return True
+    field = schema.get("properties", {}).get(path[0])
+    if field is not None and _is_there(root, field, path[1:]):
+        return True
+    inner = [*schema.get("anyOf", []), *schema.get("oneOf", []), *schema.get("allOf", [])]
+    inner += [schema[key] for key in ("items", "additionalProperties") if isinstance(schema.get(key), dict)]
+    if "$ref" in schema:
+        inner.append(root["$defs"][schema["$ref"].rpartition("/")[2]])
+    return any(_is_there(root, each, path) for each in inner)
 
 
 _ASKED = re.compile(r'(?:\bmodel=|"model": ?)"([^"]+)"')
