@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from serving.core.signals import end_at_term
-from serving.store.__main__ import main
 
 
 @click.command(
@@ -20,5 +19,7 @@ def export(context: click.Context, arguments: tuple[str, ...]) -> None:
 
     Unlike the other commands it reads the database, where it runs, and needs no API key.
     """
+    from serving.store.__main__ import main  # takes longer to import than any other command takes to run
+
     end_at_term()
     context.exit(main(["export", *arguments]))

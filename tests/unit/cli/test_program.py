@@ -129,3 +129,8 @@ def test_the_script_hands_on_its_arguments_through_a_link(tmp_path: Path) -> Non
     link.symlink_to(script)
     out = subprocess.check_output([link, "users", "create", "a b"], text=True)
     assert out.splitlines() == ["-P", "-m", "serving.cli", "users", "create", "a b"]
+
+
+def test_it_starts_without_what_export_alone_needs() -> None:
+    code = "import sys, serving.cli.__main__; print([m for m in ('sqlalchemy', 'alembic') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
