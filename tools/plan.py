@@ -19,6 +19,15 @@ from infra.targets.layout import CHECKOUT
 from tools.report import ToolError, say
 
 
+class StackFileLoader(yaml.SafeLoader):
+    """Reads a stack's file as Pulumi does: `on`, `off`, `yes` and `no` are text, as in YAML 1.2."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, shape) for tag, shape in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def settings(stack: str) -> dict[str, Any]:
     """Returns the settings in a stack's file without their namespace; encrypted values become the word `encrypted`.
 
@@ -26,7 +35,7 @@ def settings(stack: str) -> dict[str, Any]:
     """
     file = CHECKOUT / f"Pulumi.{stack}.yaml"
     try:
-        found = yaml.safe_load(file.read_text())["config"]
+        found = yaml.load(file.read_text(), StackFileLoader)["config"]  # noqa: S506 (a safe one)
         return {key.removeprefix(f"{NAMESPACE}:"): _without_secrets(value) for key, value in found.items()}
     except OSError:
         raise ToolError(f"{file.name} does not exist; examples are in examples/") from None
