@@ -107,6 +107,7 @@ def test_settings(documents: Path) -> dict[str, object]:
             *tutorial_assistants(),
             {"name": "plain", "model": "default", "prompt": "Be brief."},
             {"name": "terse", "model": "default", "prompt": "Be brief.", "temperature": 0, "max_tokens": 200},
+            {"name": "brief", "model": "default", "temperature": 0, "max_tokens": 24},
             {"name": "friend", "model": "default", "memory": {"kind": "facts"}},
             {"name": "reader", "model": "default", "knowledge": ["documents"], "temperature": 0, "max_tokens": 80},
         ],

@@ -3,51 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 
 import pytest
 
+from tests.sessions import Python
 from tests.stacks import CHECKOUT, TUTORIAL, blocks
-
-TYPED = """
-import sys
-session = {}
-for program in iter(sys.stdin.readline, ""):
-    exec(eval(program), session)
-    print("typed", flush=True)
-"""
-
-
-class Session:
-    """Python as a reader keeps it open: a program at a time, each with the names of those before it."""
-
-    def __init__(self, stack) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", TYPED],
-            env={**os.environ, "URL": stack.url, "KEY": stack.key},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def type(self, program: str) -> list[str]:
-        """Returns the lines that a program prints."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(repr(program) + "\n")
-        self._process.stdin.flush()
-        lines: list[str] = []
-        while (line := self._process.stdout.readline()) != "typed\n":
-            assert line, "the program failed"
-            lines.append(line.rstrip("\n"))
-        return lines
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 @dataclass
@@ -64,7 +27,7 @@ class Tour:
 def tour(stack, request, tmp_path_factory) -> Tour:
     folder = tmp_path_factory.mktemp("tutorial") / "miller"
     *programs, last = blocks(TUTORIAL, "python")
-    session = Session(stack)
+    session = Python({"URL": stack.url, "KEY": stack.key})
     try:
         lines = [line for program in programs for line in session.type(program)]
         rows = [] if request.config.getoption("--target") == "cluster" else _exported(stack, folder)

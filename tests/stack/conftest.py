@@ -21,12 +21,13 @@ ORDER = (
     "test_tutorial",
     "test_citations",
     "test_alerts",
+    "test_snippets",
     "test_faults",
     "test_ports",
     "test_end",
 )
 """Files of tests that ask the stack. The load of `mixed` begins in test_life and ends in test_alerts: what counts
-requests comes before, what kills after."""
+requests comes before, what kills after. Between them are the snippets of the documentation, which nobody waits for."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,0 +1,16 @@
+"""The snippets of the documentation work on a stack: each page's, in their order, as a reader types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import snippets
+from tests.stack.docs.reader import read
+from tests.stacks import Stack
+
+
+@pytest.mark.parametrize("page", [page for page in snippets.pages() if snippets.run_of(page)])
+def test_a_page_does_what_it_shows(page: str, stack: Stack, tmp_path: Path) -> None:
+    read(page, stack, tmp_path)

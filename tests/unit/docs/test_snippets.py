@@ -1,0 +1,88 @@
+"""No snippet of the documentation is forgotten: a test runs it, or it is listed with a reason. All are well formed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from monitoring.known import KNOWN
+from tests import snippets
+from tests.snippets import Snippet
+
+ALL = [one for page in snippets.pages() for one in snippets.of(page)]
+OF = {language: [one for one in ALL if one.language == language] for language in {one.language for one in ALL}}
+
+
+def test_every_snippet_says_its_language() -> None:
+    known = {*snippets.RUNNABLE, *snippets.SHOWN}
+    assert [str(one) for one in ALL if one.language not in known] == []
+    fences = sum((snippets.ROOT / page).read_text().count("```") for page in snippets.pages())
+    assert fences == 2 * len(ALL), "a fence that is no snippet"
+
+
+def test_code_is_fenced() -> None:
+    """What is only indented has no language."""
+    indented = re.compile(r"(?<=\n\n)    \S.*")
+    for page in snippets.pages():
+        text = (snippets.ROOT / page).read_text()
+        for one in snippets.of(page):
+            text = text.replace(one.text, "")
+        assert indented.findall(text) == [], page
+
+
+def test_what_is_listed_is_there() -> None:
+    """A snippet that was changed or moved is listed anew, or run from then on."""
+    for page, listed in snippets.NOT_RUN.items():
+        runnable = [one for one in snippets.of(page) if one.language in snippets.RUNNABLE]
+        assert runnable, page
+        for beginning in () if isinstance(listed, str) else listed:
+            assert sum(one.text.startswith(beginning) for one in runnable) == 1, (page, beginning)
+
+
+def test_what_is_run_is_shell_or_python() -> None:
+    """Of the other languages that readers run, each snippet is listed."""
+    run = [one for page in snippets.pages() for one in snippets.run_of(page)]
+    assert len(run) > 40
+    assert [str(one) for one in run if one.language not in ("sh", "python")] == []
+
+
+def test_what_cannot_work_as_it_stands_is_not_run() -> None:
+    """An ellipsis stands for what a reader puts in its place, unless the test of the page knows what."""
+    from tests.stack.docs.reader import PUT
+
+    for page in snippets.pages():
+        for one in snippets.run_of(page):
+            text = one.text
+            for shown in PUT.get(page, {}):
+                text = text.replace(shown, "")
+            assert "…" not in text, one
+            assert "..." not in text, one
+
+
+@pytest.mark.parametrize("snippet", [one for one in OF["sh"] if snippets.reason(one) != snippets.USAGE], ids=str)
+def test_shell_parses(snippet: Snippet) -> None:
+    done = subprocess.run(["bash", "-n"], input=snippet.text, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("snippet", OF["python"], ids=str)
+def test_python_compiles(snippet: Snippet) -> None:
+    compile(snippet.text, str(snippet), "exec")
+
+
+@pytest.mark.parametrize("snippet", OF["json"], ids=str)
+def test_json_parses(snippet: Snippet) -> None:
+    json.loads(snippet.text)
+
+
+_METRIC = re.compile(r"\b(?:headrace|ray|vllm|llamacpp|haproxy)[_:][a-z_:0-9]+|\b(?:llm|gpu|model|stack):[a-z_:0-9]+")
+
+
+@pytest.mark.parametrize("snippet", OF["promql"], ids=str)
+def test_queries_name_metrics_that_are_there(snippet: Snippet) -> None:
+    named = _METRIC.findall(snippet.text)
+    assert named
+    assert [name for name in named if name not in KNOWN] == []
