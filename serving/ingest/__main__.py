@@ -11,8 +11,8 @@ from pathlib import Path
 from serving.core.signals import end_at_term
 from serving.ingest.api import IngestError, Unavailable, connect
 from serving.ingest.folder import documents
-from serving.retrieval.parsers import folder_extensions
 from serving.ingest.reconcile import failures, reconcile
+from serving.retrieval.parsers import folder_extensions
 
 RETRY_S = 2.0
 

@@ -11,8 +11,38 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = frozenset(
     {
-        *("asked", "beside", "by", "called", "each", "every", "found", "given", "had", "has", "heard", "held", "it", "its"),
-        *("kept", "lost", "made", "of", "one", "other", "others", "ours", "over", "read", "said", "seen", "shown", "some"),
+        *(
+            "asked",
+            "beside",
+            "by",
+            "called",
+            "each",
+            "every",
+            "found",
+            "given",
+            "had",
+            "has",
+            "heard",
+            "held",
+            "it",
+            "its",
+        ),
+        *(
+            "kept",
+            "lost",
+            "made",
+            "of",
+            "one",
+            "other",
+            "others",
+            "ours",
+            "over",
+            "read",
+            "said",
+            "seen",
+            "shown",
+            "some",
+        ),
         *("taken", "that", "theirs", "them", "there", "together", "told", "wanted", "whole", "words"),
     }
 )
@@ -72,5 +102,7 @@ def test_no_two_classes_of_a_package_share_a_name(package: str) -> None:
 
 @pytest.mark.parametrize("package", ["bench", "monitoring", "tools"])
 def test_every_module_says_what_it_is(package: str) -> None:
-    silent = [str(path.relative_to(ROOT)) for path in files(package) if not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [
+        str(path.relative_to(ROOT)) for path in files(package) if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert silent == []

@@ -51,7 +51,9 @@ class ClusterStack:
         if "kubernetes" in loaded.invalid:
             return None
         content = loaded.secrets[KUBECONFIG].get_secret_value() if KUBECONFIG in loaded.secrets else ""
-        if loaded.config.target in PROVISIONED_TARGETS and not (content := str(workspace.outputs().get("kubeconfig", ""))):
+        if loaded.config.target in PROVISIONED_TARGETS and not (
+            content := str(workspace.outputs().get("kubeconfig", ""))
+        ):
             return None  # the cluster does not exist yet
         try:
             return cls(loaded.config, read_kubeconfig(loaded.config.kubernetes, content))

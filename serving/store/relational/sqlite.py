@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Engine, event
@@ -40,10 +41,16 @@ _BROKEN = {
 
 
 def prepare(url: URL) -> None:
-    """Makes the folder and an empty file that only its owner may read; keeps an existing file."""
+    """Makes the folder and an empty file that only its owner may read; keeps an existing file, and does not open it.
+
+    A process that closes any descriptor of a database loses all its locks on it, those of SQLite's open connections too
+    (https://sqlite.org/howtocorrupt.html, section 2.2): another process that closes its last connection would then take
+    the WAL away from under them.
+    """
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def configure(engine: Engine, *, busy_timeout_s: float, foreign_keys: bool = True) -> None:

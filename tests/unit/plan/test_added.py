@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pulumi
 import pytest
 import yaml
+from infra.targets.provisioned import Provisioned
 from pulumi import Output, ResourceOptions
 
 from infra import config_loader
@@ -23,7 +24,6 @@ from infra.gpu.placement import MAKERS, Maker
 from infra.gpu.pools import POOL_LABEL, NodePool
 from infra.mistakes import Mistake
 from infra.targets import kubernetes_stack
-from infra.targets.provisioned import Provisioned
 from infra.versions import Chart
 from serving.config import Strict
 from tests.examples import KUBECONFIG

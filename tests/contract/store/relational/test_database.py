@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from sqlalchemy import event
 
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
+from serving.store.conversations import Conversations
 from serving.store.errors import InvalidValue, StoreUnavailable
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
@@ -205,3 +208,17 @@ async def test_transactions_need_protection(database: Database) -> None:
     with pytest.raises(RuntimeError, match="uninterrupted"):
         async with database.write():
             pass
+
+
+CLOSES = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT 1 FROM meta').fetchall(); c.close()"
+
+
+@sqlite_only
+async def test_another_process_that_closes_the_database_leaves_the_wal(database: Database, url: str) -> None:
+    """It removes the WAL where it is the last; a second Database of this process must not make it look so."""
+    await Conversations(database).create(Principal("default", "ada", "key"))
+    wal = path_of(database).with_name(f"{path_of(database).name}-wal")
+    assert wal.exists()
+    async with Database(url):
+        await asyncio.to_thread(subprocess.run, [sys.executable, "-c", CLOSES, str(path_of(database))], check=True)
+        assert wal.exists()
