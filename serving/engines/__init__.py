@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from serving.engines.replica import EngineReplica
@@ -15,8 +16,8 @@ REPLICAS = {
 """By the engine of a model that Ray Serve runs, the class of its replicas; only they import it."""
 
 
-def replica_class(engine: str) -> type[EngineReplica]:
+def replica_class(engine: str) -> Callable[[Any], EngineReplica]:
     """Returns what holds an engine: it is made with the model's settings."""
     module, _, name = REPLICAS[engine].partition(":")
-    found: type[EngineReplica] = getattr(importlib.import_module(module), name)
+    found: Callable[[Any], EngineReplica] = getattr(importlib.import_module(module), name)
     return found

@@ -20,7 +20,7 @@ def push(archive: Path, name: str) -> str:
     repository, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:
         raise ToolError(f"{name} ends with no tag")
-    (entry,) = oci.manifests(archive)
+    (entry,) = oci.index_entries(archive)
     skopeo = shutil.which("skopeo")
     if skopeo is None:
         raise ToolError("skopeo is missing; install Debian's package skopeo")

@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tools import find
+from tools.binaries import find
 from tools.report import ToolError
 
 NAME = "headrace"

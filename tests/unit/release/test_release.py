@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools import find
-from tools.images.oci import ImageConfig, manifests, write_archive
+from tools.images.oci import ImageConfig, index_entries, write_archive
 from tools.images.push import push
 from tools.release import __main__ as release
 from tools.release import chart, versions
@@ -132,7 +132,7 @@ def image(tmp_path):
 def test_a_pushed_image_has_the_digest_of_its_archive(image, tmp_path, monkeypatch):
     program(tmp_path / "skopeo", f'echo "$@" > {tmp_path}/asked')
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    (entry,) = manifests(image)
+    (entry,) = index_entries(image)
     assert push(image, "ghcr.io/owner/serving:0.2.0") == f"ghcr.io/owner/serving@{entry['digest']}"
     asked = (tmp_path / "asked").read_text()
     assert asked == f"copy --preserve-digests oci-archive:{image} docker://ghcr.io/owner/serving:0.2.0\n"
