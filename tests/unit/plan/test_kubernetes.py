@@ -144,7 +144,7 @@ def test_with_a_store_the_stack_makes_no_secret(plan: Planner, kubeconfig: Path)
     config["assistants"] = []
     with pytest.raises(pulumi.RunError) as raised:
         plan(config, encrypted=("models",), stack="example")
-    assert "write {ref: file:/etc/headrace/secrets/model-r-api-key} in its place" in str(raised.value)
+    assert "replace it by {ref: file:/etc/headrace/secrets/model-r-api-key}" in str(raised.value)
     assert "planted" not in str(raised.value)
 
 
