@@ -133,7 +133,6 @@ FILES = 25
 LINES = 400
 LONG = {
     "infra/versions.py": 440,
-    "serving/store/relational/tables.py": 545,
 }
 """Files that are still to be divided, and lines that they have at most until then."""
 FULL: dict[str, int] = {}

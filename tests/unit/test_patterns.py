@@ -61,7 +61,7 @@ REASONS = {
     "security/tokens.py": "a token: anchored, three parts that dots divide",
     "store/objects/blobs.py": "an id: anchored, bounded",
     "store/objects/bucket.py": "reads what a client of an object store says",
-    "store/relational/tables.py": "ids: anchored, bounded; surrogates, a set of characters",
+    "store/relational/tables/base.py": "ids: anchored, bounded; surrogates, a set of characters",
     "store/relational/postgres.py": "reads what a database's client says",
     "store/tenants.py": "an id: anchored, bounded",
     "store/users.py": "an id: anchored, bounded",

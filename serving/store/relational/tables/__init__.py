@@ -1,0 +1,66 @@
+"""The tables. Every row carries its tenant; times are unix seconds.
+
+A change here needs a migration beside it: a test compares the two.
+"""
+
+from serving.store.relational.tables.answers import (
+    captures,
+    feedback,
+    idempotency_answers,
+    idempotency_keys,
+    responses,
+    used_approvals,
+)
+from serving.store.relational.tables.audit_log import audit, audit_pseudonyms
+from serving.store.relational.tables.background import RUNNING, UNFINISHED, exports, jobs
+from serving.store.relational.tables.base import CHECKED, ID, IDS, NAME, Base64, Id, Name, meta, metadata
+from serving.store.relational.tables.documents import files, vector_store_files, vector_stores
+from serving.store.relational.tables.history import (
+    conversation_items,
+    conversation_summaries,
+    conversations,
+    memories,
+    turn_vectors,
+)
+from serving.store.relational.tables.identity import keys, sessions, tenants, users
+from serving.store.relational.tables.metering import quota_streams, quota_windows, quotas, usage
+
+__all__ = [
+    "CHECKED",
+    "ID",
+    "IDS",
+    "NAME",
+    "RUNNING",
+    "UNFINISHED",
+    "Base64",
+    "Id",
+    "Name",
+    "audit",
+    "audit_pseudonyms",
+    "captures",
+    "conversation_items",
+    "conversation_summaries",
+    "conversations",
+    "exports",
+    "feedback",
+    "files",
+    "idempotency_answers",
+    "idempotency_keys",
+    "jobs",
+    "keys",
+    "memories",
+    "meta",
+    "metadata",
+    "quota_streams",
+    "quota_windows",
+    "quotas",
+    "responses",
+    "sessions",
+    "tenants",
+    "turn_vectors",
+    "usage",
+    "used_approvals",
+    "users",
+    "vector_store_files",
+    "vector_stores",
+]

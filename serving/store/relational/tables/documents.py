@@ -1,0 +1,58 @@
+"""Files, and the vector stores in which they are searched."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Index, String, Table, Text
+
+from serving.store.relational.tables.base import ID, NAME, metadata
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
+    Column("filename", NAME, nullable=False),
+    Column("purpose", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("kind", String(64), nullable=False),  # content type found by looking at the content
+    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
+    Column("created_at", Double, nullable=False),
+    Index("ix_files_tenant_created_at", "tenant", "created_at", "id"),
+)
+
+vector_stores = Table(
+    "vector_stores",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
+    Column("name", NAME, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
+    Column("created_at", Double, nullable=False),
+    Column("last_active_at", Double, nullable=False),
+    Index("ix_vector_stores_tenant_created_at", "tenant", "created_at", "id"),
+    Index("ix_vector_stores_tenant_name", "tenant", "name"),
+)
+
+vector_store_files = Table(
+    "vector_store_files",
+    metadata,
+    Column("vector_store_id", ID, ForeignKey("vector_stores.id"), primary_key=True),
+    Column("file_id", ID, ForeignKey("files.id"), primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("chunking", JSON, nullable=False),
+    Column("usage_bytes", BigInteger, nullable=False),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("job_id", ID, nullable=False),  # the ingestion whose end decides the status
+    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
+    Column("created_at", Double, nullable=False),
+    Index("ix_vector_store_files_file_id", "file_id"),
+    Index("ix_vector_store_files_job_id", "job_id"),
+)

@@ -1,0 +1,75 @@
+"""What was said, and what memory keeps of it."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Index, String, Table, Text
+
+from serving.store.relational.tables.base import CHECKED, ID, NAME, Base64, metadata
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
+    Column("metadata", JSON, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),  # number of its newest item; never given again
+    Column("last_turn", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("ix_conversations_tenant_created_at", "tenant", "created_at", "id"),
+)
+
+conversation_items = Table(
+    "conversation_items",
+    metadata,
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", ID, nullable=False, unique=True),
+    Column("tenant", NAME, nullable=False),
+    Column("turn", BigInteger, nullable=False),
+    Column("body", JSON, nullable=False),  # OpenAI's item without its id; what a message says is a list of typed parts
+    Column("created_at", Double, nullable=False),
+    Column("checked", CHECKED),
+    Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),  # turns are counted in it alone
+)
+
+conversation_summaries = Table(
+    "conversation_summaries",
+    metadata,
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),  # number of the last item that it covers
+    Column("updated_at", Double, nullable=False),
+)
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("assistant", NAME, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("key", String(64), nullable=False),  # SHA-256 of the text, whatever its case: each is there once
+    Column("made_by", String(16), nullable=False),
+    Column("conversation_id", ID),  # where it was found; no reference, for it outlives the conversation
+    Column("created_at", Double, nullable=False),
+    Index("uq_memories_key", "tenant", "user", "assistant", "key", unique=True),
+    Index("ix_memories_tenant_created_at", "tenant", "user", "created_at", "id"),
+)
+
+turn_vectors = Table(
+    "turn_vectors",
+    metadata,
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("turn", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("assistant", NAME, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),  # number of the turn's last item when it was embedded
+    Column("embedder", String(64), nullable=False),
+    Column("vector", Base64, nullable=False),  # little-endian float16
+    Column("created_at", Double, nullable=False),
+    Index("ix_turn_vectors_user", "tenant", "user", "assistant", "created_at"),
+)
