@@ -31,7 +31,10 @@ def text(groups: Iterable[Group], runbooks: str = RUNBOOKS) -> str:
 
 
 def promtest(groups: Iterable[Group], rules: str = "rules.yaml") -> dict[str, Any]:
-    """Returns a file for `promtool test rules`, with both cases of each alert; `rules` is the rule file's path."""
+    """Returns a file for `promtool test rules`, with both cases of each alert; `rules` is the rule file's path.
+
+    Only tests call it. It is here because the cases belong to the alerts.
+    """
     alerts = [rule for group in groups for rule in group.rules if isinstance(rule, Alert)]
     return {
         "rule_files": [rules],

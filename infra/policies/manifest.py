@@ -94,14 +94,6 @@ def from_manifest(document: Mapping[str, Any]) -> PlannedResource:
     return PlannedResource(f"{PREFIX}{version}:{kind}", str(lookup(document, "metadata", "name") or ""), document)
 
 
-def from_engine(
-    token: str, name: str, props: Mapping[str, Any], *, urn: str = "", provider: str | None = None
-) -> PlannedResource:
-    """Creates a resource from properties in the notation of Pulumi's engine."""
-    known = from_engine_value(props)
-    return PlannedResource(token, name, known if isinstance(known, Mapping) else {}, urn, provider, marks_secrets=True)
-
-
 def from_engine_value(value: Any) -> Any:
     """Converts a value of Pulumi's engine to a copy in the notation of `infra.policies.values`."""
     if isinstance(value, str):

@@ -310,18 +310,6 @@ class VectorStores:
         return Page([build(VectorStoreFile, row) for row in found.items], found.has_more)
 
     @uninterrupted
-    async def cancel_file(self, principal: Principal, id: str, file_id: str) -> VectorStoreFile:
-        """Cancels a file's ingestion; one that is running ends when its worker notices."""
-        async with self._database.write() as connection:
-            await lock(connection, "group", id)
-            await rows.require_change(connection, principal, id)
-            found = await rows.get_file(connection, principal, id, file_id)
-            if found is None:
-                raise NotFound("vector store file", file_id)
-            await self._jobs.cancel(principal, found.job_id, connection=connection)
-            return await rows.get_file(connection, principal, id, file_id) or found
-
-    @uninterrupted
     async def detach(self, principal: Principal, id: str, file_id: str) -> None:
         """Takes a file out of the store and enqueues the removal of its chunks. Raises `NotFound` or `NotOwner`."""
         async with self._database.write() as connection:

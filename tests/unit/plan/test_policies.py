@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from infra.policies.catalogue import evaluate
-from infra.policies.manifest import PlannedResource, from_engine
+from infra.policies.manifest import PlannedResource
 from infra.policies.values import SecretValue
 from tests.examples import EXAMPLES, KUBECONFIG, MADE, settings
+from tests.unit.policies.engine import from_engine
 
 
 def resources(planned: Any) -> Iterator[PlannedResource]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from infra.policies.manifest import PlannedResource, from_engine, from_manifest
+from infra.policies.manifest import PlannedResource, from_manifest
 from infra.policies.values import UNKNOWN
+from tests.unit.policies.engine import from_engine
 from tests.unit.policies.whole import (
     CONTAINER,
     DIGEST,
