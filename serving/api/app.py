@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,6 +29,7 @@ from serving.api.resumable import detaching
 from serving.api.scopes import require
 from serving.api.services import Services
 from serving.config import Cors
+from serving.core.ids import new_request_id
 from serving.core.principal import Principal
 from serving.core.uninterrupted import finish
 from serving.metering import charge
@@ -117,7 +117,7 @@ class Api:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, *, unclear: bool = False) -> None:
         given = _request_id(scope)
-        x = HttpExchange(given or secrets.token_hex(12), receive, send, method=scope["method"], tls=over_tls(scope))
+        x = HttpExchange(given or new_request_id(), receive, send, method=scope["method"], tls=over_tls(scope))
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
         with traced(self._services.tracer, x, scope):
@@ -312,4 +312,4 @@ def _request_id(scope: Scope) -> str | None:
         if name == b"x-request-id":
             given: str = value.decode("latin-1")
             return given if _REQUEST_ID.fullmatch(given) else None
-    return secrets.token_hex(12)
+    return new_request_id()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -85,10 +84,6 @@ class Exchange(ABC):
         """Books that a request to a route began."""
         self.route = route
         metrics.child(metrics.requests_started, route).inc()
-
-    def new_id(self, prefix: str) -> str:
-        """Returns a fresh object id."""
-        return f"{prefix}-{secrets.token_hex(12)}"
 
     def fail(self, error: ApiError) -> None:
         """Notes the error that it ends with: a failure where it is ours or the answer had begun, else a refusal."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from serving.core.ids import new_id
 from serving.inference.exchange import Exchange
 from serving.metering.cost import Cost
 from serving.store.captures import Ending
@@ -48,7 +49,7 @@ def blocked(x: Exchange) -> Outcome:
     report = x.guard.report if x.guard is not None else []
     said = {"role": "assistant", "content": "", "headrace": {"guardrails": report}}
     choice = {"index": 0, "message": said, "finish_reason": "content_filter"}
-    return Outcome(x.new_id("blocked"), "error", {}, [choice], {}, code="content_filter")
+    return Outcome(new_id("blocked"), "error", {}, [choice], {}, code="content_filter")
 
 
 def ending(choices: Sequence[dict[str, Any]]) -> Ending:

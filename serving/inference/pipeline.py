@@ -8,6 +8,7 @@ from typing import Any
 
 from serving.assistants.sandbox.pool import SandboxOf
 from serving.config import Limits, React, Reasoning
+from serving.core.ids import new_id
 from serving.engines.client import EngineClient
 from serving.engines.router import Route
 from serving.guardrails.history import CleanTexts, HistoryChecker
@@ -222,7 +223,7 @@ class Pipeline:
             document["logprobs"] = body.logprobs
         return GenerationJob(
             path="/completions",
-            id=x.new_id("cmpl"),
+            id=new_id("cmpl"),
             route=route,
             document=document,
             stream=body.stream,

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from serving.assistants.memory.history import ChainHistory, ConversationHistory, History
 from serving.config import Instructions, Limits
+from serving.core.ids import new_id
 from serving.engines.endpoint import Endpoint
 from serving.engines.router import Route
 from serving.guardrails.history import HistoryChecker
@@ -83,7 +84,7 @@ class ChatForm:
         turn = None
         if body.conversation is not None:
             turn = ChatTurn(self._sources, x.caller, route.assistant, body, instructions=instructions, screen=screen)
-        return Asked(x.new_id("chatcmpl"), body, body, turn, turn, None, {}, "messages", searches=True)
+        return Asked(new_id("chatcmpl"), body, body, turn, turn, None, {}, "messages", searches=True)
 
 
 class ResponseForm:
