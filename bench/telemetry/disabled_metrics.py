@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from serving.inference.exchange import Exchange
 from serving.telemetry import metrics
@@ -26,9 +26,9 @@ def disable_metrics() -> None:
     """
     nothing = _NullSeries()
     for kind, verbs in (
-        (metrics.Counter, ("inc",)),
+        (Counter, ("inc",)),
         (Gauge, ("inc", "dec", "set")),
-        (metrics.Histogram, ("observe",)),
+        (Histogram, ("observe",)),
     ):
         for verb in verbs:
             setattr(kind, verb, getattr(_NullSeries, verb))

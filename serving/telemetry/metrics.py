@@ -8,43 +8,55 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, cast, overload
 
-import prometheus_client
 import prometheus_client.values
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from serving.telemetry import catalogue as c
 from serving.telemetry import holders, values
+from serving.telemetry.values import Value
 
 if values.FOLDER is not None:
     HELD = holders.hold(Path(values.FOLDER))
-prometheus_client.values.ValueClass = values.Value
+prometheus_client.values.ValueClass = Value
 
 
-class Counter(prometheus_client.Counter):
-    """One that looks at less each time: that it has its labels is known by its having a value."""
+class Count:
+    """A counter with its labels. It looks at less each time than the library's, which asks whether it has them."""
 
-    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
-        """Adds `amount`; files hold no exemplars."""
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Value) -> None:
+        self._value = value
+
+    def inc(self, amount: float = 1) -> None:
+        """Adds `amount`."""
         if amount < 0:
             raise ValueError("a counter only grows")
         self._value.inc(amount)
 
 
-class Histogram(prometheus_client.Histogram):
-    """As `Counter`."""
+class Observations:
+    """A histogram with its labels. As `Count`; and a bucket is looked for by halves."""
 
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+    __slots__ = ("bounds", "buckets", "total")
+
+    def __init__(self, total: Value, buckets: Sequence[Value], bounds: Sequence[float]) -> None:
+        self.total = total
+        self.buckets = buckets
+        self.bounds = bounds
+
+    def observe(self, amount: float) -> None:
         """Adds `amount` to the sum, and one to its bucket."""
         observe(((self, amount),))
 
 
-def observe(observed: Iterable[tuple[Histogram, float]]) -> None:
+def observe(observed: Iterable[tuple[Observations, float]]) -> None:
     """Observes an amount in each; one by one takes twice the time."""
-    values.observe([(h._sum, h._buckets[bisect_left(h._upper_bounds, amount)], amount) for h, amount in observed])
+    values.observe([(h.total, h.buckets[bisect_left(h.bounds, amount)], amount) for h, amount in observed])
 
 
 def _counter(m: c.Metric) -> Counter:
@@ -143,13 +155,33 @@ def backup_age_seconds() -> Gauge:
     return _shared(c.BACKUP_AGE_SECONDS)
 
 
-Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
+class _Child(Protocol):
+    @overload
+    def __call__(self, metric: Counter, /, *labels: str) -> Count: ...
+    @overload
+    def __call__(self, metric: Histogram, /, *labels: str) -> Observations: ...
+    @overload
+    def __call__(self, metric: Gauge, /, *labels: str) -> Gauge: ...
 
 
-@functools.lru_cache(maxsize=4096)
-def child(metric: Labelled, *labels: str) -> Labelled:
-    """Returns `metric.labels(*labels)`, found faster; label sets are bounded."""
-    return metric.labels(*labels)
+def _child(metric: Counter | Histogram | Gauge, *labels: str) -> Count | Observations | Gauge:
+    labelled = metric.labels(*labels)
+    if isinstance(labelled, Gauge):
+        return labelled
+    [family] = labelled.collect()
+    if isinstance(labelled, Counter):
+        return Count(values.made(f"{family.name}_total", labels))
+    buckets = f"{family.name}_bucket"
+    bounds = [sample.labels["le"] for sample in family.samples if sample.name == buckets]
+    return Observations(
+        values.made(f"{family.name}_sum", labels),
+        [values.made(buckets, (*labels, bound)) for bound in bounds],
+        [float(bound) for bound in bounds],
+    )
+
+
+child = cast(_Child, functools.lru_cache(maxsize=4096)(_child))
+"""Returns a metric with its labels, found and written faster than `metric.labels(*labels)`; label sets are bounded."""
 
 
 def introduce(models: Iterable[str], assistants: Iterable[str] = (), tools: Iterable[str] = ()) -> None:

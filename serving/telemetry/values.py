@@ -6,7 +6,9 @@ taken from the streams. docs/decisions/0010-what-telemetry-costs.md has the figu
 
 from __future__ import annotations
 
+import mmap
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -19,8 +21,44 @@ FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 
 _DOUBLE = 8
 _LOCK = Lock()
-_FILES: dict[str, MmapedDict] = {}
-_CELLS: dict[str, memoryview[float]] = {}
+
+
+class _File:
+    """A file of the library's, which makes room in it; mapped once more, so that values are changed in place.
+
+    As `MmapedDict` says, a file begins with the number of bytes that are used, and ends with the newest value and its
+    time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._rooms = MmapedDict(str(path))  # type: ignore[no-untyped-call]
+        there = MmapedDict.read_all_values_from_file(str(path))  # type: ignore[no-untyped-call]
+        self._places: dict[str, int] = {key: at // _DOUBLE for key, _value, _time, at in there}
+        self._file = path.open("r+b")
+        self._map()
+
+    def _map(self) -> None:
+        self._bytes = mmap.mmap(self._file.fileno(), 0)
+        self.cells: memoryview[float] = memoryview(self._bytes).cast("d")
+
+    def place(self, key: str) -> int:
+        """Returns where in `cells` the value of a key is, and its time behind it."""
+        if key not in self._places:
+            self._rooms.read_value(key)  # type: ignore[no-untyped-call]
+            used = int.from_bytes(self._bytes[:4], sys.byteorder)
+            self._places[key] = used // _DOUBLE - 2
+            if used > len(self._bytes):  # an older mapping is of the beginning, and stays as true
+                self._map()
+        return self._places[key]
+
+
+_FILES: dict[str, _File] = {}
+_MADE: dict[tuple[str, tuple[str, ...]], Value] = {}
+
+
+def made(name: str, labels: tuple[str, ...]) -> Value:
+    """Returns the value that the library made for a sample. Raises `KeyError`."""
+    return _MADE[name, labels]
 
 
 class Value:
@@ -39,6 +77,7 @@ class Value:
         multiprocess_mode: str = "",
         **_: Any,
     ) -> None:
+        _MADE[name, tuple(labelvalues)] = self
         if FOLDER is None:
             self._cells, self._at = memoryview(bytearray(2 * _DOUBLE)).cast("d"), 0
             return
@@ -48,13 +87,9 @@ class Value:
             file = _FILES.get(kind)
             if file is None:
                 path = Path(FOLDER, f"{kind}_{os.getpid()}.db")
-                file = _FILES[kind] = MmapedDict(str(path))  # type: ignore[no-untyped-call]
-            file.read_value(key)  # type: ignore[no-untyped-call]
-            # A file that grows is mapped anew: an older mapping is of its beginning, and stays as true.
-            if kind not in _CELLS or _CELLS[kind].obj is not file._m:
-                _CELLS[kind] = memoryview(file._m).cast("d")
-            self._cells = _CELLS[kind]
-            self._at = file._positions[key] // _DOUBLE
+                file = _FILES[kind] = _File(path)
+            self._at = file.place(key)
+            self._cells = file.cells
 
     def inc(self, amount: float) -> None:
         """Adds to it. A reader sees the old value or the new one: 8 aligned bytes are written at once."""
