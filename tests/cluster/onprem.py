@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,11 +137,3 @@ class Whole(Stack):
 
     def kubeconfig(self) -> str:
         return self.pulumi("stack", "output", "kubeconfig", "--show-secrets")
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits for something that takes its time."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it does not come true"
-        time.sleep(0.3)

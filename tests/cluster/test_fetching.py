@@ -19,7 +19,8 @@ from infra.providers.problem import Problem
 from infra.providers.resource import Task
 from tests.cluster import onprem
 from tests.cluster.listing import listing
-from tests.cluster.onprem import running, until
+from tests.cluster.onprem import running
+from tests.wait import eventually
 from tools.cluster import bundle as bundles
 from tools.cluster.images import TOOLS
 from tools.cluster.onprem import host
@@ -80,7 +81,7 @@ def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, d
     digests = OfflineBundle.open(str(bundle)).digests
     assert digests.keys() | {f"{TOOLS.rpartition(':')[0]}@{digests[TOOLS]}"} <= set(present)
     resource.delete("op-w2", good, task)
-    until(lambda: listing(machine) == before)
+    eventually(lambda: listing(machine) == before)
     assert resource.read("op-w2", good).id is None
 
     script = "useradd -m ann; cp -r ~root/.ssh ~ann/; chown -R ann ~ann/.ssh"

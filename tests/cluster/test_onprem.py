@@ -27,8 +27,9 @@ from tests.cluster import onprem
 from tests.cluster.cuts import KINDS, Cut, kill, seeded, up_but
 from tests.cluster.images import Image
 from tests.cluster.listing import differences, listings
-from tests.cluster.onprem import VIRTUAL_IP, Whole, running, until
+from tests.cluster.onprem import VIRTUAL_IP, Whole, running
 from tests.servers import Postgres
+from tests.wait import eventually
 from tools import charts
 from tools.binaries import find
 from tools.cluster import bundle as bundles
@@ -195,7 +196,9 @@ def test_no_secret_is_in_the_state_in_plain_text(small: Site) -> None:
         )
     secrets = small.stack.kubectl("get", "secrets", "--namespace=kube-system", "-o=name")
     assert "kubeadm-certs" not in secrets
-    until(lambda: "bootstrap-token" not in small.stack.kubectl("get", "secrets", "--namespace=kube-system"), 90)
+    eventually(
+        lambda: "bootstrap-token" not in small.stack.kubectl("get", "secrets", "--namespace=kube-system"), seconds=90
+    )
 
 
 def test_network_policies_hold(small: Site) -> None:
@@ -210,7 +213,7 @@ def test_network_policies_hold(small: Site) -> None:
     def gets(name: str, within_s: int = 2) -> bool:
         return "up" in k("exec", name, "--", "curl", f"-sm{within_s}", f"http://{address}:8080", check=False)
 
-    until(lambda: gets("friend") and gets("stranger"))
+    eventually(lambda: gets("friend") and gets("stranger"))
     assert "kubernetes.default" in k("exec", "friend", "--", "getent", "hosts", "kubernetes.default.svc.cluster.local")
     small.stack.apply(
         {
@@ -223,10 +226,10 @@ def test_network_policies_hold(small: Site) -> None:
             },
         },
     )
-    until(lambda: not any(gets("stranger") for _ in range(3)))
+    eventually(lambda: not any(gets("stranger") for _ in range(3)))
     assert gets("friend", within_s=30)
     k("delete", "networkpolicy", "web")
-    until(lambda: gets("stranger"))
+    eventually(lambda: gets("stranger"))
     k("delete", "pod", "--all", "--wait")
 
 
@@ -264,7 +267,7 @@ def test_a_claim_gets_a_volume_of_the_node(small: Site) -> None:
     k("wait", "--for=condition=Ready", "pod", "writer", "--timeout=60s")
     number = k("get", "pvc", "data", "-o=jsonpath={.spec.volumeName}").rpartition("-")[2]
     kept = f"{STORAGE['path']}/{number}/file"
-    until(lambda: small.machines["op-w1"].run(["cat", kept], check=False).stdout == "kept\n")
+    eventually(lambda: small.machines["op-w1"].run(["cat", kept], check=False).stdout == "kept\n")
     k("delete", "pod", "writer", "--wait")
     k("delete", "pvc", "data", "--wait")
     small.machines["op-w1"].run(["rm", kept])
@@ -298,8 +301,8 @@ def test_a_machine_that_restarts_comes_back(small: Site) -> None:
     small.machines["op-w1"].down()
     since = datetime.now(UTC).isoformat()
     small.machines["op-w1"].up()
-    until(lambda: small.ready()["op-w1"], 120)
-    until(lambda: small.serves(since), 600)
+    eventually(lambda: small.ready()["op-w1"], seconds=120)
+    eventually(lambda: small.serves(since), seconds=600)
     assert is_cited(small.stack.up("--expect-no-changes"))
 
 
@@ -344,12 +347,12 @@ def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
         assert made.ready() == dict.fromkeys(names, True)
         made.stack.up("--expect-no-changes")
         kill(made.machines["op-cp1"])
-        until(lambda: bool(made.stack.kubectl("get", "--raw=/readyz", check=False)), 60)
+        eventually(lambda: bool(made.stack.kubectl("get", "--raw=/readyz", check=False)), seconds=60)
         made.stack.apply(_pod("after", {}))
         made.stack.kubectl("wait", "--for=condition=Ready", "pod", "after", "--timeout=90s")
-        until(lambda: not made.ready()["op-cp1"], 120)
+        eventually(lambda: not made.ready()["op-cp1"], seconds=120)
         made.machines["op-cp1"].up()
-        until(lambda: all(made.ready().values()), 180)
+        eventually(lambda: all(made.ready().values()), seconds=180)
         made.stack.destroy()
         for each in made.machines:
             assert differences(made.machines[each], made.before) == ([], []), each
