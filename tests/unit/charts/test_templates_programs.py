@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+PACKAGES = ("serving.ingest", "serving.store")
+
 
 class Parsed(Exception):
     """The program has read its arguments."""
@@ -35,7 +37,7 @@ def test_programs_take_their_arguments(full, monkeypatch):
             continue  # What it runs is tested below.
         python, flag, module, *arguments = (*command, *container.get("args", ()))
         assert (python, flag) == ("python", "-m"), name
-        program = importlib.import_module(f"{module}.__main__" if module == "serving.store" else module)
+        program = importlib.import_module(f"{module}.__main__" if module in PACKAGES else module)
         with pytest.raises(Parsed):
             program.main(arguments)
         seen.add((module, arguments[0].partition("=")[0]))
