@@ -304,7 +304,6 @@ async def test_changes_that_meet_neither_hang_nor_break(url: str, database: Data
             lambda: stores.attach(alice, store, file),
             lambda: stores.attach(alice, store, file, attributes={"n": number}),
             lambda: stores.detach(alice, store, file),
-            lambda: stores.cancel_file(alice, store, file),
             lambda: jobs.claim(["ingest_file", "unindex_file"], "w", 60),
         ]
         if number % 25 == 0:
