@@ -194,9 +194,9 @@ def environment(file: str) -> list[str]:
 
 def test_what_a_stack_runs_is_found():
     assert {
-        "tools/stack.py",
+        "tools/stack/verbs.py",
         "tools/plan.py",
-        "tools/find.py",
+        "tools/binaries/find.py",
         "monitoring/status/app.py",
         "serving/app.py",
     } <= running()

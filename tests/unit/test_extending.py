@@ -20,7 +20,7 @@ from infra.addons.addon import Addon
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
 from infra.versions import Chart
-from serving import app, ingest
+from serving import app
 from serving.assistants.tools import catalogue
 from serving.assistants.tools.mcp import McpServers
 from serving.assistants.tools.tool import MadeTools, Parameters, Tool, Toolbox
@@ -42,6 +42,7 @@ from serving.engines import REPLICAS, replica_class
 from serving.engines.pool import Engines
 from serving.engines.replica import EngineReplica
 from serving.engines.router import ModelRouter
+from serving.ingest import folder
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
@@ -163,7 +164,7 @@ def test_a_document_format_is_taken_out_of_a_folder(tmp_path: Path) -> None:
     for name in ("a.md", "b.srt", "c.sub", "d.pptx", "e.exe"):
         (tmp_path / name).write_text(name)
     said: list[str] = []
-    assert list(ingest.documents(tmp_path, every_kind=False, say=said.append)) == ["a.md", "b.srt", "d.pptx"]
+    assert list(folder.documents(tmp_path, every_kind=False, say=said.append)) == ["a.md", "b.srt", "d.pptx"]
     assert said == ["left out, empty or of another kind: c.sub, e.exe"]
     assert list(documents.documents(tmp_path, ["."])) == ["a.md", "b.srt", "d.pptx"]
 
@@ -246,7 +247,7 @@ def test_a_kind_of_tool_is_offered_to_whom_it_is_there_for() -> None:
 
 def test_pods_may_reach_what_a_kind_of_tool_reaches() -> None:
     config = StackConfig(target="kubeconfig").model_copy(update={"tools": (DICE,)})
-    [rule] = network.peers(config, kuberay.KUBERAY, monitoring.MONITORING)["models"]
+    [rule] = network.policy_values(config, kuberay.KUBERAY, monitoring.MONITORING)["models"]
     assert rule == {"to": [network.ANYWHERE], "ports": [{"protocol": "TCP", "port": 8443}]}
 
 
@@ -371,7 +372,7 @@ TIDES = Addon(
 def test_a_mirror_needs_what_an_addon_pulls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror, "ADDONS", (*ADDONS, TIDES))
     config = StackConfig(target="kubeconfig").model_copy(update={"addons": MoreAddons()})
-    added = set(mirror.items(config)) - {("image", mirror.chart.image(config.image), "")}
+    added = set(mirror.items(config)) - {("image", mirror.chart.image_reference(config.image), "")}
     assert {("image", "ghcr.io/tides/tides:1", ""), ("chart", "https://charts.example.com tides 1.2.3", "")} <= added
     off = config.model_copy(update={"addons": MoreAddons(tides="off")})
     assert not [item for item in mirror.items(off) if "tides" in item[1]]

@@ -48,10 +48,10 @@ FORBIDDEN = frozenset(
 )
 """Participles, prepositions and pronouns, which do not tell what a function returns or a module contains."""
 EXCEPTIONS = {
-    "bench": {"each", "every", "one", "whole"},
-    "infra": {"by", "heard", "held", "made", "over", "read", "seen"},
+    "bench": {"each", "every", "one", "others", "whole"},
+    "infra": {"by", "found", "heard", "held", "made", "over", "read", "seen"},
     "monitoring": {"each", "every", "one"},
-    "tools": {"each", "every", "one", "words"},
+    "tools": {"each", "has", "other", "every", "one", "words"},
     "serving": FORBIDDEN - {"of", "shown", "theirs"},
 }
 """By package, which of these it may use: `read` is an operation of Pulumi's providers."""

@@ -19,7 +19,7 @@ def sources() -> str:
 
 
 def test_every_environment_of_a_test_is_prepared() -> None:
-    made = set(re.findall(r'environment\.locked\("([\w-]+)"\)', sources()))
+    made = set(re.findall(r'environment\.locked_environment\("([\w-]+)"\)', sources()))
     assert {"test-s3", "comply"} <= made
     assert {f"environment of {name}" for name in made - SOAKED} <= NAMES
 

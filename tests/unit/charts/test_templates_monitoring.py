@@ -129,9 +129,9 @@ def test_selectors_select_as_in_kubernetes(expression, labels, kept, monitor):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        (("spec", "jobLabel"), "spec.jobLabel is not translated"),
-        (("spec", "podMetricsEndpoints", 0, "scheme"), r"spec.podMetricsEndpoints\[0\].scheme is not translated"),
-        (("spec", "selector", "other"), "spec.selector.other is not translated"),
+        (("spec", "jobLabel"), "spec.jobLabel is not supported"),
+        (("spec", "podMetricsEndpoints", 0, "scheme"), r"spec.podMetricsEndpoints\[0\].scheme is not supported"),
+        (("spec", "selector", "other"), "spec.selector.other is not supported"),
     ],
 )
 def test_what_is_not_translated_is_said(path, message, monitor):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from monitoring.known import KNOWN
-
 from monitoring.alerts import GROUPS
 from monitoring.autoscaling import autoscaling_target
+from monitoring.known_series import KNOWN
 from monitoring.objectives import OBJECTIVES
 from tools.plan import plan
 

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from infra.cluster_config import MOUNTED
+from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import BELONGS, CLUSTERS, NAMESPACE
 from infra.config_loader import load
 from tests import snippets
@@ -131,7 +131,7 @@ def test_there_are_many() -> None:
 def test_settings_have_no_mistake(page: str) -> None:
     blocks = [one for one in BLOCKS if one.page == page and first_key(one) not in {*OTHERS, *CHART}]
     for snippet, state in stacks(page, blocks):
-        loaded = load(deepcopy(state), frozenset(state), MOUNTED)
+        loaded = load(deepcopy(state), frozenset(state), MOUNTED_SECRETS)
         assert [str(mistake) for mistake in loaded.mistakes] == [], str(snippet)
 
 
@@ -142,7 +142,7 @@ def test_a_mistake_is_found() -> None:
         ("config:\n  headrace:retention: {captures: -1}\n", "retention.captures"),
     ):
         ((_, state),) = stacks("docs/page.md", [Snippet("docs/page.md", 1, "yaml", text)])
-        assert said in " ".join(map(str, load(state, frozenset(state), MOUNTED).mistakes))
+        assert said in " ".join(map(str, load(state, frozenset(state), MOUNTED_SECRETS).mistakes))
 
 
 @pytest.mark.parametrize("snippet", [one for one in BLOCKS if first_key(one) in CHART], ids=str)

@@ -7,8 +7,8 @@ import re
 import subprocess
 
 import pytest
-from monitoring.known import KNOWN
 
+from monitoring.known_series import KNOWN
 from tests import snippets
 from tests.snippets import Snippet
 

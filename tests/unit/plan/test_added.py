@@ -11,7 +11,6 @@ from typing import Any, Literal
 import pulumi
 import pytest
 import yaml
-from infra.targets.provisioned import Provisioned
 from pulumi import Output, ResourceOptions
 
 from infra import config_loader
@@ -24,6 +23,7 @@ from infra.gpu.placement import MAKERS, Maker
 from infra.gpu.pools import POOL_LABEL, NodePool
 from infra.mistakes import Mistake
 from infra.targets import kubernetes_stack
+from infra.targets.provisioned_cluster import ProvisionedCluster
 from infra.versions import Chart
 from serving.config import Strict
 from tests.examples import KUBECONFIG
@@ -49,9 +49,9 @@ class NimbusCluster(pulumi.ComponentResource):
         ]
 
 
-def provision(config: WithNimbus, stack: str) -> Provisioned:
+def provision(config: WithNimbus, stack: str) -> ProvisionedCluster:
     made = NimbusCluster(config.nimbus, config.node_pools)
-    return Provisioned(Output.secret("a kubeconfig"), stack, made, made.pools, storage_class="mist")
+    return ProvisionedCluster(Output.secret("a kubeconfig"), stack, made, made.pools, storage_class="mist")
 
 
 def mistakes(settings: Nimbus, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import find
+from tools.binaries import find
 from tools.images.oci import ImageConfig, index_entries, write_archive
 from tools.images.push import push
 from tools.release import __main__ as release

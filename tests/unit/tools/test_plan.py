@@ -55,7 +55,7 @@ def test_words_that_yaml_once_took_for_booleans_are_words(tmp_path: Path, monkey
     monkeypatch.setattr(plan, "CHECKOUT", tmp_path)
     (tmp_path / "Pulumi.mine.yaml").write_text(example.replace("config:\n", added, 1))
     assert plan.settings("mine")["addons"] == {"kserve": "off"}
-    assert "In all" in plan.plan("mine")
+    assert "Total:" in plan.plan("mine")
 
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
