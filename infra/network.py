@@ -11,7 +11,7 @@ from infra.addons.addon import Addon
 from infra.cluster_config import Existing
 from infra.config import StackConfig
 from infra.targets.provisioned_cluster import IdentityEndpoint
-from serving.config import KServeModel, RemoteModel, VllmModel
+from serving.config import KServeModel, RemoteModel
 
 Values = dict[str, Any]
 
@@ -83,7 +83,7 @@ def _models(config: StackConfig) -> list[Values]:
             ends.append(
                 _url_peer(model.url, own) if model.url else (namespace_peer(_service_namespace(model, own)), 8080)
             )
-        elif isinstance(model, VllmModel) and model.source.partition("://")[0] in ("hf", "s3", "gs"):
+        elif model.downloads:
             ends.append((ANYWHERE, 443))
     for tool in config.tools:
         ends += [_url_peer(url, own) for url in tool.urls]

@@ -113,6 +113,11 @@ class RayServeModel(Hosted, Priced, Restrictable):
         return 0
 
     @property
+    def downloads(self) -> bool:
+        """Whether a replica fetches its weights from another host."""
+        return False
+
+    @property
     def surge_percent(self) -> int:
         """How many replicas more there may be during an update."""
         return 100

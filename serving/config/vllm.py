@@ -147,6 +147,10 @@ class VllmModel(RayServeModel):
         return self.tensor_parallel * self.pipeline_parallel
 
     @property
+    def downloads(self) -> bool:
+        return self.source.partition("://")[0] in ("hf", "s3", "gs")
+
+    @property
     def surge_percent(self) -> int:
         return self.max_surge_percent
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from serving.config import HostedModel
     from serving.engines.replica import EngineReplica
 
 REPLICAS = {
@@ -16,8 +17,8 @@ REPLICAS = {
 """By the engine of a model that Ray Serve runs, the class of its replicas; only they import it."""
 
 
-def replica_class(engine: str) -> Callable[[Any], EngineReplica]:
-    """Returns what holds an engine: it is made with the model's settings."""
+def replica_class(engine: str) -> Callable[[HostedModel], EngineReplica]:
+    """Returns the class of an engine's replicas, which are made with the model's settings."""
     module, _, name = REPLICAS[engine].partition(":")
-    found: Callable[[Any], EngineReplica] = getattr(importlib.import_module(module), name)
+    found: Callable[[HostedModel], EngineReplica] = getattr(importlib.import_module(module), name)
     return found

@@ -193,7 +193,7 @@ class DiceTool(_Tool):
 class OracleTool(DiceTool):
     told_by_others: ClassVar[bool] = True
 
-    kind: Literal["oracle"] = "oracle"  # type: ignore[assignment]
+    kind: Literal["oracle"] = "oracle"
 
 
 class Throw(Parameters):
@@ -225,7 +225,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_a_kind_of_tool_is_made_and_called(made: list[str]) -> None:
-    tools = catalogue.CatalogTools(McpServers(), [DICE, ORACLE])  # type: ignore[list-item]
+    tools = catalogue.CatalogTools(McpServers(), [DICE, ORACLE])
     toolbox = Toolbox(await tools.get(["dice", "oracle", "time"], "acme"), 9, 5)
     assert list(toolbox.tools) == ["dice", "oracle"]
     assert await toolbox.call("dice", '{"times": 3}') == "3 of 8"
@@ -279,9 +279,13 @@ class EchoModel(RayServeModel):
     def gpus(self) -> int:
         return 4
 
+    @property
+    def downloads(self) -> bool:
+        return True
+
 
 class EchoCatalog(Catalog):
-    models: tuple[EchoModel, ...] = ()  # type: ignore[assignment]
+    models: tuple[EchoModel, ...] = ()
 
 
 class EchoReplica:
@@ -318,7 +322,7 @@ def test_an_engine_is_an_application_of_serves() -> None:
 async def test_an_engine_runs_in_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(REPLICAS, "echo", f"{module(monkeypatch, Echo=EchoReplica)}:Echo")
     monkeypatch.setattr(app, "_keep_log", lambda: None)  # it asks Serve for the replica's name
-    granted = [each async for each in app.Model(ECHO).lease("acme", "ann")]  # type: ignore[arg-type]
+    granted = [each async for each in app.Model(ECHO).lease("acme", "ann")]
     assert granted == [{"url": "http://parrot/v1", "key": "acme"}]
 
 
@@ -345,6 +349,12 @@ async def test_a_gateway_leases_from_an_engine() -> None:
         assert (endpoint.url, endpoint.model, endpoint.context) == ("http://parrot/v1", "parrot", 99)
         assert (endpoint.text_only, endpoint.tokenizer) == (True, None)
         assert list(endpoint.beside) == ["cache_salt"]
+
+
+def test_pods_of_an_engine_may_fetch_its_weights() -> None:
+    config = StackConfig(target="kubeconfig").model_copy(update={"models": (ECHO,)})
+    [rule] = network.policy_values(config, kuberay.KUBERAY, monitoring.MONITORING)["models"]
+    assert rule == {"to": [network.ANYWHERE], "ports": [{"protocol": "TCP", "port": 443}]}
 
 
 def test_every_engine_that_serve_runs_is_registered() -> None:

@@ -19,7 +19,7 @@ from infra.addons.addon import Addon
 from infra.cloud_config import Cluster
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
-from infra.gpu.placement import MAKERS, Maker
+from infra.gpu.placement import NODE_POOL_RULES, NodePoolRules
 from infra.gpu.pools import POOL_LABEL, NodePool
 from infra.mistakes import Mistake
 from infra.targets import kubernetes_stack
@@ -36,7 +36,7 @@ class Nimbus(Strict):
 
 
 class WithNimbus(StackConfig):
-    target: Literal["local", "kubeconfig", "nimbus"] = "local"  # type: ignore[assignment]
+    target: Literal["local", "kubeconfig", "nimbus"] = "local"
     nimbus: Nimbus = Nimbus()
 
 
@@ -63,12 +63,14 @@ def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ModuleType("infra.targets.nimbus")
     vars(folder).update(SDK="pulumi", provision=provision)
     monkeypatch.setitem(sys.modules, "infra.targets.nimbus", folder)
-    monkeypatch.setitem(MAKERS, "nimbus", Maker(mistakes, lambda settings, pool: bool(pool.gpus), None))
+    monkeypatch.setitem(
+        NODE_POOL_RULES, "nimbus", NodePoolRules(mistakes, lambda settings, pool: bool(pool.gpus), None)
+    )
     monkeypatch.setattr(config_loader, "StackConfig", WithNimbus)
     # These two follow from the field of StackConfig and from the cloud's name in `Cloud`.
     monkeypatch.setattr(config_loader, "STRUCTURED", config_loader.STRUCTURED | {"nimbus"})
-    belongs = {setting: (*targets, "nimbus") for setting, targets in config_loader.BELONGS.items()}
-    monkeypatch.setattr(config_loader, "BELONGS", belongs)
+    belongs = {setting: (*targets, "nimbus") for setting, targets in config_loader.SETTING_TARGETS.items()}
+    monkeypatch.setattr(config_loader, "SETTING_TARGETS", belongs)
 
 
 CLOUDY = {
