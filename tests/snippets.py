@@ -92,6 +92,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     },
     "docs/how-to/plan-capacity.md": {".venv/bin/python -m bench strategies": ELSEWHERE},
     "docs/how-to/recover-after-a-crash.md": CHANGES,
+    "docs/how-to/release.md": "needs a release, and its registry",
     "docs/how-to/rotate-secrets.md": CLUSTER,
     "docs/how-to/rotate-the-api-key.md": {
         "rm .headrace/local/secrets/api_key": CHANGES,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from infra.cluster_config import MOUNTED_SECRETS
-from infra.config import BELONGS, CLUSTERS, NAMESPACE
+from infra.config import KUBERNETES_TARGETS, NAMESPACE, SETTING_TARGETS
 from infra.config_loader import load
 from tests import snippets
 from tests.snippets import ROOT, Snippet
@@ -112,7 +112,7 @@ def stacks(page: str, blocks: list[Snippet]) -> Iterator[tuple[Snippet, dict[str
     """Yields each block of a page with the settings of a stack that has it, and those before it."""
     shown = [shown_settings(each) for each in blocks]
     own = set().union(*shown)
-    of_clusters = {key for key, targets in BELONGS.items() if set(targets) <= set(CLUSTERS)}
+    of_clusters = {key for key, targets in SETTING_TARGETS.items() if set(targets) <= set(KUBERNETES_TARGETS)}
     asks = MADE_ELSEWHERE.get(page, {})
     state = settings("local")
     if base := BASE.get(page) or ("kubeconfig" if own & of_clusters and "target" not in own else ""):
