@@ -102,7 +102,7 @@ GROUP = Group(
             wait="15m",
             severity="info",
             owner="security",
-            summary="Personal data was found in questions for {{ $value | humanizePercentage }} of the requests",
+            summary="Personal data was found in questions, {{ $value | humanizePercentage }} as often as requests came",
             dashboard="assistants",
             fires=alert_case(
                 "90m",

@@ -110,7 +110,7 @@ def _requests() -> tuple[Panel, ...]:
         ),
         Panel(
             "Errors by code",
-            "Failed requests per second, by OpenAI error code.",
+            "Requests per second that ended in an error, the caller's included, by OpenAI error code.",
             "requests/s",
             (Target(rate("headrace_errors_total", "code"), "{{code}}"),),
             stacked=True,

@@ -67,7 +67,7 @@ def application(documents: Path, serving: Image, charts: Path, database: Postgre
 
 @contextmanager
 def running(*names: str) -> Iterator[dict[str, Machine]]:
-    """Machines, on; wiped at the end. They see the folder that `load` shares."""
+    """Machines, on; wiped at the end. They see the folder that `load_images` shares."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     made = {name: Machine(name, ADDRESSES[name], (Mount(str(IMAGES), IMAGES_INSIDE, True),)) for name in names}
     try:

@@ -22,10 +22,10 @@ PROGRAM = """
 import pathlib
 import pulumi
 from infra.onprem_config import OnPrem
-from infra.targets.onprem import onprem
+from infra.targets.onprem import provision_onprem
 
 settings = OnPrem.model_validate_json(pathlib.Path("settings.json").read_text())
-pulumi.export("kubeconfig", onprem(settings, pulumi.get_stack()).kubeconfig)
+pulumi.export("kubeconfig", provision_onprem(settings, pulumi.get_stack()).kubeconfig)
 """
 _TAIL_CHARACTERS = 6000
 """Characters of output that an error quotes, from its end."""
@@ -45,14 +45,16 @@ class Stack:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self._file.exists():
+        exists = self._file.exists()
+        self.folder.mkdir(parents=True, exist_ok=exists)
+        # Of a stack that exists too: the program calls the code of this checkout.
+        (self.folder / "__main__.py").write_text(PROGRAM)
+        if exists:
             self.settings = json.loads(self._file.read_text())
             return
-        self.folder.mkdir(parents=True)
         plugin = {"name": "headrace", "path": str(CHECKOUT / "infra/providers/bin")}
         project = {"name": "headrace", "runtime": "python", "plugins": {"providers": [plugin]}}
         (self.folder / "Pulumi.yaml").write_text(json.dumps(project))
-        (self.folder / "__main__.py").write_text(PROGRAM)
         (self.folder / "state").mkdir()
         self.pulumi("stack", "init", NAME)
 

@@ -28,10 +28,7 @@ template:
       {{- toYaml . | nindent 6 }}
       {{- end }}
     annotations:
-      {{- include "headrace.ownCommand" . | nindent 6 }}
-      {{- with $head.annotations }}
-      {{- toYaml . | nindent 6 }}
-      {{- end }}
+      {{- include "headrace.rayAnnotations" $head.annotations | nindent 6 }}
   spec:
     serviceAccountName: {{ include "headrace.fullname" . }}-head
     # Ray's autoscaler changes the RayCluster; its container mounts the token itself.

@@ -57,7 +57,7 @@ containers:
       - --documents=/documents{{ with (default dict .collection.persistentVolumeClaim).path }}/{{ . | trimPrefix "/" }}{{ end }}
       - --key=/etc/headrace/secrets/api-key
       {{- if not .collection.persistentVolumeClaim }}
-      # The values list these documents individually.
+      {{- /* The values list these documents individually. */}}
       - --every-kind
       {{- end }}
       {{- range .root.Values.catalog.collections }}

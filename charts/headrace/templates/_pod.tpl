@@ -65,8 +65,8 @@ failureThreshold: 120
 {{- end -}}
 
 {{/*
-Ray's agents listen on ports that are known, so that `serving.ray_node` can name them to a raylet that waits. They are
-below those that the kernel gives to connections.
+Ray's agents listen on ports that are known, so that `serving.ray_node` can name them to a raylet that waits. The two that
+are ours to choose are below those that the kernel gives to connections.
 */}}
 {{- define "headrace.agentPorts" -}}
 dashboard-agent-listen-port: "52365"
@@ -74,9 +74,9 @@ dashboard-agent-grpc-port: "6380"
 runtime-env-agent-port: "6381"
 {{- end -}}
 
-{{/* KubeRay leaves the command of such a pod as it is, and puts its own `ray start ...` into a variable. */}}
-{{- define "headrace.ownCommand" -}}
-ray.io/overwrite-container-cmd: "true"
+{{/* Of a Ray pod, with those of its values: KubeRay leaves its command alone, and puts its `ray start ...` into a variable. */}}
+{{- define "headrace.rayAnnotations" -}}
+{{- toYaml (merge (dict "ray.io/overwrite-container-cmd" "true") .) -}}
 {{- end -}}
 
 {{/* KubeRay's command, its limit of open files included, but run by `serving.ray_node`. */}}

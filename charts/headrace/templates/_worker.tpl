@@ -17,7 +17,7 @@ replicas: {{ $pool.replicas | int64 }}
 minReplicas: {{ (ternary $pool.minReplicas $pool.replicas $root.Values.autoscaling.enabled) | int64 }}
 maxReplicas: {{ (ternary $pool.maxReplicas $pool.replicas $root.Values.autoscaling.enabled) | int64 }}
 labels:
-  # Custom resource of the Ray nodes, by which Serve places the deployments of a pool.
+  # Label of the Ray nodes, by which Serve places the deployments of a pool.
   headrace.io/pool: {{ .pool }}
 rayStartParams:
   {{- if $pool.cpus }}
@@ -37,10 +37,7 @@ template:
       {{- toYaml . | nindent 6 }}
       {{- end }}
     annotations:
-      {{- include "headrace.ownCommand" $root | nindent 6 }}
-      {{- with $pool.annotations }}
-      {{- toYaml . | nindent 6 }}
-      {{- end }}
+      {{- include "headrace.rayAnnotations" $pool.annotations | nindent 6 }}
   spec:
     serviceAccountName: {{ include "headrace.fullname" $root }}
     automountServiceAccountToken: false

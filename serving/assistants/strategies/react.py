@@ -77,14 +77,16 @@ async def solve(
 async def _make(calls: Sequence[_Call], toolbox: Toolbox) -> list[str]:
     """Makes the calls of one message at the same time, and returns what each brought.
 
-    Raises the error of the first that could not be made, which ends the others.
+    Raises the error of the first that could not be made, after the others have ended.
     """
+    # A task group would do, but Python 3.11's leaves the task that waits for it marked as cancelled after an error.
+    tasks = [asyncio.create_task(toolbox.call(call.name, call.arguments)) for call in calls]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(toolbox.call(call.name, call.arguments)) for call in calls]
-    except ExceptionGroup as e:
-        raise e.exceptions[0] from e
-    return [task.result() for task in tasks]
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _waiting(work: Work, calls: Sequence[PendingCall]) -> StrategyAnswer:

@@ -250,6 +250,10 @@ class Toolbox:
     async def call(self, name: str, arguments: str) -> str:
         """Returns what the tool says, or what was wrong: a model can go on after either."""
         called = name[:64]
+        if name not in self.tools:
+            # Nothing was called: the model's own mistake uses up nothing, and no guardrail reads what it is told of it.
+            self._count(name, "refused")
+            return well_formed(f"Error: {called} is not a valid tool, try one of [{', '.join(self.tools)}].")
         asked = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": called, "gen_ai.tool.type": "function"}
         try:
             with tracing.span(f"execute_tool {called}", asked) as span:
@@ -278,9 +282,7 @@ class Toolbox:
         metrics.child(metrics.tool_calls, (tool.configured or tool.name) if tool is not None else OTHER, outcome).inc()
 
     async def _call(self, name: str, arguments: str) -> str:
-        tool = self.tools.get(name)
-        if tool is None:
-            raise ToolRefused(f"{name[:64]} is not a valid tool, try one of [{', '.join(self.tools)}]")
+        tool = self.tools[name]
         if self._left == 0:
             raise ToolRefused(f"all {self._calls} tool calls are used up: answer now")
         if self._characters_left <= 0:

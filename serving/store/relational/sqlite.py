@@ -50,7 +50,8 @@ def prepare(url: URL) -> None:
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        # A link to a file that is not there yet: O_EXCL alone would leave the file to SQLite, which everybody may read.
+        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def configure(engine: Engine, *, busy_timeout_s: float, foreign_keys: bool = True) -> None:

@@ -1,11 +1,14 @@
 """What the cluster's network plugin gets, and the networks of the layout."""
 
+import ast
+import importlib
 import ipaddress
 
 import yaml
 
 from infra.onprem.network import network_manifest
 from tools.cluster.layout import CONTROL_PLANE, NODES, PODS, SERVICES
+from tools.cluster.onprem import PROGRAM
 from tools.machines.network import HOST, SUBNET
 
 
@@ -35,3 +38,19 @@ def test_networks_do_not_overlap_and_hold_the_machines() -> None:
     addresses = {*(node.ip for node in NODES), HOST}
     assert len(addresses) == 4
     assert all(ipaddress.IPv4Address(address) in networks[0] for address in addresses)
+
+
+def test_the_program_of_the_cluster_calls_what_exists() -> None:
+    """It stands in a string, which neither the type checker nor an import sees."""
+    program = ast.parse(PROGRAM)
+    names = {
+        alias.name: getattr(importlib.import_module(node.module or ""), alias.name)
+        for node in ast.walk(program)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    called = {
+        node.func.id for node in ast.walk(program) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert called
+    assert called <= names.keys()

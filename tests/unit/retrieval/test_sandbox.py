@@ -108,13 +108,15 @@ def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "tangerine" not in str(seen)
 
 
-def test_a_confined_process_cannot_write() -> None:
+def test_a_confined_process_cannot_write(tmp_path: Path) -> None:
     code = (
         "from dataclasses import asdict; from serving.retrieval import sandbox as s;"
-        "s._confine(asdict(s.SandboxLimits())); import tempfile; tempfile.TemporaryFile().write(b'x' * 100_000)"
+        f"open({str(tmp_path / 'before')!r}, 'w').close();"
+        f"s._confine(asdict(s.ParserLimits())); open({str(tmp_path / 'after')!r}, 'w')"
     )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert child.returncode != 0
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert child.stderr.splitlines()[-1].startswith("PermissionError"), child.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["before"]
 
 
 def test_the_child_loads_only_what_parsing_needs() -> None:

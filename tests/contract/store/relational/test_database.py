@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
@@ -17,6 +17,7 @@ from serving.store.conversations import Conversations
 from serving.store.errors import InvalidValue, StoreUnavailable
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
+from serving.store.relational.sqlite import prepare
 
 sqlite_only = pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 
@@ -45,6 +46,13 @@ async def test_pragmas(database: Database) -> None:
 @sqlite_only
 async def test_file_is_private(database: Database) -> None:
     assert path_of(database).stat().st_mode & 0o777 == 0o600
+
+
+async def test_file_behind_a_link_is_private(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "disk" / "real.db")
+    prepare(make_url(f"sqlite:///{tmp_path}/link.db"))
+    assert (tmp_path / "disk" / "real.db").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
@@ -145,6 +153,7 @@ FULL = """
 import asyncio, resource, signal, sys
 from serving.core.principal import Principal
 from serving.store.relational.database import Database
+from serving.store.relational.sqlite import prepare
 from serving.store.errors import StoreUnavailable
 from serving.store.jobs.queue import Jobs
 async def main():

@@ -476,6 +476,13 @@ async def test_what_keeps_a_call_from_being_made_ends_the_answer_and_the_other_c
     with pytest.raises(ConnectionError, match="database"):
         await run(React(protocol="tools"), work, QUESTION, sandbox=None, toolbox=lambda settings: toolbox)
     assert ended.is_set()
+    assert asyncio.current_task().cancelling() == 0, "a deadline around it must not take this for a cancellation"
+
+
+async def test_a_call_of_a_tool_that_is_none_uses_up_nothing():
+    model = Script(calls(*[("rm", "{}")] * 9), calls(("echo", '{"text": "a"}')), "42")
+    _, work = await solve(model, React(protocol="tools", tool_calls=1, tool_characters=1000), ODD)
+    assert observations(work)[-1] == "a"
 
 
 async def test_a_call_of_a_tool_that_is_none_is_counted():
