@@ -28,7 +28,6 @@ from tests.load import Load, healed, nothing_lost
 from tests.stack.kills import AGENT, kill_under_load
 from tests.stack.life import chat, command, files, gone, members, search, streaming
 from tests.stacks import Stack, own_stack
-from tests.wait import eventually
 
 REMOTE_KEY = "sk-planted-7f3a9c51e2"
 KILL_POINTS = ("ray creating", "exporter creating", "application creating", "knowledge-documents creating")
@@ -216,28 +215,21 @@ def foreign() -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def strays(since: float) -> set[Path]:
-    """What Rays that did not keep to their own folder have left in the common one after `since`, a Unix time.
+def in_common_folder(stack: Stack) -> set[str]:
+    """What its processes have open or name in /tmp outside the stack's own temporary folder, for which Ray, Serve and
+    Python's multiprocessing have fixed names there.
 
-    What a process has open there is that of another Ray, which lives.
+    What lies in /tmp after `down` may be of any other Ray on the host, so that only this can be asked.
     """
-    named = [path for pattern in ("pymp-*", "haproxy-serve", "ray*") for path in Path("/tmp").glob(pattern)]
-    new = set()
-    for path in named:
-        with suppress(OSError):
-            if path.stat().st_ctime > since:
-                new.add(path)
-    return new - used() if new else new
-
-
-def used() -> set[Path]:
-    """What lies right in /tmp and holds something that a process has open or names."""
-    found = Path("/proc/net/unix").read_text().split()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended since
-            found += command(int(process.name)).replace("=", " ").split()
-            found += [str(link.readlink()) for link in (process / "cwd", *(process / "fd").iterdir())]
-    return {Path(*Path(path).parts[:3]) for path in found if path.startswith("/tmp/")}
+    named: set[str] = set()
+    for pid in members(stack):
+        with suppress(psutil.Error):  # it has ended since
+            process = psutil.Process(pid)
+            named |= {process.cwd(), *command(pid).replace("=", " ").split()}
+            named |= {file.path for file in process.open_files()}
+            named |= {socket.laddr for socket in process.net_connections("unix")}
+    common = tuple(f"/tmp/{name}" for name in ("pymp-", "haproxy-serve", "ray"))
+    return {path for path in named if path.startswith(common)}
 
 
 def test_down_leaves_nothing_but_data(stack, documents):
@@ -248,6 +240,7 @@ def test_down_leaves_nothing_but_data(stack, documents):
     for pid in before:
         with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
             shared.update(w for w in Path(f"/proc/{pid}/maps").read_text().split() if w.startswith("/dev/shm/"))
+    assert in_common_folder(stack) == set()
     with foreign() as other:
         said = stack.run("down")
         assert other.poll() is None
@@ -258,9 +251,6 @@ def test_down_leaves_nothing_but_data(stack, documents):
     assert listening & {*port_numbers, *range(base, base + 1000)} == set()
     assert [p for p in shared if Path(p).exists()] == []
     assert not stack.layout.temp.exists()
-    # The folder of documents was made before the stack came up.
-    since = documents.parent.stat().st_mtime
-    eventually(lambda: not strays(since), "nothing of Ray's is left in /tmp")
     pulumis = {"lock", "encryptionsalt", stack.file.name}
     assert {p.name for p in stack.layout.state.iterdir()} - pulumis == {"data"}
     assert "The stack is stopped" in stack.run("down"), "down again is no error"
