@@ -113,7 +113,7 @@ monitoring: $(DEV) ## write dashboards and rules into the folder OUT
 	@$(BIN)/python -m monitoring $(OUT) $(ARGS)
 
 screenshots: $(DEV) ## draw the pages under /status into docs/images, in a browser of the tests
-	@$(BIN)/python -m tests.screenshots
+	@$(BIN)/python -m tests.stack.status.screenshots
 
 lock: $(DEV) ## compile the locked requirement files
 	$(BIN)/python -m tools.lock $(ARGS)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import scripted
-from tests.sign_on import SignOn, running
 from tests.stack import release
-from tests.stacks import Stack, knowledge, own_stack, ticking, write_documents
+from tests.stacks import scripted
+from tests.stacks.sign_on import SignOn, running
+from tests.stacks.stack import Stack, knowledge, own_stack, ticking, write_documents
 from tools import fixture
 
 CLUSTER_TIMEOUT_S = 1500

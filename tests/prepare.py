@@ -20,7 +20,9 @@ from pathlib import Path
 import pytest
 
 from infra.versions import CLUSTER_KITS, HELM, KITS, KUBERNETES_BEFORE, PROMETHEUS, PULUMI, PULUMI_KUBERNETES, Kit
-from tests import browser, node, schemas
+from tests.npm import node
+from tests.rendering import schemas
+from tests.stack.status import browser
 from tools import charts, environment
 from tools.binaries import find
 from tools.report import ToolError, say
@@ -56,14 +58,14 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
     "unit": (),
     "contract": (
         _locked("test-s3"),
-        _npm("azurite"),
-        _npm("oidc"),
+        _npm("npm/azurite"),
+        _npm("npm/oidc"),
         _locked("comply"),
         _npm("contract/routes/javascript"),
         *_modules(*schemas.KUBERNETES, *schemas.CRDS),
     ),
     "stack": (("chromium", browser.unpacked),),
-    "cluster": (*_modules(*schemas.CRDS), _npm("oidc")),
+    "cluster": (*_modules(*schemas.CRDS), _npm("npm/oidc")),
     "soak": (_locked("checkov"),),
 }
 """What package registries have: by its name, what brings it."""

@@ -56,7 +56,7 @@ SOME = (
     "How do I roll back a canary?",
     "How can I run two stacks on one host?",
 )
-"""Questions whose pages each stack of the tests knows (`tests.stacks.PAGES`)."""
+"""Questions whose pages each stack of the tests knows (`tests.stacks.stack.PAGES`)."""
 
 
 def test_some_citations_are_right(ask):

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.identity_provider import sign_in
-from tests.sign_on import TENANT, SignOn
-from tests.stacks import Stack
+from tests.servers.identity_provider import sign_in
+from tests.stacks.sign_on import TENANT, SignOn
+from tests.stacks.stack import Stack
 
 pytestmark = pytest.mark.skipif(
     "HEADRACE_TEST_STACK" in os.environ, reason="a stack that stands has an identity provider of its own"

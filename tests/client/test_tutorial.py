@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.sessions import Python
-from tests.stacks import CHECKOUT, TUTORIAL, blocks
+from tests.pages.sessions import Python
+from tests.stacks.stack import CHECKOUT, TUTORIAL, blocks
 
 
 @dataclass

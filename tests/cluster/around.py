@@ -118,7 +118,7 @@ def _postgresql(image: Image, password: str) -> list[Object]:
 
 
 def _ticker(image: Image) -> list[Object]:
-    script = (Path(__file__).parents[1] / "ticker.py").read_text()
+    script = (Path(__file__).parents[1] / "stacks" / "ticker.py").read_text()
     container = {
         "image": image.reference,
         "command": ["python", "/scripts/ticker.py"],

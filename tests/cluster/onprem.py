@@ -13,9 +13,9 @@ from typing import Any
 from infra.targets.layout import CHECKOUT
 from infra.versions import KUBERNETES
 from tests.cluster.images import Image
-from tests.servers import Postgres
-from tests.stacks import Stack as ProductStack
-from tests.stacks import test_settings
+from tests.servers.postgres import Postgres
+from tests.stacks.stack import Stack as ProductStack
+from tests.stacks.stack import test_settings
 from tools.binaries import find
 from tools.cluster.layout import IMAGES, IMAGES_INSIDE
 from tools.cluster.onprem import Stack

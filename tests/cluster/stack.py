@@ -13,7 +13,7 @@ from tests.cluster.images import Images, load_images
 from tests.cluster.kserve.controller import FILE, kserve
 from tests.cluster.objects import objects
 from tests.cluster.prometheus import kinds, prometheus
-from tests.stacks import Stack, test_settings
+from tests.stacks.stack import Stack, test_settings
 from tests.wait import last
 from tools import charts
 from tools.cluster.layout import KUBECONFIG

@@ -13,7 +13,7 @@ from monitoring.dashboards import DASHBOARDS
 from monitoring.groups import GROUPS
 from tests.cluster.prometheus import found
 from tests.cluster.stack import NAMESPACE, ClusterStack
-from tests.monitored import ask, compared, finite, lacking, panels, recorded
+from tests.stacks.monitored import ask, compared, finite, lacking, panels, recorded
 from tests.wait import eventually, last
 
 Kubectl = Callable[..., str]

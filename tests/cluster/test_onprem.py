@@ -28,7 +28,7 @@ from tests.cluster.cuts import KINDS, Cut, kill, seeded, up_but
 from tests.cluster.images import Image
 from tests.cluster.listing import differences, listings
 from tests.cluster.onprem import VIRTUAL_IP, Whole, running
-from tests.servers import Postgres
+from tests.servers.postgres import Postgres
 from tests.wait import eventually
 from tools import charts
 from tools.binaries import find

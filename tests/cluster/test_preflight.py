@@ -16,7 +16,7 @@ from infra.mistakes import Mistake
 from infra.targets import cluster_preflight, image_check
 from infra.targets.cluster import ClusterContext, read_kubeconfig
 from tests.cluster.definitions import definitions
-from tests.rendering import Project
+from tests.rendering.project import Project
 from tests.wait import eventually
 from tools.charts import pack_kuberay
 from tools.cluster.layout import KUBECONFIG

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests import ticker
 from tests.cluster import around
 from tests.cluster.images import second_version
 from tests.cluster.kserve.controller import GROUP
 from tests.cluster.stack import KSERVED, NAMESPACE, ClusterStack
-from tests.load import Load, healed, nothing_lost
+from tests.stacks import ticker
+from tests.stacks.load import Load, healed, nothing_lost
 from tests.wait import eventually
 
 pytestmark = pytest.mark.last

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests import attack as attacking
-from tests.attack import Plan, Report
 from tests.cluster.stack import NAMESPACE, ClusterStack
+from tests.door import attack as attacking
+from tests.door.attack import Plan, Report
 from tests.wait import eventually
 
 pytestmark = pytest.mark.timeout(900)

@@ -12,9 +12,11 @@ from httpx import create_ssl_context
 
 from serving.config import Catalog, Store
 from tests.contract.running import Gateway, Loop, gateway
-from tests.identity_provider import IdentityProvider
 from tests.root_logger import root_logger
-from tests.servers import S3, Azure, Gcs, ObjectStore, Postgres, held_port
+from tests.servers.identity_provider import IdentityProvider
+from tests.servers.object_stores import S3, Azure, Gcs, ObjectStore
+from tests.servers.postgres import Postgres
+from tests.servers.process import held_port
 
 __all__ = ["root_logger"]
 

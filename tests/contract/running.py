@@ -22,7 +22,7 @@ from serving.api.app import Api
 from serving.api.services import Services
 from serving.config import Catalog, Cors, Limits, Oidc, PromptCache, SecretRef, ServingConfig, Store, Tracing
 from serving.security.keys import new_key
-from tests import migrated
+from tests.store import migrated
 from tests.wait import eventually
 
 

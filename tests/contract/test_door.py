@@ -19,7 +19,7 @@ from aiohttp import web
 
 from serving import door, stranded
 from serving.door import APPLICATIONS, Settings, serve
-from tests.servers import held_port
+from tests.servers.process import held_port
 
 TOKEN = "0123456789abcdef" * 4
 DOCUMENT: dict[str, Any] = {

@@ -28,7 +28,7 @@ from serving.ingest.api import IngestError
 from serving.ingest.folder import documents
 from serving.ingest.reconcile import check
 from serving.retrieval.replica import RetrievalReplica
-from tests.servers import held_port
+from tests.servers.process import held_port
 from tests.wait import eventually
 
 KEY = "hr_" + "k" * 43

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.servers import free_port
+from tests.servers.process import free_port
 
 NODE = "127.0.0.2"
 LATE_S = 40

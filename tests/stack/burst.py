@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tests.stacks import Stack
+from tests.stacks.stack import Stack
 
 AGAIN_S = 1
 """A refused caller's pause."""

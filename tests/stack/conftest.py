@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from tests.door.wall import Wall, deploy, walled_ray
 from tests.stack.verdict import Verdict, verdict
 from tests.stack.watch import Watch
-from tests.stacks import Stack
-from tests.wall import Wall, deploy, walled_ray
+from tests.stacks.stack import Stack
 
 ORDER = (
     "test_release",

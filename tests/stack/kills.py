@@ -7,10 +7,10 @@ import signal
 import time
 from collections.abc import Iterable
 
-from tests.load import Load
 from tests.stack.life import named
 from tests.stack.watch import Watch
-from tests.stacks import Stack
+from tests.stacks.load import Load
+from tests.stacks.stack import Stack
 from tests.wait import eventually
 
 AGENT = "ray::DashboardAgent"

@@ -11,7 +11,7 @@ import httpx
 
 from infra.providers.session import Session, Stat
 from infra.targets.preflight import SESSION_RECORDS
-from tests.stacks import Stack
+from tests.stacks.stack import Stack
 from tests.wait import eventually
 
 WORDS = 25

@@ -18,9 +18,9 @@ from pathlib import Path
 import httpx
 
 from infra.providers.session import Session
-from tests.scripted import TOPIC
-from tests.stacks import Stack
-from tests.ticker import FAILS, PAGE, script
+from tests.stacks.scripted import TOPIC
+from tests.stacks.stack import Stack
+from tests.stacks.ticker import FAILS, PAGE, script
 
 Strand = Callable[[httpx.Client, int], None]
 Strands = dict[Strand, float]

@@ -7,7 +7,7 @@ import shutil
 
 import yaml
 
-from tests.stacks import Stack
+from tests.stacks.stack import Stack
 from tools import fixture
 from tools.stack.workspace import Workspace
 

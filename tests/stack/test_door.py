@@ -14,9 +14,9 @@ import pytest
 from infra.providers.ray_head import NODE
 from infra.providers.ray_ports import RayPorts
 from infra.providers.session import Session
-from tests.attack import Plan, attack
+from tests.door.attack import Plan, attack
+from tests.door.wall import APPLICATIONS, KUBERAYS_READ, Wall, application
 from tests.wait import eventually
-from tests.wall import APPLICATIONS, KUBERAYS_READ, Wall, application
 
 
 def test_health_and_state_are_read_without_a_token(deployed: Wall) -> None:

@@ -24,10 +24,10 @@ import pytest
 from infra.providers.session import Session, Stat
 from infra.targets.layout import CHECKOUT
 from monitoring.alert_evidence import INJECTED
-from tests.load import Load, healed, nothing_lost
 from tests.stack.kills import AGENT, kill_under_load
 from tests.stack.life import chat, command, files, gone, members, search, streaming
-from tests.stacks import Stack, own_stack
+from tests.stacks.load import Load, healed, nothing_lost
+from tests.stacks.stack import Stack, own_stack
 
 REMOTE_KEY = "sk-planted-7f3a9c51e2"
 KILL_POINTS = ("ray creating", "exporter creating", "application creating", "knowledge-documents creating")

@@ -21,11 +21,11 @@ import pytest
 
 from infra.config import StackConfig
 from monitoring.alert_evidence import INJECTED
-from tests.load import CHAT, Load, healed, nothing_lost
 from tests.stack.burst import Burst
 from tests.stack.kills import AGENT, kill_under_load
 from tests.stack.watch import Watch
-from tests.stacks import own_stack
+from tests.stacks.load import CHAT, Load, healed, nothing_lost
+from tests.stacks.stack import own_stack
 from tests.wait import eventually
 
 LOCKED_S = 0.6

@@ -15,7 +15,7 @@ import pytest
 from infra.providers.session import Session
 from infra.targets.preflight import SESSION_RECORDS
 from tests.stack.life import chat, files, gone, members, replicas, search, streaming
-from tests.stacks import Stack
+from tests.stacks.stack import Stack
 from tests.wait import eventually
 
 KIND = "Be brief, and be kind to the heron of Brenna, who reads all that you write. " * 3

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.stack.release import LAST
-from tests.stacks import Stack
+from tests.stacks.stack import Stack
 from tools import fixture
 
 

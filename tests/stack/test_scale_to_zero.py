@@ -15,8 +15,8 @@ import pytest
 
 from serving.config import Autoscaling, Catalog, LlamaCppModel, SecretRef, ServingConfig, Store
 from serving.config.serve_document import model_application, serve_document
+from tests.door.wall import APPLICATIONS, Wall, application
 from tests.wait import eventually
-from tests.wall import APPLICATIONS, Wall, application
 
 MODEL = LlamaCppModel(
     name="sleeper",
@@ -35,7 +35,7 @@ from ray import serve
 from serving.config import Catalog
 from serving.engines.endpoint import EngineBusy
 from serving.engines.pool import Engines
-from tests.identity import CALLER, OWNERS
+from tests.callers.identity import CALLER, OWNERS
 
 catalog = Catalog.model_validate_json(sys.argv[2])
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from serving import door, stranded
+from tests.door.wall import KUBERAYS_READ, Wall, deploy, walled_ray
 from tests.wait import eventually
-from tests.wall import KUBERAYS_READ, Wall, deploy, walled_ray
 
 # Ray's own hook for tests: what follows from a node's end for its actors is put off by an hour.
 HALF_WAY = {"RAY_testing_asio_delay_us": "NodeManager.RemoveNodeCallback=3600000000:3600000000"}

@@ -26,9 +26,9 @@ from infra.providers.resource import Task
 from infra.providers.session import Session
 from serving.config import Catalog, SecretRef, ServingConfig, Store, VllmModel
 from serving.config.serve_document import model_application, serve_document
-from tests.servers import free_port
+from tests.door.wall import APPLICATIONS
+from tests.servers.process import free_port
 from tests.wait import eventually
-from tests.wall import APPLICATIONS
 
 TWIN = Path(__file__).parents[1] / "unit/engines/twin.py"
 MODEL = VllmModel(
@@ -46,7 +46,7 @@ import httpx, ray
 from ray import serve
 from serving.config import Catalog
 from serving.engines.pool import Engines
-from tests.identity import CALLER, OWNERS
+from tests.callers.identity import CALLER, OWNERS
 
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from monitoring.alert_evidence import INJECTED
-from tests import monitored
 from tests.stack.mixed import Mixed
 from tests.stack.watch import Watch
-from tests.stacks import Stack
+from tests.stacks import monitored
+from tests.stacks.stack import Stack
 
 LOAD_S = 30
 """Seconds that each of the two parts of the load lasts at least: an hour on the watcher's clock."""

@@ -15,9 +15,9 @@ import yaml
 
 from monitoring import scaled_rules
 from monitoring.rules_file import document
-from tests.monitored import ask
-from tests.servers import Server
-from tests.stacks import Stack
+from tests.servers.process import Server
+from tests.stacks.monitored import ask
+from tests.stacks.stack import Stack
 from tests.wait import eventually
 from tools.binaries import find
 

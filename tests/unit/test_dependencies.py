@@ -24,7 +24,7 @@ RUNS, DEVELOPS = (
 )
 BROUGHT = ["aws", "gcp", "azure", "redaction"]
 """Groups that a stack brings where it needs them."""
-APART = {"tests/gcs.py": ["test-s3"], "tests/training/train.py": ["training"]}
+APART = {"tests/servers/gcs.py": ["test-s3"], "tests/training/train.py": ["training"]}
 """Programs that run in environments of their own."""
 USERS = {
     "infra": ("infra/", "monitoring/", "tools/"),
@@ -36,7 +36,7 @@ USERS = {
     "kserve": ("infra/kserve.py",),
     "dev": ("monitoring/", "tools/", "bench/", "tests/"),
     "training": ("tests/training/train.py",),
-    "test-s3": ("tests/gcs.py",),
+    "test-s3": ("tests/servers/gcs.py",),
 }
 """The code that a group is for: what this does not import need not be declared there."""
 UNIMPORTED = {

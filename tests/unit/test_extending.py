@@ -48,7 +48,7 @@ from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
 from serving.retrieval.parsers import FORMATS, Format, kinds
 from serving.retrieval.types import Document
-from tests.identity import CALLER, OWNERS
+from tests.callers.identity import CALLER, OWNERS
 from tools import mirror
 
 ROOT = Path(__file__).parents[2]

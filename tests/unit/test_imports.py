@@ -137,6 +137,8 @@ LONG = {
 """Files that are still to be divided, and lines that they have at most until then."""
 FULL: dict[str, int] = {}
 """As `LONG`, for folders and their files."""
+OF_EVERY_TIER = {"changed.py", "conftest.py", "groups.py", "prepare.py", "root_logger.py", "wait.py"}
+"""What lies in `tests` itself: how pytest runs, and what every tier uses."""
 
 
 def test_files_and_folders_can_be_read():
@@ -147,6 +149,12 @@ def test_files_and_folders_can_be_read():
     assert {name: n for name, n in folders.items() if n > FULL.get(name, FILES)} == {}
     assert {name for name in LONG if lines.get(name, 0) <= LINES} == set(), "short enough now: no exception any more"
     assert {name for name in FULL if folders[name] <= FILES} == set(), "small enough now: no exception any more"
+
+
+def test_helpers_of_tests_lie_in_packages():
+    assert {path.name for path in (ROOT / "tests").glob("*.py")} == OF_EVERY_TIER
+    folders = Counter(str(path.parent.relative_to(ROOT)) for path in modules("tests"))
+    assert {name: n for name, n in folders.items() if n > FILES} == {}
 
 
 def test_routes_import_no_routes():

@@ -26,8 +26,8 @@ def test_every_environment_of_a_test_is_prepared() -> None:
 
 def test_every_package_of_npm_is_prepared() -> None:
     locks = {str(file.parent.relative_to(HERE)) for file in HERE.rglob("package-lock.json")}
-    assert {"oidc", "chromium"} <= locks
-    assert {f"{name} by npm" for name in locks - {"chromium"}} <= NAMES
+    assert {"npm/oidc", "npm/chromium"} <= locks
+    assert {f"{name} by npm" for name in locks - {"npm/chromium"}} <= NAMES
     assert "chromium" in NAMES  # which is unpacked too
 
 

@@ -25,9 +25,9 @@ from serving.config import (
     TenantSecrets,
 )
 from serving.core.principal import Principal
+from tests.callers.identity import key_of
 from tests.contract.inference.test_tools import FINAL, Model, act
 from tests.contract.running import Gateway, Loop, engine, gateway
-from tests.identity import key_of
 
 ACME = CallAccess(tenants=("acme",))
 STAFF = CallAccess(tenants=("acme",), groups=("staff",), users=("zoe",), roles=("admin",))

@@ -14,8 +14,8 @@ from serving.api.app import Api
 from serving.config import Catalog
 from serving.core.principal import Principal
 from serving.security import erasure
+from tests.callers.identity import key_of
 from tests.contract.running import Gateway, Loop, gateway
-from tests.identity import key_of
 
 
 @pytest.fixture(scope="module")

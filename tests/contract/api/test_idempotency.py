@@ -22,9 +22,9 @@ from serving.store import idempotency
 from serving.store.errors import StoreUnavailable
 from serving.store.idempotency import claim_of
 from serving.store.relational import tables
+from tests.callers.identity import key_of
 from tests.contract.inference.test_chat_conversation import Engine, Retrieval, both
 from tests.contract.running import Loop, engine, gateway
-from tests.identity import key_of
 from tests.wait import eventually
 
 KINDS = ["echo", "cut", "status-500", "slow"]

@@ -13,8 +13,8 @@ from serving.api.operations import OPERATIONS
 from serving.core.principal import Principal
 from serving.store.audit import AuditRows
 from serving.store.errors import StoreUnavailable
+from tests.callers.identity import key_of
 from tests.contract.running import Gateway
-from tests.identity import key_of
 
 Caller = Callable[..., httpx.Client]
 

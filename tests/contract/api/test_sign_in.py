@@ -17,7 +17,7 @@ from serving.core.principal import Principal
 from serving.store.audit import AuditRows
 from serving.store.errors import StoreUnavailable
 from tests.contract.running import Gateway, Loop, gateway
-from tests.identity_provider import AUDIENCE, IdentityProvider, sign_in
+from tests.servers.identity_provider import AUDIENCE, IdentityProvider, sign_in
 
 FRIEND = "https://friend.example.com"
 

@@ -11,7 +11,7 @@ import pytest
 from serving.config import Catalog
 from tests.contract.api.test_sign_in import World, oidc, ours
 from tests.contract.running import Gateway, Loop, gateway
-from tests.identity_provider import IdentityProvider
+from tests.servers.identity_provider import IdentityProvider
 
 OLD, NEW = "o" * 40, "n" * 40
 

@@ -26,8 +26,8 @@ from serving.api.resumable.ids import StreamIds, last_event
 from serving.config import Catalog, Limits, RemoteModel
 from serving.core.principal import Principal
 from serving.protocol.errors import ApiError
+from tests.callers.identity import key_of
 from tests.contract.running import Loop, engine, gateway
-from tests.identity import key_of
 from tests.wait import eventually
 
 WORDS = ["one ", 'tw"o ', "thr\nee ", "four ", "✓ ", "data: x\n\n", "seven"]

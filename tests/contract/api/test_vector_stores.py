@@ -7,8 +7,8 @@ import pytest
 
 from serving.config import Catalog
 from serving.core.principal import Principal
+from tests.callers.identity import key_of
 from tests.contract.running import Loop, gateway
-from tests.identity import key_of
 
 
 @pytest.fixture(scope="module")

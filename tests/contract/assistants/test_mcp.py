@@ -19,7 +19,7 @@ from serving.assistants.tools import mcp, mcp_session
 from serving.assistants.tools.mcp import McpServer, McpServers
 from serving.assistants.tools.tool import MAX_OBSERVATION, Toolbox
 from serving.config import McpTool, SecretRef
-from tests.mcp_process import Process
+from tests.servers.mcp_process import Process
 
 
 @pytest.fixture(scope="module")

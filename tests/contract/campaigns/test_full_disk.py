@@ -19,7 +19,7 @@ from serving.store.relational.database import Database
 from tests.contract.campaigns.engine import Engine
 from tests.contract.campaigns.ledger import Found, Rating, Told, Turn, read, violations
 from tests.contract.running import Loop, engine, gateway
-from tests.servers import NOBODY, Postgres
+from tests.servers.postgres import NOBODY, Postgres
 
 DISK = "12m"
 LONG = "x" * 20_000

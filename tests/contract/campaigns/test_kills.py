@@ -31,7 +31,8 @@ from tests.contract.campaigns.engine import Engine
 from tests.contract.campaigns.ledger import Found, read, violations
 from tests.contract.campaigns.tally import Counters, miscounted
 from tests.contract.running import Loop, engine
-from tests.servers import Postgres, held_port
+from tests.servers.postgres import Postgres
+from tests.servers.process import held_port
 from tests.wait import eventually
 
 SEED = int(os.environ.get("HEADRACE_KILL_SEED", "6"))

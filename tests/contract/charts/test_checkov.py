@@ -16,9 +16,9 @@ from infra.addons.kuberay import KUBERAY
 from infra.config import StackConfig
 from infra.policies.manifest import from_manifest
 from infra.policies.pods import pods
-from tests.chart import Rendered
-from tests.examples import EXAMPLES
-from tests.rendering import objects, rendered
+from tests.rendering.chart import Rendered
+from tests.rendering.examples import EXAMPLES
+from tests.rendering.project import objects, rendered
 from tools import environment
 from tools.charts import pack_kuberay
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart_values import VARIANTS
-from tests.schemas import mistakes, schema_of
+from tests.rendering.chart_values import VARIANTS
+from tests.rendering.schemas import mistakes, schema_of
 
 __all__ = ["schema_of"]
 

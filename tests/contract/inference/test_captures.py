@@ -18,9 +18,9 @@ from serving.store.captures import Capture
 from serving.store.errors import StoreUnavailable
 from serving.store.relational.rows import build
 from serving.store.relational.tables import captures
-from tests.captures import capture
 from tests.contract.inference.test_chat_conversation import CALL, Engine, Retrieval, both
 from tests.contract.running import Loop, engine, gateway, hang_up
+from tests.store.captures import capture
 from tests.wait import eventually
 
 KINDS = ["echo", "calls", "long", "cut", "status-500", "slow", "no-choices", "odd"]

@@ -12,7 +12,7 @@ from serving.config import Catalog, VllmModel
 from serving.inference.generation import ELSEWHERE
 from serving.telemetry import metrics
 from tests.contract.running import Loop, engine, gateway
-from tests.servers import held_port
+from tests.servers.process import held_port
 from tests.wait import eventually
 
 FRAMES = [

@@ -22,8 +22,8 @@ from serving.config import (
     VllmModel,
 )
 from serving.core.principal import Principal
+from tests.callers.identity import key_of
 from tests.contract.running import Gateway, Loop, engine, gateway
-from tests.identity import key_of
 
 CACHED = 987_654
 USAGE = {

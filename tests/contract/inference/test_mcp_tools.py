@@ -10,7 +10,7 @@ import pytest
 from serving.config import Assistant, Catalog, McpTool, React, RemoteModel
 from tests.contract.inference.test_tools import FINAL, Model, act
 from tests.contract.running import Loop, engine, gateway
-from tests.mcp_process import Process
+from tests.servers.mcp_process import Process
 
 
 class World:

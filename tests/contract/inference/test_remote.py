@@ -12,7 +12,7 @@ from aiohttp import web
 from serving.config import Alias, Assistant, Catalog, Limits, RemoteModel, SecretRef, Target
 from serving.telemetry import metrics
 from tests.contract.running import Loop, engine, gateway
-from tests.servers import held_port
+from tests.servers.process import held_port
 from tests.wait import eventually
 
 PLANTED = "planted-upstream-secret"

@@ -17,8 +17,8 @@ from serving.config import Assistant, BufferMemory, Catalog, Limits, NoMemory, R
 from serving.core.principal import Principal
 from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
 from serving.store.errors import StoreUnavailable
-from tests.captures import keep
 from tests.contract.running import Loop, engine, gateway, hang_up
+from tests.store.captures import keep
 from tests.wait import eventually
 
 USAGE = {

@@ -11,8 +11,8 @@ from monitoring.dashboards.variables import without_variables
 from monitoring.groups import GROUPS
 from monitoring.rules_file import document
 from tests.contract.monitoring.exposition import JOBS, Scraped, World
-from tests.monitored import compared, panels, recorded
-from tests.servers import Server
+from tests.servers.process import Server
+from tests.stacks.monitored import compared, panels, recorded
 from tools.binaries import find
 
 RULES = [rule for group in GROUPS for rule in group.rules]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.contract.monitoring.loaded import QUERIES, loaded
-from tests.monitored import ask, finite
+from tests.stacks.monitored import ask, finite
 from tests.wait import eventually
 
 WITHIN_S = 240

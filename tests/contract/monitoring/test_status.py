@@ -28,9 +28,9 @@ from monitoring.status.problem import Problem
 from monitoring.status.prometheus import MOST_SERIES, Prometheus
 from monitoring.status.selection import fill_variables
 from monitoring.status.window import WINDOWS
-from tests import node
 from tests.contract.monitoring.exposition import JOBS
 from tests.contract.monitoring.loaded import ODD, loaded
+from tests.npm import node
 from tests.wait import eventually
 
 HOME = "http://127.0.0.1"

@@ -14,8 +14,8 @@ import yaml
 from infra.addons.kuberay import KUBERAY
 from infra.config import StackConfig
 from infra.versions import KUBERAY_CRDS
-from tests.chart import helm
-from tests.schemas import mistakes, schema_of
+from tests.rendering.chart import helm
+from tests.rendering.schemas import mistakes, schema_of
 from tools.charts import pack_kuberay
 
 __all__ = ["helm", "schema_of"]

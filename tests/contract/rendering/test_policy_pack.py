@@ -7,8 +7,8 @@ import yaml
 
 from infra.policies.catalogue import RULES
 from infra.targets.layout import CHECKOUT
-from tests.examples import EXAMPLES, settings
-from tests.rendering import Project
+from tests.rendering.examples import EXAMPLES, settings
+from tests.rendering.project import Project
 
 PACK = ("--policy-pack", str(CHECKOUT / "infra" / "policies"))
 

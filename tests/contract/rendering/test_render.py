@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples import EXAMPLES
-from tests.rendering import Object, Project, objects, rendered
-from tests.schemas import mistakes, schema_of
+from tests.rendering.examples import EXAMPLES
+from tests.rendering.project import Object, Project, objects, rendered
+from tests.rendering.schemas import mistakes, schema_of
 
 __all__ = ["schema_of"]
 

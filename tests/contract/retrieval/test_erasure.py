@@ -65,7 +65,7 @@ from serving.store.turn_vectors import TurnVectors
 from serving.store.usage import ERASED, Usage, Used, Whose
 from serving.store.users import Users
 from serving.store.vector_stores import PURGE_INDEX, VectorStores
-from tests.captures import capture
+from tests.store.captures import capture
 
 ADMIN = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
 ALICE = Principal(tenant="acme", user="zqxalice", key_id="key_a")

@@ -14,7 +14,7 @@ from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.types import Chunk
 from serving.store.errors import StoreUnavailable
 from serving.store.objects import data
-from tests.servers import S3, ObjectStore
+from tests.servers.object_stores import S3, ObjectStore
 
 MANIFEST = CollectionManifest("test-embedder", 8, 200, 30, "1")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract.routes.whole import serving
 from tests.contract.running import Gateway
-from tests.identity_provider import IdentityProvider
+from tests.servers.identity_provider import IdentityProvider
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai import BaseModel
 
-from tests.routes import not_asked
+from tests.callers.routes import not_asked
 
 
 class Recording(openai.OpenAI):

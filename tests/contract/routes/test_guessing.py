@@ -16,10 +16,10 @@ import orjson
 import pytest
 
 from serving.core.principal import Principal
+from tests.callers.identity import key_of
 from tests.contract.routes.whole import client, serving
 from tests.contract.running import Gateway
-from tests.identity import key_of
-from tests.identity_provider import IdentityProvider
+from tests.servers.identity_provider import IdentityProvider
 
 SECRET = "My patient Brenna Vale, born on the third of May, takes forty units of insulin each evening"
 GUESSES = (

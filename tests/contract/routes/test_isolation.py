@@ -39,9 +39,9 @@ from serving.config import (
     VectorMemory,
 )
 from serving.core.principal import SCOPES_OF, Principal, Role
+from tests.callers.identity import key_of
 from tests.contract.campaigns.engine import Engine
 from tests.contract.running import Gateway, Loop, engine, gateway
-from tests.identity import key_of
 
 SEED = int(os.environ.get("HEADRACE_ISOLATION_SEED", "7"))
 STEPS = 4

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests import node
-from tests.routes import not_asked
+from tests.callers.routes import not_asked
+from tests.npm import node
 
 SOURCE = Path(__file__).with_name("javascript")
 TOUR = "tour.test.js"

@@ -9,7 +9,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
-# The smallest of models calls no tools, whatever is asked: for tests of calls there is `ticker` (see tests/ticker.py).
+# The smallest of models calls no tools, whatever is asked: `ticker` (tests/stacks/ticker.py) does for tests of calls.
 # The sampler is greedy: what a test compares does not depend on chance.
 OPTIONS = {"model": "smollm2", "temperature": 0, "max_retries": 0, "timeout": 120}
 

@@ -28,9 +28,9 @@ import pytest
 from serving.core.principal import Principal, Role
 from serving.retrieval.client import EMBEDDER
 from serving.security.keys import new_key
+from tests.callers.identity import key_of
 from tests.contract.routes.whole import client
 from tests.contract.running import Gateway
-from tests.identity import key_of
 from tests.wait import eventually
 
 SEED = int(os.environ.get("HEADRACE_NEIGHBOUR_SEED", "5"))

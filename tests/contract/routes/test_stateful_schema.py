@@ -27,10 +27,10 @@ from schemathesis.specs.openapi.checks import (
 
 from serving.config import Assistant, Catalog, FactsMemory, RemoteModel
 from serving.core.principal import Principal
+from tests.callers.identity import key_of
 from tests.contract.campaigns.engine import Engine
 from tests.contract.running import Gateway, Loop, engine, gateway
-from tests.identity import key_of
-from tests.servers import Postgres
+from tests.servers.postgres import Postgres
 
 SEED = int(os.environ.get("HEADRACE_SCHEMA_SEED", "6"))
 STEPS = 12

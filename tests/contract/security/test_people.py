@@ -17,7 +17,7 @@ from serving.store.keys import Keys
 from serving.store.relational.database import Database
 from serving.store.tenants import Tenants
 from serving.store.users import MAX_GROUPS, User, Users
-from tests import migrated
+from tests.store import migrated
 
 ALICE = Person("https://id.example.com", "s-1", "acme", "alice", "operator", frozenset(("staff", "eu")))
 ADMIN = Principal("acme", "boss", "key_b")

@@ -36,9 +36,9 @@ from serving.security.provider import (
     ProviderUnavailable,
 )
 from serving.security.tokens import MAX_TOKEN, TokenVerifier, is_token, signed_in
-from tests.certificate import certificate
-from tests.identity import Anybody
-from tests.identity_provider import AUDIENCE, IdentityProvider
+from tests.callers.identity import Anybody
+from tests.servers.certificate import certificate
+from tests.servers.identity_provider import AUDIENCE, IdentityProvider
 
 
 class Clock:

@@ -18,7 +18,7 @@ from serving.store.files import Files
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
 from serving.store.vector_stores import VectorStores
-from tests import migrated
+from tests.store import migrated
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 

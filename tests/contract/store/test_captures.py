@@ -14,7 +14,7 @@ from serving.store.errors import InvalidValue, NotFound
 from serving.store.jobs.queue import Jobs, add_job
 from serving.store.relational.database import Database
 from serving.store.relational.tables import captures as captures_table
-from tests.captures import TURN, capture
+from tests.store.captures import TURN, capture
 
 
 @uninterrupted

@@ -13,7 +13,7 @@ from serving.store.conversations import Conversations, Item, Newest
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.tables import conversation_items
-from tests.captures import TURN, capture
+from tests.store.captures import TURN, capture
 
 
 def says(role: str, text: str) -> dict[str, object]:

@@ -42,7 +42,7 @@ from serving.store.tenants import Tenants
 from serving.store.users import Users
 from serving.store.vector_store import UNINDEX
 from serving.store.vector_stores import VectorStores
-from tests.captures import capture
+from tests.store.captures import capture
 
 ROOT = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
 ORDER = Order("trl-prompt-only", Filters(tenant="acme"), {"train": 1.0})

@@ -23,7 +23,7 @@ from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.feedback import Rating, Ratings
 from serving.store.relational.database import Database
-from tests.captures import capture
+from tests.store.captures import capture
 
 Command = Callable[..., int]
 

@@ -13,7 +13,7 @@ from serving.store.conversations import Conversations
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.feedback import Kind, Rating, Ratings, TargetNotFound
 from serving.store.relational.database import Database
-from tests.captures import capture
+from tests.store.captures import capture
 
 UP = Rating(thumb="up")
 SAID = {"type": "message", "role": "user", "status": "completed", "content": [{"type": "input_text", "text": "hi"}]}

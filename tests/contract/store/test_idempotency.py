@@ -20,7 +20,7 @@ from serving.store.feedback import Rating, Ratings
 from serving.store.idempotency import KEPT_S, MAX_BODY, Claim, Earlier, IdempotencyKeys, KeptAnswer, claim_of, keep
 from serving.store.relational import tables
 from serving.store.relational.database import Database
-from tests.captures import TURN
+from tests.store.captures import TURN
 
 ANSWER = KeptAnswer("application/json", b'{"said":"\xc3\xbc"}')
 

@@ -16,7 +16,7 @@ from serving.store.relational.prepared import VIOLATES
 from serving.store.relational.tables import conversation_items
 from serving.store.relational.tables import responses as table
 from serving.store.responses import NewResponse, Responses, split
-from tests.captures import capture, keep
+from tests.store.captures import capture, keep
 
 
 def says(role: str, text: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from tests.examples import KUBECONFIG, MADE, stack_settings
+from tests.rendering.examples import KUBECONFIG, MADE, stack_settings
 from tools.report import ToolError
 from tools.stack import cluster_stack
 from tools.stack.cluster_stack import ClusterStack

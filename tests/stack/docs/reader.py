@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from tests import snippets
-from tests.sessions import Python, Shell
-from tests.stacks import CHECKOUT, Stack
+from tests.pages import snippets
+from tests.pages.sessions import Python, Shell
+from tests.stacks.stack import CHECKOUT, Stack
 
 BEGIN = """
 make() {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import snippets
+from tests.pages import snippets
 from tests.stack.docs.reader import read
-from tests.stacks import Stack
+from tests.stacks.stack import Stack
 
 
 @pytest.mark.parametrize("page", [page for page in snippets.pages() if snippets.run_of(page)])

@@ -16,7 +16,7 @@ from monitoring.dashboards.links import selected_series
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert, Group, Recording
 from monitoring.rules_file import document
-from tests.servers import Server
+from tests.servers.process import Server
 from tests.stack.status.history import STEP_S, History
 from tests.wait import eventually
 from tools.binaries import find

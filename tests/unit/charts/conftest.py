@@ -1,3 +1,3 @@
-from tests.chart import default, full, helm, render
+from tests.rendering.chart import default, full, helm, render
 
 __all__ = ["default", "full", "helm", "render"]

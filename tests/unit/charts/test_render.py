@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from infra.versions import KUBERNETES_AT_LEAST
-from tests.chart import CHART, FULL
-from tests.chart_values import REFUSED, VARIANTS
+from tests.rendering.chart import CHART, FULL
+from tests.rendering.chart_values import REFUSED, VARIANTS
 
 META = yaml.safe_load((CHART / "Chart.yaml").read_text())
 BRANCH = re.compile(r"\{\{-?\s*(?:if|else|range|with)\b[^}]*(?:\}(?!\})[^}]*)*\}\}")

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from infra.policies.catalogue import evaluate_manifests
-from tests.chart_values import VARIANTS
+from tests.rendering.chart_values import VARIANTS
 
 LABELS = ("name", "instance", "component", "part-of", "version", "managed-by")
 NAMED = {"mine", "data", "gcs", "backups", "documents", "archive", "shared-documents", "weights", "headrace-db-app"} | {

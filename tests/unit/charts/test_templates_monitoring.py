@@ -14,7 +14,7 @@ from monitoring.groups import RULES
 from monitoring.podmonitor import scrape_configs
 from monitoring.rules_file import document
 from monitoring.scope import Scope, restrict_groups
-from tests.chart import CHART
+from tests.rendering.chart import CHART
 from tools.binaries.find import ensure
 
 FILES = CHART / "files"

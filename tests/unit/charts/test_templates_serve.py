@@ -11,7 +11,7 @@ from infra.providers.ray_head import _environment
 from infra.providers.ray_ports import RayPorts
 from serving.config import Catalog, ServingConfig
 from serving.config.serve_document import serve_document
-from tests.chart import CHART, FULL
+from tests.rendering.chart import CHART, FULL
 
 METRICS = "/var/run/headrace/metrics"
 STORE = {"database": "postgresql://u@db/h", "data": "/var/lib/headrace/"}

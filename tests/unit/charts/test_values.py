@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.chart import CHART, FULL, Refused
-from tests.chart_values import REFUSED
+from tests.rendering.chart import CHART, FULL, Refused
+from tests.rendering.chart_values import REFUSED
 from tools import values
 
 WRITTEN = yaml.safe_load((CHART / "values.schema.yaml").read_text())

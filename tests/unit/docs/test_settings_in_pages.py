@@ -15,8 +15,8 @@ import yaml
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import KUBERNETES_TARGETS, NAMESPACE, SETTING_TARGETS
 from infra.config_loader import load
-from tests import snippets
-from tests.snippets import ROOT, Snippet
+from tests.pages import snippets
+from tests.pages.snippets import ROOT, Snippet
 from tools.plan import StackFileLoader, settings
 
 BLOCKS = [one for page in snippets.pages() for one in snippets.of(page) if one.language == "yaml"]

@@ -9,8 +9,8 @@ import subprocess
 import pytest
 
 from monitoring.known_series import KNOWN
-from tests import snippets
-from tests.snippets import Snippet
+from tests.pages import snippets
+from tests.pages.snippets import Snippet
 
 ALL = [one for page in snippets.pages() for one in snippets.of(page)]
 OF = {language: [one for one in ALL if one.language == language] for language in {one.language for one in ALL}}

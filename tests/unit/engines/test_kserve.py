@@ -10,7 +10,7 @@ from serving.config import Catalog, KServeModel, RemoteModel, SecretRef
 from serving.engines import kserve
 from serving.engines.endpoint import EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines, Handle
-from tests.identity import CALLER, OWNERS
+from tests.callers.identity import CALLER, OWNERS
 
 URL = "http://llama-predictor.models.svc.cluster.local"
 

@@ -15,7 +15,7 @@ from serving.core.principal import Principal
 from serving.engines.endpoint import EngineBusy, EngineUnavailable
 from serving.engines.pool import LEASES, Engines
 from serving.engines.router import ModelRouter
-from tests.identity import CALLER, OWNERS
+from tests.callers.identity import CALLER, OWNERS
 
 LLAMA = VllmModel(name="llama", source="hf://a/b", loras=(Lora(name="llama-law", source="hf://a/law"),))
 SMALL = LlamaCppModel(name="small", source="file:///small.gguf")

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from monitoring.known_series import KNOWN
-from tests.monitored import (
+from tests.stacks.monitored import (
     LACKING,
     Question,
     Sample,

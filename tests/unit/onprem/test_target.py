@@ -14,7 +14,7 @@ from infra.onprem_config import OnPrem
 from infra.providers.__main__ import KINDS
 from infra.targets.onprem import provision_onprem
 from infra.targets.provisioned_cluster import ProvisionedCluster
-from tests.loops import event_loop
+from tests.rendering.event_loop import event_loop
 
 HOSTS: list[dict[str, Any]] = [
     *({"name": f"cp{n}", "address": f"192.168.7.1{n}", "role": "control_plane"} for n in (1, 2, 3)),

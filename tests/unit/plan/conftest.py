@@ -15,7 +15,7 @@ from pulumi.runtime.stack import run_pulumi_func
 from infra.providers import ports
 from infra.targets import preflight
 from infra.targets.layout import CHECKOUT
-from tests.loops import event_loop
+from tests.rendering.event_loop import event_loop
 from tests.unit.plan import clouds
 
 PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464, "status": 19091}

@@ -26,7 +26,7 @@ from infra.targets import kubernetes_stack
 from infra.targets.provisioned_cluster import ProvisionedCluster
 from infra.versions import Chart
 from serving.config import Strict
-from tests.examples import KUBECONFIG
+from tests.rendering.examples import KUBECONFIG
 
 Planner = Callable[..., Any]
 

@@ -11,7 +11,7 @@ import pulumi
 import pytest
 
 from infra.targets.layout import CHECKOUT
-from tests.examples import stack_settings
+from tests.rendering.examples import stack_settings
 from tests.unit.plan.golden import check, golden
 
 CLOUDS = ("aws", "gcp", "azure")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from infra.targets.layout import CHECKOUT
-from tests.examples import EXAMPLES, KUBECONFIG, MADE, settings
+from tests.rendering.examples import EXAMPLES, KUBECONFIG, MADE, settings
 from tests.unit.plan.golden import check
 
 FORBIDDEN = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen", "os.exec"})

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from infra.targets.layout import CHECKOUT
-from tests.examples import settings
+from tests.rendering.examples import settings
 from tests.unit.plan.golden import check, golden
 
 EXAMPLE = CHECKOUT / "Pulumi.onprem.yaml"

@@ -12,7 +12,7 @@ import yaml
 from infra.policies.catalogue import evaluate
 from infra.policies.manifest import PlannedResource
 from infra.policies.values import SecretValue
-from tests.examples import EXAMPLES, KUBECONFIG, MADE, settings
+from tests.rendering.examples import EXAMPLES, KUBECONFIG, MADE, settings
 from tests.unit.policies.engine import from_engine
 
 

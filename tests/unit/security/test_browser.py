@@ -14,7 +14,7 @@ from serving.security.browser import CSRF_HEADER, Browser, Forged
 from serving.security.provider import Provider
 from serving.store.relational.database import Database
 from serving.store.sessions import Sessions
-from tests.identity import Anybody
+from tests.callers.identity import Anybody
 
 SECRET, COOKIE = "s" * 40, "c" * 43
 HOME, FRIEND = "https://chat.example.com", "https://tools.example.com"

@@ -19,7 +19,7 @@ from serving.store.keys import Held, Keys
 from serving.store.relational.database import Database
 from serving.store.tenants import Tenants
 from serving.store.users import Users
-from tests import migrated
+from tests.store import migrated
 
 SECRET = "k" * 32
 ADMIN = Principal(tenant="acme", user="admin", key_id="key_0")

@@ -4,7 +4,7 @@ import pytest
 
 from infra.config_loader import load
 from infra.versions import KUBERAY, KUBERAY_CRDS, POSTGRES
-from tests.examples import EXAMPLES, settings
+from tests.rendering.examples import EXAMPLES, settings
 from tools.mirror import items
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import held_port
+from tests.servers.process import held_port
 from tests.unit.infra.providers.conftest import said, sessions
 
 __all__ = ["said", "sessions"]

@@ -13,7 +13,7 @@ from infra.providers.problem import Ended, Problem
 from infra.providers.ray_head import RayHead
 from infra.providers.resource import Task
 from infra.providers.session import Session
-from tests.servers import free_port
+from tests.servers.process import free_port
 
 RAY = """#!{python}
 import os, pathlib, sys

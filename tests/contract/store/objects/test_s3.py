@@ -10,7 +10,7 @@ from serving.config import Store
 from serving.core.principal import Principal
 from serving.store.objects import data
 from serving.store.objects.blobs import Blobs
-from tests.servers import S3
+from tests.servers.object_stores import S3
 
 
 async def test_credentials_in_a_file(s3_by_file: S3, alice: Principal) -> None:

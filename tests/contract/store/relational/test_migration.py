@@ -23,7 +23,7 @@ from serving.store.errors import NewerDatabase, OlderDatabase, StoreUnavailable,
 from serving.store.relational.database import Database
 from serving.store.relational.migration import FIRST, HEAD
 from serving.store.relational.tables import files, meta, metadata, tenants, users
-from tests.servers import Postgres
+from tests.servers.postgres import Postgres
 
 sqlite_only = pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 postgresql_only = pytest.mark.parametrize("new_url", ["postgresql"], indirect=True)

@@ -22,7 +22,7 @@ from serving.store.relational.tables import responses as response_rows
 from serving.store.responses import NewResponse, Responses
 from serving.store.summaries import Summaries
 from serving.store.turn_vectors import TurnVectors, WaitingTurn
-from tests.captures import TURN, capture, keep
+from tests.store.captures import TURN, capture, keep
 
 READS = [
     *(("conversation", name) for name in ("list_items", "last", "following", "newest", "summary", "turn", "vectors")),

@@ -25,7 +25,7 @@ from serving.store.keys import Keys
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import PostgresAccess
 from serving.store.vector_stores import VectorStores
-from tests.servers import Postgres
+from tests.servers.postgres import Postgres
 
 pytestmark = pytest.mark.parametrize("new_url", ["postgresql"], indirect=True)
 

@@ -154,7 +154,7 @@ from serving.core.principal import Principal
 from serving.store.captures import Captures
 from serving.store.relational.database import Database
 from serving.store.feedback import Rating, Ratings
-from tests.captures import capture, TURN
+from tests.store.captures import capture, TURN
 async def main():
     alice = Principal("acme", "alice", "key_a")
     conversation = sys.argv[2]

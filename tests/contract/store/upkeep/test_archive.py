@@ -56,7 +56,7 @@ from serving.store.upkeep.archive import BadArchive, NotEmpty, backup, restore
 from serving.store.upkeep.condition import BACKED_UP, Condition
 from serving.store.users import Users
 from serving.store.vector_stores import INGEST, VectorStores
-from tests.captures import TURN, capture
+from tests.store.captures import TURN, capture
 
 MANIFEST = CollectionManifest("test-embedder", 8, 200, 30, "1")
 ME = Principal(tenant="acme", user="alice", key_id="key_a")

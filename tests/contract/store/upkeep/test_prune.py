@@ -17,7 +17,7 @@ from serving.store.relational import tables
 from serving.store.relational.database import Database
 from serving.store.responses import NewResponse, Responses
 from serving.store.upkeep.retention import DAY_S, prune
-from tests.captures import TURN, capture
+from tests.store.captures import TURN, capture
 
 ME = Principal(tenant="t", user="u", key_id="k")
 

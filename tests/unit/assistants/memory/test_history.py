@@ -15,7 +15,7 @@ from serving.core.principal import Principal
 from serving.store.conversations import Conversations
 from serving.store.relational.database import Database
 from serving.store.responses import Responses
-from tests.captures import keep
+from tests.store.captures import keep
 
 ALICE = Principal("acme", "alice", "key")
 

@@ -18,7 +18,7 @@ from infra.targets.azure.aks import LEFTOVERS, provision_aks, resource_name
 from infra.targets.azure.bucket import bucket_name
 from infra.targets.azure.nodes import IMMUTABLE
 from infra.targets.provisioned_cluster import ProvisionedCluster
-from tests.loops import event_loop
+from tests.rendering.event_loop import event_loop
 from tests.unit.plan import clouds
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"

@@ -20,7 +20,7 @@ from infra.targets.aws.bucket import bucket_name
 from infra.targets.aws.eks import LEFTOVERS, provision_eks
 from infra.targets.aws.network import subnets_in_zones, zone_ranges
 from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster
-from tests.loops import event_loop
+from tests.rendering.event_loop import event_loop
 from tests.unit.plan import clouds
 
 SETTINGS = {"account": "123456789012", "region": "eu-central-1"}

@@ -17,7 +17,7 @@ from infra.cloud_config import Cluster, Gcp
 from infra.gpu.pools import NodePool
 from infra.targets.gcp.gke import APIS, leftovers, provision_gke
 from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster
-from tests.loops import event_loop
+from tests.rendering.event_loop import event_loop
 from tests.unit.plan import clouds
 
 ZONE = ["europe-west4-a"]

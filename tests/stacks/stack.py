@@ -17,7 +17,7 @@ import httpx
 import yaml
 
 from infra.targets.layout import CHECKOUT, Layout
-from tests.ports import reserve
+from tests.stacks.ports import reserve
 from tests.wait import eventually
 
 UP_S = 800

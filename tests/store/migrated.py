@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 
 from serving.store.relational import sqlite
 from serving.store.relational.database import Database
-from tests.servers import Postgres
+from tests.servers.postgres import Postgres
 
 
 def sqlite_at(url: str) -> str:

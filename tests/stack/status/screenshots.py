@@ -1,4 +1,4 @@
-"""`python -m tests.screenshots`: draws the pages under `/status` into docs/images, in a real browser.
+"""`python -m tests.stack.status.screenshots`: draws the pages under `/status` into docs/images, in a real browser.
 
 What they show is made up (see `tests/stack/status/history.py`), and the same in each run but for the time of day.
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.browser import Chromium
+from tests.stack.status.browser import Chromium
 from tests.stack.status.past import past
 from tests.stack.status.served import PAGES, Status, faults, visit
 
-FOLDER = Path(__file__).parents[1] / "docs" / "images"
+FOLDER = Path(__file__).parents[3] / "docs" / "images"
 WIDTH, HEIGHT, LOWEST = 1280, 900, 1600
 """In pixels; what lies below the lowest is left out."""
 COLOURS = 256

@@ -6,7 +6,6 @@ import json
 import re
 import time
 from html import unescape
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -15,11 +14,11 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from tests import node
-from tests.certificate import Certificate
-from tests.servers import Server
+from tests.npm import node
+from tests.servers.certificate import Certificate
+from tests.servers.process import Server
 
-SOURCE = Path(__file__).with_name("oidc")
+SOURCE = node.SOURCES / "oidc"
 AUDIENCE = "urn:headrace:api"
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey

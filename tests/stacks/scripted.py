@@ -5,7 +5,7 @@ What they need stands beside the settings of the session's stack. `script` is in
 
 from __future__ import annotations
 
-from tests.ticker import PAGE
+from tests.stacks.ticker import PAGE
 
 TOPIC = "roulette"
 """A word that the guardrails of `guarded` block."""

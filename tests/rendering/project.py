@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from infra.targets.layout import CHECKOUT
-from tests.examples import settings
+from tests.rendering.examples import settings
 from tools.binaries import find
 
 Object = dict[str, Any]

@@ -15,7 +15,7 @@ import yaml
 
 from tools.binaries.find import ensure
 
-CHART = Path(__file__).parents[1] / "charts" / "headrace"
+CHART = Path(__file__).parents[2] / "charts" / "headrace"
 FULL = CHART / "ci" / "full-values.yaml"
 
 Object = dict[str, Any]

@@ -22,11 +22,11 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from tests import node
-from tests.servers import Server
+from tests.npm import node
+from tests.servers.process import Server
 from tools import cache
 
-SOURCE = Path(__file__).with_name("chromium")
+SOURCE = node.SOURCES / "chromium"
 UNPACK_S = 120
 ANSWER_S = 60
 UNPACK = """

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 
-from tests.servers import held_port
+from tests.servers.process import held_port
 
 START_S = 60
 """Seconds within which a server must listen."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
-from tests.certificate import certificate
-from tests.identity_provider import AUDIENCE, IdentityProvider
-from tests.servers import free_port
+from tests.servers.certificate import certificate
+from tests.servers.identity_provider import AUDIENCE, IdentityProvider
+from tests.servers.process import free_port
 from tools.machines import network
 
 HOME = "https://headrace.example.com"

@@ -13,6 +13,8 @@ from tools import cache
 from tools.report import say
 
 INSTALL_S = 300
+SOURCES = Path(__file__).parent
+"""Has a folder with a lock file for each server and browser of the tests."""
 
 
 def program(name: str) -> str:
