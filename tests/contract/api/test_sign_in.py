@@ -362,6 +362,8 @@ def test_a_token_instead_of_a_key(world: World) -> None:
 
     assert ask(world.idp.machine_token()).status_code == 200
     assert ask(world.up.key).status_code == 200
+    alice = {"authorization": f"Bearer {world.idp.token()}"}
+    assert error(sent("GET", f"{world.up.url}/v1/admin/usage", headers=alice), 403) == "insufficient_scope"
     refused = ask(world.idp.token(exp=1))
     assert error(refused, 401) == "invalid_token"
     assert refused.headers["www-authenticate"] == 'Bearer error="invalid_token"'

@@ -36,3 +36,9 @@ def test_what_is_longer_than_a_part_is_found_whole() -> None:
 def test_a_number_that_python_refuses_is_no_failure() -> None:
     """An entity of 5,000 digits ended a request as a 500."""
     assert Links((), 100).find("see http://a.example/&#" + "1" * 5_000 + ";")
+
+
+def test_a_name_before_the_host_is_found_though_the_host_is_allowed() -> None:
+    links = Links(("docs.example",), 100)
+    assert links.find("see https://docs.example/page") == []
+    assert [f.kind for f in links.find("see https://bank.example@docs.example/page")] == ["link_host"]
