@@ -225,5 +225,14 @@ def test_infra_and_monitoring_see_only_the_contract(package):
     ["serving.config", "serving.config.serve_document", "serving.ingest.__main__", "serving.telemetry.catalogue"],
 )
 def test_the_contract_is_light(module):
-    code = f"import sys, {module}; print([m for m in ('ray', 'torch', 'lancedb', 'numpy') if m in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    assert loaded(module, "ray", "torch", "lancedb", "numpy") == "[]"
+
+
+def test_the_sdk_of_mcp_is_imported_by_those_who_use_it():
+    assert loaded("serving.api.app", "mcp", "mcp_types", "httpx2") == "[]"
+
+
+def loaded(module, *names):
+    """Which of these modules a process has imported that imports one of ours, as Python writes a list."""
+    code = f"import sys, {module}; print([m for m in {names} if m in sys.modules])"
+    return subprocess.check_output([sys.executable, "-c", code], text=True).strip()

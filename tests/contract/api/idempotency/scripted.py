@@ -1,0 +1,102 @@
+"""Two gateways on one real store, before a scripted engine."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from sqlalchemy import func, select
+
+from serving.core.uninterrupted import uninterrupted
+from serving.store import idempotency
+from serving.store.relational import tables
+
+KINDS = ["echo", "cut", "status-500", "slow"]
+
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
+
+
+GENERATIONS = {
+    CHAT: {"model": "echo", "messages": HI},
+    COMPLETIONS: {"model": "echo", "prompt": "hi"},
+    RESPONSES: {"model": "echo", "input": "hi"},
+}
+
+
+TEXT = "swordfish"
+
+
+class World:
+    def __init__(self, up, other, scripted, http):
+        self.up, self.other, self.engine, self.http = up, other, scripted, http
+        self._keys = count()
+
+    def key(self):
+        """Returns a key that nobody used."""
+        return f"key-{next(self._keys)}"
+
+    def post(self, path, body, key=None, gateway=None):
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return self.http.post((gateway or self.up).url + path, json=body, headers=headers)
+
+    def do(self, coroutine):
+        return self.up.loop.do(coroutine)
+
+    def count(self, table):
+        @uninterrupted
+        async def counted():
+            query = select(func.count()).select_from(table)
+            return await self.up.services.database.query(lambda connection: connection.execute(query).scalar_one())
+
+        return self.do(counted())
+
+    def kept(self):
+        """Returns all that is kept of answers, as text."""
+
+        @uninterrupted
+        async def read():
+            query = select(tables.idempotency_answers.c.body)
+            return await self.up.services.database.query(lambda connection: connection.execute(query).scalars().all())
+
+        return "".join(idempotency.base64.b64decode(body).decode() for body in self.do(read()))
+
+    def made(self, path, text=TEXT):
+        """Makes what a request to `path` names; returns its path, and its body, which says `text`."""
+        if path == "/v1/feedback":
+            return path, {"target": {"type": "session", "id": self.conversation()}, "comment": text}
+        if path == "/v1/memories":
+            return path, {"assistant": "knows", "text": f"{text} {self.key()}"}
+        if path == "/v1/vector_stores":
+            return path, {"name": text}
+        if path == "/v1/vector_stores/{store_id}/files":
+            store = self.post("/v1/vector_stores", {"name": "n"}).json()["id"]
+            file = self.http.post(
+                f"{self.up.url}/v1/files", data={"purpose": "assistants"}, files={"file": ("a.md", self.key().encode())}
+            )
+            return path.format(store_id=store), {"file_id": file.json()["id"]}
+        items = [{"type": "message", "role": "user", "content": text}]
+        if path == "/v1/conversations":
+            return path, {"items": items, "metadata": {"said": text}}
+        if path == "/v1/conversations/{conversation_id}/items":
+            return path.format(conversation_id=self.conversation()), {"items": items}
+        return path, GENERATIONS[path]
+
+    def conversation(self):
+        return self.post("/v1/conversations", {}).json()["id"]
+
+
+def refused(response, status, code):
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    return response
+
+
+def same(first, second):
+    """The second answer is the first one, said again."""
+    assert (first.status_code, second.status_code) == (200, 200), (first.text, second.text)
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+    assert second.content == first.content
+    assert second.headers["content-type"] == first.headers["content-type"]
