@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from serving.core.ids import now
 from serving.core.principal import Principal
+from serving.core.uninterrupted import finish
 from serving.store.errors import Lost, StoreUnavailable
 from serving.store.jobs.queue import Job, Jobs, Json
 
@@ -108,7 +109,7 @@ class Worker:
     async def _slot(self) -> None:
         while not self._stopping.is_set():
             try:
-                job = await self._jobs.claim(list(self._handlers), self._owner, self._lease_s, lane=self._lane)
+                job = await self._claim()
             except Exception as e:  # a worker outlives whatever is wrong with the database
                 log.warning("no jobs can be claimed: %s", e, exc_info=not isinstance(e, StoreUnavailable))
                 job = None
@@ -116,6 +117,21 @@ class Worker:
                 await asyncio.sleep(self._poll_s)
             else:
                 await self._work(job)
+
+    async def _claim(self) -> Job | None:
+        """Claims a job. One that is claimed while the worker stops is given back: else its lease had to run out."""
+        claiming = asyncio.ensure_future(
+            self._jobs.claim(list(self._handlers), self._owner, self._lease_s, lane=self._lane)
+        )
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            try:
+                if (job := await claiming) is not None:
+                    await self._jobs.release(job)
+            except Exception:  # the lease runs out and the job is tried again
+                log.exception("what was claimed at the end cannot be given back")
+            raise
 
     async def _work(self, job: Job) -> None:
         """Runs one job to its end. What cannot be written now is left to the lease: it runs out."""
@@ -128,8 +144,8 @@ class Worker:
             interrupted = not handling.done()
             handling.cancel()
             beating.cancel()
-            # Shielded: a job that is given back at shutdown must be written before the process goes.
-            await asyncio.shield(asyncio.ensure_future(self._end(job, handling, beating, interrupted)))
+            # To its end: a job that is given back at shutdown must be written before the process goes.
+            await finish(self._end(job, handling, beating, interrupted))
 
     async def _end(
         self,

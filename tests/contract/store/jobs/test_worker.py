@@ -11,6 +11,7 @@ import pytest
 
 from serving.core import ids
 from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import Lost
 from serving.store.jobs.queue import Job, Jobs
 from serving.store.jobs.worker import JobContext, PermanentError, Postponed, Worker
@@ -168,6 +169,31 @@ async def test_stop_gives_back(jobs: Jobs, alice: Principal) -> None:
         await started.wait()
     job = await jobs.get(alice, made.id)
     assert (job.status, job.attempts, job.lease_owner) == ("queued", 0, None)
+
+
+@pytest.mark.parametrize("step", ["claim", "complete"])
+async def test_stop_waits_for_what_is_being_written(
+    jobs: Jobs, alice: Principal, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Else the job would be nobody's until its lease runs out."""
+    write, begun = getattr(jobs, step), asyncio.Event()
+
+    async def slow(*given: object, **named: object) -> object:
+        begun.set()
+        for _ in range(20):  # the worker's tasks have their turns
+            await asyncio.sleep(0)
+        return await write(*given, **named)
+
+    async def handler(context: JobContext) -> None:
+        return None
+
+    monkeypatch.setattr(jobs, step, uninterrupted(slow))
+    made = await jobs.enqueue(alice, "work", {})
+    async with working(jobs, handler):
+        await begun.wait()
+    job = await jobs.get(alice, made.id)
+    assert job.lease_owner is None
+    assert (job.status, job.attempts) == (("queued", 0) if step == "claim" else ("succeeded", 1))
 
 
 async def test_result_that_is_no_json_fails(jobs: Jobs, alice: Principal) -> None:
