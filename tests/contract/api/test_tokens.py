@@ -32,7 +32,7 @@ PROMPTS = st.lists(
     min_size=1,
     max_size=6,
 )
-CONTEXT = 512
+CONTEXT = 256
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ async def test_an_engine_that_does_not_count_is_not_believed_to():
 
 
 def test_a_long_conversation_never_meets_the_end_of_the_context(llama, tmp_path, monkeypatch):
-    """Twenty turns with a window for a few: each is answered, and the prompt fills the window without exceeding it."""
+    """Twelve turns with a window for a few: each is answered, and the prompt fills the window without exceeding it."""
 
     monkeypatch.setenv("SMALL_KEY", "k")
     model = RemoteModel(
@@ -168,7 +168,7 @@ def test_a_long_conversation_never_meets_the_end_of_the_context(llama, tmp_path,
     ):
         id = sdk.conversations.create().id
         prompts = []
-        for n in range(20):
+        for n in range(12):
             answer = sdk.chat.completions.create(
                 model="a" if n % 2 else "small",
                 messages=[{"role": "user", "content": f"Say {n} and nothing else, please: {'word ' * (n % 7)}"}],
