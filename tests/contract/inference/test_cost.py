@@ -19,7 +19,8 @@ from serving.config import Alias, Assistant, Catalog, LlamaCppModel, Price, Remo
 from serving.core.uninterrupted import uninterrupted
 from serving.metering.cost import cost_of
 from serving.store.relational.tables import captures
-from tests.contract.inference import test_responses, test_strategies
+from tests.contract.inference import test_strategies
+from tests.contract.inference.responses.scripted import Engine, Retrieval
 from tests.contract.running import Loop, engine, gateway
 
 PRICE = Price(input=Decimal("0.15"), output=Decimal("0.6"), cached_input=Decimal("0.075"))
@@ -111,7 +112,7 @@ def test_an_hour_has_a_price_where_a_replica_is_ours():
         RemoteModel(name="m", url="http://127.0.0.1:9/v1", price=hourly)
 
 
-class Scripted(test_responses.Engine):
+class Scripted(Engine):
     """Answers chats as the responses' engine does, and completions."""
 
     def app(self):
@@ -179,7 +180,7 @@ def world(tmp_path_factory):
             ),
         )
         folder = tmp_path_factory.mktemp("cost")
-        with gateway(loop, folder, catalog, retrieval=test_responses.Retrieval()) as up:
+        with gateway(loop, folder, catalog, retrieval=Retrieval()) as up:
             headers = {"Authorization": f"Bearer {up.key}"}
             with (
                 openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
