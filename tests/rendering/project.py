@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -82,11 +81,6 @@ class Project:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-    def changes(self) -> dict[str, int]:
-        """What an update would do, by kind of step."""
-        summary = json.loads(self.pulumi("preview", "--json"))["changeSummary"]
-        return {kind: count for kind, count in summary.items() if kind != "same"}
 
 
 def rendered(example: Path, folder: Path, **config: Any) -> Project:

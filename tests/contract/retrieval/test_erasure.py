@@ -6,12 +6,15 @@ import asyncio
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,8 @@ from serving.store.turn_vectors import TurnVectors
 from serving.store.usage import ERASED, Usage, Used, Whose
 from serving.store.users import Users
 from serving.store.vector_stores import PURGE_INDEX, VectorStores
+from tests.servers.postgres import Postgres
+from tests.store import migrated
 from tests.store.captures import capture
 
 ADMIN = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
@@ -208,11 +213,60 @@ def holding(folder: Path, marker: str) -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class Planted:
+    """What `plant` left: a folder, and with PostgreSQL the name of a database."""
+
+    folder: Path
+    database: str
+    store_id: str
+
+
+@pytest.fixture(scope="module")
+def planting(
+    request: pytest.FixtureRequest, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Planted]:
+    """Plants once for each kind of database. Whoever wants what is there takes a copy: to plant takes seconds."""
+
+    @cache
+    def planted(kind: str) -> Planted:
+        folder = tmp_path_factory.mktemp("planted")
+        if kind == "postgresql":
+            url = migrated.postgres_of(request.getfixturevalue("postgres"))
+        else:
+            url = migrated.sqlite_at(f"sqlite:///{folder}/headrace.db")
+
+        async def run() -> str:
+            made = Stack(Store(database=url, data=str(folder)), embedder)
+            async with made.database:
+                return await plant(made)
+
+        with ThreadPoolExecutor(1) as elsewhere:  # this thread's event loop may be a test's
+            return Planted(folder, url.rpartition("/")[2], elsewhere.submit(asyncio.run, run()).result())
+
+    return planted
+
+
+@pytest.fixture
+def planted(stack: Stack, planting: Callable[[str], Planted]) -> str:
+    """The id of a store that all share, in a stack in which everybody has planted."""
+    return planting("sqlite" if stack.database.is_sqlite else "postgresql").store_id
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def stack(request: pytest.FixtureRequest, tmp_path: Path, embedder: Embedder) -> AsyncIterator[Stack]:
-    url = f"sqlite:///{tmp_path}/headrace.db"
+async def stack(
+    request: pytest.FixtureRequest, tmp_path: Path, embedder: Embedder, planting: Callable[[str], Planted]
+) -> AsyncIterator[Stack]:
+    there = planting(request.param) if "planted" in request.fixturenames else None
+    if there is not None:
+        shutil.copytree(there.folder, tmp_path, dirs_exist_ok=True)
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").database()
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.database(there.database) if there is not None else migrated.postgres_of(server)
+    else:
+        url = f"sqlite:///{tmp_path}/headrace.db"
+        if there is None:
+            migrated.sqlite_at(url)
     made = Stack(Store(database=url, data=str(tmp_path)), embedder)
     async with made.database:
         yield made
@@ -236,11 +290,10 @@ async def test_every_kind_of_job_has_its_gauge(stack: Stack) -> None:
     assert {*stack.ingestion.handlers, *stack.erasures.handlers} | {REMEMBER} == KINDS
 
 
-async def test_nothing_of_a_forgotten_user_is_left(stack: Stack, tmp_path: Path):
-    store_id = await plant(stack)
+async def test_nothing_of_a_forgotten_user_is_left(stack: Stack, planted: str, tmp_path: Path):
     before = await stack.rows()
-    planted = of(before, ALICE.user, "acme")
-    assert len(planted) >= 12, planted  # every table that can hold something of a user does
+    found = of(before, ALICE.user, "acme")
+    assert len(found) >= 12, found  # every table that can hold something of a user does
     files = {p.name: p.read_bytes() for p in (tmp_path / "files" / "acme").iterdir()}
     job = await stack.erase()
     assert (job.status, job.error_message) == ("succeeded", None)
@@ -248,7 +301,7 @@ async def test_nothing_of_a_forgotten_user_is_left(stack: Stack, tmp_path: Path)
     assert of(after, ALICE.user, "acme") == {}
     left = {p.name: p.read_bytes() for p in (tmp_path / "files" / "acme").iterdir()}
     assert list(left.values()) == [content for content in files.values() if BOB.user.encode() in content]
-    assert [row["file_name"] for row in stack.chunks(store_id)] == [f"{BOB.user}.md"]
+    assert [row["file_name"] for row in stack.chunks(planted)] == [f"{BOB.user}.md"]
     # Others have what they had.
     gone = shared_by(before, ALICE)  # with a list that names others
     for name, rows in before.items():
@@ -341,8 +394,8 @@ async def test_what_was_taken_out_of_an_index_before_leaves_no_byte(tmp_path: Pa
         assert holding(tmp_path / "collections", BOB.user) == []
 
 
+@pytest.mark.usefixtures("planted")
 async def test_exports_are_rewritten_or_hold_the_erasure_up(stack: Stack, tmp_path: Path):
-    await plant(stack)
     made, moved = tmp_path / "exports" / "made", tmp_path / "exports" / "moved"
     for folder in (made, moved):
         order = Order("trl-prompt-only", Filters(tenant="acme"), parse("train=1"))
@@ -376,8 +429,8 @@ async def until_held_up(stack: Stack, job: Job) -> None:
     await running
 
 
+@pytest.mark.usefixtures("planted")
 async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
-    await plant(stack)
     before = await stack.rows()
     job = await stack.erase(dry_run=True)
     after = await stack.rows()
@@ -489,7 +542,6 @@ _WORK = """
 import asyncio, os, signal, sys
 from serving.config import Store
 from serving.retrieval.embed import Embedder
-from serving.security import erasure
 from tests.contract.retrieval.test_erasure import Stack
 
 async def run(url, folder, step):
@@ -512,9 +564,13 @@ asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
 
 
-@pytest.mark.parametrize(("step", "killed"), [(0, COMPACT), (3, ERASE)])
+@pytest.mark.usefixtures("planted")
+@pytest.mark.parametrize(
+    ("stack", "step", "killed"),
+    [("sqlite", 0, COMPACT), ("postgresql", 0, COMPACT), ("postgresql", 3, ERASE)],
+    indirect=["stack"],
+)
 async def test_an_erasure_goes_on_after_kill_9(stack: Stack, tmp_path: Path, step: int, killed: str):
-    await plant(stack)
     subject = await stack.audit.pseudonym("acme", ALICE.user)
     job = await stack.erasures.request(ADMIN, ALICE.user, subject, dry_run=False)
     root = str(Path(serving.__file__).parents[1])
