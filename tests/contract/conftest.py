@@ -21,6 +21,11 @@ from tests.servers.process import held_port
 __all__ = ["root_logger"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that take long come first: begun last, one of them would be waited for by all but one process."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server. Whoever stops it starts it again."""

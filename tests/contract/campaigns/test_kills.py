@@ -35,6 +35,8 @@ from tests.servers.postgres import Postgres
 from tests.servers.process import held_port
 from tests.wait import eventually
 
+pytestmark = pytest.mark.long
+
 SEED = int(os.environ.get("HEADRACE_KILL_SEED", "6"))
 FRAMES = (10, 250)
 """Frames of the engine from one kill to the next."""

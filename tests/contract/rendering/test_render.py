@@ -13,6 +13,8 @@ from tests.rendering.examples import EXAMPLES
 from tests.rendering.project import Object, Project, objects, rendered
 from tests.rendering.schemas import mistakes, schema_of
 
+pytestmark = pytest.mark.long
+
 __all__ = ["schema_of"]
 
 NO_SCHEMA = {"serving.kserve.io/v1beta1", "serving.kserve.io/v1alpha1"}

@@ -72,6 +72,8 @@ from tests.servers.postgres import Postgres
 from tests.store import migrated
 from tests.store.captures import capture
 
+pytestmark = pytest.mark.long
+
 ADMIN = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
 ALICE = Principal(tenant="acme", user="zqxalice", key_id="key_a")
 BOB = Principal(tenant="acme", user="wvybob", key_id="key_b")

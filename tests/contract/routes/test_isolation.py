@@ -40,6 +40,8 @@ from tests.callers.identity import key_of
 from tests.contract.campaigns.engine import Engine
 from tests.contract.running import Gateway, Loop, engine, gateway
 
+pytestmark = pytest.mark.long
+
 SEED = int(os.environ.get("HEADRACE_ISOLATION_SEED", "7"))
 KEPT = 40
 """Ids of a kind that requests name: the newest, so that most are still there."""

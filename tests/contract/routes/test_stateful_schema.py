@@ -32,6 +32,8 @@ from tests.contract.campaigns.engine import Engine
 from tests.contract.running import Gateway, Loop, engine, gateway
 from tests.servers.postgres import Postgres
 
+pytestmark = pytest.mark.long
+
 SEED = int(os.environ.get("HEADRACE_SCHEMA_SEED", "6"))
 STEPS = 12
 CHECKS = [

@@ -44,6 +44,8 @@ from serving.store.vector_store import UNINDEX
 from serving.store.vector_stores import VectorStores
 from tests.store.captures import capture
 
+pytestmark = pytest.mark.long
+
 ROOT = Principal(tenant="acme", user="root", key_id="key_r", scopes=SCOPES_OF["admin"], role="admin")
 ORDER = Order("trl-prompt-only", Filters(tenant="acme"), {"train": 1.0})
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.wait import eventually
 
 CHILD = [sys.executable, "-m", "serving.engines.child"]
+HURRIED = "import sys; from serving.engines import child; child.PATIENCE_S = 0.5; sys.exit(child.run(sys.argv[1:]))"
+"""Runs a program as `CHILD` does, and gives it less time to end by itself."""
 STUBBORN = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -20,9 +22,9 @@ time.sleep(300)
 """
 
 
-def start(*argv: str) -> subprocess.Popen[str]:
+def start(*argv: str, child: list[str] = CHILD) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*CHILD, *argv],
+        [*child, *argv],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -72,7 +74,7 @@ def test_sigterm_ends_the_program_and_its_children() -> None:
 
 
 def test_closing_its_input_ends_even_what_ignores_sigterm() -> None:
-    process = start(sys.executable, "-c", STUBBORN)
+    process = start(sys.executable, "-c", STUBBORN, child=[sys.executable, "-c", HURRIED])
     both = pids(process)
     assert process.stdin is not None
     process.stdin.close()
