@@ -81,7 +81,7 @@ def prepare(tiers: Sequence[str]) -> Sequence[str]:
 
 
 @contextmanager
-def _said(name: str, start: float) -> Iterator[None]:
+def _progress(name: str, start: float) -> Iterator[None]:
     """Says from time to time what is waited for: not everything says so by itself."""
     ended = threading.Event()
 
@@ -103,7 +103,7 @@ def _one_by_one(parts: Sequence[tuple[str, Fetch]]) -> Sequence[str]:
     for name, bring in parts:
         start = time.monotonic()
         try:
-            with _said(name, start):
+            with _progress(name, start):
                 bring()
         except pytest.skip.Exception as skipped:
             say(f"{name}: its tests are skipped: {skipped}")

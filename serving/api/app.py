@@ -54,7 +54,7 @@ from serving.security.provider import ProviderUnavailable
 from serving.store.errors import (
     Conflict,
     InvalidValue,
-    Lost,
+    LeaseLost,
     NotFound,
     NotOwner,
     PlatformOnly,
@@ -109,7 +109,7 @@ class Api:
         return self._document
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        resumable = detaching.wanted(scope)
+        resumable = detaching.wants_resumable(scope)
         if resumable:
             await self._services.detaching.serve(self._handle, scope, receive, send, lambda: self._stream_id(scope))
         else:
@@ -268,7 +268,7 @@ def _as_api_error(e: Exception, x: HttpExchange) -> ApiError:
         return conflict(str(e))
     if isinstance(e, TooMany):
         return too_many(str(e), retry_after_s=30)
-    if isinstance(e, Lost):
+    if isinstance(e, LeaseLost):
         return conflict("Another request with this Idempotency-Key took over.")
     if isinstance(e, CollectionNotFound):
         return unavailable("The assistant's documents are not loaded yet.")

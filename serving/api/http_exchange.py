@@ -56,11 +56,11 @@ class HttpExchange(Exchange):
         """Lets `listen` have every piece of the body before it is sent."""
         send = self._send
 
-        async def heard(message: Message) -> None:
+        async def send_and_listen(message: Message) -> None:
             listen(message.get("body", b""))
             await send(message)
 
-        self._send = heard
+        self._send = send_and_listen
 
     @contextlib.asynccontextmanager
     async def cancelled_by_hang_up(self) -> AsyncIterator[None]:

@@ -63,7 +63,7 @@ DAYS = (
 )
 
 
-def by(*allowed: str) -> Parameter:
+def group_by(*allowed: str) -> Parameter:
     """Returns the parameter that says what is counted together."""
     return Parameter("by", {"type": "string", "enum": list(allowed), "default": "day"})
 
@@ -333,8 +333,10 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="admin",
         audited="key.rotate",
     ),
-    Operation("GET", "/v1/usage", usage.own, query=(*DAYS, by(*usage.OWN))),
-    Operation("GET", "/v1/admin/usage", usage.of_all, query=(*DAYS, by(*usage.ALL), USER, TENANT), scope="operate"),
+    Operation("GET", "/v1/usage", usage.own, query=(*DAYS, group_by(*usage.OWN))),
+    Operation(
+        "GET", "/v1/admin/usage", usage.of_all, query=(*DAYS, group_by(*usage.ALL), USER, TENANT), scope="operate"
+    ),
     Operation(
         "GET",
         "/v1/admin/quotas",

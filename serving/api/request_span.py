@@ -21,13 +21,13 @@ def traced(tracer: Tracer | None, x: HttpExchange, scope: Scope) -> Iterator[Non
     method = scope["method"]
     begun = {"http.request.method": method, "headrace.request_id": x.request_id}
     span = tracer.begin(method, scope["headers"], begun, x.timeline.start)
-    if span.kept:
+    if span.is_recording:
         x.timeline.marks = []
     try:
         with tracing.within(span):
             yield
     finally:
-        if span.kept:
+        if span.is_recording:
             _end(span, x)
 
 

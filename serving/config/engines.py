@@ -62,7 +62,7 @@ class Price(Strict):
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="its code in ISO 4217")
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_prices(self) -> Self:
         if (self.input is None) != (self.output is None):
             raise ValueError("needs input and output together")
         if self.input is None and self.cached_input is not None:

@@ -82,7 +82,7 @@ class TopicsGuardrail(_Guardrail):
     min_score: float = Field(default=0.45, ge=-1, le=1, description="least cosine between a text and a topic of it")
 
     @model_validator(mode="after")
-    def _some(self) -> Self:
+    def _check_topics(self) -> Self:
         if not (self.words or self.deny or self.allow):
             raise ValueError("name words, deny or allow")
         if (self.deny or self.allow) and self.action == "redact":

@@ -120,13 +120,13 @@ def _path(text: str) -> str:
 def _escaped(text: str) -> str:
     """Returns a path or a query with its percent-encoding in one spelling."""
 
-    def one(match: re.Match[str]) -> str:
+    def respell(match: re.Match[str]) -> str:
         if match[1] is None:
             raise BadUrl("the URL's percent-encoding is wrong")
         character = chr(int(match[1], 16))
         return character if character in _UNRESERVED else match[0].upper()
 
     try:
-        return quote(_ESCAPE.sub(one, text), safe="%!$&'()*+,;=:@/?[]|~")
+        return quote(_ESCAPE.sub(respell, text), safe="%!$&'()*+,;=:@/?[]|~")
     except UnicodeEncodeError:
         raise BadUrl("the URL holds a character that is none") from None

@@ -28,7 +28,7 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def _others() -> list[int]:
+def _group_members() -> list[int]:
     """Every other live process of our group."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -44,11 +44,11 @@ def _others() -> list[int]:
 def _end() -> None:
     """Ends every other process of our group: politely, then for good."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in _others():
+        for pid in _group_members():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         patience = time.monotonic() + PATIENCE_S
-        while _others() and time.monotonic() < patience:
+        while _group_members() and time.monotonic() < patience:
             time.sleep(0.05)
 
 

@@ -60,7 +60,7 @@ class EngineReplica:
         self._slots = slots
         self._adapters = {name: metrics.adapter_missing.labels(model, name) for name in adapters}
         self._unread = False
-        self._said = engines.Kept(Path(FOLDER) if FOLDER is not None else None, prefix, model)
+        self._said = engines.MetricsSnapshot(Path(FOLDER) if FOLDER is not None else None, prefix, model)
         self._restarts = metrics.engine_restarts.labels(model)
         self._busy = metrics.engine_busy_seconds.labels(model)
         self._available = metrics.engine_available_seconds.labels(model)

@@ -112,10 +112,10 @@ class ModelRouter:
         alias, model = assistant.model if assistant is not None else name, target.model
         tools = assistant.tools if assistant is not None else BARE_TOOLS
         if caller is not None:
-            tools = tuple(tool for tool in tools if tool in TOOLS or self._has(tool, caller))
+            tools = tuple(tool for tool in tools if tool in TOOLS or self._has_tool(tool, caller))
         return Route(name, assistant, alias, model, self._adapts.get(model), self._prices[model], tools)
 
-    def _has(self, name: str, caller: Principal) -> bool:
+    def _has_tool(self, name: str, caller: Principal) -> bool:
         """Whether a tool of the catalogue is there for a caller: by its access, and by its tenant's secrets."""
         tool = self._tools[name]
         return tool.of_tenant(caller.tenant) is not None and may_call(tool.access, caller)

@@ -25,7 +25,9 @@ def needed(endpoint: Endpoint, document: dict[str, Any]) -> bool:
     return "id_slot" in endpoint.beside and (document.get("n") or 1) > 1
 
 
-async def whole(client: EngineClient, endpoint: Endpoint, path: str, document: dict[str, Any]) -> dict[str, Any]:
+async def complete_answer(
+    client: EngineClient, endpoint: Endpoint, path: str, document: dict[str, Any]
+) -> dict[str, Any]:
     """Returns the answer with all choices, whose `usage` is of all of them.
 
     Raises `ApiError`: where there were choices before the failure, one after which the engine may have worked.

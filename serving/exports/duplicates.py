@@ -9,7 +9,7 @@ from typing import Self
 from serving.store.errors import StoreUnavailable
 
 
-class Seen:
+class DigestSet:
     """A set of digests in a temporary database, which SQLite deletes with its connection.
 
     Raises `StoreUnavailable` when the folder of temporary files is full.

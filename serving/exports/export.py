@@ -12,7 +12,7 @@ import orjson
 
 from serving.core.ids import now
 from serving.exports.completion import Completion
-from serving.exports.duplicates import Seen
+from serving.exports.duplicates import DigestSet
 from serving.exports.folder import ExportFolder
 from serving.exports.forgetting import person
 from serving.exports.formats import FORMATS, Row
@@ -65,7 +65,7 @@ async def export(
     left: Counter[str] = Counter(without_consent=without_consent)
     salt = secrets.token_hex(16)
     versions: Counter[tuple[str, str | None, str | None]] = Counter()
-    with Seen() as seen:
+    with DigestSet() as seen:
         async for completion in completions:
             left["completions"] += 1
             rows, why_not = _rows(completion, order, redactor)
@@ -87,7 +87,7 @@ async def export(
                     raise InvalidValue("model", f"must leave at most {MAX_VERSIONS} versions of models")
         counts = Counts(**left)
         if not counts.rows:
-            raise NothingToExport(f"there is nothing to export: {_words(counts)}")
+            raise NothingToExport(f"there is nothing to export: {_counts_as_text(counts)}")
         manifest = ExportManifest(
             format=order.format,
             row_schema=FORMATS[order.format].row.model_json_schema(),
@@ -141,5 +141,5 @@ def _rows(completion: Completion, order: Order, redactor: Redact | None) -> tupl
     return list(make(completion, order.filters.min_score)), ""
 
 
-def _words(counts: Counts) -> str:
+def _counts_as_text(counts: Counts) -> str:
     return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.model_dump().items())

@@ -95,7 +95,7 @@ Rows = Callable[[Completion, float], Iterator[Row]]
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class ExportFormat:
     """What a row is, and how a completion (and the least good score) gives rows."""
 
     row: type[Strict]
@@ -172,13 +172,13 @@ def fine_tune_preferences(completion: Completion, min_score: float) -> Iterator[
         yield replace(row, data=data)
 
 
-FORMATS: Mapping[str, Format] = {
-    "trl-sft": Format(Chat, demonstrations),
-    "trl-preference": Format(Preference, preferences),
-    "trl-unpaired-preference": Format(UnpairedPreference, unpaired),
-    "trl-prompt-only": Format(PromptOnly, prompts),
-    "openai-chat": Format(Chat, demonstrations),
-    "openai-preference": Format(FineTunePreference, fine_tune_preferences),
+FORMATS: Mapping[str, ExportFormat] = {
+    "trl-sft": ExportFormat(Chat, demonstrations),
+    "trl-preference": ExportFormat(Preference, preferences),
+    "trl-unpaired-preference": ExportFormat(UnpairedPreference, unpaired),
+    "trl-prompt-only": ExportFormat(PromptOnly, prompts),
+    "openai-chat": ExportFormat(Chat, demonstrations),
+    "openai-preference": ExportFormat(FineTunePreference, fine_tune_preferences),
 }
 
 

@@ -78,11 +78,11 @@ class Register:
 
     async def holding(self, tenant: str, user: str) -> list[Registered]:
         """Returns the exports that hold a user; those that are being written are not among them."""
-        return [one for one in await self._some(exports.c.tenant == tenant) if one.salt and one.holds(user)]
+        return [one for one in await self._select(exports.c.tenant == tenant) if one.salt and one.holds(user)]
 
     async def unfinished(self, tenant: str) -> list[Registered]:
         """Returns the exports that are being written, or whose writer died."""
-        return await self._some(and_(exports.c.tenant == tenant, _UNFINISHED))
+        return await self._select(and_(exports.c.tenant == tenant, _UNFINISHED))
 
     async def take_over(self, one: Registered, *, here: bool) -> None:
         """Finishes an export whose writer died: it was published, or what there is of it is removed.
@@ -91,7 +91,7 @@ class Register:
         """
         folder = Path(one.folder)
         async with _in_threads(abandoned(folder, one.id)) as found:
-            if not await self._some(and_(exports.c.id == one.id, _UNFINISHED)):
+            if not await self._select(and_(exports.c.id == one.id, _UNFINISHED)):
                 return  # its writer was quicker
             if not (found or here):
                 raise Elsewhere(f"the export {folder} is being written, or its writer died, on another host")
@@ -102,7 +102,7 @@ class Register:
                 await self.finish(one.id, str(manifest.people_salt), held)
 
     @uninterrupted
-    async def _some(self, where: ColumnElement[bool]) -> list[Registered]:
+    async def _select(self, where: ColumnElement[bool]) -> list[Registered]:
         query = select(exports).where(where).order_by(exports.c.created_at, exports.c.id)
         async with self._database.read() as connection:
             return [build(Registered, row) for row in (await connection.execute(query)).mappings()]

@@ -70,7 +70,7 @@ def apply(text: str, found: Sequence[RuleFinding], start: int = 0, end: int | No
     stop = min((f.finding.start for f in found if f.action == "block"), default=None)
     out: list[str] = []
     at = start
-    for first, last, note in _taken(found):
+    for first, last, note in _redactions(found):
         if stop is not None and first >= stop:
             break
         out += [text[at : max(first, at)], note]
@@ -79,7 +79,7 @@ def apply(text: str, found: Sequence[RuleFinding], start: int = 0, end: int | No
     return Screened("".join(out), tuple(found), stop is not None)
 
 
-def _taken(found: Sequence[RuleFinding]) -> list[tuple[int, int, str]]:
+def _redactions(found: Sequence[RuleFinding]) -> list[tuple[int, int, str]]:
     """Returns the spans to take out, none touching another, each with the note that takes its place."""
     spans: list[tuple[int, int, str]] = []
     for f in found:

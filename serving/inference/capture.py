@@ -95,14 +95,14 @@ class _Keeper:
     async def keep(self, outcome: Outcome) -> None:
         """Stores the capture, the turn or response, the idempotent answer and the charge; raises `ApiError`."""
         x, place = self._x, self._place
-        turn = place.items(outcome.choices[0]) if isinstance(place, ChatTurn) and outcome.whole else None
-        response = place.kept(outcome) if isinstance(place, ResponseObject) and outcome.whole else None
+        turn = place.items(outcome.choices[0]) if isinstance(place, ChatTurn) and outcome.is_complete else None
+        response = place.stored(outcome) if isinstance(place, ResponseObject) and outcome.is_complete else None
         capture = _capture(x, self._route, self._body, self._hits, place, outcome) if self._captured else None
         if capture is not None and self._refused:
             capture = without_content(capture)
-        id = place.conversation if place is not None and outcome.whole else None
+        id = place.conversation if place is not None and outcome.is_complete else None
         then = self._memory.after(x.caller, self._route.assistant, id) if id is not None else None
-        hold = x.hold if outcome.whole else None
+        hold = x.hold if outcome.is_complete else None
         if hold is not None:
             told_of = {
                 "conversation_id": id,
@@ -117,7 +117,7 @@ class _Keeper:
         if response is not None:
             response = replace(response, checked=checked)
 
-        async def kept() -> None:
+        async def record() -> None:
             await self._captures.record(x.caller, capture, turn=turn, response=response, checked=checked, then=then)
             if hold is not None:
                 hold.kept = True
@@ -127,7 +127,7 @@ class _Keeper:
         try:
             # A caller that hangs up can cancel this at any await: what is in the store is known to be there, or it
             # would be counted once more at the end.
-            await finish(kept())
+            await finish(record())
         except NotFound as e:
             raise predecessor_not_found(e) from None
 

@@ -8,12 +8,12 @@ from typing import Any
 from serving.assistants import prompt
 from serving.engines.router import Route
 from serving.inference.job import CHAT, GenerationJob, sampling_fields
-from serving.inference.request_forms import Asked
+from serving.inference.request_forms import ParsedRequest
 from serving.protocol.chat import ChatRequest, NamedChoice
 from serving.retrieval.types import Hit
 
 
-def chat_job(asked: Asked, route: Route, hits: Sequence[Hit] | None) -> GenerationJob:
+def chat_job(asked: ParsedRequest, route: Route, hits: Sequence[Hit] | None) -> GenerationJob:
     """Returns the generation that answers a chat from `hits`; nothing stands beside it, and nobody keeps it yet."""
     body = asked.chat
     return GenerationJob(

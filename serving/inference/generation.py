@@ -20,7 +20,7 @@ from serving.engines.sse import FrameError
 from serving.engines.token_counter import TokenCounter
 from serving.guardrails.stream import GuardedStream
 from serving.inference.exchange import Exchange
-from serving.inference.job import CHAT, GenerationJob, GenerationRecord, Whole
+from serving.inference.job import CHAT, CompleteAnswer, GenerationJob, GenerationRecord
 from serving.inference.outcome import blocked
 from serving.inference.relay import EngineError, Relay
 from serving.metering.cost import cost_of
@@ -94,7 +94,7 @@ class Generator:
         if job.stream:
             await self._stream(x, job, endpoint, record, ours)
             return None
-        return await self._whole(x, job, endpoint, record, ours)
+        return await self._complete_answer(x, job, endpoint, record, ours)
 
     async def count(self, x: Exchange, job: GenerationJob) -> int:
         """Returns the tokens of a chat's prompt. Raises `ApiError`, also where the engine counts none."""
@@ -126,12 +126,12 @@ class Generator:
         except EngineUnavailable as e:
             raise unavailable(f"{_named(e, job.route, 'cannot be asked now')}.".capitalize()) from None
 
-    async def _whole(
+    async def _complete_answer(
         self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any]:
         each_in_turn = sequential_choices.needed(endpoint, record.prompt)
         if each_in_turn:
-            answer = await sequential_choices.whole(self._upstream, endpoint, job.path, record.prompt)
+            answer = await sequential_choices.complete_answer(self._upstream, endpoint, job.path, record.prompt)
             x.timeline.end_of("first_token")
         else:
             async with self._upstream.post(endpoint, job.path, record.prompt) as response:
@@ -154,13 +154,13 @@ class Generator:
         answer.pop("timings", None)
         if job.transform is not None:
             job.transform(answer)
-        record.heard = Whole([_choice(c) for c in choices], usage)
+        record.heard = CompleteAnswer([_choice(c) for c in choices], usage)
         if record.has_more_to_say:
             texts = {c.get("index", 0): _message(c).get("content") or "" for c in choices}
             fields = await record.annotate(texts, usage)
             for choice in choices:
                 _message(choice).update(fields.get(choice.get("index", 0), {}))
-            record.heard = Whole([_choice(c) for c in choices], usage)
+            record.heard = CompleteAnswer([_choice(c) for c in choices], usage)
         if job.path == CHAT:
             answer = {**answer, "choices": [complete_choice(choice) for choice in choices]}
         await record.complete(lambda: orjson.dumps(answer))
@@ -197,7 +197,7 @@ class Generator:
                 x.fail(error)
                 rest = x.error_frame(error)
             finally:
-                if tracing.kept() is not None:
+                if tracing.recording_span() is not None:
                     tracing.answered(relay.choices(), relay.usage)
                 book(x, job, relay.usage)
                 _observe(x, relay)

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from serving.protocol.errors import conflict
 from serving.store.conversations import Item, Then
-from serving.store.errors import Lost, StoreError, StoreUnavailable
+from serving.store.errors import LeaseLost, StoreError, StoreUnavailable
 from serving.store.idempotency import LEASE_S, MAX_BODY, Claim, IdempotencyKeys, KeptAnswer, keep
 
 log = logging.getLogger("headrace.api")
@@ -60,7 +60,7 @@ class Hold:
                 return
             try:
                 await self._keys.pin(self._claim)
-            except Lost:
+            except LeaseLost:
                 raise conflict("Another request with this Idempotency-Key took over.") from None
             self._pinned = True
 
@@ -75,7 +75,7 @@ class Hold:
                     await self._keys.renew(self._claim)
                 except StoreUnavailable as e:
                     log.warning("an idempotency key is not held on to: %s", e)
-                except Lost:  # the answer will not be kept, nor what it did
+                except LeaseLost:  # the answer will not be kept, nor what it did
                     return
 
     async def release(self) -> None:

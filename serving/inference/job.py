@@ -87,7 +87,7 @@ def sampling_fields(body: Sampling) -> dict[str, Any]:
     return {name: value for name in _SAMPLING if (value := getattr(body, name)) is not None}
 
 
-class Heard(Protocol):
+class AnswerSoFar(Protocol):
     """What an engine has said so far."""
 
     def choices(self) -> list[dict[str, Any]]:
@@ -100,8 +100,8 @@ class Heard(Protocol):
         ...
 
 
-class Whole:
-    """A whole answer, as `Heard`."""
+class CompleteAnswer:
+    """A whole answer, as `AnswerSoFar`."""
 
     def __init__(self, choices: list[dict[str, Any]], usage: dict[str, Any]) -> None:
         self._choices = choices
@@ -123,7 +123,7 @@ class GenerationRecord:
         self._x = x
         self._job = job
         self.prompt = prompt
-        self.heard: Heard = Whole([], {})
+        self.heard: AnswerSoFar = CompleteAnswer([], {})
         self.beside: Mapping[int, dict[str, Any]] = {}
         self.steps: list[dict[str, Any]] = []
         self._kept = False

@@ -31,7 +31,7 @@ class Outcome:
     last: Callable[[], bytes] = bytes
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the engine said all that it had to say."""
         return self.ending not in ("error", "cancelled")
 

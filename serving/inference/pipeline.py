@@ -25,7 +25,7 @@ from serving.inference.fixed_answer import fixed_answer
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.job import GenerationJob, sampling_fields
-from serving.inference.request_forms import Asked, Body, ChatForm, Form, ResponseForm
+from serving.inference.request_forms import Body, ChatForm, Form, ParsedRequest, ResponseForm
 from serving.inference.strategy_choice import choose, searches_by_itself, tools_of
 from serving.inference.strategy_runner import Acting, StrategyRunner
 from serving.metering.keeper import Keeper
@@ -46,7 +46,7 @@ class _Read:
 
     view: CatalogView
     route: Route
-    asked: Asked
+    asked: ParsedRequest
     strategy: Reasoning | None
     approvals: GivenApprovals
 

@@ -69,14 +69,14 @@ class Relay:
                 self.tokens += 1
                 out.append(self._added(template, text))
             elif frame:
-                out.append(self._other(frame))
+                out.append(self._relay_decoded(frame))
         if self.tokens > before:
             self.last_token = time.perf_counter()
             if self.first_token is None:
                 self.first_token = self.last_token
         return b"".join(out)
 
-    def _other(self, frame: bytes) -> bytes:
+    def _relay_decoded(self, frame: bytes) -> bytes:
         data = payload(frame)
         if data is None or self.done:
             return b""

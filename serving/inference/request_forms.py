@@ -31,7 +31,7 @@ Body = TypeVar("Body", ChatRequest, ResponseRequest)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedRequest:
     """A request that was read: the chat that answers it, and what belongs to its answer.
 
     `body` is the request after its guardrails. `place` keeps the answer, and `relay` streams it where it is not
@@ -61,7 +61,7 @@ class Form(Protocol[Body]):
 
     async def read(
         self, x: Exchange, route: Route, body: Body, instructions: Instructions, screen: HistoryChecker | None
-    ) -> Asked:
+    ) -> ParsedRequest:
         """Returns what is asked by `body`, which guardrails have checked; raises `ApiError`."""
         ...
 
@@ -79,12 +79,12 @@ class ChatForm:
 
     async def read(
         self, x: Exchange, route: Route, body: ChatRequest, instructions: Instructions, screen: HistoryChecker | None
-    ) -> Asked:
+    ) -> ParsedRequest:
         """Returns what is asked, and the turn of the conversation that it names."""
         turn = None
         if body.conversation is not None:
             turn = ChatTurn(self._sources, x.caller, route.assistant, body, instructions=instructions, screen=screen)
-        return Asked(new_id("chatcmpl"), body, body, turn, turn, None, {}, "messages", searches=True)
+        return ParsedRequest(new_id("chatcmpl"), body, body, turn, turn, None, {}, "messages", searches=True)
 
 
 class ResponseForm:
@@ -109,7 +109,7 @@ class ResponseForm:
         body: ResponseRequest,
         instructions: Instructions,
         screen: HistoryChecker | None,
-    ) -> Asked:
+    ) -> ParsedRequest:
         """Returns what is asked, and the response or the conversation that it goes on from."""
         own = own_items(body)
         check(body, own, self._limits)
@@ -143,7 +143,7 @@ class ResponseForm:
             x.error_frame = relay.failed
         # What a tool returned is no question.
         searches = not earlier or any(m.role == "user" for m in chat.messages)
-        return Asked(response.id, body, chat, context, response, relay, self.FIELDS, "input", searches)
+        return ParsedRequest(response.id, body, chat, context, response, relay, self.FIELDS, "input", searches)
 
     async def _goes_on_from(
         self, x: Exchange, body: ResponseRequest, screen: HistoryChecker | None

@@ -26,7 +26,7 @@ from serving.inference.approvals import GivenApprovals
 from serving.inference.engine_model import EngineModel, completion_tokens
 from serving.inference.exchange import Exchange
 from serving.inference.generation import book
-from serving.inference.job import GenerationJob, GenerationRecord, Memory, Whole
+from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecord, Memory
 from serving.inference.relay import Relay
 from serving.inference.steps import step_fields
 from serving.inference.steps import step_text as in_words
@@ -195,7 +195,7 @@ class StrategyRunner:
             fields["headrace"]["approvals"] = self._acting.approving.offers(answer.pending)
         message = {"role": "assistant", "content": answer.text, **fields}
         choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
-        record.heard = Whole([choice], usage)
+        record.heard = CompleteAnswer([choice], usage)
         if relay is not None:
             relay.annotate({0: fields})
             rest = relay.tail()
@@ -217,7 +217,7 @@ class StrategyRunner:
 
 def _trace(step: Step) -> None:
     """Makes a span of a step, which took the time since the one before."""
-    if (parent := tracing.kept()) is None:
+    if (parent := tracing.recording_span()) is None:
         return
     # Its tokens are those of the requests to the model, which have the conventions' attribute for them.
     attributes: dict[str, Value] = {"headrace.step.kind": step.kind, "headrace.step.tokens": step.tokens}

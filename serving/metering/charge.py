@@ -57,7 +57,7 @@ async def charged_in_background(
     charge = Charge(keeper, replace(caller, key_id=BACKGROUND, account=""), model, requests=0)
     for quota, units in charge.needs(document, endpoint, price):
         if units > quota.limit:
-            raise PermanentError("insufficient_quota", f"the quota of {quota.words} never allows as much at once")
+            raise PermanentError("insufficient_quota", f"the quota of {quota.description} never allows as much at once")
     try:
         await charge.reserve(document, endpoint, price)
         yield charge
@@ -94,8 +94,10 @@ def quota_error(e: QuotaExceeded) -> ApiError:
     headers = {"Retry-After": str(math.ceil(e.retry_after_s))} if e.retry_after_s is not None else {}
     if e.spent and (e.quota.is_budget or e.quota.window == "total"):
         headers["x-should-retry"] = "false"  # OpenAI's SDKs would ask again at once
-        return rate_limited("insufficient_quota", f"Too little is left of the quota of {e.quota.words}.", headers)
-    return rate_limited("rate_limit_exceeded", f"The quota of {e.quota.words} is reached; try again later.", headers)
+        return rate_limited("insufficient_quota", f"Too little is left of the quota of {e.quota.description}.", headers)
+    return rate_limited(
+        "rate_limit_exceeded", f"The quota of {e.quota.description} is reached; try again later.", headers
+    )
 
 
 class Charge:
@@ -182,7 +184,9 @@ class Charge:
             raise quota_error(e) from None
         except QuotaUnavailable as e:
             self._admitted = False
-            raise unavailable(f"Whether the quota of {e.quota.words} allows this cannot be looked up now.") from None
+            raise unavailable(
+                f"Whether the quota of {e.quota.description} allows this cannot be looked up now."
+            ) from None
 
     def book(self, usage: dict[str, Any], cost: Cost | None) -> None:
         """Adds what an engine reported; where it does not say, all that was reserved counts as used."""

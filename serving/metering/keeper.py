@@ -45,7 +45,7 @@ class QuotaUnavailable(Exception):
     """Whether `quota` has anything left cannot be found out: the store is gone."""
 
     def __init__(self, quota: Quota) -> None:
-        super().__init__(quota.words)
+        super().__init__(quota.description)
         self.quota = quota
 
 
@@ -188,15 +188,15 @@ class Keeper:
                     if isinstance(e, StoreUnavailable):
                         self._lose_streams()
                     for share, _ in posted:
-                        share.told(share.standing)
+                        share.confirm_posting(share.standing)
                     raise
                 except Exception:  # it wrote nothing
                     for share, _ in posted:
-                        share.untold()
+                        share.take_back_posting()
                     raise
                 for (share, _), standing in zip(posted, stand, strict=True):
-                    share.told(standing)
-            self._shares = {key: share for key, share in self._shares.items() if not share.over(at)}
+                    share.confirm_posting(standing)
+            self._shares = {key: share for key, share in self._shares.items() if not share.is_idle(at)}
             self._latest = {}
             await self._tell_usage()
 

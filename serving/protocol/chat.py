@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from serving.config import StrategyKind
-from serving.protocol.json_schema_limits import BoundedSchema, Together
+from serving.protocol.json_schema_limits import BoundedSchema, WithinPartsBudget
 from serving.protocol.parts import Body, Metadata, ModelName, Part, Stop, Text, TextPart
 from serving.security.approvals import MAX_ID
 
@@ -72,7 +72,7 @@ class Tool(Body):
     function: Function
 
 
-Tools = Annotated[list[Tool], Field(fail_fast=True, max_length=128), Together]
+Tools = Annotated[list[Tool], Field(fail_fast=True, max_length=128), WithinPartsBudget]
 
 
 class NamedFunction(Body):

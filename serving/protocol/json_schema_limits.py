@@ -59,7 +59,7 @@ _SAME = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchem
 """Keywords whose schemas are about the value itself, not about something inside it."""
 
 
-class _Refused(ValueError):
+class _SchemaRefused(ValueError):
     """A schema is broken or too large; the message says in what, and never quotes it."""
 
 
@@ -83,13 +83,13 @@ class _Budget:
     def take(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise _Refused(f"The schemas of the tools have more than {MAX_PARTS_OF_TOOLS} parts together.")
+            raise _SchemaRefused(f"The schemas of the tools have more than {MAX_PARTS_OF_TOOLS} parts together.")
 
 
 _BUDGET: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 
-def _together(tools: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+def _validate_within_budget(tools: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     budget = _Budget()
     before = _BUDGET.set(budget)
     try:
@@ -102,7 +102,7 @@ def _together(tools: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         _BUDGET.reset(before)
 
 
-Together = WrapValidator(_together)
+WithinPartsBudget = WrapValidator(_validate_within_budget)
 """Of a list of tools: their schemas have `MAX_PARTS_OF_TOOLS` parts together at most. They are walked no further."""
 
 
@@ -122,13 +122,13 @@ class _Walk:
         if self._budget is not None:
             self._budget.take()
         if self.parts > MAX_PARTS:
-            raise _Refused(f"The schema has more than {MAX_PARTS} parts, references written out.")
+            raise _SchemaRefused(f"The schema has more than {MAX_PARTS} parts, references written out.")
         if isinstance(schema, bool):
             return
         if not isinstance(schema, Mapping):
-            raise _Refused("The schema is not a JSON Schema.")
+            raise _SchemaRefused("The schema is not a JSON Schema.")
         if depth > MAX_DEPTH:
-            raise _Refused(f"The schema is nested deeper than {MAX_DEPTH}, references written out.")
+            raise _SchemaRefused(f"The schema is nested deeper than {MAX_DEPTH}, references written out.")
         self._values(schema)
         for word in _ONE:
             if word in schema and not (word == "items" and isinstance(schema[word], list)):
@@ -138,11 +138,11 @@ class _Walk:
                 for part in found:
                     self.visit(part, within, same if word in _SAME else frozenset(), depth + 1)
             elif found is not None and word != "items":
-                raise _Refused(f"The schema's {word} must be a list.")
+                raise _SchemaRefused(f"The schema's {word} must be a list.")
         for word in _MAPS:
             found = schema.get(word, {})
             if not isinstance(found, Mapping):
-                raise _Refused(f"The schema's {word} must be an object.")
+                raise _SchemaRefused(f"The schema's {word} must be an object.")
             for name, part in found.items():
                 if word == "patternProperties":
                     _check_pattern(name)
@@ -152,27 +152,27 @@ class _Walk:
 
     def _values(self, schema: Mapping[str, Any]) -> None:
         if "$dynamicRef" in schema or "$recursiveRef" in schema:
-            raise _Refused("The schema has dynamic references.")
+            raise _SchemaRefused("The schema has dynamic references.")
         values = schema.get("enum", [])
         if not isinstance(values, list):
-            raise _Refused("The schema's enum must be a list.")
+            raise _SchemaRefused("The schema's enum must be a list.")
         self._enum += len(values)
         if self._enum > MAX_ENUM:
-            raise _Refused(f"The schema's enums have more than {MAX_ENUM} values.")
+            raise _SchemaRefused(f"The schema's enums have more than {MAX_ENUM} values.")
         if isinstance(types := schema.get("type"), list) and len(types) > MAX_TYPES:
-            raise _Refused(f"The schema's type has more than {MAX_TYPES} values.")
+            raise _SchemaRefused(f"The schema's type has more than {MAX_TYPES} values.")
         for word in _COUNTS:
             count = schema.get(word, 0)
             if isinstance(count, bool) or not isinstance(count, int | float) or not 0 <= count <= MAX_COUNT:
-                raise _Refused(f"The schema's {word} must be from 0 to {MAX_COUNT}.")
+                raise _SchemaRefused(f"The schema's {word} must be from 0 to {MAX_COUNT}.")
         if "pattern" in schema:
             _check_pattern(schema["pattern"])
 
     def _follow(self, reference: object, within: frozenset[str], same: frozenset[str], depth: int) -> None:
         if not isinstance(reference, str) or len(reference) > MAX_REFERENCE:
-            raise _Refused(f"A reference of the schema must be a string of at most {MAX_REFERENCE} characters.")
+            raise _SchemaRefused(f"A reference of the schema must be a string of at most {MAX_REFERENCE} characters.")
         if reference in same:
-            raise _Refused("A reference of the schema leads to itself.")
+            raise _SchemaRefused("A reference of the schema leads to itself.")
         if reference in within:  # a tree: its grammar has the rule already
             return
         if reference not in self._targets:
@@ -182,7 +182,7 @@ class _Walk:
 
 def _target(root: Mapping[str, Any], reference: str) -> object:
     if reference != "#" and not reference.startswith("#/"):
-        raise _Refused("The schema refers to something outside of it.")
+        raise _SchemaRefused("The schema refers to something outside of it.")
     found: object = root
     for step in reference.split("/")[1:]:
         key = unquote(step).replace("~1", "/").replace("~0", "~")
@@ -191,7 +191,7 @@ def _target(root: Mapping[str, Any], reference: str) -> object:
         elif isinstance(found, list) and re.fullmatch("[0-9]{1,4}", key) and int(key) < len(found):
             found = found[int(key)]
         else:
-            raise _Refused("A reference of the schema leads nowhere.")
+            raise _SchemaRefused("A reference of the schema leads nowhere.")
     return found
 
 
@@ -210,7 +210,7 @@ def _check_text(schema: object) -> None:
             left.extend(value)
         room -= 1  # numbers and brackets are written too
         if room < 0:
-            raise _Refused(f"The schema has more than {MAX_CHARACTERS} characters.")
+            raise _SchemaRefused(f"The schema has more than {MAX_CHARACTERS} characters.")
 
 
 _TOKEN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{([0-9]*)(,?)([0-9]*)\}|[()]|.", re.DOTALL)
@@ -222,9 +222,9 @@ def _check_pattern(pattern: object) -> None:
     Its groups are a stack of the largest repetition found in each. Of `*` and `+` a grammar makes one rule.
     """
     if not isinstance(pattern, str):
-        raise _Refused("The schema's pattern must be a string.")
+        raise _SchemaRefused("The schema's pattern must be a string.")
     if len(pattern) > MAX_PATTERN:
-        raise _Refused(f"A regular expression of the schema has more than {MAX_PATTERN} characters.")
+        raise _SchemaRefused(f"A regular expression of the schema has more than {MAX_PATTERN} characters.")
     groups = [1]
     last = 1  # how often the part before is repeated
     for token in _TOKEN.finditer(pattern):
@@ -233,7 +233,7 @@ def _check_pattern(pattern: object) -> None:
             groups.append(1)
         elif text == ")":
             if len(groups) == 1:
-                raise _Refused("The brackets of a regular expression of the schema do not match.")
+                raise _SchemaRefused("The brackets of a regular expression of the schema do not match.")
             last = groups.pop()
             groups[-1] = max(groups[-1], last)
         elif len(text) > 1 and text[0] == "{":
@@ -243,8 +243,8 @@ def _check_pattern(pattern: object) -> None:
         else:
             last = 1
         if len(groups) - 1 > MAX_GROUPS:
-            raise _Refused(f"A regular expression of the schema has groups nested deeper than {MAX_GROUPS}.")
+            raise _SchemaRefused(f"A regular expression of the schema has groups nested deeper than {MAX_GROUPS}.")
         if last > MAX_REPEATS:
-            raise _Refused(f"A regular expression of the schema repeats a part more than {MAX_REPEATS} times.")
+            raise _SchemaRefused(f"A regular expression of the schema repeats a part more than {MAX_REPEATS} times.")
     if len(groups) > 1:
-        raise _Refused("The brackets of a regular expression of the schema do not match.")
+        raise _SchemaRefused("The brackets of a regular expression of the schema do not match.")

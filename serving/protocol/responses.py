@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, field_validat
 from serving.config import StrategyKind
 from serving.protocol.chat import ApprovalId, ConversationId, ConversationReference, Function, JsonSchema, TextFormat
 from serving.protocol.conversations import FunctionCallItem, FunctionCallOutputItem, MessageItem, item_type
-from serving.protocol.json_schema_limits import Together
+from serving.protocol.json_schema_limits import WithinPartsBudget
 from serving.protocol.parts import Body, Metadata, ModelName, Text
 
 ResponseId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -89,7 +89,7 @@ class ResponseRequest(Body):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    tools: Annotated[list[FunctionTool], Field(fail_fast=True, max_length=128), Together] | None = None
+    tools: Annotated[list[FunctionTool], Field(fail_fast=True, max_length=128), WithinPartsBudget] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None

@@ -39,7 +39,7 @@ class Quota:
         return self.window in ("day", "month")
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What it is, without what the caller or others chose."""
         what = f"{self.measure} in {self.currency}" if self.currency else self.measure.replace("_", " ")
         when = {"concurrent": "at once", "total": "in all"}.get(self.window, f"per {self.window}")
@@ -50,7 +50,7 @@ class QuotaExceeded(Exception):
     """Too little is left of `quota`; `spent` says that it is used, and not only reserved by requests under way."""
 
     def __init__(self, quota: Quota, retry_after_s: float | None, *, spent: bool) -> None:
-        super().__init__(quota.words)
+        super().__init__(quota.description)
         self.quota = quota
         self.retry_after_s = retry_after_s
         self.spent = spent

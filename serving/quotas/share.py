@@ -127,7 +127,7 @@ class Share:
         """Whether other gateways may lack what lies here."""
         return self.quota.limit - self.standing.taken < PART * max(self._demand, self._before)
 
-    def over(self, at: float) -> bool:
+    def is_idle(self, at: float) -> bool:
         """Whether nothing would be forgotten with it, and nobody asks for it."""
         empty = not (self.free or self.held or self.spent or self._owed)
         return empty and (self.end <= at or at - self._asked_at > IDLE_S)
@@ -216,12 +216,12 @@ class Share:
         """Owes the store units that it noted elsewhere."""
         self._owed += units
 
-    def told(self, standing: Standing) -> None:
+    def confirm_posting(self, standing: Standing) -> None:
         """The store was told, and this is how the window stands."""
         self.standing = standing
         self._posted = (0, 0)
 
-    def untold(self) -> None:
+    def take_back_posting(self) -> None:
         """The store was not told: what was taken out for it is here again."""
         used, back = self._posted
         self.spent += used

@@ -25,7 +25,7 @@ class WordTokenizer(Protocol):
     @property
     def max_tokens(self) -> int: ...
     def count_tokens(self, text: str) -> int: ...
-    def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]: ...
+    def word_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,12 @@ def _overlap(units: list[_Unit], budget: int) -> list[_Unit]:
 
 def _units(document: Document, tokenizer: WordTokenizer, budget: int) -> Iterator[_Unit]:
     for block in document.blocks:
-        for spans in _together(sentence_spans(document.text, block.start, block.start + len(block.text))):
-            for start, end, words in _words(document.text, spans, tokenizer):
+        for spans in _sentence_groups(sentence_spans(document.text, block.start, block.start + len(block.text))):
+            for start, end, words in _sentences_with_words(document.text, spans, tokenizer):
                 yield from _cut(document.text, start, end, words, budget, tokenizer, block)
 
 
-def _together(spans: Iterator[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+def _sentence_groups(spans: Iterator[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     """Yields sentences in groups of at most `_READ_TOGETHER` characters; a longer one is a group."""
     group: list[tuple[int, int]] = []
     for span in spans:
@@ -131,7 +131,7 @@ def _together(spans: Iterator[tuple[int, int]]) -> Iterator[list[tuple[int, int]
         yield group
 
 
-def _words(
+def _sentences_with_words(
     text: str, spans: list[tuple[int, int]], tokenizer: WordTokenizer
 ) -> Iterator[tuple[int, int, Iterable[tuple[int, int, int]]]]:
     """Yields sentences with their words, whose places are counted from the sentence's start."""
@@ -139,7 +139,7 @@ def _words(
         [(start, end)] = spans
         yield start, end, _words_of_one(text, start, end, tokenizer)
         return
-    words = tokenizer.words([text[start:end] for start, end in spans])
+    words = tokenizer.word_spans([text[start:end] for start, end in spans])
     for (start, end), counted in zip(spans, words, strict=True):
         yield start, end, counted
 
@@ -148,7 +148,7 @@ def _words_of_one(text: str, start: int, end: int, tokenizer: WordTokenizer) -> 
     at = start
     while at < end:
         stop = _stop(text, at, end)
-        for left, right, tokens in tokenizer.words([text[at:stop]])[0]:
+        for left, right, tokens in tokenizer.word_spans([text[at:stop]])[0]:
             yield at - start + left, at - start + right, tokens
         at = stop
 
@@ -205,7 +205,7 @@ class _Headings:
         return self._title, self._known[path]
 
     def _shorten(self, text: str, budget: int) -> str:
-        words = self._tokenizer.words([text])[0]
+        words = self._tokenizer.word_spans([text])[0]
         end = 0
         for _, right, tokens in words:
             budget -= tokens

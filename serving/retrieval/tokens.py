@@ -29,9 +29,9 @@ class WordPieces:
         """The text's tokens, without the two that mark its ends and without truncation."""
         return len(self._encoded([text])[0])
 
-    def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]:
+    def word_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]:
         """For each text its words as the tokenizer sees them: (start, end, tokens), in order."""
-        return [list(_words(encoding)) for encoding in self._encoded(texts)]
+        return [list(_word_spans(encoding)) for encoding in self._encoded(texts)]
 
     def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
         # `encode` would hold the interpreter's lock for as long as the text takes: 6 s for a megabyte.
@@ -47,7 +47,7 @@ def package_file(package: str, name: str) -> Path:
     raise FileNotFoundError(f"{name} of the package {package.replace('_', '-')} is not installed")
 
 
-def _words(encoding: Encoding) -> Iterator[tuple[int, int, int]]:
+def _word_spans(encoding: Encoding) -> Iterator[tuple[int, int, int]]:
     """Merges a word's tokens; only cuts between words keep the token count of the parts additive."""
     current: int | None = None
     start = end = tokens = 0

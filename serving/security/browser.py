@@ -118,7 +118,7 @@ class Browser:
             token = await provider.exchange(code, flow.verifier, self._callback)
         except CodeRefused:
             raise FlowError("The provider does not know its answer again.") from None
-        principal = await self._people.seen(await signed_in(provider, token, flow.nonce), fresh=True)
+        principal = await self._people.admit(await signed_in(provider, token, flow.nonce), fresh=True)
         cookie = secrets.token_urlsafe(32)
         before = cookies.get(self.session_cookie)
         session = await self._sessions.start(

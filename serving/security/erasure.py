@@ -26,7 +26,7 @@ from serving.store import usage as counters
 from serving.store import values
 from serving.store.access import naming
 from serving.store.audit import Entry, add
-from serving.store.errors import InvalidValue, Lost, NotFound, StoreError, StoreUnavailable, TooMany
+from serving.store.errors import InvalidValue, LeaseLost, NotFound, StoreError, StoreUnavailable, TooMany
 from serving.store.files import Files
 from serving.store.jobs.counted import counted
 from serving.store.jobs.job import ERASE
@@ -176,7 +176,7 @@ class Erasures:
             return {"counts": await self.counts(job.tenant, user, but=job.id)}
         try:
             await self._forget(context, user)
-        except (Postponed, Lost):
+        except (Postponed, LeaseLost):
             raise
         except StoreUnavailable:
             if job.attempts > BRIEF_FAILURES:

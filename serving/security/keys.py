@@ -12,7 +12,7 @@ from serving.core.ids import now
 from serving.core.principal import SCOPES, Principal, allowed
 from serving.core.ttl_cache import TtlCache
 from serving.security.lockout import Lockout
-from serving.store.keys import ApiKey, Held, Keys
+from serving.store.keys import ApiKey, Keys, KeyWithUser
 
 log = logging.getLogger("headrace.security")
 
@@ -171,7 +171,7 @@ class Authenticator:
                 "this one as key_secret_previous, was started since. Give the stack a new API key"
             )
 
-    async def _find(self, key: str, digest: bytes) -> Held | None:
+    async def _find(self, key: str, digest: bytes) -> KeyWithUser | None:
         """Returns the stored key, valid or not, hashed with today's secret from now on."""
         found = await self._keys.by_hash(digest.hex())
         if found is None and self._previous is not None:
@@ -183,11 +183,11 @@ class Authenticator:
         return hmac.digest(self._secret, key.encode(), "sha256")
 
 
-def _good(found: Held, at: float) -> bool:
+def _good(found: KeyWithUser, at: float) -> bool:
     return found.key.valid(at) and not found.disabled
 
 
-def _principal(found: Held) -> Principal:
+def _principal(found: KeyWithUser) -> Principal:
     key = found.key
     # The stack's own key is good for everything, whatever was written beside it when there were fewer scopes.
     scopes = frozenset(SCOPES) if key.bootstrap else allowed(key.scopes, found.role)

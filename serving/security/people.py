@@ -23,7 +23,7 @@ class KnownPeople:
         self._users = users
         self._known: TtlCache[Principal] = TtlCache(ttl_s, size)
 
-    async def seen(self, person: Person, *, fresh: bool = False) -> Principal:
+    async def admit(self, person: Person, *, fresh: bool = False) -> Principal:
         """Returns who `person` is here, who may be new. Raises `TokenError` for those who may not come in."""
         said = (person.issuer, person.subject, person.tenant, person.user, person.role, *sorted(person.groups))
         key = hashlib.sha256("\0".join(said).encode()).digest()

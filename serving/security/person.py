@@ -39,7 +39,7 @@ class Person:
 class People(Protocol):
     """Those who have been here."""
 
-    async def seen(self, person: Person, *, fresh: bool = False) -> Principal:
+    async def admit(self, person: Person, *, fresh: bool = False) -> Principal:
         """Returns who `person` is here, who may be new. Asked at each sign-in and for each request with a token.
 
         What a sign-in says is `fresh`: the provider says so now.

@@ -64,7 +64,7 @@ class TokenVerifier:
             claims = await verified(provider, token, provider.issuer.audience, _ACCESS)
             found = person(provider.issuer, claims)
             self._verified.put(digest, found, int(claims["exp"]) - now())
-        return await self._people.seen(found)
+        return await self._people.admit(found)
 
 
 async def signed_in(provider: Provider, token: str, nonce: str) -> Person:

@@ -112,7 +112,7 @@ class Captures:
                 row = {name: getattr(capture, name) for name in Capture.__slots__}
                 row["item_id"] = added[-1].id if added else None
                 try:
-                    _INSERT.each(connection, [row])
+                    _INSERT.execute_many(connection, [row])
                 except VIOLATES as e:
                     if capture.conversation_id is None or added:
                         raise
@@ -144,7 +144,7 @@ class Captures:
         if model is not None:
             query = query.where(captures.c.requested == values.text("model", model))
         for key, value in values.metadata("metadata", metadata).items():
-            query = query.where(self._has(key, value))
+            query = query.where(self._has_metadata(key, value))
         async with self._database.read() as connection:
             found = await page(
                 connection,
@@ -159,7 +159,7 @@ class Captures:
             )
         return Page([build(Capture, row) for row in found.items], found.has_more)
 
-    def _has(self, key: str, value: str) -> ColumnElement[bool]:
+    def _has_metadata(self, key: str, value: str) -> ColumnElement[bool]:
         # A JSON path cannot name every key: SQLite has no way to write a quote in one.
         each = func.json_each if self._database.is_sqlite else func.json_each_text
         pair = each(captures.c.metadata).table_valued("key", "value")

@@ -325,7 +325,7 @@ def add_items(
         added.append(Item(item_id, id, seq, principal.tenant, turn, body, at, checked))
     if added:
         rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
-        _ADD.each(connection, rows)
+        _ADD.execute_many(connection, rows)
     return added
 
 

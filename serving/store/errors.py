@@ -48,7 +48,7 @@ class TooMany(StoreError):
     """As much of it as may wait is waiting; the message says of what."""
 
 
-class Lost(StoreError):
+class LeaseLost(StoreError):
     """A worker no longer holds its job, or a request its key: the lease was taken over, or the job ended."""
 
 

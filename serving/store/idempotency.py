@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from serving.core.ids import new_id, now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.errors import Lost
+from serving.store.errors import LeaseLost
 from serving.store.relational.database import Database
 from serving.store.relational.tables import idempotency_answers, idempotency_keys
 
@@ -88,7 +88,7 @@ class IdempotencyKeys:
             for _ in range(ATTEMPTS):
                 if _insert(connection, claim):
                     return None
-                over = idempotency_keys.delete().where(idempotency_keys.c.id == claim.id, _over())
+                over = idempotency_keys.delete().where(idempotency_keys.c.id == claim.id, _is_expired())
                 if not connection.execute(over).rowcount and (earlier := _find(connection, claim.id)) is not None:
                     return earlier
             return Earlier(claim.fingerprint, in_flight=True)
@@ -97,22 +97,22 @@ class IdempotencyKeys:
 
     @uninterrupted
     async def renew(self, claim: Claim) -> None:
-        """Holds the key for another `LEASE_S`; raises `Lost` when another request has it."""
-        prolonged = idempotency_keys.update().where(_held(claim)).values(lease_until=now() + LEASE_S)
+        """Holds the key for another `LEASE_S`; raises `LeaseLost` when another request has it."""
+        prolonged = idempotency_keys.update().where(_is_claimed(claim)).values(lease_until=now() + LEASE_S)
         if not await self._database.group_commit(lambda connection: connection.execute(prolonged).rowcount):
-            raise Lost(claim.id)
+            raise LeaseLost(claim.id)
 
     @uninterrupted
     async def pin(self, claim: Claim) -> None:
-        """Holds the key until it is over, whatever becomes of the request; raises `Lost` when another one has it."""
-        pinned = idempotency_keys.update().where(_held(claim)).values(lease_until=now() + KEPT_S)
+        """Holds the key until it is over, whatever becomes of the request; raises `LeaseLost` when it is another's."""
+        pinned = idempotency_keys.update().where(_is_claimed(claim)).values(lease_until=now() + KEPT_S)
         if not await self._database.group_commit(lambda connection: connection.execute(pinned).rowcount):
-            raise Lost(claim.id)
+            raise LeaseLost(claim.id)
 
     @uninterrupted
     async def release(self, claim: Claim) -> None:
         """Gives a key back whose request was not carried out."""
-        released = idempotency_keys.delete().where(_held(claim))
+        released = idempotency_keys.delete().where(_is_claimed(claim))
         await self._database.group_commit(lambda connection: connection.execute(released))
 
     @uninterrupted
@@ -125,11 +125,11 @@ class IdempotencyKeys:
     @uninterrupted
     async def prune(self) -> int:
         """Removes the keys of all tenants that are over, with their answers. Returns how many."""
-        over = select(idempotency_keys.c.id).where(_over()).limit(PRUNED_TOGETHER)
+        over = select(idempotency_keys.c.id).where(_is_expired()).limit(PRUNED_TOGETHER)
         removed = 0
         while True:
             async with self._database.write() as connection:
-                gone = idempotency_keys.delete().where(idempotency_keys.c.id.in_(over), _over())
+                gone = idempotency_keys.delete().where(idempotency_keys.c.id.in_(over), _is_expired())
                 found = (await connection.execute(gone)).rowcount
             removed += found
             if found < PRUNED_TOGETHER:
@@ -145,11 +145,12 @@ def keep(
 ) -> None:
     """Says within a transaction that a request is carried out, and keeps its answer if there is one.
 
-    `told_of` are the ids of what the answer tells of, by their columns. Raises `Lost` when another request has the key.
+    `told_of` are the ids of what the answer tells of, by their columns.
+    Raises `LeaseLost` when another request has the key.
     """
-    done = idempotency_keys.update().where(_held(claim)).values(lease_until=None, made_id=made_id)
+    done = idempotency_keys.update().where(_is_claimed(claim)).values(lease_until=None, made_id=made_id)
     if not connection.execute(done).rowcount:
-        raise Lost(claim.id)
+        raise LeaseLost(claim.id)
     if answer is not None and len(answer.body) <= MAX_BODY:
         body = base64.b64encode(answer.body).decode()
         row = {"key_id": claim.id, "tenant": claim.tenant, "content_type": answer.content_type, "body": body}
@@ -174,12 +175,12 @@ def _find(connection: Connection, id: str) -> Earlier | None:
     return Earlier(row.fingerprint, row.lease_until is not None, row.made_id, answer)
 
 
-def _held(claim: Claim) -> ColumnElement[bool]:
+def _is_claimed(claim: Claim) -> ColumnElement[bool]:
     of = idempotency_keys.c
     return and_(of.id == claim.id, of.owner == claim.owner, of.lease_until.is_not(None))
 
 
-def _over() -> ColumnElement[bool]:
+def _is_expired() -> ColumnElement[bool]:
     """Whose time is over: a lease that nobody prolonged, or an answer of yesterday."""
     at, of = now(), idempotency_keys.c
     return or_(of.lease_until < at, and_(of.lease_until.is_(None), of.created_at < at - KEPT_S))

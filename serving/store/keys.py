@@ -53,7 +53,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class KeyWithUser:
     """A key, and what its user is now."""
 
     key: ApiKey
@@ -111,7 +111,7 @@ class Keys:
             await connection.execute(keys.insert().values(row | {"bootstrap": True}))
 
     @uninterrupted
-    async def by_hash(self, hash: str) -> Held | None:
+    async def by_hash(self, hash: str) -> KeyWithUser | None:
         """Returns the key of any tenant with this hash, valid or not, and what its user is now."""
         query = (
             select(keys, users.c.role, users.c.groups, users.c.disabled_at, tenants.c.disabled_at.label("closed_at"))
@@ -124,10 +124,10 @@ class Keys:
         if row is None:
             return None
         disabled = row["disabled_at"] is not None or row["closed_at"] is not None
-        return Held(build(ApiKey, row), row["role"], row["groups"], disabled)
+        return KeyWithUser(build(ApiKey, row), row["role"], row["groups"], disabled)
 
     @uninterrupted
-    async def rehash(self, before: str, hash: str) -> Held | None:
+    async def rehash(self, before: str, hash: str) -> KeyWithUser | None:
         """Stores a key's hash under another secret in place of the one `before`; None when there is no such key."""
         found = await self.by_hash(before)
         if found is None:  # most often a key that nobody knows, or else another replica was first

@@ -129,7 +129,7 @@ class Memories:
                 raise NotFound("memory", id)
 
     @uninterrupted
-    async def found(
+    async def add_found(
         self, principal: Principal, assistant: str, texts: Sequence[str], conversation_id: str, *, most: int
     ) -> int:
         """Adds what a program found, keeps `most` statements in all, and returns how many of `texts` were new."""

@@ -33,7 +33,7 @@ _LEFT_OUT = {"vllm:lora_requests_info"}
 """It has a series, for ever, for each set of adapters that was ever in use."""
 
 
-class Kept:
+class MetricsSnapshot:
     """The file of this process's engine in `folder`; with no folder nothing is kept.
 
     `prefix` is how the names of the engine's metrics begin: its process and its Python are of no interest. Each sample

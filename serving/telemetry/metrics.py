@@ -170,12 +170,12 @@ def _child(metric: Counter | Histogram | Gauge, *labels: str) -> Count | Observa
         return labelled
     [family] = labelled.collect()
     if isinstance(labelled, Counter):
-        return Count(values.made(f"{family.name}_total", labels))
+        return Count(values.sample_value(f"{family.name}_total", labels))
     buckets = f"{family.name}_bucket"
     bounds = [sample.labels["le"] for sample in family.samples if sample.name == buckets]
     return Observations(
-        values.made(f"{family.name}_sum", labels),
-        [values.made(buckets, (*labels, bound)) for bound in bounds],
+        values.sample_value(f"{family.name}_sum", labels),
+        [values.sample_value(buckets, (*labels, bound)) for bound in bounds],
         [float(bound) for bound in bounds],
     )
 

@@ -109,7 +109,7 @@ class OtlpSpan:
         return trace.format_trace_id(self._span.get_span_context().trace_id)
 
     @property
-    def kept(self) -> bool:
+    def is_recording(self) -> bool:
         """Always."""
         return True
 
@@ -154,7 +154,7 @@ class OtlpSpan:
 class Unkept:
     """Stands for all spans of a trace that is not kept: it has an id, and callees are told to keep nothing either."""
 
-    kept = False
+    is_recording = False
 
     def __init__(self, trace_id: int, state: str = "") -> None:
         self.trace_id = f"{trace_id:032x}"

@@ -29,7 +29,7 @@ _VALUE_BYTES = 8
 """Each value is a native double at a multiple of its size, as `MmapedDict` says."""
 
 
-class _One(Collector):
+class _SingleMetric(Collector):
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
 
@@ -37,7 +37,7 @@ class _One(Collector):
         yield self._metric
 
 
-class _File:
+class _SumsFile:
     """A file of samples. It is held open, so that one that replaces it has another inode, whatever its name."""
 
     def __init__(self, path: Path) -> None:
@@ -98,7 +98,7 @@ class Sums:
         self._numbers: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}  # by name and labels
         self._lines: list[str] = []  # by number: all but the value
         self._families: dict[str, _Family] = {}
-        self._files: dict[Path, _File] = {}
+        self._files: dict[Path, _SumsFile] = {}
 
     def render(self, paths: Sequence[Path]) -> str:
         """Returns the sums over all files in Prometheus' text format. Raises `OSError`."""
@@ -135,7 +135,7 @@ class Sums:
                 self._files.pop(path).close()
                 file = None
             if file is None and path.stat().st_size:  # else its process is just about to write its first
-                self._files[path] = _File(path)
+                self._files[path] = _SumsFile(path)
 
     def _number(self, kind: str, key: str) -> int:
         found = self._keys.get(key)
@@ -172,7 +172,7 @@ def _rendered(kind: str, name: str, documentation: str, sample: str, labels: dic
     metric = Metric(name, documentation, kind)
     metric.add_sample(sample, labels, 0.0)
     registry = CollectorRegistry()
-    registry.register(_One(metric))
+    registry.register(_SingleMetric(metric))
     head, _, line = generate_latest(registry).decode().removesuffix("\n").rpartition("\n")
     return f"{head}\n", line.rpartition(" ")[0]
 

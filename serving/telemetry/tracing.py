@@ -36,7 +36,7 @@ class Span(Protocol):
         """The trace's id: 32 hexadecimal digits."""
 
     @property
-    def kept(self) -> bool:
+    def is_recording(self) -> bool:
         """Whether anybody will see it."""
 
     def child(self, name: str, attributes: Attributes, *, begin: float | None = None, client: bool = False) -> Span:
@@ -76,10 +76,10 @@ def current() -> Span | None:
     return _current.get()
 
 
-def kept() -> Span | None:
+def recording_span() -> Span | None:
     """Returns the span that this task is in if anybody will see it."""
     span = _current.get()
-    return span if span is not None and span.kept else None
+    return span if span is not None and span.is_recording else None
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def within(span: Span) -> Iterator[None]:
 @contextmanager
 def span(name: str, attributes: Attributes, *, client: bool = False) -> Iterator[Span | None]:
     """A span within the current one, None where none is kept. What raises through it is its error."""
-    parent = kept()
+    parent = recording_span()
     if parent is None:
         yield None
         return
@@ -113,7 +113,7 @@ def span(name: str, attributes: Attributes, *, client: bool = False) -> Iterator
 def engine(url: str, path: str, document: Mapping[str, Any]) -> Iterator[None]:
     """A span of a request to an engine."""
     operation = OPERATIONS.get(path)
-    if operation is None or kept() is None:
+    if operation is None or recording_span() is None:
         yield
         return
     model = str(document.get("model", ""))
@@ -145,7 +145,7 @@ def agent(name: str, model: str) -> Iterator[None]:
 
 def answered(choices: Sequence[Any] | None, usage: Mapping[str, Any] | None) -> None:
     """Adds to the current span what an engine said and the tokens that it reported."""
-    opened = kept()
+    opened = recording_span()
     if opened is None:
         return
     counts = {name: value for field, name in _USED.items() if isinstance(value := (usage or {}).get(field), int)}

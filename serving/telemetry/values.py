@@ -23,7 +23,7 @@ _DOUBLE = 8
 _LOCK = Lock()
 
 
-class _File:
+class _ValuesFile:
     """A file of the library's, which makes room in it; mapped once more, so that values are changed in place.
 
     As `MmapedDict` says, a file begins with the number of bytes that are used, and ends with the newest value and its
@@ -52,11 +52,11 @@ class _File:
         return self._places[key]
 
 
-_FILES: dict[str, _File] = {}
+_FILES: dict[str, _ValuesFile] = {}
 _MADE: dict[tuple[str, tuple[str, ...]], Value] = {}
 
 
-def made(name: str, labels: tuple[str, ...]) -> Value:
+def sample_value(name: str, labels: tuple[str, ...]) -> Value:
     """Returns the value that the library made for a sample. Raises `KeyError`."""
     return _MADE[name, labels]
 
@@ -87,7 +87,7 @@ class Value:
             file = _FILES.get(kind)
             if file is None:
                 path = Path(FOLDER, f"{kind}_{os.getpid()}.db")
-                file = _FILES[kind] = _File(path)
+                file = _FILES[kind] = _ValuesFile(path)
             self._at = file.place(key)
             self._cells = file.cells
 

@@ -18,7 +18,7 @@ OWNERS = CacheOwners("tenant", "s" * 40)
 class Anybody:
     """`People` that keeps no list: whoever has a valid token is who it says."""
 
-    async def seen(self, person: Person, *, fresh: bool = False) -> Principal:
+    async def admit(self, person: Person, *, fresh: bool = False) -> Principal:
         """Returns the person with the rights of their role."""
         return Principal(
             tenant=person.tenant,

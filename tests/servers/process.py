@@ -62,7 +62,7 @@ class Server:
                 time.sleep(0.02)
 
     @contextmanager
-    def _whole(self) -> Iterator[None]:
+    def _closed_on_failure(self) -> Iterator[None]:
         """Closes what a start that fails has begun: nobody else can, since there is no object then."""
         try:
             yield

@@ -46,7 +46,7 @@ from serving.ingest import folder
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
-from serving.retrieval.parsers import FORMATS, Format, kinds
+from serving.retrieval.parsers import FORMATS, DocumentFormat, kinds
 from serving.retrieval.types import Document
 from tests.callers.identity import CALLER, OWNERS
 from tools import mirror
@@ -108,9 +108,9 @@ DRAWING = b"%DRAW Canal"
 @pytest.fixture
 def formats(monkeypatch: pytest.MonkeyPatch) -> None:
     there = module(monkeypatch, subtitles=parse_subtitles, slides=parse_slides, drawing=parse_drawing)
-    monkeypatch.setitem(FORMATS, "subtitles", Format(f"{there}:subtitles", (".srt",), (".sub",)))
-    monkeypatch.setitem(FORMATS, "slides", Format(f"{there}:slides", (".pptx",), part="ppt/presentation.xml"))
-    monkeypatch.setitem(FORMATS, "drawing", Format(f"{there}:drawing", (".draw",), magic=b"%DRAW"))
+    monkeypatch.setitem(FORMATS, "subtitles", DocumentFormat(f"{there}:subtitles", (".srt",), (".sub",)))
+    monkeypatch.setitem(FORMATS, "slides", DocumentFormat(f"{there}:slides", (".pptx",), part="ppt/presentation.xml"))
+    monkeypatch.setitem(FORMATS, "drawing", DocumentFormat(f"{there}:drawing", (".draw",), magic=b"%DRAW"))
 
 
 ADDED = [

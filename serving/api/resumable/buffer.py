@@ -48,14 +48,14 @@ class Buffers:
     def _keep(self, id: str) -> None:
         """Keeps an ended stream for a while, and as long as somebody reads it."""
 
-        def over() -> None:
+        def expire() -> None:
             stream = self._ended.get(id)
             if stream is not None and stream.readers:
                 self._keep(id)
             else:
                 self.forget(id)
 
-        asyncio.get_running_loop().call_later(self._limits.stream_keep_s, over)
+        asyncio.get_running_loop().call_later(self._limits.stream_keep_s, expire)
 
     def get(self, id: str) -> Stream:
         """Returns a stream; raises a 410."""

@@ -19,7 +19,7 @@ ID_HEADER = b"headrace-stream"
 """Of the answer: the stream's id."""
 
 
-def wanted(scope: Scope) -> bool | None:
+def wants_resumable(scope: Scope) -> bool | None:
     """Whether a request wants a resumable stream; None when it says neither `true` nor `false`."""
     if scope["method"] != "POST":
         return False

@@ -59,9 +59,8 @@ def _requested_quota(s: Services, caller: Principal, each: QuotaEntry, at: str) 
     given = quota(caller.tenant, each.subject, each.id, each, set_by)
     ceiling = s.keeper.ceiling(given)
     if set_by == "tenant" and not platform and ceiling is not None and given.limit > ceiling.limit:
-        message = (
-            f"The platform's quota of {ceiling.words} is {amount_field(ceiling, ceiling.limit)}: yours may be less."
-        )
+        limit = amount_field(ceiling, ceiling.limit)
+        message = f"The platform's quota of {ceiling.description} is {limit}: yours may be less."
         raise forbidden("platform_quota", message, f"{at}.limit")
     return given
 

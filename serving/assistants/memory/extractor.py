@@ -45,7 +45,7 @@ class Extractor:
             metrics.memory_dropped.inc()
             return {"found": 0, "new": 0, "dropped": 1}
         await context.check()
-        new = await self._memories.found(context.principal, assistant.name, texts, id, most=kind.limit)
+        new = await self._memories.add_found(context.principal, assistant.name, texts, id, most=kind.limit)
         return {"found": len(texts), "new": new, "dropped": 0}
 
 

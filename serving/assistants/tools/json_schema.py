@@ -62,7 +62,7 @@ def restrict(schema: object) -> dict[str, Any]:
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise UnusableSchema("it is not the schema of an object")
     try:
-        made = _Writer(schema).write(schema, frozenset(), 0)
+        made = _SchemaWriter(schema).write(schema, frozenset(), 0)
         if not isinstance(made, dict):
             raise UnusableSchema("it is not the schema of an object")
         made["type"] = "object"
@@ -92,7 +92,7 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     return " ".join(seen.split())[:limit].rstrip()
 
 
-class _Writer:
+class _SchemaWriter:
     """Writes one schema out, and stops where it gets too long: references can lead to one long part many times."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:

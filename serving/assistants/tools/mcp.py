@@ -151,7 +151,7 @@ class McpServer:
             self._stale_at = self._clock() + LIFETIME_S
             listed = await self._ask(lambda session: session.tools())
             # Not on the event loop: it is others who say how much there is to do.
-            self._tools = await asyncio.to_thread(self._made, listed)
+            self._tools = await asyncio.to_thread(self._make_tools, listed)
         except (_Unreachable, _Busy):
             self._forget_tools()
             raise
@@ -166,7 +166,7 @@ class McpServer:
             self._listing = None
         return self._tools
 
-    def _made(self, listed: list[mcp_types.Tool]) -> list[Tool]:
+    def _make_tools(self, listed: list[mcp_types.Tool]) -> list[Tool]:
         settings = self._settings
         made: dict[str, Tool] = {}
         room = MAX_CHARACTERS
@@ -210,7 +210,7 @@ class McpServer:
 
         return Tool(
             name,
-            self._seen(listed.description or listed.title or "", MAX_TEXT) or "(no description)",
+            self._masked_text(listed.description or listed.title or "", MAX_TEXT) or "(no description)",
             parameters,
             call,
             # What a server says of itself lowers no guard: its annotations are not looked at.
@@ -241,7 +241,7 @@ class McpServer:
                 # A new session is cheap, and cures what a server forgot.
                 self._retire(session)
                 if e.sent or not again:
-                    raise ToolError(f"{self._settings.name} failed: {self._seen(str(e))}") from None
+                    raise ToolError(f"{self._settings.name} failed: {self._masked_text(str(e))}") from None
             except asyncio.CancelledError:
                 self._retire(session)
                 raise
@@ -295,7 +295,7 @@ class McpServer:
             log.error("MCP server %s: %s", settings.name, e)
             raise self._failed(f"{settings.name} is not set up") from None
         except McpFailure as e:
-            why = self._seen(str(e))
+            why = self._masked_text(str(e))
             log.warning("MCP server %s: no session: %s", settings.name, why)
             raise self._failed(f"{settings.name} cannot be reached: {why}") from None
         except Exception as e:
@@ -307,7 +307,7 @@ class McpServer:
         self._leave()  # who asked for it can have gone
         return session
 
-    def _seen(self, text: str, limit: int = 200) -> str:
+    def _masked_text(self, text: str, limit: int = 200) -> str:
         """Returns what may be seen of a text of the server."""
         return clean(masked(text, self._secrets.values()), limit)
 

@@ -29,21 +29,21 @@ def _part(content: mcp_types.ContentBlock) -> str:
         case "image" | "audio":
             return f"[{content.type}: {_kind(content.mime_type)}, {_bytes(content.data)}]"
         case "resource_link":
-            return f"[resource: {_seen(content.uri)}, {_kind(content.mime_type)}]"
+            return f"[resource: {_clean_text(content.uri)}, {_kind(content.mime_type)}]"
     resource = content.resource
     blob = getattr(resource, "blob", None)
     if blob is None:
         return str(getattr(resource, "text", ""))
-    return f"[resource: {_seen(resource.uri)}, {_kind(resource.mime_type)}, {_bytes(blob)}]"
+    return f"[resource: {_clean_text(resource.uri)}, {_kind(resource.mime_type)}, {_bytes(blob)}]"
 
 
 def _kind(mime_type: str | None) -> str:
-    return _seen(mime_type or "of unknown kind")
+    return _clean_text(mime_type or "of unknown kind")
 
 
 def _bytes(encoded: str) -> str:
     return f"{len(encoded) * 3 // 4 - encoded[-2:].count('=')} bytes"
 
 
-def _seen(text: str) -> str:
+def _clean_text(text: str) -> str:
     return clean(text, 200)

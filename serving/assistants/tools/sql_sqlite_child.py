@@ -38,7 +38,7 @@ _LIMITS = {
 }
 
 
-class _Refused(Exception):
+class _QueryRefused(Exception):
     """The question gets no answer. The message is for the model."""
 
 
@@ -51,7 +51,7 @@ def _open(file: str, seconds: float) -> sqlite3.Connection:
     connection.execute("BEGIN")
     own = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('memories', 'turn_vectors')"
     if connection.execute(own).fetchone() == (2,):
-        raise _Refused("this is the stack's own database, which no tool reads")
+        raise _QueryRefused("this is the stack's own database, which no tool reads")
     return connection
 
 
@@ -62,7 +62,7 @@ def _query(connection: sqlite3.Connection, sql: str, max_rows: int) -> dict[str,
     connection.set_authorizer(_authorize)
     cursor = connection.execute(sql)
     if cursor.description is None:
-        raise _Refused("this is no query")
+        raise _QueryRefused("this is no query")
     rows: list[list[Cell]] = []
     size = 0
     for row in cursor:
@@ -98,7 +98,7 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
             if "sql" in question:
                 return _query(connection, question["sql"], question["max_rows"])
             return _columns(connection, question["tables"])
-    except _Refused as e:
+    except _QueryRefused as e:
         return {"error": str(e)}
     except Unconfined:
         return {"error": "databases cannot be read here"}

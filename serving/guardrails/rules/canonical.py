@@ -103,7 +103,7 @@ def visible(text: str) -> Canonical:
 
     Tag characters, which show nothing, are read as the ASCII that they stand for.
     """
-    return _mapped(text, _seen)
+    return _mapped(text, _visible)
 
 
 def skeleton(text: str) -> Canonical:
@@ -113,7 +113,7 @@ def skeleton(text: str) -> Canonical:
 
 def _mapped(text: str, one: Callable[[str], str]) -> Canonical:
     if text.isascii():
-        return Canonical(text if one is _seen else text.lower())
+        return Canonical(text if one is _visible else text.lower())
     out: list[str] = []
     origins: list[int] = []
     for i, char in enumerate(text):
@@ -124,7 +124,7 @@ def _mapped(text: str, one: Callable[[str], str]) -> Canonical:
 
 
 @lru_cache(maxsize=16_384)
-def _seen(char: str) -> str:
+def _visible(char: str) -> str:
     code = ord(char)
     if code in _TAGS:
         return chr(code - _TAGS.start) if 0x20 <= code - _TAGS.start < 0x7F else ""
@@ -139,6 +139,6 @@ def _seen(char: str) -> str:
 
 @lru_cache(maxsize=16_384)
 def _looks(char: str) -> str:
-    bare = "".join(c for c in unicodedata.normalize("NFKD", _seen(char)) if not unicodedata.combining(c))
+    bare = "".join(c for c in unicodedata.normalize("NFKD", _visible(char)) if not unicodedata.combining(c))
     lower = "".join(CONFUSABLES.get(c, c) for c in bare).lower()
     return "".join(CONFUSABLES.get(c, c) for c in lower if not unicodedata.combining(c))

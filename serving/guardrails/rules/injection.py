@@ -75,7 +75,7 @@ class Injection:
         seen, looks = canonical.visible(text), canonical.skeleton(text)
         lower = Canonical(seen.text.lower(), seen.origins) if len(seen.text) == len(seen.text.lower()) else seen
         for reading in {reading.text: reading for reading in (lower, looks, _unleet(looks))}.values():
-            found |= set(_said(reading))
+            found |= set(_phrases(reading))
         found |= set(_squeezed(looks))
         found |= set(_encoded(seen))
         for kind, turned in (("rot13", codecs.encode(looks.text, "rot13")), ("reversed", looks.text[::-1])):
@@ -95,7 +95,7 @@ def _hidden(text: str) -> Iterator[Finding]:
             yield Finding(*match.span(), "hidden_text")
 
 
-def _said(reading: Canonical) -> Iterator[Finding]:
+def _phrases(reading: Canonical) -> Iterator[Finding]:
     for kind, form, stems in _READ:
         for span in _spans(form, stems, reading.text):
             if not _quoted(reading.text, *span):

@@ -80,7 +80,7 @@ class ResponseObject:
             "metadata": body.metadata or {},
         }
 
-    def kept(self, outcome: Outcome) -> NewResponse | None:
+    def stored(self, outcome: Outcome) -> NewResponse | None:
         """Returns what is kept of it when the engine has said all, None for nothing; raises `ApiError` for no message.
 
         A stream has ended it already: its events say how.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class DocumentFormat:
     """How files of a format are called, how their content is recognised, and what reads them.
 
     `parser` is a function, as `module:function`; it is given text, or bytes where the format is `binary`. Files with
@@ -28,14 +28,14 @@ class Format:
         return bool(self.magic or self.part)
 
 
-FORMATS: dict[str, Format] = {
-    "markdown": Format(
+FORMATS: dict[str, DocumentFormat] = {
+    "markdown": DocumentFormat(
         "serving.retrieval.parsers.markdown:parse_markdown", (".md", ".markdown"), may_begin_as_page=True
     ),
-    "text": Format("serving.retrieval.parsers.plain:parse_plain", (".txt",), (".text", ".rst", ".log", ".csv")),
-    "html": Format("serving.retrieval.parsers.html:parse_html", (".html", ".htm"), may_begin_as_page=True),
-    "pdf": Format("serving.retrieval.parsers.pdf:parse_pdf", (".pdf",), magic=b"%PDF-"),
-    "docx": Format("serving.retrieval.parsers.docx:parse_docx", (".docx",), part="word/document.xml"),
+    "text": DocumentFormat("serving.retrieval.parsers.plain:parse_plain", (".txt",), (".text", ".rst", ".log", ".csv")),
+    "html": DocumentFormat("serving.retrieval.parsers.html:parse_html", (".html", ".htm"), may_begin_as_page=True),
+    "pdf": DocumentFormat("serving.retrieval.parsers.pdf:parse_pdf", (".pdf",), magic=b"%PDF-"),
+    "docx": DocumentFormat("serving.retrieval.parsers.docx:parse_docx", (".docx",), part="word/document.xml"),
 }
 """By the kind of their documents."""
 

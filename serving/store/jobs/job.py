@@ -12,7 +12,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.principal import Principal
-from serving.store.errors import Lost, NotFound
+from serving.store.errors import LeaseLost, NotFound
 from serving.store.relational.prepared import Prepared
 from serving.store.relational.rows import build
 from serving.store.relational.tables import RUNNING, UNFINISHED, jobs
@@ -73,16 +73,16 @@ def owned(principal: Principal, id: str) -> ColumnElement[bool]:
     return and_(jobs.c.id == id, jobs.c.tenant == principal.tenant)
 
 
-def held(job: Job) -> ColumnElement[bool]:
+def is_leased(job: Job) -> ColumnElement[bool]:
     """The fence: true while nobody else claimed, ended or released the job."""
     return and_(jobs.c.id == job.id, jobs.c.status == "running", jobs.c.lease_owner == job.lease_owner)
 
 
 async def hold(connection: AsyncConnection, job: Job) -> Job:
     try:
-        return await one(connection, held(job), lock=True)
+        return await one(connection, is_leased(job), lock=True)
     except NotFound:
-        raise Lost(f"{job.id} is no longer ours") from None
+        raise LeaseLost(f"{job.id} is no longer ours") from None
 
 
 async def first(connection: AsyncConnection, where: ColumnElement[bool], lock: bool = False) -> Job | None:

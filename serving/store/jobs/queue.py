@@ -1,7 +1,7 @@
 """The durable jobs table: background work that outlives the process that runs it.
 
 A worker holds a job by a lease with a name of its own for each claim: whoever claims the job next changes it, and
-every write of a worker that lost its job then matches no row (`Lost`).
+every write of a worker that lost its job then matches no row (`LeaseLost`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving.core.ids import new_id, now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.errors import InvalidValue, Lost
+from serving.store.errors import InvalidValue, LeaseLost
 from serving.store.jobs import job as rows
 from serving.store.jobs import pause
 from serving.store.jobs.job import COMPACT, ERASE, ERASURE, MAX_ERROR, SERVER_ERROR, Job, Json, OnEnd, Status
@@ -193,7 +193,7 @@ class Jobs:
         total: int | None = None,
         message: str | None = None,
     ) -> None:
-        """Extends the lease and notes progress. Raises `Lost` when the job was taken over, ended or cancelled."""
+        """Extends the lease and notes progress. Raises `LeaseLost` when the job was taken over, ended or cancelled."""
         changes: Json = {"lease_until": now() + lease_s}
         if done is not None:
             changes["done"] = done
@@ -203,14 +203,14 @@ class Jobs:
             changes["message"] = values.storable(message, MAX_ERROR)
         async with self._database.write() as connection:
             found = await connection.execute(
-                jobs.update().where(rows.held(job), jobs.c.cancel_requested.is_(False)).values(changes)
+                jobs.update().where(rows.is_leased(job), jobs.c.cancel_requested.is_(False)).values(changes)
             )
             if found.rowcount != 1:
-                raise Lost(f"{job.id} is no longer ours")
+                raise LeaseLost(f"{job.id} is no longer ours")
 
     @uninterrupted
     async def complete(self, job: Job, result: Json | None = None) -> Job:
-        """Ends the job as succeeded. Raises `Lost` when the worker no longer holds it."""
+        """Ends the job as succeeded. Raises `LeaseLost` when the worker no longer holds it."""
         async with self._database.write() as connection:
             return await self._end(connection, await rows.hold(connection, job), "succeeded", result=result)
 

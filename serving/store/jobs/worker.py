@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from serving.core.ids import now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import finish
-from serving.store.errors import Lost, StoreUnavailable
+from serving.store.errors import LeaseLost, StoreUnavailable
 from serving.store.jobs.queue import Job, Jobs, Json
 
 log = logging.getLogger(__name__)
@@ -50,13 +50,13 @@ class JobContext:
     async def progress(self, done: int, total: int, message: str = "") -> None:
         """Notes progress and extends the lease.
 
-        Raises `Lost` when the job was cancelled or taken over: call it (or `check`) right before a step that
+        Raises `LeaseLost` when the job was cancelled or taken over: call it (or `check`) right before a step that
         cannot be undone.
         """
         await self._jobs.heartbeat(self.job, self._lease_s, done=done, total=total, message=message)
 
     async def check(self) -> None:
-        """Raises `Lost` when the job was cancelled or taken over; extends the lease otherwise."""
+        """Raises `LeaseLost` when the job was cancelled or taken over; extends the lease otherwise."""
         await self._jobs.heartbeat(self.job, self._lease_s)
 
 
@@ -163,7 +163,7 @@ class Worker:
                     await self._jobs.fail(job, "the handler cancelled itself")
             elif (error := handling.exception()) is None:
                 await self._jobs.complete(job, handling.result())
-            elif isinstance(error, Lost):
+            elif isinstance(error, LeaseLost):
                 await self._jobs.release(job)
             elif isinstance(error, Postponed):
                 await self._jobs.release(job, delay_s=error.delay_s)
@@ -172,7 +172,7 @@ class Worker:
             else:
                 log.error("%s %s failed (attempt %d)", job.kind, job.id, job.attempts, exc_info=error)
                 await self._jobs.fail(job, f"{type(error).__name__}: {error}")
-        except Lost:
+        except LeaseLost:
             log.warning("%s %s was taken over by another worker", job.kind, job.id)
         except Exception:  # the lease runs out and the job is tried again
             log.exception("the end of %s %s cannot be written", job.kind, job.id)
@@ -185,6 +185,6 @@ class Worker:
             with contextlib.suppress(StoreUnavailable):
                 try:
                     await self._jobs.heartbeat(job, self._lease_s)
-                except Lost:
+                except LeaseLost:
                     return
                 alive_until = now() + self._lease_s

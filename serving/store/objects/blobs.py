@@ -15,7 +15,7 @@ from serving.core.principal import Principal
 from serving.core.uninterrupted import finish
 from serving.store.errors import InvalidValue, NotFound, StoreUnavailable
 from serving.store.jobs.worker import Handler, JobContext
-from serving.store.objects.places import TEMPORARY, Place, Writing
+from serving.store.objects.places import TEMPORARY, Place, WritableContent
 
 CHUNK = 1 << 20
 _SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]{0,127}", re.ASCII)
@@ -153,7 +153,7 @@ def _part(file: BinaryIO, size: int | None = None) -> bytes:
         raise StoreUnavailable(f"a file's content cannot be read: {e.strerror or e}") from e
 
 
-def _append(writing: Writing, chunk: bytes, digest: hashlib._Hash) -> None:
+def _append(writing: WritableContent, chunk: bytes, digest: hashlib._Hash) -> None:
     writing.append(chunk)
     digest.update(chunk)
 

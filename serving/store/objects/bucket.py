@@ -17,7 +17,7 @@ from typing import BinaryIO
 from serving.config import Store
 from serving.store.errors import StoreUnavailable
 from serving.store.objects.object_clients import Arrow, Client, ObjectStore
-from serving.store.objects.places import Writing
+from serving.store.objects.places import WritableContent
 
 DEFAULT_REGION = "us-east-1"  # S3 services that are not Amazon's have no regions, and signatures need one
 
@@ -146,7 +146,7 @@ class Bucket:
     def _client(self) -> Client:
         return _client(self._store, self._folder)
 
-    def create(self, name: str) -> Writing:
+    def create(self, name: str) -> WritableContent:
         return _Upload(self, name)
 
     def open(self, name: str) -> BinaryIO:

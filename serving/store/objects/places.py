@@ -15,7 +15,7 @@ TEMPORARY = ".tmp-"
 """Beginning of the last part of a name that is no content yet."""
 
 
-class Writing(Protocol):
+class WritableContent(Protocol):
     """A content on its way: nobody sees it under its name until it is published, whole."""
 
     def append(self, chunk: bytes) -> None: ...
@@ -33,7 +33,7 @@ class Place(Protocol):
     Every method blocks, and raises `StoreUnavailable` for whatever is wrong with the place itself.
     """
 
-    def create(self, name: str) -> Writing: ...
+    def create(self, name: str) -> WritableContent: ...
 
     def open(self, name: str) -> BinaryIO:
         """Raises `FileNotFoundError` when there is no such content."""
@@ -54,8 +54,8 @@ class Folder:
     def __repr__(self) -> str:
         return str(self._root)
 
-    def create(self, name: str) -> Writing:
-        return _File(self._root / name)
+    def create(self, name: str) -> WritableContent:
+        return _LocalContent(self._root / name)
 
     def open(self, name: str) -> BinaryIO:
         path = self._root / name
@@ -82,7 +82,7 @@ class Folder:
                     yield path.relative_to(self._root).as_posix(), path.stat().st_mtime
 
 
-class _File:
+class _LocalContent:
     """Written to a temporary name beside the target, and then renamed."""
 
     def __init__(self, target: Path) -> None:

@@ -52,7 +52,7 @@ class Prepared:
             return connection.execute(self.statement, given).all()
         return self.look_up(driver, given)
 
-    def each(self, connection: Connection, given: Sequence[Given]) -> None:
+    def execute_many(self, connection: Connection, given: Sequence[Given]) -> None:
         """As `rows`, of a statement that returns none, for each of `given`."""
         if (driver := _sqlite(connection)) is None:
             connection.execute(self.statement, given)

@@ -104,7 +104,7 @@ async def backup(
             out = file if sealing is None else cast(BinaryIO, sealing)
             with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 async with paused(database, patience_s=patience_s, say=say) as still:
-                    writer = _Writer(tar)
+                    writer = _ArchiveWriter(tar)
                     rows = await _dump(database, writer)
                     say(f"{sum(rows.values())} rows")
                     for folder in (data.FILES, data.COLLECTIONS):
@@ -200,7 +200,7 @@ def check(file: BinaryIO) -> ArchiveManifest:
     return manifest
 
 
-class _Writer:
+class _ArchiveWriter:
     """Adds members to an archive and remembers what they are."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
@@ -272,7 +272,7 @@ class _Spill:
 
 
 @uninterrupted
-async def _dump(database: Database, writer: _Writer) -> dict[str, int]:
+async def _dump(database: Database, writer: _ArchiveWriter) -> dict[str, int]:
     """Adds every table as it is at one moment. Returns the number of rows of each."""
     rows: dict[str, int] = {}
     async with database.read() as connection:
@@ -294,7 +294,7 @@ async def _load(database: Database, members: Iterator[tuple[Member, BinaryIO]]) 
     """Replaces every row, in one transaction."""
     async with database.write() as connection, unlocked(connection, "restore"):
         for table in reversed(metadata.sorted_tables):
-            await connection.execute(table.delete() if table is not meta else meta.delete().where(~_kept()))
+            await connection.execute(table.delete() if table is not meta else meta.delete().where(~_is_kept_key()))
         tables = {f"{DATABASE}/{table.name}.jsonl": table for table in metadata.sorted_tables}
         for member, content in members:  # in the order of their references, as they were written
             if member.name in tables:
@@ -319,7 +319,7 @@ async def _insert(connection: AsyncConnection, table: Table, lines: BinaryIO) ->
         await connection.execute(insert(table), rows)
 
 
-def _kept() -> Any:
+def _is_kept_key() -> Any:
     return meta.c.key.in_(_KEPT)
 
 

@@ -79,7 +79,7 @@ class Compactions:
     async def _begin(self, job: Job) -> None:
         """From here on nobody joins."""
         async with self._database.write() as connection:
-            await connection.execute(jobs.update().where(rows.held(job)).values(dedupe_key=None))
+            await connection.execute(jobs.update().where(rows.is_leased(job)).values(dedupe_key=None))
 
 
 async def _wake(connection: AsyncConnection, ended: Job) -> None:

@@ -65,7 +65,7 @@ async def test_the_gateway_asks_it_as_a_model_of_kserve(url: str, tmp_path: Path
         answer = await client.post(f"{endpoint.url}/completions", json=body, headers=endpoint.headers)
         models = (await client.get(f"{endpoint.url}/models")).json()["data"]
         counted = await client.get(f"{url}/metrics")  # what the runtime's annotation names
-    engines_say.Kept(tmp_path, "llamacpp:", "small").write(counted.text)
+    engines_say.MetricsSnapshot(tmp_path, "llamacpp:", "small").write(counted.text)
     assert "Paris" in answer.json()["choices"][0]["text"]
     assert [m["id"] for m in models] == ["small"]
     said = Exporter(tmp_path).render().decode()

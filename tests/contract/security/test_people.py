@@ -50,46 +50,46 @@ async def everybody(users: Users, tenant: str = "acme") -> list[str]:
 
 
 async def test_who_is_new_becomes_a_user(people: KnownPeople, users: Users) -> None:
-    found = await people.seen(ALICE)
+    found = await people.admit(ALICE)
     assert found == Principal("acme", "alice", ALICE.id, SCOPES_OF["operator"], "operator", ALICE.groups)
-    assert await people.seen(ALICE) == found
+    assert await people.admit(ALICE) == found
     stored = await users.get(found, "alice")
     assert (stored.issuer, stored.subject, stored.groups) == (ALICE.issuer, ALICE.subject, ["eu", "staff"])
     assert await everybody(users) == ["alice"]
 
 
 async def test_role_and_groups_are_what_the_provider_last_said(people: KnownPeople, users: Users) -> None:
-    await people.seen(replace(ALICE, role="admin"), fresh=True)
+    await people.admit(replace(ALICE, role="admin"), fresh=True)
     # The tenant's last admin too: what the provider takes away is gone.
-    found = await people.seen(replace(ALICE, role="user", groups=frozenset()), fresh=True)
+    found = await people.admit(replace(ALICE, role="user", groups=frozenset()), fresh=True)
     assert (found.role, found.scopes, found.groups) == ("user", SCOPES_OF["user"], frozenset())
     assert (await users.get(ADMIN, "alice")).role == "user"
 
 
 async def test_a_token_gives_its_rights_to_its_own_requests_alone(people: KnownPeople, users: Users) -> None:
     left = replace(ALICE, role="user", groups=frozenset())
-    await people.seen(left, fresh=True)
+    await people.admit(left, fresh=True)
     # From before the sign-in, and not expired.
-    found = await people.seen(replace(ALICE, role="admin"))
+    found = await people.admit(replace(ALICE, role="admin"))
     assert (found.role, found.scopes, found.groups) == ("admin", SCOPES_OF["admin"], ALICE.groups)
     stored = await users.get(ADMIN, "alice")
     assert (stored.role, stored.groups) == ("user", [])
     # Nor is what it said remembered for the next sign-in.
     people = KnownPeople(users, ttl_s=3600)
     for fresh, role in ((False, "user"), (True, "admin")):
-        await people.seen(replace(ALICE, role="admin"), fresh=fresh)
+        await people.admit(replace(ALICE, role="admin"), fresh=fresh)
         assert (await users.get(ADMIN, "alice")).role == role
 
 
 async def test_a_token_takes_a_name_and_leaves_its_rights(people: KnownPeople, users: Users) -> None:
     await users.create(ADMIN, "alice", role="user", groups=["old"])
-    assert (await people.seen(replace(ALICE, role="admin"))).role == "admin"
+    assert (await people.admit(replace(ALICE, role="admin"))).role == "admin"
     stored = await users.get(ADMIN, "alice")
     assert (stored.role, stored.groups, stored.subject) == ("user", ["old"], ALICE.subject)
 
 
 async def test_the_provider_alone_says_role_and_groups(people: KnownPeople, users: Users) -> None:
-    await people.seen(ALICE)
+    await people.admit(ALICE)
     for change in ({"role": "admin"}, {"groups": ["x"]}, {"role": "user", "disabled": True}):
         with pytest.raises(Conflict, match="identity provider"):
             await users.update(ADMIN, "alice", **change)
@@ -98,111 +98,111 @@ async def test_the_provider_alone_says_role_and_groups(people: KnownPeople, user
 
 
 async def test_a_persons_keys_are_good_for_what_the_provider_last_said(people: KnownPeople, database: Database) -> None:
-    keys, caller = Keys(database), await people.seen(ALICE)
+    keys, caller = Keys(database), await people.admit(ALICE)
     await keys.add(caller, "a" * 64, scopes=["operate"])
-    await people.seen(replace(ALICE, role="user"), fresh=True)
+    await people.admit(replace(ALICE, role="user"), fresh=True)
     held = await keys.by_hash("a" * 64)
     assert held is not None
     assert held.role == "user"
 
 
 async def test_a_changed_name_is_the_same_user(people: KnownPeople, users: Users) -> None:
-    await people.seen(ALICE)
+    await people.admit(ALICE)
     for name in ("bob", "no name at all", "admin"):
-        found = await people.seen(replace(ALICE, user=name, role="user"))
+        found = await people.admit(replace(ALICE, user=name, role="user"))
         assert (found.user, found.role) == ("alice", "user")
-        await people.seen(ALICE)
+        await people.admit(ALICE)
     assert await everybody(users) == ["alice"]
 
 
 async def test_a_name_is_whose_it_was_first(people: KnownPeople, users: Users) -> None:
-    await people.seen(ALICE)
+    await people.admit(ALICE)
     for other in (replace(ALICE, subject="s-2"), replace(ALICE, issuer="https://other.example.com")):
         with pytest.raises(TokenError, match="somebody else has that name"):
-            await people.seen(replace(other, role="admin"))
+            await people.admit(replace(other, role="admin"))
     # In another tenant it is free, for another subject.
-    assert (await people.seen(replace(ALICE, tenant="evil", subject="s-3"))).tenant == "evil"
+    assert (await people.admit(replace(ALICE, tenant="evil", subject="s-3"))).tenant == "evil"
     assert (await users.get(ADMIN, "alice")).role == "operator"
 
 
 async def test_a_subject_stays_in_its_tenant(people: KnownPeople, users: Users) -> None:
-    await people.seen(ALICE)
+    await people.admit(ALICE)
     with pytest.raises(TokenError, match="another tenant"):
-        await people.seen(replace(ALICE, tenant="evil"))
+        await people.admit(replace(ALICE, tenant="evil"))
     assert await everybody(users, "evil") == []
 
 
 async def test_whom_an_admin_made_is_theirs_who_first_sign_in(people: KnownPeople, users: Users) -> None:
     await users.create(ADMIN, "alice", role="admin", groups=["old"])
-    found = await people.seen(ALICE)
+    found = await people.admit(ALICE)
     assert (found.role, found.groups) == ("operator", ALICE.groups)
     with pytest.raises(TokenError):
-        await people.seen(replace(ALICE, subject="s-2"))
+        await people.admit(replace(ALICE, subject="s-2"))
 
 
 async def test_nobody_becomes_the_stacks_own_user(people: KnownPeople, users: Users) -> None:
     with pytest.raises(TokenError, match="somebody else has that name"):
-        await people.seen(replace(ALICE, tenant="default", user="admin", role="admin"))
+        await people.admit(replace(ALICE, tenant="default", user="admin", role="admin"))
     own = await users.get(Principal("default", "", ""), "admin")
     assert (own.role, own.subject) == ("admin", None)
 
 
 async def test_who_is_disabled_stays_so(people: KnownPeople, users: Users) -> None:
-    await people.seen(ALICE)
+    await people.admit(ALICE)
     await users.update(ADMIN, "alice", disabled=True)
     for said in (ALICE, replace(ALICE, role="admin"), replace(ALICE, user="again")):
         with pytest.raises(TokenError, match="disabled"):
-            await people.seen(said)
+            await people.admit(said)
     stored = await users.get(ADMIN, "alice")
     assert (stored.role, stored.disabled_at is not None, await everybody(users)) == ("operator", True, ["alice"])
     await users.create(ADMIN, "carol")
     await users.update(ADMIN, "carol", disabled=True)
     with pytest.raises(TokenError, match="disabled"):
-        await people.seen(replace(ALICE, subject="s-2", user="carol"))
+        await people.admit(replace(ALICE, subject="s-2", user="carol"))
     await users.update(ADMIN, "alice", disabled=False)
-    assert (await people.seen(ALICE)).user == "alice"
+    assert (await people.admit(ALICE)).user == "alice"
 
 
 async def test_a_tenant_that_is_closed_or_not_there(people: KnownPeople, users: Users, database: Database) -> None:
-    await people.seen(ALICE)
+    await people.admit(ALICE)
     await Tenants(database).update("acme", disabled=True)
     for said in (ALICE, replace(ALICE, role="admin"), replace(ALICE, subject="s-2", user="new")):
         with pytest.raises(TokenError):
-            await people.seen(said)
+            await people.admit(said)
     with pytest.raises(TokenError, match="not here"):
-        await people.seen(replace(ALICE, subject="s-3", tenant="nowhere"))
+        await people.admit(replace(ALICE, subject="s-3", tenant="nowhere"))
     assert await everybody(users) == ["alice"]
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", ".", "é", "a" * 129, "a\n"])
 async def test_names_that_nobody_can_have(people: KnownPeople, users: Users, name: str) -> None:
     with pytest.raises(TokenError, match="nobody here can have that name"):
-        await people.seen(replace(ALICE, user=name))
+        await people.admit(replace(ALICE, user=name))
     assert await everybody(users) == []
 
 
 @pytest.mark.parametrize("name", ["-x_9", "_abc", "auth0|5f7c", "alice@example.com", "a" * 128])
 async def test_names_that_providers_give(people: KnownPeople, name: str) -> None:
-    assert (await people.seen(replace(ALICE, user=name))).user == name
+    assert (await people.admit(replace(ALICE, user=name))).user == name
 
 
 async def test_groups_have_bounds(people: KnownPeople) -> None:
     groups = frozenset(f"g{n}" for n in range(MAX_GROUPS))
-    assert (await people.seen(replace(ALICE, groups=groups))).groups == groups
+    assert (await people.admit(replace(ALICE, groups=groups))).groups == groups
     with pytest.raises(TokenError):
-        await people.seen(replace(ALICE, groups=groups | {"more"}))
+        await people.admit(replace(ALICE, groups=groups | {"more"}))
 
 
 async def test_many_first_sign_ins_of_one_person_are_one_user(people: KnownPeople, users: Users) -> None:
     # Under one name, and under as many as there are.
-    found = await asyncio.gather(*(people.seen(replace(ALICE, user=f"name{n // 2}")) for n in range(16)))
+    found = await asyncio.gather(*(people.admit(replace(ALICE, user=f"name{n // 2}")) for n in range(16)))
     assert len({each.user for each in found}) == 1
     assert await everybody(users) == [found[0].user]
 
 
 async def test_many_people_of_one_name_are_one_and_refusals(people: KnownPeople, users: Users) -> None:
     def sign_in(n: int) -> asyncio.Future[Principal]:
-        return asyncio.ensure_future(people.seen(replace(ALICE, subject=f"s-{n}")))
+        return asyncio.ensure_future(people.admit(replace(ALICE, subject=f"s-{n}")))
 
     found = await asyncio.gather(*map(sign_in, range(12)), return_exceptions=True)
     assert sum(isinstance(each, Principal) for each in found) == 1
@@ -213,7 +213,7 @@ async def test_many_people_of_one_name_are_one_and_refusals(people: KnownPeople,
 async def test_an_admin_who_makes_the_user_at_that_moment(people: KnownPeople, users: Users) -> None:
     for n in range(8):
         said = replace(ALICE, subject=f"s-{n}", user=f"u{n}")
-        made, seen = await asyncio.gather(users.create(ADMIN, said.user), people.seen(said), return_exceptions=True)
+        made, seen = await asyncio.gather(users.create(ADMIN, said.user), people.admit(said), return_exceptions=True)
         assert isinstance(made, User | StoreError), made
         assert isinstance(seen, Principal | TokenError), seen
         assert isinstance(made, User) or isinstance(seen, Principal)
@@ -222,9 +222,9 @@ async def test_an_admin_who_makes_the_user_at_that_moment(people: KnownPeople, u
 
 async def test_what_was_found_out_is_remembered_for_one_person(users: Users) -> None:
     people = KnownPeople(users, ttl_s=3600)
-    found = await people.seen(ALICE)
+    found = await people.admit(ALICE)
     await users.update(ADMIN, "alice", disabled=True)
-    assert await people.seen(ALICE) == found
+    assert await people.admit(ALICE) == found
     for other in (replace(ALICE, role="admin"), replace(ALICE, groups=frozenset()), replace(ALICE, subject="s-2")):
         with pytest.raises(TokenError):
-            await people.seen(other)
+            await people.admit(other)

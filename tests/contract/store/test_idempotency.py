@@ -15,7 +15,7 @@ from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store import idempotency
 from serving.store.conversations import Conversations
-from serving.store.errors import Conflict, Lost, NotFound, StoreUnavailable
+from serving.store.errors import Conflict, LeaseLost, NotFound, StoreUnavailable
 from serving.store.feedback import Rating, Ratings
 from serving.store.idempotency import KEPT_S, MAX_BODY, Claim, Earlier, IdempotencyKeys, KeptAnswer, claim_of, keep
 from serving.store.relational import tables
@@ -48,7 +48,7 @@ async def test_one_takes_a_key_and_others_see_it(keys: IdempotencyKeys, alice: P
     assert await keys.claim(first) is None
     assert await keys.claim(second) == Earlier("f", in_flight=True)
     await keys.renew(first)
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         await keys.renew(second)
     await keys.release(second)  # not its own
     await keys.keep(first, ANSWER, "conv_1", {})
@@ -76,9 +76,9 @@ async def test_a_lease_that_is_over_is_taken_over(database: Database, keys: Idem
     await keys.claim(dead)
     await change(database, lease_until=1.0)
     assert await keys.claim(next_one) is None
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         await keys.keep(dead, ANSWER, "x", {})
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         await keys.renew(dead)
     await keys.keep(next_one, ANSWER, "x", {})
     assert (await keys.claim(dead)) == Earlier("g", False, "x", ANSWER)

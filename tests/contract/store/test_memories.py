@@ -56,8 +56,8 @@ async def test_wrong_texts(memories, alice, text) -> None:
 
 
 async def test_each_is_there_once(memories, alice) -> None:
-    assert await memories.found(alice, "a", ["Likes tea.", "likes  TEA", "Is tall."], "conv_1", most=10) == 2
-    assert await memories.found(alice, "a", ["LIKES TEA!"], "conv_2", most=10) == 0
+    assert await memories.add_found(alice, "a", ["Likes tea.", "likes  TEA", "Is tall."], "conv_1", most=10) == 2
+    assert await memories.add_found(alice, "a", ["LIKES TEA!"], "conv_2", most=10) == 0
     mine = await memories.add(alice, "a", "Likes Tea")  # the user's from now on
     assert mine.made_by == "user"
     assert await texts(memories, alice) == ["Likes Tea", "Is tall."]
@@ -69,11 +69,11 @@ async def test_each_is_there_once(memories, alice) -> None:
 async def test_the_oldest_that_a_program_found_goes_first_and_the_users_never(memories, alice, monkeypatch) -> None:
     await memories.add(alice, "a", "mine")
     for n in range(6):
-        await memories.found(alice, "a", [f"found {n}"], "conv_1", most=4)
+        await memories.add_found(alice, "a", [f"found {n}"], "conv_1", most=4)
     assert await texts(memories, alice) == ["mine", "found 5", "found 4", "found 3"]
     for n in range(4):
         await memories.add(alice, "a", f"mine {n}")
-    assert await memories.found(alice, "a", ["found 6"], "conv_1", most=4) == 1
+    assert await memories.add_found(alice, "a", ["found 6"], "conv_1", most=4) == 1
     assert await texts(memories, alice) == ["mine 3", "mine 2", "mine 1", "mine 0", "mine"]
     monkeypatch.setattr(module, "MAX_OWN", 5)
     with pytest.raises(InvalidValue, match="5 memories"):
@@ -86,7 +86,7 @@ async def test_those_who_find_the_same_at_once_store_it_once(url: str, alice: Pr
         stores = [Memories(one), Memories(two)]
         said = [f"fact {n}" for n in range(5)]
         added = await asyncio.gather(
-            *(stores[n % 2].found(alice, "a", said, f"conv_{n}", most=3) for n in range(6)),
+            *(stores[n % 2].add_found(alice, "a", said, f"conv_{n}", most=3) for n in range(6)),
             *(stores[n % 2].add(alice, "a", "Mine") for n in range(4)),
         )
         assert sum(n for n in added if isinstance(n, int)) >= 5

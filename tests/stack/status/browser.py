@@ -83,7 +83,7 @@ class Chromium(Server):
         self._ids = itertools.count(1)
         self._open = ExitStack()
         self._events: list[Event] = []
-        with self._whole():
+        with self._closed_on_failure():
             self._socket = self._connected(unpacked())
 
     def _connected(self, place: Path) -> ClientConnection:

@@ -37,7 +37,7 @@ class Past(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        with self._whole():
+        with self._closed_on_failure():
             self._make()
 
     def _make(self) -> None:

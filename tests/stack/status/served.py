@@ -52,7 +52,7 @@ class Status(Server):
         super().__init__()
         self.port = self._port()
         self.url = f"http://127.0.0.1:{self.port}"
-        with self._whole(), httpx.Client(trust_env=False) as client:
+        with self._closed_on_failure(), httpx.Client(trust_env=False) as client:
             self._start([*command, "--prometheus", prometheus, "--port", str(self.port)])
             self._ready([self.port])
             eventually(lambda: client.get(f"{self.url}/status/healthz").status_code == 200, "the page is up")

@@ -46,7 +46,7 @@ class _Tokenizer:
     def count_tokens(self, text: str) -> int:
         return len(text.split())
 
-    def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]:
+    def word_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int, int]]]:
         return [[(*found.span(), 1) for found in re.finditer(r"\S+", text)] for text in texts]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ def stream(text: str, *, end: bool = True) -> bytes:
 
 
 async def ask(engine: Engine, **more: object) -> dict[str, Any]:
-    return await sequential_choices.whole(
+    return await sequential_choices.complete_answer(
         cast(EngineClient, engine), SLOT, "/completions", {"prompt": "a", "n": 2, **more}
     )
 

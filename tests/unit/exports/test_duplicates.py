@@ -4,21 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.exports.duplicates import Seen
+from serving.exports.duplicates import DigestSet
 from serving.store.errors import StoreUnavailable
 
 
 @given(st.lists(st.binary(max_size=2)))
 def test_a_digest_is_new_once(digests: list[bytes]) -> None:
     known: set[bytes] = set()
-    with Seen() as seen:
+    with DigestSet() as seen:
         for digest in digests:
             assert seen.add(digest) == (digest not in known)
             known.add(digest)
 
 
 def test_no_room_is_said() -> None:
-    with Seen() as seen:
+    with DigestSet() as seen:
         seen._connection.execute("PRAGMA max_page_count = 4")
         with pytest.raises(StoreUnavailable, match="temporary"):
             for i in range(10_000):

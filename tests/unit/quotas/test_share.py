@@ -58,7 +58,7 @@ class Gateways(RuleBasedStateMachine):
         if posting is not None:
             self.taken -= posting.back
             self.used += posting.used
-            self.shares[which].told(Standing(self.taken, self.used))
+            self.shares[which].confirm_posting(Standing(self.taken, self.used))
 
     @rule(which=st.integers(0, 2))
     def surrender(self, which: int) -> None:
@@ -126,13 +126,13 @@ def test_what_is_needed_soon_is_kept_and_the_rest_goes_back():
     posting = share.post()
     assert posting is not None
     assert (posting.used, posting.back) == (5, 75)
-    share.told(Standing(25, 5))
+    share.confirm_posting(Standing(25, 5))
     assert share.reserve(20) == 0
     share.settle(20, 0)
     share.post()
     assert (share.post(), share.free) == (None, 20)  # reserved between the two before
     assert share.post().back == 20  # type: ignore[union-attr]
-    assert share.over(1e9)
+    assert share.is_idle(1e9)
 
 
 def test_little_is_kept_by_nobody():

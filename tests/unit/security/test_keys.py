@@ -15,7 +15,7 @@ from serving.core.principal import BY_NAME, SCOPES, SCOPES_OF, Principal, Role, 
 from serving.security.keys import AuthenticationError, Authenticator, new_key
 from serving.security.lockout import LockedOut
 from serving.store.errors import NotFound
-from serving.store.keys import Held, Keys
+from serving.store.keys import Keys, KeyWithUser
 from serving.store.relational.database import Database
 from serving.store.tenants import Tenants
 from serving.store.users import Users
@@ -30,7 +30,7 @@ class Counted(Keys):
 
     lookups = 0
 
-    async def by_hash(self, hash: str) -> Held | None:
+    async def by_hash(self, hash: str) -> KeyWithUser | None:
         self.lookups += 1
         return await super().by_hash(hash)
 

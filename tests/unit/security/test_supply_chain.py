@@ -36,7 +36,9 @@ def test_every_requirement_has_one_version_and_its_hashes(file):
         assert re.fullmatch(r"[a-z0-9.-]+(\[[a-z0-9,-]+\])?==[^\s;]+( ; [^#]+?)?( --hash=sha256:[0-9a-f]{64})+", entry)
 
 
-@pytest.mark.parametrize("folder", ["tests/azurite", "tests/contract/routes/javascript", "tests/oidc"])
+@pytest.mark.parametrize(
+    "folder", ["tests/contract/routes/javascript", "tests/npm/azurite", "tests/npm/chromium", "tests/npm/oidc"]
+)
 def test_every_package_of_javascript_has_its_hash(folder):
     packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
     named = [package for name, package in packages.items() if name]

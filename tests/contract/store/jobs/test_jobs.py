@@ -9,7 +9,7 @@ from sqlalchemy import Select, select
 
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.errors import InvalidValue, Lost, NotFound
+from serving.store.errors import InvalidValue, LeaseLost, NotFound
 from serving.store.jobs.job import ERASURE, any_claimable, claimable
 from serving.store.jobs.queue import Job, Jobs
 from serving.store.relational.database import Database
@@ -124,11 +124,11 @@ async def test_expired_lease_goes_to_another_and_is_fenced(jobs: Jobs, alice: Pr
     quick = await claimed(jobs, "quick")
     assert (quick.id, quick.attempts) == (slow.id, 2)
     for call in (jobs.heartbeat(slow, 10), jobs.complete(slow), jobs.fail(slow, "x"), jobs.release(slow)):
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseLost):
             await call
     assert (await jobs.complete(quick)).status == "succeeded"
     for call in (jobs.heartbeat(quick, 10), jobs.complete(quick), jobs.fail(quick, "x"), jobs.release(quick)):
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseLost):
             await call
 
 
@@ -140,7 +140,7 @@ async def test_fence_holds_against_an_owner_of_the_same_name(jobs: Jobs, alice: 
     third = await claimed(jobs, "pod-0")
     assert third.attempts == second.attempts
     for before in (first, second):
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseLost):
             await jobs.complete(before)
 
 
@@ -163,7 +163,7 @@ async def test_cancel(jobs: Jobs, alice: Principal) -> None:
     running = await claimed(jobs)
     asked = await jobs.cancel(alice, running.id)
     assert (asked.status, asked.cancel_requested) == ("running", True)
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         await jobs.heartbeat(running, 10)
     assert (await jobs.release(running)).status == "cancelled"
     assert (await jobs.cancel(alice, running.id)).status == "cancelled"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from serving.core.principal import Principal
-from serving.store.errors import Lost
+from serving.store.errors import LeaseLost
 from serving.store.jobs.queue import Job, Jobs
 from serving.store.relational.database import Database
 
@@ -116,7 +116,7 @@ class JobsMachine(RuleBasedStateMachine):
         allowed = holds and not (action == "heartbeat" and e.cancelled)
         try:
             self.run(calls[action]())
-        except Lost:
+        except LeaseLost:
             assert not allowed
             return
         assert allowed

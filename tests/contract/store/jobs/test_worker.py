@@ -12,7 +12,7 @@ import pytest
 from serving.core import ids
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.errors import Lost
+from serving.store.errors import LeaseLost
 from serving.store.jobs.queue import Job, Jobs
 from serving.store.jobs.worker import JobContext, PermanentError, Postponed, Worker
 from serving.store.relational.database import Database
@@ -147,7 +147,7 @@ async def test_cancel_reaches_the_handler(jobs: Jobs, alice: Principal) -> None:
 async def test_check_stops_a_cancelled_handler(jobs: Jobs, alice: Principal) -> None:
     async def handler(context: JobContext) -> None:
         await jobs.cancel(alice, context.job.id)
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseLost):
             await context.check()
         await context.progress(1, 1)
         raise AssertionError("went on")

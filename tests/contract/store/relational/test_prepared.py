@@ -63,14 +63,14 @@ def test_the_driver_writes_and_reads_what_sqlalchemy_does(bodies: list[dict[str,
     engine = create_engine("sqlite://", **ENGINE)
     metadata.create_all(engine, [conversations, conversation_items])
     with engine.begin() as connection:
-        ADD.each(connection, items)
+        ADD.execute_many(connection, items)
         found = [tuple(row) for row in ALL.rows(connection, {})]
         assert found == [tuple(row) for row in connection.execute(ALL.statement)]
         connection.execute(conversation_items.delete())
         connection.execute(ADD.statement, items)
         assert found == [tuple(row) for row in ALL.rows(connection, {})]
         with pytest.raises(VIOLATES):
-            ADD.each(connection, items[:1])
+            ADD.execute_many(connection, items[:1])
     engine.dispose()
 
 
