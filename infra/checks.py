@@ -216,17 +216,18 @@ def _pools(config: StackConfig) -> list[Mistake]:
 
 
 def _pool_sizes(config: StackConfig) -> list[Mistake]:
-    """Reports pools with too few CPUs for their replicas plus a replacement of the largest application."""
+    """Reports pools with too few CPUs for their replicas plus what an update of the largest application adds."""
     if config.target == "local":
         return []
     mistakes = []
     for i, pool in enumerate(config.pools):
         parts = [r.replicas * r.cpus for r in (config.gateway, config.retrieval) if r.pool == pool.name]
-        models = [m.replicas * m.cpus for m in config.models if isinstance(m, RayServeModel) and m.pool == pool.name]
-        needed = sum(parts) + sum(models) + max([sum(parts), *models])
+        models = [m for m in config.models if isinstance(m, RayServeModel) and m.pool == pool.name]
+        running = sum(parts) + sum(m.replicas * m.cpus for m in models)
+        needed = running + max([sum(parts), *(m.surge(m.replicas) * m.cpus for m in models)])
         offered = (pool.max_replicas or pool.replicas) * pool.cpus
         if offered < needed - 1e-9:
-            problem = f"{offered:g} in total is less than the {needed:g} that its replicas and one replacement need"
+            problem = f"{offered:g} in total is less than the {needed:g} that its replicas need during an update"
             mistakes.append(Mistake(f"pools[{i}].cpus", problem, "raise cpus or replicas of the pool"))
     return mistakes
 

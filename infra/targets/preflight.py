@@ -14,7 +14,7 @@ from infra.mistakes import Mistake
 from infra.providers import ports
 from infra.providers.session import Session
 from infra.targets.layout import Layout
-from serving.config import LlamaCppModel
+from serving.config import LlamaCppModel, RayServeModel
 
 DEFAULT_CPUS = 1000
 """Logical CPUs of Ray if they are not configured."""
@@ -29,10 +29,11 @@ SESSION_RECORDS = ("ray", "exporter", "prometheus", "status")
 
 
 def cpus_needed(config: StackConfig) -> float:
-    """Returns the CPUs for all replicas, plus a replacement of the largest application during an update."""
+    """Returns the CPUs for all replicas, plus what an update of the largest application adds."""
     gateway = config.gateway.replicas * config.gateway.cpus + config.retrieval.replicas * config.retrieval.cpus
-    models = [m.replicas * m.cpus for m in config.models if isinstance(m, LlamaCppModel)]
-    return gateway + sum(models) + max([gateway, *models])
+    models = [m for m in config.models if isinstance(m, RayServeModel)]
+    running = gateway + sum(m.replicas * m.cpus for m in models)
+    return running + max([gateway, *(m.surge(m.replicas) * m.cpus for m in models)])
 
 
 def logical_cpus(config: StackConfig) -> int:
@@ -45,7 +46,7 @@ def logical_cpus(config: StackConfig) -> int:
 
 def memory_needed(config: StackConfig) -> int:
     """Returns the memory of the whole stack in bytes."""
-    models = sum(m.replicas * m.memory_bytes for m in config.models if isinstance(m, LlamaCppModel))
+    models = sum(m.replicas * m.host_memory_bytes for m in config.models if isinstance(m, RayServeModel))
     return BASE_MEMORY_BYTES + config.ray.object_store_bytes + models
 
 
@@ -58,7 +59,7 @@ def _cpus(config: StackConfig) -> list[Mistake]:
     needed = cpus_needed(config)
     if logical_cpus(config) >= needed - 1e-9:
         return []
-    problem = f"{logical_cpus(config)} is less than the {needed:.1f} that all replicas and one replacement need"
+    problem = f"{logical_cpus(config)} is less than the {needed:.1f} that all replicas need during an update"
     return [Mistake("ray.cpus", problem, "raise it, or lower replicas or cpus of models, gateway or retrieval")]
 
 

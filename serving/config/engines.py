@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal, Self
@@ -118,9 +119,18 @@ class RayServeModel(Hosted, Priced, Restrictable):
         return False
 
     @property
+    def host_memory_bytes(self) -> int:
+        """Memory of the host, not of its GPUs, that one replica is expected to hold; 0 where it is not known."""
+        return 0
+
+    @property
     def surge_percent(self) -> int:
         """How many replicas more there may be during an update."""
         return 100
+
+    def surge(self, replicas: int) -> int:
+        """How many more there may be of so many replicas during an update."""
+        return math.ceil(replicas * self.surge_percent / 100)
 
 
 class LlamaCppModel(RayServeModel):
@@ -140,6 +150,10 @@ class LlamaCppModel(RayServeModel):
     replicas: int = Field(default=1, ge=1, le=64)
     cpus: float = Field(default=0.4, gt=0, le=256, description="CPUs that Ray reserves for a replica")
     memory_bytes: int = Field(default=600_000_000, ge=0, description="expected resident size, for the fit check")
+
+    @property
+    def host_memory_bytes(self) -> int:
+        return self.memory_bytes
 
     @property
     def concurrency(self) -> int:

@@ -74,7 +74,10 @@ dashboard-agent-grpc-port: "6380"
 runtime-env-agent-port: "6381"
 {{- end -}}
 
-{{/* Of a Ray pod, with those of its values: KubeRay leaves its command alone, and puts its `ray start ...` into a variable. */}}
+{{/*
+Of a Ray pod, with those of its values: KubeRay leaves its command alone, and puts its `ray start ...` into a variable.
+Values do not override this one.
+*/}}
 {{- define "headrace.rayAnnotations" -}}
 {{- toYaml (merge (dict "ray.io/overwrite-container-cmd" "true") .) -}}
 {{- end -}}

@@ -50,6 +50,16 @@ def test_programs_take_their_arguments(full, monkeypatch):
     assert {first for module, first in seen if module == "serving.store"} == {"wait", "migrate", "backup"}
 
 
+def test_annotations_of_pools_do_not_replace_the_one_by_which_ray_is_started(render):
+    """KubeRay would start Ray itself, without `serving.ray_node`, and its pods would come up all the same."""
+    theirs = {"annotations": {"ray.io/overwrite-container-cmd": "false", "example.com/owner": "platform"}}
+    rendered = render({"head": theirs, "pools": {"serving": theirs}})
+    given = [pod["metadata"].get("annotations", {}) for _, pod in rendered.pods()]
+    started = [each for each in given if each.get("example.com/owner") == "platform"]
+    assert len(started) == 2
+    assert {each["ray.io/overwrite-container-cmd"] for each in started} == {"true"}
+
+
 @pytest.mark.parametrize("name", ["ray-head", "ray-worker"])
 def test_ray_is_started_as_kuberay_says(full, tmp_path, name):
     """By `serving.ray_node`, with each word of KubeRay's command whole, and in the place of the shell."""

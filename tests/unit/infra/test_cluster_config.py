@@ -111,6 +111,18 @@ def test_a_mistake_is_said(raw: dict[str, Any], expected: str) -> None:
     assert "planted" not in repr(found)
 
 
+@pytest.mark.parametrize(("surge", "enough"), [(0, 8), (50, 16), (100, 16)])
+def test_a_pool_needs_cpus_for_as_many_replicas_as_an_update_may_add(surge: int, enough: int) -> None:
+    model = {**VLLM, "pool": "gpu", "cpus": 8, "max_surge_percent": surge}
+
+    def found(cpus: float) -> list[str]:
+        pools = [{"name": "serving"}, {**GPU, "cpus": cpus, "gpus": 2}]
+        return [m for m in mistakes({"models": [model], "assistants": [], "pools": pools}) if "pools[1].cpus" in m]
+
+    assert not found(enough)
+    assert "need during an update" in found(enough - 1)[0]
+
+
 REMOTE = {"name": "m", "engine": "remote", "url": "https://a/v1"}
 KSERVE = {"name": "m", "engine": "kserve", "existing": "k"}
 ISSUER = {"name": "i", "issuer": "https://i/", "client_id": "c", "tenant": "acme"}

@@ -8,7 +8,7 @@ import pytest
 from infra.config import Ports, Ray, StackConfig
 from infra.targets import preflight
 from infra.targets.layout import Layout
-from serving.config import LlamaCppModel
+from serving.config import LlamaCppModel, VllmModel
 from tests.servers.process import held_port
 
 
@@ -27,6 +27,17 @@ def taken() -> Iterator[int]:
 
 def test_the_default_stack_fits_two_cpus() -> None:
     assert preflight.cpus_needed(StackConfig()) <= 2
+
+
+def test_models_of_every_engine_need_cpus_and_an_update_those_of_its_surge() -> None:
+    def needed(**more: int) -> float:
+        return preflight.cpus_needed(StackConfig(models=(VllmModel(name="a", source="hf://a/b", cpus=8, **more),)))
+
+    without = preflight.cpus_needed(StackConfig(models=()))
+    gateway = without / 2  # as many again during an update of its own
+    assert needed(max_surge_percent=0) == pytest.approx(without + 8)
+    assert needed() == pytest.approx(gateway + 8 + 8)
+    assert needed(replicas=3, max_surge_percent=50) == pytest.approx(gateway + 24 + 16)
 
 
 def test_what_this_host_lacks_is_said_all_at_once(tmp_path: Path, free: Ports, taken: int) -> None:
