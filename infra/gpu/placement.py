@@ -5,6 +5,7 @@ On each node, exactly one party installs the driver and one advertises `nvidia.c
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from infra import onprem_config
 from infra.cluster_config import Existing, Pool, Toleration
-from infra.gpu import aws, azure, gcp, machines
+from infra.gpu import machines
 from infra.gpu.accelerators import Accelerator, accelerator_by_key, accelerator_by_product
 from infra.gpu.pools import POOL_LABEL, Driver, NodePool, Taint
 from infra.mistakes import Mistake
@@ -42,10 +43,15 @@ class NodePoolRules:
     """Taints of a pool's nodes, including those that the cloud adds."""
 
 
-NODE_POOL_RULES = {
-    "aws": NodePoolRules(aws.mistakes, aws.advertises, "aws"),
-    "gcp": NodePoolRules(gcp.mistakes, gcp.advertises, "gcp"),
-    "azure": NodePoolRules(azure.mistakes, azure.advertises, "azure", taints=azure.taints),
+def _rules_of(cloud: machines.Cloud) -> NodePoolRules:
+    """Returns the rules of a cloud: its module has `mistakes`, `advertises` and, where the cloud adds any, `taints`."""
+    module = importlib.import_module(f"infra.gpu.{cloud}")
+    taints = getattr(module, "taints", attrgetter("node_taints"))
+    return NodePoolRules(module.mistakes, module.advertises, cloud, taints=taints)
+
+
+NODE_POOL_RULES: dict[str, NodePoolRules] = {
+    **{cloud: _rules_of(cloud) for cloud in machines.CLOUDS},
     "onprem": NodePoolRules(
         lambda settings, *_: onprem_config.mistakes(settings),
         lambda *_: False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from infra.addons.addon import Addon
 from infra.cloud_config import Cluster
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
-from infra.gpu.placement import NODE_POOL_RULES, NodePoolRules
+from infra.gpu.placement import NODE_POOL_RULES, _rules_of
 from infra.gpu.pools import POOL_LABEL, NodePool
 from infra.mistakes import Mistake
 from infra.targets import kubernetes_stack
@@ -63,9 +64,11 @@ def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ModuleType("infra.targets.nimbus")
     vars(folder).update(SDK="pulumi", provision=provision)
     monkeypatch.setitem(sys.modules, "infra.targets.nimbus", folder)
-    monkeypatch.setitem(
-        NODE_POOL_RULES, "nimbus", NodePoolRules(mistakes, lambda settings, pool: bool(pool.gpus), None)
-    )
+    rules = ModuleType("infra.gpu.nimbus")
+    vars(rules).update(mistakes=mistakes, advertises=lambda settings, pool: bool(pool.gpus))
+    monkeypatch.setitem(sys.modules, "infra.gpu.nimbus", rules)
+    # The catalogue of machines has none of this cloud's: nothing is planned into them.
+    monkeypatch.setitem(NODE_POOL_RULES, "nimbus", replace(_rules_of("nimbus"), cloud=None))
     monkeypatch.setattr(config_loader, "StackConfig", WithNimbus)
     # These two follow from the field of StackConfig and from the cloud's name in `Cloud`.
     monkeypatch.setattr(config_loader, "STRUCTURED", config_loader.STRUCTURED | {"nimbus"})
