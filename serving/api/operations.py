@@ -41,6 +41,7 @@ from serving.protocol.vector_stores import (
     EmbeddingRequest,
     SearchRequest,
     VectorStoreFileRequest,
+    VectorStoreFileUpdate,
     VectorStoreRequest,
     VectorStoreUpdate,
 )
@@ -198,11 +199,7 @@ OPERATIONS: tuple[Operation, ...] = (
         audited="vector_store.update",
     ),
     Operation(
-        "DELETE",
-        "/v1/vector_stores/{store_id}",
-        vector_stores.delete,
-        scope="data",
-        audited="vector_store.delete",
+        "DELETE", "/v1/vector_stores/{store_id}", vector_stores.delete, scope="data", audited="vector_store.delete"
     ),
     Operation(
         "POST",
@@ -217,13 +214,18 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/vector_stores/{store_id}/files",
         vector_stores.list_files,
-        query=(
-            *PAGE,
-            Parameter("filter", {"type": "string", "enum": ["in_progress", "completed", "failed", "cancelled"]}),
-        ),
+        query=(*PAGE, Parameter("filter", {"type": "string", "enum": list(vector_stores.STATUSES)})),
         scope="data:read",
     ),
     Operation("GET", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.get_file, scope="data:read"),
+    Operation(
+        "POST",
+        "/v1/vector_stores/{store_id}/files/{file_id}",
+        vector_stores.update_file,
+        VectorStoreFileUpdate,
+        scope="data",
+        audited="vector_store_file.update",
+    ),
     Operation(
         "DELETE",
         "/v1/vector_stores/{store_id}/files/{file_id}",

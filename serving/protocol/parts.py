@@ -5,9 +5,11 @@ Fields that OpenAI knows and we do not act on are ignored.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -25,6 +27,32 @@ class Body(BaseModel):
     """Base of request bodies: values keep their JSON types (a string is no number)."""
 
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Marks a field of OpenAI's that Headrace does not act on and that would change the answer: a 400 says `why`.
+
+    Null is taken, and the values that ask for what is done anyway: the field's own type says which.
+    """
+
+    why: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def explained(value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Any:
+            try:
+                return validate(value)
+            except ValueError:
+                raise ValueError(self.why) from None
+
+        return core_schema.no_info_wrap_validator_function(explained, handler(source))
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Marks a field of OpenAI's that has no effect here and would not change the answer; `why` says so."""
+
+    why: str
 
 
 class TextPart(Body):

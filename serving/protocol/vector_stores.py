@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from serving.protocol.parts import Body, FileId, Metadata, ModelName, Text
+from serving.protocol.filters import Filter
+from serving.protocol.parts import Body, FileId, Ignored, Metadata, ModelName, Refused, Text
 from serving.store.access import MAX_NAMES, Access
 
 
@@ -21,6 +22,8 @@ class EmbeddingRequest(Body):
 
 
 Attributes = Annotated[dict[str, str | float | bool | int], Field(max_length=16)]
+
+Expiry = Annotated[None, Refused("Vector stores do not expire: delete them.")]
 
 
 class StaticChunking(Body):
@@ -85,6 +88,9 @@ class VectorStoreRequest(Listed):
     name: str = Field(min_length=1, max_length=256)
     metadata: Metadata | None = None
     file_ids: list[FileId] | None = Field(default=None, max_length=500)
+    chunking_strategy: ChunkingStrategy | None = None
+    expires_after: Expiry = None
+    description: Annotated[str | None, Ignored("it is not kept, and no answer shows it"), Field(max_length=4096)] = None
 
 
 class VectorStoreUpdate(Listed):
@@ -92,6 +98,7 @@ class VectorStoreUpdate(Listed):
 
     name: str | None = Field(default=None, min_length=1, max_length=256)
     metadata: Metadata | None = None
+    expires_after: Expiry = None
 
 
 class VectorStoreFileRequest(Listed):
@@ -102,10 +109,30 @@ class VectorStoreFileRequest(Listed):
     chunking_strategy: ChunkingStrategy | None = None
 
 
+class VectorStoreFileUpdate(Body):
+    """`POST /v1/vector_stores/{id}/files/{file_id}`: null takes all attributes away."""
+
+    attributes: Attributes | None
+
+
+class RankingOptions(Body):
+    """How hits are ranked. `auto` and `none` are the same: words and meaning are fused, and nothing is ranked again."""
+
+    ranker: Annotated[
+        Literal["auto", "none"] | None, Refused("This ranker is OpenAI's own: leave it out, or ask for auto or none.")
+    ] = None
+    score_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="the least `score` that a hit must have to be returned"
+    )
+
+
 class SearchRequest(Body):
     """`POST /v1/vector_stores/{id}/search`."""
 
     query: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
     max_num_results: int = Field(default=10, ge=1, le=50)
-    ranking_options: dict[str, Any] | None = Field(default=None, description="taken, and not used")
-    rewrite_query: bool | None = Field(default=None, description="taken, and not used")
+    filters: Filter | None = None
+    ranking_options: RankingOptions | None = None
+    rewrite_query: Annotated[
+        Literal[False] | None, Refused("Queries are searched for as they are: leave rewrite_query out.")
+    ] = None

@@ -13,6 +13,7 @@ from ray.serve.exceptions import RayServeException
 
 from serving.config import Assistant, Catalog, KnowledgeAccess
 from serving.core.principal import Principal
+from serving.protocol.filters import Filter
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.types import MAX_QUESTION, Attribution, Hit
 from serving.telemetry import tracing
@@ -60,10 +61,21 @@ class RetrievalClient:
                 span.content("gen_ai.retrieval.query.text", question)
         return hits
 
-    async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:
-        """Returns the best chunks of one vector store that the principal may read."""
-        hits: list[Hit] = await self._call("search", principal, store_id, query[:MAX_QUESTION], count)
-        return hits
+    async def search(
+        self,
+        principal: Principal,
+        store_id: str,
+        query: str,
+        count: int,
+        filters: Filter | None = None,
+        score_threshold: float = 0.0,
+    ) -> list[Hit]:
+        """Returns the best chunks of one vector store that the principal may read, of files that pass the filter.
+
+        Those with a score (0 to 1) below the threshold are left out.
+        """
+        hits: list[Hit] = await self._call("search", principal, store_id, query[:MAX_QUESTION], count, filters)
+        return [hit for hit in hits if hit.score >= score_threshold]
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
         """Returns which sentences of an answer the chunks support."""

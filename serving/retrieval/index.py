@@ -60,6 +60,10 @@ _WORDS_BEFORE = "body_idx"
 VECTOR_INDEX_ROWS = 10_000
 """Below this an exact scan is as fast (about 2 ms per 1,000 rows on one core)."""
 _PROBES = 64
+"""Partitions that are looked through at least; more of them where fewer chunks than wanted pass the conditions."""
+_ALL_PROBES = 0
+EXACT_FILES = 500
+"""Of so few files the chunks are compared one by one, which is quicker than to look for them in the partitions."""
 REWRITTEN_TOGETHER = 1_000
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -206,7 +210,7 @@ class CollectionIndex:
         if withheld:
             mine = mine & ~col("file_id").isin(list(withheld))
         where = mine & _readable(names) if self._has_lists() else mine
-        exact = file_ids is not None  # few rows pass: the vector index would miss them, a scan is quick
+        exact = file_ids is not None and len(file_ids) <= EXACT_FILES
         depth = max(DEPTH, top_k)
         dense = self._legs.submit(self._dense, query_vector, where, depth, exact) if mode != "bm25" else None
         bm25 = self._bm25(query_text, where, depth) if mode != "dense" else []
@@ -280,7 +284,7 @@ class CollectionIndex:
     def _dense(self, vector: Vector, where: Expr, depth: int, exact: bool) -> list[dict[str, Any]]:
         search = self._table.search(vector, vector_column_name="vector", query_type="vector")
         query = cast(LanceVectorQueryBuilder, search).distance_type("cosine").where(where, prefilter=True)
-        query = query.bypass_vector_index() if exact else query.nprobes(_PROBES)
+        query = query.bypass_vector_index() if exact else query.minimum_nprobes(_PROBES).maximum_nprobes(_ALL_PROBES)
         return row_dicts(query.select([*_RESULT, "_distance"]).limit(depth).to_arrow())
 
     def _bm25(self, text: str, where: Expr, depth: int) -> list[dict[str, Any]]:

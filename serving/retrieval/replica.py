@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from serving.config import Assistant, ServingConfig
 from serving.core.principal import STACK, Principal
+from serving.protocol.filters import Filter
 from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound
+from serving.retrieval.filtering import Filtering
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.ingest import Ingestion
 from serving.retrieval.passage import within
@@ -71,6 +73,7 @@ class RetrievalReplica:
         self._embedder = Embedder()
         where = data.collections(config.store)
         self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
+        self._filtering = Filtering(self._stores)
         self._indexes: OrderedDict[str, CollectionIndex] = OrderedDict()
         self._names: dict[str, tuple[float, str]] = {}
         erasures = Erasures(self._database, jobs, self._files, self._stores, chain_key(config.key_secret.read()))
@@ -150,11 +153,13 @@ class RetrievalReplica:
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
         return await asyncio.to_thread(for_prompt, question, hits, assistant, self._embedder)
 
-    async def search(self, principal: Principal, store_id: str, query: str, count: int) -> list[Hit]:
-        """Returns the best chunks of one vector store."""
+    async def search(
+        self, principal: Principal, store_id: str, query: str, count: int, filters: Filter | None = None
+    ) -> list[Hit]:
+        """Returns the best chunks of one vector store, of those files whose attributes pass the filter."""
         vector = (await asyncio.to_thread(self._embedder.embed, [query]))[0]
         try:
-            return await self._search(principal, store_id, query, vector, count)
+            return await self._search(principal, store_id, query, vector, count, filters)
         except CollectionNotFound:  # nothing was ingested yet
             return []
 
@@ -170,16 +175,25 @@ class RetrievalReplica:
         return self._embedder.embed(texts), sum(map(self._embedder.count_tokens, texts))
 
     async def _search(
-        self, principal: Principal, store_id: str, query: str, vector: NDArray[np.float32], count: int
+        self,
+        principal: Principal,
+        store_id: str,
+        query: str,
+        vector: NDArray[np.float32],
+        count: int,
+        filters: Filter | None = None,
     ) -> list[Hit]:
         started = time.perf_counter()
         withheld = await self._stores.withheld(principal, store_id)
         if withheld is None:
             return []
+        passing = None
+        if filters is not None:
+            passing = await self._filtering.passing(principal, store_id, filters)
         names = names_of(principal)
         hits = await asyncio.to_thread(
             lambda: self._index(store_id).search(
-                principal.tenant, query, vector, count, "hybrid", names=names, withheld=withheld
+                principal.tenant, query, vector, count, "hybrid", passing, names=names, withheld=withheld
             )
         )
         metrics.retrieval_seconds.labels("hybrid").observe(time.perf_counter() - started)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, Text, and_, cast, func, select
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serving.core.ids import now
 from serving.core.principal import Principal
 from serving.store.access import reachable, readable, require_owner
 from serving.store.errors import NotFound
@@ -160,6 +161,41 @@ async def get_any_file(connection: AsyncConnection, tenant: str, id: str, file_i
     )
     row = (await connection.execute(query)).mappings().one_or_none()
     return build(VectorStoreFile, row) if row is not None else None
+
+
+async def set_attributes(
+    connection: AsyncConnection, principal: Principal, id: str, file_id: str, attributes: dict[str, Attribute]
+) -> VectorStoreFile:
+    found = await get_file(connection, principal, id, file_id)
+    if found is None:
+        raise NotFound("vector store file", file_id)
+    of = vector_store_files.c
+    where = of.vector_store_id == id, of.file_id == file_id
+    await connection.execute(vector_store_files.update().where(*where).values(attributes=attributes))
+    await touch(connection, id, now())
+    return replace(found, attributes=attributes)
+
+
+async def attribute_groups(
+    connection: AsyncConnection, tenant: str, id: str, known: float | None
+) -> tuple[float, dict[str, list[str]] | None]:
+    """Returns the version of a store's attributes, and the ids of its files by their attributes as JSON.
+
+    There are no files where the version is the `known` one. Whatever changes attributes, or puts files in or takes
+    them out, changes it, since the store is active then; it is read first, so that files are never older than it.
+    """
+    stamp = select(vector_stores.c.last_active_at).where(vector_stores.c.id == id, vector_stores.c.tenant == tenant)
+    version = (await connection.execute(stamp)).scalar() or 0.0
+    if version == known:
+        return version, None
+    of = vector_store_files.c
+    text = cast(of.attributes, Text)
+    groups: dict[str, list[str]] = {}
+    for file_id, attributes in await connection.execute(
+        select(of.file_id, text).where(of.vector_store_id == id, of.tenant == tenant)
+    ):
+        groups.setdefault(attributes, []).append(file_id)
+    return version, groups
 
 
 async def with_usage(connection: AsyncConnection, rows: list[RowMapping]) -> list[VectorStore]:

@@ -26,6 +26,7 @@ from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Order, Page, build, page
 from serving.store.relational.tables import UNFINISHED, files, jobs, vector_store_files, vector_stores
 from serving.store.users import ADMIN
+from serving.store.values import Attribute
 from serving.store.vector_store import (
     DROP_INDEX,
     INGEST,
@@ -277,6 +278,36 @@ class VectorStores:
             if (await connection.execute(select(vector_stores.c.id).where(rows.shared(principal, id)))).first() is None:
                 return None
             return (await connection.execute(changing.union(going))).scalars().all()
+
+    @uninterrupted
+    async def attributes(
+        self, principal: Principal, id: str, file_ids: Sequence[str]
+    ) -> dict[str, dict[str, Attribute]]:
+        """Returns the attributes of these files in the store, of those that the principal may read."""
+        of = vector_store_files.c
+        query = select(of.file_id, of.attributes).where(of.vector_store_id == id, of.file_id.in_(file_ids))
+        async with self._database.read() as connection:
+            found = await connection.execute(query.where(readable(vector_store_files, principal)))
+            return {row.file_id: row.attributes for row in found}
+
+    @uninterrupted
+    async def attribute_groups(
+        self, tenant: str, id: str, known: float | None
+    ) -> tuple[float, dict[str, list[str]] | None]:
+        """As `rows.attribute_groups`."""
+        async with self._database.read() as connection:
+            return await rows.attribute_groups(connection, tenant, id, known)
+
+    @uninterrupted
+    async def update_file(
+        self, principal: Principal, id: str, file_id: str, attributes: Mapping[str, object] | None
+    ) -> VectorStoreFile:
+        """Replaces a file's attributes, which the next search knows. Raises `NotFound` or `NotOwner`."""
+        checked = values.attributes("attributes", attributes)
+        async with self._database.write() as connection:
+            await lock(connection, "group", id)
+            await rows.require_change(connection, principal, id)
+            return await rows.set_attributes(connection, principal, id, file_id, checked)
 
     @uninterrupted
     async def list_files(

@@ -207,6 +207,7 @@ _ANSWERS: dict[str, Schema] = {
     "vector_stores_attach": _STORE_FILE,
     "vector_stores_list_files": _page(_STORE_FILE),
     "vector_stores_get_file": _STORE_FILE,
+    "vector_stores_update_file": _STORE_FILE,
     "vector_stores_detach": _deleted("vector_store.file.deleted"),
     "vector_stores_search": _SEARCH,
     "conversations_create": _CONVERSATION,

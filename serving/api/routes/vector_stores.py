@@ -16,7 +16,14 @@ from serving.inference.charging import charged
 from serving.inference.exchange import Exchange
 from serving.metering.charge import require_storage, storage_meter
 from serving.protocol.errors import invalid, not_found
-from serving.protocol.vector_stores import SearchRequest, VectorStoreFileRequest, VectorStoreRequest, VectorStoreUpdate
+from serving.protocol.vector_stores import (
+    ChunkingStrategy,
+    SearchRequest,
+    VectorStoreFileRequest,
+    VectorStoreFileUpdate,
+    VectorStoreRequest,
+    VectorStoreUpdate,
+)
 from serving.store.access import access_document
 from serving.store.errors import NotFound
 from serving.store.quotas import Meter
@@ -54,7 +61,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
     store = await s.database.atomically(make)
     for file_id in body.file_ids or ():
-        await s.vector_stores.attach(x.caller, store.id, file_id, meter=_meter(s, x))
+        chunking = _chunking(body.chunking_strategy)
+        await s.vector_stores.attach(x.caller, store.id, file_id, chunking=chunking, meter=_meter(s, x))
     return JsonResponse(_store(await s.vector_stores.get(x.caller, store.id)))
 
 
@@ -88,14 +96,13 @@ async def delete(s: Services, request: Request, x: Exchange) -> Response:
 async def attach(s: Services, request: Request, x: Exchange) -> Response:
     """Puts a file into a vector store; it is ingested in the background."""
     body = await read_json(request, VectorStoreFileRequest, s.limits)
-    chunking = body.chunking_strategy
     with _naming("file_id"):
         file = await s.vector_stores.attach(
             x.caller,
             request.path_params["store_id"],
             body.file_id,
             attributes=body.attributes,
-            chunking=chunking.model_dump() if chunking is not None else None,
+            chunking=_chunking(body.chunking_strategy),
             access=body.list_given,
             meter=_meter(s, x),
         )
@@ -117,6 +124,15 @@ async def get_file(s: Services, request: Request, x: Exchange) -> Response:
     return JsonResponse(_file(await s.vector_stores.get_file(x.caller, path["store_id"], path["file_id"])))
 
 
+async def update_file(s: Services, request: Request, x: Exchange) -> Response:
+    """Replaces a file's attributes in a vector store."""
+    body = await read_json(request, VectorStoreFileUpdate, s.limits)
+    path = request.path_params
+    return JsonResponse(
+        _file(await s.vector_stores.update_file(x.caller, path["store_id"], path["file_id"], body.attributes))
+    )
+
+
 async def detach(s: Services, request: Request, x: Exchange) -> Response:
     """Takes a file out of a vector store; the file stays."""
     path = request.path_params
@@ -132,13 +148,15 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, model=SEARCH), s.admission.admit():
         x.timeline.end_of("admit")
         with x.timeline.during("retrieve"):
-            hits = await s.retrieval.search(x.caller, store.id, body.query, body.max_num_results)
+            least = (body.ranking_options.score_threshold if body.ranking_options is not None else None) or 0.0
+            hits = await s.retrieval.search(x.caller, store.id, body.query, body.max_num_results, body.filters, least)
+            attributes = await s.vector_stores.attributes(x.caller, store.id, [hit.file_id for hit in hits])
     data = [
         {
             "file_id": hit.file_id,
             "filename": hit.file_name,
             "score": min(max(hit.score, 0.0), 1.0),
-            "attributes": {},
+            "attributes": attributes.get(hit.file_id, {}),
             "content": [{"type": "text", "text": hit.text}],
             "headrace": {
                 "title": hit.title,
@@ -158,6 +176,10 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
             "next_page": None,
         }
     )
+
+
+def _chunking(asked: ChunkingStrategy | None) -> dict[str, Any] | None:
+    return asked.model_dump() if asked is not None else None
 
 
 def _meter(s: Services, x: Exchange) -> Callable[[int], Meter]:

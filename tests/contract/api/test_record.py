@@ -131,6 +131,11 @@ ACTIONS: dict[str, Callable[[Stack], tuple[str, str, dict[str, Any]]]] = {
         f"/v1/vector_stores/{s.store}/files",
         {"json": {"file_id": s.other}},
     ),
+    "vector_store_file.update": lambda s: (
+        "POST",
+        f"/v1/vector_stores/{s.store}/files/{s.file}",
+        {"json": {"attributes": {"a": 1}}},
+    ),
     "vector_store_file.delete": lambda s: ("DELETE", f"/v1/vector_stores/{s.store}/files/{s.file}", {}),
     "tenant.create": lambda s: ("POST", "/v1/admin/tenants", {"json": {"id": "made"}}),
     "tenant.update": lambda s: ("POST", "/v1/admin/tenants/acme", {"json": {"name": "Other"}}),

@@ -7,14 +7,31 @@ import pytest
 
 from serving.config import Catalog
 from serving.core.principal import Principal
+from serving.retrieval.types import Hit
 from tests.callers.identity import key_of
 from tests.contract.running import Loop, gateway
+
+
+class Found:
+    """A retrieval deployment that finds one passage per file, each worse than the one before."""
+
+    def __init__(self):
+        self.call = self
+        self.files, self.asked = [], None
+
+    async def remote(self, method, principal, store_id, query, count, filters):
+        self.asked = count, filters
+        scores = zip(self.files, (0.9, 0.5, 0.1), strict=False)
+        return [Hit(f"{id}:0", id, "a.txt", "", "", "A river.", 0, 8, None, s, s, 0.0) for id, s in scores]
+
+
+FOUND = Found()
 
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory):
     loop = Loop()
-    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog()) as up:
+    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(), retrieval=FOUND) as up:
         yield up
     loop.stop()
 
@@ -125,3 +142,59 @@ def test_a_list_of_a_store_that_is_none_is_refused(http, store, bad):
         refused = http.post(path, json={"name": "s", "access": bad})
         assert refused.status_code == 400
         assert refused.json()["error"]["param"].startswith("access")
+
+
+def test_attributes_are_set_changed_shown_and_searched_by(http, store):
+    path = f"/v1/vector_stores/{store}"
+    FOUND.files = [upload(http, None).json()["id"] for _ in range(3)]
+    for file, team in zip(FOUND.files, ("legal", "sales", "legal"), strict=True):
+        made = http.post(f"{path}/files", json={"file_id": file, "attributes": {"team": team, "year": 2024}}).json()
+        assert made["attributes"] == {"team": team, "year": 2024}
+    one = f"{path}/files/{FOUND.files[1]}"
+    assert http.post(one, json={"attributes": {"team": "it"}}).json() == http.get(one).json()
+    assert http.get(one).json()["attributes"] == {"team": "it"}
+    filters = {"type": "eq", "key": "team", "value": "legal"}
+    options = {"ranker": "auto", "score_threshold": 0.5}
+    body = {"query": "river", "max_num_results": 3, "filters": filters, "rewrite_query": False}
+    found = http.post(f"{path}/search", json={**body, "ranking_options": options}).json()["data"]
+    assert [(hit["score"], hit["attributes"]) for hit in found] == [
+        (0.9, {"team": "legal", "year": 2024}),
+        (0.5, {"team": "it"}),
+    ]
+    assert (FOUND.asked[0], FOUND.asked[1].model_dump()) == (3, filters)
+    assert http.post(one, json={"attributes": None}).json()["attributes"] == {}
+    assert len(http.post(f"{path}/search", json={"query": "river"}).json()["data"]) == 3
+
+
+EXPIRY = {"anchor": "last_active_at", "days": 7}
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "body"),
+    [
+        ("/search", "filters.value", {"filters": {"type": "in", "key": "a", "value": None}}),
+        ("/search", "ranking_options.ranker", {"ranking_options": {"ranker": "default-2024-11-15"}}),
+        ("/search", "ranking_options.score_threshold", {"ranking_options": {"score_threshold": 2}}),
+        ("/search", "rewrite_query", {"rewrite_query": True}),
+        ("/search", "max_num_results", {"max_num_results": 51}),
+        ("", "expires_after", {"expires_after": EXPIRY}),
+        ("/files/file_0", "attributes", {"attributes": {"a" * 65: 1}}),
+        ("/files/file_0", "attributes", {"attributes": {"a": "x" * 513}}),
+        ("/files/file_0", "attributes", {"attributes": dict.fromkeys(map(str, range(17)), 1)}),
+        ("/files", "attributes", {"file_id": "file_0", "attributes": {"a": "x" * 513}}),
+    ],
+)
+def test_what_is_not_acted_upon_is_refused_by_name(http, store, path, field, body):
+    refused = http.post(f"/v1/vector_stores/{store}{path}", json={"query": "river"} | body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
+
+
+def test_files_of_a_new_store_are_cut_as_asked(http, file):
+    chunking = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}}
+    body = {"name": "s", "file_ids": [file], "chunking_strategy": chunking}
+    store = http.post("/v1/vector_stores", json=body).json()["id"]
+    assert http.get(f"/v1/vector_stores/{store}/files/{file}").json()["chunking_strategy"] == chunking
+    assert (
+        http.post("/v1/vector_stores", json=body | {"expires_after": EXPIRY}).json()["error"]["param"]
+        == "expires_after"
+    )

@@ -134,6 +134,13 @@ def files(sdk):
     sdk.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id, poll_interval_ms=100)
     assert sdk.vector_stores.files.retrieve(file.id, vector_store_id=store.id).status == "completed"
     assert [f.id for f in sdk.vector_stores.files.list(store.id)] == [file.id]
+    attributes = {"team": "birds"}
+    updated = sdk.vector_stores.files.update(file.id, vector_store_id=store.id, attributes=attributes)
+    assert updated.attributes == attributes
+    for type, found in (("eq", [attributes]), ("ne", [])):
+        wanted = {"type": type, "key": "team", "value": "birds"}
+        hits = sdk.vector_stores.search(store.id, query="Who stands still?", filters=wanted)
+        assert [hit.attributes for hit in hits] == found
     assert [hit.file_id for hit in sdk.vector_stores.search(store.id, query="Who stands still?")] == [file.id]
     assert sdk.vector_stores.update(store.id, name="renamed").name == sdk.vector_stores.retrieve(store.id).name
     assert store.id in [s.id for s in sdk.vector_stores.list()]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from serving.core.principal import Principal
@@ -163,3 +165,35 @@ async def test_same_file_in_two_stores_pages_apart(vector_stores: VectorStores, 
     found = await vector_stores.list_files(alice, stores[1].id, after=ids[2], limit=1, order="asc")
     assert [f.file_id for f in found.items] == [ids[1]]
     assert found.has_more
+
+
+async def test_attributes_are_grouped_and_told_again_only_once_they_change(
+    vector_stores: VectorStores, alice: Principal, mallory: Principal, add_file
+) -> None:
+    store, files = await vector_stores.create(alice), [await add_file(alice) for _ in range(3)]
+    for file, team in zip(files, ("legal", "sales", "legal"), strict=True):
+        await vector_stores.attach(alice, store.id, file, attributes={"team": team, "Ü": 1.5})
+
+    async def groups(known=None):
+        version, found = await vector_stores.attribute_groups(alice.tenant, store.id, known)
+        return version, found and {json.loads(text)["team"]: set(ids) for text, ids in found.items()}
+
+    version, found = await groups()
+    assert found == {"legal": {files[0], files[2]}, "sales": {files[1]}}
+    assert await groups(version) == (version, None)
+    changed = await vector_stores.update_file(alice, store.id, files[0], {"team": "sales", "Ü": 1.5})
+    assert changed == await vector_stores.get_file(alice, store.id, files[0])
+    version, found = await groups(version)
+    assert found == {"legal": {files[2]}, "sales": {files[0], files[1]}}
+    await vector_stores.detach(alice, store.id, files[1])
+    assert await groups(version) != (version, None)
+    assert await vector_stores.attributes(alice, store.id, files) == {
+        files[0]: {"team": "sales", "Ü": 1.5},
+        files[2]: {"team": "legal", "Ü": 1.5},
+    }
+    assert await vector_stores.attributes(mallory, store.id, files) == {}
+    assert (await vector_stores.attribute_groups(mallory.tenant, store.id, None))[1] == {}
+    with pytest.raises(NotFound):
+        await vector_stores.update_file(mallory, store.id, files[0], {})
+    with pytest.raises(NotFound):
+        await vector_stores.update_file(alice, store.id, files[1], {})

@@ -211,6 +211,10 @@ test("a file is searched in a vector store", async () => {
     const found = await collect(client.vectorStores.search(store.id, { query: "When does the ferry leave?" }));
     assert.equal(found[0].file_id, file.id);
     assert.match(found[0].content[0].text, /quarter past seven/);
+    const attributes = { line: "north" };
+    assert.deepEqual((await files.update(file.id, { vector_store_id: store.id, attributes })).attributes, attributes);
+    const filters = { type: "ne", key: "line", value: "north" };
+    assert.deepEqual(await collect(client.vectorStores.search(store.id, { query: "ferry", filters })), []);
 
     assert.equal((await client.vectorStores.update(store.id, { name: "renamed" })).name, "renamed");
     assert.equal((await client.vectorStores.retrieve(store.id)).file_counts.completed, 1);

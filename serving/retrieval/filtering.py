@@ -1,0 +1,60 @@
+"""Which files of a vector store pass a filter: attributes stand in the store's rows, and the index is told file ids."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from serving.core.principal import Principal
+from serving.protocol.filters import Filter, matches
+from serving.store.vector_stores import VectorStores
+
+STORES = 16
+"""Vector stores whose attributes are remembered."""
+
+FILES = 200_000
+"""Files of a store up to which they are: about 20 MB with ids of ours."""
+
+ANSWERS = 32
+"""Filters of one store whose files are remembered."""
+
+
+@dataclass(slots=True)
+class _Attributes:
+    """The attributes of a store's files as they were at `version`: the ids of the files that share them."""
+
+    version: float
+    groups: list[tuple[str, list[str]]]
+    answers: OrderedDict[str, list[str]] = field(default_factory=OrderedDict)
+
+    def passing(self, filters: Filter) -> list[str]:
+        asked = filters.model_dump_json()
+        found = self.answers.pop(asked, None)
+        if found is None:
+            found = [id for text, ids in self.groups if matches(filters, json.loads(text)) for id in ids]
+        self.answers[asked] = found
+        if len(self.answers) > ANSWERS:
+            self.answers.popitem(last=False)
+        return found
+
+
+class Filtering:
+    """Finds the files that pass a filter, at the price of one row as long as nothing of a store changes."""
+
+    def __init__(self, stores: VectorStores) -> None:
+        self._stores = stores
+        self._known: OrderedDict[str, _Attributes] = OrderedDict()
+
+    async def passing(self, principal: Principal, store_id: str, filters: Filter) -> list[str]:
+        """Returns the ids of all files of the store that pass, whoever may read them: the index knows who may."""
+        known = self._known.pop(store_id, None)
+        version, groups = await self._stores.attribute_groups(principal.tenant, store_id, known and known.version)
+        if known is None or groups is not None:
+            known = _Attributes(version, list((groups or {}).items()))
+        if sum(len(ids) for _, ids in known.groups) <= FILES:
+            self._known[store_id] = known
+        while len(self._known) > STORES:
+            self._known.popitem(last=False)
+        return await asyncio.to_thread(known.passing, filters)
