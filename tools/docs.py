@@ -17,7 +17,7 @@ from infra.config import NAMESPACE, StackConfig
 from infra.targets.layout import CHECKOUT
 from serving.config import ServingConfig
 from tools import licences
-from tools.reference import alerts, command, metrics, policies, schema
+from tools.reference import alerts, command, compatibility, metrics, policies, schema
 from tools.report import say
 
 FOLDER = CHECKOUT / "docs" / "reference"
@@ -92,7 +92,7 @@ def http_api() -> str:
         "The API is compatible with OpenAI's: point an OpenAI client at the stack's URL followed by `/v1`.\n"
         "A running stack serves its OpenAPI document at `/openapi.json`.\n"
         "Every response has an `x-request-id` header.\n"
-        "Fields of OpenAI's API that Headrace does not support are ignored.",
+        "What becomes of each field of OpenAI's requests is in [compatibility](compatibility.md).",
     ]
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
@@ -149,6 +149,7 @@ def _page(parts: Iterable[str]) -> str:
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "alerts.md": lambda: alerts.page(NOTE),
+    "compatibility.md": lambda: compatibility.page((FOLDER / "compatibility.md").read_text(encoding="utf-8")),
     "command.md": lambda: _page(command.blocks(NOTE)),
     "configuration.md": configuration,
     "http-api.md": http_api,

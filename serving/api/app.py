@@ -20,6 +20,7 @@ from serving.api.audit_recording import audited
 from serving.api.http_error import HttpError, status_of
 from serving.api.http_exchange import HttpExchange
 from serving.api.idempotency import repeatable
+from serving.api.openai_parameters import refuse
 from serving.api.openapi.document import document
 from serving.api.operation import Operation
 from serving.api.operations import OPERATIONS
@@ -177,6 +178,7 @@ class Api:
                 x.principal = await self._identify(request)
                 self._require(op, x.principal)
             x.timeline.end_of("identify")
+            refuse(op, request)
             if op.audited is None:
                 response = await handler(self._services, request, x)
             else:  # what was done is on record also when the caller hangs up meanwhile

@@ -6,6 +6,20 @@ from typing import get_args
 
 from serving.api import admin_bodies as a
 from serving.api.operation import Operation, Parameter
+from serving.api.parameters import (
+    AFTER,
+    DAYS,
+    FILES,
+    LIMIT,
+    NAMES,
+    OLDEST_FIRST,
+    PAGE,
+    RESUMABLE,
+    SIGN_IN_ANSWER,
+    TENANT,
+    USER,
+    group_by,
+)
 from serving.api.quota_bodies import QuotasRequest
 from serving.api.routes import (
     admin_keys,
@@ -45,32 +59,6 @@ from serving.protocol.vector_stores import (
     VectorStoreRequest,
     VectorStoreUpdate,
 )
-
-RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
-LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
-ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"})
-AFTER = Parameter("after", {"type": "string", "maxLength": 64})
-SIGN_IN_ANSWER: dict[str, object] = {"type": "string", "maxLength": 4096}
-PAGE = (LIMIT, ORDER, AFTER)
-TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})  # whose, for the stack's own key
-OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
-USER = Parameter("user", {"type": "string", "maxLength": 256})
-_DAY: dict[str, object] = {"type": "string", "format": "date"}
-DAYS = (
-    Parameter("start", _DAY),
-    Parameter("end", _DAY),
-    LIMIT,
-    Parameter("after", {"type": "string", "maxLength": 256}),
-)
-
-
-def group_by(*allowed: str) -> Parameter:
-    """Returns the parameter that says what is counted together."""
-    return Parameter("by", {"type": "string", "enum": list(allowed), "default": "day"})
-
-
-LONG_AFTER = Parameter("after", {"type": "string", "maxLength": 256})  # where an id is a name
-NAMES = (LIMIT, ORDER, LONG_AFTER)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/healthz", health.alive, authenticated=False),
@@ -168,7 +156,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST", "/v1/files", files.create, upload=True, scope="data", audited="file.create", own_transaction=True
     ),
-    Operation("GET", "/v1/files", files.list_page, query=PAGE, scope="data:read"),
+    Operation("GET", "/v1/files", files.list_page, query=FILES, scope="data:read"),
     Operation("GET", "/v1/files/{file_id}", files.get, scope="data:read"),
     Operation("DELETE", "/v1/files/{file_id}", files.delete, scope="data", audited="file.delete"),
     Operation("GET", "/v1/files/{file_id}/content", files.content, scope="data:read"),

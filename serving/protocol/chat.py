@@ -8,7 +8,23 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from serving.config import StrategyKind
 from serving.protocol.json_schema_limits import BoundedSchema, WithinPartsBudget
-from serving.protocol.parts import Body, Metadata, ModelName, Part, Stop, Text, TextPart
+from serving.protocol.parts import (
+    Body,
+    CacheOption,
+    EndUser,
+    Ignored,
+    LogitBias,
+    Metadata,
+    ModelName,
+    Moderation,
+    Part,
+    Refused,
+    SameForAnswers,
+    ServiceTier,
+    Stop,
+    Text,
+    TextPart,
+)
 from serving.security.approvals import MAX_ID
 
 
@@ -117,6 +133,7 @@ class StreamOptions(Body):
     """What a stream carries beside its tokens."""
 
     include_usage: bool = False
+    include_obfuscation: Annotated[Any, Ignored("nothing is added to a stream to hide the sizes of its pieces")] = None
 
 
 class Sampling(Body):
@@ -132,7 +149,8 @@ class Sampling(Body):
     seed: int | None = Field(default=None, ge=-(2**31), lt=2**32)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     n: int | None = Field(default=None, ge=1, le=128)
-    user: str | None = Field(default=None, max_length=512)
+    user: EndUser = None
+    logit_bias: LogitBias = None
 
     @field_validator("stream", mode="before")
     @classmethod
@@ -183,6 +201,29 @@ class ChatRequest(Sampling):
     store: bool | None = None
     metadata: Metadata | None = None
     parallel_tool_calls: bool | None = None
+    audio: Annotated[None, Refused("No model here makes audio.")] = None
+    modalities: Annotated[list[Literal["text"]] | None, Refused("Models here answer by text alone.")] = None
+    functions: Annotated[
+        Annotated[list[Any], Field(max_length=0)] | None,
+        Refused("Send functions as tools: OpenAI replaced this field."),
+    ] = None
+    function_call: Annotated[
+        Literal["none", "auto"] | None, Refused("Send tool_choice: OpenAI replaced this field.")
+    ] = None
+    reasoning_effort: Annotated[
+        Literal["none"] | None, Refused("How long a model reasons cannot be set here: leave it out, or say none.")
+    ] = None
+    verbosity: Annotated[
+        Literal["medium"] | None, Refused("How much a model says cannot be set here: ask for it in the messages.")
+    ] = None
+    web_search_options: Annotated[None, Refused("There is no web search here.")] = None
+    moderation: Moderation = None
+    prediction: Annotated[Any, Ignored("it makes OpenAI's answers come sooner, and no others")] = None
+    prompt_cache_key: CacheOption = None
+    prompt_cache_options: CacheOption = None
+    prompt_cache_retention: CacheOption = None
+    safety_identifier: SameForAnswers = None
+    service_tier: ServiceTier = None
 
     @model_validator(mode="after")
     def _logprobs(self) -> Self:
@@ -197,4 +238,10 @@ class CompletionRequest(Sampling):
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=64)]
     max_tokens: int | None = Field(default=16, ge=1, lt=2**31)
     logprobs: int | None = Field(default=None, ge=0, le=5)
-    suffix: Annotated[str, StringConstraints(max_length=0)] | None = None
+    suffix: Annotated[
+        Annotated[str, StringConstraints(max_length=0)] | None, Refused("Models here continue texts at their end.")
+    ] = None
+    echo: Annotated[Literal[False] | None, Refused("The prompt is not repeated: put it before the answer.")] = None
+    best_of: Annotated[
+        Annotated[int, Field(ge=1, le=1)] | None, Refused("Each choice is made once: ask for n and choose.")
+    ] = None

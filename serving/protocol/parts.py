@@ -1,15 +1,23 @@
 """Parts of messages: text, pictures, recordings and files.
 
-Fields that OpenAI knows and we do not act on are ignored.
+A field of OpenAI's that is not acted upon is marked: `Refused` where it would change the answer, else `Ignored`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
-from pydantic_core import CoreSchema, core_schema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    WrapValidator,
+)
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -38,14 +46,14 @@ class Refused:
 
     why: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def explained(value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        def explained(value: Any, validate: Callable[[Any], Any]) -> Any:
             try:
                 return validate(value)
             except ValueError:
                 raise ValueError(self.why) from None
 
-        return core_schema.no_info_wrap_validator_function(explained, handler(source))
+        return WrapValidator(explained).__get_pydantic_core_schema__(source, handler)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,29 @@ class Ignored:
     """Marks a field of OpenAI's that has no effect here and would not change the answer; `why` says so."""
 
     why: str
+
+
+LogitBias = Annotated[
+    Annotated[dict[str, float], Field(max_length=0)] | None,
+    Refused("Biases are by the numbers of OpenAI's tokens, which no model here has."),
+]
+
+Moderation = Annotated[None, Refused("There is no moderation here: use guardrails.")]
+
+SameForAnswers = Annotated[Any, Ignored("no answer depends on it")]
+
+CacheOption = Annotated[Any, Ignored("the stack's `prompt_cache` says who shares a cache, and no answer depends on it")]
+
+ServiceTier = Annotated[
+    Literal["auto", "default", "flex", "scale", "priority", "fast"] | None,
+    Ignored("all requests are served alike, as `default`"),
+]
+
+EndUser = Annotated[
+    str | None,
+    Field(max_length=512),
+    Ignored("requests are counted for the user of the API key, and no answer depends on it"),
+]
 
 
 class TextPart(Body):

@@ -1,4 +1,4 @@
-"""Request bodies of the Responses API. Fields that OpenAI knows and we do not act on are ignored.
+"""Request bodies of the Responses API.
 
 Source of names and ranges: OpenAI's API reference (responses).
 """
@@ -13,7 +13,19 @@ from serving.config import StrategyKind
 from serving.protocol.chat import ApprovalId, ConversationId, ConversationReference, Function, JsonSchema, TextFormat
 from serving.protocol.conversations import FunctionCallItem, FunctionCallOutputItem, MessageItem, item_type
 from serving.protocol.json_schema_limits import WithinPartsBudget
-from serving.protocol.parts import Body, Metadata, ModelName, Text
+from serving.protocol.parts import (
+    Body,
+    CacheOption,
+    EndUser,
+    Ignored,
+    Metadata,
+    ModelName,
+    Moderation,
+    Refused,
+    SameForAnswers,
+    ServiceTier,
+    Text,
+)
 
 ResponseId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -69,6 +81,25 @@ class TextOptions(Body):
     """What the answer's text is like."""
 
     format: Annotated[TextFormat | SchemaTextFormat, Field(discriminator="type")] | None = None
+    verbosity: Annotated[
+        Literal["medium"] | None, Refused("How much a model says cannot be set here: ask for it in the input.")
+    ] = None
+
+
+class ReasoningOptions(Body):
+    """How a model reasons, which cannot be set here. Steps of a strategy are reasoning items, whatever is asked."""
+
+    effort: Annotated[
+        Literal["none"] | None, Refused("How long a model reasons cannot be set here: leave it out, or say none.")
+    ] = None
+    summary: SameForAnswers = None
+    generate_summary: SameForAnswers = None
+
+
+class ResponseStreamOptions(Body):
+    """What a stream carries beside its events."""
+
+    include_obfuscation: Annotated[Any, Ignored("nothing is added to a stream to hide the sizes of its pieces")] = None
 
 
 class ResponseRequest(Body):
@@ -79,16 +110,19 @@ class ResponseRequest(Body):
     instructions: Text | None = None
     stream: bool = False
     store: bool | None = None  # None is true, and no consent to more
-    background: bool | None = None
+    background: Annotated[Literal[False] | None, Refused("Responses in the background are not supported.")] = None
     previous_response_id: ResponseId | None = None
     conversation: ConversationId | ConversationReference | None = None
     strategy: StrategyKind | None = None
     approvals: list[ApprovalId] | None = Field(default=None, max_length=16)
-    prompt: dict[str, Any] | None = Field(default=None, description="not supported")
+    prompt: Annotated[None, Refused("Prompt templates are not supported: send instructions and input.")] = None
     max_output_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
-    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    top_logprobs: Annotated[
+        Annotated[int, Field(ge=0, le=0)] | None,
+        Refused("Log probabilities are not supported here: ask for a chat completion."),
+    ] = None
     tools: Annotated[list[FunctionTool], Field(fail_fast=True, max_length=128), WithinPartsBudget] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -96,6 +130,27 @@ class ResponseRequest(Body):
     metadata: Metadata | None = None
     truncation: Literal["auto", "disabled"] | None = None
     include: list[Annotated[str, StringConstraints(max_length=64)]] | None = Field(default=None, max_length=16)
+
+    reasoning: ReasoningOptions | None = None
+    max_tool_calls: Annotated[
+        None, Refused("Calls of an assistant's tools are bounded by its strategy: leave max_tool_calls out.")
+    ] = None
+    context_management: Annotated[
+        Annotated[list[Any], Field(max_length=0)] | None,
+        Refused("What a model is shown of earlier turns is the assistant's `memory`."),
+    ] = None
+    personality: Annotated[None, Refused("Say in the instructions how a model should answer.")] = None
+    moderation: Moderation = None
+    access_programs: Annotated[None, Refused("There are no access programs here.")] = None
+    background_options: Annotated[None, Refused("Responses in the background are not supported.")] = None
+    image: Annotated[None, Refused("The size of pictures cannot be set for a request.")] = None
+    prompt_cache_key: CacheOption = None
+    prompt_cache_options: CacheOption = None
+    prompt_cache_retention: CacheOption = None
+    safety_identifier: SameForAnswers = None
+    service_tier: ServiceTier = None
+    stream_options: ResponseStreamOptions | None = None
+    user: EndUser = None
 
     @property
     def keeps(self) -> bool:
@@ -112,27 +167,6 @@ class ResponseRequest(Body):
     @classmethod
     def _stream(cls, value: Any) -> Any:
         return False if value is None else value
-
-    @field_validator("background")
-    @classmethod
-    def _background(cls, value: bool | None) -> bool | None:
-        if value:
-            raise ValueError("Responses in the background are not supported.")
-        return value
-
-    @field_validator("prompt", mode="before")
-    @classmethod
-    def _prompt(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("Prompt templates are not supported: send instructions and input.")
-        return value
-
-    @field_validator("top_logprobs")
-    @classmethod
-    def _top_logprobs(cls, value: int | None) -> int | None:
-        if value:
-            raise ValueError("Log probabilities are not supported here: ask for a chat completion.")
-        return value
 
     @field_validator("include")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from serving.protocol.filters import Filter
-from serving.protocol.parts import Body, FileId, Ignored, Metadata, ModelName, Refused, Text
+from serving.protocol.parts import Body, EndUser, FileId, Ignored, Metadata, ModelName, Refused, Text
 from serving.store.access import MAX_NAMES, Access
 
 
@@ -18,7 +18,7 @@ class EmbeddingRequest(Body):
     input: Text | Annotated[list[Text], Field(fail_fast=True, min_length=1)]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1)
-    user: str | None = Field(default=None, max_length=512)
+    user: EndUser = None
 
 
 Attributes = Annotated[dict[str, str | float | bool | int], Field(max_length=16)]

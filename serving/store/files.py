@@ -22,6 +22,8 @@ from serving.store.relational.rows import Order, Page, build, page
 from serving.store.relational.tables import files, vector_store_files
 from serving.store.vector_stores import VectorStores
 
+MAX_PAGE = 10_000
+
 PRUNED_TOGETHER = 100
 
 DELETE_BLOB = "delete_blob"
@@ -112,7 +114,7 @@ class Files:
         *,
         purpose: str | None = None,
         after: str | None = None,
-        limit: int = 10_000,
+        limit: int = MAX_PAGE,
         order: Order = "desc",
     ) -> Page[File]:
         query = select(files)
@@ -126,7 +128,7 @@ class Files:
                 principal,
                 after=after,
                 limit=limit,
-                max_limit=10_000,
+                max_limit=MAX_PAGE,
                 order=order,
                 within=readable(files, principal),
             )

@@ -28,7 +28,7 @@ from serving.quotas.quota import QuotaExceeded
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.sandbox import detect_isolated
 from serving.store.access import MAX_NAMES, Access, access_document
-from serving.store.files import File
+from serving.store.files import MAX_PAGE, File
 
 PURPOSES = ("assistants", "user_data")
 
@@ -84,7 +84,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
     """Lists the files that the caller may read."""
     purpose = one_of(request.query_params.get("purpose"), "purpose", PURPOSES)
-    return page_response(await s.files.list(x.caller, purpose=purpose, **page_query(request)), _render)
+    return page_response(await s.files.list(x.caller, purpose=purpose, **page_query(request, most=MAX_PAGE)), _render)
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
@@ -136,6 +136,9 @@ async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access 
     upload = form.get("file")
     if not isinstance(upload, UploadFile):
         raise invalid("A file part named 'file' is needed.", "file")
+    if any(name.partition("[")[0] == "expires_after" for name in form):
+        await upload.close()
+        raise invalid("Files do not expire one by one: delete them.", "expires_after")
     purpose = form.get("purpose")
     if not isinstance(purpose, str) or purpose not in PURPOSES:
         await upload.close()

@@ -198,3 +198,14 @@ def test_files_of_a_new_store_are_cut_as_asked(http, file):
         http.post("/v1/vector_stores", json=body | {"expires_after": EXPIRY}).json()["error"]["param"]
         == "expires_after"
     )
+
+
+def test_parameters_that_are_not_acted_upon_are_refused_by_name(http, store):
+    for path in ("/v1/vector_stores", f"/v1/vector_stores/{store}/files"):
+        refused = http.get(path, params={"before": "vs_0"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "before")
+    form = {"purpose": "assistants", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    refused = http.post("/v1/files", data=form, files={"file": ("a.txt", b"A river.")})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "expires_after")
+    assert http.get("/v1/files", params={"limit": 10_000}).status_code == 200
+    assert http.get("/v1/files", params={"limit": 10_001}).json()["error"]["param"] == "limit"

@@ -307,9 +307,9 @@ def test_wrong_requests(world, change, status, param):
 @pytest.mark.parametrize(
     "change",
     [
-        {"include": ["reasoning.encrypted_content"], "user": "u", "reasoning": {"effort": "low"}},
+        {"include": ["reasoning.encrypted_content"], "user": "u", "reasoning": {"summary": "auto"}},
         {"store": None, "stream": None, "background": False, "metadata": None, "conversation": None, "tools": []},
-        {"temperature": None, "text": {"verbosity": "low"}, "service_tier": "auto", "top_logprobs": 0},
+        {"temperature": None, "text": {"verbosity": "medium"}, "service_tier": "auto", "top_logprobs": 0},
     ],
 )
 def test_what_has_no_effect_is_taken(world, change):

@@ -1,0 +1,37 @@
+"""Parameters of OpenAI's queries and forms that are not acted upon, by the operation that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+
+from serving.api.operation import Operation
+from serving.protocol.errors import invalid
+from serving.protocol.parts import Ignored, Refused
+
+_BEFORE = {"before": Refused("Lists are read forwards: send after, and the other order.")}
+_ITEMS = {"include": Ignored("an item is returned with all that there is of it")}
+
+NOT_ACTED_UPON: Mapping[str, Mapping[str, Refused | Ignored]] = {
+    "POST /v1/files": {"expires_after": Refused("Files do not expire one by one: delete them.")},
+    "GET /v1/vector_stores": _BEFORE,
+    "GET /v1/vector_stores/{store_id}/files": _BEFORE,
+    "GET /v1/responses/{response_id}": {
+        "include": Ignored("a response is returned with all that there is of it"),
+        "include_obfuscation": Ignored("nothing is added to a stream to hide the sizes of its pieces"),
+        "stream": Refused("Only responses in the background can be streamed again, and there are none."),
+        "starting_after": Refused("Only responses in the background can be streamed again, and there are none."),
+    },
+    "GET /v1/responses/{response_id}/input_items": _ITEMS,
+    "GET /v1/conversations/{conversation_id}/items": _ITEMS,
+    "POST /v1/conversations/{conversation_id}/items": _ITEMS,
+    "GET /v1/conversations/{conversation_id}/items/{item_id}": _ITEMS,
+}
+
+
+def refuse(op: Operation, request: Request) -> None:
+    """Raises a 400 for a parameter of the query that would change the answer and is not acted upon; false does not."""
+    for name, mark in NOT_ACTED_UPON.get(f"{op.method} {op.path}", {}).items():
+        if isinstance(mark, Refused) and request.query_params.get(name, "false") != "false":
+            raise invalid(mark.why, name)
