@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import aiohttp
 import orjson
 
+from serving.engines import required_calls
 from serving.engines.cached_tokens import without_cached
 from serving.engines.endpoint import Endpoint
 from serving.protocol.errors import ApiError, EngineLost, EngineRefused, invalid, timed_out, too_many, upstream
@@ -60,9 +61,7 @@ class EngineClient:
         await self._session.close()
 
     @contextlib.asynccontextmanager
-    async def post(
-        self, endpoint: Endpoint, path: str, document: dict[str, Any]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def post(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> AsyncIterator[EngineResponse]:
         """Sends a request and yields the response once its status is 200.
 
         Tries again only before the first byte of an answer: when nothing listens or the engine says 502, 503
@@ -71,11 +70,16 @@ class EngineClient:
         """
         with tracing.engine(endpoint.url, path, document):
             beside = endpoint.beside if path in GENERATING else {}
-            response = await self._send(endpoint, path, {**document, **beside})
+            required = required_calls.needed(endpoint, path, document)
+            sent = required_calls.asked(document) if required else document
+            response = await self._send(endpoint, path, {**sent, **beside})
             try:
                 if response.status != 200:
                     raise await _refusal(response)
-                yield response
+                if required:
+                    yield required_calls.CallResponse(response.content, bool(document.get("stream")))
+                else:
+                    yield response
             finally:
                 response.close()
 
@@ -124,12 +128,12 @@ async def first_piece(response: EngineResponse) -> bytes:
     return piece
 
 
-async def read_answer(response: aiohttp.ClientResponse, endpoint: Endpoint) -> dict[str, Any]:
+async def read_answer(response: EngineResponse, endpoint: Endpoint) -> dict[str, Any]:
     """Returns the JSON object of a whole answer of `endpoint`; raises `engine_error`, or what `first_piece` raises."""
     body = rest = await first_piece(response)
     try:
         while rest and len(body) < MAX_ANSWER:
-            rest = await response.content.read(MAX_ANSWER - len(body))
+            rest = await response.content.readany()
             body += rest
         document = orjson.loads(body)
     except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):

@@ -9,7 +9,7 @@ from serving.api.http import JsonResponse, read_json
 from serving.api.services import Services
 from serving.config import Limits
 from serving.inference.exchange import Exchange
-from serving.protocol.chat import ChatRequest
+from serving.protocol.chat import ChatRequest, NamedChoice
 from serving.protocol.errors import invalid
 
 
@@ -18,8 +18,17 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     body = await read_json(request, ChatRequest, s.limits)
     x.timeline.end_of("receive")
     check_size(body, s.limits)
+    _check_tool_choice(body)
     answer = await s.pipeline.chat(x, body)
     return JsonResponse(answer) if answer is not None else None
+
+
+def _check_tool_choice(body: ChatRequest) -> None:
+    names = {tool.function.name for tool in body.tools or ()}
+    if isinstance(body.tool_choice, NamedChoice) and body.tool_choice.function.name not in names:
+        raise invalid("tool_choice names a function that is not one of the tools.", "tool_choice.function.name")
+    if body.tool_choice == "required" and not names:
+        raise invalid("tool_choice is required, and there are no tools.", "tool_choice")
 
 
 def check_size(body: ChatRequest, limits: Limits) -> None:
