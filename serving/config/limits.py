@@ -19,7 +19,7 @@ class Limits(Strict):
     json_containers: int = Field(default=100_000, ge=1, description="objects and lists in a body")
     n: int = Field(default=8, ge=1, le=128)
     attached_files: int = Field(default=50, ge=1, le=500, description="files that a new vector store names at most")
-    embedding_inputs: int = Field(default=256, ge=1)
+    embedding_inputs: int = Field(default=2048, ge=1)
     in_flight: int = Field(default=64, ge=1, description="requests worked on at once, per gateway replica")
     queue: int = Field(default=128, ge=0, description="requests waiting, per gateway replica; more get a 429")
     queue_timeout_s: float = Field(default=30, gt=0)

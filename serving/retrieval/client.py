@@ -83,8 +83,13 @@ class RetrievalClient:
         return found
 
     async def embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
-        """Returns unit vectors, float32[n, dimensions], and the number of tokens read."""
+        """Returns unit vectors, float32[n, dimensions], and the number of tokens. Of each text its beginning counts."""
         vectors, tokens = await self._call("embed", texts)
+        return vectors, tokens
+
+    async def embed_whole(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
+        """As `embed`, of all of each text, however long it is."""
+        vectors, tokens = await self._call("embed", texts, True)
         return vectors, tokens
 
     async def reachable(self) -> bool:

@@ -19,6 +19,21 @@ READ = 32_768
 """Characters of a text that are looked at for a vector: `WordPieces.max_tokens` stand in far fewer."""
 
 
+MARKS = 2
+"""Tokens around each text."""
+
+
+def _windows(words: Sequence[tuple[int, int, int]], most: int) -> list[tuple[int, int, int]]:
+    """Returns the characters and tokens of pieces of whole words, each of at most so many tokens."""
+    pieces: list[tuple[int, int, int]] = []
+    for start, end, tokens in words:
+        if pieces and pieces[-1][2] + tokens <= most:
+            pieces[-1] = pieces[-1][0], end, pieces[-1][2] + tokens
+        else:
+            pieces.append((start, end, tokens))
+    return pieces
+
+
 class Embedder(WordPieces):
     """Texts to unit vectors. Safe to share between threads.
 
@@ -49,6 +64,24 @@ class Embedder(WordPieces):
         for rows in self._batches([len(e.ids) for e in encodings]):
             vectors[rows] = self._run([encodings[row] for row in rows])
         return vectors
+
+    def embed_whole(self, texts: Sequence[str]) -> Vectors:
+        """As `embed`, of all of each text: one that is longer than the window is read window by window.
+
+        Its vector is the mean of the windows', weighted by their tokens. A text that fits has the vector of `embed`.
+        """
+        windows: list[str] = []
+        of: list[int] = []
+        weights: list[int] = []
+        for n, (text, words) in enumerate(zip(texts, self.words(texts), strict=True)):
+            for start, end, tokens in _windows(words, self.max_tokens - MARKS) or [(0, len(text), 1)]:
+                windows.append(text[start:end])
+                of.append(n)
+                weights.append(tokens)
+        vectors = np.zeros((len(texts), self.dimensions), np.float32)
+        np.add.at(vectors, of, self.embed(windows) * np.asarray(weights, np.float32)[:, None])
+        unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
         """Rows of similar length together, so that little is padded."""

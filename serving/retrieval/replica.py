@@ -167,12 +167,13 @@ class RetrievalReplica:
         """Returns which sentences of `answer` the hits support."""
         return await asyncio.to_thread(attribute, answer, hits, self._embedder)
 
-    async def embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
-        """Returns unit vectors, float32[n, dimensions], and the number of tokens read."""
-        return await asyncio.to_thread(self._embed, texts)
+    async def embed(self, texts: list[str], whole: bool = False) -> tuple[NDArray[np.float32], int]:
+        """Returns unit vectors, float32[n, dimensions], and the number of tokens; `whole`, of all of each text."""
+        return await asyncio.to_thread(self._embed, texts, whole)
 
-    def _embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
-        return self._embedder.embed(texts), sum(map(self._embedder.count_tokens, texts))
+    def _embed(self, texts: list[str], whole: bool) -> tuple[NDArray[np.float32], int]:
+        vectors = self._embedder.embed_whole(texts) if whole else self._embedder.embed(texts)
+        return vectors, sum(map(self._embedder.count_tokens, texts))
 
     async def _search(
         self,

@@ -42,7 +42,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
         x.timeline.end_of("admit")
         await charge.reserve_tokens(sum(len(text.encode(errors="replace")) + MARKS for text in texts))
         with x.timeline.during("retrieve"):
-            vectors, tokens = await s.retrieval.embed(texts)
+            vectors, tokens = await s.retrieval.embed_whole(texts)
         charge.book({"prompt_tokens": tokens, "completion_tokens": 0}, None)
     if body.dimensions is not None and body.dimensions != vectors.shape[1]:
         raise invalid(f"This model has {vectors.shape[1]} dimensions.", "dimensions")

@@ -40,3 +40,16 @@ def test_the_id_names_the_weights(embedder: Embedder) -> None:
 def test_a_missing_package_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="no-such-package"):
         package_file("no_such_package", "x")
+
+
+def test_a_long_text_is_read_to_its_end(embedder: Embedder) -> None:
+    start, ends = "The heron stands in the river. " * 50, ("It eats fish.", "Interest rates were raised again.")
+    texts = [start + end * 20 for end in ends]
+    assert embedder.count_tokens(start) > embedder.max_tokens
+    cut = embedder.embed(texts)
+    assert cut[0] @ cut[1] > 0.9999
+    whole = embedder.embed_whole([*texts, "short", "", "x" * 5000, ends[1]])
+    assert np.allclose(np.linalg.norm(whole, axis=1), 1)
+    assert whole[0] @ whole[1] < 0.97
+    assert whole[1] @ whole[5] > whole[0] @ whole[5] + 0.1
+    assert np.allclose(whole[2:4], embedder.embed(["short", ""]), atol=1e-6)
