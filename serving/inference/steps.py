@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serving.assistants.strategies.work import Step
-from serving.core.ids import new_id
+from serving.core.ids import part_id
 
 
 def step_fields(step: Step) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def step_text(step: Mapping[str, Any]) -> str:
     return f"{step['kind']}{f' {name}' if name else ''}: {step['text']}"
 
 
-def reasoning_item(step: Mapping[str, Any]) -> dict[str, Any]:
+def reasoning_item(step: Mapping[str, Any], response_id: str) -> dict[str, Any]:
     """Returns a shown step as an item of a response's output, with a new id."""
     summary = [{"type": "summary_text", "text": step_text(step)}]
-    return {"id": new_id("rs"), "type": "reasoning", "summary": summary, "status": "completed"}
+    return {"id": part_id("rs", response_id), "type": "reasoning", "summary": summary, "status": "completed"}

@@ -36,11 +36,19 @@ class ReasoningItem(Body):
     type: Literal["reasoning"]
 
 
+class ItemReference(Body):
+    """An item of the output of a response that was kept, by its id."""
+
+    type: Literal["item_reference"]
+    id: str = Field(min_length=1, max_length=64)
+
+
 InputItem = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
     | Annotated[FunctionCallOutputItem, Tag("function_call_output")]
-    | Annotated[ReasoningItem, Tag("reasoning")],
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[ItemReference, Tag("item_reference")],
     Discriminator(item_type),
 ]
 

@@ -9,13 +9,14 @@ from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response
 from serving.api.services import Services
 from serving.inference.exchange import Exchange
+from serving.inference.responses.references import resolved
 from serving.protocol.errors import invalid
 from serving.protocol.responses import ResponseRequest
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers an input, streamed or whole, and keeps both."""
-    body = await read_json(request, ResponseRequest, s.limits)
+    body = await resolved(s.responses, x.caller, await read_json(request, ResponseRequest, s.limits))
     x.timeline.end_of("receive")
     answer = await s.pipeline.response(x, body)
     return JsonResponse(answer) if answer is not None else None
@@ -23,7 +24,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
 
 async def count_input(s: Services, request: Request, x: Exchange) -> Response:
     """Counts the tokens that a model would read, with what it is shown of earlier turns and documents."""
-    body = await read_json(request, ResponseRequest, s.limits)
+    body = await resolved(s.responses, x.caller, await read_json(request, ResponseRequest, s.limits))
     x.timeline.end_of("receive")
     count = await s.pipeline.count(x, body)
     return JsonResponse({"object": "response.input_tokens", "input_tokens": count})

@@ -12,7 +12,6 @@ from serving.inference.relay import Relay
 from serving.inference.responses.object import ResponseObject, output_items
 from serving.inference.steps import reasoning_item
 from serving.protocol.errors import ApiError
-from serving.store.conversations import PREFIXES
 
 _MESSAGE = "message"
 
@@ -49,7 +48,7 @@ class ResponseRelay(Relay):
 
     def step(self, step: dict[str, Any]) -> bytes:
         """Returns the events of a step of a strategy, an item of its own."""
-        item = reasoning_item(step)
+        item = reasoning_item(step, self._response.id)
         [part] = item["summary"]
         place = {"item_id": item["id"], "output_index": len(self._opened)}
         here = {**place, "summary_index": 0}
@@ -149,7 +148,7 @@ class ResponseRelay(Relay):
         return out
 
     def _open(self, key: str, item: dict[str, Any]) -> bytes:
-        id = new_id(PREFIXES[item["type"]])
+        id = self._response.item_id(item["type"])
         self._opened[key] = id
         blank: dict[str, Any] = {"content": []} if item["type"] == "message" else {"arguments": ""}
         begun = {"id": id, **item, **blank, "status": "in_progress"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.assistants import items
 from serving.config import Assistant
-from serving.core.ids import new_id
+from serving.core.ids import new_id, part_id
 from serving.inference.outcome import Outcome
 from serving.inference.steps import reasoning_item
 from serving.protocol.errors import ApiError, upstream
@@ -89,8 +89,8 @@ class ResponseObject:
             choice = outcome.choices[0]
             message, reason = choice.get("message") or {}, choice.get("finish_reason")
             self.headrace = message.get("headrace")
-            reasoning = [reasoning_item(step) for step in outcome.steps]
-            said = [_identified(item) for item in output_items(message, reason)]
+            reasoning = [reasoning_item(step, self.id) for step in outcome.steps]
+            said = [{"id": self.item_id(item["type"]), **item} for item in output_items(message, reason)]
             self.finish([*reasoning, *said], reason, outcome.usage)
         document = self._document
         if not document["store"]:
@@ -100,6 +100,10 @@ class ResponseObject:
     def document(self) -> dict[str, Any]:
         """Returns the object as the caller of this request sees it."""
         return self._document if self.headrace is None else {**self._document, "headrace": self.headrace}
+
+    def item_id(self, kind: str) -> str:
+        """Returns a new id of an item of its output, by which it can be referred to."""
+        return part_id(PREFIXES[kind], self.id)
 
     @property
     def status(self) -> str:
@@ -141,11 +145,6 @@ def output_items(message: dict[str, Any], finish_reason: str | None) -> list[dic
         return items.bodies([{**message, "role": "assistant"}], status=status)
     except (AttributeError, LookupError, TypeError):
         raise upstream("The model's answer is no message of a chat.") from None
-
-
-def _identified(item: dict[str, Any]) -> dict[str, Any]:
-    """Returns an item with a new id."""
-    return {"id": new_id(PREFIXES[item["type"]]), **item}
 
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from serving.core.principal import Principal
+from tests.callers.identity import key_of
 from tests.contract.inference.responses.scripted import HI, TOOL, both
 from tests.contract.running import hang_up
 from tests.store.captures import keep
@@ -222,6 +223,28 @@ def test_what_it_goes_on_with_is_deleted_meanwhile(world, field, stream):
     assert response.status_code == (200 if stream else 404)
     assert f'"param":"{field}"' in response.text
     assert '"completed"' not in response.text
+
+
+@both
+def test_references_stand_for_the_items_of_kept_responses(world, stream):
+    """As Vercel's client goes on: the user's messages themselves, and the answers by their ids."""
+    first = world.ask("one", stream=stream)
+    refer = [{"type": "item_reference", "id": item.id} for item in first.output]
+    again = world.ask([{**HI, "content": "one"}, *refer, {**HI, "content": "two"}], stream=stream)
+    assert world.shown() == [("user", "one"), ("assistant", first.output_text), ("user", "two")]
+    listed = list(world.sdk.responses.input_items.list(again.id, order="asc"))
+    assert [item.content[0].text for item in listed] == ["one", first.output_text, "two"]
+    assert not {item.id for item in listed} & {item.id for item in first.output}
+    counted = {"model": "counts", "input": refer}
+    assert world.http.post("/v1/responses/input_tokens", json=counted).json()["input_tokens"] > 0
+    mallory = world.up.loop.do(key_of(world.up.services, Principal("default", "mallory", "")))
+    stolen = world.http.post(
+        "/v1/responses", json={"model": "echo", "input": refer}, headers={"Authorization": f"Bearer {mallory}"}
+    )
+    assert (stolen.status_code, stolen.json()["error"]["param"]) == (404, "input[0].id")
+    unkept = world.ask("three", stream=stream, store=False).output[0].id
+    asked = {"model": "echo", "input": [{"type": "item_reference", "id": unkept}]}
+    assert world.http.post("/v1/responses", json=asked).status_code == 404
 
 
 def test_a_hang_up_keeps_nothing(world):

@@ -1,0 +1,42 @@
+"""References to items of responses that were kept: they stand for the items themselves, as if those had been sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.core.ids import whole_id
+from serving.core.principal import Principal
+from serving.protocol.conversations import FunctionCallItem, MessageItem
+from serving.protocol.errors import invalid, not_found
+from serving.protocol.responses import ItemReference, ReasoningItem, ResponseRequest
+from serving.store.errors import NotFound
+from serving.store.responses import Responses
+
+MAX_RESPONSES = 500
+"""Responses whose items one request refers to: each is read."""
+
+_KINDS = {"message": MessageItem, "function_call": FunctionCallItem, "reasoning": ReasoningItem}
+
+
+async def resolved(responses: Responses, caller: Principal, body: ResponseRequest) -> ResponseRequest:
+    """Returns the request with the items that it refers to; raises `ApiError` for one that is not the caller's."""
+    if isinstance(body.input, str) or not any(isinstance(item, ItemReference) for item in body.input):
+        return body
+    found: dict[str, dict[str, Any]] = {}
+    given: list[Any] = []
+    for place, item in enumerate(body.input):
+        if not isinstance(item, ItemReference):
+            given.append(item)
+            continue
+        id = whole_id("resp", item.id)
+        if id not in found:
+            if len(found) == MAX_RESPONSES:
+                raise invalid(f"References are to items of at most {MAX_RESPONSES} responses.", f"input[{place}].id")
+            try:
+                found[id] = {each["id"]: each for each in (await responses.get(caller, id)).body["output"]}
+            except NotFound:
+                found[id] = {}
+        if (kept := found[id].get(item.id)) is None:
+            raise not_found("item", f"input[{place}].id")
+        given.append(_KINDS[kept["type"]].model_validate(kept))
+    return body.model_copy(update={"input": given})
