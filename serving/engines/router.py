@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.config import TOOLS, Alias, Assistant, CallAccess, Catalog, Price, Target, names
 from serving.core.principal import Principal
@@ -18,7 +18,7 @@ class Route:
     """What answers one request; captures record every part of it.
 
     `model` can be the name of an adapter; `adapts` is then the model that carries it, whose `price` it has. `tools` are
-    those that its caller may have called.
+    those that its caller may have called, and `alternatives` the routes to the alias's other targets.
     """
 
     requested: str
@@ -28,6 +28,7 @@ class Route:
     adapts: str | None = None
     price: Price | None = None
     tools: tuple[str, ...] = ()
+    alternatives: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,15 @@ class ModelRouter:
         target = targets[0]
         if len(targets) > 1:
             target = random.choices(targets, [t.weight for t in targets])[0]  # noqa: S311
-        alias, model = assistant.model if assistant is not None else name, target.model
+        alias = assistant.model if assistant is not None else name
         tools = assistant.tools if assistant is not None else BARE_TOOLS
         if caller is not None:
             tools = tuple(tool for tool in tools if tool in TOOLS or self._has_tool(tool, caller))
-        return Route(name, assistant, alias, model, self._adapts.get(model), self._prices[model], tools)
+        first, *others = (
+            Route(name, assistant, alias, model, self._adapts.get(model), self._prices[model], tools)
+            for model in (target.model, *(each.model for each in targets if each is not target))
+        )
+        return replace(first, alternatives=tuple(others))
 
     def _has_tool(self, name: str, caller: Principal) -> bool:
         """Whether a tool of the catalogue is there for a caller: by its access, and by its tenant's secrets."""

@@ -97,7 +97,8 @@ class _Keeper:
         x, place = self._x, self._place
         turn = place.items(outcome.choices[0]) if isinstance(place, ChatTurn) and outcome.is_complete else None
         response = place.stored(outcome) if isinstance(place, ResponseObject) and outcome.is_complete else None
-        capture = _capture(x, self._route, self._body, self._hits, place, outcome) if self._captured else None
+        route = outcome.route or self._route
+        capture = _capture(x, route, self._body, self._hits, place, outcome) if self._captured else None
         if capture is not None and self._refused:
             capture = without_content(capture)
         id = place.conversation if place is not None and outcome.is_complete else None

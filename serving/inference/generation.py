@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -26,7 +27,16 @@ from serving.inference.relay import EngineError, Relay
 from serving.metering.cost import cost_of
 from serving.metering.counters import count_cost, count_tokens
 from serving.protocol.choices import complete_choice
-from serving.protocol.errors import ApiError, EngineLost, invalid, may_have_worked, too_many, unavailable, upstream
+from serving.protocol.errors import (
+    ApiError,
+    EngineLost,
+    EngineMissing,
+    EngineRefused,
+    invalid,
+    may_have_worked,
+    too_many,
+    upstream,
+)
 from serving.store.errors import StoreError
 from serving.telemetry import metrics, tracing
 
@@ -34,6 +44,9 @@ log = logging.getLogger("headrace.api")
 
 ELSEWHERE = 2
 """Other engine replicas that a request may go to, where one is gone before the first byte of its answer."""
+
+_DEAD = (EngineLost, EngineMissing, EngineRefused)
+"""How a target of an alias fails that did nothing, so that the next one is asked."""
 
 ELSEWHERE_ASKED = 1
 """As `ELSEWHERE`, where those before had got the request: it may be what they died of."""
@@ -50,6 +63,7 @@ class Generator:
         """Returns the whole answer, or None after it was streamed to the caller. Raises `ApiError`."""
         lost: list[str] = []
         asked = 0  # of them, those that may have died of this request
+        alternatives = list(job.route.alternatives)
         record: GenerationRecord | None = None
         while True:
             try:
@@ -69,6 +83,14 @@ class Generator:
                     x.timeline.cut()
                     lost.append(endpoint.url)
                     asked += e.asked
+                    continue
+                unanswered = record is None or not (x.started or record.steps)
+                if isinstance(e, _DEAD) and not may_have_worked(e) and unanswered and alternatives:
+                    log.warning(
+                        "request %s: %s of %s does not answer: the next", x.request_id, job.route.model, x.model
+                    )
+                    x.timeline.cut()
+                    job, record, lost, asked = replace(job, route=alternatives.pop(0)), None, [], 0
                     continue
                 if record is not None:
                     if x.charge is not None and job.solver is None and not x.charge.booked and may_have_worked(e):
@@ -124,7 +146,7 @@ class Generator:
         except EngineBusy as e:
             raise too_many(f"{_named(e, job.route, 'is busy')}; try again soon.") from None
         except EngineUnavailable as e:
-            raise unavailable(f"{_named(e, job.route, 'cannot be asked now')}.".capitalize()) from None
+            raise EngineMissing(f"{_named(e, job.route, 'cannot be asked now')}.".capitalize()) from None
 
     async def _complete_answer(
         self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]

@@ -176,7 +176,10 @@ class GenerationRecord:
         if self.beside:
             choices = [{**c, "message": {**c["message"], **self.beside.get(c["index"], {})}} for c in choices]
         cost = cost_of(usage, self._job.route.price)
-        return Outcome(self._job.id, kind, self.prompt, self._reported(choices), usage, code, self.steps, cost, last)
+        said = self._reported(choices)
+        return Outcome(
+            self._job.id, kind, self.prompt, said, usage, code, self.steps, cost, last, route=self._job.route
+        )
 
     def _reported(self, choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Returns the choices with what guardrails found, also where it does not stand beside the caller's answer."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serving.core.ids import new_id
+from serving.engines.router import Route
 from serving.inference.exchange import Exchange
 from serving.metering.cost import Cost
 from serving.store.captures import Ending
@@ -17,7 +18,8 @@ class Outcome:
     """How one generation ended: `prompt` is what the engine was sent, `choices` what it said, whole or not.
 
     `ending` is `error` with the error's `code` when it broke off, and `cancelled` when the caller hung up. `last` is
-    what the caller is sent next, when it is whole: the answer, or the rest of its stream.
+    what the caller is sent next, when it is whole: the answer, or the rest of its stream. `route` is what answered,
+    None where nothing was asked.
     """
 
     id: str
@@ -29,6 +31,7 @@ class Outcome:
     steps: Sequence[dict[str, Any]] = ()
     cost: Cost | None = None
     last: Callable[[], bytes] = bytes
+    route: Route | None = None
 
     @property
     def is_complete(self) -> bool:

@@ -56,6 +56,13 @@ class EngineLost(ApiError):
         self.asked = asked
 
 
+class EngineMissing(ApiError):
+    """There is no engine of the model now."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("unavailable", message, type="server_error", headers={"Retry-After": "5"})
+
+
 class EngineRefused(ApiError):
     """The engine did nothing, for a reason that is not the caller's."""
 
@@ -67,7 +74,9 @@ def may_have_worked(e: BaseException) -> bool:
     """Whether an engine that failed with `e` may have read and written tokens."""
     if isinstance(e, EngineLost):
         return e.asked
-    return not isinstance(e, EngineRefused) and not (isinstance(e, ApiError) and e.type != "server_error")
+    return not isinstance(e, EngineRefused | EngineMissing) and not (
+        isinstance(e, ApiError) and e.type != "server_error"
+    )
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:

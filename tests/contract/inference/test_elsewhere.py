@@ -8,7 +8,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from serving.config import Catalog, VllmModel
+from serving.config import Alias, Catalog, RemoteModel, Target, VllmModel
 from serving.inference.generation import ELSEWHERE
 from serving.telemetry import metrics
 from tests.contract.running import Loop, engine, gateway
@@ -92,12 +92,27 @@ def world(tmp_path_factory):
     replicas, loop = Replicas(), Loop()
     app = web.Application()
     app.router.add_post("/{kind}/chat/completions", replicas.answer)
-    catalog = Catalog(models=(VllmModel(name="m", source="hf://a/b", context=4096),))
+
+    def catalog(closed, port):
+        """The replicas, and an alias whose first target is dead nearly always."""
+        alive, dead = f"http://127.0.0.1:{port}/good", f"http://127.0.0.1:{closed}/v1"
+        remote = (RemoteModel(name="alive", url=alive), RemoteModel(name="dead", url=dead))
+        refuses = RemoteModel(name="dies", url=f"http://127.0.0.1:{port}/dies")
+        targets = {"first": ("dead", "alive"), "worked": ("dies", "alive"), "none": ("dead", "dead-too")}
+        remote += (refuses, RemoteModel(name="dead-too", url=dead))
+        return Catalog(
+            models=(VllmModel(name="m", source="hf://a/b", context=4096), *remote),
+            aliases=tuple(
+                Alias(name=name, targets=(Target(model=first, weight=1e6), Target(model=then, weight=1e-6)))
+                for name, (first, then) in targets.items()
+            ),
+        )
+
     folder = tmp_path_factory.mktemp("gateway")
     with (
         held_port() as closed,
         engine(loop, app) as port,
-        gateway(loop, folder, catalog, handle_of=lambda name: replicas) as up,
+        gateway(loop, folder, catalog(closed, port), handle_of=lambda name: replicas) as up,
     ):
         replicas.url, replicas.closed = (f"http://127.0.0.1:{each}" for each in (port, closed))
         headers = {"Authorization": f"Bearer {up.key}"}
@@ -206,3 +221,24 @@ def test_after_the_first_byte_nobody_else_is_asked(world, route, stream):
 def test_an_engine_that_says_no_has_answered(world, stream):
     assert ask(world, "/v1/chat/completions", stream, "says-no", "good").status_code == 502
     assert world[1].asked == ["says-no"]
+
+
+@routes
+@both
+def test_another_target_of_an_alias_answers(world, route, stream, caplog):
+    answer = ask(world, route, stream, model="first", store=True)
+    assert (answer.status_code, world[1].asked) == (200, ["good"])
+    assert "dead of first does not answer" in caplog.text
+    assert "hel" in answer.text
+    assert '"dead"' not in answer.text
+    if route.endswith("completions") and not stream:
+        kept = world[0].get(f"/v1/chat/completions/{answer.json()['id']}").json()
+        assert kept["model"] == "first"
+    assert ask(world, route, stream, model="none").status_code == 502
+
+
+@both
+def test_a_target_that_may_have_worked_is_the_last_one(world, stream):
+    answer = ask(world, "/v1/chat/completions", stream, model="worked")
+    assert answer.status_code == 502
+    assert set(world[1].asked) == {"dies"}
