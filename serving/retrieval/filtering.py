@@ -50,7 +50,9 @@ class Filtering:
     async def passing(self, principal: Principal, store_id: str, filters: Filter) -> list[str]:
         """Returns the ids of all files of the store that pass, whoever may read them: the index knows who may."""
         known = self._known.pop(store_id, None)
-        version, groups = await self._stores.attribute_groups(principal.tenant, store_id, known and known.version)
+        version, groups = await self._stores.attribute_groups(
+            principal.tenant, store_id, known.version if known is not None else None
+        )
         if known is None or groups is not None:
             known = _Attributes(version, list((groups or {}).items()))
         if sum(len(ids) for _, ids in known.groups) <= FILES:

@@ -29,6 +29,9 @@ PURGE_INDEX = "purge_index"
 OPTIMIZE = "optimize_index"
 """Job kind: payload {"vector_store_id"}: bring new rows into the indexes and compact."""
 
+Groups = dict[str, list[str]]
+"""The ids of files by their attributes as JSON."""
+
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 
 _FILE_STATUS: dict[str, FileStatus] = {"succeeded": "completed", "failed": "failed", "cancelled": "cancelled"}
@@ -178,7 +181,7 @@ async def set_attributes(
 
 async def attribute_groups(
     connection: AsyncConnection, tenant: str, id: str, known: float | None
-) -> tuple[float, dict[str, list[str]] | None]:
+) -> tuple[float, Groups | None]:
     """Returns the version of a store's attributes, and the ids of its files by their attributes as JSON.
 
     There are no files where the version is the `known` one. Whatever changes attributes, or puts files in or takes
@@ -190,7 +193,7 @@ async def attribute_groups(
         return version, None
     of = vector_store_files.c
     text = cast(of.attributes, Text)
-    groups: dict[str, list[str]] = {}
+    groups: Groups = {}
     for file_id, attributes in await connection.execute(
         select(of.file_id, text).where(of.vector_store_id == id, of.tenant == tenant)
     ):

@@ -291,9 +291,7 @@ class VectorStores:
             return {row.file_id: row.attributes for row in found}
 
     @uninterrupted
-    async def attribute_groups(
-        self, tenant: str, id: str, known: float | None
-    ) -> tuple[float, dict[str, list[str]] | None]:
+    async def attribute_groups(self, tenant: str, id: str, known: float | None) -> tuple[float, rows.Groups | None]:
         """As `rows.attribute_groups`."""
         async with self._database.read() as connection:
             return await rows.attribute_groups(connection, tenant, id, known)

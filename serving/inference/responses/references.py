@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from serving.core.ids import whole_id
 from serving.core.principal import Principal
 from serving.protocol.conversations import FunctionCallItem, MessageItem
 from serving.protocol.errors import invalid, not_found
+from serving.protocol.parts import Body
 from serving.protocol.responses import ItemReference, ReasoningItem, ResponseRequest
 from serving.store.errors import NotFound
 from serving.store.responses import Responses
@@ -15,7 +17,11 @@ from serving.store.responses import Responses
 MAX_RESPONSES = 500
 """Responses whose items one request refers to: each is read."""
 
-_KINDS = {"message": MessageItem, "function_call": FunctionCallItem, "reasoning": ReasoningItem}
+_KINDS: Mapping[str, type[Body]] = {
+    "message": MessageItem,
+    "function_call": FunctionCallItem,
+    "reasoning": ReasoningItem,
+}
 
 
 async def resolved(responses: Responses, caller: Principal, body: ResponseRequest) -> ResponseRequest:
