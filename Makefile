@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Groups of packages: of what runs, and of what tests, lints, builds and writes.
 RUNS := infra serving weights kserve
-DEVELOPS := dev aws gcp azure redaction
+DEVELOPS := dev aws gcp azure redaction ocr
 digest = $(shell cat tools/headrace.sh $(patsubst %,requirements/%.txt,uv $(1)) | sha256sum | cut -c1-16)
 # Each file stands for packages that are installed as the locked files say.
 RUN := $(VENV)/.runs-$(call digest,$(RUNS))
@@ -32,7 +32,7 @@ CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint mutations bench docs lock redaction sbom tools soak release-fixture venv monitoring screenshots
+.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint mutations bench docs lock redaction ocr sbom tools soak release-fixture venv monitoring screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ clouds: $(RUN) ## the SDKs of all clouds; a stack has its own brought by up
 
 redaction: $(RUN) ## what removes personal data from exports
 	@$(BIN)/python -m tools.environment redaction
+
+ocr: $(RUN) ## what reads the text of images and scanned pages, with its models (100 MB)
+	@$(BIN)/python -m tools.environment ocr
 
 sbom: $(DEV) ## write the bill of materials of the environment into sbom.json
 	@$(BIN)/python -m tools.bill sbom.json

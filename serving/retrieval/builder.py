@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.types import Block, Document
@@ -19,6 +20,8 @@ class ChunkBounds:
     characters: int = 20_000_000
     blocks: int = 200_000
     pages: int = 5_000
+    scanned_pages: int = 30  # each takes some 5 s of a processor to recognise
+    pixels: int = 50_000_000
     depth: int = 100
     elements_deep: int = 500  # Chromium flattens what is deeper than 512
     unpacked_bytes: int = 200_000_000
@@ -37,6 +40,10 @@ class DocumentBuilder:
         self._path: list[tuple[int, str]] = []
         self._title = ""
 
+    @property
+    def empty(self) -> bool:
+        return not self._blocks
+
     def heading(self, text: str, level: int, page: int | None = None) -> None:
         """Opens a section. The first heading becomes the title when nothing better is known."""
         text = " ".join(_clean(text).split())
@@ -48,17 +55,18 @@ class DocumentBuilder:
         self._title = self._title or text
         self._append(text[:300], page)
 
-    def add(self, text: str, page: int | None = None) -> None:
-        """Adds a paragraph-like block; blank text is left out."""
-        text = "\n".join(line.rstrip(" \t\r") for line in _clean(text).split("\n")).strip()
+    def add(self, text: str, page: int | None = None, *, indented: bool = False) -> None:
+        """Adds a paragraph-like block; blank text is left out. The first line of an `indented` one stays so."""
+        text = "\n".join(line.rstrip(" \t\r") for line in _clean(text).split("\n"))
+        text = text.strip("\n") if indented and text.strip() else text.strip()
         if text:
             self._append(text, page)
 
     def build(self, name: str, title: str = "") -> Document:
-        """Ends the document. `title` wins over its first heading, which wins over the file's name."""
+        """Ends the document. `title` wins over its first heading, which wins over the file's name without its end."""
         if not self._blocks:
             raise UnreadableDocument("empty", "the file holds no text")
-        best = " ".join(_clean(title).split()) or self._title or name
+        best = " ".join(_clean(title).split()) or self._title or PurePosixPath(name.replace("\\", "/")).stem
         return Document(self.kind, best[:300], _SEPARATOR.join(self._parts), tuple(self._blocks))
 
     def _append(self, text: str, page: int | None) -> None:

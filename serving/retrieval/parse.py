@@ -6,7 +6,7 @@ than read as something else. Run it on foreign bytes through `serving.retrieval.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import io
 import re
 import zipfile
@@ -20,7 +20,11 @@ from serving.retrieval.parsers import FORMATS, kinds
 from serving.retrieval.types import Document
 
 PARSER_VERSION = "1"
-"""Part of a collection's manifest: raise it when the same bytes give another text."""
+"""Part of a collection's manifest: raise it when chunks of an older parser must not stand beside newer ones.
+
+That a format is read better asks for no new index: a chunk stands there with its text, and is replaced when its file
+is attached again.
+"""
 
 _PAGE = re.compile(r"<(?:!doctype\s{1,100}html|html|head|body)[\s>]", re.IGNORECASE)
 _SPACE = re.compile(r"\s*+")
@@ -33,8 +37,12 @@ def parse(data: bytes, name: str, bounds: ChunkBounds | None = None) -> Document
     """Reads a document. Raises `UnreadableDocument`; may use much time and memory on hostile input."""
     bounds = bounds or ChunkBounds()
     kind = detect(data, name, bounds)
-    stem = PurePosixPath(name.replace("\\", "/")).stem
-    return _parser(kind)(data if FORMATS[kind].binary else _decode(data), stem, bounds)
+    try:
+        return _parser(kind)(data if FORMATS[kind].binary else _decode(data), name, bounds)
+    except (UnreadableDocument, MemoryError, RecursionError, ImportError):
+        raise
+    except Exception as e:  # a library meets a damaged file with whatever its code runs into
+        raise UnreadableDocument("damaged", "the file is damaged") from e
 
 
 def _parser(kind: str) -> Callable[[Any, str, ChunkBounds], Document]:
@@ -55,20 +63,30 @@ def detect(data: bytes, name: str, bounds: ChunkBounds) -> str:
     found = _content_kind(data, declared, bounds)
     if found != declared:
         raise UnreadableDocument("wrong_type", f"the extension is {extension}, but the content is {found}")
+    format = FORMATS[declared]
+    if format.requires and importlib.util.find_spec(format.requires) is None:
+        raise UnreadableDocument("unsupported", format.requirement)
     return declared
 
 
 def _content_kind(data: bytes, declared: str, bounds: ChunkBounds) -> str:
     beginning = data[:1024].lstrip()
     for kind, format in FORMATS.items():
-        if format.magic and beginning.startswith(format.magic):
+        # A short mark is one of a file that is called as its format alone: a text may begin with it.
+        if beginning.startswith(tuple(mark for mark in format.magic if len(mark) > 4 or kind == declared)):
             return kind
     if data.startswith(b"PK\x03\x04"):
         return _zip_kind(data, bounds)
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        if FORMATS[declared].part:  # Office wraps a password-protected document in an OLE container.
+        for kind, format in FORMATS.items():
+            if format.container == "ole" and format.part.encode("utf-16-le") in data:
+                return kind
+        # Office wraps a password-protected document in an OLE container.
+        if FORMATS[declared].part and FORMATS[declared].container == "zip":
             raise UnreadableDocument("encrypted", "the file is protected by a password, or in an old Office format")
         return "an Office file of the old format"
+    if FORMATS[declared].decodes:
+        return declared
     if FORMATS[declared].binary:
         return "something else"
     text = _decode(data)
@@ -113,7 +131,7 @@ def _zip_kind(data: bytes, bounds: ChunkBounds) -> str:
     if any(entry.flag_bits & 1 for entry in entries):
         raise UnreadableDocument("encrypted", "the archive is encrypted")
     names = {entry.filename for entry in entries}
-    found = (kind for kind, format in FORMATS.items() if format.part and format.part in names)
+    found = (kind for kind, format in FORMATS.items() if format.part in names and format.container == "zip")
     return next(found, "a zip archive")
 
 

@@ -22,7 +22,7 @@ RUNS, DEVELOPS = (
     re.search(rf"^{name} := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
     for name in ("RUNS", "DEVELOPS")
 )
-BROUGHT = ["aws", "gcp", "azure", "redaction"]
+BROUGHT = ["aws", "gcp", "azure", "redaction", "ocr"]
 """Groups that a stack brings where it needs them."""
 APART = {"tests/servers/gcs.py": ["test-s3"], "tests/training/train.py": ["training"]}
 """Programs that run in environments of their own."""
@@ -30,6 +30,7 @@ USERS = {
     "infra": ("infra/", "monitoring/", "tools/"),
     "serving": ("serving/",),
     "redaction": ("serving/exports/",),
+    "ocr": ("serving/retrieval/parsers/",),
     "aws": ("infra/targets/aws/",),
     "gcp": ("infra/targets/gcp/",),
     "azure": ("infra/targets/azure/",),
@@ -188,7 +189,7 @@ def environment(file: str) -> list[str]:
     if file in APART:
         return APART[file]
     if file.startswith("serving/"):
-        return ["serving", "redaction"]  # an image has no other
+        return ["serving", "redaction", "ocr"]  # an image has no other
     return [*RUNS, *BROUGHT] if file in running() else [*RUNS, *DEVELOPS]
 
 

@@ -83,7 +83,7 @@ def parse_subtitles(text: str, name: str, bounds: ChunkBounds) -> Document:
 def parse_slides(data: bytes, name: str, bounds: ChunkBounds) -> Document:
     builder = DocumentBuilder("slides", bounds)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        builder.add(archive.read("ppt/presentation.xml").decode())
+        builder.add(archive.read("Index/Document.iwa").decode())
     return builder.build(name)
 
 
@@ -101,7 +101,7 @@ def zipped(entry: str, text: str = "Canal") -> bytes:
 
 
 SUBTITLES = b"1\n00:01 --> 00:02\nWater is let in.\n\n2\n00:03 --> 00:04\nThe gate opens.\n"
-SLIDES = zipped("ppt/presentation.xml")
+SLIDES = zipped("Index/Document.iwa")
 DRAWING = b"%DRAW Canal"
 
 
@@ -109,14 +109,14 @@ DRAWING = b"%DRAW Canal"
 def formats(monkeypatch: pytest.MonkeyPatch) -> None:
     there = module(monkeypatch, subtitles=parse_subtitles, slides=parse_slides, drawing=parse_drawing)
     monkeypatch.setitem(FORMATS, "subtitles", DocumentFormat(f"{there}:subtitles", (".srt",), (".sub",)))
-    monkeypatch.setitem(FORMATS, "slides", DocumentFormat(f"{there}:slides", (".pptx",), part="ppt/presentation.xml"))
-    monkeypatch.setitem(FORMATS, "drawing", DocumentFormat(f"{there}:drawing", (".draw",), magic=b"%DRAW"))
+    monkeypatch.setitem(FORMATS, "slides", DocumentFormat(f"{there}:slides", (".key",), part="Index/Document.iwa"))
+    monkeypatch.setitem(FORMATS, "drawing", DocumentFormat(f"{there}:drawing", (".draw",), magic=(b"%DRAW",)))
 
 
 ADDED = [
     (SUBTITLES, "film.srt", "subtitles", "Water is let in.\n\nThe gate opens."),
     (SUBTITLES, "film.SUB", "subtitles", "Water is let in.\n\nThe gate opens."),
-    (SLIDES, "talk.pptx", "slides", "Canal"),
+    (SLIDES, "talk.key", "slides", "Canal"),
     (DRAWING, "plan.draw", "drawing", "Canal"),
 ]
 
@@ -140,8 +140,8 @@ def test_a_document_format_is_recognised_and_read(data: bytes, name: str, kind: 
     ("data", "name", "content"),
     [
         (SLIDES, "report.docx", "slides"),
-        (zipped("word/document.xml"), "talk.pptx", "docx"),
-        (zipped("a.txt"), "talk.pptx", "a zip archive"),
+        (zipped("word/document.xml"), "talk.key", "docx"),
+        (zipped("a.txt"), "talk.key", "a zip archive"),
         (DRAWING, "notes.txt", "drawing"),
         (b"Canal", "plan.draw", "something else"),
         (b"<!doctype html><p>Canal", "film.srt", "html"),
@@ -156,17 +156,17 @@ def test_what_is_called_as_another_format_is_refused(data: bytes, name: str, con
 def test_a_document_format_is_among_those_that_are_offered() -> None:
     with pytest.raises(UnreadableDocument) as raised:
         detect(b"x", "a.exe", BOUNDS)
-    assert raised.value.message.endswith(".pdf, .docx, .srt, .sub, .pptx, .draw")
+    assert raised.value.message.endswith(".yaml, .yml, .srt, .sub, .key, .draw")
 
 
 @pytest.mark.usefixtures("formats")
 def test_a_document_format_is_taken_out_of_a_folder(tmp_path: Path) -> None:
-    for name in ("a.md", "b.srt", "c.sub", "d.pptx", "e.exe"):
+    for name in ("a.md", "b.srt", "c.sub", "d.key", "e.exe"):
         (tmp_path / name).write_text(name)
     said: list[str] = []
-    assert list(folder.documents(tmp_path, every_kind=False, say=said.append)) == ["a.md", "b.srt", "d.pptx"]
+    assert list(folder.documents(tmp_path, every_kind=False, say=said.append)) == ["a.md", "b.srt", "d.key"]
     assert said == ["left out, empty or of another kind: c.sub, e.exe"]
-    assert list(documents.documents(tmp_path, ["."])) == ["a.md", "b.srt", "d.pptx"]
+    assert list(documents.documents(tmp_path, ["."])) == ["a.md", "b.srt", "d.key"]
 
 
 def test_an_extension_is_of_one_format() -> None:

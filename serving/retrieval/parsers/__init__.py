@@ -3,39 +3,72 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from serving.retrieval.parsers.languages import LANGUAGES
+
+OCR_NEEDED = "text in images is recognised where the group `ocr` is installed: `make ocr`"
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentFormat:
     """How files of a format are called, how their content is recognised, and what reads them.
 
-    `parser` is a function, as `module:function`; it is given text, or bytes where the format is `binary`. Files with
-    one of `extensions` are taken out of a folder of documents; those with one of `further_extensions` are read where
-    they are uploaded or named themselves. `magic` is what a file begins with, `part` an entry of a zip archive that
-    only such files have; a format with neither is text.
+    `parser` is a function, as `module:function`; it is given text, or bytes where the format is `binary`, and the
+    file's name. Files with one of `extensions` are taken out of a folder of documents; those with one of
+    `further_extensions` are read where they are uploaded or named themselves. `magic` is what a file begins with,
+    `part` an entry of a zip archive or of an OLE container that only such files have; a format with neither is text,
+    unless its parser decodes.
     """
 
     parser: str
     extensions: tuple[str, ...]
     further_extensions: tuple[str, ...] = ()
-    magic: bytes = b""
+    magic: tuple[bytes, ...] = ()
     part: str = ""
+    container: Literal["zip", "ole"] = "zip"
+    decodes: bool = False
+    """Whether its parser is given the bytes of text, since the text itself says how it is encoded."""
     may_begin_as_page: bool = False
     """Whether a text may begin with the tags of an HTML page."""
+    requires: str = ""
+    """A module that reads it and is not installed everywhere."""
+    requirement: str = ""
+    """What is said where that module is missing."""
 
     @property
     def binary(self) -> bool:
-        return bool(self.magic or self.part)
+        return bool(self.magic or self.part or self.decodes)
 
+
+_HERE = "serving.retrieval.parsers"
 
 FORMATS: dict[str, DocumentFormat] = {
-    "markdown": DocumentFormat(
-        "serving.retrieval.parsers.markdown:parse_markdown", (".md", ".markdown"), may_begin_as_page=True
+    "markdown": DocumentFormat(f"{_HERE}.markdown:parse_markdown", (".md", ".markdown"), may_begin_as_page=True),
+    "text": DocumentFormat(f"{_HERE}.plain:parse_plain", (".txt",), (".text", ".rst", ".log")),
+    "html": DocumentFormat(f"{_HERE}.html:parse_html", (".html", ".htm"), (".xhtml",), may_begin_as_page=True),
+    "pdf": DocumentFormat(f"{_HERE}.pdf:parse_pdf", (".pdf",), magic=(b"%PDF-",)),
+    "docx": DocumentFormat(f"{_HERE}.docx:parse_docx", (".docx",), part="word/document.xml"),
+    "pptx": DocumentFormat(f"{_HERE}.pptx:parse_pptx", (".pptx",), (".pptm",), part="ppt/presentation.xml"),
+    "xlsx": DocumentFormat(f"{_HERE}.xlsx:parse_xlsx", (".xlsx",), (".xlsm",), part="xl/workbook.xml"),
+    "epub": DocumentFormat(f"{_HERE}.epub:parse_epub", (".epub",), part="META-INF/container.xml"),
+    "eml": DocumentFormat(f"{_HERE}.mail:parse_eml", (".eml",), decodes=True),
+    "msg": DocumentFormat(f"{_HERE}.mail:parse_msg", (".msg",), part="__properties_version1.0", container="ole"),
+    "csv": DocumentFormat(f"{_HERE}.csv:parse_csv", (), (".csv", ".tsv")),
+    "json": DocumentFormat(f"{_HERE}.json:parse_json", (), (".json",)),
+    "jsonl": DocumentFormat(f"{_HERE}.json:parse_jsonl", (), (".jsonl", ".ndjson")),
+    "image": DocumentFormat(
+        f"{_HERE}.ocr:parse_image",
+        (),
+        (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"),
+        magic=(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"RIFF", b"BM"),
+        requires="rapidocr",
+        requirement=OCR_NEEDED,
     ),
-    "text": DocumentFormat("serving.retrieval.parsers.plain:parse_plain", (".txt",), (".text", ".rst", ".log", ".csv")),
-    "html": DocumentFormat("serving.retrieval.parsers.html:parse_html", (".html", ".htm"), may_begin_as_page=True),
-    "pdf": DocumentFormat("serving.retrieval.parsers.pdf:parse_pdf", (".pdf",), magic=b"%PDF-"),
-    "docx": DocumentFormat("serving.retrieval.parsers.docx:parse_docx", (".docx",), part="word/document.xml"),
+    **{
+        language: DocumentFormat(f"{_HERE}.code:parse_code", (), extensions, may_begin_as_page=True)
+        for language, extensions in LANGUAGES.items()
+    },
 }
 """By the kind of their documents."""
 

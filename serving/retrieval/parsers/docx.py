@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
 
 from docx import Document as open_docx
-from docx.opc.exceptions import OpcError
+from docx.oxml.ns import qn
 from docx.table import Table
 from docx.text.paragraph import Paragraph
 
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
-from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.parsers.table import add_table
 from serving.retrieval.types import Document
 
 
 def parse_docx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
     builder = DocumentBuilder("docx", bounds)
-    try:
-        source = open_docx(io.BytesIO(data))
-        for item in source.iter_inner_content():
-            if isinstance(item, Paragraph):
-                _paragraph(item, builder)
-            else:
-                _table(item, builder)
-        title = source.core_properties.title
-    except (OpcError, SyntaxError, KeyError, ValueError, AttributeError, zipfile.BadZipFile, OSError) as e:
-        if isinstance(e, UnreadableDocument):
-            raise
-        raise UnreadableDocument("damaged", "the DOCX file is damaged") from None
+    source = open_docx(io.BytesIO(data))
+    for item in source.iter_inner_content():
+        if isinstance(item, Paragraph):
+            _paragraph(item, builder)
+        else:
+            _table(item, builder)
+    title = source.core_properties.title
     return builder.build(name, "" if title == "Word Document" else title)
 
 
@@ -45,6 +39,7 @@ def _paragraph(paragraph: Paragraph, builder: DocumentBuilder) -> None:
 
 def _table(table: Table, builder: DocumentBuilder) -> None:
     # `row.cells` is quadratic over merged cells; the XML's own cells are not.
-    for row in table._tbl.tr_lst:
-        cells = (" ".join(p.text for p in cell.p_lst) for cell in row.tc_lst)
-        builder.add(" | ".join(" ".join(cell.split()) for cell in cells))
+    rows = [[" ".join(p.text for p in cell.p_lst) for cell in row.tc_lst] for row in table._tbl.tr_lst]
+    repeated = bool(rows) and table._tbl.tr_lst[0].find(f"{qn('w:trPr')}/{qn('w:tblHeader')}") is not None
+    header = rows.pop(0) if repeated and len(rows) > 1 else None
+    add_table(builder, rows, header=header)

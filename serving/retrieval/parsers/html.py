@@ -9,6 +9,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.parsers.table import add_table
 from serving.retrieval.types import Document
 
 _HIDDEN = "script, style, noscript, template, svg, iframe, object, nav, form, [hidden]"
@@ -19,6 +20,9 @@ _BLOCKS = frozenset(
     header hr html li main ol p pre section summary table tbody tfoot thead tr ul
     """.split()  # noqa: SIM905
 )
+
+_NOT_OF_A_CELL = frozenset("article blockquote dl main ol pre section table ul".split())  # noqa: SIM905
+"""Elements that cells of rows do not hold; a table with one of them lays out a page."""
 
 _TAG = re.compile(r"<(?:!--|(/?)([a-zA-Z][^\s/>]*)([^<>]*))")
 _NEVER_DEEP = frozenset(
@@ -41,17 +45,23 @@ _WALLS = _FOREIGN | frozenset("applet button marquee object select table templat
 
 def parse_html(text: str, name: str, bounds: ChunkBounds) -> Document:
     """Reads `<main>` when there is one; the title is that of `<title>`."""
-    _refuse_deep(text, bounds.elements_deep)
+    builder = DocumentBuilder("html", bounds)
+    title = add_page(builder, text)
+    return builder.build(name, title)
+
+
+def add_page(builder: DocumentBuilder, text: str, page: int | None = None) -> str:
+    """Adds the blocks of a page, and returns its title."""
+    _refuse_deep(text, builder.bounds.elements_deep)
     tree = LexborHTMLParser(text)
     title = tree.css_first("title")
     page_title = title.text() if title else ""
     root = tree.css_first("main") or tree.body
-    builder = DocumentBuilder("html", bounds)
     if root is not None:
         for hidden in root.css(_HIDDEN):
             hidden.decompose()
-        _walk(root, builder)
-    return builder.build(name, page_title)
+        _walk(root, builder, page)
+    return page_title
 
 
 def _refuse_deep(text: str, most: int) -> None:
@@ -95,14 +105,14 @@ def _refuse_deep(text: str, most: int) -> None:
             raise UnreadableDocument("too_complex", f"the elements of the page are nested over {most:,} levels deep")
 
 
-def _walk(root: LexborNode, builder: DocumentBuilder) -> None:
+def _walk(root: LexborNode, builder: DocumentBuilder, page: int | None) -> None:
     """Depth first with a stack of our own: hostile nesting must not exhaust Python's."""
     line: list[str] = []
     pre = 0
 
     def flush() -> None:
         joined = "".join(line)
-        builder.add(joined if pre else " ".join(joined.split()))
+        builder.add(joined if pre else " ".join(joined.split()), page)
         line.clear()
 
     stack: list[tuple[LexborNode, bool]] = [(root, False)]
@@ -113,7 +123,7 @@ def _walk(root: LexborNode, builder: DocumentBuilder) -> None:
             line.append(node.text_content or "")
         elif tag in _HEADINGS:
             flush()
-            builder.heading(node.text(), _HEADINGS[tag])
+            builder.heading(node.text(), _HEADINGS[tag], page)
         elif tag == "br":
             line.append("\n" if pre else " ")
         elif leaving:
@@ -122,6 +132,10 @@ def _walk(root: LexborNode, builder: DocumentBuilder) -> None:
             else:
                 flush()
                 pre -= tag == "pre"
+        elif tag == "table" and (table := _rows(node)) is not None:
+            flush()
+            header, rows = table
+            add_table(builder, rows, header=header, page=page)
         elif not tag.startswith(("-", "!")):
             if tag in _BLOCKS:
                 flush()
@@ -130,3 +144,42 @@ def _walk(root: LexborNode, builder: DocumentBuilder) -> None:
                 stack.append((node, True))
             stack.extend((child, False) for child in reversed(list(node.iter(include_text=True))))
     flush()
+
+
+def _rows(table: LexborNode) -> tuple[list[str] | None, list[list[str]]] | None:
+    """Returns a table's header, if it is marked as one, and its rows; none of a table that lays out a page.
+
+    That is seen at the first element that is no part of a cell's line, so of tables in tables each is looked at once.
+    """
+    rows: list[list[str]] = []
+    header: list[str] | None = None
+    names = True
+    parts: list[str] = []
+    stack: list[tuple[LexborNode, bool]] = [(table, False)]
+    while stack:
+        node, leaving = stack.pop()
+        tag = node.tag or ""
+        if tag == "-text":
+            parts.append(node.text_content or "")
+        elif leaving and tag in ("td", "th"):
+            rows[-1].append("".join(parts))
+            parts.clear()
+        elif leaving:
+            if names and len(rows) == 1 and len(rows[0]) > 1:
+                header = rows.pop()
+        elif tag in _HEADINGS or (node is not table and tag in _NOT_OF_A_CELL):
+            return None
+        elif not tag.startswith(("-", "!")):
+            if tag == "tr":
+                names = header is None
+                rows.append([])
+                stack.append((node, True))
+            elif tag in ("td", "th"):
+                names = names and tag == "th"
+                parts.clear()
+                rows = rows or [[]]
+                stack.append((node, True))
+            elif tag in ("br", "p", "div", "li"):
+                parts.append(" ")
+            stack.extend((child, False) for child in reversed(list(node.iter(include_text=True))))
+    return header, rows

@@ -1,39 +1,113 @@
-"""PDF by pypdf: the text layer, page by page. A scan without a text layer holds no text."""
+"""PDF by PDFium: text with its places, page by page; the text of a page that was scanned is recognised."""
 
 from __future__ import annotations
 
-import io
-import logging
-import re
+import ctypes
+from collections.abc import Iterator
 
-from pypdf import PdfReader
-from pypdf.errors import PyPdfError
+import pypdfium2
+from pypdfium2 import raw
 
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.parsers import OCR_NEEDED, ocr
+from serving.retrieval.parsers.layout import HYPHEN, Piece, add_page
 from serving.retrieval.types import Document
 
-logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # its warnings quote the document
+_GAP = 1.2
+"""Space between two words of one line that sets them apart, as cells or columns are, in heights of a character."""
+_SCAN_PIXELS = 1_800
+"""The longer side of a page whose text is recognised."""
 
 
 def parse_pdf(data: bytes, name: str, bounds: ChunkBounds) -> Document:
-    """Blocks carry their page, counted from 1. A lone line break inside a paragraph stays in it."""
+    """Blocks carry their page, counted from 1. Columns are read one after the other, tables row by row."""
     if b"%%EOF" not in data[-2048:]:
         raise UnreadableDocument("damaged", "the PDF is truncated: its end is missing")
+    builder = DocumentBuilder("pdf", bounds)
+    scanned: list[int] = []
     try:
-        reader = PdfReader(io.BytesIO(data), strict=False)
-        if reader.is_encrypted:
-            raise UnreadableDocument("encrypted", "the PDF is encrypted; remove its password first")
-        if len(reader.pages) > bounds.pages:
-            raise UnreadableDocument("too_large", f"the PDF has over {bounds.pages:,} pages")
-        builder = DocumentBuilder("pdf", bounds)
-        for number, page in enumerate(reader.pages, 1):
-            for paragraph in re.split(r"\n\s*\n", page.extract_text()):
-                builder.add(paragraph, number)
-        title = reader.metadata.title if reader.metadata else None
-    except (UnreadableDocument, MemoryError):
-        raise
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError):
-        # pypdf meets damaged files with whatever its code runs into.
+        with pypdfium2.PdfDocument(data) as document:
+            if len(document) > bounds.pages:
+                raise UnreadableDocument("too_large", f"the PDF has over {bounds.pages:,} pages")
+            for number in range(1, len(document) + 1):
+                page = document[number - 1]
+                pieces = list(_pieces(page))
+                if not pieces and _has_image(page):
+                    scanned.append(number)
+                    if len(scanned) > bounds.scanned_pages:
+                        raise UnreadableDocument(
+                            "too_large", f"the PDF has over {bounds.scanned_pages} scanned pages; split it into parts"
+                        )
+                    pieces = _recognised(page) if ocr.installed() else []
+                add_page(builder, pieces, number)
+                page.close()
+            title = document.get_metadata_value("Title")
+    except pypdfium2.PdfiumError as e:
+        if e.err_code == raw.FPDF_ERR_PASSWORD:
+            raise UnreadableDocument("encrypted", "the PDF is encrypted; remove its password first") from None
         raise UnreadableDocument("damaged", "the PDF is damaged") from None
-    return builder.build(name, "" if title in (None, "untitled", "(anonymous)") else str(title))
+    if scanned and builder.empty and not ocr.installed():
+        raise UnreadableDocument("unsupported", f"the PDF is a scan; {OCR_NEEDED}")
+    return builder.build(name, "" if title in ("untitled", "(anonymous)") else title)
+
+
+def _pieces(page: pypdfium2.PdfPage) -> Iterator[Piece]:
+    """Yields runs of characters of one line; a wide space divides them."""
+    text = page.get_textpage()
+    top = page.get_bbox()[3]
+    characters: list[str] = []
+    box = [0.0, 0.0, 0.0, 0.0]
+    left, below, right, above = (ctypes.c_double() for _ in range(4))
+
+    def piece() -> Iterator[Piece]:
+        joined = "".join(characters).strip()
+        if joined:
+            yield Piece(joined, box[0], top - box[3], box[2], top - box[1])
+        characters.clear()
+
+    for index in range(text.count_chars()):
+        code = raw.FPDFText_GetUnicode(text, index)
+        if code in (0x0A, 0x0D):
+            yield from piece()
+            continue
+        if raw.FPDFText_IsHyphen(text, index) == 1 and code in (0x02, 0xFFFE):
+            characters.append(HYPHEN)
+            continue
+        character = chr(code) if 0x20 <= code < 0x110000 and not 0xD800 <= code < 0xE000 else ""
+        if not character or character == "\ufffe":
+            continue
+        if character.isspace():
+            characters.append(" ")
+            continue
+        raw.FPDFText_GetCharBox(text, index, left, right, below, above)
+        place = [left.value, below.value, right.value, above.value]
+        if characters and _apart(box, place):
+            yield from piece()
+        if characters:
+            box = [min(box[0], place[0]), min(box[1], place[1]), max(box[2], place[2]), max(box[3], place[3])]
+        else:
+            box = place
+        characters.append(character)
+    yield from piece()
+    text.close()
+
+
+def _apart(box: list[float], place: list[float]) -> bool:
+    """Whether a character is not of the line so far, or a wide space stands between them."""
+    height = max(box[3] - box[1], place[3] - place[1], 1.0)
+    middle = (place[1] + place[3]) / 2
+    if not box[1] - height < middle < box[3] + height:
+        return True
+    return place[0] - box[2] > _GAP * height or place[2] < box[0] - height
+
+
+def _has_image(page: pypdfium2.PdfPage) -> bool:
+    return any(True for _ in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE,), max_depth=3))
+
+
+def _recognised(page: pypdfium2.PdfPage) -> list[Piece]:
+    width, height = page.get_size()
+    scale = min(_SCAN_PIXELS / max(width, height, 1.0), 4.0)
+    bitmap = page.render(scale=scale, grayscale=True)
+    return ocr.recognised(bitmap.to_numpy())

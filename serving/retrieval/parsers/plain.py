@@ -10,6 +10,10 @@ from serving.retrieval.types import Document
 
 def parse_plain(text: str, name: str, bounds: ChunkBounds) -> Document:
     builder = DocumentBuilder("text", bounds)
-    for paragraph in re.split(r"\n[ \t\r]*\n", text.replace("\r\n", "\n")):
-        builder.add(paragraph)
+    add_paragraphs(builder, text)
     return builder.build(name)
+
+
+def add_paragraphs(builder: DocumentBuilder, text: str, *, indented: bool = False) -> None:
+    for paragraph in re.split(r"\n[ \t\r]*\n", text.replace("\r\n", "\n")):
+        builder.add(paragraph, indented=indented)

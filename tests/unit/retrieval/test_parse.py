@@ -106,7 +106,7 @@ def test_html() -> None:
         (("One",), "First bold word."),
         (("One",), "Second."),
         (("One", "Two"), "Two"),
-        (("One", "Two"), "a | b |"),
+        (("One", "Two"), "a | b"),
     ]
 
 

@@ -22,6 +22,7 @@ from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
 from serving.retrieval.sandbox import ParserLimits, chunk_isolated, detect_isolated, parse_isolated
 from serving.retrieval.tokens import TOKENIZER, package_file
+from tests.unit.retrieval import samples
 from tests.unit.retrieval.test_parse import docx, encrypted_pdf, pdf
 
 
@@ -134,7 +135,10 @@ def test_the_child_loads_only_what_parsing_needs() -> None:
         ("a.html", b"<title>T</title><h1>One</h1><p>Text &amp; more.</p>"),
         ("a.txt", "Grüße".encode("utf-16")),
         ("a.md", b"# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"),
+        *((f"a.{format}", getattr(samples, format)()) for format in ("xlsx", "pptx", "epub", "eml", "msg")),
+        *(("a.csv", b"a,b\n1,2\n"), ("a.json", b'{"a": 1}'), ("a.py", b"a = 1\n")),
     ],
+    ids=lambda each: each if isinstance(each, str) else "",
 )
 def test_every_parser_works_behind_the_wall(name: str, data: bytes) -> None:
     isolated = parse_isolated(data, name)

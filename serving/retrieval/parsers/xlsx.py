@@ -1,0 +1,80 @@
+"""Workbooks of Excel by calamine: a sheet is a section, a row a block. Values as they were last computed; no macros."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, time
+from pathlib import PurePosixPath
+from typing import Any
+
+from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
+
+from serving.retrieval.builder import ChunkBounds, DocumentBuilder
+from serving.retrieval.errors import UnreadableDocument
+from serving.retrieval.parsers.table import add_table, are_names
+from serving.retrieval.types import Document
+
+
+def parse_xlsx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
+    """Hidden sheets are left out, as what is hidden on a page is."""
+    builder = DocumentBuilder("xlsx", bounds)
+    try:
+        workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
+        shown = [
+            sheet.name
+            for sheet in workbook.sheets_metadata
+            if sheet.visible == SheetVisibleEnum.Visible and sheet.typ == SheetTypeEnum.WorkSheet
+        ]
+        for sheet_name in shown:
+            rows = workbook.get_sheet_by_name(sheet_name).iter_rows()
+            if len(shown) > 1:
+                builder.heading(sheet_name, 1)
+            for header, table in _tables([_text(value) for value in row] for row in rows):
+                add_table(builder, table, header=header)
+    except BaseException as e:  # a panic in Rust is no `Exception`
+        if type(e).__name__ != "PanicException":
+            raise
+        raise UnreadableDocument("damaged", "the workbook is damaged") from None
+    return builder.build(name, PurePosixPath(name).stem)
+
+
+def _tables(rows: Iterable[list[str]]) -> Iterator[tuple[Sequence[str], list[list[str]]]]:
+    """Yields rows with the header of their table.
+
+    A sheet may have lines of text above a table, and several tables: one begins where a row of names fills other
+    columns than the table above.
+    """
+    header: list[str] = []
+    used, blank = True, False
+    for row in rows:
+        filled = [i for i, cell in enumerate(row) if cell]
+        if not filled:
+            blank = True
+            continue
+        other = filled != [i for i, cell in enumerate(header) if cell]
+        if (blank or not header) and other and are_names(row):
+            if not used:
+                yield (), [header]
+            header, used = row, False
+        else:
+            yield (header if len(filled) > 1 else ()), [row]
+            used = used or len(filled) > 1
+        blank = False
+    if not used:
+        yield (), [header]
+
+
+def _text(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).upper()
+        case float() if value.is_integer() and abs(value) < 1e15:
+            return str(int(value))
+        case datetime() if value.time() == time():
+            return value.date().isoformat()
+        case datetime():
+            return value.isoformat(" ")
+        case date() | time():
+            return value.isoformat()
+    return str(value)
