@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,23 +38,28 @@ def table_schema(manifest: CollectionManifest) -> pa.Schema:
     return pa.schema(columns, metadata={MANIFEST: manifest.to_json().encode()})
 
 
-def chunk_rows(
-    tenant: str,
-    file_id: str,
-    file_name: str,
-    chunks: Sequence[Chunk],
-    vectors: Vector,
-    access: Sequence[str] | None,
-    schema: pa.Schema,
-) -> pa.Table:
-    """Returns the chunks of a file with their vectors; `access` are the names that may read them."""
+@dataclass(frozen=True, slots=True)
+class IndexedFile:
+    """A file's chunks with their vectors, of shape (len(chunks), dimensions); `access` are who may read them."""
+
+    tenant: str
+    file_id: str
+    file_name: str
+    chunks: Sequence[Chunk]
+    vectors: Vector
+    access: Sequence[str] | None = None
+
+
+def chunk_rows(file: IndexedFile, schema: pa.Schema) -> pa.Table:
+    """Returns the rows of a file."""
+    chunks, vectors, file_id = file.chunks, file.vectors, file.file_id
     n = len(chunks)
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
     columns = {
         "chunk_id": [f"{file_id}:{c.ordinal}" for c in chunks],
         "file_id": [file_id] * n,
-        "tenant": [tenant] * n,
-        "file_name": [file_name] * n,
+        "tenant": [file.tenant] * n,
+        "file_name": [file.file_name] * n,
         "title": [c.title for c in chunks],
         "heading": [c.heading for c in chunks],
         "body": [c.body for c in chunks],
@@ -61,7 +67,7 @@ def chunk_rows(
         "end": [c.end for c in chunks],
         "ordinal": [c.ordinal for c in chunks],
         "page": [c.page for c in chunks],
-        "access": ["".join(map(access_digest, access or ()))] * n,
+        "access": ["".join(map(access_digest, file.access or ()))] * n,
         "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
     }
     return pa.table(columns, schema=schema)

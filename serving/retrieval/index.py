@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial, wraps
+from functools import partial, reduce, wraps
 from math import isqrt
+from operator import or_
 from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 import lancedb
 import numpy as np
+import pyarrow as pa
 from lancedb.expr import Expr, col, lit
 from lancedb.index import FTS, Bitmap, BTree, IvfSq
 from lancedb.query import (
@@ -30,6 +32,7 @@ from lancedb.table import Table
 from serving.retrieval.chunk_table import (
     ACCESS,
     MANIFEST,
+    IndexedFile,
     Vector,
     access_digest,
     chunk_rows,
@@ -146,7 +149,6 @@ class CollectionIndex:
         found.require(manifest)
         return cls(connect, collection_id, table, found)
 
-    @_explained
     def upsert_file(
         self,
         tenant: str,
@@ -156,20 +158,27 @@ class CollectionIndex:
         vectors: Vector,
         access: Sequence[str] | None = None,
     ) -> None:
-        """Replaces all chunks of a file in one version of the table: readers see the old file or the new.
+        """`upsert_files` of one file."""
+        self.upsert_files([IndexedFile(tenant, file_id, file_name, chunks, vectors, access)])
 
-        `vectors` has the shape (len(chunks), dimensions). Two writers of the same file must be kept apart. A table
-        that is older than access lists gets their column.
+    @_explained
+    def upsert_files(self, files: Sequence[IndexedFile]) -> None:
+        """Replaces all chunks of each file in one version of the table: readers see the old files or the new.
+
+        Two writers of the same file must be kept apart. A table that is older than access lists gets their column.
         """
-        if vectors.shape != (len(chunks), self.manifest.dimensions):
-            raise ValueError("vectors do not match the chunks")
+        for file in files:
+            if file.vectors.shape != (len(file.chunks), self.manifest.dimensions):
+                raise ValueError("vectors do not match the chunks")
         if not self._has_lists():
             with suppress(ValueError):  # another process was faster
                 self._table.add_columns({ACCESS.name: "''"})
-        rows = chunk_rows(tenant, file_id, file_name, chunks, vectors, access, self._table.schema)
+        schema = self._table.schema
+        rows = pa.concat_tables([chunk_rows(file, schema) for file in files])
+        old = reduce(or_, (_of_file(file.tenant, file.file_id) for file in files))
         merge = self._table.merge_insert(["tenant", "chunk_id"])
         merge = merge.when_matched_update_all().when_not_matched_insert_all()
-        merge.when_not_matched_by_source_delete(_of_file(tenant, file_id)).execute(rows)
+        merge.when_not_matched_by_source_delete(old).execute(rows)
 
     @_explained
     def delete_file(self, tenant: str, file_id: str) -> None:

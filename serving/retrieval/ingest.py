@@ -1,17 +1,24 @@
-"""Ingestion as durable jobs: file -> text -> chunks -> vectors -> index, one file at a time."""
+"""Ingestion as durable jobs: file -> text -> chunks -> vectors -> index.
+
+Several files are on their way at once: some are parsed while chunks of others are embedded, in batches across them,
+and those that are ready go into an index together.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.retrieval.batches import EMBED_AT_ONCE, CommitBatches, EmbeddingBatches
 from serving.retrieval.chunk import ChunkSettings
+from serving.retrieval.chunk_table import IndexedFile
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound, UnreadableDocument
 from serving.retrieval.index import CollectionIndex
@@ -29,11 +36,17 @@ from serving.store.vector_store import DROP_INDEX, INGEST, OPTIMIZE, PURGE_INDEX
 from serving.store.vector_stores import VectorStores
 from serving.telemetry import metrics
 
-READ_AT_ONCE = 2
-"""Documents that are read: the worker's one, and one that was cancelled and is being ended."""
+FILES_AT_ONCE = 8
+"""Files on their way: enough that small ones fill a batch while others are parsed."""
 
-EMBED_AT_ONCE = 64
-"""Chunks embedded between two reports of progress."""
+READ_AT_ONCE = 2
+"""Documents that are parsed at once, each by a child of its own."""
+
+CHANGED_AT_ONCE = 4
+"""Indexes that are changed at once."""
+
+LARGE = 1_000_000
+"""Bytes of a file of which one is on its way at a time: its chunks and vectors may take a hundred times as much."""
 
 
 class Ingestion:
@@ -56,6 +69,12 @@ class Ingestion:
         self._jobs = jobs
         # Threads of its own: those that searches wait for are never taken by documents.
         self._reading = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
+        self._large = asyncio.Lock()
+        self._batches = EmbeddingBatches(lambda chunks: embedder.embed([chunk.body for chunk in chunks]))
+        self._commits = CommitBatches[tuple[JobContext, IndexedFile]](lambda item: item[0].check(), self._write)
+        self._changing = ThreadPoolExecutor(CHANGED_AT_ONCE, thread_name_prefix="indexes")
+        # One thread of a replica at a time changes an index: its versions are made one after the other.
+        self._locks = [threading.Lock() for _ in range(64)]
         settings = ChunkSettings()
         self._manifest = CollectionManifest(
             embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, PARSER_VERSION
@@ -80,24 +99,26 @@ class Ingestion:
             # Whoever attached it may be of a group that the job does not know.
             file = await self._files.get_any(principal.tenant, file_id)
             attachment = await self._stores.get_any_file(principal.tenant, store_id, file_id)
-            data = await self._blobs.read(principal, file_id)
+            async with self._large if file.bytes > LARGE else nullcontext():
+                data = await self._blobs.read(principal, file_id)
+                chunks = await self._chunked(data, file.filename, attachment.chunking)
+                vectors = await self._vectors(context, chunks)
+                indexed = IndexedFile(principal.tenant, file_id, file.filename, chunks, vectors, attachment.access)
+                await self._commits.commit(store_id, (context, indexed))
         except NotFound:
             raise PermanentError("file_not_found", "the file was deleted meanwhile") from None
-        try:
-            chunks = await self._chunked(data, file.filename, attachment.chunking)
         except UnreadableDocument as e:
             raise PermanentError("unsupported_file", e.message) from None
-        vectors = await self._vectors(context, chunks)
-        await context.check()
-        index = await asyncio.to_thread(lambda: self.open(store_id, create=True))
-        of = principal.tenant, file_id, file.filename
-        await asyncio.to_thread(index.upsert_file, *of, chunks, vectors, attachment.access)
         metrics.chunks.inc(len(chunks))
         await self._jobs.enqueue(
             principal, OPTIMIZE, {"vector_store_id": store_id}, group=(store_id, None), dedupe_key=store_id
         )
         usage = sum(len(c.body.encode()) for c in chunks) + vectors.nbytes
         return {"usage_bytes": usage, "chunks": len(chunks)}
+
+    async def _write(self, store_id: str, files: Sequence[tuple[JobContext, IndexedFile]]) -> None:
+        indexed = [file for _, file in files]
+        await self._change(store_id, lambda index: index.upsert_files(indexed), create=True)
 
     async def _chunked(self, data: bytes, name: str, chunking: dict[str, Any]) -> list[Chunk]:
         """Returns the chunks; a job that is cancelled takes its child with it, or cancelled ones would pile up."""
@@ -119,41 +140,45 @@ class Ingestion:
         return chunk_isolated(data, name, settings, wanted=wanted)
 
     async def _vectors(self, context: JobContext, chunks: list[Chunk]) -> NDArray[np.float32]:
-        parts = []
-        for i in range(0, len(chunks), EMBED_AT_ONCE):
-            texts = [c.body for c in chunks[i : i + EMBED_AT_ONCE]]
-            parts.append(await asyncio.to_thread(self._embedder.embed, texts))
-            await context.progress(min(i + EMBED_AT_ONCE, len(chunks)), len(chunks), "embedding")
-        return np.concatenate(parts) if parts else np.zeros((0, self._embedder.dimensions), np.float32)
+        tenant = context.principal.tenant
+        waiting = [
+            asyncio.ensure_future(self._batches.embed(tenant, chunks[i : i + EMBED_AT_ONCE]))
+            for i in range(0, len(chunks), EMBED_AT_ONCE)
+        ]
+        parts = [np.zeros((0, self._embedder.dimensions), np.float32)]
+        try:
+            for number, part in enumerate(waiting, 1):
+                parts.append(await part)
+                await context.progress(min(number * EMBED_AT_ONCE, len(chunks)), len(chunks), "embedding")
+        finally:
+            for part in waiting:
+                part.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        return np.concatenate(parts)
 
     async def _unindex(self, context: JobContext) -> None:
         store_id, file_id = _target(context.job)
-        try:
-            index = await asyncio.to_thread(self.open, store_id)
-        except CollectionNotFound:
-            return
-        await asyncio.to_thread(index.delete_file, context.principal.tenant, file_id)
+        await self._change(store_id, lambda index: index.delete_file(context.principal.tenant, file_id))
 
     async def _drop(self, context: JobContext) -> None:
-        try:
-            index = await asyncio.to_thread(self.open, context.job.payload["vector_store_id"])
-        except CollectionNotFound:
-            return
-        await asyncio.to_thread(index.drop)
+        await self._change(context.job.payload["vector_store_id"], CollectionIndex.drop)
 
     async def _purge(self, context: JobContext) -> None:
-        try:
-            index = await asyncio.to_thread(self.open, context.job.payload["vector_store_id"])
-        except CollectionNotFound:
-            return
-        await asyncio.to_thread(index.purge)
+        await self._change(context.job.payload["vector_store_id"], CollectionIndex.purge)
 
     async def _optimize(self, context: JobContext) -> None:
-        try:
-            index = await asyncio.to_thread(self.open, context.job.payload["vector_store_id"])
-        except CollectionNotFound:
-            return
-        await asyncio.to_thread(index.optimize)
+        await self._change(context.job.payload["vector_store_id"], CollectionIndex.optimize)
+
+    async def _change(
+        self, store_id: str, change: Callable[[CollectionIndex], object], *, create: bool = False
+    ) -> None:
+        """Changes an index; one that is not there is made or left alone."""
+
+        def changed() -> None:
+            with self._locks[hash(store_id) % len(self._locks)], suppress(CollectionNotFound):
+                change(self.open(store_id, create=create))
+
+        await asyncio.get_running_loop().run_in_executor(self._changing, changed)
 
 
 def _target(job: Job) -> tuple[str, str]:

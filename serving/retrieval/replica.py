@@ -19,7 +19,7 @@ from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.filtering import Filtering
 from serving.retrieval.index import CollectionIndex
-from serving.retrieval.ingest import Ingestion
+from serving.retrieval.ingest import FILES_AT_ONCE, Ingestion
 from serving.retrieval.passage import within
 from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
@@ -79,7 +79,10 @@ class RetrievalReplica:
         erasures = Erasures(self._database, jobs, self._files, self._stores, chain_key(config.key_secret.read()))
         handlers = {**self._ingestion.handlers, **erasures.handlers}
         # Documents never keep an erasure waiting, nor an erasure documents.
-        self._workers = [Worker(jobs, handlers, lane=lane) for lane in ("", ERASURE)]
+        self._workers = [
+            Worker(jobs, handlers, lane="", concurrency=FILES_AT_ONCE),
+            Worker(jobs, handlers, lane=ERASURE),
+        ]
         self._working: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None

@@ -41,24 +41,30 @@ class DocumentFormat:
         return bool(self.magic or self.part or self.decodes)
 
 
-_HERE = "serving.retrieval.parsers"
-
 FORMATS: dict[str, DocumentFormat] = {
-    "markdown": DocumentFormat(f"{_HERE}.markdown:parse_markdown", (".md", ".markdown"), may_begin_as_page=True),
-    "text": DocumentFormat(f"{_HERE}.plain:parse_plain", (".txt",), (".text", ".rst", ".log")),
-    "html": DocumentFormat(f"{_HERE}.html:parse_html", (".html", ".htm"), (".xhtml",), may_begin_as_page=True),
-    "pdf": DocumentFormat(f"{_HERE}.pdf:parse_pdf", (".pdf",), magic=(b"%PDF-",)),
-    "docx": DocumentFormat(f"{_HERE}.docx:parse_docx", (".docx",), part="word/document.xml"),
-    "pptx": DocumentFormat(f"{_HERE}.pptx:parse_pptx", (".pptx",), (".pptm",), part="ppt/presentation.xml"),
-    "xlsx": DocumentFormat(f"{_HERE}.xlsx:parse_xlsx", (".xlsx",), (".xlsm",), part="xl/workbook.xml"),
-    "epub": DocumentFormat(f"{_HERE}.epub:parse_epub", (".epub",), part="META-INF/container.xml"),
-    "eml": DocumentFormat(f"{_HERE}.mail:parse_eml", (".eml",), decodes=True),
-    "msg": DocumentFormat(f"{_HERE}.mail:parse_msg", (".msg",), part="__properties_version1.0", container="ole"),
-    "csv": DocumentFormat(f"{_HERE}.csv:parse_csv", (), (".csv", ".tsv")),
-    "json": DocumentFormat(f"{_HERE}.json:parse_json", (), (".json",)),
-    "jsonl": DocumentFormat(f"{_HERE}.json:parse_jsonl", (), (".jsonl", ".ndjson")),
+    "markdown": DocumentFormat(
+        "serving.retrieval.parsers.markdown:parse_markdown", (".md", ".markdown"), may_begin_as_page=True
+    ),
+    "text": DocumentFormat("serving.retrieval.parsers.plain:parse_plain", (".txt",), (".text", ".rst", ".log")),
+    "html": DocumentFormat(
+        "serving.retrieval.parsers.html:parse_html", (".html", ".htm"), (".xhtml",), may_begin_as_page=True
+    ),
+    "pdf": DocumentFormat("serving.retrieval.parsers.pdf:parse_pdf", (".pdf",), magic=(b"%PDF-",)),
+    "docx": DocumentFormat("serving.retrieval.parsers.docx:parse_docx", (".docx",), part="word/document.xml"),
+    "pptx": DocumentFormat(
+        "serving.retrieval.parsers.pptx:parse_pptx", (".pptx",), (".pptm",), part="ppt/presentation.xml"
+    ),
+    "xlsx": DocumentFormat("serving.retrieval.parsers.xlsx:parse_xlsx", (".xlsx",), (".xlsm",), part="xl/workbook.xml"),
+    "epub": DocumentFormat("serving.retrieval.parsers.epub:parse_epub", (".epub",), part="META-INF/container.xml"),
+    "eml": DocumentFormat("serving.retrieval.parsers.mail:parse_eml", (".eml",), decodes=True),
+    "msg": DocumentFormat(
+        "serving.retrieval.parsers.mail:parse_msg", (".msg",), part="__properties_version1.0", container="ole"
+    ),
+    "csv": DocumentFormat("serving.retrieval.parsers.csv:parse_csv", (), (".csv", ".tsv")),
+    "json": DocumentFormat("serving.retrieval.parsers.json:parse_json", (), (".json",)),
+    "jsonl": DocumentFormat("serving.retrieval.parsers.json:parse_jsonl", (), (".jsonl", ".ndjson")),
     "image": DocumentFormat(
-        f"{_HERE}.ocr:parse_image",
+        "serving.retrieval.parsers.ocr:parse_image",
         (),
         (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"),
         magic=(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"RIFF", b"BM"),
@@ -66,7 +72,7 @@ FORMATS: dict[str, DocumentFormat] = {
         requirement=OCR_NEEDED,
     ),
     **{
-        language: DocumentFormat(f"{_HERE}.code:parse_code", (), extensions, may_begin_as_page=True)
+        language: DocumentFormat("serving.retrieval.parsers.code:parse_code", (), extensions, may_begin_as_page=True)
         for language, extensions in LANGUAGES.items()
     },
 }

@@ -186,6 +186,7 @@ OCR = pytest.mark.skipif(importlib.util.find_spec("rapidocr") is None, reason="t
 
 @OCR
 def test_text_in_an_image_and_in_a_scan_is_recognised_behind_the_wall() -> None:
+    """The one test that runs the models, which takes seconds: they, and the drawing of a page, need what is walled."""
     lines = ("The north gate", "was built in 1801.")
     [block] = parse_isolated(samples.image(*lines, format="PDF"), "a.pdf").blocks
     assert (block.text, block.page) == ("\n".join(lines), 1)

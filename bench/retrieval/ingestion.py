@@ -1,0 +1,115 @@
+"""Ingestion beside the bare embedder: chunks per second of both, over the same documents, in turns on one host.
+
+    python -m bench.retrieval.ingestion [--files N] [--rounds N] [FOLDER]
+
+A retrieval replica without Ray takes the documents of a folder (by default docs/) from its store, over SQLite, as it
+does in a stack; the embedder alone is given the chunks of the same documents, all at once, by one thread as in a
+replica. Rounds alternate, so that what else runs on the host weighs on both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+
+from serving.config import SecretRef, ServingConfig, Store
+from serving.core.ids import new_id
+from serving.core.principal import Principal
+from serving.ingest.folder import is_document
+from serving.retrieval.chunk import ChunkSettings
+from serving.retrieval.embed import Embedder
+from serving.retrieval.replica import RetrievalReplica
+from serving.retrieval.sandbox import chunk_isolated
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BENCH = Principal("bench", "bench", "bench")
+
+
+@asynccontextmanager
+async def running_replica(folder: Path) -> AsyncIterator[RetrievalReplica]:
+    """A replica that has begun to work on jobs, over a database and files in a folder."""
+    (folder / "secret").write_text("s" * 40)
+    secret = SecretRef(ref=f"file:{folder / 'secret'}")
+    store = Store(database=f"sqlite:///{folder / 'h.db'}", data=str(folder))
+    replica = RetrievalReplica(ServingConfig(store=store, key_secret=secret, bootstrap_key=secret))
+    await replica.start()
+    try:
+        yield replica
+    finally:
+        tasks = [task for task in (replica._working, replica._housekeeping, replica._watching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await replica._database.close()
+
+
+async def ingest(files: Sequence[tuple[str, bytes]]) -> float:
+    """Returns the seconds from the first attachment to the last file that can be found."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with running_replica(Path(folder)) as replica:
+            ids = []
+            for name, data in files:
+                file_id = new_id("file")
+                blob = await replica._blobs.write(BENCH, file_id, _stream(data), max_bytes=len(data))
+                about = {"filename": name, "purpose": "assistants", "bytes": blob.bytes, "sha256": blob.sha256}
+                await replica._files.create(BENCH, file_id, kind="text", access=None, **about)
+                ids.append(file_id)
+            store = await replica._stores.create(BENCH, name="bench")
+            started = time.perf_counter()
+            for file_id in ids:
+                await replica._stores.attach(BENCH, store.id, file_id)
+            while True:
+                counts = (await replica._stores.get(BENCH, store.id)).file_counts
+                if not counts.in_progress:
+                    break
+                await asyncio.sleep(0.05)
+            took = time.perf_counter() - started
+            if counts.completed != len(files):
+                raise SystemExit(f"{counts.completed} of {len(files)} files were ingested")
+            return took
+
+
+async def _stream(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def documents(folder: Path, count: int) -> list[tuple[str, bytes]]:
+    """The documents of a folder; more are copies with another beginning, since equal chunks may not repeat."""
+    found = [
+        (path.name, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file() and is_document(path)
+    ]
+    repeated = islice(cycle(found), count or len(found))
+    return [(f"{number}-{name}", data) for number, (name, data) in enumerate(repeated)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.retrieval.ingestion")
+    parser.add_argument("folder", nargs="?", type=Path, default=CHECKOUT / "docs")
+    parser.add_argument("--files", type=int, default=0, help="how many documents, repeated or cut off; 0: all, once")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    files = documents(given.folder, given.files)
+    embedder = Embedder()
+    bodies = [chunk.body for name, data in files for chunk in chunk_isolated(data, name, ChunkSettings())]
+    alone, ingested = [], []
+    for number in range(1, given.rounds + 1):
+        started = time.perf_counter()
+        embedder.embed(bodies)
+        alone.append(len(bodies) / (time.perf_counter() - started))
+        ingested.append(len(bodies) / asyncio.run(ingest(files)))
+        print(f"round {number}: embedder {alone[-1]:.1f} chunks/s, ingestion {ingested[-1]:.1f} chunks/s", flush=True)
+    share = median(ingested) / median(alone)
+    print(
+        f"{len(files)} files, {len(bodies)} chunks: {median(ingested):.1f} of {median(alone):.1f} chunks/s, {share:.0%}"
+    )
+
+
+if __name__ == "__main__":
+    main()
