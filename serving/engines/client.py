@@ -71,7 +71,7 @@ class EngineClient:
         with tracing.engine(endpoint.url, path, document):
             beside = endpoint.beside if path in GENERATING else {}
             required = required_calls.needed(endpoint, path, document)
-            sent = required_calls.asked(document) if required else document
+            sent = required_calls.as_schema_request(document) if required else document
             response = await self._send(endpoint, path, {**sent, **beside})
             try:
                 if response.status != 200:

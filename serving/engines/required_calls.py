@@ -34,7 +34,7 @@ def needed(endpoint: Endpoint, path: str, document: dict[str, Any]) -> bool:
     return path == CHAT and endpoint.tokenizer == "llamacpp" and required and bool(document.get("tools"))
 
 
-def asked(document: dict[str, Any]) -> dict[str, Any]:
+def as_schema_request(document: dict[str, Any]) -> dict[str, Any]:
     """Returns what the engine is asked in place of `document`."""
     chosen = document["tool_choice"]
     functions = [tool["function"] for tool in document["tools"]]
@@ -89,7 +89,7 @@ def _moved(schema: Any, to: str) -> Any:
     return moved
 
 
-def called(choice: dict[str, Any], content: str) -> dict[str, Any]:
+def with_tool_call(choice: dict[str, Any], content: str) -> dict[str, Any]:
     """Returns a choice of the engine's, whose message or delta has the call that its `content` is.
 
     Of an answer that was cut the call has the arguments as far as they came; there is none before its name is known.
@@ -133,14 +133,14 @@ class CallResponse:
         body = b""
         while len(body) < MAX_BODY and (piece := await self._engines.readany()):
             body += piece
-        return _streamed(body) if self._stream else _whole(body)
+        return _streamed(body) if self._stream else _complete_body(body)
 
 
-def _whole(body: bytes) -> bytes:
+def _complete_body(body: bytes) -> bytes:
     try:
         document = orjson.loads(body)
         for n, choice in enumerate(document["choices"]):
-            document["choices"][n] = called(choice, choice["message"].get("content") or "")
+            document["choices"][n] = with_tool_call(choice, choice["message"].get("content") or "")
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
         return body  # whoever reads it says what is wrong
     return orjson.dumps(document)
@@ -174,7 +174,7 @@ def _streamed(body: bytes) -> bytes:
         return beside
     frames = b""
     for index, text in sorted(texts.items()):
-        choice = called({"index": index, "finish_reason": ends[index]}, text)
+        choice = with_tool_call({"index": index, "finish_reason": ends[index]}, text)
         message = choice["message"]
         if "tool_calls" in message:
             message["tool_calls"] = [{"index": n, **call} for n, call in enumerate(message["tool_calls"])]

@@ -73,7 +73,7 @@ class Embedder(WordPieces):
         windows: list[str] = []
         of: list[int] = []
         weights: list[int] = []
-        for n, (text, words) in enumerate(zip(texts, self.words(texts), strict=True)):
+        for n, (text, words) in enumerate(zip(texts, self.word_spans(texts), strict=True)):
             for start, end, tokens in _windows(words, self.max_tokens - MARKS) or [(0, len(text), 1)]:
                 windows.append(text[start:end])
                 of.append(n)

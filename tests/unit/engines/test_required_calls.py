@@ -45,7 +45,7 @@ def test_llamacpp_alone_is_held_to_a_call(endpoint: Endpoint, change: dict[str, 
 
 
 def alternatives(document: dict[str, Any]) -> dict[str, Any]:
-    schema = required_calls.asked(document)["response_format"]["json_schema"]["schema"]
+    schema = required_calls.as_schema_request(document)["response_format"]["json_schema"]["schema"]
     parts = {f"#/$defs/{name}": part for name, part in schema["$defs"].items()}
     return {
         call["properties"]["name"]["const"]: parts[call["properties"]["arguments"]["$ref"]] for call in schema["anyOf"]
@@ -61,12 +61,12 @@ def test_the_answer_is_held_to_the_functions_that_may_be_called() -> None:
 
 
 def test_functions_are_told_in_the_first_instructions() -> None:
-    sent = required_calls.asked(ASKED | {"temperature": 0, "response_format": {"type": "text"}, "logprobs": True})
+    sent = required_calls.as_schema_request(ASKED | {"temperature": 0, "response_format": {"type": "text"}, "logprobs": True})
     assert set(sent) == {"model", "messages", "response_format", "temperature"}
     system, user = sent["messages"]
     assert (system["role"], user) == ("system", ASKED["messages"][0])
     assert '"look","description":"Looks."' in system["content"]
-    both = required_calls.asked(ASKED | {"messages": [{"role": "system", "content": "Be brief."}, user]})["messages"]
+    both = required_calls.as_schema_request(ASKED | {"messages": [{"role": "system", "content": "Be brief."}, user]})["messages"]
     assert [m["role"] for m in both] == ["system", "user"]
     assert both[0]["content"] == f"Be brief.\n\n{system['content']}"
 
