@@ -21,7 +21,6 @@ SUITE_S = 800
 NO_REASONING = "the suite asks only models with the names of OpenAI's reasoning models, which are not here"
 NO_COMPACTION = "there is no such route: a POST at what could be a response is a 405, and the suite takes a 404 alone"
 NO_PICTURES = "the model reads text only, so a picture is refused with a 400; the ticker shows that one is passed on"
-NO_CALLS = "the model calls no tools, whatever is asked; the ticker shows how calls are passed on"
 
 NOT_SERVED = {
     "chat-reasoning-summary": NO_REASONING,
@@ -32,8 +31,6 @@ NOT_SERVED = {
 BEYOND_THE_MODEL = {
     "chat-image-input": NO_PICTURES,
     "image-input": NO_PICTURES,
-    "chat-tool-calling": NO_CALLS,
-    "tool-calling": NO_CALLS,
 }
 EXCEPTIONS = {"ticker": NOT_SERVED, "terse": NOT_SERVED | BEYOND_THE_MODEL}
 """By model: an assistant on the embedded engine, which comes to an end, and one that is a script."""
