@@ -87,8 +87,9 @@ DOCS = Assistant(
     description="Answers questions about Headrace from its own documentation.",
     prompt="Use only the excerpts. Answer in one short sentence.",
     knowledge=("docs",),
-    top_k=3,
-    context_tokens=60,
+    unsupported="quote",
+    top_k=4,
+    context_tokens=400,
     temperature=0,
     max_tokens=60,
 )

@@ -25,6 +25,7 @@ from serving.retrieval.embed import Embedder, Vectors
 from serving.retrieval.fuse import DENSE_WEIGHT, fuse
 from serving.retrieval.index import CollectionIndex, Mode
 from serving.retrieval.manifest import CollectionManifest
+from serving.retrieval.vectors import chunk_vectors
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CUTOFF = 10
@@ -64,7 +65,7 @@ def build(data: Cranfield, embedder: Embedder, folder: str) -> CollectionIndex:
         builder = DocumentBuilder("text", ChunkBounds())
         builder.add(document["text"] or document["title"] or "(empty)")
         chunks = chunk(builder.build(document["_id"], document["title"]), embedder, settings)
-        vectors = embedder.embed([c.body for c in chunks])
+        vectors = chunk_vectors(chunks, embedder)
         index.upsert_file("bench", document["_id"], document["_id"], chunks, vectors)
         if position % OPTIMIZE_EVERY == OPTIMIZE_EVERY - 1:
             index.optimize()

@@ -10,7 +10,10 @@ from serving.assistants.memory import facts, summary
 from serving.assistants.strategies import templates
 from serving.config import Assistant
 
-_SETTINGS = {"prompt", "knowledge", "top_k", "context_tokens", "memory", "strategy", "tools", "spotlight"}
+_SETTINGS = {
+    *("prompt", "knowledge", "top_k", "context_tokens"),
+    *("memory", "strategy", "tools", "spotlight", "unsupported"),
+}
 _TEXTS = (
     *(template.text for template in (templates.COT, templates.PAL, templates.REACT)),
     *(

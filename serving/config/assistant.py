@@ -19,6 +19,10 @@ Unstored = Literal["metadata", "none"]
 """What is captured of a request with `store: false`: who asked which model when and what it cost, or nothing."""
 
 
+Unsupported = Literal["mark", "quote", "retry", "refuse"]
+"""What becomes of an answer that documents do not support."""
+
+
 class Assistant(Restrictable):
     """The application layer under one model id: prompt, knowledge and generation defaults.
 
@@ -52,6 +56,18 @@ class Assistant(Restrictable):
         max_length=2000,
         description="the answer when retrieval finds nothing good enough",
     )
+    unsupported: Unsupported = Field(
+        default="mark",
+        description="what becomes of an answer with sentences that no document supports: `mark` lists them beside it, "
+        "`quote` answers with the passages of the documents themselves, `retry` asks the model again and `refuse` "
+        "answers with `refusal`",
+    )
+    small_talk: str = Field(
+        default="Happy to help! Ask me a question, and I answer it from the documents that I can read.",
+        max_length=2000,
+        description="the answer to greetings, thanks and questions about the assistant itself, where it has knowledge; "
+        "empty: documents are searched for these too",
+    )
     guardrails: Guardrails | None = Field(default=None, description="instead of the stack's guardrails")
     instructions: Instructions | None = Field(default=None, description="instead of the stack's instructions")
     spotlight: Literal["none", "delimit", "datamark"] = Field(
@@ -59,6 +75,12 @@ class Assistant(Restrictable):
         description="how retrieved text and what tools say are set apart from instructions: between random marks, or "
         "with a random mark between all words, which takes twice the tokens",
     )
+
+    @model_validator(mode="after")
+    def _has_what_supports(self) -> Self:
+        if self.unsupported != "mark" and not self.knowledge:
+            raise ValueError(f"unsupported: {self.unsupported} needs knowledge, which supports answers")
+        return self
 
     @model_validator(mode="after")
     def _tools_fit(self) -> Self:

@@ -11,12 +11,13 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from serving.assistants import items
+from serving.assistants import items, transcript
 from serving.assistants.items import Message
 from serving.assistants.memory import window
 from serving.assistants.memory.history import ConversationHistory, History
 from serving.assistants.memory.retriever import MemoryRetriever, PlannedPrompt, RetrievedMemory
 from serving.assistants.memory.window import Turn
+from serving.assistants.small_talk import is_small_talk
 from serving.config import Assistant, Instructions, TokenWindowMemory
 from serving.core.principal import Principal
 from serving.engines.client import EngineClient
@@ -29,6 +30,9 @@ from serving.security.audit import AuditLog
 from serving.store.conversations import Body, Conversations
 from serving.store.errors import NotFound
 from serving.store.responses import Responses
+
+LOOKED_BACK = 3
+"""Newest turns in which the question before is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,20 @@ class ConversationContext:
         self._sources.audit.count("guardrail.block", name, self._caller.tenant)
         message = f"A guardrail blocks what was said before: {name} ({kind}) in the item {id}."
         raise invalid(message, self._param, "content_filter")
+
+    async def asked_before(self) -> str:
+        """Returns what the user asked last in the history, empty where the newest turns hold no question."""
+        with _missing_as_404():
+            async with aclosing(self._history.turns()) as turns:
+                looked_at = 0
+                async for turn in turns:
+                    said = (transcript.text(m).strip() for m in reversed(turn.messages) if m["role"] == "user")
+                    if asked := next((text for text in said if text and not is_small_talk(text)), ""):
+                        return asked
+                    looked_at += 1
+                    if looked_at == LOOKED_BACK:
+                        break
+        return ""
 
     async def count(self, shown: Sequence[Turn] = (), found: RetrievedMemory | None = None) -> None:
         """Fills in `report`; `shown` are the newest turns, and `found` is what memory gave. Raises as `recall`."""

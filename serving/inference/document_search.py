@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.assistants import spotlight
+from serving.assistants.small_talk import is_small_talk
 from serving.assistants.tools.builtin import Search
 from serving.config import Assistant
 from serving.engines.router import Route
 from serving.inference.citations import citation_fields
 from serving.inference.conversation_context import ConversationContext
+from serving.inference.document_answers import DocumentAnswer, question_of, quoted
 from serving.inference.exchange import Exchange
+from serving.inference.supported_answer import SupportPolicy
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import invalid
 from serving.retrieval.client import RetrievalClient
-from serving.retrieval.types import Hit
+from serving.retrieval.quote import quotation as quotation_of
+from serving.retrieval.types import Attribution, Hit
 from serving.telemetry import metrics
 
 
@@ -25,16 +29,23 @@ class DocumentSearch:
     def __init__(self, retrieval: RetrievalClient) -> None:
         self._retrieval = retrieval
 
-    async def search(self, x: Exchange, route: Route, body: ChatRequest, param: str) -> Sequence[Hit] | None:
+    async def search(
+        self, x: Exchange, route: Route, body: ChatRequest, param: str, context: ConversationContext | None
+    ) -> Sequence[Hit] | None:
         """Returns what was found, empty when nothing is good enough, None when the assistant reads nothing."""
         assistant = route.assistant
         if assistant is None or not assistant.knowledge:
             return None
-        question = next((m.text() for m in reversed(body.messages) if m.role == "user"), "").strip()
+        question = question_of(body)
         if not question:
             raise invalid("This assistant needs a user message with text.", param)
         with x.timeline.during("retrieve"):
-            return await self._readable_hits(x, assistant, question)
+            before = _asked_before(body) or (await context.asked_before() if context is not None else "")
+            return await self._readable_hits(x, within_tokens(assistant, body), question, before)
+
+    async def quoted(self, x: Exchange, hits: Sequence[Hit], context: ConversationContext | None) -> DocumentAnswer:
+        """Returns the answer that quotes `hits`."""
+        return await quoted(x, self._retrieval, hits, context)
 
     def tool(self, x: Exchange, route: Route, found: list[Hit]) -> Search:
         """Returns the search that a model itself calls; what it finds is added to `found`."""
@@ -50,18 +61,30 @@ class DocumentSearch:
 
         return search
 
-    async def _readable_hits(self, x: Exchange, assistant: Assistant, question: str) -> Sequence[Hit]:
+    async def _readable_hits(self, x: Exchange, assistant: Assistant, question: str, before: str = "") -> Sequence[Hit]:
         """Returns the chunks that the model may read."""
-        hits = await self._retrieval.context(x.caller, spotlight.budgeted(assistant), question)
+        hits = await self._retrieval.context(x.caller, spotlight.budgeted(assistant), question, before)
         return hits if x.guard is None else await x.guard.hits(hits)
 
+    def policy(self, assistant: Assistant | None, hits: Sequence[Hit] | None) -> SupportPolicy | None:
+        """Returns what becomes of an answer that `hits` do not support, None where it is shown and marked."""
+        if assistant is None or hits is None or assistant.unsupported == "mark":
+            return None
+        return SupportPolicy(self._retrieval, assistant, hits)
+
     def annotator(
-        self, x: Exchange, hits: Sequence[Hit] | None, context: ConversationContext | None, *, slow: bool
+        self,
+        x: Exchange,
+        hits: Sequence[Hit] | None,
+        context: ConversationContext | None,
+        *,
+        slow: bool,
+        assistant: Assistant | None = None,
     ) -> AnswerAnnotator | None:
         """Returns what puts citations and memory's report beside an answer, None when there are none."""
         if hits is None and context is None:
             return None
-        return AnswerAnnotator(self._retrieval, x, hits, context, slow=slow)
+        return AnswerAnnotator(self._retrieval, x, hits, context, slow=slow, assistant=assistant)
 
 
 class AnswerAnnotator:
@@ -75,7 +98,9 @@ class AnswerAnnotator:
         context: ConversationContext | None,
         *,
         slow: bool,
+        assistant: Assistant | None = None,
     ) -> None:
+        self._assistant = assistant
         self._retrieval = retrieval
         self._x = x
         self._hits = hits
@@ -88,7 +113,7 @@ class AnswerAnnotator:
         for index, text in texts.items():
             fields[index] = {}
             if self._hits:
-                found = await self._retrieval.attribute(text, self._hits)
+                found = await self._attribution(text, self._hits)
                 metrics.unsupported.labels(self._x.model).inc(len(found.unsupported))
                 fields[index] = citation_fields(found.citations, found.unsupported, len(self._hits))
             elif self._hits is not None:
@@ -97,11 +122,25 @@ class AnswerAnnotator:
                 fields[index].setdefault("headrace", {})["memory"] = self._context.report
         return fields
 
+    async def _attribution(self, text: str, hits: Sequence[Hit]) -> Attribution:
+        assistant = self._assistant
+        if assistant is not None and assistant.unsupported != "mark":
+            if text == assistant.refusal:
+                return Attribution((), ())
+            if text == (quotation := quotation_of(hits)).text:
+                return quotation.attribution
+        return await self._retrieval.attribute(text, hits)
 
-async def refusal_fields(context: ConversationContext | None) -> dict[str, Any]:
-    """Returns what stands beside an answer when retrieval found nothing to answer from."""
-    fields = citation_fields((), (), 0)
-    if context is not None:
-        await context.count()
-        fields["headrace"]["memory"] = context.report
-    return fields
+
+def within_tokens(assistant: Assistant, body: ChatRequest) -> Assistant:
+    """Returns the assistant with the budget that a caller leaves for quotes, which are the answer itself."""
+    asked = body.max_completion_tokens or body.max_tokens
+    if assistant.unsupported != "quote" or asked is None or asked >= assistant.context_tokens:
+        return assistant
+    return assistant.model_copy(update={"context_tokens": asked})
+
+
+def _asked_before(body: ChatRequest) -> str:
+    """Returns the question before the last one in a request, empty where there is none."""
+    users = [text for m in body.messages if m.role == "user" and (text := m.text().strip())]
+    return next((text for text in reversed(users[:-1]) if not is_small_talk(text)), "")

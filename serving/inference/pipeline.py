@@ -19,7 +19,8 @@ from serving.inference.capture import AnswerRecorder
 from serving.inference.charging import charged
 from serving.inference.chat_job import chat_job
 from serving.inference.conversation_context import ContextSources
-from serving.inference.document_search import DocumentSearch, refusal_fields
+from serving.inference.document_answers import DocumentAnswer, answers_courtesy, courtesy, refusal
+from serving.inference.document_search import DocumentSearch
 from serving.inference.exchange import Exchange
 from serving.inference.fixed_answer import fixed_answer
 from serving.inference.generation import Generator
@@ -28,6 +29,7 @@ from serving.inference.job import GenerationJob, sampling_fields
 from serving.inference.request_forms import Body, ChatForm, Form, ParsedRequest, ResponseForm
 from serving.inference.strategy_choice import choose, searches_by_itself, tools_of
 from serving.inference.strategy_runner import Acting, StrategyRunner
+from serving.inference.supported_answer import SupportedAnswer
 from serving.metering.keeper import Keeper
 from serving.protocol.chat import ChatRequest, CompletionRequest
 from serving.protocol.completions import legacy_logprobs
@@ -37,7 +39,6 @@ from serving.retrieval.types import Hit
 from serving.security.approvals import Approvals
 from serving.security.audit import AuditLog
 from serving.store.used_approvals import UsedApprovals
-from serving.telemetry import metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,10 @@ class Pipeline:
                 )
             async with self._admission.admit():
                 x.timeline.end_of("admit")
+                if answers_courtesy(route, read.asked.chat):
+                    return 0
                 hits = await self._search(x, read)
-                if hits is not None and not hits:
+                if hits is not None and (not hits or _quotes(route)):
                     return 0
                 return await self._generator.count(x, chat_job(read.asked, route, hits))
 
@@ -153,13 +156,29 @@ class Pipeline:
             async with self._admission.admit():
                 x.timeline.end_of("admit")
                 # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
-                hits = None if self._asks_itself(read) else await self._search(x, read)
+                small_talk = read.asked.searches and answers_courtesy(route, read.asked.chat)
+                hits = None if small_talk or self._asks_itself(read) else await self._search(x, read)
                 job = self._job(x, read, hits)
                 x.timeline.end_of("prompt")
-                if hits is not None and not hits:
-                    metrics.retrieval_empty.inc()
-                    return await fixed_answer(x, job, _refusal(route), await refusal_fields(read.asked.context))
-                return await self._generator.run(x, job)
+                said = await self._unasked(x, read, hits, small_talk=small_talk)
+                return await self._generator.run(x, job) if said is None else await fixed_answer(x, job, said)
+
+    async def _unasked(
+        self, x: Exchange, read: _Read, hits: Sequence[Hit] | None, *, small_talk: bool
+    ) -> DocumentAnswer | None:
+        """Returns the answer that no model is asked for, None where one is."""
+        assistant, context = read.route.assistant, read.asked.context
+        if assistant is None:
+            return None
+        if small_talk:
+            return await courtesy(x, assistant, context)
+        if hits is None:
+            return None
+        if not hits:
+            return await refusal(x, assistant, context)
+        if read.strategy is None and assistant.unsupported == "quote":
+            return await self._documents.quoted(x, hits, context)
+        return None
 
     def _resolve(self, x: Exchange, view: CatalogView, name: str) -> Route:
         """Returns what answers the caller for `name`; raises `ApiError`, also for what the caller may not call."""
@@ -193,7 +212,9 @@ class Pipeline:
 
     async def _search(self, x: Exchange, read: _Read) -> Sequence[Hit] | None:
         asked = read.asked
-        return await self._documents.search(x, read.route, asked.chat, asked.param) if asked.searches else None
+        if not asked.searches:
+            return None
+        return await self._documents.search(x, read.route, asked.chat, asked.param, asked.context)
 
     def _job(self, x: Exchange, read: _Read, hits: Sequence[Hit] | None) -> GenerationJob:
         """Returns what an engine is asked, by whom it is answered, and what stands beside it and keeps it."""
@@ -203,15 +224,19 @@ class Pipeline:
         shown = found if searches else hits
         job = replace(
             chat_job(asked, route, hits),
-            annotator=self._documents.annotator(x, shown, asked.context, slow=bool(hits)),
+            annotator=self._documents.annotator(x, shown, asked.context, slow=bool(hits), assistant=route.assistant),
             keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place),
         )
+        policy = self._documents.policy(route.assistant, shown)
         if read.strategy is None:
-            return job
+            if policy is None or not hits:
+                return job
+            solver = SupportedAnswer(self._client, policy)
+            return replace(job, solver=solver, effort=solver.effort(job.document))
         tainted = taint(route, tools_of(route), asked.chat, hits, asked.context)
         acting = Acting(read.view.tools, read.approvals, tainted)
         tool = self._documents.tool(x, route, found) if searches else None
-        runner = StrategyRunner(self._client, self._sandbox, read.strategy, tools_of(route), tool, acting)
+        runner = StrategyRunner(self._client, self._sandbox, read.strategy, tools_of(route), tool, acting, policy)
         memory = runner.leaving_room(job.memory) if job.memory is not None else None
         return replace(job, solver=runner, memory=memory, effort=read.strategy.tokens)
 
@@ -233,8 +258,6 @@ class Pipeline:
         )
 
 
-def _refusal(route: Route) -> str:
-    """Returns what an assistant says when retrieval finds nothing."""
-    if route.assistant is None:
-        raise AssertionError("only assistants retrieve")
-    return route.assistant.refusal
+def _quotes(route: Route) -> bool:
+    """Whether the assistant answers with quotes of its documents."""
+    return route.assistant is not None and route.assistant.unsupported == "quote"

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from serving.assistants import prompt
 from serving.config import Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.router import Route
+from serving.inference.document_answers import check_fields
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import invalid
 
@@ -25,6 +26,8 @@ def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = N
     if body.approvals and not isinstance(strategy, React | ReactCotSc):
         raise invalid(f"approvals is for strategies that call tools, which {strategy.kind} does not.", "approvals")
     if isinstance(strategy, Direct):
+        if route.assistant is not None and route.assistant.unsupported != "mark":
+            check_fields(route.assistant, body, fields)
         return None
     if isinstance(strategy, React | ReactCotSc) and not tools_of(route):
         raise invalid(f"This assistant has no tools, which {strategy.kind} needs.", "strategy")

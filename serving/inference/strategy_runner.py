@@ -30,6 +30,7 @@ from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecor
 from serving.inference.relay import Relay
 from serving.inference.steps import step_fields
 from serving.inference.steps import step_text as in_words
+from serving.inference.supported_answer import SupportPolicy
 from serving.protocol import choices
 from serving.protocol.errors import invalid, too_many, unavailable
 from serving.telemetry import metrics, tracing
@@ -94,7 +95,9 @@ class StrategyRunner:
         names: tuple[str, ...],
         search: Search | None,
         acting: Acting,
+        policy: SupportPolicy | None = None,
     ) -> None:
+        self._policy = policy
         self._client = client
         self._sandbox = sandbox
         self._strategy = strategy
@@ -182,6 +185,9 @@ class StrategyRunner:
             reason = "content_filter" if checked.blocked else answer.finish_reason
             answer = replace(answer, text=checked.text, finish_reason=reason)
         x.timeline.end_of("reason")
+        judged = self._policy if answer.finish_reason != "content_filter" and not answer.pending else None
+        if judged is not None and not await judged.holds(x, answer.text):
+            answer = replace(answer, text=await judged.instead(x), finish_reason="stop")
         made = " ".join(step.kind for step in work.steps)
         log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)
         usage = _usage(work)

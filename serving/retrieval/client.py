@@ -39,11 +39,12 @@ class RetrievalClient:
         """Takes in who may be told of which collection."""
         self._access = {collection.name: collection.access for collection in catalog.collections or ()}
 
-    async def context(self, principal: Principal, assistant: Assistant, question: str) -> list[Hit]:
+    async def context(self, principal: Principal, assistant: Assistant, question: str, before: str = "") -> list[Hit]:
         """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
 
-        Of the question its first `MAX_QUESTION` characters count. Collections that the principal may not be told of
-        are not searched. Raises `CollectionNotFound` when one of the others is not there.
+        `before` is what the user said before the question, of which the first `MAX_QUESTION` characters count.
+        Collections that the principal may not be told of are not searched. Raises `CollectionNotFound` when one of the
+        others is not there.
         """
         access = self._access
         who = principal.tenant, principal.user, principal.groups
@@ -55,7 +56,7 @@ class RetrievalClient:
             assistant = assistant.model_copy(update={"knowledge": told})
         question = question[:MAX_QUESTION]
         with tracing.span("retrieval", {"gen_ai.operation.name": "retrieval"}) as span:
-            hits: list[Hit] = await self._call("context", principal, assistant, question, granted)
+            hits: list[Hit] = await self._call("context", principal, assistant, question, granted, before)
             if span is not None:
                 span.set({"headrace.retrieval.chunks": len(hits)})
                 span.content("gen_ai.retrieval.query.text", question)

@@ -26,6 +26,7 @@ from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.parse import PARSER_VERSION
 from serving.retrieval.sandbox import chunk_isolated
 from serving.retrieval.types import Chunk
+from serving.retrieval.vectors import chunk_vectors
 from serving.store.errors import NotFound
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.jobs.counted import counted
@@ -70,7 +71,7 @@ class Ingestion:
         # Threads of its own: those that searches wait for are never taken by documents.
         self._reading = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
         self._large = asyncio.Lock()
-        self._batches = EmbeddingBatches(lambda chunks: embedder.embed([chunk.body for chunk in chunks]))
+        self._batches = EmbeddingBatches(lambda chunks: chunk_vectors(chunks, embedder))
         self._commits = CommitBatches[tuple[JobContext, IndexedFile]](lambda item: item[0].check(), self._write)
         self._changing = ThreadPoolExecutor(CHANGED_AT_ONCE, thread_name_prefix="indexes")
         # One thread of a replica at a time changes an index: its versions are made one after the other.

@@ -18,9 +18,11 @@ from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.filtering import Filtering
+from serving.retrieval.fuse import DEPTH, fuse_follow_up
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.ingest import FILES_AT_ONCE, Ingestion
 from serving.retrieval.passage import within
+from serving.retrieval.quote import passages
 from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Attribution, Hit
 from serving.security.erasure import Erasures
@@ -49,6 +51,9 @@ log = logging.getLogger("headrace.retrieval")
 HOUSEKEEPING_S = 3600.0
 KEEP_JOBS_S = 7 * 86_400.0
 """How long ended jobs can be looked up."""
+
+EARLIER = 1_000
+"""Characters of the message before a question that are searched for with it: those that it ends with."""
 
 NAMES_TTL_S = 2.0
 """How long the vector store behind a knowledge name is remembered."""
@@ -134,25 +139,37 @@ class RetrievalReplica:
         return True
 
     async def context(
-        self, principal: Principal, assistant: Assistant, question: str, granted: Collection[str] = ()
+        self,
+        principal: Principal,
+        assistant: Assistant,
+        question: str,
+        granted: Collection[str] = (),
+        before: str = "",
     ) -> list[Hit]:
         """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
 
         Collections are the stack's own tenant's. What is in those that are `granted` to the principal is found as the
-        stack's own user finds it; in the others, users of other tenants find what has no list.
+        stack's own user finds it; in the others, users of other tenants find what has no list. A question with a
+        message `before` it is searched for alone and behind that message.
         """
         stores = [(await self._store_named(name), name in granted) for name in assistant.knowledge]
         stack = Principal(STACK, ADMIN, principal.key_id)
         if principal.tenant != STACK:
             principal = Principal(STACK, user="", key_id=principal.key_id)
-        vector = (await asyncio.to_thread(self._embedder.embed, [question]))[0]
-        found = await asyncio.gather(
-            *(
-                self._search(stack if allowed else principal, store, question, vector, assistant.top_k)
-                for store, allowed in stores
-            )
+        texts = [question, f"{before[-EARLIER:]}\n{question}"] if before else [question]
+        vectors = await asyncio.to_thread(self._embedder.embed, texts)
+        count = DEPTH if before else assistant.top_k
+        searches = [
+            self._search(stack if allowed else principal, store, text, vector, count)
+            for text, vector in zip(texts, vectors, strict=True)
+            for store, allowed in stores
+        ]
+        found = await asyncio.gather(*searches)
+        alone, joined = (
+            [hit for hits in part for hit in hits] for part in (found[: len(stores)], found[len(stores) :])
         )
-        hits = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[: assistant.top_k]
+        hits = fuse_follow_up(alone, joined) if before else sorted(alone, key=lambda hit: -hit.score)
+        hits = hits[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
         return await asyncio.to_thread(for_prompt, question, hits, assistant, self._embedder)
 
@@ -230,4 +247,6 @@ def for_prompt(question: str, hits: Sequence[Hit], assistant: Assistant, embedde
     """
     if not good_enough(question, hits):
         return []
+    if assistant.unsupported == "quote":
+        return passages(assistant.context_tokens, hits, question, embedder)
     return within(assistant.context_tokens, hits, question, embedder)

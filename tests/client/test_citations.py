@@ -1,7 +1,7 @@
-"""What the shipped assistant cites is right: the question set about this documentation, asked over HTTP.
+"""What the shipped assistant answers is right: questions about this documentation, asked over HTTP.
 
-A citation counts as right when its quote comes from a file that answers the question, or holds the answer itself.
-Whether the quote supports the very words of the answer is not judged here: tests/unit/retrieval/test_cite.py does.
+It quotes passages, each with a citation. An answer counts as right when one of them comes from a file that answers the
+question, or holds the answer itself. bench/retrieval/answers.py asks questions that nothing was tuned on.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 
 QUESTIONS = Path(__file__).with_name("questions.jsonl")
-PRECISION = 0.9
-"""Below the goal of 0.95, which the bench shows: of some 28 citations one more wrong one is no failure of the code."""
-CITED = 0.4
-"""Least share of on-topic questions whose answer is cited. SmolLM2-135M reaches 0.5 (bench/retrieval/citations.py)."""
+RIGHT = 0.9
+"""Least share of the questions that are answered rightly: 55 of 56 are."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,11 @@ SOME = (
 """Questions whose pages each stack of the tests knows (`tests.stacks.stack.PAGES`)."""
 
 
-def test_some_citations_are_right(ask):
+def test_some_questions_are_answered_rightly(ask):
     asked = [ask(q) for q in questions(on_topic=True) if q["question"] in SOME]
     assert len(asked) == len(SOME)
-    found = [(a, c) for a in asked for c in a.citations]
-    assert [(a.question["question"], a.answer, c["quote"]) for a, c in found if not a.right(c)] == []
-    assert len({a.question["question"] for a, _ in found}) >= CITED * len(SOME)
+    assert [(a.question["question"], a.answer) for a in asked if not any(map(a.right, a.citations))] == []
+    assert all(c["support"] == 1 for a in asked for c in a.citations)
 
 
 def test_what_no_document_holds_is_refused(ask):
@@ -76,14 +73,10 @@ def test_what_no_document_holds_is_refused(ask):
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("documentation")
-def test_citations_are_right(ask):
-    """All questions, since a wrong citation among the ten of a smaller sample would say little about the precision."""
+def test_questions_are_answered_rightly(ask):
     asked = [ask(q) for q in questions(on_topic=True)]
-    found = [(a, c) for a in asked for c in a.citations]
-    wrong = [(a.question["question"], a.answer, c["quote"]) for a, c in found if not a.right(c)]
-    missing = [a.question["question"] for a in asked if not a.citations]
-    assert len(missing) <= (1 - CITED) * len(asked), missing
-    assert len(wrong) <= (1 - PRECISION) * len(found), wrong
+    wrong = [(a.question["question"], a.answer) for a in asked if not any(map(a.right, a.citations))]
+    assert len(wrong) <= (1 - RIGHT) * len(asked), wrong
 
 
 @pytest.mark.soak

@@ -61,12 +61,16 @@ def test_the_answer_is_held_to_the_functions_that_may_be_called() -> None:
 
 
 def test_functions_are_told_in_the_first_instructions() -> None:
-    sent = required_calls.as_schema_request(ASKED | {"temperature": 0, "response_format": {"type": "text"}, "logprobs": True})
+    sent = required_calls.as_schema_request(
+        ASKED | {"temperature": 0, "response_format": {"type": "text"}, "logprobs": True}
+    )
     assert set(sent) == {"model", "messages", "response_format", "temperature"}
     system, user = sent["messages"]
     assert (system["role"], user) == ("system", ASKED["messages"][0])
     assert '"look","description":"Looks."' in system["content"]
-    both = required_calls.as_schema_request(ASKED | {"messages": [{"role": "system", "content": "Be brief."}, user]})["messages"]
+    both = required_calls.as_schema_request(ASKED | {"messages": [{"role": "system", "content": "Be brief."}, user]})[
+        "messages"
+    ]
     assert [m["role"] for m in both] == ["system", "user"]
     assert both[0]["content"] == f"Be brief.\n\n{system['content']}"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.retrieval.fuse import fuse
+from serving.retrieval.fuse import FOLLOW_UP_WEIGHT, fuse, fuse_follow_up
+from serving.retrieval.types import Hit
 
 KEYS = st.sampled_from("abcdef")
 
@@ -26,3 +27,17 @@ def test_both_legs_count() -> None:
 
 def test_a_query_that_nothing_resembles_scores_low() -> None:
     assert max(fuse({"a": 30.0}, {"a": 0.1}).values()) <= 0.1
+
+
+def hit(id: str, score: float) -> Hit:
+    return Hit(id, "f", "f.md", "", "", id, 0, 1, None, score, score, 0.0)
+
+
+def test_a_follow_up_finds_what_is_good_alone_and_behind_the_message_before() -> None:
+    alone, joined = [hit("new", 0.9), hit("both", 0.6), hit("rest", 0.1)], [hit("old", 0.8), hit("both", 0.7)]
+    fused = fuse_follow_up(alone, joined)
+    assert [h.chunk_id for h in fused] == ["new", "both", "old", "rest"]
+    scores = {h.chunk_id: h.score for h in fused}
+    assert scores["both"] == (1 - FOLLOW_UP_WEIGHT) * 0.6 + FOLLOW_UP_WEIGHT * 0.7
+    assert scores["old"] == (1 - FOLLOW_UP_WEIGHT) * 0.1 + FOLLOW_UP_WEIGHT * 0.8  # as if it were the last alone
+    assert fuse_follow_up([], []) == []

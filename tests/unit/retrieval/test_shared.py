@@ -118,7 +118,7 @@ class Told:
         self.restricted: set[str] = set()
 
     async def remote(
-        self, method: str, who: Principal, assistant: Assistant, question: str, granted: tuple[str, ...]
+        self, method: str, who: Principal, assistant: Assistant, question: str, granted: tuple[str, ...], before: str
     ) -> Any:
         assert set(granted) == {"law"} & set(assistant.knowledge) & self.restricted
         return list(assistant.knowledge)

@@ -1,0 +1,211 @@
+"""The default assistant's answers to questions about this documentation, without Ray or HTTP.
+
+    python -m bench retrieval answers [--half tuning|held-out] [--show]
+
+The assistant `docs` of Pulumi.local.yaml reads README.md and docs/ through the library's own parser, chunker, embedder
+and index, and quotes them. questions.jsonl has the questions; each belongs to a half, by the page that answers it.
+Settings are chosen on the tuning half alone. Of the held-out half nothing but the figures is printed, so that nobody
+comes to know its questions one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import yaml
+
+from serving.assistants.small_talk import is_small_talk
+from serving.config import Assistant
+from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.embed import Embedder
+from serving.retrieval.fuse import DEPTH, fuse_follow_up
+from serving.retrieval.index import CollectionIndex
+from serving.retrieval.manifest import CollectionManifest
+from serving.retrieval.parse import parse
+from serving.retrieval.quote import quotation
+from serving.retrieval.replica import for_prompt
+from serving.retrieval.types import Attribution, Hit
+from serving.retrieval.vectors import chunk_vectors
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+QUESTIONS = Path(__file__).with_name("questions.jsonl")
+TENANT = "bench"
+SMALL_TALK, UNANSWERABLE = "small talk", "unanswerable"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, asked after those `before` it; `pages` answer it, and a right answer holds one of `answers`."""
+
+    kind: str
+    half: str
+    question: str
+    before: tuple[str, ...]
+    pages: tuple[str, ...]
+    answers: tuple[str, ...]
+
+    @classmethod
+    def load(cls) -> list[Self]:
+        documents = map(json.loads, QUESTIONS.read_text(encoding="utf-8").splitlines())
+        return [cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}) for d in documents]
+
+    def answered_by(self, text: str) -> bool:
+        return any(plain(answer) in plain(text) for answer in self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the assistant says; `found` are the best passages of the search, however bad."""
+
+    question: Question
+    text: str
+    attribution: Attribution
+    found: tuple[Hit, ...]
+    courteous: bool = False
+
+    @property
+    def refused(self) -> bool:
+        return not self.courteous and not self.attribution.citations
+
+    @property
+    def right(self) -> bool:
+        return any(self.question.answered_by(citation.quote) for citation in self.attribution.citations)
+
+    def page_within(self, first: int) -> bool:
+        return any(hit.file_name in self.question.pages for hit in self.found[:first])
+
+    def answer_within(self, first: int) -> bool:
+        return any(self.question.answered_by(hit.text) for hit in self.found[:first])
+
+
+class Documentation:
+    """An index of the documentation, and the assistant that answers from it."""
+
+    def __init__(self, folder: str, assistant: Assistant, root: Path = CHECKOUT) -> None:
+        self.embedder = Embedder()
+        self.assistant = assistant
+        settings = ChunkSettings()
+        manifest = CollectionManifest(
+            self.embedder.id, self.embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench"
+        )
+        self._index = CollectionIndex.open(folder, "docs", manifest, create=True)
+        for name in pages(root):
+            chunks = chunk(parse((root / name).read_bytes(), name), self.embedder, settings)
+            vectors = chunk_vectors(chunks, self.embedder)
+            self._index.upsert_file(TENANT, name.replace("/", "-"), name, chunks, vectors)
+        self._index.optimize()
+
+    def search(self, question: str, before: str = "", count: int = 10) -> list[Hit]:
+        """Returns the chunks that the retrieval replica would find."""
+        alone = self._search(question, DEPTH if before else count)
+        return fuse_follow_up(alone, self._search(f"{before}\n{question}", DEPTH))[:count] if before else alone
+
+    def ask(self, question: Question) -> Answer:
+        """Returns what the gateway would answer."""
+        if is_small_talk(question.question):
+            return Answer(question, self.assistant.small_talk, Attribution((), ()), (), courteous=True)
+        found = self.search(question.question, question.before[-1] if question.before else "")
+        hits = for_prompt(question.question, found[: self.assistant.top_k], self.assistant, self.embedder)
+        if not hits:
+            return Answer(question, self.assistant.refusal, Attribution((), ()), tuple(found))
+        said = quotation(hits)
+        return Answer(question, said.text, said.attribution, tuple(found))
+
+    def _search(self, text: str, count: int) -> list[Hit]:
+        return self._index.search(TENANT, text, self.embedder.embed([text])[0], count)
+
+
+def plain(text: str) -> str:
+    """Returns a text without what Markdown marks code and stress with, and with single spaces."""
+    return " ".join(text.replace("`", "").replace("**", "").split())
+
+
+def pages(root: Path = CHECKOUT) -> Iterator[str]:
+    """Yields the documents that the assistant reads."""
+    yield "README.md"
+    yield from sorted(str(path.relative_to(root)) for path in (root / "docs").rglob("*.md"))
+
+
+def default_assistant() -> Assistant:
+    """Returns the assistant of Pulumi.local.yaml."""
+    config = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text(encoding="utf-8"))["config"]
+    return Assistant(**config["headrace:assistants"][0])
+
+
+def unsupported(answer: Answer, texts: dict[str, str]) -> int:
+    """Returns how many quotes of an answer stand on no page word for word."""
+    return sum(plain(c.quote) not in texts[c.file_name] for c in answer.attribution.citations)
+
+
+def report(answers: Sequence[Answer]) -> str:
+    """Returns the figures as tables in Markdown."""
+    embedded = {name: plain(parse((CHECKOUT / name).read_bytes(), name).text) for name in pages()}
+    lines = [
+        "| kind | questions | page first | page in three | answer first | answer in three | answered rightly "
+        "| refused by mistake |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    asked = [a for a in answers if a.question.pages]
+    kinds = list(dict.fromkeys(a.question.kind for a in asked))
+    for kind, some in [(k, [a for a in asked if a.question.kind == k]) for k in kinds] + [("all", asked)]:
+        figures = (
+            sum(a.page_within(1) for a in some),
+            sum(a.page_within(3) for a in some),
+            sum(a.answer_within(1) for a in some),
+            sum(a.answer_within(3) for a in some),
+            sum(a.right for a in some),
+            sum(a.refused for a in some),
+        )
+        lines.append(f"| {kind} | {len(some)} | " + " | ".join(map(str, figures)) + " |")
+    talk = [a for a in answers if a.question.kind == SMALL_TALK]
+    off = [a for a in answers if a.question.kind == UNANSWERABLE]
+    lines += [
+        "",
+        f"- small talk answered kindly: {sum(a.courteous for a in talk)} of {len(talk)}",
+        f"- questions taken for small talk: {sum(a.courteous for a in [*asked, *off])} of {len(asked) + len(off)}",
+        f"- unanswerable questions answered: {sum(not a.refused and not a.courteous for a in off)} of {len(off)}",
+        f"- quotes that stand on no page: {sum(unsupported(a, embedded) for a in answers)} of "
+        f"{sum(len(a.attribution.citations) for a in answers)}",
+    ]
+    return "\n".join(lines)
+
+
+def shown(answer: Answer) -> str:
+    """Returns a question with its answer, for people."""
+    good = answer.courteous if answer.question.kind == SMALL_TALK else answer.right
+    if answer.question.kind == UNANSWERABLE:
+        good = answer.refused
+    mark = "right" if good else "refused" if answer.refused else "wrong"
+    before = f"{answer.question.before[-1]} / " if answer.question.before else ""
+    return f"[{mark}] {answer.question.kind}: {before}{answer.question.question}\n{answer.text}\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--half", choices=("tuning", "held-out"), default="held-out")
+    parser.add_argument("--show", action="store_true", help="also print every answer of the tuning half")
+    arguments = parser.parse_args()
+    if arguments.show and arguments.half != "tuning":
+        parser.error("answers of the held-out half are not shown: nothing may be chosen by them")
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        documentation = Documentation(folder, default_assistant())
+        indexed = time.perf_counter()
+        answers = [documentation.ask(q) for q in Question.load() if q.half == arguments.half]
+        answered = time.perf_counter()
+    for answer in answers if arguments.show else ():
+        print(shown(answer))
+    print(f"{len(answers)} questions of the {arguments.half} half, {answered - indexed:.0f} s after")
+    print(f"{indexed - began:.0f} s of indexing\n")
+    print(report(answers))
+
+
+if __name__ == "__main__":
+    main()

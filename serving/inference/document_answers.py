@@ -1,0 +1,102 @@
+"""Answers to an assistant's callers that no model is asked for: courtesies, quotes of documents, and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serving.assistants.small_talk import is_small_talk
+from serving.config import Assistant
+from serving.engines.router import Route
+from serving.inference.citations import citation_fields
+from serving.inference.conversation_context import ConversationContext
+from serving.inference.exchange import Exchange
+from serving.protocol.chat import ChatRequest
+from serving.protocol.errors import invalid
+from serving.retrieval.client import RetrievalClient
+from serving.retrieval.quote import quotation
+from serving.retrieval.types import Attribution, Hit
+from serving.telemetry import metrics
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentAnswer:
+    """A whole answer: its text, the fields beside it and how it ended."""
+
+    text: str
+    fields: dict[str, Any]
+    finish_reason: str = "stop"
+
+
+def question_of(body: ChatRequest) -> str:
+    """Returns what the user said last, empty where that is no text."""
+    return next((m.text() for m in reversed(body.messages) if m.role == "user"), "").strip()
+
+
+def answers_courtesy(route: Route, body: ChatRequest) -> bool:
+    """Whether what the user said last is small talk, which the assistant answers as such."""
+    assistant = route.assistant
+    return (
+        assistant is not None
+        and bool(assistant.knowledge and assistant.small_talk)
+        and is_small_talk(question_of(body))
+    )
+
+
+def check_fields(assistant: Assistant, body: ChatRequest, fields: Mapping[str, str]) -> None:
+    """Raises `ApiError` for what cannot be asked of answers that are checked before the caller sees them.
+
+    `fields` are those of the caller's request that are called something else in a chat.
+    """
+    for name, given in (
+        ("n", (body.n or 1) > 1),
+        ("tools", body.tools),
+        ("logprobs", body.logprobs),
+        ("response_format", body.response_format is not None and body.response_format.type != "text"),
+    ):
+        if given:
+            name = fields.get(name, name)
+            kind = assistant.unsupported
+            raise invalid(f"{name} is for assistants with unsupported: mark; this one has unsupported: {kind}.", name)
+
+
+async def courtesy(x: Exchange, assistant: Assistant, context: ConversationContext | None) -> DocumentAnswer:
+    """Returns the assistant's answer to small talk."""
+    return DocumentAnswer(assistant.small_talk, await _fields(x, Attribution((), ()), 0, context))
+
+
+async def refusal(x: Exchange, assistant: Assistant, context: ConversationContext | None) -> DocumentAnswer:
+    """Returns what an assistant says when retrieval finds nothing to answer from."""
+    metrics.retrieval_empty.inc()
+    return DocumentAnswer(assistant.refusal, await _fields(x, Attribution((), ()), 0, context))
+
+
+async def quoted(
+    x: Exchange, retrieval: RetrievalClient, hits: Sequence[Hit], context: ConversationContext | None
+) -> DocumentAnswer:
+    """Returns the answer that quotes `hits`, after its output checks: what these change is cited anew."""
+    answer = quotation(hits)
+    text, found, reason = answer.text, answer.attribution, "stop"
+    if x.guard is not None and x.guard.output:
+        with x.timeline.during("guard"):
+            checked = await x.guard.check(text, "output", "choices[0].content")
+        reason = "content_filter" if checked.blocked else reason
+        if checked.text != text:
+            text = checked.text
+            with x.timeline.during("cite"):
+                found = await retrieval.attribute(text, hits)
+    return DocumentAnswer(text, await _fields(x, found, len(hits), context), reason)
+
+
+async def _fields(
+    x: Exchange, found: Attribution, retrieved: int, context: ConversationContext | None
+) -> dict[str, Any]:
+    """Returns what stands beside an answer that no model was asked for."""
+    fields = citation_fields(found.citations, found.unsupported, retrieved)
+    if context is not None:
+        await context.count()
+        fields["headrace"]["memory"] = context.report
+    if x.guard is not None and x.guard.report:
+        fields["headrace"]["guardrails"] = x.guard.report
+    return fields

@@ -1,0 +1,211 @@
+"""What becomes of text that no document supports, of small talk and of follow-ups, before a scripted engine."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from aiohttp import web
+
+from serving.config import Assistant, Catalog, LinksGuardrail, RemoteModel
+from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
+from tests.contract.running import Loop, engine, gateway
+
+TEXT = "The sea is 42 m deep, says https://evil.example.com/x today."
+CHUNK = Hit("c", "file-1", "sea.md", "Sea", "Depth", TEXT, 100, 100 + len(TEXT), None, 0.9, 0.9, 0.0)
+QUOTE = f"**Sea › Depth**\n\n{TEXT}"
+POLICIES = ("quote", "retry", "refuse")
+
+
+class Engine:
+    """Says what `says` has next, and keeps what it was asked."""
+
+    def __init__(self):
+        self.says, self.asked = [], []
+
+    def app(self):
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.chat)
+        return app
+
+    async def chat(self, request):
+        self.asked.append(await request.json())
+        message = {"role": "assistant", "content": self.says.pop(0)}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return web.json_response({"id": "theirs", "model": "theirs", "choices": [choice], "usage": usage})
+
+
+class Retrieval:
+    """Finds a chunk for the sea; supports answers that say 42, and no others."""
+
+    def __init__(self):
+        self.call = self
+        self.asked = []
+
+    async def remote(self, method, *args):
+        if method == "attribute":
+            answer, hits = args
+            if "42" not in answer or not hits:
+                return Attribution((), (TextSpan(0, len(answer)),))
+            where = Position(hits[0].start, hits[0].end, None)
+            return Attribution((Citation(0, len(answer), "file-1", "sea.md", "Sea", hits[0].text, where, 0.9),), ())
+        _, assistant, question, _, before = args
+        self.asked.append((question, before, assistant.context_tokens))
+        return [CHUNK] if "sea" in f"{before} {question}" else []
+
+
+class World:
+    def __init__(self, up, engine, retrieval, http):
+        self.up, self.engine, self.retrieval, self.http = up, engine, retrieval, http
+
+    def ask(self, model, *says, content="How deep is the sea?", stream=False, messages=None, **more):
+        """Returns the message and the usage that the caller is told of."""
+        self.engine.says, self.engine.asked, self.retrieval.asked = list(says), [], []
+        body = {"model": model, "messages": messages or [{"role": "user", "content": content}], **more}
+        if not stream:
+            document = self.http.post("/v1/chat/completions", json=body).raise_for_status().json()
+            return document["choices"][0]["message"], document["usage"]
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        lines = self.http.post("/v1/chat/completions", json=body).raise_for_status().text.splitlines()
+        assert lines[-2] == "data: [DONE]"
+        frames = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+        message = {"content": ""}
+        for choice in (choice for frame in frames for choice in frame["choices"]):
+            message["content"] += choice["delta"].get("content") or ""
+            message |= {k: v for k, v in choice["delta"].items() if k != "content"}
+        return message, frames[-1]["usage"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    loop, scripted, retrieval = Loop(), Engine(), Retrieval()
+    with engine(loop, scripted.app()) as port:
+        catalog = Catalog(
+            models=(RemoteModel(name="bare", url=f"http://127.0.0.1:{port}/v1"),),
+            assistants=(
+                *(
+                    Assistant(name=kind, model="bare", knowledge=("docs",), unsupported=kind, refusal="I do not know.")
+                    for kind in ("mark", *POLICIES)
+                ),
+                Assistant(
+                    name="guarded",
+                    model="bare",
+                    knowledge=("docs",),
+                    unsupported="quote",
+                    guardrails=(LinksGuardrail(allow=("docs.example.com",)),),
+                ),
+                Assistant(name="curt", model="bare", knowledge=("docs",), small_talk="", refusal="I do not know."),
+            ),
+        )
+        with gateway(loop, tmp_path_factory.mktemp("unsupported"), catalog, retrieval=retrieval) as up:
+            headers = {"Authorization": f"Bearer {up.key}"}
+            with httpx.Client(base_url=up.url, headers=headers, timeout=60) as http:
+                yield World(up, scripted, retrieval, http)
+    loop.stop()
+
+
+both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+
+
+@both
+def test_quotes_need_no_model(world, stream):
+    message, usage = world.ask("quote", stream=stream)
+    assert message["content"] == QUOTE
+    [cited] = message["headrace"]["citations"]
+    assert QUOTE[cited["start_index"] : cited["end_index"]] == cited["quote"] == TEXT
+    assert (cited["position"]["start"], cited["support"]) == (100, 1.0)
+    assert (message["headrace"]["unsupported"], message["headrace"]["retrieved"]) == ([], 1)
+    assert message["annotations"][0]["url_citation"]["url"] == "/v1/files/file-1/content"
+    assert world.engine.asked == []
+    assert usage["total_tokens"] == 0
+
+
+@both
+@pytest.mark.parametrize(
+    ("model", "says", "shown", "used"),
+    [
+        ("mark", ["It is green."], "It is green.", 15),
+        ("refuse", ["It is 42 m."], "It is 42 m.", 15),
+        ("refuse", ["It is green."], "I do not know.", 15),
+        ("retry", ["It is green.", "It is 42 m."], "It is 42 m.", 30),
+        ("retry", ["It is green.", "It is red.", "It is blue."], "I do not know.", 45),
+    ],
+)
+def test_an_answer_without_support(world, stream, model, says, shown, used):
+    streamed = stream and model != "mark"  # what is not held back the scripted engine would have to stream itself
+    message, usage = world.ask(model, *says, stream=streamed, temperature=0)
+    assert message["content"] == shown
+    assert usage["total_tokens"] == used
+    assert [body["temperature"] for body in world.engine.asked] == [0, 0.7, 0.7][: len(says)]
+    assert bool(message["headrace"]["unsupported"]) == (model == "mark")
+    assert bool(message["headrace"]["citations"]) == ("42" in shown)
+
+
+@both
+@pytest.mark.parametrize(("model", "shown"), [("quote", QUOTE), ("refuse", "I do not know."), ("mark", "7.")])
+def test_a_strategy_answers_by_the_policy_too(world, stream, model, shown):
+    message, _ = world.ask(model, "Six and one.\nThe answer is 7.", stream=stream, strategy="cot")
+    assert message["content"] == shown
+    assert message["headrace"]["strategy"] == "cot"
+    assert bool(message["headrace"]["unsupported"]) == (model == "mark")
+    message, _ = world.ask(model, "Deep.\nThe answer is 42.", stream=stream, strategy="cot")
+    assert message["content"] == "42."
+
+
+@pytest.mark.parametrize("model", POLICIES)
+@pytest.mark.parametrize(
+    "more",
+    [{"n": 2}, {"logprobs": True}, {"response_format": {"type": "json_object"}}],
+    ids=lambda more: next(iter(more)),
+)
+def test_what_cannot_be_held_back_is_refused(world, model, more):
+    body = {"model": model, "messages": [{"role": "user", "content": "How deep is the sea?"}], **more}
+    error = world.http.post("/v1/chat/completions", json=body)
+    assert error.status_code == 400
+    assert error.json()["error"]["param"] == next(iter(more))
+
+
+def test_what_is_quoted_passes_the_output_checks(world):
+    message, _ = world.ask("guarded")
+    assert "evil.example.com" not in message["content"]
+    assert message["headrace"]["guardrails"][0]["check"] == "links"
+    [cited] = message["headrace"]["citations"]
+    assert cited["end_index"] == len(message["content"])
+
+
+def test_quotes_are_no_longer_than_the_caller_wants(world):
+    for asked, budget in ((50, 50), (100_000, 700)):
+        world.ask("quote", max_tokens=asked)
+        assert [tokens for _, _, tokens in world.retrieval.asked] == [budget]
+
+
+@both
+@pytest.mark.parametrize("model", ["quote", "mark"])
+def test_small_talk_is_answered_kindly(world, stream, model):
+    message, usage = world.ask(model, content="Thanks a lot!", stream=stream)
+    assert message["content"].startswith("Happy to help!")
+    assert message["headrace"]["citations"] == message["headrace"]["unsupported"] == message["annotations"] == []
+    assert (world.engine.asked, world.retrieval.asked, usage["total_tokens"]) == ([], [], 0)
+    assert world.ask("curt", content="Thanks a lot!")[0]["content"] == "I do not know."
+
+
+def test_a_follow_up_is_searched_with_the_question_before(world):
+    said = [("user", "How deep is the sea?"), ("assistant", "42 m."), ("user", "Thanks!"), ("assistant", "Welcome.")]
+    messages = [{"role": role, "content": text} for role, text in [*said, ("user", "And how wide?")]]
+    message, _ = world.ask("quote", messages=messages)
+    assert world.retrieval.asked == [("And how wide?", "How deep is the sea?", 700)]
+    assert message["content"] == QUOTE
+
+
+def test_the_question_before_stands_in_the_conversation(world):
+    conversation = world.http.post("/v1/conversations", json={}).json()["id"]
+    for content in ("How deep is the sea?", "Thanks!"):
+        world.ask("quote", content=content, conversation=conversation)
+    message, _ = world.ask("quote", content="And how wide?", conversation=conversation)
+    assert world.retrieval.asked == [("And how wide?", "How deep is the sea?", 700)]
+    assert message["headrace"]["memory"]["left_out"] == 2
+    first = world.http.post("/v1/responses", json={"model": "quote", "input": "How deep is the sea?"}).json()
+    body = {"model": "quote", "input": "And how wide?", "previous_response_id": first["id"]}
+    assert world.http.post("/v1/responses", json=body).json()["output"][0]["content"][0]["text"] == QUOTE

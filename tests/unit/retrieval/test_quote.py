@@ -1,0 +1,69 @@
+"""Quotes say what documents say, in Markdown that reads well, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from serving.config import Assistant
+from serving.retrieval.embed import Embedder
+from serving.retrieval.quote import passages, quotation
+from serving.retrieval.replica import for_prompt
+from serving.retrieval.types import Hit
+
+KEY = "Replace the key\n\nDelete the file of the key and run make up: it makes a new key.\n\nrm secrets/key\nmake up"
+TABLE = "port | what listens\n\n8080 | the API\n\nconfig:\n  headrace:ports:\n    api: 8080"
+
+
+def hit(text: str, *, heading: str = "", title: str = "Keys", id: str = "a", start: int = 0, dense: float = 0.9) -> Hit:
+    return Hit(id, f"file-{id}", f"{id}.md", title, heading, text, start, start + len(text), None, 0.9, dense, 0.0)
+
+
+def test_passages_stand_under_their_titles_with_code_in_fences() -> None:
+    said = quotation([hit(KEY, heading="Replace the key"), hit(TABLE, id="b", title="Ports *in* use")])
+    assert said.text == (
+        "**Keys › Replace the key**\n\nDelete the file of the key and run make up: it makes a new key.\n\n"
+        "```\nrm secrets/key\nmake up\n```\n\n"
+        "**Ports in use**\n\nport | what listens\n\n8080 | the API\n\n"
+        "```\nconfig:\n  headrace:ports:\n    api: 8080\n```"
+    )
+
+
+def test_each_passage_is_cited_where_it_stands() -> None:
+    hits = [hit(KEY, heading="Replace the key"), hit("A key has 256 bits.", heading="Replace the key", start=700)]
+    said = quotation(hits)
+    assert said.text.count("**") == 2  # the second stands under the title of the first
+    assert said.attribution.unsupported == ()
+    first, second = said.attribution.citations
+    assert said.text[first.start_index : first.end_index].startswith("Delete the file")
+    assert said.text[second.start_index : second.end_index] == second.quote == "A key has 256 bits."
+    assert (second.file_id, second.position.start, second.position.end, second.support) == ("file-a", 700, 719, 1.0)
+    assert first.end_index < second.start_index
+
+
+def test_a_passage_of_headings_alone_is_left_out() -> None:
+    said = quotation([hit("Keys"), hit("A key has 256 bits.")])
+    assert said.text == "**Keys**\n\nA key has 256 bits."
+    assert len(said.attribution.citations) == 1
+
+
+def test_passages_fit_the_budget_and_do_not_overlap(embedder: Embedder) -> None:
+    filler = " ".join(f"Sentence {i} is about the weather in the hills." for i in range(20))
+    long = hit(f"{filler} A key begins with hr_ and is secret. {filler}")
+    again = replace(long, chunk_id="again")
+    other = hit("Keys are revoked by admins.", id="b")
+    chosen = passages(120, [long, again, other], "What does a key begin with?", embedder)
+    assert "A key begins with hr_" in chosen[0].text
+    assert [h.chunk_id for h in chosen] == ["a", "b"]
+    assert long.text[chosen[0].start : chosen[0].end] == chosen[0].text
+    assert sum(embedder.count_tokens(h.text) for h in chosen) <= 120
+
+
+def test_an_assistant_that_quotes_is_given_passages(embedder: Embedder) -> None:
+    assistant = Assistant(name="docs", model="m", knowledge=("docs",), context_tokens=400)
+    hits = [hit("A key begins with hr_."), hit("A key begins with hr_. It is secret.", id="b")]
+    question = "What does a key begin with?"
+    for kind, count in (("mark", 2), ("quote", 2)):
+        found = for_prompt(question, hits, assistant.model_copy(update={"unsupported": kind}), embedder)
+        assert len(found) == count
+    off = [replace(h, dense_score=0.0) for h in hits]
+    assert for_prompt("Who won the cup?", off, assistant.model_copy(update={"unsupported": "quote"}), embedder) == []
