@@ -19,10 +19,9 @@ from serving.inference.capture import AnswerRecorder
 from serving.inference.charging import charged
 from serving.inference.chat_job import chat_job
 from serving.inference.conversation_context import ContextSources
-from serving.inference.document_answers import DocumentAnswer, answers_courtesy, courtesy, refusal
+from serving.inference.document_answers import DocumentAnswer, answers_courtesy, courtesy, fixed_answer, refusal
 from serving.inference.document_search import DocumentSearch
 from serving.inference.exchange import Exchange
-from serving.inference.fixed_answer import fixed_answer
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.job import GenerationJob, sampling_fields
