@@ -177,7 +177,7 @@ def report(answers: Sequence[Answer]) -> str:
     return "\n".join(lines)
 
 
-def shown(answer: Answer) -> str:
+def answer_text(answer: Answer) -> str:
     """Returns a question with its answer, for people."""
     good = answer.courteous if answer.question.kind == SMALL_TALK else answer.right
     if answer.question.kind == UNANSWERABLE:
@@ -201,7 +201,7 @@ def main() -> None:
         answers = [documentation.ask(q) for q in Question.load() if q.half == arguments.half]
         answered = time.perf_counter()
     for answer in answers if arguments.show else ():
-        print(shown(answer))
+        print(answer_text(answer))
     print(f"{len(answers)} questions of the {arguments.half} half, {answered - indexed:.0f} s after")
     print(f"{indexed - began:.0f} s of indexing\n")
     print(report(answers))
