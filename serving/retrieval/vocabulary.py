@@ -1,4 +1,4 @@
-"""English word lists for `serving.retrieval.words`."""
+"""Word lists for `serving.retrieval.words`: English, and what negates in German and French."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ under until up upon us use used uses using very via was we were what when where 
 with would you your yes according
 """
 
-NEGATORS = "no not never none nothing neither nor cannot without nobody nowhere hardly"
+NEGATORS = """
+no not never none nothing neither nor cannot without nobody nowhere hardly
+nicht nichts nie niemals niemand kein keine keinen keinem keiner keines weder ohne
+ne pas jamais aucun aucune sans
+"""
 
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve"
 

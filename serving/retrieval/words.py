@@ -96,7 +96,7 @@ def read(text: str) -> SentenceWords:
         if _CLAUSE_END.search(plain, clause_end, match.end()):
             clause += 1
         clause_end = match.end()
-        negator = lower in _NEGATORS or lower.endswith("n't")
+        negator = lower in _NEGATORS or lower.endswith("n't") or lower.startswith("n'")  # don't, n'est
         if negator and match.end() > reach:  # within its reach the next end of a clause is known
             found = _CLAUSE_END.search(plain, match.end())
             reach = found.start() if found else len(plain)
