@@ -37,8 +37,7 @@ def _with_excerpts(
     """Puts the excerpts before the question and the request after it.
 
     A small model does what it read last: with the excerpts in the system message, or the request anywhere but
-    at the end, SmolLM2-135M answers from memory. The best excerpt stands next to
-    the question for the same reason.
+    at the end, SmolLM2-135M answers from memory. The best excerpt stands next to the question for the same reason.
     """
     asked = question_of(conversation)
     if asked is None:
