@@ -23,7 +23,7 @@ from cranfield import DATA, Cranfield
 from serving.retrieval.embed import Embedder, Vectors
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
-from serving.retrieval.sentences import sentence_spans
+from serving.retrieval.text.sentences import sentence_spans
 from serving.retrieval.types import Chunk
 
 PER_FILE = 2_000

@@ -16,7 +16,7 @@ from serving.engines.endpoint import Endpoint
 from serving.inference.engine_model import EngineModel, completion_tokens
 from serving.inference.exchange import Exchange
 from serving.inference.generation import book
-from serving.inference.job import GenerationJob, GenerationRecord, Whole
+from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecord
 from serving.inference.relay import Relay
 from serving.protocol import choices
 from serving.protocol.errors import invalid
@@ -110,7 +110,7 @@ class SupportedAnswer:
         usage = asking.usage
         fields = (await record.annotate({0: text}, usage)).get(0, {})
         choice = {"index": 0, "message": {"role": "assistant", "content": text, **fields}, "finish_reason": reason}
-        record.heard = Whole([choice], usage)
+        record.heard = CompleteAnswer([choice], usage)
         if job.stream:
             relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)
             await x.start_stream()

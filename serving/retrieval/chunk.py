@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, Self
 
-from serving.retrieval.sentences import sentence_spans
+from serving.retrieval.text.sentences import sentence_spans
 from serving.retrieval.types import Block, Chunk, Document
 
 CONTEXT_TOKENS = 48

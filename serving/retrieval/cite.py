@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.retrieval.sentences import sentence_spans
+from serving.retrieval.text.sentences import sentence_spans
+from serving.retrieval.text.words import SentenceWords, opposed, read
 from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
-from serving.retrieval.words import SentenceWords, opposed, read
 
 MIN_RECALL = 0.7
 """Least share of a claim's content words that its source must hold."""

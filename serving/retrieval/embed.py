@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from serving.retrieval.tokens import TOKENIZER, WordPieces, package_file
+from serving.retrieval.text.tokens import TOKENIZER, WordPieces, package_file
 
 Vectors = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from serving.retrieval.embed import Embedder
-from serving.retrieval.sentences import sentence_spans
+from serving.retrieval.text.sentences import sentence_spans
 from serving.retrieval.types import Hit
 
 

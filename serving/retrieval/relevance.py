@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from serving.retrieval.text.words import read
 from serving.retrieval.types import Hit
-from serving.retrieval.words import read
 
 THRESHOLD = 0.36
 """Least relevance of a chunk that is about the question.

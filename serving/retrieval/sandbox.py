@@ -81,7 +81,7 @@ def chunk_isolated(
     The child is ended, as for too complex a document, once its answer is not `wanted` any more.
     Raises `FileNotFoundError` when the tokenizer is not installed, and `TokenizerUnreadable`.
     """
-    from serving.retrieval.tokens import TOKENIZER, package_file
+    from serving.retrieval.text.tokens import TOKENIZER, package_file
 
     # Found here: the child's environment is empty, and an image names the folder of its weights in the environment.
     tokenizer = str(package_file(*TOKENIZER))
@@ -140,7 +140,7 @@ def _done(request: dict[str, Any], data: bytes, counter: WordTokenizer | None) -
 def _counter(request: dict[str, Any]) -> WordTokenizer | None:
     if request["task"] != "chunk":
         return None
-    from serving.retrieval.tokens import WordPieces  # what parses does without the library
+    from serving.retrieval.text.tokens import WordPieces  # what parses does without the library
 
     try:
         return WordPieces(Path(request["tokenizer"]))

@@ -32,9 +32,9 @@ from serving.retrieval.cite import attribute
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
 from serving.retrieval.relevance import relevance
-from serving.retrieval.sentences import sentence_spans
+from serving.retrieval.text.sentences import sentence_spans
+from serving.retrieval.text.words import opposed, read
 from serving.retrieval.types import Block, Document, Hit
-from serving.retrieval.words import opposed, read
 from tests.unit.campaigns.growth import Shape, shapes, superlinear
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from serving.retrieval import cite
 from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
+from serving.retrieval.text.words import SentenceWords
 from serving.retrieval.types import Citation, Hit, TextSpan
-from serving.retrieval.words import SentenceWords
 
 SOURCES = {
     "gateway": (

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from serving.core.confine import Unconfined, landlock_abi
-from serving.retrieval import sandbox, tokens
+from serving.retrieval import sandbox
 from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
 from serving.retrieval.sandbox import ParserLimits, chunk_isolated, detect_isolated, parse_isolated
-from serving.retrieval.tokens import TOKENIZER, package_file
+from serving.retrieval.text import tokens
+from serving.retrieval.text.tokens import TOKENIZER, package_file
 from tests.unit.retrieval import samples
 from tests.unit.retrieval.test_parse import docx, encrypted_pdf, pdf
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.retrieval.sentences import sentence_spans
+from serving.retrieval.text.sentences import sentence_spans
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.retrieval.words import opposed, read, stem
+from serving.retrieval.text.words import opposed, read, stem
 
 
 @pytest.mark.parametrize(

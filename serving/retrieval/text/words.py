@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from serving.retrieval import vocabulary
+from serving.retrieval.text import vocabulary
 
 _WORD = re.compile(r"\d+(?:[.,:]\d+)*%?|[^\W\d_]+(?:['’][^\W\d_]+)?(?:[-_./:]?[^\W_]+)*_*|%")
 _CLAUSE_END = re.compile(
