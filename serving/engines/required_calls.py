@@ -130,10 +130,10 @@ class CallResponse:
         if self._read:
             return b""
         self._read = True
-        body = b""
+        body = bytearray()
         while len(body) < MAX_BODY and (piece := await self._engines.readany()):
             body += piece
-        return _streamed(body) if self._stream else _complete_body(body)
+        return _streamed(bytes(body)) if self._stream else _complete_body(bytes(body))
 
 
 def _complete_body(body: bytes) -> bytes:
