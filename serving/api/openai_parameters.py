@@ -20,8 +20,6 @@ NOT_ACTED_UPON: Mapping[str, Mapping[str, Refused | Ignored]] = {
     "GET /v1/responses/{response_id}": {
         "include": Ignored("a response is returned with all that there is of it"),
         "include_obfuscation": Ignored("nothing is added to a stream to hide the sizes of its pieces"),
-        "stream": Refused("Only responses in the background can be streamed again, and there are none."),
-        "starting_after": Refused("Only responses in the background can be streamed again, and there are none."),
     },
     "GET /v1/responses/{response_id}/input_items": _ITEMS,
     "GET /v1/conversations/{conversation_id}/items": _ITEMS,

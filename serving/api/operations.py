@@ -129,11 +129,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/responses/{response_id}",
         responses.get,
-        query=(Parameter("stream", {"type": "string", "enum": ["false"]}),),
+        query=(
+            Parameter("stream", {"type": "string", "enum": ["true", "false"], "default": "false"}),
+            Parameter("starting_after", {"type": "integer", "minimum": 0}),
+        ),
         scope="data:read",
     ),
     Operation("DELETE", "/v1/responses/{response_id}", responses.delete, scope="data"),
-    Operation("POST", "/v1/responses/{response_id}/cancel", responses.cancel, statuses=(), scope="inference"),
+    Operation("POST", "/v1/responses/{response_id}/cancel", responses.cancel, scope="inference"),
     Operation("GET", "/v1/responses/{response_id}/input_items", responses.list_input, query=PAGE, scope="data:read"),
     Operation(
         "POST",

@@ -34,6 +34,15 @@ def _limit(value: str | None, default: int, most: int) -> int:
     return int(value)
 
 
+def number(value: str | None, name: str) -> int | None:
+    """Returns a whole number of at most nine digits; raises a 400."""
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit()) or len(value) > 9:
+        raise invalid(f"{name} must be a whole number.", name)
+    return int(value)
+
+
 def one_of(value: str | None, name: str, allowed: tuple[str, ...]) -> str | None:
     """Returns `value` when it is allowed; raises a 400."""
     if value is not None and value not in allowed:

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from serving.api.background.responses import ResponseRunner
 from serving.api.client_address import address_of
 from serving.api.resumable.buffer import Buffers
 from serving.api.resumable.detaching import Detaching
@@ -45,6 +46,7 @@ from serving.inference.input_check import InputCheck
 from serving.inference.pipeline import Pipeline
 from serving.metering.keeper import Keeper
 from serving.retrieval.client import RetrievalClient
+from serving.security.absent_callers import AbsentCallers
 from serving.security.approvals import Approvals
 from serving.security.audit import AuditLog
 from serving.security.browser import Browser
@@ -55,6 +57,7 @@ from serving.security.people import KnownPeople
 from serving.security.prompt_cache import CacheOwners
 from serving.security.provider import Provider
 from serving.security.tokens import TokenVerifier
+from serving.store.background_responses import BackgroundResponses
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.errors import StoreUnavailable
@@ -105,6 +108,7 @@ class Services:
         self.captures = Captures(self.database)
         self.ratings = Ratings(self.database)
         self.responses = Responses(self.database, self.conversations)
+        self.background = BackgroundResponses(self.database, self.jobs)
         self.tenants = Tenants(self.database)
         self.users = Users(self.database)
         self.keys = Keys(self.database)
@@ -182,6 +186,14 @@ class Services:
             used_approvals=self.used_approvals,
             audit=self.audit,
         )
+        self._responding = ResponseRunner(
+            self.background,
+            AbsentCallers(self.keys, self.users, self.tenants),
+            self.pipeline,
+            buffers,
+            self.peers,
+            self.stream_ids,
+        )
         self._working: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
         self._auditing: asyncio.Task[None] | None = None
@@ -225,7 +237,12 @@ class Services:
     async def _work(self) -> None:
         """Works on jobs, from the first catalogue on: without it no assistant is known."""
         await self._configured.wait()
-        await Worker(self.jobs, self.remembering.handlers, lane="").run()
+        remembering = Worker(self.jobs, self.remembering.handlers, lane="")
+        places = self.limits.background_in_flight
+        responding = Worker(self.jobs, self._responding.handlers, lane="", concurrency=places)
+        async with asyncio.TaskGroup() as group:
+            for worker in (remembering, responding):
+                group.create_task(worker.run())
 
     def configure(self, catalog: Catalog) -> None:
         """Takes in a new catalogue; requests under way keep the one they began with.

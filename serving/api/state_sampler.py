@@ -13,6 +13,7 @@ from serving.config import Catalog, RayServeModel, Store
 from serving.core.ids import now
 from serving.core.principal import STACK
 from serving.metering.keeper import Keeper
+from serving.store.background_responses import RESPOND
 from serving.store.errors import StoreUnavailable
 from serving.store.files import DELETE_BLOB
 from serving.store.jobs.job import COMPACT, ERASE
@@ -26,7 +27,7 @@ log = logging.getLogger("headrace.api")
 PERIOD_S = 30.0
 """Each gateway looks so often; what they see is the same."""
 
-KINDS = frozenset({COMPACT, DELETE_BLOB, DROP_INDEX, ERASE, INGEST, OPTIMIZE, PURGE_INDEX, REMEMBER, UNINDEX})
+KINDS = frozenset({COMPACT, DELETE_BLOB, DROP_INDEX, ERASE, INGEST, OPTIMIZE, PURGE_INDEX, REMEMBER, RESPOND, UNINDEX})
 """Of all jobs: none that waits is 0 from the start, or a queue that is always quick would have no series."""
 
 

@@ -21,6 +21,11 @@ class Limits(Strict):
     attached_files: int = Field(default=50, ge=1, le=500, description="files that a new vector store names at most")
     embedding_inputs: int = Field(default=2048, ge=1)
     in_flight: int = Field(default=64, ge=1, description="requests worked on at once, per gateway replica")
+    background_in_flight: int = Field(
+        default=8,
+        ge=1,
+        description="requests that nobody waits for, worked on at once, per gateway replica; at most half of in_flight",
+    )
     queue: int = Field(default=128, ge=0, description="requests waiting, per gateway replica; more get a 429")
     queue_timeout_s: float = Field(default=30, gt=0)
     body_timeout_s: float = Field(default=30, gt=0, description="longest wait for the rest of a request body")

@@ -13,23 +13,33 @@ from serving.telemetry import metrics
 
 
 class Admission:
-    """First come, first served, per gateway replica. Serve's own back-pressure answers in plain text; this does not."""
+    """First come, first served, per gateway replica. Serve's own back-pressure answers in plain text; this does not.
+
+    Requests in the background have at most `background_in_flight` of the places, half of them at most, and wait while
+    anybody else does: as long as it takes, since they are as many as their jobs allow.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._background_places = min(limits.background_in_flight, max(1, limits.in_flight // 2))
         self._active = 0
+        self._in_background = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting_in_background: deque[asyncio.Future[None]] = deque()
 
     @contextlib.asynccontextmanager
-    async def admit(self) -> AsyncIterator[None]:
+    async def admit(self, *, background: bool = False) -> AsyncIterator[None]:
         """Holds a place; raises `ApiError` when the queue is full or the wait is too long."""
-        await self._enter()
+        if background:
+            await self._enter_in_background()
+        else:
+            await self._enter()
         metrics.in_flight().inc()
         try:
             yield
         finally:
             metrics.in_flight().dec()
-            self._leave()
+            self._leave(background=background)
 
     async def _enter(self) -> None:
         if self._active < self._limits.in_flight:
@@ -37,27 +47,52 @@ class Admission:
             return
         if len(self._waiting) >= self._limits.queue:
             raise too_many("Too many requests are waiting; try again soon.")
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
         metrics.waiting.inc()
         try:
             async with asyncio.timeout(self._limits.queue_timeout_s):
-                await turn
-        except BaseException as e:
-            if turn.done() and not turn.cancelled():
-                self._leave()  # the place was handed over just as the wait ended: pass it on
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
-            if isinstance(e, TimeoutError):
-                raise too_many("The request waited too long for its turn; try again soon.", 5) from None
-            raise
+                await self._wait(self._waiting, background=False)
+        except TimeoutError:
+            raise too_many("The request waited too long for its turn; try again soon.", 5) from None
         finally:
             metrics.waiting.dec()
 
-    def _leave(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)  # the place goes to the next in line; the count stays
-                return
+    async def _enter_in_background(self) -> None:
+        if self._has_room_in_background():
+            self._active += 1
+            self._in_background += 1
+            return
+        await self._wait(self._waiting_in_background, background=True)
+
+    async def _wait(self, line: deque[asyncio.Future[None]], *, background: bool) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self._leave(background=background)  # the place was handed over just as the wait ended: pass it on
+            elif turn in line:
+                line.remove(turn)
+            raise
+
+    def _leave(self, *, background: bool) -> None:
         self._active -= 1
+        self._in_background -= background
+        if _hand_over(self._waiting):
+            self._active += 1
+        elif self._has_room_in_background() and _hand_over(self._waiting_in_background):
+            self._active += 1
+            self._in_background += 1
+
+    def _has_room_in_background(self) -> bool:
+        return self._active < self._limits.in_flight and self._in_background < self._background_places
+
+
+def _hand_over(line: deque[asyncio.Future[None]]) -> bool:
+    """Gives a place to the next in line, if anybody still waits there."""
+    while line:
+        turn = line.popleft()
+        if not turn.done():
+            turn.set_result(None)
+            return True
+    return False

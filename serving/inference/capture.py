@@ -119,7 +119,9 @@ class _Keeper:
             response = replace(response, checked=checked)
 
         async def record() -> None:
-            await self._captures.record(x.caller, capture, turn=turn, response=response, checked=checked, then=then)
+            await self._captures.record(
+                x.caller, capture, turn=turn, response=response, checked=checked, then=then, again=x.background
+            )
             if hold is not None:
                 hold.kept = True
             if x.charge is not None:

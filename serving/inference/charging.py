@@ -18,9 +18,10 @@ async def charged(
 
     `model` is what is asked, by default the exchange's.
     """
-    charge = x.charge = Charge(keeper, x.caller, x.model if model is None else model)
+    requests = 0 if x.paid else 1
+    charge = x.charge = Charge(keeper, x.caller, x.model if model is None else model, requests=requests)
     try:
-        await charge.admit(stream=stream)
+        await charge.admit(stream=stream and not x.background)
         yield charge
     finally:
         charge.end()

@@ -30,6 +30,7 @@ class Exchange(ABC):
 
     __slots__ = (
         "assistant",
+        "background",
         "charge",
         "code",
         "disconnected",
@@ -38,6 +39,7 @@ class Exchange(ABC):
         "guard",
         "hold",
         "model",
+        "paid",
         "principal",
         "recording",
         "request_id",
@@ -61,6 +63,8 @@ class Exchange(ABC):
         self.started = False
         self.streamed = False
         self.disconnected = False
+        self.background = False  # nobody waits for it: those whose caller waits go first
+        self.paid = False  # its request was charged before: what it uses is still to be
         self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
         self.hold: Hold | None = None  # on the idempotency key that it came with
         self.charge: Charge | None = None  # to its caller's quotas

@@ -279,8 +279,8 @@ async def _copy(x: Exchange, relay: Relay, piece: bytes, response: EngineRespons
 
 
 def _observe(x: Exchange, relay: Relay) -> None:
-    if relay.first_token is None or relay.last_token is None:
-        return
+    if relay.first_token is None or relay.last_token is None or x.background:
+        return  # nobody waited for the first token
     metrics.child(metrics.ttft_seconds, x.model).observe(relay.first_token - x.timeline.start)
     tokens = relay.usage.get("completion_tokens") or relay.tokens
     if tokens > 1:

@@ -67,7 +67,7 @@ class InputCheck:
                 refused.append(place)
             return result.text
 
-        async with self._admission.admit():
+        async with self._admission.admit(background=x.background):
             checked = await _with_texts(body, check)
         if not refused:
             return checked

@@ -26,6 +26,7 @@ from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.job import GenerationJob, sampling_fields
 from serving.inference.request_forms import Body, ChatForm, Form, ParsedRequest, ResponseForm
+from serving.inference.responses.object import QueuedResponse
 from serving.inference.strategy_choice import choose, searches_by_itself, tools_of
 from serving.inference.strategy_runner import Acting, StrategyRunner
 from serving.inference.supported_answer import SupportedAnswer
@@ -37,6 +38,7 @@ from serving.protocol.responses import ResponseRequest
 from serving.retrieval.types import Hit
 from serving.security.approvals import Approvals
 from serving.security.audit import AuditLog
+from serving.store.responses import NewResponse
 from serving.store.used_approvals import UsedApprovals
 
 
@@ -97,11 +99,26 @@ class Pipeline:
         """Returns the answer to a chat, None after it was streamed. Raises `ApiError`."""
         return await self._answer(x, ChatForm(body, self._sources))
 
-    async def response(self, x: Exchange, body: ResponseRequest) -> dict[str, Any] | None:
-        """Returns the response, None after it was streamed. Raises `ApiError`."""
-        form = self._response_form(body)
+    async def response(
+        self, x: Exchange, body: ResponseRequest, queued: QueuedResponse | None = None
+    ) -> dict[str, Any] | None:
+        """Returns the response, None after it was streamed. Raises `ApiError`.
+
+        `queued` is the one that it answers in the background.
+        """
+        form = self._response_form(body, queued)
         answer = await self._answer(x, form)
         return form.response.document() if answer is not None and form.response is not None else None
+
+    async def queue_response(self, x: Exchange, body: ResponseRequest) -> NewResponse:
+        """Charges a request that is to be answered in the background; returns its response. Raises `ApiError`.
+
+        What it uses is charged when it runs, and guardrails read it then.
+        """
+        form = self._response_form(body)
+        route = self._resolve(x, self._catalog.current, body.model)
+        async with charged(self._keeper, x):
+            return await form.queue(x, route)
 
     async def completion(self, x: Exchange, body: CompletionRequest) -> dict[str, Any] | None:
         """Returns the continuation of a text by a bare model, None after it was streamed. Raises `ApiError`."""
@@ -113,7 +130,7 @@ class Pipeline:
             with x.timeline.during("guard"):
                 body = await self._input_check.check(x, view.rails, route, body)
             job = self._completion_job(x, route, body)
-            async with self._admission.admit():
+            async with self._admission.admit(background=x.background):
                 x.timeline.end_of("admit")
                 return await self._generator.run(x, job)
 
@@ -133,7 +150,7 @@ class Pipeline:
                 raise invalid(
                     f"What {kind} will read is known afterwards only; direct answers are counted.", "strategy"
                 )
-            async with self._admission.admit():
+            async with self._admission.admit(background=x.background):
                 x.timeline.end_of("admit")
                 if answers_courtesy(route, read.asked.chat):
                     return 0
@@ -142,8 +159,8 @@ class Pipeline:
                     return 0
                 return await self._generator.count(x, chat_job(read.asked, route, hits))
 
-    def _response_form(self, body: ResponseRequest) -> ResponseForm:
-        return ResponseForm(body, self._sources, self._admission, self._limits)
+    def _response_form(self, body: ResponseRequest, queued: QueuedResponse | None = None) -> ResponseForm:
+        return ResponseForm(body, self._sources, self._admission, self._limits, queued)
 
     async def _answer(self, x: Exchange, form: Form[Body]) -> dict[str, Any] | None:
         view = self._catalog.current
@@ -152,7 +169,7 @@ class Pipeline:
         async with x.cancelled_by_hang_up(), charged(self._keeper, x, stream=form.body.stream):
             read = await self._read_request(x, view, route, form)
             await read.approvals.record(self._audit, x.request_id)
-            async with self._admission.admit():
+            async with self._admission.admit(background=x.background):
                 x.timeline.end_of("admit")
                 # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
                 small_talk = read.asked.searches and answers_courtesy(route, read.asked.chat)

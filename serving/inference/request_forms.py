@@ -20,12 +20,12 @@ from serving.inference.exchange import Exchange
 from serving.inference.relay import Relay
 from serving.inference.responses.events import ResponseRelay
 from serving.inference.responses.input import answers_to_earlier_calls, chat_request, check, check_answers, own_items
-from serving.inference.responses.object import ResponseObject
+from serving.inference.responses.object import QueuedResponse, ResponseObject
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import invalid
 from serving.protocol.responses import ResponseRequest
 from serving.store.errors import NotFound
-from serving.store.responses import StoredResponse
+from serving.store.responses import NewResponse, StoredResponse
 
 Body = TypeVar("Body", ChatRequest, ResponseRequest)
 
@@ -92,15 +92,34 @@ class ResponseForm:
 
     FIELDS: Mapping[str, str] = {"messages": "input", "response_format": "text.format"}
 
-    def __init__(self, body: ResponseRequest, sources: ContextSources, admission: Admission, limits: Limits) -> None:
+    def __init__(
+        self,
+        body: ResponseRequest,
+        sources: ContextSources,
+        admission: Admission,
+        limits: Limits,
+        queued: QueuedResponse | None = None,
+    ) -> None:
         self.body = body
         self.response: ResponseObject | None = None
         self._sources = sources
         self._admission = admission
         self._limits = limits
+        self._queued = queued
 
     def check(self, route: Route, recorder: AnswerRecorder) -> None:
         """Raises nothing: its checks need what is read."""
+
+    async def queue(self, x: Exchange, route: Route) -> NewResponse:
+        """Returns the response as it waits to be answered in the background; raises `ApiError`.
+
+        Its input is kept once guardrails have read it.
+        """
+        own = own_items(self.body)
+        check(self.body, own, self._limits)
+        answers_to_earlier_calls(own)
+        await self._goes_on_from(x, self.body, None)
+        return ResponseObject(self.body, assistant=route.assistant).queued()
 
     async def read(
         self,
@@ -117,7 +136,7 @@ class ResponseForm:
         previous, history = await self._goes_on_from(x, body, screen)
         newest: Sequence[dict[str, Any]] = ()
         if earlier and history is not None:
-            async with self._admission.admit():
+            async with self._admission.admit(background=x.background):
                 newest = await _newest(history)
         check_answers(own, earlier, newest)
         # Kept in the order in which the model is shown them: a result follows its call.
@@ -137,8 +156,9 @@ class ResponseForm:
                 param=param,
                 screen=screen,
             )
-        response = self.response = ResponseObject(body, own, previous, route.assistant)
-        relay = ResponseRelay(response) if body.stream else None
+        response = self.response = ResponseObject(body, own, previous, route.assistant, self._queued)
+        first = self._queued.first_event if self._queued is not None else 0
+        relay = ResponseRelay(response, first) if body.stream else None
         if relay is not None:
             x.error_frame = relay.failed
         # What a tool returned is no question.
@@ -153,6 +173,10 @@ class ResponseForm:
         try:
             if body.previous_response_id is not None:
                 previous = await responses.get(x.caller, body.previous_response_id)
+                if previous.unanswered:
+                    raise invalid(
+                        f"The response before has no answer: it is {previous.body['status']}.", "previous_response_id"
+                    )
                 return previous, ChainHistory(responses, conversations, x.caller, previous.id, screen)
             if (id := body.conversation_id) is not None:
                 found = await conversations.get(x.caller, id)

@@ -103,8 +103,8 @@ def quota_error(e: QuotaExceeded) -> ApiError:
 class Charge:
     """What one request reserved, and what is known of what it used.
 
-    `booked` says that an engine reported, and `counted` that what it reported is in the store. Work in the background
-    is none of the `requests`, and is held to no quota of a key: it has none.
+    `booked` says that an engine reported, and `counted` that what it reported is in the store. What memory does after
+    an answer is none of the `requests`, and is held to no quota of a key: it has none.
     """
 
     def __init__(self, keeper: Keeper, caller: Principal, model: str, *, requests: int = 1) -> None:
@@ -115,7 +115,7 @@ class Charge:
         self._quotas = [
             each
             for each in keeper.quotas_for(caller, model)
-            if each.measure not in STORED and (requests or each.subject != "key")
+            if each.measure not in STORED and (caller.key_id != BACKGROUND or each.subject != "key")
         ]
         self._metered = [each for each in self._quotas if each.measure in ("tokens", "money")]
         self._admitted = False
@@ -132,7 +132,7 @@ class Charge:
         for each in self._metered:
             if self._keeper.share(each).exhausted:
                 raise quota_error(self._keeper.exceeded(each, 1))
-        measures = ("requests", "streams") if stream else ("requests",)
+        measures = (*(("requests",) if self._used.requests else ()), *(("streams",) if stream else ()))
         self._flat = await self._reserve([(each, 1) for each in self._quotas if each.measure in measures])
         self._admitted = True
 

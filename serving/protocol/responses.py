@@ -118,7 +118,7 @@ class ResponseRequest(Body):
     instructions: Text | None = None
     stream: bool = False
     store: bool | None = None  # None is true, and no consent to more
-    background: Annotated[Literal[False] | None, Refused("Responses in the background are not supported.")] = None
+    background: bool | None = None
     previous_response_id: ResponseId | None = None
     conversation: ConversationId | ConversationReference | None = None
     strategy: StrategyKind | None = None
@@ -150,7 +150,7 @@ class ResponseRequest(Body):
     personality: Annotated[None, Refused("Say in the instructions how a model should answer.")] = None
     moderation: Moderation = None
     access_programs: Annotated[None, Refused("There are no access programs here.")] = None
-    background_options: Annotated[None, Refused("Responses in the background are not supported.")] = None
+    background_options: Annotated[None, Refused("Options of responses in the background are not supported.")] = None
     image: Annotated[None, Refused("The size of pictures cannot be set for a request.")] = None
     prompt_cache_key: CacheOption = None
     prompt_cache_options: CacheOption = None

@@ -110,10 +110,10 @@ class Authenticator:
     async def _look_up(self, key: str, digest: bytes) -> Principal | None:
         found = await self._find(key, digest)
         at = now()
-        if found is None or not hmac.compare_digest(found.key.hash, digest.hex()) or not _good(found, at):
+        if found is None or not hmac.compare_digest(found.key.hash, digest.hex()) or not is_good(found, at):
             self._refused.put(digest, True)
             return None
-        principal, end = _principal(found), found.key.expires_at
+        principal, end = principal_of(found), found.key.expires_at
         self._verified.put(digest, principal, end - at if end is not None else None)
         self._good.put(digest, True)
         self._used.add(principal.key_id)
@@ -183,11 +183,13 @@ class Authenticator:
         return hmac.digest(self._secret, key.encode(), "sha256")
 
 
-def _good(found: KeyWithUser, at: float) -> bool:
+def is_good(found: KeyWithUser, at: float) -> bool:
+    """Whether a key may be used at unix time `at`."""
     return found.key.valid(at) and not found.disabled
 
 
-def _principal(found: KeyWithUser) -> Principal:
+def principal_of(found: KeyWithUser) -> Principal:
+    """Returns who sends requests with a key."""
     key = found.key
     # The stack's own key is good for everything, whatever was written beside it when there were fewer scopes.
     scopes = frozenset(SCOPES) if key.bootstrap else allowed(key.scopes, found.role)

@@ -37,6 +37,8 @@ Ending = Literal["completed", "length", "content_filter", "tool_calls", "error",
 
 _INSERT = Prepared(captures.insert())
 
+_BROKE_OFF = captures.c.outcome.in_(("error", "cancelled"))
+
 
 @dataclass(frozen=True, slots=True)
 class Capture:
@@ -96,11 +98,14 @@ class Captures:
         response: NewResponse | None = None,
         checked: str | None = None,
         then: Then | None = None,
+        again: bool = False,
     ) -> None:
         """Stores a capture with the answer's own place, and does `then` with the items that were added, all or nothing.
 
         That is a `turn`, whose items are added to the conversation that it names and passed the guardrails `checked`,
-        or a `response`. Raises `NotFound` when that conversation, the capture's, or the response before it is gone.
+        or a `response`. What is tried `again` takes the place of the capture of an attempt that broke off. Raises
+        `NotFound` when that conversation, the capture's, or the response before it is gone, and `Lost` for a response
+        in the background that is not waited for any more.
         """
 
         def work(connection: Connection) -> None:
@@ -111,6 +116,8 @@ class Captures:
                 # The columns of JSON are not copied.
                 row = {name: getattr(capture, name) for name in Capture.__slots__}
                 row["item_id"] = added[-1].id if added else None
+                if again:
+                    connection.execute(captures.delete().where(captures.c.id == capture.id, _BROKE_OFF))
                 try:
                     _INSERT.execute_many(connection, [row])
                 except VIOLATES as e:

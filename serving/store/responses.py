@@ -17,7 +17,7 @@ from serving.core.ids import now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.conversations import Body, Conversations, Item, add_items
-from serving.store.errors import NotFound
+from serving.store.errors import Lost, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
 from serving.store.relational.rows import Order, Page, build, part
@@ -28,6 +28,9 @@ PRUNED_TOGETHER = 50  # so that others need not wait long to write
 
 MAX_CHAIN = 10_000
 """Responses of a chain that are looked at: what lies further back is forgotten."""
+
+WAITED_FOR = responses.c.body["status"].as_string().in_(("queued", "in_progress"))
+"""Of responses in the background: those that have no answer yet."""
 
 _OPENING = ("user", "system", "developer")
 
@@ -52,6 +55,11 @@ class StoredResponse:
     input: list[dict[str, Any]]
     created_at: float
     checked: str | None = None
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether it waits in the background for its answer, or got none there."""
+        return self.body.get("status") in ("queued", "in_progress", "failed", "cancelled")
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -168,22 +176,37 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
         _lock(connection, principal, new.previous_id)
     id = new.conversation_id
     added = add_items(connection, principal, id, items, new.checked) if id is not None else []
-    row = {
+    row = _row(principal, new, before=added[0].seq if added else None, turns=len(begun) + first)
+    if not new.body.get("background"):
+        connection.execute(responses.insert(), row)
+        return added
+    # What is no longer waited for, because it was cancelled, deleted or answered by another gateway, is not kept.
+    answered = responses.update().where(*_mine(principal, new.body["id"]), WAITED_FOR).values(row)
+    if connection.execute(answered).rowcount != 1:
+        raise Lost(new.body["id"])
+    return added
+
+
+def queue_response(connection: Connection, principal: Principal, new: NewResponse) -> None:
+    """Keeps a response within a transaction that has no answer yet: `add_response` brings it."""
+    connection.execute(responses.insert(), _row(principal, new, before=None, turns=0))
+
+
+def _row(principal: Principal, new: NewResponse, *, before: int | None, turns: int) -> dict[str, Any]:
+    return {
         "id": new.body["id"],
         "tenant": principal.tenant,
         "user": principal.user,
         "previous_id": new.previous_id,
         "conversation_id": new.conversation_id,
-        "conversation_before": added[0].seq if added else None,
+        "conversation_before": before,
         "session_id": new.session_id,
-        "turns": len(begun) + first,
+        "turns": turns,
         "body": new.body,
         "input": list(new.input),
         "created_at": now(),
         "checked": new.checked,
     }
-    connection.execute(responses.insert(), row)
-    return added
 
 
 def _output_without_reasoning(body: Body) -> list[dict[str, Any]]:

@@ -111,6 +111,8 @@ def _response(op: Operation, status: int) -> dict[str, Any]:
             content = {"application/json": {"schema": answer_schema(op)}}
         if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
             content["text/event-stream"] = {"schema": {}}
+        if op.method == "GET" and op.path == "/v1/responses/{response_id}":
+            content["text/event-stream"] = {"schema": {}}
         if op.method == "GET" and op.path == "/v1/streams/{stream_id}":
             content = {"text/event-stream": {"schema": {}}}
         answer: dict[str, Any] = {"description": "the answer", "content": content}

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.background.following import follow
 from serving.api.http import JsonResponse, read_json
-from serving.api.paging import one_of, page_query, page_response
+from serving.api.paging import number, one_of, page_query, page_response
 from serving.api.services import Services
 from serving.inference.exchange import Exchange
 from serving.inference.responses.references import resolved
 from serving.protocol.errors import invalid
 from serving.protocol.responses import ResponseRequest
+from serving.security.absent_callers import note
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers an input, streamed or whole, and keeps both."""
     body = await resolved(s.responses, x.caller, await read_json(request, ResponseRequest, s.limits))
     x.timeline.end_of("receive")
+    if body.background:
+        return await _queue(s, x, body)
     answer = await s.pipeline.response(x, body)
     return JsonResponse(answer) if answer is not None else None
+
+
+async def _queue(s: Services, x: Exchange, body: ResponseRequest) -> Response | None:
+    """Keeps a response that is answered in the background; streams its events if they are asked for."""
+    new = await s.pipeline.queue_response(x, body)
+    request = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    payload = {"request": request, "caller": note(x.caller), "request_id": x.request_id}
+    then = None
+    if x.hold is not None:
+        answer = None if body.stream else x.hold.answer(orjson.dumps(new.body), stream=False)
+        then = x.hold.keeping(answer, new.body["id"], {"response_id": new.body["id"]}, None)
+    await s.background.begin(x.caller, new, payload, then)
+    if x.hold is not None:
+        x.hold.kept = True
+    x.timeline.end_of("store")
+    if not body.stream:
+        return JsonResponse(new.body)
+    await follow(s, x, new.body["id"], None)
+    return None
 
 
 async def count_input(s: Services, request: Request, x: Exchange) -> Response:
@@ -30,11 +54,18 @@ async def count_input(s: Services, request: Request, x: Exchange) -> Response:
     return JsonResponse({"object": "response.input_tokens", "input_tokens": count})
 
 
-async def get(s: Services, request: Request, x: Exchange) -> Response:
-    """Returns a kept response."""
-    if one_of(request.query_params.get("stream"), "stream", ("true", "false")) == "true":
-        raise invalid("Only responses in the background can be streamed again, and there are none.", "stream")
-    return JsonResponse((await s.responses.get(x.caller, request.path_params["response_id"])).body)
+async def get(s: Services, request: Request, x: Exchange) -> Response | None:
+    """Returns a kept response, or with `stream` the events of one in the background."""
+    id, query = request.path_params["response_id"], request.query_params
+    streamed = one_of(query.get("stream"), "stream", ("true", "false")) == "true"
+    after = number(query.get("starting_after"), "starting_after")
+    response = await s.responses.get(x.caller, id)
+    if not streamed:
+        return JsonResponse(response.body)
+    if not response.body.get("background"):
+        raise invalid("Only responses in the background can be streamed again.", "stream")
+    await follow(s, x, id, after)
+    return None
 
 
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
@@ -45,9 +76,11 @@ async def delete(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
-    """Refuses: only responses in the background can be cancelled, and there are none."""
-    await s.responses.get(x.caller, request.path_params["response_id"])
-    raise invalid("Cannot cancel a synchronous response.")
+    """Ends a response that waits for its answer in the background; one that has ended stays as it is."""
+    id = request.path_params["response_id"]
+    if not (await s.responses.get(x.caller, id)).body.get("background"):
+        raise invalid("Cannot cancel a synchronous response.")
+    return JsonResponse((await s.background.cancel(x.caller, id)).body)
 
 
 async def list_input(s: Services, request: Request, x: Exchange) -> Response:

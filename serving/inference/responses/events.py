@@ -19,16 +19,16 @@ _MESSAGE = "message"
 class ResponseRelay(Relay):
     """State of one stream of events.
 
-    Events are numbered from 0 without a gap. An item's index is its place in the order in which items were opened:
-    the message with the first text, each call with its first piece. Items are closed together at the end, when
+    Events are numbered without a gap, by default from 0. An item's index is its place in the order in which items were
+    opened: the message with the first text, each call with its first piece. Items are closed together at the end, when
     citations are known; a step of a strategy is closed at once.
     """
 
-    def __init__(self, response: ResponseObject) -> None:
+    def __init__(self, response: ResponseObject, first: int = 0) -> None:
         super().__init__({}, want_usage=False)
         self._response = response
-        self._sequence = 0
-        self._left = 0  # events that have left: the number of the next one if the stream fails
+        self._sequence = first
+        self._left = first  # events that have left: the number of the next one if the stream fails
         self._reasoning: list[dict[str, Any]] = []
         self._opened: dict[str, str] = {}  # ids of items, in order
         self._text_head = b""
@@ -36,7 +36,15 @@ class ResponseRelay(Relay):
 
     def head(self) -> bytes:
         """Returns the events that say that the response is there and under way."""
-        events = self._of_response("response.created") + self._of_response("response.in_progress")
+        document = self._response.document()
+        events = b""
+        if document["background"]:
+            waiting = {**document, "status": "queued"}
+            events += self._event("response.created", response=waiting)
+            events += self._event("response.queued", response=waiting)
+        else:
+            events += self._of_response("response.created")
+        events += self._of_response("response.in_progress")
         self._left = self._sequence
         return events
 

@@ -34,6 +34,8 @@ def check(body: ResponseRequest, own: Sequence[Body], limits: Limits) -> None:
     """Raises `ApiError` for settings that contradict each other, and for more than the limits allow."""
     if body.previous_response_id is not None and body.conversation is not None:
         raise invalid("previous_response_id and conversation exclude each other.", "previous_response_id")
+    if body.background and not body.keeps:
+        raise invalid("A response in the background is kept: store must not be false.", "store")
     if body.conversation is not None and not body.keeps:
         raise invalid("A conversation keeps what is said in it: store must not be false.", "store")
     if not own:

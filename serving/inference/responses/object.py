@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from serving.assistants import items
@@ -19,6 +20,15 @@ from serving.store.responses import NewResponse, StoredResponse
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
+@dataclass(frozen=True, slots=True)
+class QueuedResponse:
+    """A response that is answered in the background. `first_event` is the number of the first event of its stream."""
+
+    id: str
+    created_at: int
+    first_event: int = 0
+
+
 class ResponseObject:
     """A response in the making: its request's `own` items, and what they go on with.
 
@@ -32,8 +42,9 @@ class ResponseObject:
         own: Sequence[Body] = (),
         previous: StoredResponse | None = None,
         assistant: Assistant | None = None,
+        queued: QueuedResponse | None = None,
     ) -> None:
-        self.id = new_id("resp")
+        self.id = queued.id if queued is not None else new_id("resp")
         self.headrace: dict[str, Any] | None = None
         self._own = own
         self.conversation = body.conversation_id
@@ -48,9 +59,9 @@ class ResponseObject:
         self._document: dict[str, Any] = {
             "id": self.id,
             "object": "response",
-            "created_at": int(time.time()),
+            "created_at": queued.created_at if queued is not None else int(time.time()),
             "status": "in_progress",
-            "background": False,
+            "background": body.background is True,
             "completed_at": None,
             "error": None,
             "frequency_penalty": 0,
@@ -79,6 +90,11 @@ class ResponseObject:
             "usage": None,
             "metadata": body.metadata or {},
         }
+
+    def queued(self) -> NewResponse:
+        """Returns it as it waits in the queue, before anything of it was read."""
+        self._document["status"] = "queued"
+        return NewResponse(self._document, (), self.id)
 
     def stored(self, outcome: Outcome) -> NewResponse | None:
         """Returns what is kept of it when the engine has said all, None for nothing; raises `ApiError` for no message.

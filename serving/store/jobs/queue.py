@@ -304,9 +304,11 @@ def add_job(
     *,
     group: tuple[str, str | None] | None = None,
     max_attempts: int = 5,
+    id: str | None = None,
 ) -> None:
-    """Adds a job within a transaction, as `Jobs.enqueue` does."""
-    _insert(connection, _row(principal, kind, payload, group, None, max_attempts, 0))
+    """Adds a job within a transaction, as `Jobs.enqueue` does; `id` is what it is to be called."""
+    row = _row(principal, kind, payload, group, None, max_attempts, 0)
+    _insert(connection, row | {"id": id} if id is not None else row)
 
 
 def _row(

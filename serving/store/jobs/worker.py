@@ -91,6 +91,7 @@ class Worker:
         self._lease_s = lease_s
         self._poll_s = poll_s
         self._stopping = asyncio.Event()
+        self._looking = asyncio.Lock()
 
     def stop(self) -> None:
         """Asks `run()` to end; safe to call more than once."""
@@ -108,14 +109,15 @@ class Worker:
 
     async def _slot(self) -> None:
         while not self._stopping.is_set():
-            try:
-                job = await self._claim()
-            except Exception as e:  # a worker outlives whatever is wrong with the database
-                log.warning("no jobs can be claimed: %s", e, exc_info=not isinstance(e, StoreUnavailable))
-                job = None
-            if job is None:
-                await asyncio.sleep(self._poll_s)
-            else:
+            async with self._looking:  # one of those that are idle looks for all
+                try:
+                    job = await self._claim()
+                except Exception as e:  # a worker outlives whatever is wrong with the database
+                    log.warning("no jobs can be claimed: %s", e, exc_info=not isinstance(e, StoreUnavailable))
+                    job = None
+                if job is None:
+                    await asyncio.sleep(self._poll_s)
+            if job is not None:
                 await self._work(job)
 
     async def _claim(self) -> Job | None:

@@ -349,7 +349,7 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
     if route in ("POST /v1/responses", "POST /v1/responses/input_tokens"):
         base = {"model": draw.choice(EVERYBODYS), "input": f"I say {own}", "metadata": {"w": own}}
         if op.path == "/v1/responses":
-            base["stream"] = stream
+            base |= {"stream": stream, "background": draw(st.booleans())}
         else:
             del base["metadata"]
         place = draw.choice(["", "previous_response_id", "conversation"])

@@ -23,7 +23,6 @@ UNDESCRIBED = {
     "health_ready",
     "health_openapi",
     "files_content",
-    "responses_cancel",
     "sign_in_login",
     "sign_in_callback",
 }

@@ -42,6 +42,34 @@ async def test_the_queue_is_bounded_and_in_order():
     assert a._active == 0
 
 
+async def test_what_is_in_the_background_has_some_places_and_waits_for_everybody_else():
+    a, entered, release = admission(in_flight=4), [], asyncio.Event()
+    gates = [asyncio.Event() for _ in range(3)]
+
+    async def behind(number):
+        async with a.admit(background=True):
+            entered.append(f"behind {number}")
+            await gates[number].wait()
+
+    quiet = [asyncio.create_task(behind(number)) for number in range(3)]
+    await settle()
+    assert entered == ["behind 0", "behind 1"], "half of the places"
+    tasks = [asyncio.create_task(hold(a, entered, release), name=str(i)) for i in range(3)]
+    await settle()
+    assert entered[2:] == ["0", "1"]
+    gates[0].set()
+    await settle()
+    assert entered[4:] == ["2"], "who waits goes first"
+    release.set()
+    await asyncio.gather(*tasks)
+    await settle()
+    assert entered[5:] == ["behind 2"]
+    quiet[2].cancel()
+    gates[1].set()
+    await asyncio.gather(*quiet, return_exceptions=True)
+    assert (a._active, a._in_background) == (0, 0)
+
+
 async def test_a_wait_that_is_too_long_is_a_429_and_leaves_no_hole():
     a, entered, release = admission(queue_timeout_s=0.01), [], asyncio.Event()
     task = asyncio.create_task(hold(a, entered, release), name="0")

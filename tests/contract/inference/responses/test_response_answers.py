@@ -281,7 +281,7 @@ CALL = {"type": "function_call", "call_id": "call_9", "name": "look", "arguments
         ({"input": [HI] * 31}, 400, "input"),
         ({"input": "x" * 10_001}, 400, "input"),
         ({"instructions": "x" * 10_001}, 400, "input"),
-        ({"background": True}, 400, "background"),
+        ({"background": True, "store": False}, 400, "store"),
         ({"prompt": {"id": "pmpt_1"}}, 400, "prompt"),
         ({"include": ["message.output_text.logprobs"]}, 400, "include"),
         ({"top_logprobs": 2}, 400, "top_logprobs"),

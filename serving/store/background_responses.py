@@ -1,0 +1,129 @@
+"""Responses that are answered in the background: each is a row that waits for its answer, and a job that brings it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.store.conversations import Then
+from serving.store.errors import NotFound
+from serving.store.jobs.job import SERVER_ERROR, Job, Json
+from serving.store.jobs.queue import Jobs, add_job
+from serving.store.relational.database import Database
+from serving.store.relational.owners import own
+from serving.store.relational.rows import build
+from serving.store.relational.tables import jobs, responses
+from serving.store.responses import WAITED_FOR, NewResponse, StoredResponse, queue_response
+
+RESPOND = "respond"
+"""Job kind: payload {"response_id", "request", "caller", "request_id"}, of which the first is left at its end.
+`message` is the id of the stream of its events, `done` how many numbers of events are taken."""
+
+ATTEMPTS = 5
+
+_CODES = {
+    **dict.fromkeys(("engine_error", "engine_timeout", "unavailable"), SERVER_ERROR),
+    **dict.fromkeys(("insufficient_quota", "overloaded", "rate_limit_exceeded"), "rate_limit_exceeded"),
+}
+
+
+class BackgroundResponses:
+    """The responses of all tenants that are answered in the background."""
+
+    def __init__(self, database: Database, jobs: Jobs) -> None:
+        self._database = database
+        self._jobs = jobs
+        jobs.on_end(RESPOND, _end)
+
+    @uninterrupted
+    async def begin(self, principal: Principal, new: NewResponse, payload: Json, then: Then | None = None) -> None:
+        """Stores a response with the job that answers it, and does `then` in the same transaction."""
+        id = new.body["id"]
+
+        def work(connection: Connection) -> None:
+            queue_response(connection, principal, new)
+            about = payload | {"response_id": id}
+            add_job(connection, principal, RESPOND, about, max_attempts=ATTEMPTS, id=job_of(id))
+            if then is not None:
+                then(connection, [])
+
+        await self._database.group_commit(work)
+
+    @uninterrupted
+    async def start(self, principal: Principal, id: str) -> StoredResponse | None:
+        """Marks a response as under way, and returns it; None where nobody waits for its answer any more."""
+        async with self._database.write() as connection:
+            return await _change(connection, principal.tenant, id, {"status": "in_progress"})
+
+    @uninterrupted
+    async def waited_for(self, principal: Principal, id: str) -> bool:
+        """Whether a response is still there, and has no answer and no end."""
+        query = select(responses.c.id).where(responses.c.id == id, responses.c.tenant == principal.tenant, WAITED_FOR)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    @uninterrupted
+    async def job(self, principal: Principal, id: str) -> Job | None:
+        """Returns the job that answers a response, or did so not long ago."""
+        try:
+            return await self._jobs.get(principal, job_of(id))
+        except NotFound:
+            return None
+
+    @uninterrupted
+    async def cancel(self, principal: Principal, id: str) -> StoredResponse:
+        """Ends a response that waits for its answer, and returns it; one that has ended stays as it is.
+
+        Raises `NotFound`.
+        """
+        mine = select(responses).where(responses.c.id == id, own(responses, principal))
+        async with self._database.write() as connection:
+            row = (await connection.execute(mine.with_for_update())).mappings().first()
+            if row is None:
+                raise NotFound("response", id)
+            cancelled = await _change(connection, principal.tenant, id, {"status": "cancelled"})
+            if cancelled is None:
+                return build(StoredResponse, row)
+            with suppress(NotFound):  # what nobody works on any more is over now
+                await self._jobs.cancel(principal, job_of(id), connection=connection)
+            return cancelled
+
+
+def job_of(id: str) -> str:
+    """Returns the id of the job that answers a response."""
+    return f"job_{id.removeprefix('resp_')}"
+
+
+async def _change(connection: AsyncConnection, tenant: str, id: str, changes: dict[str, Any]) -> StoredResponse | None:
+    """Changes fields of a response that is waited for; None where there is none."""
+    found = select(responses).where(responses.c.id == id, responses.c.tenant == tenant, WAITED_FOR).with_for_update()
+    row = (await connection.execute(found)).mappings().first()
+    if row is None:
+        return None
+    body = row["body"] | changes
+    await connection.execute(responses.update().where(responses.c.id == id).values(body=body))
+    return replace(build(StoredResponse, row), body=body)
+
+
+async def _end(connection: AsyncConnection, job: Job) -> None:
+    """Ends the response of a job that brings no answer, and keeps nothing of the request beside it."""
+    id = job.payload["response_id"]
+    await connection.execute(jobs.update().where(jobs.c.id == job.id).values(payload={"response_id": id}))
+    if job.status == "cancelled":
+        await _change(connection, job.tenant, id, {"status": "cancelled"})
+    elif job.status == "failed":
+        await _change(connection, job.tenant, id, {"status": "failed", "error": _error(job)})
+
+
+def _error(job: Job) -> dict[str, str]:
+    """Returns the error of a response, by OpenAI's codes."""
+    if job.error_code == SERVER_ERROR:  # the exception's own words are the operator's
+        return {"code": SERVER_ERROR, "message": "The response could not be made."}
+    return {"code": _CODES.get(job.error_code or "", "invalid_prompt"), "message": job.error_message or ""}
