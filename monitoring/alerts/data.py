@@ -38,6 +38,17 @@ GROUP = Group(
             silent=alert_case("10m", ('headrace_job_oldest_seconds{kind="erase_user"}', "20900+60x20")),
         ),
         Alert(
+            name="BatchBehind",
+            expression="max(headrace_batch_oldest_seconds) > 64800",
+            wait="5m",
+            severity="ticket",
+            owner="applications",
+            summary="The oldest batch has not ended after {{ $value | humanizeDuration }}; it expires after a day",
+            dashboard="overview",
+            fires=alert_case("10m", ("headrace_batch_oldest_seconds", "64750+60x20")),
+            silent=alert_case("10m", ("headrace_batch_oldest_seconds", "64100+60x20")),
+        ),
+        Alert(
             name="JobsPileUp",
             # Every gateway reports the same queue.
             expression="max by (kind) (headrace_jobs_waiting) > 200"

@@ -224,6 +224,19 @@ def _state() -> tuple[Panel, ...]:
             steps=(Step(900, "yellow"), Step(3600, "red")),
         ),
         Panel(
+            "Batch lines waiting",
+            "Lines of batches that have no answer yet.",
+            "1",
+            (Target(f"max({series('headrace_batch_lines_waiting')})", "lines"),),
+        ),
+        Panel(
+            "Oldest batch",
+            "Age of the oldest batch that has not ended; a batch expires after a day.",
+            "seconds",
+            (Target(f"max({series('headrace_batch_oldest_seconds')})", "batch"),),
+            steps=(Step(43200, "yellow"), Step(64800, "red")),
+        ),
+        Panel(
             "Backup age",
             "Time since the last successful backup; empty if backups are off.",
             "seconds",

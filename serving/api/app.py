@@ -8,7 +8,6 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -17,7 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import request_log
 from serving.api.audit_recording import audited
-from serving.api.http_error import HttpError, status_of
+from serving.api.background.line_requests import Answers, answers
+from serving.api.failures import as_api_error
+from serving.api.http_error import status_of
 from serving.api.http_exchange import HttpExchange
 from serving.api.idempotency import repeatable
 from serving.api.openai_parameters import refuse
@@ -34,34 +35,15 @@ from serving.core.ids import new_request_id
 from serving.core.principal import Principal
 from serving.core.uninterrupted import finish
 from serving.metering import charge
+from serving.protocol.batches import ENDPOINTS
 from serving.protocol.errors import (
     ApiError,
-    conflict,
-    forbidden,
     invalid,
     not_found,
-    rate_limited,
-    too_many,
-    unavailable,
 )
-from serving.quotas.quota import QuotaExceeded
-from serving.retrieval.client import RetrievalUnavailable
-from serving.retrieval.errors import CollectionNotFound
 from serving.security.browser import Forged
 from serving.security.keys import AuthenticationError
 from serving.security.lockout import LockedOut
-from serving.security.person import TokenError
-from serving.security.provider import ProviderUnavailable
-from serving.store.errors import (
-    Conflict,
-    InvalidValue,
-    LeaseLost,
-    NotFound,
-    NotOwner,
-    PlatformOnly,
-    StoreUnavailable,
-    TooMany,
-)
 from serving.telemetry import metrics
 from serving.telemetry.catalogue import UNKNOWN
 
@@ -82,6 +64,10 @@ class Api:
         self._document: dict[str, Any] | None = None
         metrics.introduce_routes(op.path for op in OPERATIONS)
         endpoints = [(op, self._endpoint(op)) for op in OPERATIONS]
+        lines: dict[str, Answers] = {
+            op.path: answers(services, op) for op in OPERATIONS if op.method == "POST" and op.path in ENDPOINTS
+        }
+        services.batch_runner.serve(lines)
         # Most requests go to a path without parameters: found by name, they spare the router and its wrappers.
         self._named = {(op.method, op.path): endpoint for op, endpoint in endpoints if "{" not in op.path}
         self._router = Router(
@@ -155,7 +141,7 @@ class Api:
         except ClientDisconnect:
             x.disconnected = True
         except Exception as e:
-            await _fail(x, _as_api_error(e, x))
+            await _fail(x, as_api_error(e, x.request_id))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -239,52 +225,6 @@ async def _fail(x: HttpExchange, error: ApiError) -> None:
     headers += [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
     await x.send({"type": "http.response.start", "status": status_of(error), "headers": headers})
     await x.write(error.body(), last=True)
-
-
-def _as_api_error(e: Exception, x: HttpExchange) -> ApiError:
-    if isinstance(e, ApiError):
-        return e
-    if isinstance(e, TokenError):
-        return HttpError(401, "invalid_token", str(e), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
-    if isinstance(e, AuthenticationError):
-        return HttpError(401, "invalid_api_key", str(e), headers={"WWW-Authenticate": "Bearer"})
-    if isinstance(e, LockedOut):
-        headers = {"Retry-After": str(e.retry_after_s)}
-        return rate_limited("too_many_invalid_keys", f"Rejected: {e}.", headers)
-    if isinstance(e, Forged):
-        return forbidden(e.code, str(e))
-    if isinstance(e, ProviderUnavailable):
-        log.debug("request %s: %s", x.request_id, e)
-        return unavailable("The identity provider does not answer.")
-    if isinstance(e, InvalidValue):
-        return invalid(e.message, e.param)
-    if isinstance(e, NotFound):
-        return not_found(e.kind)
-    if isinstance(e, NotOwner):
-        return forbidden("not_owner", "Only its owner and the tenant's admins may change this.")
-    if isinstance(e, QuotaExceeded):
-        return charge.quota_error(e)
-    if isinstance(e, PlatformOnly):
-        return forbidden("platform_quota", "The platform set this: only a key with the scope platform changes it.")
-    if isinstance(e, Conflict):
-        return conflict(str(e))
-    if isinstance(e, TooMany):
-        return too_many(str(e), retry_after_s=30)
-    if isinstance(e, LeaseLost):
-        return conflict("Another request with this Idempotency-Key took over.")
-    if isinstance(e, CollectionNotFound):
-        return unavailable("The assistant's documents are not loaded yet.")
-    if isinstance(e, RetrievalUnavailable):
-        log.error("request %s: %s", x.request_id, e)
-        return unavailable("Retrieval does not answer.")
-    if isinstance(e, StoreUnavailable):
-        log.error("request %s: store unavailable: %s", x.request_id, e)
-        return unavailable("The store cannot be reached or is full.")
-    if isinstance(e, HTTPException):
-        message = "This route does not take that method." if e.status_code == 405 else "The request cannot be served."
-        return HttpError(e.status_code, "method_not_allowed", message, headers=e.headers)
-    log.exception("request %s failed", x.request_id)
-    return HttpError(500, "internal_error", f"Something went wrong here; the request's id is {x.request_id}.")
 
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:

@@ -63,8 +63,9 @@ def repeatable(op: Operation) -> Handler:
             return await s.database.atomically(lambda: _in_transaction(op, s, again, x, claim))
         if (earlier := await s.idempotency_keys.claim(claim)) is not None:
             return _answer(earlier, claim)
-        async with _holding(s.idempotency_keys, claim) as x.hold:
-            x.overhear(x.hold.hear)
+        async with _holding(s.idempotency_keys, claim) as hold:
+            x.hold = hold
+            x.overhear(hold.hear)
             return await op.handler(s, again, x)
 
     return handler

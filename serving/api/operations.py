@@ -26,6 +26,7 @@ from serving.api.routes import (
     admin_tenants,
     admin_users,
     audit,
+    batches,
     chat,
     completions,
     conversations,
@@ -46,6 +47,7 @@ from serving.api.routes import (
     vector_stores,
 )
 from serving.config import Subject
+from serving.protocol.batches import BatchRequest
 from serving.protocol.chat import ChatRequest, CompletionRequest
 from serving.protocol.conversations import ConversationItemsRequest, ConversationRequest, MetadataUpdate
 from serving.protocol.feedback import FeedbackRequest
@@ -156,6 +158,18 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel, scope="inference"),
     Operation("POST", "/v1/embeddings", embeddings.create, EmbeddingRequest, scope="inference"),
+    Operation(
+        "POST",
+        "/v1/batches",
+        batches.create,
+        BatchRequest,
+        once="transaction",
+        scope="inference",
+        audited="batch.create",
+    ),
+    Operation("GET", "/v1/batches", batches.list_page, query=(LIMIT, AFTER), scope="data:read"),
+    Operation("GET", "/v1/batches/{batch_id}", batches.get, scope="data:read"),
+    Operation("POST", "/v1/batches/{batch_id}/cancel", batches.cancel, scope="inference", audited="batch.cancel"),
     Operation(
         "POST", "/v1/files", files.create, upload=True, scope="data", audited="file.create", own_transaction=True
     ),

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from serving.api.background.batches import BatchRunner
 from serving.api.background.responses import ResponseRunner
 from serving.api.client_address import address_of
 from serving.api.resumable.buffer import Buffers
@@ -57,7 +58,8 @@ from serving.security.people import KnownPeople
 from serving.security.prompt_cache import CacheOwners
 from serving.security.provider import Provider
 from serving.security.tokens import TokenVerifier
-from serving.store.background_responses import BackgroundResponses
+from serving.store.background.batches import Batches
+from serving.store.background.responses import BackgroundResponses
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.errors import StoreUnavailable
@@ -87,6 +89,9 @@ from serving.telemetry.tracing import Tracer
 
 log = logging.getLogger("headrace.api")
 
+BATCHES = 4
+"""Batches, each of another tenant, that a gateway works on at once; their lines share its places in the background."""
+
 
 class Services:
     """The gateway's parts, wired. `start()` before the first request, `close()` after the last.
@@ -109,6 +114,7 @@ class Services:
         self.ratings = Ratings(self.database)
         self.responses = Responses(self.database, self.conversations)
         self.background = BackgroundResponses(self.database, self.jobs)
+        self.batches = Batches(self.database, self.jobs)
         self.tenants = Tenants(self.database)
         self.users = Users(self.database)
         self.keys = Keys(self.database)
@@ -186,9 +192,12 @@ class Services:
             used_approvals=self.used_approvals,
             audit=self.audit,
         )
+        callers = AbsentCallers(self.keys, self.users, self.tenants)
+        places = config.limits.background_in_flight
+        self.batch_runner = BatchRunner(self.database, self.batches, self.files, self.blobs, callers, places)
         self._responding = ResponseRunner(
             self.background,
-            AbsentCallers(self.keys, self.users, self.tenants),
+            callers,
             self.pipeline,
             buffers,
             self.peers,
@@ -240,8 +249,9 @@ class Services:
         remembering = Worker(self.jobs, self.remembering.handlers, lane="")
         places = self.limits.background_in_flight
         responding = Worker(self.jobs, self._responding.handlers, lane="", concurrency=places)
+        batches = Worker(self.jobs, self.batch_runner.handlers, lane="", concurrency=BATCHES)
         async with asyncio.TaskGroup() as group:
-            for worker in (remembering, responding):
+            for worker in (remembering, responding, batches):
                 group.create_task(worker.run())
 
     def configure(self, catalog: Catalog) -> None:

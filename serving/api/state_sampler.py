@@ -13,7 +13,8 @@ from serving.config import Catalog, RayServeModel, Store
 from serving.core.ids import now
 from serving.core.principal import STACK
 from serving.metering.keeper import Keeper
-from serving.store.background_responses import RESPOND
+from serving.store.background.batches import BATCH
+from serving.store.background.responses import RESPOND
 from serving.store.errors import StoreUnavailable
 from serving.store.files import DELETE_BLOB
 from serving.store.jobs.job import COMPACT, ERASE
@@ -27,7 +28,9 @@ log = logging.getLogger("headrace.api")
 PERIOD_S = 30.0
 """Each gateway looks so often; what they see is the same."""
 
-KINDS = frozenset({COMPACT, DELETE_BLOB, DROP_INDEX, ERASE, INGEST, OPTIMIZE, PURGE_INDEX, REMEMBER, RESPOND, UNINDEX})
+KINDS = frozenset(
+    {BATCH, COMPACT, DELETE_BLOB, DROP_INDEX, ERASE, INGEST, OPTIMIZE, PURGE_INDEX, REMEMBER, RESPOND, UNINDEX}
+)
 """Of all jobs: none that waits is 0 from the start, or a queue that is always quick would have no series."""
 
 
@@ -74,6 +77,7 @@ class Sampler:
         """Looks at everything once."""
         parts: dict[str, Callable[[], Awaitable[None]]] = {
             "jobs": self._look_at_jobs,
+            "batches": self._look_at_batches,
             "indexes": self._look_at_indexes,
             "disk": self._look_at_disk,
             "backups": self._look_at_backups,
@@ -96,6 +100,11 @@ class Sampler:
             found = waiting.get(kind)
             metrics.jobs_waiting.labels(kind).set(found.number if found is not None else 0)
             metrics.job_oldest_seconds.labels(kind).set(found.oldest_s if found is not None else 0)
+
+    async def _look_at_batches(self) -> None:
+        lines, oldest_s = await self._condition.batches()
+        metrics.batch_lines_waiting.set(lines)
+        metrics.batch_oldest_seconds.set(oldest_s)
 
     async def _look_at_indexes(self) -> None:
         if not self._collections and not self._indexed:

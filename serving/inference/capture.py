@@ -110,7 +110,8 @@ class _Keeper:
                 "capture_id": capture.id if capture is not None else None,
                 "response_id": outcome.id if response is not None else None,
             }
-            answer = None if self._refused else hold.answer(self._last(outcome), stream=self._body.stream)
+            keeps = hold.for_later or not self._refused
+            answer = hold.answer(self._last(outcome), stream=self._body.stream) if keeps else None
             then = hold.keeping(answer, outcome.id, told_of, then)
         if x.charge is not None:
             then = x.charge.counting(then)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from serving.core.principal import Principal
 from serving.guardrails.checker import GuardrailChecker
-from serving.inference.idempotency_hold import Hold
+from serving.inference.idempotency_hold import AnswerHold
 from serving.metering.charge import Charge
 from serving.protocol.errors import ApiError
 from serving.telemetry import metrics
@@ -66,7 +66,7 @@ class Exchange(ABC):
         self.background = False  # nobody waits for it: those whose caller waits go first
         self.paid = False  # its request was charged before: what it uses is still to be
         self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
-        self.hold: Hold | None = None  # on the idempotency key that it came with
+        self.hold: AnswerHold | None = None  # keeps the answer beside what it did, by an idempotency key or in a batch
         self.charge: Charge | None = None  # to its caller's quotas
         self.guard: GuardrailChecker | None = None  # of the assistant that answers, if it has guardrails
         self.recording: Recording | None = None  # of what it does, where the audit log has events of it

@@ -1,10 +1,11 @@
-"""A request's hold on its idempotency key, and what its caller was sent so far."""
+"""What keeps a request's answer in the transaction that stores what it did: the hold on an idempotency key is one."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from sqlalchemy.engine import Connection
 
@@ -16,8 +17,34 @@ from serving.store.idempotency import LEASE_S, MAX_BODY, Claim, IdempotencyKeys,
 log = logging.getLogger("headrace.api")
 
 
+class AnswerHold(Protocol):
+    """Keeps an answer beside what it did. `kept` says that it is in the store.
+
+    `for_later` holds keep also what is not to be stored: its caller gets it from nowhere else.
+    """
+
+    for_later: bool
+    kept: bool
+
+    def answer(self, last: bytes, *, stream: bool) -> KeptAnswer | None:
+        """Returns what is kept, when `last` is all of the answer that is still to be sent."""
+        ...
+
+    def keeping(
+        self, answer: KeptAnswer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
+    ) -> Then:
+        """Returns `then` and what keeps the answer in its transaction."""
+        ...
+
+    async def pin(self) -> None:
+        """Is told before something is done that must not be done again; raises `ApiError`."""
+        ...
+
+
 class Hold:
     """A request's hold on its key, and what its caller was sent so far."""
+
+    for_later = False
 
     def __init__(self, keys: IdempotencyKeys, claim: Claim) -> None:
         self._keys = keys

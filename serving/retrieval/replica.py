@@ -28,6 +28,7 @@ from serving.retrieval.types import Attribution, Hit
 from serving.security.erasure import Erasures
 from serving.store.access import names_of
 from serving.store.audit_chain import chain_key
+from serving.store.background.batches import Batches
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.errors import StoreUnavailable
@@ -73,6 +74,7 @@ class RetrievalReplica:
         self._conversations = Conversations(self._database)
         self._responses = Responses(self._database, self._conversations)
         self._captures = Captures(self._database)
+        self._batches = Batches(self._database, jobs)
         self._idempotency_keys = IdempotencyKeys(self._database)
         self._used_approvals = UsedApprovals(self._database)
         self._embedder = Embedder()
@@ -129,7 +131,7 @@ class RetrievalReplica:
 
     async def _end_retention(self) -> None:
         removed = await retention.prune(
-            self._retention, self._conversations, self._responses, self._captures, self._files
+            self._retention, self._conversations, self._responses, self._captures, self._files, self._batches
         )
         if any(removed.values()):
             log.info("retention ended: %s", removed)

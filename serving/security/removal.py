@@ -18,6 +18,7 @@ from serving.store.relational.belongings import rows_of_user
 from serving.store.relational.database import Database
 from serving.store.relational.tables import (
     UNFINISHED,
+    batches,
     captures,
     conversations,
     feedback,
@@ -49,6 +50,7 @@ _UPKEEP = (INGEST, UNINDEX, DROP_INDEX, PURGE_INDEX, DELETE_BLOB)
 _REMOVED: tuple[tuple[Table, str], ...] = (
     (keys, "id"),  # first, so that nothing more comes
     (sessions, "id"),
+    (batches, "id"),
     (responses, "id"),  # before that by which they are found
     (conversations, "id"),
     (captures, "id"),
@@ -58,7 +60,8 @@ _REMOVED: tuple[tuple[Table, str], ...] = (
     (idempotency_keys, "id"),
     (jobs, "id"),
 )
-"""In this order, by these columns. Items, summaries and vectors go with conversations; the others have more to them."""
+"""In this order, by these columns. Items, summaries and vectors go with conversations, lines with batches; the
+others have more to them."""
 
 
 class Removal:

@@ -246,6 +246,17 @@ JOB_OLDEST_SECONDS = Metric(
     "Time since the job that waits longest could have run; 0 when none waits.",
     ("kind",),
 )
+BATCH_LINES = Metric(
+    "headrace_batch_lines_total", "counter", "Lines of batches that were answered, well or with an error.", ("outcome",)
+)
+BATCH_LINES_WAITING = Metric(
+    "headrace_batch_lines_waiting", "gauge", "Lines of batches that were read and have no answer yet."
+)
+BATCH_OLDEST_SECONDS = Metric(
+    "headrace_batch_oldest_seconds",
+    "gauge",
+    "Age of the oldest batch that has not ended, which expires after a day; 0 when all have.",
+)
 INDEX_AGE_SECONDS = Metric(
     "headrace_index_age_seconds",
     "gauge",

@@ -16,7 +16,7 @@ from serving.inference.responses.object import QueuedResponse
 from serving.protocol.errors import ApiError
 from serving.protocol.responses import ResponseRequest
 from serving.security.absent_callers import AbsentCallers, NotAllowedAnyMore
-from serving.store.background_responses import RESPOND, BackgroundResponses
+from serving.store.background.responses import RESPOND, BackgroundResponses
 from serving.store.errors import Lost
 from serving.store.jobs.counted import counted
 from serving.store.jobs.job import Json

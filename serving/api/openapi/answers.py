@@ -12,6 +12,7 @@ from serving.api.operation import Operation
 from serving.config import Measure, Subject, Window
 from serving.core.principal import ROLES, SCOPES
 from serving.quotas.quota import SetBy
+from serving.store.background.batches import BatchStatus
 
 Schema = dict[str, Any]
 
@@ -56,6 +57,19 @@ _RESPONSE = _object(
     metadata=_METADATA,
 )
 _ITEM = _object(None, id=_TEXT, type={"enum": ["message", "function_call", "function_call_output", "reasoning"]})
+_BATCH = _object(
+    "batch",
+    id=_TEXT,
+    endpoint=_TEXT,
+    input_file_id=_TEXT,
+    status={"enum": list(get_args(BatchStatus))},
+    output_file_id=_MAYBE,
+    error_file_id=_MAYBE,
+    created_at=_COUNT,
+    expires_at=_COUNT,
+    request_counts=_object(None, total=_COUNT, completed=_COUNT, failed=_COUNT),
+    metadata=_METADATA,
+)
 _FILE = _object("file", id=_TEXT, bytes=_COUNT, created_at=_COUNT, filename=_TEXT, purpose=_TEXT, status=_TEXT)
 _COUNTS = _object(None, in_progress=_COUNT, completed=_COUNT, failed=_COUNT, cancelled=_COUNT, total=_COUNT)
 _STORE = _object(
@@ -175,6 +189,10 @@ _ANSWERS: dict[str, Schema] = {
     "stored_completions_update": _STORED,
     "stored_completions_delete": _deleted("chat.completion.deleted"),
     "stored_completions_list_messages": _page(_object(None, id=_TEXT, role=_TEXT)),
+    "batches_create": _BATCH,
+    "batches_list_page": _page(_BATCH),
+    "batches_get": _BATCH,
+    "batches_cancel": _BATCH,
     "responses_create": _RESPONSE,
     "responses_count_input": _object("response.input_tokens", input_tokens=_COUNT),
     "responses_get": _RESPONSE,

@@ -18,6 +18,7 @@ _ITEM = "$response.body#/data/0/id"
 _MAKERS = {
     "chat_create": "completion_id",
     "responses_create": "response_id",
+    "batches_create": "batch_id",
     "files_create": "file_id",
     "vector_stores_create": "store_id",
     "conversations_create": "conversation_id",

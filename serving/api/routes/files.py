@@ -14,6 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from serving.api.background.batches import LINES_KIND
 from serving.api.http import JsonResponse, check_encoding, too_large
 from serving.api.http_error import HttpError
 from serving.api.paging import one_of, page_query, page_response
@@ -30,7 +31,9 @@ from serving.retrieval.sandbox import detect_isolated
 from serving.store.access import MAX_NAMES, Access, access_document
 from serving.store.files import MAX_PAGE, File
 
-PURPOSES = ("assistants", "user_data")
+PURPOSES = ("assistants", "user_data", "batch")
+
+LISTED = (*PURPOSES, "batch_output")
 
 _TELLING = ThreadPoolExecutor(2, thread_name_prefix="uploads")
 """Threads of their own: however long the children take that look at uploads, the store has its threads."""
@@ -46,7 +49,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     try:
         name = _name(upload.filename)
         try:
-            kind = await asyncio.get_running_loop().run_in_executor(_TELLING, _kind, upload, name)
+            kind = LINES_KIND  # which is read when the batch begins
+            if purpose != "batch":
+                kind = await asyncio.get_running_loop().run_in_executor(_TELLING, _kind, upload, name)
         except Unconfined as e:
             raise unavailable(f"Files cannot be taken on this host: {e}.") from None
         except UnreadableDocument as e:
@@ -83,7 +88,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
     """Lists the files that the caller may read."""
-    purpose = one_of(request.query_params.get("purpose"), "purpose", PURPOSES)
+    purpose = one_of(request.query_params.get("purpose"), "purpose", LISTED)
     return page_response(await s.files.list(x.caller, purpose=purpose, **page_query(request, most=MAX_PAGE)), _render)
 
 

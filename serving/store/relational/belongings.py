@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Table, and_, or_, select
 
 from serving.store.jobs.job import ERASE
 from serving.store.relational.tables import (
+    batches,
     captures,
     conversation_items,
     conversation_summaries,
@@ -68,6 +69,7 @@ def _owned(table: Table, tenant: str, user: str, older: ColumnElement[bool]) -> 
 CLASSES: dict[str, Table] = {
     "users": users,
     "sessions": sessions,
+    "batches": batches,
     "files": files,
     "vector_stores": vector_stores,
     "conversation_items": conversation_items,

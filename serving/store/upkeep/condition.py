@@ -10,8 +10,9 @@ from sqlalchemy import and_, func, or_, select
 from serving.core.ids import now
 from serving.core.managed import CHECKED_AT, MANAGED
 from serving.core.uninterrupted import uninterrupted
+from serving.store.background.batches import ENDED
 from serving.store.relational.database import Database
-from serving.store.relational.tables import UNFINISHED, jobs, meta, vector_stores
+from serving.store.relational.tables import UNFINISHED, batch_lines, batches, jobs, meta, vector_stores
 
 BACKED_UP = "backed_up"
 """The row of `meta` that says when the newest backup was whole, in unix seconds."""
@@ -41,6 +42,15 @@ class Condition:
         query = select(jobs.c.kind, func.count(), since).where(UNFINISHED, or_(due, left)).group_by(jobs.c.kind)
         found = await self._database.query(lambda connection: connection.execute(query).all())
         return {kind: WaitingJobs(number, max(at - oldest, 0.0)) for kind, number, oldest in found}
+
+    @uninterrupted
+    async def batches(self) -> tuple[int, float]:
+        """Returns how many lines of batches wait for an answer, and the age of the oldest batch that has not ended."""
+        unfinished = batches.c.status.not_in(ENDED)
+        told = select(func.count()).select_from(batch_lines).scalar_subquery()
+        query = select(func.coalesce(func.sum(batches.c.total), 0) - told, func.min(batches.c.created_at))
+        found = await self._database.query(lambda connection: connection.execute(query.where(unfinished)).one())
+        return max(int(found[0]), 0), max(now() - found[1], 0.0) if found[1] is not None else 0.0
 
     @uninterrupted
     async def checked(self, tenant: str, owner: str, names: Collection[str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a stack may not keep for ever goes: conversations, responses, captures and files, each class after its days.
+"""What a stack may not keep for ever goes: conversations, responses, captures, files, batches, each after its days.
 
 Idempotency keys are of no class: they go when they are over (`IdempotencyKeys.prune`). The audit log is pruned by those
 who have its key (`serving.security.audit`).
@@ -7,6 +7,7 @@ who have its key (`serving.security.audit`).
 from __future__ import annotations
 
 from serving.config import Retention
+from serving.store.background.batches import Batches
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.files import Files
@@ -16,7 +17,12 @@ DAY_S = 86_400.0
 
 
 async def prune(
-    retention: Retention, conversations: Conversations, responses: Responses, captures: Captures, files: Files
+    retention: Retention,
+    conversations: Conversations,
+    responses: Responses,
+    captures: Captures,
+    files: Files,
+    batches: Batches,
 ) -> dict[str, int]:
     """Removes what is older than its class is kept. Returns how many of each class, of those that end at all.
 
@@ -27,5 +33,6 @@ async def prune(
         "responses": (retention.conversations, responses.prune),
         "captures": (retention.captures, captures.prune),
         "files": (retention.files, files.prune),
+        "batches": (retention.files, batches.prune),
     }
     return {name: await removal(days * DAY_S) for name, (days, removal) in removals.items() if days is not None}

@@ -19,11 +19,11 @@ from serving.api.background.responses import EVENTS
 from serving.config import Catalog, RemoteModel
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.background_responses import RESPOND, job_of
+from serving.store.background.responses import RESPOND, job_of
 from serving.store.relational.tables import captures, jobs, keys, responses
+from tests.callers.identity import key_of
 from tests.contract.running import Loop, engine, gateway
-from tests.identity import key_of
-from tests.ports import reserve
+from tests.stacks.ports import reserve
 from tests.wait import eventually
 
 WORDS = ["one ", "two ", "three"]

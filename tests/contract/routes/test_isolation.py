@@ -156,6 +156,7 @@ KINDS = {
     "key_id": "key",
     "tenant_id": "tenant",
     "erasure_id": "erasure",
+    "batch_id": "batch",
 }
 """What a parameter of a path names; another parameter names anything."""
 
@@ -174,6 +175,7 @@ UNKNOWN = {
     "key": "key_none",
     "tenant": "none",
     "erasure": "job_none",
+    "batch": "batch_none",
     "quota": "none",
     "model": "none",
 }
@@ -193,6 +195,7 @@ MAKES = {
     "/v1/admin/keys": "key",
     "/v1/admin/quotas": "quota",
     "/v1/admin/erasures": "erasure",
+    "/v1/batches": "batch",
 }
 
 
@@ -349,7 +352,7 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
     if route in ("POST /v1/responses", "POST /v1/responses/input_tokens"):
         base = {"model": draw.choice(EVERYBODYS), "input": f"I say {own}", "metadata": {"w": own}}
         if op.path == "/v1/responses":
-            base |= {"stream": stream, "background": draw(st.booleans())}
+            base |= {"stream": stream, "background": draw.flip()}
         else:
             del base["metadata"]
         place = draw.choice(["", "previous_response_id", "conversation"])
@@ -358,6 +361,9 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
         return {
             place: "response" if place.startswith("previous") else "conversation"
         }, lambda ids: base | {place: ids[place]}
+    if route == "POST /v1/batches":
+        base = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {"w": own}}
+        return {"input_file_id": "file"}, lambda ids: base | ids
     if route == "POST /v1/feedback":
         said = {"comment": own, "tags": [own], "thumb": "up"}
         type, kind = draw.choice([("response", "completion"), ("message", "item"), ("session", "conversation")])
@@ -374,7 +380,7 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
             )
         return {"target": kind}, lambda ids: said | {"target": {"type": type, "id": ids["target"]}}
     if route == "POST /v1/files":
-        form = {"purpose": "assistants", "text": shared}
+        form = {"purpose": draw.choice(["assistants", "batch"]), "text": shared}
         if draw.flip():
             return {}, lambda ids: form | {"access": '{"groups": ["g"]}'}
         return {}, lambda ids: form if stream else {"purpose": "assistants", "text": own, "access": "{}"}
@@ -464,7 +470,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def settled(answer: httpx.Response) -> tuple[int, str]:
     """What does not depend on when an answer was given, and under which new id."""
-    text = re.sub(r"\b(chatcmpl|resp|msg|conv|fb|vs|file|mem|rs|cmpl|key|job)[_-][0-9a-zA-Z]+", "ID", answer.text)
+    text = re.sub(r"\b(chatcmpl|resp|msg|conv|fb|vs|file|mem|rs|cmpl|key|job|batch)[_-][0-9a-zA-Z]+", "ID", answer.text)
     return answer.status_code, re.sub(r"\d{9,}(\.\d+)?|\d+\.\d+", "N", text)
 
 

@@ -14,6 +14,7 @@ from serving.store.relational.tables.answers import (
 from serving.store.relational.tables.audit_log import audit, audit_pseudonyms
 from serving.store.relational.tables.background import RUNNING, UNFINISHED, exports, jobs
 from serving.store.relational.tables.base import CHECKED, ID, IDS, NAME, Base64, Id, Name, meta, metadata
+from serving.store.relational.tables.batches import batch_lines, batches
 from serving.store.relational.tables.documents import files, vector_store_files, vector_stores
 from serving.store.relational.tables.history import (
     conversation_items,
@@ -37,6 +38,8 @@ __all__ = [
     "Name",
     "audit",
     "audit_pseudonyms",
+    "batch_lines",
+    "batches",
     "captures",
     "conversation_items",
     "conversation_summaries",

@@ -1,0 +1,322 @@
+"""Works on batches: jobs that any gateway takes up, and that leave each line with one answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy.engine import Connection
+
+from serving.api.background.batch_input import InputLine, body_of, read_lines
+from serving.core.ids import new_id, new_request_id, now
+from serving.core.principal import Principal
+from serving.inference.detached_exchange import DetachedExchange
+from serving.protocol.errors import ApiError
+from serving.security.absent_callers import AbsentCallers, NotAllowedAnyMore
+from serving.store.access import Access
+from serving.store.background.batches import BATCH, Batch, Batches, BatchStatus, Line, add_line
+from serving.store.conversations import Item, Then
+from serving.store.errors import Lost, NotFound
+from serving.store.files import Files
+from serving.store.idempotency import KeptAnswer
+from serving.store.jobs.counted import counted
+from serving.store.jobs.job import Json
+from serving.store.jobs.worker import Handler, JobContext, Postponed
+from serving.store.objects.blobs import Blobs
+from serving.store.relational.database import Database
+from serving.telemetry import metrics
+
+LINES_KIND = "application/jsonl"
+
+WATCH_S = 1.0
+"""How often it is looked whether a batch is cancelled or its time is over."""
+
+TURN_S = 60.0
+"""After so long other tenants have their turn: a gateway works on few batches at once."""
+
+TOGETHER = 200
+"""Lines that are read from the store at once."""
+
+TRIES = 4
+"""Of a line whose model cannot be asked."""
+
+WAIT_S = 30.0
+"""The longest wait before a line that was refused for now is tried again."""
+
+MAX_OUTPUT = 1 << 40
+
+_BUSY = ("overloaded", "rate_limit_exceeded")
+_DOWN = ("unavailable", "engine_error", "engine_timeout")
+
+Reason = Literal["cancelled", "expired", "forbidden", "gone", "turn"]
+
+_UNANSWERED: Mapping[str, tuple[str, str]] = {
+    "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
+    "cancelled": ("batch_cancelled", "The batch was cancelled before this request was executed."),
+    "failed": ("batch_failed", "Who asked for this may not ask any more."),
+}
+
+_FORBIDDEN = {
+    "code": "insufficient_scope",
+    "message": "Who asked for this may not ask any more.",
+    "line": None,
+    "param": None,
+}
+_NO_FILE = {
+    "code": "not_found",
+    "message": "The input file is not there any more.",
+    "line": None,
+    "param": "input_file_id",
+}
+
+
+class LineHold:
+    """Keeps the answer of a line in the transaction that stores what it did."""
+
+    for_later = True
+
+    def __init__(self, batch: Batch, number: int, request_id: str) -> None:
+        self._batch = batch
+        self._number = number
+        self._request_id = request_id
+        self.kept = False
+
+    def answer(self, last: bytes, *, stream: bool) -> KeptAnswer:
+        """Returns the answer, which is all in one."""
+        return KeptAnswer("application/json", last)
+
+    def keeping(
+        self, answer: KeptAnswer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
+    ) -> Then:
+        """Returns `then` and what keeps the answer in its transaction."""
+
+        def both(connection: Connection, added: Sequence[Item]) -> None:
+            if answer is not None:
+                add_line(connection, self._batch, self.line(200, answer.body))
+            if then is not None:
+                then(connection, added)
+
+        return both
+
+    def line(self, status: int, body: bytes) -> Line:
+        """Returns the line with its answer."""
+        return Line(self._number, self._request_id, status, body.decode())
+
+    async def pin(self) -> None:
+        """Does nothing: what a tool does for a line whose gateway dies is done again."""
+
+
+class BatchRunner:
+    """The job that works on a batch: it reads the file, answers its lines and writes the files of answers.
+
+    `places` are the lines of one batch that are worked on at once.
+    """
+
+    def __init__(
+        self, database: Database, store: Batches, files: Files, blobs: Blobs, callers: AbsentCallers, places: int
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._files = files
+        self._blobs = blobs
+        self._callers = callers
+        self._places = places
+        self._routes: Mapping[str, Any] = {}
+        self._ready = asyncio.Event()
+        self.handlers: dict[str, Handler] = {BATCH: counted(self._work)}
+
+    def serve(self, routes: Mapping[str, Any]) -> None:
+        """Takes what answers requests, by route; see `line_requests`. No batch is begun before."""
+        self._routes = routes
+        self._ready.set()
+
+    async def _work(self, context: JobContext) -> Json | None:
+        await self._ready.wait()
+        try:
+            batch = await self._store.get(context.principal, context.job.payload["batch_id"])
+        except NotFound:  # its user was erased
+            return None
+        if batch.ended:
+            return None
+        caller = await self._caller(batch)
+        try:
+            if caller is None:
+                raise NotAllowedAnyMore
+            await self._files.get(caller, batch.input_file_id)
+            content = await self._blobs.read(caller, batch.input_file_id)
+        except (NotAllowedAnyMore, NotFound) as e:
+            await self._finish(batch, "failed", [], [_NO_FILE if isinstance(e, NotFound) else _FORBIDDEN])
+            return None
+        lines, errors = await asyncio.to_thread(read_lines, content, batch.endpoint)
+        if errors:
+            await self._finish(batch, "failed", [], errors)
+            return None
+        await self._store.begin(batch, len(lines))
+        reason = await self._answer(batch, caller, content, lines)
+        if reason == "turn":
+            raise Postponed(0)
+        if reason == "forbidden":
+            await self._finish(batch, "failed", lines, [_FORBIDDEN])
+        elif reason != "gone":
+            await self._finish(batch, reason or "completed", lines)
+        return None
+
+    async def _caller(self, batch: Batch) -> Principal | None:
+        try:
+            caller = await self._callers.again(batch.tenant, batch.user, batch.caller)
+        except NotAllowedAnyMore:
+            return None
+        return caller if "inference" in caller.scopes else None
+
+    async def _answer(
+        self, batch: Batch, caller: Principal, content: bytes, lines: Sequence[InputLine]
+    ) -> Reason | None:
+        """Answers the lines that have no answer; returns why it stopped before the last, None where it did not."""
+        answered = await self._store.answered(batch.id)
+        left = iter([line for line in lines if line.number not in answered])
+        working = [asyncio.create_task(self._answer_some(batch, caller, content, left)) for _ in range(self._places)]
+        every = asyncio.create_task(_all(working))
+        watching = asyncio.create_task(self._watch(batch))
+        try:
+            await asyncio.wait([every, watching], return_when=asyncio.FIRST_COMPLETED)
+            if every.done():
+                every.result()
+                return None
+            return watching.result()
+        finally:
+            watching.cancel()
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, watching, every, return_exceptions=True)
+
+    async def _watch(self, batch: Batch) -> Reason:
+        until = now() + TURN_S
+        while True:
+            status = await self._store.status(batch.id)
+            if status is None:
+                return "gone"
+            if status == "cancelling":
+                return "cancelled"
+            if now() > batch.expires_at:
+                return "expired"
+            if await self._caller(batch) is None:
+                return "forbidden"
+            if now() > until:
+                return "turn"
+            await asyncio.sleep(WATCH_S)
+
+    async def _answer_some(self, batch: Batch, caller: Principal, content: bytes, left: Iterator[InputLine]) -> None:
+        for line in left:
+            await self._answer_line(batch, caller, line, body_of(content, line))
+
+    async def _answer_line(self, batch: Batch, caller: Principal, line: InputLine, body: bytes) -> None:
+        tries = 0
+        while True:
+            x = DetachedExchange(new_request_id(), caller)
+            x.hold = hold = LineHold(batch, line.number, x.request_id)
+            answer = await self._routes[batch.endpoint](body, x)
+            wait = _wait(answer.error, tries) if not hold.kept else None
+            if wait is not None:
+                tries += answer.error.code in _DOWN
+                await asyncio.sleep(wait)
+                continue
+            if not hold.kept:
+                await self._store.answer(batch, hold.line(answer.status, answer.body))
+            metrics.batch_lines.labels("completed" if hold.kept or answer.status < 400 else "failed").inc()
+            return
+
+    async def _finish(
+        self,
+        batch: Batch,
+        status: BatchStatus,
+        lines: Sequence[InputLine],
+        errors: Sequence[Json] = (),
+    ) -> None:
+        """Writes the files of a batch and ends it, in one transaction."""
+        owner = Principal(batch.tenant, batch.user, batch.id)
+        told = [
+            await self._write(owner, batch, "output", _answers(self._pages(batch), lines, lambda code: code < 400)),
+            await self._write(
+                owner, batch, "error", _answers(self._pages(batch), lines, lambda code: code >= 400, status)
+            ),
+        ]
+
+        async def end() -> None:
+            for id, name, blob in (each for each in told if each is not None):
+                await self._files.create(
+                    owner,
+                    id,
+                    filename=name,
+                    purpose="batch_output",
+                    bytes=blob.bytes,
+                    sha256=blob.sha256,
+                    kind=LINES_KIND,
+                    access=Access(),
+                )
+            output, error = (each[0] if each is not None else None for each in told)
+            if not await self._store.finish(batch, status, output_file_id=output, error_file_id=error, errors=errors):
+                raise Lost(batch.id)
+
+        try:
+            await self._database.atomically(end)
+        except Lost:  # it went, or another gateway was quicker
+            for each in told:
+                if each is not None:
+                    await self._blobs.delete(owner, each[0])
+
+    async def _write(
+        self, owner: Principal, batch: Batch, kind: str, text: AsyncIterator[bytes]
+    ) -> tuple[str, str, Any] | None:
+        """Writes a file of answers; None where there is none to write."""
+        id = new_id("file")
+        blob = await self._blobs.write(owner, id, text, max_bytes=MAX_OUTPUT)
+        if blob.bytes:
+            return id, f"{batch.id}_{kind}.jsonl", blob
+        await self._blobs.delete(owner, id)
+        return None
+
+    async def _pages(self, batch: Batch) -> AsyncIterator[Line]:
+        after = 0
+        while page := await self._store.lines(batch.id, after=after, limit=TOGETHER):
+            for line in page:
+                yield line
+            after = page[-1].number
+
+
+async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
+async def _answers(
+    answered: AsyncIterator[Line],
+    lines: Iterable[InputLine],
+    wanted: Callable[[int], bool],
+    unanswered: BatchStatus | None = None,
+) -> AsyncIterator[bytes]:
+    """Yields the lines of a file of answers; those without an answer too where it is said how the batch ended."""
+    found = await anext(answered, None)
+    for line in lines:
+        while found is not None and found.number < line.number:
+            found = await anext(answered, None)
+        if found is not None and found.number == line.number:
+            if wanted(found.status_code):
+                response = {"status_code": found.status_code, "request_id": found.request_id}
+                yield _told(line, {**response, "body": orjson.Fragment(found.body)}, None)
+        elif unanswered in _UNANSWERED:
+            code, message = _UNANSWERED[str(unanswered)]
+            yield _told(line, None, {"code": code, "message": message})
+
+
+def _told(line: InputLine, response: Json | None, error: Json | None) -> bytes:
+    document = {"id": new_id("batch_req"), "custom_id": line.custom_id, "response": response, "error": error}
+    return orjson.dumps(document) + b"\n"
+
+
+def _wait(error: ApiError | None, tries: int) -> float | None:
+    """Returns the seconds after which a line is tried again, None where its answer is its last."""
+    if error is None or (error.code not in _BUSY and (error.code not in _DOWN or tries + 1 >= TRIES)):
+        return None
+    asked = float(error.headers.get("Retry-After", "1"))
+    return min(asked if error.code in _BUSY else 2.0**tries, WAIT_S)

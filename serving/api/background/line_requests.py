@@ -1,0 +1,58 @@
+"""Requests of batches, as the handlers of their routes answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.types import Message
+
+from serving.api.failures import as_api_error
+from serving.api.http_error import status_of
+from serving.api.operation import Operation
+from serving.api.scopes import require
+from serving.api.services import Services
+from serving.inference.detached_exchange import DetachedExchange
+from serving.protocol.errors import ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer: `error` is what it says where it is one."""
+
+    status: int
+    body: bytes
+    error: ApiError | None = None
+
+
+Answers = Callable[[bytes, DetachedExchange], Awaitable[Answered]]
+
+
+def answers(s: Services, op: Operation) -> Answers:
+    """Returns what answers the bodies of requests to one route."""
+
+    async def answer(body: bytes, x: DetachedExchange) -> Answered:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        scope = {
+            "type": "http",
+            "method": op.method,
+            "path": op.path,
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "headrace": x,
+        }
+        try:
+            require(op.scope, x.caller)
+            # The exchange of a caller who waits has more to it: what only that has, these routes do not use.
+            response = await op.handler(s, Request(scope, receive), x)  # type: ignore[arg-type]
+        except Exception as e:
+            error = as_api_error(e, x.request_id)
+            return Answered(status_of(error), error.body(), error)
+        if response is None:
+            raise AssertionError("a batch has no streams")
+        return Answered(response.status_code, bytes(response.body))
+
+    return answer

@@ -1,0 +1,78 @@
+"""`/v1/batches`: many requests in one file, answered when there is room."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.http import JsonResponse, read_json
+from serving.api.paging import page_query, page_response
+from serving.api.services import Services
+from serving.inference.exchange import Exchange
+from serving.protocol.batches import BatchRequest
+from serving.protocol.errors import invalid, not_found
+from serving.security.absent_callers import note
+from serving.store.background.batches import Batch
+from serving.store.errors import NotFound
+
+WINDOW_S = 86_400.0
+
+_TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
+
+
+async def create(s: Services, request: Request, x: Exchange) -> Response:
+    """Begins a batch."""
+    body = await read_json(request, BatchRequest, s.limits)
+    try:
+        file = await s.files.get(x.caller, body.input_file_id)
+    except NotFound:
+        raise not_found("file", "input_file_id") from None
+    if file.purpose != "batch":
+        raise invalid("The file must have been uploaded with the purpose batch.", "input_file_id")
+    batch = await s.batches.create(
+        x.caller,
+        caller=note(x.caller),
+        endpoint=body.endpoint,
+        input_file_id=file.id,
+        lasts_s=WINDOW_S,
+        metadata=body.metadata,
+    )
+    return JsonResponse(_render(batch))
+
+
+async def list_page(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the caller's batches, the newest first."""
+    query = page_query(request)
+    return page_response(await s.batches.list(x.caller, after=query["after"], limit=query["limit"]), _render)
+
+
+async def get(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns a batch as it stands."""
+    return JsonResponse(_render(await s.batches.get(x.caller, request.path_params["batch_id"])))
+
+
+async def cancel(s: Services, request: Request, x: Exchange) -> Response:
+    """Has a batch end with the answers that it has."""
+    return JsonResponse(_render(await s.batches.cancel(x.caller, request.path_params["batch_id"])))
+
+
+def _render(batch: Batch) -> dict[str, Any]:
+    times = {f"{name}_at": int(at) if (at := batch.times.get(name)) is not None else None for name in _TIMES}
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "endpoint": batch.endpoint,
+        "errors": {"object": "list", "data": batch.errors} if batch.errors else None,
+        "input_file_id": batch.input_file_id,
+        "completion_window": "24h",
+        "status": batch.status,
+        "output_file_id": batch.output_file_id,
+        "error_file_id": batch.error_file_id,
+        "created_at": int(batch.created_at),
+        "expires_at": int(batch.expires_at),
+        **times,
+        "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
+        "metadata": batch.metadata,
+    }

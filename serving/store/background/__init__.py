@@ -1,0 +1,1 @@
+"""What is answered while nobody waits: single responses, and batches."""

@@ -1,0 +1,318 @@
+"""Batches: requests of a file that are answered by a job. Each line has at most one answer, whoever works on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import case, func, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.core.ids import new_id, now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.store import values
+from serving.store.errors import Conflict, Lost, NotFound, TooMany
+from serving.store.jobs.job import SERVER_ERROR, Job, Json
+from serving.store.jobs.queue import Jobs
+from serving.store.relational.database import Database
+from serving.store.relational.owners import own
+from serving.store.relational.rows import Page, build, page
+from serving.store.relational.tables import batch_lines, batches
+
+BATCH = "batch"
+"""Job kind: payload {"batch_id"}."""
+
+ATTEMPTS = 100
+"""Gateways that may die over one batch: its lines are many, and each may run for long."""
+
+PRUNED_TOGETHER = 100
+MAX_PAGE = 100
+
+MAX_UNFINISHED = 100
+"""Batches of a tenant that wait or are worked on; more are refused."""
+
+BatchStatus = Literal[
+    "validating",
+    "failed",
+    "in_progress",
+    "finalizing",
+    "completed",
+    "expired",
+    "cancelling",
+    "cancelled",
+]
+
+ENDED: tuple[BatchStatus, ...] = ("failed", "completed", "expired", "cancelled")
+
+Counts = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """OpenAI's batch. `completed` and `failed` are lines by how they were answered; `times` are those of statuses."""
+
+    id: str
+    tenant: str
+    user: str
+    caller: Json
+    endpoint: str
+    input_file_id: str
+    output_file_id: str | None
+    error_file_id: str | None
+    status: BatchStatus
+    errors: Sequence[Json] | None
+    times: dict[str, float]
+    total: int
+    completed: int
+    failed: int
+    metadata: dict[str, str]
+    created_at: float
+    expires_at: float
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it changes any more."""
+        return self.status in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one line was answered: `body` is JSON."""
+
+    number: int
+    request_id: str
+    status_code: int
+    body: str
+
+
+class Batches:
+    """The batches of all tenants. Those of a tenant are worked on one after the other."""
+
+    def __init__(self, database: Database, jobs: Jobs) -> None:
+        self._database = database
+        self._jobs = jobs
+        jobs.on_end(BATCH, self._end)
+
+    @uninterrupted
+    async def create(
+        self,
+        principal: Principal,
+        *,
+        caller: Json,
+        endpoint: str,
+        input_file_id: str,
+        lasts_s: float,
+        metadata: Mapping[str, object] | None,
+    ) -> Batch:
+        """Adds a batch, and the job that answers its lines."""
+        at = now()
+        row: dict[str, Any] = {
+            "id": new_id("batch"),
+            "tenant": principal.tenant,
+            "user": principal.user,
+            "caller": caller,
+            "endpoint": endpoint,
+            "input_file_id": input_file_id,
+            "output_file_id": None,
+            "error_file_id": None,
+            "status": "validating",
+            "errors": None,
+            "times": {},
+            "total": 0,
+            "completed": 0,
+            "failed": 0,
+            "metadata": values.metadata("metadata", metadata),
+            "created_at": at,
+            "expires_at": at + lasts_s,
+        }
+        waiting = select(func.count()).where(batches.c.tenant == principal.tenant, batches.c.status.not_in(ENDED))
+        queue = f"batches-{hashlib.sha256(principal.tenant.encode()).hexdigest()[:32]}"
+        async with self._database.write() as connection:
+            if (await connection.execute(waiting)).scalar_one() >= MAX_UNFINISHED:
+                raise TooMany(f"{MAX_UNFINISHED} batches of the tenant are unfinished: wait until some are done")
+            await connection.execute(batches.insert().values(row))
+            await self._jobs.enqueue(
+                principal,
+                BATCH,
+                {"batch_id": row["id"]},
+                connection=connection,
+                group=(queue, None),
+                max_attempts=ATTEMPTS,
+            )
+        return Batch(**row)
+
+    @uninterrupted
+    async def get(self, principal: Principal, id: str) -> Batch:
+        """Returns the user's batch as it stands now; raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def list(self, principal: Principal, *, after: str | None = None, limit: int = 20) -> Page[Batch]:
+        """Returns the user's batches, the newest first."""
+        async with self._database.read() as connection:
+            found = await page(
+                connection,
+                select(batches),
+                batches,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=MAX_PAGE,
+                order="desc",
+                within=own(batches, principal),
+            )
+            counts = await _counts(connection, [row["id"] for row in found.items])
+        return Page([_build(row, counts) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def cancel(self, principal: Principal, id: str) -> Batch:
+        """Has a batch end with what it has; raises `NotFound`, and `Conflict` for one that has ended otherwise."""
+        async with self._database.write() as connection:
+            batch = await _get(connection, principal, id, lock=True)
+            if batch.status in ("cancelling", "cancelled"):
+                return batch
+            if batch.ended or batch.status == "finalizing":
+                raise Conflict(f"the batch is {batch.status}")
+            await _set(connection, batch, "cancelling")
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def status(self, id: str) -> BatchStatus | None:
+        """Returns the status of a batch, None where it is gone."""
+        async with self._database.read() as connection:
+            found: BatchStatus | None = (
+                await connection.execute(select(batches.c.status).where(batches.c.id == id))
+            ).scalar()
+        return found
+
+    @uninterrupted
+    async def begin(self, batch: Batch, total: int) -> None:
+        """Notes that the file was read and has `total` lines. No effect on a batch that is cancelled or gone."""
+        async with self._database.write() as connection:
+            times = batch.times | {"in_progress": batch.times.get("in_progress", now())}
+            changes = {"status": "in_progress", "total": total, "times": times}
+            waiting = batches.c.status.in_(("validating", "in_progress"))
+            await connection.execute(batches.update().where(batches.c.id == batch.id, waiting).values(changes))
+
+    @uninterrupted
+    async def answered(self, id: str) -> set[int]:
+        """Returns the numbers of the lines that have an answer."""
+        query = select(batch_lines.c.number).where(batch_lines.c.batch_id == id)
+        async with self._database.read() as connection:
+            return set((await connection.execute(query)).scalars())
+
+    @uninterrupted
+    async def lines(self, id: str, *, after: int, limit: int) -> Sequence[Line]:
+        """Returns the next lines that have an answer, in their order."""
+        query = select(batch_lines).where(batch_lines.c.batch_id == id, batch_lines.c.number > after)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(batch_lines.c.number).limit(limit))).mappings()
+            return [build(Line, row) for row in rows]
+
+    @uninterrupted
+    async def answer(self, batch: Batch, line: Line) -> None:
+        """As `add_line`, in a transaction of its own."""
+        await self._database.group_commit(lambda connection: add_line(connection, batch, line))
+
+    @uninterrupted
+    async def finish(
+        self,
+        batch: Batch,
+        status: BatchStatus,
+        *,
+        output_file_id: str | None,
+        error_file_id: str | None,
+        errors: Sequence[Json] = (),
+    ) -> bool:
+        """Ends a batch, whose lines are in its files from now on. False where it is gone or has ended before."""
+        async with self._database.write() as connection:
+            query = select(batches).where(batches.c.id == batch.id, batches.c.status.not_in(ENDED)).with_for_update()
+            row = (await connection.execute(query)).mappings().first()
+            if row is None:
+                return False
+            completed, failed = (await _counts(connection, [batch.id])).get(batch.id, (0, 0))
+            at = now()
+            changes = {
+                "status": status,
+                "output_file_id": output_file_id,
+                "error_file_id": error_file_id,
+                "errors": list(errors) if errors else None,
+                "times": row["times"] | {"finalizing": at, status: at},
+                "completed": completed,
+                "failed": failed,
+            }
+            await connection.execute(batches.update().where(batches.c.id == batch.id).values(changes))
+            await connection.execute(batch_lines.delete().where(batch_lines.c.batch_id == batch.id))
+        return True
+
+    @uninterrupted
+    async def prune(self, older_than_s: float) -> int:
+        """Removes batches of all tenants that ended and are older than that. Returns how many."""
+        old = batches.c.created_at < now() - older_than_s
+        some = select(batches.c.id).where(old, batches.c.status.in_(ENDED)).limit(PRUNED_TOGETHER)
+        removed = 0
+        while True:
+            async with self._database.write() as connection:
+                found = (await connection.execute(batches.delete().where(batches.c.id.in_(some)))).rowcount
+            removed += found
+            if found < PRUNED_TOGETHER:
+                return removed
+
+    async def _end(self, connection: AsyncConnection, job: Job) -> None:
+        """Ends a batch whose job could not be done."""
+        if job.status != "failed":
+            return
+        query = select(batches).where(batches.c.id == job.payload["batch_id"], batches.c.status.not_in(ENDED))
+        row = (await connection.execute(query.with_for_update())).mappings().first()
+        if row is not None:
+            known = job.error_code != SERVER_ERROR
+            message = job.error_message if known else "The batch could not be done."
+            error = {"code": job.error_code, "message": message, "line": None, "param": None}
+            await _set(connection, build(Batch, row), "failed", errors=[error])
+
+
+def add_line(connection: Connection, batch: Batch, line: Line) -> None:
+    """Keeps the answer of a line within a transaction; raises `Lost` where it has one, or nobody waits for it."""
+    waiting = (
+        select(batches.c.id).where(batches.c.id == batch.id, batches.c.status.not_in(ENDED)).with_for_update(read=True)
+    )
+    there = select(batch_lines.c.number).where(batch_lines.c.batch_id == batch.id, batch_lines.c.number == line.number)
+    if connection.execute(waiting).first() is None or connection.execute(there).first() is not None:
+        raise Lost(batch.id)
+    row = {name: getattr(line, name) for name in Line.__slots__}
+    connection.execute(batch_lines.insert(), row | {"batch_id": batch.id, "tenant": batch.tenant})
+
+
+async def _get(connection: AsyncConnection, principal: Principal, id: str, *, lock: bool = False) -> Batch:
+    query = select(batches).where(batches.c.id == id, own(batches, principal))
+    row = (await connection.execute(query.with_for_update() if lock else query)).mappings().first()
+    if row is None:
+        raise NotFound("batch", id)
+    return _build(row, await _counts(connection, [id]))
+
+
+def _build(row: Any, counts: Mapping[str, Counts]) -> Batch:
+    if row["status"] in ENDED:
+        return build(Batch, row)
+    completed, failed = counts.get(row["id"], (0, 0))
+    return build(Batch, row, completed=completed, failed=failed)
+
+
+async def _counts(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Counts]:
+    """Returns how many lines were answered well and badly, by batch."""
+    of = batch_lines.c
+    well = func.sum(case((of.status_code < 400, 1), else_=0))
+    query = select(of.batch_id, well, func.count()).where(of.batch_id.in_(ids)).group_by(of.batch_id)
+    return {id: (int(good), int(every - good)) for id, good, every in await connection.execute(query)}
+
+
+async def _set(connection: AsyncConnection, batch: Batch, status: BatchStatus, **changes: object) -> None:
+    times = batch.times | {status: now()}
+    await connection.execute(
+        batches.update().where(batches.c.id == batch.id).values(status=status, times=times, **changes)
+    )

@@ -1,0 +1,43 @@
+"""Batches, and what their lines were answered until they are written to files."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Index, Integer, String, Table, Text
+
+from serving.store.relational.tables.base import ID, NAME, metadata
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("caller", JSON, nullable=False),  # what the caller's rights were: see absent_callers.py
+    Column("endpoint", String(64), nullable=False),
+    Column("input_file_id", ID, nullable=False),
+    Column("output_file_id", ID),
+    Column("error_file_id", ID),
+    Column("status", String(16), nullable=False),
+    Column("errors", JSON(none_as_null=True)),  # why it failed
+    Column("times", JSON, nullable=False),  # when it was in each status, in unix seconds
+    Column("total", BigInteger, nullable=False),  # lines; what became of them is counted in `batch_lines` at first
+    Column("completed", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("ix_batches_user", "tenant", "user", "created_at", "id"),
+    Index("ix_batches_created_at", "created_at"),
+    Index("ix_batches_status", "status"),
+)
+
+batch_lines = Table(
+    "batch_lines",
+    metadata,
+    Column("batch_id", ID, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # of the line, from 1
+    Column("tenant", NAME, nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("status_code", Integer, nullable=False),
+    Column("body", Text, nullable=False),  # of the answer, JSON
+)
