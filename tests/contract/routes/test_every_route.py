@@ -11,6 +11,7 @@ import pytest
 from openai import BaseModel
 
 from tests.callers.routes import not_asked
+from tests.wait import eventually
 
 
 class Recording(openai.OpenAI):
@@ -37,6 +38,7 @@ def test_every_route(whole):
         models(sdk)
         completions(sdk)
         responses(sdk)
+        batches(sdk)
         streams(sdk)
         conversations(sdk)
         files(sdk)
@@ -101,6 +103,21 @@ def responses(sdk):
     with pytest.raises(openai.BadRequestError, match="synchronous"):
         sdk.responses.cancel(made.id)
     sdk.responses.delete(made.id)
+    queued = sdk.responses.create(model="smollm2", input="Name a heron.", max_output_tokens=2, background=True)
+    events = list(sdk.responses.retrieve(queued.id, stream=True))
+    assert events[-1].response == sdk.responses.cancel(queued.id), "what has ended stays"
+
+
+def batches(sdk):
+    asked = {"model": "smollm2", "messages": [{"role": "user", "content": "Name a heron."}], "max_tokens": 2}
+    line = {"custom_id": "heron", "method": "POST", "url": "/v1/chat/completions", "body": asked}
+    file = sdk.files.create(file=("herons.jsonl", json.dumps(line).encode()), purpose="batch")
+    made = sdk.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    assert made.id in [one.id for one in sdk.batches.list()]
+    done = eventually(lambda: (one := sdk.batches.retrieve(made.id)).output_file_id and one, "the batch has ended")
+    assert json.loads(sdk.files.content(done.output_file_id).text)["custom_id"] == "heron"
+    with pytest.raises(openai.ConflictError):
+        sdk.batches.cancel(made.id)
 
 
 def streams(sdk):

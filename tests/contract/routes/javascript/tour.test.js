@@ -272,6 +272,34 @@ test("responses are a chain", async () => {
   await rejected(responses.retrieve(first.id), OpenAI.NotFoundError, { status: 404 });
 });
 
+test("a response is answered in the background", async () => {
+  const { responses } = client;
+  const queued = await responses.create({ model, max_output_tokens: 16, input: "Name a heron.", background: true });
+  assert.equal(queued.status, "queued");
+  const events = await collect(await responses.retrieve(queued.id, { stream: true }));
+  const { response } = events.at(-1);
+  assert.deepEqual((await responses.cancel(queued.id)).status, response.status); // what has ended stays
+  await responses.delete(queued.id);
+});
+
+test("a batch has one result for each line", async () => {
+  const { batches, files } = client;
+  const body = { model, messages: user("Name a heron."), max_tokens: 4 };
+  const endpoint = "/v1/chat/completions";
+  const lines = ["a", "b"].map((id) => JSON.stringify({ custom_id: id, method: "POST", url: endpoint, body }));
+  const file = await files.create({ file: await toFile(Buffer.from(lines.join("\n")), "in.jsonl"), purpose: "batch" });
+  const { id } = await batches.create({ input_file_id: file.id, endpoint, completion_window: "24h" });
+  assert.ok((await collect(batches.list({ limit: 1 }))).some((one) => one.id === id));
+  let batch;
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    batch = await batches.retrieve(id);
+  } while (!batch.output_file_id);
+  const told = (await (await files.content(batch.output_file_id)).text()).trim().split("\n").map(JSON.parse);
+  assert.deepEqual(told.map((line) => line.custom_id), ["a", "b"]);
+  await rejected(batches.cancel(id), OpenAI.ConflictError, { status: 409 });
+});
+
 test("a response calls a function, and its output goes back", async () => {
   const options = { model: caller, tools: [{ type: "function", strict: null, ...weather }] };
   const asked = await client.responses.create({
